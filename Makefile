@@ -1,0 +1,42 @@
+# `make demo` and `make test` need Python 3.11 or later and make; they install the rest into .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test check format requirements clean
+
+demo: $(INSTALLED)
+	@$(BIN)/canary demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Pinned for every Python from 3.11 on and every platform; no index address is recorded.
+requirements: $(INSTALLED)
+	$(BIN)/uv pip compile pyproject.toml $(PIN) --output-file requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements.txt $(PIN) --output-file requirements-dev.txt
+
+PIN := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url \
+	--no-emit-find-links --no-annotate --custom-compile-command "make requirements"
+
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("this needs Python 3.11 or later; name one with make PYTHON=...") if sys.version_info < (3, 11) else None'
+	@echo "installing the pinned dependencies into .venv (once)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(INSTALLED)
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
