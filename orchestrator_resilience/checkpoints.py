@@ -1,0 +1,149 @@
+"""A checkpoint: the closed set of kinds, and its form as one line of JSON for Cloud Logging."""
+
+import json
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+SCHEMA = 1
+_TEXT_CHARACTERS = 1000
+_ITEMS = 50
+_DEPTH = 4
+# Unlike repr, it is bounded in depth and does not raise.
+_REPR = reprlib.Repr()
+_REPR.maxother = _REPR.maxstring = 200
+
+
+class CheckpointKind(StrEnum):
+    """Every kind there is."""
+
+    RECEIVED = "CHECKPOINT_RECEIVED"
+    REJECTED = "CHECKPOINT_REJECTED"
+    UNEXPECTED = "CHECKPOINT_UNEXPECTED"
+    IGNORED = "CHECKPOINT_IGNORED"
+    WAITING = "CHECKPOINT_WAITING"
+    POST_TRANSACTION = "CHECKPOINT_POST_TRANSACTION"
+    TRIGGERED = "CHECKPOINT_TRIGGERED"
+    FAILED = "CHECKPOINT_FAILED"
+
+
+class Severity(StrEnum):
+    """The levels of Cloud Logging that are used."""
+
+    INFO = "INFO"
+    NOTICE = "NOTICE"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+DEFAULT_SEVERITY = {
+    CheckpointKind.RECEIVED: Severity.INFO,
+    CheckpointKind.REJECTED: Severity.ERROR,
+    CheckpointKind.UNEXPECTED: Severity.WARNING,
+    CheckpointKind.IGNORED: Severity.INFO,
+    CheckpointKind.WAITING: Severity.INFO,
+    CheckpointKind.POST_TRANSACTION: Severity.INFO,
+    CheckpointKind.TRIGGERED: Severity.NOTICE,
+    CheckpointKind.FAILED: Severity.ERROR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One line of the trail.
+
+    `text` follows the kind's name in the message. `fields` hold plain JSON values. `closes` is true
+    for the line with which a delivery has come to its end: a RECEIVED whose `delivery` field has no
+    closing line belongs to a process that died.
+    """
+
+    kind: CheckpointKind
+    severity: Severity
+    at: datetime
+    text: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    closes: bool = False
+
+    @property
+    def message(self) -> str:
+        """The line for people, e.g. "CHECKPOINT_WAITING: 2026-02-09 4/5 complete missing=[...]"."""
+        return f"{self.kind}: {self.text}"
+
+    def to_json(self, project: str | None = None) -> dict[str, Any]:
+        """Return one Cloud Logging entry: the special fields of structured logging, then our own.
+
+        `project` is the Google Cloud project that the trace belongs to.
+        """
+        entry = {
+            "severity": self.severity.value,
+            "message": self.message,
+            "time": self.at.isoformat(),
+            "checkpoint": self.kind.value,
+            "schema": SCHEMA,
+            "closes": self.closes,
+            **self.fields,
+            "logging.googleapis.com/insertId": f"{self.fields.get('delivery')}-{self.fields.get('sequence')}",
+            "logging.googleapis.com/labels": {
+                name: str(self.fields[name]) for name in ("phase", "game_date", "processor") if self.fields.get(name)
+            },
+        }
+        trace, span = self.fields.get("trace"), self.fields.get("span")
+        if trace:
+            entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
+            entry["logging.googleapis.com/spanId"] = span
+        return entry
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Checkpoint":
+        """Rebuild what `to_json` returned; raises KeyError, TypeError or ValueError when it is not one."""
+        own = {"severity", "message", "time", "checkpoint", "schema", "closes"}
+        kind = CheckpointKind(entry["checkpoint"])
+        return cls(
+            kind=kind,
+            severity=Severity(entry["severity"]),
+            at=datetime.fromisoformat(entry["time"]),
+            text=str(entry["message"]).removeprefix(f"{kind}: "),
+            fields={k: v for k, v in entry.items() if k not in own and not k.startswith("logging.googleapis.com/")},
+            closes=entry["closes"] is True,
+        )
+
+
+Sink = Callable[[Checkpoint], None]
+
+
+def one_line(text: str, limit: int = _TEXT_CHARACTERS) -> str:
+    """Escape what would break the line or the terminal, and cut what is over `limit` characters."""
+    cut = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+
+
+def plain(value: object, depth: int = 0) -> Any:
+    """Turn any value into one that JSON can hold, bounded in length and depth."""
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return value if value.bit_length() < 64 else f"an integer of {value.bit_length()} bits"  # noqa: PLR2004 (INT64)
+        case float():
+            return value if math.isfinite(value) else repr(value)
+        case str():
+            return one_line(str(value))
+        case date():
+            return value.isoformat()
+        case Mapping() if depth < _DEPTH:
+            return {one_line(str(k)): plain(v, depth + 1) for k, v in list(value.items())[:_ITEMS]}
+        case list() | tuple() | set() | frozenset() if depth < _DEPTH:
+            return [plain(v, depth + 1) for v in list(value)[:_ITEMS]]
+        case _:
+            return one_line(_REPR.repr(value))
+
+
+def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
+    """Render a checkpoint as one JSON object and a line break."""
+    return json.dumps(checkpoint.to_json(project), allow_nan=False) + "\n"

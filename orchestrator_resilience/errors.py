@@ -1,0 +1,74 @@
+"""Every error this package raises, and the one that tells where validation failed.
+
+ResilienceError
+├── ConfigurationError      phases.toml or an environment variable is wrong; names it
+├── InvalidMessageError     a message that no redelivery can mend; names the field
+├── StoreError              a store could not be read or written
+│   └── ContentionError     others kept changing a document; a redelivery will do
+└── DeliveryError           a delivery was not stored completely and has to come again
+"""
+
+import re
+
+import msgspec
+
+
+class ResilienceError(Exception):
+    """The root of this package's errors.
+
+    `permanent` is true where trying again with the same input cannot help.
+    """
+
+    permanent = False
+
+
+class ConfigurationError(ResilienceError):
+    """A setting or a file of settings is wrong; the text names the culprit."""
+
+    permanent = True
+
+
+class InvalidMessageError(ResilienceError):
+    """A message that can never be parsed.
+
+    `field` is the culprit ("game_date", "message.publishTime"), `reason` says what is wrong with
+    it. `event_id` is the message's id where it could be read; `raw` is the message as far as it
+    could be decoded, so that whoever logs the error can keep what was sent.
+    """
+
+    permanent = True
+
+    def __init__(self, field: str, reason: str, *, event_id: str | None = None, raw: str = "") -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+        self.event_id = event_id
+        self.raw = raw
+
+
+class StoreError(ResilienceError):
+    """A store could not be read or written; `__cause__` is the driver's own error."""
+
+
+class ContentionError(StoreError):
+    """A document changed under every one of the bounded attempts to update it."""
+
+
+class DeliveryError(ResilienceError):
+    """At least one write of a delivery failed: it must not be acknowledged.
+
+    `failures` maps each failed step to the error it ended with, in the order they happened.
+    """
+
+    def __init__(self, failures: dict[str, Exception]) -> None:
+        super().__init__("; ".join(f"{step}: {type(e).__name__}: {e}" for step, e in failures.items()))
+        self.failures = failures
+
+
+def culprit(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Split msgspec's text into (field, reason); the field is empty when the value as a whole is wrong."""
+    reason, _, path = str(error).partition(" - at `$")
+    if path:
+        return path.rstrip("`").lstrip("."), reason
+    named = re.search(r"field `(.+)`", reason)
+    return (named[1] if named else ""), reason

@@ -1,0 +1,321 @@
+"""CheckpointLogger: the CHECKPOINT_* trail that each delivery leaves.
+
+A checkpoint never raises into its caller, never waits for the network, and counts what it had to
+drop. Nothing here imports a cloud library: an orchestrator that exists already can use just this.
+"""
+
+import functools
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from orchestrator_resilience.checkpoints import (
+    DEFAULT_SEVERITY,
+    Checkpoint,
+    CheckpointKind,
+    Severity,
+    Sink,
+    one_line,
+    plain,
+)
+from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.sinks import default_sink
+
+_CAUSES = 20
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _never_raises(method: F) -> F:
+    """Count a checkpoint that could not be made as dropped; the delivery itself matters more."""
+
+    @functools.wraps(method)
+    def guarded(self: "Delivery", *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception:  # noqa: BLE001 (whatever went wrong in the logging must not end the delivery)
+            self.logger.count_dropped(1)
+
+    return cast("F", guarded)
+
+
+class CheckpointLogger:
+    """Leaves the checkpoints of one phase's orchestrator.
+
+    `sink` takes each checkpoint (by default JSON lines on stdout, or text for people where stdout is
+    a terminal). `enabled` is the rollback switch, by default the environment's CHECKPOINTS_ENABLED.
+    `clock` returns the current time (aware). One logger serves many threads. `dropped` counts the
+    checkpoints that could not be made or written; the next one that is written carries it.
+    """
+
+    def __init__(
+        self,
+        phase: Phase,
+        sink: Sink | None = None,
+        *,
+        enabled: bool | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.phase = phase
+        self.enabled = Settings.from_env().checkpoints_enabled if enabled is None else enabled
+        self.dropped = 0
+        self._lock = threading.Lock()
+        self._sink = sink or default_sink()
+        self._clock = clock
+
+    def delivery(
+        self,
+        *,
+        processor: str,
+        game_date: date | str,
+        event_id: str,
+        correlation_id: str | None = None,
+        delivery_attempt: int | None = None,
+        traceparent: str | None = None,
+        status: str | None = None,
+    ) -> "Delivery":
+        """Begin a delivery: RECEIVED on entering the `with` block, a closing checkpoint by its end.
+
+        `processor` is the name in the message; the phase's aliases are applied. `traceparent` is
+        W3C trace context. Only what the block itself raises leaves the block.
+        """
+        trace = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", str(traceparent))
+        return Delivery(
+            self,
+            {
+                "phase": self.phase.name,
+                "game_date": str(game_date),
+                "processor": self.phase.canonical(processor) if isinstance(processor, str) else None,
+                "raw_processor": processor,
+                "event_id": event_id,
+                "correlation_id": correlation_id,
+                "delivery_attempt": delivery_attempt,
+                "status": status,
+                "trace": trace[1] if trace else None,
+                "span": trace[2] if trace else None,
+            },
+        )
+
+    def delivery_of(self, completion: Completion) -> "Delivery":
+        """Begin the delivery of a parsed completion."""
+        return self.delivery(
+            processor=completion.raw_processor,
+            game_date=completion.game_date,
+            event_id=completion.event_id,
+            correlation_id=completion.correlation_id,
+            delivery_attempt=completion.delivery_attempt,
+            traceparent=completion.traceparent,
+            status=completion.status.value,
+        )
+
+    def rejected(self, error: InvalidMessageError) -> None:
+        """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
+        Delivery(self, {"phase": self.phase.name, "event_id": error.event_id}).rejected(error)
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Hand one checkpoint to the sink, unless the switch is off."""
+        if not self.enabled:
+            return
+        dropped = self.dropped
+        if dropped:
+            checkpoint = replace(checkpoint, fields={**checkpoint.fields, "dropped": dropped})
+        self._sink(checkpoint)
+        self.count_dropped(-dropped)
+
+    def count_dropped(self, count: int) -> None:
+        """Add to the number of checkpoints lost."""
+        with self._lock:
+            self.dropped += count
+
+    def now(self) -> datetime:
+        """Return the logger's time."""
+        return self._clock()
+
+
+class Delivery:
+    """The checkpoints of one delivery, made by CheckpointLogger.delivery; used as a context manager."""
+
+    def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
+        self.logger = logger
+        self._known = {name: value for name, value in known.items() if value is not None}
+        # Tells two attempts at one message apart, so that a death can be seen in each.
+        self._id = uuid.uuid4().hex[:16]
+        self._sequence = 0
+        self._started = time.monotonic()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self._received()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._failed(error)
+        elif not self._closed:
+            self._returned_early()
+
+    @_never_raises
+    def post_transaction(
+        self,
+        *,
+        should_trigger: bool,
+        completed: Iterable[str],
+        triggered: bool,
+        duplicate: bool | None = None,
+        attempts: int | None = None,
+        expected: Iterable[str] | None = None,
+    ) -> None:
+        """Leave POST_TRANSACTION, then WAITING with the missing list or TRIGGERED.
+
+        `should_trigger`: this delivery was the one to set the flag. `completed`: the processors that
+        the store holds now, under any of their names. `triggered`: the flag is set now. `expected`:
+        what the orchestrator waits for, where that is another list than the phase's. A date that
+        is complete and still untriggered is an ERROR at once.
+        """
+        awaited = self._canonical(self.logger.phase.expected if expected is None else expected)
+        held = self._canonical(completed)
+        done, missing, strangers = sorted(awaited & held), sorted(awaited - held), sorted(held - awaited)
+        stuck = not missing and not triggered
+        text = f"should_trigger={should_trigger} triggered={triggered}"
+        text += "" if duplicate is None else f" duplicate={duplicate}"
+        text += f" completed={done} missing={missing}"
+        if stuck:
+            text += ": all are complete and _triggered is still unset"
+        waits, sets = bool(missing) and not triggered, should_trigger and triggered
+        self._leave(
+            CheckpointKind.POST_TRANSACTION,
+            text,
+            severity=Severity.ERROR if stuck else None,
+            closes=not waits and not sets,
+            should_trigger=should_trigger,
+            triggered=triggered,
+            duplicate=duplicate,
+            completed=done,
+            missing=missing,
+            unexpected=strangers or None,
+            attempts=attempts,
+        )
+        count = f"{self._known['game_date']} {len(done)}/{len(awaited)} complete"
+        if sets:
+            self._leave(CheckpointKind.TRIGGERED, f"{count}, _triggered is set", closes=True, completed=done)
+        elif waits:
+            self._leave(CheckpointKind.WAITING, f"{count} missing={missing}", closes=True, missing=missing)
+
+    @_never_raises
+    def unexpected(self) -> None:
+        """Leave UNEXPECTED: the processor is none of the phase's; the nearest expected name is given."""
+        raw = str(self._known["raw_processor"])
+        nearest = self.logger.phase.nearest(raw)
+        hint = f"the nearest expected name is {nearest}" if nearest else "no expected name resembles it"
+        self._leave(
+            CheckpointKind.UNEXPECTED,
+            f"{raw} is not a processor of {self.logger.phase.name}; {hint}",
+            closes=True,
+            nearest=nearest,
+        )
+
+    @_never_raises
+    def ignored(self, reason: str) -> None:
+        """Leave IGNORED: the delivery changes nothing, and why."""
+        self._leave(CheckpointKind.IGNORED, reason, closes=True)
+
+    @_never_raises
+    def rejected(self, error: InvalidMessageError) -> None:
+        """Leave REJECTED with the field that is wrong, and what was sent: nobody will send it again."""
+        self._leave(
+            CheckpointKind.REJECTED,
+            f"{error} in {error.raw}" if error.raw else str(error),
+            closes=True,
+            field=error.field,
+            reason=error.reason,
+            raw=error.raw,
+        )
+
+    def _canonical(self, names: Iterable[str]) -> set[str]:
+        return {self.logger.phase.canonical(name) or name for name in names}
+
+    @_never_raises
+    def _received(self) -> None:
+        known = self._known
+        text = f"{known.get('processor') or known.get('raw_processor')} {known.get('game_date')}"
+        self._leave(CheckpointKind.RECEIVED, " ".join(filter(None, (text, known.get("status")))))
+
+    @_never_raises
+    def _failed(self, error: BaseException) -> None:
+        steps = list(error.failures) if isinstance(error, DeliveryError) else None
+        self._leave(
+            CheckpointKind.FAILED,
+            f"{type(error).__name__}: {error}",
+            closes=True,
+            steps=steps,
+            error_class=type(error).__name__,
+            causes=causes(error),
+        )
+
+    @_never_raises
+    def _returned_early(self) -> None:
+        self._leave(
+            CheckpointKind.IGNORED,
+            "the delivery ended without a word about its transaction",
+            severity=Severity.WARNING,
+            closes=True,
+        )
+
+    @_never_raises
+    def _leave(
+        self,
+        kind: CheckpointKind,
+        text: str,
+        *,
+        closes: bool = False,
+        severity: Severity | None = None,
+        **extra: object,
+    ) -> None:
+        self._sequence += 1
+        self._closed = self._closed or closes
+        fields = {
+            **self._known,
+            **{name: value for name, value in extra.items() if value is not None},
+            "delivery": self._id,
+            "sequence": self._sequence,
+            "elapsed_ms": round((time.monotonic() - self._started) * 1000, 1),
+        }
+        self.logger.write(
+            Checkpoint(
+                kind=kind,
+                severity=severity or DEFAULT_SEVERITY[kind],
+                at=self.logger.now(),
+                text=one_line(text),
+                fields={name: plain(value) for name, value in fields.items()},
+                closes=closes,
+            )
+        )
+
+
+def causes(error: BaseException) -> list[str]:
+    """Name what led to `error`: a DeliveryError's failures, and every `__cause__` and `__context__`.
+
+    Google's clients put the real error in either of the two chains, so both are followed.
+    """
+    found: list[BaseException] = []
+
+    def follow(current: BaseException) -> None:
+        failures = current.failures.values() if isinstance(current, DeliveryError) else ()
+        for cause in (*failures, current.__cause__, current.__context__):
+            if cause is not None and cause is not error and cause not in found and len(found) < _CAUSES:
+                found.append(cause)
+                follow(cause)
+
+    follow(error)
+    return [f"{type(cause).__name__}: {cause}" for cause in found]

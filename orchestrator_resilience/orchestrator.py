@@ -1,0 +1,153 @@
+"""The story of one delivery.
+
+In order: RECEIVED, the witness row, the registration, the decision, the
+conditional `_triggered`, POST_TRANSACTION, then WAITING or TRIGGERED. The witness row comes first,
+so that a crash leaves evidence. Each write is attempted even when another failed; if any failed,
+the delivery raises and Pub/Sub sends it again. Every step may run any number of times.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.errors import ContentionError, DeliveryError, InvalidMessageError
+from orchestrator_resilience.logger import CheckpointLogger, Delivery
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import (
+    Decision,
+    Progress,
+    decide,
+    document_id,
+    read_progress,
+    registration_fields,
+    trigger_fields,
+)
+from orchestrator_resilience.stores.base import (
+    CompletionLog,
+    CompletionRow,
+    Document,
+    DocumentRef,
+    DocumentStore,
+    completion_row,
+    trigger_row,
+)
+
+T = TypeVar("T")
+
+# Each lost attempt means that another delivery got its write through.
+MAX_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    progress: Progress
+    should_trigger: bool
+    attempts: int
+
+
+class Orchestrator:
+    """Registers completions and sets `_triggered` when the expected set is complete."""
+
+    def __init__(
+        self,
+        phase: Phase,
+        documents: DocumentStore,
+        completion_log: CompletionLog,
+        checkpoints: CheckpointLogger,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._phase = phase
+        self._documents = documents
+        self._completion_log = completion_log
+        self._checkpoints = checkpoints
+        self._clock = clock
+
+    def deliver(self, event: object) -> None:
+        """Handle one Pub/Sub message; returning acknowledges it.
+
+        Raises DeliveryError when a write failed, so that the message comes again.
+        """
+        try:
+            completion = Completion.from_event(event, self._phase)
+        except InvalidMessageError as error:
+            self._checkpoints.rejected(error)
+            return
+        with self._checkpoints.delivery_of(completion) as delivery:
+            writes = _Writes()
+            writes.attempt("append_completion", lambda: self._append(completion_row(completion)))
+            if completion.processor is None:
+                delivery.unexpected()
+            elif not completion.status.completes:
+                delivery.ignored(f"{completion.processor} reports {completion.status}, which completes nothing")
+            else:
+                self._register_and_decide(completion, delivery, writes)
+            writes.raise_if_any_failed()
+
+    def _register_and_decide(self, completion: Completion, delivery: Delivery, writes: "_Writes") -> None:
+        ref = DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
+        before = writes.attempt("register", lambda: self._register(ref, completion))
+        if before is None:
+            return
+        outcome = writes.attempt("trigger", lambda: self._trigger_when_complete(ref, completion.event_id))
+        if outcome is None:
+            return
+        trigger = outcome.progress.trigger
+        delivery.post_transaction(
+            should_trigger=outcome.should_trigger,
+            triggered=trigger is not None,
+            duplicate=completion.processor in before.registered,
+            completed=outcome.progress.completed,
+            attempts=outcome.attempts,
+        )
+        # Not only after setting the flag: a redelivery may find that it set it before it died.
+        if trigger is not None and trigger.event_id == completion.event_id:
+            row = trigger_row(self._phase, completion.game_date, trigger, self._clock())
+            writes.attempt("append_trigger", lambda: self._append(row))
+
+    def _append(self, row: CompletionRow) -> None:
+        self._completion_log.append([row], now=self._clock())
+
+    def _register(self, ref: DocumentRef, completion: Completion) -> Progress:
+        """Merge the registration unless it is there; return the progress before it."""
+        before, _ = self._read(ref)
+        if not before.holds(completion):
+            self._documents.merge(ref, registration_fields(completion, self._phase))
+        return before
+
+    def _trigger_when_complete(self, ref: DocumentRef, event_id: str) -> _Outcome:
+        """Set the flag if the set is complete and nobody else has; exactly one delivery succeeds."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            progress, document = self._read(ref)
+            if decide(progress) is not Decision.TRIGGER:
+                return _Outcome(progress, should_trigger=False, attempts=attempt)
+            fields = trigger_fields(progress, event_id=event_id, now=self._clock())
+            if self._documents.update_if_unchanged(ref, fields, document.version if document else None):
+                after = read_progress({**(document.fields if document else {}), **fields}, self._phase)
+                return _Outcome(after, should_trigger=True, attempts=attempt)
+        raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to trigger")
+
+    def _read(self, ref: DocumentRef) -> tuple[Progress, Document | None]:
+        document = self._documents.get_all([ref]).get(ref)
+        return read_progress(document.fields if document else {}, self._phase), document
+
+
+class _Writes:
+    """Collects the failures of a delivery's writes, so that one does not keep the others from being tried."""
+
+    def __init__(self) -> None:
+        self._failures: dict[str, Exception] = {}
+
+    def attempt(self, step: str, write: Callable[[], T]) -> T | None:
+        """Return what `write` returns, or None after noting what it raised under `step`."""
+        try:
+            return write()
+        except Exception as error:  # noqa: BLE001 (nothing is swallowed: the delivery ends in DeliveryError)
+            self._failures[step] = error
+            return None
+
+    def raise_if_any_failed(self) -> None:
+        """Raise DeliveryError with all failures, if there are any."""
+        if self._failures:
+            raise DeliveryError(self._failures) from next(iter(self._failures.values()))

@@ -1,0 +1,166 @@
+"""A phase: which processors it expects, under which names, and when it is late.
+
+Both layers read it from one file, phases.toml, so that the list cannot differ between them.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec import Meta, Struct
+
+from orchestrator_resilience.errors import ConfigurationError, culprit
+from orchestrator_resilience.settings import Settings
+
+BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
+
+PhaseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Text = Annotated[str, Meta(min_length=1, max_length=200)]
+ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}$")]
+Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
+Dates = Annotated[int, Meta(ge=1, le=31)]
+
+
+class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+    """One table of phases.toml, validated; the file's comments say what each field is for."""
+
+    name: PhaseName
+    next_phase: Text
+    next_phase_started_by: Text
+    message_phase: Text
+    firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}$")]
+    bigquery_table: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?\w{1,200}\.\w{1,200}$")]
+    untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
+    settle_minutes: Minutes = 2
+    downstream_after_minutes: Minutes = 60
+    incomplete_by: Annotated[str, Meta(pattern=r"^\+\d{1,2}d ([01]\d|2[0-3]):[0-5]\d$")] = "+1d 12:00"
+    timezone: str = "America/New_York"
+    lookback_dates: Dates = 3
+    history_dates: Dates = 7
+    processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        """Refuse what the field types cannot express; the text starts with the field's name."""
+        owner: dict[str, str] = {}
+        for processor, aliases in self.processors.items():
+            for name in (processor, *aliases):
+                if owner.setdefault(name, processor) != processor:
+                    raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
+            raise ValueError(f"timezone: {self.timezone!r} is not a time zone") from error
+        if self.history_dates < self.lookback_dates:
+            raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
+
+    @cached_property
+    def expected(self) -> frozenset[str]:
+        """The canonical names of the processors that have to complete."""
+        return frozenset(self.processors)
+
+    @cached_property
+    def _canonical(self) -> dict[str, str]:
+        return {name: p for p, aliases in self.processors.items() for name in (p, *aliases)}
+
+    def canonical(self, raw_name: str) -> str | None:
+        """The expected processor that reports under `raw_name`, or None for a stranger."""
+        return self._canonical.get(raw_name)
+
+    def nearest(self, raw_name: str) -> str | None:
+        """The expected processor whose names resemble `raw_name` most, or None when none does."""
+        # A renamed class is above 0.8; at 0.7 it would do to begin with the same prefix.
+        close = difflib.get_close_matches(raw_name, self._canonical, n=1, cutoff=0.8)
+        return self._canonical[close[0]] if close else None
+
+    @property
+    def untriggered_after(self) -> timedelta:
+        """How long a complete date may stay untriggered."""
+        return timedelta(minutes=self.untriggered_after_minutes)
+
+    @property
+    def settle(self) -> timedelta:
+        """How long rows must have been visible before anybody is accused."""
+        return timedelta(minutes=self.settle_minutes)
+
+    @property
+    def downstream_after(self) -> timedelta:
+        """How long the next phase may take to write its first row."""
+        return timedelta(minutes=self.downstream_after_minutes)
+
+    def deadline(self, game_date: date) -> datetime:
+        """The moment (UTC) by which all processors of `game_date` should have completed."""
+        days, hour, minute = (int(n) for n in re.findall(r"\d+", self.incomplete_by))
+        local = datetime.combine(game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone))
+        return local.astimezone(UTC)
+
+    def today(self, now: datetime) -> date:
+        """The calendar date of `now` (aware) in the phase's time zone."""
+        return now.astimezone(ZoneInfo(self.timezone)).date()
+
+    def recent_dates(self, now: datetime, count: int) -> tuple[date, ...]:
+        """The last `count` game dates, today included, oldest first."""
+        today = self.today(now)
+        return tuple(today - timedelta(days=n) for n in reversed(range(count)))
+
+
+def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
+    """Read every phase of a file by name: `source`, else PHASES_FILE, else the bundled phases.toml.
+
+    Raises ConfigurationError naming the file, the phase and the field that is wrong.
+    """
+    source = source or Settings.from_env().phases_file or BUNDLED_PHASES
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{source}: cannot be read: {error}") from error
+    return parse_phases(text, str(source))
+
+
+def load_phase(name: str, source: Traversable | None = None) -> Phase:
+    """Read one phase; ConfigurationError when the file has none of that name."""
+    phases = load_phases(source)
+    if name not in phases:
+        raise ConfigurationError(f"there is no phase {name!r}; there are {sorted(phases)}")
+    return phases[name]
+
+
+def parse_phases(text: str, source: str) -> dict[str, Phase]:
+    """Validate the text of a phases file; `source` is the name used in errors."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    if not tables:
+        raise ConfigurationError(f"{source}: has no phase")
+    return {name: _parse_phase(name, table, f"{source}: [{name}]") for name, table in tables.items()}
+
+
+def _parse_phase(name: str, table: Any, where: str) -> Phase:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: expected a table, got {table!r}")
+    if "name" in table:
+        raise ConfigurationError(f"{where}: name: unknown field; the table's own name is the phase's name")
+    # Each processor on its own first: msgspec does not tell which key of a mapping was wrong.
+    processors = table.get("processors")
+    if isinstance(processors, dict):
+        for processor, aliases in processors.items():
+            _convert(processor, ProcessorName, f"{where}: processors: {processor!r}")
+            _convert(aliases, tuple[Text, ...], f"{where}: processors.{processor}")
+    phase: Phase = _convert({**table, "name": name}, Phase, where)
+    return phase
+
+
+def _convert(value: Any, type_: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        field, reason = culprit(error)
+        raise ConfigurationError(f"{where}: {field}: {reason}" if field else f"{where}: {reason}") from error

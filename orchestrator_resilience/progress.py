@@ -1,0 +1,200 @@
+"""The progress of one (phase, game date), and the decision that follows from it.
+
+The document's layout is the one that other programs read already (`phase2_completion/{date}`): a
+map per processor, and fields of our own that start with an underscore. Everything here is a
+function of values; the stores only carry the documents.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from enum import Enum
+from typing import Any
+
+from orchestrator_resilience.completion import Completion, Status
+from orchestrator_resilience.phase import Phase
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a document says of one processor; old code left any of it out, hence the Nones."""
+
+    completed_at: datetime | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The flag `_triggered`, by whom and why it was set."""
+
+    at: datetime | None
+    reason: str | None
+    event_id: str | None = None
+    deliberately_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one document says.
+
+    `registered` maps expected processors to their registrations, `unexpected` are other keys that
+    old code counted, `expected` is what the phase waits for, `announced` is what the orchestrator
+    that wrote the document waited for (None where old code wrote it).
+    """
+
+    expected: frozenset[str]
+    registered: Mapping[str, Registration] = field(default_factory=dict)
+    unexpected: frozenset[str] = frozenset()
+    trigger: Trigger | None = None
+    announced: frozenset[str] | None = None
+
+    @property
+    def completed(self) -> frozenset[str]:
+        """The expected processors that are registered."""
+        return self.expected & self.registered.keys()
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The expected processors that are not registered."""
+        return self.expected - self.registered.keys()
+
+    def holds(self, completion: Completion) -> bool:
+        """Whether the document needs no write for `completion`: its processor's first success stands.
+
+        A redelivery and a later re-run find the registration in place; an earlier success that
+        was overtaken on its way replaces it, so that the order of arrival does not matter.
+        """
+        known = self.registered.get(completion.processor or "")
+        if known is None:
+            return False
+        if known.completed_at is None:
+            return True
+        return (known.completed_at, known.event_id or "") <= (completion.completed_at, completion.event_id)
+
+
+class Decision(Enum):
+    """What has to be done about `_triggered`."""
+
+    WAIT = "wait"
+    TRIGGER = "trigger"
+    ALREADY_TRIGGERED = "already triggered"
+
+
+def decide(progress: Progress) -> Decision:
+    """Compare the sets: strangers never count, and a registration that was there before does."""
+    if progress.trigger is not None:
+        return Decision.ALREADY_TRIGGERED
+    return Decision.WAIT if progress.missing else Decision.TRIGGER
+
+
+def document_id(game_date: date) -> str:
+    """The id of a game date's document in the phase's collection."""
+    return game_date.isoformat()
+
+
+def read_progress(fields: Fields, phase: Phase) -> Progress:
+    """Read a document, those of old code included; never raises on what it does not understand."""
+    registered: dict[str, Registration] = {}
+    unexpected = set()
+    for key, value in fields.items():
+        if key.startswith("_") or not _completes(value):
+            continue
+        processor = phase.canonical(key)
+        if processor is None:
+            unexpected.add(key)
+        else:
+            registered[processor] = _first(registered.get(processor), _registration(value))
+    return Progress(
+        expected=phase.expected,
+        registered=registered,
+        unexpected=frozenset(unexpected),
+        trigger=_trigger(fields),
+        announced=_names(fields.get("_expected")),
+    )
+
+
+def registration_fields(completion: Completion, phase: Phase) -> dict[str, Any]:
+    """What a delivery merges into the document; needs no knowledge of what is there already."""
+    if completion.processor is None:
+        raise ValueError(f"{completion.raw_processor!r} is a stranger: it is never written into a document")
+    return {
+        completion.processor: {
+            "completed_at": completion.completed_at,
+            "status": completion.status.value,
+            "record_count": completion.record_count,
+            "correlation_id": completion.correlation_id,
+            "execution_id": completion.execution_id,
+            "event_id": completion.event_id,
+        },
+        "_expected": sorted(phase.expected),
+    }
+
+
+def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[str, Any]:
+    """What sets the flag on a document whose `progress` is complete."""
+    return {
+        "_triggered": True,
+        "_triggered_at": now,
+        "_trigger_reason": "all_complete",
+        "_trigger_event_id": event_id,
+        "_completed_count": len(progress.completed),
+        "_first_completion_at": min(
+            (r.completed_at for r in progress.registered.values() if r.completed_at), default=now
+        ),
+    }
+
+
+def instant(value: object) -> datetime | None:
+    """Read a time as stores and old documents hold it: aware, naive (taken as UTC), or ISO text."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _registration(value: object) -> Registration:
+    if not isinstance(value, Mapping):
+        return Registration()
+    event_id = value.get("event_id")
+    return Registration(instant(value.get("completed_at")), event_id if isinstance(event_id, str) else None)
+
+
+def _first(known: Registration | None, other: Registration) -> Registration:
+    """Of two registrations under names of one processor, the earlier; a known time beats none."""
+    if known is None or known.completed_at is None:
+        return other
+    if other.completed_at is None or known.completed_at <= other.completed_at:
+        return known
+    return other
+
+
+def _completes(value: object) -> bool:
+    """Old code registered only what completed; an entry that says otherwise in as many words does not count."""
+    status = value.get("status") if isinstance(value, Mapping) else None
+    return status not in {s.value for s in Status if not s.completes}
+
+
+def _trigger(fields: Fields) -> Trigger | None:
+    if fields.get("_triggered") is not True:
+        return None
+    # Old code wrote `_triggered_reason` and `_partial_completion` when it gave up waiting.
+    reason = fields.get("_trigger_reason", fields.get("_triggered_reason"))
+    event_id = fields.get("_trigger_event_id")
+    return Trigger(
+        at=instant(fields.get("_triggered_at")),
+        reason=reason if isinstance(reason, str) else None,
+        event_id=event_id if isinstance(event_id, str) else None,
+        deliberately_partial=fields.get("_partial_completion") is True or reason == "deadline_exceeded",
+    )
+
+
+def _names(value: object) -> frozenset[str] | None:
+    if not isinstance(value, (list, tuple)):
+        return None
+    return frozenset(name for name in value if isinstance(name, str))

@@ -1,0 +1,56 @@
+"""The environment, read in one place and turned into one frozen value."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator_resilience.errors import ConfigurationError
+
+_ON = {"", "1", "true", "yes", "on"}
+_OFF = {"0", "false", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says.
+
+    | variable             | meaning                                                   | default           |
+    |----------------------|-----------------------------------------------------------|-------------------|
+    | CHECKPOINTS_ENABLED  | false silences the checkpoints (layer 1)                  | true              |
+    | CANARY_ENABLED       | false silences the canary (layer 2)                       | true              |
+    | PHASES_FILE          | a phases.toml of your own                                 | the bundled one   |
+    | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
+    | GOOGLE_CLOUD_PROJECT | project that trace ids belong to                          | none              |
+    | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
+    """
+
+    checkpoints_enabled: bool
+    canary_enabled: bool
+    phases_file: Path | None
+    data_dir: Path
+    project: str | None
+    on_cloud_run: bool
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
+        """Read `env` (the process's own by default); ConfigurationError names a bad variable."""
+        env = os.environ if env is None else env
+        phases_file = env.get("PHASES_FILE")
+        return cls(
+            checkpoints_enabled=_switch(env, "CHECKPOINTS_ENABLED"),
+            canary_enabled=_switch(env, "CANARY_ENABLED"),
+            phases_file=Path(phases_file) if phases_file else None,
+            data_dir=Path(env.get("RESILIENCE_DATA_DIR") or "resilience-data"),
+            project=env.get("GOOGLE_CLOUD_PROJECT") or None,
+            on_cloud_run=bool(env.get("K_SERVICE")),
+        )
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").strip().lower()
+    if value in _ON:
+        return True
+    if value in _OFF:
+        return False
+    raise ConfigurationError(f"{name}: expected true or false, got {env[name]!r}")

@@ -1,0 +1,84 @@
+"""Where checkpoints go: JSON lines for Cloud Logging, text for people, or stdlib logging."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import TextIO
+
+from orchestrator_resilience.checkpoints import Checkpoint, Severity, Sink, json_line
+from orchestrator_resilience.settings import Settings
+
+_LEVELS = {
+    Severity.INFO: logging.INFO,
+    Severity.NOTICE: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+}
+_COLOURS = {Severity.NOTICE: "\033[32m", Severity.WARNING: "\033[33m", Severity.ERROR: "\033[31m"}
+
+
+def json_lines(stream: TextIO | None = None) -> Sink:
+    """One JSON object a line, with Cloud Logging's special fields, on `stream` (default stdout)."""
+    project = Settings.from_env().project
+    return _writer(stream, lambda checkpoint, _: json_line(checkpoint, project))
+
+
+def terminal_lines(stream: TextIO | None = None) -> Sink:
+    """One line of text a checkpoint; coloured where the stream is a terminal and NO_COLOR is unset."""
+    return _writer(stream, _for_people)
+
+
+def default_sink() -> Sink:
+    """Text for people where stdout is a terminal, JSON lines everywhere else."""
+    return terminal_lines() if sys.stdout.isatty() else json_lines()
+
+
+def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
+    """For programs that set up google.cloud.logging already: its handlers read `json_fields` and the like.
+
+    The logger's own level is set to INFO where it has none, because the root logger drops INFO
+    unless somebody said otherwise.
+    """
+    target = logger or logging.getLogger("orchestrator_resilience")
+    if target.level == logging.NOTSET:
+        target.setLevel(logging.INFO)
+    project = Settings.from_env().project
+
+    def log(checkpoint: Checkpoint) -> None:
+        # Google's handler deletes its reserved keys from the dict that it is given: a new one each time.
+        entry = checkpoint.to_json(project)
+        special = {
+            "labels": entry.pop("logging.googleapis.com/labels"),
+            "trace": entry.pop("logging.googleapis.com/trace", None),
+            "span_id": entry.pop("logging.googleapis.com/spanId", None),
+        }
+        for reserved in ("severity", "message", "time", "logging.googleapis.com/insertId"):
+            del entry[reserved]
+        target.log(_LEVELS[checkpoint.severity], "%s", checkpoint.message, extra={"json_fields": entry, **special})
+
+    return log
+
+
+def _writer(stream: TextIO | None, render: Callable[[Checkpoint, TextIO], str]) -> Sink:
+    """Write each checkpoint with a single `write`, so that the lines of threads do not mix."""
+    lock = threading.Lock()
+
+    def write(checkpoint: Checkpoint) -> None:
+        # Looked up each time: functions-framework replaces sys.stdout after the imports.
+        target = stream or sys.stdout
+        line = render(checkpoint, target)
+        with lock:
+            target.write(line)
+            target.flush()
+
+    return write
+
+
+def _for_people(checkpoint: Checkpoint, stream: TextIO) -> str:
+    time = f"{checkpoint.at:%m-%d %H:%M:%S}Z"
+    colour = _COLOURS.get(checkpoint.severity)
+    if colour is None or not stream.isatty() or os.environ.get("NO_COLOR"):
+        return f"{time} {checkpoint.message}\n"
+    return f"{time} {colour}{checkpoint.message}\033[0m\n"

@@ -1,0 +1,151 @@
+"""What the two layers ask of their stores; one contract suite tests every implementation.
+
+All times are aware datetimes in UTC. Every method raises StoreError when the store cannot answer.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple, Protocol
+
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.completion import Completion, Status
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import Trigger
+
+
+class DocumentRef(NamedTuple):
+    """The address of a document."""
+
+    collection: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's fields, and an opaque version that differs after every write."""
+
+    fields: Mapping[str, Any]
+    version: str
+
+
+class DocumentStore(Protocol):
+    """Documents with the two writes that cannot lose an update: a merge, and compare-and-set.
+
+    Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list, dict.
+    """
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Read many documents in one call; those that do not exist are absent from the answer."""
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge `fields` into the document, map by map; create it where it does not exist."""
+
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        """Set top-level `fields` if the document still has `version` (None: if it does not exist).
+
+        Returns False, having written nothing, when it has changed.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionRow:
+    """One row of the witness table: a delivery, or the setting of the flag.
+
+    `row_id` is the same at every redelivery; readers tolerate that a row is there twice.
+    `processor_name` is the expected name where there is one, else what the message said; the
+    trigger's own row has TRIGGER_ROW there.
+    """
+
+    row_id: str
+    phase: str
+    game_date: date
+    processor_name: str
+    status: str
+    completed_at: datetime
+    event_id: str | None
+    record_count: int | None = None
+    correlation_id: str | None = None
+    execution_id: str | None = None
+    is_incremental: bool | None = None
+    entities_changed: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    is_triggered: bool = False
+    trigger_reason: str | None = None
+
+
+TRIGGER_ROW = "_trigger"
+_TRIGGER_STATUS = "triggered"
+
+
+def completion_row(completion: Completion) -> CompletionRow:
+    """Return the row of one delivery."""
+    return CompletionRow(
+        row_id=f"{completion.phase}:{completion.event_id}",
+        phase=completion.phase,
+        game_date=completion.game_date,
+        processor_name=completion.processor or completion.raw_processor,
+        status=completion.status.value,
+        completed_at=completion.completed_at,
+        event_id=completion.event_id,
+        record_count=completion.record_count,
+        correlation_id=completion.correlation_id,
+        execution_id=completion.execution_id,
+        is_incremental=completion.is_incremental,
+        entities_changed=completion.entities_changed,
+        metadata={"raw_processor": completion.raw_processor},
+    )
+
+
+def trigger_row(phase: Phase, game_date: date, trigger: Trigger, now: datetime) -> CompletionRow:
+    """Return the row of the flag; built from the document, so that a redelivery makes the same one."""
+    return CompletionRow(
+        row_id=f"{phase.name}:{game_date.isoformat()}:trigger",
+        phase=phase.name,
+        game_date=game_date,
+        processor_name=TRIGGER_ROW,
+        status=_TRIGGER_STATUS,
+        completed_at=trigger.at or now,
+        event_id=trigger.event_id,
+        is_triggered=True,
+        trigger_reason=trigger.reason,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorSummary:
+    """All rows of one (phase, game date, processor name), summarised.
+
+    `first_completed_at` and `first_visible_at` are the first `completed_at` and the first
+    `inserted_at` among rows whose status completes, None when there is no such row.
+    """
+
+    phase: str
+    game_date: date
+    processor_name: str
+    last_status: str
+    last_completed_at: datetime
+    first_completed_at: datetime | None
+    first_visible_at: datetime | None
+    is_triggered: bool
+    trigger_reason: str | None
+
+
+class CompletionLog(Protocol):
+    """The witness: an append-only table of what was delivered."""
+
+    def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
+        """Store `rows`, with `now` as their `inserted_at`; appending a row again does no harm."""
+
+    def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
+        """Summarise the rows of game dates `since` to `until` (both included), in one query."""
+
+
+class CheckpointArchive(Protocol):
+    """Where checkpoints can be read back from."""
+
+    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
+        """Return the checkpoints of one date in the order in which they were left."""
+
+
+COMPLETING_STATUSES = tuple(s.value for s in Status if s.completes)

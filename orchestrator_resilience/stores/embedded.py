@@ -1,0 +1,35 @@
+"""The embedded default: all stores in one folder, for everywhere but the cloud."""
+
+from pathlib import Path
+
+from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.jsonl import JsonLinesArchive
+from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteDocuments, SqliteFile
+
+
+class EmbeddedStores:
+    """Documents and completion log in `resilience.sqlite3`, checkpoints in `checkpoints.jsonl`.
+
+    With `must_exist`, a folder without them is an error at the first read, and nothing is made.
+    Without `durable`, a power cut may lose the last writes; a crash of the process never does.
+    """
+
+    def __init__(self, folder: Path, *, must_exist: bool = False, durable: bool = True) -> None:
+        self.folder = folder
+        self._file = SqliteFile(folder / "resilience.sqlite3", must_exist=must_exist, durable=durable)
+        self.documents = SqliteDocuments(self._file)
+        self.completion_log = SqliteCompletionLog(self._file)
+        self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
+        self.runs_path = folder / "canary_runs.jsonl"
+
+    def close(self) -> None:
+        """Close the database."""
+        self._file.close()
+
+
+def embedded_stores(settings: Settings, *, must_exist: bool = False) -> EmbeddedStores:
+    """Open the folder that the settings name; refused inside Cloud Run, whose disk is gone with the instance."""
+    if settings.on_cloud_run:
+        raise ConfigurationError("K_SERVICE is set: the embedded stores are refused inside Cloud Run")
+    return EmbeddedStores(settings.data_dir, must_exist=must_exist)

@@ -1,0 +1,77 @@
+"""Checkpoints in a file of JSON lines: the embedded counterpart of Cloud Logging."""
+
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from orchestrator_resilience.checkpoints import Checkpoint, json_line
+from orchestrator_resilience.errors import StoreError
+
+
+class JsonLinesArchive:
+    """A sink for checkpoints, and a CheckpointArchive.
+
+    Each line is appended with one `write` to a file opened with O_APPEND, so the lines of several
+    threads and processes do not mix. A line that a crash cut short is skipped when reading.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, checkpoint: Checkpoint) -> None:
+        """Append one checkpoint; raises StoreError."""
+        append_line(self.path, json_line(checkpoint))
+
+    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
+        """Return the checkpoints of one date, oldest first; none where there is no file."""
+        try:
+            lines = self.path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        found = (_parsed(line) for line in lines)
+        wanted = (phase, game_date.isoformat())
+        kept = [c for c in found if c is not None and (c.fields.get("phase"), c.fields.get("game_date")) == wanted]
+        return sorted(kept, key=lambda c: c.at)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append `line` (with its line break) in one write; raises StoreError."""
+    data = line.encode("utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            written = os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(f"{path}: {error}") from error
+    if written != len(data):
+        raise StoreError(f"{path}: only {written} of {len(data)} bytes could be written")
+
+
+def last_line(path: Path) -> dict[str, Any] | None:
+    """Return the last whole JSON object of a file of lines, or None where there is none."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def _parsed(line: bytes) -> Checkpoint | None:
+    try:
+        return Checkpoint.from_json(json.loads(line))
+    except (KeyError, TypeError, ValueError):
+        return None

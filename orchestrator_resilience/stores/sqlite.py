@@ -1,0 +1,278 @@
+"""Documents and the witness table in one SQLite file: the embedded default.
+
+Safe with many threads and processes at once: every write is one IMMEDIATE transaction, and waits
+for its turn up to `BUSY_SECONDS`.
+"""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.stores.base import (
+    COMPLETING_STATUSES,
+    CompletionRow,
+    Document,
+    DocumentRef,
+    ProcessorSummary,
+)
+
+BUSY_SECONDS = 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS documents (
+    collection TEXT NOT NULL, id TEXT NOT NULL, fields TEXT NOT NULL, version INTEGER NOT NULL,
+    PRIMARY KEY (collection, id)
+) STRICT;
+CREATE TABLE IF NOT EXISTS phase_completions (
+    row_id TEXT NOT NULL PRIMARY KEY, phase TEXT NOT NULL, game_date TEXT NOT NULL, processor_name TEXT NOT NULL,
+    status TEXT NOT NULL, record_count INTEGER, correlation_id TEXT, execution_id TEXT, completed_at TEXT NOT NULL,
+    is_incremental INTEGER, entities_changed TEXT NOT NULL, metadata TEXT NOT NULL, event_id TEXT,
+    is_triggered INTEGER NOT NULL, trigger_reason TEXT, inserted_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS phase_completions_by_date ON phase_completions (game_date, phase, processor_name);
+PRAGMA user_version = 1;
+"""
+
+_SUMMARY = """
+SELECT phase, game_date, processor_name, MAX(CASE WHEN newest = 1 THEN status END), MAX(completed_at),
+       MIN(CASE WHEN status IN ({completing}) THEN completed_at END),
+       MIN(CASE WHEN status IN ({completing}) THEN inserted_at END),
+       MAX(is_triggered), MAX(trigger_reason)
+FROM (
+    SELECT *, ROW_NUMBER() OVER (
+        PARTITION BY phase, game_date, processor_name ORDER BY completed_at DESC, row_id DESC
+    ) AS newest
+    FROM phase_completions
+    WHERE game_date BETWEEN ? AND ? AND phase IN ({phases})
+)
+GROUP BY phase, game_date, processor_name
+ORDER BY phase, game_date, processor_name
+"""
+
+
+class SqliteFile:
+    """One database file; the threads of a process share one connection and take turns.
+
+    With `must_exist`, a file that is not there is an error, and none is made. Without `durable`,
+    commits do not wait for the disk: a power cut may lose the last ones, a crash of the process not.
+    """
+
+    def __init__(self, path: Path, *, must_exist: bool = False, durable: bool = True) -> None:
+        self.path = path
+        self._must_exist = must_exist
+        self._synchronous = "FULL" if durable else "OFF"
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid: int | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection; every failure comes out as a StoreError that names the file."""
+        with self._lock:
+            try:
+                yield self._connected()
+            except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+                raise StoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection inside one transaction: committed at the end, rolled back on any error."""
+        with self.reading() as connection:
+            # IMMEDIATE waits for its turn here; a transaction that begins by reading could only fail later.
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        # A connection must not be carried over a fork.
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._open(), os.getpid()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        if not self._must_exist:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        elif not self.path.exists():
+            raise FileNotFoundError("there is no such file: nothing has been delivered here yet")
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            # Whoever opens a new file first switches its journal, for which SQLite does not wait its turn.
+            _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                _insist(lambda: connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;"))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _insist(action: Callable[[], object]) -> None:
+    """Repeat `action` while the database is locked, up to BUSY_SECONDS."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            action()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+class SqliteDocuments:
+    """A DocumentStore: each document is one row of JSON."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Read many documents."""
+        with self._file.reading() as connection:
+            found = ((ref, self._get(connection, ref)) for ref in refs)
+            return {ref: document for ref, document in found if document is not None}
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge `fields` into the document."""
+        with self._file.writing() as connection:
+            known = self._get(connection, ref)
+            self._put(connection, ref, _merged(known.fields if known else {}, fields), known)
+
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        """Set top-level `fields` if the document still has `version`."""
+        with self._file.writing() as connection:
+            known = self._get(connection, ref)
+            if (known.version if known else None) != version:
+                return False
+            self._put(connection, ref, {**(known.fields if known else {}), **fields}, known)
+            return True
+
+    def _get(self, connection: sqlite3.Connection, ref: DocumentRef) -> Document | None:
+        row = connection.execute(
+            "SELECT fields, version FROM documents WHERE collection = ? AND id = ?", ref
+        ).fetchone()
+        return Document(json.loads(row[0], object_hook=_restored), str(row[1])) if row else None
+
+    def _put(
+        self, connection: sqlite3.Connection, ref: DocumentRef, fields: Mapping[str, Any], known: Document | None
+    ) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
+            (*ref, json.dumps(fields, default=_stored), int(known.version) + 1 if known else 1),
+        )
+
+
+class SqliteCompletionLog:
+    """A CompletionLog: a table with the columns of the one in BigQuery."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
+        """Store `rows`; one that is there already stays as it is."""
+        with self._file.writing() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO phase_completions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_row_values(row, now) for row in rows],
+            )
+
+    def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
+        """Summarise the rows of game dates `since` to `until`."""
+        names = list(phases)
+        query = _SUMMARY.format(completing=_marks(COMPLETING_STATUSES), phases=_marks(names))
+        parameters = (*COMPLETING_STATUSES, *COMPLETING_STATUSES, since.isoformat(), until.isoformat(), *names)
+        with self._file.reading() as connection:
+            return [_summary(*row) for row in connection.execute(query, parameters)]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _row_values(row: CompletionRow, now: datetime) -> tuple[object, ...]:
+    return (
+        row.row_id,
+        row.phase,
+        row.game_date.isoformat(),
+        row.processor_name,
+        row.status,
+        row.record_count,
+        row.correlation_id,
+        row.execution_id,
+        _text(row.completed_at),
+        row.is_incremental,
+        json.dumps(row.entities_changed),
+        json.dumps(row.metadata),
+        row.event_id,
+        row.is_triggered,
+        row.trigger_reason,
+        _text(now),
+    )
+
+
+def _summary(  # noqa: PLR0917 (the columns of _SUMMARY, in their order)
+    phase: str,
+    game_date: str,
+    processor_name: str,
+    last_status: str,
+    last_completed_at: str,
+    first_completed_at: str | None,
+    first_visible_at: str | None,
+    is_triggered: int,
+    trigger_reason: str | None,
+) -> ProcessorSummary:
+    return ProcessorSummary(
+        phase=phase,
+        game_date=date.fromisoformat(game_date),
+        processor_name=processor_name,
+        last_status=last_status,
+        last_completed_at=datetime.fromisoformat(last_completed_at),
+        first_completed_at=datetime.fromisoformat(first_completed_at) if first_completed_at else None,
+        first_visible_at=datetime.fromisoformat(first_visible_at) if first_visible_at else None,
+        is_triggered=bool(is_triggered),
+        trigger_reason=trigger_reason,
+    )
+
+
+def _text(moment: datetime) -> str:
+    """Write a time in UTC with a fixed width, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge map by map, as Firestore's `set(merge=True)` does."""
+    result = dict(known)
+    for name, value in fields.items():
+        before = result.get(name)
+        result[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _stored(value: object) -> dict[str, str]:
+    if isinstance(value, datetime):
+        return {"$time": _text(value)}
+    raise TypeError(f"a document cannot hold {value!r}")
+
+
+def _restored(value: dict[str, Any]) -> Any:
+    return datetime.fromisoformat(value["$time"]) if value.keys() == {"$time"} else value

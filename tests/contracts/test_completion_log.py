@@ -1,0 +1,138 @@
+"""What every CompletionLog does."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+from orchestrator_resilience.stores.base import CompletionLog, CompletionRow, ProcessorSummary
+
+DAY = date(2026, 2, 9)
+AT = datetime(2026, 2, 10, 6, 41, 0, 500, tzinfo=UTC)
+NOW = AT + timedelta(seconds=5)
+ROW = CompletionRow(
+    row_id="phase2:1",
+    phase="phase2",
+    game_date=DAY,
+    processor_name="p2_odds_game_lines",
+    status="success",
+    completed_at=AT,
+    event_id="1",
+    record_count=2**62,
+    correlation_id="c",
+    execution_id="e",
+    is_incremental=True,
+    entities_changed=("LAL",),
+    metadata={"raw_processor": "OddsApiGameLinesBatchProcessor"},
+)
+SUMMARY = ProcessorSummary(
+    phase="phase2",
+    game_date=DAY,
+    processor_name="p2_odds_game_lines",
+    last_status="success",
+    last_completed_at=AT,
+    first_completed_at=AT,
+    first_visible_at=NOW,
+    is_triggered=False,
+    trigger_reason=None,
+)
+
+
+def another(row_id: str, minutes: float, **changes: object) -> CompletionRow:
+    return dataclasses.replace(
+        ROW,
+        row_id=row_id,
+        event_id=row_id,
+        completed_at=AT + timedelta(minutes=minutes),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_one_row_is_its_own_summary(completion_log: CompletionLog) -> None:
+    """Times come back to the microsecond."""
+    completion_log.append([ROW], now=NOW)
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [SUMMARY]
+
+
+def test_nothing_is_an_empty_summary(completion_log: CompletionLog) -> None:
+    """No rows, no error."""
+    assert completion_log.summarise(["phase2"], DAY, DAY) == []
+    completion_log.append([], now=NOW)
+    assert completion_log.summarise([], DAY, DAY) == []
+
+
+def test_a_row_appended_again_changes_nothing(completion_log: CompletionLog) -> None:
+    """A redelivery hours later does not move the time at which the row was first visible."""
+    completion_log.append([ROW], now=NOW)
+    completion_log.append([ROW, ROW], now=NOW + timedelta(hours=3))
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [SUMMARY]
+
+
+def test_the_first_success_and_the_last_status(completion_log: CompletionLog) -> None:
+    """Rows arrive in any order; a failure before and a failure after do not move the success."""
+    rows = [
+        another("4", 30, status="failed"),
+        another("3", 20),
+        another("2", 10, status="partial"),
+        another("1", 0, status="no_data"),
+    ]
+    for number, row in enumerate(rows):
+        completion_log.append([row], now=NOW + timedelta(hours=number))
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [
+        dataclasses.replace(
+            SUMMARY,
+            last_status="failed",
+            last_completed_at=AT + timedelta(minutes=30),
+            first_completed_at=AT + timedelta(minutes=10),
+            first_visible_at=NOW + timedelta(hours=1),
+        )
+    ]
+
+
+def test_without_a_success_there_is_no_first(completion_log: CompletionLog) -> None:
+    """A processor that only failed has been heard, and has not completed."""
+    completion_log.append([another("1", 0, status="failed")], now=NOW)
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [
+        dataclasses.replace(SUMMARY, last_status="failed", first_completed_at=None, first_visible_at=None)
+    ]
+
+
+def test_the_triggers_row(completion_log: CompletionLog) -> None:
+    """The flag and its reason are summarised like a processor."""
+    row = another(
+        "t", 1, processor_name="_trigger", status="triggered", is_triggered=True, trigger_reason="all_complete"
+    )
+    completion_log.append([ROW, row], now=NOW)
+    trigger = completion_log.summarise(["phase2"], DAY, DAY)[0]
+    assert (trigger.processor_name, trigger.is_triggered, trigger.trigger_reason) == ("_trigger", True, "all_complete")
+
+
+def test_phases_dates_and_names_are_kept_apart(completion_log: CompletionLog) -> None:
+    """One query answers for all; what was not asked for is not in it."""
+    completion_log.append(
+        [
+            ROW,
+            another("2", 0, phase="phase3"),
+            another("3", 0, phase="phase4"),
+            another("4", 0, game_date=DAY + timedelta(days=1)),
+            another("5", 0, game_date=DAY + timedelta(days=2)),
+            another("6", 0, game_date=DAY - timedelta(days=1)),
+            another("7", 0, processor_name="it's; DROP TABLE"),
+        ],
+        now=NOW,
+    )
+    found = completion_log.summarise(["phase2", "phase3"], DAY, DAY + timedelta(days=1))
+    assert sorted((row.phase, str(row.game_date), row.processor_name) for row in found) == [
+        ("phase2", "2026-02-09", "it's; DROP TABLE"),
+        ("phase2", "2026-02-09", "p2_odds_game_lines"),
+        ("phase2", "2026-02-10", "p2_odds_game_lines"),
+        ("phase3", "2026-02-09", "p2_odds_game_lines"),
+    ]
+
+
+def test_threads_lose_no_row(completion_log: CompletionLog) -> None:
+    """Twenty at once."""
+    with ThreadPoolExecutor(20) as pool:
+        list(
+            pool.map(lambda n: completion_log.append([another(str(n), 0, processor_name=f"p{n}")], now=NOW), range(20))
+        )
+    assert len(completion_log.summarise(["phase2"], DAY, DAY)) == 20

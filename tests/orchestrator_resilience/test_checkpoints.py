@@ -1,0 +1,407 @@
+"""Checkpoints, their logger and the sinks."""
+
+import io
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator_resilience import CheckpointLogger, ConfigurationError, DeliveryError, InvalidMessageError, Phase
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line, one_line, plain
+from orchestrator_resilience.sinks import default_sink, json_lines, stdlib_logging, terminal_lines
+from orchestrator_resilience.testing import RecordingSink, SimulatedClock
+
+FIVE = [
+    "p2_bigdataball_pbp",
+    "p2_nbacom_boxscores",
+    "p2_nbacom_gamebook_pdf",
+    "p2_odds_game_lines",
+    "p2_odds_player_props",
+]
+NOW = datetime(2026, 2, 10, 7, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def checkpoints(phase: Phase, sink: RecordingSink) -> CheckpointLogger:
+    return CheckpointLogger(phase, sink, clock=SimulatedClock(NOW))
+
+
+def begin(checkpoints: CheckpointLogger, **extra: Any) -> Any:
+    return checkpoints.delivery(
+        processor="NbacPlayerBoxscoreProcessor", game_date=date(2026, 2, 9), event_id="17", **extra
+    )
+
+
+def messages(sink: RecordingSink) -> list[str]:
+    return [c.message for c in sink.checkpoints]
+
+
+def test_the_six_lines_of_an_existing_orchestrator(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Received, what the transaction did, and the missing list."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=FIVE[:4], triggered=False)
+    assert messages(sink) == [
+        "CHECKPOINT_RECEIVED: p2_nbacom_boxscores 2026-02-09",
+        f"CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False completed={FIVE[:4]} missing={FIVE[4:]}",
+        "CHECKPOINT_WAITING: 2026-02-09 4/5 complete missing=['p2_odds_player_props']",
+    ]
+    assert [c.closes for c in sink.checkpoints] == [False, False, True]
+
+
+def test_the_orchestrators_own_list_is_compared_when_it_is_given(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """The plan's line: five of six are there, and the sixth was switched off weeks ago."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(
+            should_trigger=False, completed=FIVE, triggered=False, expected=[*FIVE, "p2_bdl_box_scores"]
+        )
+    assert messages(sink)[-1] == "CHECKPOINT_WAITING: 2026-02-09 5/6 complete missing=['p2_bdl_box_scores']"
+
+
+def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """The incident of February 2026 leaves an ERROR with the first delivery that sees it."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=FIVE, triggered=False)
+    last = sink.checkpoints[-1]
+    assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.ERROR, True)
+    assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False ")
+    assert last.message.endswith("missing=[]: all are complete and _triggered is still unset")
+
+
+def test_the_delivery_that_sets_the_flag_says_so(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """TRIGGERED closes it, at NOTICE; class names count as the processors they stand for."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(
+            should_trigger=True, completed=[*FIVE[:1], "NbacTeamBoxscoreProcessor", *FIVE[2:]], triggered=True
+        )
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
+    assert sink.checkpoints[-1].severity is Severity.NOTICE
+    assert messages(sink)[-1] == "CHECKPOINT_TRIGGERED: 2026-02-09 5/5 complete, _triggered is set"
+
+
+def test_strangers_are_listed_and_never_counted(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Log what is there, not what was hoped for."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=[*FIVE[1:], "p2_nbacom_schedule"], triggered=True)
+    post = sink.checkpoints[1].fields
+    assert (post["completed"], post["missing"], post["unexpected"]) == (FIVE[1:], FIVE[:1], ["p2_nbacom_schedule"])
+
+
+def test_every_checkpoint_carries_what_is_known(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Identity, trace, order and elapsed time are on each line."""
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    with begin(checkpoints, correlation_id="c", delivery_attempt=2, traceparent=trace) as delivery:
+        delivery.ignored("nothing to do")
+    for number, checkpoint in enumerate(sink.checkpoints, 1):
+        fields = dict(checkpoint.fields)
+        assert fields.pop("elapsed_ms") >= 0
+        assert len(fields.pop("delivery")) == 16
+        assert fields == {
+            "phase": "phase2",
+            "game_date": "2026-02-09",
+            "processor": "p2_nbacom_boxscores",
+            "raw_processor": "NbacPlayerBoxscoreProcessor",
+            "event_id": "17",
+            "correlation_id": "c",
+            "delivery_attempt": 2,
+            "trace": "a" * 32,
+            "span": "b" * 16,
+            "sequence": number,
+        }
+        assert checkpoint.at == NOW
+
+
+def test_what_the_block_raises_leaves_it_with_its_chains(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """FAILED names the error class and both chains of causes, and the error goes on."""
+
+    def transact() -> None:
+        try:
+            try:
+                raise TimeoutError("deadline of 5 s")  # noqa: TRY301 (the point is the chain)
+            except TimeoutError:
+                raise KeyError("begin")  # noqa: B904 (the cause is to be in __context__ alone)
+        except KeyError as error:
+            raise ValueError("Failed to commit transaction in 5 attempts.") from error
+
+    with pytest.raises(ValueError, match="5 attempts"), begin(checkpoints):
+        transact()
+    failed = sink.checkpoints[-1]
+    assert failed.message == "CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts."
+    assert failed.fields["error_class"] == "ValueError"
+    assert failed.fields["causes"] == ["KeyError: 'begin'", "TimeoutError: deadline of 5 s"]
+    assert failed.closes
+
+
+def test_a_failed_delivery_names_its_steps(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Each failed write is listed with its own error."""
+    with pytest.raises(DeliveryError), begin(checkpoints):
+        raise DeliveryError({"register": OSError("disk full"), "append_completion": TimeoutError("slow")})
+    assert sink.checkpoints[-1].fields["steps"] == ["register", "append_completion"]
+    assert sink.checkpoints[-1].fields["causes"] == ["OSError: disk full", "TimeoutError: slow"]
+
+
+def test_causes_that_go_round_in_a_circle_end(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Exceptions can be each other's cause."""
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    with pytest.raises(ValueError, match="one"), begin(checkpoints):
+        raise one
+    assert sink.checkpoints[-1].fields["causes"] == ["KeyError: 'other'"]
+
+
+def test_a_delivery_that_says_nothing_is_closed_all_the_same(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """The early return of the old code becomes visible."""
+    with begin(checkpoints):
+        pass
+    last = sink.checkpoints[-1]
+    assert (last.kind, last.severity, last.closes) == (CheckpointKind.IGNORED, Severity.WARNING, True)
+
+
+def test_a_rejected_message_is_kept(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """REJECTED names the field and carries what was sent, on one line."""
+    checkpoints.rejected(InvalidMessageError("game_date", "no date", event_id="17", raw='{"game_date":\n"x"}'))
+    only = sink.checkpoints[0]
+    assert (only.message, only.severity) == (
+        'CHECKPOINT_REJECTED: game_date: no date in {"game_date":\\n"x"}',
+        Severity.ERROR,
+    )
+    assert only.fields["raw"] == '{"game_date":\\n"x"}'
+    assert (only.fields["field"], only.fields["event_id"]) == ("game_date", "17")
+
+
+def test_a_sink_that_fails_is_counted_and_told_later(phase: Phase) -> None:
+    """A checkpoint never raises into its caller; the next line that gets through carries the loss."""
+    written: list[Checkpoint] = []
+    broken = True
+
+    def sink(checkpoint: Checkpoint) -> None:
+        if broken:
+            raise BrokenPipeError
+        written.append(checkpoint)
+
+    checkpoints = CheckpointLogger(phase, sink)
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=[], triggered=False)
+        assert checkpoints.dropped == 3
+        broken = False
+        delivery.ignored("done")
+        delivery.ignored("done again")
+    assert [c.fields.get("dropped") for c in written] == [3, None]
+    assert checkpoints.dropped == 0
+
+
+@pytest.mark.parametrize("completed", [None, 7, [None], [[]], ["a", 3]])
+def test_nonsense_from_the_caller_is_counted_and_not_raised(
+    checkpoints: CheckpointLogger, sink: RecordingSink, completed: Any
+) -> None:
+    """The delivery matters more than its log."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=completed, triggered=False)
+    assert sink.kinds()[0] == "RECEIVED"
+    assert sink.checkpoints[-1].closes
+
+
+@pytest.mark.parametrize("processor", [None, 7, "", "x\ny", object()])
+def test_any_processor_name_begins_a_delivery(
+    checkpoints: CheckpointLogger, sink: RecordingSink, processor: Any
+) -> None:
+    """The name comes from outside."""
+    with checkpoints.delivery(processor=processor, game_date="x\ny", event_id="17") as delivery:
+        delivery.unexpected()
+        delivery.ignored("done")
+    assert [c for c in sink.checkpoints if not c.message.isprintable()] == []
+    assert sink.checkpoints[-1].closes
+
+
+def test_the_switch_silences_the_checkpoints(
+    phase: Phase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """CHECKPOINTS_ENABLED=false: no line, and everything else goes on."""
+    monkeypatch.setenv("CHECKPOINTS_ENABLED", "false")
+    with begin(CheckpointLogger(phase)) as delivery:
+        delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("CHECKPOINTS_ENABLED", "perhaps")
+    with pytest.raises(ConfigurationError, match="CHECKPOINTS_ENABLED"):
+        CheckpointLogger(phase)
+
+
+def test_one_json_object_a_line_with_cloud_loggings_fields(
+    phase: Phase, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off a terminal, stdout gets what Cloud Logging parses."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "nba")
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    with begin(CheckpointLogger(phase, clock=SimulatedClock(NOW)), traceparent=trace) as delivery:
+        delivery.ignored("done")
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["severity"] == "INFO"
+    assert first["message"] == "CHECKPOINT_RECEIVED: p2_nbacom_boxscores 2026-02-09"
+    assert first["time"] == "2026-02-10T07:00:00+00:00"
+    assert first["schema"] == 1
+    assert first["logging.googleapis.com/trace"] == f"projects/nba/traces/{'a' * 32}"
+    assert first["logging.googleapis.com/spanId"] == "b" * 16
+    assert first["logging.googleapis.com/labels"] == {
+        "phase": "phase2",
+        "game_date": "2026-02-09",
+        "processor": "p2_nbacom_boxscores",
+    }
+    assert first["logging.googleapis.com/insertId"] != second["logging.googleapis.com/insertId"]
+
+
+def test_a_line_is_one_write(phase: Phase) -> None:
+    """functions-framework parses each write as one object."""
+    writes: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    with begin(CheckpointLogger(phase, json_lines(Stream()))) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=["a\nb" * 1000], triggered=False)
+    assert len(writes) == 3
+    assert all(w.endswith("\n") and w.count("\n") == 1 for w in writes)
+
+
+def test_threads_do_not_mix_their_lines(phase: Phase) -> None:
+    """One logger serves many threads."""
+    stream = io.StringIO()
+    checkpoints = CheckpointLogger(phase, json_lines(stream))
+
+    def deliver() -> None:
+        for _ in range(50):
+            with begin(checkpoints) as delivery:
+                delivery.ignored("done")
+
+    threads = [threading.Thread(target=deliver) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 8 * 50 * 2
+    assert len({line["delivery"] for line in lines}) == 8 * 50
+
+
+def test_text_for_people(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal gets the message, coloured by severity unless NO_COLOR is set."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def printed(stream: io.StringIO) -> str:
+        with begin(CheckpointLogger(phase, terminal_lines(stream), clock=SimulatedClock(NOW))):
+            pass
+        return stream.getvalue().splitlines()[-1]
+
+    text = "CHECKPOINT_IGNORED: the delivery ended without a word about its transaction"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert printed(Terminal()) == f"02-10 07:00:00Z \033[33m{text}\033[0m"
+    assert printed(io.StringIO()) == f"02-10 07:00:00Z {text}"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(Terminal()) == f"02-10 07:00:00Z {text}"
+
+
+def test_the_default_sink_follows_stdout(monkeypatch: pytest.MonkeyPatch, phase: Phase) -> None:
+    """A terminal gets text, everything else JSON."""
+    for is_terminal, start in ((True, "02-10"), (False, "{")):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda answer=is_terminal: answer)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with begin(CheckpointLogger(phase, default_sink(), clock=SimulatedClock(NOW))):
+            pass
+        assert stream.getvalue().startswith(start)
+
+
+def test_stdlib_logging_gets_json_fields(phase: Phase, caplog: pytest.LogCaptureFixture) -> None:
+    """Handlers of google.cloud.logging find what they look for, and may destroy what they get."""
+    logger = logging.getLogger("test.checkpoints")
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    with begin(CheckpointLogger(phase, stdlib_logging(logger)), traceparent=trace) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=FIVE, triggered=False)
+    received, stuck = (record.__dict__ for record in caplog.records)
+    assert (received["levelname"], stuck["levelname"]) == ("INFO", "ERROR")
+    assert received["message"] == "CHECKPOINT_RECEIVED: p2_nbacom_boxscores 2026-02-09"
+    assert received["json_fields"]["event_id"] == "17"
+    assert not received["json_fields"].keys() & {"severity", "message", "time"}
+    assert received["trace"] == "a" * 32
+    assert received["labels"]["phase"] == "phase2"
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner),
+    max_leaves=20,
+)
+
+
+@given(_values)
+def test_any_value_becomes_one_line_of_json(value: object) -> None:
+    """Odd values are shown in some form; they never break the line, the JSON or the terminal."""
+    checkpoint = Checkpoint(CheckpointKind.IGNORED, Severity.INFO, NOW, "text", {"value": plain(value)})
+    line = json_line(checkpoint)
+    assert line.count("\n") == 1
+    assert line.isascii()
+    assert Checkpoint.from_json(json.loads(line)) == checkpoint
+
+
+def test_values_are_bounded() -> None:
+    """A line stays far below the 256 KB of a log entry."""
+    deep: list[object] = []
+    for _ in range(1000):
+        deep = [deep]
+    assert len(json.dumps(plain(deep))) < 2000
+    assert plain(10**5000) == "an integer of 16610 bits"
+    assert plain(math.inf) == "inf"
+    assert len(plain("x" * 10_000)) < 1100
+    assert len(plain(list(range(1000)))) == 50
+    assert one_line("a\x1b[31m\u2028\ud800b") == "a\\x1b[31m\\u2028\\ud800b"
+
+
+def test_importing_the_logger_imports_no_cloud_library() -> None:
+    """Another orchestrator can use just the checkpoints."""
+    program = (
+        "import sys, orchestrator_resilience; from orchestrator_resilience import CheckpointLogger; "
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in {'google', 'rich', 'flask', 'functions_framework'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout == "[]\n"
+
+
+def test_the_exported_names_exist() -> None:
+    """`__all__` is what the package has."""
+    import orchestrator_resilience  # noqa: PLC0415 (as a module here, as names above)
+
+    for name in orchestrator_resilience.__all__:
+        assert hasattr(orchestrator_resilience, name)
+
+
+SINKS: list[Callable[[], Sink]] = [json_lines, terminal_lines, stdlib_logging]
+
+
+@pytest.mark.parametrize("make", SINKS)
+def test_every_sink_takes_every_kind(
+    make: Callable[[], Sink], capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the checkpoint, each sink renders it."""
+    sink = make()
+    for kind in CheckpointKind:
+        for severity in Severity:
+            sink(Checkpoint(kind, severity, NOW, "text", {}))
+    printed = capsys.readouterr().out.splitlines() + [r.getMessage() for r in caplog.records]
+    assert len([line for line in printed if "CHECKPOINT_" in line]) == len(CheckpointKind) * len(Severity)

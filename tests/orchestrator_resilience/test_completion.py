@@ -1,0 +1,245 @@
+"""Messages: the shapes that are taken, and the bad input that is refused by name."""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator_resilience import Completion, InvalidMessageError, Phase, Status, load_phase
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.testing import push_envelope
+
+PUBLISHED = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+PHASE = load_phase("phase2", BUNDLED_PHASES)
+
+
+class Event:
+    """A CloudEvent as `cloudevents` makes it: attributes by `get`, data as an attribute."""
+
+    def __init__(self, data: Any, **attributes: object) -> None:
+        self.data = data
+        self._attributes = attributes
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        return self._attributes.get(key, default)
+
+
+def envelope(data: object, /, **message: object) -> dict[str, Any]:
+    """Return a push envelope around `data`: bytes and text as they are, anything else as JSON."""
+    raw = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else json.dumps(data).encode()
+    return {
+        "message": {
+            "data": base64.b64encode(raw).decode(),
+            "messageId": "17",
+            "publishTime": "2026-02-10T06:41:00Z",
+            **message,
+        }
+    }
+
+
+def payload(**fields: object) -> dict[str, object]:
+    """Return a good message with some fields replaced."""
+    return {"processor_name": "OddsApiPropsBatchProcessor", "game_date": "2026-02-09", "status": "success", **fields}
+
+
+def test_every_field_of_a_message(phase: Phase) -> None:
+    """What a processor really sends becomes a Completion; fields that nobody reads are tolerated."""
+    sent = push_envelope(
+        "OddsApiPropsBatchProcessor",
+        "2026-02-09",
+        PUBLISHED,
+        message_id="17",
+        output_table="odds_api_player_points_props",
+        is_incremental=True,
+        entities_changed=["LAL", "BOS"],
+    )
+    sent["deliveryAttempt"] = 3
+    sent["message"]["attributes"] = {"googclient_traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}
+    assert Completion.from_event(sent, phase) == Completion(
+        phase="phase2",
+        game_date=date(2026, 2, 9),
+        processor="p2_odds_player_props",
+        raw_processor="OddsApiPropsBatchProcessor",
+        status=Status.SUCCESS,
+        completed_at=PUBLISHED,
+        event_id="17",
+        correlation_id="corr-2026-02-09",
+        execution_id="exec-17",
+        record_count=100,
+        is_incremental=True,
+        entities_changed=("LAL", "BOS"),
+        delivery_attempt=3,
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    )
+
+
+def test_the_three_shapes_are_one_completion(phase: Phase) -> None:
+    """A CloudEvent, its plain-dict form, the push envelope and the decoded payload agree."""
+    inner = envelope(payload())
+    expected = Completion.from_event(inner, phase)
+    assert Completion.from_event(Event(inner, id="17", time="2026-02-10T06:41:00Z"), phase) == expected
+    assert Completion.from_event({"id": "17", "type": "messagePublished", "data": inner}, phase) == expected
+    assert Completion.from_dict(payload(), phase, event_id="17", published_at=PUBLISHED) == expected
+
+
+def test_the_events_own_attributes_fill_in(phase: Phase) -> None:
+    """Id, time and trace of the CloudEvent stand in where the message has none."""
+    inner = envelope(payload())
+    del inner["message"]["messageId"], inner["message"]["publishTime"]
+    trace = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
+    completion = Completion.from_event(Event(inner, id="18", time="2026-02-10T07:00:00Z", traceparent=trace), phase)
+    assert (completion.event_id, completion.completed_at, completion.traceparent) == (
+        "18",
+        PUBLISHED + timedelta(minutes=19),
+        trace,
+    )
+
+
+@pytest.mark.parametrize("text", ["2026-02-10T01:41:00-05:00", "2026-02-10T06:41:00.000000000Z"])
+def test_publish_times_become_utc(phase: Phase, text: str) -> None:
+    """Offsets and nanoseconds are understood."""
+    assert Completion.from_event(envelope(payload(), publishTime=text), phase).completed_at == PUBLISHED
+
+
+def test_only_success_and_partial_complete() -> None:
+    """The other statuses are reports, not completions."""
+    assert {s.value for s in Status if s.completes} == {"success", "partial"}
+
+
+def test_a_stranger_is_no_error(phase: Phase) -> None:
+    """Who is not expected is kept under the name that was sent."""
+    completion = Completion.from_event(envelope(payload(processor_name="p2_nbacom_schedule")), phase)
+    assert (completion.processor, completion.raw_processor) == (None, "p2_nbacom_schedule")
+
+
+GOOD = envelope(payload())
+BAD: dict[str, tuple[object, str]] = {
+    "no mapping": (17, "event"),
+    "nothing": (None, "event"),
+    "empty": ({}, "message"),
+    "message is text": ({"message": "hello"}, "message"),
+    "event without data": (Event(None), "message"),
+    "no data": ({"message": {"messageId": "1", "publishTime": "2026-02-10T06:41:00Z"}}, "message.data"),
+    "data is a number": (envelope("", data=7), "message.data"),
+    "not base64": (envelope("", data="%%%"), "message.data"),
+    "base64 cut short": (envelope("", data="YWJjZ"), "message.data"),
+    "not ASCII": (envelope("", data="é"), "message.data"),
+    "not UTF-8": (envelope(b"\xff\xfe{}"), "message.data"),
+    "not JSON": (envelope("processor done"), "message.data"),
+    "JSON cut short": (envelope('{"processor_name": "p2'), "message.data"),
+    "NaN": (envelope('{"processor_name": NaN}'), "message.data"),
+    "lone surrogate": (envelope('{"processor_name": "\\ud800", "game_date": "2026-02-09"}'), "message.data"),
+    "nested too deeply": (envelope('{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"), "message.data"),
+    "a list": (envelope([1]), "message.data"),
+    "null": (envelope("null"), "message.data"),
+    "one megabyte": (envelope(payload(note="x" * 1_000_000)), "message.data"),
+    "no id": (envelope(payload(), messageId=""), "message.messageId"),
+    "id with a line break": (envelope(payload(), messageId="1\n2"), "message.messageId"),
+    "no publish time": (envelope(payload(), publishTime=None), "message.publishTime"),
+    "publish time without a zone": (envelope(payload(), publishTime="2026-02-10T06:41:00"), "message.publishTime"),
+    "publish time is a word": (envelope(payload(), publishTime="now"), "message.publishTime"),
+    "publish time of year 1": (envelope(payload(), publishTime="0001-01-01T00:00:00Z"), "message.publishTime"),
+    "attributes are no texts": (envelope(payload(), attributes={"a": 1}), "message.attributes[...]"),
+    "processor missing": (envelope({"game_date": "2026-02-09", "status": "success"}), "processor_name"),
+    "processor is null": (envelope(payload(processor_name=None)), "processor_name"),
+    "processor is empty": (envelope(payload(processor_name="")), "processor_name"),
+    "processor is a number": (envelope(payload(processor_name=7)), "processor_name"),
+    "processor is long": (envelope(payload(processor_name="p" * 129)), "processor_name"),
+    "line break in a name": (envelope(payload(processor_name="p2\nCHECKPOINT_TRIGGERED")), "processor_name"),
+    "escape in a name": (envelope(payload(processor_name="p2\x1b[31m")), "processor_name"),
+    "line separator in a name": (envelope(payload(processor_name="p2\u2028x")), "processor_name"),
+    "right-to-left override": (envelope(payload(processor_name="p2\u202ex")), "processor_name"),
+    "line break in an id": (envelope(payload(correlation_id="a\r\nb")), "correlation_id"),
+    "execution id is a list": (envelope(payload(execution_id=[])), "execution_id"),
+    "date missing": (envelope({"processor_name": "p", "status": "success"}), "game_date"),
+    "February 30": (envelope(payload(game_date="2026-02-30")), "game_date"),
+    "date without dashes": (envelope(payload(game_date="20260209")), "game_date"),
+    "date is a number": (envelope(payload(game_date=20260209)), "game_date"),
+    "date of year 9999": (envelope(payload(game_date="9999-12-31")), "game_date"),
+    "date of year 1": (envelope(payload(game_date="0001-01-01")), "game_date"),
+    "status missing": (envelope({"processor_name": "p", "game_date": "2026-02-09"}), "status"),
+    "status unknown": (envelope(payload(status="finished")), "status"),
+    "another phase": (envelope(payload(phase="phase_3_analytics")), "phase"),
+    "count negative": (envelope(payload(record_count=-1)), "record_count"),
+    "count over INT64": (envelope(payload(record_count=2**63)), "record_count"),
+    "count of 5,000 digits": (
+        envelope(
+            '{"processor_name":"p","game_date":"2026-02-09","status":"success","record_count":' + "9" * 5000 + "}"
+        ),
+        "record_count",
+    ),
+    "count 1e400": (
+        envelope('{"processor_name":"p","game_date":"2026-02-09","status":"success","record_count":1e400}'),
+        "record_count",
+    ),
+    "count is text": (envelope(payload(record_count="12")), "record_count"),
+    "count is true": (envelope(payload(record_count=True)), "record_count"),
+    "entities are no list": (envelope(payload(entities_changed="LAL")), "entities_changed"),
+}
+
+
+@pytest.mark.parametrize(("event", "field"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_refused_by_name(phase: Phase, event: object, field: str) -> None:
+    """Every bad message raises InvalidMessageError with the culprit, its text bounded."""
+    with pytest.raises(InvalidMessageError) as caught:
+        Completion.from_event(event, phase)
+    assert caught.value.field == field
+    assert caught.value.permanent
+    assert len(caught.value.raw) <= 500
+
+
+def test_what_was_sent_is_kept(phase: Phase) -> None:
+    """The error carries the message's id and its decoded text."""
+    with pytest.raises(InvalidMessageError) as caught:
+        Completion.from_event(envelope(payload(game_date="2026-02-30")), phase)
+    assert caught.value.event_id == "17"
+    assert json.loads(caught.value.raw) == payload(game_date="2026-02-30")
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "processor_name": st.text() | _json,
+            "game_date": st.dates().map(str) | _json,
+            "status": st.sampled_from([*Status]) | _json,
+            "record_count": _json,
+            "phase": _json,
+            "execution_id": st.text() | _json,
+        },
+    )
+)
+def test_any_json_is_a_completion_or_an_invalid_message(fields: dict[str, object]) -> None:
+    """Parsing never ends in another way, and what it lets through prints on one line."""
+    try:
+        completion = Completion.from_event(envelope(fields), PHASE)
+    except InvalidMessageError:
+        return
+    assert completion.raw_processor.isprintable()
+    assert 2000 <= completion.game_date.year < 2100
+
+
+@given(st.binary() | st.text() | _json)
+def test_anything_at_all_is_a_completion_or_an_invalid_message(event: object) -> None:
+    """Whatever arrives in place of an event, of a message, or of its data."""
+    data = base64.b64encode(event).decode() if isinstance(event, bytes) else event
+    shapes: list[object] = [event, {"message": event}, envelope("", data=data)]
+    shapes += [{"message": {**envelope(payload())["message"], **event}}] if isinstance(event, Mapping) else []
+    for shape in shapes:
+        try:
+            Completion.from_event(shape, PHASE)
+        except InvalidMessageError:
+            continue

@@ -1,0 +1,122 @@
+"""The embedded stores: what only files can suffer."""
+
+import os
+import sqlite3
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from orchestrator_resilience import CheckpointLogger, Phase, StoreError
+from orchestrator_resilience.stores.base import DocumentRef
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line, last_line
+
+REF = DocumentRef("phase2_completion", "2026-02-09")
+DAY = date(2026, 2, 9)
+
+
+def test_reading_makes_no_files(tmp_path: Path) -> None:
+    """A canary that looks in the wrong folder says so, and leaves it as it was."""
+    stores = EmbeddedStores(tmp_path / "nowhere", must_exist=True)
+    with pytest.raises(StoreError, match=r"nowhere/resilience\.sqlite3: there is no such file"):
+        stores.documents.get_all([REF])
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Where the folder should be is a file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/resilience\.sqlite3: "):
+        EmbeddedStores(tmp_path / "file").documents.merge(REF, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough to be read as a header", b"SQLite format 3\0"]
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    """No crash, no new file over it."""
+    path = tmp_path / "resilience.sqlite3"
+    path.write_bytes(content * 100)
+    with pytest.raises(StoreError, match=r"resilience\.sqlite3: "):
+        EmbeddedStores(tmp_path).completion_log.summarise(["phase2"], DAY, DAY)
+    assert path.read_bytes() == content * 100
+
+
+def test_a_damaged_document_is_an_error(stores: EmbeddedStores) -> None:
+    """What cannot be read is not empty."""
+    stores.documents.merge(REF, {"a": 1})
+    with sqlite3.connect(stores.folder / "resilience.sqlite3") as connection:
+        connection.execute("UPDATE documents SET fields = '{'")
+    connection.close()
+    with pytest.raises(StoreError, match=r"resilience\.sqlite3: "):
+        stores.documents.get_all([REF])
+
+
+def test_a_value_that_no_document_holds_is_refused(stores: EmbeddedStores) -> None:
+    """The programming error comes out as one, and the document stays as it was."""
+    stores.documents.merge(REF, {"a": 1})
+    with pytest.raises(TypeError):
+        stores.documents.merge(REF, {"a": object()})
+    assert stores.documents.get_all([REF])[REF].fields == {"a": 1}
+
+
+def test_a_connection_is_not_carried_over_a_fork(stores: EmbeddedStores) -> None:
+    """A child opens its own, and both go on writing."""
+    stores.documents.merge(REF, {"parent": 1})
+    child = os.fork()
+    if child == 0:
+        try:
+            stores.documents.merge(REF, {"child": 1})
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    stores.documents.merge(REF, {"parent": 2})
+    assert stores.documents.get_all([REF])[REF].fields == {"parent": 2, "child": 1}
+
+
+def test_closed_stores_open_again(stores: EmbeddedStores) -> None:
+    """Closing is no end."""
+    stores.documents.merge(REF, {"a": 1})
+    stores.close()
+    assert stores.documents.get_all([REF])[REF].fields == {"a": 1}
+
+
+def test_torn_and_foreign_lines_are_skipped(tmp_path: Path, phase: Phase) -> None:
+    """A crash cuts a line short; what was whole is still read."""
+    archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    checkpoints = CheckpointLogger(phase, archive)
+    with checkpoints.delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="1"):
+        pass
+    whole = archive.path.read_bytes()
+    with archive.path.open("ab") as file:
+        file.write(b"\xff\n[]\nnull\n" + b'{"checkpoint": "CHECKPOINT_NEW"}\n' + whole[:50])
+    assert len(archive.read("phase2", DAY)) == 2
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """A folder in its place is told, not taken for an empty archive."""
+    (tmp_path / "checkpoints.jsonl").mkdir()
+    archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    with pytest.raises(StoreError, match=r"checkpoints\.jsonl"):
+        archive.read("phase2", DAY)
+    with pytest.raises(StoreError, match=r"checkpoints\.jsonl"):
+        append_line(archive.path, "{}\n")
+
+
+def test_the_last_whole_line(tmp_path: Path) -> None:
+    """Torn, foreign and no lines at all."""
+    path = tmp_path / "runs.jsonl"
+    assert last_line(path) is None
+    append_line(path, '{"n": 1}\n')
+    append_line(path, '[]\n{"n": ')
+    assert last_line(path) == {"n": 1}
+    path.write_text("")
+    assert last_line(path) is None
+
+
+def test_times_are_kept_in_utc(stores: EmbeddedStores) -> None:
+    """Text order is time order, whatever the zone that they were given in."""
+    at = datetime.fromisoformat("2026-02-10T01:41:00-05:00")
+    stores.documents.merge(REF, {"at": at})
+    assert stores.documents.get_all([REF])[REF].fields["at"] == datetime(2026, 2, 10, 6, 41, tzinfo=UTC)

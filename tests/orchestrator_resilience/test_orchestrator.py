@@ -1,0 +1,380 @@
+"""The story of one delivery, and that its order, repetition and interruption do not matter."""
+
+import base64
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, Phase, StoreError
+from orchestrator_resilience.checkpoints import Severity
+from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
+from orchestrator_resilience.progress import Progress, read_progress, registration_fields
+from orchestrator_resilience.stores.base import (
+    CompletionLog,
+    CompletionRow,
+    Document,
+    DocumentRef,
+    DocumentStore,
+    ProcessorSummary,
+)
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
+
+DAY = date(2026, 2, 9)
+REF = DocumentRef("phase2_completion", "2026-02-09")
+AT = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
+PHASE = load_phase("phase2", BUNDLED_PHASES)
+FIVE = sorted(PHASE.expected)
+
+
+def message(processor: str, number: int, **payload: Any) -> dict[str, Any]:
+    return push_envelope(processor, "2026-02-09", AT + timedelta(minutes=number), message_id=f"m{number}", **payload)
+
+
+MESSAGES = [message(processor, number) for number, processor in enumerate(FIVE)]
+
+
+def progress_of(stores: EmbeddedStores) -> Progress:
+    document = stores.documents.get_all([REF]).get(REF)
+    return read_progress(document.fields if document else {}, PHASE)
+
+
+def rows_of(stores: EmbeddedStores) -> dict[str, tuple[str, datetime | None, bool]]:
+    found = stores.completion_log.summarise(["phase2"], DAY, DAY)
+    return {row.processor_name: (row.last_status, row.first_completed_at, row.is_triggered) for row in found}
+
+
+def test_five_deliveries_and_their_trail(
+    orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
+) -> None:
+    """Each of the first four waits with the missing list, the fifth sets the flag."""
+    for sent in MESSAGES:
+        orchestrator.deliver(sent)
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "WAITING"] * 4 + [
+        "RECEIVED",
+        "POST_TRANSACTION",
+        "TRIGGERED",
+    ]
+    assert [c.fields["missing"] for c in sink.checkpoints if c.kind.name == "WAITING"] == [
+        FIVE[n:] for n in range(1, 5)
+    ]
+    trigger = progress_of(stores).trigger
+    assert trigger is not None
+    assert (trigger.event_id, trigger.reason) == ("m4", "all_complete")
+    assert rows_of(stores) == {
+        **{p: ("success", AT + timedelta(minutes=n), False) for n, p in enumerate(FIVE)},
+        "_trigger": ("triggered", None, True),
+    }
+
+
+def test_a_preregistered_processor_is_evaluated_again(
+    orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink, phase: Phase
+) -> None:
+    """What the old code took for a duplicate, and returned: all five there, and the next delivery triggers."""
+    for sent in MESSAGES:
+        stores.documents.merge(REF, registration_fields(Completion.from_event(sent, phase), phase))
+    orchestrator.deliver(MESSAGES[2])
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
+    assert sink.checkpoints[1].fields["duplicate"] is True
+    assert progress_of(stores).trigger is not None
+
+
+def test_four_expected_plus_a_stranger_never_trigger(
+    orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
+) -> None:
+    """The stranger is a row of the witness and a checkpoint, never a key of the document."""
+    for sent in [*MESSAGES[:4], message("p2_nbacom_schedule", 9), message("NbacPlayerBoxscoresProcessor", 10)]:
+        orchestrator.deliver(sent)
+    document = stores.documents.get_all([REF])[REF]
+    assert sorted(document.fields) == ["_expected", *FIVE[:4]]
+    assert sink.kinds()[-4:] == ["RECEIVED", "UNEXPECTED", "RECEIVED", "UNEXPECTED"]
+    assert sink.checkpoints[-1].fields["nearest"] == "p2_nbacom_boxscores"
+    assert {"p2_nbacom_schedule", "NbacPlayerBoxscoresProcessor"} < rows_of(stores).keys()
+    assert progress_of(stores).trigger is None
+
+
+@pytest.mark.parametrize("status", ["no_data", "failed", "skipped"])
+def test_a_status_that_completes_nothing_is_only_witnessed(
+    orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink, status: str
+) -> None:
+    """IGNORED says why; the document does not hear of it."""
+    orchestrator.deliver(message(FIVE[0], 1, status=status))
+    assert sink.kinds() == ["RECEIVED", "IGNORED"]
+    assert progress_of(stores) == read_progress({}, PHASE)
+    assert rows_of(stores) == {FIVE[0]: (status, None, False)}
+
+
+def test_a_message_that_cannot_be_parsed_is_acknowledged(
+    orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
+) -> None:
+    """REJECTED names the field and keeps the text, and nothing is written."""
+    bad = message(FIVE[0], 1, game_date="2026-02-30")
+    orchestrator.deliver(bad)
+    orchestrator.deliver("hello")
+    orchestrator.deliver({"message": {**bad["message"], "data": base64.b64encode(b"x" * 1_000_000).decode()}})
+    assert sink.kinds() == ["REJECTED"] * 3
+    assert [c.fields["field"] for c in sink.checkpoints] == ["game_date", "event", "message.data"]
+    assert "2026-02-30" in sink.checkpoints[0].fields["raw"]
+    assert all(c.message.isprintable() and c.severity is Severity.ERROR for c in sink.checkpoints)
+    assert rows_of(stores) == {}
+
+
+class Watched:
+    """Both stores with a `point` before and after each operation, where a test can interrupt."""
+
+    def __init__(self, stores: EmbeddedStores, point: Callable[[str], None]) -> None:
+        self._documents: DocumentStore = stores.documents
+        self._log: CompletionLog = stores.completion_log
+        self._point = point
+        self.triggers = 0
+
+    @contextmanager
+    def _around(self, step: str) -> Iterator[None]:
+        self._point(f"before {step}")
+        yield
+        self._point(f"after {step}")
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Read."""
+        with self._around("get_all"):
+            return self._documents.get_all(refs)
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge."""
+        with self._around("merge"):
+            self._documents.merge(ref, fields)
+
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        """Compare and set, and count."""
+        with self._around("update_if_unchanged"):
+            done = self._documents.update_if_unchanged(ref, fields, version)
+            self.triggers += done
+        return done
+
+    def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
+        """Append."""
+        with self._around("append"):
+            self._log.append(rows, now=now)
+
+    def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
+        """Summarise."""
+        return self._log.summarise(phases, since, until)
+
+
+def watched_orchestrator(
+    stores: EmbeddedStores, point: Callable[[str], None], sink: RecordingSink | None = None
+) -> tuple[Orchestrator, Watched]:
+    clock = SimulatedClock(AT + timedelta(hours=1))
+    watched = Watched(stores, point)
+    checkpoints = CheckpointLogger(PHASE, sink or RecordingSink(), clock=clock)
+    return Orchestrator(PHASE, watched, watched, checkpoints, clock), watched
+
+
+@contextmanager
+def temporary_stores() -> Iterator[EmbeddedStores]:
+    with tempfile.TemporaryDirectory() as folder:
+        stores = EmbeddedStores(Path(folder), durable=False)
+        yield stores
+        stores.close()
+
+
+def state(stores: EmbeddedStores) -> tuple[object, ...]:
+    """Return all that must not depend on order, repetition or crashes; who triggered and when may."""
+    progress = progress_of(stores)
+    return progress.registered, progress.unexpected, progress.trigger is not None, rows_of(stores)
+
+
+STRANGERS = [message("p2_nbacom_schedule", 20), message("p2_bdl_box_scores", 21)]
+RERUNS = [message(processor, 30 + n) for n, processor in enumerate(FIVE)]
+REPORTS = [message(FIVE[0], 40, status="failed"), message(FIVE[1], 41, status="no_data")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from(MESSAGES + STRANGERS + RERUNS + REPORTS), max_size=12),
+    st.sets(st.sampled_from(range(5)), max_size=5),
+    st.randoms(use_true_random=False),
+)
+def test_order_and_repetition_do_not_matter(sent: list[dict[str, Any]], preregistered: set[int], random: Any) -> None:
+    """Any order, any duplicates, any processors registered before: one state, and at most one trigger."""
+    states = []
+    for shuffled in (False, True):
+        with temporary_stores() as stores:
+            for number in preregistered:
+                stores.documents.merge(REF, registration_fields(Completion.from_event(MESSAGES[number], PHASE), PHASE))
+            orchestrator, watched = watched_orchestrator(stores, lambda _: None)
+            deliveries = [*sent, *sent] if shuffled else sent
+            if shuffled:
+                random.shuffle(deliveries)
+            for one in deliveries:
+                orchestrator.deliver(one)
+            complete = not progress_of(stores).missing
+            completing = any(one in MESSAGES + RERUNS for one in sent)
+            assert watched.triggers == (1 if complete and completing else 0)
+            assert ("_trigger" in rows_of(stores)) == (watched.triggers == 1)
+            states.append(state(stores))
+    assert states[0] == states[1]
+
+
+class CrashError(BaseException):
+    """The process is gone: nothing catches this."""
+
+
+def crash_at(step: int) -> Callable[[str], None]:
+    """Return a `point` that ends the process at its nth call."""
+    calls = 0
+
+    def point(_: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise CrashError
+
+    return point
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.permutations(MESSAGES), st.lists(st.integers(1, 60), min_size=1, max_size=4))
+def test_a_crash_at_every_step_and_a_redelivery_end_in_the_same_state(
+    order: list[dict[str, Any]], crashes: list[int]
+) -> None:
+    """A message that was not acknowledged comes again, after the others or at once; one trigger in all."""
+    with temporary_stores() as stores:
+        triggers = 0
+        waiting = list(order)
+        for crash in [*crashes, 0]:
+            orchestrator, watched = watched_orchestrator(stores, crash_at(crash))
+            try:
+                while waiting:
+                    orchestrator.deliver(waiting[0])
+                    waiting.pop(0)
+            except CrashError:
+                waiting.append(waiting.pop(0))
+            triggers += watched.triggers
+        assert not waiting
+        # The crash right after the write hides its count from the caller, not from the document.
+        assert triggers <= 1
+        assert state(stores) == undisturbed()
+
+
+def undisturbed() -> tuple[object, ...]:
+    with temporary_stores() as stores:
+        orchestrator, watched = watched_orchestrator(stores, lambda _: None)
+        for sent in MESSAGES:
+            orchestrator.deliver(sent)
+        assert watched.triggers == 1
+        return state(stores)
+
+
+def points_of_the_last_delivery() -> list[str]:
+    with temporary_stores() as stores:
+        points: list[str] = []
+        orchestrator, _ = watched_orchestrator(stores, points.append)
+        for sent in MESSAGES[:4]:
+            orchestrator.deliver(sent)
+        points.clear()
+        orchestrator.deliver(MESSAGES[4])
+        return points
+
+
+def test_the_order_of_writes() -> None:
+    """The witness first, then the registration, the flag, and the flag's own row."""
+    before = [p.removeprefix("before ") for p in points_of_the_last_delivery() if p.startswith("before ")]
+    assert before == ["append", "get_all", "merge", "get_all", "update_if_unchanged", "append"]
+
+
+@pytest.mark.parametrize("step", range(len(points_of_the_last_delivery())))
+def test_each_write_that_fails_is_told_and_comes_again(step: int) -> None:
+    """FAILED names the step, the delivery raises, the other writes were tried, and a redelivery mends it."""
+    with temporary_stores() as stores:
+        sink = RecordingSink()
+        calls = -1
+
+        def point(_: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == step:
+                raise StoreError(f"refused at call {step}")
+
+        quiet, _ = watched_orchestrator(stores, lambda _: None)
+        for sent in MESSAGES[:4]:
+            quiet.deliver(sent)
+        orchestrator, _ = watched_orchestrator(stores, point, sink)
+        with pytest.raises(DeliveryError, match=f"refused at call {step}"):
+            orchestrator.deliver(MESSAGES[4])
+        failed = sink.checkpoints[-1]
+        assert failed.kind.name == "FAILED"
+        assert (
+            failed.fields["steps"]
+            == [["append_completion"] * 2 + ["register"] * 4 + ["trigger"] * 4 + ["append_trigger"] * 2][0][
+                step : step + 1
+            ]
+        )
+        assert failed.fields["causes"] == [f"StoreError: refused at call {step}"]
+        if step < 2:
+            assert progress_of(stores).trigger is not None, "the document was written all the same"
+        orchestrator.deliver(MESSAGES[4])
+        assert sink.checkpoints[-1].closes
+        assert sink.checkpoints[-1].kind.name != "FAILED"
+        assert state(stores) == undisturbed()
+
+
+def test_a_document_that_never_stands_still_is_left_to_a_redelivery(stores: EmbeddedStores) -> None:
+    """Bounded attempts, then an error that says so; nothing is acknowledged that was not done."""
+    for sent in MESSAGES[:4]:
+        watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
+    sink = RecordingSink()
+    noise = 0
+
+    def point(step: str) -> None:
+        nonlocal noise
+        if step == "before update_if_unchanged":
+            noise += 1
+            stores.documents.merge(REF, {"_noise": noise})
+
+    with pytest.raises(DeliveryError, match="changed under each of 20 attempts"):
+        watched_orchestrator(stores, point, sink)[0].deliver(MESSAGES[4])
+    assert sink.checkpoints[-1].fields["steps"] == ["trigger"]
+
+
+def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
+    """Another delivery sets the flag between this one's read and its write: one trigger, told truly."""
+    for sent in MESSAGES[:4]:
+        watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
+    sink = RecordingSink()
+    raced = False
+
+    def point(step: str) -> None:
+        nonlocal raced
+        if step == "before update_if_unchanged" and not raced:
+            raced = True
+            watched_orchestrator(stores, lambda _: None)[0].deliver(MESSAGES[0])
+
+    orchestrator, watched = watched_orchestrator(stores, point, sink)
+    orchestrator.deliver(MESSAGES[4])
+    assert watched.triggers == 0
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION"]
+    post = sink.checkpoints[-1].fields
+    assert (post["should_trigger"], post["triggered"], post["attempts"]) == (False, True, 2)
+    trigger = progress_of(stores).trigger
+    assert trigger is not None
+    assert trigger.event_id == "m0"
+
+
+def test_the_switch_silences_the_trail_and_nothing_else(
+    stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With CHECKPOINTS_ENABLED=false the orchestrator goes on working."""
+    monkeypatch.setenv("CHECKPOINTS_ENABLED", "false")
+    orchestrator = Orchestrator(PHASE, stores.documents, stores.completion_log, CheckpointLogger(PHASE))
+    for sent in MESSAGES:
+        orchestrator.deliver(sent)
+    assert progress_of(stores).trigger is not None
+    assert capsys.readouterr().out == ""

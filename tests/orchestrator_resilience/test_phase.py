@@ -1,0 +1,148 @@
+"""phases.toml: what it says, and how it is refused."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from orchestrator_resilience import ConfigurationError, Phase, load_phase, load_phases
+from orchestrator_resilience.phase import BUNDLED_PHASES, parse_phases
+
+TEXT = BUNDLED_PHASES.read_text("utf-8")
+
+
+def test_phase_2_expects_exactly_the_five(phase: Phase) -> None:
+    """The bundled list is the reviewed plan's."""
+    assert phase.expected == {
+        "p2_bigdataball_pbp",
+        "p2_odds_game_lines",
+        "p2_odds_player_props",
+        "p2_nbacom_gamebook_pdf",
+        "p2_nbacom_boxscores",
+    }
+    assert (phase.untriggered_after_minutes, phase.settle_minutes) == (30, 2)
+
+
+@pytest.mark.parametrize(
+    ("raw", "processor"),
+    [
+        ("p2_odds_game_lines", "p2_odds_game_lines"),
+        ("OddsApiGameLinesBatchProcessor", "p2_odds_game_lines"),
+        ("OddsApiPropsBatchProcessor", "p2_odds_player_props"),
+        ("NbacPlayerBoxscoreProcessor", "p2_nbacom_boxscores"),
+        ("NbacTeamBoxscoreProcessor", "p2_nbacom_boxscores"),
+        ("nbac_gamebook_player_stats", "p2_nbacom_gamebook_pdf"),
+        ("BigdataballPbpProcessor", "p2_bigdataball_pbp"),
+        ("p2_nbacom_schedule", None),
+        ("p2_bdl_box_scores", None),
+        ("", None),
+    ],
+)
+def test_an_alias_stands_for_its_processor_and_a_stranger_for_none(
+    phase: Phase, raw: str, processor: str | None
+) -> None:
+    """Names are compared exactly."""
+    assert phase.canonical(raw) == processor
+
+
+def test_the_nearest_expected_name_of_a_stranger(phase: Phase) -> None:
+    """A renamed class is recognised, an unrelated name is not."""
+    assert phase.nearest("NbacPlayerBoxscoresProcessor") == "p2_nbacom_boxscores"
+    assert phase.nearest("OddsApiGameLinesStreamProcessor") == "p2_odds_game_lines"
+    assert phase.nearest("p2_nbacom_schedule") is None
+    assert phase.nearest("BdlBoxScoresProcessor") is None
+
+
+@pytest.mark.parametrize(
+    ("game_date", "deadline"),
+    [
+        (date(2026, 2, 9), datetime(2026, 2, 10, 17, 0, tzinfo=UTC)),
+        (date(2026, 3, 7), datetime(2026, 3, 8, 16, 0, tzinfo=UTC)),  # the clocks go forward that night
+        (date(2026, 10, 31), datetime(2026, 11, 1, 17, 0, tzinfo=UTC)),  # and back that night
+    ],
+)
+def test_the_deadline_is_noon_eastern_whatever_the_clocks_do(phase: Phase, game_date: date, deadline: datetime) -> None:
+    """A date is late by the wall clock of the phase's time zone."""
+    assert phase.deadline(game_date) == deadline
+
+
+def test_today_is_the_time_zones_today(phase: Phase) -> None:
+    """At 04:59Z it is still the evening before in New York."""
+    assert phase.recent_dates(datetime(2026, 2, 10, 4, 59, tzinfo=UTC), 3) == (
+        date(2026, 2, 7),
+        date(2026, 2, 8),
+        date(2026, 2, 9),
+    )
+    assert phase.today(datetime(2026, 2, 10, 5, 0, tzinfo=UTC)) == date(2026, 2, 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "culprit"),
+    [
+        ('next_phase = "Phase 3"', "next_phase = 3", "[phase2]: next_phase: Expected `str`, got `int`"),
+        ('next_phase = "Phase 3"', "", "[phase2]: next_phase: Object missing required field `next_phase`"),
+        ("settle_minutes = 2", "settle_minute = 2", "[phase2]: settle_minute: Object contains unknown field"),
+        ("settle_minutes = 2", "settle_minutes = -1", "[phase2]: settle_minutes: Expected `int` >= 0"),
+        ("settle_minutes = 2", "settle_minutes = true", "[phase2]: settle_minutes: Expected `int`, got `bool`"),
+        ("after_minutes = 30", "after_minutes = 0", "[phase2]: untriggered_after_minutes: Expected `int` >= 1"),
+        ("+1d 12:00", "tomorrow noon", "[phase2]: incomplete_by: Expected `str` matching"),
+        ("+1d 12:00", "+1d 24:00", "[phase2]: incomplete_by: Expected `str` matching"),
+        ("America/New_York", "America/Gotham", "[phase2]: timezone: 'America/Gotham' is not a time zone"),
+        ("America/New_York", "America", "[phase2]: timezone: 'America' is not a time zone"),
+        ("America/New_York", "../etc", "[phase2]: timezone: '../etc' is not a time zone"),
+        ("history_dates = 7", "history_dates = 2", "[phase2]: history_dates: 2 is less than lookback_dates = 3"),
+        ("lookback_dates = 3", "lookback_dates = 0", "[phase2]: lookback_dates: Expected `int` >= 1"),
+        ('"odds_api_game_lines"', "7", "[phase2]: processors.p2_odds_game_lines: [3]: Expected `str`, got `int`"),
+        ('"odds_api_game_lines"', '"BigDataBallPbpProcessor"', "processors: 'BigDataBallPbpProcessor' stands for both"),
+        ("p2_odds_game_lines = [", '"a b" = [', "processors: 'a b': Expected `str` matching"),
+        ("phase2_completion", "phase2/completion", "[phase2]: firestore_collection: Expected `str` matching"),
+        ("nba_orchestration.phase", "phase", "[phase2]: bigquery_table: Expected `str` matching"),
+        ("[phase2]", "[Phase-2]\n[phase2]", "[Phase-2]: "),
+        ("[phase2]", 'name = "x"\n[phase2]', "[name]: expected a table, got 'x'"),
+        ("[phase2]", '[phase2]\nname = "x"', "[phase2]: name: unknown field"),
+        ("[phase2]", "[phase2", "own.toml: "),
+    ],
+)
+def test_what_is_wrong_is_named(old: str, new: str, culprit: str) -> None:
+    """Every field is validated, and the error names file, phase and field."""
+    assert old in TEXT
+    with pytest.raises(ConfigurationError) as caught:
+        parse_phases(TEXT.replace(old, new, 1), "own.toml")
+    assert str(caught.value).startswith("own.toml: ")
+    assert culprit in str(caught.value)
+
+
+def test_no_processors_are_refused() -> None:
+    """A phase that waits for nobody would be complete at once."""
+    head = TEXT.split("[phase2.processors]")[0]
+    with pytest.raises(ConfigurationError, match="processors"):
+        parse_phases(head, "own.toml")
+    with pytest.raises(ConfigurationError, match="processors"):
+        parse_phases(head + "[phase2.processors]\n", "own.toml")
+
+
+def test_an_empty_file_has_no_phase() -> None:
+    """Nothing to watch is a mistake, not a quiet canary."""
+    with pytest.raises(ConfigurationError, match="has no phase"):
+        parse_phases("", "own.toml")
+
+
+def test_phases_file_names_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding a phase is adding a table."""
+    own = tmp_path / "own.toml"
+    own.write_text(TEXT + TEXT.replace("phase2", "phase3"), "utf-8")
+    monkeypatch.setenv("PHASES_FILE", str(own))
+    assert sorted(load_phases()) == ["phase2", "phase3"]
+    with pytest.raises(ConfigurationError, match=r"no phase 'phase4'; there are \['phase2', 'phase3'\]"):
+        load_phase("phase4")
+
+
+def test_a_phases_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Missing and not UTF-8."""
+    own = tmp_path / "own.toml"
+    monkeypatch.setenv("PHASES_FILE", str(own))
+    with pytest.raises(ConfigurationError, match=r"own\.toml: cannot be read"):
+        load_phases()
+    own.write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match=r"own\.toml: cannot be read"):
+        load_phases()

@@ -1,0 +1,136 @@
+"""Documents and the decision."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator_resilience import Completion, Phase, load_phase
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.progress import (
+    Decision,
+    Progress,
+    Registration,
+    Trigger,
+    decide,
+    instant,
+    read_progress,
+    registration_fields,
+    trigger_fields,
+)
+from orchestrator_resilience.testing import push_envelope
+
+PHASE = load_phase("phase2", BUNDLED_PHASES)
+AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+
+
+def completion(processor: str, at: datetime = AT, event_id: str = "1") -> Completion:
+    return Completion.from_event(push_envelope(processor, "2026-02-09", at, message_id=event_id), PHASE)
+
+
+def test_four_expected_and_a_stranger_wait() -> None:
+    """Five keys are not five processors: the sets are compared."""
+    four = sorted(PHASE.expected)[:4]
+    fields: dict[str, dict[str, object]] = {processor: {} for processor in [*four, "p2_nbacom_schedule"]}
+    progress = read_progress(fields, PHASE)
+    assert decide(progress) is Decision.WAIT
+    assert progress.missing == PHASE.expected - set(four)
+    assert progress.unexpected == {"p2_nbacom_schedule"}
+
+
+@given(st.sets(st.sampled_from([*sorted(PHASE.expected), "stranger", "p2_nbacom_schedule"])), st.booleans())
+def test_the_decision_is_about_the_expected_set_alone(keys: set[str], triggered: bool) -> None:  # noqa: FBT001
+    """Complete and untriggered triggers; nothing else does."""
+    progress = read_progress({**{key: {} for key in keys}, "_triggered": triggered}, PHASE)
+    expected = (
+        Decision.ALREADY_TRIGGERED if triggered else Decision.TRIGGER if keys >= PHASE.expected else Decision.WAIT
+    )
+    assert decide(progress) is expected
+
+
+def test_what_is_written_is_read_again(phase: Phase) -> None:
+    """Registrations and the trigger survive the round through a document."""
+    fields: dict[str, object] = {}
+    for number, processor in enumerate(sorted(phase.expected)):
+        fields |= registration_fields(completion(processor, AT + timedelta(minutes=number), str(number)), phase)
+    before = read_progress(fields, phase)
+    assert before == Progress(
+        expected=phase.expected,
+        registered={p: Registration(AT + timedelta(minutes=n), str(n)) for n, p in enumerate(sorted(phase.expected))},
+        announced=phase.expected,
+    )
+    fields |= trigger_fields(before, event_id="4", now=AT + timedelta(hours=1))
+    assert read_progress(fields, phase).trigger == Trigger(AT + timedelta(hours=1), "all_complete", "4")
+    assert (fields["_completed_count"], fields["_first_completion_at"]) == (5, AT)
+
+
+def test_a_strangers_registration_is_refused(phase: Phase) -> None:
+    """Other readers count keys, so a stranger must never get into the document."""
+    with pytest.raises(ValueError, match="p2_nbacom_schedule"):
+        registration_fields(completion("p2_nbacom_schedule"), phase)
+
+
+def test_documents_of_old_code_are_read(phase: Phase) -> None:
+    """Class names as keys, no times, ISO text, a partial trigger, values of any kind."""
+    progress = read_progress(
+        {
+            "NbacTeamBoxscoreProcessor": {"completed_at": "2026-02-10T06:41:00+00:00", "status": "success"},
+            "p2_nbacom_boxscores": {"completed_at": "2026-02-10T07:41:00+00:00"},
+            "p2_odds_game_lines": True,
+            "p2_odds_player_props": {"completed_at": AT.replace(tzinfo=None), "event_id": 7},
+            "p2_bigdataball_pbp": {"status": "failed"},
+            "p2_nbacom_schedule": {"status": "success"},
+            "_completed_count": "5",
+            "_triggered": True,
+            "_triggered_at": "yesterday",
+            "_triggered_reason": "deadline_exceeded",
+            "_partial_completion": True,
+            "_expected": "all",
+        },
+        phase,
+    )
+    assert progress == Progress(
+        expected=phase.expected,
+        registered={
+            "p2_nbacom_boxscores": Registration(AT),
+            "p2_odds_game_lines": Registration(),
+            "p2_odds_player_props": Registration(AT),
+        },
+        unexpected=frozenset({"p2_nbacom_schedule"}),
+        trigger=Trigger(None, "deadline_exceeded", None, deliberately_partial=True),
+        announced=None,
+    )
+
+
+@pytest.mark.parametrize("flag", [False, None, "true", 1, 0])
+def test_only_true_is_triggered(phase: Phase, flag: object) -> None:
+    """A flag that is anything else is unset."""
+    assert read_progress({"_triggered": flag}, phase).trigger is None
+
+
+def test_the_first_success_stands(phase: Phase) -> None:
+    """A redelivery and a later re-run need no write; an earlier success that was overtaken does."""
+    progress = read_progress(registration_fields(completion("p2_odds_game_lines", AT, "2"), phase), phase)
+    assert progress.holds(completion("p2_odds_game_lines", AT, "2"))
+    assert progress.holds(completion("p2_odds_game_lines", AT + timedelta(hours=1), "1"))
+    assert not progress.holds(completion("p2_odds_game_lines", AT - timedelta(hours=1), "3"))
+    assert not progress.holds(completion("p2_odds_player_props", AT, "4"))
+    assert read_progress({"p2_odds_game_lines": True}, phase).holds(completion("p2_odds_game_lines"))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (AT, AT),
+        (AT.replace(tzinfo=None), AT),
+        ("2026-02-10T01:41:00-05:00", AT),
+        ("2026-02-10T06:41:00Z", AT),
+        ("soon", None),
+        (17, None),
+        (None, None),
+    ],
+)
+def test_times_are_read_in_every_form_that_documents_hold(value: object, expected: datetime | None) -> None:
+    """Aware, naive, text; what is no time is none."""
+    assert instant(value) == expected

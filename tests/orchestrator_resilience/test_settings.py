@@ -1,0 +1,48 @@
+"""The environment."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator_resilience import ConfigurationError
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.embedded import embedded_stores
+
+
+def test_an_empty_environment_has_defaults() -> None:
+    """Both layers are on, and the embedded stores are in the working folder."""
+    assert Settings.from_env({}) == Settings(
+        checkpoints_enabled=True,
+        canary_enabled=True,
+        phases_file=None,
+        data_dir=Path("resilience-data"),
+        project=None,
+        on_cloud_run=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["CHECKPOINTS_ENABLED", "CANARY_ENABLED"])
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [("false", False), ("FALSE", False), (" 0 ", False), ("no", False), ("off", False), ("true", True), ("", True)],
+)
+def test_the_rollback_switches(name: str, value: str, on: bool) -> None:  # noqa: FBT001
+    """One variable a layer, in the usual spellings."""
+    settings = Settings.from_env({name: value})
+    assert (settings.checkpoints_enabled, settings.canary_enabled) == (
+        (on, True) if name == "CHECKPOINTS_ENABLED" else (True, on)
+    )
+
+
+def test_a_switch_in_no_position_is_named() -> None:
+    """A typing error in an emergency is told, not guessed."""
+    with pytest.raises(ConfigurationError, match="CANARY_ENABLED: expected true or false, got 'flase'"):
+        Settings.from_env({"CANARY_ENABLED": "flase"})
+
+
+def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> None:
+    """A local file there would be gone with the instance, and nobody would know."""
+    settings = Settings.from_env({"K_SERVICE": "canary", "RESILIENCE_DATA_DIR": str(tmp_path / "data")})
+    with pytest.raises(ConfigurationError, match="K_SERVICE"):
+        embedded_stores(settings)
+    assert not (tmp_path / "data").exists()
