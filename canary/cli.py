@@ -1,0 +1,198 @@
+"""The `canary` command."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from canary.gather import Sources
+from canary.run import Outcome, check
+from canary.verdict import minutes
+from orchestrator_resilience.errors import ConfigurationError, ResilienceError
+from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, load_phase, load_phases
+from orchestrator_resilience.progress import instant
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.embedded import EmbeddedStores, embedded_stores
+from orchestrator_resilience.stores.jsonl import append_line, last_line
+
+try:
+    from canary.demo import demo
+    from canary.replay import replay
+    from canary.terminal import make_console, print_alert, print_line, print_table
+except ModuleNotFoundError as error:
+    if error.name != "rich":
+        raise
+    sys.exit("canary: the command line needs one more package: pip install 'orchestrator-resilience[cli]'")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0 quiet, 1 a problem, 2 could not tell."""
+    arguments = _parser().parse_args(argv)
+    try:
+        outcome: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except ResilienceError as error:
+        print(f"canary: {error}", file=sys.stderr)
+        return Outcome.COULD_NOT_TELL
+    except BrokenPipeError:
+        # The reader went away (`canary status | head`): nothing more can be said, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Outcome.COULD_NOT_TELL
+    except KeyboardInterrupt:
+        print("canary: interrupted", file=sys.stderr)
+        return Outcome.COULD_NOT_TELL
+    except Exception:  # noqa: BLE001 (Python's own exit code for a crash is 1, which here accuses somebody)
+        traceback.print_exc()
+        return Outcome.COULD_NOT_TELL
+    return outcome
+
+
+def _check(arguments: argparse.Namespace) -> Outcome:
+    settings = Settings.from_env()
+    if not settings.canary_enabled:
+        print("canary: switched off by CANARY_ENABLED", file=sys.stderr)
+        return Outcome.QUIET
+    phases, stores = _phases(arguments.phase), _stores(arguments.data, settings)
+    wanted = {name: sorted(set(arguments.date)) for name in phases} if arguments.date else None
+    report = check(Sources(stores.documents, stores.completion_log), phases, _now(arguments), wanted)
+    if not arguments.dry_run and stores.folder.is_dir():
+        append_line(stores.runs_path, json.dumps(report.run_line()) + "\n")
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+        return report.outcome
+    console = make_console()
+    for verdict in report.verdicts:
+        if verdict.kind.is_problem:
+            print_alert(console, verdict, phases[verdict.phase], report.now)
+        else:
+            print_line(console, verdict)
+    return report.outcome
+
+
+def _status(arguments: argparse.Namespace) -> Outcome:
+    phases, stores = _phases(arguments.phase), _stores(arguments.data, Settings.from_env())
+    now = _now(arguments)
+    wanted = {name: phase.recent_dates(now, arguments.days) for name, phase in phases.items()}
+    report = check(Sources(stores.documents, stores.completion_log), phases, now, wanted)
+    if arguments.json:
+        print(json.dumps(report.to_json(), indent=2))
+        return report.outcome
+    console = make_console()
+    print_table(console, report.verdicts, phases)
+    for verdict in report.verdicts:
+        if not verdict.kind.is_quiet:
+            print_line(console, verdict)
+    console.print(f"last canary run: {_last_run(stores, now)}")
+    return report.outcome
+
+
+def _last_run(stores: EmbeddedStores, now: datetime) -> str:
+    line = last_line(stores.runs_path)
+    at = instant(line.get("now")) if line else None
+    return f"{at.isoformat()}, {minutes(now - at)} ago" if at else "none recorded here"
+
+
+def _demo(arguments: argparse.Namespace) -> Outcome:
+    folder = _new_folder(arguments.out, "canary-demo-")
+    demo(load_phase("phase2", BUNDLED_PHASES), folder, make_console())
+    _tell_folder(folder, "2026-02-14T17:00:00Z")
+    return Outcome.QUIET
+
+
+def _replay(arguments: argparse.Namespace) -> Outcome:
+    phases = _phases(arguments.phase)
+    if len(phases) > 1:
+        raise ConfigurationError(f"--phase: say which of {sorted(phases)} the messages are for")
+    folder = _new_folder(arguments.out, "canary-replay-")
+    (phase,) = phases.values()
+    report = replay(arguments.file, phase, folder, make_console(), arguments.until)
+    _tell_folder(folder, report.now.isoformat())
+    return report.outcome
+
+
+def _now(arguments: argparse.Namespace) -> datetime:
+    return arguments.now or datetime.now(UTC)
+
+
+def _phases(name: str | None) -> dict[str, Phase]:
+    return {name: load_phase(name)} if name else load_phases()
+
+
+def _stores(folder: Path | None, settings: Settings) -> EmbeddedStores:
+    """Open the stores to read; nothing is made where there are none."""
+    return EmbeddedStores(folder, must_exist=True) if folder else embedded_stores(settings, must_exist=True)
+
+
+def _new_folder(chosen: Path | None, prefix: str) -> Path:
+    if chosen is None:
+        return Path(tempfile.mkdtemp(prefix=prefix))
+    if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+        raise ConfigurationError(f"--out: {chosen} is there already and not an empty folder")
+    return chosen
+
+
+def _tell_folder(folder: Path, now: str) -> None:
+    print(f"The files of this run are in {folder}; look at them again with")
+    print(f"  canary status --data {folder} --now {now}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="canary",
+        description="Tells when the work is done and nobody noticed.",
+        epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run).",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], Outcome], summary: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run)
+        return command
+
+    check_ = add("check", _check, "one run over the look-back window, as the scheduler starts it")
+    status = add("status", _status, "a table of the recent dates")
+    for reading in (check_, status):
+        reading.add_argument("--data", type=Path, metavar="DIR", help="folder of the stores (RESILIENCE_DATA_DIR)")
+        reading.add_argument("--phase", help="only this phase of the phases file")
+        reading.add_argument("--now", type=_moment, metavar="TIME", help="judge as of this time, 2026-02-10T07:15:00Z")
+        reading.add_argument("--json", action="store_true", help="print JSON")
+    check_.add_argument("--date", type=_date, action="append", help="only this game date (may be given again)")
+    check_.add_argument("--dry-run", action="store_true", help="only print: leave no record of the run")
+    status.add_argument("--days", type=_days, default=7, metavar="N", help="how many dates (default 7)")
+
+    rehearse = add("demo", _demo, "replay February 2026 through the real orchestrator and canary")
+    replay_ = add("replay", _replay, "send a file of Pub/Sub messages through the real orchestrator and canary")
+    replay_.add_argument("file", type=Path, metavar="FILE", help="JSON lines, each with a `message`")
+    replay_.add_argument("--phase", help="the phase that the messages are for")
+    replay_.add_argument("--until", type=_moment, metavar="TIME", help="last canary run (default: past all deadlines)")
+    for rehearsal in (rehearse, replay_):
+        rehearsal.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: a new one)")
+    return parser
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-02-10T07:15:00Z") from None
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; write {text}Z for UTC")
+    return moment.astimezone(UTC)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-02-09") from None
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 366:  # noqa: PLR2004 (a year)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to 366")
+    return int(text)

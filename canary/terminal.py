@@ -1,0 +1,68 @@
+"""Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from canary.message import alert_text, over_text
+from canary.verdict import Verdict, VerdictKind
+from orchestrator_resilience.phase import Phase
+
+_PLAIN_WIDTH = 140
+
+
+def make_console() -> Console:
+    """Return a console for stdout; a pipe or a file gets full-width lines without colour."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH)
+
+
+def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[str, Phase]) -> None:
+    """Print one row a date."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("phase", "game date", "complete", "missing", "since (UTC)", "_triggered", "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "missing")
+    for verdict in verdicts:
+        known = verdict.triggered is not None
+        missing = "\n".join(verdict.missing) if verdict.completed else "all"
+        table.add_row(
+            verdict.phase,
+            verdict.game_date.isoformat(),
+            f"{len(verdict.completed)}/{len(phases[verdict.phase].expected)}" if known else "?",
+            missing if known else "?",
+            f"{verdict.since:%m-%d %H:%M}" if verdict.since else "",
+            {True: "set", False: "unset", None: "?"}[verdict.triggered],
+            Text(verdict.kind, style=_style(verdict.kind)),
+        )
+    console.print(table)
+
+
+def print_alert(console: Console, verdict: Verdict, phase: Phase, now: datetime) -> None:
+    """Print the alert of a problem."""
+    style = _style(verdict.kind)
+    text = Text(alert_text(verdict, phase, now))
+    console.print(Panel(text, title=f"{verdict.kind} {now:%Y-%m-%d %H:%M}Z", title_align="left", border_style=style))
+
+
+def print_over(console: Console, before: Verdict, alerted_at: datetime, verdict: Verdict, now: datetime) -> None:
+    """Print that a problem is over."""
+    text = Text(over_text(before, alerted_at, verdict, now))
+    console.print(Panel(text, title=f"RESOLVED {now:%Y-%m-%d %H:%M}Z", title_align="left", border_style="green"))
+
+
+def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:
+    """Print a verdict in one line, with the time of the run where it is given."""
+    time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
+    line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
+    console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
+
+
+def _style(kind: VerdictKind) -> str:
+    if kind.is_problem:
+        return "bold red"
+    return "green" if kind.is_quiet else "yellow"

@@ -1,0 +1,289 @@
+"""judge(evidence, phase, now): what has to be said about one (phase, game date).
+
+A verdict is reached from sources that could be read; where one that matters could not, it is
+UNKNOWN, which is neither an all-clear nor an accusation.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+
+from canary.evidence import Absent, Evidence, Seen, Unreadable, Witness
+from orchestrator_resilience.completion import Status
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import Progress, Trigger
+
+
+class VerdictKind(StrEnum):
+    """Every verdict there is."""
+
+    IDLE = "IDLE"
+    WAITING = "WAITING"
+    SETTLING = "SETTLING"
+    TRIGGERED = "TRIGGERED"
+    UNTRIGGERED = "UNTRIGGERED"
+    PREMATURE = "PREMATURE"
+    INCOMPLETE = "INCOMPLETE"
+    SILENT = "SILENT"
+    DOWNSTREAM_MISSING = "DOWNSTREAM_MISSING"
+    WITNESS_GAP = "WITNESS_GAP"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody has to do anything."""
+        return self in _QUIET
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether something is wrong, as opposed to quiet or unknown."""
+        return not self.is_quiet and self is not VerdictKind.UNKNOWN
+
+
+_QUIET = {VerdictKind.IDLE, VerdictKind.WAITING, VerdictKind.SETTLING, VerdictKind.TRIGGERED}
+
+
+_NO_WORK = {Status.NO_DATA, Status.SKIPPED}
+
+
+class Impact(StrEnum):
+    """Whether the next phase has its output in spite of the problem."""
+
+    NONE = "NONE"
+    BLOCKED = "BLOCKED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is said about one (phase, game date).
+
+    `summary` is one sentence. `since` (UTC) is when the state began, where that is known: the moment
+    of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed` and
+    `missing` are expected processors, `unexpected` are strangers. `triggered` is None where the
+    flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
+    """
+
+    kind: VerdictKind
+    phase: str
+    game_date: date
+    summary: str
+    since: datetime | None = None
+    completed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    triggered: bool | None = None
+    impact: Impact | None = None
+    notes: tuple[str, ...] = ()
+
+
+def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
+    """Judge one (phase, game date) at `now` (aware); the rules are in the README's verdict table."""
+    unreadable = [s.reason for s in (evidence.witness, evidence.progress) if isinstance(s, Unreadable)]
+    if unreadable:
+        return Verdict(
+            kind=VerdictKind.UNKNOWN,
+            phase=phase.name,
+            game_date=evidence.game_date,
+            summary=f"could not tell: {'; '.join(unreadable)}",
+        )
+    case = _Case(evidence, phase, now)
+    if case.progress.trigger is not None:
+        return _judge_triggered(case, case.progress.trigger)
+    return _judge_incomplete(case) if case.missing else _judge_complete(case)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One date's readable evidence; a processor has completed when either store says so."""
+
+    evidence: Evidence
+    phase: Phase
+    now: datetime
+
+    @cached_property
+    def witness(self) -> Witness:
+        return self.evidence.witness.value if isinstance(self.evidence.witness, Seen) else Witness()
+
+    @cached_property
+    def progress(self) -> Progress:
+        source = self.evidence.progress
+        return source.value if isinstance(source, Seen) else Progress(expected=self.phase.expected)
+
+    @cached_property
+    def completed_at(self) -> dict[str, datetime | None]:
+        """The first success of each processor that has one; None where old code noted no time."""
+        found: dict[str, datetime | None] = {}
+        for processor in sorted(self.witness.completed.keys() | self.progress.completed):
+            arrival = self.witness.completed.get(processor)
+            registration = self.progress.registered.get(processor)
+            times = (arrival and arrival.completed_at, registration and registration.completed_at)
+            found[processor] = min((at for at in times if at), default=None)
+        return found
+
+    @cached_property
+    def missing(self) -> list[str]:
+        return sorted(self.phase.expected - self.completed_at.keys())
+
+    @cached_property
+    def strangers(self) -> list[str]:
+        return sorted(self.witness.strangers | self.progress.unexpected)
+
+    @cached_property
+    def deadline(self) -> datetime:
+        return self.phase.deadline(self.evidence.game_date)
+
+    @cached_property
+    def complete_at(self) -> datetime:
+        """When the set became complete: the last of the first successes, so a re-run changes nothing.
+
+        Where old documents give no time, the deadline stands in for it: too late rather than too
+        early, because the time accuses.
+        """
+        return max(at or self.deadline for at in self.completed_at.values())
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the witness had all its rows for long enough to have been worked on."""
+        visible_at = max((arrival.visible_at for arrival in self.witness.completed.values()), default=self.complete_at)
+        return self.now - visible_at >= self.phase.settle
+
+    def verdict(self, kind: VerdictKind, summary: str, since: datetime | None = None) -> Verdict:
+        return Verdict(
+            kind=kind,
+            phase=self.phase.name,
+            game_date=self.evidence.game_date,
+            summary=summary,
+            since=since,
+            completed=tuple(self.completed_at),
+            missing=tuple(self.missing),
+            unexpected=tuple(self.strangers),
+            triggered=self.progress.trigger is not None,
+            impact=_impact(self) if kind.is_problem else None,
+            notes=_notes(self),
+        )
+
+    def unknown(self, reason: str) -> Verdict:
+        return self.verdict(VerdictKind.UNKNOWN, f"could not tell: {reason}")
+
+
+def _judge_triggered(case: _Case, trigger: Trigger) -> Verdict:
+    phase, missing = case.phase, _names(case.missing)
+    if missing and not trigger.deliberately_partial:
+        return case.verdict(
+            VerdictKind.PREMATURE, f"`_triggered` is set, but these have not completed: {missing}", trigger.at
+        )
+    due = trigger.at is None or case.now - trigger.at >= phase.downstream_after
+    if due and isinstance(case.evidence.outcome, Unreadable):
+        return case.unknown(f"the output of {phase.next_phase}: {case.evidence.outcome.reason}")
+    if due and case.evidence.outcome == Seen(0) and case.evidence.work != Seen(0):
+        summary = f"`_triggered` is set, but {phase.next_phase} has written nothing"
+        return case.verdict(VerdictKind.DOWNSTREAM_MISSING, summary, trigger.at)
+    if gap := _gap(case):
+        return case.verdict(VerdictKind.WITNESS_GAP, gap)
+    summary = f"{len(case.completed_at)} of {len(phase.expected)} complete, `_triggered` is set"
+    if missing:
+        summary += f" on purpose ({trigger.reason}) without {missing}"
+    return case.verdict(VerdictKind.TRIGGERED, summary, trigger.at)
+
+
+def _judge_complete(case: _Case) -> Verdict:
+    """Apply the rule of the mission: the set complete, the flag unset, 30 minutes later."""
+    age = case.now - case.complete_at
+    summary = f"all {len(case.phase.expected)} processors completed {minutes(age)} ago, `_triggered` is still unset"
+    accused = age >= case.phase.untriggered_after and case.has_settled
+    return case.verdict(VerdictKind.UNTRIGGERED if accused else VerdictKind.SETTLING, summary, case.complete_at)
+
+
+def _judge_incomplete(case: _Case) -> Verdict:
+    work, missing = case.evidence.work, _names(case.missing)
+    if work == Seen(0):
+        return case.verdict(VerdictKind.IDLE, "there was no work to do")
+    if all(case.witness.statuses.get(p) in _NO_WORK for p in case.phase.expected) and not case.completed_at:
+        return case.verdict(VerdictKind.IDLE, "every processor reports that it had no work to do")
+    if case.now < case.deadline:
+        if gap := _gap(case):
+            return case.verdict(VerdictKind.WITNESS_GAP, gap)
+        first = min((at for at in case.completed_at.values() if at), default=None)
+        done = f"{len(case.completed_at)} of {len(case.phase.expected)} complete"
+        return case.verdict(VerdictKind.WAITING, f"{done}, waiting for {missing}" if case.completed_at else done, first)
+    late = f"{minutes(case.now - case.deadline)} past the deadline"
+    if isinstance(work, Unreadable):
+        return case.unknown(f"how much work there was: {work.reason}")
+    if case.witness.statuses or case.strangers or case.completed_at:
+        return case.verdict(VerdictKind.INCOMPLETE, f"not completed, {late}: {missing}", case.deadline)
+    if isinstance(work, Absent):
+        return case.unknown(f"nothing has arrived, {late}, and no source says whether there was work to do")
+    summary = f"nothing has arrived, {late}, although there was work to do ({work.value})"
+    return case.verdict(VerdictKind.SILENT, summary, case.deadline)
+
+
+def _gap(case: _Case) -> str | None:
+    """Say where the two stores disagree on a completion that both have had time to take up."""
+
+    def old(processor: str) -> bool:
+        at = case.completed_at[processor]
+        return at is None or case.now - at >= case.phase.untriggered_after
+
+    recorded, registered = case.witness.completed.keys(), case.progress.completed
+    unregistered = _names(filter(old, recorded - registered))
+    unrecorded = _names(filter(old, registered - recorded))
+    parts = [f"in the completion log, but not in the progress document: {unregistered}"] * bool(unregistered)
+    parts += [f"in the progress document, but not in the completion log: {unrecorded}"] * bool(unrecorded)
+    return "; ".join(parts) or None
+
+
+def _impact(case: _Case) -> Impact:
+    """Say whether the next phase ran; that it wrote nothing counts only once it has had the time to."""
+    match case.evidence.outcome:
+        case Seen(0):
+            began = case.progress.trigger.at if case.progress.trigger else None
+            if began is None and not case.missing:
+                began = case.complete_at
+            due = began is not None and case.now - began >= case.phase.downstream_after
+            return Impact.BLOCKED if due else Impact.UNKNOWN
+        case Seen():
+            return Impact.NONE
+        case Absent() | Unreadable():
+            return Impact.UNKNOWN
+
+
+def _notes(case: _Case) -> tuple[str, ...]:
+    """List what else the evidence says, for the reader who looks for the cause."""
+    phase, statuses = case.phase, case.witness.statuses
+    announced = case.progress.announced if case.progress.announced is not None else phase.expected
+    notes = []
+    if not case.missing and case.progress.trigger is None:
+        unregistered = _names(case.phase.expected - case.progress.completed)
+        notes.append(
+            f"not registered in the progress document: {unregistered}"
+            if unregistered
+            else f"all {len(phase.expected)} are registered in the progress document, and nothing set the flag"
+        )
+    if surplus := _names(announced - phase.expected):
+        notes.append(f"the orchestrator also waits for {surplus}, which {phase.name} does not expect")
+    if lacking := _names(phase.expected - announced):
+        notes.append(f"the orchestrator does not wait for {lacking}, which {phase.name} expects")
+    for stranger in case.strangers:
+        nearest = phase.nearest(stranger)
+        notes.append(f"{stranger} is not expected" + (f"; the nearest expected name is {nearest}" if nearest else ""))
+    if failed := _names(p for p in case.missing if statuses.get(p) == Status.FAILED):
+        notes.append(f"reported failure: {failed}")
+    if case.witness.triggered and case.progress.trigger is None:
+        notes.append("the completion log says that `_triggered` was set once")
+    return tuple(notes)
+
+
+def _names(processors: Iterable[str]) -> str:
+    return ", ".join(sorted(processors))
+
+
+def minutes(duration: timedelta) -> str:
+    """Say a duration as people do: "34 min", "5 h 02 min", "3 d 04 h"; what is less is dropped."""
+    total = max(0, int(duration.total_seconds() // 60))
+    days, hours, rest = total // 1440, total // 60 % 24, total % 60
+    if days:
+        return f"{days} d {hours:02} h"
+    return f"{hours} h {rest:02} min" if hours else f"{rest} min"

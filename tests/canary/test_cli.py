@@ -1,0 +1,189 @@
+"""The `canary` command, as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canary import cli
+from orchestrator_resilience import Completion, Orchestrator, Phase
+from orchestrator_resilience.progress import registration_fields
+from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import SimulatedClock, push_envelope
+
+DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
+
+
+def messages(phase: Phase, day: str) -> list[dict[str, Any]]:
+    return [push_envelope(p, day, DONE, message_id=f"{day}-{n}") for n, p in enumerate(sorted(phase.expected))]
+
+
+@pytest.fixture
+def stuck(stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock) -> Path:
+    """February 8 is healthy, February 9 is what the old code left; nothing is known of other dates."""
+    clock.now = DONE
+    for message in messages(phase, "2026-02-08"):
+        orchestrator.deliver(message)
+    for message in messages(phase, "2026-02-09"):
+        completion = Completion.from_event(message, phase)
+        stores.completion_log.append([completion_row(completion)], now=DONE)
+        stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), registration_fields(completion, phase))
+    return stores.folder
+
+
+def run(*arguments: str | Path) -> int:
+    return cli.main([str(a) for a in arguments])
+
+
+def test_check_finds_the_problem(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 1, and the alert says what, since when, and what starts Phase 3."""
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    printed = capsys.readouterr().out
+    assert "phase2 2026-02-08 TRIGGERED: 5 of 5 complete" in printed
+    assert "all 5 processors completed 34 min ago, `_triggered` is still unset" in printed
+    assert "2026-02-10 06:41:00Z (01:41 EST), 34 min ago" in printed
+    assert "started by the Pub/Sub subscription nba-phase3-analytics-sub, not by `_triggered`" in printed
+
+
+def test_check_is_quiet_before_the_half_hour(stuck: Path) -> None:
+    """At 29:59 nobody is accused, at 30:00 somebody is."""
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:10:59Z") == 0
+    assert run("check", "--data", stuck, "--now", "2026-02-10T02:11:00-05:00") == 1
+
+
+def test_check_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The verdicts whole, for one date and one phase."""
+    arguments = ("--date", "2026-02-09", "--phase", "phase2", "--now", "2026-02-10T07:15:00Z", "--json")
+    assert run("check", "--data", stuck, *arguments) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["outcome"], answer["now"]) == ("PROBLEM", "2026-02-10T07:15:00+00:00")
+    (verdict,) = answer["verdicts"]
+    assert (verdict["kind"], verdict["game_date"], verdict["since"]) == (
+        "UNTRIGGERED",
+        "2026-02-09",
+        "2026-02-10T06:41:00Z",
+    )
+
+
+def test_each_run_leaves_a_line_but_a_dry_one(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`canary status` tells when the canary last ran."""
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--dry-run") == 1
+    assert run("status", "--data", stuck, "--now", "2026-02-10T07:20:00Z") == 1
+    assert "last canary run: none recorded here" in capsys.readouterr().out
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    assert run("status", "--data", stuck, "--now", "2026-02-10T07:20:00Z") == 1
+    assert "last canary run: 2026-02-10T07:15:00+00:00, 5 min ago" in capsys.readouterr().out
+    (line,) = (stuck / "canary_runs.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "run": "CANARY_RUN",
+        "now": "2026-02-10T07:15:00+00:00",
+        "outcome": "PROBLEM",
+        "dates": [
+            {"phase": "phase2", "game_date": "2026-02-08", "verdict": "TRIGGERED"},
+            {"phase": "phase2", "game_date": "2026-02-09", "verdict": "UNTRIGGERED"},
+            {"phase": "phase2", "game_date": "2026-02-10", "verdict": "WAITING"},
+        ],
+    }
+
+
+def test_status_is_a_table(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One row a date: completed, missing, since when, the flag, the verdict."""
+    run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  phase2")]
+    assert rows[:2] == [
+        ["phase2", "2026-02-08", "5/5", "02-10", "06:41", "set", "TRIGGERED"],
+        ["phase2", "2026-02-09", "5/5", "02-10", "06:41", "unset", "UNTRIGGERED"],
+    ]
+    assert rows[2] == ["phase2", "2026-02-10", "0/5", "all", "unset", "WAITING"]
+
+
+def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As many dates as were asked for."""
+    run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "2", "--json")
+    answer = json.loads(capsys.readouterr().out)
+    assert [v["game_date"] for v in answer["verdicts"]] == ["2026-02-09", "2026-02-10"]
+
+
+def test_without_data_nothing_is_told_and_nothing_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong folder is exit code 2 with its name, not an all-clear."""
+    assert run("check", "--data", tmp_path / "nowhere") == 2
+    assert "nowhere/resilience.sqlite3: there is no such file" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_switch_silences_the_canary(
+    stuck: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CANARY_ENABLED=false: quiet, nothing read, nothing recorded, and one line that says so."""
+    monkeypatch.setenv("CANARY_ENABLED", "false")
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "canary: switched off by CANARY_ENABLED\n")
+    assert not (stuck / "canary_runs.jsonl").exists()
+
+
+def test_the_environment_names_the_folder(
+    stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RESILIENCE_DATA_DIR, and its refusal inside Cloud Run."""
+    monkeypatch.setenv("RESILIENCE_DATA_DIR", str(stuck))
+    assert run("check", "--now", "2026-02-10T07:00:00Z") == 0
+    monkeypatch.setenv("K_SERVICE", "canary")
+    assert run("check", "--now", "2026-02-10T07:00:00Z") == 2
+    assert "K_SERVICE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["check", "--now", "2026-02-10T07:00:00"], "'2026-02-10T07:00:00' has no time zone"),
+        (["check", "--now", "soon"], "'soon' is not a time"),
+        (["check", "--date", "2026-02-30"], "'2026-02-30' is not a date"),
+        (["status", "--days", "0"], "'0' is not a number of days"),
+        (["status", "--days", "many"], "'many' is not a number of days"),
+        (["look"], "invalid choice: 'look'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Argparse's own exit code, 2, fits: nothing could be told."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_an_unknown_phase_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the phases that there are."""
+    assert run("check", "--phase", "phase9") == 2
+    assert "canary: there is no phase 'phase9'; there are ['phase2']" in capsys.readouterr().err
+
+
+def test_a_crash_is_not_an_accusation(
+    stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unforeseen error shows its traceback and exits with 2, not with Python's 1."""
+    monkeypatch.setattr(cli, "check", lambda *_: 1 / 0)
+    assert run("check", "--data", stuck) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_both_ways_of_starting_it() -> None:
+    """`canary` and `python -m canary` are one program."""
+    script = Path(sys.executable).parent / "canary"
+    for command in ([sys.executable, "-m", "canary"], [str(script)]):
+        done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, env=os.environ)
+        assert "0 quiet, 1 a problem, 2 could not tell" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_traceback(stuck: Path) -> None:
+    """`canary status | head -1` stays silent."""
+    pipeline = f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -1"
+    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=True)  # noqa: S607
+    assert done.stderr == ""

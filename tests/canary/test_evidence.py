@@ -1,0 +1,48 @@
+"""The witness's rows become evidence."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from canary.evidence import Absent, Arrival, Seen, Witness, read_witness
+from orchestrator_resilience import Phase
+from orchestrator_resilience.stores.base import ProcessorSummary
+
+AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: str = "success") -> ProcessorSummary:
+    return ProcessorSummary(
+        phase="phase2",
+        game_date=date(2026, 2, 9),
+        processor_name=name,
+        last_status=status,
+        last_completed_at=last,
+        first_completed_at=first,
+        first_visible_at=first and first + MINUTE,
+        is_triggered=name == "_trigger",
+        trigger_reason=None,
+    )
+
+
+def test_no_rows_are_absent(phase: Phase) -> None:
+    """The source answered, and has nothing."""
+    assert read_witness([], phase) == Absent()
+
+
+def test_aliases_are_one_processor(phase: Phase) -> None:
+    """The earlier success and the later status, whatever name they came under."""
+    rows = [
+        row("NbacPlayerBoxscoreProcessor", AT + MINUTE, last=AT + 5 * MINUTE, status="failed"),
+        row("NbacTeamBoxscoreProcessor", AT),
+        row("p2_nbacom_boxscores", None, last=AT + 2 * MINUTE, status="no_data"),
+        row("p2_bdl_box_scores"),
+        row("_trigger", None, status="triggered"),
+    ]
+    expected = Witness(
+        completed={"p2_nbacom_boxscores": Arrival(AT, AT + MINUTE)},
+        statuses={"p2_nbacom_boxscores": "failed"},
+        strangers=frozenset({"p2_bdl_box_scores"}),
+        triggered=True,
+    )
+    assert read_witness(rows, phase) == Seen(expected)
+    assert read_witness(reversed(rows), phase) == Seen(expected)

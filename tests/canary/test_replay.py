@@ -1,0 +1,133 @@
+"""`canary replay`: a file of messages in, verdicts out."""
+
+import json
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canary import cli
+from orchestrator_resilience import Phase
+from orchestrator_resilience.testing import push_envelope
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "messages.jsonl"
+DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
+
+
+def alerts(printed: str) -> list[tuple[str, ...]]:
+    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ phase2 (\S+):", printed)
+
+
+def verdicts(printed: str) -> dict[str, str]:
+    return {row[1]: row[-1] for row in map(str.split, printed.splitlines()) if row[:1] == ["phase2"]}
+
+
+def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A renamed class, a failure that is mended late, an impossible date, strangers, a day off."""
+    assert cli.main(["replay", str(EXAMPLE), "--out", str(tmp_path / "run")]) == 1
+    printed = capsys.readouterr().out
+    assert alerts(printed) == [
+        ("INCOMPLETE", "2026-01-22 17:00Z", "2026-01-21"),
+        ("INCOMPLETE", "2026-01-23 17:00Z", "2026-01-22"),
+        ("RESOLVED", "2026-01-23 18:15Z", "2026-01-22"),
+    ]
+    assert verdicts(printed) == {
+        "2026-01-20": "TRIGGERED",
+        "2026-01-21": "INCOMPLETE",
+        "2026-01-22": "TRIGGERED",
+        "2026-01-23": "IDLE",
+    }
+    assert "CHECKPOINT_REJECTED: game_date: Invalid RFC3339 encoded date in" in printed
+    assert "the nearest expected name is p2_nbacom_boxscores" in printed
+
+
+def write(path: Path, messages: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(m) + "\n" for m in messages))
+    return path
+
+
+def five(phase: Phase, day: str, at: datetime = DONE) -> list[dict[str, Any]]:
+    return [
+        push_envelope(p, day, at + timedelta(seconds=n), message_id=f"{day}{n}")
+        for n, p in enumerate(sorted(phase.expected))
+    ]
+
+
+def test_messages_are_delivered_in_the_order_of_their_publish_times(
+    tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pulled file is in no order; a healthy one exits with 0."""
+    file = write(tmp_path / "m.jsonl", [*reversed(five(phase, "2026-02-09")), *five(phase, "2026-02-09")])
+    assert cli.main(["replay", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index(" 1/5 ") < printed.index(" 4/5 ")
+    assert printed.count("CHECKPOINT_TRIGGERED") == 1
+
+
+def test_pulled_messages_are_taken_as_they_are(tmp_path: Path, phase: Phase) -> None:
+    """`gcloud pubsub subscriptions pull --format=json` puts an ackId around the same message."""
+    pulled = [{"ackId": "x", "message": m["message"], "deliveryAttempt": 1} for m in five(phase, "2026-02-09")]
+    assert cli.main(["replay", str(write(tmp_path / "m.jsonl", pulled))]) == 0
+
+
+def test_until_ends_it_early(tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before its deadline a date that lacks somebody is only waiting."""
+    file = write(tmp_path / "m.jsonl", five(phase, "2026-02-09")[:4])
+    assert cli.main(["replay", str(file), "--until", "2026-02-10T16:45:00Z"]) == 0
+    assert verdicts(capsys.readouterr().out) == {"2026-02-09": "WAITING"}
+    assert cli.main(["replay", str(file)]) == 1
+    assert verdicts(capsys.readouterr().out) == {"2026-02-09": "INCOMPLETE"}
+
+
+def test_a_date_far_in_the_future_is_not_waited_for(
+    tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typing error in one date does not make the rehearsal last for years."""
+    file = write(tmp_path / "m.jsonl", [*five(phase, "2026-02-09"), *five(phase, "2062-02-09")[:1]])
+    assert cli.main(["replay", str(file)]) == 2
+    assert verdicts(capsys.readouterr().out)["2026-02-09"] == "TRIGGERED"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "has no message"),
+        ("{", "m.jsonl:1: not JSON"),
+        ("\n[1]", "m.jsonl:2: message: missing"),
+        ('{"message": 1}', "m.jsonl:1: message: missing"),
+        ('{"message": {"data": ""}}', "m.jsonl:1: message.publishTime: not a time: None"),
+        ('{"message": {"publishTime": "soon"}}', "m.jsonl:1: message.publishTime: not a time: 'soon'"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_such_file_is_refused_by_its_line(
+    tmp_path: Path, content: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is delivered."""
+    file = tmp_path / "m.jsonl"
+    file.write_text(content, errors="surrogateescape")
+    assert cli.main(["replay", str(file)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the system's reason."""
+    assert cli.main(["replay", str(tmp_path / "m.jsonl")]) == 2
+    assert "m.jsonl: cannot be read" in capsys.readouterr().err
+
+
+def test_of_several_phases_one_is_chosen(
+    tmp_path: Path, phase: Phase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Messages do not say which table of phases.toml they are for."""
+    from orchestrator_resilience.phase import BUNDLED_PHASES  # noqa: PLC0415 (used by this test alone)
+
+    text = BUNDLED_PHASES.read_text("utf-8")
+    (tmp_path / "own.toml").write_text(text + text.replace("phase2", "phase3"))
+    monkeypatch.setenv("PHASES_FILE", str(tmp_path / "own.toml"))
+    file = write(tmp_path / "m.jsonl", five(phase, "2026-02-09"))
+    assert cli.main(["replay", str(file)]) == 2
+    assert "--phase: say which of ['phase2', 'phase3']" in capsys.readouterr().err
+    assert cli.main(["replay", str(file), "--phase", "phase3"]) == 0
