@@ -138,7 +138,8 @@ def _new_folder(chosen: Path | None, prefix: str) -> Path:
 
 def _tell_folder(folder: Path, now: str) -> None:
     print(f"The files of this run are in {folder}; look at them again with")
-    print(f"  canary status --data {folder} --now {now}")
+    program = f"{sys.executable} -m canary" if sys.argv[0].endswith(".py") else sys.argv[0]
+    print(f"  {program} status --data {folder} --now {now}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -65,7 +65,7 @@ def test_its_files_can_be_looked_at_again(tmp_path: Path, capsys: pytest.Capture
     """The folder is named, holds the checkpoints, and answers `canary status`."""
     folder = tmp_path / "run"
     assert cli.main(["demo", "--out", str(folder)]) == 0
-    command = re.search(r"canary (status --data \S+ --now \S+)", capsys.readouterr().out)
+    command = re.search(r" (status --data \S+ --now \S+)", capsys.readouterr().out)
     assert command is not None
     assert cli.main(command[1].split()) == 1
     assert "UNTRIGGERED" in capsys.readouterr().out
