@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -11,9 +12,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from canary.gather import Sources
-from canary.run import Outcome, check
-from canary.verdict import minutes
-from orchestrator_resilience.errors import ConfigurationError, ResilienceError
+from canary.run import Outcome, Report, check
+from canary.verdict import spoken
+from orchestrator_resilience.completion import YEARS
+from orchestrator_resilience.errors import ConfigurationError, ResilienceError, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, load_phase, load_phases
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.settings import Settings
@@ -27,7 +29,8 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "rich":
         raise
-    sys.exit("canary: the command line needs one more package: pip install 'orchestrator-resilience[cli]'")
+    print("canary: one more package is needed: pip install 'orchestrator-resilience[cli]'", file=sys.stderr)
+    sys.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         outcome: int = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ResilienceError as error:
         print(f"canary: {error}", file=sys.stderr)
         return Outcome.COULD_NOT_TELL
@@ -57,28 +61,38 @@ def _check(arguments: argparse.Namespace) -> Outcome:
     if not settings.canary_enabled:
         print("canary: switched off by CANARY_ENABLED", file=sys.stderr)
         return Outcome.QUIET
-    phases, stores = _phases(arguments.phase), _stores(arguments.data, settings)
+    phases = _phases(arguments.phase)
     wanted = {name: sorted(set(arguments.date)) for name in phases} if arguments.date else None
-    report = check(Sources(stores.documents, stores.completion_log), phases, _now(arguments), wanted)
-    if not arguments.dry_run and stores.folder.is_dir():
-        append_line(stores.runs_path, json.dumps(report.run_line()) + "\n")
+    with _stores(arguments.data, settings) as stores:
+        report = check(Sources(stores.documents, stores.completion_log), phases, _now(arguments), wanted)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))
-        return report.outcome
-    console = make_console()
-    for verdict in report.verdicts:
-        if verdict.kind.is_problem:
-            print_alert(console, verdict, phases[verdict.phase], report.now)
-        else:
-            print_line(console, verdict)
+    else:
+        console = make_console()
+        for verdict in report.verdicts:
+            if verdict.kind.is_problem:
+                print_alert(console, verdict, phases[verdict.phase], report.now)
+            else:
+                print_line(console, verdict)
+    if not arguments.dry_run:
+        _record(report, stores)
     return report.outcome
 
 
+def _record(report: Report, stores: EmbeddedStores) -> None:
+    """Leave the line by which `canary status` knows of the run; that it cannot must not hide the report."""
+    try:
+        if stores.folder.is_dir():
+            append_line(stores.runs_path, json.dumps(report.run_line()) + "\n")
+    except StoreError as error:
+        print(f"canary: the run could not be recorded: {error}", file=sys.stderr)
+
+
 def _status(arguments: argparse.Namespace) -> Outcome:
-    phases, stores = _phases(arguments.phase), _stores(arguments.data, Settings.from_env())
-    now = _now(arguments)
+    phases, now = _phases(arguments.phase), _now(arguments)
     wanted = {name: phase.recent_dates(now, arguments.days) for name, phase in phases.items()}
-    report = check(Sources(stores.documents, stores.completion_log), phases, now, wanted)
+    with _stores(arguments.data, Settings.from_env()) as stores:
+        report = check(Sources(stores.documents, stores.completion_log), phases, now, wanted)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))
         return report.outcome
@@ -94,13 +108,13 @@ def _status(arguments: argparse.Namespace) -> Outcome:
 def _last_run(stores: EmbeddedStores, now: datetime) -> str:
     line = last_line(stores.runs_path)
     at = instant(line.get("now")) if line else None
-    return f"{at.isoformat()}, {minutes(now - at)} ago" if at else "none recorded here"
+    return f"{at.isoformat()}, {spoken(now - at)} ago" if at else "none recorded here"
 
 
 def _demo(arguments: argparse.Namespace) -> Outcome:
     folder = _new_folder(arguments.out, "canary-demo-")
-    demo(load_phase("phase2", BUNDLED_PHASES), folder, make_console())
-    _tell_folder(folder, "2026-02-14T17:00:00Z")
+    report = demo(load_phase("phase2", BUNDLED_PHASES), folder, make_console())
+    _tell_folder(folder, report.now)
     return Outcome.QUIET
 
 
@@ -111,7 +125,7 @@ def _replay(arguments: argparse.Namespace) -> Outcome:
     folder = _new_folder(arguments.out, "canary-replay-")
     (phase,) = phases.values()
     report = replay(arguments.file, phase, folder, make_console(), arguments.until)
-    _tell_folder(folder, report.now.isoformat())
+    _tell_folder(folder, report.now)
     return report.outcome
 
 
@@ -136,10 +150,10 @@ def _new_folder(chosen: Path | None, prefix: str) -> Path:
     return chosen
 
 
-def _tell_folder(folder: Path, now: str) -> None:
+def _tell_folder(folder: Path, now: datetime) -> None:
     print(f"The files of this run are in {folder}; look at them again with")
-    program = f"{sys.executable} -m canary" if sys.argv[0].endswith(".py") else sys.argv[0]
-    print(f"  {program} status --data {folder} --now {now}")
+    program = [sys.executable, "-m", "canary"] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+    print(f"  {shlex.join([*program, 'status', '--data', str(folder), '--now', f'{now:%Y-%m-%dT%H:%M:%SZ}'])}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,18 +193,22 @@ def _parser() -> argparse.ArgumentParser:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None and moment.year in YEARS:
+            return moment.astimezone(UTC)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-02-10T07:15:00Z") from None
-    if moment.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; write {text}Z for UTC")
-    return moment.astimezone(UTC)
+    problem = "is in no year that can be" if moment.tzinfo else f"has no time zone; write {text}Z for UTC"
+    raise argparse.ArgumentTypeError(f"{text!r} {problem}")
 
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-02-09") from None
+        day = date.min
+    if day.year not in YEARS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-02-09")
+    return day
 
 
 def _days(text: str) -> int:

@@ -24,7 +24,7 @@ from canary.rehearsal import Rehearsal, Step
 from canary.run import Report
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import document_id, registration_fields
+from orchestrator_resilience.progress import document_id, read_progress, registration_fields
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
@@ -55,9 +55,9 @@ _USUAL = {
 
 def demo(phase: Phase, folder: Path, console: Console) -> Report:
     """Replay the week in `folder`; the report is about all its dates."""
-    rehearsal = Rehearsal(phase, folder, console)
-    steps = list(_steps(rehearsal, phase))
-    return rehearsal.run(steps, _FIRST, _LAST, until=_at(_LAST, 36 * 60))
+    with EmbeddedStores(folder, durable=False) as stores:
+        rehearsal = Rehearsal(phase, stores, console)
+        return rehearsal.run(list(_steps(rehearsal, phase)), _WHAT_HAPPENED, until=_at(_LAST, 36 * 60))
 
 
 def _steps(rehearsal: Rehearsal, phase: Phase) -> Iterator[Step]:
@@ -89,7 +89,7 @@ def _old_delivery(stores: EmbeddedStores, phase: Phase, event: object) -> None:
     """Leave what the old code left: both writes of its tracker, and never the flag."""
     completion = Completion.from_event(event, phase)
     stores.completion_log.append([completion_row(completion)], now=completion.completed_at)
-    fields = registration_fields(completion, phase)
+    fields = registration_fields(read_progress({}, phase), completion, completion.completed_at)
     del fields["_expected"]  # the old code did not write down what it waited for
     stores.documents.merge(DocumentRef(phase.firestore_collection, document_id(completion.game_date)), fields)
 

@@ -6,6 +6,7 @@ from datetime import date
 from typing import TypeVar
 
 from canary.evidence import Absent, Evidence, Seen, Source, Unreadable, Witness, read_witness
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, document_id, read_progress
@@ -65,4 +66,6 @@ def _read(read: Callable[[], T]) -> Seen[T] | Unreadable:
     try:
         return Seen(read())
     except StoreError as error:
-        return Unreadable(str(error))
+        return Unreadable(one_line(str(error)))
+    except Exception as error:  # noqa: BLE001 (whatever a driver comes up with, the other sources still count)
+        return Unreadable(one_line(f"{type(error).__name__}: {error}"))

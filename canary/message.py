@@ -3,7 +3,7 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from canary.verdict import Impact, Verdict, minutes
+from canary.verdict import Impact, Verdict, spoken
 from orchestrator_resilience.phase import Phase
 
 
@@ -11,7 +11,7 @@ def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
     """Return what, since when, what else is known, whether it matters, and where to look further."""
     lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
     if verdict.since is not None:
-        lines.append(f"Since:    {_moment(verdict.since, phase)}, {minutes(now - verdict.since)} ago")
+        lines.append(f"Since:    {_moment(verdict.since, phase)}, {spoken(now - verdict.since)} ago")
     lines += [f"Evidence: {note}" for note in verdict.notes]
     lines += [
         f"Impact:   {_impact_text(verdict, phase)}",
@@ -24,7 +24,7 @@ def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
 def over_text(before: Verdict, alerted_at: datetime, verdict: Verdict, now: datetime) -> str:
     """Return the word that what `before` said at `alerted_at` is over, as `verdict` says at `now`."""
     return (
-        f"{verdict.phase} {verdict.game_date}: no longer {before.kind}, {minutes(now - alerted_at)} after the alert: "
+        f"{verdict.phase} {verdict.game_date}: no longer {before.kind}, {spoken(now - alerted_at)} after the alert: "
         f"{verdict.summary}"
     )
 

@@ -3,10 +3,10 @@
 `canary demo` and `canary replay` are rehearsals; they differ in where their deliveries come from.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
@@ -35,11 +35,11 @@ class Step:
 
 
 class Rehearsal:
-    """The stores, orchestrators and canary of one rehearsal; its files are in `folder`."""
+    """The orchestrators and the canary of one rehearsal, on `stores` of its own."""
 
-    def __init__(self, phase: Phase, folder: Path, console: Console) -> None:
+    def __init__(self, phase: Phase, stores: EmbeddedStores, console: Console) -> None:
         self.phase = phase
-        self.stores = EmbeddedStores(folder, durable=False)
+        self.stores = stores
         self._clock = SimulatedClock(datetime.min.replace(tzinfo=UTC))
         self._console = console
         self._show = terminal_lines()
@@ -55,25 +55,29 @@ class Rehearsal:
         """Print a line that says what comes."""
         self._console.rule(text, align="left")
 
-    def run(self, steps: Sequence[Step], first: date, last: date, until: datetime) -> Report:
-        """Play `steps` in the order of their times, with a canary run every 15 minutes up to `until`.
+    def run(self, steps: Sequence[Step], dates: Collection[date], until: datetime) -> Report:
+        """Play `steps` in the order of their times, with a canary run every 15 minutes, up to `until`.
 
-        The game dates `first` to `last` are judged. Returns a last report, over all of them that were.
+        Each run judges those of the game `dates` that are in its look-back window. Returns a last
+        report, over all of them.
         """
-        waiting = sorted(steps, key=lambda step: step.at, reverse=True)
-        ticks = list(_ticks(waiting[-1].at, until)) if waiting else []
+        waiting = deque(sorted((step for step in steps if step.at <= until), key=lambda step: step.at))
+        ticks = list(_ticks(waiting[0].at, until)) if waiting else []
         with ProgressBar(console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
             for tick in bar.track(ticks, description="simulated time"):
-                while waiting and waiting[-1].at <= tick:
-                    step = waiting.pop()
-                    self._clock.now = step.at
-                    step.act()
+                self._play(waiting, tick)
                 self._clock.now = tick
-                self._tick(first, last, tick)
-        report = self._check(sorted(self._verdicts), until)
+                self._tick(dates, tick)
+            self._play(waiting, until)
+        report = self._check(sorted(dates), until)
         print_table(self._console, report.verdicts, {self.phase.name: self.phase})
-        self.stores.close()
         return report
+
+    def _play(self, waiting: deque[Step], now: datetime) -> None:
+        while waiting and waiting[0].at <= now:
+            step = waiting.popleft()
+            self._clock.now = step.at
+            step.act()
 
     def _leave(self, checkpoint: Checkpoint) -> None:
         self.stores.checkpoints(checkpoint)
@@ -83,10 +87,10 @@ class Rehearsal:
         sources = Sources(self.stores.documents, self.stores.completion_log)
         return check(sources, {self.phase.name: self.phase}, now, {self.phase.name: dates})
 
-    def _tick(self, first: date, last: date, now: datetime) -> None:
-        dates = [day for day in self.phase.recent_dates(now, self.phase.lookback_dates) if first <= day <= last]
-        if dates:
-            for verdict in self._check(dates, now).verdicts:
+    def _tick(self, dates: Collection[date], now: datetime) -> None:
+        recent = [day for day in self.phase.recent_dates(now, self.phase.lookback_dates) if day in dates]
+        if recent:
+            for verdict in self._check(recent, now).verdicts:
                 self._tell(verdict, now)
 
     def _tell(self, verdict: Verdict, now: datetime) -> None:
@@ -105,8 +109,8 @@ class Rehearsal:
 
 
 def _ticks(first: datetime, until: datetime) -> Iterator[datetime]:
-    """Yield the quarter hours from the one after `first` up to the one at or after `until`."""
-    tick = first.replace(minute=first.minute // 15 * 15, second=0, microsecond=0)
-    while tick < until:
-        tick += TICK
+    """Yield the quarter hours after `first`, up to `until`."""
+    tick = first.replace(minute=first.minute // 15 * 15, second=0, microsecond=0) + TICK
+    while tick <= until:
         yield tick
+        tick += TICK

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from canary.rehearsal import TICK, Rehearsal, Step
 from canary.run import Report
-from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.completion import YEARS, Completion
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import instant
+from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 
 def replay(file: Path, phase: Phase, folder: Path, console: Console, until: datetime | None) -> Report:
@@ -22,20 +23,21 @@ def replay(file: Path, phase: Phase, folder: Path, console: Console, until: date
 
     `file` has one JSON object a line, with the `message` as Pub/Sub delivers or pulls it. Raises
     ConfigurationError naming the line that is no such object; a message that is one but cannot be
-    parsed is the orchestrator's to reject. Without `until`, the canary goes on until every date of
-    the file has been judged past its deadline.
+    parsed is the orchestrator's to reject. The game dates of the file are judged, up to `until`: by
+    default past their deadlines.
     """
     messages = _read(file)
     dates = _dates(messages, phase)
-    rehearsal = Rehearsal(phase, folder, console)
-    deliver = rehearsal.orchestrator(phase).deliver
-    steps = [Step(at, partial(deliver, envelope)) for at, envelope in messages]
-    return rehearsal.run(steps, min(dates), max(dates), until or _end(messages, dates, phase))
+    with EmbeddedStores(folder, durable=False) as stores:
+        rehearsal = Rehearsal(phase, stores, console)
+        deliver = rehearsal.orchestrator(phase).deliver
+        steps = [Step(at, partial(deliver, envelope)) for at, envelope in messages]
+        return rehearsal.run(steps, dates, until or _end(messages, dates, phase))
 
 
 def _read(file: Path) -> list[tuple[datetime, Mapping[str, Any]]]:
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8-sig").split("\n")  # not splitlines: JSON may hold other line separators
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: cannot be read: {error}") from error
     messages = [_parse(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
@@ -52,9 +54,10 @@ def _parse(line: str, where: str) -> tuple[datetime, Mapping[str, Any]]:
     message = envelope.get("message") if isinstance(envelope, dict) else None
     if not isinstance(message, dict):
         raise ConfigurationError(f"{where}: message: missing: expected {{'message': {{'data': …, 'publishTime': …}}}}")
-    published_at = instant(message.get("publishTime"))
-    if published_at is None:
-        raise ConfigurationError(f"{where}: message.publishTime: not a time: {message.get('publishTime')!r}")
+    text = message.get("publishTime", message.get("publish_time"))
+    published_at = instant(text)
+    if published_at is None or published_at.year not in YEARS:
+        raise ConfigurationError(f"{where}: message.publishTime: not a time that can be: {text!r}")
     return published_at, envelope
 
 

@@ -30,10 +30,11 @@ class Report:
 
     @property
     def outcome(self) -> Outcome:
-        """A problem outweighs what could not be told."""
+        """A problem outweighs what could not be told, and no verdict at all tells nothing."""
         if any(v.kind.is_problem for v in self.verdicts):
             return Outcome.PROBLEM
-        return Outcome.QUIET if all(v.kind.is_quiet for v in self.verdicts) else Outcome.COULD_NOT_TELL
+        quiet = bool(self.verdicts) and all(v.kind.is_quiet for v in self.verdicts)
+        return Outcome.QUIET if quiet else Outcome.COULD_NOT_TELL
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the verdicts whole, with ISO times in UTC."""

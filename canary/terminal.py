@@ -1,5 +1,6 @@
 """Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -16,10 +17,16 @@ from orchestrator_resilience.phase import Phase
 _PLAIN_WIDTH = 140
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command decide; rich would exit with 1, which here accuses somebody."""
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
-    """Return a console for stdout; a pipe or a file gets full-width lines without colour."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH)
+    """Return a console for stdout; a pipe or a file gets full-width lines."""
+    width = None if sys.stdout is not None and sys.stdout.isatty() else _PLAIN_WIDTH
+    return _Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[str, Phase]) -> None:

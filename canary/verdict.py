@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from canary.evidence import Absent, Evidence, Seen, Unreadable, Witness
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Trigger
@@ -129,7 +130,8 @@ class _Case:
 
     @cached_property
     def strangers(self) -> list[str]:
-        return sorted(self.witness.strangers | self.progress.unexpected)
+        # These names come from outside, and end up in terminals and messages.
+        return sorted({one_line(name, 128) for name in self.witness.strangers | self.progress.unexpected})
 
     @cached_property
     def deadline(self) -> datetime:
@@ -139,8 +141,8 @@ class _Case:
     def complete_at(self) -> datetime:
         """When the set became complete: the last of the first successes, so a re-run changes nothing.
 
-        Where old documents give no time, the deadline stands in for it: too late rather than too
-        early, because the time accuses.
+        Where old documents give no time, the deadline stands in for it here and below: too late
+        rather than too early, because the time accuses.
         """
         return max(at or self.deadline for at in self.completed_at.values())
 
@@ -150,13 +152,27 @@ class _Case:
         visible_at = max((arrival.visible_at for arrival in self.witness.completed.values()), default=self.complete_at)
         return self.now - visible_at >= self.phase.settle
 
+    @property
+    def output_is_due(self) -> bool:
+        """Whether the next phase has had the time to write something, since the trigger or the completion."""
+        trigger = self.progress.trigger
+        if trigger is not None:
+            return self.now - (trigger.at or self.deadline) >= self.phase.downstream_after
+        return not self.missing and self.now - self.complete_at >= self.phase.downstream_after
+
+    @property
+    def had_no_work(self) -> bool:
+        """Whether there were no games, or every processor says that it had nothing to do."""
+        silent = all(self.witness.statuses.get(processor) in _NO_WORK for processor in self.phase.expected)
+        return self.evidence.work == Seen(0) or (silent and not self.completed_at)
+
     def verdict(self, kind: VerdictKind, summary: str, since: datetime | None = None) -> Verdict:
         return Verdict(
             kind=kind,
             phase=self.phase.name,
             game_date=self.evidence.game_date,
             summary=summary,
-            since=since,
+            since=since if since is None or since <= self.now else None,
             completed=tuple(self.completed_at),
             missing=tuple(self.missing),
             unexpected=tuple(self.strangers),
@@ -171,45 +187,46 @@ class _Case:
 
 def _judge_triggered(case: _Case, trigger: Trigger) -> Verdict:
     phase, missing = case.phase, _names(case.missing)
-    if missing and not trigger.deliberately_partial:
+    if missing and not trigger.deliberately_partial and not case.had_no_work:
         return case.verdict(
             VerdictKind.PREMATURE, f"`_triggered` is set, but these have not completed: {missing}", trigger.at
         )
-    due = trigger.at is None or case.now - trigger.at >= phase.downstream_after
-    if due and isinstance(case.evidence.outcome, Unreadable):
+    if case.output_is_due and isinstance(case.evidence.outcome, Unreadable):
         return case.unknown(f"the output of {phase.next_phase}: {case.evidence.outcome.reason}")
-    if due and case.evidence.outcome == Seen(0) and case.evidence.work != Seen(0):
+    if case.output_is_due and case.evidence.outcome == Seen(0) and not case.had_no_work:
+        if isinstance(case.evidence.work, Unreadable):
+            return case.unknown(f"how much work there was: {case.evidence.work.reason}")
         summary = f"`_triggered` is set, but {phase.next_phase} has written nothing"
         return case.verdict(VerdictKind.DOWNSTREAM_MISSING, summary, trigger.at)
     if gap := _gap(case):
         return case.verdict(VerdictKind.WITNESS_GAP, gap)
     summary = f"{len(case.completed_at)} of {len(phase.expected)} complete, `_triggered` is set"
     if missing:
-        summary += f" on purpose ({trigger.reason}) without {missing}"
+        summary += f" without {missing}: {trigger.reason or 'no reason given'}"
     return case.verdict(VerdictKind.TRIGGERED, summary, trigger.at)
 
 
 def _judge_complete(case: _Case) -> Verdict:
     """Apply the rule of the mission: the set complete, the flag unset, 30 minutes later."""
     age = case.now - case.complete_at
-    summary = f"all {len(case.phase.expected)} processors completed {minutes(age)} ago, `_triggered` is still unset"
+    when = "at a time that nobody wrote down" if None in case.completed_at.values() else f"{spoken(age)} ago"
+    summary = f"all {len(case.phase.expected)} processors completed {when}, `_triggered` is still unset"
     accused = age >= case.phase.untriggered_after and case.has_settled
     return case.verdict(VerdictKind.UNTRIGGERED if accused else VerdictKind.SETTLING, summary, case.complete_at)
 
 
 def _judge_incomplete(case: _Case) -> Verdict:
     work, missing = case.evidence.work, _names(case.missing)
-    if work == Seen(0):
-        return case.verdict(VerdictKind.IDLE, "there was no work to do")
-    if all(case.witness.statuses.get(p) in _NO_WORK for p in case.phase.expected) and not case.completed_at:
-        return case.verdict(VerdictKind.IDLE, "every processor reports that it had no work to do")
+    if case.had_no_work:
+        who = "there was" if work == Seen(0) else "every processor reports that it had"
+        return case.verdict(VerdictKind.IDLE, f"{who} no work to do")
     if case.now < case.deadline:
         if gap := _gap(case):
             return case.verdict(VerdictKind.WITNESS_GAP, gap)
         first = min((at for at in case.completed_at.values() if at), default=None)
         done = f"{len(case.completed_at)} of {len(case.phase.expected)} complete"
         return case.verdict(VerdictKind.WAITING, f"{done}, waiting for {missing}" if case.completed_at else done, first)
-    late = f"{minutes(case.now - case.deadline)} past the deadline"
+    late = f"{spoken(case.now - case.deadline)} past the deadline"
     if isinstance(work, Unreadable):
         return case.unknown(f"how much work there was: {work.reason}")
     if case.witness.statuses or case.strangers or case.completed_at:
@@ -221,17 +238,24 @@ def _judge_incomplete(case: _Case) -> Verdict:
 
 
 def _gap(case: _Case) -> str | None:
-    """Say where the two stores disagree on a completion that both have had time to take up."""
+    """Say where the two stores disagree on a completion that the other has had time to take up.
 
-    def old(processor: str) -> bool:
-        at = case.completed_at[processor]
-        return at is None or case.now - at >= case.phase.untriggered_after
+    Counted from when a store took it up itself, not from when it was published: messages may come late.
+    """
+    recorded, registered = case.witness.completed, case.progress.registered
 
-    recorded, registered = case.witness.completed.keys(), case.progress.completed
-    unregistered = _names(filter(old, recorded - registered))
-    unrecorded = _names(filter(old, registered - recorded))
-    parts = [f"in the completion log, but not in the progress document: {unregistered}"] * bool(unregistered)
-    parts += [f"in the progress document, but not in the completion log: {unrecorded}"] * bool(unrecorded)
+    def old(at: datetime | None) -> bool:
+        return case.now - (at or case.deadline) >= case.phase.untriggered_after
+
+    unregistered = _names(p for p, arrival in recorded.items() if p not in registered and old(arrival.visible_at))
+    unrecorded = _names(
+        p for p, entry in registered.items() if p not in recorded and old(entry.registered_at or entry.completed_at)
+    )
+    parts = []
+    if unregistered:
+        parts.append(f"in the completion log, but not in the progress document: {unregistered}")
+    if unrecorded:
+        parts.append(f"in the progress document, but not in the completion log: {unrecorded}")
     return "; ".join(parts) or None
 
 
@@ -239,11 +263,7 @@ def _impact(case: _Case) -> Impact:
     """Say whether the next phase ran; that it wrote nothing counts only once it has had the time to."""
     match case.evidence.outcome:
         case Seen(0):
-            began = case.progress.trigger.at if case.progress.trigger else None
-            if began is None and not case.missing:
-                began = case.complete_at
-            due = began is not None and case.now - began >= case.phase.downstream_after
-            return Impact.BLOCKED if due else Impact.UNKNOWN
+            return Impact.BLOCKED if case.output_is_due else Impact.UNKNOWN
         case Seen():
             return Impact.NONE
         case Absent() | Unreadable():
@@ -280,7 +300,7 @@ def _names(processors: Iterable[str]) -> str:
     return ", ".join(sorted(processors))
 
 
-def minutes(duration: timedelta) -> str:
+def spoken(duration: timedelta) -> str:
     """Say a duration as people do: "34 min", "5 h 02 min", "3 d 04 h"; what is less is dropped."""
     total = max(0, int(duration.total_seconds() // 60))
     days, hours, rest = total // 1440, total // 60 % 24, total % 60

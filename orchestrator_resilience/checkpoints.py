@@ -4,12 +4,13 @@ import json
 import math
 import reprlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
 SCHEMA = 1
+_LINE_CHARACTERS = 100_000
 _TEXT_CHARACTERS = 1000
 _ITEMS = 50
 _DEPTH = 4
@@ -139,11 +140,20 @@ def plain(value: object, depth: int = 0) -> Any:
         case Mapping() if depth < _DEPTH:
             return {one_line(str(k)): plain(v, depth + 1) for k, v in list(value.items())[:_ITEMS]}
         case list() | tuple() | set() | frozenset() if depth < _DEPTH:
-            return [plain(v, depth + 1) for v in list(value)[:_ITEMS]]
+            items = [plain(v, depth + 1) for v in list(value)[:_ITEMS]]
+            return items if len(value) <= _ITEMS else [*items, f"… ({len(value)} in all)"]
         case _:
             return one_line(_REPR.repr(value))
 
 
 def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
-    """Render a checkpoint as one JSON object and a line break."""
-    return json.dumps(checkpoint.to_json(project), allow_nan=False) + "\n"
+    """Render a checkpoint as one JSON object and a line break.
+
+    A line that a log entry could not hold (256 KB) is told without its large fields.
+    """
+    line = json.dumps(checkpoint.to_json(project), allow_nan=False) + "\n"
+    if len(line) <= _LINE_CHARACTERS:
+        return line
+    small = {k: v for k, v in checkpoint.fields.items() if len(json.dumps(v)) <= _TEXT_CHARACTERS}
+    left_out = sorted(checkpoint.fields.keys() - small.keys())
+    return json_line(replace(checkpoint, fields={**small, "left_out": left_out}), project)

@@ -5,7 +5,7 @@ dict, and the push envelope `{"message": {...}, "subscription": ...}` that is in
 """
 
 import base64
-import binascii
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -21,8 +21,11 @@ from orchestrator_resilience.phase import Phase
 # A completion has under 2 kB. What is larger is no completion, and parsing it would only cost memory.
 MAX_MESSAGE_BYTES = 256 * 1024
 # Dates and times outside these years are mistakes, and arithmetic on the last ones overflows.
-_YEARS = range(2000, 2100)
+YEARS = range(2000, 2100)
 _RAW_CHARACTERS = 500
+# Unlike repr, it is bounded and never raises.
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 200
 
 _Name = Annotated[str, Meta(min_length=1, max_length=128)]
 _Id = Annotated[str, Meta(max_length=256)]
@@ -85,15 +88,15 @@ class Completion:
 
         Raises InvalidMessageError, with the message's id and text as far as they could be read.
         """
-        envelope, event_id, raw = None, None, repr(event)
+        event_id, body = None, None
         try:
             envelope = _envelope(event)
-            event_id = envelope.message.id
+            event_id = envelope.message.message_id
             body = _body(envelope.message)
-            raw = body if isinstance(body, str) else repr(body)
             return _completion(_decode(body), envelope, phase)
         except InvalidMessageError as error:
-            error.event_id, error.raw = event_id, raw[:_RAW_CHARACTERS]
+            error.event_id = event_id
+            error.raw = (body if isinstance(body, str) else _REPR.repr(body or event))[:_RAW_CHARACTERS]
             raise
 
     @classmethod
@@ -105,22 +108,18 @@ class Completion:
         return cls.from_event({"message": message}, phase)
 
 
-class _PubsubMessage(Struct, frozen=True):
+class _PubsubMessage(Struct, frozen=True, rename="camel"):
     """The part of a PubsubMessage that is read; `data` may be an object that is decoded already."""
 
-    publishTime: _Instant  # noqa: N815 (Pub/Sub's own spelling, as it has to stand in errors)
-    messageId: _Id = ""  # noqa: N815
+    publish_time: _Instant
+    message_id: _Id = ""
     data: str | dict[str, Any] = ""
     attributes: dict[str, str] | None = None
 
-    @property
-    def id(self) -> str:
-        return self.messageId
 
-
-class _Envelope(Struct, frozen=True):
+class _Envelope(Struct, frozen=True, rename="camel"):
     message: _PubsubMessage
-    deliveryAttempt: _Count | None = None  # noqa: N815
+    delivery_attempt: _Count | None = None
     traceparent: str | None = None
 
 
@@ -157,11 +156,14 @@ def _envelope(event: object) -> _Envelope:
     try:
         envelope = msgspec.convert(found, _Envelope)
     except msgspec.ValidationError as error:
-        raise InvalidMessageError(*culprit(error)) from error
-    if not envelope.message.id:
+        field, reason = culprit(error)
+        raise InvalidMessageError(field or "message", reason) from error
+    except RecursionError as error:
+        raise InvalidMessageError("message", "nested too deeply") from error
+    if not envelope.message.message_id:
         raise InvalidMessageError("message.messageId", "missing: a redelivery could not be recognised without it")
-    _require_printable("message.messageId", envelope.message.id)
-    _require_year("message.publishTime", envelope.message.publishTime)
+    _require_printable("message.messageId", envelope.message.message_id)
+    _require_year("message.publishTime", envelope.message.publish_time)
     return envelope
 
 
@@ -175,11 +177,9 @@ def _body(message: _PubsubMessage) -> str | dict[str, Any]:
         )
     try:
         return base64.b64decode(message.data, validate=True).decode("utf-8")
-    except binascii.Error as error:
-        raise InvalidMessageError("message.data", f"not base64: {error}") from error
     except UnicodeDecodeError as error:
         raise InvalidMessageError("message.data", f"not UTF-8: {error.reason} at byte {error.start}") from error
-    except ValueError as error:  # what base64 says of characters outside ASCII
+    except ValueError as error:
         raise InvalidMessageError("message.data", f"not base64: {error}") from error
 
 
@@ -210,14 +210,14 @@ def _completion(payload: _Payload, envelope: _Envelope, phase: Phase) -> Complet
         processor=phase.canonical(payload.processor_name),
         raw_processor=payload.processor_name,
         status=payload.status,
-        completed_at=message.publishTime.astimezone(UTC),
-        event_id=message.id,
+        completed_at=message.publish_time.astimezone(UTC),
+        event_id=message.message_id,
         correlation_id=payload.correlation_id,
         execution_id=payload.execution_id,
         record_count=payload.record_count,
         is_incremental=payload.is_incremental,
         entities_changed=payload.entities_changed or (),
-        delivery_attempt=envelope.deliveryAttempt,
+        delivery_attempt=envelope.delivery_attempt,
         traceparent=envelope.traceparent or (message.attributes or {}).get("googclient_traceparent"),
     )
 
@@ -229,5 +229,5 @@ def _require_printable(field: str, value: str | None) -> None:
 
 
 def _require_year(field: str, value: date) -> None:
-    if value.year not in _YEARS:
-        raise InvalidMessageError(field, f"the year of {value.isoformat()} is not in {_YEARS.start}..{_YEARS.stop - 1}")
+    if value.year not in YEARS:
+        raise InvalidMessageError(field, f"the year of {value.isoformat()} is not in {YEARS.start}..{YEARS.stop - 1}")

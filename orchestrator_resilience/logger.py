@@ -42,8 +42,8 @@ def _never_raises(method: F) -> F:
     def guarded(self: "Delivery", *args: Any, **kwargs: Any) -> None:
         try:
             method(self, *args, **kwargs)
-        except Exception:  # noqa: BLE001 (whatever went wrong in the logging must not end the delivery)
-            self.logger.count_dropped(1)
+        except Exception as error:  # noqa: BLE001 (whatever went wrong in the logging must not end the delivery)
+            self.logger.count_dropped(1, error)
 
     return cast("F", guarded)
 
@@ -68,7 +68,8 @@ class CheckpointLogger:
         self.phase = phase
         self.enabled = Settings.from_env().checkpoints_enabled if enabled is None else enabled
         self.dropped = 0
-        self._lock = threading.Lock()
+        self._dropped_because = ""
+        self._lock = threading.RLock()  # a signal handler may deliver while its own thread is in here
         self._sink = sink or default_sink()
         self._clock = clock
 
@@ -93,7 +94,7 @@ class CheckpointLogger:
             self,
             {
                 "phase": self.phase.name,
-                "game_date": str(game_date),
+                "game_date": plain(game_date.date() if isinstance(game_date, datetime) else game_date),
                 "processor": self.phase.canonical(processor) if isinstance(processor, str) else None,
                 "raw_processor": processor,
                 "event_id": event_id,
@@ -125,16 +126,22 @@ class CheckpointLogger:
         """Hand one checkpoint to the sink, unless the switch is off."""
         if not self.enabled:
             return
-        dropped = self.dropped
+        with self._lock:
+            dropped, self.dropped = self.dropped, 0
         if dropped:
-            checkpoint = replace(checkpoint, fields={**checkpoint.fields, "dropped": dropped})
-        self._sink(checkpoint)
-        self.count_dropped(-dropped)
+            told = {"dropped": dropped, "dropped_because": self._dropped_because}
+            checkpoint = replace(checkpoint, fields={**checkpoint.fields, **told})
+        try:
+            self._sink(checkpoint)
+        except BaseException as error:
+            self.count_dropped(dropped, error)
+            raise
 
-    def count_dropped(self, count: int) -> None:
-        """Add to the number of checkpoints lost."""
+    def count_dropped(self, count: int, error: BaseException) -> None:
+        """Add to the number of checkpoints lost; `error` is why the last of them was."""
         with self._lock:
             self.dropped += count
+            self._dropped_because = one_line(_told(error))
 
     def now(self) -> datetime:
         """Return the logger's time."""
@@ -154,6 +161,7 @@ class Delivery:
         self._closed = False
 
     def __enter__(self) -> Self:
+        self._closed = False
         self._received()
         return self
 
@@ -178,25 +186,28 @@ class Delivery:
     ) -> None:
         """Leave POST_TRANSACTION, then WAITING with the missing list or TRIGGERED.
 
-        `should_trigger`: this delivery was the one to set the flag. `completed`: the processors that
+        `should_trigger`: this message was the one to set the flag. `completed`: the processors that
         the store holds now, under any of their names. `triggered`: the flag is set now. `expected`:
         what the orchestrator waits for, where that is another list than the phase's. A date that
-        is complete and still untriggered is an ERROR at once.
+        is complete and still untriggered is an ERROR at once, one that is triggered although
+        somebody is missing a WARNING.
         """
         awaited = self._canonical(self.logger.phase.expected if expected is None else expected)
         held = self._canonical(completed)
         done, missing, strangers = sorted(awaited & held), sorted(awaited - held), sorted(held - awaited)
-        stuck = not missing and not triggered
+        stuck, premature = not missing and not triggered, bool(missing) and triggered
         text = f"should_trigger={should_trigger} triggered={triggered}"
         text += "" if duplicate is None else f" duplicate={duplicate}"
         text += f" completed={done} missing={missing}"
         if stuck:
             text += ": all are complete and _triggered is still unset"
+        if premature:
+            text += ": _triggered is set although somebody is missing"
         waits, sets = bool(missing) and not triggered, should_trigger and triggered
         self._leave(
             CheckpointKind.POST_TRANSACTION,
             text,
-            severity=Severity.ERROR if stuck else None,
+            severity=Severity.ERROR if stuck else Severity.WARNING if premature else None,
             closes=not waits and not sets,
             should_trigger=should_trigger,
             triggered=triggered,
@@ -256,7 +267,7 @@ class Delivery:
         steps = list(error.failures) if isinstance(error, DeliveryError) else None
         self._leave(
             CheckpointKind.FAILED,
-            f"{type(error).__name__}: {error}",
+            _told(error),
             closes=True,
             steps=steps,
             error_class=type(error).__name__,
@@ -311,11 +322,23 @@ def causes(error: BaseException) -> list[str]:
     found: list[BaseException] = []
 
     def follow(current: BaseException) -> None:
-        failures = current.failures.values() if isinstance(current, DeliveryError) else ()
-        for cause in (*failures, current.__cause__, current.__context__):
-            if cause is not None and cause is not error and cause not in found and len(found) < _CAUSES:
+        inner: Iterable[BaseException] = ()
+        if isinstance(current, DeliveryError):
+            inner = current.failures.values()
+        elif isinstance(current, BaseExceptionGroup):
+            inner = current.exceptions
+        for cause in (*inner, current.__cause__, current.__context__):
+            known = any(cause is other for other in (error, *found))
+            if cause is not None and not known and len(found) < _CAUSES:
                 found.append(cause)
                 follow(cause)
 
     follow(error)
-    return [f"{type(cause).__name__}: {cause}" for cause in found]
+    return [_told(cause) for cause in found]
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 (an exception whose text cannot be had is still to be named)
+        return type(error).__name__

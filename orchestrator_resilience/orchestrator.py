@@ -1,13 +1,12 @@
 """The story of one delivery.
 
 In order: RECEIVED, the witness row, the registration, the decision, the
-conditional `_triggered`, POST_TRANSACTION, then WAITING or TRIGGERED. The witness row comes first,
+conditional `_triggered` and its own row, POST_TRANSACTION, then WAITING or TRIGGERED. The witness row comes first,
 so that a crash leaves evidence. Each write is attempted even when another failed; if any failed,
 the delivery raises and Pub/Sub sends it again. Every step may run any number of times.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -38,13 +37,6 @@ T = TypeVar("T")
 
 # Each lost attempt means that another delivery got its write through.
 MAX_ATTEMPTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    progress: Progress
-    should_trigger: bool
-    attempts: int
 
 
 class Orchestrator:
@@ -93,39 +85,40 @@ class Orchestrator:
         outcome = writes.attempt("trigger", lambda: self._trigger_when_complete(ref, completion.event_id))
         if outcome is None:
             return
-        trigger = outcome.progress.trigger
-        delivery.post_transaction(
-            should_trigger=outcome.should_trigger,
-            triggered=trigger is not None,
-            duplicate=completion.processor in before.registered,
-            completed=outcome.progress.completed,
-            attempts=outcome.attempts,
-        )
-        # Not only after setting the flag: a redelivery may find that it set it before it died.
-        if trigger is not None and trigger.event_id == completion.event_id:
+        progress, attempts = outcome
+        trigger = progress.trigger
+        # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
+        should_trigger = trigger is not None and trigger.event_id == completion.event_id
+        if trigger is not None and should_trigger:
             row = trigger_row(self._phase, completion.game_date, trigger, self._clock())
             writes.attempt("append_trigger", lambda: self._append(row))
+        delivery.post_transaction(
+            should_trigger=should_trigger,
+            triggered=trigger is not None,
+            duplicate=completion.processor in before.registered,
+            completed=progress.completed,
+            attempts=attempts,
+        )
 
     def _append(self, row: CompletionRow) -> None:
         self._completion_log.append([row], now=self._clock())
 
     def _register(self, ref: DocumentRef, completion: Completion) -> Progress:
-        """Merge the registration unless it is there; return the progress before it."""
+        """Merge what the document lacks of the registration; return the progress before it."""
         before, _ = self._read(ref)
-        if not before.holds(completion):
-            self._documents.merge(ref, registration_fields(completion, self._phase))
+        if fields := registration_fields(before, completion, self._clock()):
+            self._documents.merge(ref, fields)
         return before
 
-    def _trigger_when_complete(self, ref: DocumentRef, event_id: str) -> _Outcome:
-        """Set the flag if the set is complete and nobody else has; exactly one delivery succeeds."""
+    def _trigger_when_complete(self, ref: DocumentRef, event_id: str) -> tuple[Progress, int]:
+        """Set the flag if the set is complete and nobody else has; return the progress then, and the attempts."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
             progress, document = self._read(ref)
             if decide(progress) is not Decision.TRIGGER:
-                return _Outcome(progress, should_trigger=False, attempts=attempt)
+                return progress, attempt
             fields = trigger_fields(progress, event_id=event_id, now=self._clock())
             if self._documents.update_if_unchanged(ref, fields, document.version if document else None):
-                after = read_progress({**(document.fields if document else {}), **fields}, self._phase)
-                return _Outcome(after, should_trigger=True, attempts=attempt)
+                return read_progress({**(document.fields if document else {}), **fields}, self._phase), attempt
         raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to trigger")
 
     def _read(self, ref: DocumentRef) -> tuple[Progress, Document | None]:

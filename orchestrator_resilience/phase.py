@@ -22,9 +22,9 @@ from orchestrator_resilience.settings import Settings
 
 BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
 
-PhaseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+PhaseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}$")]
+ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z")]
 Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
 
@@ -36,12 +36,12 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     next_phase: Text
     next_phase_started_by: Text
     message_phase: Text
-    firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}$")]
-    bigquery_table: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?\w{1,200}\.\w{1,200}$")]
+    firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}\Z")]
+    bigquery_table: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z")]
     untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
     settle_minutes: Minutes = 2
     downstream_after_minutes: Minutes = 60
-    incomplete_by: Annotated[str, Meta(pattern=r"^\+\d{1,2}d ([01]\d|2[0-3]):[0-5]\d$")] = "+1d 12:00"
+    incomplete_by: Annotated[str, Meta(pattern=r"^\+[0-9]{1,2}d ([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "+1d 12:00"
     timezone: str = "America/New_York"
     lookback_dates: Dates = 3
     history_dates: Dates = 7
@@ -60,6 +60,12 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             raise ValueError(f"timezone: {self.timezone!r} is not a time zone") from error
         if self.history_dates < self.lookback_dates:
             raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
+        days, _, _ = self._incomplete_by
+        if days > self.lookback_dates - 2:
+            raise ValueError(
+                f"incomplete_by: {self.incomplete_by!r} is when a date leaves the window of "
+                f"lookback_dates = {self.lookback_dates}: nobody would be told"
+            )
 
     @cached_property
     def expected(self) -> frozenset[str]:
@@ -81,6 +87,11 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return self._canonical[close[0]] if close else None
 
     @property
+    def _incomplete_by(self) -> tuple[int, int, int]:
+        days, hour, minute = re.findall(r"\d+", self.incomplete_by)
+        return int(days), int(hour), int(minute)
+
+    @property
     def untriggered_after(self) -> timedelta:
         """How long a complete date may stay untriggered."""
         return timedelta(minutes=self.untriggered_after_minutes)
@@ -97,7 +108,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     def deadline(self, game_date: date) -> datetime:
         """The moment (UTC) by which all processors of `game_date` should have completed."""
-        days, hour, minute = (int(n) for n in re.findall(r"\d+", self.incomplete_by))
+        days, hour, minute = self._incomplete_by
         local = datetime.combine(game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone))
         return local.astimezone(UTC)
 
@@ -136,11 +147,19 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
     """Validate the text of a phases file; `source` is the name used in errors."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{source}: {error}") from error
     if not tables:
         raise ConfigurationError(f"{source}: has no phase")
-    return {name: _parse_phase(name, table, f"{source}: [{name}]") for name, table in tables.items()}
+    phases = {name: _parse_phase(name, table, f"{source}: [{name}]") for name, table in tables.items()}
+    owner: dict[str, str] = {}
+    for name, phase in phases.items():
+        other = owner.setdefault(phase.firestore_collection, name)
+        if other != name:
+            raise ConfigurationError(
+                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that of [{other}]"
+            )
+    return phases
 
 
 def _parse_phase(name: str, table: Any, where: str) -> Phase:

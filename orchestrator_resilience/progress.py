@@ -16,6 +16,8 @@ from orchestrator_resilience.phase import Phase
 
 Fields = Mapping[str, Any]
 
+_NOT_COMPLETING = frozenset(status.value for status in Status if not status.completes)
+
 
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -23,6 +25,7 @@ class Registration:
 
     completed_at: datetime | None = None
     event_id: str | None = None
+    registered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ class Progress:
         """Whether the document needs no write for `completion`: its processor's first success stands.
 
         A redelivery and a later re-run find the registration in place; an earlier success that
-        was overtaken on its way replaces it, so that the order of arrival does not matter.
+        was overtaken on its way replaces it. (Of two that are delivered in the same moment either
+        may stay; the completion log keeps both.)
         """
         known = self.registered.get(completion.processor or "")
         if known is None:
@@ -115,21 +119,27 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
     )
 
 
-def registration_fields(completion: Completion, phase: Phase) -> dict[str, Any]:
-    """What a delivery merges into the document; needs no knowledge of what is there already."""
+def registration_fields(progress: Progress, completion: Completion, now: datetime) -> dict[str, Any]:
+    """What a delivery has to merge at `now` into a document with this `progress`; empty where it says it all.
+
+    Raises ValueError for a stranger: other readers count the keys.
+    """
     if completion.processor is None:
         raise ValueError(f"{completion.raw_processor!r} is a stranger: it is never written into a document")
-    return {
-        completion.processor: {
+    fields: dict[str, Any] = {}
+    if not progress.holds(completion):
+        fields[completion.processor] = {
             "completed_at": completion.completed_at,
             "status": completion.status.value,
             "record_count": completion.record_count,
             "correlation_id": completion.correlation_id,
             "execution_id": completion.execution_id,
             "event_id": completion.event_id,
-        },
-        "_expected": sorted(phase.expected),
-    }
+            "registered_at": now,
+        }
+    if progress.announced != progress.expected:
+        fields["_expected"] = sorted(progress.expected)
+    return fields
 
 
 def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[str, Any]:
@@ -148,21 +158,24 @@ def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[
 
 def instant(value: object) -> datetime | None:
     """Read a time as stores and old documents hold it: aware, naive (taken as UTC), or ISO text."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(at, datetime):
             return None
-    if not isinstance(value, datetime):
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _registration(value: object) -> Registration:
     if not isinstance(value, Mapping):
         return Registration()
     event_id = value.get("event_id")
-    return Registration(instant(value.get("completed_at")), event_id if isinstance(event_id, str) else None)
+    return Registration(
+        completed_at=instant(value.get("completed_at")),
+        event_id=event_id if isinstance(event_id, str) else None,
+        registered_at=instant(value.get("registered_at")),
+    )
 
 
 def _first(known: Registration | None, other: Registration) -> Registration:
@@ -176,8 +189,10 @@ def _first(known: Registration | None, other: Registration) -> Registration:
 
 def _completes(value: object) -> bool:
     """Old code registered only what completed; an entry that says otherwise in as many words does not count."""
-    status = value.get("status") if isinstance(value, Mapping) else None
-    return status not in {s.value for s in Status if not s.completes}
+    if not isinstance(value, Mapping):
+        return bool(value)
+    status = value.get("status")
+    return not (isinstance(status, str) and status in _NOT_COMPLETING)
 
 
 def _trigger(fields: Fields) -> Trigger | None:

@@ -23,34 +23,49 @@ class Settings:
     | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
     | GOOGLE_CLOUD_PROJECT | project that trace ids belong to                          | none              |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
+    | NO_COLOR             | any value: no colours in a terminal                       | none              |
     """
 
-    checkpoints_enabled: bool
-    canary_enabled: bool
+    checkpoints_switch: str
+    canary_switch: str
     phases_file: Path | None
     data_dir: Path
     project: str | None
     on_cloud_run: bool
+    colours: bool
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
-        """Read `env` (the process's own by default); ConfigurationError names a bad variable."""
+        """Read `env`, the process's own by default."""
         env = os.environ if env is None else env
         phases_file = env.get("PHASES_FILE")
         return cls(
-            checkpoints_enabled=_switch(env, "CHECKPOINTS_ENABLED"),
-            canary_enabled=_switch(env, "CANARY_ENABLED"),
+            checkpoints_switch=env.get("CHECKPOINTS_ENABLED", ""),
+            canary_switch=env.get("CANARY_ENABLED", ""),
             phases_file=Path(phases_file) if phases_file else None,
             data_dir=Path(env.get("RESILIENCE_DATA_DIR") or "resilience-data"),
             project=env.get("GOOGLE_CLOUD_PROJECT") or None,
             on_cloud_run=bool(env.get("K_SERVICE")),
+            colours=not env.get("NO_COLOR"),
         )
 
+    # Each switch is read by its own layer only, so that a mistake in one does not stop the other.
 
-def _switch(env: Mapping[str, str], name: str) -> bool:
-    value = env.get(name, "").strip().lower()
-    if value in _ON:
+    @property
+    def checkpoints_enabled(self) -> bool:
+        """The switch of layer 1; ConfigurationError when it is in no known position."""
+        return _switch("CHECKPOINTS_ENABLED", self.checkpoints_switch)
+
+    @property
+    def canary_enabled(self) -> bool:
+        """The switch of layer 2; ConfigurationError when it is in no known position."""
+        return _switch("CANARY_ENABLED", self.canary_switch)
+
+
+def _switch(name: str, value: str) -> bool:
+    position = value.strip().lower()
+    if position in _ON:
         return True
-    if value in _OFF:
+    if position in _OFF:
         return False
-    raise ConfigurationError(f"{name}: expected true or false, got {env[name]!r}")
+    raise ConfigurationError(f"{name}: expected true or false, got {value!r}")

@@ -1,7 +1,6 @@
 """Where checkpoints go: JSON lines for Cloud Logging, text for people, or stdlib logging."""
 
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -27,12 +26,14 @@ def json_lines(stream: TextIO | None = None) -> Sink:
 
 def terminal_lines(stream: TextIO | None = None) -> Sink:
     """One line of text a checkpoint; coloured where the stream is a terminal and NO_COLOR is unset."""
-    return _writer(stream, _for_people)
+    colours = Settings.from_env().colours
+    return _writer(stream, lambda checkpoint, target: _for_people(checkpoint, coloured=colours and target.isatty()))
 
 
 def default_sink() -> Sink:
     """Text for people where stdout is a terminal, JSON lines everywhere else."""
-    return terminal_lines() if sys.stdout.isatty() else json_lines()
+    for_people = sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+    return terminal_lines() if for_people else json_lines()
 
 
 def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
@@ -49,11 +50,10 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
     def log(checkpoint: Checkpoint) -> None:
         # Google's handler deletes its reserved keys from the dict that it is given: a new one each time.
         entry = checkpoint.to_json(project)
-        special = {
-            "labels": entry.pop("logging.googleapis.com/labels"),
-            "trace": entry.pop("logging.googleapis.com/trace", None),
-            "span_id": entry.pop("logging.googleapis.com/spanId", None),
-        }
+        special = {"labels": entry.pop("logging.googleapis.com/labels")}
+        if "trace" in checkpoint.fields:  # with None in its place the handler would not look for one itself
+            special["trace"] = entry.pop("logging.googleapis.com/trace")
+            special["span_id"] = entry.pop("logging.googleapis.com/spanId")
         for reserved in ("severity", "message", "time", "logging.googleapis.com/insertId"):
             del entry[reserved]
         target.log(_LEVELS[checkpoint.severity], "%s", checkpoint.message, extra={"json_fields": entry, **special})
@@ -63,7 +63,7 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
 
 def _writer(stream: TextIO | None, render: Callable[[Checkpoint, TextIO], str]) -> Sink:
     """Write each checkpoint with a single `write`, so that the lines of threads do not mix."""
-    lock = threading.Lock()
+    lock = threading.RLock()  # a signal handler may write while its own thread is in here
 
     def write(checkpoint: Checkpoint) -> None:
         # Looked up each time: functions-framework replaces sys.stdout after the imports.
@@ -76,9 +76,9 @@ def _writer(stream: TextIO | None, render: Callable[[Checkpoint, TextIO], str]) 
     return write
 
 
-def _for_people(checkpoint: Checkpoint, stream: TextIO) -> str:
+def _for_people(checkpoint: Checkpoint, *, coloured: bool) -> str:
     time = f"{checkpoint.at:%m-%d %H:%M:%S}Z"
     colour = _COLOURS.get(checkpoint.severity)
-    if colour is None or not stream.isatty() or os.environ.get("NO_COLOR"):
+    if colour is None or not coloured:
         return f"{time} {checkpoint.message}\n"
     return f"{time} {colour}{checkpoint.message}\033[0m\n"

@@ -14,9 +14,11 @@ from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR", "K_SERVICE"):
+    for name in (
+        *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
+        *("GOOGLE_CLOUD_PROJECT", "K_SERVICE", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"),
+    ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
 
 
 @pytest.fixture

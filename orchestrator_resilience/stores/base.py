@@ -23,7 +23,7 @@ class DocumentRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document's fields, and an opaque version that differs after every write."""
+    """A document's fields, and an opaque version that differs after every change."""
 
     fields: Mapping[str, Any]
     version: str

@@ -1,6 +1,7 @@
 """The embedded default: all stores in one folder, for everywhere but the cloud."""
 
 from pathlib import Path
+from typing import Self
 
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.settings import Settings
@@ -23,8 +24,14 @@ class EmbeddedStores:
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
         self.runs_path = folder / "canary_runs.jsonl"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Close the database."""
+        """Close the database; the next use opens it again."""
         self._file.close()
 
 

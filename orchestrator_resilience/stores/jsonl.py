@@ -1,5 +1,6 @@
 """Checkpoints in a file of JSON lines: the embedded counterpart of Cloud Logging."""
 
+import fcntl
 import json
 import os
 from datetime import date
@@ -13,8 +14,8 @@ from orchestrator_resilience.errors import StoreError
 class JsonLinesArchive:
     """A sink for checkpoints, and a CheckpointArchive.
 
-    Each line is appended with one `write` to a file opened with O_APPEND, so the lines of several
-    threads and processes do not mix. A line that a crash cut short is skipped when reading.
+    Each line is appended with one `write` under a lock, so the lines of several threads and
+    processes do not mix. A line that a crash cut short is skipped when reading.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,8 +44,13 @@ def append_line(path: Path, line: str) -> None:
     data = line.encode("utf-8")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                data = b"\n" + data  # somebody died in the middle of a line, which must not take this one with it
             written = os.write(descriptor, data)
         finally:
             os.close(descriptor)

@@ -71,15 +71,19 @@ class SqliteFile:
         self._synchronous = "FULL" if durable else "OFF"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._pid: int | None = None
+        self._pid = os.getpid()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection; every failure comes out as a StoreError that names the file."""
+        if self._pid != os.getpid():
+            # Neither a connection nor a lock that another thread held may be carried over a fork.
+            self._lock, self._connection, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             try:
-                yield self._connected()
-            except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+                self._connection = self._connection or self._open()
+                yield self._connection
+            except (sqlite3.Error, OSError, ValueError, RecursionError) as error:  # the last two: damaged content
                 raise StoreError(f"{self.path}: {error}") from error
 
     @contextmanager
@@ -91,7 +95,8 @@ class SqliteFile:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -100,13 +105,7 @@ class SqliteFile:
         with self._lock:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
-            self._connection = None
-
-    def _connected(self) -> sqlite3.Connection:
-        # A connection must not be carried over a fork.
-        if self._connection is None or self._pid != os.getpid():
-            self._connection, self._pid = self._open(), os.getpid()
-        return self._connection
+                self._connection = None
 
     def _open(self) -> sqlite3.Connection:
         if not self._must_exist:
@@ -115,10 +114,10 @@ class SqliteFile:
             raise FileNotFoundError("there is no such file: nothing has been delivered here yet")
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            # Whoever opens a new file first switches its journal, for which SQLite does not wait its turn.
-            _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            if not self._must_exist and connection.execute("PRAGMA user_version").fetchone() == (0,):
+                # Whoever opens a new file first switches its journal, for which SQLite does not wait its turn.
+                _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
                 _insist(lambda: connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;"))
         except BaseException:
             connection.close()
@@ -171,7 +170,12 @@ class SqliteDocuments:
         row = connection.execute(
             "SELECT fields, version FROM documents WHERE collection = ? AND id = ?", ref
         ).fetchone()
-        return Document(json.loads(row[0], object_hook=_restored), str(row[1])) if row else None
+        if row is None:
+            return None
+        fields = json.loads(row[0], object_hook=_restored)
+        if not isinstance(fields, dict):
+            raise ValueError(f"document {ref.collection}/{ref.id} is no map")  # noqa: TRY004 (damaged content)
+        return Document(fields, str(row[1]))
 
     def _put(
         self, connection: sqlite3.Connection, ref: DocumentRef, fields: Mapping[str, Any], known: Document | None
@@ -275,4 +279,4 @@ def _stored(value: object) -> dict[str, str]:
 
 
 def _restored(value: dict[str, Any]) -> Any:
-    return datetime.fromisoformat(value["$time"]) if value.keys() == {"$time"} else value
+    return datetime.fromisoformat(str(value["$time"])) if value.keys() == {"$time"} else value

@@ -12,7 +12,7 @@ import pytest
 
 from canary import cli
 from orchestrator_resilience import Completion, Orchestrator, Phase
-from orchestrator_resilience.progress import registration_fields
+from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
@@ -33,7 +33,8 @@ def stuck(stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, cloc
     for message in messages(phase, "2026-02-09"):
         completion = Completion.from_event(message, phase)
         stores.completion_log.append([completion_row(completion)], now=DONE)
-        stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), registration_fields(completion, phase))
+        fields = registration_fields(read_progress({}, phase), completion, DONE)
+        stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), fields)
     return stores.folder
 
 
@@ -144,7 +145,9 @@ def test_the_environment_names_the_folder(
     [
         (["check", "--now", "2026-02-10T07:00:00"], "'2026-02-10T07:00:00' has no time zone"),
         (["check", "--now", "soon"], "'soon' is not a time"),
+        (["check", "--now", "0001-01-01T00:00:00+14:00"], "is in no year that can be"),
         (["check", "--date", "2026-02-30"], "'2026-02-30' is not a date"),
+        (["check", "--date", "9999-12-31"], "'9999-12-31' is not a date"),
         (["status", "--days", "0"], "'0' is not a number of days"),
         (["status", "--days", "many"], "'many' is not a number of days"),
         (["look"], "invalid choice: 'look'"),
@@ -165,6 +168,15 @@ def test_an_unknown_phase_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "canary: there is no phase 'phase9'; there are ['phase2']" in capsys.readouterr().err
 
 
+def test_an_alert_survives_that_the_run_cannot_be_recorded(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The report comes first, and keeps its exit code."""
+    (stuck / "canary_runs.jsonl").mkdir()
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    captured = capsys.readouterr()
+    assert "`_triggered` is still unset" in captured.out
+    assert "canary: the run could not be recorded" in captured.err
+
+
 def test_a_crash_is_not_an_accusation(
     stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,7 +195,19 @@ def test_both_ways_of_starting_it() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_traceback(stuck: Path) -> None:
-    """`canary status | head -1` stays silent."""
-    pipeline = f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -1"
-    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=True)  # noqa: S607
-    assert done.stderr == ""
+    """`canary status | head -1` stays silent, and accuses nobody."""
+    pipeline = f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -0; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=False)  # noqa: S607
+    assert (done.returncode, done.stderr) == (2, "")
+
+
+def test_names_from_outside_cannot_forge_a_line(
+    stuck: Path, stores: EmbeddedStores, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key of a document is shown with its control characters escaped."""
+    evil = "evil\x1b[2J\nEvidence: all is fine"
+    stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), {evil: {"status": "success"}})
+    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    printed = capsys.readouterr().out
+    assert "evil\\x1b[2J\\nEvidence: all is fine is not expected" in printed
+    assert "\x1b[2J" not in printed

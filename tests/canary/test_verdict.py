@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from canary.evidence import Absent, Arrival, Evidence, Seen, Source, Unreadable, Witness
-from canary.verdict import Impact, Verdict, VerdictKind, judge, minutes
+from canary.verdict import Impact, Verdict, VerdictKind, judge, spoken
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import Progress, Registration, Trigger
@@ -34,7 +34,8 @@ def seen_by_witness(names: list[str], visible_after: timedelta = SECOND, **more:
 
 def registered(names: list[str], trigger: Trigger | None = None, **more: Any) -> Source[Progress]:
     """Return a document that holds `names` with the same times."""
-    entries = {name: Registration(DONE - timedelta(minutes=n), name) for n, name in enumerate(reversed(names))}
+    at = more.pop("registered_at", None)
+    entries = {name: Registration(DONE - timedelta(minutes=n), name, at) for n, name in enumerate(reversed(names))}
     return Seen(Progress(expected=PHASE.expected, registered=entries, trigger=trigger, **more))
 
 
@@ -136,7 +137,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         {},
         DEADLINE + HOUR,
         K.TRIGGERED,
-        "on purpose (deadline_exceeded) without p2_odds_player_props",
+        "4 of 5 complete, `_triggered` is set without p2_odds_player_props: deadline_exceeded",
     ),
     "no output after 59:59": (
         ALL,
@@ -158,10 +159,27 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         ALL,
         registered(FIVE, Trigger(None, None)),
         {"outcome": Seen(0)},
-        DONE,
+        DEADLINE + timedelta(minutes=59),
+        K.TRIGGERED,
+        "5 of 5",
+    ),
+    "no output, no time of the trigger, later": (
+        ALL,
+        registered(FIVE, Trigger(None, None)),
+        {"outcome": Seen(0)},
+        DEADLINE + HOUR,
         K.DOWNSTREAM_MISSING,
         "Phase 3 has written nothing",
     ),
+    "no output, games unreadable": (
+        ALL,
+        DOC_SET,
+        {"outcome": Seen(0), "work": REFUSED},
+        DONE + 2 * HOUR,
+        K.UNKNOWN,
+        "how much work there was: connection refused",
+    ),
+    "triggered without work": (NO_WORK, registered([], TRIGGER), {}, DONE + HOUR, K.TRIGGERED, "0 of 5 complete"),
     "no output because no games": (
         ALL,
         DOC_SET,
@@ -193,15 +211,31 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         FOUR,
         registered(FIVE[:3]),
         {},
-        DONE + timedelta(minutes=30),
+        DONE + SECOND + timedelta(minutes=30),
         K.WITNESS_GAP,
         "in the completion log, but not in the progress document: p2_odds_game_lines",
     ),
-    "a registration missing, 29:59": (
+    "a registration missing, 29:59 after its row": (
         FOUR,
         registered(FIVE[:3]),
         {},
-        DONE + timedelta(minutes=29, seconds=59),
+        DONE + timedelta(minutes=30),
+        K.WAITING,
+        "4 of 5",
+    ),
+    "a late burst in the witness": (
+        seen_by_witness(FIVE[:4], HOUR),
+        Absent(),
+        {},
+        DONE + HOUR + timedelta(minutes=26, seconds=59),
+        K.WAITING,
+        "4 of 5",
+    ),
+    "a late burst in the document": (
+        Absent(),
+        registered(FIVE[:4], registered_at=DONE + HOUR),
+        {},
+        DONE + HOUR + timedelta(minutes=29),
         K.WAITING,
         "4 of 5",
     ),
@@ -212,7 +246,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         {},
         DEADLINE + timedelta(minutes=29),
         K.SETTLING,
-        "completed 29 min ago",
+        "completed at a time that nobody wrote down",
     ),
     "no times in the document, later": (
         Absent(),
@@ -220,7 +254,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         {},
         DEADLINE + timedelta(minutes=30),
         K.UNTRIGGERED,
-        "completed 30 min ago",
+        "completed at a time that nobody wrote down",
     ),
     "no witness to ask": (REFUSED, DOC_ALL, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
     "no document to ask": (ALL, REFUSED, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
@@ -288,6 +322,15 @@ def test_a_rerun_after_completion_does_not_restart_the_clock(phase: Phase) -> No
     )
     verdict = verdict_of(ALL, Seen(later), {}, DONE + timedelta(hours=3, minutes=1))
     assert (verdict.kind, verdict.since) == (K.UNTRIGGERED, DONE)
+
+
+def test_one_time_that_nobody_wrote_down_accuses_late(phase: Phase) -> None:
+    """The deadline stands in for it, and no time in the future is shown."""
+    entries = {name: Registration(DONE) for name in FIVE[1:]} | {FIVE[0]: Registration()}
+    progress = Seen(Progress(phase.expected, entries))
+    early = verdict_of(Absent(), progress, {}, DONE + HOUR)
+    assert (early.kind, early.since) == (K.SETTLING, None)
+    assert verdict_of(Absent(), progress, {}, DEADLINE + HOUR).kind is K.UNTRIGGERED
 
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
@@ -374,4 +417,4 @@ def test_every_combination_keeps_the_promises() -> None:
 )
 def test_durations_as_people_say_them(duration: timedelta, text: str) -> None:
     """Coarser as they get longer."""
-    assert minutes(duration) == text
+    assert spoken(duration) == text

@@ -56,7 +56,8 @@ def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: Si
     trail = lines(stores)
     kinds = Counter(line["checkpoint"].removeprefix("CHECKPOINT_") for line in trail)
     assert kinds["RECEIVED"] == kinds["POST_TRANSACTION"] == 8 * 20
-    assert kinds["TRIGGERED"] == 1
+    # One message set the flag; each of its redeliveries says so again.
+    assert len({line["event_id"] for line in trail if line["checkpoint"] == "CHECKPOINT_TRIGGERED"}) == 1
     assert kinds.keys() == {"RECEIVED", "POST_TRANSACTION", "WAITING", "TRIGGERED"}
     progress = read_progress(stores.documents.get_all([REF])[REF].fields, phase)
     assert (progress.missing, progress.trigger is not None) == (frozenset(), True)
@@ -66,7 +67,7 @@ def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: Si
     assert [v.kind.value for v in report.verdicts] == ["TRIGGERED"]
 
 
-# Six operations a delivery with two points each; the last delivery has two operations more.
+# Four operations a delivery with two points each; the last delivery has two operations more.
 STEPS = 5 * 2 * 4 + 2 * 2
 
 
@@ -82,8 +83,7 @@ def test_a_process_killed_between_two_steps(
     received = [line["event_id"] for line in trail if line["checkpoint"] == "CHECKPOINT_RECEIVED"]
     closed = {line["delivery"] for line in trail if line["closes"]}
     died_open = [line["event_id"] for line in trail if line["sequence"] == 1 and line["delivery"] not in closed]
-    # Only after its last write has a delivery left its closing line without being acknowledged.
-    assert died_open in ([received[-1]], []) if step > STEPS - 4 else died_open == [received[-1]]
+    assert died_open == [received[-1]], "a delivery closes after its last write, not before"
     unacknowledged = int(received[-1][1:])
     for number, processor in list(enumerate(sorted(phase.expected)))[unacknowledged:]:
         at = clock.now.replace(hour=6, minute=41 + number)

@@ -53,12 +53,25 @@ def test_a_damaged_document_is_an_error(stores: EmbeddedStores) -> None:
         stores.documents.get_all([REF])
 
 
+@pytest.mark.parametrize("fields", ["[1]", "7", '{"a": {"$time": 5}}', '{"a": {"$time": "soon"}}', "[" * 100_000])
+def test_content_that_is_no_document_is_an_error(stores: EmbeddedStores, fields: str) -> None:
+    """Whatever got into the row."""
+    stores.documents.merge(REF, {"a": 1})
+    connection = sqlite3.connect(stores.folder / "resilience.sqlite3")
+    connection.execute("UPDATE documents SET fields = ?", (fields,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match=r"resilience\.sqlite3: "):
+        stores.documents.get_all([REF])
+
+
 def test_a_value_that_no_document_holds_is_refused(stores: EmbeddedStores) -> None:
     """The programming error comes out as one, and the document stays as it was."""
     stores.documents.merge(REF, {"a": 1})
     with pytest.raises(TypeError):
         stores.documents.merge(REF, {"a": object()})
-    assert stores.documents.get_all([REF])[REF].fields == {"a": 1}
+    stores.documents.merge(REF, {"b": 2})
+    assert stores.documents.get_all([REF])[REF].fields == {"a": 1, "b": 2}
 
 
 def test_a_connection_is_not_carried_over_a_fork(stores: EmbeddedStores) -> None:
@@ -66,11 +79,13 @@ def test_a_connection_is_not_carried_over_a_fork(stores: EmbeddedStores) -> None
     stores.documents.merge(REF, {"parent": 1})
     child = os.fork()
     if child == 0:
+        inherited = stores._file._connection
         try:
             stores.documents.merge(REF, {"child": 1})
+            os._exit(inherited is stores._file._connection)
         finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
     stores.documents.merge(REF, {"parent": 2})
     assert stores.documents.get_all([REF])[REF].fields == {"parent": 2, "child": 1}
 
@@ -91,7 +106,9 @@ def test_torn_and_foreign_lines_are_skipped(tmp_path: Path, phase: Phase) -> Non
     whole = archive.path.read_bytes()
     with archive.path.open("ab") as file:
         file.write(b"\xff\n[]\nnull\n" + b'{"checkpoint": "CHECKPOINT_NEW"}\n' + whole[:50])
-    assert len(archive.read("phase2", DAY)) == 2
+    with checkpoints.delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="2"):
+        pass
+    assert len(archive.read("phase2", DAY)) == 4
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -120,3 +137,13 @@ def test_times_are_kept_in_utc(stores: EmbeddedStores) -> None:
     at = datetime.fromisoformat("2026-02-10T01:41:00-05:00")
     stores.documents.merge(REF, {"at": at})
     assert stores.documents.get_all([REF])[REF].fields["at"] == datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 0)])
+def test_durable_stores_wait_for_the_disk(tmp_path: Path, durable: bool, level: int) -> None:  # noqa: FBT001
+    """FULL by default; rehearsals do without."""
+    with (
+        EmbeddedStores(tmp_path, durable=durable) as stores,
+        stores._file.reading() as connection,
+    ):
+        assert connection.execute("PRAGMA synchronous").fetchone() == (level,)

@@ -91,6 +91,11 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
         ("America/New_York", "America", "[phase2]: timezone: 'America' is not a time zone"),
         ("America/New_York", "../etc", "[phase2]: timezone: '../etc' is not a time zone"),
         ("history_dates = 7", "history_dates = 2", "[phase2]: history_dates: 2 is less than lookback_dates = 3"),
+        ("+1d 12:00", "+1d 12:00\\n", "[phase2]: incomplete_by: Expected `str` matching"),
+        ("+1d 12:00", "+2d 12:00", "[phase2]: incomplete_by: '+2d 12:00' is when a date leaves the window"),
+        ("phase2_completion", "phase2_completion\\n", "[phase2]: firestore_collection: Expected `str` matching"),
+        ("[phase2]", "x = " + "9" * 5000 + "\n[phase2]", "own.toml: "),
+        ("[phase2]", "x = " + "[" * 5000 + "\n[phase2]", "own.toml: "),
         ("lookback_dates = 3", "lookback_dates = 0", "[phase2]: lookback_dates: Expected `int` >= 1"),
         ('"odds_api_game_lines"', "7", "[phase2]: processors.p2_odds_game_lines: [3]: Expected `str`, got `int`"),
         ('"odds_api_game_lines"', '"BigDataBallPbpProcessor"', "processors: 'BigDataBallPbpProcessor' stands for both"),
@@ -110,6 +115,13 @@ def test_what_is_wrong_is_named(old: str, new: str, culprit: str) -> None:
         parse_phases(TEXT.replace(old, new, 1), "own.toml")
     assert str(caught.value).startswith("own.toml: ")
     assert culprit in str(caught.value)
+
+
+def test_two_phases_do_not_share_a_collection() -> None:
+    """One would take the other's flag for its own."""
+    second = TEXT.replace("[phase2", "[phase3")
+    with pytest.raises(ConfigurationError, match=r"\[phase3\]: firestore_collection: 'phase2_completion' is that of"):
+        parse_phases(TEXT + second, "own.toml")
 
 
 def test_no_processors_are_refused() -> None:

@@ -23,6 +23,7 @@ from orchestrator_resilience.testing import push_envelope
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+NOW = AT + timedelta(hours=1)
 
 
 def completion(processor: str, at: datetime = AT, event_id: str = "1") -> Completion:
@@ -53,11 +54,14 @@ def test_what_is_written_is_read_again(phase: Phase) -> None:
     """Registrations and the trigger survive the round through a document."""
     fields: dict[str, object] = {}
     for number, processor in enumerate(sorted(phase.expected)):
-        fields |= registration_fields(completion(processor, AT + timedelta(minutes=number), str(number)), phase)
+        sent = completion(processor, AT + timedelta(minutes=number), str(number))
+        fields |= registration_fields(read_progress(fields, phase), sent, NOW)
     before = read_progress(fields, phase)
     assert before == Progress(
         expected=phase.expected,
-        registered={p: Registration(AT + timedelta(minutes=n), str(n)) for n, p in enumerate(sorted(phase.expected))},
+        registered={
+            p: Registration(AT + timedelta(minutes=n), str(n), NOW) for n, p in enumerate(sorted(phase.expected))
+        },
         announced=phase.expected,
     )
     fields |= trigger_fields(before, event_id="4", now=AT + timedelta(hours=1))
@@ -68,7 +72,7 @@ def test_what_is_written_is_read_again(phase: Phase) -> None:
 def test_a_strangers_registration_is_refused(phase: Phase) -> None:
     """Other readers count keys, so a stranger must never get into the document."""
     with pytest.raises(ValueError, match="p2_nbacom_schedule"):
-        registration_fields(completion("p2_nbacom_schedule"), phase)
+        registration_fields(read_progress({}, phase), completion("p2_nbacom_schedule"), NOW)
 
 
 def test_documents_of_old_code_are_read(phase: Phase) -> None:
@@ -80,6 +84,8 @@ def test_documents_of_old_code_are_read(phase: Phase) -> None:
             "p2_odds_game_lines": True,
             "p2_odds_player_props": {"completed_at": AT.replace(tzinfo=None), "event_id": 7},
             "p2_bigdataball_pbp": {"status": "failed"},
+            "BigDataBallPbpProcessor": None,
+            "p2_nbacom_gamebook_pdf": False,
             "p2_nbacom_schedule": {"status": "success"},
             "_completed_count": "5",
             "_triggered": True,
@@ -111,8 +117,11 @@ def test_only_true_is_triggered(phase: Phase, flag: object) -> None:
 
 def test_the_first_success_stands(phase: Phase) -> None:
     """A redelivery and a later re-run need no write; an earlier success that was overtaken does."""
-    progress = read_progress(registration_fields(completion("p2_odds_game_lines", AT, "2"), phase), phase)
-    assert progress.holds(completion("p2_odds_game_lines", AT, "2"))
+    first = completion("p2_odds_game_lines", AT, "2")
+    progress = read_progress(registration_fields(read_progress({}, phase), first, NOW), phase)
+    assert progress.holds(first)
+    assert not progress.holds(completion("p2_odds_game_lines", AT, "1"))
+    assert progress.holds(completion("p2_odds_game_lines", AT, "3"))
     assert progress.holds(completion("p2_odds_game_lines", AT + timedelta(hours=1), "1"))
     assert not progress.holds(completion("p2_odds_game_lines", AT - timedelta(hours=1), "3"))
     assert not progress.holds(completion("p2_odds_player_props", AT, "4"))
@@ -128,9 +137,25 @@ def test_the_first_success_stands(phase: Phase) -> None:
         ("2026-02-10T06:41:00Z", AT),
         ("soon", None),
         (17, None),
+        ("0001-01-01T00:00:00+14:00", None),
         (None, None),
     ],
 )
 def test_times_are_read_in_every_form_that_documents_hold(value: object, expected: datetime | None) -> None:
     """Aware, naive, text; what is no time is none."""
     assert instant(value) == expected
+
+
+@pytest.mark.parametrize("status", [[], {}, 7, None, "", "finished"])
+def test_a_status_of_any_kind_is_read(phase: Phase, status: object) -> None:
+    """Only an entry that says in as many words that it did not complete does not count."""
+    assert read_progress({"p2_odds_game_lines": {"status": status}}, phase).completed == {"p2_odds_game_lines"}
+
+
+def test_a_registration_brings_the_list_up_to_date(phase: Phase) -> None:
+    """A document of old code, or of an orchestrator with another list, learns what is waited for now."""
+    sent = completion("p2_odds_game_lines")
+    fields = registration_fields(read_progress({}, phase), sent, NOW)
+    assert registration_fields(read_progress(fields, phase), sent, NOW) == {}
+    drifted = read_progress({**fields, "_expected": ["p2_bdl_box_scores"]}, phase)
+    assert registration_fields(drifted, sent, NOW) == {"_expected": sorted(phase.expected)}

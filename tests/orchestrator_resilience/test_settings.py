@@ -11,13 +11,16 @@ from orchestrator_resilience.stores.embedded import embedded_stores
 
 def test_an_empty_environment_has_defaults() -> None:
     """Both layers are on, and the embedded stores are in the working folder."""
+    assert Settings.from_env({}).checkpoints_enabled
+    assert Settings.from_env({}).canary_enabled
     assert Settings.from_env({}) == Settings(
-        checkpoints_enabled=True,
-        canary_enabled=True,
+        checkpoints_switch="",
+        canary_switch="",
         phases_file=None,
         data_dir=Path("resilience-data"),
         project=None,
         on_cloud_run=False,
+        colours=True,
     )
 
 
@@ -35,9 +38,11 @@ def test_the_rollback_switches(name: str, value: str, on: bool) -> None:  # noqa
 
 
 def test_a_switch_in_no_position_is_named() -> None:
-    """A typing error in an emergency is told, not guessed."""
+    """A typing error in an emergency is told, not guessed; the other layer goes on."""
+    settings = Settings.from_env({"CANARY_ENABLED": "flase"})
     with pytest.raises(ConfigurationError, match="CANARY_ENABLED: expected true or false, got 'flase'"):
-        Settings.from_env({"CANARY_ENABLED": "flase"})
+        _ = settings.canary_enabled
+    assert settings.checkpoints_enabled
 
 
 def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> None:
