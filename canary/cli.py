@@ -7,25 +7,28 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from canary.gather import Sources
 from canary.run import Outcome, Report, check
 from canary.verdict import spoken
+from canary.verify import verify
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, load_phase, load_phases
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.settings import Settings
-from orchestrator_resilience.stores.embedded import EmbeddedStores, embedded_stores
+from orchestrator_resilience.stores.base import Stores
+from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import append_line, last_line
+from orchestrator_resilience.stores.opening import open_stores
 
 try:
     from canary.demo import demo
     from canary.replay import replay
-    from canary.terminal import make_console, print_alert, print_line, print_table
+    from canary.terminal import make_console, print_alert, print_flags, print_line, print_table
 except ModuleNotFoundError as error:
     if error.name != "rich":
         raise
@@ -63,8 +66,8 @@ def _check(arguments: argparse.Namespace) -> Outcome:
         return Outcome.QUIET
     phases = _phases(arguments.phase)
     wanted = {name: sorted(set(arguments.date)) for name in phases} if arguments.date else None
-    with _stores(arguments.data, settings) as stores:
-        report = check(Sources(stores.documents, stores.completion_log), phases, _now(arguments), wanted)
+    with closing(_stores(arguments.data, settings, phases)) as stores:
+        report = check(stores, phases, _now(arguments), wanted)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))
     else:
@@ -74,7 +77,7 @@ def _check(arguments: argparse.Namespace) -> Outcome:
                 print_alert(console, verdict, phases[verdict.phase], report.now)
             else:
                 print_line(console, verdict)
-    if not arguments.dry_run:
+    if isinstance(stores, EmbeddedStores) and not arguments.dry_run:
         _record(report, stores)
     return report.outcome
 
@@ -91,8 +94,8 @@ def _record(report: Report, stores: EmbeddedStores) -> None:
 def _status(arguments: argparse.Namespace) -> Outcome:
     phases, now = _phases(arguments.phase), _now(arguments)
     wanted = {name: phase.recent_dates(now, arguments.days) for name, phase in phases.items()}
-    with _stores(arguments.data, Settings.from_env()) as stores:
-        report = check(Sources(stores.documents, stores.completion_log), phases, now, wanted)
+    with closing(_stores(arguments.data, Settings.from_env(), phases)) as stores:
+        report = check(stores, phases, now, wanted)
     if arguments.json:
         print(json.dumps(report.to_json(), indent=2))
         return report.outcome
@@ -101,7 +104,8 @@ def _status(arguments: argparse.Namespace) -> Outcome:
     for verdict in report.verdicts:
         if not verdict.kind.is_quiet:
             print_line(console, verdict)
-    console.print(f"last canary run: {_last_run(stores, now)}")
+    if isinstance(stores, EmbeddedStores):
+        console.print(f"last canary run: {_last_run(stores, now)}")
     return report.outcome
 
 
@@ -109,6 +113,28 @@ def _last_run(stores: EmbeddedStores, now: datetime) -> str:
     line = last_line(stores.runs_path)
     at = instant(line.get("now")) if line else None
     return f"{at.isoformat()}, {spoken(now - at)} ago" if at else "none recorded here"
+
+
+def _setup(arguments: argparse.Namespace) -> Outcome:
+    phases = _phases(arguments.phase)
+    with closing(_stores(arguments.data, Settings.from_env(), phases, must_exist=False)) as stores:
+        for done in stores.completion_log.setup():
+            print(done)
+    return Outcome.QUIET
+
+
+def _verify(arguments: argparse.Namespace) -> Outcome:
+    phases, now = _phases(arguments.phase), _now(arguments)
+    wanted = {name: phase.recent_dates(now, arguments.days) for name, phase in phases.items()}
+    with closing(_stores(arguments.data, Settings.from_env(), phases)) as stores:
+        verification = verify(stores, phases, wanted)
+    if arguments.json:
+        print(json.dumps(verification.to_json(), indent=2))
+        return verification.outcome
+    console = make_console()
+    print_flags(console, verification)
+    console.print(verification.advice, soft_wrap=True)
+    return verification.outcome
 
 
 def _demo(arguments: argparse.Namespace) -> Outcome:
@@ -137,9 +163,11 @@ def _phases(name: str | None) -> dict[str, Phase]:
     return {name: load_phase(name)} if name else load_phases()
 
 
-def _stores(folder: Path | None, settings: Settings) -> EmbeddedStores:
-    """Open the stores to read; nothing is made where there are none."""
-    return EmbeddedStores(folder, must_exist=True) if folder else embedded_stores(settings, must_exist=True)
+def _stores(folder: Path | None, settings: Settings, phases: Mapping[str, Phase], *, must_exist: bool = True) -> Stores:
+    """Open the stores that the command is about; to read, nothing is made where there are none."""
+    if folder is not None:
+        return EmbeddedStores(folder, must_exist=must_exist)
+    return open_stores(settings, phases, must_exist=must_exist)
 
 
 def _new_folder(chosen: Path | None, prefix: str) -> Path:
@@ -171,14 +199,18 @@ def _parser() -> argparse.ArgumentParser:
 
     check_ = add("check", _check, "one run over the look-back window, as the scheduler starts it")
     status = add("status", _status, "a table of the recent dates")
-    for reading in (check_, status):
-        reading.add_argument("--data", type=Path, metavar="DIR", help="folder of the stores (RESILIENCE_DATA_DIR)")
-        reading.add_argument("--phase", help="only this phase of the phases file")
+    setup = add("setup", _setup, "make the completion log's table, or add the columns that it lacks")
+    verify_ = add("verify", _verify, "does BigQuery carry the flag, and agree with Firestore?")
+    for command in (check_, status, setup, verify_):
+        command.add_argument("--data", type=Path, metavar="DIR", help="the embedded stores in this folder")
+        command.add_argument("--phase", help="only this phase of the phases file")
+    for reading in (check_, status, verify_):
         reading.add_argument("--now", type=_moment, metavar="TIME", help="judge as of this time, 2026-02-10T07:15:00Z")
         reading.add_argument("--json", action="store_true", help="print JSON")
     check_.add_argument("--date", type=_date, action="append", help="only this game date (may be given again)")
     check_.add_argument("--dry-run", action="store_true", help="only print: leave no record of the run")
-    status.add_argument("--days", type=_days, default=7, metavar="N", help="how many dates (default 7)")
+    for table in (status, verify_):
+        table.add_argument("--days", type=_days, default=7, metavar="N", help="how many dates (default 7)")
 
     rehearse = add("demo", _demo, "replay February 2026 through the real orchestrator and canary")
     replay_ = add("replay", _replay, "send a file of Pub/Sub messages through the real orchestrator and canary")

@@ -50,13 +50,15 @@ class Witness:
     """What the completion log says of one date.
 
     `completed` maps expected processors to their first success, `statuses` to the last status that
-    they reported. `strangers` are names that no alias explains. `triggered` is the flag's own row.
+    they reported. `strangers` are names that no alias explains. `triggered` and `triggered_at` are
+    from the flag's own row.
     """
 
     completed: Mapping[str, Arrival] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
     strangers: frozenset[str] = frozenset()
     triggered: bool = False
+    triggered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,11 @@ def read_witness(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Witne
     completed: dict[str, Arrival] = {}
     last: dict[str, ProcessorSummary] = {}
     strangers: set[str] = set()
-    triggered = False
+    flag: ProcessorSummary | None = None
     found = False
     for row in rows:
         found = True
-        triggered = triggered or row.is_triggered
+        flag = row if row.is_triggered else flag
         processor = phase.canonical(row.processor_name)
         if processor is None:
             strangers |= {row.processor_name} - {TRIGGER_ROW}
@@ -97,7 +99,9 @@ def read_witness(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Witne
     if not found:
         return Absent()
     statuses = {processor: row.last_status for processor, row in last.items()}
-    return Seen(Witness(completed, statuses, frozenset(strangers), triggered))
+    return Seen(
+        Witness(completed, statuses, frozenset(strangers), flag is not None, flag.last_completed_at if flag else None)
+    )
 
 
 def _earlier(known: Arrival | None, other: Arrival) -> Arrival:

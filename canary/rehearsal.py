@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from canary.gather import Sources
 from canary.run import Report, check
 from canary.terminal import print_alert, print_line, print_over, print_table
 from canary.verdict import Verdict
@@ -84,8 +83,7 @@ class Rehearsal:
         self._show(checkpoint)
 
     def _check(self, dates: Sequence[date], now: datetime) -> Report:
-        sources = Sources(self.stores.documents, self.stores.completion_log)
-        return check(sources, {self.phase.name: self.phase}, now, {self.phase.name: dates})
+        return check(self.stores, {self.phase.name: self.phase}, now, {self.phase.name: dates})
 
     def _tick(self, dates: Collection[date], now: datetime) -> None:
         recent = [day for day in self.phase.recent_dates(now, self.phase.lookback_dates) if day in dates]

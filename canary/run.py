@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
-from canary.gather import Sources, gather
+from canary.gather import gather
 from canary.verdict import Verdict, judge
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import Stores
 
 
 class Outcome(IntEnum):
@@ -52,10 +53,10 @@ class Report:
 
 
 def check(
-    sources: Sources, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None = None
+    stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None = None
 ) -> Report:
     """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window."""
     if wanted is None:
         wanted = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
-    evidence = gather(sources, wanted, phases)
+    evidence = gather(stores, wanted, phases)
     return Report(now, tuple(judge(one, phases[one.phase], now) for one in evidence))

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from canary.message import alert_text, over_text
 from canary.verdict import Verdict, VerdictKind
+from canary.verify import Agreement, Verification
 from orchestrator_resilience.phase import Phase
 
 _PLAIN_WIDTH = 140
@@ -67,6 +68,19 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None) 
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
     console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
+
+
+def print_flags(console: Console, verification: Verification) -> None:
+    """Print what both stores say of the flag, one row a date."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("phase", "game date", "Firestore", "BigQuery", ""):
+        table.add_column(heading)
+    words = {True: "set", False: "unset", None: "?"}
+    for flag in verification.flags:
+        style = "green" if flag.agreement is Agreement.AGREE else "bold red"
+        told = (flag.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
+        table.add_row(*told, Text(flag.agreement, style=style))
+    console.print(table)
 
 
 def _style(kind: VerdictKind) -> str:

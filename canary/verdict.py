@@ -5,7 +5,7 @@ UNKNOWN, which is neither an all-clear nor an accusation.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -14,7 +14,7 @@ from canary.evidence import Absent, Evidence, Seen, Unreadable, Witness
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress, Trigger
+from orchestrator_resilience.progress import Progress, Registration, Trigger
 
 
 class VerdictKind(StrEnum):
@@ -82,6 +82,11 @@ class Verdict:
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     """Judge one (phase, game date) at `now` (aware); the rules are in the README's verdict table."""
+    if phase.bigquery_carries_flag and isinstance(evidence.witness, Seen) and isinstance(evidence.progress, Unreadable):
+        reason = evidence.progress.reason
+        verdict = judge(replace(evidence, progress=_stand_in(evidence.witness.value, phase)), phase, now)
+        note = f"Firestore could not be read ({reason}): the flag is BigQuery's"
+        return replace(verdict, notes=(*verdict.notes, note))
     unreadable = [s.reason for s in (evidence.witness, evidence.progress) if isinstance(s, Unreadable)]
     if unreadable:
         return Verdict(
@@ -94,6 +99,13 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     if case.progress.trigger is not None:
         return _judge_triggered(case, case.progress.trigger)
     return _judge_incomplete(case) if case.missing else _judge_complete(case)
+
+
+def _stand_in(witness: Witness, phase: Phase) -> Seen[Progress]:
+    """Take the completion log's word for what the progress document would say."""
+    trigger = Trigger(at=witness.triggered_at, reason=None) if witness.triggered else None
+    registered = {name: Registration(arrival.completed_at) for name, arrival in witness.completed.items()}
+    return Seen(Progress(phase.expected, registered, trigger=trigger))
 
 
 @dataclass(frozen=True)

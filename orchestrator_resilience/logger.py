@@ -106,15 +106,15 @@ class CheckpointLogger:
             },
         )
 
-    def delivery_of(self, completion: Completion) -> "Delivery":
-        """Begin the delivery of a parsed completion."""
+    def delivery_of(self, completion: Completion, traceparent: str | None = None) -> "Delivery":
+        """Begin the delivery of a parsed completion, in the trace of the request rather than the message's own."""
         return self.delivery(
             processor=completion.raw_processor,
             game_date=completion.game_date,
             event_id=completion.event_id,
             correlation_id=completion.correlation_id,
             delivery_attempt=completion.delivery_attempt,
-            traceparent=completion.traceparent,
+            traceparent=traceparent or completion.traceparent,
             status=completion.status.value,
         )
 

@@ -56,17 +56,18 @@ class Orchestrator:
         self._checkpoints = checkpoints
         self._clock = clock
 
-    def deliver(self, event: object) -> None:
+    def deliver(self, event: object, *, traceparent: str | None = None) -> None:
         """Handle one Pub/Sub message; returning acknowledges it.
 
-        Raises DeliveryError when a write failed, so that the message comes again.
+        `traceparent` is the trace context of the request that brought it. Raises DeliveryError when
+        a write failed, so that the message comes again.
         """
         try:
             completion = Completion.from_event(event, self._phase)
         except InvalidMessageError as error:
             self._checkpoints.rejected(error)
             return
-        with self._checkpoints.delivery_of(completion) as delivery:
+        with self._checkpoints.delivery_of(completion, traceparent) as delivery:
             writes = _Writes()
             writes.attempt("append_completion", lambda: self._append(completion_row(completion)))
             if completion.processor is None:

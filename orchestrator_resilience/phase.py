@@ -26,6 +26,7 @@ PhaseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z")]
 Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
+Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
 
 
@@ -45,6 +46,9 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     timezone: str = "America/New_York"
     lookback_dates: Dates = 3
     history_dates: Dates = 7
+    bigquery_carries_flag: bool = False
+    outcome_query: Query | None = None
+    work_query: Query | None = None
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
@@ -58,6 +62,11 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             ZoneInfo(self.timezone)
         except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
             raise ValueError(f"timezone: {self.timezone!r} is not a time zone") from error
+        for name in ("outcome_query", "work_query"):
+            query = getattr(self, name)
+            for parameter in ("@since", "@until"):
+                if query is not None and parameter not in query:
+                    raise ValueError(f"{name}: has to use {parameter}, so that it reads no more than it has to")
         if self.history_dates < self.lookback_dates:
             raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
         days, _, _ = self._incomplete_by

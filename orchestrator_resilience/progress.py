@@ -162,6 +162,7 @@ def instant(value: object) -> datetime | None:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
         if not isinstance(at, datetime):
             return None
+        at = datetime.combine(at.date(), at.timetz())  # Firestore's times are of a class of its own
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -21,7 +21,9 @@ class Settings:
     | CANARY_ENABLED       | false silences the canary (layer 2)                       | true              |
     | PHASES_FILE          | a phases.toml of your own                                 | the bundled one   |
     | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
-    | GOOGLE_CLOUD_PROJECT | project that trace ids belong to                          | none              |
+    | GOOGLE_CLOUD_PROJECT | the project whose stores are used, and its traces         | embedded stores   |
+    | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
+    | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
     """
@@ -31,6 +33,9 @@ class Settings:
     phases_file: Path | None
     data_dir: Path
     project: str | None
+    bigquery_location: str | None
+    bigquery_emulated: bool
+    phase: str
     on_cloud_run: bool
     colours: bool
 
@@ -45,6 +50,9 @@ class Settings:
             phases_file=Path(phases_file) if phases_file else None,
             data_dir=Path(env.get("RESILIENCE_DATA_DIR") or "resilience-data"),
             project=env.get("GOOGLE_CLOUD_PROJECT") or None,
+            bigquery_location=env.get("BIGQUERY_LOCATION") or None,
+            bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
+            phase=env.get("PHASE") or "phase2",
             on_cloud_run=bool(env.get("K_SERVICE")),
             colours=not env.get("NO_COLOR"),
         )

@@ -1,13 +1,18 @@
 """Fixtures that every test may use."""
 
+import os
+import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from local.emulators import EmulatorError, emulators
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 
@@ -16,9 +21,41 @@ from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
-        *("GOOGLE_CLOUD_PROJECT", "K_SERVICE", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"),
+        *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE"),
+        *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"),
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Iterator[dict[str, str]]:
+    """Run the emulators; where one is missing, skip with the reason, or fail if REQUIRE_EMULATORS is set."""
+    with ExitStack() as stack:
+        try:
+            environment = stack.enter_context(emulators())
+        except EmulatorError as error:
+            if os.environ.get("REQUIRE_EMULATORS"):
+                raise
+            pytest.skip(str(error))
+        yield environment
+
+
+@pytest.fixture
+def cloud(emulated: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point the clients at the emulators; returns a project of the test's own."""
+    project = f"test-{uuid.uuid4().hex[:12]}"
+    for name, value in {**emulated, "GOOGLE_CLOUD_PROJECT": project}.items():
+        monkeypatch.setenv(name, value)
+    return project
+
+
+@pytest.fixture
+def dataset(cloud: str) -> Iterator[BigQuery]:
+    """Make the dataset of the bundled phases; returns the access to it."""
+    bigquery = BigQuery(cloud, emulated=True)
+    bigquery.client.create_dataset("nba_orchestration")
+    yield bigquery
+    bigquery.close()
 
 
 @pytest.fixture

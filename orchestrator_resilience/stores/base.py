@@ -140,12 +140,51 @@ class CompletionLog(Protocol):
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Summarise the rows of game dates `since` to `until` (both included), in one query."""
 
+    def setup(self) -> list[str]:
+        """Make the tables that are missing, add the columns that they lack, and say what was done.
+
+        Doing it again changes nothing. Raises ConfigurationError for a column of another type.
+        """
+
+    def missing_columns(self) -> dict[str, list[str]]:
+        """Return the columns that each table lacks."""
+
 
 class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""
 
     def read(self, phase: str, game_date: date) -> list[Checkpoint]:
         """Return the checkpoints of one date in the order in which they were left."""
+
+
+class CountSource(Protocol):
+    """Answers a phase's own queries: how much output there is, how much work there was."""
+
+    def count(self, query: str, since: date, until: date) -> dict[date, int]:
+        """Return `n` by `game_date` for game dates `since` to `until`, in one query."""
+
+
+class Stores(Protocol):
+    """Everything behind one deployment."""
+
+    @property
+    def documents(self) -> DocumentStore:
+        """Where progress is kept."""
+
+    @property
+    def completion_log(self) -> CompletionLog:
+        """The witness."""
+
+    @property
+    def checkpoints(self) -> CheckpointArchive:
+        """The trail."""
+
+    @property
+    def counts(self) -> CountSource | None:
+        """The phases' own queries, where something can answer them."""
+
+    def close(self) -> None:
+        """Close what is open; the next use opens it again."""
 
 
 COMPLETING_STATUSES = tuple(s.value for s in Status if s.completes)

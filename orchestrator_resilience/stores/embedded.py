@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Self
 
-from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteDocuments, SqliteFile
 
@@ -22,6 +20,7 @@ class EmbeddedStores:
         self.documents = SqliteDocuments(self._file)
         self.completion_log = SqliteCompletionLog(self._file)
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
+        self.counts = None
         self.runs_path = folder / "canary_runs.jsonl"
 
     def __enter__(self) -> Self:
@@ -33,10 +32,3 @@ class EmbeddedStores:
     def close(self) -> None:
         """Close the database; the next use opens it again."""
         self._file.close()
-
-
-def embedded_stores(settings: Settings, *, must_exist: bool = False) -> EmbeddedStores:
-    """Open the folder that the settings name; refused inside Cloud Run, whose disk is gone with the instance."""
-    if settings.on_cloud_run:
-        raise ConfigurationError("K_SERVICE is set: the embedded stores are refused inside Cloud Run")
-    return EmbeddedStores(settings.data_dir, must_exist=must_exist)

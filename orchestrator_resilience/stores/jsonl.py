@@ -47,7 +47,6 @@ def append_line(path: Path, line: str) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 data = b"\n" + data  # somebody died in the middle of a line, which must not take this one with it

@@ -43,6 +43,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
         statuses={"p2_nbacom_boxscores": "failed"},
         strangers=frozenset({"p2_bdl_box_scores"}),
         triggered=True,
+        triggered_at=AT,
     )
     assert read_witness(rows, phase) == Seen(expected)
     assert read_witness(reversed(rows), phase) == Seen(expected)

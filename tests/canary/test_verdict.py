@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import msgspec
 import pytest
 
 from canary.evidence import Absent, Arrival, Evidence, Seen, Source, Unreadable, Witness
@@ -345,6 +346,19 @@ def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     assert verdict_of(ALL, DOC_FOUR, {}, DONE + HOUR).notes == (
         "not registered in the progress document: p2_odds_player_props",
     )
+
+
+def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
+    """With bigquery_carries_flag the witness's own row is the flag; without it nobody is accused."""
+    carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
+    flagged = seen_by_witness(FIVE, triggered=True, triggered_at=DONE + SECOND)
+    for witness, kind in ((ALL, K.UNTRIGGERED), (flagged, K.TRIGGERED), (FOUR, K.WAITING), (Absent(), K.UNKNOWN)):
+        evidence = Evidence(phase="phase2", game_date=DAY, witness=witness, progress=REFUSED)
+        verdict = judge(evidence, carries, DONE + HOUR)
+        assert verdict.kind is kind
+        if kind is not K.UNKNOWN:
+            assert verdict.notes[-1] == "Firestore could not be read (connection refused): the flag is BigQuery's"
+        assert judge(evidence, phase, DONE + HOUR).kind is K.UNKNOWN
 
 
 @pytest.mark.parametrize(

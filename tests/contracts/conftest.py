@@ -1,21 +1,48 @@
 """Every implementation of every Protocol, for the contract suites."""
 
+from collections.abc import Iterator
+
+import msgspec
 import pytest
 
+from orchestrator_resilience import Phase
+from orchestrator_resilience.checkpoints import Sink, json_line
 from orchestrator_resilience.stores.base import CheckpointArchive, CompletionLog, DocumentStore
+from orchestrator_resilience.stores.bigquery import BigQueryCompletionLog
+from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from tests.contracts.logging_server import LoggingServer
 
 
-@pytest.fixture(params=["sqlite"])
-def documents(stores: EmbeddedStores) -> DocumentStore:
-    return stores.documents
+@pytest.fixture(params=["sqlite", "firestore"])
+def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
+    if request.param == "sqlite":
+        stores: EmbeddedStores = request.getfixturevalue("stores")
+        yield stores.documents
+        return
+    firestore = FirestoreDocuments(request.getfixturevalue("cloud"))
+    yield firestore
+    firestore.close()
 
 
-@pytest.fixture(params=["sqlite"])
-def completion_log(stores: EmbeddedStores) -> CompletionLog:
-    return stores.completion_log
+@pytest.fixture(params=["sqlite", "bigquery"])
+def completion_log(request: pytest.FixtureRequest, phase: Phase) -> CompletionLog:
+    if request.param == "sqlite":
+        stores: EmbeddedStores = request.getfixturevalue("stores")
+        return stores.completion_log
+    phases = {name: msgspec.structs.replace(phase, name=name) for name in ("phase2", "phase3", "phase4")}
+    log = BigQueryCompletionLog(request.getfixturevalue("dataset"), phases)
+    log.setup()
+    return log
 
 
-@pytest.fixture(params=["jsonl"])
-def archive(stores: EmbeddedStores) -> CheckpointArchive:
-    return stores.checkpoints
+@pytest.fixture(params=["jsonl", "cloud_logging"])
+def trail(request: pytest.FixtureRequest) -> Iterator[tuple[Sink, CheckpointArchive]]:
+    """Return where checkpoints go in, and where they are read back."""
+    if request.param == "jsonl":
+        stores: EmbeddedStores = request.getfixturevalue("stores")
+        yield stores.checkpoints, stores.checkpoints
+        return
+    with LoggingServer("project") as server:
+        yield lambda c: server.ingest(json_line(c)), CloudLoggingArchive("project", transport=server.transport())

@@ -1,15 +1,21 @@
-"""What every CheckpointArchive does."""
+"""What every CheckpointArchive does, and what Cloud Logging's does when it cannot."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
+import grpc  # type: ignore[import-untyped]
 import pytest
 
-from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase
+from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
+from orchestrator_resilience.checkpoints import Checkpoint, Sink
 from orchestrator_resilience.stores.base import CheckpointArchive
+from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive, checkpoint_filter
 from orchestrator_resilience.testing import SimulatedClock
+from tests.contracts.logging_server import LoggingServer
 
 DAY = date(2026, 2, 9)
+Trail = tuple[Sink, CheckpointArchive]
 
 
 @pytest.fixture
@@ -18,35 +24,82 @@ def clock() -> SimulatedClock:
 
 
 @pytest.fixture
-def leave(archive: CheckpointArchive, phase: Phase, clock: SimulatedClock) -> Callable[[str], None]:
-    """Leave the two checkpoints of one delivery."""
-    assert callable(archive)
-    checkpoints = CheckpointLogger(phase, archive, clock=clock)
-
-    def deliver(game_date: str) -> None:
-        with checkpoints.delivery(processor="p2_odds_game_lines", game_date=game_date, event_id="1") as delivery:
-            clock.now += timedelta(seconds=1)
-            delivery.ignored("a\nb")
-        checkpoints.rejected(InvalidMessageError("game_date", "no date"))
-
-    return deliver
+def left() -> list[Checkpoint]:
+    return []
 
 
-def test_a_dates_checkpoints_in_their_order(archive: CheckpointArchive, leave: Callable[[str], None]) -> None:
-    """Only that date's, oldest first, whole."""
-    leave("2026-02-09")
-    leave("2026-02-10")
-    leave("2026-02-09")
-    found = archive.read("phase2", DAY)
-    assert [c.message for c in found] == [
-        "CHECKPOINT_RECEIVED: p2_odds_game_lines 2026-02-09",
-        "CHECKPOINT_IGNORED: a\\nb",
-    ] * 2
-    assert [c.closes for c in found] == [False, True] * 2
-    assert [c.at.minute * 60 + c.at.second for c in found] == [2460, 2461, 2462, 2463]
-    assert found[0].fields["event_id"] == "1"
+@pytest.fixture
+def deliver(trail: Trail, phase: Phase, clock: SimulatedClock, left: list[Checkpoint]) -> Callable[[str], None]:
+    """Leave the three checkpoints of one delivery, and one that belongs to no date."""
+
+    def both(checkpoint: Checkpoint) -> None:
+        left.append(checkpoint)
+        trail[0](checkpoint)
+
+    checkpoints = CheckpointLogger(phase, both, clock=clock)
+
+    def one(game_date: str) -> None:
+        with checkpoints.delivery(
+            processor="OddsApiPropsBatchProcessor", game_date=game_date, event_id="1"
+        ) as delivery:
+            clock.now += timedelta(microseconds=1500)
+            delivery.post_transaction(
+                should_trigger=False, completed=["p2_odds_player_props"], triggered=False, duplicate=True, attempts=2
+            )
+        checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))
+
+    return one
 
 
-def test_nothing_was_left(archive: CheckpointArchive) -> None:
+def test_a_dates_checkpoints_are_read_as_they_were_left(
+    trail: Trail, deliver: Callable[[str], None], left: list[Checkpoint]
+) -> None:
+    """Only that date's, oldest first, whole, to the microsecond."""
+    for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
+        deliver(day)
+    found = trail[1].read("phase2", DAY)
+    assert found == [c for c in left if c.fields.get("game_date") == "2026-02-09"]
+    assert [c.kind.name for c in found] == ["RECEIVED", "POST_TRANSACTION", "WAITING"] * 3
+
+
+def test_another_phase_is_another_trail(trail: Trail, deliver: Callable[[str], None]) -> None:
+    """Phases are kept apart."""
+    deliver("2026-02-09")
+    assert trail[1].read("phase3", DAY) == []
+
+
+def test_nothing_was_left(trail: Trail) -> None:
     """An archive without a line is empty, not broken."""
-    assert archive.read("phase2", DAY) == []
+    assert trail[1].read("phase2", DAY) == []
+
+
+def test_cloud_loggings_filter() -> None:
+    """Built in one place, from indexed fields; what is quoted cannot end the quotation."""
+    assert checkpoint_filter("phase2", DAY) == (
+        'labels.phase="phase2" AND labels.game_date="2026-02-09" AND jsonPayload.checkpoint:"CHECKPOINT_" '
+        'AND timestamp>="2026-02-07T00:00:00Z" AND timestamp<="2026-03-12T00:00:00Z"'
+    )
+    assert 'labels.phase="a\\" OR \\"" AND' in checkpoint_filter('a" OR "', DAY)
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED])
+def test_cloud_logging_refuses(status: grpc.StatusCode) -> None:
+    """A passing fault is tried again within the deadline, a lasting one is told at once."""
+    with LoggingServer("project") as server:
+        server.fail_with = status
+        archive = CloudLoggingArchive("project", seconds=1, transport=server.transport())
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="Cloud Logging: "):
+            archive.read("phase2", DAY)
+        assert time.monotonic() - began < 10
+        assert (len(server.requests) > 1) == (status is grpc.StatusCode.UNAVAILABLE)
+
+
+def test_cloud_logging_hangs() -> None:
+    """The call ends with its own deadline."""
+    with LoggingServer("project") as server:
+        server.delay_seconds = 60
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="Cloud Logging: "):
+            CloudLoggingArchive("project", seconds=1, transport=server.transport()).read("phase2", DAY)
+        assert time.monotonic() - began < 10

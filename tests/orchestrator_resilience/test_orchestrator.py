@@ -173,6 +173,14 @@ class Watched:
         """Summarise."""
         return self._log.summarise(phases, since, until)
 
+    def setup(self) -> list[str]:
+        """Set up."""
+        return self._log.setup()
+
+    def missing_columns(self) -> dict[str, list[str]]:
+        """Look."""
+        return self._log.missing_columns()
+
 
 def watched_orchestrator(
     stores: EmbeddedStores, point: Callable[[str], None], sink: RecordingSink | None = None

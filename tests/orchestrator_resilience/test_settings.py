@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator_resilience import ConfigurationError
 from orchestrator_resilience.settings import Settings
-from orchestrator_resilience.stores.embedded import embedded_stores
+from orchestrator_resilience.stores.opening import open_stores
 
 
 def test_an_empty_environment_has_defaults() -> None:
@@ -19,6 +19,9 @@ def test_an_empty_environment_has_defaults() -> None:
         phases_file=None,
         data_dir=Path("resilience-data"),
         project=None,
+        bigquery_location=None,
+        bigquery_emulated=False,
+        phase="phase2",
         on_cloud_run=False,
         colours=True,
     )
@@ -48,6 +51,6 @@ def test_a_switch_in_no_position_is_named() -> None:
 def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> None:
     """A local file there would be gone with the instance, and nobody would know."""
     settings = Settings.from_env({"K_SERVICE": "canary", "RESILIENCE_DATA_DIR": str(tmp_path / "data")})
-    with pytest.raises(ConfigurationError, match="K_SERVICE"):
-        embedded_stores(settings)
+    with pytest.raises(ConfigurationError, match="GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is"):
+        open_stores(settings, {})
     assert not (tmp_path / "data").exists()

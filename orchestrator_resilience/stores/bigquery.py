@@ -1,0 +1,245 @@
+"""The witness table in BigQuery, and the counts that a phase's own queries give.
+
+Appended to with streaming inserts and never changed: rows of the last 30 minutes cannot be.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+from google.api_core.exceptions import (
+    BadGateway,
+    GatewayTimeout,
+    GoogleAPIError,
+    InternalServerError,
+    NotFound,
+    ServiceUnavailable,
+    TooManyRequests,
+)
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import RequestException
+
+from orchestrator_resilience.errors import ConfigurationError, StoreError
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import COMPLETING_STATUSES, CompletionRow, ProcessorSummary
+
+_TRANSIENT = (
+    BadGateway,
+    GatewayTimeout,
+    InternalServerError,
+    RequestsConnectionError,
+    ServiceUnavailable,
+    TooManyRequests,
+)
+# A query over seven partitions reads megabytes; this only stops one that was written wrongly.
+_MAXIMUM_BYTES_BILLED = 10 * 1024**3
+
+_SCHEMA = (
+    bigquery.SchemaField("phase", "STRING", "REQUIRED"),
+    bigquery.SchemaField("game_date", "DATE", "REQUIRED"),
+    bigquery.SchemaField("processor_name", "STRING", "REQUIRED"),
+    bigquery.SchemaField("status", "STRING"),
+    bigquery.SchemaField("record_count", "INTEGER"),
+    bigquery.SchemaField("correlation_id", "STRING"),
+    bigquery.SchemaField("execution_id", "STRING"),
+    bigquery.SchemaField("completed_at", "TIMESTAMP"),
+    bigquery.SchemaField("is_incremental", "BOOLEAN"),
+    bigquery.SchemaField("entities_changed", "STRING", "REPEATED"),
+    bigquery.SchemaField("metadata", "JSON"),
+    bigquery.SchemaField("inserted_at", "TIMESTAMP"),
+    bigquery.SchemaField("event_id", "STRING"),
+    bigquery.SchemaField("is_triggered", "BOOLEAN"),
+    bigquery.SchemaField("trigger_reason", "STRING"),
+)
+
+
+class BigQuery:
+    """One lazily made client, shared by what follows; `seconds` bounds each call, retries included.
+
+    Left to itself the client goes on for 600 s, longer than a function lives.
+    """
+
+    def __init__(
+        self, project: str, *, location: str | None = None, emulated: bool = False, seconds: float = 15.0
+    ) -> None:
+        self.project = project
+        self.seconds = seconds
+        self.retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds)
+        self._location = location
+        self._emulated = emulated
+
+    @cached_property
+    def client(self) -> bigquery.Client:
+        """The client; BIGQUERY_EMULATOR_HOST is read by the library, which wants no credentials then."""
+        credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
+        return bigquery.Client(project=self.project, location=self._location, credentials=credentials)
+
+    def close(self) -> None:
+        """Close the client, where there is one; the next use makes another."""
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            client.close()
+
+    def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """Return the rows of a query; raises StoreError."""
+        config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=_MAXIMUM_BYTES_BILLED)
+        with told():
+            job = self.client.query(sql, config, retry=self.retry, job_retry=None, timeout=self.seconds)
+            return list(job.result(retry=self.retry, job_retry=None, timeout=self.seconds))
+
+
+class BigQueryCompletionLog:
+    """A CompletionLog; each phase's rows are in the table that the phase names."""
+
+    def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
+        self._bigquery = bigquery_
+        self._tables = {name: _full_name(bigquery_.project, phase) for name, phase in phases.items()}
+
+    def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
+        """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago."""
+        for table in dict.fromkeys(self._tables[row.phase] for row in rows):
+            own = [row for row in rows if self._tables[row.phase] == table]
+            with told():
+                errors = self._bigquery.client.insert_rows_json(
+                    table,
+                    [_json_row(row, now) for row in own],
+                    row_ids=[row.row_id for row in own],
+                    retry=self._bigquery.retry,
+                    timeout=self._bigquery.seconds,
+                )
+            if errors:
+                raise StoreError(f"BigQuery: {table} refused rows: {errors}")
+
+    def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
+        """Summarise the rows of game dates `since` to `until`, in one query."""
+        names = sorted(phases)
+        if not names:
+            return []
+        tables = dict.fromkeys(self._tables[name] for name in names)
+        columns = "phase, game_date, processor_name, status, completed_at, inserted_at, event_id, is_triggered, "
+        source = " UNION ALL ".join(f"SELECT {columns}trigger_reason FROM `{table}`" for table in tables)  # noqa: S608 (validated names)
+        sql = resources.files(__package__).joinpath("phase_status.sql").read_text("utf-8")
+        rows = self._bigquery.query(
+            sql.replace("{source}", f"`{next(iter(tables))}`" if len(tables) == 1 else f"({source})"),
+            [
+                bigquery.ArrayQueryParameter("phases", "STRING", names),
+                bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
+                *_window(since, until),
+            ],
+        )
+        return [ProcessorSummary(**dict(row.items())) for row in rows]
+
+    def missing_columns(self) -> dict[str, list[str]]:
+        """Return the columns that each table lacks; raises StoreError where there is no table."""
+        with told():
+            return {table: [f.name for f in self._lacking(table)] for table in dict.fromkeys(self._tables.values())}
+
+    def setup(self) -> list[str]:
+        """Make each table, or add the columns it lacks; changes nothing else. Returns what was done.
+
+        Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
+        """
+        return [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
+
+    def _set_up(self, name: str) -> str:
+        calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.seconds}
+        client = self._bigquery.client
+        with told():
+            try:
+                lacking = self._lacking(name)
+            except NotFound:
+                table = bigquery.Table(name, schema=_SCHEMA)
+                table.time_partitioning = bigquery.TimePartitioning(field="game_date")
+                table.clustering_fields = ["phase", "processor_name"]
+                client.create_table(table, **calls)
+                return f"{name}: made, partitioned by game_date, clustered by phase and processor_name"
+            if not lacking:
+                return f"{name}: has every column; nothing changed"
+            table = client.get_table(name, **calls)
+            table.schema = [*table.schema, *lacking]
+            client.update_table(table, ["schema"], **calls)
+            return f"{name}: added {', '.join(field.name for field in lacking)}"
+
+    def _lacking(self, name: str) -> list[bigquery.SchemaField]:
+        table = self._bigquery.client.get_table(name, retry=self._bigquery.retry, timeout=self._bigquery.seconds)
+        there = {field.name: field for field in table.schema}
+        for field in _SCHEMA:
+            known = there.get(field.name)
+            if known is not None and (known.field_type, known.mode == "REPEATED") != (
+                field.field_type,
+                field.mode == "REPEATED",
+            ):
+                raise ConfigurationError(
+                    f"{name}: column {field.name} is {known.mode} {known.field_type}, expected {field.field_type}"
+                )
+        # A column can only be added to a table if rows need not have it.
+        return [
+            bigquery.SchemaField(field.name, field.field_type, "REPEATED" if field.mode == "REPEATED" else "NULLABLE")
+            for field in _SCHEMA
+            if field.name not in there
+        ]
+
+
+class BigQueryCounts:
+    """A CountSource: runs the phases' own queries."""
+
+    def __init__(self, bigquery_: BigQuery) -> None:
+        self._bigquery = bigquery_
+
+    def count(self, query: str, since: date, until: date) -> dict[date, int]:
+        """Return `n` by `game_date`, as the query gives them."""
+        rows = self._bigquery.query(query, _window(since, until))
+        try:
+            return {row["game_date"]: int(row["n"]) for row in rows}
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"BigQuery: the query has to return game_date and n: {error!r}") from error
+
+
+def _window(since: date, until: date) -> list[Any]:
+    return [
+        bigquery.ScalarQueryParameter("since", "DATE", since),
+        bigquery.ScalarQueryParameter("until", "DATE", until),
+    ]
+
+
+def _full_name(project: str, phase: Phase) -> str:
+    name = phase.bigquery_table
+    return name if name.count(".") > 1 else f"{project}.{name}"
+
+
+def _json_row(row: CompletionRow, now: datetime) -> dict[str, Any]:
+    return {
+        "phase": row.phase,
+        "game_date": row.game_date.isoformat(),
+        "processor_name": row.processor_name,
+        "status": row.status,
+        "record_count": row.record_count,
+        "correlation_id": row.correlation_id,
+        "execution_id": row.execution_id,
+        "completed_at": row.completed_at.astimezone(UTC).isoformat(),
+        "is_incremental": row.is_incremental,
+        "entities_changed": list(row.entities_changed),
+        "metadata": json.dumps(row.metadata),
+        "inserted_at": now.astimezone(UTC).isoformat(),
+        "event_id": row.event_id,
+        "is_triggered": row.is_triggered,
+        "trigger_reason": row.trigger_reason,
+    }
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn every error of the client and its transport into a StoreError."""
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, RequestException, FutureTimeoutError) as error:
+        raise StoreError(f"BigQuery: {type(error).__name__}: {error}") from error

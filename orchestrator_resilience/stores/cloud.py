@@ -1,0 +1,26 @@
+"""The stores on Google Cloud; their clients are made at the first use and kept between invocations."""
+
+from collections.abc import Mapping
+
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
+from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+
+
+class CloudStores:
+    """Firestore, BigQuery and Cloud Logging of one project; nothing is called before it is used."""
+
+    def __init__(
+        self, project: str, phases: Mapping[str, Phase], *, bigquery_location: str | None, bigquery_emulated: bool
+    ) -> None:
+        self._bigquery = BigQuery(project, location=bigquery_location, emulated=bigquery_emulated)
+        self.documents = FirestoreDocuments(project)
+        self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
+        self.checkpoints = CloudLoggingArchive(project)
+        self.counts = BigQueryCounts(self._bigquery)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._bigquery.close()
+        self.documents.close()

@@ -1,0 +1,134 @@
+"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from google.api_core.exceptions import (
+    DeadlineExceeded,
+    GoogleAPIError,
+    InternalServerError,
+    ResourceExhausted,
+    ServiceUnavailable,
+)
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
+from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2Transport
+from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
+
+from orchestrator_resilience.checkpoints import Checkpoint, Severity
+from orchestrator_resilience.errors import StoreError
+
+_TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
+# Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
+_LEVELS = ((500, Severity.ERROR), (400, Severity.WARNING), (300, Severity.NOTICE))
+_PAGE_SIZE = 1000
+# A date leaves some dozens; this stops a loop of redeliveries from filling memory. The oldest are kept.
+_MAXIMUM_ENTRIES = 5000
+# Odds may come before their game; redeliveries end long before the default retention of 30 days.
+_BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
+
+
+class CloudLoggingArchive:
+    """A CheckpointArchive.
+
+    The client is made at the first call and kept. For `seconds` a page is tried again and further pages
+    are asked for; each try takes at most half of that. `transport` is for another server than Google's.
+    """
+
+    def __init__(
+        self, project: str, *, seconds: float = 15.0, transport: LoggingServiceV2Transport | None = None
+    ) -> None:
+        self._project = project
+        self._seconds = seconds
+        self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds)
+        self._transport = transport
+
+    @cached_property
+    def _client(self) -> LoggingServiceV2Client:
+        return LoggingServiceV2Client(transport=self._transport)
+
+    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
+        """Return the checkpoints of one date, oldest first."""
+        with _told():
+            found = [_checkpoint(entry) for entry in islice(self._entries(phase, game_date), _MAXIMUM_ENTRIES)]
+        return sorted((c for c in found if c is not None), key=_order)
+
+    def _entries(self, phase: str, game_date: date) -> Iterator[LogEntry]:
+        request = ListLogEntriesRequest(
+            resource_names=[f"projects/{self._project}"],
+            filter=checkpoint_filter(phase, game_date),
+            order_by="timestamp asc",
+            page_size=_PAGE_SIZE,
+        )
+        started = time.monotonic()
+        for page in self._client.list_log_entries(request, retry=self._retry, timeout=self._seconds / 2).pages:
+            yield from page.entries
+            # A slow search answers with empty pages, any number of them.
+            if page.next_page_token and time.monotonic() - started > self._seconds:
+                raise StoreError(f"Cloud Logging: the search has not ended after {self._seconds:g} s")
+
+
+def checkpoint_filter(phase: str, game_date: date) -> str:
+    """Return the filter, in Cloud Logging's query language, that finds the checkpoints of one date.
+
+    Labels and timestamp are indexed, the payload is not.
+    """
+    return " AND ".join(
+        (
+            f"labels.phase={_quoted(phase)}",
+            f"labels.game_date={_quoted(game_date.isoformat())}",
+            'jsonPayload.checkpoint:"CHECKPOINT_"',
+            f'timestamp>="{game_date - _BEFORE}T00:00:00Z"',
+            f'timestamp<="{game_date + _AFTER}T00:00:00Z"',
+        )
+    )
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # the query language escapes with a backslash, as JSON does
+
+
+def _checkpoint(entry: LogEntry) -> Checkpoint | None:
+    """Put the fields that Cloud Logging has moved back into the payload; None for what is no checkpoint."""
+    try:
+        moved = {"severity": _severity(entry.severity), "time": entry.timestamp.isoformat()}
+        return Checkpoint.from_json({**_with_integers(entry.json_payload), **moved})
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _severity(level: int) -> Severity:
+    return next((severity for least, severity in _LEVELS if level >= least), Severity.INFO)
+
+
+def _with_integers(value: Any) -> Any:
+    """Copy a protobuf Struct, which has no integers, with its whole numbers as int."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case Mapping():
+            return {name: _with_integers(item) for name, item in value.items()}
+        case Sequence() if not isinstance(value, str):
+            return [_with_integers(item) for item in value]
+        case _:
+            return value
+
+
+def _order(checkpoint: Checkpoint) -> tuple[Any, ...]:
+    sequence = checkpoint.fields.get("sequence")
+    return checkpoint.at, str(checkpoint.fields.get("delivery")), sequence if isinstance(sequence, int) else 0
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise StoreError(f"Cloud Logging: {type(error).__name__}: {error}") from error

@@ -1,0 +1,104 @@
+"""Documents in Firestore.
+
+Writes are merges and compare-and-set; there is no read-modify-write transaction, because the
+client retries an aborted commit five times without a pause, and loses to contention.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from google.api_core.datetime_helpers import DatetimeWithNanoseconds
+from google.api_core.exceptions import (
+    Aborted,
+    AlreadyExists,
+    DeadlineExceeded,
+    FailedPrecondition,
+    GoogleAPIError,
+    InternalServerError,
+    ResourceExhausted,
+    ServiceUnavailable,
+)
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import firestore
+from google.cloud.firestore_v1.field_path import FieldPath
+
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.stores.base import Document, DocumentRef
+
+_TRANSIENT = (Aborted, DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
+
+
+class FirestoreDocuments:
+    """A DocumentStore; the version of a document is its update time.
+
+    The client is made at the first call and kept. `seconds` bounds each call, its retries included.
+    """
+
+    def __init__(self, project: str, *, seconds: float = 10.0) -> None:
+        self._project = project
+        self._timeout = seconds / 2
+        self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.05, maximum=1.0, timeout=seconds)
+
+    @cached_property
+    def _client(self) -> firestore.Client:
+        return firestore.Client(project=self._project)
+
+    def close(self) -> None:
+        """Close the client, where there is one; the next use makes another."""
+        client = self.__dict__.pop("_client", None)
+        if client is not None:
+            client.close()
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Read many documents in one call."""
+        with _told():
+            wanted = {self._document(ref).path: ref for ref in refs}
+            snapshots = self._client.get_all(
+                [self._client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
+            )
+            return {
+                wanted[snapshot.reference.path]: Document(snapshot.to_dict() or {}, snapshot.update_time.rfc3339())
+                for snapshot in snapshots
+                if snapshot.exists
+            }
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge `fields` into the document."""
+        with _told():
+            self._document(ref).set(dict(fields), merge=True, retry=self._retry, timeout=self._timeout)
+
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        """Set top-level `fields` if the document still has `version`.
+
+        A retry after an answer that was lost finds the document changed, by itself: False then,
+        and whoever reads again sees what was written.
+        """
+        with _told():
+            try:
+                if version is None:
+                    self._document(ref).create(dict(fields), retry=self._retry, timeout=self._timeout)
+                else:
+                    seen = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
+                    self._document(ref).update(
+                        {FieldPath(name).to_api_repr(): value for name, value in fields.items()},
+                        option=self._client.write_option(last_update_time=seen),
+                        retry=self._retry,
+                        timeout=self._timeout,
+                    )
+            except (AlreadyExists, FailedPrecondition):
+                return False
+            return True
+
+    def _document(self, ref: DocumentRef) -> firestore.DocumentReference:
+        return self._client.collection(ref.collection).document(ref.id)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise StoreError(f"Firestore: {type(error).__name__}: {error}") from error

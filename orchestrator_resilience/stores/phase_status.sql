@@ -1,0 +1,23 @@
+-- What the completion log says, one row per (phase, game date, processor name). GoogleSQL.
+--
+-- Parameters: phases ARRAY<STRING>; since and until DATE, both included, which prune the partitions;
+-- completing ARRAY<STRING>, the statuses that complete a processor.
+--
+-- Rows may be there twice (inserts are deduplicated at best effort), so nothing here counts rows.
+-- {source} is the table, or a UNION ALL of several when phases keep their rows apart.
+SELECT
+  phase,
+  game_date,
+  processor_name,
+  ARRAY_AGG(status ORDER BY completed_at DESC, event_id DESC LIMIT 1)[SAFE_OFFSET(0)] AS last_status,
+  MAX(completed_at) AS last_completed_at,
+  MIN(IF(status IN UNNEST(@completing), completed_at, NULL)) AS first_completed_at,
+  MIN(IF(status IN UNNEST(@completing), COALESCE(inserted_at, completed_at), NULL)) AS first_visible_at,
+  COALESCE(LOGICAL_OR(is_triggered), FALSE) AS is_triggered,
+  MAX(trigger_reason) AS trigger_reason
+FROM {source}
+WHERE game_date BETWEEN @since AND @until
+  AND phase IN UNNEST(@phases)
+  AND completed_at IS NOT NULL
+GROUP BY phase, game_date, processor_name
+ORDER BY phase, game_date, processor_name

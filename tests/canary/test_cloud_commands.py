@@ -1,0 +1,232 @@
+"""`canary setup`, `verify`, `check` against BigQuery's and Firestore's emulators."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from google.cloud import bigquery
+
+from canary import cli
+from canary.run import check
+from local.emulators import free_port
+from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.cloud import CloudStores
+from orchestrator_resilience.stores.opening import open_stores
+from orchestrator_resilience.testing import RecordingSink, push_envelope
+
+TABLE = "nba_orchestration.phase_completions"
+OLD_COLUMNS = [
+    ("phase", "STRING", "REQUIRED"),
+    ("game_date", "DATE", "REQUIRED"),
+    ("processor_name", "STRING", "REQUIRED"),
+    ("status", "STRING", "NULLABLE"),
+    ("record_count", "INTEGER", "NULLABLE"),
+    ("correlation_id", "STRING", "NULLABLE"),
+    ("execution_id", "STRING", "NULLABLE"),
+    ("completed_at", "TIMESTAMP", "NULLABLE"),
+    ("is_incremental", "BOOLEAN", "NULLABLE"),
+    ("entities_changed", "STRING", "REPEATED"),
+    ("metadata", "JSON", "NULLABLE"),
+    ("inserted_at", "TIMESTAMP", "NULLABLE"),
+]
+ADDED = ["event_id", "is_triggered", "trigger_reason"]
+
+
+def make_old_table(dataset: BigQuery, **changed: str) -> None:
+    schema = [bigquery.SchemaField(name, changed.get(name, kind), mode) for name, kind, mode in OLD_COLUMNS]
+    table = bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema)
+    table.time_partitioning = bigquery.TimePartitioning(field="game_date")
+    table.clustering_fields = ["phase", "processor_name"]
+    dataset.client.create_table(table)
+
+
+@pytest.fixture
+def cloud_stores(dataset: BigQuery, phase: Phase) -> Iterator[CloudStores]:
+    assert dataset.project == Settings.from_env().project
+    stores = open_stores(Settings.from_env(), {"phase2": phase})
+    assert isinstance(stores, CloudStores)
+    yield stores
+    stores.close()
+
+
+def columns(dataset: BigQuery) -> list[str]:
+    return [field.name for field in dataset.client.get_table(f"{dataset.project}.{TABLE}").schema]
+
+
+def test_setup_makes_the_table_once(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """Partitioned and clustered; the second time nothing is done."""
+    assert cli.main(["setup"]) == 0
+    made = dataset.client.get_table(f"{dataset.project}.{TABLE}")
+    assert made.time_partitioning.field == "game_date"
+    assert made.clustering_fields == ["phase", "processor_name"]
+    assert [f.name for f in made.schema] == [*(name for name, _, _ in OLD_COLUMNS), *ADDED]
+    assert cli.main(["setup"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{dataset.project}.{TABLE}: made, partitioned by game_date, clustered by phase and processor_name",
+        f"{dataset.project}.{TABLE}: has every column; nothing changed",
+    ]
+
+
+def test_setup_adds_what_an_old_table_lacks(
+    dataset: BigQuery, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the three columns; rows of old code stay, are read, and new ones get in."""
+    make_old_table(dataset)
+    old_row = {
+        "phase": "phase2",
+        "game_date": "2026-02-09",
+        "processor_name": "NbacTeamBoxscoreProcessor",
+        "status": "success",
+        "completed_at": "2026-02-10T06:41:00Z",
+    }
+    assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", [old_row]) == []
+    assert cli.main(["setup"]) == 0
+    assert cli.main(["setup"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{dataset.project}.{TABLE}: added event_id, is_triggered, trigger_reason",
+        f"{dataset.project}.{TABLE}: has every column; nothing changed",
+    ]
+    assert columns(dataset) == [*(name for name, _, _ in OLD_COLUMNS), *ADDED]
+    # The emulator keeps two catalogues, and an update of the schema reaches only one of them.
+    for name, kind in zip(ADDED, ("STRING", "BOOL", "STRING"), strict=True):
+        dataset.query(f"ALTER TABLE `{dataset.project}.{TABLE}` ADD COLUMN {name} {kind}", [])
+    log = BigQueryCompletionLog(dataset, {"phase2": phase})
+    at = datetime(2026, 2, 10, 7, tzinfo=UTC)
+    from orchestrator_resilience import Completion  # noqa: PLC0415 (used by this test alone)
+
+    sent = push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="1")
+    log.append([completion_row(Completion.from_event(sent, phase))], now=at)
+    found = log.summarise(["phase2"], date(2026, 2, 9), date(2026, 2, 9))
+    assert [(row.processor_name, row.last_status, row.first_visible_at) for row in found] == [
+        ("NbacTeamBoxscoreProcessor", "success", datetime(2026, 2, 10, 6, 41, tzinfo=UTC)),
+        ("p2_odds_game_lines", "success", at),
+    ]
+
+
+def test_setup_refuses_a_column_of_another_type(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the column, and changes nothing."""
+    make_old_table(dataset, completed_at="STRING")
+    assert cli.main(["setup"]) == 2
+    assert "column completed_at is NULLABLE STRING, expected TIMESTAMP" in capsys.readouterr().err
+    assert "event_id" not in columns(dataset)
+
+
+def test_setup_without_a_dataset_says_so(cloud: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The dataset is the user's; it is not made here."""
+    assert cli.main(["setup"]) == 2
+    assert f"{cloud}" in capsys.readouterr().err
+
+
+def deliver_five(stores: CloudStores, phase: Phase) -> date:
+    now = datetime.now(UTC)
+    today = phase.today(now)
+    checkpoints = CheckpointLogger(phase, RecordingSink())
+    orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
+    for number, name in enumerate(sorted(phase.expected)):
+        orchestrator.deliver(push_envelope(name, str(today), now - timedelta(minutes=5), message_id=str(number)))
+    return today
+
+
+def verify(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code = cli.main(["verify", "--days", "3", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_verify_proves_agreement(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+    """The flag is in both, on every date the same: BigQuery may stand in."""
+    cloud_stores.completion_log.setup()
+    today = deliver_five(cloud_stores, phase)
+    code, answer = verify(capsys)
+    assert (code, answer["bigquery_carries_the_flag"]) == (0, True)
+    assert answer["dates"][-1] == {
+        "phase": "phase2",
+        "game_date": str(today),
+        "firestore": True,
+        "bigquery": True,
+        "agreement": "agree",
+    }
+    assert cli.main(["verify", "--days", "3"]) == 0
+    assert "set bigquery_carries_flag = true" in capsys.readouterr().out
+
+
+def test_verify_finds_a_difference(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+    """The flag is in Firestore alone, as the old code left it."""
+    cloud_stores.completion_log.setup()
+    today = phase.today(datetime.now(UTC))
+    cloud_stores.documents.merge(DocumentRef("phase2_completion", str(today)), {"_triggered": True})
+    code, answer = verify(capsys)
+    assert (code, answer["bigquery_carries_the_flag"]) == (1, False)
+    assert answer["advice"] == f"use Firestore: BigQuery says otherwise of phase2 {today}"
+
+
+def test_verify_finds_missing_columns(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """And names the command that adds them."""
+    make_old_table(dataset)
+    code, answer = verify(capsys)
+    assert (code, answer["missing_columns"]) == (1, {f"{dataset.project}.{TABLE}": ADDED})
+    assert answer["advice"].endswith("`canary setup` adds the columns")
+
+
+def test_verify_does_not_take_silence_for_proof(cloud_stores: CloudStores, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the flag is set nowhere, nothing has been shown."""
+    cloud_stores.completion_log.setup()
+    code, answer = verify(capsys)
+    assert (code, answer["bigquery_carries_the_flag"]) == (2, False)
+    assert "proves nothing" in answer["advice"]
+
+
+def test_verify_of_what_cannot_be_read(
+    cloud: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No table, and no Firestore: both reasons are told."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{free_port()}")
+    code, answer = verify(capsys)
+    assert (code, {d["agreement"] for d in answer["dates"]}) == (2, {"unreadable"})
+    assert "Firestore: " in answer["advice"]
+    assert "BigQuery: " in answer["advice"]
+    assert cloud in answer["advice"]
+
+
+@pytest.mark.parametrize("queries", [False, True])
+def test_a_run_costs_one_query_and_one_batch_read(
+    dataset: BigQuery,
+    phase: Phase,
+    monkeypatch: pytest.MonkeyPatch,
+    queries: bool,  # noqa: FBT001
+) -> None:
+    """However many phases and dates; a phase's own queries are one more each, for all dates at once."""
+    one = "SELECT DATE '2026-02-09' AS game_date, 1 AS n FROM UNNEST([1]) WHERE @since <= @until"
+    changes = {"outcome_query": one, "work_query": one} if queries else {}
+    phases = {
+        name: msgspec.structs.replace(phase, name=name, firestore_collection=name, **changes)
+        for name in ("phase2", "phase3", "phase4")
+    }
+    stores = open_stores(Settings.from_env(), phases)
+    assert isinstance(stores, CloudStores)
+    stores.completion_log.setup()
+    calls: list[str] = []
+    query, get_all = stores._bigquery.client.query, stores.documents._client.get_all
+
+    def counted_query(*args: Any, **kwargs: Any) -> Any:
+        calls.append("query")
+        return query(*args, **kwargs)
+
+    def counted_get_all(*args: Any, **kwargs: Any) -> Any:
+        calls.append("get_all")
+        return get_all(*args, **kwargs)
+
+    monkeypatch.setattr(stores._bigquery.client, "query", counted_query)
+    monkeypatch.setattr(stores.documents._client, "get_all", counted_get_all)
+    now = datetime(2026, 2, 10, 7, tzinfo=UTC)
+    wanted = {name: [date(2026, 2, d) for d in range(3, 11)] for name in phases}
+    report = check(stores, phases, now, wanted)
+    stores.close()
+    assert dataset.project == Settings.from_env().project
+    assert len(report.verdicts) == 3 * 8
+    assert sorted(calls) == ["get_all"] + ["query"] * (7 if queries else 1)

@@ -1,0 +1,140 @@
+"""A small Cloud Logging on the wire, because there is no emulator: it ingests stdout lines and lists entries.
+
+What it does not know, it refuses: a filter that it cannot evaluate must not match by accident.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import grpc  # type: ignore[import-untyped]
+from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
+from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesResponse, LogEntry
+
+_SPECIAL = "logging.googleapis.com/"
+_TERM = re.compile(r'(labels\.\w+|jsonPayload\.\w+|timestamp)(=|:|>=|<=)("(?:[^"\\]|\\.)*")( AND (?=.)|\Z)', re.DOTALL)
+
+Condition = Callable[[LogEntry], bool]
+
+
+class LoggingServer:
+    """The entries of one project, listed over gRPC on 127.0.0.1; used as a context manager.
+
+    `fail_with` is the status that every call ends with, `delay_seconds` how long each call hangs,
+    `page_limit` the most entries that a page has, whatever was asked for. `requests` has the calls.
+    """
+
+    def __init__(self, project: str, *, page_limit: int = 3) -> None:
+        self.fail_with: grpc.StatusCode | None = None
+        self.delay_seconds = 0.0
+        self.requests: list[ListLogEntriesRequest] = []
+        self._project = project
+        self._page_limit = page_limit
+        self._entries: dict[tuple[datetime, str], LogEntry] = {}
+        self._transports: list[LoggingServiceV2GrpcTransport] = []
+        self._closing = threading.Event()
+
+    def __enter__(self) -> Self:
+        method = grpc.unary_unary_rpc_method_handler(
+            self._list, ListLogEntriesRequest.deserialize, ListLogEntriesResponse.serialize
+        )
+        service = "google.logging.v2.LoggingServiceV2"
+        handler = grpc.method_handlers_generic_handler(service, {"ListLogEntries": method})
+        self._server = grpc.server(ThreadPoolExecutor(4), handlers=[handler])
+        self._port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        for transport in self._transports:
+            transport.close()  # type: ignore[no-untyped-call]
+        self._server.stop(grace=1).wait()
+
+    def transport(self) -> LoggingServiceV2GrpcTransport:
+        """Return a transport to this server, for a client; it is closed with the server."""
+        transport = LoggingServiceV2GrpcTransport(channel=grpc.insecure_channel(f"127.0.0.1:{self._port}"))
+        self._transports.append(transport)
+        return transport
+
+    def ingest(self, line: str) -> None:
+        """Store one line of stdout the way Cloud Logging does: special fields leave the payload.
+
+        Source: https://docs.cloud.google.com/logging/docs/agent/logging/configuration#special-fields.
+        An entry with the time and the insertId of another one is dropped.
+        """
+        payload = json.loads(line)
+        time = payload.pop("time", None)
+        entry = LogEntry(
+            log_name=f"projects/{self._project}/logs/run.googleapis.com%2Fstdout",
+            timestamp=datetime.fromisoformat(time) if time else datetime.now(UTC),
+            severity=payload.pop("severity", "DEFAULT"),
+            insert_id=payload.pop(f"{_SPECIAL}insertId", None) or f"made-{len(self._entries)}",
+            labels=payload.pop(f"{_SPECIAL}labels", {}),
+            trace=payload.pop(f"{_SPECIAL}trace", ""),
+            span_id=payload.pop(f"{_SPECIAL}spanId", ""),
+            json_payload=payload,
+        )
+        self._entries.setdefault((entry.timestamp, entry.insert_id), entry)
+
+    def _list(self, request: ListLogEntriesRequest, context: grpc.ServicerContext) -> ListLogEntriesResponse:
+        self.requests.append(request)
+        self._closing.wait(self.delay_seconds)
+        if self.fail_with is not None:
+            context.abort(self.fail_with, "told to fail")
+        if list(request.resource_names) != [f"projects/{self._project}"]:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"resource_names: {request.resource_names}")
+        try:
+            return self._page(request)
+        except ValueError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise
+
+    def _page(self, request: ListLogEntriesRequest) -> ListLogEntriesResponse:
+        if request.order_by != "timestamp asc" or request.page_size < 0:
+            raise ValueError(f"order_by {request.order_by!r}, page_size {request.page_size}")
+        conditions = conditions_of(request.filter)
+        found = [entry for _, entry in sorted(self._entries.items()) if all(holds(entry) for holds in conditions)]
+        start = int(request.page_token or 0)
+        end = start + min(request.page_size or self._page_limit, self._page_limit)
+        return ListLogEntriesResponse(entries=found[start:end], next_page_token=str(end) if end < len(found) else "")
+
+
+def conditions_of(text: str) -> list[Condition]:
+    """Parse a filter, terms joined by AND; raises ValueError for everything else, the empty filter included."""
+    conditions: list[Condition] = []
+    end = 0
+    while end < len(text) or not conditions:
+        term = _TERM.match(text, end)
+        if term is None:
+            raise ValueError(f"filter: {text[end:]!r}")
+        conditions.append(_condition(term[1], term[2], json.loads(term[3])))
+        end = term.end()
+    return conditions
+
+
+def _condition(path: str, operator: str, value: str) -> Condition:
+    match path.split("."), operator:
+        case ["timestamp"], ">=":
+            since = datetime.fromisoformat(value)
+            return lambda entry: entry.timestamp >= since
+        case ["timestamp"], "<=":
+            until = datetime.fromisoformat(value)
+            return lambda entry: entry.timestamp <= until
+        case ["labels" | "jsonPayload" as part, name], "=":
+            return lambda entry: _text(entry, part, name) == value.casefold()
+        case ["labels" | "jsonPayload" as part, name], ":":
+            return lambda entry: value.casefold() in (_text(entry, part, name) or "")
+        case _:
+            raise ValueError(f"filter: {path}{operator}")
+
+
+def _text(entry: LogEntry, part: str, name: str) -> str | None:
+    """Return a field without its case, because Cloud Logging compares texts that way."""
+    fields: Any = entry.labels if part == "labels" else entry.json_payload or {}
+    value = fields.get(name)
+    return value.casefold() if isinstance(value, str) else None
