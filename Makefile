@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check format requirements clean
+.PHONY: demo test check format local bench-contention requirements clean
 
 demo: $(INSTALLED)
 	@$(BIN)/canary demo
@@ -22,10 +22,18 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Pinned for every Python from 3.11 on and every platform; no index address is recorded.
+# The whole path on this machine: emulators, both functions, a topic that pushes.
+local: $(INSTALLED)
+	@$(BIN)/python -m local
+
+bench-contention: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.contention
+
+# Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions get
+# the very versions that the tests ran with.
 requirements: $(INSTALLED)
-	$(BIN)/uv pip compile pyproject.toml $(PIN) --output-file requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements.txt $(PIN) --output-file requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras $(PIN) --output-file requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra cloud --constraint requirements-dev.txt $(PIN) --output-file requirements.txt
 
 PIN := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url \
 	--no-emit-find-links --no-annotate --custom-compile-command "make requirements"

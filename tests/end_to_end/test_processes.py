@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from canary.gather import Sources
 from canary.run import check
 from orchestrator_resilience import Orchestrator, Phase
 from orchestrator_resilience.progress import read_progress
@@ -63,7 +62,7 @@ def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: Si
     assert (progress.missing, progress.trigger is not None) == (frozenset(), True)
     rows = stores.completion_log.summarise(["phase2"], DAY, DAY)
     assert sorted(row.processor_name for row in rows) == ["_trigger", *sorted(phase.expected)]
-    report = check(Sources(stores.documents, stores.completion_log), {"phase2": phase}, clock.now, {"phase2": [DAY]})
+    report = check(stores, {"phase2": phase}, clock.now, {"phase2": [DAY]})
     assert [v.kind.value for v in report.verdicts] == ["TRIGGERED"]
 
 

@@ -1,0 +1,362 @@
+"""The whole path with real servers: Pub/Sub pushes to the orchestrator, the canary is called over HTTP."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.api_core.retry import Retry
+from google.cloud import bigquery, firestore
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
+
+from local.emulators import EmulatorError, Server, free_port
+from local.functions import canary_function, orchestrator_function
+from orchestrator_resilience import Phase
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.progress import read_progress
+from orchestrator_resilience.stores.base import DocumentRef
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+
+CLASS_NAMES = {
+    "p2_bigdataball_pbp": "BigDataBallPbpProcessor",
+    "p2_odds_game_lines": "OddsApiGameLinesBatchProcessor",
+    "p2_odds_player_props": "OddsApiPropsBatchProcessor",
+    "p2_nbacom_gamebook_pdf": "NbacGamebookProcessor",
+    "p2_nbacom_boxscores": "NbacPlayerBoxscoreProcessor",
+}
+QUERIES = """
+outcome_query = "SELECT game_date, n FROM nba_orchestration.output WHERE game_date BETWEEN @since AND @until"
+work_query = "SELECT game_date, n FROM nba_orchestration.games WHERE game_date BETWEEN @since AND @until"
+bigquery_carries_flag = false"""
+PLANS_QUERY = (
+    "SELECT game_date, phase, is_triggered, trigger_reason FROM nba_orchestration.phase_completions "
+    "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
+)
+
+
+def eventually(condition: Callable[[], bool], complaint: str, seconds: float = 30) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, complaint
+        time.sleep(0.05)
+
+
+@dataclass
+class Path_:  # noqa: N801 (the whole path, not a file's)
+    """Both functions, a topic that pushes to the orchestrator, and direct access to the stores."""
+
+    phase: Phase
+    today: date
+    bigquery: BigQuery
+    documents: FirestoreDocuments
+    publish: Callable[..., None]
+    orchestrator: Server
+    canary: Server
+
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """Return what the orchestrator's process has left on stdout."""
+        lines = self.orchestrator.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def kinds(self) -> list[str]:
+        """Return the checkpoints' kinds."""
+        return [line["checkpoint"].removeprefix("CHECKPOINT_") for line in self.checkpoints()]
+
+    def run_canary(self) -> tuple[int, dict[str, Any]]:
+        """Return the answer to `POST /`."""
+        answer = requests.post(f"http://{self.canary.address}/", timeout=70)
+        assert answer.headers["Content-Type"] == "application/json", self.canary.log.read_text()[-3000:]
+        return answer.status_code, answer.json()
+
+    def verdict(self, day: date) -> dict[str, Any]:
+        """Return the canary's verdict of one date."""
+        status, answer = self.run_canary()
+        assert status == 200, answer["reason"]
+        (found,) = (v for v in answer["verdicts"] if v["game_date"] == str(day))
+        return dict(found)
+
+
+@pytest.fixture
+def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> Iterator[Path_]:
+    (tmp_path / "phases.toml").write_text(
+        BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", QUERIES), "utf-8"
+    )
+    client = dataset.client
+    today = phase.today(datetime.now(UTC))
+    for table in ("output", "games"):
+        schema = [bigquery.SchemaField("game_date", "DATE"), bigquery.SchemaField("n", "INTEGER")]
+        client.create_table(bigquery.Table(f"{cloud}.nba_orchestration.{table}", schema=schema))
+    client.insert_rows_json(f"{cloud}.nba_orchestration.games", [{"game_date": str(today), "n": 9}])
+    BigQueryCompletionLog(dataset, {"phase2": phase}).setup()
+    environment = {
+        **{name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")},
+        "GOOGLE_CLOUD_PROJECT": cloud,
+        "PHASES_FILE": str(tmp_path / "phases.toml"),
+        "K_SERVICE": "under-test",
+    }
+    documents = FirestoreDocuments(cloud)
+    with (
+        orchestrator_function(environment) as orchestrator,
+        canary_function(environment) as canary,
+        _pushing_topic(cloud, f"http://{orchestrator.address}/") as publish,
+    ):
+        yield Path_(phase, today, dataset, documents, publish, orchestrator, canary)
+    documents.close()
+
+
+@contextmanager
+def _pushing_topic(project: str, endpoint: str) -> Iterator[Callable[..., None]]:
+    publisher, subscriber = PublisherClient(), SubscriberClient()
+    topic = publisher.topic_path(project, "nba-phase2-raw-complete")
+    subscription = subscriber.subscription_path(project, "orchestrator")
+    publisher.create_topic(name=topic, retry=Retry(timeout=20))
+    subscriber.create_subscription(
+        request={
+            "name": subscription,
+            "topic": topic,
+            "push_config": {"push_endpoint": endpoint},
+            "retry_policy": {"minimum_backoff": timedelta(milliseconds=200), "maximum_backoff": timedelta(seconds=1)},
+        }
+    )
+
+    def publish(**payload: object) -> None:
+        body = {"status": "success", "phase": "phase_2_raw", "record_count": 100, **payload}
+        publisher.publish(topic, json.dumps(body).encode()).result(timeout=20)
+
+    with subscriber:
+        yield publish
+        subscriber.delete_subscription(subscription=subscription)
+        publisher.delete_topic(topic=topic)
+    publisher.stop()
+    publisher.transport.close()
+
+
+def test_a_healthy_date(path: Path_) -> None:
+    """Five messages are pushed: document, rows, checkpoints and the canary's answer agree."""
+    for name in CLASS_NAMES.values():
+        path.publish(processor_name=name, game_date=str(path.today))
+    path.publish(processor_name="p2_nbacom_schedule", game_date=str(path.today))
+    path.publish(processor_name=7)
+    eventually(
+        lambda: path.kinds().count("RECEIVED") == 6 and {"TRIGGERED", "REJECTED", "UNEXPECTED"} <= {*path.kinds()},
+        "the messages did not get through",
+    )
+    ref = DocumentRef("phase2_completion", str(path.today))
+    fields = path.documents.get_all([ref])[ref].fields
+    assert sorted(key for key in fields if not key.startswith("_")) == sorted(CLASS_NAMES)
+    assert (fields["_triggered"], fields["_completed_count"]) == (True, 5)
+    progress = read_progress(fields, path.phase)
+    assert progress.trigger is not None
+    assert progress.trigger.event_id in {entry.event_id for entry in progress.registered.values()}
+
+    rows = path.bigquery.query(
+        "SELECT processor_name, status, event_id, is_triggered, JSON_VALUE(metadata, '$.raw_processor') AS raw "
+        "FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL",
+        [],
+    )
+    assert {(row["processor_name"], row["raw"]) for row in rows if row["status"] == "success"} == {
+        *CLASS_NAMES.items(),
+        ("p2_nbacom_schedule", "p2_nbacom_schedule"),
+    }
+    assert [row["processor_name"] for row in rows if row["is_triggered"]] == ["_trigger"]
+
+    trail = path.checkpoints()
+    assert {line["phase"] for line in trail} == {"phase2"}
+    assert [line["field"] for line in trail if line["checkpoint"] == "CHECKPOINT_REJECTED"] == ["processor_name"]
+    closed = {line["delivery"] for line in trail if line["closes"]}
+    assert closed == {line["delivery"] for line in trail}
+    assert path.verdict(path.today)["kind"] == "TRIGGERED"
+
+
+def test_the_plans_query(path: Path_) -> None:
+    """It runs literally as the plan has it, and returns the flag."""
+    for name in CLASS_NAMES.values():
+        path.publish(processor_name=name, game_date=str(path.today))
+    eventually(lambda: "TRIGGERED" in path.kinds(), "the messages did not get through")
+    rows = [tuple(row.values()) for row in path.bigquery.query(PLANS_QUERY, [])]
+    assert (path.today, "phase2", True, "all_complete") in rows
+    assert len(rows) == 6
+
+
+def test_the_incident(path: Path_) -> None:
+    """What the old code left 40 minutes ago: the canary says what, since when, and whether it matters."""
+    done = datetime.now(UTC) - timedelta(minutes=40)
+    client = firestore.Client(project=path.bigquery.project)
+    document = client.collection("phase2_completion").document(str(path.today))
+    document.set({name: {"completed_at": done, "status": "success"} for name in CLASS_NAMES})
+    client.close()  # type: ignore[no-untyped-call]
+    old = [
+        {
+            "phase": "phase2",
+            "game_date": str(path.today),
+            "processor_name": class_name,
+            "status": "success",
+            "completed_at": done.isoformat(),
+            "inserted_at": done.isoformat(),
+        }
+        for class_name in CLASS_NAMES.values()
+    ]
+    table = f"{path.bigquery.project}.nba_orchestration.phase_completions"
+    assert path.bigquery.client.insert_rows_json(table, old) == []
+    verdict = path.verdict(path.today)
+    assert (verdict["kind"], verdict["impact"]) == ("UNTRIGGERED", "UNKNOWN")
+    assert verdict["summary"] == "all 5 processors completed 40 min ago, `_triggered` is still unset"
+    output = [{"game_date": str(path.today), "n": 363}]
+    path.bigquery.client.insert_rows_json(f"{path.bigquery.project}.nba_orchestration.output", output)
+    assert path.verdict(path.today)["impact"] == "NONE"
+
+    path.publish(processor_name="NbacGamebookProcessor", game_date=str(path.today))
+    eventually(lambda: "TRIGGERED" in path.kinds(), "the re-run did not get through")
+    assert path.verdict(path.today)["kind"] == "TRIGGERED"
+    lines = [json.loads(x) for x in path.canary.log.read_text().splitlines() if "CANARY_RUN" in x]
+    assert [line["severity"] for line in lines] == ["ERROR", "ERROR", "INFO"]
+    assert f"phase2 {path.today} UNTRIGGERED" in lines[0]["message"]
+
+
+def test_a_message_that_fails_once_is_stored_once(path: Path_) -> None:
+    """BigQuery refuses, the function answers 500, Pub/Sub sends again, and nothing is there twice."""
+    client, table = path.bigquery.client, f"{path.bigquery.project}.nba_orchestration.phase_completions"
+    schema = client.get_table(table).schema
+    client.delete_table(table)
+    path.publish(processor_name="NbacGamebookProcessor", game_date=str(path.today))
+    eventually(lambda: "FAILED" in path.kinds(), "the failure was not told")
+    failed = next(line for line in path.checkpoints() if line["checkpoint"] == "CHECKPOINT_FAILED")
+    assert failed["steps"] == ["append_completion"]
+    assert "NotFound" in failed["causes"][0]
+    remade = bigquery.Table(table, schema=schema)
+    client.create_table(remade)
+
+    def stored() -> list[Mapping[str, Any]]:
+        return path.bigquery.query(f"SELECT DISTINCT processor_name, event_id FROM `{table}`", [])  # noqa: S608 (as above)
+
+    eventually(lambda: len(stored()) == 1, "the redelivery did not get through")
+    ref = DocumentRef("phase2_completion", str(path.today))
+    registered = read_progress(path.documents.get_all([ref])[ref].fields, path.phase).registered
+    assert [(name, entry.event_id) for name, entry in registered.items()] == [
+        (row["processor_name"], row["event_id"]) for row in stored()
+    ]
+
+
+def test_what_else_the_canary_answers(path: Path_) -> None:
+    """GET /status is JSON for the recent dates; anything else is told what there is."""
+    url = f"http://{path.canary.address}"
+    status = requests.get(f"{url}/status", timeout=70)
+    assert status.status_code == 200
+    assert len(status.json()["verdicts"]) == 7
+    assert {v["kind"] for v in status.json()["verdicts"][:-1]} == {"IDLE"}
+    assert requests.get(url, timeout=70).status_code == 405
+    assert requests.post(f"{url}/status", timeout=70).status_code == 405
+    assert requests.get(f"{url}/health", timeout=70).status_code == 404
+
+
+@pytest.mark.parametrize("serve", [orchestrator_function, canary_function])
+def test_inside_cloud_run_a_missing_project_is_an_error_at_start(serve: Any) -> None:
+    """It names the variable; nothing falls back to a local file."""
+    with pytest.raises(EmulatorError, match="GOOGLE_CLOUD_PROJECT is not set"), serve({"K_SERVICE": "x"}):
+        pass
+
+
+@contextmanager
+def _deaf_server() -> Iterator[str]:
+    """Accept connections and never answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any], float]]:
+    """Run a canary against each broken environment, all at once: status, answer and seconds of `POST /`."""
+    with ExitStack() as stack:
+        deaf = stack.enter_context(_deaf_server())
+        refusing = f"127.0.0.1:{free_port()}"
+        tables = {name: _project(emulated, name) for name in ("whole", "no-table", "no-column", "no-dataset")}
+        whole = {**emulated, "GOOGLE_CLOUD_PROJECT": tables["whole"]}
+        environments = {
+            "BigQuery refuses": {**whole, "BIGQUERY_EMULATOR_HOST": f"http://{refusing}"},
+            "Firestore refuses": {**whole, "FIRESTORE_EMULATOR_HOST": refusing},
+            "both hang": {**whole, "BIGQUERY_EMULATOR_HOST": f"http://{deaf}", "FIRESTORE_EMULATOR_HOST": deaf},
+            "no credentials": {
+                "GOOGLE_CLOUD_PROJECT": tables["whole"],
+                "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/key.json",
+            },
+            "no table": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-table"]},
+            "no column": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-column"]},
+            "no dataset here": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-dataset"], "BIGQUERY_LOCATION": "EU"},
+        }
+
+        def run(environment: dict[str, str]) -> tuple[int, dict[str, Any], float]:
+            with canary_function({"K_SERVICE": "under-test", **environment}) as canary:
+                began = time.monotonic()
+                answer = requests.post(f"http://{canary.address}/", timeout=90)
+                return answer.status_code, answer.json(), time.monotonic() - began
+
+        with ThreadPoolExecutor(len(environments)) as pool:
+            return dict(zip(environments, pool.map(run, environments.values()), strict=True))
+
+
+def _project(emulated: Mapping[str, str], name: str) -> str:
+    """Make a project whose completion log is whole, or lacks what its name says."""
+    project = f"broken-{name}"
+    os.environ["BIGQUERY_EMULATOR_HOST"] = emulated["BIGQUERY_EMULATOR_HOST"]
+    access = BigQuery(project, emulated=True)
+    if name != "no-dataset":
+        access.client.create_dataset("nba_orchestration")
+    log = BigQueryCompletionLog(access, {"phase2": _bundled()})
+    if name == "whole":
+        log.setup()
+    if name == "no-column":
+        schema = [
+            bigquery.SchemaField("phase", "STRING"),
+            bigquery.SchemaField("game_date", "DATE"),
+            bigquery.SchemaField("processor_name", "STRING"),
+            bigquery.SchemaField("status", "STRING"),
+            bigquery.SchemaField("completed_at", "TIMESTAMP"),
+        ]
+        access.client.create_table(bigquery.Table(f"{project}.nba_orchestration.phase_completions", schema=schema))
+    access.close()
+    del os.environ["BIGQUERY_EMULATOR_HOST"]
+    return project
+
+
+def _bundled() -> Phase:
+    from orchestrator_resilience import load_phase  # noqa: PLC0415 (used by this helper alone)
+
+    return load_phase("phase2", BUNDLED_PHASES)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("BigQuery refuses", "BigQuery: "),
+        ("Firestore refuses", "Firestore: "),
+        ("both hang", "BigQuery: "),
+        ("both hang", "Firestore: "),
+        ("no credentials", "/nonexistent/key.json"),
+        ("no table", "phase_completions"),
+        ("no column", "event_id"),
+        ("no dataset here", "nba_orchestration"),
+    ],
+)
+def test_what_cannot_be_read_is_503_in_time(
+    broken: str, reason: str, broken_runs: dict[str, tuple[int, dict[str, Any], float]]
+) -> None:
+    """UNKNOWN for every date, with the reason, within the deadline; nothing is reported healthy."""
+    status, answer, seconds = broken_runs[broken]
+    assert status == 503
+    assert seconds < 60
+    assert {v["kind"] for v in answer["verdicts"]} == {"UNKNOWN"}
+    assert {v["triggered"] for v in answer["verdicts"]} == {None}
+    assert answer["outcome"] == "COULD_NOT_TELL"
+    assert reason in answer["reason"]
