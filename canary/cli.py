@@ -77,6 +77,8 @@ def _check(arguments: argparse.Namespace) -> Outcome:
                 print_alert(console, verdict, phases[verdict.phase], report.now)
             else:
                 print_line(console, verdict)
+        for warning in report.warnings:
+            console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
     if isinstance(stores, EmbeddedStores) and not arguments.dry_run:
         _record(report, stores)
     return report.outcome

@@ -13,14 +13,15 @@ from threading import Thread
 from typing import Any
 
 from canary.evidence import Absent, Evidence, Seen, Source, Unreadable, Witness, read_witness
-from orchestrator_resilience.checkpoints import one_line
+from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, document_id, read_progress
 from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary, Stores
 
 # Of the 60 s that a run may take; what is left is for telling people.
-READ_SECONDS = 45.0
+READ_SECONDS = 35.0
+TRAIL_SECONDS = 15.0
 
 
 def gather(
@@ -58,6 +59,18 @@ def gather(
         for name, days in wanted.items()
         for day in days
     ]
+
+
+def read_trails(
+    stores: Stores, problems: Sequence[tuple[str, date]], *, seconds: float = TRAIL_SECONDS
+) -> dict[tuple[str, date], Source[Sequence[Checkpoint]]]:
+    """Read the checkpoints of dates with a problem, all at once; what fails is Unreadable."""
+    reads = {
+        f"the checkpoints of {name} {day}": lambda name=name, day=day: stores.checkpoints.read(name, day)
+        for name, day in problems
+    }
+    answers = _read_all(reads, seconds)
+    return dict(zip(problems, answers.values(), strict=True))
 
 
 def _queries(phase: Phase) -> dict[str, str]:

@@ -12,7 +12,11 @@ def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
     lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
     if verdict.since is not None:
         lines.append(f"Since:    {_moment(verdict.since, phase)}, {spoken(now - verdict.since)} ago")
-    lines += [f"Evidence: {note}" for note in verdict.notes]
+    if verdict.cause is not None:
+        lines.append(f"Cause:    {verdict.cause.kind}: {verdict.cause.proof}")
+        if verdict.cause.ruled_out:
+            lines.append(f"          Ruled out: {', '.join(verdict.cause.ruled_out)}")
+    lines += [f"Evidence: {note}" for note in verdict.notes if not verdict.cause or note not in verdict.cause.proof]
     lines += [
         f"Impact:   {_impact_text(verdict, phase)}",
         f"          {phase.next_phase} is started by {phase.next_phase_started_by}, not by `_triggered`.",

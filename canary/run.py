@@ -1,14 +1,16 @@
-"""One canary run: gather the evidence, judge each date, report."""
+"""One canary run: gather the evidence, judge each date, diagnose the problems, report."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Any
 
 import msgspec
 
-from canary.gather import gather
+from canary.diagnosis import drift, explain
+from canary.evidence import Evidence
+from canary.gather import gather, read_trails
 from canary.verdict import Verdict, judge
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
@@ -24,10 +26,14 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The verdicts of one run at `now`, by phase and then by date, oldest first."""
+    """The verdicts of one run at `now`, by phase and then by date, oldest first.
+
+    `warnings` tell of what has not bitten yet: strangers, and processors that have fallen silent.
+    """
 
     now: datetime
     verdicts: tuple[Verdict, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -44,6 +50,7 @@ class Report:
             "now": self.now.isoformat(),
             "outcome": self.outcome.name,
             "verdicts": msgspec.to_builtins(self.verdicts),
+            "warnings": list(self.warnings),
         }
 
     def run_line(self) -> dict[str, Any]:
@@ -55,8 +62,40 @@ class Report:
 def check(
     stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None = None
 ) -> Report:
-    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window."""
+    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window.
+
+    The evidence reaches further back, because some causes show only over several dates.
+    """
     if wanted is None:
         wanted = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
-    evidence = gather(stores, wanted, phases)
-    return Report(now, tuple(judge(one, phases[one.phase], now) for one in evidence))
+    history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
+    evidence = gather(stores, {name: sorted({*history[name], *wanted[name]}) for name in wanted}, phases)
+    verdicts = [judge(e, phases[e.phase], now) for e in evidence if e.game_date in wanted[e.phase]]
+    recent = [e for e in evidence if e.game_date in history[e.phase]]
+    warnings = tuple(
+        f"{name}: {warning}"
+        for name, phase in phases.items()
+        for warning in drift([e for e in recent if e.phase == name], phase)
+    )
+    return Report(now, tuple(_diagnosed(stores, verdicts, evidence, phases, now)), warnings)
+
+
+def _diagnosed(
+    stores: Stores,
+    verdicts: Sequence[Verdict],
+    evidence: Sequence[Evidence],
+    phases: Mapping[str, Phase],
+    now: datetime,
+) -> Iterator[Verdict]:
+    """Add the cause to each problem; only for these are checkpoints read."""
+    trails = read_trails(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])
+    for verdict in verdicts:
+        trail = trails.get((verdict.phase, verdict.game_date))
+        if trail is None:
+            yield verdict
+            continue
+        history = [e for e in evidence if e.phase == verdict.phase]
+        (own,) = (e for e in history if e.game_date == verdict.game_date)
+        yield replace(
+            verdict, cause=explain(verdict, own, trail, history=history, phase=phases[verdict.phase], now=now)
+        )

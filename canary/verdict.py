@@ -57,6 +57,31 @@ class Impact(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+class CauseKind(StrEnum):
+    """Every cause there is."""
+
+    NEVER_INVOKED = "NEVER_INVOKED"
+    DELIVERY_LOST = "DELIVERY_LOST"
+    CRASHED = "CRASHED"
+    WRITE_FAILED = "WRITE_FAILED"
+    SHORT_CIRCUIT = "SHORT_CIRCUIT"
+    EXPECTATION_DRIFT = "EXPECTATION_DRIFT"
+    NAME_DRIFT = "NAME_DRIFT"
+    PROCESSOR_DISABLED = "PROCESSOR_DISABLED"
+    PROCESSOR_FAILED = "PROCESSOR_FAILED"
+    FLAG_OVERWRITTEN = "FLAG_OVERWRITTEN"
+    UNDETERMINED = "UNDETERMINED"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why: the kind, the facts that prove it in one sentence, and what was looked for and not found."""
+
+    kind: CauseKind
+    proof: str
+    ruled_out: tuple[CauseKind, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What is said about one (phase, game date).
@@ -65,6 +90,7 @@ class Verdict:
     of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed` and
     `missing` are expected processors, `unexpected` are strangers. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
+    `cause` is what the diagnosis adds to a problem.
     """
 
     kind: VerdictKind
@@ -78,6 +104,7 @@ class Verdict:
     triggered: bool | None = None
     impact: Impact | None = None
     notes: tuple[str, ...] = ()
+    cause: Cause | None = None
 
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
@@ -198,7 +225,7 @@ class _Case:
 
 
 def _judge_triggered(case: _Case, trigger: Trigger) -> Verdict:
-    phase, missing = case.phase, _names(case.missing)
+    phase, missing = case.phase, names(case.missing)
     if missing and not trigger.deliberately_partial and not case.had_no_work:
         return case.verdict(
             VerdictKind.PREMATURE, f"`_triggered` is set, but these have not completed: {missing}", trigger.at
@@ -228,7 +255,7 @@ def _judge_complete(case: _Case) -> Verdict:
 
 
 def _judge_incomplete(case: _Case) -> Verdict:
-    work, missing = case.evidence.work, _names(case.missing)
+    work, missing = case.evidence.work, names(case.missing)
     if case.had_no_work:
         who = "there was" if work == Seen(0) else "every processor reports that it had"
         return case.verdict(VerdictKind.IDLE, f"{who} no work to do")
@@ -259,8 +286,8 @@ def _gap(case: _Case) -> str | None:
     def old(at: datetime | None) -> bool:
         return case.now - (at or case.deadline) >= case.phase.untriggered_after
 
-    unregistered = _names(p for p, arrival in recorded.items() if p not in registered and old(arrival.visible_at))
-    unrecorded = _names(
+    unregistered = names(p for p, arrival in recorded.items() if p not in registered and old(arrival.visible_at))
+    unrecorded = names(
         p for p, entry in registered.items() if p not in recorded and old(entry.registered_at or entry.completed_at)
     )
     parts = []
@@ -288,27 +315,28 @@ def _notes(case: _Case) -> tuple[str, ...]:
     announced = case.progress.announced if case.progress.announced is not None else phase.expected
     notes = []
     if not case.missing and case.progress.trigger is None:
-        unregistered = _names(case.phase.expected - case.progress.completed)
+        unregistered = names(case.phase.expected - case.progress.completed)
         notes.append(
             f"not registered in the progress document: {unregistered}"
             if unregistered
-            else f"all {len(phase.expected)} are registered in the progress document, and nothing set the flag"
+            else f"all {len(phase.expected)} are registered in the progress document"
         )
-    if surplus := _names(announced - phase.expected):
+    if surplus := names(announced - phase.expected):
         notes.append(f"the orchestrator also waits for {surplus}, which {phase.name} does not expect")
-    if lacking := _names(phase.expected - announced):
+    if lacking := names(phase.expected - announced):
         notes.append(f"the orchestrator does not wait for {lacking}, which {phase.name} expects")
     for stranger in case.strangers:
         nearest = phase.nearest(stranger)
         notes.append(f"{stranger} is not expected" + (f"; the nearest expected name is {nearest}" if nearest else ""))
-    if failed := _names(p for p in case.missing if statuses.get(p) == Status.FAILED):
+    if failed := names(p for p in case.missing if statuses.get(p) == Status.FAILED):
         notes.append(f"reported failure: {failed}")
     if case.witness.triggered and case.progress.trigger is None:
         notes.append("the completion log says that `_triggered` was set once")
     return tuple(notes)
 
 
-def _names(processors: Iterable[str]) -> str:
+def names(processors: Iterable[str]) -> str:
+    """List names in their order; empty where there are none."""
     return ", ".join(sorted(processors))
 
 

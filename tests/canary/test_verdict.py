@@ -308,7 +308,7 @@ def test_the_verdict_in_full(phase: Phase) -> None:
         triggered=False,
         impact=Impact.NONE,
         notes=(
-            "all 5 are registered in the progress document, and nothing set the flag",
+            "all 5 are registered in the progress document",
             "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect",
             "NbacBoxscoresProcessor is not expected; the nearest expected name is p2_nbacom_boxscores",
         ),

@@ -1,0 +1,332 @@
+"""Each cause, brought about with the real orchestrator on real stores, and found by the real canary."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from canary.run import Report, check
+from canary.verdict import Cause, CauseKind, VerdictKind
+from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, Phase, StoreError
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.progress import read_progress, registration_fields
+from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import SimulatedClock, push_envelope
+
+DAY = date(2026, 2, 9)
+REF = DocumentRef("phase2_completion", "2026-02-09")
+DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+LATER = DONE + timedelta(minutes=34)
+LATE = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
+
+
+class DeathError(BaseException):
+    """The process is gone."""
+
+
+class World:
+    """A phase, its stores, and an orchestrator that can be broken."""
+
+    def __init__(self, phase: Phase, stores: EmbeddedStores) -> None:
+        self.phase = phase
+        self.stores = stores
+        self.five = sorted(phase.expected)
+        self.clock = SimulatedClock(DONE)
+        self._alive = True
+
+    def orchestrator(self, phase: Phase | None = None, **broken: Any) -> Orchestrator:
+        """Return an orchestrator; `documents` or `completion_log` may be a broken store."""
+        phase = phase or self.phase
+        documents = broken.get("documents", self.stores.documents)
+        log = broken.get("completion_log", self.stores.completion_log)
+        return Orchestrator(phase, documents, log, CheckpointLogger(phase, self._leave, clock=self.clock), self.clock)
+
+    def _leave(self, checkpoint: Checkpoint) -> None:
+        if self._alive:
+            self.stores.checkpoints(checkpoint)
+
+    def deliver(self, orchestrator: Orchestrator, names: list[str], day: date = DAY, **payload: Any) -> None:
+        """Deliver a message of each, the last one at DONE on the night after `day`."""
+        for number, name in enumerate(names):
+            self.clock.now = DONE + (day - DAY) - timedelta(minutes=len(names) - 1 - number)
+            message_id = f"{day}-{name}"
+            orchestrator.deliver(push_envelope(name, str(day), self.clock.now, message_id=message_id, **payload))
+
+    def die(self, orchestrator: Orchestrator, name: str) -> None:
+        """Deliver a message to an orchestrator whose store kills it: a dead process leaves no line."""
+        with pytest.raises(DeathError):
+            self.deliver(orchestrator, [name])
+        self._alive = True
+
+    def kill(self, *_: object, **__: object) -> Any:
+        """Be the store operation at which the process dies."""
+        self._alive = False
+        raise DeathError
+
+    def witness(self, names: list[str]) -> None:
+        """Let the completion log hear of completions by another way than the orchestrator."""
+        for name in names:
+            message = push_envelope(name, str(DAY), DONE, message_id=f"{DAY}-{name}")
+            self.stores.completion_log.append([completion_row(Completion.from_event(message, self.phase))], now=DONE)
+
+    def register(self, names: list[str], *, announce: bool) -> None:
+        """Leave what the old tracker left."""
+        for name in names:
+            message = push_envelope(name, str(DAY), DONE, message_id=f"{DAY}-{name}")
+            completion = Completion.from_event(message, self.phase)
+            fields = registration_fields(read_progress({}, self.phase), completion, DONE)
+            if not announce:
+                del fields["_expected"]
+            self.stores.documents.merge(REF, fields)
+
+    def report(self, now: datetime) -> Report:
+        """Run the canary."""
+        return check(self.stores, {"phase2": self.phase}, now, {"phase2": [DAY]})
+
+    def cause(self, now: datetime, kind: VerdictKind) -> Cause:
+        """Return the cause that the canary finds for DAY, whose verdict is `kind`."""
+        (verdict,) = self.report(now).verdicts
+        assert verdict.kind is kind
+        assert verdict.cause is not None
+        return verdict.cause
+
+
+@pytest.fixture
+def world(phase: Phase, stores: EmbeddedStores) -> World:
+    return World(phase, stores)
+
+
+class Breaking:
+    """A store of which some operations do something else."""
+
+    def __init__(self, store: object, **operations: Callable[..., Any]) -> None:
+        self._store = store
+        self.__dict__.update(operations)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise StoreError("Firestore: ServiceUnavailable: 503 try again later")
+
+
+def test_flag_overwritten(world: World) -> None:
+    """The trail says that the flag was set, the document that it is not."""
+    world.deliver(world.orchestrator(), world.five)
+    world.stores.documents.merge(REF, {"_triggered": False})
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert cause == Cause(
+        CauseKind.FLAG_OVERWRITTEN, "CHECKPOINT_TRIGGERED was left at 2026-02-10 06:41:00Z, and the flag is gone"
+    )
+
+
+def test_flag_overwritten_without_a_trail(world: World) -> None:
+    """The trigger's own row in the completion log proves it as well."""
+    world.deliver(world.orchestrator(), world.five)
+    world.stores.documents.merge(REF, {"_triggered": False})
+    world.stores.checkpoints.path.unlink()
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.FLAG_OVERWRITTEN
+
+
+def test_expectation_drift(world: World) -> None:
+    """The orchestrator waits for a processor that was switched off: its document says so."""
+    drifted = msgspec.structs.replace(world.phase, processors={**world.phase.processors, "p2_bdl_box_scores": ()})
+    world.deliver(world.orchestrator(drifted), world.five)
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED) == Cause(
+        CauseKind.EXPECTATION_DRIFT,
+        "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect",
+    )
+
+
+def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
+    """One that only leaves checkpoints shows its list there."""
+    world.witness(world.five)
+    world.register(world.five, announce=False)
+    checkpoints = CheckpointLogger(world.phase, world.stores.checkpoints, clock=world.clock)
+    with checkpoints.delivery(processor=world.five[0], game_date=DAY, event_id="1") as delivery:
+        expected = [*world.five, "p2_bdl_box_scores"]
+        delivery.post_transaction(should_trigger=False, completed=world.five, triggered=False, expected=expected)
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.EXPECTATION_DRIFT
+
+
+def test_expectation_drift_that_triggers_too_early(world: World) -> None:
+    """An orchestrator that does not wait for somebody sets the flag without it."""
+    fewer = dict(list(world.phase.processors.items())[1:])
+    missing = next(iter(world.phase.processors))
+    world.deliver(world.orchestrator(msgspec.structs.replace(world.phase, processors=fewer)), sorted(fewer))
+    assert world.cause(LATER, VerdictKind.PREMATURE) == Cause(
+        CauseKind.EXPECTATION_DRIFT, f"the orchestrator does not wait for {missing}, which phase2 expects"
+    )
+
+
+@pytest.mark.parametrize("operation", ["get_all", "merge", "update_if_unchanged"])
+def test_crashed(world: World, operation: str) -> None:
+    """The last delivery left RECEIVED and nothing more, wherever it died."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    broken = Breaking(world.stores.documents, **{operation: world.kill})
+    world.die(world.orchestrator(documents=broken), world.five[4])
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert cause.kind is CauseKind.CRASHED
+    assert cause.proof.startswith(f"the delivery of {world.five[4]} died after CHECKPOINT_RECEIVED at 2026-02-10 06:41")
+
+
+def test_a_delivery_under_way_has_not_crashed(world: World) -> None:
+    """For ten minutes it may still be working."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    world.die(world.orchestrator(documents=Breaking(world.stores.documents, merge=world.kill)), world.five[4])
+    world.stores.documents.merge(REF, {"_triggered": True, "_triggered_at": DONE})
+    assert world.report(DONE + timedelta(minutes=9)).verdicts[0].kind is VerdictKind.TRIGGERED
+
+
+def test_a_crash_that_a_redelivery_mended_is_no_cause(world: World) -> None:
+    """The same message came again and got through."""
+    world.deliver(world.orchestrator(), world.five[:3])
+    world.die(world.orchestrator(documents=Breaking(world.stores.documents, merge=world.kill)), world.five[3])
+    world.deliver(world.orchestrator(), [world.five[3]])
+    assert world.cause(LATE, VerdictKind.INCOMPLETE).kind is CauseKind.UNDETERMINED
+
+
+@pytest.mark.parametrize(("operation", "step"), [("merge", "register"), ("update_if_unchanged", "trigger")])
+def test_write_failed(world: World, operation: str, step: str) -> None:
+    """FAILED names the step and the store's own words."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    broken = Breaking(world.stores.documents, **{operation: refuse})
+    with pytest.raises(DeliveryError):
+        world.deliver(world.orchestrator(documents=broken), world.five[4:])
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED) == Cause(
+        CauseKind.WRITE_FAILED,
+        f"the delivery of {world.five[4]} failed in {step} at 2026-02-10 06:41:00Z: "
+        "StoreError: Firestore: ServiceUnavailable: 503 try again later",
+    )
+
+
+def test_write_failed_leaves_a_gap(world: World) -> None:
+    """The witness refused: the date is triggered, and the two stores disagree."""
+    broken = Breaking(world.stores.completion_log, append=refuse)
+    world.deliver(world.orchestrator(), world.five[:4])
+    with pytest.raises(DeliveryError):
+        world.deliver(world.orchestrator(completion_log=broken), world.five[4:])
+    cause = world.cause(LATER, VerdictKind.WITNESS_GAP)
+    assert cause.kind is CauseKind.WRITE_FAILED
+    assert "append_completion" in cause.proof
+
+
+def test_name_drift(world: World) -> None:
+    """A renamed class reports in place of the missing processor."""
+    world.deliver(world.orchestrator(), [p for p in world.five if p != "p2_nbacom_boxscores"])
+    world.deliver(world.orchestrator(), ["NbacPlayerBoxscoresProcessor"])
+    cause = world.cause(LATE, VerdictKind.INCOMPLETE)
+    assert cause.kind is CauseKind.NAME_DRIFT
+    assert cause.proof == (
+        "NbacPlayerBoxscoresProcessor is not expected; the nearest expected name is p2_nbacom_boxscores, "
+        "which is missing"
+    )
+
+
+def test_processor_failed(world: World) -> None:
+    """The missing processor says itself that it failed."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    world.deliver(world.orchestrator(), world.five[4:], status="failed")
+    cause = world.cause(LATE, VerdictKind.INCOMPLETE)
+    assert (cause.kind, cause.proof) == (CauseKind.PROCESSOR_FAILED, f"reported failure: {world.five[4]}")
+
+
+@pytest.mark.parametrize("dates", [2, 3, 5])
+def test_processor_disabled(world: World, dates: int) -> None:
+    """Silent on three dates on end while its peers reported; two may be chance."""
+    for back in range(dates):
+        world.deliver(world.orchestrator(), world.five[:4], DAY - timedelta(days=back))
+    cause = world.cause(LATE, VerdictKind.INCOMPLETE)
+    if dates < 3:
+        assert cause.kind is CauseKind.UNDETERMINED
+    else:
+        since = DAY - timedelta(days=dates - 1)
+        expected = f"{world.five[4]} has reported nothing since {since}, while its peers have"
+        assert (cause.kind, cause.proof) == (CauseKind.PROCESSOR_DISABLED, expected)
+
+
+def test_never_invoked(world: World) -> None:
+    """Completions in the log, and no delivery has left anything."""
+    world.witness(world.five)
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert cause.kind is CauseKind.NEVER_INVOKED
+    assert cause.proof.startswith("5 completions are in the completion log")
+
+
+def test_delivery_lost(world: World) -> None:
+    """One message of five never reached the function."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    world.witness(world.five[4:])
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, world.five[4])
+
+
+def test_short_circuit_of_the_old_code(world: World) -> None:
+    """February 2026: all registered, no checkpoints, no list of what is waited for."""
+    world.witness(world.five)
+    world.register(world.five, announce=False)
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.SHORT_CIRCUIT
+
+
+@pytest.mark.parametrize("says", ["post", "nothing"])
+def test_short_circuit_with_checkpoints(world: World, says: str) -> None:
+    """The existing function with the six lines in it: it decides wrongly, or returns without deciding."""
+    world.witness(world.five)
+    world.register(world.five, announce=False)
+    checkpoints = CheckpointLogger(world.phase, world.stores.checkpoints, clock=world.clock)
+    with checkpoints.delivery(processor=world.five[4], game_date=DAY, event_id="1") as delivery:
+        if says == "post":
+            delivery.post_transaction(should_trigger=False, completed=world.five, triggered=False)
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.SHORT_CIRCUIT
+
+
+def test_what_cannot_be_proven_is_undetermined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the trail unreadable nothing that rests on it is named, and nothing of it is ruled out."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    world.die(world.orchestrator(documents=Breaking(world.stores.documents, merge=world.kill)), world.five[4])
+    monkeypatch.setattr(world.stores, "checkpoints", Breaking(None, read=refuse))
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED) == Cause(
+        CauseKind.UNDETERMINED,
+        "the checkpoints could not be read: Firestore: ServiceUnavailable: 503 try again later",
+    )
+
+
+def test_nothing_found_says_what_was_looked_for(world: World) -> None:
+    """A processor that just has not reported, on one date: no cause, and what it is not."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    cause = world.cause(LATE, VerdictKind.INCOMPLETE)
+    assert (cause.kind, cause.proof) == (CauseKind.UNDETERMINED, "nothing that was looked for was found")
+    assert {CauseKind.NAME_DRIFT, CauseKind.PROCESSOR_FAILED, CauseKind.CRASHED} <= set(cause.ruled_out)
+
+
+def test_quiet_dates_are_not_diagnosed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints are read only for dates with a problem."""
+    world.deliver(world.orchestrator(), world.five)
+    monkeypatch.setattr(world.stores, "checkpoints", None)
+    (verdict,) = world.report(LATER).verdicts
+    assert (verdict.kind, verdict.cause) == (VerdictKind.TRIGGERED, None)
+
+
+def test_drift_is_told_before_it_bites(world: World) -> None:
+    """A stranger on its first date, and a processor that has been silent for three."""
+    for back in range(3):
+        world.deliver(world.orchestrator(), world.five[:4], DAY - timedelta(days=back))
+    renamed, nearest = "NbacPlayerBoxscoresProcessor", "the nearest expected name is p2_nbacom_boxscores"
+    world.deliver(world.orchestrator(), [renamed, "weather"])
+    assert world.report(DONE).warnings == (
+        f"phase2: {renamed} has been reporting since 2026-02-09, and is not expected; {nearest}",
+        "phase2: weather has been reporting since 2026-02-09, and is not expected",
+        f"phase2: {world.five[4]} has reported nothing since 2026-02-07, while its peers have",
+    )
+
+
+def test_healthy_dates_have_no_drift(world: World) -> None:
+    """Nothing is warned of, a day without games in between included."""
+    for back in range(4):
+        status = "no_data" if back == 1 else "success"
+        world.deliver(world.orchestrator(), world.five, DAY - timedelta(days=back), status=status)
+    assert world.report(LATER).warnings == ()
