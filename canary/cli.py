@@ -12,7 +12,9 @@ from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from canary.run import Outcome, Report, check
+import msgspec
+
+from canary.run import Outcome, Report, check, story
 from canary.verdict import spoken
 from canary.verify import verify
 from orchestrator_resilience.completion import YEARS
@@ -28,7 +30,7 @@ from orchestrator_resilience.stores.opening import open_stores
 try:
     from canary.demo import demo
     from canary.replay import replay
-    from canary.terminal import make_console, print_alert, print_flags, print_line, print_table
+    from canary.terminal import make_console, print_alert, print_flags, print_line, print_story, print_table
 except ModuleNotFoundError as error:
     if error.name != "rich":
         raise
@@ -117,6 +119,20 @@ def _last_run(stores: EmbeddedStores, now: datetime) -> str:
     return f"{at.isoformat()}, {spoken(now - at)} ago" if at else "none recorded here"
 
 
+def _explain(arguments: argparse.Namespace) -> Outcome:
+    phases, now = _phases(arguments.phase), _now(arguments)
+    if len(phases) > 1:
+        raise ConfigurationError(f"--phase: say which of {sorted(phases)} is meant")
+    (phase,) = phases.values()
+    with closing(_stores(arguments.data, Settings.from_env(), phases)) as stores:
+        told = story(stores, phase, arguments.game_date, now)
+    if arguments.json:
+        print(json.dumps(msgspec.to_builtins(told), indent=2))
+    else:
+        print_story(make_console(), told, phase, now)
+    return Report(now, (told.verdict,)).outcome
+
+
 def _setup(arguments: argparse.Namespace) -> Outcome:
     phases = _phases(arguments.phase)
     with closing(_stores(arguments.data, Settings.from_env(), phases, must_exist=False)) as stores:
@@ -201,12 +217,14 @@ def _parser() -> argparse.ArgumentParser:
 
     check_ = add("check", _check, "one run over the look-back window, as the scheduler starts it")
     status = add("status", _status, "a table of the recent dates")
+    explain = add("explain", _explain, "the story of one game date: what happened when, the verdict, the cause")
+    explain.add_argument("game_date", type=_date, metavar="DATE", help="the game date, 2026-02-09")
     setup = add("setup", _setup, "make the completion log's table, or add the columns that it lacks")
     verify_ = add("verify", _verify, "does BigQuery carry the flag, and agree with Firestore?")
-    for command in (check_, status, setup, verify_):
+    for command in (check_, status, explain, setup, verify_):
         command.add_argument("--data", type=Path, metavar="DIR", help="the embedded stores in this folder")
         command.add_argument("--phase", help="only this phase of the phases file")
-    for reading in (check_, status, verify_):
+    for reading in (check_, status, explain, verify_):
         reading.add_argument("--now", type=_moment, metavar="TIME", help="judge as of this time, 2026-02-10T07:15:00Z")
         reading.add_argument("--json", action="store_true", help="print JSON")
     check_.add_argument("--date", type=_date, action="append", help="only this game date (may be given again)")

@@ -3,8 +3,41 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from canary.verdict import Impact, Verdict, spoken
+from canary.verdict import CauseKind, Impact, Verdict, VerdictKind, spoken
 from orchestrator_resilience.phase import Phase
+
+ADVICE: dict[VerdictKind | CauseKind, str] = {
+    VerdictKind.IDLE: "nothing",
+    VerdictKind.WAITING: "nothing",
+    VerdictKind.SETTLING: "nothing",
+    VerdictKind.TRIGGERED: "nothing",
+    VerdictKind.UNTRIGGERED: (
+        "read the evidence; a re-run or redelivery of any of the five sets the flag, because each is evaluated anew"
+    ),
+    VerdictKind.PREMATURE: "see why the orchestrator counted it as complete; expect partial data in the next phase",
+    VerdictKind.INCOMPLETE: "look at the missing processor",
+    VerdictKind.SILENT: "look at the topic, the subscription and the permission to invoke the function",
+    VerdictKind.DOWNSTREAM_MISSING: "look at the next phase and its subscription",
+    VerdictKind.WITNESS_GAP: "look for `CHECKPOINT_FAILED` of that processor",
+    VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
+    CauseKind.FLAG_OVERWRITTEN: "look for who writes the document",
+    CauseKind.EXPECTATION_DRIFT: "deploy it with the list of `phases.toml`",
+    CauseKind.CRASHED: "look at the instance's own log at that time; check that retries are on",
+    CauseKind.WRITE_FAILED: "read its `causes`; check that retries are on",
+    CauseKind.NAME_DRIFT: "add the name to its aliases",
+    CauseKind.PROCESSOR_FAILED: "look at the processor",
+    CauseKind.PROCESSOR_DISABLED: "take it off the list, or switch it on",
+    CauseKind.NEVER_INVOKED: "check the trigger and the permission to invoke the function",
+    CauseKind.DELIVERY_LOST: "check the subscription's retries and dead letters; run the processor again",
+    CauseKind.SHORT_CIRCUIT: "deploy code that evaluates what is registered already",
+}
+
+
+def advice(verdict: Verdict) -> str:
+    """Return what to do: about the cause where it is known, else about the verdict."""
+    if verdict.cause is not None and verdict.cause.kind is not CauseKind.UNDETERMINED:
+        return ADVICE[verdict.cause.kind]
+    return ADVICE[verdict.kind]
 
 
 def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
@@ -20,7 +53,8 @@ def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
     lines += [
         f"Impact:   {_impact_text(verdict, phase)}",
         f"          {phase.next_phase} is started by {phase.next_phase_started_by}, not by `_triggered`.",
-        f"Look:     canary check --date {verdict.game_date} --phase {verdict.phase} --json",
+        f"To do:    {advice(verdict)}",
+        f"Look:     canary explain {verdict.game_date} --phase {verdict.phase}",
     ]
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ import msgspec
 from canary.diagnosis import drift, explain
 from canary.evidence import Evidence
 from canary.gather import gather, read_trails
+from canary.story import Story, tell
 from canary.verdict import Verdict, judge
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
@@ -78,6 +79,19 @@ def check(
         for warning in drift([e for e in recent if e.phase == name], phase)
     )
     return Report(now, tuple(_diagnosed(stores, verdicts, evidence, phases, now)), warnings)
+
+
+def story(stores: Stores, phase: Phase, day: date, now: datetime) -> Story:
+    """Judge one date, diagnose it if it has a problem, and put together what every source saw of it."""
+    phases = {phase.name: phase}
+    wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
+    evidence = gather(stores, wanted, phases)
+    (own,) = (e for e in evidence if e.game_date == day)
+    (trail,) = read_trails(stores, [(phase.name, day)]).values()
+    verdict = judge(own, phase, now)
+    if verdict.kind.is_problem:
+        verdict = replace(verdict, cause=explain(verdict, own, trail, history=evidence, phase=phase, now=now))
+    return tell(verdict, own, trail, phase)
 
 
 def _diagnosed(

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from rich import box
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canary.message import alert_text, over_text
+from canary.story import Story
 from canary.verdict import Verdict, VerdictKind
 from canary.verify import Agreement, Verification
 from orchestrator_resilience.phase import Phase
@@ -68,6 +70,24 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None) 
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
     console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
+
+
+def print_story(console: Console, story: Story, phase: Phase, now: datetime) -> None:
+    """Print the verdict, what is known of its cause, what to do, and the moments that led to it."""
+    zone = ZoneInfo(phase.timezone)
+    if story.verdict.kind.is_problem:
+        print_alert(console, story.verdict, phase, now)
+    else:
+        print_line(console, story.verdict)
+    for reason in story.unreadable:
+        console.print(f"not readable: {reason}", style="yellow", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("UTC", now.astimezone(zone).tzname() or phase.timezone, "seen by", "what"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "what")
+    for moment in story.moments:
+        local = f"{moment.at.astimezone(zone):%m-%d %H:%M}"
+        table.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}", local, moment.seen_by, Text(moment.what))
+    console.print(table)
 
 
 def print_flags(console: Console, verification: Verification) -> None:

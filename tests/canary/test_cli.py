@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from canary import cli
+from canary.message import ADVICE
+from canary.verdict import CauseKind, VerdictKind
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
@@ -34,6 +36,7 @@ def stuck(stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, cloc
         completion = Completion.from_event(message, phase)
         stores.completion_log.append([completion_row(completion)], now=DONE)
         fields = registration_fields(read_progress({}, phase), completion, DONE)
+        del fields["_expected"]
         stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), fields)
     return stores.folder
 
@@ -109,6 +112,51 @@ def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) ->
     run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "2", "--json")
     answer = json.loads(capsys.readouterr().out)
     assert [v["game_date"] for v in answer["verdicts"]] == ["2026-02-09", "2026-02-10"]
+
+
+def test_explain_tells_the_story_of_a_date(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The alert, what to do, and every source's moments in one order, in UTC and local time."""
+    assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    printed = capsys.readouterr().out
+    assert "SHORT_CIRCUIT: all 5 are registered in the progress document" in printed
+    assert "To do:    deploy code that evaluates what is registered already" in printed
+    rows = [line.split("  ") for line in printed.splitlines() if line.startswith("  2026-")]
+    times = [row[1] for row in rows]
+    assert times == sorted(times)
+    assert sum("is registered by message" in line for line in printed.splitlines()) == 5
+    assert "02-10 01:41" in printed
+    assert "2026-02-10 17:00:00" in printed
+
+
+def test_explain_of_a_healthy_date(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Quiet, with the checkpoints and the trigger; the JSON has the same."""
+    arguments = ("explain", "2026-02-08", "--data", stuck, "--now", "2026-02-10T07:15:00Z")
+    assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "`_triggered` is set by message 2026-02-08-4: all_complete" in printed
+    assert run(*arguments, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"]["kind"] == "TRIGGERED"
+    assert [m["what"] for m in answer["moments"] if m["seen_by"] == "document"][-1] in printed
+
+
+def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rest of the story is told all the same."""
+    (stuck / "checkpoints.jsonl").mkdir()
+    assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    printed = capsys.readouterr().out
+    assert "UNDETERMINED: the checkpoints could not be read" in printed
+    assert "not readable: " in printed
+    assert "is registered by message" in printed
+
+
+def test_the_readme_says_the_same_as_the_alerts() -> None:
+    """Each verdict and cause is in its table, with the advice that the alert gives."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    rows = {row.split("|")[1].strip(" `"): row.split("|")[-2].strip() for row in readme.splitlines() if "|" in row[:2]}
+    for kind in (*VerdictKind, *CauseKind):
+        if kind is not CauseKind.UNDETERMINED:
+            assert rows[kind] == ADVICE[kind]
 
 
 def test_without_data_nothing_is_told_and_nothing_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
