@@ -5,6 +5,7 @@ log's table, and prints what to do with them.
 """
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
 
@@ -20,12 +21,15 @@ TOPIC = "nba-phase2-raw-complete"
 
 def main() -> int:
     """Run everything; returns 2 when an emulator is missing or something does not start."""
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, _end)  # so that what was started is stopped, also when the terminal is closed
     with ExitStack() as stack:
         try:
             environment = stack.enter_context(emulators())
             os.environ.update(environment)
             BigQuery(PROJECT, emulated=True).client.create_dataset("nba_orchestration")
-            canary(["setup"])
+            if canary(["setup"]) != 0:
+                return 2
             orchestrator = stack.enter_context(orchestrator_function(environment))
             watching = stack.enter_context(canary_function(environment))
         except EmulatorError as error:
@@ -45,6 +49,10 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopping")
     return 0
+
+
+def _end(*_: object) -> None:
+    sys.exit("local: ended by a signal")
 
 
 def _subscribe(endpoint: str) -> None:

@@ -1,6 +1,7 @@
 """`python -m local.publish PROCESSOR DATE [STATUS]`: one completion message to the local Pub/Sub."""
 
 import json
+import os
 import sys
 
 from google.cloud.pubsub_v1 import PublisherClient  # type: ignore[import-untyped]
@@ -19,6 +20,8 @@ def main() -> None:
             pass
         case _:
             sys.exit(_USAGE)
+    if "PUBSUB_EMULATOR_HOST" not in os.environ:
+        sys.exit("local.publish: PUBSUB_EMULATOR_HOST is not set; `make local` prints it")
     body = {"processor_name": processor, "game_date": day, "status": status, "phase": "phase_2_raw"}
     publisher = PublisherClient()
     topic = publisher.topic_path(PROJECT, "nba-phase2-raw-complete")

@@ -8,7 +8,7 @@ import base64
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -22,6 +22,7 @@ from orchestrator_resilience.phase import Phase
 MAX_MESSAGE_BYTES = 256 * 1024
 # Dates and times outside these years are mistakes, and arithmetic on the last ones overflows.
 YEARS = range(2000, 2100)
+_OLDEST, _NEWEST = timedelta(days=1800), timedelta(days=360)
 _RAW_CHARACTERS = 500
 # Unlike repr, it is bounded and never raises.
 _REPR = reprlib.Repr()
@@ -201,9 +202,15 @@ def _completion(payload: _Payload, envelope: _Envelope, phase: Phase) -> Complet
     for field in ("processor_name", "execution_id", "correlation_id"):
         _require_printable(field, getattr(payload, field))
     _require_year("game_date", payload.game_date)
+    message = envelope.message
+    # BigQuery takes no streamed rows outside these bounds: the message would come back for ever.
+    if not -_OLDEST <= payload.game_date - message.publish_time.date() <= _NEWEST:
+        raise InvalidMessageError(
+            "game_date",
+            f"{payload.game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
+        )
     if payload.phase is not None and payload.phase != phase.message_phase:
         raise InvalidMessageError("phase", f"expected {phase.message_phase!r}, got {payload.phase[:64]!r}")
-    message = envelope.message
     return Completion(
         phase=phase.name,
         game_date=payload.game_date,

@@ -4,6 +4,12 @@ Settings and phases are read when the instance starts, so that a missing variabl
 by name; the clients are made at the first delivery and kept.
 """
 
+import sys
+from pathlib import Path
+
+# functions-framework puts only the folder of this file on the path, and the packages are beside it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import flask
 import functions_framework
 from cloudevents.http import CloudEvent

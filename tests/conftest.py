@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,13 +19,15 @@ from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
         *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE"),
-        *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"),
+        *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GOOGLE_APPLICATION_CREDENTIALS"),
+        *("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),
     ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what a command makes goes with the test
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,13 @@ Appended to with streaming inserts and never changed: rows of the last 30 minute
 """
 
 import json
+import threading
+import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
-from functools import cached_property
 from importlib import resources
 from typing import Any
 
@@ -63,38 +65,54 @@ _SCHEMA = (
 
 
 class BigQuery:
-    """One lazily made client, shared by what follows; `seconds` bounds each call, retries included.
+    """One lazily made client, shared by what follows.
 
-    Left to itself the client goes on for 600 s, longer than a function lives.
+    `seconds` bounds each of query, append and the like, retries included: left to itself the client
+    goes on for 600 s, longer than a function lives.
     """
 
     def __init__(
-        self, project: str, *, location: str | None = None, emulated: bool = False, seconds: float = 15.0
+        self, project: str, *, location: str | None = None, emulated: bool = False, seconds: float = 20.0
     ) -> None:
         self.project = project
-        self.seconds = seconds
-        self.retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds)
+        # A query is two calls, and the last try of a call begins when its retries end.
+        self.timeout = seconds / 4
+        self.retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds / 4)
         self._location = location
+        self._lock = threading.Lock()
+        self._client: bigquery.Client | None = None
         self._emulated = emulated
 
-    @cached_property
+    @property
     def client(self) -> bigquery.Client:
         """The client; BIGQUERY_EMULATOR_HOST is read by the library, which wants no credentials then."""
-        credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
-        return bigquery.Client(project=self.project, location=self._location, credentials=credentials)
+        with self._lock:
+            if self._client is None:
+                credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
+                self._client = bigquery.Client(project=self.project, location=self._location, credentials=credentials)
+            return self._client
 
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""
-        client = self.__dict__.pop("client", None)
-        if client is not None:
-            client.close()
+        with self._lock:
+            if self._client is not None:
+                self._client.close()  # type: ignore[no-untyped-call]
+                self._client = None
 
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
         """Return the rows of a query; raises StoreError."""
         config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=_MAXIMUM_BYTES_BILLED)
         with told():
-            job = self.client.query(sql, config, retry=self.retry, job_retry=None, timeout=self.seconds)
-            return list(job.result(retry=self.retry, job_retry=None, timeout=self.seconds))
+            # With an id of our own a retry of a lost answer ends at once, instead of in a search of 200 s for the job.
+            job = self.client.query(
+                sql, config, job_id=uuid.uuid4().hex, retry=self.retry, job_retry=None, timeout=self.timeout
+            )
+            try:
+                return list(job.result(retry=self.retry, job_retry=None, timeout=2 * self.timeout))
+            except FutureTimeoutError as error:
+                with suppress(GoogleAPIError, RequestException):
+                    job.cancel(retry=None, timeout=1)
+                raise StoreError(f"BigQuery: the query has not ended after {2 * self.timeout:g} s") from error
 
 
 class BigQueryCompletionLog:
@@ -114,7 +132,7 @@ class BigQueryCompletionLog:
                     [_json_row(row, now) for row in own],
                     row_ids=[row.row_id for row in own],
                     retry=self._bigquery.retry,
-                    timeout=self._bigquery.seconds,
+                    timeout=self._bigquery.timeout,
                 )
             if errors:
                 raise StoreError(f"BigQuery: {table} refused rows: {errors}")
@@ -151,7 +169,7 @@ class BigQueryCompletionLog:
         return [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
 
     def _set_up(self, name: str) -> str:
-        calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.seconds}
+        calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
         client = self._bigquery.client
         with told():
             try:
@@ -170,7 +188,7 @@ class BigQueryCompletionLog:
             return f"{name}: added {', '.join(field.name for field in lacking)}"
 
     def _lacking(self, name: str) -> list[bigquery.SchemaField]:
-        table = self._bigquery.client.get_table(name, retry=self._bigquery.retry, timeout=self._bigquery.seconds)
+        table = self._bigquery.client.get_table(name, retry=self._bigquery.retry, timeout=self._bigquery.timeout)
         there = {field.name: field for field in table.schema}
         for field in _SCHEMA:
             known = there.get(field.name)
@@ -198,10 +216,16 @@ class BigQueryCounts:
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date`, as the query gives them."""
         rows = self._bigquery.query(query, _window(since, until))
-        try:
-            return {row["game_date"]: int(row["n"]) for row in rows}
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"BigQuery: the query has to return game_date and n: {error!r}") from error
+        counts: dict[date, int] = defaultdict(int)
+        for row in rows:
+            day, count = row.get("game_date"), row.get("n")
+            # Anything else would match no date, and be taken for none: an all-clear that nobody gave.
+            if type(day) is not date or type(count) is not int:
+                raise StoreError(
+                    f"BigQuery: the query has to return game_date DATE and n INT64, not {dict(row.items())}"
+                )
+            counts[day] += count
+        return dict(counts)
 
 
 def _window(since: date, until: date) -> list[Any]:
@@ -222,7 +246,7 @@ def _json_row(row: CompletionRow, now: datetime) -> dict[str, Any]:
         "game_date": row.game_date.isoformat(),
         "processor_name": row.processor_name,
         "status": row.status,
-        "record_count": row.record_count,
+        "record_count": None if row.record_count is None else str(row.record_count),  # a JSON number would be a double
         "correlation_id": row.correlation_id,
         "execution_id": row.execution_id,
         "completed_at": row.completed_at.astimezone(UTC).isoformat(),

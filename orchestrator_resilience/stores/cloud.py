@@ -1,10 +1,11 @@
 """The stores on Google Cloud; their clients are made at the first use and kept between invocations."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import CheckpointArchive
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
-from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 
 
@@ -17,8 +18,15 @@ class CloudStores:
         self._bigquery = BigQuery(project, location=bigquery_location, emulated=bigquery_emulated)
         self.documents = FirestoreDocuments(project)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
-        self.checkpoints = CloudLoggingArchive(project)
+        self._project = project
         self.counts = BigQueryCounts(self._bigquery)
+
+    @cached_property
+    def checkpoints(self) -> CheckpointArchive:
+        """The archive; its client is imported only by those who read a trail, which healthy runs do not."""
+        from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
+
+        return CloudLoggingArchive(self._project)
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,9 +4,9 @@ Writes are merges and compare-and-set; there is no read-modify-write transaction
 client retries an aborted commit five times without a pause, and loses to contention.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
@@ -39,18 +39,25 @@ class FirestoreDocuments:
 
     def __init__(self, project: str, *, seconds: float = 10.0) -> None:
         self._project = project
+        # The last try of a call begins when its retries end.
         self._timeout = seconds / 2
-        self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.05, maximum=1.0, timeout=seconds)
+        self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.05, maximum=1.0, timeout=seconds / 2)
+        self._lock = threading.Lock()
+        self._opened: firestore.Client | None = None
 
-    @cached_property
+    @property
     def _client(self) -> firestore.Client:
-        return firestore.Client(project=self._project)
+        with self._lock:
+            if self._opened is None:
+                self._opened = firestore.Client(project=self._project)
+            return self._opened
 
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""
-        client = self.__dict__.pop("_client", None)
-        if client is not None:
-            client.close()
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()  # type: ignore[no-untyped-call]
+                self._opened = None
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents in one call."""

@@ -16,9 +16,14 @@ def open_stores(settings: Settings, phases: Mapping[str, Phase], *, must_exist: 
     there is gone with the instance, and nobody would know.
     """
     if settings.project is not None:
-        # Only here, so that nothing else needs Google's libraries.
-        from orchestrator_resilience.stores.cloud import CloudStores  # noqa: PLC0415
-
+        try:
+            # Only here, so that nothing else needs Google's libraries.
+            from orchestrator_resilience.stores.cloud import CloudStores  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"GOOGLE_CLOUD_PROJECT is set, and {error.name} is not installed: "
+                "pip install 'orchestrator-resilience[cloud]'"
+            ) from error
         return CloudStores(
             settings.project,
             phases,

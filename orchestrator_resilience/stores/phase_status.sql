@@ -9,15 +9,17 @@ SELECT
   phase,
   game_date,
   processor_name,
-  ARRAY_AGG(status ORDER BY completed_at DESC, event_id DESC LIMIT 1)[SAFE_OFFSET(0)] AS last_status,
-  MAX(completed_at) AS last_completed_at,
-  MIN(IF(status IN UNNEST(@completing), completed_at, NULL)) AS first_completed_at,
+  ARRAY_AGG(status ORDER BY COALESCE(completed_at, inserted_at) DESC, event_id DESC LIMIT 1)[SAFE_OFFSET(0)]
+    AS last_status,
+  MAX(COALESCE(completed_at, inserted_at)) AS last_completed_at,
+  MIN(IF(status IN UNNEST(@completing), COALESCE(completed_at, inserted_at), NULL)) AS first_completed_at,
   MIN(IF(status IN UNNEST(@completing), COALESCE(inserted_at, completed_at), NULL)) AS first_visible_at,
   COALESCE(LOGICAL_OR(is_triggered), FALSE) AS is_triggered,
   MAX(trigger_reason) AS trigger_reason
 FROM {source}
 WHERE game_date BETWEEN @since AND @until
   AND phase IN UNNEST(@phases)
-  AND completed_at IS NOT NULL
+  AND COALESCE(completed_at, inserted_at) IS NOT NULL
+  AND processor_name IS NOT NULL
 GROUP BY phase, game_date, processor_name
 ORDER BY phase, game_date, processor_name

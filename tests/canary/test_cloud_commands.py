@@ -12,10 +12,10 @@ from google.cloud import bigquery
 from canary import cli
 from canary.run import check
 from local.emulators import free_port
-from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
+from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, StoreError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
 from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.opening import open_stores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
@@ -193,6 +193,42 @@ def test_verify_of_what_cannot_be_read(
     assert cloud in answer["advice"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "SELECT '2026-02-09' AS game_date, 9 AS n",
+        "SELECT DATETIME '2026-02-09 00:00:00' AS game_date, 9 AS n",
+        "SELECT CAST(NULL AS DATE) AS game_date, 9 AS n",
+        "SELECT DATE '2026-02-09' AS game_date, 9.5 AS n",
+        "SELECT DATE '2026-02-09' AS day, 9 AS n",
+    ],
+)
+def test_a_query_of_another_form_is_unreadable(dataset: BigQuery, rows: str) -> None:
+    """Rows that match no date must not be taken for a date without games."""
+    with pytest.raises(StoreError, match="has to return game_date DATE and n INT64"):
+        BigQueryCounts(dataset).count(f"{rows} FROM UNNEST([1]) WHERE @since <= @until", *[date(2026, 2, 9)] * 2)
+
+
+def test_rows_of_one_date_are_added_up(dataset: BigQuery) -> None:
+    """A query without GROUP BY means what it says."""
+    day = date(2026, 2, 9)
+    query = "SELECT DATE '2026-02-09' AS game_date, n FROM UNNEST([9, 0]) AS n WHERE @since <= @until"
+    assert BigQueryCounts(dataset).count(query, day, day) == {day: 9}
+
+
+def test_rows_that_nobody_can_place_are_left_out(dataset: BigQuery, phase: Phase) -> None:
+    """Without a processor; without `completed_at` the time of insertion stands in."""
+    schema = [bigquery.SchemaField(name, kind, "NULLABLE") for name, kind, _ in OLD_COLUMNS if kind != "JSON"]
+    schema += [bigquery.SchemaField(n, k) for n, k in zip(ADDED, ("STRING", "BOOLEAN", "STRING"), strict=True)]
+    dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
+    row = {"phase": "phase2", "game_date": "2026-02-09", "status": "success", "inserted_at": "2026-02-10T06:41:00Z"}
+    rows = [row, {**row, "processor_name": "p2_odds_game_lines"}]
+    assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", rows) == []
+    (found,) = BigQueryCompletionLog(dataset, {"phase2": phase}).summarise(["phase2"], *[date(2026, 2, 9)] * 2)
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    assert (found.processor_name, found.first_completed_at, found.last_completed_at) == ("p2_odds_game_lines", at, at)
+
+
 @pytest.mark.parametrize("queries", [False, True])
 def test_a_run_costs_one_query_and_one_batch_read(
     dataset: BigQuery,
@@ -211,7 +247,8 @@ def test_a_run_costs_one_query_and_one_batch_read(
     assert isinstance(stores, CloudStores)
     stores.completion_log.setup()
     calls: list[str] = []
-    query, get_all = stores._bigquery.client.query, stores.documents._client.get_all
+    client, firestore = stores._bigquery.client, stores.documents._client
+    query, get_all = client.query, firestore.get_all
 
     def counted_query(*args: Any, **kwargs: Any) -> Any:
         calls.append("query")
@@ -221,8 +258,8 @@ def test_a_run_costs_one_query_and_one_batch_read(
         calls.append("get_all")
         return get_all(*args, **kwargs)
 
-    monkeypatch.setattr(stores._bigquery.client, "query", counted_query)
-    monkeypatch.setattr(stores.documents._client, "get_all", counted_get_all)
+    monkeypatch.setattr(client, "query", counted_query)
+    monkeypatch.setattr(firestore, "get_all", counted_get_all)
     now = datetime(2026, 2, 10, 7, tzinfo=UTC)
     wanted = {name: [date(2026, 2, d) for d in range(3, 11)] for name in phases}
     report = check(stores, phases, now, wanted)

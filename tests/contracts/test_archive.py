@@ -47,6 +47,7 @@ def deliver(trail: Trail, phase: Phase, clock: SimulatedClock, left: list[Checkp
                 should_trigger=False, completed=["p2_odds_player_props"], triggered=False, duplicate=True, attempts=2
             )
         checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))
+        clock.now += timedelta(microseconds=1500)
 
     return one
 

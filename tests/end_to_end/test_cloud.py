@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from google.cloud import bigquery, firestore
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
 from local.emulators import EmulatorError, Server, free_port
-from local.functions import canary_function, orchestrator_function
+from local.functions import ROOT, canary_function, orchestrator_function
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress
@@ -218,9 +220,16 @@ def test_the_incident(path: Path_) -> None:
     path.publish(processor_name="NbacGamebookProcessor", game_date=str(path.today))
     eventually(lambda: "TRIGGERED" in path.kinds(), "the re-run did not get through")
     assert path.verdict(path.today)["kind"] == "TRIGGERED"
-    lines = [json.loads(x) for x in path.canary.log.read_text().splitlines() if "CANARY_RUN" in x]
-    assert [line["severity"] for line in lines] == ["ERROR", "ERROR", "INFO"]
-    assert f"phase2 {path.today} UNTRIGGERED" in lines[0]["message"]
+    lines = [json.loads(x) for x in path.canary.log.read_text().splitlines() if x.startswith("{")]
+    alerts = [line for line in lines if "canary_alert" in line]
+    assert [(a["canary_alert"], a["severity"], a["verdict"]) for a in alerts] == [
+        ("OPENED", "ERROR", "UNTRIGGERED"),
+        ("RESOLVED", "NOTICE", "TRIGGERED"),
+    ]
+    assert "all 5 processors completed 40 min ago" in alerts[0]["message"]
+    runs = [line for line in lines if line.get("run") == "CANARY_RUN"]
+    assert [line["severity"] for line in runs] == ["INFO"] * 3
+    assert f"phase2 {path.today} UNTRIGGERED" in runs[0]["message"]
 
 
 def test_a_message_that_fails_once_is_stored_once(path: Path_) -> None:
@@ -266,6 +275,23 @@ def test_inside_cloud_run_a_missing_project_is_an_error_at_start(serve: Any) -> 
         pass
 
 
+@pytest.mark.parametrize("source", ["orchestrator_resilience/function.py", "canary/function.py"])
+def test_a_function_starts_from_its_source_alone(source: str, tmp_path: Path) -> None:
+    """functions-framework puts only the file's own folder on the path; the project need not be installed."""
+    program = (
+        "import importlib.util, sys\n"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
+        "sys.path[:] = [p for p in sys.path if 'site-packages' in p or 'lib/python' in p]\n"
+        f"path = {str(ROOT / source)!r}\n"
+        "sys.path.append(path.rpartition('/')[0])\n"
+        "spec = importlib.util.spec_from_file_location('function', path)\n"
+        "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+        "import orchestrator_resilience; print(orchestrator_resilience.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout.strip()) == ("", str(ROOT / "orchestrator_resilience" / "__init__.py"))
+
+
 @contextmanager
 def _deaf_server() -> Iterator[str]:
     """Accept connections and never answer."""
@@ -293,7 +319,7 @@ def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any]
             },
             "no table": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-table"]},
             "no column": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-column"]},
-            "no dataset here": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-dataset"], "BIGQUERY_LOCATION": "EU"},
+            "no dataset": {**whole, "GOOGLE_CLOUD_PROJECT": tables["no-dataset"]},
         }
 
         def run(environment: dict[str, str]) -> tuple[int, dict[str, Any], float]:
@@ -345,8 +371,8 @@ def _bundled() -> Phase:
         ("both hang", "Firestore: "),
         ("no credentials", "/nonexistent/key.json"),
         ("no table", "phase_completions"),
-        ("no column", "event_id"),
-        ("no dataset here", "nba_orchestration"),
+        ("no column", "column"),
+        ("no dataset", "nba_orchestration"),
     ],
 )
 def test_what_cannot_be_read_is_503_in_time(

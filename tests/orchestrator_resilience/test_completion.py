@@ -163,6 +163,8 @@ BAD: dict[str, tuple[object, str]] = {
     "date is a number": (envelope(payload(game_date=20260209)), "game_date"),
     "date of year 9999": (envelope(payload(game_date="9999-12-31")), "game_date"),
     "date of year 1": (envelope(payload(game_date="0001-01-01")), "game_date"),
+    "date five years ago": (envelope(payload(game_date="2021-02-09")), "game_date"),
+    "date a year ahead": (envelope(payload(game_date="2027-02-09")), "game_date"),
     "status missing": (envelope({"processor_name": "p", "game_date": "2026-02-09"}), "status"),
     "status unknown": (envelope(payload(status="finished")), "status"),
     "another phase": (envelope(payload(phase="phase_3_analytics")), "phase"),

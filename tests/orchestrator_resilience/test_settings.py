@@ -1,5 +1,7 @@
 """The environment."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,17 @@ def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> Non
     with pytest.raises(ConfigurationError, match="GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is"):
         open_stores(settings, {})
     assert not (tmp_path / "data").exists()
+
+
+def test_googles_libraries_missing_is_told_with_the_remedy() -> None:
+    """A project is set, and the extra that reads it was not installed."""
+    program = (
+        "import sys; sys.modules['google.cloud'] = None\n"
+        "from orchestrator_resilience import ConfigurationError\n"
+        "from orchestrator_resilience.settings import Settings\n"
+        "from orchestrator_resilience.stores.opening import open_stores\n"
+        "try:\n    open_stores(Settings.from_env({'GOOGLE_CLOUD_PROJECT': 'p'}), {})\n"
+        "except ConfigurationError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "is not installed: pip install 'orchestrator-resilience[cloud]'" in done.stdout
