@@ -4,13 +4,21 @@
 """
 
 import json
+import sys
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+
+# functions-framework puts only the folder of this file on the path, and the packages are beside it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import flask
 import functions_framework
 
-from canary.run import Report, check
+from canary.alerts import LogNotifier
+from canary.run import Outcome, Report, check, watch
 from canary.verdict import VerdictKind
 from orchestrator_resilience.phase import load_phases
 from orchestrator_resilience.settings import Settings
@@ -32,16 +40,33 @@ def canary(request: flask.Request) -> Answer:
     now = datetime.now(UTC)
     match request.method, request.path:
         case "POST", "/":
-            report = check(_stores, _phases, now)
-            _log(report)
-            return _answer(report)
+            return _told(lambda: _run(now))
         case "GET", "/status":
             wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in _phases.items()}
-            return _answer(check(_stores, _phases, now, wanted))
+            return _told(lambda: _answer(check(_stores, _phases, now, wanted)))
         case _, "/" | "/status":
             return {"reason": f"{request.method} is not what {request.path} takes"}, 405
         case _:
             return {"reason": f"there is no {request.path}; there are POST / and GET /status"}, 404
+
+
+def _told(answer: Callable[[], Answer]) -> Answer:
+    """Answer 503 with the reason, whatever went wrong: the scheduler then tries again."""
+    try:
+        return answer()
+    except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
+        reason = f"{type(error).__name__}: {error}"
+        trace = traceback.format_exc()
+        print(
+            json.dumps({"severity": "ERROR", "message": f"CANARY_FAILED: {reason}", "stack_trace": trace}), flush=True
+        )
+        return {"outcome": "COULD_NOT_TELL", "reason": reason}, 503
+
+
+def _run(now: datetime) -> Answer:
+    report = watch(_stores, _phases, LogNotifier(_phases, sys.stdout), now)
+    _log(report)
+    return _answer(report)
 
 
 def _answer(report: Report) -> Answer:
@@ -54,5 +79,6 @@ def _log(report: Report) -> None:
     """Leave one JSON line on stdout, for Cloud Logging: the proof that the canary is alive."""
     line = report.run_line()
     words = ", ".join(f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"])
-    severity = {"QUIET": "INFO", "PROBLEM": "ERROR", "COULD_NOT_TELL": "WARNING"}[report.outcome.name]
+    # Not an error when there is a problem: the alert is an entry of its own, once, and this line comes each run.
+    severity = "WARNING" if report.outcome is Outcome.COULD_NOT_TELL else "INFO"
     print(json.dumps({"severity": severity, "message": f"CANARY_RUN: {words}", **line}), flush=True)

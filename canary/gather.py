@@ -7,12 +7,14 @@ outcome or work query of a phase.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
 from canary.evidence import Absent, Evidence, Seen, Source, Unreadable, Witness, read_witness
+from canary.telling import Ledger, ledger_ref
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
@@ -24,21 +26,30 @@ READ_SECONDS = 35.0
 TRAIL_SECONDS = 15.0
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The evidence by phase and then by date, and the ledger of the same dates."""
+
+    evidence: tuple[Evidence, ...] = ()
+    ledger: Ledger | Unreadable = field(default_factory=dict)
+
+
 def gather(
     stores: Stores,
     wanted: Mapping[str, Sequence[date]],
     phases: Mapping[str, Phase],
     *,
     seconds: float = READ_SECONDS,
-) -> list[Evidence]:
+) -> Gathered:
     """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable."""
     dates = {day for days in wanted.values() for day in days}
     if not dates:
-        return []
+        return Gathered()
     since, until = min(dates), max(dates)
     refs = [_ref(phases[name], day) for name, days in wanted.items() for day in days]
+    refs += [ledger_ref(name, day) for name, days in wanted.items() for day in days]
     reads: dict[str, Callable[[], Any]] = {
-        "the completion log": lambda: _by_date(stores.completion_log.summarise(wanted, since, until)),
+        "the completion log": lambda: _witnesses(stores.completion_log.summarise(wanted, since, until), phases),
         "the progress documents": lambda: stores.documents.get_all(refs),
     }
     counts = stores.counts
@@ -47,18 +58,20 @@ def gather(
             for what, query in _queries(phases[name]).items():
                 reads[f"{what} of {name}"] = lambda query=query: counts.count(query, since, until)  # type: ignore[misc]
     answers = _read_all(reads, seconds)
-    return [
+    documents = answers["the progress documents"]
+    evidence = tuple(
         Evidence(
             phase=name,
             game_date=day,
             witness=_witness(answers["the completion log"], phases[name], day),
-            progress=_progress(answers["the progress documents"], phases[name], day),
+            progress=_progress(documents, phases[name], day),
             outcome=_count(answers.get(f"outcome of {name}"), day),
             work=_count(answers.get(f"work of {name}"), day),
         )
         for name, days in wanted.items()
         for day in days
-    ]
+    )
+    return Gathered(evidence, documents if isinstance(documents, Unreadable) else documents.value)
 
 
 def read_trails(
@@ -108,17 +121,20 @@ def _read(read: Callable[[], Any]) -> Seen[Any] | Unreadable:
         return Unreadable(one_line(f"{type(error).__name__}: {error}"))
 
 
-def _by_date(summaries: Sequence[ProcessorSummary]) -> dict[tuple[str, date], list[ProcessorSummary]]:
+def _witnesses(
+    summaries: Sequence[ProcessorSummary], phases: Mapping[str, Phase]
+) -> dict[tuple[str, date], Source[Witness]]:
     rows: dict[tuple[str, date], list[ProcessorSummary]] = defaultdict(list)
     for row in summaries:
         rows[row.phase, row.game_date].append(row)
-    return rows
+    return {key: read_witness(own, phases[key[0]]) for key, own in rows.items()}
 
 
 def _witness(answer: Seen[Any] | Unreadable, phase: Phase, day: date) -> Source[Witness]:
     if isinstance(answer, Unreadable):
         return answer
-    return read_witness(answer.value.get((phase.name, day), ()), phase)
+    found: Source[Witness] = answer.value.get((phase.name, day), Absent())
+    return found
 
 
 def _progress(answer: Seen[Any] | Unreadable, phase: Phase, day: date) -> Source[Progress]:

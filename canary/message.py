@@ -3,6 +3,8 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from canary.incidents import NoticeKind
+from canary.telling import Notice
 from canary.verdict import CauseKind, Impact, Verdict, VerdictKind, spoken
 from orchestrator_resilience.phase import Phase
 
@@ -59,11 +61,14 @@ def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def over_text(before: Verdict, alerted_at: datetime, verdict: Verdict, now: datetime) -> str:
-    """Return the word that what `before` said at `alerted_at` is over, as `verdict` says at `now`."""
+def notice_text(notice: Notice, phase: Phase, now: datetime) -> str:
+    """Return the alert, or the word that it is over and how long it took."""
+    if notice.kind is not NoticeKind.RESOLVED:
+        return alert_text(notice.verdict, phase, now)
+    verdict, incident = notice.verdict, notice.incident
     return (
-        f"{verdict.phase} {verdict.game_date}: no longer {before.kind}, {spoken(now - alerted_at)} after the alert: "
-        f"{verdict.summary}"
+        f"{verdict.phase} {verdict.game_date}: no longer {incident.kind}, {spoken(now - incident.opened_at)} "
+        f"after the alert: {verdict.summary}"
     )
 
 

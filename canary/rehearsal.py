@@ -11,9 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from canary.run import Report, check
-from canary.terminal import print_alert, print_line, print_over, print_table
-from canary.verdict import Verdict
+from canary.run import Report, check, watch
+from canary.terminal import TerminalNotifier, print_line, print_table
+from canary.verdict import VerdictKind
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -42,8 +42,8 @@ class Rehearsal:
         self._clock = SimulatedClock(datetime.min.replace(tzinfo=UTC))
         self._console = console
         self._show = terminal_lines()
-        self._verdicts: dict[date, Verdict] = {}
-        self._alerted: dict[date, tuple[Verdict, datetime]] = {}
+        self._notifier = TerminalNotifier(console, {phase.name: phase})
+        self._quiet: dict[date, VerdictKind] = {}
 
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the rehearsal's stores and clock."""
@@ -68,8 +68,9 @@ class Rehearsal:
                 self._clock.now = tick
                 self._tick(dates, tick)
             self._play(waiting, until)
-        report = self._check(sorted(dates), until)
-        print_table(self._console, report.verdicts, {self.phase.name: self.phase})
+        phases = {self.phase.name: self.phase}
+        report = check(self.stores, phases, until, {self.phase.name: sorted(dates)})
+        print_table(self._console, report.verdicts, phases)
         return report
 
     def _play(self, waiting: deque[Step], now: datetime) -> None:
@@ -82,28 +83,15 @@ class Rehearsal:
         self.stores.checkpoints(checkpoint)
         self._show(checkpoint)
 
-    def _check(self, dates: Sequence[date], now: datetime) -> Report:
-        return check(self.stores, {self.phase.name: self.phase}, now, {self.phase.name: dates})
-
     def _tick(self, dates: Collection[date], now: datetime) -> None:
         recent = [day for day in self.phase.recent_dates(now, self.phase.lookback_dates) if day in dates]
-        if recent:
-            for verdict in self._check(recent, now).verdicts:
-                self._tell(verdict, now)
-
-    def _tell(self, verdict: Verdict, now: datetime) -> None:
-        """Show a verdict when it is another than at the last tick."""
-        before = self._verdicts.get(verdict.game_date)
-        self._verdicts[verdict.game_date] = verdict
-        if before is not None and before.kind is verdict.kind:
+        if not recent:
             return
-        if verdict.kind.is_problem:
-            self._alerted.setdefault(verdict.game_date, (verdict, now))
-            print_alert(self._console, verdict, self.phase, now)
-        elif verdict.kind.is_quiet and verdict.game_date in self._alerted:
-            print_over(self._console, *self._alerted.pop(verdict.game_date), verdict, now)
-        else:
-            print_line(self._console, verdict, now)
+        report = watch(self.stores, {self.phase.name: self.phase}, self._notifier, now, {self.phase.name: recent})
+        for verdict in report.verdicts:
+            if not verdict.kind.is_problem and self._quiet.get(verdict.game_date) is not verdict.kind:
+                print_line(self._console, verdict, now)
+            self._quiet[verdict.game_date] = verdict.kind
 
 
 def _ticks(first: datetime, until: datetime) -> Iterator[datetime]:

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from canary.diagnosis import drift, explain
-from canary.evidence import Evidence
+from canary.evidence import Evidence, Unreadable
 from canary.gather import gather, read_trails
-from canary.story import Story, tell
+from canary.story import Story
+from canary.story import tell as tell_story
+from canary.telling import Ledger, Notifier, known_incident, tell
 from canary.verdict import Verdict, judge
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
@@ -63,35 +65,66 @@ class Report:
 def check(
     stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None = None
 ) -> Report:
-    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window.
+    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window. Tells nobody."""
+    return _run(stores, phases, now, wanted)[0]
 
-    The evidence reaches further back, because some causes show only over several dates.
+
+def watch(
+    stores: Stores,
+    phases: Mapping[str, Phase],
+    notifier: Notifier,
+    now: datetime,
+    wanted: Mapping[str, Sequence[date]] | None = None,
+) -> Report:
+    """Check, and tell people what they do not know yet: the run that the scheduler starts.
+
+    An incident that was opened is followed beyond the look-back window, as far as the history
+    reaches. Raises what the stores and the notifier raise when somebody could not be told.
     """
-    if wanted is None:
-        wanted = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
+    report, ledger = _run(stores, phases, now, wanted)
+    if not isinstance(ledger, Unreadable):
+        tell(stores.documents, report.verdicts, ledger, notifier, now)
+    return report
+
+
+def _run(
+    stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None
+) -> tuple[Report, Ledger | Unreadable]:
+    """Gather further back than is judged, because some causes show only over several dates."""
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
-    evidence = gather(stores, {name: sorted({*history[name], *wanted[name]}) for name in wanted}, phases)
-    verdicts = [judge(e, phases[e.phase], now) for e in evidence if e.game_date in wanted[e.phase]]
-    recent = [e for e in evidence if e.game_date in history[e.phase]]
+    if wanted is None:
+        window = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
+    else:
+        window = {name: tuple(days) for name, days in wanted.items()}
+    gathered = gather(stores, {name: sorted({*history[name], *window[name]}) for name in window}, phases)
+    evidence, ledger = gathered.evidence, gathered.ledger
+
+    def is_judged(one: Evidence) -> bool:
+        if one.game_date in window[one.phase]:
+            return True
+        incident = None if isinstance(ledger, Unreadable) else known_incident(ledger, one.phase, one.game_date)
+        return wanted is None and incident is not None and not incident.resolved
+
+    verdicts = [judge(e, phases[e.phase], now) for e in evidence if is_judged(e)]
     warnings = tuple(
         f"{name}: {warning}"
         for name, phase in phases.items()
-        for warning in drift([e for e in recent if e.phase == name], phase)
+        for warning in drift([e for e in evidence if e.phase == name and e.game_date in history[name]], phase)
     )
-    return Report(now, tuple(_diagnosed(stores, verdicts, evidence, phases, now)), warnings)
+    return Report(now, tuple(_diagnosed(stores, verdicts, evidence, phases, now)), warnings), ledger
 
 
 def story(stores: Stores, phase: Phase, day: date, now: datetime) -> Story:
     """Judge one date, diagnose it if it has a problem, and put together what every source saw of it."""
     phases = {phase.name: phase}
     wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
-    evidence = gather(stores, wanted, phases)
+    evidence = gather(stores, wanted, phases).evidence
     (own,) = (e for e in evidence if e.game_date == day)
     (trail,) = read_trails(stores, [(phase.name, day)]).values()
     verdict = judge(own, phase, now)
     if verdict.kind.is_problem:
         verdict = replace(verdict, cause=explain(verdict, own, trail, history=evidence, phase=phase, now=now))
-    return tell(verdict, own, trail, phase)
+    return tell_story(verdict, own, trail, phase)
 
 
 def _diagnosed(

@@ -1,7 +1,7 @@
 """Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -11,8 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from canary.message import alert_text, over_text
+from canary.incidents import NoticeKind
+from canary.message import alert_text, notice_text
 from canary.story import Story
+from canary.telling import Notice
 from canary.verdict import Verdict, VerdictKind
 from canary.verify import Agreement, Verification
 from orchestrator_resilience.phase import Phase
@@ -59,10 +61,26 @@ def print_alert(console: Console, verdict: Verdict, phase: Phase, now: datetime)
     console.print(Panel(text, title=f"{verdict.kind} {now:%Y-%m-%d %H:%M}Z", title_align="left", border_style=style))
 
 
-def print_over(console: Console, before: Verdict, alerted_at: datetime, verdict: Verdict, now: datetime) -> None:
-    """Print that a problem is over."""
-    text = Text(over_text(before, alerted_at, verdict, now))
-    console.print(Panel(text, title=f"RESOLVED {now:%Y-%m-%d %H:%M}Z", title_align="left", border_style="green"))
+class TerminalNotifier:
+    """Prints each notice as a panel."""
+
+    def __init__(self, console: Console, phases: Mapping[str, Phase]) -> None:
+        self._console = console
+        self._phases = phases
+
+    def send(self, notices: Sequence[Notice], now: datetime) -> None:
+        """Print the panels."""
+        for notice in notices:
+            kind = notice.verdict.kind
+            title = {
+                NoticeKind.OPENED: kind,
+                NoticeKind.CHANGED: f"CHANGED {kind}",
+                NoticeKind.REMINDER: f"REMINDER {kind}",
+                NoticeKind.RESOLVED: "RESOLVED",
+            }[notice.kind]
+            text = Text(notice_text(notice, self._phases[notice.verdict.phase], now))
+            title = f"{title} {now:%Y-%m-%d %H:%M}Z"
+            self._console.print(Panel(text, title=title, title_align="left", border_style=_style(kind)))
 
 
 def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:

@@ -101,7 +101,7 @@ class Verification:
 
 def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Sequence[date]]) -> Verification:
     """Compare the flags of `wanted`, game dates by phase."""
-    evidence = gather(stores, wanted, phases)
+    evidence = gather(stores, wanted, phases).evidence
     reasons = {s.reason for e in evidence for s in (e.witness, e.progress) if isinstance(s, Unreadable)}
     try:
         missing_columns = stores.completion_log.missing_columns()

@@ -33,7 +33,7 @@ def test_what_hangs_is_unreadable_in_time(
     hanging = _Hanging()
     monkeypatch.setattr(stores, "documents", hanging)
     began = time.monotonic()
-    (evidence,) = gather(stores, WANTED, {"phase2": phase}, seconds=0.2)
+    (evidence,) = gather(stores, WANTED, {"phase2": phase}, seconds=0.2).evidence
     hanging.released.set()
     assert time.monotonic() - began < 10
     assert evidence.progress == Unreadable("the progress documents: no answer within 0.2 s")
@@ -45,7 +45,7 @@ def test_any_error_makes_its_source_unreadable(
 ) -> None:
     """Whatever a driver comes up with; on one line."""
     monkeypatch.setattr(stores, "documents", None)
-    (evidence,) = gather(stores, WANTED, {"phase2": phase})
+    (evidence,) = gather(stores, WANTED, {"phase2": phase}).evidence
     assert evidence.progress == Unreadable("AttributeError: 'NoneType' object has no attribute 'get_all'")
     assert evidence.witness == Absent()
 
@@ -63,6 +63,6 @@ def test_a_phases_own_queries_are_counted(
 
     monkeypatch.setattr(stores, "counts", Counts())
     asked = msgspec.structs.replace(phase, outcome_query="outcome @since @until", work_query="work @since @until")
-    (evidence,) = gather(stores, WANTED, {"phase2": asked})
+    (evidence,) = gather(stores, WANTED, {"phase2": asked}).evidence
     assert (evidence.outcome, evidence.work) == (Seen(363), Seen(0))
-    assert gather(stores, WANTED, {"phase2": phase})[0].outcome == Absent()
+    assert gather(stores, WANTED, {"phase2": phase}).evidence[0].outcome == Absent()

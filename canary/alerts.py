@@ -1,0 +1,38 @@
+"""The ways to reach people; each is a Notifier."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TextIO
+
+from canary.incidents import NoticeKind
+from canary.message import notice_text
+from canary.telling import Notice
+from orchestrator_resilience.phase import Phase
+
+
+class LogNotifier:
+    """One structured log entry a notice, which a log-based alert policy can match by `canary_alert`."""
+
+    def __init__(self, phases: Mapping[str, Phase], stream: TextIO) -> None:
+        self._phases = phases
+        self._stream = stream
+
+    def send(self, notices: Sequence[Notice], now: datetime) -> None:
+        """Write the entries, each with a single `write`."""
+        for notice in notices:
+            verdict = notice.verdict
+            over = notice.kind is NoticeKind.RESOLVED
+            entry = {
+                "severity": "NOTICE" if over else notice.incident.level.value,
+                "message": f"CANARY_ALERT {notice.kind}: " + notice_text(notice, self._phases[verdict.phase], now),
+                "canary_alert": notice.kind.value,
+                "phase": verdict.phase,
+                "game_date": verdict.game_date.isoformat(),
+                "verdict": verdict.kind.value,
+                "cause": verdict.cause.kind.value if verdict.cause else None,
+                "impact": verdict.impact.value if verdict.impact else None,
+                "opened_at": notice.incident.opened_at.isoformat(),
+            }
+            self._stream.write(json.dumps(entry) + "\n")
+            self._stream.flush()

@@ -1,0 +1,200 @@
+"""The life of an incident: opened once, changed when it gets worse, recalled, resolved once.
+
+Pure: what has to be told, and what has to be remembered, follows from what was remembered, the
+verdict and the time. run.py claims each notice in the ledger before it is sent and confirms it
+after, so that of two canaries at once one sends it, and one that could not be sent is sent by the
+next run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from canary.verdict import CauseKind, Impact, Verdict, VerdictKind
+from orchestrator_resilience.progress import instant
+
+REMIND_EVERY = timedelta(hours=4)
+# A run ends within a minute: a claim that is older belongs to one that died before it had sent.
+CLAIM_EXPIRES_AFTER = timedelta(minutes=5)
+# What could not be told once may be a passing fault.
+UNKNOWN_RUNS = 2
+
+
+class NoticeKind(StrEnum):
+    """What is told of an incident."""
+
+    OPENED = "OPENED"
+    CHANGED = "CHANGED"
+    REMINDER = "REMINDER"
+    RESOLVED = "RESOLVED"
+
+
+class Level(StrEnum):
+    """How bad it is, as Cloud Logging names it."""
+
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+_LEVELS = [Level.WARNING, Level.ERROR, Level.CRITICAL]
+
+
+def level(verdict: Verdict) -> Level:
+    """No harm is a warning, harm is critical, and not knowing lies between them."""
+    match verdict.impact:
+        case Impact.NONE:
+            return Level.WARNING
+        case Impact.BLOCKED:
+            return Level.CRITICAL
+        case Impact.UNKNOWN | None:
+            return Level.ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """What the ledger remembers of one (phase, game date).
+
+    `told_at` is when the last notice was delivered, None before OPENED was. `claimed_at` is when a
+    run took it upon itself to send one. `unknown_runs` counts the runs on end that could not tell.
+    """
+
+    kind: VerdictKind
+    cause: CauseKind | None
+    level: Level
+    opened_at: datetime
+    told_at: datetime | None = None
+    claimed_at: datetime | None = None
+    unknown_runs: int = 0
+    resolved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a run has to remember, and the notice that it has to send, if any."""
+
+    incident: Incident | None
+    notice: NoticeKind | None = None
+
+
+def advance(known: Incident | None, verdict: Verdict, now: datetime) -> Step:
+    """Take one verdict into account."""
+    current = None if known is None or known.resolved else known
+    if current is not None and current.claimed_at is not None and now - current.claimed_at < CLAIM_EXPIRES_AFTER:
+        return Step(known)  # somebody else is telling people at this moment
+    if verdict.kind.is_quiet:
+        return _quiet(known, current, now)
+    if verdict.kind is VerdictKind.UNKNOWN:
+        return _unknown(current, verdict, now)
+    return _problem(current, verdict, now)
+
+
+def confirmed(claimed: Incident, notice: NoticeKind, now: datetime) -> Incident:
+    """Return what is remembered once `notice` was delivered."""
+    return replace(claimed, told_at=now, claimed_at=None, resolved=notice is NoticeKind.RESOLVED)
+
+
+def _quiet(known: Incident | None, current: Incident | None, now: datetime) -> Step:
+    if current is None:
+        return Step(known)
+    if current.told_at is None:
+        return Step(replace(current, resolved=True, claimed_at=None))  # nobody was told that it began
+    return Step(replace(current, claimed_at=now), NoticeKind.RESOLVED)
+
+
+def _unknown(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
+    if current is None:
+        return Step(_opened(verdict, now, unknown_runs=1))
+    if current.kind is not VerdictKind.UNKNOWN:
+        return Step(current)  # not knowing neither ends a problem nor makes it worse
+    runs = current.unknown_runs + 1
+    counted = replace(current, unknown_runs=runs)
+    if current.told_at is None and runs < UNKNOWN_RUNS:
+        return Step(counted)
+    return _due(counted, now)
+
+
+def _problem(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
+    if current is None or (current.kind is VerdictKind.UNKNOWN and current.told_at is None):
+        return Step(_opened(verdict, now, claimed_at=now), NoticeKind.OPENED)
+    if current.told_at is None:
+        return Step(_updated(current, verdict, claimed_at=now), NoticeKind.OPENED)
+    if _is_worse(current, verdict):
+        return Step(_updated(current, verdict, claimed_at=now), NoticeKind.CHANGED)
+    return _due(current, now)
+
+
+def _due(current: Incident, now: datetime) -> Step:
+    if current.told_at is None:
+        return Step(replace(current, claimed_at=now), NoticeKind.OPENED)
+    if now - current.told_at >= REMIND_EVERY:
+        return Step(replace(current, claimed_at=now), NoticeKind.REMINDER)
+    return Step(current)
+
+
+def _is_worse(current: Incident, verdict: Verdict) -> bool:
+    """Another problem, another proven cause, or more harm; knowing less than before is no news."""
+    cause = verdict.cause.kind if verdict.cause else None
+    news = cause is not None and cause is not CauseKind.UNDETERMINED and cause is not current.cause
+    return current.kind is not verdict.kind or news or _LEVELS.index(level(verdict)) > _LEVELS.index(current.level)
+
+
+def _opened(verdict: Verdict, now: datetime, *, claimed_at: datetime | None = None, unknown_runs: int = 0) -> Incident:
+    return Incident(
+        kind=verdict.kind,
+        cause=verdict.cause.kind if verdict.cause else None,
+        level=level(verdict),
+        opened_at=now,
+        claimed_at=claimed_at,
+        unknown_runs=unknown_runs,
+    )
+
+
+def _updated(current: Incident, verdict: Verdict, *, claimed_at: datetime) -> Incident:
+    return replace(
+        current,
+        kind=verdict.kind,
+        cause=verdict.cause.kind if verdict.cause else None,
+        level=level(verdict),
+        claimed_at=claimed_at,
+        unknown_runs=0,
+    )
+
+
+def to_fields(incident: Incident) -> dict[str, Any]:
+    """Return the ledger's document."""
+    return {
+        "kind": incident.kind.value,
+        "cause": incident.cause.value if incident.cause else None,
+        "level": incident.level.value,
+        "opened_at": incident.opened_at,
+        "told_at": incident.told_at,
+        "claimed_at": incident.claimed_at,
+        "unknown_runs": incident.unknown_runs,
+        "resolved": incident.resolved,
+    }
+
+
+def from_fields(fields: Mapping[str, Any]) -> Incident | None:
+    """Read the ledger's document; None for one that says nothing of use, which is then begun anew."""
+    opened_at = instant(fields.get("opened_at"))
+    try:
+        kind, how_bad = VerdictKind(str(fields.get("kind"))), Level(str(fields.get("level")))
+        cause = CauseKind(fields["cause"]) if fields.get("cause") else None
+    except ValueError:
+        return None
+    if opened_at is None:
+        return None
+    runs = fields.get("unknown_runs")
+    return Incident(
+        kind=kind,
+        cause=cause,
+        level=how_bad,
+        opened_at=opened_at,
+        told_at=instant(fields.get("told_at")),
+        claimed_at=instant(fields.get("claimed_at")),
+        unknown_runs=runs if isinstance(runs, int) else 0,
+        resolved=fields.get("resolved") is True,
+    )
