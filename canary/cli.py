@@ -9,14 +9,16 @@ import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from canary.run import Outcome, Report, check, story
+from canary.silences import SILENCES, add_silence, end_silence, parse_duration, read_silences
 from canary.verdict import spoken
 from canary.verify import verify
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, load_phase, load_phases
@@ -133,6 +135,47 @@ def _explain(arguments: argparse.Namespace) -> Outcome:
     return Report(now, (told.verdict,)).outcome
 
 
+def _silence_add(arguments: argparse.Namespace) -> Outcome:
+    phases, now = _phases(arguments.phase), _now(arguments)
+    if len(phases) > 1:
+        raise ConfigurationError(f"--phase: say which of {sorted(phases)} is meant")
+    with closing(_stores(arguments.data, Settings.from_env(), phases, must_exist=False)) as stores:
+        silence = add_silence(
+            stores.documents,
+            phase=next(iter(phases)),
+            first=arguments.date,
+            last=arguments.to or arguments.date,
+            reason=arguments.reason,
+            expires_at=now + arguments.lasting,
+            now=now,
+        )
+    print(
+        f"silence {silence.id} until {silence.expires_at:%Y-%m-%d %H:%M}Z; end it with canary silence end {silence.id}"
+    )
+    return Outcome.QUIET
+
+
+def _silence_list(arguments: argparse.Namespace) -> Outcome:
+    now = _now(arguments)
+    with closing(_stores(arguments.data, Settings.from_env(), load_phases())) as stores:
+        silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
+    in_force = [silence for silence in silences if silence.expires_at > now]
+    for silence in in_force:
+        dates = str(silence.first) if silence.first == silence.last else f"{silence.first} to {silence.last}"
+        until = f"{silence.expires_at:%Y-%m-%d %H:%M}Z"
+        print(f"{silence.id}  {silence.phase} {dates}, until {until}: {one_line(silence.reason)}")
+    if not in_force:
+        print("no silence is in force")
+    return Outcome.QUIET
+
+
+def _silence_end(arguments: argparse.Namespace) -> Outcome:
+    with closing(_stores(arguments.data, Settings.from_env(), load_phases())) as stores:
+        end_silence(stores.documents, arguments.id, _now(arguments))
+    print(f"silence {arguments.id} is over")
+    return Outcome.QUIET
+
+
 def _setup(arguments: argparse.Namespace) -> Outcome:
     phases = _phases(arguments.phase)
     with closing(_stores(arguments.data, Settings.from_env(), phases, must_exist=False)) as stores:
@@ -219,6 +262,27 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "a table of the recent dates")
     explain = add("explain", _explain, "the story of one game date: what happened when, the verdict, the cause")
     explain.add_argument("game_date", type=_date, metavar="DATE", help="the game date, 2026-02-09")
+    silence = commands.add_parser("silence", help="dates of which nobody is told for a while")
+    silences = silence.add_subparsers(metavar="COMMAND", required=True)
+
+    def add_silence_command(
+        name: str, run: Callable[[argparse.Namespace], Outcome], summary: str
+    ) -> argparse.ArgumentParser:
+        command = silences.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run)
+        command.add_argument("--data", type=Path, metavar="DIR", help="the embedded stores in this folder")
+        command.add_argument("--now", type=_moment, metavar="TIME", help="as of this time, 2026-02-10T07:15:00Z")
+        return command
+
+    silence_add = add_silence_command("add", _silence_add, "tell nobody of a game date, or of several, for a while")
+    silence_add.add_argument("--phase", help="the phase that is meant")
+    silence_add.add_argument("--date", type=_date, required=True, help="the game date, or the first of several")
+    silence_add.add_argument("--to", type=_date, metavar="DATE", help="the last game date")
+    silence_add.add_argument("--for", type=_duration, required=True, dest="lasting", metavar="TIME", help="12h, 3d")
+    silence_add.add_argument("--reason", required=True, help="why, for those who wonder")
+    add_silence_command("list", _silence_list, "the silences that are in force")
+    silence_end = add_silence_command("end", _silence_end, "end a silence before its time")
+    silence_end.add_argument("id", metavar="ID", help="as listed")
     setup = add("setup", _setup, "make the completion log's table, or add the columns that it lacks")
     verify_ = add("verify", _verify, "does BigQuery carry the flag, and agree with Firestore?")
     for command in (check_, status, explain, setup, verify_):
@@ -261,6 +325,13 @@ def _date(text: str) -> date:
     if day.year not in YEARS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-02-09")
     return day
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _days(text: str) -> int:

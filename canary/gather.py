@@ -14,6 +14,7 @@ from threading import Thread
 from typing import Any
 
 from canary.evidence import Absent, Evidence, Seen, Source, Unreadable, Witness, read_witness
+from canary.silences import SILENCES
 from canary.telling import Ledger, ledger_ref
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.errors import StoreError
@@ -47,7 +48,7 @@ def gather(
         return Gathered()
     since, until = min(dates), max(dates)
     refs = [_ref(phases[name], day) for name, days in wanted.items() for day in days]
-    refs += [ledger_ref(name, day) for name, days in wanted.items() for day in days]
+    refs += [SILENCES, *(ledger_ref(name, day) for name, days in wanted.items() for day in days)]
     reads: dict[str, Callable[[], Any]] = {
         "the completion log": lambda: _witnesses(stores.completion_log.summarise(wanted, since, until), phases),
         "the progress documents": lambda: stores.documents.get_all(refs),

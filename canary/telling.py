@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from canary.incidents import Incident, NoticeKind, advance, confirmed, from_fields, to_fields
+from canary.silences import SILENCES, read_silences
 from canary.verdict import Verdict
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 
@@ -49,11 +50,15 @@ def tell(
 ) -> list[Notice]:
     """Take `verdicts` into the ledger as it was read, and send what follows; returns what was sent.
 
-    A date that another run has changed meanwhile is left to that run. Raises what the stores or the
-    notifier raise; what was claimed and not sent is sent by a later run.
+    A silenced date is left as it is, unless it is well again. A date that another run has changed
+    meanwhile is left to that run. Raises what the stores or the notifier raise; what was claimed and
+    not sent is sent by a later run.
     """
     notices = []
+    silences = read_silences(ledger.get(SILENCES))
     for verdict in verdicts:
+        if not verdict.kind.is_quiet and any(silence.covers(verdict, now) for silence in silences):
+            continue
         known = known_incident(ledger, verdict.phase, verdict.game_date)
         step = advance(known, verdict, now)
         if step.incident is None or step.incident == known:

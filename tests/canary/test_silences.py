@@ -1,0 +1,145 @@
+"""Silences: what they cover, how they end, and how they are refused."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from canary import cli
+from canary.incidents import NoticeKind
+from canary.run import watch
+from canary.silences import SILENCES, add_silence, parse_duration, read_silences
+from canary.telling import Notice
+from orchestrator_resilience import Orchestrator, Phase
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import SimulatedClock, push_envelope
+
+DAY = date(2026, 2, 9)
+NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+WANTED = {"phase2": [DAY]}
+
+
+class Recorder:
+    """Keeps the kinds of the notices that it was given."""
+
+    def __init__(self) -> None:
+        self.kinds: list[NoticeKind] = []
+
+    def send(self, notices: Sequence[Notice], now: datetime) -> None:
+        """Keep them."""
+        assert now.tzinfo is not None
+        self.kinds += [notice.kind for notice in notices]
+
+
+@pytest.fixture
+def late(orchestrator: Orchestrator, phase: Phase, clock: SimulatedClock) -> Orchestrator:
+    """February 9 lacks its fifth processor; returns the orchestrator."""
+    clock.now = datetime(2026, 2, 9, 23, tzinfo=UTC)
+    for number, name in enumerate(sorted(phase.expected)[:4]):
+        orchestrator.deliver(push_envelope(name, str(DAY), clock.now, message_id=str(number)))
+    return orchestrator
+
+
+def silence(stores: EmbeddedStores, lasting: timedelta, day: date = DAY, phase: str = "phase2") -> None:
+    add_silence(
+        stores.documents, phase=phase, first=day, last=day, reason="planned", expires_at=NOON + lasting, now=NOON
+    )
+
+
+@pytest.mark.usefixtures("late")
+def test_nobody_is_told_until_it_expires(stores: EmbeddedStores, phase: Phase) -> None:
+    """A problem that outlasts its silence is told then."""
+    silence(stores, HOUR)
+    recorder = Recorder()
+    watch(stores, {"phase2": phase}, recorder, NOON, WANTED)
+    watch(stores, {"phase2": phase}, recorder, NOON + HOUR - timedelta(seconds=1), WANTED)
+    assert recorder.kinds == []
+    watch(stores, {"phase2": phase}, recorder, NOON + HOUR, WANTED)
+    assert recorder.kinds == [NoticeKind.OPENED]
+
+
+@pytest.mark.usefixtures("late")
+def test_other_dates_and_phases_are_told(stores: EmbeddedStores, phase: Phase) -> None:
+    """A silence is about what it names."""
+    silence(stores, HOUR, DAY - timedelta(days=1))
+    silence(stores, HOUR, phase="phase3")
+    recorder = Recorder()
+    watch(stores, {"phase2": phase}, recorder, NOON, WANTED)
+    assert recorder.kinds == [NoticeKind.OPENED]
+
+
+def test_that_it_is_over_is_told_in_spite_of_a_silence(
+    stores: EmbeddedStores, phase: Phase, late: Orchestrator, clock: SimulatedClock
+) -> None:
+    """Who was told of the beginning is told of the end; no reminders in between."""
+    recorder = Recorder()
+    watch(stores, {"phase2": phase}, recorder, NOON, WANTED)
+    silence(stores, 9 * HOUR)
+    watch(stores, {"phase2": phase}, recorder, NOON + 5 * HOUR, WANTED)
+    clock.now = NOON + 6 * HOUR
+    late.deliver(push_envelope(sorted(phase.expected)[4], str(DAY), clock.now, message_id="last"))
+    watch(stores, {"phase2": phase}, recorder, NOON + 7 * HOUR, WANTED)
+    assert recorder.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
+
+
+def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
+    """Each silence stays."""
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda n: silence(stores, HOUR, DAY + timedelta(days=n)), range(5)))
+    found = read_silences(stores.documents.get_all([SILENCES])[SILENCES])
+    assert sorted(s.first for s in found) == [DAY + timedelta(days=n) for n in range(5)]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Added, listed, ended; an expired one is not listed."""
+    data = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"]
+    add = ["silence", "add", *data, "--date", "2026-02-09"]
+    assert cli.main([*add, "--to", "2026-02-11", "--for", "3d", "--reason", "All-Star\nbreak"]) == 0
+    silence_id = capsys.readouterr().out.split()[1]
+    assert cli.main([*add, "--for", "90m", "--reason", "short"]) == 0
+    capsys.readouterr()
+    assert cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
+    assert capsys.readouterr().out == (
+        f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: All-Star\\nbreak\n"
+    )
+    assert cli.main(["silence", "end", silence_id, *data]) == 0
+    assert cli.main(["silence", "end", silence_id, *data]) == 2
+    assert f"there is no silence '{silence_id}' to end" in capsys.readouterr().err
+    assert cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
+    assert capsys.readouterr().out == "no silence is in force\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--for", "12h", "--reason", " "], "--reason: say why"),
+        (["--for", "32d", "--reason", "x"], "--for: a silence lasts up to 31 days"),
+        (["--for", "1h", "--reason", "x", "--to", "2026-02-08"], "--to: 2026-02-08 is before 2026-02-09"),
+    ],
+)
+def test_a_silence_that_makes_no_sense_is_refused(
+    arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the name of its option."""
+    assert cli.main(["silence", "add", "--data", str(tmp_path), "--date", "2026-02-09", *arguments]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_an_end_is_mandatory(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no silence for ever."""
+    with pytest.raises(SystemExit):
+        cli.main(["silence", "add", "--date", "2026-02-09", "--reason", "x"])
+    assert "--for" in capsys.readouterr().err
+    for text in ("0h", "12", "h", "-3d", "1w", ""):
+        with pytest.raises(ValueError, match="is no duration"):
+            parse_duration(text)
+
+
+def test_what_cannot_be_read_silences_nothing(stores: EmbeddedStores) -> None:
+    """A damaged entry is left out, the others count."""
+    silence(stores, HOUR)
+    stores.documents.merge(SILENCES, {"a": 7, "b": {"first": "soon"}, "c": {"first": "2026-02-09"}})
+    assert len(read_silences(stores.documents.get_all([SILENCES])[SILENCES])) == 1
