@@ -110,7 +110,7 @@ class BigQuery:
             try:
                 return list(job.result(retry=self.retry, job_retry=None, timeout=2 * self.timeout))
             except FutureTimeoutError as error:
-                with suppress(GoogleAPIError, RequestException):
+                with suppress(Exception):  # a courtesy: whatever comes of it, the query has not ended
                     job.cancel(retry=None, timeout=1)
                 raise StoreError(f"BigQuery: the query has not ended after {2 * self.timeout:g} s") from error
 

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -301,11 +303,50 @@ def _deaf_server() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
+@contextmanager
+def _scripted_bigquery(status: int, answer: dict[str, Any]) -> Iterator[str]:
+    """Answer every call in BigQuery's own words, for what the emulator does not know how to refuse."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        Thread(target=listener.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
+        listener.shutdown()
+
+
+ELSEWHERE = "Not found: Dataset broken-whole:nba_orchestration was not found in location EU"
+NOT_FOUND = {"error": {"code": 404, "message": ELSEWHERE, "errors": [{"reason": "notFound", "message": ELSEWHERE}]}}
+RUNNING = {
+    "kind": "bigquery#job",
+    "jobReference": {"projectId": "broken-whole", "jobId": "slow", "location": "US"},
+    "configuration": {"query": {"query": "SELECT 1"}},
+    "status": {"state": "RUNNING"},
+    "jobComplete": False,
+}
+
+
 @pytest.fixture(scope="module")
 def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any], float]]:
     """Run a canary against each broken environment, all at once: status, answer and seconds of `POST /`."""
     with ExitStack() as stack:
         deaf = stack.enter_context(_deaf_server())
+        elsewhere = stack.enter_context(_scripted_bigquery(404, NOT_FOUND))
+        slow = stack.enter_context(_scripted_bigquery(200, RUNNING))
         refusing = f"127.0.0.1:{free_port()}"
         tables = {name: _project(emulated, name) for name in ("whole", "no-table", "no-column", "no-dataset")}
         whole = {**emulated, "GOOGLE_CLOUD_PROJECT": tables["whole"]}
@@ -313,6 +354,8 @@ def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any]
             "BigQuery refuses": {**whole, "BIGQUERY_EMULATOR_HOST": f"http://{refusing}"},
             "Firestore refuses": {**whole, "FIRESTORE_EMULATOR_HOST": refusing},
             "both hang": {**whole, "BIGQUERY_EMULATOR_HOST": f"http://{deaf}", "FIRESTORE_EMULATOR_HOST": deaf},
+            "dataset elsewhere": {**whole, "BIGQUERY_EMULATOR_HOST": elsewhere, "BIGQUERY_LOCATION": "EU"},
+            "a query that does not end": {**whole, "BIGQUERY_EMULATOR_HOST": slow},
             "no credentials": {
                 "GOOGLE_CLOUD_PROJECT": tables["whole"],
                 "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/key.json",
@@ -369,6 +412,8 @@ def _bundled() -> Phase:
         ("Firestore refuses", "Firestore: "),
         ("both hang", "BigQuery: "),
         ("both hang", "Firestore: "),
+        ("dataset elsewhere", "was not found in location EU"),
+        ("a query that does not end", "the query has not ended after 10 s"),
         ("no credentials", "/nonexistent/key.json"),
         ("no table", "phase_completions"),
         ("no column", "column"),
