@@ -1,6 +1,7 @@
 """The ways to reach people; each is a Notifier."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TextIO
@@ -14,12 +15,13 @@ from orchestrator_resilience.phase import Phase
 class LogNotifier:
     """One structured log entry a notice, which a log-based alert policy can match by `canary_alert`."""
 
-    def __init__(self, phases: Mapping[str, Phase], stream: TextIO) -> None:
+    def __init__(self, phases: Mapping[str, Phase], stream: TextIO | None = None) -> None:
         self._phases = phases
         self._stream = stream
 
     def send(self, notices: Sequence[Notice], now: datetime) -> None:
-        """Write the entries, each with a single `write`."""
+        """Write the entries, each with a single `write`, by default to stdout."""
+        stream = self._stream or sys.stdout  # looked up each time: functions-framework replaces it
         for notice in notices:
             verdict = notice.verdict
             over = notice.kind is NoticeKind.RESOLVED
@@ -34,5 +36,5 @@ class LogNotifier:
                 "impact": verdict.impact.value if verdict.impact else None,
                 "opened_at": notice.incident.opened_at.isoformat(),
             }
-            self._stream.write(json.dumps(entry) + "\n")
-            self._stream.flush()
+            stream.write(json.dumps(entry) + "\n")
+            stream.flush()

@@ -19,6 +19,8 @@ import functions_framework
 
 from canary.alerts import LogNotifier
 from canary.run import Outcome, Report, check, watch
+from canary.slack import SlackNotifier
+from canary.telling import Notifiers
 from canary.verdict import VerdictKind
 from orchestrator_resilience.phase import load_phases
 from orchestrator_resilience.settings import Settings
@@ -28,6 +30,12 @@ _settings = Settings.from_env()
 _enabled = _settings.canary_enabled
 _phases = load_phases()
 _stores = open_stores(_settings, _phases, must_exist=True)
+
+_slack = _settings.slack_webhook_url
+_notifier = Notifiers(
+    LogNotifier(_phases),
+    *([SlackNotifier(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
+)
 
 Answer = tuple[dict[str, Any], int]
 
@@ -56,15 +64,14 @@ def _told(answer: Callable[[], Answer]) -> Answer:
         return answer()
     except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
         reason = f"{type(error).__name__}: {error}"
-        trace = traceback.format_exc()
-        print(
-            json.dumps({"severity": "ERROR", "message": f"CANARY_FAILED: {reason}", "stack_trace": trace}), flush=True
-        )
-        return {"outcome": "COULD_NOT_TELL", "reason": reason}, 503
+        told = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
+        entry = {"severity": "ERROR", "message": f"CANARY_RUN failed: {reason}", **told}
+        print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
+        return told, 503
 
 
 def _run(now: datetime) -> Answer:
-    report = watch(_stores, _phases, LogNotifier(_phases, sys.stdout), now)
+    report = watch(_stores, _phases, _notifier, now)
     _log(report)
     return _answer(report)
 

@@ -27,6 +27,24 @@ class Notice:
     verdict: Verdict
 
 
+class Notifiers:
+    """Several ways to reach people: each is tried, and the first failure is raised after the last."""
+
+    def __init__(self, *notifiers: "Notifier") -> None:
+        self._notifiers = notifiers
+
+    def send(self, notices: Sequence[Notice], now: datetime) -> None:
+        """Send by every way."""
+        failures = []
+        for notifier in self._notifiers:
+            try:
+                notifier.send(notices, now)
+            except Exception as error:  # noqa: BLE001 (raised below, once the others have been tried)
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
 class Notifier(Protocol):
     """A way to reach people."""
 
@@ -68,9 +86,18 @@ def tell(
         won = documents.update_if_unchanged(ref, to_fields(step.incident), document.version if document else None)
         if won and step.notice is not None:
             notices.append(Notice(step.notice, step.incident, verdict))
-    if notices:
+    if not notices:
+        return []
+    try:
         notifier.send(notices, now)
+    except Exception:
+        for notice in notices:  # give the claims back, so that the next attempt need not wait until they expire
+            documents.merge(_ref(notice), {"claimed_at": None})
+        raise
     for notice in notices:
-        ref = ledger_ref(notice.verdict.phase, notice.verdict.game_date)
-        documents.merge(ref, to_fields(confirmed(notice.incident, notice.kind, now)))
+        documents.merge(_ref(notice), to_fields(confirmed(notice.incident, notice.kind, now)))
     return notices
+
+
+def _ref(notice: Notice) -> DocumentRef:
+    return ledger_ref(notice.verdict.phase, notice.verdict.game_date)

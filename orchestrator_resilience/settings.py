@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator_resilience.errors import ConfigurationError
@@ -25,6 +25,7 @@ class Settings:
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
+    | SLACK_WEBHOOK_URL    | a secret: the canary's incoming webhook                   | no Slack          |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
     """
 
@@ -38,6 +39,7 @@ class Settings:
     phase: str
     on_cloud_run: bool
     colours: bool
+    slack_webhook_url: str | None = field(repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -55,6 +57,7 @@ class Settings:
             phase=env.get("PHASE") or "phase2",
             on_cloud_run=bool(env.get("K_SERVICE")),
             colours=not env.get("NO_COLOR"),
+            slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
         )
 
     # Each switch is read by its own layer only, so that a mistake in one does not stop the other.

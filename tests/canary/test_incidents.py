@@ -24,7 +24,7 @@ from canary.incidents import (
     to_fields,
 )
 from canary.run import watch
-from canary.telling import Notice, ledger_ref
+from canary.telling import Notice, Notifiers, ledger_ref
 from canary.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience import Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -208,15 +208,26 @@ def test_two_canaries_at_once_send_one_message(stores: EmbeddedStores, phase: Ph
 
 
 def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
-    """The run says that it failed, and the next one sends."""
+    """The run says that it failed, and the next attempt sends, without waiting for a claim to expire."""
     recorder = Recorder()
     recorder.broken = True
     with pytest.raises(ConnectionError):
         watch(stores, {"phase2": phase}, recorder, NOON)
     recorder.broken = False
+    watch(stores, {"phase2": phase}, recorder, NOON + timedelta(seconds=30))
     watch(stores, {"phase2": phase}, recorder, NOON + TICK)
-    watch(stores, {"phase2": phase}, recorder, NOON + 2 * TICK)
     assert recorder.messages == [[(N.OPENED, day) for day in late]]
+
+
+def test_one_way_that_fails_does_not_keep_the_others_from_being_tried(
+    stores: EmbeddedStores, phase: Phase, late: list[date]
+) -> None:
+    """The log entry goes out though the other way is broken, and the failure is not hidden."""
+    broken, stream = Recorder(), io.StringIO()
+    broken.broken = True
+    with pytest.raises(ConnectionError):
+        watch(stores, {"phase2": phase}, Notifiers(broken, LogNotifier({"phase2": phase}, stream)), NOON)
+    assert len(stream.getvalue().splitlines()) == len(late)
 
 
 def test_an_incident_is_followed_beyond_the_look_back_window(

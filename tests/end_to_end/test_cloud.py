@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -56,6 +56,38 @@ def eventually(condition: Callable[[], bool], complaint: str, seconds: float = 3
 
 
 @dataclass
+class Slack:
+    """An incoming webhook: the bodies that were posted, and the status with which the next one is answered."""
+
+    posts: list[dict[str, Any]] = field(default_factory=list)
+    status: int = 200
+    url: str = ""
+
+
+@contextmanager
+def _slack() -> Iterator[Slack]:
+    slack = Slack()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if slack.status == 200:
+                slack.posts.append(body)
+            self.send_response(slack.status)
+            self.end_headers()
+            self.wfile.write(b"ok" if slack.status == 200 else b"no_service")
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        Thread(target=listener.serve_forever, daemon=True).start()
+        slack.url = f"http://127.0.0.1:{listener.server_address[1]}/services/T0/B0/secret"
+        yield slack
+        listener.shutdown()
+
+
+@dataclass
 class Path_:  # noqa: N801 (the whole path, not a file's)
     """Both functions, a topic that pushes to the orchestrator, and direct access to the stores."""
 
@@ -66,6 +98,7 @@ class Path_:  # noqa: N801 (the whole path, not a file's)
     publish: Callable[..., None]
     orchestrator: Server
     canary: Server
+    slack: "Slack"
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """Return what the orchestrator's process has left on stdout."""
@@ -110,11 +143,12 @@ def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> Iterato
     }
     documents = FirestoreDocuments(cloud)
     with (
+        _slack() as slack,
         orchestrator_function(environment) as orchestrator,
-        canary_function(environment) as canary,
+        canary_function({**environment, "SLACK_WEBHOOK_URL": slack.url}) as canary,
         _pushing_topic(cloud, f"http://{orchestrator.address}/") as publish,
     ):
-        yield Path_(phase, today, dataset, documents, publish, orchestrator, canary)
+        yield Path_(phase, today, dataset, documents, publish, orchestrator, canary, slack)
     documents.close()
 
 
@@ -232,6 +266,25 @@ def test_the_incident(path: Path_) -> None:
     runs = [line for line in lines if line.get("run") == "CANARY_RUN"]
     assert [line["severity"] for line in runs] == ["INFO"] * 3
     assert f"phase2 {path.today} UNTRIGGERED" in runs[0]["message"]
+    assert len(path.slack.posts) == 2
+    assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in path.slack.posts)
+    assert "all 5 processors completed 40 min ago" in json.dumps(path.slack.posts[0])
+    assert "no longer UNTRIGGERED" in json.dumps(path.slack.posts[1])
+
+
+def test_an_alert_that_slack_refused_is_sent_by_the_next_attempt(path: Path_) -> None:
+    """The log entry goes out all the same, the run answers 503, and the webhook's address is nowhere."""
+    path.documents.merge(DocumentRef("phase2_completion", str(path.today)), {"_triggered": True})
+    path.slack.status = 404
+    status, answer = path.run_canary()
+    assert (status, answer["outcome"]) == (503, "COULD_NOT_TELL")
+    assert "CANARY_ALERT OPENED" in path.canary.log.read_text()
+    assert path.slack.posts == []
+    path.slack.status = 200
+    assert path.verdict(path.today)["kind"] == "PREMATURE"
+    assert path.verdict(path.today)["kind"] == "PREMATURE"
+    assert len(path.slack.posts) == 1
+    assert "secret" not in path.canary.log.read_text() + json.dumps(answer)
 
 
 def test_a_message_that_fails_once_is_stored_once(path: Path_) -> None:

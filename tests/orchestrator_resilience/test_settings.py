@@ -26,6 +26,7 @@ def test_an_empty_environment_has_defaults() -> None:
         phase="phase2",
         on_cloud_run=False,
         colours=True,
+        slack_webhook_url=None,
     )
 
 
@@ -40,6 +41,13 @@ def test_the_rollback_switches(name: str, value: str, on: bool) -> None:  # noqa
     assert (settings.checkpoints_enabled, settings.canary_enabled) == (
         (on, True) if name == "CHECKPOINTS_ENABLED" else (True, on)
     )
+
+
+def test_a_secret_is_not_shown() -> None:
+    """Settings end up in tracebacks and logs."""
+    settings = Settings.from_env({"SLACK_WEBHOOK_URL": "https://hooks.example/secret"})
+    assert settings.slack_webhook_url == "https://hooks.example/secret"
+    assert "secret" not in repr(settings)
 
 
 def test_a_switch_in_no_position_is_named() -> None:

@@ -1,0 +1,356 @@
+"""The Slack notifier against a real HTTP server on this machine: the message, the retries, and the secret."""
+
+import json
+import logging
+import socket
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from canary.incidents import Incident, NoticeKind, level
+from canary.message import notice_text
+from canary.slack import NotifyError, SlackNotifier, escaped, logs_link, message
+from canary.telling import Notice
+from canary.verdict import Impact, Verdict, VerdictKind
+from orchestrator_resilience import Phase
+from orchestrator_resilience.errors import ConfigurationError, ResilienceError
+
+DAY = date(2026, 2, 9)
+NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
+SECRET = "T0SECRET/B0SECRET/xSECRETx"  # noqa: S105 (that it goes nowhere is what is tested)
+
+Script = tuple[int, dict[str, str], str]
+OK: Script = (200, {}, "ok")
+
+
+@dataclass
+class Slack:
+    """A webhook that answers from a script, the last line for ever, and keeps what was posted and when."""
+
+    script: list[Script]
+    url: str = ""
+    posts: list[dict[str, Any]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    hangs: bool = False
+    drips: bool = False
+    over: Event = field(default_factory=Event)
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    # slack_sdk goes through a proxy without looking at NO_PROXY.
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def slack() -> Iterator[Slack]:
+    state = Slack([OK])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            state.times.append(time.monotonic())
+            state.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            if state.hangs:
+                state.over.wait(30)
+                return
+            status, headers, body = state.script.pop(0) if len(state.script) > 1 else state.script[0]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body) + 100 * state.drips))
+            self.end_headers()
+            self.wfile.write(body.encode())
+            while state.drips and not state.over.wait(0.1):
+                self.wfile.write(b".")
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Sign in</html>")
+
+        def log_message(self, *_: Any) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        state.url = f"http://127.0.0.1:{server.server_port}/services/{SECRET}"
+        yield state
+        state.over.set()
+        server.shutdown()
+        thread.join()
+
+
+def notice(day: date = DAY, kind: NoticeKind = NoticeKind.OPENED, summary: str = "a summary") -> Notice:
+    verdict = Verdict(
+        kind=VerdictKind.UNTRIGGERED, phase="phase2", game_date=day, summary=summary, impact=Impact.BLOCKED
+    )
+    incident = Incident(kind=verdict.kind, cause=None, level=level(verdict), opened_at=NOW - timedelta(hours=1))
+    return Notice(kind, incident, verdict)
+
+
+def many(count: int, summary: str = "a summary") -> list[Notice]:
+    return [notice(DAY - timedelta(days=n), summary=summary) for n in range(count)]
+
+
+def failure(url: str, phase: Phase, seconds: float = 10.0) -> NotifyError:
+    with pytest.raises(NotifyError) as caught:
+        SlackNotifier(url, {"phase2": phase}, project="nba", seconds=seconds).send([notice()], NOW)
+    return caught.value
+
+
+def texts(body: dict[str, Any]) -> list[str]:
+    return [one["text"] for block in body["blocks"] for one in block.get("elements", [block.get("text")])]
+
+
+def test_several_dates_are_one_message(slack: Slack, phase: Phase) -> None:
+    """All notices go in one request, the new ones first, each under the header of its kind."""
+    over, first, second = notice(kind=NoticeKind.RESOLVED), notice(DAY - timedelta(days=1)), notice()
+    SlackNotifier(slack.url, {"phase2": phase}, project="nba").send([over, first, second], NOW)
+    (body,) = slack.posts
+    starts = "Phase 3 is started by the Pub/Sub subscription nba-phase3-analytics-sub"
+
+    def shown(one: Notice) -> list[str]:
+        link = logs_link("nba", "phase2", one.verdict.game_date)
+        text = notice_text(one, phase, NOW)
+        return [f"```\n{text}\n```", f"{starts} · <{link}|Logs Explorer>"]
+
+    assert texts(body) == ["OPENED", *shown(first), *shown(second), "RESOLVED", *shown(over)]
+    assert [block["type"] for block in body["blocks"]] == [
+        *("header", "section", "context", "section", "context"),
+        *("header", "section", "context"),
+    ]
+    assert body["text"].splitlines() == [
+        "OPENED phase2 2026-02-08: a summary",
+        "OPENED phase2 2026-02-09: a summary",
+        "RESOLVED phase2 2026-02-09: no longer UNTRIGGERED, 1 h 00 min after the alert: a summary",
+    ]
+
+
+def test_without_a_project_there_is_no_link(phase: Phase) -> None:
+    """The embedded stores have no Logs Explorer."""
+    body = message([notice()], {"phase2": phase}, None, NOW)
+    assert texts(body)[2] == "Phase 3 is started by the Pub/Sub subscription nba-phase3-analytics-sub"
+
+
+def test_the_link_to_the_logs() -> None:
+    """It asks for the checkpoints of that date, at the time that they are from."""
+    link = logs_link("nba", "phase2", DAY)
+    assert not set(link) & set(' "<>|')
+    assert unquote(link) == (
+        'https://console.cloud.google.com/logs/query;query=labels.phase="phase2" AND labels.game_date="2026-02-09"'
+        ' AND jsonPayload.checkpoint:"CHECKPOINT_"'
+        ";startTime=2026-02-08T00:00:00Z;endTime=2026-02-17T00:00:00Z?project=nba"
+    )
+
+
+@pytest.mark.parametrize("project", ["nba", None])
+@pytest.mark.parametrize("summary", ["short", "x" * 9_000, "&" * 9_000, "<!channel>" * 900, "`" * 9_000, "é\n" * 9_000])
+def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, project: str | None) -> None:
+    """However many dates and however long their texts: what does not fit is counted, and no date is lost."""
+    body = message(many(60, summary), {"phase2": phase}, project, NOW)
+    shown = [block for block in body["blocks"] if block["type"] == "section"]
+    assert len(body["blocks"]) < 50
+    assert all(0 < len(text) < 3_000 for text in texts(body))
+    assert sum(map(len, texts(body))) < 12_000
+    assert 0 < len(body["text"]) < 3_000
+    assert len(shown) >= 1
+    assert texts(body)[-1] == f"and {60 - len(shown)} more dates: canary status"
+    assert body["text"].endswith(texts(body)[-1])
+
+
+def test_one_very_long_text_is_cut_and_sent(slack: Slack, phase: Phase) -> None:
+    """The beginning is what counts, and nothing says that dates are missing."""
+    SlackNotifier(slack.url, {"phase2": phase}).send([notice(summary="y" * 50_000)], NOW)
+    (body,) = slack.posts
+    assert len(texts(body)) == 3
+    assert texts(body)[1].startswith("```\nphase2 2026-02-09: yyy")
+    assert texts(body)[1].endswith("y…\n```")
+
+
+def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
+    """No mention, no link, no end of the code block."""
+    hostile = "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* ````"
+    body = message([notice(summary=hostile)], {"phase2": phase}, None, NOW)
+    for text in (body["text"], texts(body)[1]):
+        assert not set(text) & set("<>")
+        assert not any(mention in text.lower() for mention in ("@channel", "@here", "@everyone"))
+        assert "&lt;!channel&gt; &lt;!here&gt; &lt;@U1&gt; " in text
+    assert texts(body)[1].count("```") == 2
+    assert all(one["verbatim"] for block in body["blocks"][2:] for one in block["elements"])
+
+
+@pytest.mark.parametrize("limit", range(1, 12))
+def test_a_cut_leaves_no_half_of_an_escape(limit: int) -> None:
+    """Slack would show the half as it stands."""
+    cut = escaped("a&<b" * 9, limit)
+    assert len(cut) <= limit
+    assert cut.endswith("…")
+    assert "&" not in cut.replace("&amp;", "").replace("&lt;", "")
+
+
+def test_too_many_requests_are_waited_out(slack: Slack, phase: Phase) -> None:
+    """For as long as Slack says."""
+    slack.script = [(429, {"Retry-After": "1"}, "rate_limited"), OK]
+    SlackNotifier(slack.url, {"phase2": phase}).send([notice()], NOW)
+    assert len(slack.posts) == 2
+    assert slack.times[1] - slack.times[0] >= 1.0
+
+
+@pytest.mark.parametrize("retry_after", ["3600", "9" * 5_000])
+def test_a_longer_wait_than_the_budget_fails_at_once(slack: Slack, phase: Phase, retry_after: str) -> None:
+    """The next run will try again, so it is not permanent."""
+    slack.script = [(429, {"Retry-After": retry_after}, "rate_limited")]
+    started = time.monotonic()
+    error = failure(slack.url, phase, seconds=2.0)
+    assert time.monotonic() - started < 1.5
+    assert (str(error), error.permanent, len(slack.posts)) == ("Slack answered 429 rate_limited", False, 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "-1"}, {"Retry-After": "nan"}, {"Retry-After": "soon"}])
+def test_without_a_usable_time_to_wait_it_backs_off(slack: Slack, phase: Phase, headers: dict[str, str]) -> None:
+    """A little longer each time."""
+    slack.script = [(429, headers, ""), OK]
+    SlackNotifier(slack.url, {"phase2": phase}).send([notice()], NOW)
+    assert slack.times[1] - slack.times[0] >= 0.25
+
+
+def test_a_passing_fault_of_slacks_is_retried(slack: Slack, phase: Phase) -> None:
+    """The same message, until it is taken."""
+    slack.script = [(500, {}, "fatal"), (503, {}, "<html>"), OK]
+    SlackNotifier(slack.url, {"phase2": phase}).send([notice()], NOW)
+    assert len(slack.posts) == 3
+    assert slack.posts[0] == slack.posts[1] == slack.posts[2]
+
+
+def test_a_lasting_fault_of_slacks_ends_within_the_budget(slack: Slack, phase: Phase) -> None:
+    """It is not permanent: nothing is wrong with the message."""
+    slack.script = [(502, {}, "<html>Bad gateway</html>")]
+    started = time.monotonic()
+    error = failure(slack.url, phase, seconds=1.0)
+    assert time.monotonic() - started < 1.5
+    assert (str(error), error.permanent, len(slack.posts)) == ("Slack answered 502", False, 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "word"), [(400, "invalid_blocks"), (403, "action_prohibited"), (404, "no_service"), (410, "x_archived")]
+)
+def test_a_refusal_is_permanent(slack: Slack, phase: Phase, status: int, word: str) -> None:
+    """It fails at once, with Slack's own word for it."""
+    slack.script = [(status, {}, word)]
+    error = failure(slack.url, phase)
+    assert (str(error), error.permanent, len(slack.posts)) == (f"Slack answered {status} {word}", True, 1)
+    assert isinstance(error, ResilienceError)
+
+
+def test_a_redirect_is_no_delivery(slack: Slack, phase: Phase) -> None:
+    """A page to sign in answers 200 as well, and nobody was told."""
+    slack.script = [(302, {"Location": "/signin"}, "")]
+    error = failure(slack.url, phase)
+    assert (str(error), error.permanent) == ("Slack answered 200", False)
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_refused_connection_is_retried_within_the_budget(phase: Phase) -> None:
+    """Then it fails, and not for ever."""
+    started = time.monotonic()
+    error = failure(f"http://127.0.0.1:{closed_port()}/services/{SECRET}", phase, seconds=1.0)
+    assert 0.5 < time.monotonic() - started < 1.5
+    assert (str(error), error.permanent) == ("Slack could not be reached: ConnectionRefusedError", False)
+
+
+@pytest.mark.parametrize("how", ["hangs", "drips"])
+def test_a_server_that_hangs_does_not_hold_up_the_run(slack: Slack, phase: Phase, how: str) -> None:
+    """Neither one that says nothing, nor one whose every byte comes in time."""
+    setattr(slack, how, True)
+    started = time.monotonic()
+    error = failure(slack.url, phase, seconds=0.5)
+    assert time.monotonic() - started < 1.0
+    assert (str(error), error.permanent) == ("Slack: no answer within 0.5 s", False)
+
+
+def whole_chain(error: NotifyError | None) -> str:
+    """All that a log could take from an error, the locals of our own functions included; it has no other behind it."""
+    if error is None:
+        return ""
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert error.__traceback__ is not None
+    own = traceback.TracebackException(type(error), error, error.__traceback__.tb_next, capture_locals=True)
+    return "".join([repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK,
+        (404, {}, f"there is no /services/{SECRET}"),
+        (500, {}, SECRET),
+        (429, {"Retry-After": SECRET}, SECRET),
+        (302, {"Location": f"/services/{SECRET}"}, ""),
+        (307, {"Location": f"ftp://x/{SECRET}"}, ""),
+        (302, {"Location": f"gopher://x/{SECRET}"}, ""),
+        (200, {"Content-Type": f"text/plain; charset={SECRET}"}, "ok"),
+        (400, {"Content-Type": f"text/plain; charset={SECRET}"}, "no"),
+        None,
+    ],
+)
+def test_the_address_is_a_secret(
+    slack: Slack,
+    phase: Phase,
+    answer: Script | None,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever Slack answers and however much is logged, it is in no error, log, repr or output."""
+    caplog.set_level(logging.DEBUG)
+    url = slack.url if answer else f"http://127.0.0.1:{closed_port()}/services/{SECRET}"
+    slack.script = [answer or OK]
+    notifier = SlackNotifier(url, {"phase2": phase}, seconds=0.4)
+    error: NotifyError | None = None
+    try:
+        notifier.send([notice()], NOW)
+    except NotifyError as caught:
+        error = caught
+    assert (error is None) == (answer is OK)
+    output = "".join(capfd.readouterr())
+    for text in (repr(notifier), str(notifier), whole_chain(error), caplog.text, output):
+        assert "secret/" not in text.lower()
+        assert url not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "SECRET", "https://", "https:///SECRET", "https://SECRET", "https://SECRET/", "ftp://hooks/SECRET"),
+        *("http://hooks.slack.com/SECRET", "http://127.0.0.1.evil/SECRET", "https://[SECRET/x", "https://[SECRET]/x"),
+        *("https://h:SECRET/x", "https://h:99999/SECRET", "https://h/SE CRET", "https://h/SECRET\r\nX: y"),
+        *("https://h/SECRETé", "file:///SECRET"),
+    ],
+)
+def test_a_bad_address_is_refused_and_not_shown(url: str, phase: Phase) -> None:
+    """The error names the variable and what was expected."""
+    with pytest.raises(ConfigurationError) as caught:
+        SlackNotifier(url, {"phase2": phase})
+    assert str(caught.value) == "SLACK_WEBHOOK_URL: expected https://host/path; not shown, because it is a secret"
+    assert caught.value.__context__ is None
+
+
+def test_a_line_break_after_the_address_does_no_harm(slack: Slack, phase: Phase) -> None:
+    """Secrets are often piped in with one."""
+    SlackNotifier(slack.url + "\n", {"phase2": phase}).send([notice()], NOW)
+    assert len(slack.posts) == 1
