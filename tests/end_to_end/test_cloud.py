@@ -330,6 +330,15 @@ def test_inside_cloud_run_a_missing_project_is_an_error_at_start(serve: Any) -> 
         pass
 
 
+def test_the_switch_silences_the_function(tmp_path: Path) -> None:
+    """CANARY_ENABLED=false: 200, so that the scheduler is content, nothing read and no line."""
+    environment = {"CANARY_ENABLED": "false", "RESILIENCE_DATA_DIR": str(tmp_path / "none")}
+    with canary_function(environment) as canary:
+        answer = requests.post(f"http://{canary.address}/", timeout=70)
+        assert (answer.status_code, answer.json()["outcome"]) == (200, "SWITCHED_OFF")
+        assert "CANARY" not in canary.log.read_text()
+
+
 @pytest.mark.parametrize("source", ["orchestrator_resilience/function.py", "canary/function.py"])
 def test_a_function_starts_from_its_source_alone(source: str, tmp_path: Path) -> None:
     """functions-framework puts only the file's own folder on the path; the project need not be installed."""
