@@ -122,11 +122,8 @@ def _last_run(stores: EmbeddedStores, now: datetime) -> str:
 
 
 def _explain(arguments: argparse.Namespace) -> Outcome:
-    phases, now = _phases(arguments.phase), _now(arguments)
-    if len(phases) > 1:
-        raise ConfigurationError(f"--phase: say which of {sorted(phases)} is meant")
-    (phase,) = phases.values()
-    with closing(_stores(arguments.data, Settings.from_env(), phases)) as stores:
+    phase, now = _one_phase(arguments.phase), _now(arguments)
+    with closing(_stores(arguments.data, Settings.from_env(), {phase.name: phase})) as stores:
         told = story(stores, phase, arguments.game_date, now)
     if arguments.json:
         print(json.dumps(msgspec.to_builtins(told), indent=2))
@@ -136,13 +133,11 @@ def _explain(arguments: argparse.Namespace) -> Outcome:
 
 
 def _silence_add(arguments: argparse.Namespace) -> Outcome:
-    phases, now = _phases(arguments.phase), _now(arguments)
-    if len(phases) > 1:
-        raise ConfigurationError(f"--phase: say which of {sorted(phases)} is meant")
-    with closing(_stores(arguments.data, Settings.from_env(), phases, must_exist=False)) as stores:
+    phase, now = _one_phase(arguments.phase), _now(arguments)
+    with closing(_stores(arguments.data, Settings.from_env(), {phase.name: phase}, must_exist=False)) as stores:
         silence = add_silence(
             stores.documents,
-            phase=next(iter(phases)),
+            phase=phase.name,
             first=arguments.date,
             last=arguments.to or arguments.date,
             reason=arguments.reason,
@@ -206,11 +201,8 @@ def _demo(arguments: argparse.Namespace) -> Outcome:
 
 
 def _replay(arguments: argparse.Namespace) -> Outcome:
-    phases = _phases(arguments.phase)
-    if len(phases) > 1:
-        raise ConfigurationError(f"--phase: say which of {sorted(phases)} the messages are for")
+    phase = _one_phase(arguments.phase)
     folder = _new_folder(arguments.out, "canary-replay-")
-    (phase,) = phases.values()
     report = replay(arguments.file, phase, folder, make_console(), arguments.until)
     _tell_folder(folder, report.now)
     return report.outcome
@@ -222,6 +214,14 @@ def _now(arguments: argparse.Namespace) -> datetime:
 
 def _phases(name: str | None) -> dict[str, Phase]:
     return {name: load_phase(name)} if name else load_phases()
+
+
+def _one_phase(name: str | None) -> Phase:
+    phases = _phases(name)
+    if len(phases) > 1:
+        raise ConfigurationError(f"--phase: say which of {sorted(phases)} is meant")
+    (phase,) = phases.values()
+    return phase
 
 
 def _stores(folder: Path | None, settings: Settings, phases: Mapping[str, Phase], *, must_exist: bool = True) -> Stores:

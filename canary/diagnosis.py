@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum
 from functools import cached_property
-from typing import TypeVar
 
-from canary.evidence import Evidence, Seen, Source, Unreadable, Witness
+from canary.evidence import Evidence, Source, Unreadable, Witness, value_or
 from canary.verdict import Cause, CauseKind, Verdict, VerdictKind, names
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
 from orchestrator_resilience.completion import Status
@@ -87,8 +86,6 @@ class _Scene:
         return next((line for line in reversed(self.trail or ()) if line.kind is kind), None)
 
 
-V = TypeVar("V")
-
 Rule = Callable[[_Scene], str | None]
 
 
@@ -106,10 +103,10 @@ def explain(
         verdict=verdict,
         phase=phase,
         now=now,
-        witness=_value(evidence.witness, Witness()),
-        progress=_value(evidence.progress, Progress(phase.expected)),
-        trail=None if isinstance(trail, Unreadable) else _value(trail, ()),
-        history={e.game_date: _value(e.witness, Witness()) for e in history},
+        witness=value_or(evidence.witness, Witness()),
+        progress=value_or(evidence.progress, Progress(phase.expected)),
+        trail=None if isinstance(trail, Unreadable) else value_or(trail, ()),
+        history={e.game_date: value_or(e.witness, Witness()) for e in history},
     )
     ruled_out = []
     for kind, verdicts, use, rule in _RULES:
@@ -126,7 +123,7 @@ def explain(
 
 def drift(history: Collection[Evidence], phase: Phase) -> tuple[str, ...]:
     """Warn of what has not bitten yet: a stranger's first date, a processor that has fallen silent."""
-    witnesses = {e.game_date: _value(e.witness, Witness()) for e in history}
+    witnesses = {e.game_date: value_or(e.witness, Witness()) for e in history}
     warnings = []
     first: dict[str, date] = {}
     for day in sorted(witnesses):
@@ -273,7 +270,3 @@ _RULES: tuple[tuple[CauseKind, Collection[VerdictKind], _Trail, Rule], ...] = (
 
 def _processor(line: Checkpoint) -> str:
     return str(line.fields.get("processor") or line.fields.get("raw_processor"))
-
-
-def _value(source: Source[V], default: V) -> V:
-    return source.value if isinstance(source, Seen) else default

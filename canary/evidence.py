@@ -37,6 +37,11 @@ class Unreadable:
 Source = Seen[T] | Absent | Unreadable
 
 
+def value_or(source: Source[T], default: T) -> T:
+    """Return what the source says, or `default` where it says nothing or could not be read."""
+    return source.value if isinstance(source, Seen) else default
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A processor's first success: when it completed, and when the witness had the row (UTC)."""

@@ -43,7 +43,7 @@ class Rehearsal:
         self._console = console
         self._show = terminal_lines()
         self._notifier = TerminalNotifier(console, {phase.name: phase})
-        self._quiet: dict[date, VerdictKind] = {}
+        self._last_kinds: dict[date, VerdictKind] = {}
 
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the rehearsal's stores and clock."""
@@ -89,9 +89,9 @@ class Rehearsal:
             return
         report = watch(self.stores, {self.phase.name: self.phase}, self._notifier, now, {self.phase.name: recent})
         for verdict in report.verdicts:
-            if not verdict.kind.is_problem and self._quiet.get(verdict.game_date) is not verdict.kind:
+            if not verdict.kind.is_problem and self._last_kinds.get(verdict.game_date) is not verdict.kind:
                 print_line(self._console, verdict, now)
-            self._quiet[verdict.game_date] = verdict.kind
+            self._last_kinds[verdict.game_date] = verdict.kind
 
 
 def _ticks(first: datetime, until: datetime) -> Iterator[datetime]:

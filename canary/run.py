@@ -1,6 +1,6 @@
 """One canary run: gather the evidence, judge each date, diagnose the problems, report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import IntEnum
@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from canary.diagnosis import drift, explain
-from canary.evidence import Evidence, Unreadable
+from canary.evidence import Evidence, Source, Unreadable
 from canary.gather import gather, read_trails
-from canary.story import Story
-from canary.story import tell as tell_story
+from canary.story import Story, tell_story
 from canary.telling import Ledger, Notifier, known_incident, tell
 from canary.verdict import Verdict, judge
+from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
 
@@ -111,7 +111,13 @@ def _run(
         for name, phase in phases.items()
         for warning in drift([e for e in evidence if e.phase == name and e.game_date in history[name]], phase)
     )
-    return Report(now, tuple(_diagnosed(stores, verdicts, evidence, phases, now)), warnings), ledger
+    # Only for dates with a problem are checkpoints read.
+    trails = read_trails(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])
+    diagnosed = tuple(
+        _diagnosed(v, trails[v.phase, v.game_date], evidence, phases[v.phase], now) if v.kind.is_problem else v
+        for v in verdicts
+    )
+    return Report(now, diagnosed, warnings), ledger
 
 
 def story(stores: Stores, phase: Phase, day: date, now: datetime) -> Story:
@@ -123,26 +129,14 @@ def story(stores: Stores, phase: Phase, day: date, now: datetime) -> Story:
     (trail,) = read_trails(stores, [(phase.name, day)]).values()
     verdict = judge(own, phase, now)
     if verdict.kind.is_problem:
-        verdict = replace(verdict, cause=explain(verdict, own, trail, history=evidence, phase=phase, now=now))
+        verdict = _diagnosed(verdict, trail, evidence, phase, now)
     return tell_story(verdict, own, trail, phase)
 
 
 def _diagnosed(
-    stores: Stores,
-    verdicts: Sequence[Verdict],
-    evidence: Sequence[Evidence],
-    phases: Mapping[str, Phase],
-    now: datetime,
-) -> Iterator[Verdict]:
-    """Add the cause to each problem; only for these are checkpoints read."""
-    trails = read_trails(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])
-    for verdict in verdicts:
-        trail = trails.get((verdict.phase, verdict.game_date))
-        if trail is None:
-            yield verdict
-            continue
-        history = [e for e in evidence if e.phase == verdict.phase]
-        (own,) = (e for e in history if e.game_date == verdict.game_date)
-        yield replace(
-            verdict, cause=explain(verdict, own, trail, history=history, phase=phases[verdict.phase], now=now)
-        )
+    verdict: Verdict, trail: Source[Sequence[Checkpoint]], evidence: Sequence[Evidence], phase: Phase, now: datetime
+) -> Verdict:
+    """Add the cause to a problem."""
+    history = [e for e in evidence if e.phase == phase.name]
+    (own,) = (e for e in history if e.game_date == verdict.game_date)
+    return replace(verdict, cause=explain(verdict, own, trail, history=history, phase=phase, now=now))

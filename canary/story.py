@@ -28,7 +28,7 @@ class Story:
     unreadable: tuple[str, ...]
 
 
-def tell(verdict: Verdict, evidence: Evidence, trail: Source[Sequence[Checkpoint]], phase: Phase) -> Story:
+def tell_story(verdict: Verdict, evidence: Evidence, trail: Source[Sequence[Checkpoint]], phase: Phase) -> Story:
     """Put the moments of all sources in one order."""
     sources = (evidence.witness, evidence.progress, trail)
     moments = [

@@ -56,9 +56,7 @@ def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[s
 
 def print_alert(console: Console, verdict: Verdict, phase: Phase, now: datetime) -> None:
     """Print the alert of a problem."""
-    style = _style(verdict.kind)
-    text = Text(alert_text(verdict, phase, now))
-    console.print(Panel(text, title=f"{verdict.kind} {now:%Y-%m-%d %H:%M}Z", title_align="left", border_style=style))
+    _print_panel(console, verdict.kind, alert_text(verdict, phase, now), verdict.kind, now)
 
 
 class TerminalNotifier:
@@ -78,9 +76,7 @@ class TerminalNotifier:
                 NoticeKind.REMINDER: f"REMINDER {kind}",
                 NoticeKind.RESOLVED: "RESOLVED",
             }[notice.kind]
-            text = Text(notice_text(notice, self._phases[notice.verdict.phase], now))
-            title = f"{title} {now:%Y-%m-%d %H:%M}Z"
-            self._console.print(Panel(text, title=title, title_align="left", border_style=_style(kind)))
+            _print_panel(self._console, title, notice_text(notice, self._phases[notice.verdict.phase], now), kind, now)
 
 
 def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:
@@ -119,6 +115,11 @@ def print_flags(console: Console, verification: Verification) -> None:
         told = (flag.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
         table.add_row(*told, Text(flag.agreement, style=style))
     console.print(table)
+
+
+def _print_panel(console: Console, title: str, text: str, kind: VerdictKind, now: datetime) -> None:
+    heading = f"{title} {now:%Y-%m-%d %H:%M}Z"
+    console.print(Panel(Text(text), title=heading, title_align="left", border_style=_style(kind)))
 
 
 def _style(kind: VerdictKind) -> str:

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
-from canary.evidence import Absent, Evidence, Seen, Unreadable, Witness
+from canary.evidence import Absent, Evidence, Seen, Unreadable, Witness, value_or
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
@@ -44,8 +44,6 @@ class VerdictKind(StrEnum):
 
 
 _QUIET = {VerdictKind.IDLE, VerdictKind.WAITING, VerdictKind.SETTLING, VerdictKind.TRIGGERED}
-
-
 _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 
 
@@ -145,12 +143,11 @@ class _Case:
 
     @cached_property
     def witness(self) -> Witness:
-        return self.evidence.witness.value if isinstance(self.evidence.witness, Seen) else Witness()
+        return value_or(self.evidence.witness, Witness())
 
     @cached_property
     def progress(self) -> Progress:
-        source = self.evidence.progress
-        return source.value if isinstance(source, Seen) else Progress(expected=self.phase.expected)
+        return value_or(self.evidence.progress, Progress(expected=self.phase.expected))
 
     @cached_property
     def completed_at(self) -> dict[str, datetime | None]:

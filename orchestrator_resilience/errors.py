@@ -9,6 +9,8 @@ ResilienceError
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -63,6 +65,15 @@ class DeliveryError(ResilienceError):
     def __init__(self, failures: dict[str, Exception]) -> None:
         super().__init__("; ".join(f"{step}: {type(e).__name__}: {e}" for step, e in failures.items()))
         self.failures = failures
+
+
+@contextmanager
+def store_errors(store: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn a driver's errors of these kinds into StoreErrors that name the store."""
+    try:
+        yield
+    except kinds as error:
+        raise StoreError(f"{store}: {type(error).__name__}: {error}") from error
 
 
 def culprit(error: msgspec.ValidationError) -> tuple[str, str]:

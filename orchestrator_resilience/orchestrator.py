@@ -89,12 +89,12 @@ class Orchestrator:
         progress, attempts = outcome
         trigger = progress.trigger
         # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
-        should_trigger = trigger is not None and trigger.event_id == completion.event_id
-        if trigger is not None and should_trigger:
-            row = trigger_row(self._phase, completion.game_date, trigger, self._clock())
+        own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
+        if own is not None:
+            row = trigger_row(self._phase, completion.game_date, own, self._clock())
             writes.attempt("append_trigger", lambda: self._append(row))
         delivery.post_transaction(
-            should_trigger=should_trigger,
+            should_trigger=own is not None,
             triggered=trigger is not None,
             duplicate=completion.processor in before.registered,
             completed=progress.completed,

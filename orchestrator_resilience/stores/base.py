@@ -74,6 +74,7 @@ class CompletionRow:
     trigger_reason: str | None = None
 
 
+COMPLETING_STATUSES = tuple(s.value for s in Status if s.completes)
 TRIGGER_ROW = "_trigger"
 _TRIGGER_STATUS = "triggered"
 
@@ -185,6 +186,3 @@ class Stores(Protocol):
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
-
-
-COMPLETING_STATUSES = tuple(s.value for s in Status if s.completes)

@@ -7,10 +7,11 @@ import json
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, date, datetime
+from functools import partial
 from importlib import resources
 from typing import Any
 
@@ -30,7 +31,7 @@ from google.cloud import bigquery
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
-from orchestrator_resilience.errors import ConfigurationError, StoreError
+from orchestrator_resilience.errors import ConfigurationError, StoreError, store_errors
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import COMPLETING_STATUSES, CompletionRow, ProcessorSummary
 
@@ -62,6 +63,8 @@ _SCHEMA = (
     bigquery.SchemaField("is_triggered", "BOOLEAN"),
     bigquery.SchemaField("trigger_reason", "STRING"),
 )
+
+_told = partial(store_errors, "BigQuery", GoogleAPIError, GoogleAuthError, RequestException)
 
 
 class BigQuery:
@@ -102,7 +105,7 @@ class BigQuery:
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
         """Return the rows of a query; raises StoreError."""
         config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=_MAXIMUM_BYTES_BILLED)
-        with told():
+        with _told():
             # With an id of our own a retry of a lost answer ends at once, instead of in a search of 200 s for the job.
             job = self.client.query(
                 sql, config, job_id=uuid.uuid4().hex, retry=self.retry, job_retry=None, timeout=self.timeout
@@ -126,7 +129,7 @@ class BigQueryCompletionLog:
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago."""
         for table in dict.fromkeys(self._tables[row.phase] for row in rows):
             own = [row for row in rows if self._tables[row.phase] == table]
-            with told():
+            with _told():
                 errors = self._bigquery.client.insert_rows_json(
                     table,
                     [_json_row(row, now) for row in own],
@@ -158,8 +161,10 @@ class BigQueryCompletionLog:
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
-        with told():
-            return {table: [f.name for f in self._lacking(table)] for table in dict.fromkeys(self._tables.values())}
+        with _told():
+            return {
+                name: [f.name for f in _lacking(self._table(name))] for name in dict.fromkeys(self._tables.values())
+            }
 
     def setup(self) -> list[str]:
         """Make each table, or add the columns it lacks; changes nothing else. Returns what was done.
@@ -170,41 +175,25 @@ class BigQueryCompletionLog:
 
     def _set_up(self, name: str) -> str:
         calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
-        client = self._bigquery.client
-        with told():
+        with _told():
+            client = self._bigquery.client
             try:
-                lacking = self._lacking(name)
+                table = self._table(name)
             except NotFound:
                 table = bigquery.Table(name, schema=_SCHEMA)
                 table.time_partitioning = bigquery.TimePartitioning(field="game_date")
                 table.clustering_fields = ["phase", "processor_name"]
                 client.create_table(table, **calls)
                 return f"{name}: made, partitioned by game_date, clustered by phase and processor_name"
+            lacking = _lacking(table)
             if not lacking:
                 return f"{name}: has every column; nothing changed"
-            table = client.get_table(name, **calls)
             table.schema = [*table.schema, *lacking]
             client.update_table(table, ["schema"], **calls)
             return f"{name}: added {', '.join(field.name for field in lacking)}"
 
-    def _lacking(self, name: str) -> list[bigquery.SchemaField]:
-        table = self._bigquery.client.get_table(name, retry=self._bigquery.retry, timeout=self._bigquery.timeout)
-        there = {field.name: field for field in table.schema}
-        for field in _SCHEMA:
-            known = there.get(field.name)
-            if known is not None and (known.field_type, known.mode == "REPEATED") != (
-                field.field_type,
-                field.mode == "REPEATED",
-            ):
-                raise ConfigurationError(
-                    f"{name}: column {field.name} is {known.mode} {known.field_type}, expected {field.field_type}"
-                )
-        # A column can only be added to a table if rows need not have it.
-        return [
-            bigquery.SchemaField(field.name, field.field_type, "REPEATED" if field.mode == "REPEATED" else "NULLABLE")
-            for field in _SCHEMA
-            if field.name not in there
-        ]
+    def _table(self, name: str) -> bigquery.Table:
+        return self._bigquery.client.get_table(name, retry=self._bigquery.retry, timeout=self._bigquery.timeout)
 
 
 class BigQueryCounts:
@@ -226,6 +215,25 @@ class BigQueryCounts:
                 )
             counts[day] += count
         return dict(counts)
+
+
+def _lacking(table: bigquery.Table) -> list[bigquery.SchemaField]:
+    """Return the columns that a table lacks; raises ConfigurationError for one of another type."""
+    there = {field.name: field for field in table.schema}
+    for field in _SCHEMA:
+        known = there.get(field.name)
+        if known is not None and (known.field_type, known.mode == "REPEATED") != (
+            field.field_type,
+            field.mode == "REPEATED",
+        ):
+            found = f"{known.mode} {known.field_type}"
+            raise ConfigurationError(f"{table.reference}: column {field.name} is {found}, expected {field.field_type}")
+    # A column can only be added to a table if rows need not have it.
+    return [
+        bigquery.SchemaField(field.name, field.field_type, "REPEATED" if field.mode == "REPEATED" else "NULLABLE")
+        for field in _SCHEMA
+        if field.name not in there
+    ]
 
 
 def _window(since: date, until: date) -> list[Any]:
@@ -258,12 +266,3 @@ def _json_row(row: CompletionRow, now: datetime) -> dict[str, Any]:
         "is_triggered": row.is_triggered,
         "trigger_reason": row.trigger_reason,
     }
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """Turn every error of the client and its transport into a StoreError."""
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError, RequestException, FutureTimeoutError) as error:
-        raise StoreError(f"BigQuery: {type(error).__name__}: {error}") from error

@@ -3,9 +3,8 @@
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -23,7 +22,7 @@ from google.cloud.logging_v2.services.logging_service_v2.transports import Loggi
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
 from orchestrator_resilience.checkpoints import Checkpoint, Severity
-from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.errors import StoreError, store_errors
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 # Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
@@ -33,6 +32,8 @@ _PAGE_SIZE = 1000
 _MAXIMUM_ENTRIES = 5000
 # Odds may come before their game; redeliveries end long before the default retention of 30 days.
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
+
+_told = partial(store_errors, "Cloud Logging", GoogleAPIError, GoogleAuthError)
 
 
 class CloudLoggingArchive:
@@ -124,11 +125,3 @@ def _with_integers(value: Any) -> Any:
 def _order(checkpoint: Checkpoint) -> tuple[Any, ...]:
     sequence = checkpoint.fields.get("sequence")
     return checkpoint.at, str(checkpoint.fields.get("delivery")), sequence if isinstance(sequence, int) else 0
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError) as error:
-        raise StoreError(f"Cloud Logging: {type(error).__name__}: {error}") from error

@@ -5,8 +5,8 @@ client retries an aborted commit five times without a pause, and loses to conten
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
@@ -25,10 +25,12 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore_v1.field_path import FieldPath
 
-from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.errors import store_errors
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 _TRANSIENT = (Aborted, DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
+
+_told = partial(store_errors, "Firestore", GoogleAPIError, GoogleAuthError)
 
 
 class FirestoreDocuments:
@@ -101,11 +103,3 @@ class FirestoreDocuments:
 
     def _document(self, ref: DocumentRef) -> firestore.DocumentReference:
         return self._client.collection(ref.collection).document(ref.id)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError) as error:
-        raise StoreError(f"Firestore: {type(error).__name__}: {error}") from error
