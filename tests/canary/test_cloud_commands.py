@@ -267,3 +267,13 @@ def test_a_run_costs_one_query_and_one_batch_read(
     assert dataset.project == Settings.from_env().project
     assert len(report.verdicts) == 3 * 8
     assert sorted(calls) == ["get_all"] + ["query"] * (7 if queries else 1)
+
+
+def test_setup_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line with the reason, like every other failure."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json")
+    assert cli.main(["setup"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("canary: BigQuery: DefaultCredentialsError: ")
+    assert "Traceback" not in printed
