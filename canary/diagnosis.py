@@ -21,6 +21,8 @@ from orchestrator_resilience.progress import Progress
 # A function is ended after 540 s at the most: a delivery that has said nothing for longer is dead.
 _LIFETIME = timedelta(minutes=10)
 _SILENT_DATES = 3
+# A single completion without a delivery may have been lost on its own.
+_SEVERAL = 2
 
 
 class _Trail(Enum):
@@ -57,13 +59,16 @@ class _Scene:
         return found
 
     @cached_property
-    def died(self) -> dict[str, Checkpoint]:
-        """By processor, the last line of a message whose every delivery ended without a closing line."""
+    def died(self) -> dict[str, list[Checkpoint]]:
+        """By processor, the lines of the first delivery of a message of which no delivery has ended.
+
+        The first, because one that kills the process each time is delivered again every ten minutes.
+        """
         found = {}
         for lines in self.events.values():
-            ended = any(line.closes for line in lines)
-            if not ended and self.now - lines[-1].at >= _LIFETIME:
-                found[_processor(lines[-1])] = lines[-1]
+            first = [line for line in lines if line.fields.get("delivery") == lines[0].fields.get("delivery")]
+            if not any(line.closes for line in lines) and self.now - first[-1].at >= _LIFETIME:
+                found[self.processor(first[-1])] = first
         return found
 
     @cached_property
@@ -73,13 +78,18 @@ class _Scene:
         for lines in self.events.values():
             closing = [line for line in lines if line.closes]
             if closing and closing[-1].kind is CheckpointKind.FAILED:
-                found[_processor(closing[-1])] = closing[-1]
+                found[self.processor(closing[-1])] = closing[-1]
         return found
 
     @cached_property
     def received(self) -> frozenset[str]:
         """Processors of which some delivery left a line."""
-        return frozenset(_processor(line) for line in self.trail or ())
+        return frozenset(self.processor(line) for line in self.trail or ())
+
+    def processor(self, line: Checkpoint) -> str:
+        """Whose line it is; one of an orchestrator that waits for others may have the raw name only."""
+        raw = str(line.fields.get("processor") or line.fields.get("raw_processor"))
+        return self.phase.canonical(raw) or raw
 
     def last(self, kind: CheckpointKind) -> Checkpoint | None:
         """The last line of a kind."""
@@ -167,18 +177,22 @@ def _expectation_drift(scene: _Scene) -> str | None:
     surplus, lacking = names(waited_for - scene.phase.expected), names(scene.phase.expected - waited_for)
     if surplus and scene.verdict.kind is VerdictKind.UNTRIGGERED:
         return f"the orchestrator also waits for {surplus}, which {scene.phase.name} does not expect"
-    if lacking and scene.verdict.kind is VerdictKind.PREMATURE:
+    left_out = scene.verdict.kind is VerdictKind.WITNESS_GAP and not waited_for.issuperset(scene.unregistered)
+    if lacking and (scene.verdict.kind is VerdictKind.PREMATURE or left_out):
         return f"the orchestrator does not wait for {lacking}, which {scene.phase.name} expects"
     return None
 
 
 def _crashed(scene: _Scene) -> str | None:
-    for processor, line in sorted(scene.died.items()):
+    for processor, lines in sorted(scene.died.items()):
         # A processor that is registered died on the way to the flag: then the set has to be complete.
         if processor in scene.unregistered or (processor in scene.phase.expected and not scene.verdict.missing):
+            begun = {line.fields.get("delivery") for line in scene.events[str(lines[0].fields.get("event_id"))]}
+            again = f"{len(begun)} deliveries have begun, none has ended" if len(begun) > 1 else "and no redelivery"
+            last = lines[-1]
             return (
-                f"the delivery of {processor} died after {line.kind} at {line.at:%Y-%m-%d %H:%M:%S}Z: "
-                "no later line of it, and no redelivery"
+                f"the delivery of {processor} died after {last.kind} at {last.at:%Y-%m-%d %H:%M:%S}Z: "
+                f"no later line of it, {again}"
             )
     return None
 
@@ -195,7 +209,9 @@ def _write_failed(scene: _Scene) -> str | None:
 def _name_drift(scene: _Scene) -> str | None:
     for stranger in scene.verdict.unexpected:
         nearest = scene.phase.nearest(stranger)
-        if nearest in scene.verdict.missing:
+        # Where both have reported on one date they are two, however much their names resemble each other.
+        two = any(stranger in w.strangers and nearest in w.statuses for w in scene.history.values())
+        if nearest in scene.verdict.missing and not two:
             return f"{stranger} is not expected; the nearest expected name is {nearest}, which is missing"
     return None
 
@@ -214,10 +230,17 @@ def _processor_disabled(scene: _Scene) -> str | None:
 
 
 def _never_invoked(scene: _Scene) -> str | None:
-    if scene.witness.completed and not scene.trail and not scene.progress.registered and scene.progress.trigger is None:
-        count = len(scene.witness.completed)
-        return f"{count} completions are in the completion log, and no delivery has left a line or a registration"
-    return None
+    waiting = scene.witness.completed
+    if scene.trail:  # deliveries that have begun at last do not undo that there were none before
+        begun = scene.trail[0].at
+        waiting = {p: row for p, row in waiting.items() if begun - row.visible_at >= scene.phase.untriggered_after}
+        until = f"no delivery left a line until {begun:%Y-%m-%d %H:%M:%S}Z"
+    else:
+        until = "no delivery has left a line or a registration"
+    by_code_without_lines = not scene.trail and (scene.progress.registered or scene.progress.trigger)
+    if len(waiting) < _SEVERAL or by_code_without_lines:
+        return None
+    return f"{len(waiting)} completions are in the completion log, and {until}"
 
 
 def _delivery_lost(scene: _Scene) -> str | None:
@@ -256,7 +279,7 @@ _MISSING = {_K.INCOMPLETE, _K.PREMATURE}
 # to happen comes before what follows from something not having been seen.
 _RULES: tuple[tuple[CauseKind, Collection[VerdictKind], _Trail, Rule], ...] = (
     (_C.FLAG_OVERWRITTEN, _ABSENT_FLAG, _Trail.HELPS, _flag_overwritten),
-    (_C.EXPECTATION_DRIFT, {_K.UNTRIGGERED, _K.PREMATURE}, _Trail.HELPS, _expectation_drift),
+    (_C.EXPECTATION_DRIFT, {_K.UNTRIGGERED, _K.PREMATURE, _K.WITNESS_GAP}, _Trail.HELPS, _expectation_drift),
     (_C.CRASHED, _UNFINISHED, _Trail.NEEDED, _crashed),
     (_C.WRITE_FAILED, _UNFINISHED, _Trail.NEEDED, _write_failed),
     (_C.NAME_DRIFT, _MISSING, _Trail.UNUSED, _name_drift),
@@ -266,7 +289,3 @@ _RULES: tuple[tuple[CauseKind, Collection[VerdictKind], _Trail, Rule], ...] = (
     (_C.DELIVERY_LOST, _UNFINISHED, _Trail.NEEDED, _delivery_lost),
     (_C.SHORT_CIRCUIT, {_K.UNTRIGGERED}, _Trail.NEEDED, _short_circuit),
 )
-
-
-def _processor(line: Checkpoint) -> str:
-    return str(line.fields.get("processor") or line.fields.get("raw_processor"))

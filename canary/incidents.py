@@ -18,8 +18,9 @@ from orchestrator_resilience.progress import instant
 REMIND_EVERY = timedelta(hours=4)
 # A run ends within a minute: a claim that is older belongs to one that died before it had sent.
 CLAIM_EXPIRES_AFTER = timedelta(minutes=5)
-# What could not be told once may be a passing fault.
-UNKNOWN_RUNS = 2
+# What one run could not tell may be a passing fault; the next run is 15 minutes later. (Counted in time rather than
+# runs, because the scheduler repeats a run that could not tell a minute later.)
+UNKNOWN_PASSES_WITHIN = timedelta(minutes=10)
 
 
 class NoticeKind(StrEnum):
@@ -58,7 +59,7 @@ class Incident:
     """What the ledger remembers of one (phase, game date).
 
     `told_at` is when the last notice was delivered, None before OPENED was. `claimed_at` is when a
-    run took it upon itself to send one. `unknown_runs` counts the runs on end that could not tell.
+    run took it upon itself to send one.
     """
 
     kind: VerdictKind
@@ -67,7 +68,6 @@ class Incident:
     opened_at: datetime
     told_at: datetime | None = None
     claimed_at: datetime | None = None
-    unknown_runs: int = 0
     resolved: bool = False
 
 
@@ -106,14 +106,12 @@ def _quiet(known: Incident | None, current: Incident | None, now: datetime) -> S
 
 def _unknown(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
     if current is None:
-        return Step(_opened(verdict, now, unknown_runs=1))
+        return Step(_opened(verdict, now))
     if current.kind is not VerdictKind.UNKNOWN:
         return Step(current)  # not knowing neither ends a problem nor makes it worse
-    runs = current.unknown_runs + 1
-    counted = replace(current, unknown_runs=runs)
-    if current.told_at is None and runs < UNKNOWN_RUNS:
-        return Step(counted)
-    return _due(counted, now)
+    if current.told_at is None and now - current.opened_at < UNKNOWN_PASSES_WITHIN:
+        return Step(current)
+    return _due(current, now)
 
 
 def _problem(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
@@ -141,14 +139,13 @@ def _is_worse(current: Incident, verdict: Verdict) -> bool:
     return current.kind is not verdict.kind or news or _LEVELS.index(level(verdict)) > _LEVELS.index(current.level)
 
 
-def _opened(verdict: Verdict, now: datetime, *, claimed_at: datetime | None = None, unknown_runs: int = 0) -> Incident:
+def _opened(verdict: Verdict, now: datetime, *, claimed_at: datetime | None = None) -> Incident:
     return Incident(
         kind=verdict.kind,
         cause=verdict.cause.kind if verdict.cause else None,
         level=level(verdict),
         opened_at=now,
         claimed_at=claimed_at,
-        unknown_runs=unknown_runs,
     )
 
 
@@ -159,7 +156,6 @@ def _updated(current: Incident, verdict: Verdict, *, claimed_at: datetime) -> In
         cause=verdict.cause.kind if verdict.cause else None,
         level=level(verdict),
         claimed_at=claimed_at,
-        unknown_runs=0,
     )
 
 
@@ -172,7 +168,6 @@ def to_fields(incident: Incident) -> dict[str, Any]:
         "opened_at": incident.opened_at,
         "told_at": incident.told_at,
         "claimed_at": incident.claimed_at,
-        "unknown_runs": incident.unknown_runs,
         "resolved": incident.resolved,
     }
 
@@ -187,7 +182,6 @@ def from_fields(fields: Mapping[str, Any]) -> Incident | None:
         return None
     if opened_at is None:
         return None
-    runs = fields.get("unknown_runs")
     return Incident(
         kind=kind,
         cause=cause,
@@ -195,6 +189,5 @@ def from_fields(fields: Mapping[str, Any]) -> Incident | None:
         opened_at=opened_at,
         told_at=instant(fields.get("told_at")),
         claimed_at=instant(fields.get("claimed_at")),
-        unknown_runs=runs if isinstance(runs, int) else 0,
         resolved=fields.get("resolved") is True,
     )

@@ -247,8 +247,11 @@ def _judge_complete(case: _Case) -> Verdict:
     age = case.now - case.complete_at
     when = "at a time that nobody wrote down" if None in case.completed_at.values() else f"{spoken(age)} ago"
     summary = f"all {len(case.phase.expected)} processors completed {when}, `_triggered` is still unset"
-    accused = age >= case.phase.untriggered_after and case.has_settled
-    return case.verdict(VerdictKind.UNTRIGGERED if accused else VerdictKind.SETTLING, summary, case.complete_at)
+    if age >= case.phase.untriggered_after and case.has_settled:
+        return case.verdict(VerdictKind.UNTRIGGERED, summary, case.complete_at)
+    if gap := _gap(case):  # one that is open already does not end by the set becoming complete
+        return case.verdict(VerdictKind.WITNESS_GAP, gap)
+    return case.verdict(VerdictKind.SETTLING, summary, case.complete_at)
 
 
 def _judge_incomplete(case: _Case) -> Verdict:
@@ -277,13 +280,17 @@ def _gap(case: _Case) -> str | None:
     """Say where the two stores disagree on a completion that the other has had time to take up.
 
     Counted from when a store took it up itself, not from when it was published: messages may come late.
+    A processor for which the orchestrator does not wait needs no time: it will never be registered.
     """
     recorded, registered = case.witness.completed, case.progress.registered
+    awaited = case.phase.expected if case.progress.announced is None else case.progress.announced
 
     def old(at: datetime | None) -> bool:
         return case.now - (at or case.deadline) >= case.phase.untriggered_after
 
-    unregistered = names(p for p, arrival in recorded.items() if p not in registered and old(arrival.visible_at))
+    unregistered = names(
+        p for p, row in recorded.items() if p not in registered and (p not in awaited or old(row.visible_at))
+    )
     unrecorded = names(
         p for p, entry in registered.items() if p not in recorded and old(entry.registered_at or entry.completed_at)
     )

@@ -59,6 +59,10 @@ class World:
         """Deliver a message to an orchestrator whose store kills it: a dead process leaves no line."""
         with pytest.raises(DeathError):
             self.deliver(orchestrator, [name])
+        self.revive()
+
+    def revive(self) -> None:
+        """Be a new process."""
         self._alive = True
 
     def kill(self, *_: object, **__: object) -> Any:
@@ -163,6 +167,18 @@ def test_expectation_drift_that_triggers_too_early(world: World) -> None:
     )
 
 
+def test_expectation_drift_after_the_last_one_has_come(world: World) -> None:
+    """The one for whom nobody waits arrives after the flag: a stranger to the orchestrator, never registered."""
+    fewer = dict(list(world.phase.processors.items())[1:])
+    left_out, *aliases = [next(iter(world.phase.processors)), *next(iter(world.phase.processors.values()))]
+    drifted = world.orchestrator(msgspec.structs.replace(world.phase, processors=fewer))
+    world.deliver(drifted, sorted(fewer))
+    world.deliver(drifted, aliases[:1])
+    assert world.cause(LATER, VerdictKind.WITNESS_GAP) == Cause(
+        CauseKind.EXPECTATION_DRIFT, f"the orchestrator does not wait for {left_out}, which phase2 expects"
+    )
+
+
 @pytest.mark.parametrize("operation", ["get_all", "merge", "update_if_unchanged"])
 def test_crashed(world: World, operation: str) -> None:
     """The last delivery left RECEIVED and nothing more, wherever it died."""
@@ -172,6 +188,24 @@ def test_crashed(world: World, operation: str) -> None:
     cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
     assert cause.kind is CauseKind.CRASHED
     assert cause.proof.startswith(f"the delivery of {world.five[4]} died after CHECKPOINT_RECEIVED at 2026-02-10 06:41")
+
+
+def test_crashed_at_each_redelivery(world: World) -> None:
+    """A message that kills the process each time comes again every ten minutes: the first death is old enough."""
+    world.deliver(world.orchestrator(), world.five[:4])
+    broken = world.orchestrator(documents=Breaking(world.stores.documents, merge=world.kill))
+    for minutes in (0, 10, 20, 30):
+        envelope = push_envelope(world.five[4], str(DAY), DONE, message_id="poison")
+        world.clock.now = DONE + timedelta(minutes=minutes)
+        with pytest.raises(DeathError):
+            broken.deliver(envelope)
+        world.revive()
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert cause == Cause(
+        CauseKind.CRASHED,
+        f"the delivery of {world.five[4]} died after CHECKPOINT_RECEIVED at 2026-02-10 06:41:00Z: "
+        "no later line of it, 4 deliveries have begun, none has ended",
+    )
 
 
 def test_a_delivery_under_way_has_not_crashed(world: World) -> None:
@@ -227,6 +261,14 @@ def test_name_drift(world: World) -> None:
     )
 
 
+def test_two_that_report_on_one_date_are_no_rename(world: World) -> None:
+    """A stranger that was there before, beside the processor whose name it resembles, explains nothing."""
+    world.deliver(world.orchestrator(), [*world.five, "OddsApiSpreadsProcessor"], DAY - timedelta(days=2))
+    world.deliver(world.orchestrator(), [p for p in world.five if p != "p2_odds_player_props"])
+    world.deliver(world.orchestrator(), ["OddsApiSpreadsProcessor"])
+    assert world.cause(LATE, VerdictKind.INCOMPLETE).kind is CauseKind.UNDETERMINED
+
+
 def test_processor_failed(world: World) -> None:
     """The missing processor says itself that it failed."""
     world.deliver(world.orchestrator(), world.five[:4])
@@ -255,6 +297,26 @@ def test_never_invoked(world: World) -> None:
     cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
     assert cause.kind is CauseKind.NEVER_INVOKED
     assert cause.proof.startswith("5 completions are in the completion log")
+
+
+def test_one_that_left_nothing_may_have_been_lost(world: World) -> None:
+    """A single completion without a delivery proves neither cause."""
+    world.witness(world.five[:1])
+    cause = world.cause(LATER, VerdictKind.WITNESS_GAP)
+    assert cause.kind is CauseKind.UNDETERMINED
+
+
+def test_never_invoked_while_the_backlog_is_delivered(world: World) -> None:
+    """Deliveries that begin at last do not make the others lost."""
+    world.witness(world.five)
+    at = DONE + timedelta(minutes=40)
+    world.clock.now = at
+    world.orchestrator().deliver(push_envelope(world.five[0], str(DAY), DONE, message_id=f"{DAY}-{world.five[0]}"))
+    cause = world.cause(at + timedelta(minutes=1), VerdictKind.UNTRIGGERED)
+    assert cause == Cause(
+        CauseKind.NEVER_INVOKED,
+        "5 completions are in the completion log, and no delivery left a line until 2026-02-10 07:21:00Z",
+    )
 
 
 def test_delivery_lost(world: World) -> None:

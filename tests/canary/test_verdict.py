@@ -329,9 +329,33 @@ def test_one_time_that_nobody_wrote_down_accuses_late(phase: Phase) -> None:
     """The deadline stands in for it, and no time in the future is shown."""
     entries = {name: Registration(DONE) for name in FIVE[1:]} | {FIVE[0]: Registration()}
     progress = Seen(Progress(phase.expected, entries))
-    early = verdict_of(Absent(), progress, {}, DONE + HOUR)
+    early = verdict_of(seen_by_witness(FIVE[1:]), progress, {}, DONE + HOUR)
     assert (early.kind, early.since) == (K.SETTLING, None)
-    assert verdict_of(Absent(), progress, {}, DEADLINE + HOUR).kind is K.UNTRIGGERED
+    assert verdict_of(seen_by_witness(FIVE[1:]), progress, {}, DEADLINE + HOUR).kind is K.UNTRIGGERED
+
+
+def test_a_gap_does_not_end_by_the_set_becoming_complete() -> None:
+    """Two stores that disagree are not settling: the incident stays one."""
+    early = DONE - timedelta(hours=6)
+    arrivals = {name: Arrival(DONE, DONE) for name in FIVE[1:]} | {FIVE[0]: Arrival(early, early)}
+    before = Seen(Witness({name: arrivals[name] for name in FIVE[:4]}))
+    verdicts = [
+        verdict_of(witness, registered(names), {}, now)
+        for witness, names, now in (
+            (before, FIVE[1:4], DONE + SECOND),
+            (Seen(Witness(arrivals)), FIVE[1:], DONE + timedelta(minutes=29)),
+            (Seen(Witness(arrivals)), FIVE[1:], DONE + timedelta(minutes=30)),
+        )
+    ]
+    assert [v.kind for v in verdicts] == [K.WITNESS_GAP, K.WITNESS_GAP, K.UNTRIGGERED]
+    assert verdicts[1].summary == f"in the completion log, but not in the progress document: {FIVE[0]}"
+
+
+def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
+    """An orchestrator with a shorter list set the flag, and will never register the last one."""
+    progress = registered(FIVE[:4], TRIGGER, announced=phase.expected - {FIVE[4]})
+    assert verdict_of(ALL, progress, {}, DONE + 2 * SECOND).kind is K.WITNESS_GAP
+    assert verdict_of(ALL, registered(FIVE[:4], TRIGGER), {}, DONE + 2 * SECOND).kind is K.TRIGGERED
 
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
