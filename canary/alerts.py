@@ -7,17 +7,21 @@ from datetime import datetime
 from typing import TextIO
 
 from canary.incidents import NoticeKind
-from canary.message import notice_text
+from canary.message import logs_link, notice_text
 from canary.telling import Notice
 from orchestrator_resilience.phase import Phase
 
 
 class LogNotifier:
-    """One structured log entry a notice, which a log-based alert policy can match by `canary_alert`."""
+    """One structured log entry a notice, which a log-based alert policy can match by `canary_alert`.
 
-    def __init__(self, phases: Mapping[str, Phase], stream: TextIO | None = None) -> None:
-        self._phases = phases
-        self._stream = stream
+    `project` is linked to for the date's checkpoints.
+    """
+
+    def __init__(
+        self, phases: Mapping[str, Phase], *, project: str | None = None, stream: TextIO | None = None
+    ) -> None:
+        self._phases, self._project, self._stream = phases, project, stream
 
     def send(self, notices: Sequence[Notice], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
@@ -34,6 +38,7 @@ class LogNotifier:
                 "verdict": verdict.kind.value,
                 "cause": verdict.cause.kind.value if verdict.cause else None,
                 "impact": verdict.impact.value if verdict.impact else None,
+                "logs": logs_link(self._project, verdict.phase, verdict.game_date) if self._project else None,
                 "opened_at": notice.incident.opened_at.isoformat(),
             }
             stream.write(json.dumps(entry) + "\n")

@@ -33,7 +33,7 @@ _stores = open_stores(_settings, _phases, must_exist=True)
 
 _slack = _settings.slack_webhook_url
 _notifier = Notifiers(
-    LogNotifier(_phases),
+    LogNotifier(_phases, project=_settings.project),
     *([SlackNotifier(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
 )
 

@@ -1,6 +1,7 @@
 """What people read of a verdict: the text of an alert, and the word that it is over."""
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from canary.incidents import NoticeKind
@@ -70,6 +71,14 @@ def notice_text(notice: Notice, phase: Phase, now: datetime) -> str:
         f"{verdict.phase} {verdict.game_date}: no longer {incident.kind}, {spoken(now - incident.opened_at)} "
         f"after the alert: {verdict.summary}"
     )
+
+
+def logs_link(project: str, phase: str, game_date: date) -> str:
+    """Return the address of the date's checkpoints in Logs Explorer, which without times shows the last hour only."""
+    query = f'labels.phase="{phase}" AND labels.game_date="{game_date}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
+    since, until = game_date - timedelta(days=1), game_date + timedelta(days=8)
+    times = f"startTime={since}T00:00:00Z;endTime={until}T00:00:00Z"
+    return f"https://console.cloud.google.com/logs/query;query={quote(query, '')};{times}?project={quote(project, '')}"
 
 
 def _moment(at: datetime, phase: Phase) -> str:

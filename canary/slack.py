@@ -11,15 +11,15 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from canary.incidents import NoticeKind
-from canary.message import notice_text
+from canary.message import logs_link, notice_text
 from canary.telling import Notice
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
 from orchestrator_resilience.phase import Phase
@@ -152,14 +152,6 @@ def _blocks(notice: Notice, phase: Phase, project: str | None, now: datetime, *,
         {"type": "section", "text": _mrkdwn(f"```\n{text}\n```")},
         {"type": "context", "elements": [_mrkdwn(starts + link)]},
     ]
-
-
-def logs_link(project: str, phase: str, game_date: date) -> str:
-    """Return the address of the date's checkpoints in Logs Explorer, which without times shows the last hour only."""
-    query = f'labels.phase="{phase}" AND labels.game_date="{game_date}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
-    since, until = game_date - timedelta(days=1), game_date + timedelta(days=8)
-    times = f"startTime={since}T00:00:00Z;endTime={until}T00:00:00Z"
-    return f"https://console.cloud.google.com/logs/query;query={quote(query, '')};{times}?project={quote(project, '')}"
 
 
 def escaped(text: str, limit: int) -> str:

@@ -23,6 +23,7 @@ from canary.incidents import (
     from_fields,
     to_fields,
 )
+from canary.message import logs_link
 from canary.run import watch
 from canary.telling import Notice, Notifiers, ledger_ref
 from canary.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
@@ -140,7 +141,6 @@ def test_a_claim_holds_off_others_until_it_expires() -> None:
         opened_at=st.just(START),
         told_at=st.none() | st.just(START + TICK),
         claimed_at=st.none() | st.just(START),
-        unknown_runs=st.integers(0, 9),
         resolved=st.booleans(),
     )
 )
@@ -226,7 +226,7 @@ def test_one_way_that_fails_does_not_keep_the_others_from_being_tried(
     broken, stream = Recorder(), io.StringIO()
     broken.broken = True
     with pytest.raises(ConnectionError):
-        watch(stores, {"phase2": phase}, Notifiers(broken, LogNotifier({"phase2": phase}, stream)), NOON)
+        watch(stores, {"phase2": phase}, Notifiers(broken, LogNotifier({"phase2": phase}, stream=stream)), NOON)
     assert len(stream.getvalue().splitlines()) == len(late)
 
 
@@ -247,11 +247,12 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
 def test_the_log_entry_of_a_notice(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
     """One line of JSON each, at the level of the harm, with everything that the alert says."""
     stream = io.StringIO()
-    watch(stores, {"phase2": phase}, LogNotifier({"phase2": phase}, stream), NOON)
+    watch(stores, {"phase2": phase}, LogNotifier({"phase2": phase}, project="nba", stream=stream), NOON)
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(e["game_date"], e["canary_alert"], e["severity"]) for e in entries] == [
         (str(day), "OPENED", "ERROR") for day in late
     ]
     assert entries[1]["message"].startswith("CANARY_ALERT OPENED: phase2 2026-02-09: not completed, 0 min past")
     assert "canary explain 2026-02-09 --phase phase2" in entries[1]["message"]
+    assert entries[1]["logs"] == logs_link("nba", "phase2", DAY)
     assert stores.documents.get_all([ledger_ref("phase2", DAY)])

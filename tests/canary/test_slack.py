@@ -16,8 +16,8 @@ from urllib.parse import unquote
 import pytest
 
 from canary.incidents import Incident, NoticeKind, level
-from canary.message import notice_text
-from canary.slack import NotifyError, SlackNotifier, escaped, logs_link, message
+from canary.message import logs_link, notice_text
+from canary.slack import NotifyError, SlackNotifier, escaped, message
 from canary.telling import Notice
 from canary.verdict import Impact, Verdict, VerdictKind
 from orchestrator_resilience import Phase
