@@ -20,12 +20,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 from rich.console import Console
 
+from canary.old_code import OldCode
 from canary.rehearsal import Rehearsal, Step
 from canary.run import Report
-from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import document_id, read_progress, registration_fields
-from orchestrator_resilience.stores.base import DocumentRef, completion_row
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 
@@ -63,7 +61,7 @@ def demo(phase: Phase, folder: Path, console: Console) -> Report:
 def _steps(rehearsal: Rehearsal, phase: Phase) -> Iterator[Step]:
     drifted = msgspec.structs.replace(phase, processors={**phase.processors, "p2_bdl_box_scores": ()})
     in_service: dict[date, Callable[[object], None]] = {
-        _SHORT_CIRCUITED: partial(_old_delivery, rehearsal.stores, phase),
+        _SHORT_CIRCUITED: OldCode(phase, rehearsal.stores.documents, rehearsal.stores.completion_log).deliver,
         _DRIFTED: rehearsal.orchestrator(drifted).deliver,
     }
     new_code = rehearsal.orchestrator(phase).deliver
@@ -83,15 +81,6 @@ def _steps(rehearsal: Rehearsal, phase: Phase) -> Iterator[Step]:
     envelope = push_envelope("NbacGamebookProcessor", str(_SHORT_CIRCUITED), again, message_id="re-run")
     yield Step(again, partial(rehearsal.headline, "the game books of February 9 are run again"))
     yield Step(again, partial(new_code, envelope))
-
-
-def _old_delivery(stores: EmbeddedStores, phase: Phase, event: object) -> None:
-    """Leave what the old code left: both writes of its tracker, and never the flag."""
-    completion = Completion.from_event(event, phase)
-    stores.completion_log.append([completion_row(completion)], now=completion.completed_at)
-    fields = registration_fields(read_progress({}, phase), completion, completion.completed_at)
-    del fields["_expected"]  # the old code did not write down what it waited for
-    stores.documents.merge(DocumentRef(phase.firestore_collection, document_id(completion.game_date)), fields)
 
 
 def _at(day: date, minute: int) -> datetime:

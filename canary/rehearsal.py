@@ -3,16 +3,16 @@
 `canary demo` and `canary replay` are rehearsals; they differ in where their deliveries come from.
 """
 
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from canary.run import Report, check, watch
 from canary.terminal import TerminalNotifier, print_line, print_table
+from canary.timeline import Timeline, ticks
 from canary.verdict import VerdictKind
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.logger import CheckpointLogger
@@ -20,9 +20,6 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.sinks import terminal_lines
 from orchestrator_resilience.stores.embedded import EmbeddedStores
-from orchestrator_resilience.testing import SimulatedClock
-
-TICK = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Rehearsal:
     def __init__(self, phase: Phase, stores: EmbeddedStores, console: Console) -> None:
         self.phase = phase
         self.stores = stores
-        self._clock = SimulatedClock(datetime.min.replace(tzinfo=UTC))
+        self._timeline = Timeline(datetime.min.replace(tzinfo=UTC))
         self._console = console
         self._show = terminal_lines()
         self._notifier = TerminalNotifier(console, {phase.name: phase})
@@ -47,8 +44,9 @@ class Rehearsal:
 
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the rehearsal's stores and clock."""
-        checkpoints = CheckpointLogger(phase, self._leave, clock=self._clock)
-        return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, self._clock)
+        clock = self._timeline.clock
+        checkpoints = CheckpointLogger(phase, self._leave, clock=clock)
+        return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, clock)
 
     def headline(self, text: str) -> None:
         """Print a line that says what comes."""
@@ -60,24 +58,18 @@ class Rehearsal:
         Each run judges those of the game `dates` that are in its look-back window. Returns a last
         report, over all of them.
         """
-        waiting = deque(sorted((step for step in steps if step.at <= until), key=lambda step: step.at))
-        ticks = list(_ticks(waiting[0].at, until)) if waiting else []
+        for step in steps:
+            self._timeline.at(step.at, step.act)
+        quarter_hours = list(ticks(min(step.at for step in steps), until))
         with ProgressBar(console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
-            for tick in bar.track(ticks, description="simulated time"):
-                self._play(waiting, tick)
-                self._clock.now = tick
+            for tick in bar.track(quarter_hours, description="simulated time"):
+                self._timeline.play(until=tick)
                 self._tick(dates, tick)
-            self._play(waiting, until)
+            self._timeline.play(until)
         phases = {self.phase.name: self.phase}
         report = check(self.stores, phases, until, {self.phase.name: sorted(dates)})
         print_table(self._console, report.verdicts, phases)
         return report
-
-    def _play(self, waiting: deque[Step], now: datetime) -> None:
-        while waiting and waiting[0].at <= now:
-            step = waiting.popleft()
-            self._clock.now = step.at
-            step.act()
 
     def _leave(self, checkpoint: Checkpoint) -> None:
         self.stores.checkpoints(checkpoint)
@@ -92,11 +84,3 @@ class Rehearsal:
             if not verdict.kind.is_problem and self._last_kinds.get(verdict.game_date) is not verdict.kind:
                 print_line(self._console, verdict, now)
             self._last_kinds[verdict.game_date] = verdict.kind
-
-
-def _ticks(first: datetime, until: datetime) -> Iterator[datetime]:
-    """Yield the quarter hours after `first`, up to `until`."""
-    tick = first.replace(minute=first.minute // 15 * 15, second=0, microsecond=0) + TICK
-    while tick <= until:
-        yield tick
-        tick += TICK

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from canary.rehearsal import TICK, Rehearsal, Step
+from canary.rehearsal import Rehearsal, Step
 from canary.run import Report
+from canary.timeline import TICK
 from orchestrator_resilience.completion import YEARS, Completion
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
