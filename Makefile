@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check format local bench-contention requirements clean
+.PHONY: demo test check format local bench-contention bench-truth bench-year requirements clean
 
 demo: $(INSTALLED)
 	@$(BIN)/canary demo
@@ -28,6 +28,13 @@ local: $(INSTALLED)
 
 bench-contention: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.contention
+
+# What the alerts are worth: over a quarter of an hour on two cores.
+bench-truth: $(INSTALLED)
+	@$(BIN)/canary simulate --healthy-days 10000 --faulty-days 2000 --json truth.json
+
+bench-year: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.year
 
 # Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions get
 # the very versions that the tests ran with.

@@ -16,6 +16,7 @@ import msgspec
 
 from canary.run import Outcome, Report, check, story
 from canary.silences import SILENCES, add_silence, end_silence, parse_duration, read_silences
+from canary.simulator.simulate import add_up, play, play_all, worlds
 from canary.verdict import spoken
 from canary.verify import verify
 from orchestrator_resilience.checkpoints import one_line
@@ -32,6 +33,7 @@ from orchestrator_resilience.stores.opening import open_stores
 try:
     from canary.demo import demo
     from canary.replay import replay
+    from canary.simulator.show import print_result, print_scores, progress_bar
     from canary.terminal import make_console, print_alert, print_flags, print_line, print_story, print_table
 except ModuleNotFoundError as error:
     if error.name != "rich":
@@ -208,6 +210,29 @@ def _replay(arguments: argparse.Namespace) -> Outcome:
     return report.outcome
 
 
+def _simulate(arguments: argparse.Namespace) -> Outcome:
+    phase, console = load_phase("phase2", BUNDLED_PHASES), make_console()
+    if arguments.again:
+        folder = _new_folder(arguments.out, "canary-simulate-")
+        print_scores(console, play(phase, arguments.again, folder))
+        print(
+            f"The files of this world are in {folder}; canary explain DATE --data {folder} --now TIME tells their story"
+        )
+        return Outcome.QUIET
+    names = list(worlds(arguments.seed, arguments.healthy_days, arguments.faulty_days))
+    scores = []
+    bar, advance = progress_bar(console, arguments.healthy_days + arguments.faulty_days)
+    with bar:
+        for played in play_all(phase, names, arguments.jobs):
+            scores += played
+            advance(len(played))
+    result = add_up(scores)
+    print_result(console, result)
+    if arguments.json:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    return Outcome.QUIET if all(target.met for target in result.targets) else Outcome.PROBLEM
+
+
 def _now(arguments: argparse.Namespace) -> datetime:
     return arguments.now or datetime.now(UTC)
 
@@ -303,7 +328,26 @@ def _parser() -> argparse.ArgumentParser:
     replay_.add_argument("--until", type=_moment, metavar="TIME", help="last canary run (default: past all deadlines)")
     for rehearsal in (rehearse, replay_):
         rehearsal.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: a new one)")
+
+    simulate = add("simulate", _simulate, "the incident bank: thousands of healthy and faulty dates, and the score")
+    simulate.add_argument("--healthy-days", type=_count, default=1000, metavar="N", help="default 1000")
+    simulate.add_argument("--faulty-days", type=_count, default=200, metavar="N", help="default 200")
+    simulate.add_argument(
+        "--seed", type=_count, default=1, metavar="N", help="other numbers, other variants (default 1)"
+    )
+    simulate.add_argument("--jobs", type=_count, metavar="N", help="processes (default: one a core)")
+    simulate.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file as JSON, too")
+    simulate.add_argument("--again", metavar="WORLD", help="play only this world, as SEED/FAULT/NUMBER")
+    simulate.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the files of that world (default: a new one)"
+    )
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 (nobody waits for ten million)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 9999999")
+    return int(text)
 
 
 def _moment(text: str) -> datetime:

@@ -63,7 +63,7 @@ def main(folder: Path, mode: str, number: int) -> None:
         documents, completion_log = Mortal(documents, count), Mortal(completion_log, count)
     else:
         sent = MESSAGES * 4
-        random.Random(number).shuffle(sent)  # noqa: S311 (no secret)
+        random.Random(number).shuffle(sent)
         (folder / f"ready-{number}").touch()
         while not (folder / "go").exists():
             time.sleep(0.001)

@@ -1,0 +1,142 @@
+"""Plays the worlds of the bank: seasons of healthy dates, and dates with a fault or two; each from its seed."""
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from canary.simulator.day import ALIKE, HOUR, MINUTE, Day, Report, Truth
+from canary.simulator.faults import FAULTY, PAIRABLE
+from canary.simulator.healthy import HEALTHY
+from canary.simulator.score import Score, score_fault, score_healthy
+from canary.simulator.world import OUTCOME_QUERY, WORK_QUERY, World
+from canary.timeline import Timeline
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+
+SEASON_DATES = 20
+LEAD_IN = "lead-in"
+_ONE_DAY = timedelta(days=1)
+# On these the clocks of the United States change.
+_CLOCK_CHANGES = (date(2025, 11, 2), date(2026, 3, 8), date(2026, 11, 1))
+_WEEK = 7
+
+
+def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path | None = None) -> list[Score]:
+    """Play healthy `dates` on end, a canary run each quarter hour; the stores are kept in `folder`, if there is one."""
+    rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
+    first = _any_date(rng)
+    if rng.random() < 0.3:  # noqa: PLR2004
+        first = rng.choice(_CLOCK_CHANGES) - timedelta(days=rng.randint(0, dates - 1))
+    days = _dates(first, dates)
+    with _world(phase, first, folder) as world:
+        scenarios = dict(zip(days, _season(days, rng), strict=True))
+        for number, (day, scenario) in enumerate(scenarios.items()):
+            one = Day(world, day, rng, base_id=str(number))
+            HEALTHY.get(scenario, HEALTHY["normal"])(one)
+            one.play()
+        world.run_every_quarter_hour(_noon(first), _noon(days[-1]) + 2 * _ONE_DAY)
+        return [score_healthy(world, day, scenario, seed) for day, scenario in scenarios.items()]
+
+
+def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = None) -> list[Score]:
+    """Play a date with the fault `scenario`, or with both of "one + other", until it is mended and over.
+
+    The stores are kept in `folder`, if there is one.
+    """
+    rng = random.Random(seed)  # noqa: S311 (as above)
+    first = _any_date(rng)
+    lead_in = _dates(first, rng.randint(2, 4))
+    subject = lead_in[-1] + _ONE_DAY
+    with _world(phase, first, folder) as world:
+        days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
+        truths = {subject: _truth([FAULTY[name](days[subject]) for name in scenario.split(" + ")])}
+        for day in lead_in:
+            truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
+        for one in days.values():
+            one.play()
+        mended_at = max(truths[subject].due.values()) + rng.choice([1, 1, 1, 10]) * rng.uniform(0.5, 2) * HOUR
+        over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
+        world.slack_refuses_at_the_end = rng.random() < 0.2  # noqa: PLR2004
+        world.timeline.at(mended_at, partial(_mend, world, [days[day] for day in truths]))
+        world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
+        scores = [score_fault(world, day, scenario, seed, truth) for day, truth in truths.items()]
+        blind = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
+        healthy = [day for day in lead_in if day not in truths and not blind]
+        return scores + [score_healthy(world, day, LEAD_IN, seed) for day in healthy]
+
+
+def pair(rng: random.Random) -> str:
+    """Draw the name of a pair of faults."""
+    return " + ".join(fault.__name__ for fault in rng.sample(PAIRABLE, 2))
+
+
+@contextmanager
+def _world(phase: Phase, first: date, folder: Path | None = None) -> Iterator[World]:
+    """A world on stores in a folder, by default a new one, with a phase that asks for output and work."""
+    asking = msgspec.structs.replace(phase, outcome_query=OUTCOME_QUERY, work_query=WORK_QUERY)
+    with (
+        tempfile.TemporaryDirectory(prefix="canary-simulate-") as new,
+        EmbeddedStores(folder or Path(new), durable=False) as stores,
+    ):
+        yield World(asking, stores, Timeline(_noon(first) - _ONE_DAY))
+
+
+def _any_date(rng: random.Random) -> date:
+    return date(2025, 9, 1) + timedelta(days=rng.randint(0, 360))
+
+
+def _dates(first: date, count: int) -> list[date]:
+    return [first + timedelta(days=n) for n in range(count)]
+
+
+def _season(days: Sequence[date], rng: random.Random) -> list[str]:
+    """Draw a scenario for each date: one by one, but for weeks without games and the clock changes."""
+    scenarios: list[str] = []
+    while len(scenarios) < len(days):
+        drawn = rng.choice([*HEALTHY, "week_without_games"])
+        scenarios += ["no_games"] * _WEEK if drawn == "week_without_games" else [drawn]
+    changes = {day - n * _ONE_DAY for day in _CLOCK_CHANGES for n in (0, 1)}
+    return ["clock_change" if day in changes else scenario for day, scenario in zip(days, scenarios, strict=False)]
+
+
+def _lead_in(day: Day, scenario: str, *, first_run: datetime, switched_off: Sequence[date]) -> dict[date, Truth]:
+    """Prepare a date before the faulty one; most are healthy."""
+    if "one_is_silent_and_a_stranger_resembles_it" in scenario:
+        day.strangers += [Report(name, day.at(25 * 60)) for name in ALIKE.values()]
+    if scenario != "disabled" or day.date not in switched_off:
+        return {}
+    truth = FAULTY["disabled"](day)
+    # Two silent dates may be chance.
+    due = {kind: max(at, first_run) for kind, at in truth.due.items()}
+    return {day.date: Truth(due=due)}
+
+
+def _truth(truths: Sequence[Truth]) -> Truth:
+    """Put the truths of all faults of one date together; of several, each may hide the other's verdicts."""
+    if len(truths) == 1:
+        return truths[0]
+    return Truth(
+        due={kind: at for truth in truths for kind, at in truth.due.items()},
+        causes=frozenset().union(*(truth.causes for truth in truths)),
+        exact=False,
+    )
+
+
+def _mend(world: World, days: Sequence[Day]) -> None:
+    """Do what an engineer does: deploy what works, run the processors again; the next phase writes its output."""
+    world.mended = world.invokable = True
+    world.slack_refuses += world.slack_refuses_at_the_end
+    for day in days:
+        world.output.add(day.date)
+        for number, processor in enumerate(sorted(world.phase.expected)):
+            day.repeat(world.timeline.clock.now + number * timedelta(seconds=20), processor)
+
+
+def _noon(day: date) -> datetime:
+    return datetime.combine(day, time(17), UTC)

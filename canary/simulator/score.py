@@ -1,0 +1,136 @@
+"""What the canary said of each date, held against the truth."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+
+from canary.incidents import REMIND_EVERY, NoticeKind
+from canary.simulator.day import Truth
+from canary.simulator.world import Told, World
+from canary.verdict import CauseKind, VerdictKind
+
+# A reminder comes at the first run after its interval, or at one of the scheduler's retries of it.
+_REMINDER_SLACK = timedelta(minutes=18)
+
+
+class RivalScore(Struct, frozen=True):
+    """A rival's alarms about one date: how many runs rang, and how long after what it should have noticed."""
+
+    runs: int
+    delay_seconds: float | None
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """One date of the bank.
+
+    `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
+    are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
+    completion to the word UNTRIGGERED in the log. `named` is the cause in the end.
+    """
+
+    scenario: str
+    seed: str
+    game_date: date
+    healthy: bool
+    flaws: tuple[str, ...]
+    alarmed: bool
+    detected: bool = False
+    delay: float | None = None
+    completion_delay: float | None = None
+    causes: tuple[CauseKind, ...] = ()
+    named: CauseKind | None = None
+    wrongly_named: tuple[CauseKind, ...] = ()
+    notices: Mapping[NoticeKind, int] = {}
+    rivals: Mapping[str, RivalScore] = {}
+
+
+def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
+    """Score a date of which nothing may be said: no notice, and no run may find a problem."""
+    problems = [j for j in world.judged.get(day, []) if j.verdict.is_problem]
+    told = [t for t in world.told if t.game_date == day]
+    flaws = [f"{j.verdict} at {j.at:%m-%d %H:%M}" for j in problems]
+    flaws += [f"{t.notice} {t.verdict} was told at {t.at:%m-%d %H:%M}" for t in told]
+    return Score(
+        scenario=scenario,
+        seed=seed,
+        game_date=day,
+        healthy=True,
+        flaws=tuple(flaws),
+        alarmed=bool(flaws),
+        rivals=_rivals(world, day, None),
+    )
+
+
+def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth) -> Score:
+    """Score a faulty date: each verdict that is due, in its time, and no other."""
+    told = [t for t in world.told if t.game_date == day]
+    judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
+    news = [(t.at, t.verdict) for t in told if t.notice in {NoticeKind.OPENED, NoticeKind.CHANGED}]
+    news = news if truth.told else [(j.at, j.verdict) for j in judged]
+    late, flaws = _timing(news, truth), []
+    if judged and judged[0].at < min(truth.due.values()) and truth.exact:
+        flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
+    named = [t.cause for t in told] + [j.cause for j in judged]
+    wrongly = {cause for cause in named if cause} - truth.causes - {CauseKind.UNDETERMINED}
+    flaws += [f"{cause} was named" for cause in sorted(wrongly)]
+    flaws += _message_flaws(told, expected=1 if truth.told else 0)
+    first = min((at for at, _ in news), default=None)
+    logged = [t.at for t in world.logged if t.game_date == day and t.verdict is VerdictKind.UNTRIGGERED]
+    accused = min(logged, default=None)
+    return Score(
+        scenario=scenario,
+        seed=seed,
+        game_date=day,
+        healthy=False,
+        flaws=(*late, *flaws),
+        alarmed=bool(news),
+        detected=not late,
+        delay=(first - min(truth.due.values())).total_seconds() if first and truth.exact else None,
+        completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
+        causes=tuple(sorted(truth.causes)),
+        named=judged[-1].cause if judged else None,
+        wrongly_named=tuple(sorted(wrongly)),
+        notices={kind: sum(t.notice is kind for t in told) for kind in NoticeKind},
+        rivals=_rivals(world, day, truth.counts_from),
+    )
+
+
+def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:
+    """Say which verdict was not given in its time, and which was not due at all."""
+    if not truth.exact:
+        due = max(truth.due.values())
+        return [] if any(at <= due + truth.within for at, _ in news) else ["nothing was told in time"]
+    flaws = []
+    for kind, due in truth.due.items():
+        at = min((at for at, told in news if told is kind), default=None)
+        if at is None or not due <= at <= due + truth.within:
+            when = f"{at:%m-%d %H:%M}" if at else "never"
+            flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and told {when}")
+    return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
+
+
+def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
+    """One opening, one resolution, and reminders at their interval only."""
+    flaws = []
+    for kind in (NoticeKind.OPENED, NoticeKind.RESOLVED):
+        count = sum(t.notice is kind for t in told)
+        if count != expected:
+            flaws.append(f"{count} x {kind}")
+    for before, after in pairwise(told):
+        pause = after.at - before.at
+        if after.notice is NoticeKind.REMINDER and not REMIND_EVERY <= pause <= REMIND_EVERY + _REMINDER_SLACK:
+            flaws.append(f"a reminder after {pause}")
+        if pause > REMIND_EVERY + _REMINDER_SLACK:
+            flaws.append(f"no word for {pause}")
+    return flaws
+
+
+def _rivals(world: World, day: date, counts_from: datetime | None) -> dict[str, RivalScore]:
+    scores = {}
+    for name, alarms in world.alarms.items():
+        alarm = alarms.get(day)
+        delay = (alarm.first - counts_from).total_seconds() if alarm and counts_from else None
+        scores[name] = RivalScore(alarm.runs if alarm else 0, delay)
+    return scores

@@ -1,0 +1,84 @@
+"""What a simulation showed, for a person at a terminal."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from canary.simulator.score import Score
+from canary.simulator.simulate import FaultScore, PolicyScore, Result, Spread
+
+_SHOWN_FLAWS = 20
+
+
+def progress_bar(console: Console, total: int) -> tuple[Progress, Callable[[int], None]]:
+    """Return a bar over `total` dates (a context manager), and what advances it."""
+    columns = (TextColumn("simulated dates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task("", total=total)
+    return bar, lambda count: bar.advance(task, count)
+
+
+def print_result(console: Console, result: Result) -> None:
+    """Print the faults, the confusion matrix, the policies and the targets."""
+    kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
+    console.print(f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones; {kinds}")
+    rows = [[name, *_fault_row(score)] for name, score in result.faults.items()]
+    headings: Sequence[str] = ("fault", "dates", "detected", "delay after due", "longest", "cause right", "messages")
+    _print_table(console, "Faults", headings, rows)
+    named = sorted({name for row in result.confusion.values() for name in row})
+    rows = [[cause, *(str(row.get(name, "")) for name in named)] for cause, row in result.confusion.items()]
+    _print_table(console, "Causes: true (down) and named in the end (across)", ("", *(_narrow(n) for n in named)), rows)
+    rows = [[name, *_policy_row(score)] for name, score in result.policies.items()]
+    headings = ("policy", "detected", "false alarms", "delay after completion", "longest", "messages an incident")
+    _print_table(console, "Policies, on the same dates", headings, rows)
+    for target in result.targets:
+        style = "green" if target.met else "bold red"
+        console.print(Text(f"{'met' if target.met else 'NOT MET':8} {target.what}: {target.seen}", style=style))
+    for where, flaws in list(result.flaws.items())[:_SHOWN_FLAWS]:
+        console.print(f"  {where}: {'; '.join(flaws)}", soft_wrap=True)
+    if result.flaws:
+        world = next(iter(result.flaws)).rsplit(" ", 1)[0]
+        console.print(f"play one again: canary simulate --again {world!r} --out DIR", soft_wrap=True)
+
+
+def print_scores(console: Console, scores: Sequence[Score]) -> None:
+    """Print what became of the dates of one world."""
+    for score in scores:
+        notices = ", ".join(f"{count} {kind}" for kind, count in score.notices.items() if count) or "nothing"
+        flaws = "; ".join(score.flaws) or "as it should be"
+        console.print(
+            f"{score.game_date} {score.scenario}: {score.named or 'no cause'}, told {notices}: {flaws}", soft_wrap=True
+        )
+
+
+def _fault_row(score: FaultScore) -> tuple[str, ...]:
+    share = f"{score.cause_right:.1%}"
+    return str(score.dates), str(score.detected), *_delays(score.delay_minutes), share, str(score.messages_per_incident)
+
+
+def _policy_row(score: PolicyScore) -> tuple[str, ...]:
+    delays = _delays(score.delay_minutes)
+    return f"{score.detected:.1%}", str(score.false_alarms), *delays, str(score.messages_per_incident)
+
+
+def _delays(spread: Spread) -> tuple[str, str]:
+    if spread.median is None:
+        return "", ""
+    return f"{spread.median:.1f} min", f"{spread.longest:.1f} min"
+
+
+def _narrow(name: str) -> str:
+    return name.replace("_", "\n")
+
+
+def _print_table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == headings[0] else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
