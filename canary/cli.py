@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -195,6 +196,30 @@ def _verify(arguments: argparse.Namespace) -> Outcome:
     return verification.outcome
 
 
+def _probe(arguments: argparse.Namespace) -> Outcome:
+    settings, phase = Settings.from_env(), _one_phase(arguments.phase)
+    if settings.project is None:
+        raise ConfigurationError("GOOGLE_CLOUD_PROJECT is not set: without a project there is no topic to probe")
+    try:
+        # Only here, because nothing else publishes.
+        from canary.probe import probe  # noqa: PLC0415
+        from canary.topic import Topic  # noqa: PLC0415
+        from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli]'"
+        ) from error
+    requests = None if settings.bigquery_emulated else CloudLoggingArchive(settings.project)
+    with closing(open_stores(settings, {phase.name: phase})) as stores:
+        topic = Topic(settings.project, arguments.topic)
+        probed = probe(topic, stores.documents, requests, phase, arguments.timeout)
+    if probed.problem is None:
+        print(f"alive: {topic.name} reaches the orchestrator of {phase.name}, which answered in {probed.seconds:.1f} s")
+        return Outcome.QUIET
+    print(f"canary: not alive after {probed.seconds:.0f} s: {probed.problem}", file=sys.stderr)
+    return Outcome.PROBLEM
+
+
 def _demo(arguments: argparse.Namespace) -> Outcome:
     folder = _new_folder(arguments.out, "canary-demo-")
     report = demo(load_phase("phase2", BUNDLED_PHASES), folder, make_console())
@@ -321,6 +346,18 @@ def _parser() -> argparse.ArgumentParser:
     for table in (status, verify_):
         table.add_argument("--days", type=_days, default=7, metavar="N", help="how many dates (default 7)")
 
+    probe_ = add("probe", _probe, "a marked message the whole way: is the orchestrator alive, or only deployed?")
+    probe_.add_argument("--topic", required=True, help="the topic of the orchestrator's trigger")
+    probe_.add_argument("--phase", help="the phase that the orchestrator serves")
+    probe_.add_argument(
+        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="how long to wait for the answer (default 60)"
+    )
+    _add_simulated(add)
+    return parser
+
+
+def _add_simulated(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that play on simulated time."""
     rehearse = add("demo", _demo, "replay February 2026 through the real orchestrator and canary")
     replay_ = add("replay", _replay, "send a file of Pub/Sub messages through the real orchestrator and canary")
     replay_.add_argument("file", type=Path, metavar="FILE", help="JSON lines, each with a `message`")
@@ -341,13 +378,18 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files of that world (default: a new one)"
     )
-    return parser
 
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 (nobody waits for ten million)
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 9999999")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 9999")
+    return float(text)
 
 
 def _moment(text: str) -> datetime:

@@ -30,6 +30,7 @@ class CheckpointKind(StrEnum):
     POST_TRANSACTION = "CHECKPOINT_POST_TRANSACTION"
     TRIGGERED = "CHECKPOINT_TRIGGERED"
     FAILED = "CHECKPOINT_FAILED"
+    PROBED = "CHECKPOINT_PROBED"
 
 
 class Severity(StrEnum):
@@ -50,6 +51,7 @@ DEFAULT_SEVERITY = {
     CheckpointKind.POST_TRANSACTION: Severity.INFO,
     CheckpointKind.TRIGGERED: Severity.NOTICE,
     CheckpointKind.FAILED: Severity.ERROR,
+    CheckpointKind.PROBED: Severity.INFO,
 }
 
 

@@ -138,8 +138,11 @@ class _Payload(Struct, frozen=True):
     entities_changed: tuple[str, ...] | None = None
 
 
-def _envelope(event: object) -> _Envelope:
-    """Find the push envelope in whichever of the three shapes arrived."""
+def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
+    """Find the push envelope in whichever of the three shapes arrived; return it and the CloudEvent's attributes.
+
+    Raises InvalidMessageError where there is none.
+    """
     if isinstance(event, Mapping):
         inner = event if "message" in event else event.get("data")
         attributes: Any = {} if "message" in event else event
@@ -149,6 +152,11 @@ def _envelope(event: object) -> _Envelope:
         raise InvalidMessageError("event", f"expected a CloudEvent or a dict, got {type(event).__name__}")
     if not isinstance(inner, Mapping) or not isinstance(inner.get("message"), Mapping):
         raise InvalidMessageError("message", "missing: expected a Pub/Sub envelope with a message")
+    return inner, attributes
+
+
+def _envelope(event: object) -> _Envelope:
+    inner, attributes = push_envelope_of(event)
     message = dict(inner["message"])
     message.setdefault("messageId", message.get("message_id") or attributes.get("id") or "")
     message.setdefault("publishTime", message.get("publish_time") or attributes.get("time"))

@@ -118,6 +118,10 @@ class CheckpointLogger:
             status=completion.status.value,
         )
 
+    def probe(self, probe_id: str) -> "Delivery":
+        """Begin the delivery of a probe, which is about no game date."""
+        return Delivery(self, {"phase": self.phase.name, "raw_processor": "probe", "event_id": probe_id})
+
     def rejected(self, error: InvalidMessageError) -> None:
         """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
         Delivery(self, {"phase": self.phase.name, "event_id": error.event_id}).rejected(error)
@@ -237,6 +241,12 @@ class Delivery:
         )
 
     @_never_raises
+    def probed(self, wrong: str | None) -> None:
+        """Leave PROBED: a probe was answered; WARNING with what was found `wrong`."""
+        severity = Severity.WARNING if wrong else None
+        self._leave(CheckpointKind.PROBED, wrong or "alive", severity=severity, closes=True)
+
+    @_never_raises
     def ignored(self, reason: str) -> None:
         """Leave IGNORED: the delivery changes nothing, and why."""
         self._leave(CheckpointKind.IGNORED, reason, closes=True)
@@ -259,8 +269,8 @@ class Delivery:
     @_never_raises
     def _received(self) -> None:
         known = self._known
-        text = f"{known.get('processor') or known.get('raw_processor')} {known.get('game_date')}"
-        self._leave(CheckpointKind.RECEIVED, " ".join(filter(None, (text, known.get("status")))))
+        words = (known.get("processor") or known.get("raw_processor"), known.get("game_date"), known.get("status"))
+        self._leave(CheckpointKind.RECEIVED, " ".join(str(word) for word in words if word is not None))
 
     @_never_raises
     def _failed(self, error: BaseException) -> None:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from orchestrator_resilience.completion import Completion
-from orchestrator_resilience.errors import ContentionError, DeliveryError, InvalidMessageError
+from orchestrator_resilience.errors import ContentionError, DeliveryError, InvalidMessageError, StoreError
 from orchestrator_resilience.logger import CheckpointLogger, Delivery
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.probe import answer_fields, probe_id_of, probe_ref
 from orchestrator_resilience.progress import (
     Decision,
     Progress,
@@ -62,6 +63,9 @@ class Orchestrator:
         `traceparent` is the trace context of the request that brought it. Raises DeliveryError when
         a write failed, so that the message comes again.
         """
+        if (probe_id := probe_id_of(event)) is not None:
+            self._answer(probe_id)
+            return
         try:
             completion = Completion.from_event(event, self._phase)
         except InvalidMessageError as error:
@@ -100,6 +104,20 @@ class Orchestrator:
             completed=progress.completed,
             attempts=attempts,
         )
+
+    def _answer(self, probe_id: str) -> None:
+        """Answer a probe in a document of its own; what is wrong with the completion log is part of the answer."""
+        with self._checkpoints.probe(probe_id) as delivery:
+            try:
+                lacking = {
+                    table: columns for table, columns in self._completion_log.missing_columns().items() if columns
+                }
+                wrong = f"the completion log lacks columns: {lacking}" if lacking else None
+            except StoreError as error:
+                wrong = str(error)
+            fields = answer_fields(self._phase, self._clock(), completion_log=wrong)
+            self._documents.merge(probe_ref(probe_id), fields)
+            delivery.probed(wrong)
 
     def _append(self, row: CompletionRow) -> None:
         self._completion_log.append([row], now=self._clock())

@@ -1,9 +1,9 @@
-"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout."""
+"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the log of requests."""
 
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
@@ -57,14 +57,22 @@ class CloudLoggingArchive:
 
     def read(self, phase: str, game_date: date) -> list[Checkpoint]:
         """Return the checkpoints of one date, oldest first."""
-        with _told():
-            found = [_checkpoint(entry) for entry in islice(self._entries(phase, game_date), _MAXIMUM_ENTRIES)]
+        found = [_checkpoint(entry) for entry in self._entries(checkpoint_filter(phase, game_date))]
         return sorted((c for c in found if c is not None), key=_order)
 
-    def _entries(self, phase: str, game_date: date) -> Iterator[LogEntry]:
+    def statuses(self, host: str, since: datetime) -> set[int]:
+        """Return the HTTP statuses of the requests to a function's `host` from `since` on; raises StoreError."""
+        wanted = f'httpRequest.requestUrl:{_quoted(host)} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
+        return {entry.http_request.status for entry in self._entries(wanted)}
+
+    def _entries(self, wanted: str) -> list[LogEntry]:
+        with _told():
+            return list(islice(self._search(wanted), _MAXIMUM_ENTRIES))
+
+    def _search(self, wanted: str) -> Iterator[LogEntry]:
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
-            filter=checkpoint_filter(phase, game_date),
+            filter=wanted,
             order_by="timestamp asc",
             page_size=_PAGE_SIZE,
         )

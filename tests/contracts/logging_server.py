@@ -16,7 +16,10 @@ from google.cloud.logging_v2.services.logging_service_v2.transports import Loggi
 from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesResponse, LogEntry
 
 _SPECIAL = "logging.googleapis.com/"
-_TERM = re.compile(r'(labels\.\w+|jsonPayload\.\w+|timestamp)(=|:|>=|<=)("(?:[^"\\]|\\.)*")( AND (?=.)|\Z)', re.DOTALL)
+_TERM = re.compile(
+    r'(labels\.\w+|jsonPayload\.\w+|httpRequest\.requestUrl|timestamp)(=|:|>=|<=)("(?:[^"\\]|\\.)*")( AND (?=.)|\Z)',
+    re.DOTALL,
+)
 
 Condition = Callable[[LogEntry], bool]
 
@@ -81,6 +84,16 @@ class LoggingServer:
         )
         self._entries.setdefault((entry.timestamp, entry.insert_id), entry)
 
+    def log_request(self, url: str, status: int, at: datetime) -> None:
+        """Store the entry that Cloud Run leaves of one request."""
+        entry = LogEntry(
+            log_name=f"projects/{self._project}/logs/run.googleapis.com%2Frequests",
+            timestamp=at,
+            insert_id=f"request-{len(self._entries)}",
+            http_request={"request_method": "POST", "request_url": url, "status": status},
+        )
+        self._entries[entry.timestamp, entry.insert_id] = entry
+
     def _list(self, request: ListLogEntriesRequest, context: grpc.ServicerContext) -> ListLogEntriesResponse:
         self.requests.append(request)
         self._closing.wait(self.delay_seconds)
@@ -129,6 +142,8 @@ def _condition(path: str, operator: str, value: str) -> Condition:
             return lambda entry: _text(entry, part, name) == value.casefold()
         case ["labels" | "jsonPayload" as part, name], ":":
             return lambda entry: value.casefold() in (_text(entry, part, name) or "")
+        case ["httpRequest", "requestUrl"], ":":
+            return lambda entry: value.casefold() in entry.http_request.request_url.casefold()
         case _:
             raise ValueError(f"filter: {path}{operator}")
 

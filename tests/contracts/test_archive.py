@@ -104,3 +104,15 @@ def test_cloud_logging_hangs() -> None:
         with pytest.raises(StoreError, match="Cloud Logging: "):
             CloudLoggingArchive("project", seconds=1, transport=server.transport()).read("phase2", DAY)
         assert time.monotonic() - began < 10
+
+
+def test_cloud_loggings_requests() -> None:
+    """The statuses of one function's requests since a moment, each once; no request is no status."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        archive = CloudLoggingArchive("project", seconds=5, transport=server.transport())
+        for minutes, status in ((-1, 500), (0, 403), (1, 403), (2, 204), (3, 204), (4, 204)):
+            server.log_request("https://orchestrator-x-uc.a.run.app/?mode=1", status, at + timedelta(minutes=minutes))
+        server.log_request("https://canary-x-uc.a.run.app/", 503, at)
+        assert archive.statuses("orchestrator-x-uc.a.run.app", at) == {204, 403}
+        assert archive.statuses("somebody-else.run.app", at) == set()

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +18,7 @@ from typing import Any
 
 import pytest
 import requests
-from google.api_core.retry import Retry
 from google.cloud import bigquery, firestore
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
 from local.emulators import EmulatorError, Server, free_port
 from local.functions import ROOT, canary_function, orchestrator_function
@@ -46,6 +44,9 @@ PLANS_QUERY = (
     "SELECT game_date, phase, is_triggered, trigger_reason FROM nba_orchestration.phase_completions "
     "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
 )
+
+
+PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 
 
 def eventually(condition: Callable[[], bool], complaint: str, seconds: float = 30) -> None:
@@ -124,7 +125,7 @@ class Path_:  # noqa: N801 (the whole path, not a file's)
 
 
 @pytest.fixture
-def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> Iterator[Path_]:
+def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path, pushing_topic: PushingTopic) -> Iterator[Path_]:
     (tmp_path / "phases.toml").write_text(
         BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", QUERIES), "utf-8"
     )
@@ -146,37 +147,10 @@ def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> Iterato
         _slack() as slack,
         orchestrator_function(environment) as orchestrator,
         canary_function({**environment, "SLACK_WEBHOOK_URL": slack.url}) as canary,
-        _pushing_topic(cloud, f"http://{orchestrator.address}/") as publish,
+        pushing_topic(cloud, f"http://{orchestrator.address}/") as publish,
     ):
         yield Path_(phase, today, dataset, documents, publish, orchestrator, canary, slack)
     documents.close()
-
-
-@contextmanager
-def _pushing_topic(project: str, endpoint: str) -> Iterator[Callable[..., None]]:
-    publisher, subscriber = PublisherClient(), SubscriberClient()
-    topic = publisher.topic_path(project, "nba-phase2-raw-complete")
-    subscription = subscriber.subscription_path(project, "orchestrator")
-    publisher.create_topic(name=topic, retry=Retry(timeout=20))
-    subscriber.create_subscription(
-        request={
-            "name": subscription,
-            "topic": topic,
-            "push_config": {"push_endpoint": endpoint},
-            "retry_policy": {"minimum_backoff": timedelta(milliseconds=200), "maximum_backoff": timedelta(seconds=1)},
-        }
-    )
-
-    def publish(**payload: object) -> None:
-        body = {"status": "success", "phase": "phase_2_raw", "record_count": 100, **payload}
-        publisher.publish(topic, json.dumps(body).encode()).result(timeout=20)
-
-    with subscriber:
-        yield publish
-        subscriber.delete_subscription(subscription=subscription)
-        publisher.delete_topic(topic=topic)
-    publisher.stop()
-    publisher.transport.close()
 
 
 def test_a_healthy_date(path: Path_) -> None:
