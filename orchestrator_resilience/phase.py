@@ -25,6 +25,7 @@ BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
 PhaseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z")]
+TableName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z")]
 Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
 Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
@@ -38,7 +39,8 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     next_phase_started_by: Text
     message_phase: Text
     firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}\Z")]
-    bigquery_table: Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z")]
+    bigquery_table: TableName
+    witness_table: TableName | None = None
     untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
     settle_minutes: Minutes = 2
     downstream_after_minutes: Minutes = 60

@@ -119,11 +119,12 @@ class BigQuery:
 
 
 class BigQueryCompletionLog:
-    """A CompletionLog; each phase's rows are in the table that the phase names."""
+    """A CompletionLog; each phase's rows are in the table that the phase names, and in that of its witness."""
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
-        self._tables = {name: _full_name(bigquery_.project, phase) for name, phase in phases.items()}
+        self._phases = phases
+        self._tables = {name: _full_name(bigquery_.project, p.bigquery_table) for name, p in phases.items()}
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago."""
@@ -145,16 +146,26 @@ class BigQueryCompletionLog:
         names = sorted(phases)
         if not names:
             return []
-        tables = dict.fromkeys(self._tables[name] for name in names)
         columns = "phase, game_date, processor_name, status, completed_at, inserted_at, event_id, is_triggered, "
-        source = " UNION ALL ".join(f"SELECT {columns}trigger_reason FROM `{table}`" for table in tables)  # noqa: S608 (validated names)
-        sql = resources.files(__package__).joinpath("phase_status.sql").read_text("utf-8")
+        sources = [
+            f"SELECT {columns}trigger_reason FROM `{table}`"  # noqa: S608 (validated names)
+            for table in dict.fromkeys(self._tables[name] for name in names)
+        ]
+        parameters: list[Any] = []
+        for number, name in enumerate(names):
+            phase = self._phases[name]
+            if phase.witness_table is not None:
+                witness = _full_name(self._bigquery.project, phase.witness_table)
+                sources.append(_sql("messages.sql").format(table=witness, phase=name, number=number))
+                mine = bigquery.ScalarQueryParameter(f"message_phase_{number}", "STRING", phase.message_phase)
+                parameters.append(mine)
         rows = self._bigquery.query(
-            sql.replace("{source}", f"`{next(iter(tables))}`" if len(tables) == 1 else f"({source})"),
+            _sql("phase_status.sql").format(source=f"({' UNION ALL '.join(sources)})"),
             [
                 bigquery.ArrayQueryParameter("phases", "STRING", names),
                 bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
                 *_window(since, until),
+                *parameters,
             ],
         )
         return [ProcessorSummary(**dict(row.items())) for row in rows]
@@ -243,8 +254,11 @@ def _window(since: date, until: date) -> list[Any]:
     ]
 
 
-def _full_name(project: str, phase: Phase) -> str:
-    name = phase.bigquery_table
+def _sql(file: str) -> str:
+    return resources.files(__package__).joinpath(file).read_text("utf-8")
+
+
+def _full_name(project: str, name: str) -> str:
     return name if name.count(".") > 1 else f"{project}.{name}"
 
 

@@ -4,7 +4,7 @@
 -- completing ARRAY<STRING>, the statuses that complete a processor.
 --
 -- Rows may be there twice (inserts are deduplicated at best effort), so nothing here counts rows.
--- {source} is the table, or a UNION ALL of several when phases keep their rows apart.
+-- What FROM reads is a UNION ALL of the phases' tables, and of what their witnesses say (messages.sql).
 SELECT
   phase,
   game_date,
