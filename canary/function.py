@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import flask
 import functions_framework
 
 from canary.alerts import LogNotifier
+from canary.heartbeat import Heartbeat, HeartbeatError
 from canary.run import Outcome, Report, check, watch
 from canary.slack import SlackNotifier
 from canary.telling import Notifiers
@@ -36,6 +38,7 @@ _notifier = Notifiers(
     LogNotifier(_phases, project=_settings.project),
     *([SlackNotifier(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
 )
+_heartbeat = Heartbeat(_settings.heartbeat_url) if _settings.heartbeat_url and _enabled else None
 
 Answer = tuple[dict[str, Any], int]
 
@@ -73,13 +76,24 @@ def _told(answer: Callable[[], Answer]) -> Answer:
 def _run(now: datetime) -> Answer:
     report = watch(_stores, _phases, _notifier, now)
     _log(report)
-    return _answer(report)
+    answer = _answer(report)
+    if _heartbeat is not None and answer[1] == HTTPStatus.OK:
+        _beat(_heartbeat)
+    return answer
 
 
 def _answer(report: Report) -> Answer:
     unknown = [v for v in report.verdicts if v.kind is VerdictKind.UNKNOWN]
     reasons = sorted({v.summary for v in unknown})
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
+
+
+def _beat(heartbeat: Heartbeat) -> None:
+    """Tell the outside that the canary is alive; whether it was heard does not change the run."""
+    try:
+        heartbeat.beat()
+    except HeartbeatError as error:
+        print(json.dumps({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {error}"}), flush=True)
 
 
 def _log(report: Report) -> None:

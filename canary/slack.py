@@ -16,8 +16,8 @@ from http import HTTPStatus
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from canary.addresses import is_address
 from canary.incidents import NoticeKind
 from canary.message import logs_link, notice_text
 from canary.telling import Notice
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere.
 _MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_LINE, _MAXIMUM_IN_ALL = 49, 2_800, 120, 10_000
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 # slack_sdk logs the address at DEBUG; a logger outside the tree is one that no configuration can turn on.
 _NOWHERE = logging.Logger("canary.slack", logging.CRITICAL + 1)  # noqa: LOG001
 _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blocks"
@@ -53,7 +52,7 @@ class SlackNotifier:
         self, url: str, phases: Mapping[str, Phase], *, project: str | None = None, seconds: float = 10.0
     ) -> None:
         self._url = url.strip()  # a secret that was piped into Secret Manager ends with a line break
-        if not _is_webhook(self._url):
+        if not is_address(self._url):
             raise ConfigurationError("SLACK_WEBHOOK_URL: expected https://host/path; not shown, because it is a secret")
         self._phases, self._project, self._seconds = phases, project, seconds
 
@@ -76,16 +75,6 @@ class SlackNotifier:
             failure = NotifyError(f"Slack: no answer within {self._seconds:g} s")
         if failure is not None:
             raise failure
-
-
-def _is_webhook(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        printable = url.isascii() and url.isprintable() and " " not in url
-        return safe and printable and bool(parts.hostname) and len(parts.path) > 1 and parts.port != 0
-    except ValueError:  # a port or an address in brackets that is none
-        return False
 
 
 def _deliver(client: "WebhookClient", body: dict[str, Any], give_up: float) -> NotifyError | None:

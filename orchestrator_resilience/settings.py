@@ -26,6 +26,7 @@ class Settings:
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | SLACK_WEBHOOK_URL    | a secret: the canary's incoming webhook                   | no Slack          |
+    | HEARTBEAT_URL        | a secret: asked for after each canary run that could tell | no heartbeat      |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
     """
 
@@ -40,6 +41,7 @@ class Settings:
     on_cloud_run: bool
     colours: bool
     slack_webhook_url: str | None = field(repr=False)
+    heartbeat_url: str | None = field(repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -58,6 +60,7 @@ class Settings:
             on_cloud_run=bool(env.get("K_SERVICE")),
             colours=not env.get("NO_COLOR"),
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
+            heartbeat_url=env.get("HEARTBEAT_URL") or None,
         )
 
     # Each switch is read by its own layer only, so that a mistake in one does not stop the other.

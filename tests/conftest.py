@@ -24,7 +24,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
         *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE"),
         *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GOOGLE_APPLICATION_CREDENTIALS"),
-        *("SLACK_WEBHOOK_URL", "FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),
+        *(
+            "SLACK_WEBHOOK_URL",
+            "HEARTBEAT_URL",
+            "FIRESTORE_EMULATOR_HOST",
+            "PUBSUB_EMULATOR_HOST",
+            "BIGQUERY_EMULATOR_HOST",
+        ),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what a command makes goes with the test

@@ -27,6 +27,7 @@ def test_an_empty_environment_has_defaults() -> None:
         on_cloud_run=False,
         colours=True,
         slack_webhook_url=None,
+        heartbeat_url=None,
     )
 
 
@@ -45,8 +46,9 @@ def test_the_rollback_switches(name: str, value: str, on: bool) -> None:  # noqa
 
 def test_a_secret_is_not_shown() -> None:
     """Settings end up in tracebacks and logs."""
-    settings = Settings.from_env({"SLACK_WEBHOOK_URL": "https://hooks.example/secret"})
-    assert settings.slack_webhook_url == "https://hooks.example/secret"
+    url = "https://hooks.example/secret"
+    settings = Settings.from_env({"SLACK_WEBHOOK_URL": url, "HEARTBEAT_URL": url})
+    assert (settings.slack_webhook_url, settings.heartbeat_url) == (url, url)
     assert "secret" not in repr(settings)
 
 

@@ -1,0 +1,111 @@
+"""The heartbeat against a real HTTP server on this machine, alone and in the canary function's process."""
+
+import json
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import requests
+
+from canary.heartbeat import Heartbeat, HeartbeatError
+from local.emulators import free_port
+from local.functions import canary_function
+from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import RecordingSink, push_envelope
+
+
+@dataclass
+class Switch:
+    """A dead-man's switch: the paths that were asked for, and the status that it answers."""
+
+    heard: list[str] = field(default_factory=list)
+    status: int = 200
+    url: str = ""
+
+
+@pytest.fixture
+def switch() -> Iterator[Switch]:
+    with _listening() as found:
+        yield found
+
+
+@contextmanager
+def _listening() -> Iterator[Switch]:
+    switch = Switch()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            switch.heard.append(self.path)
+            self.send_response(switch.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        switch.url = f"http://127.0.0.1:{server.server_address[1]}/ping/secret"
+        yield switch
+        server.shutdown()
+
+
+def test_a_beat_is_one_request(switch: Switch) -> None:
+    """The line break that a piped secret ends with is none of the address."""
+    Heartbeat(f"{switch.url}\n").beat()
+    assert switch.heard == ["/ping/secret"]
+
+
+@pytest.mark.parametrize("status", [404, 410, 500, 503, 202])
+def test_another_answer_is_not_heard(switch: Switch, status: int) -> None:
+    """The error has the status and not the address."""
+    switch.status = status
+    with pytest.raises(HeartbeatError) as caught:
+        Heartbeat(switch.url).beat()
+    assert str(caught.value) == f"the heartbeat was not heard: HTTP {status}"
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_nobody_listens() -> None:
+    """As above, with the kind of the failure."""
+    heartbeat = Heartbeat(f"http://127.0.0.1:{free_port()}/ping/secret")
+    with pytest.raises(HeartbeatError, match=r"^the heartbeat was not heard: ConnectionRefusedError$") as caught:
+        heartbeat.beat()
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("url", ["http://example.com/secret", "https://", "secret", "file:///etc/secret", "https://h"])
+def test_what_is_no_address(url: str) -> None:
+    """Refused by the name of the variable, and not shown."""
+    with pytest.raises(ConfigurationError, match="HEARTBEAT_URL: expected https") as caught:
+        Heartbeat(url)
+    assert "secret;" not in str(caught.value)
+
+
+def test_the_function_beats_when_it_could_tell(switch: Switch, phase: Phase, tmp_path: Path) -> None:
+    """Not after a run that could not; and whether it is heard does not change the run."""
+    environment = {"RESILIENCE_DATA_DIR": str(tmp_path), "HEARTBEAT_URL": switch.url}
+    now = datetime.now(UTC)
+    with EmbeddedStores(tmp_path) as stores:
+        checkpoints = CheckpointLogger(phase, RecordingSink())
+        orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
+        stores.completion_log.setup()
+        with canary_function(environment) as canary:
+            first = requests.post(f"http://{canary.address}/", timeout=60).status_code
+            assert (first, switch.heard) == (503, [])  # nothing has arrived, and nothing says whether that is right
+            for day in phase.recent_dates(now, 3):
+                for name in sorted(phase.expected):
+                    orchestrator.deliver(push_envelope(name, str(day), now, message_id=f"{day}-{name}"))
+            second = requests.post(f"http://{canary.address}/", timeout=60).status_code
+            switch.status = 500
+            third = requests.post(f"http://{canary.address}/", timeout=60).status_code
+            log = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
+    assert (second, third, switch.heard) == (200, 200, ["/ping/secret"] * 2)
+    warnings = [line["message"] for line in log if "HEARTBEAT" in line["message"]]
+    assert warnings == ["CANARY_HEARTBEAT: the heartbeat was not heard: HTTP 500"]
