@@ -1,0 +1,196 @@
+"""Runs the build's real steps under bash, with a stand-in for gcloud, in a copy of the files."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+STAND_IN = Path(__file__).with_name("stand_in.py")
+CHANNEL = "projects/proj/notificationChannels/7"
+# Everything that is off by default is on.
+EVERYTHING = {
+    "_NOTIFICATION_CHANNELS": f"{CHANNEL},projects/proj/notificationChannels/8",
+    "_SLACK_SECRET": "slack-webhook",
+    "_WITNESS_TABLE": "nba_orchestration.phase_messages",
+    "_PHASES_FILE": "orchestrator_resilience/own.toml",
+    "_BIGQUERY_LOCATION": "US",
+}
+_GIVEN_BY_CLOUD_BUILD = {"PROJECT_ID": "proj", "PROJECT_NUMBER": "123456"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One command of a step; `files` is what it was given --…-from-file, by flag."""
+
+    program: str
+    arguments: tuple[str, ...]
+    files: Mapping[str, str]
+    stdin: str
+    step: str
+
+    def __str__(self) -> str:
+        return shlex.join([self.program, *self.arguments])
+
+    def flag(self, name: str) -> str | None:
+        """Return the value of a flag, None where it is not given."""
+        return next((a.partition("=")[2] for a in self.arguments if a.partition("=")[0] == f"--{name}"), None)
+
+
+@dataclass
+class Deployment:
+    """A project, a copy of the files that deploy to it, and all that was called."""
+
+    folder: Path
+    output: str = ""
+    failed: str | None = None
+    answers: dict[str, str | None] = field(default_factory=dict)
+
+    def run(self, substitutions: Mapping[str, str], first: str = "preflight") -> list[Call]:
+        """Run the build as Cloud Build does, from one step to the first that fails; returns what this run called."""
+        self.output, self.failed = "", None
+        before = len(self.calls())
+        (self.folder / "answers.json").write_text(json.dumps(self.answers), "utf-8")
+        all_steps = steps(self.folder / "cloudbuild.yaml", substitutions)
+        for step in all_steps[[step["id"] for step in all_steps].index(first) :]:
+            if step["entrypoint"] == "bash" and not self._runs(step["id"], step["args"], step["env"]):
+                self.failed = step["id"]
+                break
+        return self.calls()[before:]
+
+    def _runs(self, step: str, arguments: Sequence[str], env: Sequence[str]) -> bool:
+        environment = {
+            **dict(one.partition("=")[::2] for one in env),
+            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
+            "STATE": str(self.folder),
+            "STEP": step,
+        }
+        done = subprocess.run(
+            ["bash", *arguments],  # noqa: S607 (as in the build)
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+        self.output += done.stdout
+        return done.returncode == 0
+
+    def bootstrap(self) -> list[Call]:
+        """Run what is run once per project."""
+        before = len(self.calls())
+        (self.folder / "answers.json").write_text('{"services": ""}', "utf-8")
+        assert self._runs("bootstrap", ["deploy/bootstrap.sh"], ["PROJECT=proj"]), self.output
+        return self.calls()[before:]
+
+    def calls(self) -> list[Call]:
+        """Return all calls of all runs."""
+        lines = (self.folder / "calls.jsonl").read_text("utf-8").splitlines()
+        found = [json.loads(line) for line in lines]
+        return [Call(**{**c, "arguments": tuple(c["arguments"])}) for c in found]
+
+    def change(self, file: str, old: str, new: str) -> None:
+        """Change a file of the copy."""
+        path = self.folder / file
+        text = path.read_text("utf-8")
+        assert old in text, f"{file} has no {old!r}"
+        path.write_text(text.replace(old, new), "utf-8")
+
+
+def new_deployment(folder: Path) -> Deployment:
+    """Make a project in which there is nothing."""
+    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    shutil.copy(ROOT / "cloudbuild.yaml", folder)
+    (folder / "bin").mkdir()
+    scripts = {
+        name: f'exec {shlex.join([sys.executable, "-SE", str(STAND_IN), name])} "$@"' for name in ("gcloud", "bq")
+    }
+    for name, script in {**scripts, "sleep": "exit 0"}.items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+        (folder / "bin" / name).chmod(0o755)
+    (folder / "calls.jsonl").touch()
+    (folder / "made.json").write_text("{}", "utf-8")
+    return Deployment(folder)
+
+
+def steps(path: Path, substitutions: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the steps with everything substituted; an unknown or unused substitution is an error, as it is there."""
+    config = yaml.safe_load(path.read_text("utf-8"))
+    unknown = substitutions.keys() - config["substitutions"].keys()
+    assert not unknown, f"not in the template: {unknown}"
+    values = {**_GIVEN_BY_CLOUD_BUILD, **config["substitutions"], **substitutions}
+    used = set()
+
+    def one(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        name = match[1] or match[2]
+        used.add(name)
+        return str(values[name])
+
+    def expand(value: Any) -> Any:
+        match value:
+            case str():
+                return re.sub(r"\$\$|\$\{(\w+)\}|\$(\w+)", one, value)
+            case list():
+                return [expand(item) for item in value]
+            case dict():
+                return {name: expand(item) for name, item in value.items()}
+            case _:
+                return value
+
+    expanded: list[dict[str, Any]] = [{"env": [], **step} for step in expand(config["steps"])]
+    unused = {name for name in config["substitutions"] if name not in used}
+    assert not unused, f"not used by the template: {unused}"
+    return expanded
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return new_deployment(folder)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """A project after a first deployment with everything; not to be changed."""
+    first = new_deployment(tmp_path_factory.mktemp("deployed"))
+    first.run(EVERYTHING)
+    assert first.failed is None, first.output
+    return first
+
+
+@pytest.fixture(scope="session")
+def deployed(made: Deployment) -> list[Call]:
+    """Return what that deployment called, in order."""
+    return made.calls()
+
+
+@pytest.fixture
+def running(made: Deployment, tmp_path: Path) -> Deployment:
+    """Return a copy of that project, to be changed."""
+    return Deployment(Path(shutil.copytree(made.folder, tmp_path / "running")))
+
+
+@pytest.fixture(scope="session")
+def gcloud() -> str:
+    """Return the real gcloud; where there is none, skip, or fail if REQUIRE_EMULATORS is set."""
+    found = shutil.which("gcloud")
+    if found is None:
+        if os.environ.get("REQUIRE_EMULATORS"):
+            pytest.fail("there is no gcloud on the PATH")
+        pytest.skip("commands are checked by the Google Cloud CLI, and there is no gcloud on the PATH")
+    return found

@@ -1,0 +1,144 @@
+"""Stands in for gcloud and bq: records each call, remembers what was made, and answers from that.
+
+`STATE` is a folder: calls.jsonl has the calls, made.json what there is by now, answers.json what a test wants
+answered instead, by a part of the command: null fails, once.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+STATE = Path(os.environ["STATE"])
+SUBSCRIPTION = "projects/proj/subscriptions/eventarc-of-orchestrator"
+
+
+def main(program: str, arguments: list[str]) -> int:
+    """Answer one call."""
+    flags = dict(a.removeprefix("--").partition("=")[::2] for a in arguments if a.startswith("--"))
+    words = [a for a in arguments if not a.startswith("--")]
+    files = {name: Path(value).read_text("utf-8") for name, value in flags.items() if name.endswith("from-file")}
+    stdin = sys.stdin.read() if program == "bq" and words == ["query"] else ""
+    with (STATE / "calls.jsonl").open("a", encoding="utf-8") as calls:
+        call = {"program": program, "arguments": arguments, "files": files, "stdin": stdin, "step": os.environ["STEP"]}
+        calls.write(json.dumps(call) + "\n")
+    answers = json.loads((STATE / "answers.json").read_text("utf-8"))
+    for part, answer in answers.items():
+        if part in " ".join([program, *arguments]):
+            if answer is None:
+                del answers[part]
+                (STATE / "answers.json").write_text(json.dumps(answers), "utf-8")
+                return 1
+            print(answer)
+            return 0
+    if program != "gcloud":
+        return 0
+    made = json.loads((STATE / "made.json").read_text("utf-8"))
+    status, answer = _gcloud(words, flags, files, made)
+    (STATE / "made.json").write_text(json.dumps(made), "utf-8")
+    print(answer)
+    return status
+
+
+def _gcloud(words: list[str], flags: dict[str, str], files: dict[str, str], made: dict[str, Any]) -> tuple[int, str]:
+    group, verb, name = _parts(words)
+    key = f"{group} {name}"
+    content = json.loads(next(iter(files.values()), "null"))
+    match verb:
+        case "list":
+            return 0, _listed(group, flags, made)
+        case "describe":
+            return _described(group, key, flags.get("format", ""), made)
+        case "get-iam-policy":
+            bound = [
+                member for of, role, member in made.get("bindings", []) if (of, role) == (key, "roles/run.invoker")
+            ]
+            return 0, "\n".join(bound)
+        case "read":
+            return 0, "CANARY_RUN: phase2 2026-02-09 IDLE, phase2 2026-02-10 WAITING" if made.get("ran") else ""
+        case _:
+            content = json.loads(next(iter(files.values()), "null"))
+            return _changed(verb, key, {**flags, "content": content}, made)
+
+
+def _changed(verb: str, key: str, new: dict[str, Any], made: dict[str, Any]) -> tuple[int, str]:
+    match verb:
+        case "add-iam-policy-binding":
+            binding = [key, new["role"], new["member"]]
+            made["bindings"] = [*(b for b in made.get("bindings", []) if b != binding), binding]
+        case "create" if key in made:
+            return 1, "ALREADY_EXISTS"
+        case "create":
+            made[f"{key}/{len(made)}" if key.endswith(" ") else key] = new  # one without a name is given one
+        case "deploy":
+            made[key] = new
+            if "trigger-topic" in new:
+                made.setdefault(f"pubsub subscriptions {SUBSCRIPTION}", {})
+        case "update" if key not in made:
+            return 1, "NOT_FOUND"
+        case "update":
+            made[key].update(new)
+        case "run":
+            made["ran"] = key in made
+        case _:
+            return 2, f"no idea what {verb} does to {key}"
+    return 0, ""
+
+
+def _parts(words: list[str]) -> tuple[str, str, str]:
+    words = words[1:] if words[0] in {"alpha", "beta"} else words
+    if words[:3] == ["scheduler", "jobs", words[2]] and words[3:4] == ["http"]:
+        words = [*words[:3], *words[4:]]
+    depth = 1 if words[0] in {"functions", "projects", "secrets", "logging"} and words[1] != "metrics" else 2
+    name = words[depth + 1] if len(words) > depth + 1 else ""
+    if words[0] == "iam":
+        name = name.partition("@")[0]  # made by its id, and known by its address
+    return " ".join(words[:depth]), words[depth], name
+
+
+def _listed(group: str, flags: dict[str, str], made: dict[str, Any]) -> str:
+    title = flags["filter"].split('"')[1]
+    lines = []
+    for key, one in made.items():
+        if key.startswith(f"{group} ") and one["content"]["displayName"] == title:
+            labels = one["content"].get("userLabels") or one["content"]["labels"]
+            fields = {
+                "name": key.removeprefix(f"{group} "),
+                "userLabels.content": labels["content"],
+                "labels.content": labels["content"],
+                "etag": "abc",
+                "enabled": str(one["content"].get("enabled")),
+            }
+            wanted = flags["format"].removeprefix("value(").removesuffix(")").split(",")
+            lines.append("\t".join(fields[field] for field in wanted))
+    return "\n".join(lines)
+
+
+def _described(group: str, key: str, wanted: str, made: dict[str, Any]) -> tuple[int, str]:
+    if group == "monitoring channels":
+        return 0, "True"
+    if group == "eventarc triggers":
+        return 0, SUBSCRIPTION
+    if key not in made:
+        return 1, "NOT_FOUND"
+    one = made[key]
+    fields = {
+        "state": "ENABLED" if group == "scheduler jobs" else "ACTIVE",
+        "topic": f"projects/proj/topics/{one.get('topic')}",
+        "deadLetterPolicy.deadLetterTopic": f"projects/proj/topics/{one.get('dead-letter-topic')}",
+        "bigqueryConfig.state": "ACTIVE",
+        "serviceConfig.uri": "https://canary-abc.a.run.app",
+        "eventTrigger.trigger": "projects/proj/locations/us-central1/triggers/phase2-orchestrator-123",
+        "eventTrigger.pubsubTopic": f"projects/proj/topics/{one.get('trigger-topic')}",
+        "eventTrigger.retryPolicy": "RETRY_POLICY_RETRY" if "retry" in one else "RETRY_POLICY_DO_NOT_RETRY",
+        "eventTrigger.serviceAccountEmail": one.get("trigger-service-account", "default@developer"),
+        "httpTarget.oidcToken.serviceAccountEmail": one.get("oidc-service-account-email", ""),
+        "httpTarget.oidcToken.audience": one.get("oidc-token-audience", ""),
+        "none": "",
+    }
+    return 0, fields[wanted.removeprefix("value(").removesuffix(")")]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
