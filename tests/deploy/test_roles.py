@@ -1,0 +1,224 @@
+"""Every role that is granted is needed by a call, every call has its role, and the README lists them all."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pytest
+from google.cloud import bigquery, firestore
+from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
+
+from tests.deploy.conftest import EVERYTHING, ROOT, Call, new_deployment
+
+# The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
+CLIENTS: dict[str, tuple[type, ...]] = {
+    "google.cloud.bigquery": (bigquery.Client, bigquery.QueryJob),
+    "google.cloud.firestore": (firestore.Client, firestore.DocumentReference, firestore.CollectionReference),
+    "google.cloud.logging_v2.services.logging_service_v2": (LoggingServiceV2Client,),
+}
+NO_CLIENT = {
+    *("google.api_core", "google.auth", "google.cloud.firestore_v1.field_path", "google.cloud.logging_v2.types"),
+    "google.cloud.logging_v2.services.logging_service_v2.transports",
+}
+
+FUNCTIONS = ("orchestrator", "canary")
+NOTHING = ("", "", ())
+# The client's call → the permission that it needs, the role that has it, and who makes the call.
+CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "bigquery.insert_rows_json": ("bigquery.tables.updateData", "roles/bigquery.dataEditor", ("orchestrator",)),
+    "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
+    "bigquery.result": ("bigquery.tables.getData", "roles/bigquery.dataViewer", ("canary",)),
+    "bigquery.cancel": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # of a job of its own
+    "bigquery.get_table": ("bigquery.tables.get", "roles/bigquery.dataOwner", ("resilience-deployer",)),
+    "bigquery.create_table": ("bigquery.tables.create", "roles/bigquery.dataOwner", ("resilience-deployer",)),
+    "bigquery.update_table": ("bigquery.tables.update", "roles/bigquery.dataOwner", ("resilience-deployer",)),
+    "bigquery.close": NOTHING,
+    "firestore.get_all": ("datastore.entities.get", "roles/datastore.user", FUNCTIONS),
+    "firestore.set": ("datastore.entities.update", "roles/datastore.user", FUNCTIONS),
+    "firestore.update": ("datastore.entities.update", "roles/datastore.user", FUNCTIONS),
+    "firestore.create": ("datastore.entities.create", "roles/datastore.user", FUNCTIONS),
+    "firestore.collection": NOTHING,
+    "firestore.document": NOTHING,
+    "firestore.write_option": NOTHING,
+    "firestore.close": NOTHING,
+    "logging_service_v2.list_log_entries": ("logging.logEntries.list", "roles/logging.viewer", ("canary",)),
+}
+# What happens without a call of the code: who, the role, and what for.
+PLATFORM = {
+    ("orchestrator", "roles/run.invoker"): "its trigger's deliveries are made as this account",
+    ("canary-scheduler", "roles/run.invoker"): "the job's calls are made as this account",
+    ("canary", "roles/secretmanager.secretAccessor"): "the instance starts with the secret in a variable",
+    ("Pub/Sub", "roles/pubsub.publisher"): "it puts dead letters aside",
+    ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
+    ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the witness",
+}
+# A command of the deployment → the permission and the role of the account that deploys.
+COMMANDS = {
+    "beta monitoring channels describe": (
+        "monitoring.notificationChannels.get",
+        "monitoring.notificationChannelViewer",
+    ),
+    "iam service-accounts describe": ("iam.serviceAccounts.get", "iam.serviceAccountCreator"),
+    "iam service-accounts create": ("iam.serviceAccounts.create", "iam.serviceAccountCreator"),
+    "projects add-iam-policy-binding": ("resourcemanager.projects.setIamPolicy", "resourcemanager.projectIamAdmin"),
+    "bq query": ("bigquery.jobs.create", "bigquery.jobUser"),
+    "bq GRANT": ("bigquery.tables.setIamPolicy", "bigquery.dataOwner"),
+    "bq CREATE": ("bigquery.tables.create", "bigquery.dataOwner"),
+    "secrets add-iam-policy-binding": ("secretmanager.secrets.setIamPolicy", "on the secret alone"),
+    "logging metrics": ("logging.logMetrics.update", "logging.configWriter"),
+    "logging read": ("logging.logEntries.list", "logging.viewer"),
+    "pubsub topics": ("pubsub.topics.setIamPolicy", "pubsub.admin"),
+    "pubsub subscriptions": ("pubsub.subscriptions.setIamPolicy", "pubsub.admin"),
+    "functions deploy": ("cloudfunctions.functions.update", "cloudfunctions.developer"),
+    "functions deploy --run-service-account": ("iam.serviceAccounts.actAs", "iam.serviceAccountUser"),
+    "functions deploy --build-service-account": ("logging.logEntries.create", "cloudbuild.builds.builder"),
+    "functions describe": ("cloudfunctions.functions.get", "cloudfunctions.developer"),
+    "run services": ("run.services.setIamPolicy", "run.admin"),
+    "eventarc triggers describe": ("eventarc.triggers.get", "eventarc.viewer"),
+    "scheduler jobs": ("cloudscheduler.jobs.update", "cloudscheduler.admin"),
+    "alpha monitoring policies": ("monitoring.alertPolicies.update", "monitoring.alertPolicyEditor"),
+    "monitoring dashboards": ("monitoring.dashboards.update", "monitoring.dashboardEditor"),
+    # The probe publishes (pubsub.admin has that too), and looks for the answer.
+    "canary probe": ("datastore.entities.get", "datastore.user"),
+}
+
+
+class Grant(NamedTuple):
+    """Who has which role on what."""
+
+    who: str
+    role: str
+    on: str
+
+
+def client_calls() -> Iterator[str]:
+    """Yield each call of a client in the code that is deployed, as "bigquery.query"."""
+    for path in sorted([*(ROOT / "orchestrator_resilience").rglob("*.py"), *(ROOT / "canary").rglob("*.py")]):
+        tree = ast.parse(path.read_text("utf-8"))
+        methods = {
+            name: module.rpartition(".")[2]
+            for module in _google_imports(tree)
+            for class_ in CLIENTS[module]
+            for name, _ in inspect.getmembers(class_, callable)
+            if not name.startswith("_")
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
+                yield f"{methods[node.func.attr]}.{node.func.attr}"
+
+
+def _google_imports(tree: ast.AST) -> set[str]:
+    """Return the imported modules that have clients; one that nobody has classified is an error."""
+    modules = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                modules |= {alias.name for alias in names}
+            case ast.ImportFrom(module="google.cloud", names=names):
+                modules |= {f"google.cloud.{alias.name}" for alias in names}
+            case ast.ImportFrom(module=str(module)):
+                modules.add(module)
+            case _:
+                pass
+    google = {m for m in modules if m.partition(".")[0] == "google" and m not in CLIENTS}
+    unknown = {m for m in google if m not in NO_CLIENT and ".".join(m.split(".")[:2]) not in NO_CLIENT}
+    assert not unknown, f"say in CLIENTS or NO_CLIENT what these are: {unknown}"
+    return modules & CLIENTS.keys()
+
+
+def granted(calls: Iterable[Call]) -> set[Grant]:
+    """Return what the commands grant, by short names."""
+    found = set()
+    for call in calls:
+        if "add-iam-policy-binding" in call.arguments:
+            at = call.arguments.index("add-iam-policy-binding")
+            kind = call.arguments[at - 1].removesuffix("s")
+            found.add(Grant(_short(call.flag("member") or ""), call.flag("role") or "", kind))
+        for role, kind, member in re.findall(r'GRANT `(.+?)` ON (\w+) `.+?` TO "(.+?)"', f"{call} {call.stdin}"):
+            found.add(Grant(_short(member), role, "dataset" if kind == "SCHEMA" else "table"))
+    return found
+
+
+def _short(member: str) -> str:
+    name = member.removeprefix("serviceAccount:").partition("@")[0]
+    return "Pub/Sub" if name.startswith("service-") else name.removeprefix("phase2-")
+
+
+def needed() -> dict[tuple[str, str], list[str]]:
+    """Return who needs which role, and the calls that need it."""
+    found: dict[tuple[str, str], list[str]] = {(who, role): [why] for (who, role), why in PLATFORM.items()}
+    for call in client_calls():
+        permission, role, callers = CALLS[call]
+        for who in callers:
+            found.setdefault((who, role), []).append(f"{call}: {permission}")
+    return found
+
+
+def test_every_client_call_is_known() -> None:
+    """A new one has to say which permission it needs; one that is gone takes its entry along."""
+    assert set(client_calls()) == set(CALLS)
+
+
+@pytest.fixture(scope="session")
+def grants(deployed: list[Call]) -> set[Grant]:
+    return granted(deployed)
+
+
+@pytest.fixture(scope="session")
+def of_deployer(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    calls = new_deployment(tmp_path_factory.mktemp("bootstrap")).bootstrap()
+    return {grant.role.removeprefix("roles/") for grant in granted(calls) if grant.who == "resilience-deployer"}
+
+
+def test_roles_and_calls_agree(grants: set[Grant]) -> None:
+    """No call without its role, no role without a call that needs it."""
+    wanted = {pair for pair in needed() if pair[0] != "resilience-deployer"}
+    assert {(grant.who, grant.role) for grant in grants} == wanted
+
+
+def test_no_role_is_a_wide_one(grants: set[Grant]) -> None:
+    """On the project only what cannot be granted on less."""
+    assert {grant.role for grant in grants if grant.on == "project"} == {
+        *("roles/bigquery.jobUser", "roles/datastore.user", "roles/logging.viewer")
+    }
+    assert not [grant for grant in grants if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)]
+
+
+def test_the_deployers_roles_and_its_commands_agree(deployed: list[Call], of_deployer: set[str]) -> None:
+    """Each command of the deployment is in the table, and each of the roles is needed by a command."""
+    seen = {"canary probe"}
+    for call in deployed:
+        if call.program == "bq":
+            seen |= {"bq query", *(f"bq {word}" for word in ("GRANT", "CREATE") if word in f"{call} {call.stdin}")}
+            continue
+        command = " ".join(a for a in call.arguments if not a.startswith("--"))
+        known = [name for name in COMMANDS if command.startswith(name)]
+        assert known, f"which permission does {call} need?"
+        flags = [f"{name} --{flag}" for name in known for flag in ("run-service-account", "build-service-account")]
+        seen |= {*known, *(name for name in flags if name in COMMANDS)}
+    assert seen == set(COMMANDS)
+    assert of_deployer == {role for _, role in COMMANDS.values() if " " not in role}
+    assert {role for _, role, who in CALLS.values() if who == ("resilience-deployer",)} <= {
+        f"roles/{role}" for role in of_deployer
+    }
+
+
+def test_the_readme_lists_exactly_these_roles(grants: set[Grant], of_deployer: set[str]) -> None:
+    """Who, which role, on what; a reason stands beside each."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    rows = re.findall(
+        r"^\| (\S+) \| `(roles/[\w.]+)` \| (?:the |its own )?(\w+?)s?\b.*? \| (.+) \|$", text, re.MULTILINE
+    )
+    assert {Grant(who, role, on) for who, role, on, _ in rows} == grants
+    assert all(reason.strip() for *_, reason in rows)
+    deployer = re.search(r"^The account that deploys .*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert deployer
+    assert {name for name in re.findall(r"`([\w.]+)`", deployer[0]) if "." in name and "/" not in name} >= of_deployer
+
+
+def test_everything_is_on_in_what_is_looked_at() -> None:
+    """Else a role could be overlooked."""
+    assert all(EVERYTHING.values())
+    assert (ROOT / "deploy" / "witness.sql").read_text("utf-8").count("GRANT") == 1
