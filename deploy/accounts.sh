@@ -32,7 +32,7 @@ on_project "$CANARY_ACCOUNT" roles/bigquery.jobUser
 for dataset in ${CANARY_DATASETS//,/ }; do
   on_bigquery "$CANARY_ACCOUNT" roles/bigquery.dataViewer SCHEMA "$dataset"
 done
-if [[ -n $SLACK_SECRET ]]; then
-  gcloud secrets add-iam-policy-binding "$SLACK_SECRET" \
+for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
+  gcloud secrets add-iam-policy-binding "$secret" \
     --member="serviceAccount:$CANARY_ACCOUNT" --role=roles/secretmanager.secretAccessor --format=none
-fi
+done

@@ -4,16 +4,16 @@ set -euo pipefail
 
 variables="GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT"
 variables+="${PHASES_FILE:+,PHASES_FILE=$PHASES_FILE}${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}"
-secrets=--clear-secrets
-if [[ -n $SLACK_SECRET ]]; then
-  secrets="--set-secrets=SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"
-fi
+secrets="${SLACK_SECRET:+,SLACK_WEBHOOK_URL=$SLACK_SECRET:latest}"
+secrets+="${HEARTBEAT_SECRET:+,HEARTBEAT_URL=$HEARTBEAT_SECRET:latest}"
+secrets="${secrets:+--set-secrets=${secrets#,}}"
 
 gcloud functions deploy "$CANARY" --gen2 --region="$REGION" --runtime=python311 \
   --source=. --ignore-file=deploy/functions.gcloudignore --build-service-account="$DEPLOYER" \
   --set-build-env-vars=GOOGLE_FUNCTION_SOURCE=canary/function.py --entry-point=canary \
   --trigger-http --no-allow-unauthenticated \
-  --run-service-account="$CANARY_ACCOUNT" --set-env-vars="$variables" "$secrets" --timeout=120s --memory=512Mi
+  --run-service-account="$CANARY_ACCOUNT" --set-env-vars="$variables" "${secrets:---clear-secrets}" \
+  --timeout=120s --memory=512Mi
 
 gcloud run services add-iam-policy-binding "$CANARY" --region="$REGION" \
   --member="serviceAccount:$SCHEDULER_ACCOUNT" --role=roles/run.invoker --format=none

@@ -15,7 +15,7 @@ from canary.simulator.faults import FAULTY, PAIRABLE
 from canary.simulator.healthy import HEALTHY
 from canary.simulator.score import Score, score_fault, score_healthy
 from canary.simulator.world import OUTCOME_QUERY, WORK_QUERY, World
-from canary.timeline import Timeline
+from canary.timeline import TICK, Timeline, ticks
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
@@ -60,7 +60,9 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
             truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
         for one in days.values():
             one.play()
-        mended_at = max(truths[subject].due.values()) + rng.choice([1, 1, 1, 10]) * rng.uniform(0.5, 2) * HOUR
+        mended_at = _between_runs(
+            max(truths[subject].due.values()) + rng.choice([1, 1, 1, 10]) * rng.uniform(0.5, 2) * HOUR
+        )
         over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
         world.slack_refuses_at_the_end = rng.random() < 0.2  # noqa: PLR2004
         world.timeline.at(mended_at, partial(_mend, world, [days[day] for day in truths]))
@@ -136,6 +138,11 @@ def _mend(world: World, days: Sequence[Day]) -> None:
         world.output.add(day.date)
         for number, processor in enumerate(sorted(world.phase.expected)):
             day.repeat(world.timeline.clock.now + number * timedelta(seconds=20), processor)
+
+
+def _between_runs(moment: datetime) -> datetime:
+    """A moment at which no run is near: half a repair is a state of its own, and would be told as such."""
+    return next(ticks(moment, moment + TICK)) + TICK / 3
 
 
 def _noon(day: date) -> datetime:

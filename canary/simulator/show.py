@@ -76,9 +76,10 @@ def _narrow(name: str) -> str:
 
 
 def _print_table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == headings[0] else "right", overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console.print(table)

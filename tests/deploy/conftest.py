@@ -22,6 +22,7 @@ CHANNEL = "projects/proj/notificationChannels/7"
 EVERYTHING = {
     "_NOTIFICATION_CHANNELS": f"{CHANNEL},projects/proj/notificationChannels/8",
     "_SLACK_SECRET": "slack-webhook",
+    "_HEARTBEAT_SECRET": "heartbeat",
     "_WITNESS_TABLE": "nba_orchestration.phase_messages",
     "_PHASES_FILE": "orchestrator_resilience/own.toml",
     "_BIGQUERY_LOCATION": "US",
@@ -113,6 +114,10 @@ def new_deployment(folder: Path) -> Deployment:
     """Make a project in which there is nothing."""
     shutil.copytree(ROOT / "deploy", folder / "deploy")
     shutil.copy(ROOT / "cloudbuild.yaml", folder)
+    own = folder / EVERYTHING["_PHASES_FILE"]
+    own.parent.mkdir()
+    own.write_text(f'[phase2]\nwitness_table = "{EVERYTHING["_WITNESS_TABLE"]}"\n', "utf-8")
+    shutil.copy(ROOT / "orchestrator_resilience" / "phases.toml", own.parent)
     (folder / "bin").mkdir()
     scripts = {
         name: f'exec {shlex.join([sys.executable, "-SE", str(STAND_IN), name])} "$@"' for name in ("gcloud", "bq")

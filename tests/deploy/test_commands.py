@@ -121,7 +121,7 @@ def test_the_functions_are_deployed_as_they_have_to_be(deployed: list[Call]) -> 
     )
     assert "--no-allow-unauthenticated" in canary_.arguments
     assert canary_.flag("run-service-account") == "phase2-canary@proj.iam.gserviceaccount.com"
-    assert canary_.flag("set-secrets") == "SLACK_WEBHOOK_URL=slack-webhook:latest"
+    assert canary_.flag("set-secrets") == "SLACK_WEBHOOK_URL=slack-webhook:latest,HEARTBEAT_URL=heartbeat:latest"
     job = next(c for c in deployed if c.arguments[:3] == ("scheduler", "jobs", "create"))
     assert job.flag("schedule") == "*/15 * * * *"
     assert job.flag("oidc-token-audience") == job.flag("uri") == "https://canary-abc.a.run.app"
@@ -152,6 +152,13 @@ def test_nobody_to_notify_is_refused_before_anything_is_changed(deployment: Depl
     assert deployment.run({}) == []
     assert deployment.failed == "preflight"
     assert "nobody would learn" in deployment.output
+
+
+def test_a_witness_that_nobody_would_read_is_refused(deployment: Deployment) -> None:
+    """The phases file has to name the table, else the canary goes on without it."""
+    assert deployment.run({**ONLY_CHANNEL, "_WITNESS_TABLE": EVERYTHING["_WITNESS_TABLE"]}) == []
+    assert deployment.failed == "preflight"
+    assert "no phase of orchestrator_resilience/phases.toml has it as its witness_table" in deployment.output
 
 
 def test_everything_off(deployment: Deployment) -> None:

@@ -227,7 +227,7 @@ def test_the_canarys_notices_are_found(policies: dict[str, AlertPolicy], dashboa
     assert step.incident is not None
     stream = io.StringIO()
     notices = [Notice(kind, step.incident, verdict) for kind in NoticeKind]
-    LogNotifier({"phase2": phase}, stream).send(notices, NOW)
+    LogNotifier({"phase2": phase}, stream=stream).send(notices, NOW)
     entries = [as_ingested(line, "phase2-canary") for line in stream.getvalue().splitlines()]
     (filter_,) = filters(policies["canary_alert"])
     assert found(filter_, entries, "canary_alert") == {kind.value for kind in NoticeKind} - {"RESOLVED"}
