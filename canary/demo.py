@@ -33,7 +33,7 @@ _SHORT_CIRCUITED, _DRIFTED, _NEW_CODE, _NO_GAMES = (date(2026, 2, d) for d in (9
 _WHAT_HAPPENED = {
     date(2026, 2, 7): "a healthy date; Pub/Sub delivers one message twice",
     date(2026, 2, 8): "a healthy date",
-    _SHORT_CIRCUITED: "the old code registers all five, takes each for a duplicate, and leaves no flag and no line",
+    _SHORT_CIRCUITED: "the old code, with the six lines in it, registers all five and takes each for a duplicate",
     _DRIFTED: "an orchestrator that still waits for p2_bdl_box_scores, which was switched off weeks ago",
     _NEW_CODE: "the new orchestrator serves",
     date(2026, 2, 12): "a healthy date",
@@ -60,8 +60,11 @@ def demo(phase: Phase, folder: Path, console: Console) -> Report:
 
 def _steps(rehearsal: Rehearsal, phase: Phase) -> Iterator[Step]:
     drifted = msgspec.structs.replace(phase, processors={**phase.processors, "p2_bdl_box_scores": ()})
+    old_code = OldCode(phase, rehearsal.stores.documents, rehearsal.stores.completion_log)
     in_service: dict[date, Callable[[object], None]] = {
-        _SHORT_CIRCUITED: OldCode(phase, rehearsal.stores.documents, rehearsal.stores.completion_log).deliver,
+        _SHORT_CIRCUITED: partial(
+            old_code.deliver_with_checkpoints, checkpoints=rehearsal.checkpoints(phase), decides=False
+        ),
         _DRIFTED: rehearsal.orchestrator(drifted).deliver,
     }
     new_code = rehearsal.orchestrator(phase).deliver

@@ -1,17 +1,17 @@
 """Why: an ordered table of rules over the evidence and the checkpoints of one date.
 
 The first rule that finds its proof names the cause. A rule that needs a source that could not be
-read is not tried, and not counted as ruled out either: where proof is missing the cause is
-UNDETERMINED, never a guess.
+read, or that the phase does not have, is not tried, and not counted as ruled out either: where
+proof is missing the cause is UNDETERMINED, never a guess.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from enum import Enum
+from enum import Flag, auto
 from functools import cached_property
 
-from canary.evidence import Evidence, Source, Unreadable, Witness, value_or
+from canary.evidence import Arrival, Evidence, Seen, Source, Unreadable, Witness, value_or
 from canary.verdict import Cause, CauseKind, Verdict, VerdictKind, names
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
 from orchestrator_resilience.completion import Status
@@ -25,25 +25,27 @@ _SILENT_DATES = 3
 _SEVERAL = 2
 
 
-class _Trail(Enum):
-    """What the checkpoints are to a rule."""
+class _Need(Flag):
+    """What a rule cannot do without."""
 
-    UNUSED = "unused"
-    HELPS = "helps"
-    NEEDED = "needed"
+    NOTHING = 0
+    TRAIL = auto()
+    DOCUMENT = auto()
+    WITNESS = auto()
+    """A witness of its own: what the function has written itself does not prove that it was not invoked."""
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What the rules look at."""
+    """What the rules look at; `history` is the evidence of the recent dates, this one included."""
 
     verdict: Verdict
     phase: Phase
     now: datetime
     witness: Witness
     progress: Progress
-    trail: Sequence[Checkpoint] | None
-    history: Mapping[date, Witness]
+    trail: Sequence[Checkpoint]
+    history: Mapping[date, Evidence]
 
     @cached_property
     def unregistered(self) -> frozenset[str]:
@@ -51,40 +53,41 @@ class _Scene:
         return self.phase.expected - self.progress.completed
 
     @cached_property
+    def concerned(self) -> frozenset[str]:
+        """The processors that the verdict is about: what befell others, and was repaired, explains nothing."""
+        match self.verdict.kind:
+            case VerdictKind.INCOMPLETE | VerdictKind.PREMATURE:
+                return frozenset(self.verdict.missing)
+            case VerdictKind.UNTRIGGERED:
+                return self.unregistered
+            case VerdictKind.WITNESS_GAP:
+                return frozenset(self.witness.completed) ^ self.progress.completed
+            case _:
+                return frozenset()
+
+    def explains(self, processor: str, line: Checkpoint) -> bool:
+        """Whether what befell a delivery at `line` can be the reason: of somebody concerned, or on the way to the flag.
+
+        Where all are registered, only a delivery after which nobody was registered any more was to set the flag.
+        """
+        if processor in self.concerned:
+            return True
+        if (
+            self.verdict.kind is not VerdictKind.UNTRIGGERED
+            or self.unregistered
+            or processor not in self.phase.expected
+        ):
+            return False
+        others = [entry.registered_at for name, entry in self.progress.registered.items() if name != processor]
+        return all(at is None or at <= line.at for at in others)
+
+    @cached_property
     def events(self) -> dict[str, list[Checkpoint]]:
         """The trail by message, each message's lines oldest first."""
         found: dict[str, list[Checkpoint]] = {}
-        for checkpoint in self.trail or ():
+        for checkpoint in self.trail:
             found.setdefault(str(checkpoint.fields.get("event_id")), []).append(checkpoint)
         return found
-
-    @cached_property
-    def died(self) -> dict[str, list[Checkpoint]]:
-        """By processor, the lines of the first delivery of a message of which no delivery has ended.
-
-        The first, because one that kills the process each time is delivered again every ten minutes.
-        """
-        found = {}
-        for lines in self.events.values():
-            first = [line for line in lines if line.fields.get("delivery") == lines[0].fields.get("delivery")]
-            if not any(line.closes for line in lines) and self.now - first[-1].at >= _LIFETIME:
-                found[self.processor(first[-1])] = first
-        return found
-
-    @cached_property
-    def failed(self) -> dict[str, Checkpoint]:
-        """By processor, the FAILED with which a message has ended for good or for now."""
-        found = {}
-        for lines in self.events.values():
-            closing = [line for line in lines if line.closes]
-            if closing and closing[-1].kind is CheckpointKind.FAILED:
-                found[self.processor(closing[-1])] = closing[-1]
-        return found
-
-    @cached_property
-    def received(self) -> frozenset[str]:
-        """Processors of which some delivery left a line."""
-        return frozenset(self.processor(line) for line in self.trail or ())
 
     def processor(self, line: Checkpoint) -> str:
         """Whose line it is; one of an orchestrator that waits for others may have the raw name only."""
@@ -93,7 +96,31 @@ class _Scene:
 
     def last(self, kind: CheckpointKind) -> Checkpoint | None:
         """The last line of a kind."""
-        return next((line for line in reversed(self.trail or ()) if line.kind is kind), None)
+        return next((line for line in reversed(self.trail) if line.kind is kind), None)
+
+    def first_line_since(self, processor: str, arrival: Arrival) -> datetime | None:
+        """When a delivery of a processor's success, or of a later report, left its first line."""
+        own = (line.at for line in self.trail if self.processor(line) == processor)
+        return next((at for at in own if at >= arrival.completed_at), None)
+
+    def signs_of_life(self, since: datetime) -> list[datetime]:
+        """When the function has left something after `since`: a line here, a registration of any date."""
+        registered = [
+            entry.registered_at
+            for evidence in self.history.values()
+            for entry in value_or(evidence.progress, Progress(self.phase.expected)).registered.values()
+        ]
+        times = [*(line.at for line in self.trail), *(at for at in registered if at is not None)]
+        return sorted(at for at in times if at > since)
+
+    @cached_property
+    def unanswered(self) -> dict[str, Arrival]:
+        """Completions in the log, unregistered, of whose delivery there is no line."""
+        return {
+            processor: arrival
+            for processor, arrival in self.witness.completed.items()
+            if processor in self.unregistered and self.first_line_since(processor, arrival) is None
+        }
 
 
 Rule = Callable[[_Scene], str | None]
@@ -115,66 +142,84 @@ def explain(
         now=now,
         witness=value_or(evidence.witness, Witness()),
         progress=value_or(evidence.progress, Progress(phase.expected)),
-        trail=None if isinstance(trail, Unreadable) else value_or(trail, ()),
-        history={e.game_date: value_or(e.witness, Witness()) for e in history},
+        trail=value_or(trail, ()),
+        history={e.game_date: e for e in history},
     )
+    lacking = _Need.NOTHING
+    lacking |= _Need.TRAIL if isinstance(trail, Unreadable) else _Need.NOTHING
+    lacking |= _Need.DOCUMENT if isinstance(evidence.progress, Unreadable) else _Need.NOTHING
+    lacking |= _Need.WITNESS if phase.witness_table is None else _Need.NOTHING
     ruled_out = []
-    for kind, verdicts, use, rule in _RULES:
-        if verdict.kind not in verdicts or (use is _Trail.NEEDED and scene.trail is None):
+    for kind, verdicts, needs, helps, rule in _RULES:
+        if verdict.kind not in verdicts or needs & lacking:
             continue
         if proof := rule(scene):
             return Cause(kind, proof)
-        if use is _Trail.UNUSED or scene.trail is not None:
+        if not helps & lacking:
             ruled_out.append(kind)
     if isinstance(trail, Unreadable):
         return Cause(CauseKind.UNDETERMINED, f"the checkpoints could not be read: {trail.reason}", tuple(ruled_out))
-    return Cause(CauseKind.UNDETERMINED, "nothing that was looked for was found", tuple(ruled_out))
+    return Cause(CauseKind.UNDETERMINED, _what_is_left(scene, lacking), tuple(ruled_out))
 
 
-def drift(history: Collection[Evidence], phase: Phase) -> tuple[str, ...]:
+def drift(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[str, ...]:
     """Warn of what has not bitten yet: a stranger's first date, a processor that has fallen silent."""
-    witnesses = {e.game_date: value_or(e.witness, Witness()) for e in history}
+    dates = {e.game_date: e for e in history}
     warnings = []
     first: dict[str, date] = {}
-    for day in sorted(witnesses):
-        for stranger in witnesses[day].strangers:
+    for day in sorted(dates):
+        for stranger in value_or(dates[day].witness, Witness()).strangers:
             first.setdefault(stranger, day)
     for stranger, day in sorted(first.items()):
         nearest = phase.nearest(stranger)
         hint = f"; the nearest expected name is {nearest}" if nearest else ""
         warnings.append(f"{stranger} has been reporting since {day}, and is not expected{hint}")
-    silences = {processor: _silent_since(processor, witnesses, phase) for processor in sorted(phase.expected)}
+    silences = {processor: _silent_since(processor, dates, phase, now) for processor in sorted(phase.expected)}
     warnings += [f"{p} has reported nothing since {day}, while its peers have" for p, day in silences.items() if day]
     return tuple(warnings)
 
 
-def _silent_since(processor: str, witnesses: Mapping[date, Witness], phase: Phase) -> date | None:
-    """Return the first of at least 3 dates on end on which the peers reported and `processor` did not."""
+def _heard(evidence: Evidence, phase: Phase) -> frozenset[str]:
+    """The expected processors of which either store has a report."""
+    witness, progress = value_or(evidence.witness, Witness()), value_or(evidence.progress, Progress(phase.expected))
+    return (frozenset(witness.statuses) | progress.completed) & phase.expected
+
+
+def _silent_since(processor: str, history: Mapping[date, Evidence], phase: Phase, now: datetime) -> date | None:
+    """Return the first of at least 3 dates on end on which peers completed and `processor` did not report.
+
+    Dates that are not over, and dates without work, on which peers have nothing to complete, say nothing.
+    """
     silent: list[date] = []
-    for day in sorted(witnesses, reverse=True):
-        heard = witnesses[day].statuses.keys() & phase.expected
-        if processor in heard:
+    for day in sorted(history, reverse=True):
+        evidence = history[day]
+        if processor in _heard(evidence, phase):
             break
-        if heard:
+        witness, progress = value_or(evidence.witness, Witness()), value_or(evidence.progress, Progress(phase.expected))
+        worked = bool(witness.completed.keys() | progress.completed) and evidence.work != Seen(0)
+        if worked and now >= phase.deadline(day):
             silent.append(day)
     return silent[-1] if len(silent) >= _SILENT_DATES else None
 
 
 def _flag_overwritten(scene: _Scene) -> str | None:
     if line := scene.last(CheckpointKind.TRIGGERED):
-        return f"{line.kind} was left at {line.at:%Y-%m-%d %H:%M:%S}Z, and the flag is gone"
+        return f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"
     if scene.witness.triggered:
         return "the completion log has the row of the trigger, and the flag is gone"
     return None
 
 
 def _expectation_drift(scene: _Scene) -> str | None:
-    waited_for = scene.progress.announced
-    if waited_for is None and (line := scene.last(CheckpointKind.POST_TRANSACTION)):
-        waited_for = frozenset(map(str, [*line.fields.get("completed", ()), *line.fields.get("missing", ())]))
+    waited_for, post = scene.progress.announced, scene.last(CheckpointKind.POST_TRANSACTION)
+    there = scene.progress.unexpected | scene.witness.strangers
+    if waited_for is None and post is not None:
+        completed = frozenset(map(str, post.fields.get("completed", ())))
+        waited_for, there = completed | frozenset(map(str, post.fields.get("missing", ()))), there | completed
     if waited_for is None:
         return None
-    surplus, lacking = names(waited_for - scene.phase.expected), names(scene.phase.expected - waited_for)
+    # One that is there already holds nothing up.
+    surplus, lacking = names(waited_for - scene.phase.expected - there), names(scene.phase.expected - waited_for)
     if surplus and scene.verdict.kind is VerdictKind.UNTRIGGERED:
         return f"the orchestrator also waits for {surplus}, which {scene.phase.name} does not expect"
     left_out = scene.verdict.kind is VerdictKind.WITNESS_GAP and not waited_for.issuperset(scene.unregistered)
@@ -183,35 +228,48 @@ def _expectation_drift(scene: _Scene) -> str | None:
     return None
 
 
+def _message_rejected(scene: _Scene) -> str | None:
+    for line in reversed(scene.trail):
+        if line.kind is CheckpointKind.REJECTED and scene.processor(line) in scene.concerned:
+            reason = f"{line.fields.get('field')}: {line.fields.get('reason')}"
+            return f"the message of {scene.processor(line)} was rejected at {_moment(line.at)}: {reason}"
+    return None
+
+
 def _crashed(scene: _Scene) -> str | None:
-    for processor, lines in sorted(scene.died.items()):
-        # A processor that is registered died on the way to the flag: then the set has to be complete.
-        if processor in scene.unregistered or (processor in scene.phase.expected and not scene.verdict.missing):
-            begun = {line.fields.get("delivery") for line in scene.events[str(lines[0].fields.get("event_id"))]}
-            again = f"{len(begun)} deliveries have begun, none has ended" if len(begun) > 1 else "and no redelivery"
-            last = lines[-1]
-            return (
-                f"the delivery of {processor} died after {last.kind} at {last.at:%Y-%m-%d %H:%M:%S}Z: "
-                f"no later line of it, {again}"
+    for lines in scene.events.values():
+        # The first delivery, because one that kills the process each time comes again every ten minutes.
+        deliveries = list(dict.fromkeys(line.fields.get("delivery") for line in lines))
+        last = next(line for line in reversed(lines) if line.fields.get("delivery") == deliveries[0])
+        dead = not any(line.closes for line in lines) and scene.now - last.at >= _LIFETIME
+        if dead and scene.explains(scene.processor(last), last):
+            again = (
+                f"{len(deliveries)} deliveries have begun, none has ended" if deliveries[1:] else "and no redelivery"
             )
+            died = f"the delivery of {scene.processor(last)} died after {last.kind} at {_moment(last.at)}"
+            return f"{died}: no later line of it, {again}"
     return None
 
 
 def _write_failed(scene: _Scene) -> str | None:
-    for processor, line in sorted(scene.failed.items()):
-        if processor in scene.phase.expected:
-            steps = names(map(str, line.fields.get("steps") or ["a step of its own"]))
-            causes = line.fields.get("causes") or [line.text]
-            return f"the delivery of {processor} failed in {steps} at {line.at:%Y-%m-%d %H:%M:%S}Z: {causes[0]}"
+    for lines in scene.events.values():
+        last = next((line for line in reversed(lines) if line.closes), None)
+        if last is None or last.kind is not CheckpointKind.FAILED or not scene.explains(scene.processor(last), last):
+            continue
+        steps = names(map(str, last.fields.get("steps") or ["a step of its own"]))
+        causes = last.fields.get("causes") or [last.text]
+        return f"the delivery of {scene.processor(last)} failed in {steps} at {_moment(last.at)}: {causes[0]}"
     return None
 
 
 def _name_drift(scene: _Scene) -> str | None:
+    """A rename shows on two dates: before it the expected name reported alone, and never did both."""
+    before = [value_or(e.witness, Witness()) for day, e in scene.history.items() if day != scene.verdict.game_date]
     for stranger in scene.verdict.unexpected:
         nearest = scene.phase.nearest(stranger)
-        # Where both have reported on one date they are two, however much their names resemble each other.
-        two = any(stranger in w.strangers and nearest in w.statuses for w in scene.history.values())
-        if nearest in scene.verdict.missing and not two:
+        alone = any(nearest in w.statuses and stranger not in w.strangers for w in before)
+        both = any(nearest in w.statuses and stranger in w.strangers for w in before)
+        if nearest in scene.verdict.missing and alone and not both:
             return f"{stranger} is not expected; the nearest expected name is {nearest}, which is missing"
     return None
 
@@ -222,70 +280,106 @@ def _processor_failed(scene: _Scene) -> str | None:
 
 
 def _processor_disabled(scene: _Scene) -> str | None:
-    until = {day: witness for day, witness in scene.history.items() if day <= scene.verdict.game_date}
+    until = {day: evidence for day, evidence in scene.history.items() if day <= scene.verdict.game_date}
     for processor in scene.verdict.missing:
-        if since := _silent_since(processor, until, scene.phase):
+        if since := _silent_since(processor, until, scene.phase, scene.now):
             return f"{processor} has reported nothing since {since}, while its peers have"
     return None
 
 
 def _never_invoked(scene: _Scene) -> str | None:
-    waiting = scene.witness.completed
-    if scene.trail:  # deliveries that have begun at last do not undo that there were none before
-        begun = scene.trail[0].at
-        waiting = {p: row for p, row in waiting.items() if begun - row.visible_at >= scene.phase.untriggered_after}
-        until = f"no delivery left a line until {begun:%Y-%m-%d %H:%M:%S}Z"
-    else:
-        until = "no delivery has left a line or a registration"
-    by_code_without_lines = not scene.trail and (scene.progress.registered or scene.progress.trigger)
-    if len(waiting) < _SEVERAL or by_code_without_lines:
+    """Several completions, and for half an hour no sign of life; that it has come back does not undo it."""
+    limit = scene.phase.untriggered_after
+
+    def was_answered(processor: str, arrival: Arrival) -> bool:
+        entry = scene.progress.registered.get(processor)
+        # Old code noted no time at which it registered, and leaves no lines.
+        registered_at = (entry.registered_at or arrival.visible_at) if entry else None
+        times = [scene.first_line_since(processor, arrival), registered_at]
+        return any(at is not None and at - arrival.visible_at < limit for at in times)
+
+    waiting = {p: a for p, a in scene.witness.completed.items() if not was_answered(p, a)}
+    if len(waiting) < _SEVERAL:
         return None
-    return f"{len(waiting)} completions are in the completion log, and {until}"
+    since = min(arrival.visible_at for arrival in waiting.values())
+    until = next(iter(scene.signs_of_life(since)), scene.now)
+    missed = sum(arrival.visible_at < until for arrival in waiting.values())
+    if missed < _SEVERAL or until - since < limit:
+        return None
+    end = f" until {_moment(until)}" if until < scene.now else ""
+    return f"{missed} completions since {_moment(since)}, and no delivery has left a line or a registration{end}"
 
 
 def _delivery_lost(scene: _Scene) -> str | None:
-    lost = names((scene.witness.completed.keys() & scene.unregistered) - scene.received)
-    if lost and scene.trail:
-        return f"completed according to the completion log, but no delivery has left a line: {lost}"
-    return None
+    lost = names(p for p, arrival in scene.unanswered.items() if scene.signs_of_life(arrival.visible_at))
+    return (
+        f"completed according to the witness, but no delivery has left a line, and later ones have: {lost}"
+        if lost
+        else None
+    )
 
 
 def _short_circuit(scene: _Scene) -> str | None:
-    if scene.unregistered:
+    if scene.unregistered or not scene.trail:
         return None
     everybody = f"all {len(scene.phase.expected)} are registered in the progress document"
-    if not scene.trail:
-        # Code that leaves no checkpoints also does not write down what it waits for.
-        return (
-            f"{everybody}, by code that leaves no checkpoints, and nothing set the flag"
-            if (scene.progress.announced is None)
-            else None
-        )
-    post = scene.last(CheckpointKind.POST_TRANSACTION)
+    post, last = scene.last(CheckpointKind.POST_TRANSACTION), scene.trail[-1]
     if post and not post.fields.get("missing") and not post.fields.get("triggered"):
-        return f"{everybody}, and the last delivery found nothing missing and did not set the flag"
-    ignored = scene.last(CheckpointKind.IGNORED)
-    if ignored and ignored == scene.trail[-1]:
+        # That nothing is missing counts only from somebody who says what it waits for, or that it saw a duplicate.
+        if post.fields.get("duplicate") is True:
+            return f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"
+        if post.fields.get("expected"):
+            return f"{everybody}, and the last delivery found nothing missing and did not set the flag"
+    if last.kind is CheckpointKind.IGNORED:
         return f"{everybody}, and the last delivery returned without a decision"
     return None
 
 
-_K, _C = VerdictKind, CauseKind
-_ABSENT_FLAG = {_K.UNTRIGGERED, _K.INCOMPLETE}
-_UNFINISHED = {_K.UNTRIGGERED, _K.INCOMPLETE, _K.WITNESS_GAP}
-_MISSING = {_K.INCOMPLETE, _K.PREMATURE}
+def _what_is_left(scene: _Scene, lacking: _Need) -> str:
+    """Say between what could not be decided."""
+    about_the_flag = scene.verdict.kind is VerdictKind.UNTRIGGERED
+    if about_the_flag and not scene.unregistered and _Need.DOCUMENT not in lacking:
+        silent = "leaves no checkpoints" if not scene.trail else "does not say what it waits for"
+        return (
+            f"all {len(scene.phase.expected)} are registered, by code that {silent}: it took the last one for a "
+            "duplicate, waits for somebody else, or the flag was taken away"
+        )
+    nobody = names(scene.unanswered) if about_the_flag or scene.verdict.kind is VerdictKind.WITNESS_GAP else ""
+    if nobody and _Need.WITNESS in lacking:
+        return f"without a witness_table it cannot be told whether the function was invoked for {nobody}"
+    if nobody:
+        return f"no line of {nobody}, and nothing has come since: it was lost, or the function is no longer invoked"
+    return "nothing that was looked for was found"
 
-# Cause, verdicts that it can explain, what the checkpoints are to it, the rule. The order matters: what was seen
-# to happen comes before what follows from something not having been seen.
-_RULES: tuple[tuple[CauseKind, Collection[VerdictKind], _Trail, Rule], ...] = (
-    (_C.FLAG_OVERWRITTEN, _ABSENT_FLAG, _Trail.HELPS, _flag_overwritten),
-    (_C.EXPECTATION_DRIFT, {_K.UNTRIGGERED, _K.PREMATURE, _K.WITNESS_GAP}, _Trail.HELPS, _expectation_drift),
-    (_C.CRASHED, _UNFINISHED, _Trail.NEEDED, _crashed),
-    (_C.WRITE_FAILED, _UNFINISHED, _Trail.NEEDED, _write_failed),
-    (_C.NAME_DRIFT, _MISSING, _Trail.UNUSED, _name_drift),
-    (_C.PROCESSOR_FAILED, _MISSING, _Trail.UNUSED, _processor_failed),
-    (_C.PROCESSOR_DISABLED, _MISSING, _Trail.UNUSED, _processor_disabled),
-    (_C.NEVER_INVOKED, _UNFINISHED, _Trail.NEEDED, _never_invoked),
-    (_C.DELIVERY_LOST, _UNFINISHED, _Trail.NEEDED, _delivery_lost),
-    (_C.SHORT_CIRCUIT, {_K.UNTRIGGERED}, _Trail.NEEDED, _short_circuit),
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
+_K, _C = VerdictKind, CauseKind
+_UNFINISHED = {_K.UNTRIGGERED, _K.INCOMPLETE, _K.WITNESS_GAP}
+_UNREGISTERED = {_K.UNTRIGGERED, _K.WITNESS_GAP}
+_MISSING = {_K.INCOMPLETE, _K.PREMATURE}
+_DELIVERIES = _Need.TRAIL | _Need.DOCUMENT | _Need.WITNESS
+
+# Cause, verdicts that it can explain, what it needs, what else helps, the rule. The order matters: what was seen to
+# happen comes before what follows from something not having been seen.
+_RULES: tuple[tuple[CauseKind, Collection[VerdictKind], _Need, _Need, Rule], ...] = (
+    (_C.FLAG_OVERWRITTEN, {_K.UNTRIGGERED}, _Need.DOCUMENT, _Need.TRAIL, _flag_overwritten),
+    (
+        _C.EXPECTATION_DRIFT,
+        {_K.UNTRIGGERED, _K.PREMATURE, _K.WITNESS_GAP},
+        _Need.NOTHING,
+        _Need.TRAIL,
+        _expectation_drift,
+    ),
+    (_C.MESSAGE_REJECTED, _UNFINISHED, _Need.TRAIL, _Need.NOTHING, _message_rejected),
+    (_C.CRASHED, _UNFINISHED, _Need.TRAIL | _Need.DOCUMENT, _Need.NOTHING, _crashed),
+    (_C.WRITE_FAILED, _UNFINISHED, _Need.TRAIL | _Need.DOCUMENT, _Need.NOTHING, _write_failed),
+    (_C.PROCESSOR_FAILED, _MISSING, _Need.NOTHING, _Need.NOTHING, _processor_failed),
+    (_C.NAME_DRIFT, _MISSING, _Need.NOTHING, _Need.NOTHING, _name_drift),
+    (_C.PROCESSOR_DISABLED, _MISSING, _Need.TRAIL, _Need.NOTHING, _processor_disabled),
+    (_C.NEVER_INVOKED, _UNREGISTERED, _DELIVERIES, _Need.NOTHING, _never_invoked),
+    (_C.DELIVERY_LOST, _UNREGISTERED, _DELIVERIES, _Need.NOTHING, _delivery_lost),
+    (_C.SHORT_CIRCUIT, {_K.UNTRIGGERED}, _Need.TRAIL | _Need.DOCUMENT, _Need.NOTHING, _short_circuit),
 )

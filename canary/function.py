@@ -23,7 +23,6 @@ from canary.heartbeat import Heartbeat, HeartbeatError
 from canary.run import Outcome, Report, check, watch
 from canary.slack import SlackNotifier
 from canary.telling import Notifiers
-from canary.verdict import VerdictKind
 from orchestrator_resilience.phase import load_phases
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
@@ -83,8 +82,7 @@ def _run(now: datetime) -> Answer:
 
 
 def _answer(report: Report) -> Answer:
-    unknown = [v for v in report.verdicts if v.kind is VerdictKind.UNKNOWN]
-    reasons = sorted({v.summary for v in unknown})
+    reasons = sorted({v.summary for v in report.verdicts if v.blind})
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 

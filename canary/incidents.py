@@ -73,10 +73,11 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a run has to remember, and the notice that it has to send, if any."""
+    """What a run has to remember and, with a `notice` to send, what is remembered once it was delivered."""
 
     incident: Incident | None
     notice: NoticeKind | None = None
+    delivered: Incident | None = None
 
 
 def advance(known: Incident | None, verdict: Verdict, now: datetime) -> Step:
@@ -85,23 +86,20 @@ def advance(known: Incident | None, verdict: Verdict, now: datetime) -> Step:
     if current is not None and current.claimed_at is not None and now - current.claimed_at < CLAIM_EXPIRES_AFTER:
         return Step(known)  # somebody else is telling people at this moment
     if verdict.kind.is_quiet:
-        return _quiet(known, current, now)
+        return _quiet(known, current, verdict, now)
     if verdict.kind is VerdictKind.UNKNOWN:
         return _unknown(current, verdict, now)
     return _problem(current, verdict, now)
 
 
-def confirmed(claimed: Incident, notice: NoticeKind, now: datetime) -> Incident:
-    """Return what is remembered once `notice` was delivered."""
-    return replace(claimed, told_at=now, claimed_at=None, resolved=notice is NoticeKind.RESOLVED)
-
-
-def _quiet(known: Incident | None, current: Incident | None, now: datetime) -> Step:
+def _quiet(known: Incident | None, current: Incident | None, verdict: Verdict, now: datetime) -> Step:
     if current is None:
         return Step(known)
+    if verdict.kind is VerdictKind.SETTLING and current.kind is not VerdictKind.UNKNOWN:
+        return Step(current)  # somebody is at work; whether that ends it, the flag will tell
     if current.told_at is None:
         return Step(replace(current, resolved=True, claimed_at=None))  # nobody was told that it began
-    return Step(replace(current, claimed_at=now), NoticeKind.RESOLVED)
+    return _claimed(current, NoticeKind.RESOLVED, replace(current, resolved=True), now)
 
 
 def _unknown(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
@@ -111,25 +109,34 @@ def _unknown(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
         return Step(current)  # not knowing neither ends a problem nor makes it worse
     if current.told_at is None and now - current.opened_at < UNKNOWN_PASSES_WITHIN:
         return Step(current)
+    if current.told_at is not None and not verdict.blind:
+        return Step(current)  # nothing is broken: that nobody knows of any work is told once
     return _due(current, now)
 
 
 def _problem(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
     if current is None or (current.kind is VerdictKind.UNKNOWN and current.told_at is None):
-        return Step(_opened(verdict, now, claimed_at=now), NoticeKind.OPENED)
+        new = _opened(verdict, now)
+        return _claimed(new, NoticeKind.OPENED, new, now)
+    updated = _updated(current, verdict)
     if current.told_at is None:
-        return Step(_updated(current, verdict, claimed_at=now), NoticeKind.OPENED)
+        return _claimed(current, NoticeKind.OPENED, updated, now)
     if _is_worse(current, verdict):
-        return Step(_updated(current, verdict, claimed_at=now), NoticeKind.CHANGED)
+        return _claimed(current, NoticeKind.CHANGED, updated, now)
     return _due(current, now)
 
 
 def _due(current: Incident, now: datetime) -> Step:
     if current.told_at is None:
-        return Step(replace(current, claimed_at=now), NoticeKind.OPENED)
+        return _claimed(current, NoticeKind.OPENED, current, now)
     if now - current.told_at >= REMIND_EVERY:
-        return Step(replace(current, claimed_at=now), NoticeKind.REMINDER)
+        return _claimed(current, NoticeKind.REMINDER, current, now)
     return Step(current)
+
+
+def _claimed(current: Incident, notice: NoticeKind, then: Incident, now: datetime) -> Step:
+    """Claim a notice: nothing else is remembered before it was delivered, so that what was lost is news again."""
+    return Step(replace(current, claimed_at=now), notice, replace(then, told_at=now, claimed_at=None))
 
 
 def _is_worse(current: Incident, verdict: Verdict) -> bool:
@@ -139,24 +146,14 @@ def _is_worse(current: Incident, verdict: Verdict) -> bool:
     return current.kind is not verdict.kind or news or _LEVELS.index(level(verdict)) > _LEVELS.index(current.level)
 
 
-def _opened(verdict: Verdict, now: datetime, *, claimed_at: datetime | None = None) -> Incident:
-    return Incident(
-        kind=verdict.kind,
-        cause=verdict.cause.kind if verdict.cause else None,
-        level=level(verdict),
-        opened_at=now,
-        claimed_at=claimed_at,
-    )
+def _opened(verdict: Verdict, now: datetime) -> Incident:
+    cause = verdict.cause.kind if verdict.cause else None
+    return Incident(kind=verdict.kind, cause=cause, level=level(verdict), opened_at=now)
 
 
-def _updated(current: Incident, verdict: Verdict, *, claimed_at: datetime) -> Incident:
-    return replace(
-        current,
-        kind=verdict.kind,
-        cause=verdict.cause.kind if verdict.cause else None,
-        level=level(verdict),
-        claimed_at=claimed_at,
-    )
+def _updated(current: Incident, verdict: Verdict) -> Incident:
+    cause = verdict.cause.kind if verdict.cause else None
+    return replace(current, kind=verdict.kind, cause=cause, level=level(verdict))
 
 
 def to_fields(incident: Incident) -> dict[str, Any]:

@@ -25,6 +25,7 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
     CauseKind.FLAG_OVERWRITTEN: "look for who writes the document",
     CauseKind.EXPECTATION_DRIFT: "deploy it with the list of `phases.toml`",
+    CauseKind.MESSAGE_REJECTED: "mend what publishes it, and run the processor again",
     CauseKind.CRASHED: "look at the instance's own log at that time; check that retries are on",
     CauseKind.WRITE_FAILED: "read its `causes`; check that retries are on",
     CauseKind.NAME_DRIFT: "add the name to its aliases",
@@ -40,6 +41,8 @@ def advice(verdict: Verdict) -> str:
     """Return what to do: about the cause where it is known, else about the verdict."""
     if verdict.cause is not None and verdict.cause.kind is not CauseKind.UNDETERMINED:
         return ADVICE[verdict.cause.kind]
+    if verdict.kind is VerdictKind.UNKNOWN and not verdict.blind:
+        return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
     return ADVICE[verdict.kind]
 
 

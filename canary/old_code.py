@@ -25,16 +25,18 @@ class OldCode:
         """Handle one message as the old code did."""
         self._track(Completion.from_event(event, self._phase))
 
-    def deliver_with_checkpoints(self, event: object, checkpoints: CheckpointLogger, *, decides: bool = True) -> None:
+    def deliver_with_checkpoints(
+        self, event: object, checkpoints: CheckpointLogger, *, decides: bool = True, duplicate: bool | None = None
+    ) -> None:
         """Handle one message as the old code with the six lines of the README does.
 
-        Without `decides` it returns from inside its block, as it did for a duplicate.
+        Without `decides` it returns from inside its block, as it did for a duplicate; with `duplicate` it says so.
         """
         completion = Completion.from_event(event, self._phase)
         with checkpoints.delivery_of(completion) as delivery:
             names = self._track(completion)
             if decides:
-                delivery.post_transaction(should_trigger=False, completed=names, triggered=False)
+                delivery.post_transaction(should_trigger=False, completed=names, triggered=False, duplicate=duplicate)
 
     def _track(self, completion: Completion) -> list[str]:
         """Write the row and the registration, or what stood for one; return the document's processors."""

@@ -44,9 +44,12 @@ class Rehearsal:
 
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the rehearsal's stores and clock."""
-        clock = self._timeline.clock
-        checkpoints = CheckpointLogger(phase, self._leave, clock=clock)
+        clock, checkpoints = self._timeline.clock, self.checkpoints(phase)
         return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, clock)
+
+    def checkpoints(self, phase: Phase) -> CheckpointLogger:
+        """Return a logger that prints its lines and keeps them in the rehearsal's stores."""
+        return CheckpointLogger(phase, self._leave, clock=self._timeline.clock)
 
     def headline(self, text: str) -> None:
         """Print a line that says what comes."""

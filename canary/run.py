@@ -25,6 +25,7 @@ class Outcome(IntEnum):
     QUIET = 0
     PROBLEM = 1
     COULD_NOT_TELL = 2
+    UNDECIDED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,15 @@ class Report:
 
     @property
     def outcome(self) -> Outcome:
-        """A problem outweighs what could not be told, and no verdict at all tells nothing."""
+        """A problem outweighs what could not be told, and no verdict at all tells nothing.
+
+        UNDECIDED: everything could be read, and nothing says whether there was work.
+        """
         if any(v.kind.is_problem for v in self.verdicts):
             return Outcome.PROBLEM
-        quiet = bool(self.verdicts) and all(v.kind.is_quiet for v in self.verdicts)
-        return Outcome.QUIET if quiet else Outcome.COULD_NOT_TELL
+        if not self.verdicts or any(v.blind for v in self.verdicts):
+            return Outcome.COULD_NOT_TELL
+        return Outcome.QUIET if all(v.kind.is_quiet for v in self.verdicts) else Outcome.UNDECIDED
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values: the verdicts whole, with ISO times in UTC."""
@@ -109,7 +114,7 @@ def _run(
     warnings = tuple(
         f"{name}: {warning}"
         for name, phase in phases.items()
-        for warning in drift([e for e in evidence if e.phase == name and e.game_date in history[name]], phase)
+        for warning in drift([e for e in evidence if e.phase == name and e.game_date in history[name]], phase, now)
     )
     # Only for dates with a problem are checkpoints read.
     trails = read_trails(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
-from canary.incidents import Incident, NoticeKind, advance, confirmed, from_fields, to_fields
+from canary.incidents import Incident, NoticeKind, advance, from_fields, to_fields
 from canary.silences import SILENCES, read_silences
 from canary.verdict import Verdict
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
@@ -20,7 +20,7 @@ Ledger = Mapping[DocumentRef, Document]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell: what of the incident, how it stands, and the verdict behind it."""
+    """Something to tell: what of the incident, how it stands once this was told, and the verdict behind it."""
 
     kind: NoticeKind
     incident: Incident
@@ -84,8 +84,8 @@ def tell(
         ref = ledger_ref(verdict.phase, verdict.game_date)
         document = ledger.get(ref)
         won = documents.update_if_unchanged(ref, to_fields(step.incident), document.version if document else None)
-        if won and step.notice is not None:
-            notices.append(Notice(step.notice, step.incident, verdict))
+        if won and step.notice is not None and step.delivered is not None:
+            notices.append(Notice(step.notice, step.delivered, verdict))
     if not notices:
         return []
     try:
@@ -95,7 +95,7 @@ def tell(
             documents.merge(_ref(notice), {"claimed_at": None})
         raise
     for notice in notices:
-        documents.merge(_ref(notice), to_fields(confirmed(notice.incident, notice.kind, now)))
+        documents.merge(_ref(notice), to_fields(notice.incident))
     return notices
 
 

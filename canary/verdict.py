@@ -59,6 +59,7 @@ class CauseKind(StrEnum):
     """Every cause there is."""
 
     NEVER_INVOKED = "NEVER_INVOKED"
+    MESSAGE_REJECTED = "MESSAGE_REJECTED"
     DELIVERY_LOST = "DELIVERY_LOST"
     CRASHED = "CRASHED"
     WRITE_FAILED = "WRITE_FAILED"
@@ -88,7 +89,8 @@ class Verdict:
     of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed` and
     `missing` are expected processors, `unexpected` are strangers. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
-    `cause` is what the diagnosis adds to a problem.
+    `cause` is what the diagnosis adds to a problem. An UNKNOWN is `blind` where a source could not be
+    read; else everything could be, and nothing says whether there was work.
     """
 
     kind: VerdictKind
@@ -103,6 +105,7 @@ class Verdict:
     impact: Impact | None = None
     notes: tuple[str, ...] = ()
     cause: Cause | None = None
+    blind: bool = False
 
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
@@ -119,6 +122,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
             phase=phase.name,
             game_date=evidence.game_date,
             summary=f"could not tell: {'; '.join(unreadable)}",
+            blind=True,
         )
     case = _Case(evidence, phase, now)
     if case.progress.trigger is not None:
@@ -217,8 +221,8 @@ class _Case:
             notes=_notes(self),
         )
 
-    def unknown(self, reason: str) -> Verdict:
-        return self.verdict(VerdictKind.UNKNOWN, f"could not tell: {reason}")
+    def unknown(self, reason: str, *, blind: bool = True) -> Verdict:
+        return replace(self.verdict(VerdictKind.UNKNOWN, f"could not tell: {reason}"), blind=blind)
 
 
 def _judge_triggered(case: _Case, trigger: Trigger) -> Verdict:
@@ -271,7 +275,9 @@ def _judge_incomplete(case: _Case) -> Verdict:
     if case.witness.statuses or case.strangers or case.completed_at:
         return case.verdict(VerdictKind.INCOMPLETE, f"not completed, {late}: {missing}", case.deadline)
     if isinstance(work, Absent):
-        return case.unknown(f"nothing has arrived, {late}, and no source says whether there was work to do")
+        return case.unknown(
+            f"nothing has arrived, {late}, and no source says whether there was work to do", blind=False
+        )
     summary = f"nothing has arrived, {late}, although there was work to do ({work.value})"
     return case.verdict(VerdictKind.SILENT, summary, case.deadline)
 

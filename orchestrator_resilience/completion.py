@@ -98,6 +98,8 @@ class Completion:
         except InvalidMessageError as error:
             error.event_id = event_id
             error.raw = (body if isinstance(body, str) else _REPR.repr(body or event))[:_RAW_CHARACTERS]
+            if error.field != "phase":  # else it says so of another phase
+                error.processor, error.game_date = _whose(body)
             raise
 
     @classmethod
@@ -190,6 +192,24 @@ def _body(message: _PubsubMessage) -> str | dict[str, Any]:
         raise InvalidMessageError("message.data", f"not UTF-8: {error.reason} at byte {error.start}") from error
     except ValueError as error:
         raise InvalidMessageError("message.data", f"not base64: {error}") from error
+
+
+def _whose(body: str | dict[str, Any] | None) -> tuple[str | None, date | None]:
+    """Read the processor and the date of a message that is wrong elsewhere; None for what cannot be read."""
+    try:
+        fields = msgspec.json.decode(body) if isinstance(body, str) else body
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None, None
+    if not isinstance(fields, dict):
+        return None, None
+    found: list[Any] = []
+    for name, type_ in (("processor_name", _Name), ("game_date", date)):
+        try:
+            found.append(msgspec.convert(fields.get(name), type_))
+        except (msgspec.ValidationError, RecursionError):
+            found.append(None)
+    name, day = found
+    return (name if name and name.isprintable() else None), (day if day and day.year in YEARS else None)
 
 
 def _decode(body: str | dict[str, Any]) -> _Payload:

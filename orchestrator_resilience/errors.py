@@ -11,6 +11,7 @@ ResilienceError
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 
 import msgspec
 
@@ -35,7 +36,8 @@ class InvalidMessageError(ResilienceError):
 
     `field` is the culprit ("game_date", "message.publishTime"), `reason` says what is wrong with
     it. `event_id` is the message's id where it could be read; `raw` is the message as far as it
-    could be decoded, so that whoever logs the error can keep what was sent.
+    could be decoded, so that whoever logs the error can keep what was sent. `processor` and
+    `game_date` are what it says of itself, where that much can be read.
     """
 
     permanent = True
@@ -46,6 +48,8 @@ class InvalidMessageError(ResilienceError):
         self.reason = reason
         self.event_id = event_id
         self.raw = raw
+        self.processor: str | None = None
+        self.game_date: date | None = None
 
 
 class StoreError(ResilienceError):

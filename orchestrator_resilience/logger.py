@@ -124,7 +124,14 @@ class CheckpointLogger:
 
     def rejected(self, error: InvalidMessageError) -> None:
         """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
-        Delivery(self, {"phase": self.phase.name, "event_id": error.event_id}).rejected(error)
+        known = {
+            "phase": self.phase.name,
+            "game_date": plain(error.game_date),
+            "processor": self.phase.canonical(error.processor) if error.processor else None,
+            "raw_processor": error.processor,
+            "event_id": error.event_id,
+        }
+        Delivery(self, known).rejected(error)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off."""
@@ -216,6 +223,7 @@ class Delivery:
             should_trigger=should_trigger,
             triggered=triggered,
             duplicate=duplicate,
+            expected=None if expected is None else sorted(awaited),
             completed=done,
             missing=missing,
             unexpected=strangers or None,

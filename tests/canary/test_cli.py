@@ -118,8 +118,8 @@ def test_explain_tells_the_story_of_a_date(stuck: Path, capsys: pytest.CaptureFi
     """The alert, what to do, and every source's moments in one order, in UTC and local time."""
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
-    assert "SHORT_CIRCUIT: all 5 are registered in the progress document" in printed
-    assert "To do:    deploy code that evaluates what is registered already" in printed
+    assert "UNDETERMINED: all 5 are registered, by code that leaves no checkpoints: it took the last one" in printed
+    assert "To do:    read the evidence; a re-run or redelivery of any of the five sets the flag" in printed
     rows = [line.split("  ") for line in printed.splitlines() if line.startswith("  2026-")]
     times = [row[1] for row in rows]
     assert times == sorted(times)

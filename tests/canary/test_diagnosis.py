@@ -103,6 +103,12 @@ def world(phase: Phase, stores: EmbeddedStores) -> World:
     return World(phase, stores)
 
 
+@pytest.fixture
+def witnessed(phase: Phase, stores: EmbeddedStores) -> World:
+    """A world with an independent witness, whose rows are part of the completion log."""
+    return World(msgspec.structs.replace(phase, witness_table="nba_orchestration.phase_messages"), stores)
+
+
 class Breaking:
     """A store of which some operations do something else."""
 
@@ -249,15 +255,21 @@ def test_write_failed_leaves_a_gap(world: World) -> None:
     assert "append_completion" in cause.proof
 
 
-def test_name_drift(world: World) -> None:
-    """A renamed class reports in place of the missing processor."""
+@pytest.mark.parametrize("before", [0, 1])
+def test_name_drift(world: World, before: int) -> None:
+    """A renamed class reports in place of the missing processor, which was alone before; else nothing is proven."""
+    for back in range(1, before + 1):
+        world.deliver(world.orchestrator(), world.five, DAY - timedelta(days=back))
     world.deliver(world.orchestrator(), [p for p in world.five if p != "p2_nbacom_boxscores"])
     world.deliver(world.orchestrator(), ["NbacPlayerBoxscoresProcessor"])
     cause = world.cause(LATE, VerdictKind.INCOMPLETE)
-    assert cause.kind is CauseKind.NAME_DRIFT
-    assert cause.proof == (
+    if not before:
+        assert cause.kind is CauseKind.UNDETERMINED
+        return
+    assert cause == Cause(
+        CauseKind.NAME_DRIFT,
         "NbacPlayerBoxscoresProcessor is not expected; the nearest expected name is p2_nbacom_boxscores, "
-        "which is missing"
+        "which is missing",
     )
 
 
@@ -291,59 +303,166 @@ def test_processor_disabled(world: World, dates: int) -> None:
         assert (cause.kind, cause.proof) == (CauseKind.PROCESSOR_DISABLED, expected)
 
 
-def test_never_invoked(world: World) -> None:
-    """Completions in the log, and no delivery has left anything."""
-    world.witness(world.five)
-    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
-    assert cause.kind is CauseKind.NEVER_INVOKED
-    assert cause.proof.startswith("5 completions are in the completion log")
-
-
-def test_one_that_left_nothing_may_have_been_lost(world: World) -> None:
-    """A single completion without a delivery proves neither cause."""
-    world.witness(world.five[:1])
-    cause = world.cause(LATER, VerdictKind.WITNESS_GAP)
-    assert cause.kind is CauseKind.UNDETERMINED
-
-
-def test_never_invoked_while_the_backlog_is_delivered(world: World) -> None:
-    """Deliveries that begin at last do not make the others lost."""
-    world.witness(world.five)
-    at = DONE + timedelta(minutes=40)
-    world.clock.now = at
-    world.orchestrator().deliver(push_envelope(world.five[0], str(DAY), DONE, message_id=f"{DAY}-{world.five[0]}"))
-    cause = world.cause(at + timedelta(minutes=1), VerdictKind.UNTRIGGERED)
+def test_never_invoked(witnessed: World) -> None:
+    """Completions that only the witness has, and no sign of life."""
+    witnessed.witness(witnessed.five)
+    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
     assert cause == Cause(
         CauseKind.NEVER_INVOKED,
-        "5 completions are in the completion log, and no delivery left a line until 2026-02-10 07:21:00Z",
+        "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration",
     )
 
 
-def test_delivery_lost(world: World) -> None:
-    """One message of five never reached the function."""
-    world.deliver(world.orchestrator(), world.five[:4])
-    world.witness(world.five[4:])
+def test_what_the_function_may_have_written_itself_proves_no_absence(world: World) -> None:
+    """Without a witness of its own a row is a sign that the function was invoked, if anything."""
+    world.witness(world.five)
     cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
-    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, world.five[4])
+    assert cause.kind is CauseKind.UNDETERMINED
+    assert cause.proof.startswith("without a witness_table it cannot be told whether the function was invoked for p2_")
+    assert not {CauseKind.NEVER_INVOKED, CauseKind.DELIVERY_LOST} & set(cause.ruled_out)
 
 
-def test_short_circuit_of_the_old_code(world: World) -> None:
-    """February 2026: all registered, no checkpoints, no list of what is waited for."""
+def test_one_that_left_nothing_may_have_been_lost(witnessed: World) -> None:
+    """A single completion without a delivery, and nothing after it, proves neither cause."""
+    witnessed.witness(witnessed.five[:1])
+    cause = witnessed.cause(LATER, VerdictKind.WITNESS_GAP)
+    assert cause.kind is CauseKind.UNDETERMINED
+    assert cause.proof.startswith(f"no line of {witnessed.five[0]}, and nothing has come since: it was lost, or the")
+
+
+def test_never_invoked_any_more(witnessed: World) -> None:
+    """The permission was lost between two deliveries."""
+    witnessed.deliver(witnessed.orchestrator(), witnessed.five[:3])
+    witnessed.clock.now = DONE
+    witnessed.witness(witnessed.five[3:])
+    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert (cause.kind, cause.proof.partition(" since")[0]) == (CauseKind.NEVER_INVOKED, "2 completions")
+
+
+def test_a_sign_of_life_of_another_date(witnessed: World) -> None:
+    """A function that registers something elsewhere is invoked: these messages were lost."""
+    witnessed.witness(witnessed.five)
+    witnessed.clock.now = DONE + timedelta(minutes=10)
+    late = push_envelope(witnessed.five[0], str(DAY - timedelta(days=1)), witnessed.clock.now, message_id="elsewhere")
+    witnessed.orchestrator().deliver(late)
+    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, ", ".join(witnessed.five))
+
+
+def test_never_invoked_while_the_backlog_is_delivered(witnessed: World) -> None:
+    """Deliveries that begin at last do not make the others lost."""
+    witnessed.witness(witnessed.five)
+    at = DONE + timedelta(minutes=40)
+    witnessed.clock.now = at
+    first = witnessed.five[0]
+    witnessed.orchestrator().deliver(push_envelope(first, str(DAY), DONE, message_id=f"{DAY}-{first}"))
+    cause = witnessed.cause(at + timedelta(minutes=1), VerdictKind.UNTRIGGERED)
+    assert cause == Cause(
+        CauseKind.NEVER_INVOKED,
+        "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration "
+        "until 2026-02-10 07:21:00Z",
+    )
+
+
+def test_delivery_lost(witnessed: World) -> None:
+    """One message of five never reached the function, and a later one did."""
+    witnessed.deliver(witnessed.orchestrator(), witnessed.five[:3])
+    witnessed.witness(witnessed.five[3:4])
+    witnessed.clock.now = DONE + timedelta(minutes=1)
+    witnessed.orchestrator().deliver(push_envelope(witnessed.five[4], str(DAY), DONE, message_id="the last one"))
+    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, witnessed.five[3])
+
+
+def test_delivery_lost_after_a_failure_was_delivered(witnessed: World) -> None:
+    """The processor failed, which was delivered; that it succeeded later was not."""
+    failing = push_envelope(witnessed.five[3], str(DAY), DONE - timedelta(hours=1), message_id="f", status="failed")
+    witnessed.clock.now = DONE - timedelta(hours=1)
+    witnessed.orchestrator().deliver(failing)
+    witnessed.deliver(witnessed.orchestrator(), witnessed.five[:3])
+    witnessed.witness(witnessed.five[3:4])
+    witnessed.clock.now = DONE + timedelta(minutes=1)
+    witnessed.orchestrator().deliver(push_envelope(witnessed.five[4], str(DAY), DONE, message_id="the last one"))
+    assert witnessed.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.DELIVERY_LOST
+
+
+@pytest.mark.parametrize("with_witness", [False, True])
+def test_message_rejected(phase: Phase, stores: EmbeddedStores, with_witness: bool) -> None:  # noqa: FBT001
+    """The orchestrator could not accept it, and acknowledged it: its line says whose it was and what is wrong."""
+    table = "nba_orchestration.phase_messages" if with_witness else None
+    world = World(msgspec.structs.replace(phase, witness_table=table), stores)
+    world.deliver(world.orchestrator(), world.five[:4])
+    world.deliver(world.orchestrator(), world.five[4:], record_count="12")
+    if with_witness:
+        world.witness(world.five[4:])
+    cause = world.cause(LATE, VerdictKind.UNTRIGGERED if with_witness else VerdictKind.INCOMPLETE)
+    assert cause == Cause(
+        CauseKind.MESSAGE_REJECTED,
+        f"the message of {world.five[4]} was rejected at 2026-02-10 06:41:00Z: "
+        "record_count: Expected `int | null`, got `str`",
+    )
+
+
+def test_what_was_repaired_explains_nothing(world: World) -> None:
+    """A delivery died, and the processor was run again; later the flag could not be written."""
+    early = DONE - timedelta(hours=1)
+    world.clock.now = early
+    dying = world.orchestrator(documents=Breaking(world.stores.documents, merge=world.kill))
+    with pytest.raises(DeathError):
+        dying.deliver(push_envelope(world.five[0], str(DAY), early, message_id="dies"))
+    world.revive()
+    world.orchestrator().deliver(push_envelope(world.five[0], str(DAY), early, message_id="again"))
+    world.deliver(world.orchestrator(), world.five[1:4])
+    broken = world.orchestrator(documents=Breaking(world.stores.documents, update_if_unchanged=refuse))
+    with pytest.raises(DeliveryError):
+        world.deliver(broken, world.five[4:])
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert cause.kind is CauseKind.WRITE_FAILED
+    assert cause.proof.startswith(f"the delivery of {world.five[4]} failed in trigger")
+
+
+def test_one_that_is_there_holds_nothing_up(world: World) -> None:
+    """The orchestrator waits for a sixth, which has reported: the refused flag is the cause."""
+    six = msgspec.structs.replace(world.phase, processors={**world.phase.processors, "p2_new": ()})
+    world.deliver(world.orchestrator(six), ["p2_new", *world.five[:4]])
+    broken = Breaking(world.stores.documents, update_if_unchanged=refuse)
+    with pytest.raises(DeliveryError):
+        world.deliver(world.orchestrator(six, documents=broken), world.five[4:])
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.WRITE_FAILED
+
+
+def test_short_circuit_of_code_without_a_line(world: World) -> None:
+    """All registered and no flag: three things may have been, and none is proven."""
     world.witness(world.five)
     world.register(world.five, announce=False)
-    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.SHORT_CIRCUIT
+    cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert cause.kind is CauseKind.UNDETERMINED
+    assert cause.proof == (
+        "all 5 are registered, by code that leaves no checkpoints: it took the last one for a duplicate, waits for "
+        "somebody else, or the flag was taken away"
+    )
 
 
-@pytest.mark.parametrize("says", ["post", "nothing"])
-def test_short_circuit_with_checkpoints(world: World, says: str) -> None:
-    """The existing function with the six lines in it: it decides wrongly, or returns without deciding."""
+@pytest.mark.parametrize(
+    ("says", "cause"),
+    [
+        ({"duplicate": True}, CauseKind.SHORT_CIRCUIT),
+        ({"expected": True}, CauseKind.SHORT_CIRCUIT),
+        ({}, CauseKind.UNDETERMINED),
+        (None, CauseKind.SHORT_CIRCUIT),
+    ],
+    ids=["a duplicate", "what it waits for", "neither", "nothing"],
+)
+def test_short_circuit_with_checkpoints(world: World, says: dict[str, bool] | None, cause: CauseKind) -> None:
+    """The existing function with the six lines in it: it decides wrongly and says why, or returns without deciding."""
     world.witness(world.five)
     world.register(world.five, announce=False)
     checkpoints = CheckpointLogger(world.phase, world.stores.checkpoints, clock=world.clock)
     with checkpoints.delivery(processor=world.five[4], game_date=DAY, event_id="1") as delivery:
-        if says == "post":
-            delivery.post_transaction(should_trigger=False, completed=world.five, triggered=False)
-    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.SHORT_CIRCUIT
+        if says is not None:
+            told: dict[str, Any] = {**says, **({"expected": world.five} if "expected" in says else {})}
+            delivery.post_transaction(should_trigger=False, completed=world.five, triggered=False, **told)
+    assert world.cause(LATER, VerdictKind.UNTRIGGERED).kind is cause
 
 
 def test_what_cannot_be_proven_is_undetermined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,11 +498,33 @@ def test_drift_is_told_before_it_bites(world: World) -> None:
         world.deliver(world.orchestrator(), world.five[:4], DAY - timedelta(days=back))
     renamed, nearest = "NbacPlayerBoxscoresProcessor", "the nearest expected name is p2_nbacom_boxscores"
     world.deliver(world.orchestrator(), [renamed, "weather"])
-    assert world.report(DONE).warnings == (
+    at_night = f"phase2: {world.five[4]} has reported nothing"
+    assert not any(warning.startswith(at_night) for warning in world.report(DONE).warnings)  # the date is not over
+    assert world.report(LATE).warnings == (
         f"phase2: {renamed} has been reporting since 2026-02-09, and is not expected; {nearest}",
         "phase2: weather has been reporting since 2026-02-09, and is not expected",
         f"phase2: {world.five[4]} has reported nothing since 2026-02-07, while its peers have",
     )
+
+
+def test_dates_without_work_are_no_silence(world: World) -> None:
+    """On two dates some said that they had nothing to do; on the third one is silent, for the first time."""
+    for back in (2, 1):
+        world.deliver(world.orchestrator(), world.five[:2], DAY - timedelta(days=back), status="no_data")
+    world.deliver(world.orchestrator(), world.five[:4])
+    assert world.report(LATE).warnings == ()
+    assert world.cause(LATE, VerdictKind.INCOMPLETE).kind is CauseKind.UNDETERMINED
+
+
+def test_a_registration_is_no_silence(world: World) -> None:
+    """Rows that BigQuery refused were still heard of: the document has them."""
+    broken = Breaking(world.stores.completion_log, append=refuse)
+    for back in (2, 1):
+        world.deliver(world.orchestrator(), world.five[:4], DAY - timedelta(days=back))
+        with pytest.raises(DeliveryError):
+            world.deliver(world.orchestrator(completion_log=broken), world.five[4:], DAY - timedelta(days=back))
+    world.deliver(world.orchestrator(), world.five[:4])
+    assert world.cause(LATE, VerdictKind.INCOMPLETE).kind is CauseKind.UNDETERMINED
 
 
 def test_healthy_dates_have_no_drift(world: World) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from threading import Barrier
 
@@ -19,7 +20,6 @@ from canary.incidents import (
     Level,
     NoticeKind,
     advance,
-    confirmed,
     from_fields,
     to_fields,
 )
@@ -44,6 +44,7 @@ def verdict(kind: VerdictKind, impact: Impact | None = None, cause: CauseKind | 
         game_date=DAY,
         summary="a summary",
         impact=impact or (Impact.UNKNOWN if kind.is_problem else None),
+        blind=kind is K.UNKNOWN,
         cause=Cause(cause, "proof") if cause else None,
     )
 
@@ -59,13 +60,13 @@ def live(verdicts: Sequence[Verdict], *, fails: Sequence[int] = ()) -> list[Noti
         if step.notice is None or number in fails:
             told.append(None)
             continue
-        assert known is not None
-        known = confirmed(known, step.notice, now)
+        known = step.delivered
         told.append(step.notice)
     return told
 
 
 BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOWN)
+SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, blind=False)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,11 @@ BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOW
         ([DARK, BAD, GOOD], [None, N.OPENED, N.RESOLVED]),
         ([DARK, DARK, BAD, GOOD], [None, N.OPENED, N.CHANGED, N.RESOLVED]),
         ([verdict(K.WITNESS_GAP), verdict(K.INCOMPLETE)], [N.OPENED, N.CHANGED]),
+        ([verdict(K.INCOMPLETE), SETTLING, SETTLING, BAD, GOOD], [N.OPENED, None, None, N.CHANGED, N.RESOLVED]),
+        ([BAD, SETTLING, BAD, SETTLING, GOOD], [N.OPENED, None, None, None, N.RESOLVED]),
+        ([DARK, DARK, SETTLING, BAD], [None, N.OPENED, N.RESOLVED, N.OPENED]),
+        ([SETTLING, GOOD], [None, None]),
+        ([UNDECIDED] * 34, [None, N.OPENED, *[None] * 32]),
         ([verdict(K.UNTRIGGERED, Impact.NONE), verdict(K.UNTRIGGERED, Impact.BLOCKED)], [N.OPENED, N.CHANGED]),
         ([verdict(K.UNTRIGGERED, Impact.BLOCKED), verdict(K.UNTRIGGERED, Impact.NONE)], [N.OPENED, None]),
         ([BAD, verdict(K.UNTRIGGERED, cause=CauseKind.CRASHED)], [N.OPENED, N.CHANGED]),
@@ -101,6 +107,8 @@ def test_what_is_told(verdicts: list[Verdict], told: list[NoticeKind | None]) ->
         ([BAD, GOOD, GOOD], [1], [N.OPENED, None, N.RESOLVED]),
         ([BAD, GOOD, GOOD], [0], [None, None, None]),
         ([BAD, verdict(K.UNTRIGGERED, Impact.BLOCKED), GOOD], [0], [None, N.OPENED, N.RESOLVED]),
+        ([verdict(K.WITNESS_GAP), BAD, BAD, GOOD], [1], [N.OPENED, None, N.CHANGED, N.RESOLVED]),
+        ([BAD, *[verdict(K.UNTRIGGERED, cause=CauseKind.CRASHED)] * 2], [1], [N.OPENED, None, N.CHANGED]),
         ([DARK, DARK, DARK, GOOD], [1], [None, None, N.OPENED, N.RESOLVED]),
     ],
 )
