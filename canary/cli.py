@@ -44,7 +44,7 @@ except ModuleNotFoundError as error:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 quiet, 1 a problem, 2 could not tell."""
+    """Run one command; returns 0 quiet, 1 a problem, 2 could not tell, 3 undecided."""
     arguments = _parser().parse_args(argv)
     try:
         outcome: int = arguments.run(arguments)
@@ -255,6 +255,8 @@ def _simulate(arguments: argparse.Namespace) -> Outcome:
     print_result(console, result)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+    if any(target.met is None for target in result.targets):
+        return Outcome.COULD_NOT_TELL
     return Outcome.QUIET if all(target.met for target in result.targets) else Outcome.PROBLEM
 
 
@@ -299,7 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="canary",
         description="Tells when the work is done and nobody noticed.",
-        epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run).",
+        epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), 3 undecided.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 

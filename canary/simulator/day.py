@@ -12,6 +12,8 @@ from canary.verdict import CauseKind, VerdictKind
 from orchestrator_resilience.testing import push_envelope
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+# A delivery takes a second, and the witness another one.
+DELIVERED, SEEN_BY_WITNESS = timedelta(seconds=1), timedelta(seconds=2)
 
 # When each processor usually reports, as minutes after midnight Eastern time of the game date: odds in the
 # evening, the others after the last game, which is past midnight.
@@ -31,27 +33,28 @@ class Report:
     name: str
     at: datetime
     status: str = "success"
-    delays: list[timedelta] = field(default_factory=lambda: [timedelta(seconds=1)])
+    delays: list[timedelta] = field(default_factory=lambda: [DELIVERED])
     fate: Fate = field(default_factory=Fate)
+    wrong: dict[str, object] = field(default_factory=dict)  # fields that the orchestrator cannot accept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
     """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
 
-    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest.
-    `causes` are those that may be named in the end; UNDETERMINED is always allowed before.
-    `counts_from` is the completion from which an UNTRIGGERED's delay is measured. Not `told`: the
-    ledger cannot be read, so that only the run's answer tells. Not `exact`: there are several faults,
-    and each may hide verdicts of the other.
+    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest; one of
+    `optional` may not be given, because no run may lie in its time. `causes` are those that may be named
+    in the end; UNDETERMINED is always allowed before. `counts_from` is the completion from which an
+    UNTRIGGERED's delay is measured. Not `told`: the ledger cannot be read, so that only the run's answer
+    tells.
     """
 
     due: Mapping[VerdictKind, datetime]
     causes: frozenset[CauseKind] = frozenset({CauseKind.UNDETERMINED})
     within: timedelta = 15 * MINUTE
+    optional: frozenset[VerdictKind] = frozenset()
     counts_from: datetime | None = None
     told: bool = True
-    exact: bool = True
 
 
 class Day:
@@ -63,7 +66,6 @@ class Day:
         self.rng = rng
         self.games = rng.randint(1, 14)
         self.output_after: timedelta | None = rng.randint(5, 40) * MINUTE
-        self.independent_witness = rng.random() < 0.5  # noqa: PLR2004 (every other pipeline has one)
         self.deliver: Deliver | None = None
         self.reports = {processor: self._report(processor) for processor in sorted(world.phase.expected)}
         self.strangers: list[Report] = []
@@ -102,21 +104,23 @@ class Day:
         """Plan everything in the world."""
         self.world.work[self.date] = self.games
         for report in [*self.reports.values(), *self.strangers]:
-            envelope = push_envelope(
-                report.name, str(self.date), report.at, message_id=next(self._ids), status=report.status
-            )
-            if self.independent_witness:
-                self.world.witness(report.at + timedelta(seconds=2), envelope)
-            self.world.publish(report.at, envelope, delays=report.delays, fate=report.fate, deliver=self.deliver)
+            self._send(report)
         if self.output_after is not None and self.reports:
             self.world.timeline.at(self.complete_at + self.output_after, lambda: self.world.output.add(self.date))
 
     def repeat(self, at: datetime, processor: str, status: str = "success") -> None:
         """Plan a re-run of a processor: another message."""
+        self._send(Report(self.any_name(processor), at, status))
+
+    def _send(self, report: Report) -> None:
+        message_id = next(self._ids)
+        if self.world.has_witness:
+            plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
+            self.world.witness(report.at + SEEN_BY_WITNESS, plain)
         envelope = push_envelope(
-            self.any_name(processor), str(self.date), at, message_id=next(self._ids), status=status
+            report.name, str(self.date), report.at, message_id=message_id, status=report.status, **report.wrong
         )
-        self.world.publish(at, envelope, deliver=self.deliver)
+        self.world.publish(report.at, envelope, delays=report.delays, fate=report.fate, deliver=self.deliver)
 
     def any_name(self, processor: str) -> str:
         """Return one of the names under which a processor reports."""

@@ -11,11 +11,12 @@ from functools import partial
 import msgspec
 
 from canary.old_code import OldCode
-from canary.simulator.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report, Truth
+from canary.simulator.day import ALIKE, DELIVERED, HOUR, MINUTE, SEEN_BY_WITNESS, UNLIKE, Day, Report, Truth
 from canary.simulator.world import Deliver, Fate, Outage, World
 from canary.timeline import ticks
 from canary.verdict import CauseKind, VerdictKind
 from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.testing import push_envelope
 
@@ -29,25 +30,26 @@ Fault = Callable[[Day], Truth]
 
 
 def never_invoked(day: Day) -> Truth:
-    """The permission to invoke the function is gone; another witness has the completions."""
-    day.independent_witness = True
-    day.world.timeline.at(day.at(12 * 60), partial(setattr, day.world, "invokable", False))
-    return _unregistered(day, min(report.at for report in day.reports.values()), _C.NEVER_INVOKED)
+    """The permission to invoke the function is lost, before the first delivery or between two; a witness has all."""
+    lost = sorted(report.at for report in day.reports.values())[day.rng.randint(0, 3) :]
+    day.world.timeline.at(lost[0], partial(setattr, day.world, "is_invokable", False))
+    return _unregistered(day, lost[0] + SEEN_BY_WITNESS, _C.NEVER_INVOKED)
 
 
 def delivery_lost(day: Day) -> Truth:
-    """One message of five never comes; another witness has it."""
-    day.independent_witness = True
-    report = day.reports[day.victim()]
+    """One message of five never comes; a witness has it. Of the last one nobody can tell whether others would come."""
+    processor = day.victim()
+    report = day.reports[processor]
     report.fate = Fate(lost=True)
-    return _unregistered(day, report.at, _C.DELIVERY_LOST)
+    cause = _C.UNDETERMINED if processor == day.last else _C.DELIVERY_LOST
+    return _unregistered(day, report.at + SEEN_BY_WITNESS, cause)
 
 
 def crashed(day: Day) -> Truth:
     """The process dies over one message, after the witness's row: once, or at each redelivery."""
     report = day.reports[day.victim()]
     report.fate = Fate(dies_at=day.rng.choice(["get_all", "merge"]), retried=day.rng.random() < 0.5)  # noqa: PLR2004
-    return _unregistered(day, report.at, _C.CRASHED)
+    return _unregistered(day, report.at + DELIVERED, _C.CRASHED)
 
 
 def crashed_at_the_flag(day: Day) -> Truth:
@@ -58,7 +60,6 @@ def crashed_at_the_flag(day: Day) -> Truth:
 
 def crashed_before_the_witness(day: Day) -> Truth:
     """The process dies over one message before it has written anything."""
-    day.independent_witness = False
     day.reports[day.victim()].fate = Fate(dies_at="append", retried=day.rng.random() < 0.5)  # noqa: PLR2004
     return _incomplete(day, _C.CRASHED)
 
@@ -67,7 +68,7 @@ def write_failed(day: Day) -> Truth:
     """Firestore refuses one processor's registration, again and again."""
     report = day.reports[day.victim()]
     report.fate = Fate(refused_at=day.rng.choice(["get_all", "merge"]), retried=day.rng.random() < 0.8)  # noqa: PLR2004
-    return _unregistered(day, report.at, _C.WRITE_FAILED)
+    return _unregistered(day, report.at + DELIVERED, _C.WRITE_FAILED)
 
 
 def write_failed_at_the_flag(day: Day) -> Truth:
@@ -78,19 +79,33 @@ def write_failed_at_the_flag(day: Day) -> Truth:
 
 def witness_write_failed(day: Day) -> Truth:
     """BigQuery refuses one processor's row: the flag is set, and the stores disagree."""
-    day.independent_witness = False
     report = day.reports[day.victim()]
     report.fate = Fate(refused_at="append", retried=day.rng.random() < 0.5)  # noqa: PLR2004
     return Truth(due={_K.WITNESS_GAP: report.at + _SECOND + _limit(day)}, causes=frozenset({_C.WRITE_FAILED}))
 
 
+def rejected(day: Day) -> Truth:
+    """One processor sends what the orchestrator cannot accept; a witness takes anything."""
+    report = day.reports[day.victim()]
+    report.wrong = {"record_count": "many"}
+    if day.world.has_witness:
+        return _unregistered(day, report.at + SEEN_BY_WITNESS, _C.MESSAGE_REJECTED)
+    return _incomplete(day, _C.MESSAGE_REJECTED)
+
+
 def short_circuit(day: Day) -> Truth:
-    """The old code registers all and takes each for a duplicate: without a line, or with the six lines in it."""
-    code, checkpoints = _old_code(day.world), day.world.checkpoints_of(day.world.phase)
-    with_lines = partial(code.deliver_with_checkpoints, checkpoints=checkpoints)
-    ways: list[Deliver] = [code.deliver, with_lines, partial(with_lines, decides=False)]
-    day.deliver = day.rng.choice(ways)
+    """The old code, with the six lines in it, takes each for a duplicate: it returns at once, or says so."""
+    deliver = partial(_old_code(day.world).deliver_with_checkpoints, checkpoints=_checkpoints(day))
+    day.deliver = day.rng.choice([partial(deliver, decides=False), partial(deliver, duplicate=True)])
     return _untriggered(day, _C.SHORT_CIRCUIT)
+
+
+def short_circuit_without_a_word(day: Day) -> Truth:
+    """The same without a line, or with one that does not say why: it may as well wait for somebody else."""
+    code = _old_code(day.world)
+    ways: list[Deliver] = [code.deliver, partial(code.deliver_with_checkpoints, checkpoints=_checkpoints(day))]
+    day.deliver = day.rng.choice(ways)
+    return _untriggered(day, _C.UNDETERMINED)
 
 
 def waits_for_too_many(day: Day) -> Truth:
@@ -152,8 +167,12 @@ def flag_overwritten(day: Day) -> Truth:
         gone_at, lambda: day.world.stores.documents.merge(day.world.ref(day.date), {"_triggered": False})
     )
     due = max(day.complete_at + _limit(day), gone_at)
-    causes = frozenset({_C.FLAG_OVERWRITTEN})
-    return Truth(due={_K.UNTRIGGERED: due}, causes=causes, counts_from=due - _limit(day))
+    in_time = gone_at <= day.complete_at + _limit(day)
+    return Truth(
+        due={_K.UNTRIGGERED: due},
+        causes=frozenset({_C.FLAG_OVERWRITTEN}),
+        counts_from=day.complete_at if in_time else None,
+    )
 
 
 # Faulty: what no cause of the list explains, or what cannot be proven
@@ -238,26 +257,63 @@ def work_unreadable(day: Day) -> Truth:
 
 
 def slack_down(day: Day) -> Truth:
-    """A fault, and Slack refuses the first attempts to tell of it."""
-    truth = day.rng.choice([short_circuit, waits_for_too_many, flag_overwritten, crashed_at_the_flag])(day)
-    refuses = day.rng.choice([1, 2, 3, 5])
-    at = truth.due[_K.UNTRIGGERED] - MINUTE
+    """A fault, and Slack refuses the first attempts to tell of it, or of what it has become."""
+    faults = [short_circuit, waits_for_too_many, flag_overwritten, crashed_at_the_flag, crashed, write_failed]
+    truth = _one_of(day, *faults, never_invoked, delivery_lost)
+    refuses = day.rng.choice([1, 2, 3, 6])
+    at = day.rng.choice(list(truth.due.values())) - MINUTE
     day.world.timeline.at(at, partial(setattr, day.world, "slack_refuses", refuses))
-    return replace(truth, within=truth.within + refuses // 3 * 15 * MINUTE + 2 * MINUTE)
+    attempts = 4  # of one run, with the scheduler's retries
+    within = truth.within + refuses // attempts * 15 * MINUTE + 2 * MINUTE
+    return replace(truth, within=within, optional=frozenset({_K.WITNESS_GAP}))
+
+
+_PROVEN_BY_CHECKPOINTS: Sequence[Fault] = (crashed, write_failed, crashed_at_the_flag, delivery_lost, never_invoked)
 
 
 def checkpoints_unreadable_at_first(day: Day) -> Truth:
     """A fault that only the checkpoints prove, and they can be read ten minutes later."""
-    truth = day.rng.choice([crashed, write_failed, delivery_lost, never_invoked, crashed_at_the_flag])(day)
+    truth = _one_of(day, *_PROVEN_BY_CHECKPOINTS)
     day.world.outages.append(Outage("checkpoints", day.at(0), max(truth.due.values()) + 10 * MINUTE))
     return truth
 
 
 def checkpoints_unreadable(day: Day) -> Truth:
     """A fault that only the checkpoints prove, and nobody can read them: no cause may be named."""
-    truth = day.rng.choice([crashed, write_failed, delivery_lost, never_invoked, crashed_at_the_flag])(day)
+    truth = _one_of(day, *_PROVEN_BY_CHECKPOINTS, crashed_before_the_witness, witness_write_failed)
     day.world.outages.append(Outage("checkpoints", day.at(0), day.at(0) + timedelta(days=9)))
     return replace(truth, causes=frozenset({_C.UNDETERMINED}))
+
+
+# Faulty: more than one thing in a row
+
+
+def repaired_before(day: Day) -> Truth:
+    """A delivery that went wrong early was repaired by a re-run; what is wrong in the end is something else."""
+    ordered = sorted(day.reports, key=lambda processor: day.reports[processor].at)
+    early = day.victim(ordered[0])
+    operation = day.rng.choice(["get_all", "merge"])
+    fate = day.rng.choice([Fate(dies_at=operation, retried=False), Fate(refused_at=operation, retried=False)])
+    day.reports[early].fate = fate
+    day.repeat(day.reports[early].at + 5 * MINUTE, early)
+    return _one_of(day, failed, one_is_silent, write_failed_at_the_flag, crashed_at_the_flag)
+
+
+def repaired_by_halves(day: Day) -> Truth:
+    """The processor that failed is run again, and the orchestrator still waits for others: one incident, not two."""
+    truth = waits_for_too_many(day)
+    rest = failed(day)
+    missing = next(processor for processor, report in day.reports.items() if report.status == "failed")
+    again = day.deadline + day.rng.uniform(20, 300) * MINUTE
+    day.repeat(again, missing)
+    due = {**rest.due, _K.UNTRIGGERED: again + _limit(day)}
+    return Truth(due=due, causes=truth.causes | rest.causes, counts_from=again)
+
+
+def one_is_silent_after_days_without_games(day: Day) -> Truth:
+    """Silent once, after dates (the bank's lead-in) on which only some said that they had nothing to do."""
+    del day.reports[day.victim("p2_nbacom_boxscores")]
+    return _incomplete(day, _C.UNDETERMINED)
 
 
 def _limit(day: Day) -> timedelta:
@@ -270,17 +326,16 @@ def _untriggered(day: Day, cause: CauseKind) -> Truth:
     return Truth(due=due, causes=frozenset({cause}), counts_from=day.complete_at)
 
 
-def _unregistered(day: Day, at: datetime, cause: CauseKind) -> Truth:
-    """The completion log alone knows of a completion published `at`.
+def _unregistered(day: Day, visible_at: datetime, cause: CauseKind) -> Truth:
+    """The completion log alone knows of a completion, since `visible_at`.
 
     Half an hour later the stores disagree; once the set is complete, the flag is missing as well.
     """
     truth = _untriggered(day, cause)
-    visible_at = at + (2 if day.independent_witness else 1) * _SECOND
     gap_due = visible_at + _limit(day)
-    if next(ticks(gap_due - _SECOND, truth.due[_K.UNTRIGGERED] - _SECOND), None) is None:
-        return truth  # no run lies between the two
-    return replace(truth, due={_K.WITNESS_GAP: gap_due, **truth.due})
+    is_seen = next(ticks(gap_due - _SECOND, truth.due[_K.UNTRIGGERED] - _SECOND), None) is not None
+    optional = frozenset[VerdictKind]() if is_seen else frozenset({_K.WITNESS_GAP})
+    return replace(truth, due={_K.WITNESS_GAP: gap_due, **truth.due}, optional=optional)
 
 
 def _incomplete(day: Day, cause: CauseKind) -> Truth:
@@ -299,17 +354,31 @@ def _unreadable(day: Day, source: str) -> Truth:
     return Truth(due={_K.UNKNOWN: since}, within=30 * MINUTE, causes=frozenset())
 
 
+def _one_of(day: Day, *faults: Fault) -> Truth:
+    """Let one of `faults` happen that this world can have."""
+    without = UNWITNESSED if day.world.has_witness else WITNESSED
+    return day.rng.choice([fault for fault in faults if fault.__name__ not in without])(day)
+
+
+def _checkpoints(day: Day) -> CheckpointLogger:
+    return day.world.checkpoints_of(day.world.phase)
+
+
 def _old_code(world: World, *, counts: bool = False) -> OldCode:
     return OldCode(world.phase, world.documents, world.completion_log, counts=counts)
 
 
+# Those that show only with an independent witness, and only without one.
+WITNESSED, UNWITNESSED = {"never_invoked", "delivery_lost"}, {"crashed_before_the_witness", "witness_write_failed"}
+
 FAULTY: dict[str, Fault] = {
-    scenario.__name__: scenario
-    for scenario in (
+    fault.__name__: fault
+    for fault in (
         *(never_invoked, delivery_lost, crashed, crashed_at_the_flag, crashed_before_the_witness, write_failed),
-        *(write_failed_at_the_flag, witness_write_failed, short_circuit, waits_for_too_many, waits_for_too_few),
-        *(renamed, disabled, failed, flag_overwritten, one_is_silent, one_is_silent_and_a_stranger_resembles_it),
-        *(counted_a_stranger, dead_pipeline, downstream_missing, registered_without_a_row),
+        *(write_failed_at_the_flag, witness_write_failed, rejected, short_circuit, short_circuit_without_a_word),
+        *(waits_for_too_many, waits_for_too_few, renamed, disabled, failed, flag_overwritten, one_is_silent),
+        *(one_is_silent_and_a_stranger_resembles_it, one_is_silent_after_days_without_games, counted_a_stranger),
+        *(dead_pipeline, downstream_missing, registered_without_a_row, repaired_before, repaired_by_halves),
         *(completion_log_unreadable, documents_unreadable, outcome_unreadable, work_unreadable, slack_down),
         *(checkpoints_unreadable_at_first, checkpoints_unreadable),
     )
@@ -317,5 +386,5 @@ FAULTY: dict[str, Fault] = {
 
 # Two of these may befall one date: each takes a processor of its own, and at most one is about the code.
 PAIRABLE: Sequence[Fault] = (
-    *(delivery_lost, crashed, crashed_before_the_witness, write_failed, renamed, failed, waits_for_too_many),
+    *(delivery_lost, crashed, crashed_before_the_witness, write_failed, rejected, renamed, failed, waits_for_too_many),
 )

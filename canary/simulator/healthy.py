@@ -51,6 +51,14 @@ def no_games(day: Day) -> None:
     day.reports = {}
 
 
+def no_games_and_some_say_so(day: Day) -> None:
+    """No work; some report that they had nothing to do, others do not report."""
+    no_games(day)
+    day.strangers += [
+        Report(day.any_name(name), day.at(18 * 60), "no_data") for name in sorted(day.world.phase.expected)[:2]
+    ]
+
+
 def nothing_to_do(day: Day) -> None:
     """Everybody reports, and had nothing to do."""
     day.games = day.rng.choice([0, 5])
@@ -120,8 +128,17 @@ def late_before_the_deadline(day: Day) -> None:
 HEALTHY: dict[str, HealthyScenario] = {
     scenario.__name__: scenario
     for scenario in (
-        *(normal, out_of_order, duplicates, within_a_second, flag_29_minutes_late, no_games, nothing_to_do, backfill),
-        *(strangers_report, partial_statuses, canary_twice, crashed_and_redelivered),
+        *(
+            normal,
+            out_of_order,
+            duplicates,
+            within_a_second,
+            flag_29_minutes_late,
+            no_games,
+            no_games_and_some_say_so,
+            nothing_to_do,
+        ),
+        *(backfill, strangers_report, partial_statuses, canary_twice, crashed_and_redelivered),
         *(crashed_at_the_flag_and_redelivered, store_hiccup, source_blind_once, late_before_the_deadline),
     )
 }

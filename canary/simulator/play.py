@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from canary.simulator.day import ALIKE, HOUR, MINUTE, Day, Report, Truth
-from canary.simulator.faults import FAULTY, PAIRABLE
+from canary.simulator.faults import FAULTY, PAIRABLE, UNWITNESSED, WITNESSED
 from canary.simulator.healthy import HEALTHY
 from canary.simulator.score import Score, score_fault, score_healthy
 from canary.simulator.world import OUTCOME_QUERY, WORK_QUERY, World
 from canary.timeline import TICK, Timeline, ticks
+from canary.verdict import VerdictKind
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
@@ -34,7 +35,7 @@ def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path
     if rng.random() < 0.3:  # noqa: PLR2004
         first = rng.choice(_CLOCK_CHANGES) - timedelta(days=rng.randint(0, dates - 1))
     days = _dates(first, dates)
-    with _world(phase, first, folder) as world:
+    with _world(phase, first, folder, witness=rng.random() < 0.5) as world:  # noqa: PLR2004
         scenarios = dict(zip(days, _season(days, rng), strict=True))
         for number, (day, scenario) in enumerate(scenarios.items()):
             one = Day(world, day, rng, base_id=str(number))
@@ -53,19 +54,23 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     first = _any_date(rng)
     lead_in = _dates(first, rng.randint(2, 4))
     subject = lead_in[-1] + _ONE_DAY
-    with _world(phase, first, folder) as world:
+    names = scenario.split(" + ")
+    witness = bool(WITNESSED & {*names}) or (not UNWITNESSED & {*names} and rng.random() < 0.5)  # noqa: PLR2004
+    with _world(phase, first, folder, witness=witness) as world:
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
-        truths = {subject: _truth([FAULTY[name](days[subject]) for name in scenario.split(" + ")])}
+        truths = {subject: _truth([FAULTY[name](days[subject]) for name in names])}
         for day in lead_in:
             truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
         for one in days.values():
             one.play()
-        mended_at = _between_runs(
-            max(truths[subject].due.values()) + rng.choice([1, 1, 1, 10]) * rng.uniform(0.5, 2) * HOUR
-        )
+        if scenario != "slack_down" and rng.random() < 0.2:  # noqa: PLR2004
+            world.twice |= days.keys()
+        later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
+        mended_at = _between_runs(max(truths[subject].due.values()) + later)
         over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
-        world.slack_refuses_at_the_end = rng.random() < 0.2  # noqa: PLR2004
-        world.timeline.at(mended_at, partial(_mend, world, [days[day] for day in truths]))
+        slack_refuses = rng.random() < 0.2  # noqa: PLR2004
+        mend = partial(_mend, world, [days[day] for day in truths], slack_refuses=slack_refuses and not world.twice)
+        world.timeline.at(mended_at, mend)
         world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
         scores = [score_fault(world, day, scenario, seed, truth) for day, truth in truths.items()]
         blind = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
@@ -74,14 +79,20 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
 
 
 def pair(rng: random.Random) -> str:
-    """Draw the name of a pair of faults."""
-    return " + ".join(fault.__name__ for fault in rng.sample(PAIRABLE, 2))
+    """Draw the name of a pair of faults that one world can have."""
+    while True:
+        names = {fault.__name__ for fault in rng.sample(PAIRABLE, 2)}
+        if not (names & WITNESSED and names & UNWITNESSED):
+            return " + ".join(sorted(names))
 
 
 @contextmanager
-def _world(phase: Phase, first: date, folder: Path | None = None) -> Iterator[World]:
+def _world(phase: Phase, first: date, folder: Path | None, *, witness: bool) -> Iterator[World]:
     """A world on stores in a folder, by default a new one, with a phase that asks for output and work."""
-    asking = msgspec.structs.replace(phase, outcome_query=OUTCOME_QUERY, work_query=WORK_QUERY)
+    witness_table = "nba_orchestration.phase_messages" if witness else None
+    asking = msgspec.structs.replace(
+        phase, outcome_query=OUTCOME_QUERY, work_query=WORK_QUERY, witness_table=witness_table
+    )
     with (
         tempfile.TemporaryDirectory(prefix="canary-simulate-") as new,
         EmbeddedStores(folder or Path(new), durable=False) as stores,
@@ -109,31 +120,43 @@ def _season(days: Sequence[date], rng: random.Random) -> list[str]:
 
 def _lead_in(day: Day, scenario: str, *, first_run: datetime, switched_off: Sequence[date]) -> dict[date, Truth]:
     """Prepare a date before the faulty one; most are healthy."""
-    if "one_is_silent_and_a_stranger_resembles_it" in scenario:
+    if scenario == "one_is_silent_and_a_stranger_resembles_it":
         day.strangers += [Report(name, day.at(25 * 60)) for name in ALIKE.values()]
+    if scenario == "one_is_silent_after_days_without_games":
+        HEALTHY["no_games_and_some_say_so"](day)
     if scenario != "disabled" or day.date not in switched_off:
         return {}
     truth = FAULTY["disabled"](day)
     # Two silent dates may be chance.
-    due = {kind: max(at, first_run) for kind, at in truth.due.items()}
-    return {day.date: Truth(due=due)}
+    return {day.date: Truth(due={kind: max(at, first_run) for kind, at in truth.due.items()})}
 
 
 def _truth(truths: Sequence[Truth]) -> Truth:
-    """Put the truths of all faults of one date together; of several, each may hide the other's verdicts."""
+    """Put the truths of all faults of one date together: a set that never completes is never UNTRIGGERED."""
     if len(truths) == 1:
         return truths[0]
+    due: dict[VerdictKind, datetime] = {}
+    for truth in truths:
+        due |= {kind: min(at, due.get(kind, at)) for kind, at in truth.due.items()}
+    never_completes = VerdictKind.INCOMPLETE in due
+    if never_completes and VerdictKind.UNTRIGGERED in due:
+        del due[VerdictKind.UNTRIGGERED]
+    gap_shows = never_completes or any(VerdictKind.WITNESS_GAP in t.due.keys() - t.optional for t in truths)
+    optional = frozenset[VerdictKind]() if gap_shows else frozenset().union(*(truth.optional for truth in truths))
     return Truth(
-        due={kind: at for truth in truths for kind, at in truth.due.items()},
+        due=due,
         causes=frozenset().union(*(truth.causes for truth in truths)),
-        exact=False,
+        within=max(truth.within for truth in truths),
+        optional=optional,
+        counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
+        told=all(truth.told for truth in truths),
     )
 
 
-def _mend(world: World, days: Sequence[Day]) -> None:
+def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
     """Do what an engineer does: deploy what works, run the processors again; the next phase writes its output."""
-    world.mended = world.invokable = True
-    world.slack_refuses += world.slack_refuses_at_the_end
+    world.mended = world.is_invokable = True
+    world.slack_refuses += slack_refuses
     for day in days:
         world.output.add(day.date)
         for number, processor in enumerate(sorted(world.phase.expected)):

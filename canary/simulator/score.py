@@ -11,8 +11,8 @@ from canary.simulator.day import Truth
 from canary.simulator.world import Told, World
 from canary.verdict import CauseKind, VerdictKind
 
-# A reminder comes at the first run after its interval, or at one of the scheduler's retries of it.
-_REMINDER_SLACK = timedelta(minutes=18)
+# A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
+_REMINDER_SLACK = timedelta(minutes=50)
 
 
 class RivalScore(Struct, frozen=True):
@@ -27,7 +27,7 @@ class Score(Struct, frozen=True, kw_only=True):
 
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
-    completion to the word UNTRIGGERED in the log. `named` is the cause in the end.
+    completion to the word UNTRIGGERED in the log. `named` is the cause that was told last.
     """
 
     scenario: str
@@ -70,10 +70,12 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
     news = [(t.at, t.verdict) for t in told if t.notice in {NoticeKind.OPENED, NoticeKind.CHANGED}]
     news = news if truth.told else [(j.at, j.verdict) for j in judged]
     late, flaws = _timing(news, truth), []
-    if judged and judged[0].at < min(truth.due.values()) and truth.exact:
+    earliest = min(truth.due.values())
+    if judged and judged[0].at < earliest:
         flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
-    named = [t.cause for t in told] + [j.cause for j in judged]
-    wrongly = {cause for cause in named if cause} - truth.causes - {CauseKind.UNDETERMINED}
+    causes = [t.cause for t in told if t.cause] if truth.told else [j.cause for j in judged if j.cause]
+    named = {*causes, *(j.cause for j in judged if j.cause)}
+    wrongly = named - truth.causes - {CauseKind.UNDETERMINED}
     flaws += [f"{cause} was named" for cause in sorted(wrongly)]
     flaws += _message_flaws(told, expected=1 if truth.told else 0)
     first = min((at for at, _ in news), default=None)
@@ -87,10 +89,10 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
         flaws=(*late, *flaws),
         alarmed=bool(news),
         detected=not late,
-        delay=(first - min(truth.due.values())).total_seconds() if first and truth.exact else None,
+        delay=(first - earliest).total_seconds() if first else None,
         completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
         causes=tuple(sorted(truth.causes)),
-        named=judged[-1].cause if judged else None,
+        named=causes[-1] if causes else None,
         wrongly_named=tuple(sorted(wrongly)),
         notices={kind: sum(t.notice is kind for t in told) for kind in NoticeKind},
         rivals=_rivals(world, day, truth.counts_from),
@@ -99,25 +101,24 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
 
 def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:
     """Say which verdict was not given in its time, and which was not due at all."""
-    if not truth.exact:
-        due = max(truth.due.values())
-        return [] if any(at <= due + truth.within for at, _ in news) else ["nothing was told in time"]
     flaws = []
     for kind, due in truth.due.items():
         at = min((at for at, told in news if told is kind), default=None)
-        if at is None or not due <= at <= due + truth.within:
+        if (at is None and kind not in truth.optional) or (at is not None and not due <= at <= due + truth.within):
             when = f"{at:%m-%d %H:%M}" if at else "never"
             flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and told {when}")
     return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
 
 
 def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
-    """One opening, one resolution, and reminders at their interval only."""
+    """One opening, one resolution, reminders at their interval only, and no change that is none."""
     flaws = []
     for kind in (NoticeKind.OPENED, NoticeKind.RESOLVED):
         count = sum(t.notice is kind for t in told)
         if count != expected:
             flaws.append(f"{count} x {kind}")
+    states = [(t.verdict, t.cause, t.level) for t in told if t.notice in {NoticeKind.OPENED, NoticeKind.CHANGED}]
+    flaws += [f"told again: {', '.join(map(str, state))}" for n, state in enumerate(states) if state in states[:n]]
     for before, after in pairwise(told):
         pause = after.at - before.at
         if after.notice is NoticeKind.REMINDER and not REMIND_EVERY <= pause <= REMIND_EVERY + _REMINDER_SLACK:

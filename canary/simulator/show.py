@@ -12,6 +12,7 @@ from canary.simulator.score import Score
 from canary.simulator.simulate import FaultScore, PolicyScore, Result, Spread
 
 _SHOWN_FLAWS = 20
+_WORDS = {True: ("met", "green"), False: ("NOT MET", "bold red"), None: ("not measured", "yellow")}
 
 
 def progress_bar(console: Console, total: int) -> tuple[Progress, Callable[[int], None]]:
@@ -35,9 +36,10 @@ def print_result(console: Console, result: Result) -> None:
     rows = [[name, *_policy_row(score)] for name, score in result.policies.items()]
     headings = ("policy", "detected", "false alarms", "delay after completion", "longest", "messages an incident")
     _print_table(console, "Policies, on the same dates", headings, rows)
+    console.print("A rival has detected what it ever rang for, right or wrong, and each run that rings is a message.\n")
     for target in result.targets:
-        style = "green" if target.met else "bold red"
-        console.print(Text(f"{'met' if target.met else 'NOT MET':8} {target.what}: {target.seen}", style=style))
+        word, style = _WORDS[target.met]
+        console.print(Text(f"{word:12} {target.what}: {target.seen}", style=style))
     for where, flaws in list(result.flaws.items())[:_SHOWN_FLAWS]:
         console.print(f"  {where}: {'; '.join(flaws)}", soft_wrap=True)
     if result.flaws:

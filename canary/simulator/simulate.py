@@ -84,10 +84,10 @@ class FaultScore(Struct, frozen=True):
 
 
 class Target(Struct, frozen=True):
-    """Something that the bank has to show, and what it showed."""
+    """Something that the bank has to show, and what it showed; `met` is None where nothing was there to show it."""
 
     what: str
-    met: bool
+    met: bool | None
     seen: str
 
 
@@ -123,25 +123,27 @@ def add_up(scores: Iterable[Score]) -> Result:
 
 
 def _targets(everything: list[Score], faulty: list[Score], single: list[Score]) -> Iterator[Target]:
-    alarms = sum(s.alarmed for s in everything if s.healthy)
-    yield Target("no false alarm on a healthy date", alarms == 0, f"{alarms}")
-    detected = sum(s.detected for s in faulty)
-    yield Target("every fault is detected in its time", detected == len(faulty), f"{detected} of {len(faulty)}")
-    delays = _minutes(s.completion_delay for s in faulty)
-    in_time = all(30 <= delay <= 45 for delay in delays)  # noqa: PLR2004
-    yield Target("UNTRIGGERED 30 to 45 min after the fifth completion", in_time, _span(delays))
-    caused = [s for s in single if s.causes]
-    right = sum(s.named in s.causes for s in caused)
-    share = right / len(caused) if caused else 1.0
-    yield Target("the cause of 99 % of single faults is right", share >= _RIGHT_CAUSES, f"{right} of {len(caused)}")
-    pairs = [s for s in faulty if " + " in s.scenario]
-    of_two = sum(s.named in s.causes for s in pairs)
-    yield Target("of a pair, one of the two is named", of_two == len(pairs), f"{of_two} of {len(pairs)}")
-    wrong = sum(bool(s.wrongly_named) for s in faulty)
-    yield Target("no cause is ever named that is none", wrong == 0, f"{wrong}")
-    flawed = sum(bool(s.flaws) for s in everything)
-    yield Target(
-        "one opening, one resolution, reminders at their interval; nothing else", flawed == 0, f"{flawed} flaws"
+    def share(what: str, answers: Iterable[bool], least: float = 1.0) -> Target:
+        given = list(answers)
+        met = sum(given) >= least * len(given) if given else None
+        return Target(what, met, f"{sum(given)} of {len(given)}")
+
+    def none(what: str, bad: Iterable[bool]) -> Target:
+        given = list(bad)
+        return Target(what, not any(given) if given else None, f"{sum(given)} of {len(given)} dates")
+
+    yield none("no false alarm on a healthy date", (s.alarmed for s in everything if s.healthy))
+    yield share("every fault is detected in its time", (s.detected for s in faulty))
+    delays = [s.completion_delay / 60 for s in faulty if s.completion_delay is not None]
+    in_time = all(30 <= delay <= 45 for delay in delays) if delays else None  # noqa: PLR2004
+    seen = f"{min(delays):.1f} to {max(delays):.1f} min on {len(delays)} dates" if delays else ""
+    yield Target("UNTRIGGERED 30 to 45 min after the fifth completion", in_time, seen)
+    right = (s.named in s.causes for s in single if s.causes)
+    yield share("the cause of 99 % of single faults is right", right, _RIGHT_CAUSES)
+    yield share("of a pair, one of the two is named", (s.named in s.causes for s in faulty if " + " in s.scenario))
+    yield none("no cause is ever named that is none", (bool(s.wrongly_named) for s in faulty))
+    yield none(
+        "one opening, one resolution, reminders at their interval, nothing else", (bool(s.flaws) for s in everything)
     )
 
 
@@ -200,10 +202,6 @@ def _minutes(seconds: Iterable[float | None]) -> list[float]:
 def _spread(seconds: Iterable[float | None]) -> Spread:
     delays = _minutes(seconds)
     return Spread(round(statistics.median(delays), 1), max(delays)) if delays else Spread()
-
-
-def _span(delays: list[float]) -> str:
-    return f"{min(delays)} to {max(delays)} min" if delays else "none was due"
 
 
 def _share(answers: Iterable[bool]) -> float:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from canary.incidents import NoticeKind
+from canary.incidents import Level, NoticeKind, level
 from canary.run import watch
 from canary.simulator.rivals import RIVALS, View
 from canary.telling import Notice
@@ -30,8 +30,8 @@ from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
 _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
-_SCHEDULER_RETRIES = 2
-_SCHEDULER_BACKOFF = timedelta(minutes=1)
+# As deploy/scheduler.sh has it: what answers 503 is tried again after these.
+_SCHEDULER_BACKOFFS = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40))
 
 # What the phases of the bank ask; which query is meant is all that the simulated source looks at.
 OUTCOME_QUERY, WORK_QUERY = "outcome @since @until", "work @since @until"
@@ -80,6 +80,7 @@ class Told:
     notice: NoticeKind
     verdict: VerdictKind
     cause: CauseKind | None
+    level: Level
 
 
 @dataclass(slots=True)
@@ -110,15 +111,13 @@ class World:
     output: set[date] = field(default_factory=set)
     outages: list[Outage] = field(default_factory=list)
     slack_refuses: int = 0
-    slack_refuses_at_the_end: bool = False
-    invokable: bool = True
+    is_invokable: bool = True
     mended: bool = False
     twice: set[date] = field(default_factory=set)
     logged: list[Told] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     judged: dict[date, list[Judged]] = field(default_factory=dict)
     alarms: dict[str, dict[date, Alarms]] = field(default_factory=lambda: {name: {} for name in RIVALS})
-    runs: int = 0
 
     def __post_init__(self) -> None:
         """Wire the orchestrator and the canary."""
@@ -151,6 +150,11 @@ class World:
         for delay in () if fate.lost else delays:
             self.timeline.at(at + delay, partial(self._attempt, envelope, fate, deliver, 1))
 
+    @property
+    def has_witness(self) -> bool:
+        """Whether every message also gets into the completion log without the orchestrator."""
+        return self.phase.witness_table is not None
+
     def witness(self, at: datetime, envelope: Mapping[str, Any]) -> None:
         """Plan a row of the completion log that is none of the orchestrator's."""
         row = completion_row(Completion.from_event(envelope, self.phase))
@@ -174,7 +178,7 @@ class World:
 
     def _attempt(self, envelope: Mapping[str, Any], fate: Fate, deliver: Deliver | None, number: int) -> None:
         """Deliver a message once; plan the next attempt where this one fails."""
-        if self.invokable:
+        if self.is_invokable:
             spared = self.mended or number > fate.attempts
             self._fate, self._alive = Fate() if spared else fate, True
             try:
@@ -203,7 +207,6 @@ class World:
     def _run(self, attempt: int = 0) -> None:
         """Run the canary as the scheduler does: what fails is tried again."""
         now = self.timeline.clock.now
-        self.runs += attempt == 0
         if self.twice & set(self.phase.recent_dates(now, self.phase.lookback_dates)):
             with ThreadPoolExecutor(1) as other:
                 second = other.submit(self._watch, now)
@@ -212,8 +215,8 @@ class World:
             answered = self._watch(now)
         if attempt == 0:
             self._ask_rivals(now)
-        if not answered and attempt < _SCHEDULER_RETRIES:
-            self.timeline.after(_SCHEDULER_BACKOFF, lambda: self._run(attempt + 1))
+        if not answered and attempt < len(_SCHEDULER_BACKOFFS):
+            self.timeline.after(_SCHEDULER_BACKOFFS[attempt], lambda: self._run(attempt + 1))
 
     def _watch(self, now: datetime) -> bool:
         """Run the canary once; False where the function would answer 503."""
@@ -223,10 +226,10 @@ class World:
             return False
         for verdict in report.verdicts:
             self._note(verdict, now)
-        return all(verdict.kind is not VerdictKind.UNKNOWN for verdict in report.verdicts)
+        return not any(verdict.blind for verdict in report.verdicts)
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
-        cause = verdict.cause.kind if verdict.cause else None
+        cause = _cause(verdict)
         known = self.judged.setdefault(verdict.game_date, [])
         if not known or (known[-1].verdict, known[-1].cause) != (verdict.kind, cause):
             known.append(Judged(now, verdict.kind, cause))
@@ -234,8 +237,7 @@ class World:
     def send(self, notices: Sequence[Notice], now: datetime) -> None:
         """Be the canary's notifiers: the log, and Slack, which may refuse."""
         told = [
-            Told(now, n.verdict.game_date, n.kind, n.verdict.kind, n.verdict.cause.kind if n.verdict.cause else None)
-            for n in notices
+            Told(now, n.verdict.game_date, n.kind, n.verdict.kind, _cause(n.verdict), level(n.verdict)) for n in notices
         ]
         self.logged += told
         if self.slack_refuses:
@@ -252,6 +254,10 @@ class World:
             for name, rings in RIVALS.items():
                 if rings(view, day, now):
                     self.alarms[name].setdefault(day, Alarms(now)).runs += 1
+
+
+def _cause(verdict: Verdict) -> CauseKind | None:
+    return verdict.cause.kind if verdict.cause else None
 
 
 class _Guarded:
