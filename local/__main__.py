@@ -43,6 +43,7 @@ def main() -> int:
         print(f"  curl -X POST http://{watching.address}/                           # a canary run")
         print(f"  curl http://{watching.address}/status")
         print(f"  {sys.executable} -m canary status")
+        print(f"  {sys.executable} -m canary probe --topic {TOPIC}   # is the orchestrator alive?")
         print(f"  tail -f {orchestrator.log}   # the checkpoints\n\nCtrl-C stops all of it.")
         try:
             orchestrator.process.wait()
