@@ -122,6 +122,10 @@ class Day:
         )
         self.world.publish(report.at, envelope, delays=report.delays, fate=report.fate, deliver=self.deliver)
 
+    def chance(self, share: float) -> bool:
+        """Decide by lot."""
+        return self.rng.random() < share
+
     def any_name(self, processor: str) -> str:
         """Return one of the names under which a processor reports."""
         return self.rng.choice([processor, *self.world.phase.processors[processor]])

@@ -48,7 +48,7 @@ def delivery_lost(day: Day) -> Truth:
 def crashed(day: Day) -> Truth:
     """The process dies over one message, after the witness's row: once, or at each redelivery."""
     report = day.reports[day.victim()]
-    report.fate = Fate(dies_at=day.rng.choice(["get_all", "merge"]), retried=day.rng.random() < 0.5)  # noqa: PLR2004
+    report.fate = Fate(dies_at=day.rng.choice(["get_all", "merge"]), retried=day.chance(0.5))
     return _unregistered(day, report.at + DELIVERED, _C.CRASHED)
 
 
@@ -60,14 +60,14 @@ def crashed_at_the_flag(day: Day) -> Truth:
 
 def crashed_before_the_witness(day: Day) -> Truth:
     """The process dies over one message before it has written anything."""
-    day.reports[day.victim()].fate = Fate(dies_at="append", retried=day.rng.random() < 0.5)  # noqa: PLR2004
+    day.reports[day.victim()].fate = Fate(dies_at="append", retried=day.chance(0.5))
     return _incomplete(day, _C.CRASHED)
 
 
 def write_failed(day: Day) -> Truth:
     """Firestore refuses one processor's registration, again and again."""
     report = day.reports[day.victim()]
-    report.fate = Fate(refused_at=day.rng.choice(["get_all", "merge"]), retried=day.rng.random() < 0.8)  # noqa: PLR2004
+    report.fate = Fate(refused_at=day.rng.choice(["get_all", "merge"]), retried=day.chance(0.8))
     return _unregistered(day, report.at + DELIVERED, _C.WRITE_FAILED)
 
 
@@ -80,7 +80,7 @@ def write_failed_at_the_flag(day: Day) -> Truth:
 def witness_write_failed(day: Day) -> Truth:
     """BigQuery refuses one processor's row: the flag is set, and the stores disagree."""
     report = day.reports[day.victim()]
-    report.fate = Fate(refused_at="append", retried=day.rng.random() < 0.5)  # noqa: PLR2004
+    report.fate = Fate(refused_at="append", retried=day.chance(0.5))
     return Truth(due={_K.WITNESS_GAP: report.at + _SECOND + _limit(day)}, causes=frozenset({_C.WRITE_FAILED}))
 
 

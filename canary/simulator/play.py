@@ -32,10 +32,10 @@ def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path
     """Play healthy `dates` on end, a canary run each quarter hour; the stores are kept in `folder`, if there is one."""
     rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
     first = _any_date(rng)
-    if rng.random() < 0.3:  # noqa: PLR2004
+    if _chance(rng, 0.3):
         first = rng.choice(_CLOCK_CHANGES) - timedelta(days=rng.randint(0, dates - 1))
     days = _dates(first, dates)
-    with _world(phase, first, folder, witness=rng.random() < 0.5) as world:  # noqa: PLR2004
+    with _world(phase, first, folder, witness=_chance(rng, 0.5)) as world:
         scenarios = dict(zip(days, _season(days, rng), strict=True))
         for number, (day, scenario) in enumerate(scenarios.items()):
             one = Day(world, day, rng, base_id=str(number))
@@ -55,7 +55,7 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     lead_in = _dates(first, rng.randint(2, 4))
     subject = lead_in[-1] + _ONE_DAY
     names = scenario.split(" + ")
-    witness = bool(WITNESSED & {*names}) or (not UNWITNESSED & {*names} and rng.random() < 0.5)  # noqa: PLR2004
+    witness = bool(WITNESSED & {*names}) or (not UNWITNESSED & {*names} and _chance(rng, 0.5))
     with _world(phase, first, folder, witness=witness) as world:
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         truths = {subject: _truth([FAULTY[name](days[subject]) for name in names])}
@@ -63,14 +63,10 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
             truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
         for one in days.values():
             one.play()
-        if scenario != "slack_down" and rng.random() < 0.2:  # noqa: PLR2004
+        if scenario != "slack_down" and _chance(rng, 0.2):
             world.twice |= days.keys()
-        later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
-        mended_at = _between_runs(max(truths[subject].due.values()) + later)
+        mended_at = _plan_repair(world, max(truths[subject].due.values()), [days[day] for day in truths], rng)
         over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
-        slack_refuses = rng.random() < 0.2  # noqa: PLR2004
-        mend = partial(_mend, world, [days[day] for day in truths], slack_refuses=slack_refuses and not world.twice)
-        world.timeline.at(mended_at, mend)
         world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
         scores = [score_fault(world, day, scenario, seed, truth) for day, truth in truths.items()]
         blind = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
@@ -98,6 +94,10 @@ def _world(phase: Phase, first: date, folder: Path | None, *, witness: bool) -> 
         EmbeddedStores(folder or Path(new), durable=False) as stores,
     ):
         yield World(asking, stores, Timeline(_noon(first) - _ONE_DAY))
+
+
+def _chance(rng: random.Random, share: float) -> bool:
+    return rng.random() < share
 
 
 def _any_date(rng: random.Random) -> date:
@@ -151,6 +151,15 @@ def _truth(truths: Sequence[Truth]) -> Truth:
         counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
         told=all(truth.told for truth in truths),
     )
+
+
+def _plan_repair(world: World, known_at: datetime, days: Sequence[Day], rng: random.Random) -> datetime:
+    """Let an engineer come an hour or so after everything is known, now and then much later; return when."""
+    later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
+    mended_at = _between_runs(known_at + later)
+    slack_refuses = _chance(rng, 0.2) and not world.twice
+    world.timeline.at(mended_at, partial(_mend, world, days, slack_refuses=slack_refuses))
+    return mended_at
 
 
 def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:

@@ -141,5 +141,5 @@ def test_a_function_that_was_never_invoked(
     assert verdict.cause is not None
     assert (verdict.cause.kind, verdict.cause.proof) == (
         CauseKind.NEVER_INVOKED,
-        "5 completions are in the completion log, and no delivery has left a line or a registration",
+        "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration",
     )
