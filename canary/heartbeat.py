@@ -5,7 +5,6 @@ alarm that does not depend on this project's own Monitoring.
 """
 
 import urllib.request
-from http import HTTPStatus
 from http.client import HTTPException
 
 from canary.addresses import is_address
@@ -26,15 +25,16 @@ class Heartbeat:
         self._seconds = seconds
 
     def beat(self) -> None:
-        """Tell that a run has ended well; raises HeartbeatError."""
+        """Tell that a run has ended well; raises HeartbeatError for every answer that is not 2xx."""
         failure = self._failure()
         if failure is not None:  # outside every `except`, so that no traceback shows the address
             raise HeartbeatError(f"the heartbeat was not heard: {failure}")
 
     def _failure(self) -> str | None:
         try:
-            with urllib.request.urlopen(self._url, timeout=self._seconds) as answer:  # noqa: S310 (see is_address)
-                return None if answer.status == HTTPStatus.OK else f"HTTP {answer.status}"
+            # urllib raises HTTPError for what is not 2xx.
+            with urllib.request.urlopen(self._url, timeout=self._seconds):  # noqa: S310 (see is_address)
+                return None
         except urllib.request.HTTPError as error:
             error.close()
             return f"HTTP {error.code}"
