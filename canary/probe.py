@@ -47,7 +47,7 @@ def probe(topic: Topic, documents: DocumentStore, requests: RequestLog | None, p
     Raises ConfigurationError where there is no such topic, StoreError where it could not be published.
     """
     probe_id, began, published_at = uuid.uuid4().hex, time.monotonic(), datetime.now(UTC)
-    topic.publish(probe_data(published_at), {ATTRIBUTE: probe_id})
+    topic.publish(probe_data(), {ATTRIBUTE: probe_id})
     unread = None
     while (elapsed := time.monotonic() - began) < seconds:
         try:

@@ -23,7 +23,14 @@ from orchestrator_resilience.stores.opening import open_stores
 _settings = Settings.from_env()
 _phase = load_phase(_settings.phase)
 _stores = open_stores(_settings, {_phase.name: _phase})
-_orchestrator = Orchestrator(_phase, _stores.documents, _stores.completion_log, CheckpointLogger(_phase))
+_orchestrator = Orchestrator(
+    _phase,
+    _stores.documents,
+    _stores.completion_log,
+    CheckpointLogger(_phase),
+    service=_settings.service,
+    revision=_settings.revision,
+)
 
 
 @functions_framework.cloud_event

@@ -250,7 +250,7 @@ class Delivery:
 
     @_never_raises
     def probed(self, wrong: str | None) -> None:
-        """Leave PROBED: a probe was answered; WARNING with what was found `wrong`."""
+        """Leave PROBED: a probe was answered, or came too late; WARNING with what was found `wrong`."""
         severity = Severity.WARNING if wrong else None
         self._leave(CheckpointKind.PROBED, wrong or "alive", severity=severity, closes=True)
 

@@ -11,10 +11,16 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from orchestrator_resilience.completion import Completion
-from orchestrator_resilience.errors import ContentionError, DeliveryError, InvalidMessageError, StoreError
+from orchestrator_resilience.errors import (
+    ConfigurationError,
+    ContentionError,
+    DeliveryError,
+    InvalidMessageError,
+    StoreError,
+)
 from orchestrator_resilience.logger import CheckpointLogger, Delivery
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.probe import answer_fields, probe_id_of, probe_ref
+from orchestrator_resilience.probe import MAX_AGE, Probe, answer_fields, probe_of, probe_ref
 from orchestrator_resilience.progress import (
     Decision,
     Progress,
@@ -41,7 +47,10 @@ MAX_ATTEMPTS = 20
 
 
 class Orchestrator:
-    """Registers completions and sets `_triggered` when the expected set is complete."""
+    """Registers completions and sets `_triggered` when the expected set is complete.
+
+    `service` and `revision` are Cloud Run's names of what runs; a probe is told them.
+    """
 
     def __init__(
         self,
@@ -50,12 +59,17 @@ class Orchestrator:
         completion_log: CompletionLog,
         checkpoints: CheckpointLogger,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        service: str | None = None,
+        revision: str | None = None,
     ) -> None:
         self._phase = phase
         self._documents = documents
         self._completion_log = completion_log
         self._checkpoints = checkpoints
         self._clock = clock
+        self._service = service
+        self._revision = revision
 
     def deliver(self, event: object, *, traceparent: str | None = None) -> None:
         """Handle one Pub/Sub message; returning acknowledges it.
@@ -63,8 +77,8 @@ class Orchestrator:
         `traceparent` is the trace context of the request that brought it. Raises DeliveryError when
         a write failed, so that the message comes again.
         """
-        if (probe_id := probe_id_of(event)) is not None:
-            self._answer(probe_id)
+        if (probe := probe_of(event)) is not None:
+            self._answer(probe)
             return
         try:
             completion = Completion.from_event(event, self._phase)
@@ -105,18 +119,27 @@ class Orchestrator:
             attempts=attempts,
         )
 
-    def _answer(self, probe_id: str) -> None:
-        """Answer a probe in a document of its own; what is wrong with the completion log is part of the answer."""
-        with self._checkpoints.probe(probe_id) as delivery:
+    def _answer(self, probe: Probe) -> None:
+        """Answer a probe in a document of its own; what is wrong with the completion log is part of the answer.
+
+        A stale one is acknowledged without an answer, so that one that fails does not come back for hours.
+        """
+        with self._checkpoints.probe(probe.id) as delivery:
+            if probe.is_stale(self._clock()):
+                minutes = MAX_AGE.total_seconds() / 60
+                delivery.probed(f"not answered: published more than {minutes:g} min ago, so nobody waits any more")
+                return
             try:
                 lacking = {
                     table: columns for table, columns in self._completion_log.missing_columns().items() if columns
                 }
                 wrong = f"the completion log lacks columns: {lacking}" if lacking else None
-            except StoreError as error:
+            except (ConfigurationError, StoreError) as error:
                 wrong = str(error)
-            fields = answer_fields(self._phase, self._clock(), completion_log=wrong)
-            self._documents.merge(probe_ref(probe_id), fields)
+            fields = answer_fields(
+                self._phase, self._clock(), completion_log=wrong, service=self._service, revision=self._revision
+            )
+            self._documents.merge(probe_ref(probe.id), fields)
             delivery.probed(wrong)
 
     def _append(self, row: CompletionRow) -> None:

@@ -25,6 +25,7 @@ class Settings:
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
+    | K_REVISION           | set by Cloud Run: with K_SERVICE, who answers a probe     | none              |
     | SLACK_WEBHOOK_URL    | a secret: the canary's incoming webhook                   | no Slack          |
     | HEARTBEAT_URL        | a secret: asked for after each canary run that could tell | no heartbeat      |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
@@ -38,7 +39,8 @@ class Settings:
     bigquery_location: str | None
     bigquery_emulated: bool
     phase: str
-    on_cloud_run: bool
+    service: str | None
+    revision: str | None
     colours: bool
     slack_webhook_url: str | None = field(repr=False)
     heartbeat_url: str | None = field(repr=False)
@@ -57,11 +59,17 @@ class Settings:
             bigquery_location=env.get("BIGQUERY_LOCATION") or None,
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
             phase=env.get("PHASE") or "phase2",
-            on_cloud_run=bool(env.get("K_SERVICE")),
+            service=env.get("K_SERVICE") or None,
+            revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
             heartbeat_url=env.get("HEARTBEAT_URL") or None,
         )
+
+    @property
+    def on_cloud_run(self) -> bool:
+        """Whether this is an instance of a Cloud Run service."""
+        return self.service is not None
 
     # Each switch is read by its own layer only, so that a mistake in one does not stop the other.
 

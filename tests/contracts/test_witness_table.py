@@ -80,7 +80,7 @@ def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog) -> No
 
 def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog) -> None:
     """Bytes, text, another phase, no date, no name, a probe: all of it is in the table, none of it counts."""
-    others = [b"\xff\xfe", b"not json", b"[1]", b"", b'"x"', probe_data(AT), message("x", phase="phase_3")]
+    others = [b"\xff\xfe", b"not json", b"[1]", b"", b'"x"', probe_data(), message("x", phase="phase_3")]
     arrive(dataset, *others, message("x", game_date="soon"), message("x", game_date=None), message(None))
     assert log.summarise(["phase2"], DAY - timedelta(days=3), DAY) == []
 

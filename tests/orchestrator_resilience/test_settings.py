@@ -24,11 +24,20 @@ def test_an_empty_environment_has_defaults() -> None:
         bigquery_location=None,
         bigquery_emulated=False,
         phase="phase2",
-        on_cloud_run=False,
+        service=None,
+        revision=None,
         colours=True,
         slack_webhook_url=None,
         heartbeat_url=None,
     )
+
+
+def test_who_runs_is_what_cloud_run_says() -> None:
+    """The names of the service and its revision."""
+    settings = Settings.from_env({"K_SERVICE": "phase2-orchestrator", "K_REVISION": "phase2-orchestrator-00007-abc"})
+    assert (settings.service, settings.revision) == ("phase2-orchestrator", "phase2-orchestrator-00007-abc")
+    assert settings.on_cloud_run
+    assert not Settings.from_env({"K_SERVICE": ""}).on_cloud_run
 
 
 @pytest.mark.parametrize("name", ["CHECKPOINTS_ENABLED", "CANARY_ENABLED"])
