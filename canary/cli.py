@@ -24,6 +24,7 @@ from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, load_phase, load_phases
+from orchestrator_resilience.probe import MAX_AGE
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
@@ -212,9 +213,18 @@ def _probe(arguments: argparse.Namespace) -> Outcome:
     requests = None if settings.bigquery_emulated else CloudLoggingArchive(settings.project)
     with closing(open_stores(settings, {phase.name: phase})) as stores:
         topic = Topic(settings.project, arguments.topic)
-        probed = probe(topic, stores.documents, requests, phase, arguments.timeout)
+        probed = probe(
+            topic,
+            stores.documents,
+            requests,
+            phase,
+            seconds=arguments.timeout,
+            service=arguments.service,
+            note=lambda text: print(f"note: {text}", file=sys.stderr, flush=True),
+        )
     if probed.problem is None:
-        print(f"alive: {topic.name} reaches the orchestrator of {phase.name}, which answered in {probed.seconds:.1f} s")
+        who = f"the orchestrator of {phase.name}" + (f" ({probed.revision})" if probed.revision else "")
+        print(f"alive: {topic.name} reaches {who}, which answered in {probed.seconds:.1f} s")
         return Outcome.QUIET
     print(f"canary: not alive after {probed.seconds:.0f} s: {probed.problem}", file=sys.stderr)
     return Outcome.PROBLEM
@@ -351,8 +361,13 @@ def _parser() -> argparse.ArgumentParser:
     probe_ = add("probe", _probe, "a marked message the whole way: is the orchestrator alive, or only deployed?")
     probe_.add_argument("--topic", required=True, help="the topic of the orchestrator's trigger")
     probe_.add_argument("--phase", help="the phase that the orchestrator serves")
+    probe_.add_argument("--service", metavar="NAME", help="the Cloud Run service that should answer")
     probe_.add_argument(
-        "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="how long to wait for the answer (default 60)"
+        "--timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for the answer, up to 600 (default 60); the reason for a silence takes up to 20 more",
     )
     _add_simulated(add)
     return parser
@@ -389,8 +404,9 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 9999")
+    longest = int(MAX_AGE.total_seconds())  # a later probe is not answered
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text) or int(text) > longest:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to {longest}")
     return float(text)
 
 

@@ -39,8 +39,8 @@ _told = partial(store_errors, "Cloud Logging", GoogleAPIError, GoogleAuthError)
 class CloudLoggingArchive:
     """A CheckpointArchive.
 
-    The client is made at the first call and kept. For `seconds` a page is tried again and further pages
-    are asked for; each try takes at most half of that. `transport` is for another server than Google's.
+    The client is made at the first call and kept. `seconds` bounds each search, its pages and retries
+    included. `transport` is for another server than Google's.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class CloudLoggingArchive:
     ) -> None:
         self._project = project
         self._seconds = seconds
-        self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds)
         self._transport = transport
 
     @cached_property
@@ -57,31 +56,38 @@ class CloudLoggingArchive:
 
     def read(self, phase: str, game_date: date) -> list[Checkpoint]:
         """Return the checkpoints of one date, oldest first."""
-        found = [_checkpoint(entry) for entry in self._entries(checkpoint_filter(phase, game_date))]
+        found = [_checkpoint(entry) for entry in self._entries(checkpoint_filter(phase, game_date), self._seconds)]
         return sorted((c for c in found if c is not None), key=_order)
 
-    def statuses(self, host: str, since: datetime) -> set[int]:
-        """Return the HTTP statuses of the requests to a function's `host` from `since` on; raises StoreError."""
-        wanted = f'httpRequest.requestUrl:{_quoted(host)} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
-        return {entry.http_request.status for entry in self._entries(wanted)}
+    def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
+        """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
+        # With what stands before it, because a service's host may be the end of another's.
+        address = _quoted(f"://{host}")
+        wanted = f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
+        return {entry.http_request.status for entry in self._entries(wanted, seconds)}
 
-    def _entries(self, wanted: str) -> list[LogEntry]:
+    def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
         with _told():
-            return list(islice(self._search(wanted), _MAXIMUM_ENTRIES))
+            return list(islice(self._search(wanted, seconds), _MAXIMUM_ENTRIES))
 
-    def _search(self, wanted: str) -> Iterator[LogEntry]:
+    def _search(self, wanted: str, seconds: float) -> Iterator[LogEntry]:
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
             filter=wanted,
             order_by="timestamp asc",
             page_size=_PAGE_SIZE,
         )
-        started = time.monotonic()
-        for page in self._client.list_log_entries(request, retry=self._retry, timeout=self._seconds / 2).pages:
+        give_up = time.monotonic() + seconds
+        # A slow search answers with empty pages, any number of them.
+        while (left := give_up - time.monotonic()) > 0:
+            # The last try of a page begins when its retries end.
+            retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=left / 2)
+            page = next(self._client.list_log_entries(request, retry=retry, timeout=left / 2).pages)
             yield from page.entries
-            # A slow search answers with empty pages, any number of them.
-            if page.next_page_token and time.monotonic() - started > self._seconds:
-                raise StoreError(f"Cloud Logging: the search has not ended after {self._seconds:g} s")
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+        raise StoreError(f"Cloud Logging: the search has not ended after {seconds:g} s")
 
 
 def checkpoint_filter(phase: str, game_date: date) -> str:

@@ -92,27 +92,49 @@ def test_cloud_logging_refuses(status: grpc.StatusCode) -> None:
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
             archive.read("phase2", DAY)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 3
         assert (len(server.requests) > 1) == (status is grpc.StatusCode.UNAVAILABLE)
 
 
 def test_cloud_logging_hangs() -> None:
-    """The call ends with its own deadline."""
+    """The search ends by its own deadline."""
     with LoggingServer("project") as server:
         server.delay_seconds = 60
+        archive = CloudLoggingArchive("project", seconds=2, transport=server.transport())
+        searches: list[Callable[[], object]] = [
+            lambda: archive.read("phase2", DAY),
+            lambda: archive.statuses("orchestrator-x-uc.a.run.app", datetime.now(UTC), 2),
+        ]
+        for search in searches:
+            began = time.monotonic()
+            with pytest.raises(StoreError, match="Cloud Logging: "):
+                search()
+            assert time.monotonic() - began < 3
+
+
+def test_cloud_logging_has_no_end_of_pages() -> None:
+    """Each page comes in time, and the search as a whole does not."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project", page_limit=1) as server:
+        for minutes in range(60):
+            server.log_request("https://orchestrator-x-uc.a.run.app/", 204, at + timedelta(minutes=minutes))
+        server.delay_seconds = 0.2
+        archive = CloudLoggingArchive("project", transport=server.transport())
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
-            CloudLoggingArchive("project", seconds=1, transport=server.transport()).read("phase2", DAY)
-        assert time.monotonic() - began < 10
+            archive.statuses("orchestrator-x-uc.a.run.app", at, 2)
+        assert time.monotonic() - began < 3
+        assert len(server.requests) > 4
 
 
 def test_cloud_loggings_requests() -> None:
     """The statuses of one function's requests since a moment, each once; no request is no status."""
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
-        archive = CloudLoggingArchive("project", seconds=5, transport=server.transport())
+        archive = CloudLoggingArchive("project", transport=server.transport())
         for minutes, status in ((-1, 500), (0, 403), (1, 403), (2, 204), (3, 204), (4, 204)):
             server.log_request("https://orchestrator-x-uc.a.run.app/?mode=1", status, at + timedelta(minutes=minutes))
         server.log_request("https://canary-x-uc.a.run.app/", 503, at)
-        assert archive.statuses("orchestrator-x-uc.a.run.app", at) == {204, 403}
-        assert archive.statuses("somebody-else.run.app", at) == set()
+        server.log_request("https://another-orchestrator-x-uc.a.run.app/", 503, at)
+        assert archive.statuses("orchestrator-x-uc.a.run.app", at, 5) == {204, 403}
+        assert archive.statuses("somebody-else.run.app", at, 5) == set()
