@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The topic, the orchestrator function, and the right of its trigger to invoke it.
 set -euo pipefail
+source deploy/function.sh
 
 gcloud pubsub topics describe "$TOPIC" --format=none 2>/dev/null || gcloud pubsub topics create "$TOPIC"
 
@@ -8,11 +9,10 @@ variables="GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,PHASE=$PHASE"
 variables+="${PHASES_FILE:+,PHASES_FILE=$PHASES_FILE}${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}"
 
 # The trigger is described anew by each deployment: without --retry, a delivery that fails would be dropped.
-gcloud functions deploy "$ORCHESTRATOR" --gen2 --region="$REGION" --runtime=python311 \
-  --source=. --ignore-file=deploy/functions.gcloudignore --build-service-account="$DEPLOYER" \
+deploy_function "$ORCHESTRATOR" \
   --set-build-env-vars=GOOGLE_FUNCTION_SOURCE=orchestrator_resilience/function.py --entry-point=orchestrate \
   --trigger-topic="$TOPIC" --trigger-location="$REGION" --trigger-service-account="$ORCHESTRATOR_ACCOUNT" --retry \
-  --run-service-account="$ORCHESTRATOR_ACCOUNT" --set-env-vars="$variables" --timeout=540s --memory=512Mi
+  --run-service-account="$ORCHESTRATOR_ACCOUNT" --set-env-vars="$variables" --timeout=540s
 
 gcloud run services add-iam-policy-binding "$ORCHESTRATOR" --region="$REGION" \
   --member="serviceAccount:$ORCHESTRATOR_ACCOUNT" --role=roles/run.invoker --format=none

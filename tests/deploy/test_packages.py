@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from canary.run import Outcome
 from local.emulators import Server, free_port, server
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.base import DocumentRef
@@ -29,7 +30,7 @@ def uploaded(gcloud: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree, upload = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("upload")
     left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
     shutil.copytree(ROOT, tree, ignore=left_out, dirs_exist_ok=True)
-    for stray in (".env", "service-account.json", "canary/__pycache__/run.pyc", ".venv/bin/python"):
+    for stray in (".env", "service-account.json", "main.py", "canary/__pycache__/run.pyc", ".venv/bin/python"):
         (tree / stray).parent.mkdir(parents=True, exist_ok=True)
         (tree / stray).touch()
     shutil.copy(tree / "deploy" / "functions.gcloudignore", tree / ".gcloudignore")
@@ -116,6 +117,7 @@ def test_both_functions_start_and_answer(functions: dict[str, Server], dataset: 
     documents.close()
     seen = requests.post(f"http://{functions['phase2-canary'].address}/", timeout=70).json()
     assert (seen["verdicts"][-1]["game_date"], seen["verdicts"][-1]["kind"]) == (today, "TRIGGERED")
-    # The form in which deploy/verify.sh looks for a date that is not UNKNOWN.
-    (said,) = (json.loads(x)["message"] for x in functions["phase2-canary"].log.read_text().splitlines() if "_RUN" in x)
-    assert re.fullmatch(rf"CANARY_RUN: (phase2 [\d-]+ [A-Z]+, )+phase2 {today} TRIGGERED", said)
+    # What deploy/verify.sh reads.
+    (line,) = (json.loads(x) for x in functions["phase2-canary"].log.read_text().splitlines() if "_RUN" in x)
+    assert line["outcome"] in Outcome.__members__
+    assert re.fullmatch(rf"CANARY_RUN: (phase2 [\d-]+ [A-Z]+, )+phase2 {today} TRIGGERED", line["message"])
