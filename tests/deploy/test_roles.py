@@ -2,8 +2,10 @@
 
 import ast
 import inspect
+import json
 import re
-from collections.abc import Iterable, Iterator
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -11,7 +13,7 @@ from google.cloud import bigquery, firestore
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
-from tests.deploy.conftest import EVERYTHING, ROOT, Call, new_deployment
+from tests.deploy.conftest import EVERYTHING, ROOT, Call
 
 # The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
 CLIENTS: dict[str, tuple[type, ...]] = {
@@ -65,6 +67,7 @@ PLATFORM = {
     ("Pub/Sub", "roles/pubsub.publisher"): "it puts dead letters aside",
     ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
     ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the witness",
+    ("Pub/Sub", "roles/pubsub.serviceAgent"): "it signs the deliveries",
 }
 # A command of the deployment → the permission and the role of the account that deploys.
 COMMANDS = {
@@ -75,6 +78,7 @@ COMMANDS = {
     "iam service-accounts describe": ("iam.serviceAccounts.get", "iam.serviceAccountCreator"),
     "iam service-accounts create": ("iam.serviceAccounts.create", "iam.serviceAccountCreator"),
     "projects add-iam-policy-binding": ("resourcemanager.projects.setIamPolicy", "resourcemanager.projectIamAdmin"),
+    "projects get-iam-policy": ("resourcemanager.projects.getIamPolicy", "resourcemanager.projectIamAdmin"),
     "bq query": ("bigquery.jobs.create", "bigquery.jobUser"),
     "bq GRANT": ("bigquery.tables.setIamPolicy", "bigquery.dataOwner"),
     "bq CREATE": ("bigquery.tables.create", "bigquery.dataOwner"),
@@ -86,6 +90,7 @@ COMMANDS = {
     "functions deploy": ("cloudfunctions.functions.update", "cloudfunctions.developer"),
     "functions deploy --run-service-account": ("iam.serviceAccounts.actAs", "iam.serviceAccountUser"),
     "functions deploy --build-service-account": ("logging.logEntries.create", "cloudbuild.builds.builder"),
+    "functions list": ("cloudfunctions.functions.list", "cloudfunctions.developer"),
     "functions describe": ("cloudfunctions.functions.get", "cloudfunctions.developer"),
     "run services": ("run.services.setIamPolicy", "run.admin"),
     "eventarc triggers describe": ("eventarc.triggers.get", "eventarc.viewer"),
@@ -174,14 +179,13 @@ def test_every_client_call_is_known() -> None:
 
 
 @pytest.fixture(scope="session")
-def grants(deployed: list[Call]) -> set[Grant]:
-    return granted(deployed)
+def grants(deployed: list[Call], bootstrapped: list[Call]) -> set[Grant]:
+    return {grant for grant in granted([*bootstrapped, *deployed]) if grant.who != "resilience-deployer"}
 
 
 @pytest.fixture(scope="session")
-def of_deployer(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    calls = new_deployment(tmp_path_factory.mktemp("bootstrap")).bootstrap()
-    return {grant.role.removeprefix("roles/") for grant in granted(calls) if grant.who == "resilience-deployer"}
+def of_deployer(bootstrapped: list[Call]) -> set[str]:
+    return {grant.role.removeprefix("roles/") for grant in granted(bootstrapped) if grant.who == "resilience-deployer"}
 
 
 def test_roles_and_calls_agree(grants: set[Grant]) -> None:
@@ -193,7 +197,7 @@ def test_roles_and_calls_agree(grants: set[Grant]) -> None:
 def test_no_role_is_a_wide_one(grants: set[Grant]) -> None:
     """On the project only what cannot be granted on less."""
     assert {grant.role for grant in grants if grant.on == "project"} == {
-        *("roles/bigquery.jobUser", "roles/datastore.user", "roles/logging.viewer")
+        *("roles/bigquery.jobUser", "roles/datastore.user", "roles/logging.viewer", "roles/pubsub.serviceAgent")
     }
     assert not [grant for grant in grants if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)]
 
@@ -215,6 +219,29 @@ def test_the_deployers_roles_and_its_commands_agree(deployed: list[Call], of_dep
     assert {role for _, role, who in CALLS.values() if who == ("resilience-deployer",)} <= {
         f"roles/{role}" for role in of_deployer
     }
+
+
+def test_the_deployer_grants_only_what_the_deployment_grants(
+    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], deployed: list[Call], bootstrapped: list[Call]
+) -> None:
+    """On the project; the condition arrives whole though gcloud splits such a value, and no binding is without it."""
+    calls = [c for c in bootstrapped if c.flag("role") == "roles/resourcemanager.projectIamAdmin"]
+    verbs = [next(a for a in c.arguments if a.endswith("-iam-policy-binding")) for c in calls]
+    assert list(zip(verbs, (c.flag("condition") == "None" for c in calls), strict=True)) == [
+        ("remove-iam-policy-binding", True),
+        ("add-iam-policy-binding", False),
+    ]
+    code = (
+        "import json, sys; from googlecloudsdk.command_lib.iam import iam_util;"
+        "print(json.dumps(iam_util._ConditionArgDict()(sys.argv[1])))"
+    )
+    parsed = inside_gcloud(code, calls[1].flag("condition") or "")
+    condition = json.loads(parsed.stdout)
+    assert condition.keys() == {"expression", "title"}, parsed.stderr
+    on_project = sorted({grant.role for grant in granted(deployed) if grant.on == "project"})
+    assert condition["expression"] == (
+        f"api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly({on_project})"
+    )
 
 
 def test_the_readme_lists_exactly_these_roles(grants: set[Grant], of_deployer: set[str]) -> None:
