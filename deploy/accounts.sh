@@ -33,6 +33,7 @@ for dataset in ${CANARY_DATASETS//,/ }; do
   on_bigquery "$CANARY_ACCOUNT" roles/bigquery.dataViewer SCHEMA "$dataset"
 done
 for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
+  [[ $secret == none ]] && continue
   gcloud secrets add-iam-policy-binding "$secret" \
     --member="serviceAccount:$CANARY_ACCOUNT" --role=roles/secretmanager.secretAccessor --format=none
 done
