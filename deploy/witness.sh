@@ -12,9 +12,9 @@ sed -e "s|{table}|$WITNESS_TABLE|" -e "s|{agent}|$PUBSUB_AGENT|" deploy/witness.
 
 how=("--bigquery-table=$GOOGLE_CLOUD_PROJECT.$WITNESS_TABLE" --write-metadata)
 how+=(--message-retention-duration=7d --expiration-period=never)
-if gcloud pubsub subscriptions describe "$TOPIC-witness" --format=none 2>/dev/null; then
-  gcloud pubsub subscriptions update "$TOPIC-witness" "${how[@]}"
+if gcloud pubsub subscriptions describe "$WITNESS" --format=none 2>/dev/null; then
+  gcloud pubsub subscriptions update "$WITNESS" "${how[@]}"
 else
   sleep 15 # Pub/Sub tries the right to write, which was only just granted
-  gcloud pubsub subscriptions create "$TOPIC-witness" --topic="$TOPIC" "${how[@]}"
+  gcloud pubsub subscriptions create "$WITNESS" --topic="$TOPIC" "${how[@]}"
 fi

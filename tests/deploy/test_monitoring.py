@@ -28,6 +28,7 @@ METRICS = ROOT / "deploy" / "monitoring" / "metrics"
 GOOGLES_METRICS = {
     "run.googleapis.com/request_latencies": "cloud_run_revision",
     "pubsub.googleapis.com/subscription/num_undelivered_messages": "pubsub_subscription",
+    "pubsub.googleapis.com/subscription/oldest_unacked_message_age": "pubsub_subscription",
 }
 NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 
@@ -65,7 +66,9 @@ def filters(policy: AlertPolicy) -> list[str]:
 
 def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
     """It is on, notifies, has a severity, and numbered steps; no placeholder is left."""
-    assert policies.keys() == {"canary_alert", "canary_silent", "checkpoint_failed", "dead_letters", "near_timeout"}
+    assert policies.keys() == {
+        *("canary_alert", "canary_silent", "checkpoint_failed", "dead_letters", "near_timeout", "witness")
+    }
     for policy in policies.values():
         assert policy.enabled
         assert policy.severity.value
@@ -98,7 +101,10 @@ def test_metrics_and_resources_exist(
         else:
             assert terms["resource.type"] == GOOGLES_METRICS[name]
         named = terms.get("resource.labels.service_name") or terms.get("resource.labels.subscription_id")
-        assert named in {"phase2-orchestrator", "phase2-canary", "nba-phase2-raw-complete-dead-letters"}
+        assert named in {
+            *("phase2-orchestrator", "phase2-canary"),
+            *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-witness"),
+        }
     for query in queries:
         for group in query.aggregation.group_by_fields:
             assert group in {"metric.label.checkpoint", "metric.label.outcome"}
@@ -120,11 +126,21 @@ def test_the_canary_is_silent_after_45_minutes(policies: dict[str, AlertPolicy])
     """A run that could not tell is no sign of life, and one that never could is told as well."""
     absent, blind = policies["canary_silent"].conditions
     assert absent.condition_absent.duration == timedelta(minutes=45)
-    assert 'outcome!="COULD_NOT_TELL"' in absent.condition_absent.filter
-    assert 'outcome="COULD_NOT_TELL"' in blind.condition_threshold.filter
+    # By exclusion, so that every other outcome, UNDECIDED among them, is a sign of life.
+    assert re.findall(r"outcome(\W+)(\w+)", absent.condition_absent.filter) == [('!="', "COULD_NOT_TELL")]
+    assert re.findall(r"outcome(\W+)(\w+)", blind.condition_threshold.filter) == [('="', "COULD_NOT_TELL")]
     # The first attempt of each quarter of an hour and its three retries.
     assert 2 * 4 <= blind.condition_threshold.threshold_value < 3 * 4
     assert Outcome.COULD_NOT_TELL.name == "COULD_NOT_TELL"
+
+
+def test_a_witness_that_is_no_longer_written_is_told(policies: dict[str, AlertPolicy], deployed: list[Call]) -> None:
+    """Of the subscription that the deployment makes, long before what waits is dropped."""
+    (condition,) = policies["witness"].conditions
+    (made,) = (c for c in deployed if "create" in c.arguments and c.flag("bigquery-table"))
+    assert f'subscription_id="{made.arguments[3]}"' in condition.condition_threshold.filter
+    assert made.flag("message-retention-duration") == "7d"
+    assert 0 < condition.condition_threshold.threshold_value <= timedelta(hours=1).total_seconds()
 
 
 def test_log_policies_have_what_the_api_wants_of_them(policies: dict[str, AlertPolicy]) -> None:
@@ -243,10 +259,14 @@ def test_every_run_is_counted_by_its_outcome(metrics: dict[str, LogMetric]) -> N
     line = json.dumps(Report(NOW, (verdict,)).run_line())
     assert matches(metrics["canary_runs"].filter, as_ingested(line, "phase2-canary"))
     assert metrics["canary_runs"].label_extractors["outcome"] == "EXTRACT(jsonPayload.outcome)"
+    (label,) = metrics["canary_runs"].metric_descriptor.labels
+    assert {*Outcome.__members__, "UNDECIDED"} == set(re.findall(r"[A-Z_]{2,}", label.description))
     assert json.loads(line)["outcome"] == "QUIET"
-    waited = re.search(r'jsonPayload\.run=\\"(\w+)\\"', (ROOT / "deploy" / "verify.sh").read_text("utf-8"))
+    verify = (ROOT / "deploy" / "verify.sh").read_text("utf-8")
+    waited = re.search(r'jsonPayload\.run=\\"(\w+)\\"', verify)
     assert waited
     assert waited[1] == json.loads(line)["run"]
+    assert "value(jsonPayload.outcome,jsonPayload.message)" in verify
 
 
 def test_an_unknown_field_would_be_found() -> None:
