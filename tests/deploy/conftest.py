@@ -7,7 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,14 @@ class Deployment:
         found = [json.loads(line) for line in lines]
         return [Call(**{**c, "arguments": tuple(c["arguments"])}) for c in found]
 
+    @contextmanager
+    def made(self) -> Iterator[dict[str, Any]]:
+        """Give what there is by now, to be changed behind the deployment's back."""
+        path = self.folder / "made.json"
+        made = json.loads(path.read_text("utf-8"))
+        yield made
+        path.write_text(json.dumps(made), "utf-8")
+
     def change(self, file: str, old: str, new: str) -> None:
         """Change a file of the copy."""
         path = self.folder / file
@@ -111,9 +120,10 @@ class Deployment:
 
 
 def new_deployment(folder: Path) -> Deployment:
-    """Make a project in which there is nothing."""
+    """Make a project in which there is nothing but what its owner has made."""
     shutil.copytree(ROOT / "deploy", folder / "deploy")
-    shutil.copy(ROOT / "cloudbuild.yaml", folder)
+    for name in ("cloudbuild.yaml", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
     own = folder / EVERYTHING["_PHASES_FILE"]
     own.parent.mkdir()
     own.write_text(f'[phase2]\nwitness_table = "{EVERYTHING["_WITNESS_TABLE"]}"\n', "utf-8")
@@ -127,7 +137,9 @@ def new_deployment(folder: Path) -> Deployment:
         (folder / "bin" / name).chmod(0o755)
     (folder / "calls.jsonl").touch()
     (folder / "made.json").write_text("{}", "utf-8")
-    return Deployment(folder)
+    new = Deployment(folder)
+    new.bootstrap()
+    return new
 
 
 def steps(path: Path, substitutions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -162,17 +174,22 @@ def steps(path: Path, substitutions: Mapping[str, str]) -> list[dict[str, Any]]:
     return expanded
 
 
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """A project before its first deployment; not to be changed."""
+    return new_deployment(tmp_path_factory.mktemp("bare"))
+
+
 @pytest.fixture
-def deployment(tmp_path: Path) -> Deployment:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return new_deployment(folder)
+def deployment(bare: Deployment, tmp_path: Path) -> Deployment:
+    """Return a copy of that project, to be deployed to."""
+    return Deployment(Path(shutil.copytree(bare.folder, tmp_path / "project")))
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+def made(bare: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """A project after a first deployment with everything; not to be changed."""
-    first = new_deployment(tmp_path_factory.mktemp("deployed"))
+    first = Deployment(Path(shutil.copytree(bare.folder, tmp_path_factory.mktemp("deployed") / "project")))
     first.run(EVERYTHING)
     assert first.failed is None, first.output
     return first
@@ -181,7 +198,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 @pytest.fixture(scope="session")
 def deployed(made: Deployment) -> list[Call]:
     """Return what that deployment called, in order."""
-    return made.calls()
+    return [call for call in made.calls() if call.step != "bootstrap"]
+
+
+@pytest.fixture(scope="session")
+def bootstrapped(bare: Deployment) -> list[Call]:
+    """Return what the project's owner called before."""
+    return bare.calls()
 
 
 @pytest.fixture
@@ -199,3 +222,17 @@ def gcloud() -> str:
             pytest.fail("there is no gcloud on the PATH")
         pytest.skip("commands are checked by the Google Cloud CLI, and there is no gcloud on the PATH")
     return found
+
+
+@pytest.fixture(scope="session")
+def inside_gcloud(gcloud: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return what runs Python code with gcloud's own libraries: code, then its arguments."""
+    info = [gcloud, "info", "--format=value(installation.sdk_root,basic.python_location)"]
+    root, python = subprocess.run(info, capture_output=True, text=True, check=True).stdout.strip().split("\t")
+
+    def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        path = f"{root}/lib:{root}/lib/third_party"
+        command = [python, "-c", code, *arguments]
+        return subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+
+    return run

@@ -51,12 +51,12 @@ def _gcloud(words: list[str], flags: dict[str, str], files: dict[str, str], made
         case "describe":
             return _described(group, key, flags.get("format", ""), made)
         case "get-iam-policy":
-            bound = [
-                member for of, role, member in made.get("bindings", []) if (of, role) == (key, "roles/run.invoker")
-            ]
+            wanted = flags["filter"].removeprefix("bindings.role=")
+            bound = [member for of, role, member in made.get("bindings", []) if (of, role) == (key, wanted)]
             return 0, "\n".join(bound)
         case "read":
-            return 0, "CANARY_RUN: phase2 2026-02-09 IDLE, phase2 2026-02-10 WAITING" if made.get("ran") else ""
+            line = "QUIET\tCANARY_RUN: phase2 2026-02-09 IDLE, phase2 2026-02-10 WAITING"
+            return 0, line if made.get("ran") else ""
         case _:
             content = json.loads(next(iter(files.values()), "null"))
             return _changed(verb, key, {**flags, "content": content}, made)
@@ -64,15 +64,17 @@ def _gcloud(words: list[str], flags: dict[str, str], files: dict[str, str], made
 
 def _changed(verb: str, key: str, new: dict[str, Any], made: dict[str, Any]) -> tuple[int, str]:
     match verb:
-        case "add-iam-policy-binding":
+        case "add-iam-policy-binding" | "remove-iam-policy-binding":
             binding = [key, new["role"], new["member"]]
-            made["bindings"] = [*(b for b in made.get("bindings", []) if b != binding), binding]
+            others = [b for b in made.get("bindings", []) if b != binding]
+            made["bindings"] = [*others, *([binding] if verb.startswith("add") else [])]
         case "create" if key in made:
             return 1, "ALREADY_EXISTS"
         case "create":
             made[f"{key}/{len(made)}" if key.endswith(" ") else key] = new  # one without a name is given one
         case "deploy":
-            made[key] = new
+            pinned = made.get(key, {}).get("pinned", False) and "serve-all-traffic-latest-revision" not in new
+            made[key] = {**new, "pinned": pinned}
             if "trigger-topic" in new:
                 made.setdefault(f"pubsub subscriptions {SUBSCRIPTION}", {})
         case "update" if key not in made:
@@ -88,7 +90,7 @@ def _changed(verb: str, key: str, new: dict[str, Any], made: dict[str, Any]) -> 
 
 def _parts(words: list[str]) -> tuple[str, str, str]:
     words = words[1:] if words[0] in {"alpha", "beta"} else words
-    if words[:3] == ["scheduler", "jobs", words[2]] and words[3:4] == ["http"]:
+    if words[:2] == ["scheduler", "jobs"] and words[3:4] == ["http"]:
         words = [*words[:3], *words[4:]]
     depth = 1 if words[0] in {"functions", "projects", "secrets", "logging"} and words[1] != "metrics" else 2
     name = words[depth + 1] if len(words) > depth + 1 else ""
@@ -98,7 +100,15 @@ def _parts(words: list[str]) -> tuple[str, str, str]:
 
 
 def _listed(group: str, flags: dict[str, str], made: dict[str, Any]) -> str:
+    if group == "functions":
+        name = flags["filter"].removeprefix("name~/functions/").removesuffix("$")
+        secrets = made.get(f"functions {name}", {}).get("set-secrets", "")
+        return ";".join(secret.partition("=")[0] for secret in secrets.split(","))
     title = flags["filter"].split('"')[1]
+    if flags["format"] == "json":
+        found = {k: one["content"] for k, one in made.items() if k.startswith(f"{group} ")}
+        policies = [{**one, "name": name} for name, one in found.items() if one["displayName"] == title]
+        return json.dumps(policies, indent=2, sort_keys=True)
     lines = []
     for key, one in made.items():
         if key.startswith(f"{group} ") and one["content"]["displayName"] == title:
@@ -118,6 +128,8 @@ def _listed(group: str, flags: dict[str, str], made: dict[str, Any]) -> str:
 def _described(group: str, key: str, wanted: str, made: dict[str, Any]) -> tuple[int, str]:
     if group == "monitoring channels":
         return 0, "True"
+    if group == "projects":
+        return 0, "123456"
     if group == "eventarc triggers":
         return 0, SUBSCRIPTION
     if key not in made:
@@ -128,6 +140,7 @@ def _described(group: str, key: str, wanted: str, made: dict[str, Any]) -> tuple
         "topic": f"projects/proj/topics/{one.get('topic')}",
         "deadLetterPolicy.deadLetterTopic": f"projects/proj/topics/{one.get('dead-letter-topic')}",
         "bigqueryConfig.state": "ACTIVE",
+        "serviceConfig.allTrafficOnLatestRevision": str(not one.get("pinned", False)),
         "serviceConfig.uri": "https://canary-abc.a.run.app",
         "eventTrigger.trigger": "projects/proj/locations/us-central1/triggers/phase2-orchestrator-123",
         "eventTrigger.pubsubTopic": f"projects/proj/topics/{one.get('trigger-topic')}",

@@ -3,17 +3,18 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from canary.cli import main as canary
 from orchestrator_resilience.phase import load_phase
-from tests.deploy.conftest import CHANNEL, EVERYTHING, ROOT, Call, Deployment, new_deployment, steps
+from tests.deploy.conftest import CHANNEL, EVERYTHING, ROOT, Call, Deployment, steps
 
 ONLY_CHANNEL = {"_NOTIFICATION_CHANNELS": CHANNEL}
 CHANGING = {"create", "update", "deploy"}
+SILENT = "phase2-canary: silent or blind for 45 minutes"
 
 
 def lint(gcloud: str, commands: Iterable[str], folder: Path) -> dict[str, str]:
@@ -36,11 +37,12 @@ def changes(calls: Iterable[Call]) -> list[str]:
     return [str(c) for c in calls if c.program == "gcloud" and CHANGING & set(c.arguments[:4])]
 
 
-def test_every_command_is_one_that_gcloud_takes(gcloud: str, deployed: list[Call], tmp_path: Path) -> None:
+def test_every_command_is_one_that_gcloud_takes(
+    gcloud: str, deployed: list[Call], deployment: Deployment, tmp_path: Path
+) -> None:
     """Those that make, those that update, those with everything off, those of the first day, those of the texts."""
-    (tmp_path / "off").mkdir()
-    off = new_deployment(tmp_path / "off")
-    calls = [*deployed, *off.bootstrap(), *off.run({"_NOTIFICATION_CHANNELS": "none"})]
+    off = deployment
+    calls = [*deployed, *off.calls(), *off.run({"_NOTIFICATION_CHANNELS": "none"})]
     assert off.failed is None, off.output
     off.change("deploy/monitoring/dashboard.json", '"columns": 12', '"columns": 24')
     calls += off.run(EVERYTHING)
@@ -50,6 +52,9 @@ def test_every_command_is_one_that_gcloud_takes(gcloud: str, deployed: list[Call
     texts = [ROOT / "README.md", *(ROOT / "deploy" / "monitoring" / "policies").iterdir()]
     quoted = [command for text in texts for command in _commands_of(text.read_text("utf-8"))]
     assert len(quoted) >= 5
+    scripts = "\n".join(script.read_text("utf-8") for script in (ROOT / "deploy").glob("*.sh"))
+    quoted += (proposed := re.findall(r'echo "(gcloud .*)" >&2', scripts))
+    assert proposed
     assert lint(gcloud, [*commands, *quoted], tmp_path) == {}
 
 
@@ -79,7 +84,8 @@ def test_the_steps_come_in_order() -> None:
     assert order[-2:] == ["verify", "probe"]
     commands = {step["id"]: [step["entrypoint"], *step["args"]] for step in steps(ROOT / "cloudbuild.yaml", {})}
     assert commands["table"] == [".venv/bin/canary", "setup"]
-    assert commands["probe"][1:] == ["probe", "--topic", "nba-phase2-raw-complete", "--timeout", "180"]
+    probe = ["--topic", "nba-phase2-raw-complete", "--phase", "phase2", "--service", "phase2-orchestrator"]
+    assert commands["probe"][1:] == ["probe", *probe, "--timeout", "180"]
 
 
 def test_substitutions_agree_with_the_code(phase_table: str) -> None:
@@ -110,6 +116,7 @@ def test_the_functions_are_deployed_as_they_have_to_be(deployed: list[Call]) -> 
     for call in (orchestrator, canary_):
         assert "--gen2" in call.arguments
         assert (call.flag("source"), call.flag("runtime")) == (".", "python311")
+        assert "--serve-all-traffic-latest-revision" in call.arguments
     assert "--retry" in orchestrator.arguments
     assert orchestrator.flag("trigger-topic") == "nba-phase2-raw-complete"
     assert orchestrator.flag("trigger-location") == "us-central1"
@@ -159,6 +166,54 @@ def test_a_witness_that_nobody_would_read_is_refused(deployment: Deployment) -> 
     assert deployment.run({**ONLY_CHANNEL, "_WITNESS_TABLE": EVERYTHING["_WITNESS_TABLE"]}) == []
     assert deployment.failed == "preflight"
     assert "no phase of orchestrator_resilience/phases.toml has it as its witness_table" in deployment.output
+    # As a whole, and to the letter.
+    assert deployment.run({**EVERYTHING, "_WITNESS_TABLE": "nba_orchestration.phase.messages"}) == []
+    assert deployment.failed == "preflight"
+
+
+def test_a_witness_that_nobody_would_write_is_refused(deployment: Deployment) -> None:
+    """A canary that waits for a table that is not there could never tell."""
+    assert deployment.run({**EVERYTHING, "_WITNESS_TABLE": ""}) == []
+    assert deployment.failed == "preflight"
+    assert "own.toml has the witness_table nba_orchestration.phase_messages: nobody would write" in deployment.output
+
+
+SECRETS = {"_SLACK_SECRET": "SLACK_WEBHOOK_URL", "_HEARTBEAT_SECRET": "HEARTBEAT_URL"}
+
+
+@pytest.mark.parametrize("substitution", SECRETS)
+def test_a_secret_is_not_lost_by_not_being_named(running: Deployment, substitution: str) -> None:
+    """A later build with the defaults would silence it; `none` says that this is meant."""
+    assert changes(running.run({**EVERYTHING, substitution: ""})) == []
+    assert running.failed == "preflight"
+    assert f"{substitution} is empty, and phase2-canary has the secret {SECRETS[substitution]}" in running.output
+
+
+def test_a_secret_is_taken_away_on_purpose(running: Deployment) -> None:
+    """That one only."""
+    calls = running.run({**EVERYTHING, "_SLACK_SECRET": "none"})
+    assert running.failed is None, running.output
+    (canary_,) = (c for c in calls if c.step == "canary" and "deploy" in c.arguments)
+    assert canary_.flag("set-secrets") == "HEARTBEAT_URL=heartbeat:latest"
+    assert [c.arguments[2] for c in calls if c.arguments[:1] == ("secrets",)] == ["heartbeat"]
+
+
+def test_what_secrets_there_are_has_to_be_known(running: Deployment) -> None:
+    """A project that does not answer is not one without secrets."""
+    running.answers["functions list"] = None
+    assert changes(running.run({**EVERYTHING, "_SLACK_SECRET": ""})) == []
+    assert running.failed == "preflight"
+
+
+def test_the_readmes_channels_arrive(deployment: Deployment) -> None:
+    """In --substitutions a comma is gcloud's, so the names stand between spaces."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    (given,) = re.findall(r'^gcloud builds submit .*--substitutions="(.*)"', text, re.MULTILINE)
+    calls = deployment.run(dict(one.split("=", 1) for one in given.split(",")))
+    assert deployment.failed is None, deployment.output
+    (policy, *_) = (json.loads(c.files["policy-from-file"]) for c in calls if "policy-from-file" in c.files)
+    assert len(policy["notificationChannels"]) == 2
+    assert all(re.fullmatch(r"projects/[\w-]+/notificationChannels/\d+", c) for c in policy["notificationChannels"])
 
 
 def test_everything_off(deployment: Deployment) -> None:
@@ -169,7 +224,7 @@ def test_everything_off(deployment: Deployment) -> None:
     created = [json.loads(c.files["policy-from-file"]) for c in calls if "policy-from-file" in c.files]
     assert created
     assert not any(policy["notificationChannels"] for policy in created)
-    assert not [c for c in calls if "witness" in " ".join(c.arguments) or c.arguments[:1] == ("secrets",)]
+    assert not [c for c in calls if c.step == "witness" or c.arguments[:1] == ("secrets",)]
     assert any("--clear-secrets" in c.arguments for c in calls)
 
 
@@ -188,6 +243,11 @@ BROKEN = {
         "",
     ),
     "its trigger may invoke it": ("orchestrator.sh", "gcloud run services add-iam-policy-binding", "true"),
+    "Pub/Sub may call as the trigger's account (else run deploy/bootstrap.sh)": (
+        "bootstrap.sh",
+        'on_project "service-$number',
+        'true "service-$number',
+    ),
     "what it cannot take is kept": ("dead_letters.sh", "gcloud pubsub subscriptions update", "true"),
     "the scheduler may invoke it": ("canary.sh", "gcloud run services add-iam-policy-binding", "true"),
     "its job calls as the scheduler": ("scheduler.sh", '--oidc-service-account-email="$SCHEDULER_ACCOUNT"', ""),
@@ -198,6 +258,9 @@ def test_a_deployment_that_forgets_something_fails(deployment: Deployment) -> No
     """It says all that does not hold, and that the rest does."""
     for file, old, new in BROKEN.values():
         deployment.change(f"deploy/{file}", old, new)
+    with deployment.made() as made:
+        made.clear()
+    deployment.bootstrap()
     deployment.run(ONLY_CHANNEL)
     assert deployment.failed == "verify"
     assert complaints(deployment) == [*BROKEN]
@@ -210,12 +273,18 @@ def complaints(deployment: Deployment) -> list[str]:
 
 UNHEALTHY = {
     "the orchestrator is up": ("functions describe phase2-orchestrator --region=us-central1 --format=value(state)", ""),
-    "the public may not": ("get-iam-policy phase2-canary", "serviceAccount:somebody\nallUsers"),
+    "the public may not invoke the orchestrator": (
+        "get-iam-policy phase2-orchestrator",
+        "serviceAccount:phase2-orchestrator@proj.iam.gserviceaccount.com\nallAuthenticatedUsers",
+    ),
+    "Pub/Sub may call as the trigger's account (else run deploy/bootstrap.sh)": ("projects get-iam-policy proj", ""),
+    "the public may not invoke the canary": ("get-iam-policy phase2-canary", "serviceAccount:somebody\nallUsers"),
     "its job is on": ("jobs describe phase2-canary --location=us-central1 --format=value(state)", "PAUSED"),
-    "the policy 'phase2-canary: silent or blind for 45 minutes' is on": (
-        'list --filter=displayName="phase2-canary: silent or blind for 45 minutes" --format=value(enabled)',
+    f"the policy '{SILENT}' is on": (
+        f'list --filter=displayName="{SILENT}" --format=value(enabled)',
         "False",
     ),
+    "the witness listens to the topic": ("phase2-raw-complete-witness --format=value(topic)", "_deleted-topic_"),
     "the witness writes": ("value(bigqueryConfig.state)", "PERMISSION_DENIED"),
     "the scheduler's call has started a run": ("logging read", ""),
 }
@@ -229,11 +298,96 @@ def test_a_project_in_which_something_is_wrong_fails(running: Deployment) -> Non
     assert {*complaints(running)} == {*UNHEALTHY, "the scheduler may invoke it", "the run could read its sources"}
 
 
+def test_a_deployment_takes_the_traffic_back(running: Deployment) -> None:
+    """After a rollback to an earlier revision the next deployment would else serve nothing."""
+    names = ("orchestrator", "canary")
+    with running.made() as made:
+        for name in names:
+            made[f"functions phase2-{name}"]["pinned"] = True
+    running.run(EVERYTHING, "verify")
+    assert complaints(running) == [f"all traffic goes to the latest {name}" for name in names]
+    running.run(EVERYTHING)
+    assert running.failed is None, running.output
+
+
+def test_a_policy_that_was_edited_is_named(running: Deployment) -> None:
+    """The edit keeps the label, so the next deployment leaves it alone; the mending that is proposed works."""
+    with running.made() as made:
+        policies = {one["content"]["displayName"]: one["content"] for k, one in made.items() if " policies " in k}
+        silenced, changed = policies["phase2-canary: a game date needs somebody"], policies[SILENT]
+        silenced["notificationChannels"] = []
+        changed["conditions"][0]["conditionAbsent"]["filter"] += ' AND metric.labels.outcome="NEVER"'
+    running.run(EVERYTHING)
+    assert running.failed == "verify"
+    directory = "deploy/monitoring/policies"
+    assert complaints(running) == [
+        f"the policy '{silenced['displayName']}' watches and notifies as {directory}/canary_alert.json says",
+        f"the policy '{changed['displayName']}' watches and notifies as {directory}/canary_silent.json says",
+    ]
+    mending = re.findall(
+        r"^gcloud .* policies update (\S+) --update-user-labels=(\w+)=(\w+)$", running.output, re.MULTILINE
+    )
+    assert len(mending) == 2
+    with running.made() as made:
+        for name, label, value in mending:
+            made[f"monitoring policies {name}"]["content"]["userLabels"][label] = value
+    running.run(EVERYTHING)
+    assert running.failed is None, running.output
+
+
+def test_policies_are_compared_in_the_form_that_gcloud_prints(
+    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], made: Deployment
+) -> None:
+    """One field a line, quoted as in a file."""
+    content = json.loads((made.folder / "made.json").read_text("utf-8"))
+    policies = [one["content"] for key, one in content.items() if " policies " in key]
+    code = (
+        "import json, sys; from googlecloudsdk.core.resource import resource_printer as printer;"
+        "printer.Print(json.loads(sys.argv[1]), 'json')"
+    )
+    printed = inside_gcloud(code, json.dumps(policies))
+    assert printed.stdout.strip() == json.dumps(policies, indent=2, sort_keys=True), printed.stderr
+
+
+def test_gcloud_takes_the_folder_for_a_source(
+    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], made: Deployment
+) -> None:
+    """By the check of its own that comes before anything is uploaded; the repository itself does not pass it."""
+    code = (
+        "import sys; from googlecloudsdk.command_lib.functions import source_util;"
+        "source_util.ValidateDirectoryHasRequiredRuntimeFiles(sys.argv[1], 'python311')"
+    )
+    accepted = inside_gcloud(code, str(made.folder))
+    assert accepted.returncode == 0, accepted.stderr
+    assert "does not have file [main.py]" in inside_gcloud(code, str(ROOT)).stderr
+
+
+def test_gcloud_finds_the_secrets_of_the_canary(
+    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], deployed: list[Call]
+) -> None:
+    """The filter takes no other function, the format prints the variables."""
+    (call,) = (c for c in deployed if c.arguments[:2] == ("functions", "list"))
+    code = (
+        "import json, sys; from googlecloudsdk.core.resource import resource_printer as printer, resource_filter;"
+        "chosen = resource_filter.Compile(sys.argv[1]).Evaluate;"
+        "printer.Print([f for f in json.loads(sys.argv[3]) if chosen(f)], sys.argv[2])"
+    )
+    functions = [
+        {
+            "name": f"projects/proj/locations/us-central1/functions/{name}",
+            "serviceConfig": {"secretEnvironmentVariables": [{"key": key, "secret": "s"} for key in keys]},
+        }
+        for name, keys in {"phase2-canary": ("A", "B"), "phase2-canary-2": ("C",), "my-phase2-canary": ("D",)}.items()
+    ]
+    printed = inside_gcloud(code, call.flag("filter") or "", call.flag("format") or "", json.dumps(functions))
+    assert printed.stdout.strip() == "A;B", printed.stderr
+
+
 @pytest.mark.parametrize(
     "said",
     [
-        "CANARY_RUN failed: StoreError: Firestore: PermissionDenied, it says",
-        "CANARY_RUN: phase2 2026-02-09 UNKNOWN, phase2 2026-02-10 UNKNOWN",
+        "COULD_NOT_TELL\tCANARY_RUN failed: StoreError: Firestore: PermissionDenied, it says",
+        "COULD_NOT_TELL\tCANARY_RUN: phase2 2026-02-09 UNKNOWN, phase2 2026-02-10 WAITING",
     ],
 )
 def test_a_canary_that_cannot_read_its_sources_fails_the_deployment(running: Deployment, said: str) -> None:
@@ -245,11 +399,20 @@ def test_a_canary_that_cannot_read_its_sources_fails_the_deployment(running: Dep
 
 
 def test_dates_of_which_nothing_is_known_are_a_warning(running: Deployment) -> None:
-    """A new project has some; today's is still waited for."""
-    running.answers["logging read"] = "CANARY_RUN: phase2 2026-02-09 UNKNOWN, phase2 2026-02-10 WAITING"
+    """A new project may have nothing else: the run has read everything all the same."""
+    running.answers["logging read"] = "UNDECIDED\tCANARY_RUN: phase2 2026-02-09 UNKNOWN, phase2 2026-02-10 UNKNOWN"
     running.run(EVERYTHING, "verify")
     assert running.failed is None, running.output
-    assert "WARNING: CANARY_RUN: phase2 2026-02-09 UNKNOWN" in running.output
+    assert "WARNING: UNDECIDED\tCANARY_RUN: phase2 2026-02-09 UNKNOWN" in running.output
+
+
+@pytest.mark.parametrize("outcome", ["QUIET", "PROBLEM"])
+def test_a_run_that_could_tell_is_no_warning(running: Deployment, outcome: str) -> None:
+    """Whatever it told."""
+    running.answers["logging read"] = f"{outcome}\tCANARY_RUN: phase2 2026-02-10 WAITING"
+    running.run(EVERYTHING, "verify")
+    assert running.failed is None, running.output
+    assert "WARNING" not in running.output
 
 
 def test_a_metric_that_monitoring_does_not_know_yet_is_waited_for(deployment: Deployment) -> None:
@@ -268,9 +431,11 @@ def test_two_policies_of_one_name_are_not_guessed_between(running: Deployment) -
 
 
 def test_scripts_stop_at_the_first_failure() -> None:
-    """Each that is run on its own says so; render.sh is read by those."""
+    """Each that is run on its own says so; the others are read by those."""
     for script in (ROOT / "deploy").glob("*.sh"):
-        assert script.name == "render.sh" or "\nset -euo pipefail\n" in script.read_text("utf-8"), script
+        assert script.name in {"render.sh", "function.sh"} or "\nset -euo pipefail\n" in script.read_text("utf-8"), (
+            script
+        )
 
 
 def test_variables_are_settings(deployed: list[Call]) -> None:
