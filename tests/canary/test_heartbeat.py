@@ -98,22 +98,22 @@ def test_what_is_no_address(url: str) -> None:
 
 def test_the_function_beats_when_it_could_tell(switch: Switch, phase: Phase, tmp_path: Path) -> None:
     """Not after a run that could not; and whether it is heard does not change the run."""
-    environment = {"RESILIENCE_DATA_DIR": str(tmp_path), "HEARTBEAT_URL": switch.url}
-    now = datetime.now(UTC)
-    with EmbeddedStores(tmp_path) as stores:
-        checkpoints = CheckpointLogger(phase, RecordingSink())
-        orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
-        stores.completion_log.setup()
-        with canary_function(environment) as canary:
-            first = requests.post(f"http://{canary.address}/", timeout=60).status_code
-            assert (first, switch.heard) == (503, [])  # nothing has arrived, and nothing says whether that is right
-            for day in phase.recent_dates(now, 3):
-                for name in sorted(phase.expected):
-                    orchestrator.deliver(push_envelope(name, str(day), now, message_id=f"{day}-{name}"))
-            second = requests.post(f"http://{canary.address}/", timeout=60).status_code
-            switch.status = 500
-            third = requests.post(f"http://{canary.address}/", timeout=60).status_code
-            log = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
+    environment = {"RESILIENCE_DATA_DIR": str(tmp_path / "stores"), "HEARTBEAT_URL": switch.url}
+
+    def run() -> int:
+        return requests.post(f"http://{canary.address}/", timeout=60).status_code
+
+    with canary_function(environment) as canary:
+        assert (run(), switch.heard) == (503, [])  # there are no stores to read
+        with EmbeddedStores(tmp_path / "stores") as stores:
+            checkpoints = CheckpointLogger(phase, RecordingSink())
+            orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
+            now = datetime.now(UTC)
+            orchestrator.deliver(push_envelope(min(phase.expected), str(phase.today(now)), now, message_id="1"))
+        second = run()
+        switch.status = 500
+        third = run()
+        log = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
     assert (second, third, switch.heard) == (200, 200, ["/ping/secret"] * 2)
     warnings = [line["message"] for line in log if "HEARTBEAT" in line["message"]]
     assert warnings == ["CANARY_HEARTBEAT: the heartbeat was not heard: HTTP 500"]
