@@ -22,7 +22,7 @@ from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
-        *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE"),
+        *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE", "K_REVISION"),
         *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GOOGLE_APPLICATION_CREDENTIALS"),
         *(
             "SLACK_WEBHOOK_URL",
