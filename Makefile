@@ -29,7 +29,7 @@ local: $(INSTALLED)
 bench-contention: $(INSTALLED)
 	@$(BIN)/python -m benchmarks.contention
 
-# What the alerts are worth: over a quarter of an hour on two cores.
+# What the alerts are worth: half an hour on two cores.
 bench-truth: $(INSTALLED)
 	@$(BIN)/canary simulate --healthy-days 10000 --faulty-days 2000 --json truth.json
 

@@ -31,7 +31,10 @@ def print_result(console: Console, result: Result) -> None:
     headings: Sequence[str] = ("fault", "dates", "detected", "delay after due", "longest", "cause right", "messages")
     _print_table(console, "Faults", headings, rows)
     named = sorted({name for row in result.confusion.values() for name in row})
-    rows = [[cause, *(str(row.get(name, "")) for name in named)] for cause, row in result.confusion.items()]
+    rows = [
+        [cause.replace(" or ", " or\n"), *(str(row.get(name, "")) for name in named)]
+        for cause, row in result.confusion.items()
+    ]
     _print_table(console, "Causes: true (down) and named in the end (across)", ("", *(_narrow(n) for n in named)), rows)
     rows = [[name, *_policy_row(score)] for name, score in result.policies.items()]
     headings = ("policy", "detected", "false alarms", "delay after completion", "longest", "messages an incident")
@@ -78,10 +81,10 @@ def _narrow(name: str) -> str:
 
 
 def _print_table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", collapse_padding=True, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n"))))
     for row in rows:
         table.add_row(*row)
     console.print(table)
