@@ -30,12 +30,12 @@ def print_result(console: Console, result: Result) -> None:
     rows = [[name, *_fault_row(score)] for name, score in result.faults.items()]
     headings: Sequence[str] = ("fault", "dates", "detected", "delay after due", "longest", "cause right", "messages")
     _print_table(console, "Faults", headings, rows)
-    named = sorted({name for row in result.confusion.values() for name in row})
+    # Sparse, because the matrix is wider than a terminal and nearly all of it is empty.
     rows = [
-        [cause.replace(" or ", " or\n"), *(str(row.get(name, "")) for name in named)]
-        for cause, row in result.confusion.items()
+        [cause, ", ".join(f"{name} {count}" for name, count in sorted(named.items()))]
+        for cause, named in result.confusion.items()
     ]
-    _print_table(console, "Causes: true (down) and named in the end (across)", ("", *(_narrow(n) for n in named)), rows)
+    _print_table(console, "Causes of single faults", ("true", "told last, on so many dates"), rows)
     rows = [[name, *_policy_row(score)] for name, score in result.policies.items()]
     headings = ("policy", "detected", "false alarms", "delay after completion", "longest", "messages an incident")
     _print_table(console, "Policies, on the same dates", headings, rows)
@@ -76,15 +76,11 @@ def _delays(spread: Spread) -> tuple[str, str]:
     return f"{spread.median:.1f} min", f"{spread.longest:.1f} min"
 
 
-def _narrow(name: str) -> str:
-    return name.replace("_", "\n")
-
-
 def _print_table(console: Console, title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n"))))
+        table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(*row)
     console.print(table)
