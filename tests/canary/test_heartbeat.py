@@ -3,12 +3,9 @@
 import json
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import requests
@@ -19,6 +16,7 @@ from local.functions import canary_function
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
+from tests.listener import QuietHandler, listening
 
 
 @dataclass
@@ -32,28 +30,17 @@ class Switch:
 
 @pytest.fixture
 def switch() -> Iterator[Switch]:
-    with _listening() as found:
-        yield found
-
-
-@contextmanager
-def _listening() -> Iterator[Switch]:
     switch = Switch()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 (the name that the server calls)
             switch.heard.append(self.path)
             self.send_response(switch.status)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        switch.url = f"http://127.0.0.1:{server.server_address[1]}/ping/secret"
+    with listening(Handler) as address:
+        switch.url = f"{address}/ping/secret"
         yield switch
-        server.shutdown()
 
 
 def test_a_beat_is_one_request(switch: Switch) -> None:

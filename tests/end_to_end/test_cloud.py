@@ -28,6 +28,7 @@ from orchestrator_resilience.progress import read_progress
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from tests.listener import QuietHandler, listening
 
 CLASS_NAMES = {
     "p2_bigdataball_pbp": "BigDataBallPbpProcessor",
@@ -69,8 +70,8 @@ class Slack:
 def _slack() -> Iterator[Slack]:
     slack = Slack()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if slack.status == 200:
                 slack.posts.append(body)
@@ -78,14 +79,9 @@ def _slack() -> Iterator[Slack]:
             self.end_headers()
             self.wfile.write(b"ok" if slack.status == 200 else b"no_service")
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        Thread(target=listener.serve_forever, daemon=True).start()
-        slack.url = f"http://127.0.0.1:{listener.server_address[1]}/services/T0/B0/secret"
+    with listening(Handler) as address:
+        slack.url = f"{address}/services/T0/B0/secret"
         yield slack
-        listener.shutdown()
 
 
 @dataclass

@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -27,6 +25,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
+from tests.listener import QuietHandler, listening
 
 PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 TOPIC = "nba-phase2-raw-complete"
@@ -143,22 +142,17 @@ def test_crash_at_import(
 def front_end(log: LoggingServer, status: int) -> Iterator[str]:
     """Answer each request as Cloud Run's front end does, and log it; yields the address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
             at = datetime.now(UTC)
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
             self.end_headers()
             log.log_request(address, status, at)
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        address = f"http://127.0.0.1:{server.server_address[1]}/"
-        Thread(target=server.serve_forever, daemon=True).start()
+    with listening(Handler) as listener:
+        address = f"{listener}/"
         yield address
-        server.shutdown()
 
 
 def probe_with(log: RequestLog, project: str, phase: Phase, **more: Any) -> Probed:
