@@ -108,7 +108,7 @@ class _Scene:
         registered = [
             entry.registered_at
             for evidence in self.history.values()
-            for entry in value_or(evidence.progress, Progress(self.phase.expected)).registered.values()
+            for entry in _progress(evidence, self.phase).registered.values()
         ]
         times = [*(line.at for line in self.trail), *(at for at in registered if at is not None)]
         return sorted(at for at in times if at > since)
@@ -140,8 +140,8 @@ def explain(
         verdict=verdict,
         phase=phase,
         now=now,
-        witness=value_or(evidence.witness, Witness()),
-        progress=value_or(evidence.progress, Progress(phase.expected)),
+        witness=_witness(evidence),
+        progress=_progress(evidence, phase),
         trail=value_or(trail, ()),
         history={e.game_date: e for e in history},
     )
@@ -168,7 +168,7 @@ def drift(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[s
     warnings = []
     first: dict[str, date] = {}
     for day in sorted(dates):
-        for stranger in value_or(dates[day].witness, Witness()).strangers:
+        for stranger in _witness(dates[day]).strangers:
             first.setdefault(stranger, day)
     for stranger, day in sorted(first.items()):
         nearest = phase.nearest(stranger)
@@ -179,10 +179,12 @@ def drift(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[s
     return tuple(warnings)
 
 
-def _heard(evidence: Evidence, phase: Phase) -> frozenset[str]:
-    """The expected processors of which either store has a report."""
-    witness, progress = value_or(evidence.witness, Witness()), value_or(evidence.progress, Progress(phase.expected))
-    return (frozenset(witness.statuses) | progress.completed) & phase.expected
+def _witness(evidence: Evidence) -> Witness:
+    return value_or(evidence.witness, Witness())
+
+
+def _progress(evidence: Evidence, phase: Phase) -> Progress:
+    return value_or(evidence.progress, Progress(phase.expected))
 
 
 def _silent_since(processor: str, history: Mapping[date, Evidence], phase: Phase, now: datetime) -> date | None:
@@ -193,10 +195,10 @@ def _silent_since(processor: str, history: Mapping[date, Evidence], phase: Phase
     silent: list[date] = []
     for day in sorted(history, reverse=True):
         evidence = history[day]
-        if processor in _heard(evidence, phase):
+        witness, progress = _witness(evidence), _progress(evidence, phase)
+        if processor in witness.statuses or processor in progress.completed:
             break
-        witness, progress = value_or(evidence.witness, Witness()), value_or(evidence.progress, Progress(phase.expected))
-        worked = bool(witness.completed.keys() | progress.completed) and evidence.work != Seen(0)
+        worked = bool(witness.completed or progress.completed) and evidence.work != Seen(0)
         if worked and now >= phase.deadline(day):
             silent.append(day)
     return silent[-1] if len(silent) >= _SILENT_DATES else None
@@ -264,7 +266,7 @@ def _write_failed(scene: _Scene) -> str | None:
 
 def _name_drift(scene: _Scene) -> str | None:
     """A rename shows on two dates: before it the expected name reported alone, and never did both."""
-    before = [value_or(e.witness, Witness()) for day, e in scene.history.items() if day != scene.verdict.game_date]
+    before = [_witness(e) for day, e in scene.history.items() if day != scene.verdict.game_date]
     for stranger in scene.verdict.unexpected:
         nearest = scene.phase.nearest(stranger)
         alone = any(nearest in w.statuses and stranger not in w.strangers for w in before)
