@@ -7,19 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
-from canary.simulator.world import Deliver, Fate, World
+from canary.simulator.world import DELIVERED, Deliver, Fate, World
 from canary.verdict import CauseKind, VerdictKind
 from orchestrator_resilience.testing import push_envelope
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-# A delivery takes a second, and the witness another one.
-DELIVERED, SEEN_BY_WITNESS = timedelta(seconds=1), timedelta(seconds=2)
+# The witness has a message a second after it is delivered.
+SEEN_BY_WITNESS = DELIVERED + timedelta(seconds=1)
 
 # When each processor usually reports, as minutes after midnight Eastern time of the game date: odds in the
 # evening, the others after the last game, which is past midnight.
 _EVENING = ("p2_odds_game_lines", "p2_odds_player_props")
 _EVENING_MINUTES, _NIGHT_MINUTES = (17 * 60, 21 * 60), (24 * 60 + 30, 27 * 60)
-
 
 # Strangers: names that no expected processor has, and such as resemble one, by the processor that each resembles.
 UNLIKE = ("p2_nbacom_schedule", "EspnScoreboardProcessor", "BdlBoxScoresProcessor", "NbacRefereeProcessor")

@@ -11,8 +11,8 @@ from functools import partial
 import msgspec
 
 from canary.old_code import OldCode
-from canary.simulator.day import ALIKE, DELIVERED, HOUR, MINUTE, SEEN_BY_WITNESS, UNLIKE, Day, Report, Truth
-from canary.simulator.world import Deliver, Fate, Outage, World
+from canary.simulator.day import ALIKE, HOUR, MINUTE, SEEN_BY_WITNESS, UNLIKE, Day, Report, Truth
+from canary.simulator.world import DELIVERED, Deliver, Fate, Outage, World
 from canary.timeline import ticks
 from canary.verdict import CauseKind, VerdictKind
 from orchestrator_resilience.completion import Completion
@@ -81,7 +81,7 @@ def witness_write_failed(day: Day) -> Truth:
     """BigQuery refuses one processor's row: the flag is set, and the stores disagree."""
     report = day.reports[day.victim()]
     report.fate = Fate(refused_at="append", retried=day.chance(0.5))
-    return Truth(due={_K.WITNESS_GAP: report.at + _SECOND + _limit(day)}, causes=frozenset({_C.WRITE_FAILED}))
+    return Truth(due={_K.WITNESS_GAP: report.at + DELIVERED + _limit(day)}, causes=frozenset({_C.WRITE_FAILED}))
 
 
 def rejected(day: Day) -> Truth:
@@ -124,7 +124,7 @@ def waits_for_too_few(day: Day) -> Truth:
     drifted = msgspec.structs.replace(day.world.phase, processors=fewer)
     day.deliver = day.world.orchestrator_of(drifted).deliver
     day.output_after = _flag_at(day, last) + 10 * MINUTE - day.complete_at
-    due = {_K.PREMATURE: _flag_at(day, last), _K.WITNESS_GAP: day.reports[last].at + 2 * _SECOND}
+    due = {_K.PREMATURE: _flag_at(day, last), _K.WITNESS_GAP: day.reports[last].at + SEEN_BY_WITNESS}
     return Truth(due=due, causes=frozenset({_C.EXPECTATION_DRIFT}))
 
 
@@ -211,7 +211,7 @@ def dead_pipeline(day: Day) -> Truth:
 def downstream_missing(day: Day) -> Truth:
     """The flag is set, and the next phase writes nothing."""
     day.output_after = None
-    return Truth(due={_K.DOWNSTREAM_MISSING: day.complete_at + _SECOND + day.world.phase.downstream_after})
+    return Truth(due={_K.DOWNSTREAM_MISSING: day.complete_at + DELIVERED + day.world.phase.downstream_after})
 
 
 def registered_without_a_row(day: Day) -> Truth:
@@ -344,7 +344,7 @@ def _incomplete(day: Day, cause: CauseKind) -> Truth:
 
 def _flag_at(day: Day, without: str) -> datetime:
     """When code that does not wait for one processor sets the flag."""
-    return max(report.at for processor, report in day.reports.items() if processor != without) + _SECOND
+    return max(report.at for processor, report in day.reports.items() if processor != without) + DELIVERED
 
 
 def _unreadable(day: Day, source: str) -> Truth:

@@ -33,6 +33,9 @@ _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
 # As deploy/scheduler.sh has it: what answers 503 is tried again after these.
 _SCHEDULER_BACKOFFS = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40))
 
+# How long a delivery takes where nothing holds it up.
+DELIVERED = timedelta(seconds=1)
+
 # What the phases of the bank ask; which query is meant is all that the simulated source looks at.
 OUTCOME_QUERY, WORK_QUERY = "outcome @since @until", "work @since @until"
 
@@ -141,7 +144,7 @@ class World:
         at: datetime,
         envelope: Mapping[str, Any],
         *,
-        delays: Sequence[timedelta] = (timedelta(seconds=1),),
+        delays: Sequence[timedelta] = (DELIVERED,),
         fate: Fate | None = None,
         deliver: Deliver | None = None,
     ) -> None:
