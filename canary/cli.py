@@ -17,7 +17,6 @@ import msgspec
 
 from canary.run import Outcome, Report, check, story
 from canary.silences import SILENCES, add_silence, end_silence, parse_duration, read_silences
-from canary.simulator.simulate import add_up, play, play_all, worlds
 from canary.verdict import spoken
 from canary.verify import verify
 from orchestrator_resilience.checkpoints import one_line
@@ -35,7 +34,6 @@ from orchestrator_resilience.stores.opening import open_stores
 try:
     from canary.demo import demo
     from canary.replay import replay
-    from canary.simulator.show import print_result, print_scores, progress_bar
     from canary.terminal import make_console, print_alert, print_flags, print_line, print_story, print_table
 except ModuleNotFoundError as error:
     if error.name != "rich":
@@ -246,6 +244,10 @@ def _replay(arguments: argparse.Namespace) -> Outcome:
 
 
 def _simulate(arguments: argparse.Namespace) -> Outcome:
+    # Only here, because no other command needs the bank and its pool of processes.
+    from canary.simulator.show import print_result, print_scores, progress_bar  # noqa: PLC0415
+    from canary.simulator.simulate import add_up, play, play_all, worlds  # noqa: PLC0415
+
     phase, console = load_phase("phase2", BUNDLED_PHASES), make_console()
     if arguments.again:
         folder = _new_folder(arguments.out, "canary-simulate-")
@@ -356,7 +358,9 @@ def _parser() -> argparse.ArgumentParser:
     check_.add_argument("--date", type=_date, action="append", help="only this game date (may be given again)")
     check_.add_argument("--dry-run", action="store_true", help="only print: leave no record of the run")
     for table in (status, verify_):
-        table.add_argument("--days", type=_days, default=7, metavar="N", help="how many dates (default 7)")
+        table.add_argument(
+            "--days", type=_whole(1, 366, "of days "), default=7, metavar="N", help="how many dates (default 7)"
+        )
 
     probe_ = add("probe", _probe, "a marked message the whole way: is the orchestrator alive, or only deployed?")
     probe_.add_argument("--topic", required=True, help="the topic of the orchestrator's trigger")
@@ -364,8 +368,8 @@ def _parser() -> argparse.ArgumentParser:
     probe_.add_argument("--service", metavar="NAME", help="the Cloud Run service that should answer")
     probe_.add_argument(
         "--timeout",
-        type=_seconds,
-        default=60.0,
+        type=_whole(1, int(MAX_AGE.total_seconds()), "of seconds "),  # a later probe is not answered
+        default=60,
         metavar="SECONDS",
         help="how long to wait for the answer, up to 600 (default 60); the reason for a silence takes up to 20 more",
     )
@@ -384,30 +388,17 @@ def _add_simulated(add: Callable[..., argparse.ArgumentParser]) -> None:
         rehearsal.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: a new one)")
 
     simulate = add("simulate", _simulate, "the incident bank: thousands of healthy and faulty dates, and the score")
-    simulate.add_argument("--healthy-days", type=_count, default=1000, metavar="N", help="default 1000")
-    simulate.add_argument("--faulty-days", type=_count, default=200, metavar="N", help="default 200")
+    simulate.add_argument("--healthy-days", type=_whole(0, 9_999_999), default=1000, metavar="N", help="default 1000")
+    simulate.add_argument("--faulty-days", type=_whole(0, 9_999_999), default=200, metavar="N", help="default 200")
     simulate.add_argument(
-        "--seed", type=_count, default=1, metavar="N", help="other numbers, other variants (default 1)"
+        "--seed", type=_whole(0, 9_999_999), default=1, metavar="N", help="other numbers, other variants (default 1)"
     )
-    simulate.add_argument("--jobs", type=_count, metavar="N", help="processes (default: one a core)")
+    simulate.add_argument("--jobs", type=_whole(0, 9_999_999), metavar="N", help="processes (default: one a core)")
     simulate.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file as JSON, too")
     simulate.add_argument("--again", metavar="WORLD", help="play only this world, as SEED/FAULT/NUMBER")
     simulate.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the files of that world (default: a new one)"
     )
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 7:  # noqa: PLR2004 (nobody waits for ten million)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 9999999")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    longest = int(MAX_AGE.total_seconds())  # a later probe is not answered
-    if not re.fullmatch(r"[1-9][0-9]{0,2}", text) or int(text) > longest:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to {longest}")
-    return float(text)
 
 
 def _moment(text: str) -> datetime:
@@ -438,7 +429,12 @@ def _duration(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _days(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 366:  # noqa: PLR2004 (a year)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to 366")
-    return int(text)
+def _whole(least: int, most: int, unit: str = "") -> Callable[[str], int]:
+    """Return what reads a number of `unit` from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {unit}from {least} to {most}")
+        return int(text)
+
+    return read
