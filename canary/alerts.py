@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TextIO
 
 from canary.incidents import NoticeKind
-from canary.message import logs_link, notice_text
+from canary.message import CommandLine, logs_link, notice_text
 from canary.telling import Notice
 from orchestrator_resilience.phase import Phase
 
@@ -22,6 +22,7 @@ class LogNotifier:
         self, phases: Mapping[str, Phase], *, project: str | None = None, stream: TextIO | None = None
     ) -> None:
         self._phases, self._project, self._stream = phases, project, stream
+        self._command = CommandLine(project=project, several=len(phases) > 1)
 
     def send(self, notices: Sequence[Notice], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
@@ -31,7 +32,8 @@ class LogNotifier:
             over = notice.kind is NoticeKind.RESOLVED
             entry = {
                 "severity": "NOTICE" if over else notice.incident.level.value,
-                "message": f"CANARY_ALERT {notice.kind}: " + notice_text(notice, self._phases[verdict.phase], now),
+                "message": f"CANARY_ALERT {notice.kind}: "
+                + notice_text(notice, self._phases[verdict.phase], self._command, now),
                 "canary_alert": notice.kind.value,
                 "phase": verdict.phase,
                 "game_date": verdict.game_date.isoformat(),

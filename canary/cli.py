@@ -5,8 +5,8 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import msgspec
 
+from canary.message import CommandLine
 from canary.run import Outcome, Report, check, story
 from canary.silences import SILENCES, add_silence, end_silence, parse_duration, read_silences
+from canary.simulated_folder import SimulatedFolder, end_of_run, read_simulated_folder, simulated_folder
 from canary.verdict import spoken
 from canary.verify import verify
 from orchestrator_resilience.checkpoints import one_line
@@ -32,7 +34,7 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 from orchestrator_resilience.stores.opening import open_stores
 
 try:
-    from canary.demo import demo
+    from canary.demo import PHASES, WIDTH, demo
     from canary.replay import replay
     from canary.terminal import make_console, print_alert, print_flags, print_line, print_story, print_table
 except ModuleNotFoundError as error:
@@ -70,7 +72,7 @@ def _check(arguments: argparse.Namespace) -> Outcome:
     if not settings.canary_enabled:
         print("canary: switched off by CANARY_ENABLED", file=sys.stderr)
         return Outcome.QUIET
-    phases = _phases(arguments.phase)
+    phases = _phases(arguments)
     wanted = {name: sorted(set(arguments.date)) for name in phases} if arguments.date else None
     with closing(_stores(arguments.data, settings, phases)) as stores:
         report = check(stores, phases, _now(arguments), wanted)
@@ -80,7 +82,7 @@ def _check(arguments: argparse.Namespace) -> Outcome:
         console = make_console()
         for verdict in report.verdicts:
             if verdict.kind.is_problem:
-                print_alert(console, verdict, phases[verdict.phase], report.now)
+                print_alert(console, verdict, phases[verdict.phase], _command(arguments, phases), report.now)
             else:
                 print_line(console, verdict)
         for warning in report.warnings:
@@ -100,7 +102,7 @@ def _record(report: Report, stores: EmbeddedStores) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> Outcome:
-    phases, now = _phases(arguments.phase), _now(arguments)
+    phases, now = _phases(arguments), _now(arguments)
     wanted = {name: phase.recent_dates(now, arguments.days) for name, phase in phases.items()}
     with closing(_stores(arguments.data, Settings.from_env(), phases)) as stores:
         report = check(stores, phases, now, wanted)
@@ -112,7 +114,9 @@ def _status(arguments: argparse.Namespace) -> Outcome:
     for verdict in report.verdicts:
         if not verdict.kind.is_quiet:
             print_line(console, verdict)
-    if isinstance(stores, EmbeddedStores):
+    if (folder := _folder(arguments)) is not None:
+        console.print(f"as of {now:%Y-%m-%d %H:%M}Z, in the simulated run of {folder.path}")
+    elif isinstance(stores, EmbeddedStores):
         console.print(f"last canary run: {_last_run(stores, now)}")
     return report.outcome
 
@@ -124,18 +128,18 @@ def _last_run(stores: EmbeddedStores, now: datetime) -> str:
 
 
 def _explain(arguments: argparse.Namespace) -> Outcome:
-    phase, now = _one_phase(arguments.phase), _now(arguments)
+    phase, now = _one_phase(arguments), _now(arguments)
     with closing(_stores(arguments.data, Settings.from_env(), {phase.name: phase})) as stores:
         told = story(stores, phase, arguments.game_date, now)
     if arguments.json:
         print(json.dumps(msgspec.to_builtins(told), indent=2))
     else:
-        print_story(make_console(), told, phase, now)
+        print_story(make_console(), told, phase, _command(arguments, {phase.name: phase}), now)
     return Report(now, (told.verdict,)).outcome
 
 
 def _silence_add(arguments: argparse.Namespace) -> Outcome:
-    phase, now = _one_phase(arguments.phase), _now(arguments)
+    phase, now = _one_phase(arguments), _now(arguments)
     with closing(_stores(arguments.data, Settings.from_env(), {phase.name: phase}, must_exist=False)) as stores:
         silence = add_silence(
             stores.documents,
@@ -154,7 +158,7 @@ def _silence_add(arguments: argparse.Namespace) -> Outcome:
 
 def _silence_list(arguments: argparse.Namespace) -> Outcome:
     now = _now(arguments)
-    with closing(_stores(arguments.data, Settings.from_env(), load_phases())) as stores:
+    with closing(_stores(arguments.data, Settings.from_env(), _phases(arguments))) as stores:
         silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
     in_force = [silence for silence in silences if silence.expires_at > now]
     for silence in in_force:
@@ -167,14 +171,14 @@ def _silence_list(arguments: argparse.Namespace) -> Outcome:
 
 
 def _silence_end(arguments: argparse.Namespace) -> Outcome:
-    with closing(_stores(arguments.data, Settings.from_env(), load_phases())) as stores:
+    with closing(_stores(arguments.data, Settings.from_env(), _phases(arguments))) as stores:
         end_silence(stores.documents, arguments.id, _now(arguments))
     print(f"silence {arguments.id} is over")
     return Outcome.QUIET
 
 
 def _setup(arguments: argparse.Namespace) -> Outcome:
-    phases = _phases(arguments.phase)
+    phases = _phases(arguments)
     with closing(_stores(arguments.data, Settings.from_env(), phases, must_exist=False)) as stores:
         for done in stores.completion_log.setup():
             print(done)
@@ -182,7 +186,7 @@ def _setup(arguments: argparse.Namespace) -> Outcome:
 
 
 def _verify(arguments: argparse.Namespace) -> Outcome:
-    phases, now = _phases(arguments.phase), _now(arguments)
+    phases, now = _phases(arguments), _now(arguments)
     wanted = {name: phase.recent_dates(now, arguments.days) for name, phase in phases.items()}
     with closing(_stores(arguments.data, Settings.from_env(), phases)) as stores:
         verification = verify(stores, phases, wanted)
@@ -196,7 +200,7 @@ def _verify(arguments: argparse.Namespace) -> Outcome:
 
 
 def _probe(arguments: argparse.Namespace) -> Outcome:
-    settings, phase = Settings.from_env(), _one_phase(arguments.phase)
+    settings, phase = Settings.from_env(), _one_phase(arguments)
     if settings.project is None:
         raise ConfigurationError("GOOGLE_CLOUD_PROJECT is not set: without a project there is no topic to probe")
     try:
@@ -229,17 +233,30 @@ def _probe(arguments: argparse.Namespace) -> Outcome:
 
 
 def _demo(arguments: argparse.Namespace) -> Outcome:
-    folder = _new_folder(arguments.out, "canary-demo-")
-    report = demo(load_phase("phase2", BUNDLED_PHASES), folder, make_console())
-    _tell_folder(folder, report.now)
+    # One screen is as wide as the narrowest terminal that people have.
+    console = make_console(None if arguments.verbose else min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns))
+    with simulated_folder(arguments.out, PHASES) as folder:
+        report = demo(folder.path, console, CommandLine(_program(), folder=folder.path), verbose=arguments.verbose)
+        end_of_run(folder, report.now)
+    look_further = CommandLine(_program(), folder=folder.path)
+    print("Look at any of it:")
+    print(f"  {look_further.to('explain', '2026-02-11')}")
+    print(f"  {look_further.to('status')}")
+    if not arguments.verbose:
+        print(f"  {_program()} demo --verbose")
     return Outcome.QUIET
 
 
 def _replay(arguments: argparse.Namespace) -> Outcome:
-    phase = _one_phase(arguments.phase)
-    folder = _new_folder(arguments.out, "canary-replay-")
-    report = replay(arguments.file, phase, folder, make_console(), arguments.until)
-    _tell_folder(folder, report.now)
+    phase = _one_phase(arguments)
+    source = Settings.from_env().phases_file or BUNDLED_PHASES
+    with simulated_folder(arguments.out, source.read_text("utf-8")) as folder:
+        command = CommandLine(_program(), folder=folder.path, several=len(load_phases()) > 1)
+        report = replay(
+            arguments.file, phase, folder.path, console=make_console(), command=command, until=arguments.until
+        )
+        end_of_run(folder, report.now)
+    print(f"Look at it again: {command.to('status', phase=phase.name)}")
     return report.outcome
 
 
@@ -250,11 +267,9 @@ def _simulate(arguments: argparse.Namespace) -> Outcome:
 
     phase, console = load_phase("phase2", BUNDLED_PHASES), make_console()
     if arguments.again:
-        folder = _new_folder(arguments.out, "canary-simulate-")
-        print_scores(console, play(phase, arguments.again, folder))
-        print(
-            f"The files of this world are in {folder}; canary explain DATE --data {folder} --now TIME tells their story"
-        )
+        with simulated_folder(arguments.out, BUNDLED_PHASES.read_text("utf-8")) as folder:
+            print_scores(console, play(phase, arguments.again, folder.path))
+        print(f"Look at it: {CommandLine(_program(), folder=folder.path).to('explain', 'DATE')} --now TIME")
         return Outcome.QUIET
     names = list(worlds(arguments.seed, arguments.healthy_days, arguments.faulty_days))
     scores = []
@@ -272,20 +287,52 @@ def _simulate(arguments: argparse.Namespace) -> Outcome:
     return Outcome.QUIET if all(target.met for target in result.targets) else Outcome.PROBLEM
 
 
+def _folder(arguments: argparse.Namespace) -> SimulatedFolder | None:
+    """Return the folder of a simulated run where the command is about one."""
+    return read_simulated_folder(getattr(arguments, "data", None))
+
+
 def _now(arguments: argparse.Namespace) -> datetime:
-    return arguments.now or datetime.now(UTC)
+    """Return the time to judge by: in the folder of a simulated run, that of its end."""
+    folder = _folder(arguments)
+    return arguments.now or (folder and folder.now) or datetime.now(UTC)
 
 
-def _phases(name: str | None) -> dict[str, Phase]:
-    return {name: load_phase(name)} if name else load_phases()
+def _phases(arguments: argparse.Namespace) -> dict[str, Phase]:
+    """Return the phases that are meant: in the folder of a simulated run, of its own file."""
+    folder = _folder(arguments)
+    source = folder.phases_file if folder else None
+    name = getattr(arguments, "phase", None)
+    return {name: load_phase(name, source)} if name else load_phases(source)
 
 
-def _one_phase(name: str | None) -> Phase:
-    phases = _phases(name)
+def _one_phase(arguments: argparse.Namespace) -> Phase:
+    phases = _phases(arguments)
     if len(phases) > 1:
         raise ConfigurationError(f"--phase: say which of {sorted(phases)} is meant")
     (phase,) = phases.values()
     return phase
+
+
+def _command(arguments: argparse.Namespace, phases: Mapping[str, Phase]) -> CommandLine:
+    """Return how a further command about the same stores is typed."""
+    return CommandLine(_program(), folder=arguments.data, several=len(phases) > 1 or bool(arguments.phase))
+
+
+def _program() -> str:
+    """Return how this command was called, so that what is printed can be pasted."""
+    program = sys.argv[0]
+    if program.endswith(".py"):
+        return shlex.join([_relative(sys.executable), "-m", "canary"])
+    return "canary" if shutil.which("canary") == program else shlex.quote(_relative(program))
+
+
+def _relative(path: str) -> str:
+    """Return the path from here where it is below, else as it is."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
 
 
 def _stores(folder: Path | None, settings: Settings, phases: Mapping[str, Phase], *, must_exist: bool = True) -> Stores:
@@ -293,20 +340,6 @@ def _stores(folder: Path | None, settings: Settings, phases: Mapping[str, Phase]
     if folder is not None:
         return EmbeddedStores(folder, must_exist=must_exist)
     return open_stores(settings, phases, must_exist=must_exist)
-
-
-def _new_folder(chosen: Path | None, prefix: str) -> Path:
-    if chosen is None:
-        return Path(tempfile.mkdtemp(prefix=prefix))
-    if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-        raise ConfigurationError(f"--out: {chosen} is there already and not an empty folder")
-    return chosen
-
-
-def _tell_folder(folder: Path, now: datetime) -> None:
-    print(f"The files of this run are in {folder}; look at them again with")
-    program = [sys.executable, "-m", "canary"] if sys.argv[0].endswith(".py") else [sys.argv[0]]
-    print(f"  {shlex.join([*program, 'status', '--data', str(folder), '--now', f'{now:%Y-%m-%dT%H:%M:%SZ}'])}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -384,8 +417,7 @@ def _add_simulated(add: Callable[..., argparse.ArgumentParser]) -> None:
     replay_.add_argument("file", type=Path, metavar="FILE", help="JSON lines, each with a `message`")
     replay_.add_argument("--phase", help="the phase that the messages are for")
     replay_.add_argument("--until", type=_moment, metavar="TIME", help="last canary run (default: past all deadlines)")
-    for rehearsal in (rehearse, replay_):
-        rehearsal.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default: a new one)")
+    rehearse.add_argument("--verbose", action="store_true", help="everything that happens, instead of one screen")
 
     simulate = add("simulate", _simulate, "the incident bank: thousands of healthy and faulty dates, and the score")
     simulate.add_argument("--healthy-days", type=_whole(0, 9_999_999), default=1000, metavar="N", help="default 1000")
@@ -396,9 +428,10 @@ def _add_simulated(add: Callable[..., argparse.ArgumentParser]) -> None:
     simulate.add_argument("--jobs", type=_whole(0, 9_999_999), metavar="N", help="processes (default: one a core)")
     simulate.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file as JSON, too")
     simulate.add_argument("--again", metavar="WORLD", help="play only this world, as SEED/FAULT/NUMBER")
-    simulate.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the files of that world (default: a new one)"
-    )
+    for command, name in ((rehearse, "demo"), (replay_, "replay"), (simulate, "world")):
+        default = Path("simulated") / name
+        what = f"folder for the files, emptied if it is of an earlier run (default {default})"
+        command.add_argument("--out", type=Path, metavar="DIR", default=default, help=what)
 
 
 def _moment(text: str) -> datetime:

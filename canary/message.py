@@ -1,6 +1,9 @@
 """What people read of a verdict: the text of an alert, and the word that it is over."""
 
+import shlex
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -8,6 +11,29 @@ from canary.incidents import NoticeKind
 from canary.telling import Notice
 from canary.verdict import CauseKind, Impact, Verdict, VerdictKind, spoken
 from orchestrator_resilience.phase import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """How the reader types the `canary` command, so that what is printed can be pasted.
+
+    `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
+    `folder` that of the embedded ones. With `several` phases it has to be told which one is meant.
+    """
+
+    program: str = "canary"
+    project: str | None = None
+    folder: Path | None = None
+    several: bool = False
+
+    def to(self, *arguments: object, phase: str | None = None) -> str:
+        """Return the line with these arguments, about `phase`."""
+        words = [*map(str, arguments)]
+        words += ["--phase", phase] if phase is not None and self.several else []
+        words += ["--data", str(self.folder)] if self.folder is not None else []
+        where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
+        return f"{where}{self.program} {shlex.join(words)}"
+
 
 ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.IDLE: "nothing",
@@ -46,7 +72,7 @@ def advice(verdict: Verdict) -> str:
     return ADVICE[verdict.kind]
 
 
-def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
+def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> str:
     """Return what, since when, what else is known, whether it matters, and where to look further."""
     lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
     if verdict.since is not None:
@@ -60,15 +86,15 @@ def alert_text(verdict: Verdict, phase: Phase, now: datetime) -> str:
         f"Impact:   {_impact_text(verdict, phase)}",
         f"          {phase.next_phase} is started by {phase.next_phase_started_by}, not by `_triggered`.",
         f"To do:    {advice(verdict)}",
-        f"Look:     canary explain {verdict.game_date} --phase {verdict.phase}",
+        f"Look:     {command.to('explain', verdict.game_date, phase=verdict.phase)}",
     ]
     return "\n".join(lines)
 
 
-def notice_text(notice: Notice, phase: Phase, now: datetime) -> str:
+def notice_text(notice: Notice, phase: Phase, command: CommandLine, now: datetime) -> str:
     """Return the alert, or the word that it is over and how long it took."""
     if notice.kind is not NoticeKind.RESOLVED:
-        return alert_text(notice.verdict, phase, now)
+        return alert_text(notice.verdict, phase, command, now)
     verdict, incident = notice.verdict, notice.incident
     return (
         f"{verdict.phase} {verdict.game_date}: no longer {incident.kind}, {spoken(now - incident.opened_at)} "
@@ -89,10 +115,13 @@ def _moment(at: datetime, phase: Phase) -> str:
 
 
 def _impact_text(verdict: Verdict, phase: Phase) -> str:
+    games = f" for {verdict.work} games" if verdict.work is not None else ""
     match verdict.impact:
         case Impact.NONE:
-            return f"none: {phase.next_phase} has written its output."
+            return f"NONE: {phase.next_phase} has written {verdict.output} rows{games}."
         case Impact.BLOCKED:
-            return f"BLOCKED: {phase.next_phase} has written nothing."
+            return f"BLOCKED: {phase.next_phase} has written 0 rows{games}."
+        case Impact.UNKNOWN | None if verdict.output == 0:
+            return f"unknown yet: {phase.next_phase} has written 0 rows{games}, and still has time."
         case Impact.UNKNOWN | None:
             return f"unknown: nothing here says whether {phase.next_phase} has written its output."

@@ -9,8 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from canary.rehearsal import Rehearsal, Step
+from canary.message import CommandLine
+from canary.rehearsal import Rehearsal, Step, show_everything
 from canary.run import Report
+from canary.terminal import print_table
 from canary.timeline import TICK
 from orchestrator_resilience.completion import YEARS, Completion
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
@@ -19,7 +21,9 @@ from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 
-def replay(file: Path, phase: Phase, folder: Path, console: Console, until: datetime | None) -> Report:
+def replay(
+    file: Path, phase: Phase, folder: Path, *, console: Console, command: CommandLine, until: datetime | None
+) -> Report:
     """Deliver each message of `file` at its publish time, in that order.
 
     `file` has one JSON object a line, with the `message` as Pub/Sub delivers or pulls it. Raises
@@ -30,10 +34,12 @@ def replay(file: Path, phase: Phase, folder: Path, console: Console, until: date
     messages = _read(file)
     dates = _dates(messages, phase)
     with EmbeddedStores(folder, durable=False) as stores:
-        rehearsal = Rehearsal(phase, stores, console)
+        rehearsal = Rehearsal(phase, stores, show_everything(console, phase, command))
         deliver = rehearsal.orchestrator(phase).deliver
         steps = [Step(at, partial(deliver, envelope)) for at, envelope in messages]
-        return rehearsal.run(steps, dates, until or _end(messages, dates, phase))
+        report = rehearsal.run(steps, dates, until or _end(messages, dates, phase), console)
+    print_table(console, report.verdicts, {phase.name: phase})
+    return report
 
 
 def _read(file: Path) -> list[tuple[datetime, Mapping[str, Any]]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from canary.addresses import is_address
 from canary.incidents import NoticeKind
-from canary.message import logs_link, notice_text
+from canary.message import CommandLine, logs_link, notice_text
 from canary.telling import Notice
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
 from orchestrator_resilience.phase import Phase
@@ -114,25 +114,27 @@ def message(
     notices: Sequence[Notice], phases: Mapping[str, Phase], project: str | None, now: datetime
 ) -> dict[str, Any]:
     """Return the webhook's JSON: what is new first, and as many dates as Slack takes; the others are counted."""
+    command = CommandLine(project=project, several=len(phases) > 1)
     ordered = sorted(notices, key=lambda n: list(NoticeKind).index(n.kind))
     blocks: list[dict[str, Any]] = []
     lines: list[str] = []
     for kind, notice in zip([None, *(n.kind for n in ordered)], ordered, strict=False):
-        more = _blocks(notice, phases[notice.verdict.phase], project, now, headed=notice.kind is not kind)
+        more = _blocks(notice, phases[notice.verdict.phase], command, now, headed=notice.kind is not kind)
         size = len(json.dumps([*blocks, *more], ensure_ascii=False))
         if blocks and (len(blocks) + len(more) > _MAXIMUM_BLOCKS - 1 or size > _MAXIMUM_IN_ALL):
             rest = len(ordered) - len(lines)
-            lines.append(f"and {rest} more date{'s' * (rest > 1)}: canary status")
+            lines.append(f"and {rest} more date{'s' * (rest > 1)}: {command.to('status')}")
             blocks.append({"type": "context", "elements": [_mrkdwn(lines[-1])]})
             break
         blocks += more
-        title = notice_text(notice, phases[notice.verdict.phase], now).partition("\n")[0]
+        title = notice_text(notice, phases[notice.verdict.phase], command, now).partition("\n")[0]
         lines.append(f"{notice.kind} {escaped(title, _MAXIMUM_LINE)}")
     return {"text": "\n".join(lines), "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
 
 
-def _blocks(notice: Notice, phase: Phase, project: str | None, now: datetime, *, headed: bool) -> list[dict[str, Any]]:
-    text = escaped(notice_text(notice, phase, now), _MAXIMUM_TEXT)
+def _blocks(notice: Notice, phase: Phase, command: CommandLine, now: datetime, *, headed: bool) -> list[dict[str, Any]]:
+    project = command.project
+    text = escaped(notice_text(notice, phase, command, now), _MAXIMUM_TEXT)
     starts = escaped(f"{phase.next_phase} is started by {phase.next_phase_started_by}", 800)
     link = f" · <{logs_link(project, phase.name, notice.verdict.game_date)}|Logs Explorer>" if project else ""
     header = {"type": "header", "text": {"type": "plain_text", "text": notice.kind.value, "emoji": False}}

@@ -1,6 +1,8 @@
 """Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
 
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -12,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from canary.incidents import NoticeKind
-from canary.message import alert_text, notice_text
+from canary.message import CommandLine, alert_text, notice_text
 from canary.story import Story
 from canary.telling import Notice
 from canary.verdict import Verdict, VerdictKind
@@ -20,6 +22,8 @@ from canary.verify import Agreement, Verification
 from orchestrator_resilience.phase import Phase
 
 _PLAIN_WIDTH = 140
+_BORDERS = 4
+_INDENT = " " * 10  # of what goes on below a label such as "Impact:   "
 
 
 class _Console(Console):
@@ -28,15 +32,16 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make_console() -> Console:
-    """Return a console for stdout; a pipe or a file gets full-width lines."""
-    width = None if sys.stdout is not None and sys.stdout.isatty() else _PLAIN_WIDTH
+def make_console(width: int | None = None) -> Console:
+    """Return a console for stdout, of `width` columns; by default a pipe or a file gets full-width lines."""
+    if width is None and not (sys.stdout is not None and sys.stdout.isatty()):
+        width = _PLAIN_WIDTH
     return _Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[str, Phase]) -> None:
     """Print one row a date."""
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("phase", "game date", "complete", "missing", "since (UTC)", "_triggered", "verdict"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "missing")
     for verdict in verdicts:
@@ -54,17 +59,18 @@ def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[s
     console.print(table)
 
 
-def print_alert(console: Console, verdict: Verdict, phase: Phase, now: datetime) -> None:
+def print_alert(console: Console, verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> None:
     """Print the alert of a problem."""
-    _print_panel(console, verdict.kind, alert_text(verdict, phase, now), verdict.kind, now)
+    _print_panel(console, verdict.kind, alert_text(verdict, phase, command, now), verdict.kind, now)
 
 
 class TerminalNotifier:
     """Prints each notice as a panel."""
 
-    def __init__(self, console: Console, phases: Mapping[str, Phase]) -> None:
+    def __init__(self, console: Console, phases: Mapping[str, Phase], command: CommandLine) -> None:
         self._console = console
         self._phases = phases
+        self._command = command
 
     def send(self, notices: Sequence[Notice], now: datetime) -> None:
         """Print the panels."""
@@ -76,7 +82,8 @@ class TerminalNotifier:
                 NoticeKind.REMINDER: f"REMINDER {kind}",
                 NoticeKind.RESOLVED: "RESOLVED",
             }[notice.kind]
-            _print_panel(self._console, title, notice_text(notice, self._phases[notice.verdict.phase], now), kind, now)
+            text = notice_text(notice, self._phases[notice.verdict.phase], self._command, now)
+            _print_panel(self._console, title, text, kind, now)
 
 
 def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:
@@ -86,11 +93,11 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None) 
     console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
 
 
-def print_story(console: Console, story: Story, phase: Phase, now: datetime) -> None:
+def print_story(console: Console, story: Story, phase: Phase, command: CommandLine, now: datetime) -> None:
     """Print the verdict, what is known of its cause, what to do, and the moments that led to it."""
     zone = ZoneInfo(phase.timezone)
     if story.verdict.kind.is_problem:
-        print_alert(console, story.verdict, phase, now)
+        print_alert(console, story.verdict, phase, command, now)
     else:
         print_line(console, story.verdict)
     for reason in story.unreadable:
@@ -118,8 +125,19 @@ def print_flags(console: Console, verification: Verification) -> None:
 
 
 def _print_panel(console: Console, title: str, text: str, kind: VerdictKind, now: datetime) -> None:
-    heading = f"{title} {now:%Y-%m-%d %H:%M}Z"
-    console.print(Panel(Text(text), title=heading, title_align="left", border_style=_style(kind)))
+    """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
+    text, look, command = text.partition("\nLook: ")
+    heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
+    wrapped = "\n".join(_wrapped(line, width) for line in text.split("\n"))
+    console.print(Panel(Text(wrapped), title=heading, title_align="left", border_style=_style(kind)))
+    if look:
+        console.print(f"Look: {command.strip()}", soft_wrap=True)
+
+
+def _wrapped(line: str, width: int) -> str:
+    """Wrap one line of an alert, what has a label below its text; a path or a name is left whole, to be copied."""
+    indent = _INDENT if re.match(r"[A-Z][\w ]*: {2,}| {10}", line) else ""
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def _style(kind: VerdictKind) -> str:

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
-from canary.evidence import Absent, Evidence, Seen, Unreadable, Witness, value_or
+from canary.evidence import Absent, Evidence, Seen, Source, Unreadable, Witness, value_or
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
@@ -90,7 +90,8 @@ class Verdict:
     `missing` are expected processors, `unexpected` are strangers. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
     `cause` is what the diagnosis adds to a problem. An UNKNOWN is `blind` where a source could not be
-    read; else everything could be, and nothing says whether there was work.
+    read; else everything could be, and nothing says whether there was work. `output` is the number of
+    rows that the next phase wrote, `work` that of the games; each is None where nothing says so.
     """
 
     kind: VerdictKind
@@ -106,6 +107,8 @@ class Verdict:
     notes: tuple[str, ...] = ()
     cause: Cause | None = None
     blind: bool = False
+    output: int | None = None
+    work: int | None = None
 
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
@@ -219,10 +222,16 @@ class _Case:
             triggered=self.progress.trigger is not None,
             impact=_impact(self) if kind.is_problem else None,
             notes=_notes(self),
+            output=_counted(self.evidence.outcome),
+            work=_counted(self.evidence.work),
         )
 
     def unknown(self, reason: str, *, blind: bool = True) -> Verdict:
         return replace(self.verdict(VerdictKind.UNKNOWN, f"could not tell: {reason}"), blind=blind)
+
+
+def _counted(source: Source[int]) -> int | None:
+    return source.value if isinstance(source, Seen) else None
 
 
 def _judge_triggered(case: _Case, trigger: Trigger) -> Verdict:

@@ -73,7 +73,7 @@ class Checkpoint:
 
     @property
     def message(self) -> str:
-        """The line for people, e.g. "CHECKPOINT_WAITING: 2026-02-09 4/5 complete missing=[...]"."""
+        """The line for people, e.g. "CHECKPOINT_WAITING: missing=[...]: 2026-02-09 4/5 complete"."""
         return f"{self.kind}: {self.text}"
 
     def to_json(self, project: str | None = None) -> dict[str, Any]:

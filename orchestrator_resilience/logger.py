@@ -233,7 +233,7 @@ class Delivery:
         if sets:
             self._leave(CheckpointKind.TRIGGERED, f"{count}, _triggered is set", closes=True, completed=done)
         elif waits:
-            self._leave(CheckpointKind.WAITING, f"{count} missing={missing}", closes=True, missing=missing)
+            self._leave(CheckpointKind.WAITING, f"missing={missing}: {count}", closes=True, missing=missing)
 
     @_never_raises
     def unexpected(self) -> None:

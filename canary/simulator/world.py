@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
+from threading import Barrier
 from typing import Any
 
 from canary.incidents import Level, NoticeKind, level
@@ -30,6 +31,8 @@ from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
 _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
+# For which one of two canaries waits for the other.
+_BOTH_SECONDS = 30.0
 # As deploy/scheduler.sh has it: what answers 503 is tried again after these.
 _SCHEDULER_BACKOFFS = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40))
 
@@ -126,6 +129,7 @@ class World:
         """Wire the orchestrator and the canary."""
         self._fate = Fate()
         self._alive = True
+        self._both: Barrier | None = None
         self.documents: Any = _Guarded(self.stores.documents, self._befall)
         self.completion_log: Any = _Guarded(self.stores.completion_log, self._befall)
         self.orchestrator = self.orchestrator_of(self.phase)
@@ -179,6 +183,11 @@ class World:
         now = self.timeline.clock.now
         return any(o.source == source and o.since <= now < o.until for o in self.outages)
 
+    def wait_for_the_other(self) -> None:
+        """Where two canaries run at once, let both have read what is remembered before either goes on."""
+        if self._both is not None:
+            self._both.wait()
+
     def _attempt(self, envelope: Mapping[str, Any], fate: Fate, deliver: Deliver | None, number: int) -> None:
         """Deliver a message once; plan the next attempt where this one fails."""
         if self.is_invokable:
@@ -211,9 +220,11 @@ class World:
         """Run the canary as the scheduler does: what fails is tried again."""
         now = self.timeline.clock.now
         if self.twice & set(self.phase.recent_dates(now, self.phase.lookback_dates)):
+            self._both = None if self.is_down("documents") else Barrier(2, timeout=_BOTH_SECONDS)
             with ThreadPoolExecutor(1) as other:
                 second = other.submit(self._watch, now)
                 answered = self._watch(now) and second.result()
+            self._both = None
         else:
             answered = self._watch(now)
         if attempt == 0:
@@ -290,9 +301,11 @@ class _CanaryStores:
         self._world = world
 
         def guarded(source: str) -> Any:
-            def ask(_: str) -> None:
+            def ask(operation: str) -> None:
                 if world.is_down(source):
                     raise StoreError(f"{source}: DeadlineExceeded: 504")
+                if (source, operation) == ("documents", "get_all"):
+                    world.wait_for_the_other()
 
             return _Guarded(getattr(world.stores, source), ask)
 

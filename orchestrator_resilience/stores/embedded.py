@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Self
 
+from orchestrator_resilience.stores.base import CountSource
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
-from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteDocuments, SqliteFile
+from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
+
+DATASETS = "datasets"
 
 
 class EmbeddedStores:
     """Documents and completion log in `resilience.sqlite3`, checkpoints in `checkpoints.jsonl`.
 
+    Where there is a folder `datasets`, a phase's own queries run over the SQLite files in it.
     With `must_exist`, a folder without them is an error at the first read, and nothing is made.
     Without `durable`, a power cut may lose the last writes; a crash of the process never does.
     """
@@ -20,7 +24,8 @@ class EmbeddedStores:
         self.documents = SqliteDocuments(self._file)
         self.completion_log = SqliteCompletionLog(self._file)
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
-        self.counts = None
+        datasets = folder / DATASETS
+        self.counts: CountSource | None = SqliteCounts(datasets) if datasets.is_dir() else None
         self.runs_path = folder / "canary_runs.jsonl"
 
     def __enter__(self) -> Self:

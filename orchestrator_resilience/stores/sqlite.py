@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,29 @@ class SqliteCompletionLog:
     def missing_columns(self) -> dict[str, list[str]]:
         """A file is made with all columns."""
         return {str(self._file.path): []}
+
+
+class SqliteCounts:
+    """A CountSource: runs a phase's own queries over SQLite files, each file a dataset.
+
+    `nba_analytics.sqlite3` in `folder` is what a query calls `nba_analytics`, so that one written for
+    BigQuery runs as it is if it is plain SQL.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def count(self, query: str, since: date, until: date) -> dict[date, int]:
+        """Return `n` by `game_date`."""
+        try:
+            with closing(sqlite3.connect("file:?mode=memory", uri=True)) as connection:
+                for file in sorted(self._folder.glob("*.sqlite3")):
+                    name = file.stem.replace('"', '""')
+                    connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
+                rows = connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
+                return {date.fromisoformat(day): int(n) for day, n in rows}
+        except (sqlite3.Error, TypeError, ValueError) as error:
+            raise StoreError(f"{self._folder}: {error}") from error
 
 
 def _marks(values: Sequence[object]) -> str:

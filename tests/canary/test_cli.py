@@ -99,7 +99,7 @@ def test_each_run_leaves_a_line_but_a_dry_one(stuck: Path, capsys: pytest.Captur
 def test_status_is_a_table(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One row a date: completed, missing, since when, the flag, the verdict."""
     run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3")
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  phase2")]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" phase2")]
     assert rows[:2] == [
         ["phase2", "2026-02-08", "5/5", "02-10", "06:41", "set", "TRIGGERED"],
         ["phase2", "2026-02-09", "5/5", "02-10", "06:41", "unset", "UNTRIGGERED"],

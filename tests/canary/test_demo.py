@@ -1,81 +1,116 @@
 """`canary demo`: February 2026, tick by tick."""
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
 from canary import cli
-from canary.demo import demo
-from canary.run import Report
-from canary.terminal import make_console
-from orchestrator_resilience import Phase
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/canary"])
 
 
 @pytest.fixture
-def run(phase: Phase, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Report, str]:
-    """Return the demo's report and what it printed."""
-    return demo(phase, tmp_path / "run", make_console()), capsys.readouterr().out
+def screen(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the lines that the demo prints."""
+    assert cli.main(["demo"]) == 0
+    return capsys.readouterr().out.splitlines()
 
 
-def test_the_verdicts_at_the_end(run: tuple[Report, str]) -> None:
-    """Six healthy or idle dates, one mended among them, and the one that waits for a switched-off processor."""
-    assert {v.game_date.day: str(v.kind) for v in run[0].verdicts} == {
-        7: "TRIGGERED",
-        8: "TRIGGERED",
-        9: "TRIGGERED",
-        10: "UNTRIGGERED",
-        11: "TRIGGERED",
-        12: "TRIGGERED",
-        13: "IDLE",
-    }
+def alerts(lines: list[str]) -> list[str]:
+    """Return each alert as one line, with its title and without its frame."""
+    found = re.findall(r"╭─ (.*?) ─+╮\n(.*?)╰─", "\n".join(lines), re.DOTALL)
+    return [" ".join([title, *(line.strip("│ ") for line in text.splitlines())]) for title, text in found]
 
 
-def test_the_alerts_come_at_the_first_tick_after_half_an_hour(run: tuple[Report, str]) -> None:
-    """Completion at 06:41Z, alert at 07:15Z, for the two broken dates and no other; one word when it is over."""
-    printed = run[1]
-    assert re.findall(r"─ (\w+) (.{17}) ─+╮\n│ phase2 (\S+): (.*?) {3,}", printed) == [
-        (
-            "UNTRIGGERED",
-            "2026-02-10 07:15Z",
-            "2026-02-09",
-            "all 5 processors completed 34 min ago, `_triggered` is still unset",
-        ),
-        (
-            "UNTRIGGERED",
-            "2026-02-11 07:15Z",
-            "2026-02-10",
-            "all 5 processors completed 34 min ago, `_triggered` is still unset",
-        ),
-        (
-            "RESOLVED",
-            "2026-02-11 15:00Z",
-            "2026-02-09",
-            "no longer UNTRIGGERED, 1 d 07 h after the alert: 5 of 5 complete, `_triggered` is set",
-        ),
+def test_it_is_one_screen(screen: list[str]) -> None:
+    """80 columns by 60 lines, whatever a pipe would take."""
+    assert len(screen) <= 60
+    assert max(map(len, screen)) <= 80
+
+
+def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
+    """The date whose Phase 3 output is there, and that of 14 games without a row, each with its cause."""
+    harmless, real = alerts(screen)
+    assert harmless.startswith("UNTRIGGERED 2026-02-10 07:15Z phase2 2026-02-09: all 5 processors completed 34 min ago")
+    assert "Cause: SHORT_CIRCUIT: " in re.sub(" +", " ", harmless)
+    assert "NONE: Phase 3 has written 260 rows for 10 games." in harmless
+    assert real.startswith("CHANGED UNTRIGGERED 2026-02-12 07:45Z phase2 2026-02-11: all 5 processors completed")
+    assert "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect" in real
+    assert "BLOCKED: Phase 3 has written 0 rows for 14 games." in real
+
+
+def test_it_shows_the_checkpoints_that_tell_it(screen: list[str]) -> None:
+    """Of a healthy date the flag being set, of the others what the last delivery did instead."""
+    lines = [line[10:] for line in screen if line.startswith("06:41:01Z CHECKPOINT_")]
+    assert "CHECKPOINT_TRIGGERED: 2026-02-08 5/5 complete, _triggered is set" in lines
+    assert any(line.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False") for line in lines)
+    assert any(line.startswith("CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']") for line in lines)
+
+
+def test_it_shows_the_end_of_it(screen: list[str]) -> None:
+    """Each date that was wrong is over, and the table has them all."""
+    resolved = [line for line in screen if " RESOLVED " in line]
+    assert [re.findall(r"RESOLVED (\S+):", line)[0] for line in resolved] == ["2026-02-09", "2026-02-10", "2026-02-11"]
+    table = {row[1]: row[-1] for row in map(str.split, screen) if row[:1] == ["phase2"]}
+    healthy = {f"2026-02-{day:02}": "TRIGGERED" for day in range(8, 13)}
+    assert table == {**healthy, "2026-02-13": "IDLE"}
+
+
+def test_every_command_that_it_prints_works(screen: list[str], tmp_path: Path) -> None:
+    """Pasted where the demo was run, those inside an alert too."""
+    commands = [line.removeprefix("Look:").strip() for line in screen if ".venv/bin/canary " in line]
+    assert len(commands) == 5, "two in alerts, three at the end"
+    environment = {**os.environ, "PHASES_FILE": "elsewhere.toml"}
+    for command in commands:
+        runnable = command.replace(".venv/bin/canary", shlex.join([sys.executable, "-m", "canary"]))
+        done = subprocess.run(["sh", "-c", runnable], cwd=tmp_path, env=environment, capture_output=True, check=False)  # noqa: S607
+        assert (done.returncode, done.stderr) == (0, b""), command
+
+
+def test_an_explained_date_knows_its_impact_and_its_time(screen: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder brings its own phases, their tables, and the time at which the run ended."""
+    assert screen
+    arguments = ["explain", "2026-02-11", "--data", "simulated/demo", "--json"]
+    assert cli.main(arguments) == 0
+    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    assert (verdict["kind"], verdict["output"], verdict["work"]) == ("TRIGGERED", 14 * 26, 14)
+    assert cli.main([*arguments, "--now", "2026-02-12T07:00:00Z"]) == 0, "--now is stronger"
+    assert cli.main(["status", "--data", "simulated/demo"]) == 0
+    assert "as of 2026-02-14 17:00Z, in the simulated run of simulated/demo" in capsys.readouterr().out
+
+
+def test_verbose_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    """All checkpoints, and each notice when it comes: the alerts at the first tick after half an hour."""
+    assert cli.main(["demo", "--verbose", "--out", "run"]) == 0
+    printed = capsys.readouterr().out
+    first = [alert[: len("UNTRIGGERED 2026-02-10 07:15Z phase2 2026-02-09")] for alert in alerts(printed.splitlines())]
+    assert [alert for alert in first if not alert.startswith(("REMINDER", "CHANGED", "RESOLVED"))] == [
+        f"UNTRIGGERED 2026-02-{day + 1} 07:15Z phase2 2026-02-{day:02}" for day in (9, 10, 11)
     ]
-    assert "CHECKPOINT_WAITING: 2026-02-10 5/6 complete missing=['p2_bdl_box_scores']" in printed
-    assert "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect" in printed
-    assert printed.count("CHECKPOINT_TRIGGERED") == 5
+    assert [alert for alert in first if alert.startswith("RESOLVED")] == [
+        f"RESOLVED 2026-02-12 15:00Z phase2 2026-02-{day:02}: n" for day in (9, 10, 11)
+    ]
+    lines = [json.loads(line) for line in Path("run/checkpoints.jsonl").read_text().splitlines()]
+    assert printed.count("Z CHECKPOINT_") == len(lines)
+    assert {line["game_date"] for line in lines} == {str(date(2026, 2, d)) for d in range(8, 14)}
+    assert datetime.fromisoformat(lines[0]["time"]) == datetime.fromisoformat("2026-02-08T23:04:01Z")
 
 
-def test_its_files_can_be_looked_at_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The folder is named, holds the checkpoints, and answers `canary status`."""
-    folder = tmp_path / "run"
-    assert cli.main(["demo", "--out", str(folder)]) == 0
-    command = re.search(r" (status --data \S+ --now \S+)", capsys.readouterr().out)
-    assert command is not None
-    assert cli.main(command[1].split()) == 1
-    assert "UNTRIGGERED" in capsys.readouterr().out
-    lines = [json.loads(line) for line in (folder / "checkpoints.jsonl").read_text().splitlines()]
-    assert {line["game_date"] for line in lines} == {str(date(2026, 2, d)) for d in range(7, 14)}
-    assert datetime.fromisoformat(lines[0]["time"]) == datetime.fromisoformat("2026-02-07T23:04:01Z")
-
-
-def test_a_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second run does not mix with the first."""
-    (tmp_path / "file").write_text("")
-    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
-    assert "--out: " in capsys.readouterr().err
+def test_a_second_demo_is_the_same_in_the_same_folder(
+    screen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It empties what the first has left, and leaves nothing else behind."""
+    assert cli.main(["demo"]) == 0
+    assert capsys.readouterr().out.splitlines() == screen
+    assert [path.name for path in tmp_path.iterdir()] == ["simulated"]

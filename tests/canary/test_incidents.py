@@ -261,6 +261,6 @@ def test_the_log_entry_of_a_notice(stores: EmbeddedStores, phase: Phase, late: l
         (str(day), "OPENED", "ERROR") for day in late
     ]
     assert entries[1]["message"].startswith("CANARY_ALERT OPENED: phase2 2026-02-09: not completed, 0 min past")
-    assert "canary explain 2026-02-09 --phase phase2" in entries[1]["message"]
+    assert entries[1]["message"].endswith("\nLook:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09")
     assert entries[1]["logs"] == logs_link("nba", "phase2", DAY)
     assert stores.documents.get_all([ledger_ref("phase2", DAY)])

@@ -24,6 +24,11 @@ def verdicts(printed: str) -> dict[str, str]:
     return {row[1]: row[-1] for row in map(str.split, printed.splitlines()) if row[:1] == ["phase2"]}
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A renamed class, a failure that is mended late, an impossible date, strangers, a day off."""
     assert cli.main(["replay", str(EXAMPLE), "--out", str(tmp_path / "run")]) == 1

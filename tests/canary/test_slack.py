@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from canary.incidents import Incident, NoticeKind, level
-from canary.message import logs_link, notice_text
+from canary.message import CommandLine, logs_link, notice_text
 from canary.slack import NotifyError, SlackNotifier, escaped, message
 from canary.telling import Notice
 from canary.verdict import Impact, Verdict, VerdictKind
@@ -121,7 +121,7 @@ def test_several_dates_are_one_message(slack: Slack, phase: Phase) -> None:
 
     def shown(one: Notice) -> list[str]:
         link = logs_link("nba", "phase2", one.verdict.game_date)
-        text = notice_text(one, phase, NOW)
+        text = notice_text(one, phase, CommandLine(project="nba"), NOW)
         return [f"```\n{text}\n```", f"{starts} · <{link}|Logs Explorer>"]
 
     assert texts(body) == ["OPENED", *shown(first), *shown(second), "RESOLVED", *shown(over)]
@@ -164,7 +164,8 @@ def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, projec
     assert sum(map(len, texts(body))) < 12_000
     assert 0 < len(body["text"]) < 3_000
     assert len(shown) >= 1
-    assert texts(body)[-1] == f"and {60 - len(shown)} more dates: canary status"
+    command = "GOOGLE_CLOUD_PROJECT=nba canary status" if project else "canary status"
+    assert texts(body)[-1] == f"and {60 - len(shown)} more dates: {command}"
     assert body["text"].endswith(texts(body)[-1])
 
 

@@ -312,6 +312,7 @@ def test_the_verdict_in_full(phase: Phase) -> None:
             "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect",
             "NbacBoxscoresProcessor is not expected; the nearest expected name is p2_nbacom_boxscores",
         ),
+        output=363,
     )
 
 

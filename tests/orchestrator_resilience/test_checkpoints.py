@@ -53,7 +53,7 @@ def test_the_six_lines_of_an_existing_orchestrator(checkpoints: CheckpointLogger
     assert messages(sink) == [
         "CHECKPOINT_RECEIVED: p2_nbacom_boxscores 2026-02-09",
         f"CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False completed={FIVE[:4]} missing={FIVE[4:]}",
-        "CHECKPOINT_WAITING: 2026-02-09 4/5 complete missing=['p2_odds_player_props']",
+        "CHECKPOINT_WAITING: missing=['p2_odds_player_props']: 2026-02-09 4/5 complete",
     ]
     assert [c.closes for c in sink.checkpoints] == [False, False, True]
 
@@ -66,7 +66,7 @@ def test_the_orchestrators_own_list_is_compared_when_it_is_given(
         delivery.post_transaction(
             should_trigger=False, completed=FIVE, triggered=False, expected=[*FIVE, "p2_bdl_box_scores"]
         )
-    assert messages(sink)[-1] == "CHECKPOINT_WAITING: 2026-02-09 5/6 complete missing=['p2_bdl_box_scores']"
+    assert messages(sink)[-1] == "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']: 2026-02-09 5/6 complete"
 
 
 def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:

@@ -1,0 +1,64 @@
+"""A phase's own queries over SQLite files: the embedded counterpart of BigQuery's."""
+
+import sqlite3
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from orchestrator_resilience import StoreError
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.sqlite import SqliteCounts
+
+# As the bundled phases.toml has it.
+QUERY = """
+SELECT game_date, COUNT(*) AS n FROM nba_analytics.player_game_summary
+WHERE game_date BETWEEN @since AND @until GROUP BY game_date"""
+MONDAY, TUESDAY = date(2026, 2, 9), date(2026, 2, 10)
+
+
+@pytest.fixture
+def datasets(tmp_path: Path) -> Path:
+    folder = tmp_path / "it's a folder" / "datasets"
+    folder.mkdir(parents=True)
+    with closing(sqlite3.connect(folder / "nba_analytics.sqlite3")) as connection, connection:
+        connection.execute("CREATE TABLE player_game_summary (game_date TEXT)")
+        rows = [("2026-02-08",), ("2026-02-09",), ("2026-02-09",)]
+        connection.executemany("INSERT INTO player_game_summary VALUES (?)", rows)
+    return folder
+
+
+def test_a_file_is_a_dataset(datasets: Path) -> None:
+    """Only the dates that are asked for, and only those that have something."""
+    assert SqliteCounts(datasets).count(QUERY, MONDAY, TUESDAY) == {MONDAY: 2}
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        (QUERY.replace("player", "team"), "no such table: nba_analytics.team_game_summary"),
+        ("SELECT @since, @until, 3", "unpack"),
+        ("SELECT 'monday', 1 WHERE @since < @until", "monday"),
+        ("SELECT NULL, 1 WHERE @since < @until", "must be str"),
+        ("DELETE FROM nba_analytics.player_game_summary WHERE @since < @until", "readonly"),
+    ],
+)
+def test_a_query_that_cannot_be_answered_is_an_error(datasets: Path, query: str, reason: str) -> None:
+    """With SQLite's reason; nothing is ever written."""
+    with pytest.raises(StoreError, match=reason):
+        SqliteCounts(datasets).count(query, MONDAY, TUESDAY)
+    assert SqliteCounts(datasets).count(QUERY, MONDAY, TUESDAY) == {MONDAY: 2}
+
+
+def test_a_damaged_file_is_an_error(datasets: Path) -> None:
+    """That names the folder."""
+    (datasets / "nba_raw.sqlite3").write_bytes(b"x" * 5000)
+    with pytest.raises(StoreError, match=r"datasets: .*not a database"):
+        SqliteCounts(datasets).count(QUERY.replace("nba_analytics", "nba_raw"), MONDAY, TUESDAY)
+
+
+def test_without_datasets_nothing_is_asked(stores: EmbeddedStores, datasets: Path) -> None:
+    """The phase's queries then have no source; with them, they have."""
+    assert stores.counts is None
+    assert EmbeddedStores(datasets.parent).counts is not None
