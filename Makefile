@@ -2,56 +2,82 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+# Installed: the command alone, and everything.
+CLI := .venv/.cli
+DEV := .venv/.dev
 
 .PHONY: demo test check format local bench-contention bench-truth bench-year requirements clean
 
-demo: $(INSTALLED)
+# Who has everything has what the demo needs.
+demo: $(or $(wildcard $(DEV)),$(CLI))
 	@$(BIN)/canary demo
 
-test: $(INSTALLED)
+test: $(DEV)
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)
+check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(INSTALLED)
+format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # The whole path on this machine: emulators, both functions, a topic that pushes.
-local: $(INSTALLED)
+local: $(DEV)
 	@$(BIN)/python -m local
 
-bench-contention: $(INSTALLED)
+bench-contention: $(DEV)
 	@$(BIN)/python -m benchmarks.contention
 
 # What the alerts are worth: half an hour on two cores.
-bench-truth: $(INSTALLED)
+bench-truth: $(DEV)
 	@$(BIN)/canary simulate --healthy-days 10000 --faulty-days 2000 --json truth.json
 
-bench-year: $(INSTALLED)
+bench-year: $(DEV)
 	@$(BIN)/python -m benchmarks.year
 
-# Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions get
-# the very versions that the tests ran with.
-requirements: $(INSTALLED)
-	$(BIN)/uv pip compile pyproject.toml --all-extras $(PIN) --output-file requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra cloud --constraint requirements-dev.txt $(PIN) --output-file requirements.txt
+# Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions and the
+# command get the very versions that the tests ran with.
+requirements: $(DEV)
+	$(PIN) --all-extras --group dev --output-file requirements-dev.txt
+	$(PIN) --extra cli --group build --constraint requirements-dev.txt --output-file requirements-cli.txt
+	$(PIN) --extra cloud --constraint requirements-dev.txt --output-file requirements.txt
 
-PIN := --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url \
-	--no-emit-find-links --no-annotate --custom-compile-command "make requirements"
+PIN = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command "make requirements"
 
-$(INSTALLED): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("this needs Python 3.11 or later; name one with make PYTHON=...") if sys.version_info < (3, 11) else None'
-	@echo "installing the pinned dependencies into .venv (once)"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(INSTALLED)
+# One way that every pip from 22.3 on goes, whatever else the index has by then. Without --no-deps a pip before
+# 23.3 refuses a pinned package that another one asks for with an extra, as soon as there is a newer release
+# of it. So pip resolves nothing, and `pip check` says whether the list is whole.
+define install
+	@$(BIN)/python -c '$(RECENT)'
+	@echo "installing what $< pins into .venv (once)"
+	@$(PIP) install --quiet --no-deps --require-hashes --requirement $<
+	@PYTHONWARNINGS="ignore:Editable installation" $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@found=$$($(PIP) check) || { echo "$$found"; echo "so .venv does not fit together; make clean removes it"; exit 1; } >&2
+	@touch $@
+endef
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RECENT := import sys; sys.exit("%s is Python %d.%d, and this needs 3.11 or later: name one with make PYTHON=..., \
+	after make clean if there is a .venv" % ((sys.executable,) + sys.version_info[:2]) if sys.version_info < (3, 11) else 0)
+
+$(CLI): requirements-cli.txt pyproject.toml | $(BIN)/python
+	$(install)
+
+$(DEV): requirements-dev.txt pyproject.toml | $(BIN)/python
+	$(install)
+
+# A .venv that is there stays, with the pip that it has.
+$(BIN)/python:
+	@test ! -e .venv || { echo "there is a .venv, and no Python in it that starts; make clean removes it" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(RECENT)'
+	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }
+
+.NOTPARALLEL: # two installations into one .venv
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -210,7 +210,7 @@ def _probe(arguments: argparse.Namespace) -> Outcome:
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli]'"
+            f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli,probe]'"
         ) from error
     requests = None if settings.bigquery_emulated else CloudLoggingArchive(settings.project)
     with closing(open_stores(settings, {phase.name: phase})) as stores:

@@ -1,9 +1,10 @@
 """Fixtures that every test may use."""
 
+import functools
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
+from tests.environments import fetch_pip
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,12 @@ def dataset(cloud: str) -> Iterator[BigQuery]:
     bigquery.client.create_dataset("nba_orchestration")
     yield bigquery
     bigquery.close()
+
+
+@pytest.fixture(scope="session")
+def pip_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what fetches the wheel of a pip, by its version, once."""
+    return functools.cache(lambda version: fetch_pip(version, tmp_path_factory.mktemp("pip")))
 
 
 @pytest.fixture
