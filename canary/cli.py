@@ -342,12 +342,27 @@ def _stores(folder: Path | None, settings: Settings, phases: Mapping[str, Phase]
     return open_stores(settings, phases, must_exist=must_exist)
 
 
+class _Version(argparse.Action):
+    """Looks the version up when it is asked for: what was never installed has none."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        # Only here, because it is slow to import.
+        from importlib import metadata  # noqa: PLC0415
+
+        try:
+            print(f"canary {metadata.version('orchestrator-resilience')}")
+        except metadata.PackageNotFoundError:
+            parser.exit(Outcome.COULD_NOT_TELL, "canary: it is not installed, so it has no version\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="canary",
         description="Tells when the work is done and nobody noticed.",
         epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), 3 undecided.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the installed version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[[argparse.Namespace], Outcome], summary: str) -> argparse.ArgumentParser:
