@@ -1,12 +1,10 @@
 """Both functions, made of exactly what is uploaded, in an environment of exactly what is pinned."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +20,16 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import push_envelope
 from tests.deploy.conftest import ROOT, Call
+from tests.environments import fetch, make_environment
+
+# How Google's buildpack installs: InstallRequirements in pkg/python/python.go of GoogleCloudPlatform/buildpacks,
+# less --user, which pip refuses in a virtual environment. The pip is the one that the runtime's Python brings: the
+# last 3.11 has 24.0, and later Pythons have later ones.
+BUILDPACKS_PIP = "24.0"
+BUILDPACKS_FLAGS = (
+    *("--upgrade", "--upgrade-strategy", "only-if-needed", "--no-warn-script-location", "--no-warn-conflicts"),
+    *("--force-reinstall", "--no-compile", "--disable-pip-version-check", "--no-cache-dir"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +58,10 @@ def test_nothing_else_is_uploaded(uploaded: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def clean_python(uploaded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_python(uploaded: Path, pip_wheel: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the Python of an environment that holds what requirements.txt pins, and nothing else."""
-    folder = tmp_path_factory.mktemp("clean")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", uploaded / "requirements.txt"]
-    done = subprocess.run([*map(str, install)], capture_output=True, text=True, check=False)
-    if "NewConnectionError" in done.stderr and not os.environ.get("REQUIRE_EMULATORS"):
-        pytest.skip("the pinned packages cannot be fetched: there is no way to the package index")
-    assert done.returncode == 0, done.stderr
+    python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP))
+    fetch([python, "-m", "pip", "install", "--requirement", uploaded / "requirements.txt", *BUILDPACKS_FLAGS])
     return python
 
 
