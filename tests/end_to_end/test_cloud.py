@@ -11,9 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -339,12 +337,12 @@ def _deaf_server() -> Iterator[str]:
 def _scripted_bigquery(status: int, answer: dict[str, Any]) -> Iterator[str]:
     """Answer every call in BigQuery's own words, for what the emulator does not know how to refuse."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(QuietHandler):
+        def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.do_GET()
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 (as above)
             body = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -352,13 +350,8 @@ def _scripted_bigquery(status: int, answer: dict[str, Any]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        Thread(target=listener.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.server_address[1]}"
-        listener.shutdown()
+    with listening(Handler) as address:
+        yield address
 
 
 ELSEWHERE = "Not found: Dataset broken-whole:nba_orchestration was not found in location EU"
