@@ -17,6 +17,7 @@ class QuietHandler(BaseHTTPRequestHandler):
 def listening(handler: type[QuietHandler]) -> Iterator[str]:
     """Serve until the block ends; yields the address, "http://127.0.0.1:PORT"."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        # It looks that often whether it should end; left to itself it would be half a second late.
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
