@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.deploy.stand_in import PROGRAM, answering
+
 ROOT = Path(__file__).parents[2]
-STAND_IN = Path(__file__).with_name("stand_in.py")
 CHANNEL = "projects/proj/notificationChannels/7"
 # Everything that is off by default is on.
 EVERYTHING = {
@@ -64,17 +64,18 @@ class Deployment:
         before = len(self.calls())
         (self.folder / "answers.json").write_text(json.dumps(self.answers), "utf-8")
         all_steps = steps(self.folder / "cloudbuild.yaml", substitutions)
-        for step in all_steps[[step["id"] for step in all_steps].index(first) :]:
-            if step["entrypoint"] == "bash" and not self._runs(step["id"], step["args"], step["env"]):
-                self.failed = step["id"]
-                break
+        with answering(self.folder) as port:
+            for step in all_steps[[step["id"] for step in all_steps].index(first) :]:
+                if step["entrypoint"] == "bash" and not self._runs(step["id"], step["args"], step["env"], port):
+                    self.failed = step["id"]
+                    break
         return self.calls()[before:]
 
-    def _runs(self, step: str, arguments: Sequence[str], env: Sequence[str]) -> bool:
+    def _runs(self, step: str, arguments: Sequence[str], env: Sequence[str], port: int) -> bool:
         environment = {
             **dict(one.partition("=")[::2] for one in env),
             "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
-            "STATE": str(self.folder),
+            "STAND_IN": str(port),
             "STEP": step,
         }
         done = subprocess.run(
@@ -82,6 +83,7 @@ class Deployment:
             cwd=self.folder,
             env=environment,
             text=True,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=60,
@@ -94,7 +96,8 @@ class Deployment:
         """Run what is run once per project."""
         before = len(self.calls())
         (self.folder / "answers.json").write_text('{"services": ""}', "utf-8")
-        assert self._runs("bootstrap", ["deploy/bootstrap.sh"], ["PROJECT=proj"]), self.output
+        with answering(self.folder) as port:
+            assert self._runs("bootstrap", ["deploy/bootstrap.sh"], ["PROJECT=proj"], port), self.output
         return self.calls()[before:]
 
     def calls(self) -> list[Call]:
@@ -129,11 +132,8 @@ def new_deployment(folder: Path) -> Deployment:
     own.write_text(f'[phase2]\nwitness_table = "{EVERYTHING["_WITNESS_TABLE"]}"\n', "utf-8")
     shutil.copy(ROOT / "orchestrator_resilience" / "phases.toml", own.parent)
     (folder / "bin").mkdir()
-    scripts = {
-        name: f'exec {shlex.join([sys.executable, "-SE", str(STAND_IN), name])} "$@"' for name in ("gcloud", "bq")
-    }
-    for name, script in {**scripts, "sleep": "exit 0"}.items():
-        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+    for name, script in {"gcloud": PROGRAM, "bq": PROGRAM, "sleep": "#!/bin/sh\n"}.items():
+        (folder / "bin" / name).write_text(script, "utf-8")
         (folder / "bin" / name).chmod(0o755)
     (folder / "calls.jsonl").touch()
     (folder / "made.json").write_text("{}", "utf-8")

@@ -1,44 +1,81 @@
 """Stands in for gcloud and bq: records each call, remembers what was made, and answers from that.
 
-`STATE` is a folder: calls.jsonl has the calls, made.json what there is by now, answers.json what a test wants
-answered instead, by a part of the command: null fails, once.
+A folder is its state: calls.jsonl has the calls, made.json what there is by now, answers.json what a test wants
+answered instead, by a part of the command: null fails, once. A deployment has a hundred calls, so that it would
+take long to start Python for each: the programs on the PATH are of bash, and ask the test's own process.
 """
 
 import json
-import os
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import StreamRequestHandler, TCPServer
+from threading import Thread
 from typing import Any
 
-STATE = Path(os.environ["STATE"])
 SUBSCRIPTION = "projects/proj/subscriptions/eventarc-of-orchestrator"
+# Each field ends with a NUL, their number comes first; so the answer's first line is the status, the rest is printed.
+PROGRAM = r"""#!/usr/bin/env bash
+if [[ -p /dev/stdin ]]; then input=$(cat); fi
+exec 3<>"/dev/tcp/127.0.0.1/$STAND_IN"
+printf '%s\0' "$(($# + 4))" "$STEP" "$PWD" "$input" "${0##*/}" "$@" >&3
+read -r status <&3 || exit 70
+cat <&3
+exit "$status"
+"""
 
 
-def main(program: str, arguments: list[str]) -> int:
-    """Answer one call."""
+@contextmanager
+def answering(state: Path) -> Iterator[int]:
+    """Answer calls by the state in a folder until the block ends; yields the port, for $STAND_IN."""
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            step, folder, stdin, program, *arguments = self._fields()
+            status, printed = _answer(state, step, Path(folder), stdin, [program, *arguments])
+            self.wfile.write(f"{status}\n{printed}".encode())
+
+        def _fields(self) -> list[str]:
+            received = b""
+            while received.count(b"\0") <= int(received.partition(b"\0")[0] or 1):
+                received += self.request.recv(65536) or _gone()
+            return received.decode().split("\0")[1:-1]
+
+    # One call after another, as the steps make them: what is remembered has no two writers.
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def _gone() -> bytes:
+    raise ConnectionError("the program ended in the middle of its call")
+
+
+def _answer(state: Path, step: str, folder: Path, stdin: str, command: list[str]) -> tuple[int, str]:
+    """Answer one call: its exit status, and what it prints."""
+    program, *arguments = command
     flags = dict(a.removeprefix("--").partition("=")[::2] for a in arguments if a.startswith("--"))
     words = [a for a in arguments if not a.startswith("--")]
-    files = {name: Path(value).read_text("utf-8") for name, value in flags.items() if name.endswith("from-file")}
-    stdin = sys.stdin.read() if program == "bq" and words == ["query"] else ""
-    with (STATE / "calls.jsonl").open("a", encoding="utf-8") as calls:
-        call = {"program": program, "arguments": arguments, "files": files, "stdin": stdin, "step": os.environ["STEP"]}
+    files = {name: (folder / value).read_text("utf-8") for name, value in flags.items() if name.endswith("from-file")}
+    stdin = stdin if program == "bq" and words == ["query"] else ""
+    with (state / "calls.jsonl").open("a", encoding="utf-8") as calls:
+        call = {"program": program, "arguments": arguments, "files": files, "stdin": stdin, "step": step}
         calls.write(json.dumps(call) + "\n")
-    answers = json.loads((STATE / "answers.json").read_text("utf-8"))
+    answers = json.loads((state / "answers.json").read_text("utf-8"))
     for part, answer in answers.items():
-        if part in " ".join([program, *arguments]):
+        if part in " ".join(command):
             if answer is None:
                 del answers[part]
-                (STATE / "answers.json").write_text(json.dumps(answers), "utf-8")
-                return 1
-            print(answer)
-            return 0
+                (state / "answers.json").write_text(json.dumps(answers), "utf-8")
+                return 1, ""
+            return 0, f"{answer}\n"
     if program != "gcloud":
-        return 0
-    made = json.loads((STATE / "made.json").read_text("utf-8"))
+        return 0, ""
+    made = json.loads((state / "made.json").read_text("utf-8"))
     status, answer = _gcloud(words, flags, files, made)
-    (STATE / "made.json").write_text(json.dumps(made), "utf-8")
-    print(answer)
-    return status
+    (state / "made.json").write_text(json.dumps(made), "utf-8")
+    return status, f"{answer}\n"
 
 
 def _gcloud(words: list[str], flags: dict[str, str], files: dict[str, str], made: dict[str, Any]) -> tuple[int, str]:
@@ -151,7 +188,3 @@ def _described(group: str, key: str, wanted: str, made: dict[str, Any]) -> tuple
         "none": "",
     }
     return 0, fields[wanted.removeprefix("value(").removesuffix(")")]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
