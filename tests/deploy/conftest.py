@@ -28,6 +28,7 @@ EVERYTHING = {
     "_PHASES_FILE": "orchestrator_resilience/own.toml",
     "_BIGQUERY_LOCATION": "US",
 }
+InsideGcloud = Callable[..., subprocess.CompletedProcess[str]]
 _GIVEN_BY_CLOUD_BUILD = {"PROJECT_ID": "proj", "PROJECT_NUMBER": "123456"}
 
 
@@ -225,7 +226,7 @@ def gcloud() -> str:
 
 
 @pytest.fixture(scope="session")
-def inside_gcloud(gcloud: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+def inside_gcloud(gcloud: str) -> InsideGcloud:
     """Return what runs Python code with gcloud's own libraries: code, then its arguments."""
     info = [gcloud, "info", "--format=value(installation.sdk_root,basic.python_location)"]
     root, python = subprocess.run(info, capture_output=True, text=True, check=True).stdout.strip().split("\t")

@@ -2,32 +2,33 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from canary.cli import main as canary
 from orchestrator_resilience.phase import load_phase
-from tests.deploy.conftest import CHANNEL, EVERYTHING, ROOT, Call, Deployment, steps
+from tests.deploy.conftest import CHANNEL, EVERYTHING, ROOT, Call, Deployment, InsideGcloud, steps
 
 ONLY_CHANNEL = {"_NOTIFICATION_CHANNELS": CHANNEL}
 CHANGING = {"create", "update", "deploy"}
 SILENT = "phase2-canary: silent or blind for 45 minutes"
 
 
-def lint(gcloud: str, commands: Iterable[str], folder: Path) -> dict[str, str]:
+def lint(inside_gcloud: InsideGcloud, commands: Iterable[str], folder: Path) -> dict[str, str]:
     """Return the complaints of gcloud's linter by command."""
     wanted = sorted(set(commands))
     file = folder / "commands.json"
     file.write_text(json.dumps([{"command_string": command} for command in wanted]), "utf-8")
-    done = subprocess.run(
-        [gcloud, "meta", "lint-gcloud-commands", f"--commands-file={file}"],
-        capture_output=True,
-        text=True,
-        check=True,
+    # Left to itself the linter makes gcloud's tree of commands anew for each.
+    code = (
+        "import sys; from googlecloudsdk import gcloud_main; cli = gcloud_main.CreateCLI([]);"
+        "gcloud_main.CreateCLI = lambda _: cli;"
+        "cli.Execute(['meta', 'lint-gcloud-commands', f'--commands-file={sys.argv[1]}'])"
     )
+    done = inside_gcloud(code, str(file))
+    assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert len(answers) == len(wanted), "a command was not looked at"
     return {one["command_string"]: one["error_message"] for one in answers if not one["success"]}
@@ -38,7 +39,7 @@ def changes(calls: Iterable[Call]) -> list[str]:
 
 
 def test_every_command_is_one_that_gcloud_takes(
-    gcloud: str, deployed: list[Call], deployment: Deployment, tmp_path: Path
+    inside_gcloud: InsideGcloud, deployed: list[Call], deployment: Deployment, tmp_path: Path
 ) -> None:
     """Those that make, those that update, those with everything off, those of the first day, those of the texts."""
     off = deployment
@@ -55,7 +56,7 @@ def test_every_command_is_one_that_gcloud_takes(
     scripts = "\n".join(script.read_text("utf-8") for script in (ROOT / "deploy").glob("*.sh"))
     quoted += (proposed := re.findall(r'echo "(gcloud .*)" >&2', scripts))
     assert proposed
-    assert lint(gcloud, [*commands, *quoted], tmp_path) == {}
+    assert lint(inside_gcloud, [*commands, *quoted], tmp_path) == {}
 
 
 def _commands_of(text: str) -> list[str]:
@@ -71,10 +72,10 @@ def _lines(block: str) -> list[str]:
     return [line.strip() for line in block.replace("\\\n", " ").splitlines()]
 
 
-def test_the_linter_would_find_a_mistake(gcloud: str, tmp_path: Path) -> None:
+def test_the_linter_would_find_a_mistake(inside_gcloud: InsideGcloud, tmp_path: Path) -> None:
     """A flag that there is not, a value that is none, a command that is missing its name."""
     wrong = ["gcloud pubsub topics create", "gcloud functions deploy f --retries", "gcloud monitoring policies list"]
-    assert len(lint(gcloud, [*wrong, "gcloud pubsub topics create t"], tmp_path)) == 3
+    assert len(lint(inside_gcloud, [*wrong, "gcloud pubsub topics create t"], tmp_path)) == 3
 
 
 def test_the_steps_come_in_order() -> None:
@@ -335,9 +336,7 @@ def test_a_policy_that_was_edited_is_named(running: Deployment) -> None:
     assert running.failed is None, running.output
 
 
-def test_policies_are_compared_in_the_form_that_gcloud_prints(
-    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], made: Deployment
-) -> None:
+def test_policies_are_compared_in_the_form_that_gcloud_prints(inside_gcloud: InsideGcloud, made: Deployment) -> None:
     """One field a line, quoted as in a file."""
     content = json.loads((made.folder / "made.json").read_text("utf-8"))
     policies = [one["content"] for key, one in content.items() if " policies " in key]
@@ -349,9 +348,7 @@ def test_policies_are_compared_in_the_form_that_gcloud_prints(
     assert printed.stdout.strip() == json.dumps(policies, indent=2, sort_keys=True), printed.stderr
 
 
-def test_gcloud_takes_the_folder_for_a_source(
-    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], made: Deployment
-) -> None:
+def test_gcloud_takes_the_folder_for_a_source(inside_gcloud: InsideGcloud, made: Deployment) -> None:
     """By the check of its own that comes before anything is uploaded; the repository itself does not pass it."""
     code = (
         "import sys; from googlecloudsdk.command_lib.functions import source_util;"
@@ -362,9 +359,7 @@ def test_gcloud_takes_the_folder_for_a_source(
     assert "does not have file [main.py]" in inside_gcloud(code, str(ROOT)).stderr
 
 
-def test_gcloud_finds_the_secrets_of_the_canary(
-    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], deployed: list[Call]
-) -> None:
+def test_gcloud_finds_the_secrets_of_the_canary(inside_gcloud: InsideGcloud, deployed: list[Call]) -> None:
     """The filter takes no other function, the format prints the variables."""
     (call,) = (c for c in deployed if c.arguments[:2] == ("functions", "list"))
     code = (

@@ -4,8 +4,7 @@ import ast
 import inspect
 import json
 import re
-import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +12,7 @@ from google.cloud import bigquery, firestore
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
-from tests.deploy.conftest import EVERYTHING, ROOT, Call
+from tests.deploy.conftest import EVERYTHING, ROOT, Call, InsideGcloud
 
 # The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
 CLIENTS: dict[str, tuple[type, ...]] = {
@@ -222,7 +221,7 @@ def test_the_deployers_roles_and_its_commands_agree(deployed: list[Call], of_dep
 
 
 def test_the_deployer_grants_only_what_the_deployment_grants(
-    inside_gcloud: Callable[..., subprocess.CompletedProcess[str]], deployed: list[Call], bootstrapped: list[Call]
+    inside_gcloud: InsideGcloud, deployed: list[Call], bootstrapped: list[Call]
 ) -> None:
     """On the project; the condition arrives whole though gcloud splits such a value, and no binding is without it."""
     calls = [c for c in bootstrapped if c.flag("role") == "roles/resourcemanager.projectIamAdmin"]
