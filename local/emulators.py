@@ -76,9 +76,14 @@ def emulators(names: Sequence[str] = ("firestore", "pubsub", "bigquery")) -> Ite
 
 @contextmanager
 def server(
-    name: str, port: int, command: Sequence[str], environment: Mapping[str, str] | None = None
+    name: str,
+    port: int,
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[Server]:
-    """Run a server in a process group of its own; at the end the whole group is stopped by its id."""
+    """Run a server in a process group of its own; at the end the whole group gets `stop`, by its id."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         log = Path(folder) / "output.log"
         with log.open("wb") as output:
@@ -93,7 +98,7 @@ def server(
         try:
             yield Server(name, port, process, log)
         finally:
-            _stop(process)
+            _stop(process, stop)
 
 
 def _command(name: str, port: int) -> list[str]:
@@ -140,8 +145,8 @@ def _component(name: str) -> str:
     return {"firestore": "cloud-firestore-emulator", "pubsub": "pubsub-emulator"}[name]
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+def _stop(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
+    for sign in (first, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)
         with suppress(subprocess.TimeoutExpired):

@@ -1,5 +1,6 @@
 """Runs the two functions as Google Cloud does: functions-framework, one server process each."""
 
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ def _function(source: str, target: str, signature: str, environment: Mapping[str
         *(sys.executable, "-m", "functions_framework", "--host", "127.0.0.1", "--port", str(port)),
         *("--source", str(ROOT / source), "--target", target, "--signature-type", signature),
     ]
-    with server(target, port, command, {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}) as running:
+    settings = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
+    with server(target, port, command, settings, stop=signal.SIGKILL) as running:
         running.wait_until_it_answers()
         yield running
