@@ -17,6 +17,7 @@ from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
 from orchestrator_resilience.stores.cloud import CloudStores
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.opening import open_stores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
 
@@ -53,6 +54,15 @@ def cloud_stores(dataset: BigQuery, phase: Phase) -> Iterator[CloudStores]:
     assert isinstance(stores, CloudStores)
     yield stores
     stores.close()
+
+
+@pytest.fixture
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What does not answer is asked again for five seconds, a fraction of these.
+    for store in (BigQuery, FirestoreDocuments):
+        defaults = store.__init__.__kwdefaults__ or {}
+        assert defaults["seconds"] >= 10
+        monkeypatch.setitem(defaults, "seconds", 2.0)
 
 
 def columns(dataset: BigQuery) -> list[str]:
@@ -117,6 +127,7 @@ def test_setup_refuses_a_column_of_another_type(dataset: BigQuery, capsys: pytes
     assert "event_id" not in columns(dataset)
 
 
+@pytest.mark.usefixtures("_short_patience")
 def test_setup_without_a_dataset_says_so(cloud: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The dataset is the user's; it is not made here."""
     assert cli.main(["setup"]) == 2
@@ -181,6 +192,7 @@ def test_verify_does_not_take_silence_for_proof(cloud_stores: CloudStores, capsy
     assert "proves nothing" in answer["advice"]
 
 
+@pytest.mark.usefixtures("_short_patience")
 def test_verify_of_what_cannot_be_read(
     cloud: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,10 +100,10 @@ def test_cloud_logging_hangs() -> None:
     """The search ends by its own deadline."""
     with LoggingServer("project") as server:
         server.delay_seconds = 60
-        archive = CloudLoggingArchive("project", seconds=2, transport=server.transport())
+        archive = CloudLoggingArchive("project", seconds=0.5, transport=server.transport())
         searches: list[Callable[[], object]] = [
             lambda: archive.read("phase2", DAY),
-            lambda: archive.statuses("orchestrator-x-uc.a.run.app", datetime.now(UTC), 2),
+            lambda: archive.statuses("orchestrator-x-uc.a.run.app", datetime.now(UTC), 0.5),
         ]
         for search in searches:
             began = time.monotonic()
@@ -118,11 +118,11 @@ def test_cloud_logging_has_no_end_of_pages() -> None:
     with LoggingServer("project", page_limit=1) as server:
         for minutes in range(60):
             server.log_request("https://orchestrator-x-uc.a.run.app/", 204, at + timedelta(minutes=minutes))
-        server.delay_seconds = 0.2
+        server.delay_seconds = 0.1
         archive = CloudLoggingArchive("project", transport=server.transport())
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
-            archive.statuses("orchestrator-x-uc.a.run.app", at, 2)
+            archive.statuses("orchestrator-x-uc.a.run.app", at, 1)
         assert time.monotonic() - began < 3
         assert len(server.requests) > 4
 
