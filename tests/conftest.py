@@ -1,11 +1,13 @@
 """Fixtures that every test may use."""
 
+import fcntl
 import functools
+import json
 import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,16 +41,42 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def emulated() -> Iterator[dict[str, str]]:
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run the emulators; where one is missing, skip with the reason, or fail if REQUIRE_EMULATORS is set."""
     with ExitStack() as stack:
         try:
-            environment = stack.enter_context(emulators())
+            if "PYTEST_XDIST_WORKER" in os.environ:
+                environment = stack.enter_context(_shared_emulators(tmp_path_factory.getbasetemp().parent))
+            else:
+                environment = stack.enter_context(emulators())
         except EmulatorError as error:
             if os.environ.get("REQUIRE_EMULATORS"):
                 raise
             pytest.skip(str(error))
         yield environment
+
+
+@contextmanager
+def _shared_emulators(folder: Path) -> Iterator[dict[str, str]]:
+    """Run the emulators, or use those of another worker; whose they are waits until nobody uses them.
+
+    The locks are the system's, so that a worker that is killed holds up nobody.
+    """
+    told = folder / "emulators.json"
+    with (folder / "emulators.lock").open("w") as door, (folder / "emulators.users").open("w") as users:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        if told.exists():
+            fcntl.flock(users, fcntl.LOCK_SH)
+            fcntl.flock(door, fcntl.LOCK_UN)
+            yield json.loads(told.read_text("utf-8"))
+            return
+        with emulators() as environment:
+            told.write_text(json.dumps(environment), "utf-8")
+            fcntl.flock(door, fcntl.LOCK_UN)
+            yield environment
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_EX)
+            told.unlink()
 
 
 @pytest.fixture
