@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -402,7 +403,7 @@ def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any]
 
 def _project(emulated: Mapping[str, str], name: str) -> str:
     """Make a project whose completion log is whole, or lacks what its name says."""
-    project = f"broken-{name}"
+    project = f"broken-{name}-{uuid.uuid4().hex[:12]}"  # another worker of xdist may have these as well
     os.environ["BIGQUERY_EMULATOR_HOST"] = emulated["BIGQUERY_EMULATOR_HOST"]
     access = BigQuery(project, emulated=True)
     if name != "no-dataset":
