@@ -13,7 +13,7 @@ demo: $(or $(wildcard $(DEV)),$(CLI))
 	@$(BIN)/canary demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov
 
 check: $(DEV)
 	$(BIN)/ruff format --check .
@@ -80,4 +80,4 @@ $(BIN)/python:
 .NOTPARALLEL: # two installations into one .venv
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
