@@ -93,6 +93,7 @@ def _made_by_name(fault: str) -> bool:
     return fault.startswith("one_is_silent_a") or fault in {"disabled", *WITNESSED, *UNWITNESSED}
 
 
+@pytest.mark.no_cover  # test_a_fault reaches the same lines, and counting them doubles the time
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("fault", [name for name in FAULTY if not _made_by_name(name)])
 def test_the_diagnosis_does_not_know_the_name_of_the_fault(
