@@ -80,4 +80,4 @@ $(BIN)/python:
 .NOTPARALLEL: # two installations into one .venv
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* simulated

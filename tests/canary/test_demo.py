@@ -1,11 +1,13 @@
 """`canary demo`: February 2026, tick by tick."""
 
+import io
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from datetime import date, datetime
 from pathlib import Path
 
@@ -14,17 +16,29 @@ import pytest
 from canary import cli
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [".venv/bin/canary"])
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Play the demo once; returns where, and what it printed."""
+    folder, printed = tmp_path_factory.mktemp("demo"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [".venv/bin/canary"])
+        assert cli.main(["demo"]) == 0
+    return folder, printed.getvalue()
 
 
 @pytest.fixture
-def screen(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def folder(played: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to where the demo was played."""
+    monkeypatch.chdir(played[0])
+    monkeypatch.setattr(sys, "argv", [".venv/bin/canary"])
+    return played[0]
+
+
+@pytest.fixture
+def screen(played: tuple[Path, str]) -> list[str]:
     """Return the lines that the demo prints."""
-    assert cli.main(["demo"]) == 0
-    return capsys.readouterr().out.splitlines()
+    return played[1].splitlines()
 
 
 def alerts(lines: list[str]) -> list[str]:
@@ -67,20 +81,20 @@ def test_it_shows_the_end_of_it(screen: list[str]) -> None:
     assert table == {**healthy, "2026-02-13": "IDLE"}
 
 
-def test_every_command_that_it_prints_works(screen: list[str], tmp_path: Path) -> None:
+def test_every_command_that_it_prints_works(screen: list[str], folder: Path) -> None:
     """Pasted where the demo was run, those inside an alert too."""
     commands = [line.removeprefix("Look:").strip() for line in screen if ".venv/bin/canary " in line]
     assert len(commands) == 5, "two in alerts, three at the end"
     environment = {**os.environ, "PHASES_FILE": "elsewhere.toml"}
     for command in commands:
         runnable = command.replace(".venv/bin/canary", shlex.join([sys.executable, "-m", "canary"]))
-        done = subprocess.run(["sh", "-c", runnable], cwd=tmp_path, env=environment, capture_output=True, check=False)  # noqa: S607
+        done = subprocess.run(["sh", "-c", runnable], cwd=folder, env=environment, capture_output=True, check=False)  # noqa: S607
         assert (done.returncode, done.stderr) == (0, b""), command
 
 
-def test_an_explained_date_knows_its_impact_and_its_time(screen: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_an_explained_date_knows_its_impact_and_its_time(capsys: pytest.CaptureFixture[str]) -> None:
     """The folder brings its own phases, their tables, and the time at which the run ended."""
-    assert screen
     arguments = ["explain", "2026-02-11", "--data", "simulated/demo", "--json"]
     assert cli.main(arguments) == 0
     verdict = json.loads(capsys.readouterr().out)["verdict"]
@@ -90,9 +104,9 @@ def test_an_explained_date_knows_its_impact_and_its_time(screen: list[str], caps
     assert "as of 2026-02-14 17:00Z, in the simulated run of simulated/demo" in capsys.readouterr().out
 
 
-def test_verbose_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All checkpoints, and each notice when it comes: the alerts at the first tick after half an hour."""
-    assert cli.main(["demo", "--verbose", "--out", "run"]) == 0
+    assert cli.main(["demo", "--verbose", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     first = [alert[: len("UNTRIGGERED 2026-02-10 07:15Z phase2 2026-02-09")] for alert in alerts(printed.splitlines())]
     assert [alert for alert in first if not alert.startswith(("REMINDER", "CHANGED", "RESOLVED"))] == [
@@ -101,16 +115,16 @@ def test_verbose_shows_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert [alert for alert in first if alert.startswith("RESOLVED")] == [
         f"RESOLVED 2026-02-12 15:00Z phase2 2026-02-{day:02}: n" for day in (9, 10, 11)
     ]
-    lines = [json.loads(line) for line in Path("run/checkpoints.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "checkpoints.jsonl").read_text().splitlines()]
     assert printed.count("Z CHECKPOINT_") == len(lines)
     assert {line["game_date"] for line in lines} == {str(date(2026, 2, d)) for d in range(8, 14)}
     assert datetime.fromisoformat(lines[0]["time"]) == datetime.fromisoformat("2026-02-08T23:04:01Z")
 
 
 def test_a_second_demo_is_the_same_in_the_same_folder(
-    screen: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    screen: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It empties what the first has left, and leaves nothing else behind."""
     assert cli.main(["demo"]) == 0
     assert capsys.readouterr().out.splitlines() == screen
-    assert [path.name for path in tmp_path.iterdir()] == ["simulated"]
+    assert [path.name for path in folder.iterdir()] == ["simulated"]

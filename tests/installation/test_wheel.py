@@ -122,4 +122,4 @@ def test_the_command_without_an_installation(uv: Callable[..., str], source: Pat
     """`uvx --from '.[cli]' canary demo` plays February."""
     command = ("canary", "demo", "--out", tmp_path / "out")
     printed = uv("tool", "run", "--python", sys.executable, "--from", f"{source}[cli]", *command)
-    assert f"The files of this run are in {tmp_path / 'out'}" in printed
+    assert f" status --data {tmp_path / 'out'}\n" in printed
