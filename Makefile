@@ -27,7 +27,7 @@ format: $(DEV)
 
 # The whole path on this machine: emulators, both functions, a topic that pushes.
 local: $(DEV)
-	@$(BIN)/python -m local
+	@$(BIN)/python -m tools.local
 
 bench-contention: $(DEV)
 	@$(BIN)/python -m benchmarks.contention

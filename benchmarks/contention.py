@@ -32,7 +32,6 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
-from local.emulators import PROJECT, EmulatorError, emulators
 from orchestrator_resilience import CheckpointLogger, load_phase
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -40,6 +39,7 @@ from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import CompletionRow, DocumentRef, ProcessorSummary
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import RecordingSink, push_envelope
+from tools.emulators import PROJECT, EmulatorError, emulators
 
 SIZES = (5, 20, 100)
 # The locks of transactions that were given up live on in the emulator for a while, at the cost of whoever comes next.

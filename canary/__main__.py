@@ -2,6 +2,6 @@
 
 import sys
 
-from canary.cli import main
+from canary.commands.cli import main
 
 sys.exit(main())

@@ -18,11 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import flask
 import functions_framework
 
-from canary.alerts import LogNotifier
-from canary.heartbeat import Heartbeat, HeartbeatError
+from canary.notify.heartbeat import Heartbeat, HeartbeatError
+from canary.notify.incidents import Channels
+from canary.notify.log_entry import LogChannel
+from canary.notify.slack import SlackChannel
 from canary.run import Outcome, Report, check, watch
-from canary.slack import SlackNotifier
-from canary.telling import Notifiers
 from orchestrator_resilience.phase import load_phases
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
@@ -33,9 +33,9 @@ _phases = load_phases()
 _stores = open_stores(_settings, _phases, must_exist=True)
 
 _slack = _settings.slack_webhook_url
-_notifier = Notifiers(
-    LogNotifier(_phases, project=_settings.project),
-    *([SlackNotifier(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
+_channel = Channels(
+    LogChannel(_phases, project=_settings.project),
+    *([SlackChannel(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
 )
 _heartbeat = Heartbeat(_settings.heartbeat_url) if _settings.heartbeat_url and _enabled else None
 
@@ -73,7 +73,7 @@ def _told(answer: Callable[[], Answer]) -> Answer:
 
 
 def _run(now: datetime) -> Answer:
-    report = watch(_stores, _phases, _notifier, now)
+    report = watch(_stores, _phases, _channel, now)
     _log(report)
     answer = _answer(report)
     if _heartbeat is not None and answer[1] == HTTPStatus.OK:
@@ -82,7 +82,7 @@ def _run(now: datetime) -> Answer:
 
 
 def _answer(report: Report) -> Answer:
-    reasons = sorted({v.summary for v in report.verdicts if v.blind})
+    reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from canary.diagnosis import drift, explain
-from canary.evidence import Evidence, Source, Unreadable
-from canary.gather import gather, read_trails
-from canary.story import Story, tell_story
-from canary.telling import Ledger, Notifier, known_incident, tell
-from canary.verdict import Verdict, judge
+from canary.domain.diagnosis import drift, explain
+from canary.domain.evidence import Evidence, Source, Unreadable
+from canary.domain.incident import Incidents, known_incident
+from canary.domain.timeline import Timeline, timeline_of
+from canary.domain.verdict import Verdict, judge
+from canary.notify.incidents import Channel, tell
+from canary.sources import gather, read_checkpoints
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
@@ -32,7 +33,7 @@ class Outcome(IntEnum):
 class Report:
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
-    `warnings` tell of what has not bitten yet: strangers, and processors that have fallen silent.
+    `warnings` tell early: of unexpected processors, and processors that have fallen silent.
     """
 
     now: datetime
@@ -47,7 +48,7 @@ class Report:
         """
         if any(v.kind.is_problem for v in self.verdicts):
             return Outcome.PROBLEM
-        if not self.verdicts or any(v.blind for v in self.verdicts):
+        if not self.verdicts or any(v.unreadable for v in self.verdicts):
             return Outcome.COULD_NOT_TELL
         return Outcome.QUIET if all(v.kind.is_quiet for v in self.verdicts) else Outcome.UNDECIDED
 
@@ -77,24 +78,24 @@ def check(
 def watch(
     stores: Stores,
     phases: Mapping[str, Phase],
-    notifier: Notifier,
+    channel: Channel,
     now: datetime,
     wanted: Mapping[str, Sequence[date]] | None = None,
 ) -> Report:
     """Check, and tell people what they do not know yet: the run that the scheduler starts.
 
     An incident that was opened is followed beyond the look-back window, as far as the history
-    reaches. Raises what the stores and the notifier raise when somebody could not be told.
+    reaches. Raises what the stores and the channel raise when somebody could not be told.
     """
-    report, ledger = _run(stores, phases, now, wanted)
-    if not isinstance(ledger, Unreadable):
-        tell(stores.documents, report.verdicts, ledger, notifier, now)
+    report, incidents = _run(stores, phases, now, wanted)
+    if not isinstance(incidents, Unreadable):
+        tell(stores.documents, report.verdicts, incidents, channel, now)
     return report
 
 
 def _run(
     stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None
-) -> tuple[Report, Ledger | Unreadable]:
+) -> tuple[Report, Incidents | Unreadable]:
     """Gather further back than is judged, because some causes show only over several dates."""
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
     if wanted is None:
@@ -102,12 +103,12 @@ def _run(
     else:
         window = {name: tuple(days) for name, days in wanted.items()}
     gathered = gather(stores, {name: sorted({*history[name], *window[name]}) for name in window}, phases)
-    evidence, ledger = gathered.evidence, gathered.ledger
+    evidence, incidents = gathered.evidence, gathered.incidents
 
     def is_judged(one: Evidence) -> bool:
         if one.game_date in window[one.phase]:
             return True
-        incident = None if isinstance(ledger, Unreadable) else known_incident(ledger, one.phase, one.game_date)
+        incident = None if isinstance(incidents, Unreadable) else known_incident(incidents, one.phase, one.game_date)
         return wanted is None and incident is not None and not incident.resolved
 
     verdicts = [judge(e, phases[e.phase], now) for e in evidence if is_judged(e)]
@@ -117,31 +118,35 @@ def _run(
         for warning in drift([e for e in evidence if e.phase == name and e.game_date in history[name]], phase, now)
     )
     # Only for dates with a problem are checkpoints read.
-    trails = read_trails(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])
+    checkpoints = read_checkpoints(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])
     diagnosed = tuple(
-        _diagnosed(v, trails[v.phase, v.game_date], evidence, phases[v.phase], now) if v.kind.is_problem else v
+        _diagnosed(v, checkpoints[v.phase, v.game_date], evidence, phases[v.phase], now) if v.kind.is_problem else v
         for v in verdicts
     )
-    return Report(now, diagnosed, warnings), ledger
+    return Report(now, diagnosed, warnings), incidents
 
 
-def story(stores: Stores, phase: Phase, day: date, now: datetime) -> Story:
+def timeline(stores: Stores, phase: Phase, day: date, now: datetime) -> Timeline:
     """Judge one date, diagnose it if it has a problem, and put together what every source saw of it."""
     phases = {phase.name: phase}
     wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
     evidence = gather(stores, wanted, phases).evidence
     (own,) = (e for e in evidence if e.game_date == day)
-    (trail,) = read_trails(stores, [(phase.name, day)]).values()
+    (checkpoints,) = read_checkpoints(stores, [(phase.name, day)]).values()
     verdict = judge(own, phase, now)
     if verdict.kind.is_problem:
-        verdict = _diagnosed(verdict, trail, evidence, phase, now)
-    return tell_story(verdict, own, trail, phase)
+        verdict = _diagnosed(verdict, checkpoints, evidence, phase, now)
+    return timeline_of(verdict, own, checkpoints, phase)
 
 
 def _diagnosed(
-    verdict: Verdict, trail: Source[Sequence[Checkpoint]], evidence: Sequence[Evidence], phase: Phase, now: datetime
+    verdict: Verdict,
+    checkpoints: Source[Sequence[Checkpoint]],
+    evidence: Sequence[Evidence],
+    phase: Phase,
+    now: datetime,
 ) -> Verdict:
     """Add the cause to a problem."""
     history = [e for e in evidence if e.phase == phase.name]
     (own,) = (e for e in history if e.game_date == verdict.game_date)
-    return replace(verdict, cause=explain(verdict, own, trail, history=history, phase=phase, now=now))
+    return replace(verdict, cause=explain(verdict, own, checkpoints, history=history, phase=phase, now=now))

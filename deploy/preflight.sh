@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Refuses, before anything is changed, a witness that nobody would read or write, a deployment of which nobody would be
+# Refuses, before anything is changed, a message log that nobody would read or write, a deployment of which nobody would be
 # told when it breaks, and one that would silently take Slack or the heartbeat away.
 set -euo pipefail
 
 phases=${PHASES_FILE:-orchestrator_resilience/phases.toml}
-named=$(sed -nE "s|^ *witness_table *= *[\"']([^\"']+)[\"'].*|\1|p" "$phases")
-if [[ -n $WITNESS_TABLE ]] && ! grep -qxF "$WITNESS_TABLE" <<<"$named"; then
-  echo "_WITNESS_TABLE is $WITNESS_TABLE, and no phase of $phases has it as its witness_table: nobody would read it." >&2
+named=$(sed -nE "s|^ *message_table *= *[\"']([^\"']+)[\"'].*|\1|p" "$phases")
+if [[ -n $MESSAGE_TABLE ]] && ! grep -qxF "$MESSAGE_TABLE" <<<"$named"; then
+  echo "_MESSAGE_TABLE is $MESSAGE_TABLE, and no phase of $phases has it as its message_table: nobody would read it." >&2
   exit 1
 fi
-if [[ -z $WITNESS_TABLE && -n $named ]]; then
-  echo "_WITNESS_TABLE is empty, and $phases has the witness_table ${named//$'\n'/, }: nobody would write it." >&2
+if [[ -z $MESSAGE_TABLE && -n $named ]]; then
+  echo "_MESSAGE_TABLE is empty, and $phases has the message_table ${named//$'\n'/, }: nobody would write it." >&2
   exit 1
 fi
 

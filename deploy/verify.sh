@@ -40,7 +40,7 @@ watched() {
   grep -oE '"filter": ".*"|notificationChannels/[^"]+' | sort
 }
 
-# Only COULD_NOT_TELL is blind: a run that is UNDECIDED has read everything.
+# Only COULD_NOT_TELL is unreadable: a run that is UNDECIDED has read everything.
 sees() {
   [[ -n $1 && $1 != COULD_NOT_TELL* ]]
 }
@@ -92,10 +92,10 @@ for file in deploy/monitoring/policies/*.json; do
     echo "gcloud alpha monitoring policies update $name --update-user-labels=content=edited" >&2
   fi
 done
-if [[ -n $WITNESS_TABLE ]]; then
-  expect "the witness listens to the topic" "projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC" \
-    "$(of_subscription "$WITNESS" topic)"
-  expect "the witness writes" ACTIVE "$(of_subscription "$WITNESS" bigqueryConfig.state)"
+if [[ -n $MESSAGE_TABLE ]]; then
+  expect "the message_log listens to the topic" "projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC" \
+    "$(of_subscription "$MESSAGE_LOG" topic)"
+  expect "the message_log writes" ACTIVE "$(of_subscription "$MESSAGE_LOG" bigqueryConfig.state)"
 fi
 
 # The whole way from the scheduler to the log, which also gives the absence policy the data point without which it

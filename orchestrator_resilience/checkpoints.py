@@ -57,7 +57,7 @@ DEFAULT_SEVERITY = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One line of the trail.
+    """One line that a delivery leaves.
 
     `text` follows the kind's name in the message. `fields` hold plain JSON values. `closes` is true
     for the line with which a delivery has come to its end: a RECEIVED whose `delivery` field has no

@@ -63,7 +63,7 @@ class CloudEventLike(Protocol):
 class Completion:
     """One processor's report on one game date.
 
-    `processor` is the expected name, or None for a stranger; `raw_processor` is what the message
+    `processor` is the expected name, or None for an unexpected one; `raw_processor` is what the message
     said. `completed_at` is the Pub/Sub publish time (UTC): the server's clock, the same at every
     redelivery. `event_id` is the Pub/Sub message id. `traceparent` is W3C trace context.
     """

@@ -1,4 +1,4 @@
-"""CheckpointLogger: the CHECKPOINT_* trail that each delivery leaves.
+"""CheckpointLogger: the CHECKPOINT_* lines that each delivery leaves.
 
 A checkpoint never raises into its caller, never waits for the network, and counts what it had to
 drop. Nothing here imports a cloud library: an orchestrator that exists already can use just this.
@@ -203,9 +203,9 @@ class Delivery:
         is complete and still untriggered is an ERROR at once, one that is triggered although
         somebody is missing a WARNING.
         """
-        awaited = self._canonical(self.logger.phase.expected if expected is None else expected)
+        waits_for = self._canonical(self.logger.phase.expected if expected is None else expected)
         held = self._canonical(completed)
-        done, missing, strangers = sorted(awaited & held), sorted(awaited - held), sorted(held - awaited)
+        done, missing, unexpected = sorted(waits_for & held), sorted(waits_for - held), sorted(held - waits_for)
         stuck, premature = not missing and not triggered, bool(missing) and triggered
         text = f"should_trigger={should_trigger} triggered={triggered}"
         text += "" if duplicate is None else f" duplicate={duplicate}"
@@ -223,13 +223,13 @@ class Delivery:
             should_trigger=should_trigger,
             triggered=triggered,
             duplicate=duplicate,
-            expected=None if expected is None else sorted(awaited),
+            expected=None if expected is None else sorted(waits_for),
             completed=done,
             missing=missing,
-            unexpected=strangers or None,
+            unexpected=unexpected or None,
             attempts=attempts,
         )
-        count = f"{self._known['game_date']} {len(done)}/{len(awaited)} complete"
+        count = f"{self._known['game_date']} {len(done)}/{len(waits_for)} complete"
         if sets:
             self._leave(CheckpointKind.TRIGGERED, f"{count}, _triggered is set", closes=True, completed=done)
         elif waits:

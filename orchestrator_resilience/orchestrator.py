@@ -1,7 +1,7 @@
-"""The story of one delivery.
+"""The timeline of one delivery.
 
-In order: RECEIVED, the witness row, the registration, the decision, the
-conditional `_triggered` and its own row, POST_TRANSACTION, then WAITING or TRIGGERED. The witness row comes first,
+In order: RECEIVED, the completion's row, the registration, the decision, the
+conditional `_triggered` and its own row, POST_TRANSACTION, then WAITING or TRIGGERED. The completion's row comes first,
 so that a crash leaves evidence. Each write is attempted even when another failed; if any failed,
 the delivery raises and Pub/Sub sends it again. Every step may run any number of times.
 """

@@ -40,7 +40,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     message_phase: Text
     firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}\Z")]
     bigquery_table: TableName
-    witness_table: TableName | None = None
+    message_table: TableName | None = None
     untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
     settle_minutes: Minutes = 2
     downstream_after_minutes: Minutes = 60
@@ -88,7 +88,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return {name: p for p, aliases in self.processors.items() for name in (p, *aliases)}
 
     def canonical(self, raw_name: str) -> str | None:
-        """The expected processor that reports under `raw_name`, or None for a stranger."""
+        """The expected processor that reports under `raw_name`, or None for an unexpected one."""
         return self._canonical.get(raw_name)
 
     def nearest(self, raw_name: str) -> str | None:

@@ -43,7 +43,7 @@ class Progress:
     """What one document says.
 
     `registered` maps expected processors to their registrations, `unexpected` are other keys that
-    old code counted, `expected` is what the phase waits for, `announced` is what the orchestrator
+    old code counted, `expected` is what the phase waits for, `orchestrator_expected` is what the orchestrator
     that wrote the document waited for (None where old code wrote it).
     """
 
@@ -51,7 +51,7 @@ class Progress:
     registered: Mapping[str, Registration] = field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     trigger: Trigger | None = None
-    announced: frozenset[str] | None = None
+    orchestrator_expected: frozenset[str] | None = None
 
     @property
     def completed(self) -> frozenset[str]:
@@ -87,7 +87,7 @@ class Decision(Enum):
 
 
 def decide(progress: Progress) -> Decision:
-    """Compare the sets: strangers never count, and a registration that was there before does."""
+    """Compare the sets: unexpected processors never count, and a registration that was there before does."""
     if progress.trigger is not None:
         return Decision.ALREADY_TRIGGERED
     return Decision.WAIT if progress.missing else Decision.TRIGGER
@@ -115,17 +115,17 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
         registered=registered,
         unexpected=frozenset(unexpected),
         trigger=_trigger(fields),
-        announced=_names(fields.get("_expected")),
+        orchestrator_expected=_names(fields.get("_expected")),
     )
 
 
 def registration_fields(progress: Progress, completion: Completion, now: datetime) -> dict[str, Any]:
     """What a delivery has to merge at `now` into a document with this `progress`; empty where it says it all.
 
-    Raises ValueError for a stranger: other readers count the keys.
+    Raises ValueError for an unexpected one: other readers count the keys.
     """
     if completion.processor is None:
-        raise ValueError(f"{completion.raw_processor!r} is a stranger: it is never written into a document")
+        raise ValueError(f"{completion.raw_processor!r} is not expected: it is never written into a document")
     fields: dict[str, Any] = {}
     if not progress.holds(completion):
         fields[completion.processor] = {
@@ -137,7 +137,7 @@ def registration_fields(progress: Progress, completion: Completion, now: datetim
             "event_id": completion.event_id,
             "registered_at": now,
         }
-    if progress.announced != progress.expected:
+    if progress.orchestrator_expected != progress.expected:
         fields["_expected"] = sorted(progress.expected)
     return fields
 

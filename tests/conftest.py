@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from local.emulators import EmulatorError, emulators
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 from tests.environments import fetch_pip
+from tools.emulators import EmulatorError, emulators
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ class DocumentStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRow:
-    """One row of the witness table: a delivery, or the setting of the flag.
+    """One row of the completion log's table: a delivery, or the setting of the flag.
 
     `row_id` is the same at every redelivery; readers tolerate that a row is there twice.
     `processor_name` is the expected name where there is one, else what the message said; the
@@ -133,7 +133,7 @@ class ProcessorSummary:
 
 
 class CompletionLog(Protocol):
-    """The witness: an append-only table of what was delivered."""
+    """The completion log: an append-only table of what was delivered."""
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Store `rows`, with `now` as their `inserted_at`; appending a row again does no harm."""
@@ -174,11 +174,11 @@ class Stores(Protocol):
 
     @property
     def completion_log(self) -> CompletionLog:
-        """The witness."""
+        """The completion log."""
 
     @property
     def checkpoints(self) -> CheckpointArchive:
-        """The trail."""
+        """The checkpoints."""
 
     @property
     def counts(self) -> CountSource | None:

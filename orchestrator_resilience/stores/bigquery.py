@@ -1,4 +1,4 @@
-"""The witness table in BigQuery, and the counts that a phase's own queries give.
+"""The completion log's table in BigQuery, and the counts that a phase's own queries give.
 
 Appended to with streaming inserts and never changed: rows of the last 30 minutes cannot be.
 """
@@ -119,7 +119,7 @@ class BigQuery:
 
 
 class BigQueryCompletionLog:
-    """A CompletionLog; each phase's rows are in the table that the phase names, and in that of its witness."""
+    """A CompletionLog; each phase's rows are in the table that the phase names, and in its message table."""
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
@@ -154,9 +154,9 @@ class BigQueryCompletionLog:
         parameters: list[Any] = []
         for number, name in enumerate(names):
             phase = self._phases[name]
-            if phase.witness_table is not None:
-                witness = _full_name(self._bigquery.project, phase.witness_table)
-                sources.append(_sql("messages.sql").format(table=witness, phase=name, number=number))
+            if phase.message_table is not None:
+                completion_log = _full_name(self._bigquery.project, phase.message_table)
+                sources.append(_sql("messages.sql").format(table=completion_log, phase=name, number=number))
                 mine = bigquery.ScalarQueryParameter(f"message_phase_{number}", "STRING", phase.message_phase)
                 parameters.append(mine)
         rows = self._bigquery.query(

@@ -23,7 +23,7 @@ class CloudStores:
 
     @cached_property
     def checkpoints(self) -> CheckpointArchive:
-        """The archive; its client is imported only by those who read a trail, which healthy runs do not."""
+        """The archive; its client is imported only by those who read checkpoints, which healthy runs do not."""
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
 
         return CloudLoggingArchive(self._project)

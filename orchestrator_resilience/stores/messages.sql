@@ -1,4 +1,4 @@
--- What an independent witness says, in the columns of the completion log: the table into which a Pub/Sub BigQuery
+-- What an independent completion_log says, in the columns of the completion log: the table into which a Pub/Sub BigQuery
 -- subscription writes every message of the topic (--write-metadata), without any code of ours. GoogleSQL.
 --
 -- A message was visible from its publication on. What is no JSON, or of another phase, is somebody else's; a body

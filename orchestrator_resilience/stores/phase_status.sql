@@ -4,7 +4,7 @@
 -- completing ARRAY<STRING>, the statuses that complete a processor.
 --
 -- Rows may be there twice (inserts are deduplicated at best effort), so nothing here counts rows.
--- What FROM reads is a UNION ALL of the phases' tables, and of what their witnesses say (messages.sql).
+-- What FROM reads is a UNION ALL of the phases' tables, and of what their message tables say (messages.sql).
 SELECT
   phase,
   game_date,

@@ -1,4 +1,4 @@
-"""Documents and the witness table in one SQLite file: the embedded default.
+"""Documents and the completion log's table in one SQLite file: the embedded default.
 
 Safe with many threads and processes at once: every write is one IMMEDIATE transaction, and waits
 for its turn up to `BUSY_SECONDS`.

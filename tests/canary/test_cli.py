@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from canary import cli
-from canary.message import ADVICE
-from canary.verdict import CauseKind, VerdictKind
+from canary.commands import cli
+from canary.domain.verdict import CauseKind, VerdictKind
+from canary.notify.message import ADVICE
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
@@ -114,7 +114,7 @@ def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [v["game_date"] for v in answer["verdicts"]] == ["2026-02-09", "2026-02-10"]
 
 
-def test_explain_tells_the_story_of_a_date(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_tells_the_timeline_of_a_date(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The alert, what to do, and every source's moments in one order, in UTC and local time."""
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_explain_of_a_healthy_date(stuck: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The rest of the story is told all the same."""
+    """The rest of the timeline is told all the same."""
     (stuck / "checkpoints.jsonl").mkdir()
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from canary import cli
+from canary.commands import cli
 from canary.run import check
-from local.emulators import free_port
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, StoreError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import DocumentRef, completion_row
@@ -20,6 +19,7 @@ from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.opening import open_stores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
+from tools.emulators import free_port
 
 TABLE = "nba_orchestration.phase_completions"
 OLD_COLUMNS = [
@@ -150,7 +150,7 @@ def verify(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
 
 
 def test_verify_proves_agreement(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
-    """The flag is in both, on every date the same: BigQuery may stand in."""
+    """The flag is in both, on every date the same: BigQuery may take its place."""
     cloud_stores.completion_log.setup()
     today = deliver_five(cloud_stores, phase)
     code, answer = verify(capsys)

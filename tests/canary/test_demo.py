@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from canary import cli
+from canary.commands import cli
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_an_explained_date_knows_its_impact_and_its_time(capsys: pytest.CaptureF
 
 
 def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All checkpoints, and each notice when it comes: the alerts at the first tick after half an hour."""
+    """All checkpoints, and each notification when it comes: the alerts at the first tick after half an hour."""
     assert cli.main(["demo", "--verbose", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     first = [alert[: len("UNTRIGGERED 2026-02-10 07:15Z phase2 2026-02-09")] for alert in alerts(printed.splitlines())]

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from canary.domain.verdict import Cause, CauseKind, VerdictKind
 from canary.run import Report, check
-from canary.verdict import Cause, CauseKind, VerdictKind
 from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, Phase, StoreError
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.progress import read_progress, registration_fields
@@ -70,7 +70,7 @@ class World:
         self._alive = False
         raise DeathError
 
-    def witness(self, names: list[str]) -> None:
+    def completion_log(self, names: list[str]) -> None:
         """Let the completion log hear of completions by another way than the orchestrator."""
         for name in names:
             message = push_envelope(name, str(DAY), DONE, message_id=f"{DAY}-{name}")
@@ -104,9 +104,9 @@ def world(phase: Phase, stores: EmbeddedStores) -> World:
 
 
 @pytest.fixture
-def witnessed(phase: Phase, stores: EmbeddedStores) -> World:
-    """A world with an independent witness, whose rows are part of the completion log."""
-    return World(msgspec.structs.replace(phase, witness_table="nba_orchestration.phase_messages"), stores)
+def with_message_log(phase: Phase, stores: EmbeddedStores) -> World:
+    """A world with a message log, whose rows are part of the completion log."""
+    return World(msgspec.structs.replace(phase, message_table="nba_orchestration.phase_messages"), stores)
 
 
 class Breaking:
@@ -125,7 +125,7 @@ def refuse(*_: object, **__: object) -> Any:
 
 
 def test_flag_overwritten(world: World) -> None:
-    """The trail says that the flag was set, the document that it is not."""
+    """The checkpoints says that the flag was set, the document that it is not."""
     world.deliver(world.orchestrator(), world.five)
     world.stores.documents.merge(REF, {"_triggered": False})
     cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
@@ -134,7 +134,7 @@ def test_flag_overwritten(world: World) -> None:
     )
 
 
-def test_flag_overwritten_without_a_trail(world: World) -> None:
+def test_flag_overwritten_without_a_checkpoints(world: World) -> None:
     """The trigger's own row in the completion log proves it as well."""
     world.deliver(world.orchestrator(), world.five)
     world.stores.documents.merge(REF, {"_triggered": False})
@@ -154,7 +154,7 @@ def test_expectation_drift(world: World) -> None:
 
 def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
     """One that only leaves checkpoints shows its list there."""
-    world.witness(world.five)
+    world.completion_log(world.five)
     world.register(world.five, announce=False)
     checkpoints = CheckpointLogger(world.phase, world.stores.checkpoints, clock=world.clock)
     with checkpoints.delivery(processor=world.five[0], game_date=DAY, event_id="1") as delivery:
@@ -174,13 +174,13 @@ def test_expectation_drift_that_triggers_too_early(world: World) -> None:
 
 
 def test_expectation_drift_after_the_last_one_has_come(world: World) -> None:
-    """The one for whom nobody waits arrives after the flag: a stranger to the orchestrator, never registered."""
+    """The one for whom nobody waits arrives after the flag: an unexpected one to the orchestrator, never registered."""
     fewer = dict(list(world.phase.processors.items())[1:])
     left_out, *aliases = [next(iter(world.phase.processors)), *next(iter(world.phase.processors.values()))]
     drifted = world.orchestrator(msgspec.structs.replace(world.phase, processors=fewer))
     world.deliver(drifted, sorted(fewer))
     world.deliver(drifted, aliases[:1])
-    assert world.cause(LATER, VerdictKind.WITNESS_GAP) == Cause(
+    assert world.cause(LATER, VerdictKind.STORES_DISAGREE) == Cause(
         CauseKind.EXPECTATION_DRIFT, f"the orchestrator does not wait for {left_out}, which phase2 expects"
     )
 
@@ -245,12 +245,12 @@ def test_write_failed(world: World, operation: str, step: str) -> None:
 
 
 def test_write_failed_leaves_a_gap(world: World) -> None:
-    """The witness refused: the date is triggered, and the two stores disagree."""
+    """The completion_log refused: the date is triggered, and the two stores disagree."""
     broken = Breaking(world.stores.completion_log, append=refuse)
     world.deliver(world.orchestrator(), world.five[:4])
     with pytest.raises(DeliveryError):
         world.deliver(world.orchestrator(completion_log=broken), world.five[4:])
-    cause = world.cause(LATER, VerdictKind.WITNESS_GAP)
+    cause = world.cause(LATER, VerdictKind.STORES_DISAGREE)
     assert cause.kind is CauseKind.WRITE_FAILED
     assert "append_completion" in cause.proof
 
@@ -274,7 +274,7 @@ def test_name_drift(world: World, before: int) -> None:
 
 
 def test_two_that_report_on_one_date_are_no_rename(world: World) -> None:
-    """A stranger that was there before, beside the processor whose name it resembles, explains nothing."""
+    """A unexpected that was there before, beside the processor whose name it resembles, explains nothing."""
     world.deliver(world.orchestrator(), [*world.five, "OddsApiSpreadsProcessor"], DAY - timedelta(days=2))
     world.deliver(world.orchestrator(), [p for p in world.five if p != "p2_odds_player_props"])
     world.deliver(world.orchestrator(), ["OddsApiSpreadsProcessor"])
@@ -291,7 +291,7 @@ def test_processor_failed(world: World) -> None:
 
 @pytest.mark.parametrize("dates", [2, 3, 5])
 def test_processor_disabled(world: World, dates: int) -> None:
-    """Silent on three dates on end while its peers reported; two may be chance."""
+    """Silent on three dates in a row while its peers reported; two may be chance."""
     for back in range(dates):
         world.deliver(world.orchestrator(), world.five[:4], DAY - timedelta(days=back))
     cause = world.cause(LATE, VerdictKind.INCOMPLETE)
@@ -303,10 +303,10 @@ def test_processor_disabled(world: World, dates: int) -> None:
         assert (cause.kind, cause.proof) == (CauseKind.PROCESSOR_DISABLED, expected)
 
 
-def test_never_invoked(witnessed: World) -> None:
-    """Completions that only the witness has, and no sign of life."""
-    witnessed.witness(witnessed.five)
-    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
+def test_never_invoked(with_message_log: World) -> None:
+    """Completions that only the message log has, and no sign of life."""
+    with_message_log.completion_log(with_message_log.five)
+    cause = with_message_log.cause(LATER, VerdictKind.UNTRIGGERED)
     assert cause == Cause(
         CauseKind.NEVER_INVOKED,
         "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration",
@@ -314,49 +314,53 @@ def test_never_invoked(witnessed: World) -> None:
 
 
 def test_what_the_function_may_have_written_itself_proves_no_absence(world: World) -> None:
-    """Without a witness of its own a row is a sign that the function was invoked, if anything."""
-    world.witness(world.five)
+    """Without a message log a row is a sign that the function was invoked, if anything."""
+    world.completion_log(world.five)
     cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
     assert cause.kind is CauseKind.UNDETERMINED
-    assert cause.proof.startswith("without a witness_table it cannot be told whether the function was invoked for p2_")
+    assert cause.proof.startswith("without a message_table it cannot be told whether the function was invoked for p2_")
     assert not {CauseKind.NEVER_INVOKED, CauseKind.DELIVERY_LOST} & set(cause.ruled_out)
 
 
-def test_one_that_left_nothing_may_have_been_lost(witnessed: World) -> None:
+def test_one_that_left_nothing_may_have_been_lost(with_message_log: World) -> None:
     """A single completion without a delivery, and nothing after it, proves neither cause."""
-    witnessed.witness(witnessed.five[:1])
-    cause = witnessed.cause(LATER, VerdictKind.WITNESS_GAP)
+    with_message_log.completion_log(with_message_log.five[:1])
+    cause = with_message_log.cause(LATER, VerdictKind.STORES_DISAGREE)
     assert cause.kind is CauseKind.UNDETERMINED
-    assert cause.proof.startswith(f"no line of {witnessed.five[0]}, and nothing has come since: it was lost, or the")
+    assert cause.proof.startswith(
+        f"no line of {with_message_log.five[0]}, and nothing has come since: it was lost, or the"
+    )
 
 
-def test_never_invoked_any_more(witnessed: World) -> None:
+def test_never_invoked_any_more(with_message_log: World) -> None:
     """The permission was lost between two deliveries."""
-    witnessed.deliver(witnessed.orchestrator(), witnessed.five[:3])
-    witnessed.clock.now = DONE
-    witnessed.witness(witnessed.five[3:])
-    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
+    with_message_log.deliver(with_message_log.orchestrator(), with_message_log.five[:3])
+    with_message_log.clock.now = DONE
+    with_message_log.completion_log(with_message_log.five[3:])
+    cause = with_message_log.cause(LATER, VerdictKind.UNTRIGGERED)
     assert (cause.kind, cause.proof.partition(" since")[0]) == (CauseKind.NEVER_INVOKED, "2 completions")
 
 
-def test_a_sign_of_life_of_another_date(witnessed: World) -> None:
+def test_a_sign_of_life_of_another_date(with_message_log: World) -> None:
     """A function that registers something elsewhere is invoked: these messages were lost."""
-    witnessed.witness(witnessed.five)
-    witnessed.clock.now = DONE + timedelta(minutes=10)
-    late = push_envelope(witnessed.five[0], str(DAY - timedelta(days=1)), witnessed.clock.now, message_id="elsewhere")
-    witnessed.orchestrator().deliver(late)
-    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
-    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, ", ".join(witnessed.five))
+    with_message_log.completion_log(with_message_log.five)
+    with_message_log.clock.now = DONE + timedelta(minutes=10)
+    late = push_envelope(
+        with_message_log.five[0], str(DAY - timedelta(days=1)), with_message_log.clock.now, message_id="elsewhere"
+    )
+    with_message_log.orchestrator().deliver(late)
+    cause = with_message_log.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, ", ".join(with_message_log.five))
 
 
-def test_never_invoked_while_the_backlog_is_delivered(witnessed: World) -> None:
+def test_never_invoked_while_the_backlog_is_delivered(with_message_log: World) -> None:
     """Deliveries that begin at last do not make the others lost."""
-    witnessed.witness(witnessed.five)
+    with_message_log.completion_log(with_message_log.five)
     at = DONE + timedelta(minutes=40)
-    witnessed.clock.now = at
-    first = witnessed.five[0]
-    witnessed.orchestrator().deliver(push_envelope(first, str(DAY), DONE, message_id=f"{DAY}-{first}"))
-    cause = witnessed.cause(at + timedelta(minutes=1), VerdictKind.UNTRIGGERED)
+    with_message_log.clock.now = at
+    first = with_message_log.five[0]
+    with_message_log.orchestrator().deliver(push_envelope(first, str(DAY), DONE, message_id=f"{DAY}-{first}"))
+    cause = with_message_log.cause(at + timedelta(minutes=1), VerdictKind.UNTRIGGERED)
     assert cause == Cause(
         CauseKind.NEVER_INVOKED,
         "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration "
@@ -364,38 +368,44 @@ def test_never_invoked_while_the_backlog_is_delivered(witnessed: World) -> None:
     )
 
 
-def test_delivery_lost(witnessed: World) -> None:
+def test_delivery_lost(with_message_log: World) -> None:
     """One message of five never reached the function, and a later one did."""
-    witnessed.deliver(witnessed.orchestrator(), witnessed.five[:3])
-    witnessed.witness(witnessed.five[3:4])
-    witnessed.clock.now = DONE + timedelta(minutes=1)
-    witnessed.orchestrator().deliver(push_envelope(witnessed.five[4], str(DAY), DONE, message_id="the last one"))
-    cause = witnessed.cause(LATER, VerdictKind.UNTRIGGERED)
-    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, witnessed.five[3])
+    with_message_log.deliver(with_message_log.orchestrator(), with_message_log.five[:3])
+    with_message_log.completion_log(with_message_log.five[3:4])
+    with_message_log.clock.now = DONE + timedelta(minutes=1)
+    with_message_log.orchestrator().deliver(
+        push_envelope(with_message_log.five[4], str(DAY), DONE, message_id="the last one")
+    )
+    cause = with_message_log.cause(LATER, VerdictKind.UNTRIGGERED)
+    assert (cause.kind, cause.proof.split(": ")[-1]) == (CauseKind.DELIVERY_LOST, with_message_log.five[3])
 
 
-def test_delivery_lost_after_a_failure_was_delivered(witnessed: World) -> None:
+def test_delivery_lost_after_a_failure_was_delivered(with_message_log: World) -> None:
     """The processor failed, which was delivered; that it succeeded later was not."""
-    failing = push_envelope(witnessed.five[3], str(DAY), DONE - timedelta(hours=1), message_id="f", status="failed")
-    witnessed.clock.now = DONE - timedelta(hours=1)
-    witnessed.orchestrator().deliver(failing)
-    witnessed.deliver(witnessed.orchestrator(), witnessed.five[:3])
-    witnessed.witness(witnessed.five[3:4])
-    witnessed.clock.now = DONE + timedelta(minutes=1)
-    witnessed.orchestrator().deliver(push_envelope(witnessed.five[4], str(DAY), DONE, message_id="the last one"))
-    assert witnessed.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.DELIVERY_LOST
+    failing = push_envelope(
+        with_message_log.five[3], str(DAY), DONE - timedelta(hours=1), message_id="f", status="failed"
+    )
+    with_message_log.clock.now = DONE - timedelta(hours=1)
+    with_message_log.orchestrator().deliver(failing)
+    with_message_log.deliver(with_message_log.orchestrator(), with_message_log.five[:3])
+    with_message_log.completion_log(with_message_log.five[3:4])
+    with_message_log.clock.now = DONE + timedelta(minutes=1)
+    with_message_log.orchestrator().deliver(
+        push_envelope(with_message_log.five[4], str(DAY), DONE, message_id="the last one")
+    )
+    assert with_message_log.cause(LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.DELIVERY_LOST
 
 
-@pytest.mark.parametrize("with_witness", [False, True])
-def test_message_rejected(phase: Phase, stores: EmbeddedStores, with_witness: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("with_completion_log", [False, True])
+def test_message_rejected(phase: Phase, stores: EmbeddedStores, with_completion_log: bool) -> None:  # noqa: FBT001
     """The orchestrator could not accept it, and acknowledged it: its line says whose it was and what is wrong."""
-    table = "nba_orchestration.phase_messages" if with_witness else None
-    world = World(msgspec.structs.replace(phase, witness_table=table), stores)
+    table = "nba_orchestration.phase_messages" if with_completion_log else None
+    world = World(msgspec.structs.replace(phase, message_table=table), stores)
     world.deliver(world.orchestrator(), world.five[:4])
     world.deliver(world.orchestrator(), world.five[4:], record_count="12")
-    if with_witness:
-        world.witness(world.five[4:])
-    cause = world.cause(LATE, VerdictKind.UNTRIGGERED if with_witness else VerdictKind.INCOMPLETE)
+    if with_completion_log:
+        world.completion_log(world.five[4:])
+    cause = world.cause(LATE, VerdictKind.UNTRIGGERED if with_completion_log else VerdictKind.INCOMPLETE)
     assert cause == Cause(
         CauseKind.MESSAGE_REJECTED,
         f"the message of {world.five[4]} was rejected at 2026-02-10 06:41:00Z: "
@@ -433,7 +443,7 @@ def test_one_that_is_there_holds_nothing_up(world: World) -> None:
 
 def test_short_circuit_of_code_without_a_line(world: World) -> None:
     """All registered and no flag: three things may have been, and none is proven."""
-    world.witness(world.five)
+    world.completion_log(world.five)
     world.register(world.five, announce=False)
     cause = world.cause(LATER, VerdictKind.UNTRIGGERED)
     assert cause.kind is CauseKind.UNDETERMINED
@@ -455,7 +465,7 @@ def test_short_circuit_of_code_without_a_line(world: World) -> None:
 )
 def test_short_circuit_with_checkpoints(world: World, says: dict[str, bool] | None, cause: CauseKind) -> None:
     """The existing function with the six lines in it: it decides wrongly and says why, or returns without deciding."""
-    world.witness(world.five)
+    world.completion_log(world.five)
     world.register(world.five, announce=False)
     checkpoints = CheckpointLogger(world.phase, world.stores.checkpoints, clock=world.clock)
     with checkpoints.delivery(processor=world.five[4], game_date=DAY, event_id="1") as delivery:
@@ -466,7 +476,7 @@ def test_short_circuit_with_checkpoints(world: World, says: dict[str, bool] | No
 
 
 def test_what_cannot_be_proven_is_undetermined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the trail unreadable nothing that rests on it is named, and nothing of it is ruled out."""
+    """With the checkpoints unreadable nothing that rests on it is named, and nothing of it is ruled out."""
     world.deliver(world.orchestrator(), world.five[:4])
     world.die(world.orchestrator(documents=Breaking(world.stores.documents, merge=world.kill)), world.five[4])
     monkeypatch.setattr(world.stores, "checkpoints", Breaking(None, read=refuse))
@@ -493,7 +503,7 @@ def test_quiet_dates_are_not_diagnosed(world: World, monkeypatch: pytest.MonkeyP
 
 
 def test_drift_is_told_before_it_bites(world: World) -> None:
-    """A stranger on its first date, and a processor that has been silent for three."""
+    """A unexpected on its first date, and a processor that has been silent for three."""
     for back in range(3):
         world.deliver(world.orchestrator(), world.five[:4], DAY - timedelta(days=back))
     renamed, nearest = "NbacPlayerBoxscoresProcessor", "the nearest expected name is p2_nbacom_boxscores"

@@ -1,8 +1,8 @@
-"""The witness's rows become evidence."""
+"""The completion log's rows become evidence."""
 
 from datetime import UTC, date, datetime, timedelta
 
-from canary.evidence import Absent, Arrival, Seen, Witness, read_witness
+from canary.domain.evidence import Absent, Arrival, Logged, Seen, read_completion_log
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.base import ProcessorSummary
 
@@ -26,7 +26,7 @@ def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: 
 
 def test_no_rows_are_absent(phase: Phase) -> None:
     """The source answered, and has nothing."""
-    assert read_witness([], phase) == Absent()
+    assert read_completion_log([], phase) == Absent()
 
 
 def test_aliases_are_one_processor(phase: Phase) -> None:
@@ -38,12 +38,12 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
         row("p2_bdl_box_scores"),
         row("_trigger", None, status="triggered"),
     ]
-    expected = Witness(
+    expected = Logged(
         completed={"p2_nbacom_boxscores": Arrival(AT, AT + MINUTE)},
         statuses={"p2_nbacom_boxscores": "failed"},
-        strangers=frozenset({"p2_bdl_box_scores"}),
+        unexpected=frozenset({"p2_bdl_box_scores"}),
         triggered=True,
         triggered_at=AT,
     )
-    assert read_witness(rows, phase) == Seen(expected)
-    assert read_witness(reversed(rows), phase) == Seen(expected)
+    assert read_completion_log(rows, phase) == Seen(expected)
+    assert read_completion_log(reversed(rows), phase) == Seen(expected)

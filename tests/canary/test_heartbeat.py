@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from canary.heartbeat import Heartbeat, HeartbeatError
-from local.emulators import free_port
-from local.functions import canary_function
+from canary.notify.heartbeat import Heartbeat, HeartbeatError
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tests.listener import QuietHandler, listening
+from tools.emulators import free_port
+from tools.functions import canary_function
 
 
 @dataclass

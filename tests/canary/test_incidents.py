@@ -1,4 +1,4 @@
-"""The life of an incident, and that each notice of it reaches people once."""
+"""The life of an incident, and that each notification of it reaches people once."""
 
 import io
 import json
@@ -12,21 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary.alerts import LogNotifier
-from canary.incidents import (
+from canary.domain.incident import (
     CLAIM_EXPIRES_AFTER,
     REMIND_EVERY,
     Incident,
     Level,
-    NoticeKind,
+    NotificationKind,
     advance,
     from_fields,
+    incident_ref,
     to_fields,
 )
-from canary.message import logs_link
+from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
+from canary.notify.incidents import Channels, Notification
+from canary.notify.log_entry import LogChannel
+from canary.notify.message import logs_link
 from canary.run import watch
-from canary.telling import Notice, Notifiers, ledger_ref
-from canary.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience import Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
@@ -34,7 +35,7 @@ from orchestrator_resilience.testing import SimulatedClock, push_envelope
 DAY = date(2026, 2, 9)
 START = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 TICK = timedelta(minutes=15)
-K, N = VerdictKind, NoticeKind
+K, N = VerdictKind, NotificationKind
 
 
 def verdict(kind: VerdictKind, impact: Impact | None = None, cause: CauseKind | None = None) -> Verdict:
@@ -44,29 +45,29 @@ def verdict(kind: VerdictKind, impact: Impact | None = None, cause: CauseKind | 
         game_date=DAY,
         summary="a summary",
         impact=impact or (Impact.UNKNOWN if kind.is_problem else None),
-        blind=kind is K.UNKNOWN,
+        unreadable=kind is K.UNKNOWN,
         cause=Cause(cause, "proof") if cause else None,
     )
 
 
-def live(verdicts: Sequence[Verdict], *, fails: Sequence[int] = ()) -> list[NoticeKind | None]:
+def live(verdicts: Sequence[Verdict], *, fails: Sequence[int] = ()) -> list[NotificationKind | None]:
     """Let one canary run every 15 minutes; return what each run told. Runs in `fails` cannot send."""
     known: Incident | None = None
-    told: list[NoticeKind | None] = []
+    told: list[NotificationKind | None] = []
     for number, one in enumerate(verdicts):
         now = START + number * TICK
         step = advance(known, one, now)
         known = step.incident
-        if step.notice is None or number in fails:
+        if step.notification is None or number in fails:
             told.append(None)
             continue
         known = step.delivered
-        told.append(step.notice)
+        told.append(step.notification)
     return told
 
 
 BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOWN)
-SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, blind=False)
+SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, unreadable=False)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, blind=False)
         ([DARK, DARK, DARK, GOOD], [None, N.OPENED, None, N.RESOLVED]),
         ([DARK, BAD, GOOD], [None, N.OPENED, N.RESOLVED]),
         ([DARK, DARK, BAD, GOOD], [None, N.OPENED, N.CHANGED, N.RESOLVED]),
-        ([verdict(K.WITNESS_GAP), verdict(K.INCOMPLETE)], [N.OPENED, N.CHANGED]),
+        ([verdict(K.STORES_DISAGREE), verdict(K.INCOMPLETE)], [N.OPENED, N.CHANGED]),
         ([verdict(K.INCOMPLETE), SETTLING, SETTLING, BAD, GOOD], [N.OPENED, None, None, N.CHANGED, N.RESOLVED]),
         ([BAD, SETTLING, BAD, SETTLING, GOOD], [N.OPENED, None, None, None, N.RESOLVED]),
         ([DARK, DARK, SETTLING, BAD], [None, N.OPENED, N.RESOLVED, N.OPENED]),
@@ -95,7 +96,7 @@ SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, blind=False)
         ([BAD, verdict(K.UNTRIGGERED, cause=CauseKind.UNDETERMINED)], [N.OPENED, None]),
     ],
 )
-def test_what_is_told(verdicts: list[Verdict], told: list[NoticeKind | None]) -> None:
+def test_what_is_told(verdicts: list[Verdict], told: list[NotificationKind | None]) -> None:
     """Once when it opens, when it gets worse, every four hours, and once when it is over."""
     assert live(verdicts) == told
 
@@ -107,13 +108,13 @@ def test_what_is_told(verdicts: list[Verdict], told: list[NoticeKind | None]) ->
         ([BAD, GOOD, GOOD], [1], [N.OPENED, None, N.RESOLVED]),
         ([BAD, GOOD, GOOD], [0], [None, None, None]),
         ([BAD, verdict(K.UNTRIGGERED, Impact.BLOCKED), GOOD], [0], [None, N.OPENED, N.RESOLVED]),
-        ([verdict(K.WITNESS_GAP), BAD, BAD, GOOD], [1], [N.OPENED, None, N.CHANGED, N.RESOLVED]),
+        ([verdict(K.STORES_DISAGREE), BAD, BAD, GOOD], [1], [N.OPENED, None, N.CHANGED, N.RESOLVED]),
         ([BAD, *[verdict(K.UNTRIGGERED, cause=CauseKind.CRASHED)] * 2], [1], [N.OPENED, None, N.CHANGED]),
         ([DARK, DARK, DARK, GOOD], [1], [None, None, N.OPENED, N.RESOLVED]),
     ],
 )
 def test_what_could_not_be_sent_is_sent_by_the_next_run(
-    verdicts: list[Verdict], fails: list[int], told: list[NoticeKind | None]
+    verdicts: list[Verdict], fails: list[int], told: list[NotificationKind | None]
 ) -> None:
     """Nothing is lost, and nobody hears of the end of what they never heard of."""
     assert live(verdicts, fails=fails) == told
@@ -124,9 +125,9 @@ def test_openings_and_resolutions_alternate(life: list[tuple[Verdict, bool]]) ->
     """Whatever happens and whichever sends fail: opened before anything else, resolved at most once each."""
     told = live([v for v, _ in life], fails=[n for n, (_, fails) in enumerate(life) if fails])
     is_open = False
-    for notice in filter(None, told):
-        assert (notice is N.OPENED) != is_open
-        is_open = notice is not N.RESOLVED
+    for notification in filter(None, told):
+        assert (notification is N.OPENED) != is_open
+        is_open = notification is not N.RESOLVED
     if life and life[-1][0] is GOOD and not life[-1][1]:
         assert not is_open
 
@@ -135,8 +136,8 @@ def test_a_claim_holds_off_others_until_it_expires() -> None:
     """While somebody is sending nobody else does; one that died is taken over."""
     claimed = advance(None, BAD, START).incident
     assert claimed is not None
-    assert advance(claimed, BAD, START + CLAIM_EXPIRES_AFTER - timedelta(seconds=1)).notice is None
-    assert advance(claimed, BAD, START + CLAIM_EXPIRES_AFTER).notice is N.OPENED
+    assert advance(claimed, BAD, START + CLAIM_EXPIRES_AFTER - timedelta(seconds=1)).notification is None
+    assert advance(claimed, BAD, START + CLAIM_EXPIRES_AFTER).notification is N.OPENED
     assert timedelta(hours=4) == REMIND_EVERY
 
 
@@ -147,12 +148,12 @@ def test_a_claim_holds_off_others_until_it_expires() -> None:
         cause=st.none() | st.sampled_from(CauseKind),
         level=st.sampled_from(Level),
         opened_at=st.just(START),
-        told_at=st.none() | st.just(START + TICK),
+        notified_at=st.none() | st.just(START + TICK),
         claimed_at=st.none() | st.just(START),
         resolved=st.booleans(),
     )
 )
-def test_an_incident_survives_the_ledger(incident: Incident) -> None:
+def test_an_incident_survives_the_incidents(incident: Incident) -> None:
     """Written and read again."""
     assert from_fields(to_fields(incident)) == incident
 
@@ -166,18 +167,18 @@ def test_a_damaged_entry_is_begun_anew(damage: dict[str, object]) -> None:
 
 
 class Recorder:
-    """A notifier that keeps what it was given, and fails when told to."""
+    """A channel that keeps what it was given, and fails when told to."""
 
     def __init__(self) -> None:
-        self.messages: list[list[tuple[NoticeKind, date]]] = []
+        self.messages: list[list[tuple[NotificationKind, date]]] = []
         self.broken = False
 
-    def send(self, notices: Sequence[Notice], now: datetime) -> None:
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Keep one message."""
         assert now.tzinfo is not None
         if self.broken:
             raise ConnectionError("no route to Slack")
-        self.messages.append([(n.kind, n.verdict.game_date) for n in notices])
+        self.messages.append([(n.kind, n.verdict.game_date) for n in notifications])
 
 
 @pytest.fixture
@@ -212,7 +213,9 @@ def test_two_canaries_at_once_send_one_message(stores: EmbeddedStores, phase: Ph
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(run, range(4)))
-    assert sorted(notice for message in recorder.messages for notice in message) == [(N.OPENED, day) for day in late]
+    assert sorted(notification for message in recorder.messages for notification in message) == [
+        (N.OPENED, day) for day in late
+    ]
 
 
 def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
@@ -234,7 +237,7 @@ def test_one_way_that_fails_does_not_keep_the_others_from_being_tried(
     broken, stream = Recorder(), io.StringIO()
     broken.broken = True
     with pytest.raises(ConnectionError):
-        watch(stores, {"phase2": phase}, Notifiers(broken, LogNotifier({"phase2": phase}, stream=stream)), NOON)
+        watch(stores, {"phase2": phase}, Channels(broken, LogChannel({"phase2": phase}, stream=stream)), NOON)
     assert len(stream.getvalue().splitlines()) == len(late)
 
 
@@ -252,10 +255,10 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
     assert recorder.messages == [[(N.OPENED, DAY)], [(N.RESOLVED, DAY)]]
 
 
-def test_the_log_entry_of_a_notice(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
     """One line of JSON each, at the level of the harm, with everything that the alert says."""
     stream = io.StringIO()
-    watch(stores, {"phase2": phase}, LogNotifier({"phase2": phase}, project="nba", stream=stream), NOON)
+    watch(stores, {"phase2": phase}, LogChannel({"phase2": phase}, project="nba", stream=stream), NOON)
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(e["game_date"], e["canary_alert"], e["severity"]) for e in entries] == [
         (str(day), "OPENED", "ERROR") for day in late
@@ -263,4 +266,4 @@ def test_the_log_entry_of_a_notice(stores: EmbeddedStores, phase: Phase, late: l
     assert entries[1]["message"].startswith("CANARY_ALERT OPENED: phase2 2026-02-09: not completed, 0 min past")
     assert entries[1]["message"].endswith("\nLook:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09")
     assert entries[1]["logs"] == logs_link("nba", "phase2", DAY)
-    assert stores.documents.get_all([ledger_ref("phase2", DAY)])
+    assert stores.documents.get_all([incident_ref("phase2", DAY)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from canary import cli
+from canary.commands import cli
 from orchestrator_resilience import Phase
 from orchestrator_resilience.testing import push_envelope
 
@@ -30,7 +30,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A renamed class, a failure that is mended late, an impossible date, strangers, a day off."""
+    """A renamed class, a failure that is mended late, an impossible date, unexpected, a day off."""
     assert cli.main(["replay", str(EXAMPLE), "--out", str(tmp_path / "run")]) == 1
     printed = capsys.readouterr().out
     assert alerts(printed) == [
@@ -86,10 +86,10 @@ def test_until_ends_it_early(tmp_path: Path, phase: Phase, capsys: pytest.Captur
     assert verdicts(capsys.readouterr().out) == {"2026-02-09": "INCOMPLETE"}
 
 
-def test_a_date_far_in_the_future_is_not_waited_for(
+def test_a_date_far_in_the_future_is_not_orchestrator_expected(
     tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A typing error in one date does not make the rehearsal last for years."""
+    """A typing error in one date does not make the playback last for years."""
     file = write(tmp_path / "m.jsonl", [*five(phase, "2026-02-09"), *five(phase, "2026-12-09")[:1]])
     assert cli.main(["replay", str(file)]) == 0
     assert verdicts(capsys.readouterr().out) == {"2026-02-09": "TRIGGERED", "2026-12-09": "WAITING"}

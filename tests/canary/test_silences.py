@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from canary import cli
-from canary.incidents import NoticeKind
+from canary.commands import cli
+from canary.domain.incident import NotificationKind
+from canary.domain.silence import SILENCES, add_silence, parse_duration, read_silences
+from canary.notify.incidents import Notification
 from canary.run import watch
-from canary.silences import SILENCES, add_silence, parse_duration, read_silences
-from canary.telling import Notice
 from orchestrator_resilience import Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
@@ -23,15 +23,15 @@ WANTED = {"phase2": [DAY]}
 
 
 class Recorder:
-    """Keeps the kinds of the notices that it was given."""
+    """Keeps the kinds of the notifications that it was given."""
 
     def __init__(self) -> None:
-        self.kinds: list[NoticeKind] = []
+        self.kinds: list[NotificationKind] = []
 
-    def send(self, notices: Sequence[Notice], now: datetime) -> None:
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Keep them."""
         assert now.tzinfo is not None
-        self.kinds += [notice.kind for notice in notices]
+        self.kinds += [notification.kind for notification in notifications]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_nobody_is_told_until_it_expires(stores: EmbeddedStores, phase: Phase) -
     watch(stores, {"phase2": phase}, recorder, NOON + HOUR - timedelta(seconds=1), WANTED)
     assert recorder.kinds == []
     watch(stores, {"phase2": phase}, recorder, NOON + HOUR, WANTED)
-    assert recorder.kinds == [NoticeKind.OPENED]
+    assert recorder.kinds == [NotificationKind.OPENED]
 
 
 @pytest.mark.usefixtures("late")
@@ -68,7 +68,7 @@ def test_other_dates_and_phases_are_told(stores: EmbeddedStores, phase: Phase) -
     silence(stores, HOUR, phase="phase3")
     recorder = Recorder()
     watch(stores, {"phase2": phase}, recorder, NOON, WANTED)
-    assert recorder.kinds == [NoticeKind.OPENED]
+    assert recorder.kinds == [NotificationKind.OPENED]
 
 
 def test_that_it_is_over_is_told_in_spite_of_a_silence(
@@ -82,7 +82,7 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
     clock.now = NOON + 6 * HOUR
     late.deliver(push_envelope(sorted(phase.expected)[4], str(DAY), clock.now, message_id="last"))
     watch(stores, {"phase2": phase}, recorder, NOON + 7 * HOUR, WANTED)
-    assert recorder.kinds == [NoticeKind.OPENED, NoticeKind.RESOLVED]
+    assert recorder.kinds == [NotificationKind.OPENED, NotificationKind.RESOLVED]
 
 
 def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:

@@ -1,4 +1,4 @@
-"""The Slack notifier against a real HTTP server on this machine: the message, the retries, and the secret."""
+"""The Slack channel against a real HTTP server on this machine: the message, the retries, and the secret."""
 
 import json
 import logging
@@ -15,11 +15,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from canary.incidents import Incident, NoticeKind, level
-from canary.message import CommandLine, logs_link, notice_text
-from canary.slack import NotifyError, SlackNotifier, escaped, message
-from canary.telling import Notice
-from canary.verdict import Impact, Verdict, VerdictKind
+from canary.domain.incident import Incident, NotificationKind, level
+from canary.domain.verdict import Impact, Verdict, VerdictKind
+from canary.notify.incidents import Notification
+from canary.notify.message import CommandLine, logs_link, notification_text
+from canary.notify.slack import NotifyError, SlackChannel, escaped, message
 from orchestrator_resilience import Phase
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
 
@@ -90,21 +90,23 @@ def slack() -> Iterator[Slack]:
         thread.join()
 
 
-def notice(day: date = DAY, kind: NoticeKind = NoticeKind.OPENED, summary: str = "a summary") -> Notice:
+def notification(
+    day: date = DAY, kind: NotificationKind = NotificationKind.OPENED, summary: str = "a summary"
+) -> Notification:
     verdict = Verdict(
         kind=VerdictKind.UNTRIGGERED, phase="phase2", game_date=day, summary=summary, impact=Impact.BLOCKED
     )
     incident = Incident(kind=verdict.kind, cause=None, level=level(verdict), opened_at=NOW - timedelta(hours=1))
-    return Notice(kind, incident, verdict)
+    return Notification(kind, incident, verdict)
 
 
-def many(count: int, summary: str = "a summary") -> list[Notice]:
-    return [notice(DAY - timedelta(days=n), summary=summary) for n in range(count)]
+def many(count: int, summary: str = "a summary") -> list[Notification]:
+    return [notification(DAY - timedelta(days=n), summary=summary) for n in range(count)]
 
 
 def failure(url: str, phase: Phase, seconds: float = 10.0) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
-        SlackNotifier(url, {"phase2": phase}, project="nba", seconds=seconds).send([notice()], NOW)
+        SlackChannel(url, {"phase2": phase}, project="nba", seconds=seconds).send([notification()], NOW)
     return caught.value
 
 
@@ -113,15 +115,19 @@ def texts(body: dict[str, Any]) -> list[str]:
 
 
 def test_several_dates_are_one_message(slack: Slack, phase: Phase) -> None:
-    """All notices go in one request, the new ones first, each under the header of its kind."""
-    over, first, second = notice(kind=NoticeKind.RESOLVED), notice(DAY - timedelta(days=1)), notice()
-    SlackNotifier(slack.url, {"phase2": phase}, project="nba").send([over, first, second], NOW)
+    """All notifications go in one request, the new ones first, each under the header of its kind."""
+    over, first, second = (
+        notification(kind=NotificationKind.RESOLVED),
+        notification(DAY - timedelta(days=1)),
+        notification(),
+    )
+    SlackChannel(slack.url, {"phase2": phase}, project="nba").send([over, first, second], NOW)
     (body,) = slack.posts
     starts = "Phase 3 is started by the Pub/Sub subscription nba-phase3-analytics-sub"
 
-    def shown(one: Notice) -> list[str]:
+    def shown(one: Notification) -> list[str]:
         link = logs_link("nba", "phase2", one.verdict.game_date)
-        text = notice_text(one, phase, CommandLine(project="nba"), NOW)
+        text = notification_text(one, phase, CommandLine(project="nba"), NOW)
         return [f"```\n{text}\n```", f"{starts} · <{link}|Logs Explorer>"]
 
     assert texts(body) == ["OPENED", *shown(first), *shown(second), "RESOLVED", *shown(over)]
@@ -138,7 +144,7 @@ def test_several_dates_are_one_message(slack: Slack, phase: Phase) -> None:
 
 def test_without_a_project_there_is_no_link(phase: Phase) -> None:
     """The embedded stores have no Logs Explorer."""
-    body = message([notice()], {"phase2": phase}, None, NOW)
+    body = message([notification()], {"phase2": phase}, None, NOW)
     assert texts(body)[2] == "Phase 3 is started by the Pub/Sub subscription nba-phase3-analytics-sub"
 
 
@@ -171,7 +177,7 @@ def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, projec
 
 def test_one_very_long_text_is_cut_and_sent(slack: Slack, phase: Phase) -> None:
     """The beginning is what counts, and nothing says that dates are missing."""
-    SlackNotifier(slack.url, {"phase2": phase}).send([notice(summary="y" * 50_000)], NOW)
+    SlackChannel(slack.url, {"phase2": phase}).send([notification(summary="y" * 50_000)], NOW)
     (body,) = slack.posts
     assert len(texts(body)) == 3
     assert texts(body)[1].startswith("```\nphase2 2026-02-09: yyy")
@@ -181,7 +187,7 @@ def test_one_very_long_text_is_cut_and_sent(slack: Slack, phase: Phase) -> None:
 def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
     """No mention, no link, no end of the code block."""
     hostile = "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* ````"
-    body = message([notice(summary=hostile)], {"phase2": phase}, None, NOW)
+    body = message([notification(summary=hostile)], {"phase2": phase}, None, NOW)
     for text in (body["text"], texts(body)[1]):
         assert not set(text) & set("<>")
         assert not any(mention in text.lower() for mention in ("@channel", "@here", "@everyone"))
@@ -202,7 +208,7 @@ def test_a_cut_leaves_no_half_of_an_escape(limit: int) -> None:
 def test_too_many_requests_are_waited_out(slack: Slack, phase: Phase) -> None:
     """For as long as Slack says."""
     slack.script = [(429, {"Retry-After": "1"}, "rate_limited"), OK]
-    SlackNotifier(slack.url, {"phase2": phase}).send([notice()], NOW)
+    SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
     assert len(slack.posts) == 2
     assert slack.times[1] - slack.times[0] >= 1.0
 
@@ -221,14 +227,14 @@ def test_a_longer_wait_than_the_budget_fails_at_once(slack: Slack, phase: Phase,
 def test_without_a_usable_time_to_wait_it_backs_off(slack: Slack, phase: Phase, headers: dict[str, str]) -> None:
     """A little longer each time."""
     slack.script = [(429, headers, ""), OK]
-    SlackNotifier(slack.url, {"phase2": phase}).send([notice()], NOW)
+    SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
     assert slack.times[1] - slack.times[0] >= 0.25
 
 
 def test_a_passing_fault_of_slacks_is_retried(slack: Slack, phase: Phase) -> None:
     """The same message, until it is taken."""
     slack.script = [(500, {}, "fatal"), (503, {}, "<html>"), OK]
-    SlackNotifier(slack.url, {"phase2": phase}).send([notice()], NOW)
+    SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
     assert len(slack.posts) == 3
     assert slack.posts[0] == slack.posts[1] == slack.posts[2]
 
@@ -321,15 +327,15 @@ def test_the_address_is_a_secret(
     caplog.set_level(logging.DEBUG)
     url = slack.url if answer else f"http://127.0.0.1:{closed_port()}/services/{SECRET}"
     slack.script = [answer or OK]
-    notifier = SlackNotifier(url, {"phase2": phase}, seconds=0.4)
+    channel = SlackChannel(url, {"phase2": phase}, seconds=0.4)
     error: NotifyError | None = None
     try:
-        notifier.send([notice()], NOW)
+        channel.send([notification()], NOW)
     except NotifyError as caught:
         error = caught
     assert (error is None) == (answer is OK)
     output = "".join(capfd.readouterr())
-    for text in (repr(notifier), str(notifier), whole_chain(error), caplog.text, output):
+    for text in (repr(channel), str(channel), whole_chain(error), caplog.text, output):
         assert "secret/" not in text.lower()
         assert url not in text
 
@@ -346,12 +352,12 @@ def test_the_address_is_a_secret(
 def test_a_bad_address_is_refused_and_not_shown(url: str, phase: Phase) -> None:
     """The error names the variable and what was expected."""
     with pytest.raises(ConfigurationError) as caught:
-        SlackNotifier(url, {"phase2": phase})
+        SlackChannel(url, {"phase2": phase})
     assert str(caught.value) == "SLACK_WEBHOOK_URL: expected https://host/path; not shown, because it is a secret"
     assert caught.value.__context__ is None
 
 
 def test_a_line_break_after_the_address_does_no_harm(slack: Slack, phase: Phase) -> None:
     """Secrets are often piped in with one."""
-    SlackNotifier(slack.url + "\n", {"phase2": phase}).send([notice()], NOW)
+    SlackChannel(slack.url + "\n", {"phase2": phase}).send([notification()], NOW)
     assert len(slack.posts) == 1

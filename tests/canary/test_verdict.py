@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from canary.evidence import Absent, Arrival, Evidence, Seen, Source, Unreadable, Witness
-from canary.verdict import Impact, Verdict, VerdictKind, judge, spoken
+from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Unreadable
+from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, judge
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import Progress, Registration, Trigger
@@ -24,13 +24,13 @@ SECOND = timedelta(seconds=1)
 REFUSED: Source[Any] = Unreadable("connection refused")
 
 
-def seen_by_witness(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> Source[Witness]:
-    """Return a witness in which `names` complete in the minutes before DONE, the last one at DONE."""
+def logged(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> Source[Logged]:
+    """Return a completion_log in which `names` complete in the minutes before DONE, the last one at DONE."""
     arrivals = {
         name: Arrival(DONE - timedelta(minutes=n), DONE - timedelta(minutes=n) + visible_after)
         for n, name in enumerate(reversed(names))
     }
-    return Seen(Witness(arrivals, {**dict.fromkeys(names, "success"), **more.pop("statuses", {})}, **more))
+    return Seen(Logged(arrivals, {**dict.fromkeys(names, "success"), **more.pop("statuses", {})}, **more))
 
 
 def registered(names: list[str], trigger: Trigger | None = None, **more: Any) -> Source[Progress]:
@@ -42,14 +42,14 @@ def registered(names: list[str], trigger: Trigger | None = None, **more: Any) ->
 
 TRIGGER = Trigger(DONE + SECOND, "all_complete", "5")
 PARTIAL = Trigger(DONE, "deadline_exceeded", deliberately_partial=True)
-ALL, FOUR = seen_by_witness(FIVE), seen_by_witness(FIVE[:4])
+ALL, FOUR = logged(FIVE), logged(FIVE[:4])
 DOC_ALL, DOC_FOUR, DOC_SET = registered(FIVE), registered(FIVE[:4]), registered(FIVE, TRIGGER)
-NO_WORK = Seen(Witness({}, dict.fromkeys(FIVE, "no_data")))
-FOUR_IDLE = Seen(Witness({}, dict.fromkeys(FIVE[:4], "skipped")))
+NO_WORK = Seen(Logged({}, dict.fromkeys(FIVE, "no_data")))
+FOUR_IDLE = Seen(Logged({}, dict.fromkeys(FIVE[:4], "skipped")))
 
 K = VerdictKind
-# name: (witness, progress, other sources, now, verdict, words of the summary)
-TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[int]], datetime, VerdictKind, str]] = {
+# name: (completion_log, progress, other sources, now, verdict, words of the summary)
+TABLE: dict[str, tuple[Source[Logged], Source[Progress], Mapping[str, Source[int]], datetime, VerdictKind, str]] = {
     "healthy": (ALL, DOC_SET, {}, DONE + HOUR, K.TRIGGERED, "5 of 5 complete, `_triggered` is set"),
     "healthy, with output": (ALL, DOC_SET, {"outcome": Seen(363)}, DONE + 2 * HOUR, K.TRIGGERED, "5 of 5"),
     "29:59": (ALL, DOC_ALL, {}, DONE + timedelta(minutes=29, seconds=59), K.SETTLING, "completed 29 min ago"),
@@ -57,11 +57,11 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
     "no document": (ALL, Absent(), {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
     "a document of four": (ALL, DOC_FOUR, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
     "only the document is complete": (FOUR, DOC_ALL, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
-    "nothing in the witness": (Absent(), DOC_ALL, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
+    "nothing in the completion_log": (Absent(), DOC_ALL, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
     "days later": (ALL, DOC_ALL, {}, DONE + timedelta(days=2), K.UNTRIGGERED, "completed 2 d 00 h ago"),
     "clock behind": (ALL, DOC_ALL, {}, DONE - HOUR, K.SETTLING, "completed 0 min ago"),
     "rows came late, 1:59": (
-        seen_by_witness(FIVE, HOUR),
+        logged(FIVE, HOUR),
         DOC_ALL,
         {},
         DONE + HOUR + timedelta(seconds=119),
@@ -69,7 +69,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         "completed 1 h 01 min ago",
     ),
     "rows came late, 2:00": (
-        seen_by_witness(FIVE, HOUR),
+        logged(FIVE, HOUR),
         DOC_ALL,
         {},
         DONE + HOUR + timedelta(seconds=120),
@@ -77,8 +77,8 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         "completed 1 h 02 min ago",
     ),
     "four of five": (FOUR, DOC_FOUR, {}, DONE + HOUR, K.WAITING, "4 of 5 complete, waiting for p2_odds_player_props"),
-    "four and a stranger": (
-        seen_by_witness(FIVE[:4], strangers=frozenset({"p2_nbacom_schedule"})),
+    "four and an unexpected one": (
+        logged(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
         registered(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
         {},
         DONE + HOUR,
@@ -96,15 +96,15 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         "not completed, 0 min past the deadline: p2_odds_p",
     ),
     "a failure only": (
-        Seen(Witness({}, {FIVE[0]: "failed"})),
+        Seen(Logged({}, {FIVE[0]: "failed"})),
         Absent(),
         {},
         DEADLINE + HOUR,
         K.INCOMPLETE,
         "1 h 00 min past",
     ),
-    "a stranger only": (
-        Seen(Witness(strangers=frozenset({"x"}))),
+    "only an unexpected one": (
+        Seen(Logged(unexpected=frozenset({"x"}))),
         Absent(),
         {},
         DEADLINE,
@@ -204,7 +204,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         DOC_SET,
         {},
         DONE + timedelta(minutes=30),
-        K.WITNESS_GAP,
+        K.STORES_DISAGREE,
         "in the progress document, but not in the completion log: p2_odds_player_props",
     ),
     "a row missing, 29:59": (FOUR, DOC_SET, {}, DONE + timedelta(minutes=29, seconds=59), K.TRIGGERED, "5 of 5"),
@@ -213,7 +213,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         registered(FIVE[:3]),
         {},
         DONE + SECOND + timedelta(minutes=30),
-        K.WITNESS_GAP,
+        K.STORES_DISAGREE,
         "in the completion log, but not in the progress document: p2_odds_game_lines",
     ),
     "a registration missing, 29:59 after its row": (
@@ -224,8 +224,8 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         K.WAITING,
         "4 of 5",
     ),
-    "a late burst in the witness": (
-        seen_by_witness(FIVE[:4], HOUR),
+    "a late burst in the completion_log": (
+        logged(FIVE[:4], HOUR),
         Absent(),
         {},
         DONE + HOUR + timedelta(minutes=26, seconds=59),
@@ -257,7 +257,7 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
         K.UNTRIGGERED,
         "completed at a time that nobody wrote down",
     ),
-    "no witness to ask": (REFUSED, DOC_ALL, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
+    "no completion_log to ask": (REFUSED, DOC_ALL, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
     "no document to ask": (ALL, REFUSED, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
     "nobody to ask": (REFUSED, Unreadable("denied"), {}, DONE + HOUR, K.UNKNOWN, "connection refused; denied"),
     "healthy, nobody to ask": (REFUSED, DOC_SET, {}, DONE + HOUR, K.UNKNOWN, "connection refused"),
@@ -265,16 +265,18 @@ TABLE: dict[str, tuple[Source[Witness], Source[Progress], Mapping[str, Source[in
 
 
 def verdict_of(
-    witness: Source[Witness], progress: Source[Progress], others: Mapping[str, Source[int]], now: datetime
+    completion_log: Source[Logged], progress: Source[Progress], others: Mapping[str, Source[int]], now: datetime
 ) -> Verdict:
-    return judge(Evidence(phase="phase2", game_date=DAY, witness=witness, progress=progress, **others), PHASE, now)
+    return judge(
+        Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others), PHASE, now
+    )
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
 def test_the_table(row: tuple[Any, ...]) -> None:
     """Each kind of evidence leads to its verdict, and the summary says why."""
-    witness, progress, others, now, kind, words = row
-    verdict = verdict_of(witness, progress, others, now)
+    completion_log, progress, others, now, kind, words = row
+    verdict = verdict_of(completion_log, progress, others, now)
     assert verdict.kind is kind
     assert words in verdict.summary
 
@@ -287,16 +289,16 @@ def test_the_table_reaches_every_verdict() -> None:
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
 def test_the_time_zone_of_now_does_not_matter(row: tuple[Any, ...]) -> None:
     """The same moment in another zone is the same verdict, word for word."""
-    witness, progress, others, now, *_ = row
+    completion_log, progress, others, now, *_ = row
     elsewhere = now.astimezone(timezone(timedelta(hours=9, minutes=30)))
-    assert verdict_of(witness, progress, others, elsewhere) == verdict_of(witness, progress, others, now)
+    assert verdict_of(completion_log, progress, others, elsewhere) == verdict_of(completion_log, progress, others, now)
 
 
 def test_the_verdict_in_full(phase: Phase) -> None:
     """Everything that an alert is made of is in the value."""
-    progress = registered(FIVE, announced=phase.expected | {"p2_bdl_box_scores"})
-    witness = seen_by_witness(FIVE, strangers=frozenset({"NbacBoxscoresProcessor"}))
-    assert verdict_of(witness, progress, {"outcome": Seen(363)}, DONE + timedelta(minutes=34)) == Verdict(
+    progress = registered(FIVE, orchestrator_expected=phase.expected | {"p2_bdl_box_scores"})
+    completion_log = logged(FIVE, unexpected=frozenset({"NbacBoxscoresProcessor"}))
+    assert verdict_of(completion_log, progress, {"outcome": Seen(363)}, DONE + timedelta(minutes=34)) == Verdict(
         kind=K.UNTRIGGERED,
         phase="phase2",
         game_date=DAY,
@@ -330,40 +332,40 @@ def test_one_time_that_nobody_wrote_down_accuses_late(phase: Phase) -> None:
     """The deadline stands in for it, and no time in the future is shown."""
     entries = {name: Registration(DONE) for name in FIVE[1:]} | {FIVE[0]: Registration()}
     progress = Seen(Progress(phase.expected, entries))
-    early = verdict_of(seen_by_witness(FIVE[1:]), progress, {}, DONE + HOUR)
+    early = verdict_of(logged(FIVE[1:]), progress, {}, DONE + HOUR)
     assert (early.kind, early.since) == (K.SETTLING, None)
-    assert verdict_of(seen_by_witness(FIVE[1:]), progress, {}, DEADLINE + HOUR).kind is K.UNTRIGGERED
+    assert verdict_of(logged(FIVE[1:]), progress, {}, DEADLINE + HOUR).kind is K.UNTRIGGERED
 
 
 def test_a_gap_does_not_end_by_the_set_becoming_complete() -> None:
     """Two stores that disagree are not settling: the incident stays one."""
     early = DONE - timedelta(hours=6)
     arrivals = {name: Arrival(DONE, DONE) for name in FIVE[1:]} | {FIVE[0]: Arrival(early, early)}
-    before = Seen(Witness({name: arrivals[name] for name in FIVE[:4]}))
+    before = Seen(Logged({name: arrivals[name] for name in FIVE[:4]}))
     verdicts = [
-        verdict_of(witness, registered(names), {}, now)
-        for witness, names, now in (
+        verdict_of(completion_log, registered(names), {}, now)
+        for completion_log, names, now in (
             (before, FIVE[1:4], DONE + SECOND),
-            (Seen(Witness(arrivals)), FIVE[1:], DONE + timedelta(minutes=29)),
-            (Seen(Witness(arrivals)), FIVE[1:], DONE + timedelta(minutes=30)),
+            (Seen(Logged(arrivals)), FIVE[1:], DONE + timedelta(minutes=29)),
+            (Seen(Logged(arrivals)), FIVE[1:], DONE + timedelta(minutes=30)),
         )
     ]
-    assert [v.kind for v in verdicts] == [K.WITNESS_GAP, K.WITNESS_GAP, K.UNTRIGGERED]
+    assert [v.kind for v in verdicts] == [K.STORES_DISAGREE, K.STORES_DISAGREE, K.UNTRIGGERED]
     assert verdicts[1].summary == f"in the completion log, but not in the progress document: {FIVE[0]}"
 
 
 def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
     """An orchestrator with a shorter list set the flag, and will never register the last one."""
-    progress = registered(FIVE[:4], TRIGGER, announced=phase.expected - {FIVE[4]})
-    assert verdict_of(ALL, progress, {}, DONE + 2 * SECOND).kind is K.WITNESS_GAP
+    progress = registered(FIVE[:4], TRIGGER, orchestrator_expected=phase.expected - {FIVE[4]})
+    assert verdict_of(ALL, progress, {}, DONE + 2 * SECOND).kind is K.STORES_DISAGREE
     assert verdict_of(ALL, registered(FIVE[:4], TRIGGER), {}, DONE + 2 * SECOND).kind is K.TRIGGERED
 
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     """Failures, a flag that was there once, a list that lacks somebody, registrations that are not there."""
-    witness = Seen(Witness({}, {FIVE[0]: "failed", FIVE[1]: "success"}, triggered=True))
-    progress = registered([], announced=phase.expected - {FIVE[4]})
-    assert verdict_of(witness, progress, {}, DEADLINE).notes == (
+    completion_log = Seen(Logged({}, {FIVE[0]: "failed", FIVE[1]: "success"}, triggered=True))
+    progress = registered([], orchestrator_expected=phase.expected - {FIVE[4]})
+    assert verdict_of(completion_log, progress, {}, DEADLINE).notes == (
         "the orchestrator does not wait for p2_odds_player_props, which phase2 expects",
         "reported failure: p2_bigdataball_pbp",
         "the completion log says that `_triggered` was set once",
@@ -374,11 +376,16 @@ def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
 
 
 def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
-    """With bigquery_carries_flag the witness's own row is the flag; without it nobody is accused."""
+    """With bigquery_carries_flag the completion_log's own row is the flag; without it nobody is accused."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
-    flagged = seen_by_witness(FIVE, triggered=True, triggered_at=DONE + SECOND)
-    for witness, kind in ((ALL, K.UNTRIGGERED), (flagged, K.TRIGGERED), (FOUR, K.WAITING), (Absent(), K.UNKNOWN)):
-        evidence = Evidence(phase="phase2", game_date=DAY, witness=witness, progress=REFUSED)
+    flagged = logged(FIVE, triggered=True, triggered_at=DONE + SECOND)
+    for completion_log, kind in (
+        (ALL, K.UNTRIGGERED),
+        (flagged, K.TRIGGERED),
+        (FOUR, K.WAITING),
+        (Absent(), K.UNKNOWN),
+    ):
+        evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=REFUSED)
         verdict = judge(evidence, carries, DONE + HOUR)
         assert verdict.kind is kind
         if kind is not K.UNKNOWN:
@@ -403,7 +410,7 @@ def test_the_impact(progress: Source[Progress], outcome: Source[int], now: datet
     assert verdict_of(ALL, progress, {"outcome": outcome}, now).impact is impact
 
 
-WITNESSES = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, seen_by_witness(FIVE, HOUR), Seen(Witness())]
+LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
 DOCUMENTS = [
     Absent(),
     REFUSED,
@@ -422,13 +429,13 @@ MOMENTS = [DONE - HOUR, DONE, DONE + timedelta(minutes=30), DONE + 2 * HOUR, DEA
 def test_every_combination_keeps_the_promises() -> None:
     """Over all evidence: unreadable is UNKNOWN, and the accusation is made exactly by the mission's rule."""
     kinds = set()
-    for witness, progress, outcome, work, now in itertools.product(WITNESSES, DOCUMENTS, COUNTS, COUNTS, MOMENTS):
-        verdict = verdict_of(witness, progress, {"outcome": outcome, "work": work}, now)
+    for completion_log, progress, outcome, work, now in itertools.product(LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS):
+        verdict = verdict_of(completion_log, progress, {"outcome": outcome, "work": work}, now)
         kinds.add(verdict.kind)
-        if isinstance(witness, Unreadable) or isinstance(progress, Unreadable):
+        if isinstance(completion_log, Unreadable) or isinstance(progress, Unreadable):
             assert (verdict.kind, verdict.triggered) == (K.UNKNOWN, None)
             continue
-        arrivals = witness.value.completed if isinstance(witness, Seen) else {}
+        arrivals = completion_log.value.completed if isinstance(completion_log, Seen) else {}
         document = progress.value if isinstance(progress, Seen) else Progress(PHASE.expected)
         complete = arrivals.keys() | document.registered.keys() >= PHASE.expected
         visible = all(now - arrival.visible_at >= timedelta(minutes=2) for arrival in arrivals.values())
@@ -456,4 +463,4 @@ def test_every_combination_keeps_the_promises() -> None:
 )
 def test_durations_as_people_say_them(duration: timedelta, text: str) -> None:
     """Coarser as they get longer."""
-    assert spoken(duration) == text
+    assert duration_text(duration) == text

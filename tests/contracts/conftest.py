@@ -38,7 +38,7 @@ def completion_log(request: pytest.FixtureRequest, phase: Phase) -> CompletionLo
 
 
 @pytest.fixture(params=["jsonl", "cloud_logging"])
-def trail(request: pytest.FixtureRequest) -> Iterator[tuple[Sink, CheckpointArchive]]:
+def archive(request: pytest.FixtureRequest) -> Iterator[tuple[Sink, CheckpointArchive]]:
     """Return where checkpoints go in, and where they are read back."""
     if request.param == "jsonl":
         stores: EmbeddedStores = request.getfixturevalue("stores")

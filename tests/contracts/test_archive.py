@@ -15,7 +15,7 @@ from orchestrator_resilience.testing import SimulatedClock
 from tests.contracts.logging_server import LoggingServer
 
 DAY = date(2026, 2, 9)
-Trail = tuple[Sink, CheckpointArchive]
+Archive = tuple[Sink, CheckpointArchive]
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def left() -> list[Checkpoint]:
 
 
 @pytest.fixture
-def deliver(trail: Trail, phase: Phase, clock: SimulatedClock, left: list[Checkpoint]) -> Callable[[str], None]:
+def deliver(archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Checkpoint]) -> Callable[[str], None]:
     """Leave the three checkpoints of one delivery, and one that belongs to no date."""
 
     def both(checkpoint: Checkpoint) -> None:
         left.append(checkpoint)
-        trail[0](checkpoint)
+        archive[0](checkpoint)
 
     checkpoints = CheckpointLogger(phase, both, clock=clock)
 
@@ -53,25 +53,25 @@ def deliver(trail: Trail, phase: Phase, clock: SimulatedClock, left: list[Checkp
 
 
 def test_a_dates_checkpoints_are_read_as_they_were_left(
-    trail: Trail, deliver: Callable[[str], None], left: list[Checkpoint]
+    archive: Archive, deliver: Callable[[str], None], left: list[Checkpoint]
 ) -> None:
     """Only that date's, oldest first, whole, to the microsecond."""
     for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
         deliver(day)
-    found = trail[1].read("phase2", DAY)
+    found = archive[1].read("phase2", DAY)
     assert found == [c for c in left if c.fields.get("game_date") == "2026-02-09"]
     assert [c.kind.name for c in found] == ["RECEIVED", "POST_TRANSACTION", "WAITING"] * 3
 
 
-def test_another_phase_is_another_trail(trail: Trail, deliver: Callable[[str], None]) -> None:
+def test_another_phase_has_other_checkpoints(archive: Archive, deliver: Callable[[str], None]) -> None:
     """Phases are kept apart."""
     deliver("2026-02-09")
-    assert trail[1].read("phase3", DAY) == []
+    assert archive[1].read("phase3", DAY) == []
 
 
-def test_nothing_was_left(trail: Trail) -> None:
+def test_nothing_was_left(archive: Archive) -> None:
     """An archive without a line is empty, not broken."""
-    assert trail[1].read("phase2", DAY) == []
+    assert archive[1].read("phase2", DAY) == []
 
 
 def test_cloud_loggings_filter() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.stand_in import PROGRAM, answering
+from tests.deploy.fake_gcloud import PROGRAM, answering
 
 ROOT = Path(__file__).parents[2]
 CHANNEL = "projects/proj/notificationChannels/7"
@@ -24,7 +24,7 @@ EVERYTHING = {
     "_NOTIFICATION_CHANNELS": f"{CHANNEL},projects/proj/notificationChannels/8",
     "_SLACK_SECRET": "slack-webhook",
     "_HEARTBEAT_SECRET": "heartbeat",
-    "_WITNESS_TABLE": "nba_orchestration.phase_messages",
+    "_MESSAGE_TABLE": "nba_orchestration.phase_messages",
     "_PHASES_FILE": "orchestrator_resilience/own.toml",
     "_BIGQUERY_LOCATION": "US",
 }
@@ -130,7 +130,7 @@ def new_deployment(folder: Path) -> Deployment:
         shutil.copy(ROOT / name, folder)
     own = folder / EVERYTHING["_PHASES_FILE"]
     own.parent.mkdir()
-    own.write_text(f'[phase2]\nwitness_table = "{EVERYTHING["_WITNESS_TABLE"]}"\n', "utf-8")
+    own.write_text(f'[phase2]\nmessage_table = "{EVERYTHING["_MESSAGE_TABLE"]}"\n', "utf-8")
     shutil.copy(ROOT / "orchestrator_resilience" / "phases.toml", own.parent)
     (folder / "bin").mkdir()
     for name, script in {"gcloud": PROGRAM, "bq": PROGRAM, "sleep": "#!/bin/sh\n"}.items():

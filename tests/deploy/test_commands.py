@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from canary.cli import main as canary
+from canary.commands.cli import main as canary
 from orchestrator_resilience.phase import load_phase
 from tests.deploy.conftest import CHANNEL, EVERYTHING, ROOT, Call, Deployment, InsideGcloud, steps
 
 ONLY_CHANNEL = {"_NOTIFICATION_CHANNELS": CHANNEL}
 CHANGING = {"create", "update", "deploy"}
-SILENT = "phase2-canary: silent or blind for 45 minutes"
+SILENT = "phase2-canary: silent or unreadable for 45 minutes"
 
 
 def lint(inside_gcloud: InsideGcloud, commands: Iterable[str], folder: Path) -> dict[str, str]:
@@ -142,7 +142,7 @@ def test_a_second_run_changes_nothing(running: Deployment) -> None:
     assert running.failed is None, running.output
     assert not [command for command in changes(again) if " create " in command]
     assert {call.step for call in again if "update" in call.arguments} == {
-        *("dead-letters", "metrics", "scheduler", "witness")
+        *("dead-letters", "metrics", "scheduler", "message_log")
     }
 
     # Another channel is news for each policy, another column for the dashboard: by its etag, so that what somebody
@@ -162,21 +162,21 @@ def test_nobody_to_notify_is_refused_before_anything_is_changed(deployment: Depl
     assert "nobody would learn" in deployment.output
 
 
-def test_a_witness_that_nobody_would_read_is_refused(deployment: Deployment) -> None:
+def test_a_message_log_that_nobody_would_read_is_refused(deployment: Deployment) -> None:
     """The phases file has to name the table, else the canary goes on without it."""
-    assert deployment.run({**ONLY_CHANNEL, "_WITNESS_TABLE": EVERYTHING["_WITNESS_TABLE"]}) == []
+    assert deployment.run({**ONLY_CHANNEL, "_MESSAGE_TABLE": EVERYTHING["_MESSAGE_TABLE"]}) == []
     assert deployment.failed == "preflight"
-    assert "no phase of orchestrator_resilience/phases.toml has it as its witness_table" in deployment.output
+    assert "no phase of orchestrator_resilience/phases.toml has it as its message_table" in deployment.output
     # As a whole, and to the letter.
-    assert deployment.run({**EVERYTHING, "_WITNESS_TABLE": "nba_orchestration.phase.messages"}) == []
+    assert deployment.run({**EVERYTHING, "_MESSAGE_TABLE": "nba_orchestration.phase.messages"}) == []
     assert deployment.failed == "preflight"
 
 
-def test_a_witness_that_nobody_would_write_is_refused(deployment: Deployment) -> None:
+def test_a_message_log_that_nobody_would_write_is_refused(deployment: Deployment) -> None:
     """A canary that waits for a table that is not there could never tell."""
-    assert deployment.run({**EVERYTHING, "_WITNESS_TABLE": ""}) == []
+    assert deployment.run({**EVERYTHING, "_MESSAGE_TABLE": ""}) == []
     assert deployment.failed == "preflight"
-    assert "own.toml has the witness_table nba_orchestration.phase_messages: nobody would write" in deployment.output
+    assert "own.toml has the message_table nba_orchestration.phase_messages: nobody would write" in deployment.output
 
 
 SECRETS = {"_SLACK_SECRET": "SLACK_WEBHOOK_URL", "_HEARTBEAT_SECRET": "HEARTBEAT_URL"}
@@ -218,14 +218,14 @@ def test_the_readmes_channels_arrive(deployment: Deployment) -> None:
 
 
 def test_everything_off(deployment: Deployment) -> None:
-    """No Slack, no witness, and nobody to notify, with a warning; an earlier deployment's secret is taken away."""
+    """No Slack, no message log, and nobody to notify, with a warning; an earlier deployment's secret is taken away."""
     calls = deployment.run({"_NOTIFICATION_CHANNELS": "none"})
     assert deployment.failed is None, deployment.output
     assert "WARNING: _NOTIFICATION_CHANNELS=none" in deployment.output
     created = [json.loads(c.files["policy-from-file"]) for c in calls if "policy-from-file" in c.files]
     assert created
     assert not any(policy["notificationChannels"] for policy in created)
-    assert not [c for c in calls if c.step == "witness" or c.arguments[:1] == ("secrets",)]
+    assert not [c for c in calls if c.step == "message_log" or c.arguments[:1] == ("secrets",)]
     assert any("--clear-secrets" in c.arguments for c in calls)
 
 
@@ -285,8 +285,11 @@ UNHEALTHY = {
         f'list --filter=displayName="{SILENT}" --format=value(enabled)',
         "False",
     ),
-    "the witness listens to the topic": ("phase2-raw-complete-witness --format=value(topic)", "_deleted-topic_"),
-    "the witness writes": ("value(bigqueryConfig.state)", "PERMISSION_DENIED"),
+    "the message_log listens to the topic": (
+        "phase2-raw-complete-message_log --format=value(topic)",
+        "_deleted-topic_",
+    ),
+    "the message_log writes": ("value(bigqueryConfig.state)", "PERMISSION_DENIED"),
     "the scheduler's call has started a run": ("logging read", ""),
 }
 
@@ -410,7 +413,7 @@ def test_a_run_that_could_tell_is_no_warning(running: Deployment, outcome: str) 
     assert "WARNING" not in running.output
 
 
-def test_a_metric_that_monitoring_does_not_know_yet_is_waited_for(deployment: Deployment) -> None:
+def test_a_metric_that_monitoring_does_not_know_yet_is_orchestrator_expected(deployment: Deployment) -> None:
     """A policy on a new log-based metric is refused at first."""
     deployment.answers["policies create"] = None
     deployment.run(ONLY_CHANNEL)

@@ -13,11 +13,11 @@ from google.cloud.logging_v2.types import LogMetric
 from google.cloud.monitoring_dashboard_v1.types import Dashboard
 from google.cloud.monitoring_v3.types import AlertPolicy
 
-from canary.alerts import LogNotifier
-from canary.incidents import NoticeKind, advance
+from canary.domain.incident import NotificationKind, advance
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.notify.incidents import Notification
+from canary.notify.log_entry import LogChannel
 from canary.run import Outcome, Report
-from canary.telling import Notice
-from canary.verdict import Verdict, VerdictKind
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
 from orchestrator_resilience.checkpoints import json_line
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -67,7 +67,7 @@ def filters(policy: AlertPolicy) -> list[str]:
 def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
     """It is on, notifies, has a severity, and numbered steps; no placeholder is left."""
     assert policies.keys() == {
-        *("canary_alert", "canary_silent", "checkpoint_failed", "dead_letters", "near_timeout", "witness")
+        *("canary_alert", "canary_silent", "checkpoint_failed", "dead_letters", "near_timeout", "message_log")
     }
     for policy in policies.values():
         assert policy.enabled
@@ -103,7 +103,7 @@ def test_metrics_and_resources_exist(
         named = terms.get("resource.labels.service_name") or terms.get("resource.labels.subscription_id")
         assert named in {
             *("phase2-orchestrator", "phase2-canary"),
-            *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-witness"),
+            *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-message_log"),
         }
     for query in queries:
         for group in query.aggregation.group_by_fields:
@@ -124,19 +124,21 @@ def test_conditions_on_metrics_are_sums_over_all_revisions(policies: dict[str, A
 
 def test_the_canary_is_silent_after_45_minutes(policies: dict[str, AlertPolicy]) -> None:
     """A run that could not tell is no sign of life, and one that never could is told as well."""
-    absent, blind = policies["canary_silent"].conditions
+    absent, unreadable = policies["canary_silent"].conditions
     assert absent.condition_absent.duration == timedelta(minutes=45)
     # By exclusion, so that every other outcome is a sign of life, the undecided as well.
     assert re.findall(r"outcome(\W+)(\w+)", absent.condition_absent.filter) == [('!="', "COULD_NOT_TELL")]
-    assert re.findall(r"outcome(\W+)(\w+)", blind.condition_threshold.filter) == [('="', "COULD_NOT_TELL")]
+    assert re.findall(r"outcome(\W+)(\w+)", unreadable.condition_threshold.filter) == [('="', "COULD_NOT_TELL")]
     # The first attempt of each quarter of an hour and its three retries.
-    assert 2 * 4 <= blind.condition_threshold.threshold_value < 3 * 4
+    assert 2 * 4 <= unreadable.condition_threshold.threshold_value < 3 * 4
     assert Outcome.COULD_NOT_TELL.name == "COULD_NOT_TELL"
 
 
-def test_a_witness_that_is_no_longer_written_is_told(policies: dict[str, AlertPolicy], deployed: list[Call]) -> None:
+def test_a_message_log_that_is_no_longer_written_is_told(
+    policies: dict[str, AlertPolicy], deployed: list[Call]
+) -> None:
     """Of the subscription that the deployment makes, long before what waits is dropped."""
-    (condition,) = policies["witness"].conditions
+    (condition,) = policies["message_log"].conditions
     (made,) = (c for c in deployed if "create" in c.arguments and c.flag("bigquery-table"))
     assert f'subscription_id="{made.arguments[3]}"' in condition.condition_threshold.filter
     assert made.flag("message-retention-duration") == "7d"
@@ -189,14 +191,14 @@ class Refusing:
 
 
 @pytest.fixture
-def trail(
+def checkpoints(
     phase: Phase, orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> list[dict[str, Any]]:
     """Real checkpoints of deliveries that succeed, fail, are rejected and are ignored."""
     at = NOW - timedelta(hours=1)
     for number, name in enumerate(sorted(phase.expected)):
         orchestrator.deliver(push_envelope(name, "2026-02-09", at, message_id=f"m{number}"))
-    orchestrator.deliver(push_envelope("p2_stranger", "2026-02-09", at, message_id="s"))
+    orchestrator.deliver(push_envelope("p2_unexpected", "2026-02-09", at, message_id="s"))
     orchestrator.deliver(push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="n", status="no_data"))
     orchestrator.deliver(push_envelope("p2_odds_game_lines", "yesterday", at, message_id="r"))
     failing = Orchestrator(phase, stores.documents, Refusing(), CheckpointLogger(phase, sink), SimulatedClock(NOW))  # type: ignore[arg-type]
@@ -210,45 +212,53 @@ def found(filter_: str, entries: Iterable[dict[str, Any]], field: str) -> set[st
 
 
 def test_failed_and_rejected_deliveries_are_found(
-    policies: dict[str, AlertPolicy], trail: list[dict[str, Any]]
+    policies: dict[str, AlertPolicy], checkpoints: list[dict[str, Any]]
 ) -> None:
     """And no other checkpoint; each label is a field of one of them."""
     (filter_,) = filters(policies["checkpoint_failed"])
     assert (
-        len(found(filter_.replace('=("CHECKPOINT_FAILED" OR "CHECKPOINT_REJECTED")', ':"CHECK"'), trail, "checkpoint"))
+        len(
+            found(
+                filter_.replace('=("CHECKPOINT_FAILED" OR "CHECKPOINT_REJECTED")', ':"CHECK"'),
+                checkpoints,
+                "checkpoint",
+            )
+        )
         == 8
     )
-    assert found(filter_, trail, "checkpoint") == {"CHECKPOINT_FAILED", "CHECKPOINT_REJECTED"}
-    fields = set().union(*(entry["jsonPayload"] for entry in trail if matches(filter_, entry)))
+    assert found(filter_, checkpoints, "checkpoint") == {"CHECKPOINT_FAILED", "CHECKPOINT_REJECTED"}
+    fields = set().union(*(entry["jsonPayload"] for entry in checkpoints if matches(filter_, entry)))
     extractors = policies["checkpoint_failed"].conditions[0].condition_matched_log.label_extractors
     assert {re.fullmatch(r"EXTRACT\(jsonPayload\.(\w+)\)", e)[1] for e in extractors.values()} <= fields  # type: ignore[index]
 
 
 def test_every_checkpoint_is_counted_by_its_kind(
-    metrics: dict[str, LogMetric], dashboard: Dashboard, trail: list[dict[str, Any]]
+    metrics: dict[str, LogMetric], dashboard: Dashboard, checkpoints: list[dict[str, Any]]
 ) -> None:
     """By the metric and in the dashboard's panel."""
     panels = [tile.widget.logs_panel.filter for tile in dashboard.mosaic_layout.tiles if "logs_panel" in tile.widget]
     for filter_ in (metrics["checkpoints"].filter, panels[0]):
-        assert all(matches(filter_, entry) for entry in trail)
+        assert all(matches(filter_, entry) for entry in checkpoints)
     for extractor in metrics["checkpoints"].label_extractors.values():
         field = extractor.removeprefix("EXTRACT(jsonPayload.").removesuffix(")")
-        assert all(field in entry["jsonPayload"] for entry in trail)
+        assert all(field in entry["jsonPayload"] for entry in checkpoints)
 
 
-def test_the_canarys_notices_are_found(policies: dict[str, AlertPolicy], dashboard: Dashboard, phase: Phase) -> None:
+def test_the_canarys_notifications_are_found(
+    policies: dict[str, AlertPolicy], dashboard: Dashboard, phase: Phase
+) -> None:
     """An alert notifies, the word that it is over does not; the dashboard shows both."""
     verdict = Verdict(phase="phase2", game_date=date(2026, 2, 9), kind=VerdictKind.SILENT, summary="nothing arrived")
     step = advance(None, verdict, NOW)
     assert step.incident is not None
     stream = io.StringIO()
-    notices = [Notice(kind, step.incident, verdict) for kind in NoticeKind]
-    LogNotifier({"phase2": phase}, stream=stream).send(notices, NOW)
+    notifications = [Notification(kind, step.incident, verdict) for kind in NotificationKind]
+    LogChannel({"phase2": phase}, stream=stream).send(notifications, NOW)
     entries = [as_ingested(line, "phase2-canary") for line in stream.getvalue().splitlines()]
     (filter_,) = filters(policies["canary_alert"])
-    assert found(filter_, entries, "canary_alert") == {kind.value for kind in NoticeKind} - {"RESOLVED"}
+    assert found(filter_, entries, "canary_alert") == {kind.value for kind in NotificationKind} - {"RESOLVED"}
     panels = [tile.widget.logs_panel.filter for tile in dashboard.mosaic_layout.tiles if "logs_panel" in tile.widget]
-    assert found(panels[1], entries, "canary_alert") == {kind.value for kind in NoticeKind}
+    assert found(panels[1], entries, "canary_alert") == {kind.value for kind in NotificationKind}
     extractors = policies["canary_alert"].conditions[0].condition_matched_log.label_extractors
     assert {f"EXTRACT(jsonPayload.{name})" for name in entries[0]["jsonPayload"]} >= set(extractors.values())
 

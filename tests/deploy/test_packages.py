@@ -13,7 +13,6 @@ import pytest
 import requests
 
 from canary.run import Outcome
-from local.emulators import Server, free_port, server
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
@@ -21,6 +20,7 @@ from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import push_envelope
 from tests.deploy.conftest import ROOT, Call
 from tests.environments import fetch, make_environment
+from tools.emulators import Server, free_port, server
 
 # How Google's buildpack installs: InstallRequirements in pkg/python/python.go of GoogleCloudPlatform/buildpacks,
 # less --user, which pip refuses in a virtual environment. The pip is the one that the runtime's Python brings: the

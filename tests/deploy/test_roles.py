@@ -65,7 +65,7 @@ PLATFORM = {
     ("canary", "roles/secretmanager.secretAccessor"): "the instance starts with the secret in a variable",
     ("Pub/Sub", "roles/pubsub.publisher"): "it puts dead letters aside",
     ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
-    ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the witness",
+    ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the message_log",
     ("Pub/Sub", "roles/pubsub.serviceAgent"): "it signs the deliveries",
 }
 # A command of the deployment → the permission and the role of the account that deploys.
@@ -259,4 +259,4 @@ def test_the_readme_lists_exactly_these_roles(grants: set[Grant], of_deployer: s
 def test_everything_is_on_in_what_is_looked_at() -> None:
     """Else a role could be overlooked."""
     assert all(EVERYTHING.values())
-    assert (ROOT / "deploy" / "witness.sql").read_text("utf-8").count("GRANT") == 1
+    assert (ROOT / "deploy" / "message_log.sql").read_text("utf-8").count("GRANT") == 1

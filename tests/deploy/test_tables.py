@@ -44,9 +44,9 @@ def test_the_ddl_makes_what_setup_makes(dataset: BigQuery, phase: Phase) -> None
     assert f"CLUSTER BY {', '.join(by_setup.clustering_fields)}" in table
 
 
-def test_the_witness_has_the_columns_that_pubsub_writes(dataset: BigQuery) -> None:
+def test_the_message_log_has_the_columns_that_pubsub_writes(dataset: BigQuery) -> None:
     """As documented for a BigQuery subscription that uses no schema and writes metadata."""
-    create, grant = statements("witness.sql")
+    create, grant = statements("message_log.sql")
     columns = declared(create)
     assert columns == [
         ("subscription_name", "STRING", "NULLABLE"),

@@ -19,8 +19,6 @@ import pytest
 import requests
 from google.cloud import bigquery, firestore
 
-from local.emulators import EmulatorError, Server, free_port
-from local.functions import ROOT, canary_function, orchestrator_function
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress
@@ -28,6 +26,8 @@ from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.listener import QuietHandler, listening
+from tools.emulators import EmulatorError, Server, free_port
+from tools.functions import ROOT, canary_function, orchestrator_function
 
 CLASS_NAMES = {
     "p2_bigdataball_pbp": "BigDataBallPbpProcessor",
@@ -177,11 +177,11 @@ def test_a_healthy_date(path: Path_) -> None:
     }
     assert [row["processor_name"] for row in rows if row["is_triggered"]] == ["_trigger"]
 
-    trail = path.checkpoints()
-    assert {line["phase"] for line in trail} == {"phase2"}
-    assert [line["field"] for line in trail if line["checkpoint"] == "CHECKPOINT_REJECTED"] == ["processor_name"]
-    closed = {line["delivery"] for line in trail if line["closes"]}
-    assert closed == {line["delivery"] for line in trail}
+    checkpoints = path.checkpoints()
+    assert {line["phase"] for line in checkpoints} == {"phase2"}
+    assert [line["field"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_REJECTED"] == ["processor_name"]
+    closed = {line["delivery"] for line in checkpoints if line["closes"]}
+    assert closed == {line["delivery"] for line in checkpoints}
     assert path.verdict(path.today)["kind"] == "TRIGGERED"
 
 

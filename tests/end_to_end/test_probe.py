@@ -15,11 +15,9 @@ import pytest
 from google.cloud import firestore
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
-from canary import cli
-from canary.probe import Probed, RequestLog, probe, what_is_wrong, who_else, why_silent
-from canary.topic import Subscription, Topic
-from local.emulators import EmulatorError, Server, free_port
-from local.functions import orchestrator_function
+from canary.commands import cli
+from canary.commands.probe import Probed, RequestLog, probe, what_is_wrong, who_else, why_silent
+from canary.commands.topic import Subscription, Topic
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import Document, DocumentRef
@@ -28,6 +26,8 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
 from tests.listener import QuietHandler, listening
+from tools.emulators import EmulatorError, Server, free_port
+from tools.functions import orchestrator_function
 
 PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 TOPIC = "nba-phase2-raw-complete"
@@ -129,7 +129,7 @@ def test_crash_at_import(
 ) -> None:
     """A function whose settings are wrong ends as it starts, says why in its log, and leaves its port deaf."""
     port = free_port()
-    monkeypatch.setattr("local.functions.free_port", lambda: port)
+    monkeypatch.setattr("tools.functions.free_port", lambda: port)
     with (
         pytest.raises(EmulatorError, match=r"no-such-file\.toml"),
         served(cloud, pushing_topic, PHASES_FILE="/no-such-file.toml"),
@@ -340,7 +340,7 @@ def test_why_nobody_answered(
     assert words in why_silent(subscriptions, deaf, statuses)
 
 
-WITNESS = Subscription("witness", None)
+MESSAGE_LOG = Subscription("messages", None)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,11 @@ WITNESS = Subscription("witness", None)
         ([PUSHES, OTHER], None, "the probe goes to eventarc, to-phase-3"),
         ([PUSHES], "orchestrator", None),
         ([OTHER], "phase3", None),
-        ([PUSHES, OTHER, WITNESS], "orchestrator", "the probe also goes to to-phase-3, witness, not known to push to"),
+        (
+            [PUSHES, OTHER, MESSAGE_LOG],
+            "orchestrator",
+            "the probe also goes to messages, to-phase-3, not known to push to",
+        ),
         ([PUSHES], "orchestrator-x", "the probe also goes to eventarc, not known to push to orchestrator-x"),
         ([Subscription("odd", "http://[::1")], "orchestrator", "the probe also goes to odd, not known"),
         (StoreError("Pub/Sub: 403"), "orchestrator", "who gets the probe could not be listed: Pub/Sub: 403"),

@@ -52,11 +52,11 @@ def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: Si
     for process in processes:
         output, _ = process.communicate(timeout=120)
         assert (process.returncode, output) == (0, "")
-    trail = lines(stores)
-    kinds = Counter(line["checkpoint"].removeprefix("CHECKPOINT_") for line in trail)
+    checkpoints = lines(stores)
+    kinds = Counter(line["checkpoint"].removeprefix("CHECKPOINT_") for line in checkpoints)
     assert kinds["RECEIVED"] == kinds["POST_TRANSACTION"] == 8 * 20
     # One message set the flag; each of its redeliveries says so again.
-    assert len({line["event_id"] for line in trail if line["checkpoint"] == "CHECKPOINT_TRIGGERED"}) == 1
+    assert len({line["event_id"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_TRIGGERED"}) == 1
     assert kinds.keys() == {"RECEIVED", "POST_TRANSACTION", "WAITING", "TRIGGERED"}
     progress = read_progress(stores.documents.get_all([REF])[REF].fields, phase)
     assert (progress.missing, progress.trigger is not None) == (frozenset(), True)
@@ -78,10 +78,10 @@ def test_a_process_killed_between_two_steps(
     process = start(stores.folder, "die", str(step))
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (-signal.SIGKILL, "")
-    trail = lines(stores)
-    received = [line["event_id"] for line in trail if line["checkpoint"] == "CHECKPOINT_RECEIVED"]
-    closed = {line["delivery"] for line in trail if line["closes"]}
-    died_open = [line["event_id"] for line in trail if line["sequence"] == 1 and line["delivery"] not in closed]
+    checkpoints = lines(stores)
+    received = [line["event_id"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_RECEIVED"]
+    closed = {line["delivery"] for line in checkpoints if line["closes"]}
+    died_open = [line["event_id"] for line in checkpoints if line["sequence"] == 1 and line["delivery"] not in closed]
     assert died_open == [received[-1]], "a delivery closes after its last write, not before"
     unacknowledged = int(received[-1][1:])
     for number, processor in list(enumerate(sorted(phase.expected)))[unacknowledged:]:

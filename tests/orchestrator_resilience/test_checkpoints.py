@@ -157,7 +157,7 @@ def test_each_line_is_flushed() -> None:
     assert [json.loads(line)["checkpoint"] for line in done.stdout.splitlines()] == ["CHECKPOINT_RECEIVED"]
 
 
-def test_strangers_are_listed_and_never_counted(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_unexpected_are_listed_and_never_counted(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
     """Log what is there, not what was hoped for."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, completed=[*FIVE[1:], "p2_nbacom_schedule"], triggered=True)

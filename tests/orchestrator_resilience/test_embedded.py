@@ -141,7 +141,7 @@ def test_times_are_kept_in_utc(stores: EmbeddedStores) -> None:
 
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 0)])
 def test_durable_stores_wait_for_the_disk(tmp_path: Path, durable: bool, level: int) -> None:  # noqa: FBT001
-    """FULL by default; rehearsals do without."""
+    """FULL by default; playbacks do without."""
     with (
         EmbeddedStores(tmp_path, durable=durable) as stores,
         stores._file.reading() as connection,

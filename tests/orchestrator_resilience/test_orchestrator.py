@@ -1,4 +1,4 @@
-"""The story of one delivery, and that its order, repetition and interruption do not matter."""
+"""The timeline of one delivery, and that its order, repetition and interruption do not matter."""
 
 import base64
 import tempfile
@@ -57,7 +57,7 @@ def rows_of(stores: EmbeddedStores) -> dict[str, tuple[str, datetime | None, boo
     return {row.processor_name: (row.last_status, row.first_completed_at, row.is_triggered) for row in found}
 
 
-def test_five_deliveries_and_their_trail(
+def test_five_deliveries_and_their_checkpoints(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
     """Each of the first four waits with the missing list, the fifth sets the flag."""
@@ -92,10 +92,10 @@ def test_a_preregistered_processor_is_evaluated_again(
     assert progress_of(stores).trigger is not None
 
 
-def test_four_expected_plus_a_stranger_never_trigger(
+def test_four_expected_plus_a_unexpected_never_trigger(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
-    """The stranger is a row of the witness and a checkpoint, never a key of the document."""
+    """An unexpected processor is a row of the completion log and a checkpoint, never a key of the document."""
     for sent in [*MESSAGES[:4], message("p2_nbacom_schedule", 9), message("NbacPlayerBoxscoresProcessor", 10)]:
         orchestrator.deliver(sent)
     document = stores.documents.get_all([REF])[REF]
@@ -107,7 +107,7 @@ def test_four_expected_plus_a_stranger_never_trigger(
 
 
 @pytest.mark.parametrize("status", ["no_data", "failed", "skipped"])
-def test_a_status_that_completes_nothing_is_only_witnessed(
+def test_a_status_that_completes_nothing_is_only_recorded(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink, status: str
 ) -> None:
     """IGNORED says why; the document does not hear of it."""
@@ -204,14 +204,14 @@ def state(stores: EmbeddedStores) -> tuple[object, ...]:
     return registered, progress.unexpected, progress.trigger is not None, rows_of(stores)
 
 
-STRANGERS = [message("p2_nbacom_schedule", 20), message("p2_bdl_box_scores", 21)]
+UNEXPECTED = [message("p2_nbacom_schedule", 20), message("p2_bdl_box_scores", 21)]
 RERUNS = [message(processor, 30 + n) for n, processor in enumerate(FIVE)]
 REPORTS = [message(FIVE[0], 40, status="failed"), message(FIVE[1], 41, status="no_data")]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.sampled_from(MESSAGES + STRANGERS + RERUNS + REPORTS), max_size=12),
+    st.lists(st.sampled_from(MESSAGES + UNEXPECTED + RERUNS + REPORTS), max_size=12),
     st.sets(st.sampled_from(range(5)), max_size=5),
     st.randoms(use_true_random=False),
 )
@@ -297,7 +297,7 @@ def points_of_the_last_delivery() -> list[str]:
 
 
 def test_the_order_of_writes() -> None:
-    """The witness first, then the registration, the flag, and the flag's own row."""
+    """The completion_log first, then the registration, the flag, and the flag's own row."""
     before = [p.removeprefix("before ") for p in points_of_the_last_delivery() if p.startswith("before ")]
     assert before == ["append", "get_all", "merge", "get_all", "update_if_unchanged", "append"]
     assert len(points_of_the_last_delivery()) == len(STEPS_OF_THE_LAST_DELIVERY)
@@ -403,7 +403,7 @@ def test_the_trigger_is_told_though_the_answer_was_lost(stores: EmbeddedStores) 
     assert sink.kinds() == ["RECEIVED", "FAILED", "RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
 
 
-def test_the_switch_silences_the_trail_and_nothing_else(
+def test_the_switch_silences_the_checkpoints_and_nothing_else(
     stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With CHECKPOINTS_ENABLED=false the orchestrator goes on working."""

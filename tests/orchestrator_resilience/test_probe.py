@@ -149,7 +149,7 @@ def test_an_answer_tells_what_is_wrong(phase: Phase, stores: EmbeddedStores, log
 
 
 def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: Phase, stores: EmbeddedStores) -> None:
-    """Pub/Sub sends the probe again, and the trail says why; after ten minutes it is let go without a try."""
+    """Pub/Sub sends the probe again, and the checkpoints says why; after ten minutes it is let go without a try."""
     sink = RecordingSink()
     documents: Any = Refusing()
     clock = SimulatedClock(NOW + MAX_AGE)

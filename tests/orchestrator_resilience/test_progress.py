@@ -30,7 +30,7 @@ def completion(processor: str, at: datetime = AT, event_id: str = "1") -> Comple
     return Completion.from_event(push_envelope(processor, "2026-02-09", at, message_id=event_id), PHASE)
 
 
-def test_four_expected_and_a_stranger_wait() -> None:
+def test_four_expected_and_a_unexpected_wait() -> None:
     """Five keys are not five processors: the sets are compared."""
     four = sorted(PHASE.expected)[:4]
     fields: dict[str, dict[str, object]] = {processor: {} for processor in [*four, "p2_nbacom_schedule"]}
@@ -40,7 +40,7 @@ def test_four_expected_and_a_stranger_wait() -> None:
     assert progress.unexpected == {"p2_nbacom_schedule"}
 
 
-@given(st.sets(st.sampled_from([*sorted(PHASE.expected), "stranger", "p2_nbacom_schedule"])), st.booleans())
+@given(st.sets(st.sampled_from([*sorted(PHASE.expected), "unexpected", "p2_nbacom_schedule"])), st.booleans())
 def test_the_decision_is_about_the_expected_set_alone(keys: set[str], triggered: bool) -> None:  # noqa: FBT001
     """Complete and untriggered triggers; nothing else does."""
     progress = read_progress({**{key: {} for key in keys}, "_triggered": triggered}, PHASE)
@@ -62,15 +62,15 @@ def test_what_is_written_is_read_again(phase: Phase) -> None:
         registered={
             p: Registration(AT + timedelta(minutes=n), str(n), NOW) for n, p in enumerate(sorted(phase.expected))
         },
-        announced=phase.expected,
+        orchestrator_expected=phase.expected,
     )
     fields |= trigger_fields(before, event_id="4", now=AT + timedelta(hours=1))
     assert read_progress(fields, phase).trigger == Trigger(AT + timedelta(hours=1), "all_complete", "4")
     assert (fields["_completed_count"], fields["_first_completion_at"]) == (5, AT)
 
 
-def test_a_strangers_registration_is_refused(phase: Phase) -> None:
-    """Other readers count keys, so a stranger must never get into the document."""
+def test_a_unexpected_registration_is_refused(phase: Phase) -> None:
+    """Other readers count keys, so an unexpected processor must never get into the document."""
     with pytest.raises(ValueError, match="p2_nbacom_schedule"):
         registration_fields(read_progress({}, phase), completion("p2_nbacom_schedule"), NOW)
 
@@ -105,7 +105,7 @@ def test_documents_of_old_code_are_read(phase: Phase) -> None:
         },
         unexpected=frozenset({"p2_nbacom_schedule"}),
         trigger=Trigger(None, "deadline_exceeded", None, deliberately_partial=True),
-        announced=None,
+        orchestrator_expected=None,
     )
 
 

@@ -1,0 +1,146 @@
+"""Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from canary.commands.verify import Agreement, Verification
+from canary.domain.incident import NotificationKind
+from canary.domain.timeline import Timeline
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.notify.incidents import Notification
+from canary.notify.message import CommandLine, alert_text, notification_text
+from orchestrator_resilience.phase import Phase
+
+_PLAIN_WIDTH = 140
+_BORDERS = 4
+_INDENT = " " * 10  # of what goes on below a label such as "Impact:   "
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command decide; rich would exit with 1, which here accuses somebody."""
+        raise BrokenPipeError
+
+
+def make_console(width: int | None = None) -> Console:
+    """Return a console for stdout, of `width` columns; by default a pipe or a file gets full-width lines."""
+    if width is None and not (sys.stdout is not None and sys.stdout.isatty()):
+        width = _PLAIN_WIDTH
+    return _Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[str, Phase]) -> None:
+    """Print one row a date."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("phase", "game date", "complete", "missing", "since (UTC)", "_triggered", "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "missing")
+    for verdict in verdicts:
+        known = verdict.triggered is not None
+        missing = "\n".join(verdict.missing) if verdict.completed else "all"
+        table.add_row(
+            verdict.phase,
+            verdict.game_date.isoformat(),
+            f"{len(verdict.completed)}/{len(phases[verdict.phase].expected)}" if known else "?",
+            missing if known else "?",
+            f"{verdict.since:%m-%d %H:%M}" if verdict.since else "",
+            {True: "set", False: "unset", None: "?"}[verdict.triggered],
+            Text(verdict.kind, style=_style(verdict.kind)),
+        )
+    console.print(table)
+
+
+def print_alert(console: Console, verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> None:
+    """Print the alert of a problem."""
+    _print_panel(console, verdict.kind, alert_text(verdict, phase, command, now), verdict.kind, now)
+
+
+class TerminalChannel:
+    """Prints each notification as a panel."""
+
+    def __init__(self, console: Console, phases: Mapping[str, Phase], command: CommandLine) -> None:
+        self._console = console
+        self._phases = phases
+        self._command = command
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Print the panels."""
+        for notification in notifications:
+            kind = notification.verdict.kind
+            title = {
+                NotificationKind.OPENED: kind,
+                NotificationKind.CHANGED: f"CHANGED {kind}",
+                NotificationKind.REMINDER: f"REMINDER {kind}",
+                NotificationKind.RESOLVED: "RESOLVED",
+            }[notification.kind]
+            text = notification_text(notification, self._phases[notification.verdict.phase], self._command, now)
+            _print_panel(self._console, title, text, kind, now)
+
+
+def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:
+    """Print a verdict in one line, with the time of the run where it is given."""
+    time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
+    line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
+    console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
+
+
+def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime) -> None:
+    """Print the verdict, what is known of its cause, what to do, and the moments that led to it."""
+    zone = ZoneInfo(phase.timezone)
+    if timeline.verdict.kind.is_problem:
+        print_alert(console, timeline.verdict, phase, command, now)
+    else:
+        print_line(console, timeline.verdict)
+    for reason in timeline.unreadable:
+        console.print(f"not readable: {reason}", style="yellow", soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("UTC", now.astimezone(zone).tzname() or phase.timezone, "seen by", "what"):
+        table.add_column(heading, overflow="fold", no_wrap=heading != "what")
+    for moment in timeline.moments:
+        local = f"{moment.at.astimezone(zone):%m-%d %H:%M}"
+        table.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}", local, moment.seen_by, Text(moment.what))
+    console.print(table)
+
+
+def print_flags(console: Console, verification: Verification) -> None:
+    """Print what both stores say of the flag, one row a date."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("phase", "game date", "Firestore", "BigQuery", ""):
+        table.add_column(heading)
+    words = {True: "set", False: "unset", None: "?"}
+    for flag in verification.flags:
+        style = "green" if flag.agreement is Agreement.AGREE else "bold red"
+        told = (flag.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
+        table.add_row(*told, Text(flag.agreement, style=style))
+    console.print(table)
+
+
+def _print_panel(console: Console, title: str, text: str, kind: VerdictKind, now: datetime) -> None:
+    """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
+    text, look, command = text.partition("\nLook: ")
+    heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
+    wrapped = "\n".join(_wrapped(line, width) for line in text.split("\n"))
+    console.print(Panel(Text(wrapped), title=heading, title_align="left", border_style=_style(kind)))
+    if look:
+        console.print(f"Look: {command.strip()}", soft_wrap=True)
+
+
+def _wrapped(line: str, width: int) -> str:
+    """Wrap one line of an alert, what has a label below its text; a path or a name is left whole, to be copied."""
+    indent = _INDENT if re.match(r"[A-Z][\w ]*: {2,}| {10}", line) else ""
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+
+
+def _style(kind: VerdictKind) -> str:
+    if kind.is_problem:
+        return "bold red"
+    return "green" if kind.is_quiet else "yellow"

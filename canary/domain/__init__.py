@@ -1,0 +1,1 @@
+"""What is known of a date, what is wrong with it, why, and what becomes of it: functions of values, `now` included."""

@@ -1,0 +1,1 @@
+"""How people are told: what an incident needs told, the channels, and the text."""

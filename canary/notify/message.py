@@ -1,0 +1,127 @@
+"""What people read of a verdict: the text of an alert, and the word that it is over."""
+
+import shlex
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from canary.domain.incident import NotificationKind
+from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind, duration_text
+from canary.notify.incidents import Notification
+from orchestrator_resilience.phase import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """How the reader types the `canary` command, so that what is printed can be pasted.
+
+    `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
+    `folder` that of the embedded ones. With `several` phases it has to be told which one is meant.
+    """
+
+    program: str = "canary"
+    project: str | None = None
+    folder: Path | None = None
+    several: bool = False
+
+    def to(self, *arguments: object, phase: str | None = None) -> str:
+        """Return the line with these arguments, about `phase`."""
+        words = [*map(str, arguments)]
+        words += ["--phase", phase] if phase is not None and self.several else []
+        words += ["--data", str(self.folder)] if self.folder is not None else []
+        where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
+        return f"{where}{self.program} {shlex.join(words)}"
+
+
+ADVICE: dict[VerdictKind | CauseKind, str] = {
+    VerdictKind.IDLE: "nothing",
+    VerdictKind.WAITING: "nothing",
+    VerdictKind.SETTLING: "nothing",
+    VerdictKind.TRIGGERED: "nothing",
+    VerdictKind.UNTRIGGERED: (
+        "read the evidence; a re-run or redelivery of any of the five sets the flag, because each is evaluated anew"
+    ),
+    VerdictKind.PREMATURE: "see why the orchestrator counted it as complete; expect partial data in the next phase",
+    VerdictKind.INCOMPLETE: "look at the missing processor",
+    VerdictKind.SILENT: "look at the topic, the subscription and the permission to invoke the function",
+    VerdictKind.DOWNSTREAM_MISSING: "look at the next phase and its subscription",
+    VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of that processor",
+    VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
+    CauseKind.FLAG_OVERWRITTEN: "look for who writes the document",
+    CauseKind.EXPECTATION_DRIFT: "deploy it with the list of `phases.toml`",
+    CauseKind.MESSAGE_REJECTED: "mend what publishes it, and run the processor again",
+    CauseKind.CRASHED: "look at the instance's own log at that time; check that retries are on",
+    CauseKind.WRITE_FAILED: "read its `causes`; check that retries are on",
+    CauseKind.NAME_DRIFT: "add the name to its aliases",
+    CauseKind.PROCESSOR_FAILED: "look at the processor",
+    CauseKind.PROCESSOR_DISABLED: "take it off the list, or switch it on",
+    CauseKind.NEVER_INVOKED: "check the trigger and the permission to invoke the function",
+    CauseKind.DELIVERY_LOST: "check the subscription's retries and dead letters; run the processor again",
+    CauseKind.SHORT_CIRCUIT: "deploy code that evaluates what is registered already",
+}
+
+
+def advice(verdict: Verdict) -> str:
+    """Return what to do: about the cause where it is known, else about the verdict."""
+    if verdict.cause is not None and verdict.cause.kind is not CauseKind.UNDETERMINED:
+        return ADVICE[verdict.cause.kind]
+    if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
+        return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
+    return ADVICE[verdict.kind]
+
+
+def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> str:
+    """Return what, since when, what else is known, whether it matters, and where to look further."""
+    lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
+    if verdict.since is not None:
+        lines.append(f"Since:    {_moment(verdict.since, phase)}, {duration_text(now - verdict.since)} ago")
+    if verdict.cause is not None:
+        lines.append(f"Cause:    {verdict.cause.kind}: {verdict.cause.proof}")
+        if verdict.cause.ruled_out:
+            lines.append(f"          Ruled out: {', '.join(verdict.cause.ruled_out)}")
+    lines += [f"Evidence: {note}" for note in verdict.notes if not verdict.cause or note not in verdict.cause.proof]
+    lines += [
+        f"Impact:   {_impact_text(verdict, phase)}",
+        f"          {phase.next_phase} is started by {phase.next_phase_started_by}, not by `_triggered`.",
+        f"To do:    {advice(verdict)}",
+        f"Look:     {command.to('explain', verdict.game_date, phase=verdict.phase)}",
+    ]
+    return "\n".join(lines)
+
+
+def notification_text(notification: Notification, phase: Phase, command: CommandLine, now: datetime) -> str:
+    """Return the alert, or the word that it is over and how long it took."""
+    if notification.kind is not NotificationKind.RESOLVED:
+        return alert_text(notification.verdict, phase, command, now)
+    verdict, incident = notification.verdict, notification.incident
+    return (
+        f"{verdict.phase} {verdict.game_date}: no longer {incident.kind}, {duration_text(now - incident.opened_at)} "
+        f"after the alert: {verdict.summary}"
+    )
+
+
+def logs_link(project: str, phase: str, game_date: date) -> str:
+    """Return the address of the date's checkpoints in Logs Explorer, which without times shows the last hour only."""
+    query = f'labels.phase="{phase}" AND labels.game_date="{game_date}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
+    since, until = game_date - timedelta(days=1), game_date + timedelta(days=8)
+    times = f"startTime={since}T00:00:00Z;endTime={until}T00:00:00Z"
+    return f"https://console.cloud.google.com/logs/query;query={quote(query, '')};{times}?project={quote(project, '')}"
+
+
+def _moment(at: datetime, phase: Phase) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z ({at.astimezone(ZoneInfo(phase.timezone)):%H:%M %Z})"
+
+
+def _impact_text(verdict: Verdict, phase: Phase) -> str:
+    games = f" for {verdict.work} games" if verdict.work is not None else ""
+    match verdict.impact:
+        case Impact.NONE:
+            return f"NONE: {phase.next_phase} has written {verdict.output} rows{games}."
+        case Impact.BLOCKED:
+            return f"BLOCKED: {phase.next_phase} has written 0 rows{games}."
+        case Impact.UNKNOWN | None if verdict.output == 0:
+            return f"unknown yet: {phase.next_phase} has written 0 rows{games}, and still has time."
+        case Impact.UNKNOWN | None:
+            return f"unknown: nothing here says whether {phase.next_phase} has written its output."

@@ -1,0 +1,134 @@
+"""One simulated game date: who reports when, and what becomes of it; scenarios change it before it is played."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from zoneinfo import ZoneInfo
+
+from canary.domain.verdict import CauseKind, VerdictKind
+from canary.simulation.world import DELIVERED, Deliver, InjectedFault, World
+from orchestrator_resilience.testing import push_envelope
+
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+# The message log has a message a second after it is delivered.
+IN_MESSAGE_LOG_AFTER = DELIVERED + timedelta(seconds=1)
+
+# When each processor usually reports, as minutes after midnight Eastern time of the game date: odds in the
+# evening, the others after the last game, which is past midnight.
+_EVENING = ("p2_odds_game_lines", "p2_odds_player_props")
+_EVENING_MINUTES, _NIGHT_MINUTES = (17 * 60, 21 * 60), (24 * 60 + 30, 27 * 60)
+
+# Unexpected processors: names unlike any expected one, and such as resemble one, by the one that each resembles.
+UNLIKE = ("p2_nbacom_schedule", "EspnScoreboardProcessor", "BdlBoxScoresProcessor", "NbacRefereeProcessor")
+ALIKE = {"p2_odds_player_props": "OddsApiSpreadsProcessor", "p2_nbacom_gamebook_pdf": "NbacGamebookPdfProcessor"}
+
+
+@dataclass
+class Report:
+    """One message of a processor."""
+
+    name: str
+    at: datetime
+    status: str = "success"
+    delays: list[timedelta] = field(default_factory=lambda: [DELIVERED])
+    fault: InjectedFault = field(default_factory=InjectedFault)
+    wrong: dict[str, object] = field(default_factory=dict)  # fields that the orchestrator cannot accept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
+
+    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest; one of
+    `optional` may not be given, because no run may lie in its time. `causes` are those that may be named
+    in the end; UNDETERMINED is always allowed before. `counts_from` is the completion from which an
+    UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only the run's answer
+    tells.
+    """
+
+    due: Mapping[VerdictKind, datetime]
+    causes: frozenset[CauseKind] = frozenset({CauseKind.UNDETERMINED})
+    within: timedelta = 15 * MINUTE
+    optional: frozenset[VerdictKind] = frozenset()
+    counts_from: datetime | None = None
+    told: bool = True
+
+
+class Day:
+    """A healthy date, to begin with."""
+
+    def __init__(self, world: World, day: date, rng: random.Random, *, base_id: str) -> None:
+        self.world = world
+        self.date = day
+        self.rng = rng
+        self.games = rng.randint(1, 14)
+        self.output_after: timedelta | None = rng.randint(5, 40) * MINUTE
+        self.deliver: Deliver | None = None
+        self.reports = {processor: self._report(processor) for processor in sorted(world.phase.expected)}
+        self.unexpected: list[Report] = []
+        self._ids = (f"{base_id}-{number}" for number in count(1))
+        self._untouched = list(self.reports)
+        rng.shuffle(self._untouched)
+
+    @property
+    def complete_at(self) -> datetime:
+        """When the last processor reports."""
+        return max(report.at for report in self.reports.values())
+
+    @property
+    def last(self) -> str:
+        """The processor that reports last."""
+        return max(self.reports, key=lambda processor: self.reports[processor].at)
+
+    @property
+    def deadline(self) -> datetime:
+        """When the date is late."""
+        return self.world.phase.deadline(self.date)
+
+    def at(self, minutes: float) -> datetime:
+        """A time of the date's clock, as minutes after its midnight Eastern time."""
+        zone = ZoneInfo(self.world.phase.timezone)
+        midnight = datetime(self.date.year, self.date.month, self.date.day, tzinfo=zone)
+        return (midnight + timedelta(minutes=minutes)).astimezone(UTC)
+
+    def victim(self, processor: str | None = None) -> str:
+        """Take a processor that no other fault of the date has taken."""
+        chosen = processor or self._untouched[0]
+        self._untouched.remove(chosen)
+        return chosen
+
+    def play(self) -> None:
+        """Plan everything in the world."""
+        self.world.work[self.date] = self.games
+        for report in [*self.reports.values(), *self.unexpected]:
+            self._send(report)
+        if self.output_after is not None and self.reports:
+            self.world.schedule.at(self.complete_at + self.output_after, lambda: self.world.output.add(self.date))
+
+    def repeat(self, at: datetime, processor: str, status: str = "success") -> None:
+        """Plan a re-run of a processor: another message."""
+        self._send(Report(self.any_name(processor), at, status))
+
+    def _send(self, report: Report) -> None:
+        message_id = next(self._ids)
+        if self.world.has_message_log:
+            plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
+            self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain)
+        envelope = push_envelope(
+            report.name, str(self.date), report.at, message_id=message_id, status=report.status, **report.wrong
+        )
+        self.world.publish(report.at, envelope, delays=report.delays, fault=report.fault, deliver=self.deliver)
+
+    def chance(self, share: float) -> bool:
+        """Decide at random."""
+        return self.rng.random() < share
+
+    def any_name(self, processor: str) -> str:
+        """Return one of the names under which a processor reports."""
+        return self.rng.choice([processor, *self.world.phase.processors[processor]])
+
+    def _report(self, processor: str) -> Report:
+        first, last = _EVENING_MINUTES if processor in _EVENING else _NIGHT_MINUTES
+        return Report(self.any_name(processor), self.at(self.rng.uniform(first, last)))

@@ -1,0 +1,214 @@
+"""`canary simulate`: plays the scenarios on all cores and adds up the scores."""
+
+import os
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import cycle
+from multiprocessing import get_context
+from pathlib import Path
+
+from msgspec import Struct
+
+from canary.simulation.baselines import BASELINES
+from canary.simulation.faults import FAULTY
+from canary.simulation.play import LEAD_IN, SEASON_DATES, pair, play_fault, play_season
+from canary.simulation.score import Score
+from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.phase import Phase
+
+# Of the faulty dates every so many has two faults.
+_PAIR_EVERY = 4
+_RIGHT_CAUSES = 0.99
+OURS = "this canary"
+
+
+def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
+    """Name the worlds: "SEED/season/NUMBER" has 20 healthy dates, "SEED/FAULT/NUMBER" one faulty date."""
+    for number in range(-(-healthy_days // SEASON_DATES)):
+        yield f"{seed}/season/{number}"
+    rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
+    single = cycle(FAULTY)
+    for number in range(faulty_days):
+        fault = pair(rng) if number % _PAIR_EVERY == _PAIR_EVERY - 1 else next(single)
+        yield f"{seed}/{fault}/{number}"
+
+
+def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
+    """Play one world, and keep its stores in `folder`, if there is one; raises ConfigurationError for no such world."""
+    match world.split("/"):
+        case _, "season", _:
+            return play_season(phase, world, folder=folder)
+        case _, faults, _ if set(faults.split(" + ")) <= FAULTY.keys():
+            return play_fault(phase, faults, world, folder)
+    raise ConfigurationError(f"{world!r} is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of {[*FAULTY]}")
+
+
+def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
+    """Play the worlds `names` in `jobs` processes (by default one a core); yield the scores of each as it ends."""
+    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        try:
+            for future in as_completed([pool.submit(play, phase, world) for world in names]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+class Spread(Struct, frozen=True):
+    """Delays in minutes; None where there are none."""
+
+    median: float | None = None
+    longest: float | None = None
+
+
+class PolicyScore(Struct, frozen=True):
+    """One policy over all dates: the share of faults detected, dates with a false alarm, delays from completion."""
+
+    detected: float
+    false_alarms: int
+    delay_minutes: Spread
+    messages_per_incident: float
+
+
+class FaultScore(Struct, frozen=True):
+    """One kind of fault. `cause_right` is the share of dates whose cause was right in the end."""
+
+    dates: int
+    detected: int
+    delay_minutes: Spread
+    cause_right: float
+    messages_per_incident: float
+
+
+class Target(Struct, frozen=True):
+    """Something that the simulation has to show, and what it showed; `met` is None where nothing showed it."""
+
+    what: str
+    met: bool | None
+    seen: str
+
+
+class Result(Struct, frozen=True):
+    """Everything that a simulation shows; `confusion` counts true causes by named causes, single faults only."""
+
+    healthy_days: int
+    faulty_days: int
+    targets: tuple[Target, ...]
+    policies: dict[str, PolicyScore]
+    faults: dict[str, FaultScore]
+    healthy: dict[str, int]
+    confusion: dict[str, dict[str, int]]
+    flaws: dict[str, tuple[str, ...]]
+
+
+def add_up(scores: Iterable[Score]) -> Result:
+    """Add up the scores of all dates."""
+    everything = list(scores)
+    healthy = [s for s in everything if s.healthy and s.scenario != LEAD_IN]
+    faulty = [s for s in everything if not s.healthy]
+    single = [s for s in faulty if " + " not in s.scenario]
+    return Result(
+        healthy_days=len(healthy),
+        faulty_days=len(faulty),
+        targets=tuple(_targets(everything, faulty, single)),
+        policies=_policies(healthy, faulty),
+        faults={name: _fault(own) for name, own in sorted(_grouped(faulty).items())},
+        healthy={name: len(own) for name, own in sorted(_grouped(healthy).items())},
+        confusion=_confusion(single),
+        flaws={f"{s.seed} {s.game_date}": s.flaws for s in everything if s.flaws},
+    )
+
+
+def _targets(everything: list[Score], faulty: list[Score], single: list[Score]) -> Iterator[Target]:
+    def share(what: str, answers: Iterable[bool], least: float = 1.0) -> Target:
+        given = list(answers)
+        met = sum(given) >= least * len(given) if given else None
+        return Target(what, met, f"{sum(given)} of {len(given)}")
+
+    def none(what: str, bad: Iterable[bool]) -> Target:
+        given = list(bad)
+        return Target(what, not any(given) if given else None, f"{sum(given)} of {len(given)} dates")
+
+    yield none("no false alarm on a healthy date", (s.alarmed for s in everything if s.healthy))
+    yield share("every fault is detected in its time", (s.detected for s in faulty))
+    delays = [s.completion_delay / 60 for s in faulty if s.completion_delay is not None]
+    in_time = all(30 <= delay <= 45 for delay in delays) if delays else None  # noqa: PLR2004
+    seen = f"{min(delays):.1f} to {max(delays):.1f} min on {len(delays)} dates" if delays else ""
+    yield Target("UNTRIGGERED 30 to 45 min after the fifth completion", in_time, seen)
+    right = (s.named in s.causes for s in single if s.causes)
+    yield share("the cause of 99 % of single faults is right", right, _RIGHT_CAUSES)
+    yield share("of a pair, one of the two is named", (s.named in s.causes for s in faulty if " + " in s.scenario))
+    yield none("no cause is ever named that is none", (bool(s.wrongly_named) for s in faulty))
+    yield none(
+        "one opening, one resolution, reminders at their interval, nothing else", (bool(s.flaws) for s in everything)
+    )
+
+
+def _policies(healthy: list[Score], faulty: list[Score]) -> dict[str, PolicyScore]:
+    told = [s for s in faulty if s.notifications]
+    policies = {
+        OURS: PolicyScore(
+            detected=_share(s.detected for s in faulty),
+            false_alarms=sum(s.alarmed for s in healthy),
+            delay_minutes=_spread(s.completion_delay for s in faulty),
+            messages_per_incident=_mean(sum(s.notifications.values()) for s in told),
+        )
+    }
+    for name in BASELINES:
+        rang = [s.baselines[name] for s in faulty if s.baselines[name].runs]
+        policies[name] = PolicyScore(
+            detected=_share(bool(s.baselines[name].runs) for s in faulty),
+            false_alarms=sum(bool(s.baselines[name].runs) for s in healthy),
+            delay_minutes=_spread(alarm.delay_seconds for alarm in rang),
+            messages_per_incident=_mean(alarm.runs for alarm in rang),
+        )
+    return policies
+
+
+def _fault(own: list[Score]) -> FaultScore:
+    caused = [s for s in own if s.causes]
+    return FaultScore(
+        dates=len(own),
+        detected=sum(s.detected for s in own),
+        delay_minutes=_spread(s.delay for s in own),
+        cause_right=_share(s.named in s.causes for s in caused),
+        messages_per_incident=_mean(sum(s.notifications.values()) for s in own),
+    )
+
+
+def _confusion(single: list[Score]) -> dict[str, dict[str, int]]:
+    """Count the causes named in the end by the true one; several true ones are one row."""
+    counted: dict[str, Counter[str]] = {}
+    for score in single:
+        if score.causes:
+            counted.setdefault(" or ".join(score.causes), Counter())[score.named or "none"] += 1
+    return {cause: dict(named) for cause, named in sorted(counted.items())}
+
+
+def _grouped(scores: Iterable[Score]) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = {}
+    for score in scores:
+        found.setdefault("pairs of faults" if " + " in score.scenario else score.scenario, []).append(score)
+    return found
+
+
+def _minutes(seconds: Iterable[float | None]) -> list[float]:
+    return [round(second / 60, 1) for second in seconds if second is not None]
+
+
+def _spread(seconds: Iterable[float | None]) -> Spread:
+    delays = _minutes(seconds)
+    return Spread(round(statistics.median(delays), 1), max(delays)) if delays else Spread()
+
+
+def _share(answers: Iterable[bool]) -> float:
+    given = list(answers)
+    return sum(given) / len(given) if given else 1.0
+
+
+def _mean(counts: Iterable[int]) -> float:
+    given = list(counts)
+    return round(statistics.mean(given), 1) if given else 0.0

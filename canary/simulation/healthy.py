@@ -1,0 +1,146 @@
+"""What may happen to a healthy date: each scenario changes a Day, and none may raise an alarm."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from canary.simulation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
+from canary.simulation.world import InjectedFault, Outage
+from orchestrator_resilience.testing import push_envelope
+
+_SECOND = timedelta(seconds=1)
+
+HealthyScenario = Callable[[Day], None]
+
+
+def normal(_: Day) -> None:
+    """Everybody reports at the usual time."""
+
+
+def out_of_order(day: Day) -> None:
+    """Anybody may be last, and messages overtake each other."""
+    times = [report.at for report in day.reports.values()]
+    day.rng.shuffle(times)
+    for report, at in zip(day.reports.values(), times, strict=True):
+        report.at, report.delays = at, [day.rng.uniform(0, 600) * _SECOND]
+
+
+def duplicates(day: Day) -> None:
+    """Pub/Sub delivers each message many times, and processors run again hours later."""
+    for processor, report in day.reports.items():
+        report.delays = [day.rng.uniform(0, 3600) * _SECOND for _ in range(day.rng.randint(2, 20))] + [_SECOND]
+        for _ in range(day.rng.randint(0, 3)):
+            day.repeat(day.complete_at + day.rng.uniform(0, 20) * HOUR, processor)
+
+
+def within_a_second(day: Day) -> None:
+    """All five complete in the same second."""
+    burst = day.complete_at
+    for report in day.reports.values():
+        report.at = burst + day.rng.uniform(0, 1) * _SECOND
+        report.delays = [day.rng.uniform(0, 1) * _SECOND]
+
+
+def flag_29_minutes_late(day: Day) -> None:
+    """The last delivery comes just before anybody would be told, whatever the completion log says already."""
+    day.reports[day.last].delays = [day.rng.uniform(25, 29.9) * MINUTE]
+
+
+def no_games(day: Day) -> None:
+    """No work, and nobody reports."""
+    day.games = 0
+    day.reports = {}
+
+
+def no_games_and_some_say_so(day: Day) -> None:
+    """No work; some report that they had nothing to do, others do not report."""
+    no_games(day)
+    day.unexpected += [
+        Report(day.any_name(name), day.at(18 * 60), "no_data") for name in sorted(day.world.phase.expected)[:2]
+    ]
+
+
+def nothing_to_do(day: Day) -> None:
+    """Everybody reports, and had nothing to do."""
+    day.games = day.rng.choice([0, 5])
+    for report in day.reports.values():
+        report.status = day.rng.choice(["no_data", "skipped"])
+    day.output_after = None
+
+
+def backfill(day: Day) -> None:
+    """Dates long past are processed again, some of them only in part."""
+    for _ in range(day.rng.randint(1, 5)):
+        old = day.date - timedelta(days=day.rng.randint(15, 400))
+        for processor in day.rng.sample(sorted(day.reports), day.rng.randint(1, 5)):
+            at = day.at(day.rng.uniform(12 * 60, 30 * 60))
+            message_id = f"backfill-{old}-{processor}-{at:%H%M%S%f}"
+            day.world.publish(at, push_envelope(day.any_name(processor), str(old), at, message_id=message_id))
+
+
+def unexpected_report(day: Day) -> None:
+    """Processors that nobody expects, some with a name that resembles an expected one."""
+    for name in day.rng.sample([*UNLIKE, *ALIKE.values()], day.rng.randint(1, 4)):
+        day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
+
+
+def partial_statuses(day: Day) -> None:
+    """`partial` completes; a failure or a `no_data` that is run again an hour later ends well."""
+    for processor, report in day.reports.items():
+        report.status = day.rng.choice(["success", "partial", "failed", "no_data"])
+        if report.status in {"failed", "no_data"}:
+            day.repeat(report.at + day.rng.uniform(10, 90) * MINUTE, processor)
+
+
+def canary_twice(day: Day) -> None:
+    """The scheduler starts each run twice, at once."""
+    day.world.twice.add(day.date)
+
+
+def crashed_and_redelivered(day: Day) -> None:
+    """A process dies once or more; Pub/Sub's redelivery gets through."""
+    operation = day.rng.choice(["append", "get_all", "merge"])
+    day.reports[day.victim()].fault = InjectedFault(dies_at=operation, attempts=day.rng.randint(1, 5))
+
+
+def crashed_at_the_flag_and_redelivered(day: Day) -> None:
+    """As above, over the message that was to set the flag."""
+    day.reports[day.victim(day.last)].fault = InjectedFault(
+        dies_at="update_if_unchanged", attempts=day.rng.randint(1, 5)
+    )
+
+
+def store_hiccup(day: Day) -> None:
+    """A store refuses for minutes; Pub/Sub's redeliveries get through."""
+    for operation in day.rng.sample(["append", "get_all", "merge"], 2):
+        day.reports[day.victim()].fault = InjectedFault(refused_at=operation, attempts=day.rng.randint(1, 6))
+
+
+def source_unreadable_once(day: Day) -> None:
+    """One run cannot read a source; the next can."""
+    tick = day.at(18 * 60 + 15 * day.rng.randint(0, 90))
+    source = day.rng.choice(["documents", "completion_log", "outcome", "work"])
+    day.world.outages.append(Outage(source, tick - MINUTE, tick + 5 * MINUTE))
+
+
+def late_before_the_deadline(day: Day) -> None:
+    """The last one reports in the morning."""
+    day.reports[day.last].at = day.deadline - day.rng.uniform(1, 240) * MINUTE
+
+
+HEALTHY: dict[str, HealthyScenario] = {
+    scenario.__name__: scenario
+    for scenario in (
+        *(
+            normal,
+            out_of_order,
+            duplicates,
+            within_a_second,
+            flag_29_minutes_late,
+            no_games,
+            no_games_and_some_say_so,
+            nothing_to_do,
+        ),
+        *(backfill, unexpected_report, partial_statuses, canary_twice, crashed_and_redelivered),
+        *(crashed_at_the_flag_and_redelivered, store_hiccup, source_unreadable_once, late_before_the_deadline),
+    )
+}

@@ -1,0 +1,181 @@
+"""Plays the worlds: seasons of healthy dates, and dates with a fault or two; each from its seed."""
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from canary.domain.verdict import VerdictKind
+from canary.simulation.day import ALIKE, HOUR, MINUTE, Day, Report, Truth
+from canary.simulation.faults import FAULTY, PAIRABLE, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from canary.simulation.healthy import HEALTHY
+from canary.simulation.schedule import TICK, Schedule, ticks
+from canary.simulation.score import Score, score_fault, score_healthy
+from canary.simulation.world import OUTCOME_QUERY, WORK_QUERY, World
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+
+SEASON_DATES = 20
+LEAD_IN = "lead-in"
+_ONE_DAY = timedelta(days=1)
+# On these the clocks of the United States change.
+_CLOCK_CHANGES = (date(2025, 11, 2), date(2026, 3, 8), date(2026, 11, 1))
+_WEEK = 7
+
+
+def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path | None = None) -> list[Score]:
+    """Play healthy `dates` on end, a canary run each quarter hour; the stores are kept in `folder`, if there is one."""
+    rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
+    first = _any_date(rng)
+    if _chance(rng, 0.3):
+        first = rng.choice(_CLOCK_CHANGES) - timedelta(days=rng.randint(0, dates - 1))
+    days = _dates(first, dates)
+    with _world(phase, first, folder, message_log=_chance(rng, 0.5)) as world:
+        scenarios = dict(zip(days, _season(days, rng), strict=True))
+        for number, (day, scenario) in enumerate(scenarios.items()):
+            one = Day(world, day, rng, base_id=str(number))
+            HEALTHY.get(scenario, HEALTHY["normal"])(one)
+            one.play()
+        world.run_every_quarter_hour(_noon(first), _noon(days[-1]) + 2 * _ONE_DAY)
+        return [score_healthy(world, day, scenario, seed) for day, scenario in scenarios.items()]
+
+
+def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = None) -> list[Score]:
+    """Play a date with the fault `scenario`, or with both of "one + other", until it is mended and over.
+
+    The stores are kept in `folder`, if there is one.
+    """
+    rng = random.Random(seed)  # noqa: S311 (as above)
+    first = _any_date(rng)
+    lead_in = _dates(first, rng.randint(2, 4))
+    subject = lead_in[-1] + _ONE_DAY
+    names = scenario.split(" + ")
+    message_log = bool(WITH_MESSAGE_LOG & {*names}) or (not WITHOUT_MESSAGE_LOG & {*names} and _chance(rng, 0.5))
+    with _world(phase, first, folder, message_log=message_log) as world:
+        days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
+        truths = {subject: _truth([FAULTY[name](days[subject]) for name in names])}
+        for day in lead_in:
+            truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
+        for one in days.values():
+            one.play()
+        if scenario != "slack_down" and _chance(rng, 0.2):
+            world.twice |= days.keys()
+        mended_at = _plan_repair(world, max(truths[subject].due.values()), [days[day] for day in truths], rng)
+        over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
+        world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
+        scores = [score_fault(world, day, scenario, seed, truth) for day, truth in truths.items()]
+        unreadable = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
+        healthy = [day for day in lead_in if day not in truths and not unreadable]
+        return scores + [score_healthy(world, day, LEAD_IN, seed) for day in healthy]
+
+
+def pair(rng: random.Random) -> str:
+    """Draw the name of a pair of faults that one world can have."""
+    while True:
+        names = {fault.__name__ for fault in rng.sample(PAIRABLE, 2)}
+        if not (names & WITH_MESSAGE_LOG and names & WITHOUT_MESSAGE_LOG):
+            return " + ".join(sorted(names))
+
+
+@contextmanager
+def _world(phase: Phase, first: date, folder: Path | None, *, message_log: bool) -> Iterator[World]:
+    """A world on stores in a folder, by default a new one, with a phase that asks for output and work."""
+    message_table = "nba_orchestration.phase_messages" if message_log else None
+    asking = msgspec.structs.replace(
+        phase, outcome_query=OUTCOME_QUERY, work_query=WORK_QUERY, message_table=message_table
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="canary-simulate-") as new,
+        EmbeddedStores(folder or Path(new), durable=False) as stores,
+    ):
+        yield World(asking, stores, Schedule(_noon(first) - _ONE_DAY))
+
+
+def _chance(rng: random.Random, share: float) -> bool:
+    return rng.random() < share
+
+
+def _any_date(rng: random.Random) -> date:
+    return date(2025, 9, 1) + timedelta(days=rng.randint(0, 360))
+
+
+def _dates(first: date, count: int) -> list[date]:
+    return [first + timedelta(days=n) for n in range(count)]
+
+
+def _season(days: Sequence[date], rng: random.Random) -> list[str]:
+    """Draw a scenario for each date: one by one, but for weeks without games and the clock changes."""
+    scenarios: list[str] = []
+    while len(scenarios) < len(days):
+        drawn = rng.choice([*HEALTHY, "week_without_games"])
+        scenarios += ["no_games"] * _WEEK if drawn == "week_without_games" else [drawn]
+    changes = {day - n * _ONE_DAY for day in _CLOCK_CHANGES for n in (0, 1)}
+    return ["clock_change" if day in changes else scenario for day, scenario in zip(days, scenarios, strict=False)]
+
+
+def _lead_in(day: Day, scenario: str, *, first_run: datetime, switched_off: Sequence[date]) -> dict[date, Truth]:
+    """Prepare a date before the faulty one; most are healthy."""
+    if scenario == "one_is_silent_and_another_resembles_it":
+        day.unexpected += [Report(name, day.at(25 * 60)) for name in ALIKE.values()]
+    if scenario == "one_is_silent_after_days_without_games":
+        HEALTHY["no_games_and_some_say_so"](day)
+    if scenario != "disabled" or day.date not in switched_off:
+        return {}
+    truth = FAULTY["disabled"](day)
+    # Two silent dates may be chance.
+    return {day.date: Truth(due={kind: max(at, first_run) for kind, at in truth.due.items()})}
+
+
+def _truth(truths: Sequence[Truth]) -> Truth:
+    """Put the truths of all faults of one date together: a set that never completes is never UNTRIGGERED."""
+    if len(truths) == 1:
+        return truths[0]
+    due: dict[VerdictKind, datetime] = {}
+    for truth in truths:
+        due |= {kind: min(at, due.get(kind, at)) for kind, at in truth.due.items()}
+    never_completes = VerdictKind.INCOMPLETE in due
+    if never_completes and VerdictKind.UNTRIGGERED in due:
+        del due[VerdictKind.UNTRIGGERED]
+    gap_shows = never_completes or any(VerdictKind.STORES_DISAGREE in t.due.keys() - t.optional for t in truths)
+    optional = frozenset[VerdictKind]() if gap_shows else frozenset().union(*(truth.optional for truth in truths))
+    return Truth(
+        due=due,
+        causes=frozenset().union(*(truth.causes for truth in truths)),
+        within=max(truth.within for truth in truths),
+        optional=optional,
+        counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
+        told=all(truth.told for truth in truths),
+    )
+
+
+def _plan_repair(world: World, known_at: datetime, days: Sequence[Day], rng: random.Random) -> datetime:
+    """Let an engineer come an hour or so after everything is known, now and then much later; return when."""
+    later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
+    mended_at = _between_runs(known_at + later)
+    slack_refuses = _chance(rng, 0.2) and not world.twice
+    world.schedule.at(mended_at, partial(_mend, world, days, slack_refuses=slack_refuses))
+    return mended_at
+
+
+def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
+    """Do what an engineer does: deploy what works, run the processors again; the next phase writes its output."""
+    world.mended = world.is_invokable = True
+    world.slack_refuses += slack_refuses
+    for day in days:
+        world.output.add(day.date)
+        for number, processor in enumerate(sorted(world.phase.expected)):
+            day.repeat(world.schedule.clock.now + number * timedelta(seconds=20), processor)
+
+
+def _between_runs(moment: datetime) -> datetime:
+    """A moment at which no run is near: half a repair is a state of its own, and would be told as such."""
+    return next(ticks(moment, moment + TICK)) + TICK / 3
+
+
+def _noon(day: date) -> datetime:
+    return datetime.combine(day, time(17), UTC)

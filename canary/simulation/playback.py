@@ -1,0 +1,99 @@
+"""The real orchestrator and the real canary on simulated time, with embedded stores in a folder.
+
+`canary demo` and `canary replay` are playbacks; they differ in where their deliveries come from, and
+in how much of what happens they show.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.notify.incidents import Notification
+from canary.run import Report, check, watch
+from canary.simulation.schedule import Schedule, ticks
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.logger import CheckpointLogger
+from orchestrator_resilience.orchestrator import Orchestrator
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens at a moment of simulated time (UTC)."""
+
+    at: datetime
+    act: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to show: a headline, a checkpoint, a notification, or a date's new verdict that is no problem."""
+
+    at: datetime
+    what: str | Checkpoint | Notification | Verdict
+
+
+Show = Callable[[Event], None]
+
+
+class Playback:
+    """The orchestrators and the canary of one playback, on `stores` of its own; `show` is given all that happens."""
+
+    def __init__(self, phase: Phase, stores: EmbeddedStores, show: Show) -> None:
+        self.phase = phase
+        self.stores = stores
+        self._schedule = Schedule(datetime.min.replace(tzinfo=UTC))
+        self._show = show
+        self._last_kinds: dict[date, VerdictKind] = {}
+
+    def orchestrator(self, phase: Phase) -> Orchestrator:
+        """Return a real orchestrator that waits for `phase`, on the playback's stores and clock."""
+        clock, checkpoints = self._schedule.clock, self.checkpoints(phase)
+        return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, clock)
+
+    def checkpoints(self, phase: Phase) -> CheckpointLogger:
+        """Return a logger that shows its lines and keeps them in the playback's stores."""
+        return CheckpointLogger(phase, self._leave, clock=self._schedule.clock)
+
+    def headline(self, text: str) -> None:
+        """Say what comes."""
+        self._show(Event(self._schedule.clock.now, text))
+
+    def run(self, steps: Sequence[Step], dates: Collection[date], until: datetime) -> Report:
+        """Play `steps` in the order of their times, with a canary run every 15 minutes, up to `until`.
+
+        Each run judges those of the game `dates` that are in its look-back window. Returns a last
+        report, over all of them.
+        """
+        for step in steps:
+            self._schedule.at(step.at, step.act)
+        for tick in ticks(min(step.at for step in steps), until):
+            self._schedule.play(until=tick)
+            self._tick(dates, tick)
+        self._schedule.play(until)
+        return check(self.stores, {self.phase.name: self.phase}, until, {self.phase.name: sorted(dates)})
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Be the canary's channel."""
+        for notification in notifications:
+            self._show(Event(now, notification))
+
+    def _leave(self, checkpoint: Checkpoint) -> None:
+        self.stores.checkpoints(checkpoint)
+        self._show(Event(checkpoint.at, checkpoint))
+
+    def _tick(self, dates: Collection[date], now: datetime) -> None:
+        """Run the canary over what it looks at by itself: the look-back window, and the problems before it."""
+        window = self.phase.recent_dates(now, self.phase.lookback_dates)
+        problems = {day for day, kind in self._last_kinds.items() if kind.is_problem}
+        history = {day for day in self.phase.recent_dates(now, self.phase.history_dates) if day in problems}
+        wanted = [day for day in dates if day in history.union(window)]
+        if not wanted:
+            return
+        report = watch(self.stores, {self.phase.name: self.phase}, self, now, {self.phase.name: sorted(wanted)})
+        for verdict in report.verdicts:
+            if not verdict.kind.is_problem and self._last_kinds.get(verdict.game_date) is not verdict.kind:
+                self._show(Event(now, verdict))
+            self._last_kinds[verdict.game_date] = verdict.kind

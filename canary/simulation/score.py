@@ -1,0 +1,144 @@
+"""What the canary said of each date, held against the truth."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+
+from msgspec import Struct
+
+from canary.domain.incident import REMIND_EVERY, NotificationKind
+from canary.domain.verdict import CauseKind, VerdictKind
+from canary.simulation.day import Truth
+from canary.simulation.world import Told, World
+
+# A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
+_REMINDER_SLACK = timedelta(minutes=50)
+
+
+class BaselineScore(Struct, frozen=True):
+    """A baseline's alarms about one date: how many runs rang, and how long after what it should have noticed."""
+
+    runs: int
+    delay_seconds: float | None
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """One simulated date.
+
+    `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
+    are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
+    completion to the word UNTRIGGERED in the log. `named` is the cause that was told last.
+    """
+
+    scenario: str
+    seed: str
+    game_date: date
+    healthy: bool
+    flaws: tuple[str, ...]
+    alarmed: bool
+    detected: bool = False
+    delay: float | None = None
+    completion_delay: float | None = None
+    causes: tuple[CauseKind, ...] = ()
+    named: CauseKind | None = None
+    wrongly_named: tuple[CauseKind, ...] = ()
+    notifications: Mapping[NotificationKind, int] = {}
+    baselines: Mapping[str, BaselineScore] = {}
+
+
+def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
+    """Score a date of which nothing may be said: no notification, and no run may find a problem."""
+    problems = [j for j in world.judged.get(day, []) if j.verdict.is_problem]
+    told = [t for t in world.told if t.game_date == day]
+    flaws = [f"{j.verdict} at {j.at:%m-%d %H:%M}" for j in problems]
+    flaws += [f"{t.notification} {t.verdict} was told at {t.at:%m-%d %H:%M}" for t in told]
+    return Score(
+        scenario=scenario,
+        seed=seed,
+        game_date=day,
+        healthy=True,
+        flaws=tuple(flaws),
+        alarmed=bool(flaws),
+        baselines=_baselines(world, day, None),
+    )
+
+
+def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth) -> Score:
+    """Score a faulty date: each verdict that is due, in its time, and no other."""
+    told = [t for t in world.told if t.game_date == day]
+    judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
+    news = [(t.at, t.verdict) for t in told if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
+    news = news if truth.told else [(j.at, j.verdict) for j in judged]
+    late, flaws = _timing(news, truth), []
+    earliest = min(truth.due.values())
+    if judged and judged[0].at < earliest:
+        flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
+    causes = [t.cause for t in told if t.cause] if truth.told else [j.cause for j in judged if j.cause]
+    named = {*causes, *(j.cause for j in judged if j.cause)}
+    wrongly = named - truth.causes - {CauseKind.UNDETERMINED}
+    flaws += [f"{cause} was named" for cause in sorted(wrongly)]
+    flaws += _message_flaws(told, expected=1 if truth.told else 0)
+    first = min((at for at, _ in news), default=None)
+    logged = [t.at for t in world.logged if t.game_date == day and t.verdict is VerdictKind.UNTRIGGERED]
+    accused = min(logged, default=None)
+    return Score(
+        scenario=scenario,
+        seed=seed,
+        game_date=day,
+        healthy=False,
+        flaws=(*late, *flaws),
+        alarmed=bool(news),
+        detected=not late,
+        delay=(first - earliest).total_seconds() if first else None,
+        completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
+        causes=tuple(sorted(truth.causes)),
+        named=causes[-1] if causes else None,
+        wrongly_named=tuple(sorted(wrongly)),
+        notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
+        baselines=_baselines(world, day, truth.counts_from),
+    )
+
+
+def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:
+    """Say which verdict was not given in its time, and which was not due at all."""
+    flaws = []
+    for kind, due in truth.due.items():
+        at = min((at for at, told in news if told is kind), default=None)
+        if (at is None and kind not in truth.optional) or (at is not None and not due <= at <= due + truth.within):
+            when = f"{at:%m-%d %H:%M}" if at else "never"
+            flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and told {when}")
+    return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
+
+
+def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
+    """One opening, one resolution, reminders at their interval only, and no change that is none."""
+    flaws = []
+    for kind in (NotificationKind.OPENED, NotificationKind.RESOLVED):
+        count = sum(t.notification is kind for t in told)
+        if count != expected:
+            flaws.append(f"{count} x {kind}")
+    states = [
+        (t.verdict, t.cause, t.level)
+        for t in told
+        if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
+    ]
+    flaws += [f"told again: {', '.join(map(str, state))}" for n, state in enumerate(states) if state in states[:n]]
+    for before, after in pairwise(told):
+        pause = after.at - before.at
+        if (
+            after.notification is NotificationKind.REMINDER
+            and not REMIND_EVERY <= pause <= REMIND_EVERY + _REMINDER_SLACK
+        ):
+            flaws.append(f"a reminder after {pause}")
+        if pause > REMIND_EVERY + _REMINDER_SLACK:
+            flaws.append(f"no word for {pause}")
+    return flaws
+
+
+def _baselines(world: World, day: date, counts_from: datetime | None) -> dict[str, BaselineScore]:
+    scores = {}
+    for name, alarms in world.alarms.items():
+        alarm = alarms.get(day)
+        delay = (alarm.first - counts_from).total_seconds() if alarm and counts_from else None
+        scores[name] = BaselineScore(alarm.runs if alarm else 0, delay)
+    return scores

@@ -1,0 +1,329 @@
+"""One pipeline on simulated time: Pub/Sub, the function's process, the stores, the canary, and its people.
+
+The orchestrator and the canary are the real ones, on the embedded stores. What is made up is what
+surrounds them: deliveries that are lost, late or repeated, processes that die, stores and Slack
+that refuse.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from threading import Barrier
+from typing import Any
+
+from canary.domain.incident import Level, NotificationKind, level
+from canary.domain.verdict import CauseKind, Verdict, VerdictKind
+from canary.notify.incidents import Notification
+from canary.run import watch
+from canary.simulation.baselines import BASELINES, View
+from canary.simulation.schedule import Schedule, ticks
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.errors import DeliveryError, ResilienceError, StoreError
+from orchestrator_resilience.logger import CheckpointLogger
+from orchestrator_resilience.orchestrator import Orchestrator
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import document_id
+from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+
+# Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
+_FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
+# For which one of two canaries waits for the other.
+_BOTH_SECONDS = 30.0
+# As deploy/scheduler.sh has it: what answers 503 is tried again after these.
+_SCHEDULER_BACKOFFS = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40))
+
+# How long a delivery takes where nothing holds it up.
+DELIVERED = timedelta(seconds=1)
+
+# What the simulated phases ask; which query is meant is all that the simulated source looks at.
+OUTCOME_QUERY, WORK_QUERY = "outcome @since @until", "work @since @until"
+
+Deliver = Callable[[object], None]
+
+
+class ProcessDeathError(BaseException):
+    """The process is gone: nothing catches this, and nothing is written any more."""
+
+
+class SlackDownError(ResilienceError):
+    """Slack did not take the message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InjectedFault:
+    """What befalls the deliveries of one message, until the date is mended.
+
+    The first `attempts` deliveries die or are refused at a store operation (`append`, `get_all`,
+    `merge`, `update_if_unchanged`); unless `retried`, there is no second one.
+    """
+
+    lost: bool = False
+    dies_at: str | None = None
+    refused_at: str | None = None
+    attempts: int = 1_000_000
+    retried: bool = True
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A source of the canary that does not answer from `since` until before `until`."""
+
+    source: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One notification that reached people."""
+
+    at: datetime
+    game_date: date
+    notification: NotificationKind
+    verdict: VerdictKind
+    cause: CauseKind | None
+    level: Level
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the canary says of a date, from `at` until its next word of another kind."""
+
+    at: datetime
+    verdict: VerdictKind
+    cause: CauseKind | None
+
+
+@dataclass(slots=True)
+class Alarms:
+    """A baseline's alarms about one date: the first, and how many runs rang."""
+
+    first: datetime
+    runs: int = 0
+
+
+@dataclass
+class World:
+    """A phase on stores of its own; what came of it are `logged`, `told` (by Slack), `judged` and `alarms`."""
+
+    phase: Phase
+    stores: EmbeddedStores
+    schedule: Schedule
+    work: dict[date, int] = field(default_factory=dict)
+    output: set[date] = field(default_factory=set)
+    outages: list[Outage] = field(default_factory=list)
+    slack_refuses: int = 0
+    is_invokable: bool = True
+    mended: bool = False
+    twice: set[date] = field(default_factory=set)
+    logged: list[Told] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    judged: dict[date, list[Judged]] = field(default_factory=dict)
+    alarms: dict[str, dict[date, Alarms]] = field(default_factory=lambda: {name: {} for name in BASELINES})
+
+    def __post_init__(self) -> None:
+        """Wire the orchestrator and the canary."""
+        self._fault = InjectedFault()
+        self._alive = True
+        self._both: Barrier | None = None
+        self.documents: Any = _Guarded(self.stores.documents, self._befall)
+        self.completion_log: Any = _Guarded(self.stores.completion_log, self._befall)
+        self.orchestrator = self.orchestrator_of(self.phase)
+        self._seen = _CanaryStores(self)
+
+    def orchestrator_of(self, phase: Phase) -> Orchestrator:
+        """Return a real orchestrator that waits for `phase`."""
+        return Orchestrator(phase, self.documents, self.completion_log, self.checkpoints_of(phase), self.schedule.clock)
+
+    def checkpoints_of(self, phase: Phase) -> CheckpointLogger:
+        """Return a logger whose lines end with the process."""
+        return CheckpointLogger(phase, self._leave, enabled=True, clock=self.schedule.clock)
+
+    def publish(
+        self,
+        at: datetime,
+        envelope: Mapping[str, Any],
+        *,
+        delays: Sequence[timedelta] = (DELIVERED,),
+        fault: InjectedFault | None = None,
+        deliver: Deliver | None = None,
+    ) -> None:
+        """Plan the publication of a message, and its deliveries: one for each of `delays`."""
+        fault = fault or InjectedFault()
+        for delay in () if fault.lost else delays:
+            self.schedule.at(at + delay, partial(self._attempt, envelope, fault, deliver, 1))
+
+    @property
+    def has_message_log(self) -> bool:
+        """Whether every message also gets into the completion log without the orchestrator."""
+        return self.phase.message_table is not None
+
+    def message_log(self, at: datetime, envelope: Mapping[str, Any]) -> None:
+        """Plan a row of the completion log that is none of the orchestrator's."""
+        row = completion_row(Completion.from_event(envelope, self.phase))
+        self.schedule.at(at, lambda: self.stores.completion_log.append([row], now=at))
+
+    def ref(self, day: date) -> DocumentRef:
+        """The address of a date's progress document."""
+        return DocumentRef(self.phase.firestore_collection, document_id(day))
+
+    def run_every_quarter_hour(self, first: datetime, until: datetime) -> None:
+        """Play simulated time up to `until`, with a canary run each quarter hour after `first`."""
+        for tick in ticks(first, until):
+            self.schedule.play(tick)
+            self._run()
+        self.schedule.play(until)
+
+    def is_down(self, source: str) -> bool:
+        """Whether a source of the canary does not answer now."""
+        now = self.schedule.clock.now
+        return any(o.source == source and o.since <= now < o.until for o in self.outages)
+
+    def wait_for_the_other(self) -> None:
+        """Where two canaries run at once, let both have read what is remembered before either goes on."""
+        if self._both is not None:
+            self._both.wait()
+
+    def _attempt(self, envelope: Mapping[str, Any], fault: InjectedFault, deliver: Deliver | None, number: int) -> None:
+        """Deliver a message once; plan the next attempt where this one fails."""
+        if self.is_invokable:
+            spared = self.mended or number > fault.attempts
+            self._fault, self._alive = InjectedFault() if spared else fault, True
+            try:
+                (self.orchestrator.deliver if deliver is None or self.mended else deliver)(envelope)
+            except (DeliveryError, ProcessDeathError):
+                pass
+            else:
+                return
+            finally:
+                self._fault, self._alive = InjectedFault(), True
+        if fault.retried:
+            backoff = timedelta(seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF))
+            self.schedule.after(backoff, partial(self._attempt, envelope, fault, deliver, number + 1))
+
+    def _befall(self, operation: str) -> None:
+        if operation == self._fault.dies_at:
+            self._alive = False
+            raise ProcessDeathError
+        if operation == self._fault.refused_at:
+            raise StoreError(f"{operation}: ServiceUnavailable: 503 try again later")
+
+    def _leave(self, checkpoint: Checkpoint) -> None:
+        if self._alive:
+            self.stores.checkpoints(checkpoint)
+
+    def _run(self, attempt: int = 0) -> None:
+        """Run the canary as the scheduler does: what fails is tried again."""
+        now = self.schedule.clock.now
+        if self.twice & set(self.phase.recent_dates(now, self.phase.lookback_dates)):
+            self._both = None if self.is_down("documents") else Barrier(2, timeout=_BOTH_SECONDS)
+            with ThreadPoolExecutor(1) as other:
+                second = other.submit(self._watch, now)
+                answered = self._watch(now) and second.result()
+            self._both = None
+        else:
+            answered = self._watch(now)
+        if attempt == 0:
+            self._ask_baselines(now)
+        if not answered and attempt < len(_SCHEDULER_BACKOFFS):
+            self.schedule.after(_SCHEDULER_BACKOFFS[attempt], lambda: self._run(attempt + 1))
+
+    def _watch(self, now: datetime) -> bool:
+        """Run the canary once; False where the function would answer 503."""
+        try:
+            report = watch(self._seen, {self.phase.name: self.phase}, self, now)
+        except ResilienceError:
+            return False
+        for verdict in report.verdicts:
+            self._note(verdict, now)
+        return not any(verdict.unreadable for verdict in report.verdicts)
+
+    def _note(self, verdict: Verdict, now: datetime) -> None:
+        cause = _cause(verdict)
+        known = self.judged.setdefault(verdict.game_date, [])
+        if not known or (known[-1].verdict, known[-1].cause) != (verdict.kind, cause):
+            known.append(Judged(now, verdict.kind, cause))
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Be the canary's channels: the log, and Slack, which may refuse."""
+        told = [
+            Told(now, n.verdict.game_date, n.kind, n.verdict.kind, _cause(n.verdict), level(n.verdict))
+            for n in notifications
+        ]
+        self.logged += told
+        if self.slack_refuses:
+            self.slack_refuses -= 1
+            raise SlackDownError("Slack: 503")
+        self.told += told
+
+    def _ask_baselines(self, now: datetime) -> None:
+        """Let the baselines judge what this run has read; what could not be read they cannot judge either."""
+        if self.is_down("completion_log") or self.is_down("documents"):
+            return
+        view = View(self.phase, self._seen.completion_log.answer, self._seen.documents.answer)
+        for day in self.phase.recent_dates(now, self.phase.lookback_dates):
+            for name, rings in BASELINES.items():
+                if rings(view, day, now):
+                    self.alarms[name].setdefault(day, Alarms(now)).runs += 1
+
+
+def _cause(verdict: Verdict) -> CauseKind | None:
+    return verdict.cause.kind if verdict.cause else None
+
+
+class _Guarded:
+    """A store whose operations ask first; `answer` is what the last one that reads returned."""
+
+    def __init__(self, store: object, ask: Callable[[str], None]) -> None:
+        self._store = store
+        self._ask = ask
+        self.answer: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        operation = getattr(self._store, name)
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            self._ask(name)
+            answer = operation(*args, **kwargs)
+            self.answer = answer if answer is not None and not isinstance(answer, bool) else self.answer
+            return answer
+
+        return guarded
+
+
+class _CanaryStores:
+    """The stores as the canary reaches them: a source that is down refuses."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+        def guarded(source: str) -> Any:
+            def ask(operation: str) -> None:
+                if world.is_down(source):
+                    raise StoreError(f"{source}: DeadlineExceeded: 504")
+                if (source, operation) == ("documents", "get_all"):
+                    world.wait_for_the_other()
+
+            return _Guarded(getattr(world.stores, source), ask)
+
+        self.documents = guarded("documents")
+        self.completion_log = guarded("completion_log")
+        self.checkpoints = guarded("checkpoints")
+        self.counts = self
+
+    def count(self, query: str, since: date, until: date) -> dict[date, int]:
+        """Answer the phase's queries: the output of the next phase, or the games."""
+        world = self._world
+        if world.is_down("outcome" if query == OUTCOME_QUERY else "work"):
+            raise StoreError("BigQuery: DeadlineExceeded: 504")
+        days = (since + timedelta(days=n) for n in range((until - since).days + 1))
+        if query == OUTCOME_QUERY:
+            return {day: 363 for day in days if day in world.output}
+        return {day: world.work[day] for day in days if day in world.work}
+
+    def close(self) -> None:
+        """Leave the stores to the world."""

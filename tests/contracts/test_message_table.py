@@ -1,0 +1,145 @@
+"""The independent completion_log: what a Pub/Sub BigQuery subscription wrote, read beside the completion log."""
+
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from canary.domain.verdict import CauseKind, VerdictKind
+from canary.run import check
+from orchestrator_resilience import Phase, StoreError
+from orchestrator_resilience.probe import probe_data
+from orchestrator_resilience.stores.base import CompletionRow, ProcessorSummary
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.stores.jsonl import JsonLinesArchive
+
+DAY = date(2026, 2, 9)
+AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+TABLE = "nba_orchestration.phase_messages"
+CLASS_NAMES = [
+    *("BigDataBallPbpProcessor", "OddsApiGameLinesBatchProcessor", "OddsApiPropsBatchProcessor"),
+    *("NbacGamebookProcessor", "NbacPlayerBoxscoreProcessor"),
+]
+
+
+@pytest.fixture
+def with_messages(phase: Phase) -> Phase:
+    return msgspec.structs.replace(phase, message_table=TABLE)
+
+
+@pytest.fixture
+def log(dataset: BigQuery, with_messages: Phase) -> BigQueryCompletionLog:
+    columns = "subscription_name STRING, message_id STRING, publish_time TIMESTAMP, data BYTES, attributes JSON"
+    dataset.client.query(f"CREATE TABLE {TABLE} ({columns}) PARTITION BY DATE(publish_time)").result(timeout=20)
+    found = BigQueryCompletionLog(dataset, {"phase2": with_messages, "phase3": _other(with_messages)})
+    found.setup()
+    return found
+
+
+def _other(phase: Phase) -> Phase:
+    return msgspec.structs.replace(phase, name="phase3", message_phase="phase_3", message_table=None)
+
+
+def arrive(dataset: BigQuery, *bodies: bytes, at: datetime = AT) -> None:
+    """Write what Pub/Sub would."""
+    rows = [
+        {"message_id": f"m{n}", "publish_time": at.isoformat(), "data": base64.b64encode(body).decode()}
+        for n, body in enumerate(bodies)
+    ]
+    assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", rows, timeout=20) == []
+
+
+def message(name: object, **changes: object) -> bytes:
+    body = {"processor_name": name, "game_date": str(DAY), "status": "success", "phase": "phase_2_raw", **changes}
+    return json.dumps(body).encode()
+
+
+def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog) -> None:
+    """Under its raw name, completed and visible from its publication on."""
+    arrive(dataset, message(CLASS_NAMES[0]), message(CLASS_NAMES[1], status="failed", phase=None))
+    assert log.summarise(["phase2", "phase3"], DAY, DAY) == [
+        ProcessorSummary(
+            phase="phase2",
+            game_date=DAY,
+            processor_name=name,
+            last_status=status,
+            last_completed_at=AT,
+            first_completed_at=AT if status == "success" else None,
+            first_visible_at=AT if status == "success" else None,
+            is_triggered=False,
+            trigger_reason=None,
+        )
+        for name, status in ((CLASS_NAMES[0], "success"), (CLASS_NAMES[1], "failed"))
+    ]
+
+
+def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog) -> None:
+    """Bytes, text, another phase, no date, no name, a probe: all of it is in the table, none of it counts."""
+    others = [b"\xff\xfe", b"not json", b"[1]", b"", b'"x"', probe_data(), message("x", phase="phase_3")]
+    arrive(dataset, *others, message("x", game_date="soon"), message("x", game_date=None), message(None))
+    assert log.summarise(["phase2"], DAY - timedelta(days=3), DAY) == []
+
+
+def test_both_sources_are_one_summary(dataset: BigQuery, log: BigQueryCompletionLog, phase: Phase) -> None:
+    """The orchestrator's row has the expected name, the completion_log's the class's; each is a row of its own."""
+    name = "p2_bigdataball_pbp"
+    row = CompletionRow(
+        row_id="phase2:m0",
+        phase="phase2",
+        game_date=DAY,
+        processor_name=name,
+        status="success",
+        completed_at=AT,
+        event_id="m0",
+    )
+    log.append([row], now=AT + timedelta(seconds=5))
+    arrive(dataset, message(CLASS_NAMES[0]))
+    found = log.summarise(["phase2"], DAY, DAY)
+    assert [(s.processor_name, s.first_visible_at) for s in found] == [
+        (CLASS_NAMES[0], AT),
+        (name, AT + timedelta(seconds=5)),
+    ]
+    assert {phase.canonical(s.processor_name) for s in found} == {name}
+
+
+def test_a_completion_log_without_a_table_is_an_error(dataset: BigQuery, with_messages: Phase) -> None:
+    """Nothing is concluded from half of the sources."""
+    log = BigQueryCompletionLog(dataset, {"phase2": with_messages})
+    log.setup()
+    with pytest.raises(StoreError, match="phase_messages"):
+        log.summarise(["phase2"], DAY, DAY)
+
+
+@dataclass
+class Mixed:
+    """Google's stores, but for the checkpoints."""
+
+    documents: FirestoreDocuments
+    completion_log: BigQueryCompletionLog
+    checkpoints: JsonLinesArchive
+    counts: None = None
+
+    def close(self) -> None:
+        """Close Firestore's client."""
+        self.documents.close()
+
+
+def test_a_function_that_was_never_invoked(
+    dataset: BigQuery, log: BigQueryCompletionLog, with_messages: Phase, tmp_path: Path
+) -> None:
+    """Nobody wrote anything but Pub/Sub: proven, not guessed."""
+    arrive(dataset, *(message(name) for name in CLASS_NAMES))
+    stores = Mixed(FirestoreDocuments(dataset.project), log, JsonLinesArchive(tmp_path / "none.jsonl"))
+    (verdict,) = check(stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}).verdicts
+    stores.close()
+    assert verdict.kind is VerdictKind.UNTRIGGERED
+    assert verdict.cause is not None
+    assert (verdict.cause.kind, verdict.cause.proof) == (
+        CauseKind.NEVER_INVOKED,
+        "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration",
+    )
