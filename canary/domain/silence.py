@@ -5,19 +5,18 @@ All of them are in one document, so that a run reads them with its one batch rea
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from canary.domain.verdict import Verdict
-from orchestrator_resilience.errors import ConfigurationError, ContentionError
+from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.progress import instant
-from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
+from orchestrator_resilience.stores.base import Document, DocumentRef
 
 SILENCES = DocumentRef("canary_silences", "all")
 LONGEST = timedelta(days=31)
-_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,32 +42,22 @@ def read_silences(document: Document | None) -> tuple[Silence, ...]:
     return tuple(sorted((silence for silence in found if silence), key=lambda silence: silence.expires_at))
 
 
-def add_silence(
-    documents: DocumentStore, *, phase: str, first: date, last: date, reason: str, expires_at: datetime, now: datetime
-) -> Silence:
-    """Add a silence and forget those that have expired; raises ConfigurationError for one that makes no sense."""
+def new_silence(*, phase: str, first: date, last: date, reason: str, expires_at: datetime, now: datetime) -> Silence:
+    """Return a new silence; raises ConfigurationError for one that makes no sense."""
     if last < first:
         raise ConfigurationError(f"--to: {last} is before {first}")
     if not reason.strip():
         raise ConfigurationError("--reason: say why, for those who wonder at the silence")
     if not now < expires_at <= now + LONGEST:
         raise ConfigurationError(f"--for: a silence lasts up to {LONGEST.days} days")
-    silence = Silence(
-        id=secrets.token_hex(4), phase=phase, first=first, last=last, reason=reason.strip(), expires_at=expires_at
-    )
-    _change(documents, lambda kept: {**kept, silence.id: silence}, now)
-    return silence
+    silence_id = secrets.token_hex(4)
+    return Silence(id=silence_id, phase=phase, first=first, last=last, reason=reason.strip(), expires_at=expires_at)
 
 
-def end_silence(documents: DocumentStore, silence_id: str, now: datetime) -> None:
-    """End a silence before its time; raises ConfigurationError when there is none of that id."""
-
-    def without(kept: dict[str, Silence]) -> dict[str, Silence]:
-        if silence_id not in kept:
-            raise ConfigurationError(f"there is no silence {silence_id!r} to end; see canary silence list")
-        return {name: silence for name, silence in kept.items() if name != silence_id}
-
-    _change(documents, without, now)
+def silence_fields(document: Document | None, wanted: Mapping[str, Silence]) -> dict[str, Any]:
+    """Return the document's fields for the silences `wanted`, by id; what it holds besides becomes None."""
+    gone = dict.fromkeys((document.fields if document else {}).keys() - wanted.keys())
+    return {**gone, **{name: _fields(silence) for name, silence in wanted.items()}}
 
 
 def parse_duration(text: str) -> timedelta:
@@ -78,21 +67,6 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError(f"{text!r} is no duration such as 90m, 12h or 3d")
     unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}[match[2]]
     return int(match[1]) * unit
-
-
-def _change(
-    documents: DocumentStore, change: Callable[[dict[str, Silence]], dict[str, Silence]], now: datetime
-) -> None:
-    """Compare and set the whole document, so that of two people who change it neither loses."""
-    for _ in range(_ATTEMPTS):
-        document = documents.get_all([SILENCES]).get(SILENCES)
-        kept = {silence.id: silence for silence in read_silences(document) if silence.expires_at > now}
-        wanted = change(kept)
-        gone = dict.fromkeys((document.fields if document else {}).keys() - wanted.keys())
-        fields = {**gone, **{name: _fields(silence) for name, silence in wanted.items()}}
-        if documents.update_if_unchanged(SILENCES, fields, document.version if document else None):
-            return
-    raise ContentionError(f"{SILENCES.collection}/{SILENCES.id} changed under each of {_ATTEMPTS} attempts")
 
 
 def _fields(silence: Silence) -> dict[str, Any]:

@@ -1,0 +1,135 @@
+"""`canary check`, `status` and `explain`: what the canary says of the dates."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from canary.commands.options import (
+    Subject,
+    a_date,
+    data_option,
+    days_option,
+    json_option,
+    now_option,
+    phase_option,
+    subject,
+)
+from canary.commands.terminal import make_console, print_alert, print_line, print_table, print_timeline
+from canary.domain.verdict import duration_text
+from canary.run import Outcome, Report, timeline
+from canary.run import check as run_check
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.progress import instant
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.base import Stores
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.jsonl import append_line, last_line
+
+
+@click.command()
+@data_option
+@phase_option
+@now_option
+@json_option
+@click.option(
+    "--date", "dates", type=a_date, metavar="DATE", multiple=True, help="Only this game date (may be given again)."
+)
+@click.option("--dry-run", is_flag=True, help="Only print: leave no record of the run.")
+def check(
+    data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, dates: Sequence[date], dry_run: bool
+) -> Outcome:
+    """Judge the recent dates once, as the scheduler does; notify nobody."""
+    if not Settings.from_env().canary_enabled:
+        click.echo("canary: switched off by CANARY_ENABLED", err=True)
+        return Outcome.QUIET
+    about = subject(data, phase, now)
+    wanted = {name: sorted(set(dates)) for name in about.phases} if dates else None
+    with about.stores() as stores:
+        report = run_check(stores, about.phases, about.now, wanted)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        _print_report(report, about)
+    if isinstance(stores, EmbeddedStores) and not dry_run:
+        _record(report, stores)
+    return report.outcome
+
+
+@click.command()
+@data_option
+@phase_option
+@now_option
+@json_option
+@days_option
+def status(data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, days: int) -> Outcome:
+    """Show a table of the recent dates."""
+    about = subject(data, phase, now)
+    wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
+    with about.stores() as stores:
+        report = run_check(stores, about.phases, about.now, wanted)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+        return report.outcome
+    console = make_console()
+    print_table(console, report.verdicts, about.phases)
+    for verdict in report.verdicts:
+        if not verdict.kind.is_quiet:
+            print_line(console, verdict)
+    if word := _as_of(about, stores):
+        console.print(word)
+    return report.outcome
+
+
+@click.command()
+@click.argument("game_date", type=a_date, metavar="DATE")
+@data_option
+@phase_option
+@now_option
+@json_option
+def explain(game_date: date, data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool) -> Outcome:
+    """Show what happened on one game date, why, and what to do."""
+    about = subject(data, phase, now)
+    with about.stores() as stores:
+        found = timeline(stores, about.phase, game_date, about.now)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
+    else:
+        print_timeline(make_console(), found, about.phase, about.command, about.now)
+    return Report(about.now, (found.verdict,)).outcome
+
+
+def _print_report(report: Report, about: Subject) -> None:
+    console = make_console()
+    for verdict in report.verdicts:
+        if verdict.kind.is_problem:
+            print_alert(console, verdict, about.phases[verdict.phase], about.command, report.now)
+        else:
+            print_line(console, verdict)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+
+
+def _record(report: Report, stores: EmbeddedStores) -> None:
+    """Leave the line by which `canary status` knows of the run; that it cannot must not hide the report."""
+    try:
+        if stores.folder.is_dir():
+            append_line(stores.runs_path, json.dumps(report.run_line()) + "\n")
+    except StoreError as error:
+        print(f"canary: the run could not be recorded: {error}", file=sys.stderr)
+
+
+def _as_of(about: Subject, stores: Stores) -> str | None:
+    """Say which time the table shows, or when the canary last ran; None on Google Cloud, where its log tells."""
+    if about.simulated:
+        return f"as of {about.now:%Y-%m-%d %H:%M}Z, in the simulated run of {about.folder}"
+    if not isinstance(stores, EmbeddedStores):
+        return None
+    line = last_line(stores.runs_path)
+    at = instant(line.get("now")) if line else None
+    ago = f"{at.isoformat()}, {duration_text(about.now - at)} ago" if at else "none recorded here"
+    return f"last canary run: {ago}"

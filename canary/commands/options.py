@@ -1,0 +1,165 @@
+"""What several commands share: the options, the kinds of values that they take, and what a command is about."""
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from canary.domain.silence import parse_duration
+from canary.notify.message import CommandLine
+from canary.simulation.folder import read_simulated_folder
+from orchestrator_resilience.completion import YEARS
+from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.phase import Phase, load_phase, load_phases
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.base import Stores
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.opening import open_stores
+
+Wrapped = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def whole_number(least: int, most: int, unit: str = "") -> Callable[[str], int]:
+    """Return what reads a number of `unit` from `least` to `most`."""
+
+    def read(text: str | int) -> int:
+        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", str(text)) or not least <= int(text) <= most:
+            raise click.BadParameter(f"{text!r} is not a number {unit}from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def a_time(text: str) -> datetime:
+    """Read a time with its zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a time such as 2026-02-10T07:15:00Z") from None
+    if moment.tzinfo is None:
+        raise click.BadParameter(f"{text!r} has no time zone; write {text}Z for UTC")
+    if moment.year not in YEARS:
+        raise click.BadParameter(f"{text!r} is in no year that can be")
+    return moment.astimezone(UTC)
+
+
+def a_date(text: str) -> date:
+    """Read a game date."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if day.year not in YEARS:
+        raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09")
+    return day
+
+
+def a_duration(text: str) -> timedelta:
+    """Read a duration such as 12h."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+data_option: Wrapped = click.option(
+    "--data", type=click.Path(path_type=Path), metavar="DIR", help="The embedded stores in this folder."
+)
+phase_option: Wrapped = click.option("--phase", metavar="NAME", help="Only this phase of the phases file.")
+now_option: Wrapped = click.option(
+    "--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."
+)
+json_option: Wrapped = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def days_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--days`."""
+    days = whole_number(1, 366, "of days ")
+    return click.option("--days", type=days, metavar="N", default=7, show_default=True, help="How many dates.")(
+        function
+    )
+
+
+def out_option(name: str) -> Wrapped:
+    """Return `--out`, by default the folder `simulated/NAME`."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        default=Path("simulated") / name,
+        show_default=True,
+        help="Folder for the files; one of an earlier run is emptied.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a command is about: the phases, the time to judge by, and whose stores.
+
+    `folder` is that of the embedded stores which were named, None for those that the settings ask for;
+    `simulated` tells that a simulated run has left it. `several`: there are more phases than one, so
+    that a command has to say which is meant.
+    """
+
+    phases: Mapping[str, Phase]
+    now: datetime
+    folder: Path | None
+    simulated: bool
+    several: bool
+
+    @property
+    def phase(self) -> Phase:
+        """The only phase; ConfigurationError where there are several."""
+        if len(self.phases) > 1:
+            raise ConfigurationError(f"--phase: say which of {sorted(self.phases)} is meant")
+        (phase,) = self.phases.values()
+        return phase
+
+    @property
+    def command(self) -> CommandLine:
+        """How a further command about the same stores is typed."""
+        return CommandLine(program(), folder=self.folder, several=self.several)
+
+    def stores(self, *, must_exist: bool = True) -> "closing[Stores]":
+        """Open the stores, as a context; to read, nothing is made where there are none."""
+        if self.folder is not None:
+            return closing(EmbeddedStores(self.folder, must_exist=must_exist))
+        return closing(open_stores(Settings.from_env(), self.phases, must_exist=must_exist))
+
+
+def subject(folder: Path | None, phase: str | None = None, now: datetime | None = None) -> Subject:
+    """Return what the options are about: the folder of a simulated run brings its own phases and its time."""
+    run = read_simulated_folder(folder)
+    source = run.phases_file if run else None
+    every = load_phases(source)
+    return Subject(
+        phases={phase: load_phase(phase, source)} if phase else every,
+        now=now or (run and run.now) or datetime.now(UTC),
+        folder=folder,
+        simulated=run is not None,
+        several=len(every) > 1,
+    )
+
+
+def program() -> str:
+    """Return how this command was called, so that what is printed can be pasted."""
+    called = sys.argv[0]
+    if called.endswith(".py"):
+        return shlex.join([_from_here(sys.executable), "-m", "canary"])
+    return "canary" if shutil.which("canary") == called else shlex.quote(_from_here(called))
+
+
+def _from_here(path: str) -> str:
+    """Return the path from the current folder where it is below, else as it is."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,107 @@
+"""`canary setup`, `verify` and `probe`: the tables, the flag in BigQuery, and whether the orchestrator is alive."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from canary.commands.options import (
+    data_option,
+    days_option,
+    json_option,
+    now_option,
+    phase_option,
+    subject,
+    whole_number,
+)
+from canary.commands.terminal import make_console, print_flags
+from canary.commands.verify import verify as compare_flags
+from canary.run import Outcome
+from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.probe import MAX_AGE
+from orchestrator_resilience.settings import Settings
+
+
+@click.command()
+@data_option
+@phase_option
+def setup(data: Path | None, phase: str | None) -> Outcome:
+    """Make the completion log's table, or add columns that it lacks."""
+    with subject(data, phase).stores(must_exist=False) as stores:
+        for done in stores.completion_log.setup():
+            click.echo(done)
+    return Outcome.QUIET
+
+
+@click.command()
+@data_option
+@phase_option
+@now_option
+@json_option
+@days_option
+def verify(data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, days: int) -> Outcome:
+    """Compare the flag in BigQuery with the one in Firestore.
+
+    Does BigQuery carry it, and do the two agree?
+    """
+    about = subject(data, phase, now)
+    wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
+    with about.stores() as stores:
+        verification = compare_flags(stores, about.phases, wanted)
+    if as_json:
+        click.echo(json.dumps(verification.to_json(), indent=2))
+        return verification.outcome
+    console = make_console()
+    print_flags(console, verification)
+    console.print(verification.advice, soft_wrap=True)
+    return verification.outcome
+
+
+@click.command()
+@click.option("--topic", required=True, help="The topic of the orchestrator's trigger.")
+@click.option("--service", metavar="NAME", help="The Cloud Run service that should answer.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=whole_number(1, int(MAX_AGE.total_seconds()), "of seconds "),  # a later probe is not answered
+    default=60,
+    show_default=True,
+    help="Seconds to wait for the answer, up to 600; the reason for a silence takes up to 20 more.",
+)
+@phase_option
+def probe(topic: str, service: str | None, timeout: int, phase: str | None) -> Outcome:
+    """Ask whether the orchestrator is alive, or only deployed.
+
+    A marked message goes the whole way; where no answer comes, the reason is looked for.
+    """
+    settings, about = Settings.from_env(), subject(None, phase)
+    if settings.project is None:
+        raise ConfigurationError("GOOGLE_CLOUD_PROJECT is not set: without a project there is no topic to probe")
+    try:
+        # Only here, because nothing else publishes.
+        from canary.commands.probe import probe as send_probe  # noqa: PLC0415
+        from canary.commands.topic import Topic  # noqa: PLC0415
+        from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli,probe]'"
+        ) from error
+    requests = None if settings.bigquery_emulated else CloudLoggingArchive(settings.project)
+    target = Topic(settings.project, topic)
+    with about.stores(must_exist=False) as stores:
+        probed = send_probe(
+            target,
+            stores.documents,
+            requests,
+            about.phase,
+            seconds=timeout,
+            service=service,
+            note=lambda text: click.echo(f"note: {text}", err=True),
+        )
+    if probed.problem is None:
+        who = f"the orchestrator of {about.phase.name}" + (f" ({probed.revision})" if probed.revision else "")
+        click.echo(f"alive: {target.name} reaches {who}, which answered in {probed.seconds:.1f} s")
+        return Outcome.QUIET
+    click.echo(f"canary: not alive after {probed.seconds:.0f} s: {probed.problem}", err=True)
+    return Outcome.PROBLEM
