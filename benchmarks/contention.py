@@ -36,7 +36,8 @@ from orchestrator_resilience import CheckpointLogger, load_phase
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.stores.base import CompletionRow, DocumentRef, ProcessorSummary
+from orchestrator_resilience.rows import CompletionRow
+from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tools.emulators import PROJECT, EmulatorError, emulators

@@ -152,7 +152,7 @@ class CheckpointLogger:
         """Add to the number of checkpoints lost; `error` is why the last of them was."""
         with self._lock:
             self.dropped += count
-            self._dropped_because = one_line(_told(error))
+            self._dropped_because = one_line(_described(error))
 
     def now(self) -> datetime:
         """Return the logger's time."""
@@ -285,7 +285,7 @@ class Delivery:
         steps = list(error.failures) if isinstance(error, DeliveryError) else None
         self._leave(
             CheckpointKind.FAILED,
-            _told(error),
+            _described(error),
             closes=True,
             steps=steps,
             error_class=type(error).__name__,
@@ -352,10 +352,10 @@ def causes(error: BaseException) -> list[str]:
                 follow(cause)
 
     follow(error)
-    return [_told(cause) for cause in found]
+    return [_described(cause) for cause in found]
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 (an exception whose text cannot be had is still to be named)

@@ -1,9 +1,9 @@
-"""The timeline of one delivery.
+"""One delivery, from the message to its acknowledgement: `Orchestrator.deliver`.
 
-In order: RECEIVED, the completion's row, the registration, the decision, the
-conditional `_triggered` and its own row, POST_TRANSACTION, then WAITING or TRIGGERED. The completion's row comes first,
-so that a crash leaves evidence. Each write is attempted even when another failed; if any failed,
-the delivery raises and Pub/Sub sends it again. Every step may run any number of times.
+In this order: RECEIVED; the completion's row; the registration; the decision; `_triggered`, if it has
+to be set, and its own row; POST_TRANSACTION; then WAITING or TRIGGERED. The row comes first, so that
+a crash leaves evidence. Each write is attempted even when another failed; if any failed, the delivery
+raises and Pub/Sub sends the message again. Every step may run any number of times.
 """
 
 from collections.abc import Callable
@@ -30,15 +30,8 @@ from orchestrator_resilience.progress import (
     registration_fields,
     trigger_fields,
 )
-from orchestrator_resilience.stores.base import (
-    CompletionLog,
-    CompletionRow,
-    Document,
-    DocumentRef,
-    DocumentStore,
-    completion_row,
-    trigger_row,
-)
+from orchestrator_resilience.rows import CompletionRow, completion_row, trigger_row
+from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore
 
 T = TypeVar("T")
 

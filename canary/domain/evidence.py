@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress
-from orchestrator_resilience.stores.base import TRIGGER_ROW, ProcessorSummary
+from orchestrator_resilience.rows import TRIGGER_ROW
+from orchestrator_resilience.stores.base import ProcessorSummary
 
 T = TypeVar("T")
 

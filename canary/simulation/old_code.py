@@ -9,7 +9,8 @@ from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id, read_progress, registration_fields
-from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, DocumentStore, completion_row
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, DocumentStore
 
 
 class OldCode:

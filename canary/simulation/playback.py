@@ -1,7 +1,7 @@
 """The real orchestrator and the real canary on simulated time, with embedded stores in a folder.
 
-`canary demo` and `canary replay` are playbacks; they differ in where their deliveries come from, and
-in how much of what happens they show.
+`canary demo` and `canary replay` play deliveries back; they differ in where these come from, and in how
+much of what happens is shown.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -39,7 +39,7 @@ Show = Callable[[Event], None]
 
 
 class Playback:
-    """The orchestrators and the canary of one playback, on `stores` of its own; `show` is given all that happens."""
+    """The orchestrators and the canary, on `stores` of their own; `show` is given all that happens."""
 
     def __init__(self, phase: Phase, stores: EmbeddedStores, show: Show) -> None:
         self.phase = phase

@@ -26,7 +26,8 @@ from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
-from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.

@@ -4,14 +4,12 @@ All times are aware datetimes in UTC. Every method raises StoreError when the st
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol
 
 from orchestrator_resilience.checkpoints import Checkpoint
-from orchestrator_resilience.completion import Completion, Status
-from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Trigger
+from orchestrator_resilience.rows import CompletionRow
 
 
 class DocumentRef(NamedTuple):
@@ -46,71 +44,6 @@ class DocumentStore(Protocol):
 
         Returns False, having written nothing, when it has changed.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionRow:
-    """One row of the completion log's table: a delivery, or the setting of the flag.
-
-    `row_id` is the same at every redelivery; readers tolerate that a row is there twice.
-    `processor_name` is the expected name where there is one, else what the message said; the
-    trigger's own row has TRIGGER_ROW there.
-    """
-
-    row_id: str
-    phase: str
-    game_date: date
-    processor_name: str
-    status: str
-    completed_at: datetime
-    event_id: str | None
-    record_count: int | None = None
-    correlation_id: str | None = None
-    execution_id: str | None = None
-    is_incremental: bool | None = None
-    entities_changed: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    is_triggered: bool = False
-    trigger_reason: str | None = None
-
-
-COMPLETING_STATUSES = tuple(s.value for s in Status if s.completes)
-TRIGGER_ROW = "_trigger"
-_TRIGGER_STATUS = "triggered"
-
-
-def completion_row(completion: Completion) -> CompletionRow:
-    """Return the row of one delivery."""
-    return CompletionRow(
-        row_id=f"{completion.phase}:{completion.event_id}",
-        phase=completion.phase,
-        game_date=completion.game_date,
-        processor_name=completion.processor or completion.raw_processor,
-        status=completion.status.value,
-        completed_at=completion.completed_at,
-        event_id=completion.event_id,
-        record_count=completion.record_count,
-        correlation_id=completion.correlation_id,
-        execution_id=completion.execution_id,
-        is_incremental=completion.is_incremental,
-        entities_changed=completion.entities_changed,
-        metadata={"raw_processor": completion.raw_processor},
-    )
-
-
-def trigger_row(phase: Phase, game_date: date, trigger: Trigger, now: datetime) -> CompletionRow:
-    """Return the row of the flag; built from the document, so that a redelivery makes the same one."""
-    return CompletionRow(
-        row_id=f"{phase.name}:{game_date.isoformat()}:trigger",
-        phase=phase.name,
-        game_date=game_date,
-        processor_name=TRIGGER_ROW,
-        status=_TRIGGER_STATUS,
-        completed_at=trigger.at or now,
-        event_id=trigger.event_id,
-        is_triggered=True,
-        trigger_reason=trigger.reason,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

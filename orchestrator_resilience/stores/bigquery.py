@@ -33,7 +33,8 @@ from requests.exceptions import RequestException
 
 from orchestrator_resilience.errors import ConfigurationError, StoreError, store_errors
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.stores.base import COMPLETING_STATUSES, CompletionRow, ProcessorSummary
+from orchestrator_resilience.rows import COMPLETING_STATUSES, CompletionRow
+from orchestrator_resilience.stores.base import ProcessorSummary
 
 _TRANSIENT = (
     BadGateway,
@@ -64,7 +65,7 @@ _SCHEMA = (
     bigquery.SchemaField("trigger_reason", "STRING"),
 )
 
-_told = partial(store_errors, "BigQuery", GoogleAPIError, GoogleAuthError, RequestException)
+_bigquery_errors = partial(store_errors, "BigQuery", GoogleAPIError, GoogleAuthError, RequestException)
 
 
 class BigQuery:
@@ -105,7 +106,7 @@ class BigQuery:
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
         """Return the rows of a query; raises StoreError."""
         config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=_MAXIMUM_BYTES_BILLED)
-        with _told():
+        with _bigquery_errors():
             # With an id of our own a retry of a lost answer ends at once, instead of in a search of 200 s for the job.
             job = self.client.query(
                 sql, config, job_id=uuid.uuid4().hex, retry=self.retry, job_retry=None, timeout=self.timeout
@@ -130,7 +131,7 @@ class BigQueryCompletionLog:
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago."""
         for table in dict.fromkeys(self._tables[row.phase] for row in rows):
             own = [row for row in rows if self._tables[row.phase] == table]
-            with _told():
+            with _bigquery_errors():
                 errors = self._bigquery.client.insert_rows_json(
                     table,
                     [_json_row(row, now) for row in own],
@@ -172,7 +173,7 @@ class BigQueryCompletionLog:
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
-        with _told():
+        with _bigquery_errors():
             return {
                 name: [f.name for f in _lacking(self._table(name))] for name in dict.fromkeys(self._tables.values())
             }
@@ -186,7 +187,7 @@ class BigQueryCompletionLog:
 
     def _set_up(self, name: str) -> str:
         calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
-        with _told():
+        with _bigquery_errors():
             client = self._bigquery.client
             try:
                 table = self._table(name)

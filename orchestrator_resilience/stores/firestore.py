@@ -30,7 +30,7 @@ from orchestrator_resilience.stores.base import Document, DocumentRef
 
 _TRANSIENT = (Aborted, DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 
-_told = partial(store_errors, "Firestore", GoogleAPIError, GoogleAuthError)
+_firestore_errors = partial(store_errors, "Firestore", GoogleAPIError, GoogleAuthError)
 
 
 class FirestoreDocuments:
@@ -63,7 +63,7 @@ class FirestoreDocuments:
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents in one call."""
-        with _told():
+        with _firestore_errors():
             wanted = {self._document(ref).path: ref for ref in refs}
             snapshots = self._client.get_all(
                 [self._client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
@@ -76,7 +76,7 @@ class FirestoreDocuments:
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
-        with _told():
+        with _firestore_errors():
             self._document(ref).set(dict(fields), merge=True, retry=self._retry, timeout=self._timeout)
 
     def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
@@ -85,7 +85,7 @@ class FirestoreDocuments:
         A retry after an answer that was lost finds the document changed, by itself: False then,
         and whoever reads again sees what was written.
         """
-        with _told():
+        with _firestore_errors():
             try:
                 if version is None:
                     self._document(ref).create(dict(fields), retry=self._retry, timeout=self._timeout)

@@ -16,13 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.stores.base import (
-    COMPLETING_STATUSES,
-    CompletionRow,
-    Document,
-    DocumentRef,
-    ProcessorSummary,
-)
+from orchestrator_resilience.rows import COMPLETING_STATUSES, CompletionRow
+from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
 
 BUSY_SECONDS = 30.0
 

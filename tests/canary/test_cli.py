@@ -15,7 +15,8 @@ from canary.domain.verdict import CauseKind, VerdictKind
 from canary.notify.message import ADVICE
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.progress import read_progress, registration_fields
-from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 

@@ -12,8 +12,9 @@ from google.cloud import bigquery
 from canary.commands import cli
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, StoreError
+from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.settings import Settings
-from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
 from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments

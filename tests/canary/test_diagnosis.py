@@ -12,7 +12,8 @@ from canary.run import Report, check
 from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, Phase, StoreError
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.progress import read_progress, registration_fields
-from orchestrator_resilience.stores.base import DocumentRef, completion_row
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 

@@ -4,7 +4,8 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
-from orchestrator_resilience.stores.base import CompletionLog, CompletionRow, ProcessorSummary
+from orchestrator_resilience.rows import CompletionRow
+from orchestrator_resilience.stores.base import CompletionLog, ProcessorSummary
 
 DAY = date(2026, 2, 9)
 AT = datetime(2026, 2, 10, 6, 41, 0, 500, tzinfo=UTC)

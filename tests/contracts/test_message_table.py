@@ -13,7 +13,8 @@ from canary.domain.verdict import CauseKind, VerdictKind
 from canary.run import check
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.probe import probe_data
-from orchestrator_resilience.stores.base import CompletionRow, ProcessorSummary
+from orchestrator_resilience.rows import CompletionRow
+from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive

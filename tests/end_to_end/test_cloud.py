@@ -84,7 +84,7 @@ def _slack() -> Iterator[Slack]:
 
 
 @dataclass
-class Path_:  # noqa: N801 (the whole path, not a file's)
+class Pipeline:
     """Both functions, a topic that pushes to the orchestrator, and direct access to the stores."""
 
     phase: Phase
@@ -120,7 +120,9 @@ class Path_:  # noqa: N801 (the whole path, not a file's)
 
 
 @pytest.fixture
-def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path, pushing_topic: PushingTopic) -> Iterator[Path_]:
+def pipeline(
+    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path, pushing_topic: PushingTopic
+) -> Iterator[Pipeline]:
     (tmp_path / "phases.toml").write_text(
         BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", QUERIES), "utf-8"
     )
@@ -144,29 +146,31 @@ def path(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path, pushing_to
         canary_function({**environment, "SLACK_WEBHOOK_URL": slack.url}) as canary,
         pushing_topic(cloud, f"http://{orchestrator.address}/") as publish,
     ):
-        yield Path_(phase, today, dataset, documents, publish, orchestrator, canary, slack)
+        yield Pipeline(phase, today, dataset, documents, publish, orchestrator, canary, slack)
     documents.close()
 
 
-def test_a_healthy_date(path: Path_) -> None:
+def test_a_healthy_date(pipeline: Pipeline) -> None:
     """Five messages are pushed: document, rows, checkpoints and the canary's answer agree."""
     for name in CLASS_NAMES.values():
-        path.publish(processor_name=name, game_date=str(path.today))
-    path.publish(processor_name="p2_nbacom_schedule", game_date=str(path.today))
-    path.publish(processor_name=7)
+        pipeline.publish(processor_name=name, game_date=str(pipeline.today))
+    pipeline.publish(processor_name="p2_nbacom_schedule", game_date=str(pipeline.today))
+    pipeline.publish(processor_name=7)
     eventually(
-        lambda: path.kinds().count("RECEIVED") == 6 and {"TRIGGERED", "REJECTED", "UNEXPECTED"} <= {*path.kinds()},
+        lambda: (
+            pipeline.kinds().count("RECEIVED") == 6 and {"TRIGGERED", "REJECTED", "UNEXPECTED"} <= {*pipeline.kinds()}
+        ),
         "the messages did not get through",
     )
-    ref = DocumentRef("phase2_completion", str(path.today))
-    fields = path.documents.get_all([ref])[ref].fields
+    ref = DocumentRef("phase2_completion", str(pipeline.today))
+    fields = pipeline.documents.get_all([ref])[ref].fields
     assert sorted(key for key in fields if not key.startswith("_")) == sorted(CLASS_NAMES)
     assert (fields["_triggered"], fields["_completed_count"]) == (True, 5)
-    progress = read_progress(fields, path.phase)
+    progress = read_progress(fields, pipeline.phase)
     assert progress.trigger is not None
     assert progress.trigger.event_id in {entry.event_id for entry in progress.registered.values()}
 
-    rows = path.bigquery.query(
+    rows = pipeline.bigquery.query(
         "SELECT processor_name, status, event_id, is_triggered, JSON_VALUE(metadata, '$.raw_processor') AS raw "
         "FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL",
         [],
@@ -177,35 +181,35 @@ def test_a_healthy_date(path: Path_) -> None:
     }
     assert [row["processor_name"] for row in rows if row["is_triggered"]] == ["_trigger"]
 
-    checkpoints = path.checkpoints()
+    checkpoints = pipeline.checkpoints()
     assert {line["phase"] for line in checkpoints} == {"phase2"}
     assert [line["field"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_REJECTED"] == ["processor_name"]
     closed = {line["delivery"] for line in checkpoints if line["closes"]}
     assert closed == {line["delivery"] for line in checkpoints}
-    assert path.verdict(path.today)["kind"] == "TRIGGERED"
+    assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
 
 
-def test_the_plans_query(path: Path_) -> None:
+def test_the_plans_query(pipeline: Pipeline) -> None:
     """It runs literally as the plan has it, and returns the flag."""
     for name in CLASS_NAMES.values():
-        path.publish(processor_name=name, game_date=str(path.today))
-    eventually(lambda: "TRIGGERED" in path.kinds(), "the messages did not get through")
-    rows = [tuple(row.values()) for row in path.bigquery.query(PLANS_QUERY, [])]
-    assert (path.today, "phase2", True, "all_complete") in rows
+        pipeline.publish(processor_name=name, game_date=str(pipeline.today))
+    eventually(lambda: "TRIGGERED" in pipeline.kinds(), "the messages did not get through")
+    rows = [tuple(row.values()) for row in pipeline.bigquery.query(PLANS_QUERY, [])]
+    assert (pipeline.today, "phase2", True, "all_complete") in rows
     assert len(rows) == 6
 
 
-def test_the_incident(path: Path_) -> None:
+def test_the_incident(pipeline: Pipeline) -> None:
     """What the old code left 40 minutes ago: the canary says what, since when, and whether it matters."""
     done = datetime.now(UTC) - timedelta(minutes=40)
-    client = firestore.Client(project=path.bigquery.project)
-    document = client.collection("phase2_completion").document(str(path.today))
+    client = firestore.Client(project=pipeline.bigquery.project)
+    document = client.collection("phase2_completion").document(str(pipeline.today))
     document.set({name: {"completed_at": done, "status": "success"} for name in CLASS_NAMES})
     client.close()  # type: ignore[no-untyped-call]
     old = [
         {
             "phase": "phase2",
-            "game_date": str(path.today),
+            "game_date": str(pipeline.today),
             "processor_name": class_name,
             "status": "success",
             "completed_at": done.isoformat(),
@@ -213,19 +217,19 @@ def test_the_incident(path: Path_) -> None:
         }
         for class_name in CLASS_NAMES.values()
     ]
-    table = f"{path.bigquery.project}.nba_orchestration.phase_completions"
-    assert path.bigquery.client.insert_rows_json(table, old) == []
-    verdict = path.verdict(path.today)
+    table = f"{pipeline.bigquery.project}.nba_orchestration.phase_completions"
+    assert pipeline.bigquery.client.insert_rows_json(table, old) == []
+    verdict = pipeline.verdict(pipeline.today)
     assert (verdict["kind"], verdict["impact"]) == ("UNTRIGGERED", "UNKNOWN")
     assert verdict["summary"] == "all 5 processors completed 40 min ago, `_triggered` is still unset"
-    output = [{"game_date": str(path.today), "n": 363}]
-    path.bigquery.client.insert_rows_json(f"{path.bigquery.project}.nba_orchestration.output", output)
-    assert path.verdict(path.today)["impact"] == "NONE"
+    output = [{"game_date": str(pipeline.today), "n": 363}]
+    pipeline.bigquery.client.insert_rows_json(f"{pipeline.bigquery.project}.nba_orchestration.output", output)
+    assert pipeline.verdict(pipeline.today)["impact"] == "NONE"
 
-    path.publish(processor_name="NbacGamebookProcessor", game_date=str(path.today))
-    eventually(lambda: "TRIGGERED" in path.kinds(), "the re-run did not get through")
-    assert path.verdict(path.today)["kind"] == "TRIGGERED"
-    lines = [json.loads(x) for x in path.canary.log.read_text().splitlines() if x.startswith("{")]
+    pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
+    eventually(lambda: "TRIGGERED" in pipeline.kinds(), "the re-run did not get through")
+    assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
+    lines = [json.loads(x) for x in pipeline.canary.log.read_text().splitlines() if x.startswith("{")]
     alerts = [line for line in lines if "canary_alert" in line]
     assert [(a["canary_alert"], a["severity"], a["verdict"]) for a in alerts] == [
         ("OPENED", "ERROR", "UNTRIGGERED"),
@@ -234,55 +238,55 @@ def test_the_incident(path: Path_) -> None:
     assert "all 5 processors completed 40 min ago" in alerts[0]["message"]
     runs = [line for line in lines if line.get("run") == "CANARY_RUN"]
     assert [line["severity"] for line in runs] == ["INFO"] * 3
-    assert f"phase2 {path.today} UNTRIGGERED" in runs[0]["message"]
-    assert len(path.slack.posts) == 2
-    assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in path.slack.posts)
-    assert "all 5 processors completed 40 min ago" in json.dumps(path.slack.posts[0])
-    assert "no longer UNTRIGGERED" in json.dumps(path.slack.posts[1])
+    assert f"phase2 {pipeline.today} UNTRIGGERED" in runs[0]["message"]
+    assert len(pipeline.slack.posts) == 2
+    assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in pipeline.slack.posts)
+    assert "all 5 processors completed 40 min ago" in json.dumps(pipeline.slack.posts[0])
+    assert "no longer UNTRIGGERED" in json.dumps(pipeline.slack.posts[1])
 
 
-def test_an_alert_that_slack_refused_is_sent_by_the_next_attempt(path: Path_) -> None:
+def test_an_alert_that_slack_refused_is_sent_by_the_next_attempt(pipeline: Pipeline) -> None:
     """The log entry goes out all the same, the run answers 503, and the webhook's address is nowhere."""
-    path.documents.merge(DocumentRef("phase2_completion", str(path.today)), {"_triggered": True})
-    path.slack.status = 404
-    status, answer = path.run_canary()
+    pipeline.documents.merge(DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True})
+    pipeline.slack.status = 404
+    status, answer = pipeline.run_canary()
     assert (status, answer["outcome"]) == (503, "COULD_NOT_TELL")
-    assert "CANARY_ALERT OPENED" in path.canary.log.read_text()
-    assert path.slack.posts == []
-    path.slack.status = 200
-    assert path.verdict(path.today)["kind"] == "PREMATURE"
-    assert path.verdict(path.today)["kind"] == "PREMATURE"
-    assert len(path.slack.posts) == 1
-    assert "secret" not in path.canary.log.read_text() + json.dumps(answer)
+    assert "CANARY_ALERT OPENED" in pipeline.canary.log.read_text()
+    assert pipeline.slack.posts == []
+    pipeline.slack.status = 200
+    assert pipeline.verdict(pipeline.today)["kind"] == "PREMATURE"
+    assert pipeline.verdict(pipeline.today)["kind"] == "PREMATURE"
+    assert len(pipeline.slack.posts) == 1
+    assert "secret" not in pipeline.canary.log.read_text() + json.dumps(answer)
 
 
-def test_a_message_that_fails_once_is_stored_once(path: Path_) -> None:
+def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
     """BigQuery refuses, the function answers 500, Pub/Sub sends again, and nothing is there twice."""
-    client, table = path.bigquery.client, f"{path.bigquery.project}.nba_orchestration.phase_completions"
+    client, table = pipeline.bigquery.client, f"{pipeline.bigquery.project}.nba_orchestration.phase_completions"
     schema = client.get_table(table).schema
     client.delete_table(table)
-    path.publish(processor_name="NbacGamebookProcessor", game_date=str(path.today))
-    eventually(lambda: "FAILED" in path.kinds(), "the failure was not told")
-    failed = next(line for line in path.checkpoints() if line["checkpoint"] == "CHECKPOINT_FAILED")
+    pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
+    eventually(lambda: "FAILED" in pipeline.kinds(), "the failure was not told")
+    failed = next(line for line in pipeline.checkpoints() if line["checkpoint"] == "CHECKPOINT_FAILED")
     assert failed["steps"] == ["append_completion"]
     assert "NotFound" in failed["causes"][0]
     remade = bigquery.Table(table, schema=schema)
     client.create_table(remade)
 
     def stored() -> list[Mapping[str, Any]]:
-        return path.bigquery.query(f"SELECT DISTINCT processor_name, event_id FROM `{table}`", [])  # noqa: S608 (as above)
+        return pipeline.bigquery.query(f"SELECT DISTINCT processor_name, event_id FROM `{table}`", [])  # noqa: S608 (as above)
 
     eventually(lambda: len(stored()) == 1, "the redelivery did not get through")
-    ref = DocumentRef("phase2_completion", str(path.today))
-    registered = read_progress(path.documents.get_all([ref])[ref].fields, path.phase).registered
+    ref = DocumentRef("phase2_completion", str(pipeline.today))
+    registered = read_progress(pipeline.documents.get_all([ref])[ref].fields, pipeline.phase).registered
     assert [(name, entry.event_id) for name, entry in registered.items()] == [
         (row["processor_name"], row["event_id"]) for row in stored()
     ]
 
 
-def test_what_else_the_canary_answers(path: Path_) -> None:
+def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
     """GET /status is JSON for the recent dates; anything else is told what there is."""
-    url = f"http://{path.canary.address}"
+    url = f"http://{pipeline.canary.address}"
     status = requests.get(f"{url}/status", timeout=70)
     assert status.status_code == 200
     assert len(status.json()["verdicts"]) == 7

@@ -16,14 +16,8 @@ from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError,
 from orchestrator_resilience.checkpoints import Severity
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.progress import Progress, read_progress, registration_fields
-from orchestrator_resilience.stores.base import (
-    CompletionLog,
-    CompletionRow,
-    Document,
-    DocumentRef,
-    DocumentStore,
-    ProcessorSummary,
-)
+from orchestrator_resilience.rows import CompletionRow
+from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore, ProcessorSummary
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
 
