@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from canary.domain.diagnosis import drift, explain
+from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Evidence, Source, Unreadable
 from canary.domain.incident import Incidents, known_incident
 from canary.domain.timeline import Timeline, timeline_of
@@ -115,7 +115,9 @@ def _run(
     warnings = tuple(
         f"{name}: {warning}"
         for name, phase in phases.items()
-        for warning in drift([e for e in evidence if e.phase == name and e.game_date in history[name]], phase, now)
+        for warning in early_warnings(
+            [e for e in evidence if e.phase == name and e.game_date in history[name]], phase, now
+        )
     )
     # Only for dates with a problem are checkpoints read.
     checkpoints = read_checkpoints(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])

@@ -1,63 +1,87 @@
-"""Why: an ordered table of rules over the evidence and the checkpoints of one date.
+"""The diagnosis: why a date has a problem.
 
-The first rule that finds its proof names the cause. A rule that needs a source that could not be
-read, or that the phase does not have, is not tried, and not counted as ruled out either: where
-proof is missing the cause is UNDETERMINED, never a guess.
+Theory
+======
+
+A diagnosis names the cause of a verdict together with its proof. A proof is a sentence of facts that somebody wrote
+down: a checkpoint, a registration, a row, the reports of earlier dates. A cause that is merely likely is not named.
+
+What was seen comes before what was not seen. Some causes leave something behind: the line of a rejected message, a line
+of failure with the words of the store. Others show only in that something is not there: no line, no registration. A
+line says itself what happened. That there is no line can have many reasons, so the rules that conclude from it come
+last, when the others have found nothing.
+
+What a rule needs. A rule is not tried where a source that it needs could not be read, or where the phase does not have
+that source. Its cause is then not reported as ruled out either, because nobody has looked.
+
+- CHECKPOINTS: the lines of the date. The rule rests on a line, or on there being none.
+- DOCUMENT: the progress document. Without it, every processor looks as if it were not registered.
+- MESSAGE_LOG: rows that Pub/Sub writes by itself. Without them the orchestrator alone writes the completion log. A row
+  is then a sign that the function was invoked, and for a message that never reached it there is no row. So without a
+  message log, absence proves nothing.
+
+A rule is tried without a source that only helps it. What it finds is proof all the same, but where it finds nothing its
+cause is not ruled out.
+
+UNDETERMINED is an answer. It says which source could not be read, or between which causes the evidence does not
+decide, and which causes are ruled out. A wrong cause costs an engineer more time than to be told what is not known.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Flag, auto
 from functools import cached_property
 
-from canary.domain.evidence import Arrival, Evidence, Logged, Seen, Source, Unreadable, value_or
-from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, names
+from canary.domain.evidence import Evidence, Seen, Source, Unreadable, value_or
+from canary.domain.facts import Facts
+from canary.domain.verdict import (
+    Cause,
+    CauseKind,
+    Verdict,
+    VerdictKind,
+    is_not_expected,
+    names,
+    waits_for_too_few,
+    waits_for_too_many,
+)
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
-from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress
 
-# A function is ended after 540 s at the most: a delivery that has said nothing for longer is dead.
+# A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 _LIFETIME = timedelta(minutes=10)
+# On how many dates in a row a processor has to be silent; two may be chance.
 _SILENT_DATES = 3
-# A single completion without a delivery may have been lost on its own.
+# How many completions without a delivery show that the function is not invoked; a single one may have been lost.
 _SEVERAL = 2
+
+# Verdicts by what may be wrong: a processor did not complete; it did, and is not registered; either of the two.
+_NOT_COMPLETED = {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE}
+_NOT_REGISTERED = {VerdictKind.UNTRIGGERED, VerdictKind.STORES_DISAGREE}
+_NOT_FINISHED = {VerdictKind.UNTRIGGERED, VerdictKind.STORES_DISAGREE, VerdictKind.INCOMPLETE}
 
 
 class _Need(Flag):
-    """What a rule cannot do without."""
+    """The sources that a rule may need; the theory above says what for."""
 
     NOTHING = 0
     CHECKPOINTS = auto()
     DOCUMENT = auto()
     MESSAGE_LOG = auto()
-    """A message log: what the function has written itself does not prove that it was not invoked."""
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """What the rules look at; `history` is the evidence of the recent dates, this one included."""
+@dataclass(frozen=True, kw_only=True)
+class _Problem(Facts):
+    """The facts of a date with a problem, and `kind`, the verdict that has to be explained."""
 
-    verdict: Verdict
-    phase: Phase
-    now: datetime
-    completion_log: Logged
-    progress: Progress
-    checkpoints: Sequence[Checkpoint]
-    history: Mapping[date, Evidence]
-
-    @cached_property
-    def unregistered(self) -> frozenset[str]:
-        """Expected processors that the progress document lacks."""
-        return self.phase.expected - self.progress.completed
+    kind: VerdictKind
 
     @cached_property
     def concerned(self) -> frozenset[str]:
-        """The processors that the verdict is about: what befell others, and was repaired, explains nothing."""
-        match self.verdict.kind:
+        """The processors that the verdict is about."""
+        match self.kind:
             case VerdictKind.INCOMPLETE | VerdictKind.PREMATURE:
-                return frozenset(self.verdict.missing)
+                return frozenset(self.missing)
             case VerdictKind.UNTRIGGERED:
                 return self.unregistered
             case VerdictKind.STORES_DISAGREE:
@@ -65,65 +89,53 @@ class _Scene:
             case _:
                 return frozenset()
 
-    def explains(self, processor: str, line: Checkpoint) -> bool:
-        """Whether what befell a delivery at `line` can be the reason: of somebody concerned, or on the way to the flag.
+    def may_come_from(self, line: Checkpoint) -> bool:
+        """Whether a delivery that came to grief at `line` can be why there is a problem.
 
-        Where all are registered, only a delivery after which nobody was registered any more was to set the flag.
+        It can if it was of a processor concerned. Where all are registered and the flag is unset, it can if it was
+        the delivery that should have set the flag: no other processor was registered after it.
         """
+        processor = self.processor_of(line)
         if processor in self.concerned:
             return True
-        if (
-            self.verdict.kind is not VerdictKind.UNTRIGGERED
-            or self.unregistered
-            or processor not in self.phase.expected
-        ):
+        only_the_flag = self.kind is VerdictKind.UNTRIGGERED and not self.unregistered
+        if not only_the_flag or processor not in self.phase.expected:
             return False
         others = [entry.registered_at for name, entry in self.progress.registered.items() if name != processor]
         return all(at is None or at <= line.at for at in others)
 
-    @cached_property
-    def events(self) -> dict[str, list[Checkpoint]]:
-        """The checkpoints by message, each message's lines oldest first."""
-        found: dict[str, list[Checkpoint]] = {}
-        for checkpoint in self.checkpoints:
-            found.setdefault(str(checkpoint.fields.get("event_id")), []).append(checkpoint)
-        return found
 
-    def processor(self, line: Checkpoint) -> str:
-        """Whose line it is; one of an orchestrator that waits for others may have the raw name only."""
-        raw = str(line.fields.get("processor") or line.fields.get("raw_processor"))
-        return self.phase.canonical(raw) or raw
-
-    def last(self, kind: CheckpointKind) -> Checkpoint | None:
-        """The last line of a kind."""
-        return next((line for line in reversed(self.checkpoints) if line.kind is kind), None)
-
-    def first_line_since(self, processor: str, arrival: Arrival) -> datetime | None:
-        """When a delivery of a processor's success, or of a later report, left its first line."""
-        own = (line.at for line in self.checkpoints if self.processor(line) == processor)
-        return next((at for at in own if at >= arrival.completed_at), None)
-
-    def signs_of_life(self, since: datetime) -> list[datetime]:
-        """When the function has left something after `since`: a line here, a registration of any date."""
-        registered = [
-            entry.registered_at
-            for evidence in self.history.values()
-            for entry in _progress(evidence, self.phase).registered.values()
-        ]
-        times = [*(line.at for line in self.checkpoints), *(at for at in registered if at is not None)]
-        return sorted(at for at in times if at > since)
-
-    @cached_property
-    def unanswered(self) -> dict[str, Arrival]:
-        """Completions in the log, unregistered, of whose delivery there is no line."""
-        return {
-            processor: arrival
-            for processor, arrival in self.completion_log.completed.items()
-            if processor in self.unregistered and self.first_line_since(processor, arrival) is None
-        }
+_Proof = Callable[[_Problem], str | None]
 
 
-Rule = Callable[[_Scene], str | None]
+@dataclass(frozen=True)
+class _Rule:
+    """How to prove one cause: `proof` returns the sentence that proves it, or None."""
+
+    cause: CauseKind
+    explains: Collection[VerdictKind]
+    needs: _Need
+    helps: _Need
+    proof: _Proof
+
+
+_RULES: list[_Rule] = []
+
+
+def _rule(
+    cause: CauseKind,
+    *,
+    explains: Collection[VerdictKind],
+    needs: _Need = _Need.NOTHING,
+    helps: _Need = _Need.NOTHING,
+) -> Callable[[_Proof], _Proof]:
+    """Add a rule to the table: its cause, the verdicts that it can explain, what it needs, and what else helps it."""
+
+    def register(proof: _Proof) -> _Proof:
+        _RULES.append(_Rule(cause, explains, needs, helps, proof))
+        return proof
+
+    return register
 
 
 def explain(
@@ -135,228 +147,53 @@ def explain(
     phase: Phase,
     now: datetime,
 ) -> Cause:
-    """Name the cause of a problem; `history` is the evidence of the phase's recent dates."""
-    scene = _Scene(
-        verdict=verdict,
+    """Name the cause of a problem; `history` is the evidence of the phase's recent dates, this one included."""
+    problem = _Problem(
+        evidence=evidence,
         phase=phase,
         now=now,
-        completion_log=_completion_log(evidence),
-        progress=_progress(evidence, phase),
         checkpoints=value_or(checkpoints, ()),
-        history={e.game_date: e for e in history},
+        history=[Facts(one, phase, now) for one in history],
+        kind=verdict.kind,
     )
-    lacking = _Need.NOTHING
-    lacking |= _Need.CHECKPOINTS if isinstance(checkpoints, Unreadable) else _Need.NOTHING
-    lacking |= _Need.DOCUMENT if isinstance(evidence.progress, Unreadable) else _Need.NOTHING
-    lacking |= _Need.MESSAGE_LOG if phase.message_table is None else _Need.NOTHING
+    lacking = _lacking(problem, checkpoints)
     ruled_out = []
-    for kind, verdicts, needs, helps, rule in _RULES:
-        if verdict.kind not in verdicts or needs & lacking:
+    for rule in _RULES:
+        if verdict.kind not in rule.explains or rule.needs & lacking:
             continue
-        if proof := rule(scene):
-            return Cause(kind, proof)
-        if not helps & lacking:
-            ruled_out.append(kind)
+        if proof := rule.proof(problem):
+            return Cause(rule.cause, proof)
+        if not rule.helps & lacking:
+            ruled_out.append(rule.cause)
     if isinstance(checkpoints, Unreadable):
-        return Cause(
-            CauseKind.UNDETERMINED, f"the checkpoints could not be read: {checkpoints.reason}", tuple(ruled_out)
-        )
-    return Cause(CauseKind.UNDETERMINED, _what_is_left(scene, lacking), tuple(ruled_out))
+        why = f"the checkpoints could not be read: {checkpoints.reason}"
+    else:
+        why = _why_undetermined(problem, lacking)
+    return Cause(CauseKind.UNDETERMINED, why, tuple(ruled_out))
 
 
-def drift(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[str, ...]:
-    """Warn early, of an unexpected processor's first date, a processor that has fallen silent."""
-    dates = {e.game_date: e for e in history}
-    warnings = []
-    first: dict[str, date] = {}
-    for day in sorted(dates):
-        for unexpected in _completion_log(dates[day]).unexpected:
-            first.setdefault(unexpected, day)
-    for unexpected, day in sorted(first.items()):
-        nearest = phase.nearest(unexpected)
-        hint = f"; the nearest expected name is {nearest}" if nearest else ""
-        warnings.append(f"{unexpected} has been reporting since {day}, and is not expected{hint}")
-    silences = {processor: _silent_since(processor, dates, phase, now) for processor in sorted(phase.expected)}
-    warnings += [f"{p} has reported nothing since {day}, while its peers have" for p, day in silences.items() if day]
-    return tuple(warnings)
+def _lacking(problem: _Problem, checkpoints: Source[Sequence[Checkpoint]]) -> _Need:
+    """Return the sources that could not be read, or that the phase does not have."""
+    lacking = _Need.NOTHING
+    if isinstance(checkpoints, Unreadable):
+        lacking |= _Need.CHECKPOINTS
+    if isinstance(problem.evidence.progress, Unreadable):
+        lacking |= _Need.DOCUMENT
+    if problem.phase.message_table is None:
+        lacking |= _Need.MESSAGE_LOG
+    return lacking
 
 
-def _completion_log(evidence: Evidence) -> Logged:
-    return value_or(evidence.completion_log, Logged())
-
-
-def _progress(evidence: Evidence, phase: Phase) -> Progress:
-    return value_or(evidence.progress, Progress(phase.expected))
-
-
-def _silent_since(processor: str, history: Mapping[date, Evidence], phase: Phase, now: datetime) -> date | None:
-    """Return the first of at least 3 dates in a row on which peers completed and `processor` did not report.
-
-    Dates that are not over, and dates without work, on which peers have nothing to complete, say nothing.
-    """
-    silent: list[date] = []
-    for day in sorted(history, reverse=True):
-        evidence = history[day]
-        completion_log, progress = _completion_log(evidence), _progress(evidence, phase)
-        if processor in completion_log.statuses or processor in progress.completed:
-            break
-        worked = bool(completion_log.completed or progress.completed) and evidence.work != Seen(0)
-        if worked and now >= phase.deadline(day):
-            silent.append(day)
-    return silent[-1] if len(silent) >= _SILENT_DATES else None
-
-
-def _flag_overwritten(scene: _Scene) -> str | None:
-    if line := scene.last(CheckpointKind.TRIGGERED):
-        return f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"
-    if scene.completion_log.triggered:
-        return "the completion log has the row of the trigger, and the flag is gone"
-    return None
-
-
-def _expectation_drift(scene: _Scene) -> str | None:
-    orchestrator_expected, post = scene.progress.orchestrator_expected, scene.last(CheckpointKind.POST_TRANSACTION)
-    there = scene.progress.unexpected | scene.completion_log.unexpected
-    if orchestrator_expected is None and post is not None:
-        completed = frozenset(map(str, post.fields.get("completed", ())))
-        orchestrator_expected, there = (
-            completed | frozenset(map(str, post.fields.get("missing", ()))),
-            there | completed,
-        )
-    if orchestrator_expected is None:
-        return None
-    # One that is there already holds nothing up.
-    surplus, lacking = (
-        names(orchestrator_expected - scene.phase.expected - there),
-        names(scene.phase.expected - orchestrator_expected),
-    )
-    if surplus and scene.verdict.kind is VerdictKind.UNTRIGGERED:
-        return f"the orchestrator also waits for {surplus}, which {scene.phase.name} does not expect"
-    left_out = scene.verdict.kind is VerdictKind.STORES_DISAGREE and not orchestrator_expected.issuperset(
-        scene.unregistered
-    )
-    if lacking and (scene.verdict.kind is VerdictKind.PREMATURE or left_out):
-        return f"the orchestrator does not wait for {lacking}, which {scene.phase.name} expects"
-    return None
-
-
-def _message_rejected(scene: _Scene) -> str | None:
-    for line in reversed(scene.checkpoints):
-        if line.kind is CheckpointKind.REJECTED and scene.processor(line) in scene.concerned:
-            reason = f"{line.fields.get('field')}: {line.fields.get('reason')}"
-            return f"the message of {scene.processor(line)} was rejected at {_moment(line.at)}: {reason}"
-    return None
-
-
-def _crashed(scene: _Scene) -> str | None:
-    for lines in scene.events.values():
-        # The first delivery, because one that kills the process each time comes again every ten minutes.
-        deliveries = list(dict.fromkeys(line.fields.get("delivery") for line in lines))
-        last = next(line for line in reversed(lines) if line.fields.get("delivery") == deliveries[0])
-        dead = not any(line.closes for line in lines) and scene.now - last.at >= _LIFETIME
-        if dead and scene.explains(scene.processor(last), last):
-            again = (
-                f"{len(deliveries)} deliveries have begun, none has ended" if deliveries[1:] else "and no redelivery"
-            )
-            died = f"the delivery of {scene.processor(last)} died after {last.kind} at {_moment(last.at)}"
-            return f"{died}: no later line of it, {again}"
-    return None
-
-
-def _write_failed(scene: _Scene) -> str | None:
-    for lines in scene.events.values():
-        last = next((line for line in reversed(lines) if line.closes), None)
-        if last is None or last.kind is not CheckpointKind.FAILED or not scene.explains(scene.processor(last), last):
-            continue
-        steps = names(map(str, last.fields.get("steps") or ["a step of its own"]))
-        causes = last.fields.get("causes") or [last.text]
-        return f"the delivery of {scene.processor(last)} failed in {steps} at {_moment(last.at)}: {causes[0]}"
-    return None
-
-
-def _name_drift(scene: _Scene) -> str | None:
-    """A rename shows on two dates: before it the expected name reported alone, and never did both."""
-    before = [_completion_log(e) for day, e in scene.history.items() if day != scene.verdict.game_date]
-    for unexpected in scene.verdict.unexpected:
-        nearest = scene.phase.nearest(unexpected)
-        alone = any(nearest in w.statuses and unexpected not in w.unexpected for w in before)
-        both = any(nearest in w.statuses and unexpected in w.unexpected for w in before)
-        if nearest in scene.verdict.missing and alone and not both:
-            return f"{unexpected} is not expected; the nearest expected name is {nearest}, which is missing"
-    return None
-
-
-def _processor_failed(scene: _Scene) -> str | None:
-    failed = names(p for p in scene.verdict.missing if scene.completion_log.statuses.get(p) == Status.FAILED)
-    return f"reported failure: {failed}" if failed else None
-
-
-def _processor_disabled(scene: _Scene) -> str | None:
-    until = {day: evidence for day, evidence in scene.history.items() if day <= scene.verdict.game_date}
-    for processor in scene.verdict.missing:
-        if since := _silent_since(processor, until, scene.phase, scene.now):
-            return f"{processor} has reported nothing since {since}, while its peers have"
-    return None
-
-
-def _never_invoked(scene: _Scene) -> str | None:
-    """Several completions, and for half an hour no sign of life; that it has come back does not undo it."""
-    limit = scene.phase.untriggered_after
-
-    def was_answered(processor: str, arrival: Arrival) -> bool:
-        entry = scene.progress.registered.get(processor)
-        # Old code noted no time at which it registered, and leaves no lines.
-        registered_at = (entry.registered_at or arrival.visible_at) if entry else None
-        times = [scene.first_line_since(processor, arrival), registered_at]
-        return any(at is not None and at - arrival.visible_at < limit for at in times)
-
-    waiting = {p: a for p, a in scene.completion_log.completed.items() if not was_answered(p, a)}
-    if len(waiting) < _SEVERAL:
-        return None
-    since = min(arrival.visible_at for arrival in waiting.values())
-    until = next(iter(scene.signs_of_life(since)), scene.now)
-    missed = sum(arrival.visible_at < until for arrival in waiting.values())
-    if missed < _SEVERAL or until - since < limit:
-        return None
-    end = f" until {_moment(until)}" if until < scene.now else ""
-    return f"{missed} completions since {_moment(since)}, and no delivery has left a line or a registration{end}"
-
-
-def _delivery_lost(scene: _Scene) -> str | None:
-    lost = names(p for p, arrival in scene.unanswered.items() if scene.signs_of_life(arrival.visible_at))
-    return (
-        f"completed according to the message log, but no delivery has left a line, and later ones have: {lost}"
-        if lost
-        else None
-    )
-
-
-def _short_circuit(scene: _Scene) -> str | None:
-    if scene.unregistered or not scene.checkpoints:
-        return None
-    everybody = f"all {len(scene.phase.expected)} are registered in the progress document"
-    post, last = scene.last(CheckpointKind.POST_TRANSACTION), scene.checkpoints[-1]
-    if post and not post.fields.get("missing") and not post.fields.get("triggered"):
-        # That nothing is missing counts only from somebody who says what it waits for, or that it saw a duplicate.
-        if post.fields.get("duplicate") is True:
-            return f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"
-        if post.fields.get("expected"):
-            return f"{everybody}, and the last delivery found nothing missing and did not set the flag"
-    if last.kind is CheckpointKind.IGNORED:
-        return f"{everybody}, and the last delivery returned without a decision"
-    return None
-
-
-def _what_is_left(scene: _Scene, lacking: _Need) -> str:
-    """Say between what could not be decided."""
-    about_the_flag = scene.verdict.kind is VerdictKind.UNTRIGGERED
-    if about_the_flag and not scene.unregistered and _Need.DOCUMENT not in lacking:
-        silent = "leaves no checkpoints" if not scene.checkpoints else "does not say what it waits for"
+def _why_undetermined(problem: _Problem, lacking: _Need) -> str:
+    """Say between which causes the evidence does not decide, where there are some left."""
+    about_the_flag = problem.kind is VerdictKind.UNTRIGGERED
+    if about_the_flag and not problem.unregistered and _Need.DOCUMENT not in lacking:
+        silent = "leaves no checkpoints" if not problem.checkpoints else "does not say what it waits for"
         return (
-            f"all {len(scene.phase.expected)} are registered, by code that {silent}: it took the last one for a "
+            f"all {len(problem.phase.expected)} are registered, by code that {silent}: it took the last one for a "
             "duplicate, waits for somebody else, or the flag was taken away"
         )
-    nobody = names(scene.unanswered) if about_the_flag or scene.verdict.kind is VerdictKind.STORES_DISAGREE else ""
+    nobody = names(problem.without_a_delivery) if problem.kind in _NOT_REGISTERED else ""
     if nobody and _Need.MESSAGE_LOG in lacking:
         return f"without a message_table it cannot be told whether the function was invoked for {nobody}"
     if nobody:
@@ -364,34 +201,221 @@ def _what_is_left(scene: _Scene, lacking: _Need) -> str:
     return "nothing that was looked for was found"
 
 
+# The table of rules. Two rules of thumb hold for all of them:
+#
+# 1. The first proof wins. The rules are tried in the order in which they stand here, those that rest on something seen
+#    before those that rest on something not seen.
+# 2. Nothing that was repaired explains anything. A delivery that died and came again, a failure of a processor that has
+#    been registered since, a processor that nobody misses: none of them is why the date has a problem now.
+
+
+# Somebody took the flag away: it was set, and is not. A checkpoint or the flag's own row says that it was set.
+@_rule(
+    CauseKind.FLAG_OVERWRITTEN,
+    explains={VerdictKind.UNTRIGGERED},
+    needs=_Need.DOCUMENT,
+    helps=_Need.CHECKPOINTS,
+)
+def _flag_overwritten(problem: _Problem) -> str | None:
+    if line := problem.last_line(CheckpointKind.TRIGGERED):
+        return f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"
+    if problem.completion_log.triggered:
+        return "the completion log has the row of the trigger, and the flag is gone"
+    return None
+
+
+# The orchestrator waits for a processor that the phase does not expect, and that has not come. Its document says what
+# it waits for, or else its last line does.
+@_rule(CauseKind.EXPECTATION_DRIFT, explains={VerdictKind.UNTRIGGERED}, helps=_Need.CHECKPOINTS)
+def _waits_for_too_many(problem: _Problem) -> str | None:
+    expected, reported = _orchestrator_expected(problem)
+    surplus = names((expected or frozenset()) - problem.phase.expected - reported)
+    return waits_for_too_many(surplus, problem.phase) if surplus else None
+
+
+# The orchestrator does not wait for a processor that the phase expects: it sets the flag too early, or never registers
+# that processor. Stores that disagree are explained only where such a processor is the one that is not registered.
+@_rule(
+    CauseKind.EXPECTATION_DRIFT,
+    explains={VerdictKind.PREMATURE, VerdictKind.STORES_DISAGREE},
+    helps=_Need.CHECKPOINTS,
+)
+def _waits_for_too_few(problem: _Problem) -> str | None:
+    expected, _ = _orchestrator_expected(problem)
+    if expected is None or (problem.kind is VerdictKind.STORES_DISAGREE and problem.unregistered <= expected):
+        return None
+    left_out = names(problem.phase.expected - expected)
+    return waits_for_too_few(left_out, problem.phase) if left_out else None
+
+
+# The message of a processor concerned could not be accepted; its line says what is wrong with it.
+@_rule(CauseKind.MESSAGE_REJECTED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS)
+def _message_rejected(problem: _Problem) -> str | None:
+    for line in reversed(problem.checkpoints):
+        if line.kind is CheckpointKind.REJECTED and problem.processor_of(line) in problem.concerned:
+            reason = f"{line.fields.get('field')}: {line.fields.get('reason')}"
+            return f"the message of {problem.processor_of(line)} was rejected at {_moment(line.at)}: {reason}"
+    return None
+
+
+# A delivery began, and no delivery of that message has ended for as long as a function may live.
+@_rule(CauseKind.CRASHED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS | _Need.DOCUMENT)
+def _crashed(problem: _Problem) -> str | None:
+    for lines in problem.lines_by_message.values():
+        # The first delivery, because one that kills the process each time comes again every ten minutes.
+        deliveries = list(dict.fromkeys(line.fields.get("delivery") for line in lines))
+        last = next(line for line in reversed(lines) if line.fields.get("delivery") == deliveries[0])
+        is_dead = not any(line.closes for line in lines) and problem.now - last.at >= _LIFETIME
+        if is_dead and problem.may_come_from(last):
+            begun = f"{len(deliveries)} deliveries have begun, none has ended"
+            died = f"the delivery of {problem.processor_of(last)} died after {last.kind} at {_moment(last.at)}"
+            return f"{died}: no later line of it, {begun if deliveries[1:] else 'and no redelivery'}"
+    return None
+
+
+# The last delivery of a message ended in a failure; its line has the steps, and the words of the store.
+@_rule(CauseKind.WRITE_FAILED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS | _Need.DOCUMENT)
+def _write_failed(problem: _Problem) -> str | None:
+    for lines in problem.lines_by_message.values():
+        last = next((line for line in reversed(lines) if line.closes), None)
+        if last is not None and last.kind is CheckpointKind.FAILED and problem.may_come_from(last):
+            steps = names(map(str, last.fields.get("steps") or ["a step of its own"]))
+            causes = last.fields.get("causes") or [last.text]
+            return f"the delivery of {problem.processor_of(last)} failed in {steps} at {_moment(last.at)}: {causes[0]}"
+    return None
+
+
+# A missing processor says itself that it failed.
+@_rule(CauseKind.PROCESSOR_FAILED, explains=_NOT_COMPLETED)
+def _processor_failed(problem: _Problem) -> str | None:
+    return f"reported failure: {names(problem.failed)}" if problem.failed else None
+
+
+# A missing processor reports under another name. A rename shows on two dates: before it the expected name reported
+# alone, and the two names never reported on one date.
+@_rule(CauseKind.NAME_DRIFT, explains=_NOT_COMPLETED)
+def _name_drift(problem: _Problem) -> str | None:
+    before = [one.completion_log for one in problem.history if one.game_date != problem.game_date]
+    for name in problem.unexpected:
+        nearest = problem.phase.nearest(name)
+        if nearest not in problem.missing:
+            continue
+        with_new_name = {name in log.unexpected for log in before if nearest in log.statuses}
+        if with_new_name == {False}:
+            return f"{name} {is_not_expected(name, problem.phase)}, which is missing"
+    return None
+
+
+# A missing processor was switched off: it has reported nothing on several dates in a row, and others have. It needs the
+# checkpoints because what was rejected or crashed looks the same in the stores.
+@_rule(CauseKind.PROCESSOR_DISABLED, explains=_NOT_COMPLETED, needs=_Need.CHECKPOINTS)
+def _processor_disabled(problem: _Problem) -> str | None:
+    until = [one for one in problem.history if one.game_date <= problem.game_date]
+    return next((silence for p in problem.missing if (silence := _silence(p, until))), None)
+
+
+# Several completions, and for half an hour no sign of life of the function. That it has come back since does not undo
+# it: what it missed is still missed.
+@_rule(
+    CauseKind.NEVER_INVOKED,
+    explains=_NOT_REGISTERED,
+    needs=_Need.CHECKPOINTS | _Need.DOCUMENT | _Need.MESSAGE_LOG,
+)
+def _never_invoked(problem: _Problem) -> str | None:
+    completed = problem.completion_log.completed.items()
+    unanswered = [arrival.visible_at for p, arrival in completed if not problem.was_answered(p, arrival)]
+    if len(unanswered) < _SEVERAL:
+        return None
+    since = min(unanswered)
+    until = next(iter(problem.signs_of_life(since)), problem.now)
+    missed = sum(at < until for at in unanswered)
+    if missed < _SEVERAL or until - since < problem.phase.untriggered_after:
+        return None
+    end = f" until {_moment(until)}" if until < problem.now else ""
+    return f"{missed} completions since {_moment(since)}, and no delivery has left a line or a registration{end}"
+
+
+# A message was never delivered, although the function was invoked for others after it.
+@_rule(
+    CauseKind.DELIVERY_LOST,
+    explains=_NOT_REGISTERED,
+    needs=_Need.CHECKPOINTS | _Need.DOCUMENT | _Need.MESSAGE_LOG,
+)
+def _delivery_lost(problem: _Problem) -> str | None:
+    unanswered = problem.without_a_delivery.items()
+    if lost := names(p for p, arrival in unanswered if problem.signs_of_life(arrival.visible_at)):
+        return f"completed according to the message log, but no delivery has left a line, and later ones have: {lost}"
+    return None
+
+
+# All are registered, and the last delivery decided against the flag, or left without a decision.
+@_rule(
+    CauseKind.SHORT_CIRCUIT,
+    explains={VerdictKind.UNTRIGGERED},
+    needs=_Need.CHECKPOINTS | _Need.DOCUMENT,
+)
+def _short_circuit(problem: _Problem) -> str | None:
+    if problem.unregistered or not problem.checkpoints:
+        return None
+    everybody = f"all {len(problem.phase.expected)} are registered in the progress document"
+    post = problem.last_line(CheckpointKind.POST_TRANSACTION)
+    if post and not post.fields.get("missing") and not post.fields.get("triggered"):
+        # That nothing is missing counts only from code that says what it waits for, or that it saw a duplicate.
+        if post.fields.get("duplicate") is True:
+            return f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"
+        if post.fields.get("expected"):
+            return f"{everybody}, and the last delivery found nothing missing and did not set the flag"
+    if problem.checkpoints[-1].kind is CheckpointKind.IGNORED:
+        return f"{everybody}, and the last delivery returned without a decision"
+    return None
+
+
+def early_warnings(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[str, ...]:
+    """Warn of what will be a problem: unexpected processors since their first date, and silent ones.
+
+    `history` is the evidence of the phase's recent dates.
+    """
+    dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
+    first: dict[str, date] = {}
+    for one in dates:
+        for name in one.completion_log.unexpected:
+            first.setdefault(name, one.game_date)
+    warnings = [
+        f"{name} has been reporting since {day}, and {is_not_expected(name, phase)}"
+        for name, day in sorted(first.items())
+    ]
+    silences = [silence for processor in sorted(phase.expected) if (silence := _silence(processor, dates))]
+    return (*warnings, *silences)
+
+
+def _silence(processor: str, history: Iterable[Facts]) -> str | None:
+    """Say since when a processor has not reported, where that is at least 3 dates in a row on which others completed.
+
+    Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
+    """
+    silent: list[date] = []
+    for one in sorted(history, key=lambda one: one.game_date, reverse=True):
+        if processor in one.completion_log.statuses or processor in one.progress.completed:
+            break
+        if one.completed_at and one.evidence.work != Seen(0) and one.now >= one.deadline:
+            silent.append(one.game_date)
+    if len(silent) < _SILENT_DATES:
+        return None
+    return f"{processor} has reported nothing since {silent[-1]}, while its peers have"
+
+
+def _orchestrator_expected(problem: _Problem) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """Return what the orchestrator waits for, None where nothing says so, and the names that are known to have come.
+
+    A name that has come holds nothing up, even where the phase does not expect it.
+    """
+    progress, post = problem.progress, problem.last_line(CheckpointKind.POST_TRANSACTION)
+    reported = progress.unexpected | problem.completion_log.unexpected
+    if progress.orchestrator_expected is not None or post is None:
+        return progress.orchestrator_expected, reported
+    completed, missing = (frozenset(map(str, post.fields.get(field, ()))) for field in ("completed", "missing"))
+    return completed | missing, reported | completed
+
+
 def _moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}Z"
-
-
-_K, _C = VerdictKind, CauseKind
-_UNFINISHED = {_K.UNTRIGGERED, _K.INCOMPLETE, _K.STORES_DISAGREE}
-_UNREGISTERED = {_K.UNTRIGGERED, _K.STORES_DISAGREE}
-_MISSING = {_K.INCOMPLETE, _K.PREMATURE}
-_DELIVERIES = _Need.CHECKPOINTS | _Need.DOCUMENT | _Need.MESSAGE_LOG
-
-# Cause, verdicts that it can explain, what it needs, what else helps, the rule. The order matters: what was seen to
-# happen comes before what follows from something not having been seen.
-_RULES: tuple[tuple[CauseKind, Collection[VerdictKind], _Need, _Need, Rule], ...] = (
-    (_C.FLAG_OVERWRITTEN, {_K.UNTRIGGERED}, _Need.DOCUMENT, _Need.CHECKPOINTS, _flag_overwritten),
-    (
-        _C.EXPECTATION_DRIFT,
-        {_K.UNTRIGGERED, _K.PREMATURE, _K.STORES_DISAGREE},
-        _Need.NOTHING,
-        _Need.CHECKPOINTS,
-        _expectation_drift,
-    ),
-    (_C.MESSAGE_REJECTED, _UNFINISHED, _Need.CHECKPOINTS, _Need.NOTHING, _message_rejected),
-    (_C.CRASHED, _UNFINISHED, _Need.CHECKPOINTS | _Need.DOCUMENT, _Need.NOTHING, _crashed),
-    (_C.WRITE_FAILED, _UNFINISHED, _Need.CHECKPOINTS | _Need.DOCUMENT, _Need.NOTHING, _write_failed),
-    (_C.PROCESSOR_FAILED, _MISSING, _Need.NOTHING, _Need.NOTHING, _processor_failed),
-    (_C.NAME_DRIFT, _MISSING, _Need.NOTHING, _Need.NOTHING, _name_drift),
-    (_C.PROCESSOR_DISABLED, _MISSING, _Need.CHECKPOINTS, _Need.NOTHING, _processor_disabled),
-    (_C.NEVER_INVOKED, _UNREGISTERED, _DELIVERIES, _Need.NOTHING, _never_invoked),
-    (_C.DELIVERY_LOST, _UNREGISTERED, _DELIVERIES, _Need.NOTHING, _delivery_lost),
-    (_C.SHORT_CIRCUIT, {_K.UNTRIGGERED}, _Need.CHECKPOINTS | _Need.DOCUMENT, _Need.NOTHING, _short_circuit),
-)

@@ -1,8 +1,9 @@
-"""What is known about one (phase, game date), each source Seen, Absent or Unreadable.
+"""What the sources say of one (phase, game date): each is Seen, Absent or Unreadable.
 
-Nothing here reads anything: gather.py does, and hands its findings over as values.
+Nothing here reads anything: canary/sources.py does, and hands over what it found as values.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -55,9 +56,9 @@ class Arrival:
 class Logged:
     """What the completion log says of one date.
 
-    `completed` maps expected processors to their first success, `statuses` to the last status that
-    they reported. `unexpected` are names that no alias explains. `triggered` and `triggered_at` are
-    from the flag's own row.
+    `completed` maps expected processors to their first success, `statuses` maps them to the last status
+    that they reported. `unexpected` are the names of other processors, as they came. `triggered` says whether
+    there is a row of the flag, and `triggered_at` (UTC) is the time of that row.
     """
 
     completed: Mapping[str, Arrival] = field(default_factory=dict)
@@ -69,10 +70,10 @@ class Logged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that a verdict rests on.
+    """What each source says of one (phase, game date): everything that a verdict rests on.
 
-    `completion_log` is the completion log, `progress` the document with `_triggered`, `outcome` the number
-    of rows that the next phase wrote, `work` the number of games that there were to process.
+    `progress` is the progress document with the flag `_triggered`, `outcome` the number of rows that the
+    next phase has written, `work` the number of games that there were to process.
     """
 
     phase: str
@@ -84,33 +85,34 @@ class Evidence:
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:
-    """Put the summaries of one date together; aliases of one processor become one."""
-    completed: dict[str, Arrival] = {}
-    last: dict[str, ProcessorSummary] = {}
+    """Put the rows of one date together, in whatever order they come; the aliases of a processor become one."""
+    summaries = list(rows)
+    if not summaries:
+        return Absent()
+    own: dict[str, list[ProcessorSummary]] = defaultdict(list)
     unexpected: set[str] = set()
-    flag: ProcessorSummary | None = None
-    found = False
-    for row in rows:
-        found = True
-        flag = row if row.is_triggered else flag
+    for row in summaries:
         processor = phase.canonical(row.processor_name)
         if processor is None:
-            unexpected |= {row.processor_name} - {TRIGGER_ROW}
-            continue
-        if processor not in last or last[processor].last_completed_at < row.last_completed_at:
-            last[processor] = row
-        if row.first_completed_at and row.first_visible_at:
-            arrival = Arrival(row.first_completed_at, row.first_visible_at)
-            completed[processor] = _earlier(completed.get(processor), arrival)
-    if not found:
-        return Absent()
-    statuses = {processor: row.last_status for processor, row in last.items()}
+            unexpected.add(row.processor_name)
+        else:
+            own[processor].append(row)
+    flags = [row for row in summaries if row.is_triggered]
     return Seen(
-        Logged(completed, statuses, frozenset(unexpected), flag is not None, flag.last_completed_at if flag else None)
+        Logged(
+            completed={processor: first for processor, of_it in own.items() if (first := _first_success(of_it))},
+            statuses={processor: _last_status(of_it) for processor, of_it in own.items()},
+            unexpected=frozenset(unexpected - {TRIGGER_ROW}),
+            triggered=bool(flags),
+            triggered_at=flags[-1].last_completed_at if flags else None,
+        )
     )
 
 
-def _earlier(known: Arrival | None, other: Arrival) -> Arrival:
-    if known is None:
-        return other
-    return Arrival(min(known.completed_at, other.completed_at), min(known.visible_at, other.visible_at))
+def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:
+    times = [(r.first_completed_at, r.first_visible_at) for r in rows if r.first_completed_at and r.first_visible_at]
+    return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None
+
+
+def _last_status(rows: Iterable[ProcessorSummary]) -> str:
+    return max(rows, key=lambda row: row.last_completed_at).last_status

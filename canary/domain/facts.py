@@ -1,0 +1,167 @@
+"""The facts of one date: what follows from its evidence, for the verdict and for the diagnosis alike.
+
+The verdict asks what has completed, whether the flag is set, and whether it is late. The diagnosis also
+looks at the checkpoints of the date and at the dates before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cached_property
+
+from canary.domain.evidence import Arrival, Evidence, Logged, Seen, value_or
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, one_line
+from orchestrator_resilience.completion import Status
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import Progress
+
+_NO_WORK = {Status.NO_DATA, Status.SKIPPED}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The evidence of one date as it stands at `now` (aware), and what follows from it.
+
+    A source that has nothing, or that could not be read, is empty here: whether that matters is for each
+    rule to say. `checkpoints` are those of the date, oldest first. `history` are the facts of the phase's
+    recent dates, this one included.
+    """
+
+    evidence: Evidence
+    phase: Phase
+    now: datetime
+    checkpoints: Sequence[Checkpoint] = ()
+    history: Sequence["Facts"] = ()
+
+    @property
+    def game_date(self) -> date:
+        """The date that the facts are about."""
+        return self.evidence.game_date
+
+    @cached_property
+    def completion_log(self) -> Logged:
+        """What the completion log says."""
+        return value_or(self.evidence.completion_log, Logged())
+
+    @cached_property
+    def progress(self) -> Progress:
+        """What the progress document says."""
+        return value_or(self.evidence.progress, Progress(expected=self.phase.expected))
+
+    # What has completed
+
+    @cached_property
+    def completed_at(self) -> dict[str, datetime | None]:
+        """The first success of each processor that has completed in either store; None where old code noted no time."""
+        found: dict[str, datetime | None] = {}
+        for processor in sorted(self.completion_log.completed.keys() | self.progress.completed):
+            arrival = self.completion_log.completed.get(processor)
+            registration = self.progress.registered.get(processor)
+            times = (arrival and arrival.completed_at, registration and registration.completed_at)
+            found[processor] = min((at for at in times if at), default=None)
+        return found
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """Expected processors that have completed in neither store."""
+        return sorted(self.phase.expected - self.completed_at.keys())
+
+    @cached_property
+    def failed(self) -> list[str]:
+        """Missing processors whose last report is a failure."""
+        return [p for p in self.missing if self.completion_log.statuses.get(p) == Status.FAILED]
+
+    @cached_property
+    def unregistered(self) -> frozenset[str]:
+        """Expected processors that the progress document lacks."""
+        return self.phase.expected - self.progress.completed
+
+    @cached_property
+    def unexpected(self) -> list[str]:
+        """Unexpected processors that either store knows of."""
+        # These names come from outside, and end up in terminals and messages.
+        return sorted({one_line(name, 128) for name in self.completion_log.unexpected | self.progress.unexpected})
+
+    # When
+
+    @cached_property
+    def deadline(self) -> datetime:
+        """The moment (UTC) by which all should have completed."""
+        return self.phase.deadline(self.game_date)
+
+    @cached_property
+    def complete_at(self) -> datetime:
+        """When the set became complete: the last of the first successes, so that a re-run changes nothing.
+
+        Where old documents give no time, the deadline stands in for it here and below: too late rather
+        than too early, because somebody is accused by it.
+        """
+        return max(at or self.deadline for at in self.completed_at.values())
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether the rows have been in the completion log for long enough to have been worked on."""
+        rows = self.completion_log.completed.values()
+        visible_at = max((arrival.visible_at for arrival in rows), default=self.complete_at)
+        return self.now - visible_at >= self.phase.settle
+
+    @property
+    def output_is_due(self) -> bool:
+        """Whether the next phase has had the time to write something, since the trigger or the completion."""
+        trigger = self.progress.trigger
+        if trigger is not None:
+            return self.now - (trigger.at or self.deadline) >= self.phase.downstream_after
+        return not self.missing and self.now - self.complete_at >= self.phase.downstream_after
+
+    @property
+    def had_no_work(self) -> bool:
+        """Whether there were no games, or every processor says that it had nothing to do."""
+        idle = all(self.completion_log.statuses.get(processor) in _NO_WORK for processor in self.phase.expected)
+        return self.evidence.work == Seen(0) or (idle and not self.completed_at)
+
+    # What the deliveries have left
+
+    def processor_of(self, line: Checkpoint) -> str:
+        """The processor of a line; an orchestrator that does not expect it leaves its raw name only."""
+        raw = str(line.fields.get("processor") or line.fields.get("raw_processor"))
+        return self.phase.canonical(raw) or raw
+
+    def last_line(self, kind: CheckpointKind) -> Checkpoint | None:
+        """The last checkpoint of a kind."""
+        return next((line for line in reversed(self.checkpoints) if line.kind is kind), None)
+
+    @cached_property
+    def lines_by_message(self) -> dict[str, list[Checkpoint]]:
+        """The checkpoints of each message, redeliveries included, oldest first."""
+        found: dict[str, list[Checkpoint]] = {}
+        for line in self.checkpoints:
+            found.setdefault(str(line.fields.get("event_id")), []).append(line)
+        return found
+
+    def first_line_since(self, processor: str, arrival: Arrival) -> datetime | None:
+        """When a delivery of a processor's success, or of a later report of it, left its first line."""
+        own = (line.at for line in self.checkpoints if self.processor_of(line) == processor)
+        return next((at for at in own if at >= arrival.completed_at), None)
+
+    def was_answered(self, processor: str, arrival: Arrival) -> bool:
+        """Whether, within the time that a flag may take, a delivery left a line or registered the processor."""
+        entry = self.progress.registered.get(processor)
+        # Old code noted no time at which it registered, and leaves no lines.
+        registered_at = (entry.registered_at or arrival.visible_at) if entry else None
+        times = (self.first_line_since(processor, arrival), registered_at)
+        return any(at is not None and at - arrival.visible_at < self.phase.untriggered_after for at in times)
+
+    @cached_property
+    def without_a_delivery(self) -> dict[str, Arrival]:
+        """Completions in the log that are not registered, and of whose delivery there is no line."""
+        return {
+            processor: arrival
+            for processor, arrival in self.completion_log.completed.items()
+            if processor in self.unregistered and self.first_line_since(processor, arrival) is None
+        }
+
+    def signs_of_life(self, since: datetime) -> list[datetime]:
+        """When the function left something after `since`: a line of this date, a registration of any."""
+        registered = [entry.registered_at for one in self.history for entry in one.progress.registered.values()]
+        times = [*(line.at for line in self.checkpoints), *(at for at in registered if at is not None)]
+        return sorted(at for at in times if at > since)
