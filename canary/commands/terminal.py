@@ -105,7 +105,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("UTC", now.astimezone(zone).tzname() or phase.timezone, "seen by", "what"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "what")
-    for moment in timeline.moments:
+    for moment in timeline.entries:
         local = f"{moment.at.astimezone(zone):%m-%d %H:%M}"
         table.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}", local, moment.seen_by, Text(moment.what))
     console.print(table)

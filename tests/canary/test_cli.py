@@ -138,7 +138,7 @@ def test_explain_of_a_healthy_date(stuck: Path, capsys: pytest.CaptureFixture[st
     assert run(*arguments, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["verdict"]["kind"] == "TRIGGERED"
-    assert [m["what"] for m in answer["moments"] if m["seen_by"] == "document"][-1] in printed
+    assert [m["what"] for m in answer["entries"] if m["seen_by"] == "document"][-1] in printed
 
 
 def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
