@@ -1,9 +1,9 @@
 """The life of an incident: opened once, changed when it gets worse, reminded of, resolved once.
 
-Pure: what has to be told, and what has to be remembered, follows from what was remembered, the
-verdict and the time. run.py claims each notification in the incidents before it is sent and confirms it
-after, so that of two canaries at once one sends it, and one that could not be sent is sent by the
-next run.
+What people have to be notified of, and what has to be remembered, follows from the incident as it was
+remembered, the verdict and the time. canary/notify/incidents.py writes a claim into the incident before it
+sends a notification, and the delivery after: of two canaries that run at once only one sends it, and a
+notification that could not be sent is sent by the next run.
 """
 
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ INCIDENTS = "canary_incidents"
 Incidents = Mapping[DocumentRef, Document]
 
 REMIND_EVERY = timedelta(hours=4)
-# A run ends within a minute: a claim that is older belongs to one that died before it had sent.
+# A run ends within a minute: an older claim is that of a run that died before it had sent.
 CLAIM_EXPIRES_AFTER = timedelta(minutes=5)
-# What one run could not tell may be a passing fault; the next run is 15 minutes later. (Counted in time rather than
-# runs, because the scheduler repeats a run that could not tell a minute later.)
+# That one run could not read its sources may be a passing fault; the next run is 15 minutes later. (Counted in time
+# rather than in runs, because the scheduler repeats a run that could not tell within a minute or so.)
 UNKNOWN_PASSES_WITHIN = timedelta(minutes=10)
 
 
 class NotificationKind(StrEnum):
-    """What is told of an incident."""
+    """What people are notified of: that an incident has begun, got worse, goes on, or is over."""
 
     OPENED = "OPENED"
     CHANGED = "CHANGED"
@@ -37,7 +37,7 @@ class NotificationKind(StrEnum):
 
 
 class Level(StrEnum):
-    """How bad it is, as Cloud Logging names it."""
+    """How bad an incident is, in the words of Cloud Logging."""
 
     WARNING = "WARNING"
     ERROR = "ERROR"
@@ -48,7 +48,7 @@ _LEVELS = [Level.WARNING, Level.ERROR, Level.CRITICAL]
 
 
 def level(verdict: Verdict) -> Level:
-    """No harm is a warning, harm is critical, and not knowing lies between them."""
+    """Return how bad it is: a warning without harm, critical with it, an error where nobody knows."""
     match verdict.impact:
         case Impact.NONE:
             return Level.WARNING
@@ -60,10 +60,10 @@ def level(verdict: Verdict) -> Level:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """What is remembered of one (phase, game date).
+    """What is remembered of one (phase, game date); all times are UTC.
 
-    `notified_at` is when the last notification was delivered, None before OPENED was. `claimed_at` is when a
-    run took it upon itself to send one.
+    `kind`, `cause` and `level` are what people were last told. `notified_at` is when the last notification was
+    delivered, None before OPENED was. `claimed_at` is when a run claimed the next one, which it then sends.
     """
 
     kind: VerdictKind
@@ -77,7 +77,11 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a run has to remember and, with a `notification` to send, what is remembered once it was delivered."""
+    """What a run has to do about an incident.
+
+    `incident` is what it has to remember at once, None where there is nothing to remember. `notification` is what
+    it has to send, if anything, and `delivered` what it has to remember after that was delivered.
+    """
 
     incident: Incident | None
     notification: NotificationKind | None = None
@@ -85,10 +89,10 @@ class Step:
 
 
 def advance(known: Incident | None, verdict: Verdict, now: datetime) -> Step:
-    """Take one verdict into account."""
+    """Decide what one verdict means for the incident that is remembered of its date, if any, at `now` (aware)."""
     current = None if known is None or known.resolved else known
     if current is not None and current.claimed_at is not None and now - current.claimed_at < CLAIM_EXPIRES_AFTER:
-        return Step(known)  # another run is notifying people at this moment
+        return Step(known)  # another run is sending a notification at this moment
     if verdict.kind.is_quiet:
         return _quiet(known, current, verdict, now)
     if verdict.kind is VerdictKind.UNKNOWN:
@@ -100,9 +104,9 @@ def _quiet(known: Incident | None, current: Incident | None, verdict: Verdict, n
     if current is None:
         return Step(known)
     if verdict.kind is VerdictKind.SETTLING and current.kind is not VerdictKind.UNKNOWN:
-        return Step(current)  # somebody is at work; whether that ends it, the flag will tell
+        return Step(current)  # the set has just become complete; the incident ends when the flag is set
     if current.notified_at is None:
-        return Step(replace(current, resolved=True, claimed_at=None))  # nobody was told that it began
+        return Step(replace(current, resolved=True, claimed_at=None))  # nobody was notified that it began
     return _claimed(current, NotificationKind.RESOLVED, replace(current, resolved=True), now)
 
 
@@ -114,7 +118,7 @@ def _unknown(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
     if current.notified_at is None and now - current.opened_at < UNKNOWN_PASSES_WITHIN:
         return Step(current)
     if current.notified_at is not None and not verdict.unreadable:
-        return Step(current)  # nothing is broken: that nobody knows of any work is told once
+        return Step(current)  # nothing is broken: that no source knows of any work needs no reminder
     return _due(current, now)
 
 
@@ -139,29 +143,32 @@ def _due(current: Incident, now: datetime) -> Step:
 
 
 def _claimed(current: Incident, notification: NotificationKind, then: Incident, now: datetime) -> Step:
-    """Claim a notification: nothing else is remembered before it was delivered, so that what was lost is news again."""
+    """Claim a notification; `then` is remembered only after its delivery, so that one that was lost is sent again."""
     return Step(replace(current, claimed_at=now), notification, replace(then, notified_at=now, claimed_at=None))
 
 
 def _is_worse(current: Incident, verdict: Verdict) -> bool:
-    """Another problem, another proven cause, or more harm; knowing less than before is no news."""
-    cause = verdict.cause.kind if verdict.cause else None
-    news = cause is not None and cause is not CauseKind.UNDETERMINED and cause is not current.cause
-    return current.kind is not verdict.kind or news or _LEVELS.index(level(verdict)) > _LEVELS.index(current.level)
+    """Whether it is another problem, has another proven cause, or does more harm; to know less is not worse."""
+    cause = _cause(verdict)
+    other_cause = cause is not None and cause is not CauseKind.UNDETERMINED and cause is not current.cause
+    more_harm = _LEVELS.index(level(verdict)) > _LEVELS.index(current.level)
+    return current.kind is not verdict.kind or other_cause or more_harm
 
 
 def _opened(verdict: Verdict, now: datetime) -> Incident:
-    cause = verdict.cause.kind if verdict.cause else None
-    return Incident(kind=verdict.kind, cause=cause, level=level(verdict), opened_at=now)
+    return Incident(kind=verdict.kind, cause=_cause(verdict), level=level(verdict), opened_at=now)
 
 
 def _updated(current: Incident, verdict: Verdict) -> Incident:
-    cause = verdict.cause.kind if verdict.cause else None
-    return replace(current, kind=verdict.kind, cause=cause, level=level(verdict))
+    return replace(current, kind=verdict.kind, cause=_cause(verdict), level=level(verdict))
+
+
+def _cause(verdict: Verdict) -> CauseKind | None:
+    return verdict.cause.kind if verdict.cause else None
 
 
 def to_fields(incident: Incident) -> dict[str, Any]:
-    """Return the incident's document."""
+    """Return the fields of the incident's document."""
     return {
         "kind": incident.kind.value,
         "cause": incident.cause.value if incident.cause else None,
@@ -174,10 +181,10 @@ def to_fields(incident: Incident) -> dict[str, Any]:
 
 
 def from_fields(fields: Mapping[str, Any]) -> Incident | None:
-    """Read the incident's document; None for one that says nothing of use, which is then begun anew."""
+    """Read the fields of an incident's document; None where they make no incident, which is then begun anew."""
     opened_at = instant(fields.get("opened_at"))
     try:
-        kind, how_bad = VerdictKind(str(fields.get("kind"))), Level(str(fields.get("level")))
+        kind, severity = VerdictKind(str(fields.get("kind"))), Level(str(fields.get("level")))
         cause = CauseKind(fields["cause"]) if fields.get("cause") else None
     except ValueError:
         return None
@@ -186,7 +193,7 @@ def from_fields(fields: Mapping[str, Any]) -> Incident | None:
     return Incident(
         kind=kind,
         cause=cause,
-        level=how_bad,
+        level=severity,
         opened_at=opened_at,
         notified_at=instant(fields.get("notified_at")),
         claimed_at=instant(fields.get("claimed_at")),
@@ -195,11 +202,11 @@ def from_fields(fields: Mapping[str, Any]) -> Incident | None:
 
 
 def incident_ref(phase: str, game_date: date) -> DocumentRef:
-    """The address of the document of an incident."""
+    """Return the address of an incident's document."""
     return DocumentRef(INCIDENTS, f"{phase}:{game_date.isoformat()}")
 
 
 def known_incident(incidents: Incidents, phase: str, game_date: date) -> Incident | None:
-    """What is remembered of a date."""
+    """Return what is remembered of a date; None where there was no incident, or its document cannot be understood."""
     document = incidents.get(incident_ref(phase, game_date))
     return from_fields(document.fields) if document else None
