@@ -2,16 +2,24 @@
 
 The rules in the order in which they are tried; the first that applies decides:
 
-- A store could not be read: UNKNOWN, which is neither an all-clear nor an accusation. (Below, too, a count that could
-  not be read is UNKNOWN where the verdict would depend on it.)
-- The flag is set. Somebody has not completed, the flag was not meant to be partial, and there was work: PREMATURE. The
-  next phase has had its time and has written nothing, although there was work: DOWNSTREAM_MISSING. One store has
-  lacked a completion of the other for too long: STORES_DISAGREE. Else: TRIGGERED.
-- The flag is unset, and all have completed. That was 30 minutes ago, and the rows have settled: UNTRIGGERED. One store
-  has lacked a completion for too long: STORES_DISAGREE. Else: SETTLING.
-- The flag is unset, and somebody is missing. There was no work: IDLE. Before the deadline, one store has lacked a
-  completion for too long: STORES_DISAGREE; else: WAITING. After the deadline, something has arrived: INCOMPLETE; nothing
-  has, and no source says whether there was work: UNKNOWN; nothing has, although there was work: SILENT.
+    the flag is set
+        PREMATURE           somebody has not completed, the flag was not meant to be partial, and there was work
+        DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was work
+        STORES_DISAGREE     one store has lacked a completion of the other for too long
+        TRIGGERED           otherwise
+    the flag is unset, and all have completed
+        UNTRIGGERED         30 minutes ago, and the rows have settled
+        STORES_DISAGREE     as above
+        SETTLING            otherwise
+    the flag is unset, and somebody has not completed
+        IDLE                there was no work
+        STORES_DISAGREE     as above, and the deadline has not passed
+        WAITING             the deadline has not passed
+        INCOMPLETE          something has arrived
+        SILENT              nothing has arrived, and there was work
+
+UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read, or nothing has arrived by
+the deadline and no source says whether there was work.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,7 @@
 """judge over a table of evidence, and over every combination of it."""
 
 import itertools
-from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -22,10 +22,11 @@ DEADLINE = PHASE.deadline(DAY)
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 REFUSED: Source[Any] = Unreadable("connection refused")
+NOTHING: Source[Any] = Absent()
 
 
 def logged(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> Source[Logged]:
-    """Return a completion_log in which `names` complete in the minutes before DONE, the last one at DONE."""
+    """Return a completion log in which `names` complete in the minutes before DONE, the last one at DONE."""
     arrivals = {
         name: Arrival(DONE - timedelta(minutes=n), DONE - timedelta(minutes=n) + visible_after)
         for n, name in enumerate(reversed(names))
@@ -48,257 +49,260 @@ NO_WORK = Seen(Logged({}, dict.fromkeys(FIVE, "no_data")))
 FOUR_IDLE = Seen(Logged({}, dict.fromkeys(FIVE[:4], "skipped")))
 
 K = VerdictKind
-# name: (completion_log, progress, other sources, now, verdict, words of the summary)
-TABLE: dict[str, tuple[Source[Logged], Source[Progress], Mapping[str, Source[int]], datetime, VerdictKind, str]] = {
-    "healthy": (ALL, DOC_SET, {}, DONE + HOUR, K.TRIGGERED, "5 of 5 complete, `_triggered` is set"),
-    "healthy, with output": (ALL, DOC_SET, {"outcome": Seen(363)}, DONE + 2 * HOUR, K.TRIGGERED, "5 of 5"),
-    "29:59": (ALL, DOC_ALL, {}, DONE + timedelta(minutes=29, seconds=59), K.SETTLING, "completed 29 min ago"),
-    "30:00": (ALL, DOC_ALL, {}, DONE + timedelta(minutes=30), K.UNTRIGGERED, "completed 30 min ago, `_triggered` is"),
-    "no document": (ALL, Absent(), {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
-    "a document of four": (ALL, DOC_FOUR, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
-    "only the document is complete": (FOUR, DOC_ALL, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
-    "nothing in the completion_log": (Absent(), DOC_ALL, {}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
-    "days later": (ALL, DOC_ALL, {}, DONE + timedelta(days=2), K.UNTRIGGERED, "completed 2 d 00 h ago"),
-    "clock behind": (ALL, DOC_ALL, {}, DONE - HOUR, K.SETTLING, "completed 0 min ago"),
-    "rows came late, 1:59": (
-        logged(FIVE, HOUR),
-        DOC_ALL,
-        {},
-        DONE + HOUR + timedelta(seconds=119),
-        K.SETTLING,
-        "completed 1 h 01 min ago",
-    ),
-    "rows came late, 2:00": (
-        logged(FIVE, HOUR),
-        DOC_ALL,
-        {},
-        DONE + HOUR + timedelta(seconds=120),
-        K.UNTRIGGERED,
-        "completed 1 h 02 min ago",
-    ),
-    "four of five": (FOUR, DOC_FOUR, {}, DONE + HOUR, K.WAITING, "4 of 5 complete, waiting for p2_odds_player_props"),
-    "four and an unexpected one": (
-        logged(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
-        registered(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
-        {},
-        DONE + HOUR,
-        K.WAITING,
-        "4 of 5",
-    ),
-    "nothing yet": (Absent(), Absent(), {}, DONE, K.WAITING, "0 of 5 complete"),
-    "before the deadline": (FOUR, DOC_FOUR, {}, DEADLINE - SECOND, K.WAITING, "4 of 5"),
-    "at the deadline": (
-        FOUR,
-        DOC_FOUR,
-        {},
-        DEADLINE,
-        K.INCOMPLETE,
-        "not completed, 0 min past the deadline: p2_odds_p",
-    ),
-    "a failure only": (
-        Seen(Logged({}, {FIVE[0]: "failed"})),
-        Absent(),
-        {},
-        DEADLINE + HOUR,
-        K.INCOMPLETE,
-        "1 h 00 min past",
-    ),
-    "only an unexpected one": (
-        Seen(Logged(unexpected=frozenset({"x"}))),
-        Absent(),
-        {},
-        DEADLINE,
-        K.INCOMPLETE,
-        "past the deadline",
-    ),
-    "everybody without data": (NO_WORK, Absent(), {}, DONE, K.IDLE, "had no work"),
-    "everybody without data, late": (NO_WORK, Absent(), {}, DEADLINE + HOUR, K.IDLE, "had no work"),
-    "four without data": (FOUR_IDLE, Absent(), {}, DONE, K.WAITING, "0 of 5"),
-    "four without data, late": (FOUR_IDLE, Absent(), {}, DEADLINE, K.INCOMPLETE, "past the deadline"),
-    "no games": (Absent(), Absent(), {"work": Seen(0)}, DEADLINE + HOUR, K.IDLE, "no work to do"),
-    "no games, some odds": (FOUR, DOC_FOUR, {"work": Seen(0)}, DEADLINE + HOUR, K.IDLE, "no work to do"),
-    "games, nothing yet": (Absent(), Absent(), {"work": Seen(9)}, DEADLINE - SECOND, K.WAITING, "0 of 5"),
-    "games, nothing": (Absent(), Absent(), {"work": Seen(9)}, DEADLINE, K.SILENT, "there was work to do (9)"),
-    "nothing, who knows": (Absent(), Absent(), {}, DEADLINE, K.UNKNOWN, "no source says whether there was work"),
-    "nothing, games unreadable": (Absent(), Absent(), {"work": REFUSED}, DEADLINE, K.UNKNOWN, "connection refused"),
-    "late, games unreadable": (FOUR, DOC_FOUR, {"work": REFUSED}, DEADLINE, K.UNKNOWN, "connection refused"),
-    "waiting, games unreadable": (FOUR, DOC_FOUR, {"work": REFUSED}, DONE, K.WAITING, "4 of 5"),
-    "premature": (
-        FOUR,
-        registered(FIVE[:4], TRIGGER),
-        {},
-        DONE + HOUR,
-        K.PREMATURE,
-        "these have not completed: p2_odds_player_props",
-    ),
-    "premature, made up for": (ALL, registered(FIVE, Trigger(DONE - HOUR, "x")), {}, DONE, K.TRIGGERED, "5 of 5"),
-    "partial on purpose": (
-        FOUR,
-        registered(FIVE[:4], PARTIAL),
-        {},
-        DEADLINE + HOUR,
-        K.TRIGGERED,
-        "4 of 5 complete, `_triggered` is set without p2_odds_player_props: deadline_exceeded",
-    ),
-    "no output after 59:59": (
-        ALL,
-        DOC_SET,
-        {"outcome": Seen(0)},
-        DONE + SECOND + timedelta(minutes=59, seconds=59),
-        K.TRIGGERED,
-        "5 of 5",
-    ),
-    "no output after 60:00": (
-        ALL,
-        DOC_SET,
-        {"outcome": Seen(0)},
-        DONE + SECOND + HOUR,
-        K.DOWNSTREAM_MISSING,
-        "Phase 3 has written nothing",
-    ),
-    "no output, no time of the trigger": (
-        ALL,
-        registered(FIVE, Trigger(None, None)),
-        {"outcome": Seen(0)},
-        DEADLINE + timedelta(minutes=59),
-        K.TRIGGERED,
-        "5 of 5",
-    ),
-    "no output, no time of the trigger, later": (
-        ALL,
-        registered(FIVE, Trigger(None, None)),
-        {"outcome": Seen(0)},
-        DEADLINE + HOUR,
-        K.DOWNSTREAM_MISSING,
-        "Phase 3 has written nothing",
-    ),
-    "no output, games unreadable": (
-        ALL,
-        DOC_SET,
-        {"outcome": Seen(0), "work": REFUSED},
-        DONE + 2 * HOUR,
-        K.UNKNOWN,
-        "how much work there was: connection refused",
-    ),
-    "triggered without work": (NO_WORK, registered([], TRIGGER), {}, DONE + HOUR, K.TRIGGERED, "0 of 5 complete"),
-    "no output because no games": (
-        ALL,
-        DOC_SET,
-        {"outcome": Seen(0), "work": Seen(0)},
-        DONE + 2 * HOUR,
-        K.TRIGGERED,
-        "5 of 5",
-    ),
-    "output unreadable": (
-        ALL,
-        DOC_SET,
-        {"outcome": REFUSED},
-        DONE + 2 * HOUR,
-        K.UNKNOWN,
-        "the output of Phase 3: conn",
-    ),
-    "output unreadable, not due": (ALL, DOC_SET, {"outcome": REFUSED}, DONE + SECOND, K.TRIGGERED, "5 of 5"),
-    "untriggered, output unreadable": (ALL, DOC_ALL, {"outcome": REFUSED}, DONE + HOUR, K.UNTRIGGERED, "all 5"),
-    "a row missing": (
-        FOUR,
-        DOC_SET,
-        {},
-        DONE + timedelta(minutes=30),
-        K.STORES_DISAGREE,
-        "in the progress document, but not in the completion log: p2_odds_player_props",
-    ),
-    "a row missing, 29:59": (FOUR, DOC_SET, {}, DONE + timedelta(minutes=29, seconds=59), K.TRIGGERED, "5 of 5"),
-    "a registration missing": (
-        FOUR,
-        registered(FIVE[:3]),
-        {},
-        DONE + SECOND + timedelta(minutes=30),
-        K.STORES_DISAGREE,
-        "in the completion log, but not in the progress document: p2_odds_game_lines",
-    ),
-    "a registration missing, 29:59 after its row": (
-        FOUR,
-        registered(FIVE[:3]),
-        {},
-        DONE + timedelta(minutes=30),
-        K.WAITING,
-        "4 of 5",
-    ),
-    "a late burst in the completion_log": (
-        logged(FIVE[:4], HOUR),
-        Absent(),
-        {},
-        DONE + HOUR + timedelta(minutes=26, seconds=59),
-        K.WAITING,
-        "4 of 5",
-    ),
-    "a late burst in the document": (
-        Absent(),
-        registered(FIVE[:4], registered_at=DONE + HOUR),
-        {},
-        DONE + HOUR + timedelta(minutes=29),
-        K.WAITING,
-        "4 of 5",
-    ),
-    "a registration missing, late": (FOUR, registered(FIVE[:3]), {}, DEADLINE, K.INCOMPLETE, "not completed"),
-    "no times in the document": (
-        Absent(),
-        Seen(Progress(PHASE.expected, dict.fromkeys(FIVE, Registration()))),
-        {},
-        DEADLINE + timedelta(minutes=29),
-        K.SETTLING,
-        "completed at a time that nobody wrote down",
-    ),
-    "no times in the document, later": (
-        Absent(),
-        Seen(Progress(PHASE.expected, dict.fromkeys(FIVE, Registration()))),
-        {},
-        DEADLINE + timedelta(minutes=30),
-        K.UNTRIGGERED,
-        "completed at a time that nobody wrote down",
-    ),
-    "no completion_log to ask": (REFUSED, DOC_ALL, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
-    "no document to ask": (ALL, REFUSED, {}, DONE + HOUR, K.UNKNOWN, "could not tell: connection refused"),
-    "nobody to ask": (REFUSED, Unreadable("denied"), {}, DONE + HOUR, K.UNKNOWN, "connection refused; denied"),
-    "healthy, nobody to ask": (REFUSED, DOC_SET, {}, DONE + HOUR, K.UNKNOWN, "connection refused"),
-}
 
 
 def verdict_of(
-    completion_log: Source[Logged], progress: Source[Progress], others: Mapping[str, Source[int]], now: datetime
+    completion_log: Source[Logged], progress: Source[Progress], now: datetime = DONE + HOUR, **others: Source[int]
 ) -> Verdict:
-    return judge(
-        Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others), PHASE, now
-    )
+    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others)
+    return judge(evidence, PHASE, now)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Evidence and its verdict; by default all five completed an hour ago and the flag is unset."""
+
+    kind: VerdictKind
+    words: str  # of the summary
+    _: KW_ONLY
+    now: datetime = DONE + HOUR
+    completion_log: Source[Logged] = ALL
+    progress: Source[Progress] = DOC_ALL
+    outcome: Source[int] = NOTHING
+    work: Source[int] = NOTHING
+
+    def verdict(self, now: datetime) -> Verdict:
+        """Judge the evidence."""
+        return verdict_of(self.completion_log, self.progress, now, outcome=self.outcome, work=self.work)
+
+
+TABLE = {
+    "healthy": Row(K.TRIGGERED, "5 of 5 complete, `_triggered` is set", progress=DOC_SET),
+    "healthy, with output": Row(K.TRIGGERED, "5 of 5", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=Seen(363)),
+    "29:59": Row(K.SETTLING, "completed 29 min ago", now=DONE + timedelta(minutes=29, seconds=59)),
+    "30:00": Row(K.UNTRIGGERED, "completed 30 min ago, `_triggered` is", now=DONE + timedelta(minutes=30)),
+    "no document": Row(K.UNTRIGGERED, "all 5", progress=NOTHING),
+    "a document of four": Row(K.UNTRIGGERED, "all 5", progress=DOC_FOUR),
+    "only the document is complete": Row(K.UNTRIGGERED, "all 5", completion_log=FOUR),
+    "nothing in the completion log": Row(K.UNTRIGGERED, "all 5", completion_log=NOTHING),
+    "days later": Row(K.UNTRIGGERED, "completed 2 d 00 h ago", now=DONE + timedelta(days=2)),
+    "clock behind": Row(K.SETTLING, "completed 0 min ago", now=DONE - HOUR),
+    "rows came late, 1:59": Row(
+        K.SETTLING,
+        "completed 1 h 01 min ago",
+        now=DONE + HOUR + timedelta(seconds=119),
+        completion_log=logged(FIVE, HOUR),
+    ),
+    "rows came late, 2:00": Row(
+        K.UNTRIGGERED,
+        "completed 1 h 02 min ago",
+        now=DONE + HOUR + timedelta(seconds=120),
+        completion_log=logged(FIVE, HOUR),
+    ),
+    "four of five": Row(
+        K.WAITING, "4 of 5 complete, waiting for p2_odds_player_props", completion_log=FOUR, progress=DOC_FOUR
+    ),
+    "four and an unexpected one": Row(
+        K.WAITING,
+        "4 of 5",
+        completion_log=logged(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
+        progress=registered(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
+    ),
+    "nothing yet": Row(K.WAITING, "0 of 5 complete", now=DONE, completion_log=NOTHING, progress=NOTHING),
+    "before the deadline": Row(K.WAITING, "4 of 5", now=DEADLINE - SECOND, completion_log=FOUR, progress=DOC_FOUR),
+    "at the deadline": Row(
+        K.INCOMPLETE,
+        "not completed, 0 min past the deadline: p2_odds_p",
+        now=DEADLINE,
+        completion_log=FOUR,
+        progress=DOC_FOUR,
+    ),
+    "a failure only": Row(
+        K.INCOMPLETE,
+        "1 h 00 min past",
+        now=DEADLINE + HOUR,
+        completion_log=Seen(Logged({}, {FIVE[0]: "failed"})),
+        progress=NOTHING,
+    ),
+    "only an unexpected one": Row(
+        K.INCOMPLETE,
+        "past the deadline",
+        now=DEADLINE,
+        completion_log=Seen(Logged(unexpected=frozenset({"x"}))),
+        progress=NOTHING,
+    ),
+    "everybody without data": Row(K.IDLE, "had no work", now=DONE, completion_log=NO_WORK, progress=NOTHING),
+    "everybody without data, late": Row(
+        K.IDLE, "had no work", now=DEADLINE + HOUR, completion_log=NO_WORK, progress=NOTHING
+    ),
+    "four without data": Row(K.WAITING, "0 of 5", now=DONE, completion_log=FOUR_IDLE, progress=NOTHING),
+    "four without data, late": Row(
+        K.INCOMPLETE, "past the deadline", now=DEADLINE, completion_log=FOUR_IDLE, progress=NOTHING
+    ),
+    "no games": Row(
+        K.IDLE, "no work to do", now=DEADLINE + HOUR, completion_log=NOTHING, progress=NOTHING, work=Seen(0)
+    ),
+    "no games, some odds": Row(
+        K.IDLE, "no work to do", now=DEADLINE + HOUR, completion_log=FOUR, progress=DOC_FOUR, work=Seen(0)
+    ),
+    "games, nothing yet": Row(
+        K.WAITING, "0 of 5", now=DEADLINE - SECOND, completion_log=NOTHING, progress=NOTHING, work=Seen(9)
+    ),
+    "games, nothing": Row(
+        K.SILENT, "there was work to do (9)", now=DEADLINE, completion_log=NOTHING, progress=NOTHING, work=Seen(9)
+    ),
+    "nothing, who knows": Row(
+        K.UNKNOWN, "no source says whether there was work", now=DEADLINE, completion_log=NOTHING, progress=NOTHING
+    ),
+    "nothing, games unreadable": Row(
+        K.UNKNOWN, "connection refused", now=DEADLINE, completion_log=NOTHING, progress=NOTHING, work=REFUSED
+    ),
+    "late, games unreadable": Row(
+        K.UNKNOWN, "connection refused", now=DEADLINE, completion_log=FOUR, progress=DOC_FOUR, work=REFUSED
+    ),
+    "waiting, games unreadable": Row(
+        K.WAITING, "4 of 5", now=DONE, completion_log=FOUR, progress=DOC_FOUR, work=REFUSED
+    ),
+    "premature": Row(
+        K.PREMATURE,
+        "these have not completed: p2_odds_player_props",
+        completion_log=FOUR,
+        progress=registered(FIVE[:4], TRIGGER),
+    ),
+    "premature, made up for": Row(
+        K.TRIGGERED, "5 of 5", now=DONE, progress=registered(FIVE, Trigger(DONE - HOUR, "x"))
+    ),
+    "partial on purpose": Row(
+        K.TRIGGERED,
+        "4 of 5 complete, `_triggered` is set without p2_odds_player_props: deadline_exceeded",
+        now=DEADLINE + HOUR,
+        completion_log=FOUR,
+        progress=registered(FIVE[:4], PARTIAL),
+    ),
+    "no output after 59:59": Row(
+        K.TRIGGERED, "5 of 5", now=DONE + SECOND + timedelta(minutes=59, seconds=59), progress=DOC_SET, outcome=Seen(0)
+    ),
+    "no output after 60:00": Row(
+        K.DOWNSTREAM_MISSING, "Phase 3 has written nothing", now=DONE + SECOND + HOUR, progress=DOC_SET, outcome=Seen(0)
+    ),
+    "no output, no time of the trigger": Row(
+        K.TRIGGERED,
+        "5 of 5",
+        now=DEADLINE + timedelta(minutes=59),
+        progress=registered(FIVE, Trigger(None, None)),
+        outcome=Seen(0),
+    ),
+    "no output, no time of the trigger, later": Row(
+        K.DOWNSTREAM_MISSING,
+        "Phase 3 has written nothing",
+        now=DEADLINE + HOUR,
+        progress=registered(FIVE, Trigger(None, None)),
+        outcome=Seen(0),
+    ),
+    "no output, games unreadable": Row(
+        K.UNKNOWN,
+        "how much work there was: connection refused",
+        now=DONE + 2 * HOUR,
+        progress=DOC_SET,
+        outcome=Seen(0),
+        work=REFUSED,
+    ),
+    "triggered without work": Row(
+        K.TRIGGERED, "0 of 5 complete", completion_log=NO_WORK, progress=registered([], TRIGGER)
+    ),
+    "no output because no games": Row(
+        K.TRIGGERED, "5 of 5", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=Seen(0), work=Seen(0)
+    ),
+    "output unreadable": Row(
+        K.UNKNOWN, "the output of Phase 3: conn", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=REFUSED
+    ),
+    "output unreadable, not due": Row(K.TRIGGERED, "5 of 5", now=DONE + SECOND, progress=DOC_SET, outcome=REFUSED),
+    "untriggered, output unreadable": Row(K.UNTRIGGERED, "all 5", outcome=REFUSED),
+    "a row missing": Row(
+        K.STORES_DISAGREE,
+        "in the progress document, but not in the completion log: p2_odds_player_props",
+        now=DONE + timedelta(minutes=30),
+        completion_log=FOUR,
+        progress=DOC_SET,
+    ),
+    "a row missing, 29:59": Row(
+        K.TRIGGERED, "5 of 5", now=DONE + timedelta(minutes=29, seconds=59), completion_log=FOUR, progress=DOC_SET
+    ),
+    "a registration missing": Row(
+        K.STORES_DISAGREE,
+        "in the completion log, but not in the progress document: p2_odds_game_lines",
+        now=DONE + SECOND + timedelta(minutes=30),
+        completion_log=FOUR,
+        progress=registered(FIVE[:3]),
+    ),
+    "a registration missing, 29:59 after its row": Row(
+        K.WAITING, "4 of 5", now=DONE + timedelta(minutes=30), completion_log=FOUR, progress=registered(FIVE[:3])
+    ),
+    "a late burst in the completion log": Row(
+        K.WAITING,
+        "4 of 5",
+        now=DONE + HOUR + timedelta(minutes=26, seconds=59),
+        completion_log=logged(FIVE[:4], HOUR),
+        progress=NOTHING,
+    ),
+    "a late burst in the document": Row(
+        K.WAITING,
+        "4 of 5",
+        now=DONE + HOUR + timedelta(minutes=29),
+        completion_log=NOTHING,
+        progress=registered(FIVE[:4], registered_at=DONE + HOUR),
+    ),
+    "a registration missing, late": Row(
+        K.INCOMPLETE, "not completed", now=DEADLINE, completion_log=FOUR, progress=registered(FIVE[:3])
+    ),
+    "no times in the document": Row(
+        K.SETTLING,
+        "completed at a time that nobody wrote down",
+        now=DEADLINE + timedelta(minutes=29),
+        completion_log=NOTHING,
+        progress=Seen(Progress(PHASE.expected, dict.fromkeys(FIVE, Registration()))),
+    ),
+    "no times in the document, later": Row(
+        K.UNTRIGGERED,
+        "completed at a time that nobody wrote down",
+        now=DEADLINE + timedelta(minutes=30),
+        completion_log=NOTHING,
+        progress=Seen(Progress(PHASE.expected, dict.fromkeys(FIVE, Registration()))),
+    ),
+    "no completion log to ask": Row(K.UNKNOWN, "could not tell: connection refused", completion_log=REFUSED),
+    "no document to ask": Row(K.UNKNOWN, "could not tell: connection refused", progress=REFUSED),
+    "nobody to ask": Row(
+        K.UNKNOWN, "connection refused; denied", completion_log=REFUSED, progress=Unreadable("denied")
+    ),
+    "healthy, nobody to ask": Row(K.UNKNOWN, "connection refused", completion_log=REFUSED, progress=DOC_SET),
+}
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
-def test_the_table(row: tuple[Any, ...]) -> None:
+def test_the_table(row: Row) -> None:
     """Each kind of evidence leads to its verdict, and the summary says why."""
-    completion_log, progress, others, now, kind, words = row
-    verdict = verdict_of(completion_log, progress, others, now)
-    assert verdict.kind is kind
-    assert words in verdict.summary
+    verdict = row.verdict(row.now)
+    assert verdict.kind is row.kind
+    assert row.words in verdict.summary
 
 
 def test_the_table_reaches_every_verdict() -> None:
     """No verdict is left untested."""
-    assert {row[4] for row in TABLE.values()} == set(VerdictKind)
+    assert {row.kind for row in TABLE.values()} == set(VerdictKind)
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=TABLE.keys())
-def test_the_time_zone_of_now_does_not_matter(row: tuple[Any, ...]) -> None:
+def test_the_time_zone_of_now_does_not_matter(row: Row) -> None:
     """The same moment in another zone is the same verdict, word for word."""
-    completion_log, progress, others, now, *_ = row
-    elsewhere = now.astimezone(timezone(timedelta(hours=9, minutes=30)))
-    assert verdict_of(completion_log, progress, others, elsewhere) == verdict_of(completion_log, progress, others, now)
+    elsewhere = row.now.astimezone(timezone(timedelta(hours=9, minutes=30)))
+    assert row.verdict(elsewhere) == row.verdict(row.now)
 
 
 def test_the_verdict_in_full(phase: Phase) -> None:
     """Everything that an alert is made of is in the value."""
     progress = registered(FIVE, orchestrator_expected=phase.expected | {"p2_bdl_box_scores"})
     completion_log = logged(FIVE, unexpected=frozenset({"NbacBoxscoresProcessor"}))
-    assert verdict_of(completion_log, progress, {"outcome": Seen(363)}, DONE + timedelta(minutes=34)) == Verdict(
+    assert verdict_of(completion_log, progress, DONE + timedelta(minutes=34), outcome=Seen(363)) == Verdict(
         kind=K.UNTRIGGERED,
         phase="phase2",
         game_date=DAY,
@@ -324,7 +328,7 @@ def test_a_rerun_after_completion_does_not_restart_the_clock(phase: Phase) -> No
         expected=phase.expected,
         registered={name: Registration(DONE + timedelta(hours=3), "again") for name in FIVE},
     )
-    verdict = verdict_of(ALL, Seen(later), {}, DONE + timedelta(hours=3, minutes=1))
+    verdict = verdict_of(ALL, Seen(later), DONE + timedelta(hours=3, minutes=1))
     assert (verdict.kind, verdict.since) == (K.UNTRIGGERED, DONE)
 
 
@@ -332,9 +336,9 @@ def test_one_time_that_nobody_wrote_down_accuses_late(phase: Phase) -> None:
     """The deadline stands in for it, and no time in the future is shown."""
     entries = {name: Registration(DONE) for name in FIVE[1:]} | {FIVE[0]: Registration()}
     progress = Seen(Progress(phase.expected, entries))
-    early = verdict_of(logged(FIVE[1:]), progress, {}, DONE + HOUR)
+    early = verdict_of(logged(FIVE[1:]), progress)
     assert (early.kind, early.since) == (K.SETTLING, None)
-    assert verdict_of(logged(FIVE[1:]), progress, {}, DEADLINE + HOUR).kind is K.UNTRIGGERED
+    assert verdict_of(logged(FIVE[1:]), progress, DEADLINE + HOUR).kind is K.UNTRIGGERED
 
 
 def test_a_gap_does_not_end_by_the_set_becoming_complete() -> None:
@@ -343,7 +347,7 @@ def test_a_gap_does_not_end_by_the_set_becoming_complete() -> None:
     arrivals = {name: Arrival(DONE, DONE) for name in FIVE[1:]} | {FIVE[0]: Arrival(early, early)}
     before = Seen(Logged({name: arrivals[name] for name in FIVE[:4]}))
     verdicts = [
-        verdict_of(completion_log, registered(names), {}, now)
+        verdict_of(completion_log, registered(names), now)
         for completion_log, names, now in (
             (before, FIVE[1:4], DONE + SECOND),
             (Seen(Logged(arrivals)), FIVE[1:], DONE + timedelta(minutes=29)),
@@ -357,26 +361,24 @@ def test_a_gap_does_not_end_by_the_set_becoming_complete() -> None:
 def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
     """An orchestrator with a shorter list set the flag, and will never register the last one."""
     progress = registered(FIVE[:4], TRIGGER, orchestrator_expected=phase.expected - {FIVE[4]})
-    assert verdict_of(ALL, progress, {}, DONE + 2 * SECOND).kind is K.STORES_DISAGREE
-    assert verdict_of(ALL, registered(FIVE[:4], TRIGGER), {}, DONE + 2 * SECOND).kind is K.TRIGGERED
+    assert verdict_of(ALL, progress, DONE + 2 * SECOND).kind is K.STORES_DISAGREE
+    assert verdict_of(ALL, registered(FIVE[:4], TRIGGER), DONE + 2 * SECOND).kind is K.TRIGGERED
 
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     """Failures, a flag that was there once, a list that lacks somebody, registrations that are not there."""
     completion_log = Seen(Logged({}, {FIVE[0]: "failed", FIVE[1]: "success"}, triggered=True))
     progress = registered([], orchestrator_expected=phase.expected - {FIVE[4]})
-    assert verdict_of(completion_log, progress, {}, DEADLINE).notes == (
+    assert verdict_of(completion_log, progress, DEADLINE).notes == (
         "the orchestrator does not wait for p2_odds_player_props, which phase2 expects",
         "reported failure: p2_bigdataball_pbp",
         "the completion log says that `_triggered` was set once",
     )
-    assert verdict_of(ALL, DOC_FOUR, {}, DONE + HOUR).notes == (
-        "not registered in the progress document: p2_odds_player_props",
-    )
+    assert verdict_of(ALL, DOC_FOUR).notes == ("not registered in the progress document: p2_odds_player_props",)
 
 
 def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
-    """With bigquery_carries_flag the completion_log's own row is the flag; without it nobody is accused."""
+    """With bigquery_carries_flag the completion log's own row is the flag; without it nobody is accused."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
     flagged = logged(FIVE, triggered=True, triggered_at=DONE + SECOND)
     for completion_log, kind in (
@@ -407,7 +409,7 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
 )
 def test_the_impact(progress: Source[Progress], outcome: Source[int], now: datetime, impact: Impact | None) -> None:
     """Output there is no harm; none is harm only when there was time for it; quiet has no impact."""
-    assert verdict_of(ALL, progress, {"outcome": outcome}, now).impact is impact
+    assert verdict_of(ALL, progress, now, outcome=outcome).impact is impact
 
 
 LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
@@ -430,7 +432,7 @@ def test_every_combination_keeps_the_promises() -> None:
     """Over all evidence: unreadable is UNKNOWN, and the accusation is made exactly by the mission's rule."""
     kinds = set()
     for completion_log, progress, outcome, work, now in itertools.product(LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS):
-        verdict = verdict_of(completion_log, progress, {"outcome": outcome, "work": work}, now)
+        verdict = verdict_of(completion_log, progress, now, outcome=outcome, work=work)
         kinds.add(verdict.kind)
         if isinstance(completion_log, Unreadable) or isinstance(progress, Unreadable):
             assert (verdict.kind, verdict.triggered) == (K.UNKNOWN, None)
