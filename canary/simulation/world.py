@@ -16,7 +16,7 @@ from typing import Any
 from canary.domain.incident import Level, NotificationKind, level
 from canary.domain.verdict import CauseKind, Verdict, VerdictKind
 from canary.notify.incidents import Notification
-from canary.run import watch
+from canary.run import Report, check, watch
 from canary.simulation.baselines import BASELINES, View
 from canary.simulation.schedule import Schedule, ticks
 from orchestrator_resilience.checkpoints import Checkpoint
@@ -178,6 +178,10 @@ class World:
             self.schedule.play(tick)
             self._run()
         self.schedule.play(until)
+
+    def check(self, *days: date) -> Report:
+        """Judge `days` now, by the stores as the canary reaches them; tells nobody."""
+        return check(self._seen, {self.phase.name: self.phase}, self.schedule.clock.now, {self.phase.name: days})
 
     def is_down(self, source: str) -> bool:
         """Whether a source of the canary does not answer now."""
