@@ -33,7 +33,7 @@ class Outcome(IntEnum):
 class Report:
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
-    `warnings` tell early: of unexpected processors, and processors that have fallen silent.
+    `warnings` are early warnings: of unexpected processors, and of processors that report nothing any more.
     """
 
     now: datetime

@@ -371,7 +371,7 @@ def _short_circuit(problem: _Problem) -> str | None:
 
 
 def early_warnings(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[str, ...]:
-    """Warn of what will be a problem: unexpected processors since their first date, and silent ones.
+    """Warn of what may become a problem: unexpected processors, and expected ones that report nothing any more.
 
     `history` is the evidence of the phase's recent dates.
     """

@@ -93,8 +93,8 @@ class Facts:
     def complete_at(self) -> datetime:
         """When the set became complete: the last of the first successes, so that a re-run changes nothing.
 
-        Where old documents give no time, the deadline stands in for it here and below: too late rather
-        than too early, because somebody is accused by it.
+        Where old documents give no time, the deadline is taken for it, here and below: rather too late than too
+        early, because an alert follows from it.
         """
         return max(at or self.deadline for at in self.completed_at.values())
 

@@ -3,7 +3,7 @@
 The rules in the order in which they are tried; the first that applies decides:
 
     the flag is set
-        PREMATURE           somebody has not completed, the flag was not meant to be partial, and there was work
+        PREMATURE           a processor has not completed, the flag was not meant to be partial, and there was work
         DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was work
         STORES_DISAGREE     one store has lacked a completion of the other for too long
         TRIGGERED           otherwise
@@ -11,7 +11,7 @@ The rules in the order in which they are tried; the first that applies decides:
         UNTRIGGERED         30 minutes ago, and the rows have settled
         STORES_DISAGREE     as above
         SETTLING            otherwise
-    the flag is unset, and somebody has not completed
+    the flag is unset, and a processor has not completed
         IDLE                there was no work
         STORES_DISAGREE     as above, and the deadline has not passed
         WAITING             the deadline has not passed
@@ -89,7 +89,7 @@ class CauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why: the kind, its proof in one sentence, and the causes that were looked for and are not it."""
+    """Why: the kind, the facts that prove it in one sentence, and the causes that are ruled out."""
 
     kind: CauseKind
     proof: str

@@ -1,4 +1,4 @@
-"""The completion log's rows become evidence."""
+"""What the rows of the completion log say of a date."""
 
 from datetime import UTC, date, datetime, timedelta
 
