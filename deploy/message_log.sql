@@ -1,5 +1,5 @@
--- The message_log: what Pub/Sub's BigQuery subscription writes with --write-metadata. `data` is the message as it was
--- sent, in BYTES, because one that is no JSON has to be kept as well.
+-- The message log: what Pub/Sub's BigQuery subscription writes with --write-metadata. `data` is the message as it was
+-- sent, in BYTES, because one that is not JSON has to be kept as well.
 CREATE TABLE IF NOT EXISTS `{table}` (
   subscription_name STRING,
   message_id STRING,

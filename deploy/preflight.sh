@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Refuses, before anything is changed, a message log that nobody would read or write, a deployment of which nobody would be
-# told when it breaks, and one that would silently take Slack or the heartbeat away.
+# Refuses, before anything is changed, a message log that nobody would read or write, a deployment of which nobody would
+# be told when it breaks, and one that would silently take Slack or the heartbeat away.
 set -euo pipefail
 
 phases=${PHASES_FILE:-orchestrator_resilience/phases.toml}

@@ -12,7 +12,8 @@ done
 render() {
   local copy=$rendered/${1##*/}
   sed -e "s|{orchestrator}|$ORCHESTRATOR|g" -e "s|{canary}|$CANARY|g" -e "s|{region}|$REGION|g" \
-    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e "s|\"{channels}\"|$channels|" "$1" >"$copy"
+    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e "s|\"{channels}\"|$channels|" \
+    "$1" >"$copy"
   sed -i "s|{content}|$(sha256sum "$copy" | cut -c1-16)|" "$copy"
   echo "$copy"
 }

@@ -93,9 +93,9 @@ for file in deploy/monitoring/policies/*.json; do
   fi
 done
 if [[ -n $MESSAGE_TABLE ]]; then
-  expect "the message_log listens to the topic" "projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC" \
+  expect "the message log listens to the topic" "projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC" \
     "$(of_subscription "$MESSAGE_LOG" topic)"
-  expect "the message_log writes" ACTIVE "$(of_subscription "$MESSAGE_LOG" bigqueryConfig.state)"
+  expect "the message log writes" ACTIVE "$(of_subscription "$MESSAGE_LOG" bigqueryConfig.state)"
 fi
 
 # The whole way from the scheduler to the log, which also gives the absence policy the data point without which it

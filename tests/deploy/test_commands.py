@@ -142,7 +142,7 @@ def test_a_second_run_changes_nothing(running: Deployment) -> None:
     assert running.failed is None, running.output
     assert not [command for command in changes(again) if " create " in command]
     assert {call.step for call in again if "update" in call.arguments} == {
-        *("dead-letters", "metrics", "scheduler", "message_log")
+        *("dead-letters", "metrics", "scheduler", "message-log")
     }
 
     # Another channel is news for each policy, another column for the dashboard: by its etag, so that what somebody
@@ -225,7 +225,7 @@ def test_everything_off(deployment: Deployment) -> None:
     created = [json.loads(c.files["policy-from-file"]) for c in calls if "policy-from-file" in c.files]
     assert created
     assert not any(policy["notificationChannels"] for policy in created)
-    assert not [c for c in calls if c.step == "message_log" or c.arguments[:1] == ("secrets",)]
+    assert not [c for c in calls if c.step == "message-log" or c.arguments[:1] == ("secrets",)]
     assert any("--clear-secrets" in c.arguments for c in calls)
 
 
@@ -285,11 +285,11 @@ UNHEALTHY = {
         f'list --filter=displayName="{SILENT}" --format=value(enabled)',
         "False",
     ),
-    "the message_log listens to the topic": (
-        "phase2-raw-complete-message_log --format=value(topic)",
+    "the message log listens to the topic": (
+        "phase2-raw-complete-messages --format=value(topic)",
         "_deleted-topic_",
     ),
-    "the message_log writes": ("value(bigqueryConfig.state)", "PERMISSION_DENIED"),
+    "the message log writes": ("value(bigqueryConfig.state)", "PERMISSION_DENIED"),
     "the scheduler's call has started a run": ("logging read", ""),
 }
 

@@ -103,7 +103,7 @@ def test_metrics_and_resources_exist(
         named = terms.get("resource.labels.service_name") or terms.get("resource.labels.subscription_id")
         assert named in {
             *("phase2-orchestrator", "phase2-canary"),
-            *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-message_log"),
+            *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-messages"),
         }
     for query in queries:
         for group in query.aggregation.group_by_fields:

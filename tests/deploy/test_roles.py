@@ -65,7 +65,7 @@ PLATFORM = {
     ("canary", "roles/secretmanager.secretAccessor"): "the instance starts with the secret in a variable",
     ("Pub/Sub", "roles/pubsub.publisher"): "it puts dead letters aside",
     ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
-    ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the message_log",
+    ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the message log",
     ("Pub/Sub", "roles/pubsub.serviceAgent"): "it signs the deliveries",
 }
 # A command of the deployment → the permission and the role of the account that deploys.
