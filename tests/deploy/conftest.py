@@ -1,4 +1,4 @@
-"""Runs the build's real steps under bash, with a stand-in for gcloud, in a copy of the files."""
+"""Runs the build's real steps under bash, with a fake gcloud, in a copy of the files."""
 
 import json
 import os
@@ -76,7 +76,7 @@ class Deployment:
         environment = {
             **dict(one.partition("=")[::2] for one in env),
             "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
-            "STAND_IN": str(port),
+            "FAKE_GCLOUD": str(port),
             "STEP": step,
         }
         done = subprocess.run(

@@ -1,8 +1,8 @@
-"""Stands in for gcloud and bq: records each call, remembers what was made, and answers from that.
+"""A fake gcloud and bq: it records each call, remembers what was made, and answers from that.
 
-A folder is its state: calls.jsonl has the calls, made.json what there is by now, answers.json what a test wants
-answered instead, by a part of the command: null fails, once. A deployment has a hundred calls, so that it would
-take long to start Python for each: the programs on the PATH are of bash, and ask the test's own process.
+A folder is its state. calls.jsonl has the calls, made.json what there is by now. answers.json has answers that a test
+prescribes, by a part of the command: null lets the first such command fail. A deployment makes a hundred calls, and
+starting Python for each would take long: the programs on the PATH are bash scripts that ask the test's own process.
 """
 
 import json
@@ -14,10 +14,11 @@ from threading import Thread
 from typing import Any
 
 SUBSCRIPTION = "projects/proj/subscriptions/eventarc-of-orchestrator"
-# Each field ends with a NUL, their number comes first; so the answer's first line is the status, the rest is printed.
+# The request is the number of its fields, then the fields, each ended by a NUL. The answer's first line is the exit
+# status, the rest is printed.
 PROGRAM = r"""#!/usr/bin/env bash
 if [[ -p /dev/stdin ]]; then input=$(cat); fi
-exec 3<>"/dev/tcp/127.0.0.1/$STAND_IN"
+exec 3<>"/dev/tcp/127.0.0.1/$FAKE_GCLOUD"
 printf '%s\0' "$(($# + 4))" "$STEP" "$PWD" "$input" "${0##*/}" "$@" >&3
 read -r status <&3 || exit 70
 cat <&3
@@ -27,7 +28,7 @@ exit "$status"
 
 @contextmanager
 def answering(state: Path) -> Iterator[int]:
-    """Answer calls by the state in a folder until the block ends; yields the port, for $STAND_IN."""
+    """Answer calls by the state in a folder until the block ends; yields the port, for $FAKE_GCLOUD."""
 
     class Handler(StreamRequestHandler):
         def handle(self) -> None:
@@ -41,7 +42,7 @@ def answering(state: Path) -> Iterator[int]:
                 received += self.request.recv(65536) or _gone()
             return received.decode().split("\0")[1:-1]
 
-    # One call after another, as the steps make them: what is remembered has no two writers.
+    # One call after another, as the steps make them, so that the state has one writer.
     with TCPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server.server_address[1]
@@ -53,7 +54,7 @@ def _gone() -> bytes:
 
 
 def _answer(state: Path, step: str, folder: Path, stdin: str, command: list[str]) -> tuple[int, str]:
-    """Answer one call: its exit status, and what it prints."""
+    """Record and answer one call; returns its exit status and what it prints."""
     program, *arguments = command
     flags = dict(a.removeprefix("--").partition("=")[::2] for a in arguments if a.startswith("--"))
     words = [a for a in arguments if not a.startswith("--")]
@@ -81,7 +82,6 @@ def _answer(state: Path, step: str, folder: Path, stdin: str, command: list[str]
 def _gcloud(words: list[str], flags: dict[str, str], files: dict[str, str], made: dict[str, Any]) -> tuple[int, str]:
     group, verb, name = _parts(words)
     key = f"{group} {name}"
-    content = json.loads(next(iter(files.values()), "null"))
     match verb:
         case "list":
             return 0, _listed(group, flags, made)
@@ -108,7 +108,7 @@ def _changed(verb: str, key: str, new: dict[str, Any], made: dict[str, Any]) -> 
         case "create" if key in made:
             return 1, "ALREADY_EXISTS"
         case "create":
-            made[f"{key}/{len(made)}" if key.endswith(" ") else key] = new  # one without a name is given one
+            made[f"{key}/{len(made)}" if key.endswith(" ") else key] = new  # what has no name is given one
         case "deploy":
             pinned = made.get(key, {}).get("pinned", False) and "serve-all-traffic-latest-revision" not in new
             made[key] = {**new, "pinned": pinned}
@@ -121,7 +121,7 @@ def _changed(verb: str, key: str, new: dict[str, Any], made: dict[str, Any]) -> 
         case "run":
             made["ran"] = key in made
         case _:
-            return 2, f"no idea what {verb} does to {key}"
+            return 2, f"the fake gcloud does not know what {verb} does to {key}"
     return 0, ""
 
 

@@ -413,7 +413,7 @@ def test_a_run_that_could_tell_is_no_warning(running: Deployment, outcome: str) 
     assert "WARNING" not in running.output
 
 
-def test_a_metric_that_monitoring_does_not_know_yet_is_orchestrator_expected(deployment: Deployment) -> None:
+def test_a_policy_on_a_metric_that_monitoring_does_not_know_yet_is_tried_again(deployment: Deployment) -> None:
     """A policy on a new log-based metric is refused at first."""
     deployment.answers["policies create"] = None
     deployment.run(ONLY_CHANNEL)
