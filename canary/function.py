@@ -23,21 +23,23 @@ from canary.notify.incidents import Channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.slack import SlackChannel
 from canary.run import Outcome, Report, check, watch
+from canary.settings import CanarySettings
 from orchestrator_resilience.phase import load_phases
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
 
 _settings = Settings.from_env()
-_enabled = _settings.canary_enabled
+_own = CanarySettings.from_env()
+_enabled = _own.enabled
 _phases = load_phases()
 _stores = open_stores(_settings, _phases, must_exist=True)
 
-_slack = _settings.slack_webhook_url
+_slack = _own.slack_webhook_url
 _channel = Channels(
     LogChannel(_phases, project=_settings.project),
     *([SlackChannel(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
 )
-_heartbeat = Heartbeat(_settings.heartbeat_url) if _settings.heartbeat_url and _enabled else None
+_heartbeat = Heartbeat(_own.heartbeat_url) if _own.heartbeat_url and _enabled else None
 
 Answer = tuple[dict[str, Any], int]
 

@@ -1,8 +1,8 @@
-"""The environment, read in one place and turned into one frozen value."""
+"""The library's part of the environment, read in one place; the canary's own part is in canary/settings.py."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator_resilience.errors import ConfigurationError
@@ -18,7 +18,6 @@ class Settings:
     | variable             | meaning                                                   | default           |
     |----------------------|-----------------------------------------------------------|-------------------|
     | CHECKPOINTS_ENABLED  | false silences the checkpoints (layer 1)                  | true              |
-    | CANARY_ENABLED       | false silences the canary (layer 2)                       | true              |
     | PHASES_FILE          | a phases.toml of your own                                 | the bundled one   |
     | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
     | GOOGLE_CLOUD_PROJECT | the project whose stores are used, and its traces         | embedded stores   |
@@ -26,13 +25,10 @@ class Settings:
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | K_REVISION           | set by Cloud Run: with K_SERVICE, who answers a probe     | none              |
-    | SLACK_WEBHOOK_URL    | a secret: the canary's incoming webhook                   | no Slack          |
-    | HEARTBEAT_URL        | a secret: asked for after each canary run that could tell | no heartbeat      |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
     """
 
     checkpoints_switch: str
-    canary_switch: str
     phases_file: Path | None
     data_dir: Path
     project: str | None
@@ -42,8 +38,6 @@ class Settings:
     service: str | None
     revision: str | None
     colours: bool
-    slack_webhook_url: str | None = field(repr=False)
-    heartbeat_url: str | None = field(repr=False)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -52,7 +46,6 @@ class Settings:
         phases_file = env.get("PHASES_FILE")
         return cls(
             checkpoints_switch=env.get("CHECKPOINTS_ENABLED", ""),
-            canary_switch=env.get("CANARY_ENABLED", ""),
             phases_file=Path(phases_file) if phases_file else None,
             data_dir=Path(env.get("RESILIENCE_DATA_DIR") or "resilience-data"),
             project=env.get("GOOGLE_CLOUD_PROJECT") or None,
@@ -62,8 +55,6 @@ class Settings:
             service=env.get("K_SERVICE") or None,
             revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),
-            slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
-            heartbeat_url=env.get("HEARTBEAT_URL") or None,
         )
 
     @property
@@ -71,20 +62,15 @@ class Settings:
         """Whether this is an instance of a Cloud Run service."""
         return self.service is not None
 
-    # Each switch is read by its own layer only, so that a mistake in one does not stop the other.
-
+    # Read by who needs it and not by from_env, so that a mistake in it does not stop the canary.
     @property
     def checkpoints_enabled(self) -> bool:
         """The switch of layer 1; ConfigurationError when it is in no known position."""
-        return _switch("CHECKPOINTS_ENABLED", self.checkpoints_switch)
-
-    @property
-    def canary_enabled(self) -> bool:
-        """The switch of layer 2; ConfigurationError when it is in no known position."""
-        return _switch("CANARY_ENABLED", self.canary_switch)
+        return read_switch("CHECKPOINTS_ENABLED", self.checkpoints_switch)
 
 
-def _switch(name: str, value: str) -> bool:
+def read_switch(name: str, value: str) -> bool:
+    """Return whether the variable `name` is on, as it is when empty; ConfigurationError for an unknown position."""
     position = value.strip().lower()
     if position in _ON:
         return True

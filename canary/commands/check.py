@@ -25,7 +25,7 @@ from canary.run import Outcome, Report, timeline
 from canary.run import check as run_check
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.progress import instant
-from orchestrator_resilience.settings import Settings
+from canary.settings import CanarySettings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import append_line, last_line
@@ -44,7 +44,7 @@ def check(
     data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, dates: Sequence[date], dry_run: bool
 ) -> Outcome:
     """Judge the recent dates once, as the scheduler does; notify nobody."""
-    if not Settings.from_env().canary_enabled:
+    if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
         return Outcome.QUIET
     about = subject(data, phase, now)

@@ -28,6 +28,8 @@ EVERYTHING = {
     "_PHASES_FILE": "orchestrator_resilience/own.toml",
     "_BIGQUERY_LOCATION": "US",
 }
+PACKAGES = ("canary", "orchestrator_resilience")
+FUNCTIONS = ("orchestrator", "canary")
 InsideGcloud = Callable[..., subprocess.CompletedProcess[str]]
 _GIVEN_BY_CLOUD_BUILD = {"PROJECT_ID": "proj", "PROJECT_NUMBER": "123456"}
 

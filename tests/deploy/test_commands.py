@@ -9,7 +9,7 @@ import pytest
 
 from canary.commands.cli import main as canary
 from orchestrator_resilience.phase import load_phase
-from tests.deploy.conftest import CHANNEL, EVERYTHING, ROOT, Call, Deployment, InsideGcloud, steps
+from tests.deploy.conftest import CHANNEL, EVERYTHING, PACKAGES, ROOT, Call, Deployment, InsideGcloud, steps
 
 ONLY_CHANNEL = {"_NOTIFICATION_CHANNELS": CHANNEL}
 CHANGING = {"create", "update", "deploy"}
@@ -438,7 +438,7 @@ def test_scripts_stop_at_the_first_failure() -> None:
 
 def test_variables_are_settings(deployed: list[Call]) -> None:
     """No function is given a variable that the code does not read."""
-    text = (ROOT / "orchestrator_resilience" / "settings.py").read_text("utf-8")
+    text = "".join((ROOT / package / "settings.py").read_text("utf-8") for package in PACKAGES)
     for call in deployed:
         given = [call.flag("set-env-vars"), call.flag("set-secrets")]
         for name in (pair.partition("=")[0] for value in given if value for pair in value.split(",")):

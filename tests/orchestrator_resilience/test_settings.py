@@ -1,4 +1,4 @@
-"""The environment."""
+"""The environment, as the library and the canary read it."""
 
 import subprocess
 import sys
@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from canary.settings import CanarySettings
 from orchestrator_resilience import ConfigurationError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
 
 
 def test_an_empty_environment_has_defaults() -> None:
-    """Both layers are on, and the embedded stores are in the working folder."""
+    """The checkpoints are on, and the embedded stores are in the working folder."""
     assert Settings.from_env({}).checkpoints_enabled
-    assert Settings.from_env({}).canary_enabled
     assert Settings.from_env({}) == Settings(
         checkpoints_switch="",
-        canary_switch="",
         phases_file=None,
         data_dir=Path("resilience-data"),
         project=None,
@@ -27,9 +26,20 @@ def test_an_empty_environment_has_defaults() -> None:
         service=None,
         revision=None,
         colours=True,
-        slack_webhook_url=None,
-        heartbeat_url=None,
     )
+
+
+def test_the_canarys_defaults() -> None:
+    """It is on, without Slack and without a heartbeat."""
+    assert CanarySettings.from_env({}) == CanarySettings(enabled=True, slack_webhook_url=None, heartbeat_url=None)
+
+
+def test_a_secret_is_not_shown() -> None:
+    """Settings end up in tracebacks and logs."""
+    url = "https://hooks.example/secret"
+    settings = CanarySettings.from_env({"SLACK_WEBHOOK_URL": url, "HEARTBEAT_URL": url})
+    assert (settings.slack_webhook_url, settings.heartbeat_url) == (url, url)
+    assert "secret" not in repr(settings)
 
 
 def test_who_runs_is_what_cloud_run_says() -> None:
@@ -40,33 +50,28 @@ def test_who_runs_is_what_cloud_run_says() -> None:
     assert not Settings.from_env({"K_SERVICE": ""}).on_cloud_run
 
 
-@pytest.mark.parametrize("name", ["CHECKPOINTS_ENABLED", "CANARY_ENABLED"])
 @pytest.mark.parametrize(
     ("value", "on"),
     [("false", False), ("FALSE", False), (" 0 ", False), ("no", False), ("off", False), ("true", True), ("", True)],
 )
-def test_the_rollback_switches(name: str, value: str, on: bool) -> None:  # noqa: FBT001
+def test_the_rollback_switches(value: str, on: bool) -> None:  # noqa: FBT001
     """One variable a layer, in the usual spellings."""
-    settings = Settings.from_env({name: value})
-    assert (settings.checkpoints_enabled, settings.canary_enabled) == (
-        (on, True) if name == "CHECKPOINTS_ENABLED" else (True, on)
-    )
-
-
-def test_a_secret_is_not_shown() -> None:
-    """Settings end up in tracebacks and logs."""
-    url = "https://hooks.example/secret"
-    settings = Settings.from_env({"SLACK_WEBHOOK_URL": url, "HEARTBEAT_URL": url})
-    assert (settings.slack_webhook_url, settings.heartbeat_url) == (url, url)
-    assert "secret" not in repr(settings)
+    both = [
+        (Settings.from_env(env).checkpoints_enabled, CanarySettings.from_env(env).enabled)
+        for env in ({"CHECKPOINTS_ENABLED": value}, {"CANARY_ENABLED": value})
+    ]
+    assert both == [(on, True), (True, on)]
 
 
 def test_a_switch_in_no_position_is_named() -> None:
-    """A typing error in an emergency is told, not guessed; the other layer goes on."""
-    settings = Settings.from_env({"CANARY_ENABLED": "flase"})
+    """A typing error in an emergency is reported, not guessed at, and the other layer goes on."""
+    settings = Settings.from_env({"CHECKPOINTS_ENABLED": "flase"})
+    with pytest.raises(ConfigurationError, match="CHECKPOINTS_ENABLED: expected true or false, got 'flase'"):
+        _ = settings.checkpoints_enabled
     with pytest.raises(ConfigurationError, match="CANARY_ENABLED: expected true or false, got 'flase'"):
-        _ = settings.canary_enabled
-    assert settings.checkpoints_enabled
+        CanarySettings.from_env({"CANARY_ENABLED": "flase"})
+    assert CanarySettings.from_env({"CHECKPOINTS_ENABLED": "flase"}).enabled
+    assert Settings.from_env({"CANARY_ENABLED": "flase"}).checkpoints_enabled
 
 
 def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> None:
@@ -77,8 +82,8 @@ def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> Non
     assert not (tmp_path / "data").exists()
 
 
-def test_googles_libraries_missing_is_told_with_the_remedy() -> None:
-    """A project is set, and the extra that reads it was not installed."""
+def test_googles_libraries_missing_is_reported_with_the_remedy() -> None:
+    """A project is set, and the extra that the cloud's stores need is not installed."""
     program = (
         "import sys; sys.modules['google.cloud'] = None\n"
         "from orchestrator_resilience import ConfigurationError\n"
