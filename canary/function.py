@@ -1,91 +1,118 @@
-"""The canary over HTTP: `POST /` is a run, as Cloud Scheduler starts it; `GET /status` answers JSON.
+"""The canary over HTTP: what Cloud Scheduler calls every 15 minutes.
 
-200 when the run could tell, whatever it told; 503, with the reason, when it could not.
+In comes a request: `POST /` is a run, `GET /status` asks for the recent dates.
+The sources are read and each date is judged; a run also tells people what they do not know yet.
+Out goes JSON: 200 when everything could be read, whatever was found, and 503 with the reason when not.
+A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answers 200.
 """
 
 import json
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
-
-# functions-framework puts only the folder of this file on the path, and the packages are beside it.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import flask
 import functions_framework
+from flask.typing import ResponseReturnValue
 
 from canary.notify.heartbeat import Heartbeat, HeartbeatError
-from canary.notify.incidents import Channels
+from canary.notify.incidents import Channel, Channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.slack import SlackChannel
 from canary.run import Outcome, Report, check, watch
 from canary.settings import CanarySettings
-from orchestrator_resilience.phase import load_phases
+from orchestrator_resilience.phase import Phase, load_phases
 from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
 
-_settings = Settings.from_env()
-_own = CanarySettings.from_env()
-_enabled = _own.enabled
-_phases = load_phases()
-_stores = open_stores(_settings, _phases, must_exist=True)
-
-_slack = _own.slack_webhook_url
-_channel = Channels(
-    LogChannel(_phases, project=_settings.project),
-    *([SlackChannel(_slack, _phases, project=_settings.project)] if _slack and _enabled else []),
-)
-_heartbeat = Heartbeat(_own.heartbeat_url) if _own.heartbeat_url and _enabled else None
-
 Answer = tuple[dict[str, Any], int]
+Handler = Callable[[flask.Request], ResponseReturnValue]
 
 
-@functions_framework.http
-def canary(request: flask.Request) -> Answer:
-    """Answer one request."""
-    if not _enabled:
-        return {"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200
-    now = datetime.now(UTC)
-    match request.method, request.path:
-        case "POST", "/":
-            return _told(lambda: _run(now))
-        case "GET", "/status":
-            wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in _phases.items()}
-            return _told(lambda: _answer(check(_stores, _phases, now, wanted)))
-        case _, "/" | "/status":
-            return {"reason": f"{request.method} is not what {request.path} takes"}, 405
-        case _:
-            return {"reason": f"there is no {request.path}; there are POST / and GET /status"}, 404
+def start() -> Handler:
+    """Read the environment, and return the handler that functions-framework serves.
+
+    Raises ConfigurationError, which names the variable or the field, so that an instance with a
+    missing variable, a bad switch or a bad phases file does not start.
+    """
+    settings, own = Settings.from_env(), CanarySettings.from_env()
+    phases = load_phases()
+    stores = open_stores(settings, phases, must_exist=True)
+    if not own.enabled:
+        return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
+    channels: list[Channel] = [LogChannel(phases, project=settings.project)]
+    if own.slack_webhook_url:
+        channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project))
+    heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
+    return _served(Canary(stores, phases, Channels(*channels), heartbeat).answer)
 
 
-def _told(answer: Callable[[], Answer]) -> Answer:
-    """Answer 503 with the reason, whatever went wrong: the scheduler then tries again."""
-    try:
-        return answer()
-    except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
-        reason = f"{type(error).__name__}: {error}"
-        told = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
-        entry = {"severity": "ERROR", "message": f"CANARY_RUN failed: {reason}", **told}
-        print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
-        return told, 503
+def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
+    """Return a function that gives this answer: functions-framework takes neither a method nor a lambda."""
+
+    @functions_framework.http
+    def canary(request: flask.Request) -> Answer:
+        return answer(request)
+
+    return canary
 
 
-def _run(now: datetime) -> Answer:
-    report = watch(_stores, _phases, _channel, now)
-    _log(report)
-    answer = _answer(report)
-    if _heartbeat is not None and answer[1] == HTTPStatus.OK:
-        _beat(_heartbeat)
-    return answer
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What is kept between requests; the stores' clients are made at the first use."""
+
+    stores: Stores
+    phases: Mapping[str, Phase]
+    channel: Channel
+    heartbeat: Heartbeat | None
+
+    def answer(self, request: flask.Request) -> Answer:
+        """Answer one request, with 503 and the reason whatever goes wrong: the scheduler then tries again."""
+        try:
+            return self._route(request.method, request.path, datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
+            return _failure(error)
+
+    def _route(self, method: str, path: str, now: datetime) -> Answer:
+        match method, path:
+            case "POST", "/":
+                return self._run(now)
+            case "GET", "/status":
+                return self._status(now)
+            case _, "/" | "/status":
+                return {"reason": f"{method} is not what {path} takes"}, 405
+            case _:
+                return {"reason": f"there is no {path}; there are POST / and GET /status"}, 404
+
+    def _run(self, now: datetime) -> Answer:
+        report = watch(self.stores, self.phases, self.channel, now)
+        _log(report)
+        answer = _answer(report)
+        if self.heartbeat is not None and answer[1] == HTTPStatus.OK:
+            _beat(self.heartbeat)
+        return answer
+
+    def _status(self, now: datetime) -> Answer:
+        wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in self.phases.items()}
+        return _answer(check(self.stores, self.phases, now, wanted))
 
 
 def _answer(report: Report) -> Answer:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
+
+
+def _failure(error: Exception) -> Answer:
+    """Log an error with its stack trace, and return the answer to the request that it ended."""
+    reason = f"{type(error).__name__}: {error}"
+    answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
+    entry = {"severity": "ERROR", "message": f"CANARY_RUN failed: {reason}", **answer}
+    print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
+    return answer, 503
 
 
 def _beat(heartbeat: Heartbeat) -> None:

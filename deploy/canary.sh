@@ -10,8 +10,7 @@ secrets=
 [[ ${HEARTBEAT_SECRET:-none} == none ]] || secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"
 secrets="${secrets:+--set-secrets=${secrets#,}}"
 
-deploy_function "$CANARY" \
-  --set-build-env-vars=GOOGLE_FUNCTION_SOURCE=canary/function.py --entry-point=canary \
+deploy_function canary "$CANARY" --entry-point=canary \
   --trigger-http --no-allow-unauthenticated \
   --run-service-account="$CANARY_ACCOUNT" --set-env-vars="$variables" "${secrets:---clear-secrets}" --timeout=120s
 

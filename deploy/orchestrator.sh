@@ -9,8 +9,7 @@ variables="GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,PHASE=$PHASE"
 variables+="${PHASES_FILE:+,PHASES_FILE=$PHASES_FILE}${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}"
 
 # The trigger is described anew by each deployment: without --retry, a delivery that fails would be dropped.
-deploy_function "$ORCHESTRATOR" \
-  --set-build-env-vars=GOOGLE_FUNCTION_SOURCE=orchestrator_resilience/function.py --entry-point=orchestrate \
+deploy_function orchestrator "$ORCHESTRATOR" --entry-point=orchestrate \
   --trigger-topic="$TOPIC" --trigger-location="$REGION" --trigger-service-account="$ORCHESTRATOR_ACCOUNT" --retry \
   --run-service-account="$ORCHESTRATOR_ACCOUNT" --set-env-vars="$variables" --timeout=540s
 

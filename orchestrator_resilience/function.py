@@ -1,14 +1,12 @@
-"""The Cloud Function of the orchestrator: a CloudEvent for each Pub/Sub message.
+"""The orchestrator as a Cloud Function: what Pub/Sub's trigger calls for each message.
 
-Settings and phases are read when the instance starts, so that a missing variable is an error then,
-by name; the clients are made at the first delivery and kept.
+In comes a CloudEvent with one message about one processor and one game date.
+The completion is appended to the completion log and registered in the progress document, and the
+flag is set when nobody is missing; checkpoints on stdout say how far that went.
+Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so that it comes again.
 """
 
-import sys
-from pathlib import Path
-
-# functions-framework puts only the folder of this file on the path, and the packages are beside it.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from collections.abc import Callable
 
 import flask
 import functions_framework
@@ -20,20 +18,28 @@ from orchestrator_resilience.phase import load_phase
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
 
-_settings = Settings.from_env()
-_phase = load_phase(_settings.phase)
-_stores = open_stores(_settings, {_phase.name: _phase})
-_orchestrator = Orchestrator(
-    _phase,
-    _stores.documents,
-    _stores.completion_log,
-    CheckpointLogger(_phase),
-    service=_settings.service,
-    revision=_settings.revision,
-)
 
+def start() -> Callable[[CloudEvent], None]:
+    """Read the environment, and return the handler that functions-framework serves.
 
-@functions_framework.cloud_event
-def orchestrate(event: CloudEvent) -> None:
-    """Handle one message; what is raised is answered with 500, and Pub/Sub sends the message again."""
-    _orchestrator.deliver(event, traceparent=flask.request.headers.get("traceparent"))
+    Raises ConfigurationError, which names the variable or the field, so that an instance with a
+    missing variable, a bad switch or a bad phases file does not start. The stores' clients are made
+    at the first delivery and kept.
+    """
+    settings = Settings.from_env()
+    phase = load_phase(settings.phase)
+    stores = open_stores(settings, {phase.name: phase})
+    orchestrator = Orchestrator(
+        phase,
+        stores.documents,
+        stores.completion_log,
+        CheckpointLogger(phase),
+        service=settings.service,
+        revision=settings.revision,
+    )
+
+    @functions_framework.cloud_event
+    def orchestrate(event: CloudEvent) -> None:
+        orchestrator.deliver(event, traceparent=flask.request.headers.get("traceparent"))
+
+    return orchestrate

@@ -28,13 +28,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
         *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE", "K_REVISION"),
         *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GOOGLE_APPLICATION_CREDENTIALS"),
-        *(
-            "SLACK_WEBHOOK_URL",
-            "HEARTBEAT_URL",
-            "FIRESTORE_EMULATOR_HOST",
-            "PUBSUB_EMULATOR_HOST",
-            "BIGQUERY_EMULATOR_HOST",
-        ),
+        *("SLACK_WEBHOOK_URL", "HEARTBEAT_URL"),
+        *("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),
     ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what a command makes goes with the test

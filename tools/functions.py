@@ -1,7 +1,9 @@
-"""Runs the two functions as Google Cloud does: functions-framework, one server process each."""
+"""Runs the two functions as Google Cloud does: each staged as it is deployed, in a functions-framework server."""
 
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,31 +11,40 @@ from pathlib import Path
 from tools.emulators import Server, free_port, server
 
 ROOT = Path(__file__).parents[1]
+TARGETS = {"orchestrator": "orchestrate", "canary": "canary"}
+
+
+def stage(name: str, folder: Path, phases_file: str = "") -> Path:
+    """Make of an empty folder what is deployed as "orchestrator" or "canary"; returns it."""
+    subprocess.run(["bash", ROOT / "deploy" / "stage.sh", name, folder, phases_file], check=True)  # noqa: S603, S607
+    return folder
 
 
 @contextmanager
 def orchestrator_function(environment: Mapping[str, str]) -> Iterator[Server]:
-    """Serve `orchestrator_resilience/function.py`."""
-    with _function("orchestrator_resilience/function.py", "orchestrate", "cloudevent", environment) as running:
+    """Serve the orchestrator."""
+    with _function("orchestrator", environment) as running:
         yield running
 
 
 @contextmanager
 def canary_function(environment: Mapping[str, str]) -> Iterator[Server]:
-    """Serve `canary/function.py`."""
-    with _function("canary/function.py", "canary", "http", environment) as running:
+    """Serve the canary."""
+    with _function("canary", environment) as running:
         yield running
 
 
 @contextmanager
-def _function(source: str, target: str, signature: str, environment: Mapping[str, str]) -> Iterator[Server]:
+def _function(name: str, environment: Mapping[str, str]) -> Iterator[Server]:
     port = free_port()
-    command = [
-        *(sys.executable, "-m", "functions_framework", "--host", "127.0.0.1", "--port", str(port)),
-        *("--source", str(ROOT / source), "--target", target, "--signature-type", signature),
-    ]
-    settings = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
-    # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
-    with server(target, port, command, settings, stop=signal.SIGKILL) as running:
-        running.wait_until_it_answers()
-        yield running
+    with tempfile.TemporaryDirectory(prefix=f"staged-{name}-") as folder:
+        source = stage(name, Path(folder)) / "main.py"
+        command = [
+            *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
+            *("--source", str(source), "--target", TARGETS[name]),
+        ]
+        settings = {"PYTHONPATH": folder, "PYTHONUNBUFFERED": "1", **environment}
+        # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
+        with server(TARGETS[name], port, command, settings, stop=signal.SIGKILL) as running:
+            running.wait_until_it_answers()
+            yield running

@@ -36,13 +36,14 @@ _GIVEN_BY_CLOUD_BUILD = {"PROJECT_ID": "proj", "PROJECT_NUMBER": "123456"}
 
 @dataclass(frozen=True)
 class Call:
-    """One command of a step; `files` is what it was given --…-from-file, by flag."""
+    """One command of a step; `files` is what it was given --…-from-file, by flag, `uploaded` the files of --source."""
 
     program: str
     arguments: tuple[str, ...]
     files: Mapping[str, str]
     stdin: str
     step: str
+    uploaded: tuple[str, ...]
 
     def __str__(self) -> str:
         return shlex.join([self.program, *self.arguments])
@@ -107,7 +108,7 @@ class Deployment:
         """Return all calls of all runs."""
         lines = (self.folder / "calls.jsonl").read_text("utf-8").splitlines()
         found = [json.loads(line) for line in lines]
-        return [Call(**{**c, "arguments": tuple(c["arguments"])}) for c in found]
+        return [Call(**{**c, **{name: tuple(c[name]) for name in ("arguments", "uploaded")}}) for c in found]
 
     @contextmanager
     def made(self) -> Iterator[dict[str, Any]]:
@@ -127,13 +128,9 @@ class Deployment:
 
 def new_deployment(folder: Path) -> Deployment:
     """Make a project in which there is nothing but what its owner has made."""
-    shutil.copytree(ROOT / "deploy", folder / "deploy")
-    for name in ("cloudbuild.yaml", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
+    copy_checkout(folder)
     own = folder / EVERYTHING["_PHASES_FILE"]
-    own.parent.mkdir()
     own.write_text(f'[phase2]\nmessage_table = "{EVERYTHING["_MESSAGE_TABLE"]}"\n', "utf-8")
-    shutil.copy(ROOT / "orchestrator_resilience" / "phases.toml", own.parent)
     (folder / "bin").mkdir()
     for name, script in {"gcloud": PROGRAM, "bq": PROGRAM, "sleep": "#!/bin/sh\n"}.items():
         (folder / "bin" / name).write_text(script, "utf-8")
@@ -143,6 +140,14 @@ def new_deployment(folder: Path) -> Deployment:
     new = Deployment(folder)
     new.bootstrap()
     return new
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what the deployment reads."""
+    for name in ("deploy", *PACKAGES):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("cloudbuild.yaml", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
 
 
 def steps(path: Path, substitutions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -175,6 +180,20 @@ def steps(path: Path, substitutions: Mapping[str, str]) -> list[dict[str, Any]]:
     unused = {name for name in config["substitutions"] if name not in used}
     assert not unused, f"not used by the template: {unused}"
     return expanded
+
+
+@pytest.fixture(scope="session")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Stage each function, from a work tree in which there is more than that; returns the folders by its name."""
+    tree = tmp_path_factory.mktemp("tree")
+    copy_checkout(tree)
+    for stray in (".env", "service-account.json", "main.py", "canary/domain/__pycache__/verdict.pyc"):
+        (tree / stray).parent.mkdir(exist_ok=True)
+        (tree / stray).touch()
+    folders = {name: tmp_path_factory.mktemp(f"staged-{name}") for name in FUNCTIONS}
+    for name, folder in folders.items():
+        subprocess.run(["bash", tree / "deploy" / "stage.sh", name, folder], check=True)  # noqa: S607 (as in the build)
+    return folders
 
 
 @pytest.fixture(scope="session")

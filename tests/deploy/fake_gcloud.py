@@ -62,6 +62,7 @@ def _answer(state: Path, step: str, folder: Path, stdin: str, command: list[str]
     stdin = stdin if program == "bq" and words == ["query"] else ""
     with (state / "calls.jsonl").open("a", encoding="utf-8") as calls:
         call = {"program": program, "arguments": arguments, "files": files, "stdin": stdin, "step": step}
+        call["uploaded"] = sorted(files_of(folder / flags["source"])) if "source" in flags else []
         calls.write(json.dumps(call) + "\n")
     answers = json.loads((state / "answers.json").read_text("utf-8"))
     for part, answer in answers.items():
@@ -77,6 +78,11 @@ def _answer(state: Path, step: str, folder: Path, stdin: str, command: list[str]
     status, answer = _gcloud(words, flags, files, made)
     (state / "made.json").write_text(json.dumps(made), "utf-8")
     return status, f"{answer}\n"
+
+
+def files_of(folder: Path) -> set[str]:
+    """Return the paths of a folder's files, from the folder on."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def _gcloud(words: list[str], flags: dict[str, str], files: dict[str, str], made: dict[str, Any]) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -112,11 +112,11 @@ def test_the_table_step_gets_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_the_functions_are_deployed_as_they_have_to_be(deployed: list[Call]) -> None:
-    """Retries, the trigger's account and place, a source that is declared, and no public access."""
+    """Retries, the trigger's account and place, and no public access."""
     orchestrator, canary_ = (c for c in deployed if c.arguments[:2] == ("functions", "deploy"))
     for call in (orchestrator, canary_):
         assert "--gen2" in call.arguments
-        assert (call.flag("source"), call.flag("runtime")) == (".", "python311")
+        assert call.flag("runtime") == "python311"
         assert "--serve-all-traffic-latest-revision" in call.arguments
     assert "--retry" in orchestrator.arguments
     assert orchestrator.flag("trigger-topic") == "nba-phase2-raw-complete"
@@ -351,14 +351,15 @@ def test_policies_are_compared_in_the_form_that_gcloud_prints(inside_gcloud: Ins
     assert printed.stdout.strip() == json.dumps(policies, indent=2, sort_keys=True), printed.stderr
 
 
-def test_gcloud_takes_the_folder_for_a_source(inside_gcloud: InsideGcloud, made: Deployment) -> None:
+def test_gcloud_takes_the_folders_for_sources(inside_gcloud: InsideGcloud, staged: Mapping[str, Path]) -> None:
     """By the check of its own that comes before anything is uploaded; the repository itself does not pass it."""
     code = (
         "import sys; from googlecloudsdk.command_lib.functions import source_util;"
         "source_util.ValidateDirectoryHasRequiredRuntimeFiles(sys.argv[1], 'python311')"
     )
-    accepted = inside_gcloud(code, str(made.folder))
-    assert accepted.returncode == 0, accepted.stderr
+    for folder in staged.values():
+        accepted = inside_gcloud(code, str(folder))
+        assert accepted.returncode == 0, accepted.stderr
     assert "does not have file [main.py]" in inside_gcloud(code, str(ROOT)).stderr
 
 

@@ -1,13 +1,14 @@
-"""Both functions, made of exactly what is uploaded, in an environment of exactly what is pinned."""
+"""Both functions, made of exactly the files that are staged, in an environment of exactly what is pinned."""
 
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -18,7 +19,8 @@ from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import push_envelope
-from tests.deploy.conftest import ROOT, Call
+from tests.deploy.conftest import EVERYTHING, PACKAGES, ROOT, Call, copy_checkout
+from tests.deploy.fake_gcloud import files_of
 from tests.environments import fetch, make_environment
 from tools.emulators import Server, free_port, server
 
@@ -30,96 +32,186 @@ BUILDPACKS_FLAGS = (
     *("--upgrade", "--upgrade-strategy", "only-if-needed", "--no-warn-script-location", "--no-warn-conflicts"),
     *("--force-reinstall", "--no-compile", "--disable-pip-version-check", "--no-cache-dir"),
 )
+# Modules that are staged for a function and that it never loads, each with its reason.
+NEVER_LOADED: dict[str, dict[str, str]] = {"orchestrator": {}, "canary": {}}
+
+
+def test_what_is_staged(staged: Mapping[str, Path]) -> None:
+    """Files of the repository, the requirements and a main.py: nothing that only a command runs, and no stray file."""
+    for folder in staged.values():
+        kept = files_of(folder) - {"main.py"}
+        assert all((ROOT / name).read_bytes() == (folder / name).read_bytes() for name in kept)
+        assert {name.partition("/")[0] for name in kept} <= {"requirements.txt", *PACKAGES}
+        assert not [name for name in kept if re.match(r"canary/(commands|simulation)/|.*/testing\.py|.*\.pyc", name)]
+    assert not (staged["orchestrator"] / "canary").exists()
+    assert (staged["canary"] / "main.py").read_text(
+        "utf-8"
+    ) == "from canary.function import start\n\ncanary = start()\n"
+
+
+def test_gcloud_uploads_what_is_staged(gcloud: str, staged: Mapping[str, Path]) -> None:
+    """All of it, without an ignore file."""
+    for folder in staged.values():
+        command: list[str | Path] = [gcloud, "meta", "list-files-for-upload", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert {*done.stdout.split()} == files_of(folder)
+
+
+def test_what_is_deployed_is_what_is_staged(deployed: list[Call], staged: Mapping[str, Path]) -> None:
+    """With the phases file of one's own that both functions read."""
+    uploaded = {c.arguments[2]: {*c.uploaded} for c in deployed if c.arguments[:2] == ("functions", "deploy")}
+    own = EVERYTHING["_PHASES_FILE"]
+    assert uploaded == {f"phase2-{name}": {*files_of(folder), own} for name, folder in staged.items()}
+
+
+def run_stage(checkout: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    script = checkout / "deploy" / "stage.sh"
+    return subprocess.run(["bash", script, *arguments], capture_output=True, text=True, check=False)  # noqa: S607
+
+
+def test_a_phases_file_has_the_same_path_there(tmp_path: Path) -> None:
+    """Also in a package of which the function has nothing else."""
+    copy_checkout(tmp_path / "checkout")
+    own, staged = tmp_path / "checkout" / "canary" / "phases" / "own.toml", tmp_path / "staged"
+    for folder in (own.parent, staged):
+        folder.mkdir()
+    shutil.copy(ROOT / "orchestrator_resilience" / "phases.toml", own)
+    done = run_stage(tmp_path / "checkout", "orchestrator", staged, "canary/phases/own.toml")
+    assert done.returncode == 0, done.stderr
+    assert [str(path.relative_to(staged)) for path in (staged / "canary").rglob("*.*")] == ["canary/phases/own.toml"]
+
+
+def test_what_cannot_be_staged_is_refused(tmp_path: Path) -> None:
+    """An unknown function, a folder that is not empty, a phases file that is not there."""
+    assert "there is no function canari" in run_stage(ROOT, "canari", tmp_path).stderr
+    assert f"{tmp_path} is not empty" in run_stage(ROOT, "canary", tmp_path).stderr
+    (tmp_path / "empty").mkdir()
+    missing = run_stage(ROOT, "canary", tmp_path / "empty", "canary/missing.toml")
+    assert (missing.returncode, "canary/missing.toml" in missing.stderr) == (1, True)
 
 
 @pytest.fixture(scope="module")
-def uploaded(gcloud: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy what gcloud would upload of a work tree in which there is more than that."""
-    tree, upload = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("upload")
-    left_out = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__")
-    shutil.copytree(ROOT, tree, ignore=left_out, dirs_exist_ok=True)
-    for stray in (".env", "service-account.json", "main.py", "canary/__pycache__/run.pyc", ".venv/bin/python"):
-        (tree / stray).parent.mkdir(parents=True, exist_ok=True)
-        (tree / stray).touch()
-    shutil.copy(tree / "deploy" / "functions.gcloudignore", tree / ".gcloudignore")
-    done = subprocess.run([gcloud, "meta", "list-files-for-upload", tree], capture_output=True, text=True, check=True)
-    for name in done.stdout.split():
-        (upload / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(tree / name, upload / name)
-    return upload
-
-
-def test_nothing_else_is_uploaded(uploaded: Path) -> None:
-    """The two packages whole, and their requirements."""
-    found = {str(path.relative_to(uploaded)) for path in uploaded.rglob("*") if path.is_file()}
-    packages = ("canary", "orchestrator_resilience")
-    sources = {p for name in packages for p in (ROOT / name).rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    assert found == {"requirements.txt", *(str(path.relative_to(ROOT)) for path in sources)}
-
-
-@pytest.fixture(scope="module")
-def clean_python(uploaded: Path, pip_wheel: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_python(
+    staged: Mapping[str, Path], pip_wheel: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return the Python of an environment that holds what requirements.txt pins, and nothing else."""
     python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP))
-    fetch([python, "-m", "pip", "install", "--requirement", uploaded / "requirements.txt", *BUILDPACKS_FLAGS])
+    fetch([python, "-m", "pip", "install", "--requirement", staged["canary"] / "requirements.txt", *BUILDPACKS_FLAGS])
     return python
 
 
-def test_the_environment_is_what_is_pinned(clean_python: Path, uploaded: Path) -> None:
+def test_the_environment_is_what_is_pinned(clean_python: Path) -> None:
     """So nothing that is for development only can be imported."""
     listed = subprocess.run([clean_python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True)
-    pinned = re.findall(r"^([\w.-]+==[\w.]+)", (uploaded / "requirements.txt").read_text("utf-8"), re.MULTILINE)
+    pinned = re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
     normal = [{one.lower().replace("_", "-") for one in names} for names in (listed.stdout.split(), pinned)]
     assert normal[0] <= normal[1]
 
 
+MISTAKES = [
+    ({"K_SERVICE": "x"}, "GOOGLE_CLOUD_PROJECT is not set"),
+    ({"PHASES_FILE": "/missing.toml"}, "/missing.toml: cannot be read"),
+    ({"CHECKPOINTS_ENABLED": "flase"}, "CHECKPOINTS_ENABLED: expected true or false, got 'flase'"),
+    ({"CANARY_ENABLED": "flase"}, "CANARY_ENABLED: expected true or false, got 'flase'"),
+]
+
+
+@pytest.mark.parametrize(("name", "package"), [("orchestrator", "orchestrator_resilience"), ("canary", "canary")])
+def test_an_import_does_not_read_the_environment(
+    name: str, package: str, staged: Mapping[str, Path], clean_python: Path
+) -> None:
+    """Only start() refuses a mistake in it, by name, and no function refuses a mistake in the other one's switch."""
+    program = (
+        "import json, os, sys\n"
+        "os.environ.update(json.loads(sys.argv[1])[0][0])\n"
+        f"from {package}.function import start\n"
+        "for wrong, _ in json.loads(sys.argv[1]):\n"
+        "    os.environ.clear(); os.environ.update(wrong)\n"
+        "    try: start(); print('started')\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+    )
+    command = [str(clean_python), "-c", program, json.dumps(MISTAKES)]
+    done = subprocess.run(command, cwd=staged[name], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    other = "CANARY_ENABLED" if name == "orchestrator" else "CHECKPOINTS_ENABLED"
+    for said, (wrong, expected) in zip(done.stdout.splitlines(), MISTAKES, strict=True):
+        assert said.startswith("started" if other in wrong else f"ConfigurationError {expected}")
+
+
 @pytest.fixture
-def functions(uploaded: Path, clean_python: Path, deployed: list[Call], cloud: str) -> Iterator[dict[str, Server]]:
-    """Start both as the buildpack does, by what `gcloud functions deploy` was told."""
+def functions(
+    staged: Mapping[str, Path], clean_python: Path, deployed: list[Call], cloud: str
+) -> Iterator[dict[str, Server]]:
+    """Start both as the buildpack does, by what `gcloud functions deploy` was told; each import is in their logs."""
     with ExitStack() as stack:
         running = {}
         for call in (c for c in deployed if c.arguments[:2] == ("functions", "deploy")):
-            port = free_port()
-            source = (call.flag("set-build-env-vars") or "").removeprefix("GOOGLE_FUNCTION_SOURCE=")
+            name, port = call.arguments[2].removeprefix("phase2-"), free_port()
             environment = {
-                "FUNCTION_SOURCE": str(uploaded / source),
+                "FUNCTION_SOURCE": str(staged[name] / "main.py"),
                 "FUNCTION_TARGET": call.flag("entry-point") or "",
                 "FUNCTION_SIGNATURE_TYPE": "http" if "--trigger-http" in call.arguments else "cloudevent",
                 "GOOGLE_CLOUD_PROJECT": cloud,
                 "K_SERVICE": call.arguments[2],
                 "PORT": str(port),
+                "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONPATH": "",
+                "PYTHONPROFILEIMPORTTIME": "1",
             }
             command = [str(clean_python.with_name("functions-framework"))]
-            running[call.arguments[2]] = stack.enter_context(server("function", port, command, environment))
+            running[name] = stack.enter_context(server("function", port, command, environment))
         for one in running.values():
             one.wait_until_it_answers()
         yield running
 
 
-def test_both_functions_start_and_answer(functions: dict[str, Server], dataset: BigQuery, phase: Phase) -> None:
-    """Five events set the flag, and the canary sees it."""
+def deliver(orchestrator: Server, name: str, today: str, number: int) -> None:
+    """Call the function as its trigger does."""
+    headers = {
+        "ce-id": f"m{number}",
+        "ce-source": "//pubsub.googleapis.com/projects/proj/topics/nba-phase2-raw-complete",
+        "ce-specversion": "1.0",
+        "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+    }
+    body = push_envelope(name, today, datetime.now(UTC), message_id=f"m{number}")
+    answer = requests.post(f"http://{orchestrator.address}/", json=body, headers=headers, timeout=60)
+    assert answer.status_code == 200, orchestrator.log.read_text()[-3000:]
+
+
+def run_canary(canary: Server) -> list[dict[str, Any]]:
+    """Return the verdicts of a run."""
+    answer: dict[str, list[dict[str, Any]]] = requests.post(f"http://{canary.address}/", timeout=70).json()
+    return answer["verdicts"]
+
+
+def never_loaded(folder: Path, function: Server) -> set[str]:
+    """Return the modules that a function has not loaded so far, but for the one that functions-framework runs."""
+    loaded = set(re.findall(r"^import time:.*\| +([\w.]+)$", function.log.read_text(), re.MULTILINE))
+    modules = {file.removesuffix(".py").replace("/", ".") for file in files_of(folder) if file.endswith(".py")}
+    return {module.removesuffix(".__init__") for module in modules} - loaded - {"main"}
+
+
+def test_both_functions_start_and_answer(
+    functions: dict[str, Server], staged: Mapping[str, Path], dataset: BigQuery, phase: Phase
+) -> None:
+    """Five events set the flag, the canary sees it, and a problem; each has then loaded all that is staged for it."""
     BigQueryCompletionLog(dataset, {"phase2": phase}).setup()
-    now = datetime.now(UTC)
-    today = str(phase.today(now))
+    today = phase.today(datetime.now(UTC))
     for number, name in enumerate(sorted(phase.expected)):
-        headers = {
-            "ce-id": f"m{number}",
-            "ce-source": "//pubsub.googleapis.com/projects/proj/topics/nba-phase2-raw-complete",
-            "ce-specversion": "1.0",
-            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-        }
-        url = f"http://{functions['phase2-orchestrator'].address}/"
-        body = push_envelope(name, today, now, message_id=f"m{number}")
-        answer = requests.post(url, json=body, headers=headers, timeout=60)
-        assert answer.status_code == 200, functions["phase2-orchestrator"].log.read_text()[-3000:]
+        deliver(functions["orchestrator"], name, str(today), number)
     documents = FirestoreDocuments(dataset.project)
-    ref = DocumentRef("phase2_completion", today)
+    ref = DocumentRef("phase2_completion", str(today))
     assert documents.get_all([ref])[ref].fields["_triggered"] is True
-    documents.close()
-    seen = requests.post(f"http://{functions['phase2-canary'].address}/", timeout=70).json()
-    assert (seen["verdicts"][-1]["game_date"], seen["verdicts"][-1]["kind"]) == (today, "TRIGGERED")
+    seen = run_canary(functions["canary"])
+    assert (seen[-1]["game_date"], seen[-1]["kind"]) == (str(today), "TRIGGERED")
     # What deploy/verify.sh reads.
-    (line,) = (json.loads(x) for x in functions["phase2-canary"].log.read_text().splitlines() if "_RUN" in x)
+    (line,) = (json.loads(x) for x in functions["canary"].log.read_text().splitlines() if "_RUN" in x)
     assert line["outcome"] == Outcome.UNDECIDED.name  # of the dates before nothing is known
     assert re.fullmatch(rf"CANARY_RUN: (phase2 [\d-]+ [A-Z]+, )+phase2 {today} TRIGGERED", line["message"])
+    # A problem, over which the checkpoints are read.
+    yesterday = today - timedelta(days=1)
+    documents.merge(DocumentRef("phase2_completion", str(yesterday)), {"_triggered": True})
+    documents.close()
+    assert run_canary(functions["canary"])[-2]["kind"] == "PREMATURE"
+    for name, function in functions.items():
+        assert never_loaded(staged[name], function) == NEVER_LOADED[name].keys()

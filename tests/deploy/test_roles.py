@@ -4,7 +4,8 @@ import ast
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +13,7 @@ from google.cloud import bigquery, firestore
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
-from tests.deploy.conftest import EVERYTHING, ROOT, Call, InsideGcloud
+from tests.deploy.conftest import EVERYTHING, FUNCTIONS, PACKAGES, ROOT, Call, InsideGcloud
 
 # The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
 CLIENTS: dict[str, tuple[type, ...]] = {
@@ -26,7 +27,6 @@ NO_CLIENT = {
     "google.cloud.logging_v2.services.logging_service_v2.transports",
 }
 
-FUNCTIONS = ("orchestrator", "canary")
 NOTHING = ("", "", ())
 # The client's call → the permission that it needs, the role that has it, and who makes the call.
 CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -109,9 +109,9 @@ class Grant(NamedTuple):
     on: str
 
 
-def client_calls() -> Iterator[str]:
-    """Yield each call of a client in the code that is deployed, as "bigquery.query"."""
-    for path in sorted([*(ROOT / "orchestrator_resilience").rglob("*.py"), *(ROOT / "canary").rglob("*.py")]):
+def client_calls(folder: Path) -> Iterator[str]:
+    """Yield each call of a client in those of the packages that a folder has, as "bigquery.query"."""
+    for path in sorted(path for package in PACKAGES for path in (folder / package).rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         methods = {
             name: module.rpartition(".")[2]
@@ -165,7 +165,7 @@ def _short(member: str) -> str:
 def needed() -> dict[tuple[str, str], list[str]]:
     """Return who needs which role, and the calls that need it."""
     found: dict[tuple[str, str], list[str]] = {(who, role): [why] for (who, role), why in PLATFORM.items()}
-    for call in client_calls():
+    for call in client_calls(ROOT):
         permission, role, callers = CALLS[call]
         for who in callers:
             found.setdefault((who, role), []).append(f"{call}: {permission}")
@@ -174,7 +174,15 @@ def needed() -> dict[tuple[str, str], list[str]]:
 
 def test_every_client_call_is_known() -> None:
     """A new one has to say which permission it needs; one that is gone takes its entry along."""
-    assert set(client_calls()) == set(CALLS)
+    assert set(client_calls(ROOT)) == set(CALLS)
+
+
+def test_who_makes_a_call_has_its_code(staged: Mapping[str, Path]) -> None:
+    """A function is said to make no call that is not in what is staged for it."""
+    for name, folder in staged.items():
+        assert {call for call, (*_, callers) in CALLS.items() if name in callers} <= {*client_calls(folder)}
+    elsewhere = {*CALLS}.difference(*map(client_calls, staged.values()))
+    assert {call.partition(".")[0] for call in elsewhere} == {"pubsub_v1"}
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +25,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.listener import QuietHandler, listening
 from tools.emulators import EmulatorError, Server, free_port
-from tools.functions import ROOT, canary_function, orchestrator_function
+from tools.functions import canary_function, orchestrator_function
 
 CLASS_NAMES = {
     "p2_bigdataball_pbp": "BigDataBallPbpProcessor",
@@ -310,23 +308,6 @@ def test_the_switch_silences_the_function(tmp_path: Path) -> None:
         answer = requests.post(f"http://{canary.address}/", timeout=70)
         assert (answer.status_code, answer.json()["outcome"]) == (200, "SWITCHED_OFF")
         assert "CANARY" not in canary.log.read_text()
-
-
-@pytest.mark.parametrize("source", ["orchestrator_resilience/function.py", "canary/function.py"])
-def test_a_function_starts_from_its_source_alone(source: str, tmp_path: Path) -> None:
-    """functions-framework puts only the file's own folder on the path; the project need not be installed."""
-    program = (
-        "import importlib.util, sys\n"
-        "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
-        "sys.path[:] = [p for p in sys.path if 'site-packages' in p or 'lib/python' in p]\n"
-        f"path = {str(ROOT / source)!r}\n"
-        "sys.path.append(path.rpartition('/')[0])\n"
-        "spec = importlib.util.spec_from_file_location('function', path)\n"
-        "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
-        "import orchestrator_resilience; print(orchestrator_resilience.__file__)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.stderr, done.stdout.strip()) == ("", str(ROOT / "orchestrator_resilience" / "__init__.py"))
 
 
 @contextmanager

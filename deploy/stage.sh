@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# stage.sh canary|orchestrator FOLDER [PHASES_FILE]: makes of an empty folder what is deployed as that function: the
+# modules that it loads, its pinned requirements, and a main.py that starts it. A phases file of one's own is named by
+# its path in the repository, and has the same path there.
+set -euo pipefail
+
+name=$1 folder=$2 phases_file=${3:-}
+repository=$(dirname "${BASH_SOURCE[0]}")/..
+
+if [[ -n $(ls -A "$folder") ]]; then
+  echo "stage.sh: $folder is not empty" >&2
+  exit 1
+fi
+
+# without PATH…: a path that is gone is an error, so that this list stays true.
+without() {
+  local path
+  for path in "$@"; do rm -r "${folder:?}/$path"; done
+}
+
+cp -R "$repository/requirements.txt" "$repository/orchestrator_resilience" "$folder"
+without orchestrator_resilience/{testing.py,py.typed}
+case $name in
+  canary)
+    cp -R "$repository/canary" "$folder"
+    without orchestrator_resilience/function.py canary/{__main__.py,commands,py.typed,simulation}
+    handler=canary package=canary
+    ;;
+  orchestrator)
+    # Only the canary reads back what was written.
+    without orchestrator_resilience/stores/{cloud_logging.py,messages.sql,phase_status.sql}
+    handler=orchestrate package=orchestrator_resilience
+    ;;
+  *)
+    echo "stage.sh: there is no function $name" >&2
+    exit 1
+    ;;
+esac
+find "$folder" -name __pycache__ -prune -exec rm -r {} +
+printf 'from %s.function import start\n\n%s = start()\n' "$package" "$handler" >"$folder/main.py"
+
+if [[ -n $phases_file ]]; then
+  mkdir -p "$folder/$(dirname "$phases_file")"
+  cp "$repository/$phases_file" "$folder/$phases_file"
+fi
