@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from canary.commands import cli
-from canary.domain.verdict import CauseKind, VerdictKind
-from canary.notify.message import ADVICE
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row
@@ -149,15 +147,6 @@ def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.Capture
     assert "UNDETERMINED: the checkpoints could not be read" in printed
     assert "not readable: " in printed
     assert "is registered by message" in printed
-
-
-def test_the_readme_says_the_same_as_the_alerts() -> None:
-    """Each verdict and cause is in its table, with the advice that the alert gives."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    rows = {row.split("|")[1].strip(" `"): row.split("|")[-2].strip() for row in readme.splitlines() if "|" in row[:2]}
-    for kind in (*VerdictKind, *CauseKind):
-        if kind is not CauseKind.UNDETERMINED:
-            assert rows[kind] == ADVICE[kind]
 
 
 def test_without_data_nothing_is_told_and_nothing_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from canary.commands.cli import main as canary
 from orchestrator_resilience.phase import load_phase
 from tests.deploy.conftest import CHANNEL, EVERYTHING, PACKAGES, ROOT, Call, Deployment, InsideGcloud, steps
+from tests.docs.markdown import PAGES
 
 ONLY_CHANNEL = {"_NOTIFICATION_CHANNELS": CHANNEL}
 CHANGING = {"create", "update", "deploy"}
@@ -50,7 +51,7 @@ def test_every_command_is_one_that_gcloud_takes(
     assert off.failed is None, off.output
     commands = [str(call) for call in calls if call.program == "gcloud"]
     assert {"create", "update", "describe", "list", "deploy", "run"} <= {w for c in commands for w in c.split()}
-    texts = [ROOT / "README.md", *(ROOT / "deploy" / "monitoring" / "policies").iterdir()]
+    texts = [*PAGES, *(ROOT / "deploy" / "monitoring" / "policies").iterdir()]
     quoted = [command for text in texts for command in _commands_of(text.read_text("utf-8"))]
     assert len(quoted) >= 5
     scripts = "\n".join(script.read_text("utf-8") for script in (ROOT / "deploy").glob("*.sh"))
@@ -62,7 +63,8 @@ def test_every_command_is_one_that_gcloud_takes(
 def _commands_of(text: str) -> list[str]:
     """Return the commands that begin a line of a block of code, or are quoted as a whole."""
     unescaped = text.replace("\\n", "\n")
-    blocks = [line for block in re.findall(r"```\n(.*?)```", unescaped, re.DOTALL) for line in _lines(block)]
+    fenced = re.findall(r"^ *```\w*\n(.*?)^ *```$", unescaped, re.DOTALL | re.MULTILINE)
+    blocks = [line for block in fenced for line in _lines(block)]
     inline = re.findall(r"`(gcloud [^`]+)`", unescaped)
     found = [line.split(" | ")[0].split("   #")[0] for line in (*blocks, *inline) if line.startswith("gcloud ")]
     return [re.sub(r"\{(\w+)\}", r"\1", command) for command in found]
@@ -206,9 +208,9 @@ def test_what_secrets_there_are_has_to_be_known(running: Deployment) -> None:
     assert running.failed == "preflight"
 
 
-def test_the_readmes_channels_arrive(deployment: Deployment) -> None:
+def test_the_channels_of_the_page_arrive(deployment: Deployment) -> None:
     """In --substitutions a comma is gcloud's, so the names stand between spaces."""
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     (given,) = re.findall(r'^gcloud builds submit .*--substitutions="(.*)"', text, re.MULTILINE)
     calls = deployment.run(dict(one.split("=", 1) for one in given.split(",")))
     assert deployment.failed is None, deployment.output

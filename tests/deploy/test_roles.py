@@ -1,4 +1,4 @@
-"""Every role that is granted is needed by a call, every call has its role, and the README lists them all."""
+"""Every role that is granted is needed by a call, every call has its role, and docs/deploy.md lists them all."""
 
 import ast
 import inspect
@@ -251,9 +251,9 @@ def test_the_deployer_grants_only_what_the_deployment_grants(
     )
 
 
-def test_the_readme_lists_exactly_these_roles(grants: set[Grant], of_deployer: set[str]) -> None:
+def test_the_page_lists_exactly_these_roles(grants: set[Grant], of_deployer: set[str]) -> None:
     """Who, which role, on what; a reason stands beside each."""
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     rows = re.findall(
         r"^\| (\S+) \| `(roles/[\w.]+)` \| (?:the |its own )?(\w+?)s?\b.*? \| (.+) \|$", text, re.MULTILINE
     )

@@ -1,0 +1,39 @@
+"""The runbook has every verdict, cause, impact and notification that a person may meet."""
+
+import pytest
+
+from canary.domain.incident import NotificationKind
+from canary.domain.verdict import CauseKind, Impact, VerdictKind
+from canary.notify.message import ADVICE
+from tests.docs.markdown import first_cells, rows, sections
+
+RUNBOOK = sections("docs/runbook.md")
+
+
+@pytest.mark.parametrize(
+    ("heading", "kinds"),
+    [
+        ("Verdicts", [*VerdictKind]),
+        ("Impact", [*Impact]),
+        ("Notifications", [*NotificationKind]),
+    ],
+)
+def test_each_table_has_every_kind(heading: str, kinds: list[str]) -> None:
+    """In the order of the code."""
+    assert first_cells(RUNBOOK[heading]) == [str(kind) for kind in kinds]
+
+
+def test_it_says_the_same_as_the_alerts() -> None:
+    """Each verdict and cause is in its table, with the advice that the alert gives."""
+    advised = {row[0].strip("`"): row[-1] for table in ("Verdicts", "Causes") for row in rows(RUNBOOK[table])}
+    for kind in (*VerdictKind, *CauseKind):
+        if kind is not CauseKind.UNDETERMINED:
+            assert advised[kind] == ADVICE[kind]
+
+
+def test_every_cause_is_there_once() -> None:
+    """UNDETERMINED is last, because it is what is left."""
+    causes = first_cells(RUNBOOK["Causes"])
+    named = [name for name in causes if name.isupper() and "CHECKPOINT" not in name]
+    assert sorted(named) == sorted(CauseKind)
+    assert named[-1] == CauseKind.UNDETERMINED
