@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One account each for what runs, with the roles that its code needs and no other; README.md, "Roles", says why.
+# One account each for what runs, with the roles that its code needs and no other; docs/deploy.md says why.
 set -euo pipefail
 
 account() {

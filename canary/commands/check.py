@@ -23,9 +23,9 @@ from canary.commands.terminal import make_console, print_alert, print_line, prin
 from canary.domain.verdict import duration_text
 from canary.run import Outcome, Report, timeline
 from canary.run import check as run_check
+from canary.settings import CanarySettings
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.progress import instant
-from canary.settings import CanarySettings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import append_line, last_line
