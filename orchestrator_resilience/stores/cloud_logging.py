@@ -1,7 +1,6 @@
 """Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the log of requests."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
@@ -22,6 +21,7 @@ from google.cloud.logging_v2.services.logging_service_v2.transports import Loggi
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
 from orchestrator_resilience.checkpoints import Checkpoint, Severity
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError, store_errors
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
@@ -33,7 +33,7 @@ _MAXIMUM_ENTRIES = 5000
 # Odds may come before their game; redeliveries end long before the default retention of 30 days.
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
 
-_told = partial(store_errors, "Cloud Logging", GoogleAPIError, GoogleAuthError)
+_logging_errors = partial(store_errors, "Cloud Logging", GoogleAPIError, GoogleAuthError)
 
 
 class CloudLoggingArchive:
@@ -67,7 +67,7 @@ class CloudLoggingArchive:
         return {entry.http_request.status for entry in self._entries(wanted, seconds)}
 
     def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
-        with _told():
+        with _logging_errors():
             return list(islice(self._search(wanted, seconds), _MAXIMUM_ENTRIES))
 
     def _search(self, wanted: str, seconds: float) -> Iterator[LogEntry]:
@@ -77,12 +77,12 @@ class CloudLoggingArchive:
             order_by="timestamp asc",
             page_size=_PAGE_SIZE,
         )
-        give_up = time.monotonic() + seconds
+        deadline = Deadline(seconds)
         # A slow search answers with empty pages, any number of them.
-        while (left := give_up - time.monotonic()) > 0:
-            # The last try of a page begins when its retries end.
-            retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=left / 2)
-            page = next(self._client.list_log_entries(request, retry=retry, timeout=left / 2).pages)
+        while left := deadline.left():
+            half = left / 2  # the last try of a page begins when its retries end
+            retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
+            page = next(self._client.list_log_entries(request, retry=retry, timeout=half).pages)
             yield from page.entries
             if not page.next_page_token:
                 return

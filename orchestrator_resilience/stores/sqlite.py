@@ -5,7 +5,6 @@ for its turn up to `BUSY_SECONDS`.
 """
 
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -15,6 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.rows import COMPLETING_STATUSES, CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
@@ -66,14 +66,10 @@ class SqliteFile:
         self._synchronous = "FULL" if durable else "OFF"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._pid = os.getpid()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection; every failure comes out as a StoreError that names the file."""
-        if self._pid != os.getpid():
-            # Neither a connection nor a lock that another thread held may be carried over a fork.
-            self._lock, self._connection, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             try:
                 self._connection = self._connection or self._open()
@@ -98,7 +94,7 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
-            if self._connection is not None and self._pid == os.getpid():
+            if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
@@ -122,12 +118,12 @@ class SqliteFile:
 
 def _insist(action: Callable[[], object]) -> None:
     """Repeat `action` while the database is locked, up to BUSY_SECONDS."""
-    give_up = time.monotonic() + BUSY_SECONDS
+    deadline = Deadline(BUSY_SECONDS)
     while True:
         try:
             action()
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > give_up:
+            if "locked" not in str(error) or deadline.is_over:
                 raise
             time.sleep(0.01)
         else:

@@ -1,6 +1,5 @@
 """The embedded stores: what only files can suffer."""
 
-import os
 import sqlite3
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -72,22 +71,6 @@ def test_a_value_that_no_document_holds_is_refused(stores: EmbeddedStores) -> No
         stores.documents.merge(REF, {"a": object()})
     stores.documents.merge(REF, {"b": 2})
     assert stores.documents.get_all([REF])[REF].fields == {"a": 1, "b": 2}
-
-
-def test_a_connection_is_not_carried_over_a_fork(stores: EmbeddedStores) -> None:
-    """A child opens its own, and both go on writing."""
-    stores.documents.merge(REF, {"parent": 1})
-    child = os.fork()
-    if child == 0:
-        inherited = stores._file._connection
-        try:
-            stores.documents.merge(REF, {"child": 1})
-            os._exit(inherited is stores._file._connection)
-        finally:
-            os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
-    stores.documents.merge(REF, {"parent": 2})
-    assert stores.documents.get_all([REF])[REF].fields == {"parent": 2, "child": 1}
 
 
 def test_closed_stores_open_again(stores: EmbeddedStores) -> None:
