@@ -18,8 +18,8 @@ import flask
 import functions_framework
 from flask.typing import ResponseReturnValue
 
+from canary.notify.channel import Channel, Channels
 from canary.notify.heartbeat import Heartbeat, HeartbeatError
-from canary.notify.incidents import Channel, Channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.slack import SlackChannel
 from canary.run import Outcome, Report, check, watch

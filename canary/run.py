@@ -13,7 +13,8 @@ from canary.domain.evidence import Evidence, Source, Unreadable
 from canary.domain.incident import Incidents, known_incident
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Verdict, judge
-from canary.notify.incidents import Channel, tell
+from canary.notify.channel import Channel
+from canary.notify.incidents import notify
 from canary.sources import gather, read_checkpoints
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
@@ -89,7 +90,7 @@ def watch(
     """
     report, incidents = _run(stores, phases, now, wanted)
     if not isinstance(incidents, Unreadable):
-        tell(stores.documents, report.verdicts, incidents, channel, now)
+        notify(stores.documents, report.verdicts, incidents, channel, now)
     return report
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from canary.commands.terminal import TerminalChannel, print_line
 from canary.domain.incident import NotificationKind
 from canary.domain.verdict import Impact, Verdict
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.notify.message import CommandLine
 from canary.simulation import demo
 from canary.simulation.playback import Event, Show

@@ -17,7 +17,7 @@ from canary.commands.verify import Agreement, Verification
 from canary.domain.incident import NotificationKind
 from canary.domain.timeline import Timeline
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, alert_text, notification_text
 from orchestrator_resilience.phase import Phase
 

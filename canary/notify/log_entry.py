@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TextIO
 
 from canary.domain.incident import NotificationKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, logs_link, notification_text
 from orchestrator_resilience.phase import Phase
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from canary.domain.incident import NotificationKind
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind, duration_text
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
 

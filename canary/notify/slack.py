@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from canary.domain.incident import NotificationKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, logs_link, notification_text
 from canary.notify.webhook import is_address
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.run import Report, check, watch
 from canary.simulation.schedule import Schedule, ticks
 from orchestrator_resilience.checkpoints import Checkpoint

@@ -15,7 +15,7 @@ from typing import Any
 
 from canary.domain.incident import Level, NotificationKind, level
 from canary.domain.verdict import CauseKind, Verdict, VerdictKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.run import Report, check, watch
 from canary.simulation.baselines import BASELINES, View
 from canary.simulation.schedule import Schedule, ticks

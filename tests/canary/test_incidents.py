@@ -24,7 +24,7 @@ from canary.domain.incident import (
     to_fields,
 )
 from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
-from canary.notify.incidents import Channels, Notification
+from canary.notify.channel import Channels, Notification
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import logs_link
 from canary.run import watch

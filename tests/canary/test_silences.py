@@ -11,7 +11,7 @@ from canary.commands import cli
 from canary.commands.silence import add_silence
 from canary.domain.incident import NotificationKind
 from canary.domain.silence import SILENCES, parse_duration, read_silences
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.run import watch
 from orchestrator_resilience import Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores

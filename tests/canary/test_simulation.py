@@ -126,7 +126,7 @@ def always_never_invoked(*_: object, **__: object) -> Cause:
 @pytest.mark.parametrize(
     ("worse", "unmet"),
     [
-        ((canary.run, "tell", silent), {"every fault is detected", "one opening"}),
+        ((canary.run, "notify", silent), {"every fault is detected", "one opening"}),
         ((canary.run, "explain", always_never_invoked), {"no cause is ever", "the cause", "of a pair"}),
         ((canary.domain.incident, "REMIND_EVERY", timedelta(minutes=15)), {"one opening"}),
         ((canary.domain.incident, "_quiet", lambda known, *_: canary.domain.incident.Step(known)), {"one opening"}),

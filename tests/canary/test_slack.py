@@ -17,7 +17,7 @@ import pytest
 
 from canary.domain.incident import Incident, NotificationKind, level
 from canary.domain.verdict import Impact, Verdict, VerdictKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, logs_link, notification_text
 from canary.notify.slack import NotifyError, SlackChannel, escaped, message
 from orchestrator_resilience import Phase

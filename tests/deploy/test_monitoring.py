@@ -15,7 +15,7 @@ from google.cloud.monitoring_v3.types import AlertPolicy
 
 from canary.domain.incident import NotificationKind, advance
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.incidents import Notification
+from canary.notify.channel import Notification
 from canary.notify.log_entry import LogChannel
 from canary.run import Outcome, Report
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
