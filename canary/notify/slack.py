@@ -1,45 +1,37 @@
-"""Tells people in Slack, through an incoming webhook: one message a run, however much there is to tell.
-
-The webhook's address is a secret, because whoever has it can post. It is in no error, log or repr: of
-what slack_sdk, urllib and the other side say only the kind is passed on, slack_sdk's log goes nowhere,
-and errors are raised outside every `except`, so that none has the original as its context.
-"""
+"""Tells people in Slack, through an incoming webhook: one message a run, however much there is to tell."""
 
 import json
-import logging
-import math
 import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from canary.domain.incident import NotificationKind
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, logs_link, notification_text
-from canary.notify.webhook import is_address
-from orchestrator_resilience.errors import ConfigurationError, ResilienceError
+from canary.notify.webhook import Answer, NoAnswer, Webhook
+from orchestrator_resilience.deadline import Deadline
+from orchestrator_resilience.errors import ResilienceError
 from orchestrator_resilience.phase import Phase
-
-if TYPE_CHECKING:
-    from slack_sdk.webhook import WebhookClient
 
 # Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere.
 _MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_LINE, _MAXIMUM_IN_ALL = 49, 2_800, 120, 10_000
-# slack_sdk logs the address at DEBUG; a logger outside the tree is one that no configuration can turn on.
-_NOWHERE = logging.Logger("canary.notify.slack", logging.CRITICAL + 1)  # noqa: LOG001
+_FIRST_PAUSE_SECONDS = 0.25
 _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blocks"
 
 
 class NotifyError(ResilienceError):
-    """People could not be told; `permanent` where Slack refuses the message or the webhook itself."""
+    """People could not be told; `permanent` where Slack refuses the message or the webhook itself.
 
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+    `again_after` is the least number of seconds before another attempt may help, None where none does.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool = False, again_after: float | None = None) -> None:
         super().__init__(reason)
         self.permanent = permanent
+        self.again_after = again_after
 
 
 class SlackChannel:
@@ -51,9 +43,7 @@ class SlackChannel:
     def __init__(
         self, url: str, phases: Mapping[str, Phase], *, project: str | None = None, seconds: float = 10.0
     ) -> None:
-        self._url = url.strip()  # a secret that was piped into Secret Manager ends with a line break
-        if not is_address(self._url):
-            raise ConfigurationError("SLACK_WEBHOOK_URL: expected https://host/path; not shown, because it is a secret")
+        self._webhook = Webhook("SLACK_WEBHOOK_URL", url)
         self._phases, self._project, self._seconds = phases, project, seconds
 
     def __repr__(self) -> str:
@@ -61,53 +51,38 @@ class SlackChannel:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
-        from slack_sdk.webhook import WebhookClient  # noqa: PLC0415 (only where a webhook is set)
-
-        body = message(notifications, self._phases, self._project, now)
-        client = WebhookClient(self._url, logger=_NOWHERE, retry_handlers=[])  # its own wait as long as Slack says
-        give_up = time.monotonic() + self._seconds
-        done: SimpleQueue[NotifyError | None] = SimpleQueue()
-        # A thread, because no timeout of urllib's covers name resolution or an answer that drips.
-        Thread(target=lambda: done.put(_deliver(client, body, give_up)), daemon=True).start()
-        try:
-            failure = done.get(timeout=self._seconds)
-        except Empty:
-            failure = NotifyError(f"Slack: no answer within {self._seconds:g} s")
+        failure = self._post(message(notifications, self._phases, self._project, now))
         if failure is not None:
             raise failure
 
+    def _post(self, body: dict[str, Any]) -> NotifyError | None:
+        """Post until Slack has taken it, another attempt does not help, or there is no time for one."""
+        deadline, pause = Deadline(self._seconds), _FIRST_PAUSE_SECONDS
+        while True:
+            failure = self._failure(self._webhook.request(deadline, body), deadline)
+            if failure is None or failure.again_after is None:
+                return failure
+            wait = max(pause, failure.again_after)
+            if wait >= deadline.left():
+                return failure
+            time.sleep(wait)
+            pause *= 2
 
-def _deliver(client: "WebhookClient", body: dict[str, Any], give_up: float) -> NotifyError | None:
-    pause = 0.25
-    while True:
-        client.timeout = max(1, math.ceil(give_up - time.monotonic()))
-        failure, again_after = _attempt(client, body)
-        if failure is None or again_after is None:
-            return failure
-        wait = max(pause, again_after)
-        if time.monotonic() + wait >= give_up:
-            return failure
-        time.sleep(wait)
-        pause *= 2
-
-
-def _attempt(client: "WebhookClient", body: dict[str, Any]) -> tuple[NotifyError | None, float | None]:
-    """Return what went wrong, if anything, and the least seconds to wait before another attempt, if one may help."""
-    try:
-        response = client.send_dict(body)
-    except Exception as error:  # noqa: BLE001 (its text may have the address, whatever it is)
-        cause = getattr(error, "reason", None)
-        kind = type(cause if isinstance(cause, Exception) else error).__name__
-        return NotifyError(f"Slack could not be reached: {kind}"), 0.0 if isinstance(error, OSError) else None
-    status, said = response.status_code, response.body.strip()
-    if status == HTTPStatus.OK and said == "ok":  # a page to which a redirect led says something else
-        return None, None
-    word = f" {said}" if _SLACKS_WORD.match(said) and said not in client.url.lower() else ""
-    passing = status in {408, 429} or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    permanent = status >= HTTPStatus.BAD_REQUEST and not passing
-    failure = NotifyError(f"Slack answered {status}{word}", permanent=permanent)
-    after = {name.lower(): value for name, value in response.headers.items()}.get("retry-after", "")
-    return failure, (float(after) if after.isdecimal() else 0.0) if passing else None
+    def _failure(self, answer: Answer | NoAnswer, deadline: Deadline) -> NotifyError | None:
+        if isinstance(answer, NoAnswer):
+            if deadline.is_over:
+                return NotifyError(f"Slack: no answer within {self._seconds:g} s")
+            return NotifyError(
+                f"Slack could not be reached: {answer.kind}", again_after=0.0 if answer.may_pass else None
+            )
+        if answer.status == HTTPStatus.OK and answer.text == "ok":  # a page to which a redirect led says something else
+            return None
+        # Slack's own word for it, unless it is one of the address.
+        known = _SLACKS_WORD.match(answer.text) and not self._webhook.contains(answer.text)
+        reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
+        if answer.status in {408, 429} or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return NotifyError(reason, again_after=answer.retry_after)
+        return NotifyError(reason, permanent=answer.status >= HTTPStatus.BAD_REQUEST)
 
 
 def message(

@@ -1,9 +1,9 @@
 """The heartbeat against a real HTTP server on this machine, alone and in the canary function's process."""
 
 import json
+import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,53 +14,36 @@ from canary.notify.heartbeat import Heartbeat, HeartbeatError
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
-from tests.listener import QuietHandler, listening
+from tests.listener import FakeWebhook, fake_webhook
 from tools.emulators import free_port
 from tools.functions import canary_function
 
 
-@dataclass
-class Switch:
-    """A dead-man's switch: the paths that were asked for, and the status that it answers."""
-
-    heard: list[str] = field(default_factory=list)
-    status: int = 200
-    url: str = ""
-
-
 @pytest.fixture
-def switch() -> Iterator[Switch]:
-    switch = Switch()
-
-    class Handler(QuietHandler):
-        def do_GET(self) -> None:  # noqa: N802 (the name that the server calls)
-            switch.heard.append(self.path)
-            self.send_response(switch.status)
-            self.end_headers()
-
-    with listening(Handler) as address:
-        switch.url = f"{address}/ping/secret"
+def switch() -> Iterator[FakeWebhook]:
+    """Serve a dead-man's switch."""
+    with fake_webhook("/ping/secret") as switch:
         yield switch
 
 
-def test_a_beat_is_one_request(switch: Switch) -> None:
+def test_a_beat_is_one_request(switch: FakeWebhook) -> None:
     """The line break that a piped secret ends with is none of the address."""
     Heartbeat(f"{switch.url}\n").beat()
-    assert switch.heard == ["/ping/secret"]
+    assert switch.paths == ["/ping/secret"]
 
 
 @pytest.mark.parametrize("status", [201, 202, 204])
-def test_every_success_is_heard(switch: Switch, status: int) -> None:
+def test_every_success_is_heard(switch: FakeWebhook, status: int) -> None:
     """Services of this kind differ in how they say yes."""
-    switch.status = status
+    switch.script = [(status, {}, "")]
     Heartbeat(switch.url).beat()
-    assert switch.heard == ["/ping/secret"]
+    assert switch.paths == ["/ping/secret"]
 
 
 @pytest.mark.parametrize("status", [304, 404, 410, 500, 503])
-def test_another_answer_is_not_heard(switch: Switch, status: int) -> None:
+def test_another_answer_is_not_heard(switch: FakeWebhook, status: int) -> None:
     """The error has the status and not the address."""
-    switch.status = status
+    switch.script = [(status, {}, "")]
     with pytest.raises(HeartbeatError) as caught:
         Heartbeat(switch.url).beat()
     assert str(caught.value) == f"the heartbeat was not heard: HTTP {status}"
@@ -75,6 +58,15 @@ def test_nobody_listens() -> None:
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
+def test_a_switch_that_hangs_does_not_hold_up_the_run(switch: FakeWebhook) -> None:
+    """It is not heard in time."""
+    switch.hangs = True
+    began = time.monotonic()
+    with pytest.raises(HeartbeatError, match=r"^the heartbeat was not heard: TimeoutError$"):
+        Heartbeat(switch.url, seconds=0.2).beat()
+    assert time.monotonic() - began < 2
+
+
 @pytest.mark.parametrize("url", ["http://example.com/secret", "https://", "secret", "file:///etc/secret", "https://h"])
 def test_what_is_no_address(url: str) -> None:
     """Refused by the name of the variable, and not shown."""
@@ -83,7 +75,7 @@ def test_what_is_no_address(url: str) -> None:
     assert "secret;" not in str(caught.value)
 
 
-def test_the_function_beats_when_it_could_tell(switch: Switch, phase: Phase, tmp_path: Path) -> None:
+def test_the_function_beats_when_it_could_tell(switch: FakeWebhook, phase: Phase, tmp_path: Path) -> None:
     """Not after a run that could not; and whether it is heard does not change the run."""
     environment = {"RESILIENCE_DATA_DIR": str(tmp_path / "stores"), "HEARTBEAT_URL": switch.url}
 
@@ -91,16 +83,16 @@ def test_the_function_beats_when_it_could_tell(switch: Switch, phase: Phase, tmp
         return requests.post(f"http://{canary.address}/", timeout=60).status_code
 
     with canary_function(environment) as canary:
-        assert (run(), switch.heard) == (503, [])  # there are no stores to read
+        assert (run(), switch.paths) == (503, [])  # there are no stores to read
         with EmbeddedStores(tmp_path / "stores") as stores:
             checkpoints = CheckpointLogger(phase, RecordingSink())
             orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
             now = datetime.now(UTC)
             orchestrator.deliver(push_envelope(min(phase.expected), str(phase.today(now)), now, message_id="1"))
         second = run()
-        switch.status = 500
+        switch.script = [(500, {}, "")]
         third = run()
         log = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
-    assert (second, third, switch.heard) == (200, 200, ["/ping/secret"] * 2)
+    assert (second, third, switch.paths) == (200, 200, ["/ping/secret"] * 2)
     warnings = [line["message"] for line in log if "HEARTBEAT" in line["message"]]
     assert warnings == ["CANARY_HEARTBEAT: the heartbeat was not heard: HTTP 500"]

@@ -1,15 +1,10 @@
 """The Slack channel against a real HTTP server on this machine: the message, the retries, and the secret."""
 
-import json
 import logging
-import socket
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,72 +17,21 @@ from canary.notify.message import CommandLine, logs_link, notification_text
 from canary.notify.slack import NotifyError, SlackChannel, escaped, message
 from orchestrator_resilience import Phase
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
+from tests.listener import OK, Answer, FakeWebhook, fake_webhook
+from tools.emulators import free_port
 
 DAY = date(2026, 2, 9)
 NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 SECRET = "T0SECRET/B0SECRET/xSECRETx"  # noqa: S105 (that it goes nowhere is what is tested)
 
-Script = tuple[int, dict[str, str], str]
-OK: Script = (200, {}, "ok")
-
-
-@dataclass
-class Slack:
-    """A webhook that answers from a script, the last line for ever, and keeps what was posted and when."""
-
-    script: list[Script]
-    url: str = ""
-    posts: list[dict[str, Any]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
-    hangs: bool = False
-    drips: bool = False
-    over: Event = field(default_factory=Event)
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    # slack_sdk goes through a proxy without looking at NO_PROXY.
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
+PATH = f"/services/{SECRET}"
+PAGE: Answer = (200, {}, "<html>Sign in</html>")
 
 
 @pytest.fixture
-def slack() -> Iterator[Slack]:
-    state = Slack([OK])
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            state.times.append(time.monotonic())
-            state.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            if state.hangs:
-                state.over.wait(30)
-                return
-            status, headers, body = state.script.pop(0) if len(state.script) > 1 else state.script[0]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body) + 100 * state.drips))
-            self.end_headers()
-            self.wfile.write(body.encode())
-            while state.drips and not state.over.wait(0.1):
-                self.wfile.write(b".")
-
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"<html>Sign in</html>")
-
-        def log_message(self, *_: Any) -> None:
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        state.url = f"http://127.0.0.1:{server.server_port}/services/{SECRET}"
-        yield state
-        state.over.set()
-        server.shutdown()
-        thread.join()
+def slack() -> Iterator[FakeWebhook]:
+    with fake_webhook(PATH) as slack:
+        yield slack
 
 
 def notification(
@@ -114,7 +58,7 @@ def texts(body: dict[str, Any]) -> list[str]:
     return [one["text"] for block in body["blocks"] for one in block.get("elements", [block.get("text")])]
 
 
-def test_several_dates_are_one_message(slack: Slack, phase: Phase) -> None:
+def test_several_dates_are_one_message(slack: FakeWebhook, phase: Phase) -> None:
     """All notifications go in one request, the new ones first, each under the header of its kind."""
     over, first, second = (
         notification(kind=NotificationKind.RESOLVED),
@@ -175,7 +119,7 @@ def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, projec
     assert body["text"].endswith(texts(body)[-1])
 
 
-def test_one_very_long_text_is_cut_and_sent(slack: Slack, phase: Phase) -> None:
+def test_one_very_long_text_is_cut_and_sent(slack: FakeWebhook, phase: Phase) -> None:
     """The beginning is what counts, and nothing says that dates are missing."""
     SlackChannel(slack.url, {"phase2": phase}).send([notification(summary="y" * 50_000)], NOW)
     (body,) = slack.posts
@@ -205,7 +149,7 @@ def test_a_cut_leaves_no_half_of_an_escape(limit: int) -> None:
     assert "&" not in cut.replace("&amp;", "").replace("&lt;", "")
 
 
-def test_too_many_requests_are_waited_out(slack: Slack, phase: Phase) -> None:
+def test_too_many_requests_are_waited_out(slack: FakeWebhook, phase: Phase) -> None:
     """For as long as Slack says."""
     slack.script = [(429, {"Retry-After": "1"}, "rate_limited"), OK]
     SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
@@ -214,7 +158,7 @@ def test_too_many_requests_are_waited_out(slack: Slack, phase: Phase) -> None:
 
 
 @pytest.mark.parametrize("retry_after", ["3600", "9" * 5_000])
-def test_a_longer_wait_than_the_budget_fails_at_once(slack: Slack, phase: Phase, retry_after: str) -> None:
+def test_a_longer_wait_than_the_budget_fails_at_once(slack: FakeWebhook, phase: Phase, retry_after: str) -> None:
     """The next run will try again, so it is not permanent."""
     slack.script = [(429, {"Retry-After": retry_after}, "rate_limited")]
     started = time.monotonic()
@@ -224,14 +168,14 @@ def test_a_longer_wait_than_the_budget_fails_at_once(slack: Slack, phase: Phase,
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "-1"}, {"Retry-After": "nan"}, {"Retry-After": "soon"}])
-def test_without_a_usable_time_to_wait_it_backs_off(slack: Slack, phase: Phase, headers: dict[str, str]) -> None:
+def test_without_a_usable_time_to_wait_it_backs_off(slack: FakeWebhook, phase: Phase, headers: dict[str, str]) -> None:
     """A little longer each time."""
     slack.script = [(429, headers, ""), OK]
     SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
     assert slack.times[1] - slack.times[0] >= 0.25
 
 
-def test_a_passing_fault_of_slacks_is_retried(slack: Slack, phase: Phase) -> None:
+def test_a_passing_fault_of_slacks_is_retried(slack: FakeWebhook, phase: Phase) -> None:
     """The same message, until it is taken."""
     slack.script = [(500, {}, "fatal"), (503, {}, "<html>"), OK]
     SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
@@ -239,7 +183,7 @@ def test_a_passing_fault_of_slacks_is_retried(slack: Slack, phase: Phase) -> Non
     assert slack.posts[0] == slack.posts[1] == slack.posts[2]
 
 
-def test_a_lasting_fault_of_slacks_ends_within_the_budget(slack: Slack, phase: Phase) -> None:
+def test_a_lasting_fault_of_slacks_ends_within_the_budget(slack: FakeWebhook, phase: Phase) -> None:
     """It is not permanent: nothing is wrong with the message."""
     slack.script = [(502, {}, "<html>Bad gateway</html>")]
     started = time.monotonic()
@@ -251,7 +195,7 @@ def test_a_lasting_fault_of_slacks_ends_within_the_budget(slack: Slack, phase: P
 @pytest.mark.parametrize(
     ("status", "word"), [(400, "invalid_blocks"), (403, "action_prohibited"), (404, "no_service"), (410, "x_archived")]
 )
-def test_a_refusal_is_permanent(slack: Slack, phase: Phase, status: int, word: str) -> None:
+def test_a_refusal_is_permanent(slack: FakeWebhook, phase: Phase, status: int, word: str) -> None:
     """It fails at once, with Slack's own word for it."""
     slack.script = [(status, {}, word)]
     error = failure(slack.url, phase)
@@ -259,30 +203,23 @@ def test_a_refusal_is_permanent(slack: Slack, phase: Phase, status: int, word: s
     assert isinstance(error, ResilienceError)
 
 
-def test_a_redirect_is_no_delivery(slack: Slack, phase: Phase) -> None:
+def test_a_redirect_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
     """A page to sign in answers 200 as well, and nobody was told."""
-    slack.script = [(302, {"Location": "/signin"}, "")]
+    slack.script = [(302, {"Location": "/signin"}, ""), PAGE]
     error = failure(slack.url, phase)
     assert (str(error), error.permanent) == ("Slack answered 200", False)
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_refused_connection_is_retried_within_the_budget(phase: Phase) -> None:
     """Then it fails, and not for ever."""
     started = time.monotonic()
-    error = failure(f"http://127.0.0.1:{closed_port()}/services/{SECRET}", phase, seconds=1.0)
+    error = failure(f"http://127.0.0.1:{free_port()}{PATH}", phase, seconds=1.0)
     assert 0.5 < time.monotonic() - started < 1.5
     assert (str(error), error.permanent) == ("Slack could not be reached: ConnectionRefusedError", False)
 
 
 @pytest.mark.parametrize("how", ["hangs", "drips"])
-def test_a_server_that_hangs_does_not_hold_up_the_run(slack: Slack, phase: Phase, how: str) -> None:
+def test_a_server_that_hangs_does_not_hold_up_the_run(slack: FakeWebhook, phase: Phase, how: str) -> None:
     """Neither one that says nothing, nor one whose every byte comes in time."""
     setattr(slack, how, True)
     started = time.monotonic()
@@ -305,10 +242,10 @@ def whole_chain(error: NotifyError | None) -> str:
     "answer",
     [
         OK,
-        (404, {}, f"there is no /services/{SECRET}"),
+        (404, {}, f"there is no {PATH}"),
         (500, {}, SECRET),
         (429, {"Retry-After": SECRET}, SECRET),
-        (302, {"Location": f"/services/{SECRET}"}, ""),
+        (302, {"Location": PATH}, ""),
         (307, {"Location": f"ftp://x/{SECRET}"}, ""),
         (302, {"Location": f"gopher://x/{SECRET}"}, ""),
         (200, {"Content-Type": f"text/plain; charset={SECRET}"}, "ok"),
@@ -317,15 +254,15 @@ def whole_chain(error: NotifyError | None) -> str:
     ],
 )
 def test_the_address_is_a_secret(
-    slack: Slack,
+    slack: FakeWebhook,
     phase: Phase,
-    answer: Script | None,
+    answer: Answer | None,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever Slack answers and however much is logged, it is in no error, log, repr or output."""
     caplog.set_level(logging.DEBUG)
-    url = slack.url if answer else f"http://127.0.0.1:{closed_port()}/services/{SECRET}"
+    url = slack.url if answer else f"http://127.0.0.1:{free_port()}{PATH}"
     slack.script = [answer or OK]
     channel = SlackChannel(url, {"phase2": phase}, seconds=0.4)
     error: NotifyError | None = None
@@ -357,7 +294,7 @@ def test_a_bad_address_is_refused_and_not_shown(url: str, phase: Phase) -> None:
     assert caught.value.__context__ is None
 
 
-def test_a_line_break_after_the_address_does_no_harm(slack: Slack, phase: Phase) -> None:
+def test_a_line_break_after_the_address_does_no_harm(slack: FakeWebhook, phase: Phase) -> None:
     """Secrets are often piped in with one."""
     SlackChannel(slack.url + "\n", {"phase2": phase}).send([notification()], NOW)
     assert len(slack.posts) == 1

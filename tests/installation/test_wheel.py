@@ -14,7 +14,7 @@ from tests.environments import fetch, make_environment
 
 ROOT = Path(__file__).parents[2]
 UV = Path(sys.executable).with_name("uv")
-ONLY_FOR_THE_CLOUD = ("google", "functions_framework", "slack_sdk")
+ONLY_FOR_THE_CLOUD = ("google", "functions_framework")
 NEVER = ("bqemulator", "hypothesis", "local", "mypy", "pytest", "setuptools")
 
 
