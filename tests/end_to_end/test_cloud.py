@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from orchestrator_resilience.progress import read_progress
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from tests.listener import QuietHandler, listening
+from tests.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import canary_function, orchestrator_function
 
@@ -55,33 +55,6 @@ def eventually(condition: Callable[[], bool], complaint: str, seconds: float = 3
 
 
 @dataclass
-class Slack:
-    """An incoming webhook: the bodies that were posted, and the status with which the next one is answered."""
-
-    posts: list[dict[str, Any]] = field(default_factory=list)
-    status: int = 200
-    url: str = ""
-
-
-@contextmanager
-def _slack() -> Iterator[Slack]:
-    slack = Slack()
-
-    class Handler(QuietHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if slack.status == 200:
-                slack.posts.append(body)
-            self.send_response(slack.status)
-            self.end_headers()
-            self.wfile.write(b"ok" if slack.status == 200 else b"no_service")
-
-    with listening(Handler) as address:
-        slack.url = f"{address}/services/T0/B0/secret"
-        yield slack
-
-
-@dataclass
 class Pipeline:
     """Both functions, a topic that pushes to the orchestrator, and direct access to the stores."""
 
@@ -92,7 +65,7 @@ class Pipeline:
     publish: Callable[..., None]
     orchestrator: Server
     canary: Server
-    slack: "Slack"
+    slack: FakeWebhook
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """Return what the orchestrator's process has left on stdout."""
@@ -139,7 +112,7 @@ def pipeline(
     }
     documents = FirestoreDocuments(cloud)
     with (
-        _slack() as slack,
+        fake_webhook("/services/T0/B0/secret") as slack,
         orchestrator_function(environment) as orchestrator,
         canary_function({**environment, "SLACK_WEBHOOK_URL": slack.url}) as canary,
         pushing_topic(cloud, f"http://{orchestrator.address}/") as publish,
@@ -237,24 +210,24 @@ def test_the_incident(pipeline: Pipeline) -> None:
     runs = [line for line in lines if line.get("run") == "CANARY_RUN"]
     assert [line["severity"] for line in runs] == ["INFO"] * 3
     assert f"phase2 {pipeline.today} UNTRIGGERED" in runs[0]["message"]
-    assert len(pipeline.slack.posts) == 2
-    assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in pipeline.slack.posts)
-    assert "all 5 processors completed 40 min ago" in json.dumps(pipeline.slack.posts[0])
-    assert "no longer UNTRIGGERED" in json.dumps(pipeline.slack.posts[1])
+    assert len(pipeline.slack.accepted) == 2
+    assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in pipeline.slack.accepted)
+    assert "all 5 processors completed 40 min ago" in json.dumps(pipeline.slack.accepted[0])
+    assert "no longer UNTRIGGERED" in json.dumps(pipeline.slack.accepted[1])
 
 
 def test_an_alert_that_slack_refused_is_sent_by_the_next_attempt(pipeline: Pipeline) -> None:
     """The log entry goes out all the same, the run answers 503, and the webhook's address is nowhere."""
     pipeline.documents.merge(DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True})
-    pipeline.slack.status = 404
+    pipeline.slack.script = [(404, {}, "no_service")]
     status, answer = pipeline.run_canary()
     assert (status, answer["outcome"]) == (503, "COULD_NOT_TELL")
     assert "CANARY_ALERT OPENED" in pipeline.canary.log.read_text()
-    assert pipeline.slack.posts == []
-    pipeline.slack.status = 200
+    assert pipeline.slack.accepted == []
+    pipeline.slack.script = [OK]
     assert pipeline.verdict(pipeline.today)["kind"] == "PREMATURE"
     assert pipeline.verdict(pipeline.today)["kind"] == "PREMATURE"
-    assert len(pipeline.slack.posts) == 1
+    assert len(pipeline.slack.accepted) == 1
     assert "secret" not in pipeline.canary.log.read_text() + json.dumps(answer)
 
 
