@@ -4,23 +4,26 @@ One query and one batch read, however many dates and phases there are, and one q
 outcome or work query of a phase.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Generic, TypeVar
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable, read_completion_log
 from canary.domain.incident import Incidents, incident_ref
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, document_id, read_progress
-from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary, Stores
+from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary, Stores
+
+T = TypeVar("T")
 
 # Of the 60 s that a run may take; what is left is for notifying people.
 READ_SECONDS = 35.0
@@ -43,77 +46,66 @@ def gather(
     seconds: float = READ_SECONDS,
 ) -> Gathered:
     """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable."""
-    dates = {day for days in wanted.values() for day in days}
+    dates = [(name, day) for name, days in wanted.items() for day in days]
     if not dates:
         return Gathered()
-    since, until = min(dates), max(dates)
-    refs = [_ref(phases[name], day) for name, days in wanted.items() for day in days]
-    refs += [SILENCES, *(incident_ref(name, day) for name, days in wanted.items() for day in days)]
-    reads: dict[str, Callable[[], Any]] = {
-        "the completion log": lambda: _logged(stores.completion_log.summarise(wanted, since, until), phases),
-        "the progress documents": lambda: stores.documents.get_all(refs),
-    }
-    counts = stores.counts
-    if counts is not None:
-        for name in wanted:
-            for what, query in _queries(phases[name]).items():
-                reads[f"{what} of {name}"] = lambda query=query: counts.count(query, since, until)  # type: ignore[misc]
-    answers = _read_all(reads, seconds)
-    documents = answers["the progress documents"]
+    since, until = min(day for _, day in dates), max(day for _, day in dates)
+    refs = [*(_ref(phases[name], day) for name, day in dates), SILENCES, *(incident_ref(*one) for one in dates)]
+    log = _Reading(
+        "the completion log", lambda: _by_date(stores.completion_log.summarise(wanted, since, until), phases)
+    )
+    documents = _Reading("the progress documents", lambda: stores.documents.get_all(refs))
+    outcomes = _counting("outcome", {name: phases[name].outcome_query for name in wanted}, stores, since, until)
+    works = _counting("work", {name: phases[name].work_query for name in wanted}, stores, since, until)
+    deadline = Deadline(seconds)
+    logged, found = log.answer(deadline), documents.answer(deadline)
+    outcome = {name: reading.answer(deadline) for name, reading in outcomes.items()}
+    work = {name: reading.answer(deadline) for name, reading in works.items()}
     evidence = tuple(
         Evidence(
             phase=name,
             game_date=day,
-            completion_log=_completion_log(answers["the completion log"], phases[name], day),
-            progress=_progress(documents, phases[name], day),
-            outcome=_count(answers.get(f"outcome of {name}"), day),
-            work=_count(answers.get(f"work of {name}"), day),
+            completion_log=_completion_log(logged, name, day),
+            progress=_progress(found, phases[name], day),
+            outcome=_count(outcome.get(name), day),
+            work=_count(work.get(name), day),
         )
-        for name, days in wanted.items()
-        for day in days
+        for name, day in dates
     )
-    return Gathered(evidence, documents if isinstance(documents, Unreadable) else documents.value)
+    return Gathered(evidence, found if isinstance(found, Unreadable) else found.value)
 
 
 def read_checkpoints(
     stores: Stores, problems: Sequence[tuple[str, date]], *, seconds: float = CHECKPOINTS_SECONDS
 ) -> dict[tuple[str, date], Source[Sequence[Checkpoint]]]:
     """Read the checkpoints of dates with a problem, all at once; what fails is Unreadable."""
-    reads = {
-        f"the checkpoints of {name} {day}": lambda name=name, day=day: stores.checkpoints.read(name, day)
-        for name, day in problems
-    }
-    answers = _read_all(reads, seconds)
-    return dict(zip(problems, answers.values(), strict=True))
+    readings = [
+        _Reading(f"the checkpoints of {name} {day}", partial(_checkpoints, stores, name, day)) for name, day in problems
+    ]
+    deadline = Deadline(seconds)
+    return {problem: reading.answer(deadline) for problem, reading in zip(problems, readings, strict=True)}
 
 
-def _queries(phase: Phase) -> dict[str, str]:
-    queries = {"outcome": phase.outcome_query, "work": phase.work_query}
-    return {what: query for what, query in queries.items() if query is not None}
-
-
-def _read_all(reads: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Seen[Any] | Unreadable]:
-    """Run all `reads` at once; what has not answered after `seconds` is Unreadable.
+class _Reading(Generic[T]):
+    """Reads one source from the beginning on; `name` is how people are told of it.
 
     Threads cannot be stopped: one that hangs is left behind as a daemon, and ends with its own deadline.
     """
-    done: SimpleQueue[tuple[str, Seen[Any] | Unreadable]] = SimpleQueue()
-    for name, read in reads.items():
-        Thread(target=lambda name=name, read=read: done.put((name, _read(read))), daemon=True).start()
-    answers: dict[str, Seen[Any] | Unreadable] = {
-        name: Unreadable(f"{name}: no answer within {seconds:g} s") for name in reads
-    }
-    give_up = time.monotonic() + seconds
-    for _ in reads:
+
+    def __init__(self, name: str, read: Callable[[], T]) -> None:
+        self._name = name
+        self._done: SimpleQueue[Seen[T] | Unreadable] = SimpleQueue()
+        Thread(target=lambda: self._done.put(_read(read)), daemon=True).start()
+
+    def answer(self, deadline: Deadline) -> Seen[T] | Unreadable:
+        """Return the answer, once; what has not answered by then is Unreadable."""
         try:
-            name, answer = done.get(timeout=max(0.0, give_up - time.monotonic()))
+            return self._done.get(timeout=deadline.left())
         except Empty:
-            break
-        answers[name] = answer
-    return answers
+            return Unreadable(f"{self._name}: no answer within {deadline.seconds:g} s")
 
 
-def _read(read: Callable[[], Any]) -> Seen[Any] | Unreadable:
+def _read(read: Callable[[], T]) -> Seen[T] | Unreadable:
     try:
         return Seen(read())
     except StoreError as error:
@@ -122,34 +114,51 @@ def _read(read: Callable[[], Any]) -> Seen[Any] | Unreadable:
         return Unreadable(one_line(f"{type(error).__name__}: {error}"))
 
 
-def _logged(
-    summaries: Sequence[ProcessorSummary], phases: Mapping[str, Phase]
-) -> dict[tuple[str, date], Source[Logged]]:
+def _counting(
+    what: str, queries: Mapping[str, str | None], stores: Stores, since: date, until: date
+) -> dict[str, _Reading[dict[date, int]]]:
+    """Begin the queries, by phase; left out where a phase has none, or nothing can answer it."""
+    counts = stores.counts
+    if counts is None:
+        return {}
+    return {
+        name: _Reading(f"{what} of {name}", partial(counts.count, query, since, until))
+        for name, query in queries.items()
+        if query is not None
+    }
+
+
+_Documents = dict[DocumentRef, Document]
+_ByDate = Mapping[tuple[str, date], Source[Logged]]
+
+
+def _by_date(summaries: Sequence[ProcessorSummary], phases: Mapping[str, Phase]) -> _ByDate:
     rows: dict[tuple[str, date], list[ProcessorSummary]] = defaultdict(list)
     for row in summaries:
         rows[row.phase, row.game_date].append(row)
     return {key: read_completion_log(own, phases[key[0]]) for key, own in rows.items()}
 
 
-def _completion_log(answer: Seen[Any] | Unreadable, phase: Phase, day: date) -> Source[Logged]:
-    if isinstance(answer, Unreadable):
-        return answer
-    found: Source[Logged] = answer.value.get((phase.name, day), Absent())
-    return found
+def _completion_log(answer: Seen[_ByDate] | Unreadable, phase: str, day: date) -> Source[Logged]:
+    return answer if isinstance(answer, Unreadable) else answer.value.get((phase, day), Absent())
 
 
-def _progress(answer: Seen[Any] | Unreadable, phase: Phase, day: date) -> Source[Progress]:
+def _progress(answer: Seen[_Documents] | Unreadable, phase: Phase, day: date) -> Source[Progress]:
     if isinstance(answer, Unreadable):
         return answer
     document = answer.value.get(_ref(phase, day))
     return Absent() if document is None else Seen(read_progress(document.fields, phase))
 
 
-def _count(answer: Seen[Any] | Unreadable | None, day: date) -> Source[int]:
-    """A date that the query does not mention has none."""
+def _count(answer: Seen[dict[date, int]] | Unreadable | None, day: date) -> Source[int]:
+    """Return the number of one date: 0 where the query does not mention it, Absent where there is no query."""
     if answer is None:
         return Absent()
     return answer if isinstance(answer, Unreadable) else Seen(answer.value.get(day, 0))
+
+
+def _checkpoints(stores: Stores, phase: str, day: date) -> Sequence[Checkpoint]:
+    return stores.checkpoints.read(phase, day)
 
 
 def _ref(phase: Phase, day: date) -> DocumentRef:
