@@ -20,7 +20,7 @@ from orchestrator_resilience.errors import (
 )
 from orchestrator_resilience.logger import CheckpointLogger, Delivery
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.probe import MAX_AGE, Probe, answer_fields, probe_of, probe_ref
+from orchestrator_resilience.probe import MAX_AGE, Probe, probe_of, probe_ref
 from orchestrator_resilience.progress import (
     Decision,
     Progress,
@@ -129,10 +129,9 @@ class Orchestrator:
                 wrong = f"the completion log lacks columns: {lacking}" if lacking else None
             except (ConfigurationError, StoreError) as error:
                 wrong = str(error)
-            fields = answer_fields(
-                self._phase, self._clock(), completion_log=wrong, service=self._service, revision=self._revision
-            )
-            self._documents.merge(probe_ref(probe.id), fields)
+            who = {"phase": self._phase.name, "service": self._service, "revision": self._revision}
+            found = {"expected": sorted(self._phase.expected), "completion_log": wrong, "answered_at": self._clock()}
+            self._documents.merge(probe_ref(probe.id), {**who, **found})
             delivery.probed(wrong)
 
     def _append(self, row: CompletionRow) -> None:

@@ -12,7 +12,7 @@ import pytest
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.run import check
 from orchestrator_resilience import Phase, StoreError
-from orchestrator_resilience.probe import probe_data
+from orchestrator_resilience.probe import DATA
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
@@ -81,7 +81,7 @@ def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog) -> No
 
 def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog) -> None:
     """Bytes, text, another phase, no date, no name, a probe: all of it is in the table, none of it counts."""
-    others = [b"\xff\xfe", b"not json", b"[1]", b"", b'"x"', probe_data(), message("x", phase="phase_3")]
+    others = [b"\xff\xfe", b"not json", b"[1]", b"", b'"x"', DATA, message("x", phase="phase_3")]
     arrive(dataset, *others, message("x", game_date="soon"), message("x", game_date=None), message(None))
     assert log.summarise(["phase2"], DAY - timedelta(days=3), DAY) == []
 

@@ -18,8 +18,7 @@ from orchestrator_resilience import (
     Phase,
     StoreError,
 )
-from orchestrator_resilience.probe import ATTRIBUTE, MAX_AGE, Probe, probe_data, probe_of, probe_ref
-from orchestrator_resilience.stores.base import Document
+from orchestrator_resilience.probe import ATTRIBUTE, DATA, MAX_AGE, Probe, probe_of, probe_ref
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 
@@ -32,24 +31,22 @@ def message(probe_id: object = ID, **more: Any) -> dict[str, Any]:
     return {"message": {**envelope, **more}}
 
 
-@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: {"data": m, "id": "1", "type": "messagePublished"}])
-def test_a_probe_is_found_in_every_shape(wrap: Any) -> None:
-    """A push envelope and a CloudEvent around it."""
-    assert probe_of(wrap(message())) == Probe(ID, NOW)
+EVENT = {"id": "1", "type": "messagePublished", "time": "2026-02-10T06:41:00.000000123Z"}
 
 
-@pytest.mark.parametrize("published", [None, "", "soon", 7, "2026-02-10T06:41:00"])
-def test_a_probe_without_a_time_is_young(published: object) -> None:
-    """It is answered: the time only ends redeliveries."""
-    found = probe_of(message(publishTime=published))
-    assert found == Probe(ID, None)
-    assert not Probe(ID, None).is_stale(NOW)
-
-
-def test_the_time_of_the_event_stands_in() -> None:
-    """The envelope has the publication time, the CloudEvent around it as well."""
-    event = {"data": message(publishTime=None), "id": "1", "time": "2026-02-10T06:41:00.000000123Z"}
-    assert probe_of(event) == Probe(ID, NOW)
+@pytest.mark.parametrize(
+    ("event", "published_at"),
+    [
+        (message(), NOW),
+        ({"data": message(), **EVENT}, NOW),
+        ({"data": message(publishTime=None), **EVENT}, NOW),
+        *((message(publishTime=odd), None) for odd in (None, "", "soon", 7, "2026-02-10T06:41:00")),
+    ],
+)
+def test_a_probe_is_found_in_every_shape(event: dict[str, Any], published_at: datetime | None) -> None:
+    """A push envelope and a CloudEvent around it; one without a time is young: the time only ends redeliveries."""
+    assert probe_of(event) == Probe(ID, published_at)
+    assert not Probe(ID, published_at).is_stale(NOW)
 
 
 @pytest.mark.parametrize("mark", [None, 7, "", "x" * 32, ID.upper(), f"{ID}\n", f"../{ID}", ["a"]])
@@ -67,102 +64,72 @@ def test_whatever_comes_is_no_probe(event: object) -> None:
 
 def test_others_turn_a_probe_away(phase: Phase) -> None:
     """Its body is of no date that can be, and of another phase: either would do."""
-    body = json.loads(probe_data())
+    body = json.loads(DATA)
     with pytest.raises(InvalidMessageError, match=r"game_date: the year of 1970-01-01 is not in 2000\.\.2099"):
         Completion.from_dict(body, phase, event_id="1", published_at=NOW)
     with pytest.raises(InvalidMessageError, match="phase: expected 'phase_2_raw', got 'probe'"):
         Completion.from_dict({**body, "game_date": "2026-02-09"}, phase, event_id="1", published_at=NOW)
 
 
-class Untouchable:
-    """A store that nobody may use."""
+class Odd:
+    """A store whose every call raises `found`, or returns it."""
+
+    def __init__(self, found: object) -> None:
+        self._found = found
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} was called")
+        if isinstance(self._found, Exception):
+            raise self._found
+        return lambda: self._found
 
 
-def test_an_orchestrator_without_probes_writes_nothing(phase: Phase) -> None:
+NAMES = {"service": "phase2-orchestrator", "revision": "phase2-orchestrator-00007-abc"}
+REFUSED = StoreError("BigQuery: NotFound: 404")
+
+
+def deliver(phase: Phase, sink: RecordingSink, documents: Any, log: Any, event: object, *, now: datetime = NOW) -> None:
+    clock = SimulatedClock(now)
+    checkpoints = CheckpointLogger(phase, sink, clock=clock)
+    Orchestrator(phase, documents, log, checkpoints, clock, **NAMES).deliver(event)
+
+
+def test_an_orchestrator_without_probes_writes_nothing(phase: Phase, sink: RecordingSink) -> None:
     """It sees a message without the mark: rejected, and acknowledged."""
-    sink = RecordingSink()
-    untouchable: Any = Untouchable()
-    orchestrator = Orchestrator(phase, untouchable, untouchable, CheckpointLogger(phase, sink))
-    orchestrator.deliver(message(data=base64.b64encode(probe_data()).decode(), attributes={}))
+    untouchable = Odd(AssertionError("it was used"))
+    deliver(phase, sink, untouchable, untouchable, message(data=base64.b64encode(DATA).decode(), attributes={}))
     assert sink.kinds() == ["REJECTED"]
 
 
-def answered(stores: EmbeddedStores) -> Document:
-    ref = probe_ref(ID)
-    return stores.documents.get_all([ref])[ref]
-
-
-def test_the_answer(phase: Phase, stores: EmbeddedStores) -> None:
-    """Who is alive and what it waits for; two checkpoints without a date."""
-    sink = RecordingSink()
-    clock = SimulatedClock(NOW)
-    checkpoints = CheckpointLogger(phase, sink, clock=clock)
-    names = {"service": "phase2-orchestrator", "revision": "phase2-orchestrator-00007-abc"}
-    Orchestrator(phase, stores.documents, stores.completion_log, checkpoints, clock, **names).deliver(message())
-    assert answered(stores).fields == {
-        "phase": "phase2",
-        **names,
-        "expected": sorted(phase.expected),
-        "answered_at": NOW,
-        "completion_log": None,
-    }
-    assert [c.message for c in sink.checkpoints] == ["CHECKPOINT_RECEIVED: probe", "CHECKPOINT_PROBED: alive"]
-    assert [c.closes for c in sink.checkpoints] == [False, True]
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        ({"t": [], "u": []}, None),
+        (REFUSED, "BigQuery: NotFound: 404"),
+        (ConfigurationError("p.d.t: game_date is a STRING"), "p.d.t: game_date is a STRING"),
+        ({"t": ["event_id"], "u": []}, "the completion log lacks columns: {'t': ['event_id']}"),
+    ],
+)
+def test_the_answer(
+    phase: Phase, sink: RecordingSink, stores: EmbeddedStores, found: object, wrong: str | None
+) -> None:
+    """Who is alive, what it waits for, and whether it can write; two checkpoints without a date."""
+    deliver(phase, sink, stores.documents, Odd(found), message())
+    answer = {"phase": "phase2", **NAMES, "expected": sorted(phase.expected), "answered_at": NOW}
+    assert stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields == {**answer, "completion_log": wrong}
+    assert [(c.message, c.severity, c.closes) for c in sink.checkpoints] == [
+        ("CHECKPOINT_RECEIVED: probe", "INFO", False),
+        (f"CHECKPOINT_PROBED: {wrong or 'alive'}", "WARNING" if wrong else "INFO", True),
+    ]
     assert all("game_date" not in c.fields for c in sink.checkpoints)
 
 
-class Refusing:
-    """A store that refuses, or a table that is not as it should be."""
-
-    def __init__(self, lacking: dict[str, list[str]] | Exception | None = None) -> None:
-        self._lacking = StoreError("BigQuery: NotFound: 404") if lacking is None else lacking
-
-    def missing_columns(self) -> dict[str, list[str]]:
-        """Refuse, or say what is lacking."""
-        if isinstance(self._lacking, Exception):
-            raise self._lacking
-        return self._lacking
-
-    def merge(self, *_: object) -> None:
-        """Refuse."""
-        raise StoreError("Firestore: PermissionDenied: 403")
-
-
-@pytest.mark.parametrize(
-    ("log", "words"),
-    [
-        (Refusing(), "BigQuery: NotFound: 404"),
-        (Refusing(ConfigurationError("p.d.t: game_date is a STRING")), "p.d.t: game_date is a STRING"),
-        (Refusing({"t": ["event_id"], "u": []}), "the completion log lacks columns: {'t': ['event_id']}"),
-    ],
-)
-def test_an_answer_tells_what_is_wrong(phase: Phase, stores: EmbeddedStores, log: Any, words: str) -> None:
-    """The function is alive and could not write what it is there for."""
-    sink = RecordingSink()
-    checkpoints = CheckpointLogger(phase, sink)
-    Orchestrator(phase, stores.documents, log, checkpoints, SimulatedClock(NOW)).deliver(message())
-    assert answered(stores).fields["completion_log"] == words
-    assert (sink.checkpoints[-1].severity, sink.checkpoints[-1].text) == ("WARNING", words)
-
-
-def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: Phase, stores: EmbeddedStores) -> None:
-    """Pub/Sub sends the probe again, and the checkpoints says why; after ten minutes it is let go without a try."""
-    sink = RecordingSink()
-    documents: Any = Refusing()
-    clock = SimulatedClock(NOW + MAX_AGE)
-    orchestrator = Orchestrator(phase, documents, stores.completion_log, CheckpointLogger(phase, sink), clock)
+def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: Phase, sink: RecordingSink) -> None:
+    """Pub/Sub sends the probe again, and the checkpoints say why; after ten minutes it is let go without a try."""
     with pytest.raises(StoreError):
-        orchestrator.deliver(message())
+        deliver(phase, sink, Odd(REFUSED), Odd({}), message(), now=NOW + MAX_AGE)
     assert sink.kinds() == ["RECEIVED", "FAILED"]
-    clock.now += timedelta(seconds=1)
-    orchestrator.deliver(message())
+    deliver(phase, sink, Odd(REFUSED), Odd({}), message(), now=NOW + MAX_AGE + timedelta(seconds=1))
     assert sink.kinds()[2:] == ["RECEIVED", "PROBED"]
     last = sink.checkpoints[-1]
-    assert (last.severity, last.text) == (
-        "WARNING",
-        "not answered: published more than 10 min ago, so nobody waits any more",
-    )
-    assert last.closes
+    words = "not answered: published more than 10 min ago, so nobody waits any more"
+    assert (last.severity, last.text, last.closes) == ("WARNING", words, True)
