@@ -1,4 +1,4 @@
-"""The ways to reach people; each is a Channel."""
+"""Tells people through Cloud Logging: a log entry that an alert policy matches."""
 
 import json
 import sys

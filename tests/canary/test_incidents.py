@@ -153,7 +153,7 @@ def test_a_claim_holds_off_others_until_it_expires() -> None:
         resolved=st.booleans(),
     )
 )
-def test_an_incident_survives_the_incidents(incident: Incident) -> None:
+def test_an_incident_survives_its_document(incident: Incident) -> None:
     """Written and read again."""
     assert from_fields(to_fields(incident)) == incident
 
@@ -230,10 +230,10 @@ def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase, late: l
     assert recorder.messages == [[(N.OPENED, day) for day in late]]
 
 
-def test_one_way_that_fails_does_not_keep_the_others_from_being_tried(
+def test_a_channel_that_fails_does_not_keep_the_others_from_being_tried(
     stores: EmbeddedStores, phase: Phase, late: list[date]
 ) -> None:
-    """The log entry goes out though the other way is broken, and the failure is not hidden."""
+    """The log entry goes out though the other channel is broken, and the failure is not hidden."""
     broken, stream = Recorder(), io.StringIO()
     broken.broken = True
     with pytest.raises(ConnectionError):
