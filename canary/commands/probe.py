@@ -147,12 +147,15 @@ def _why(subscriptions: Listed, requests: CloudLoggingArchive | None, since: dat
 
 
 def _why_not(endpoint: str, requests: CloudLoggingArchive | None, since: datetime, by: Deadline) -> str:
-    if requests is not None:
-        return f"which {meaning(requests.statuses(urlsplit(endpoint).netloc, since, by.left()))}"
-    try:  # only with the emulators, because Cloud Run's front end takes connections for whatever is behind it
+    try:
         parts = urlsplit(endpoint)
         port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return "which is no address"
+    if requests is not None:
+        return f"which {meaning(requests.statuses(parts.netloc, since, by.left()))}"
+    try:  # only with the emulators, because Cloud Run's front end takes connections for whatever is behind it
         socket.create_connection((parts.hostname or "", port), _KNOCK_SECONDS).close()
-    except (OSError, ValueError):  # the latter is for what is no address
+    except (OSError, UnicodeError):  # the latter is for a name that no host can have
         return "where nothing listens: the function is stopped, or ended as it started; read its log"
     return "which listens and has not answered: it fails, or is no orchestrator that knows probes"

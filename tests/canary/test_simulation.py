@@ -1,4 +1,4 @@
-"""The incident bank: a sample of it here, all of it with `make bench-truth`; and that its score can tell."""
+"""The simulation: a sample of it here, all of it with `make bench-truth`; and that its score can tell."""
 
 import json
 import random
@@ -203,7 +203,7 @@ def test_baseline_first_completion(phase: Phase) -> None:
 
 
 def test_baseline_counting_keys(phase: Phase) -> None:
-    """A unexpected counts, and half an hour is from the last one."""
+    """An unexpected processor counts, and half an hour is from the last one."""
     four = sorted(phase.expected)[:4]
     assert counting_keys(view(phase, [*four, "p2_nbacom_schedule"]), DAY, DONE + timedelta(minutes=30))
     assert not counting_keys(view(phase, [*four, "p2_nbacom_schedule"]), DAY, DONE + timedelta(minutes=29))

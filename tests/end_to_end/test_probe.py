@@ -304,7 +304,7 @@ class Silent:
         ),
         (
             {"a": "http://x:99999/", "b": "http://a..b/"},
-            "no answer: a pushes to http://x:99999/, where nothing",
+            "no answer: a pushes to http://x:99999/, which is no address; b pushes to http://a..b/, where nothing",
         ),
         ({"a": "http://[::1", "b": "http://a..b/"}, "; b pushes to http://a..b/, where nothing listens: "),
     ],
