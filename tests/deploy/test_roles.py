@@ -55,8 +55,6 @@ CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("resilience-deployer",),
     ),
     "pubsub_v1.get_subscription": ("pubsub.subscriptions.get", "roles/pubsub.admin", ("resilience-deployer",)),
-    "pubsub_v1.stop": NOTHING,
-    "pubsub_v1.close": NOTHING,
 }
 # What happens without a call of the code: who, the role, and what for.
 PLATFORM = {
