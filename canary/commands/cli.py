@@ -1,5 +1,6 @@
 """The `canary` command: its subcommands, and what becomes of their errors."""
 
+import io
 import os
 import sys
 import traceback
@@ -50,6 +51,8 @@ for command in (check, status, explain, silence, setup, verify, probe, demo, rep
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 quiet, 1 a problem, 2 could not tell, 3 undecided."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a frame shows the alert all the same
     try:
         # Not click's own `main`, which exits with 1 where a reader went away: that would accuse somebody.
         with canary.make_context("canary", [*(sys.argv[1:] if argv is None else argv)]) as context:

@@ -121,6 +121,16 @@ def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert datetime.fromisoformat(lines[0]["time"]) == datetime.fromisoformat("2026-02-08T23:04:01Z")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_cannot_show_it_all_is_no_error(encoding: str, tmp_path: Path) -> None:
+    """What has no character there is a question mark; the alerts are readable."""
+    command = [sys.executable, "-m", "canary", "demo"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"BLOCKED: Phase 3 has written 0 rows for 14 games." in done.stdout
+
+
 def test_a_second_demo_is_the_same_in_the_same_folder(
     screen: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
