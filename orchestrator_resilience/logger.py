@@ -9,7 +9,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from types import TracebackType
@@ -27,6 +27,7 @@ from orchestrator_resilience.checkpoints import (
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import completed_names, read_progress
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
 
@@ -189,24 +190,35 @@ class Delivery:
         self,
         *,
         should_trigger: bool,
-        completed: Iterable[str],
-        triggered: bool,
+        completed: Iterable[str] | None = None,
+        triggered: bool | None = None,
+        document: Mapping[str, Any] | None = None,
         duplicate: bool | None = None,
         attempts: int | None = None,
         expected: Iterable[str] | None = None,
     ) -> None:
         """Leave POST_TRANSACTION, then WAITING with the missing list or TRIGGERED.
 
-        `should_trigger`: this message was the one to set the flag. `completed`: the processors that
-        the store holds now, under any of their names. `triggered`: the flag is set now. `expected`:
-        what the orchestrator waits for, where that is another list than the phase's. A date that
-        is complete and still untriggered is an ERROR at once, one that is triggered although
-        somebody is missing a WARNING.
+        `should_trigger`: this message was the one to set the flag. `document`: the progress document
+        as it is now, which says who has completed and whether the flag is set; else `completed` are
+        the processors that the store holds, under any of their names, and `triggered` says that the
+        flag is set. `expected`: what the orchestrator waits for, where that is another list than the
+        phase's. A date that is complete and still untriggered is an ERROR at once, one that is triggered
+        although somebody is missing a WARNING, unless the document says that this was on purpose. What is
+        given twice, not at all, or as one text instead of names is a TypeError: no line, and it is counted.
         """
-        waits_for = self._canonical(self.logger.phase.expected if expected is None else expected)
-        held = self._canonical(completed)
+        on_purpose = None
+        if document is not None and completed is None and triggered is None:
+            trigger = read_progress(document, self.logger.phase).trigger
+            completed, triggered = completed_names(document), trigger is not None
+            if trigger is not None and trigger.deliberately_partial:
+                on_purpose = trigger.reason or "without a reason"
+        elif document is not None or completed is None or triggered is None:
+            raise TypeError("post_transaction takes either document, or completed and triggered")
+        waits_for = self._canonical("expected", self.logger.phase.expected if expected is None else expected)
+        held = self._canonical("completed", completed)
         done, missing, unexpected = sorted(waits_for & held), sorted(waits_for - held), sorted(held - waits_for)
-        stuck, premature = not missing and not triggered, bool(missing) and triggered
+        stuck, premature = not missing and not triggered, bool(missing) and triggered and on_purpose is None
         text = f"should_trigger={should_trigger} triggered={triggered}"
         text += "" if duplicate is None else f" duplicate={duplicate}"
         text += f" completed={done} missing={missing}"
@@ -214,6 +226,8 @@ class Delivery:
             text += ": all are complete and _triggered is still unset"
         if premature:
             text += ": _triggered is set although somebody is missing"
+        if missing and on_purpose is not None:
+            text += f": _triggered is set on purpose, {on_purpose}"
         waits, sets = bool(missing) and not triggered, should_trigger and triggered
         self._leave(
             CheckpointKind.POST_TRANSACTION,
@@ -271,7 +285,9 @@ class Delivery:
             raw=error.raw,
         )
 
-    def _canonical(self, names: Iterable[str]) -> set[str]:
+    def _canonical(self, argument: str, names: Iterable[str]) -> set[str]:
+        if isinstance(names, str):  # which is a collection, of its letters
+            raise TypeError(f"{argument} takes a collection of names, not the text {names!r}")
         return {self.logger.phase.canonical(name) or name for name in names}
 
     @_never_raises

@@ -102,14 +102,12 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
     """Read a document, those of old code included; never raises on what it does not understand."""
     registered: dict[str, Registration] = {}
     unexpected = set()
-    for key, value in fields.items():
-        if key.startswith("_") or not _completes(value):
-            continue
-        processor = phase.canonical(key)
+    for name in completed_names(fields):
+        processor = phase.canonical(name)
         if processor is None:
-            unexpected.add(key)
+            unexpected.add(name)
         else:
-            registered[processor] = _first(registered.get(processor), _registration(value))
+            registered[processor] = _first(registered.get(processor), _registration(fields[name]))
     return Progress(
         expected=phase.expected,
         registered=registered,
@@ -117,6 +115,11 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
         trigger=_trigger(fields),
         orchestrator_expected=_names(fields.get("_expected")),
     )
+
+
+def completed_names(fields: Fields) -> list[str]:
+    """Return the names under which a document holds completions, whoever they are of."""
+    return [key for key, value in fields.items() if not key.startswith("_") and _completes(value)]
 
 
 def registration_fields(progress: Progress, completion: Completion, now: datetime) -> dict[str, Any]:

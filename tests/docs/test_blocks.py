@@ -64,8 +64,12 @@ from datetime import UTC, datetime
 from orchestrator_resilience.testing import push_envelope
 name, date = "OddsApiGameLinesProcessor", "2026-02-09"
 event = {"id": "m-1", **push_envelope(name, date, datetime(2026, 2, 10, tzinfo=UTC), message_id="m-1")}
+EXPECTED_PROCESSORS = ["p2_bigdataball_pbp", "p2_odds_game_lines"]
 def update_completion_atomic(_):
-    return False, ["p2_odds_game_lines"], False
+    return False, False
+class doc_ref:
+    get = classmethod(lambda cls: cls)
+    to_dict = classmethod(lambda cls: {"p2_odds_game_lines": {"status": "success"}, "_triggered": False})
 """
 EPILOGUE = """
 import sys
@@ -84,7 +88,7 @@ def test_the_snippets_run(page: str, tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(ROOT), "RESILIENCE_DATA_DIR": str(tmp_path / "stores")}
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp'," in done.stdout
+    assert "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp']: 2026-02-09 1/2 complete" in done.stdout
     assert done.stdout.endswith("LOADED []\n")
     if page == "docs/integrate.md":
         assert "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']: 2026-02-09 1/2 complete" in done.stdout

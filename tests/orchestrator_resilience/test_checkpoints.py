@@ -69,6 +69,83 @@ def test_the_orchestrators_own_list_is_compared_when_it_is_given(
     assert messages(sink)[-1] == "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']: 2026-02-09 5/6 complete"
 
 
+OLD_DOCUMENTS: dict[str, tuple[dict[str, Any], list[str], bool]] = {
+    "nobody": ({}, [], False),
+    "as the old tracker left it": ({name: {"status": "success"} for name in FIVE}, FIVE, False),
+    "names only": (dict.fromkeys(FIVE[:2], True), FIVE[:2], False),
+    "one that failed": ({FIVE[0]: {"status": "success"}, FIVE[1]: {"status": "failed"}}, FIVE[:1], False),
+    "our own fields": ({FIVE[0]: {}, "_triggered": False, "_expected": FIVE, "_mode": "x"}, FIVE[:1], False),
+    "set": ({**dict.fromkeys(FIVE, True), "_triggered": True, "_trigger_reason": "all_complete"}, FIVE, True),
+    "class names": ({"BigDataBallPbpProcessor": True}, ["p2_bigdataball_pbp"], False),
+    "a flag that is none": ({FIVE[0]: True, "_triggered": "yes"}, FIVE[:1], False),
+}
+
+
+@pytest.mark.parametrize("document", OLD_DOCUMENTS)
+def test_the_rest_is_read_from_the_document(document: str, checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """The same lines as where completed and triggered are given, of every form that old code has left."""
+    fields, completed, triggered = OLD_DOCUMENTS[document]
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, document=fields)
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=completed, triggered=triggered)
+    half = len(sink.checkpoints) // 2
+    assert messages(sink)[:half] == messages(sink)[half:]
+    assert [c.severity for c in sink.checkpoints[:half]] == [c.severity for c in sink.checkpoints[half:]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"_partial_completion": True}, "without a reason"),
+        ({"_partial_completion": True, "_trigger_reason": "tier2_timeout"}, "tier2_timeout"),
+        ({"_triggered_reason": "deadline_exceeded"}, "deadline_exceeded"),
+    ],
+)
+def test_a_flag_that_was_set_on_purpose_is_no_warning(
+    fields: dict[str, Any], words: str, checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """The old code's deadline sets it without everybody, and its document says so."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, document={FIVE[0]: True, "_triggered": True, **fields})
+    last = sink.checkpoints[-1]
+    assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.INFO, True)
+    assert last.message.endswith(f": _triggered is set on purpose, {words}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            {"completed": "p2_odds_game_lines", "triggered": False},
+            "completed takes a collection of names",
+        ),
+        (
+            {"completed": FIVE, "triggered": False, "expected": "p2"},
+            "expected takes a collection of names",
+        ),
+        ({}, "takes either document, or completed and triggered"),
+        ({"document": None}, "takes either document, or completed and triggered"),
+        ({"completed": FIVE}, "takes either document, or completed and triggered"),
+        ({"document": {}, "triggered": False}, "takes either document, or completed and triggered"),
+    ],
+)
+def test_what_makes_no_sense_is_no_line_and_is_counted(
+    arguments: dict[str, Any], reason: str, checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """A line of 0/5 would be believed; the next line says what was wrong, and the delivery goes on."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, **arguments)
+    received, ended = sink.checkpoints
+    assert (received.kind, ended.kind, ended.severity) == (
+        CheckpointKind.RECEIVED,
+        CheckpointKind.IGNORED,
+        Severity.WARNING,
+    )
+    assert ended.fields["dropped"] == 1
+    assert reason in ended.fields["dropped_because"]
+
+
 def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
     """The incident of February 2026 leaves an ERROR with the first delivery that sees it."""
     with begin(checkpoints) as delivery:
