@@ -217,7 +217,8 @@ class Delivery:
             raise TypeError("post_transaction takes either document, or completed and triggered")
         waits_for = self._canonical("expected", self.logger.phase.expected if expected is None else expected)
         held = self._canonical("completed", completed)
-        done, missing, unexpected = sorted(waits_for & held), sorted(waits_for - held), sorted(held - waits_for)
+        done, missing = sorted(waits_for & held), sorted(waits_for - held)
+        unexpected = sorted(name for name in held - waits_for if not self._is_known_besides(name))
         stuck, premature = not missing and not triggered, bool(missing) and triggered and on_purpose is None
         text = f"should_trigger={should_trigger} triggered={triggered}"
         text += "" if duplicate is None else f" duplicate={duplicate}"
@@ -284,6 +285,10 @@ class Delivery:
             reason=error.reason,
             raw=error.raw,
         )
+
+    def _is_known_besides(self, name: str) -> bool:
+        """Whether a name is optional or one of the others: an expected one that nobody waits for is a surprise."""
+        return self.logger.phase.is_known(name) and name not in self.logger.phase.expected
 
     def _canonical(self, argument: str, names: Iterable[str]) -> set[str]:
         if isinstance(names, str):  # which is a collection, of its letters

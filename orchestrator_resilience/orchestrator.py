@@ -81,7 +81,9 @@ class Orchestrator:
         with self._checkpoints.delivery_of(completion, traceparent) as delivery:
             writes = _Writes()
             writes.attempt("append_completion", lambda: self._append(completion_row(completion)))
-            if completion.processor is None:
+            if completion.processor is None and self._phase.is_known(completion.raw_processor):
+                delivery.ignored(f"{completion.raw_processor} is known, and {self._phase.name} does not wait for it")
+            elif completion.processor is None:
                 delivery.unexpected()
             elif not completion.status.completes:
                 delivery.ignored(f"{completion.processor} reports {completion.status}, which completes nothing")

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
+from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -37,6 +38,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     name: PhaseName
     next_phase: Text
     next_phase_started_by: Text
+    flag_starts_next_phase: bool = False
     message_phase: Text
     firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}\Z")]
     bigquery_table: TableName
@@ -51,24 +53,39 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     bigquery_carries_flag: bool = False
     outcome_query: Query | None = None
     work_query: Query | None = None
+    partial_reasons: tuple[Text, ...] = ("deadline_exceeded",)
+    others: tuple[Text, ...] = ()
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
+    optional: Mapping[ProcessorName, tuple[Text, ...]] = {}
 
     def __post_init__(self) -> None:
         """Refuse what the field types cannot express; the text starts with the field's name."""
-        owner: dict[str, str] = {}
-        for processor, aliases in self.processors.items():
-            for name in (processor, *aliases):
-                if owner.setdefault(name, processor) != processor:
-                    raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
-        try:
-            ZoneInfo(self.timezone)
-        except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
-            raise ValueError(f"timezone: {self.timezone!r} is not a time zone") from error
+        self._check_names()
+        self._check_times()
         for name in ("outcome_query", "work_query"):
             query = getattr(self, name)
             for parameter in ("@since", "@until"):
                 if query is not None and parameter not in query:
                     raise ValueError(f"{name}: has to use {parameter}, so that it reads no more than it has to")
+
+    def _check_names(self) -> None:
+        """Refuse a name that stands for two processors, or for one and for nobody."""
+        owner: dict[str, str] = {}
+        for processor, aliases in [*self.processors.items(), *self.optional.items()]:
+            for name in (processor, *aliases):
+                if owner.setdefault(name, processor) != processor:
+                    raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
+        for name in sorted(self.processors.keys() & self.optional.keys()):
+            raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
+        for name in sorted(name for name in self._canonical if self._is_other(name)):
+            raise ValueError(f"others: a pattern matches {name!r}, a name of {owner[name]}, which is expected")
+
+    def _check_times(self) -> None:
+        """Refuse a zone that is none, and windows in which a date could be missed."""
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
+            raise ValueError(f"timezone: {self.timezone!r} is not a time zone") from error
         if self.history_dates < self.lookback_dates:
             raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
         days, _, _ = self._incomplete_by
@@ -90,6 +107,18 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     def canonical(self, raw_name: str) -> str | None:
         """The expected processor that reports under `raw_name`, or None for an unexpected one."""
         return self._canonical.get(raw_name)
+
+    def is_known(self, raw_name: str) -> bool:
+        """Whether nobody has to wonder at a name: it is expected, optional, or one of the others on the topic."""
+        optional = any(raw_name in (processor, *aliases) for processor, aliases in self.optional.items())
+        return raw_name in self._canonical or optional or self._is_other(raw_name)
+
+    def _is_other(self, raw_name: str) -> bool:
+        return any(fnmatchcase(raw_name, pattern) for pattern in self.others)
+
+    def is_partial(self, reason: str | None) -> bool:
+        """Whether a flag that was set for `reason` was set on purpose without everybody."""
+        return reason is not None and any(fnmatchcase(reason, pattern) for pattern in self.partial_reasons)
 
     def nearest(self, raw_name: str) -> str | None:
         """The expected processor whose names resemble `raw_name` most, or None when none does."""
@@ -179,11 +208,11 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
     if "name" in table:
         raise ConfigurationError(f"{where}: name: unknown field; the table's own name is the phase's name")
     # Each processor on its own first: msgspec does not tell which key of a mapping was wrong.
-    processors = table.get("processors")
-    if isinstance(processors, dict):
-        for processor, aliases in processors.items():
-            _convert(processor, ProcessorName, f"{where}: processors: {processor!r}")
-            _convert(aliases, tuple[Text, ...], f"{where}: processors.{processor}")
+    for field in ("processors", "optional"):
+        processors = table.get(field)
+        for processor, aliases in processors.items() if isinstance(processors, dict) else ():
+            _convert(processor, ProcessorName, f"{where}: {field}: {processor!r}")
+            _convert(aliases, tuple[Text, ...], f"{where}: {field}.{processor}")
     phase: Phase = _convert({**table, "name": name}, Phase, where)
     return phase
 

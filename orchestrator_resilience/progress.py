@@ -104,15 +104,15 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
     unexpected = set()
     for name in completed_names(fields):
         processor = phase.canonical(name)
-        if processor is None:
-            unexpected.add(name)
-        else:
+        if processor is not None:
             registered[processor] = _first(registered.get(processor), _registration(fields[name]))
+        elif not phase.is_known(name):
+            unexpected.add(name)
     return Progress(
         expected=phase.expected,
         registered=registered,
         unexpected=frozenset(unexpected),
-        trigger=_trigger(fields),
+        trigger=_trigger(fields, phase),
         orchestrator_expected=_names(fields.get("_expected")),
     )
 
@@ -199,17 +199,18 @@ def _completes(value: object) -> bool:
     return not (isinstance(status, str) and status in _NOT_COMPLETING)
 
 
-def _trigger(fields: Fields) -> Trigger | None:
+def _trigger(fields: Fields, phase: Phase) -> Trigger | None:
     if fields.get("_triggered") is not True:
         return None
     # Old code wrote `_triggered_reason` and `_partial_completion` when it gave up waiting.
-    reason = fields.get("_trigger_reason", fields.get("_triggered_reason"))
+    given = fields.get("_trigger_reason", fields.get("_triggered_reason"))
+    reason = given if isinstance(given, str) else None
     event_id = fields.get("_trigger_event_id")
     return Trigger(
         at=instant(fields.get("_triggered_at")),
-        reason=reason if isinstance(reason, str) else None,
+        reason=reason,
         event_id=event_id if isinstance(event_id, str) else None,
-        deliberately_partial=fields.get("_partial_completion") is True or reason == "deadline_exceeded",
+        deliberately_partial=fields.get("_partial_completion") is True or phase.is_partial(reason),
     )
 
 

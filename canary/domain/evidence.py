@@ -93,10 +93,10 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
     unexpected: set[str] = set()
     for row in summaries:
         processor = phase.canonical(row.processor_name)
-        if processor is None:
-            unexpected.add(row.processor_name)
-        else:
+        if processor is not None:
             own[processor].append(row)
+        elif not phase.is_known(row.processor_name):
+            unexpected.add(row.processor_name)
     flags = [row for row in summaries if row.is_triggered]
     return Seen(
         Logged(

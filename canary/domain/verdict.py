@@ -298,7 +298,9 @@ def _impact(facts: Facts) -> Impact:
         case Seen():
             return Impact.NONE
         case Absent() | Unreadable():
-            return Impact.UNKNOWN
+            # Where the flag starts the next phase, an unset one says itself that it was not started.
+            unset = facts.progress.trigger is None and facts.phase.flag_starts_next_phase
+            return Impact.BLOCKED if unset and not facts.missing else Impact.UNKNOWN
 
 
 def _notes(facts: Facts) -> Iterator[str]:

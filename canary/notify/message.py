@@ -63,13 +63,21 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
 }
 
 
-def advice(verdict: Verdict) -> str:
+def advice(verdict: Verdict, phase: Phase) -> str:
     """Return what to do: about the cause where it is known, else about the verdict."""
     if verdict.cause is not None and verdict.cause.kind is not CauseKind.UNDETERMINED:
         return ADVICE[verdict.cause.kind]
     if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
         return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
+    if verdict.kind is VerdictKind.UNTRIGGERED and phase.flag_starts_next_phase:
+        return f"see whether {phase.next_phase} was started; if not, start it by hand, then read the evidence"
     return ADVICE[verdict.kind]
+
+
+def how_the_next_phase_starts(phase: Phase) -> str:
+    """Say what starts the next phase, and that it is, or is not, tied to the flag."""
+    started = f"{phase.next_phase} is started by {phase.next_phase_started_by}"
+    return f"{started}, which sets `_triggered`" if phase.flag_starts_next_phase else f"{started}, not by `_triggered`"
 
 
 def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> str:
@@ -84,8 +92,8 @@ def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: dateti
     lines += [f"Evidence: {note}" for note in verdict.notes if not verdict.cause or note not in verdict.cause.proof]
     lines += [
         f"Impact:   {_impact_text(verdict, phase)}",
-        f"          {phase.next_phase} is started by {phase.next_phase_started_by}, not by `_triggered`.",
-        f"To do:    {advice(verdict)}",
+        f"          {how_the_next_phase_starts(phase)}.",
+        f"To do:    {advice(verdict, phase)}",
         f"Look:     {command.to('explain', verdict.game_date, phase=verdict.phase)}",
     ]
     return "\n".join(lines)
@@ -120,6 +128,8 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
         case Impact.NONE:
             return f"NONE: {phase.next_phase} has written {verdict.output} rows{games}."
         case Impact.BLOCKED:
+            if verdict.output is None:
+                return f"BLOCKED: `_triggered` is unset, and what sets it starts {phase.next_phase}."
             return f"BLOCKED: {phase.next_phase} has written 0 rows{games}."
         case Impact.UNKNOWN | None if verdict.output == 0:
             return f"unknown yet: {phase.next_phase} has written 0 rows{games}, and still has time."

@@ -112,7 +112,7 @@ def test_only_success_and_partial_complete() -> None:
     assert {s.value for s in Status if s.completes} == {"success", "partial"}
 
 
-def test_a_unexpected_is_no_error(phase: Phase) -> None:
+def test_an_unexpected_is_no_error(phase: Phase) -> None:
     """Who is not expected is kept under the name that was sent."""
     completion = Completion.from_event(envelope(payload(processor_name="p2_nbacom_schedule")), phase)
     assert (completion.processor, completion.raw_processor) == (None, "p2_nbacom_schedule")

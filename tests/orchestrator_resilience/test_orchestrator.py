@@ -86,7 +86,7 @@ def test_a_preregistered_processor_is_evaluated_again(
     assert progress_of(stores).trigger is not None
 
 
-def test_four_expected_plus_a_unexpected_never_trigger(
+def test_four_expected_plus_an_unexpected_never_trigger(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
     """An unexpected processor is a row of the completion log and a checkpoint, never a key of the document."""

@@ -38,14 +38,14 @@ def test_phase_2_expects_exactly_the_five(phase: Phase) -> None:
         ("", None),
     ],
 )
-def test_an_alias_stands_for_its_processor_and_a_unexpected_for_none(
+def test_an_alias_stands_for_its_processor_and_another_name_for_none(
     phase: Phase, raw: str, processor: str | None
 ) -> None:
     """Names are compared exactly."""
     assert phase.canonical(raw) == processor
 
 
-def test_the_nearest_expected_name_of_a_unexpected(phase: Phase) -> None:
+def test_the_nearest_expected_name_of_another(phase: Phase) -> None:
     """A renamed class is recognised, an unrelated name is not."""
     assert phase.nearest("NbacPlayerBoxscoresProcessor") == "p2_nbacom_boxscores"
     assert phase.nearest("OddsApiGameLinesStreamProcessor") == "p2_odds_game_lines"

@@ -30,7 +30,7 @@ def completion(processor: str, at: datetime = AT, event_id: str = "1") -> Comple
     return Completion.from_event(push_envelope(processor, "2026-02-09", at, message_id=event_id), PHASE)
 
 
-def test_four_expected_and_a_unexpected_wait() -> None:
+def test_four_expected_and_an_unexpected_wait() -> None:
     """Five keys are not five processors: the sets are compared."""
     four = sorted(PHASE.expected)[:4]
     fields: dict[str, dict[str, object]] = {processor: {} for processor in [*four, "p2_nbacom_schedule"]}
@@ -69,7 +69,7 @@ def test_what_is_written_is_read_again(phase: Phase) -> None:
     assert (fields["_completed_count"], fields["_first_completion_at"]) == (5, AT)
 
 
-def test_a_unexpected_registration_is_refused(phase: Phase) -> None:
+def test_an_unexpected_registration_is_refused(phase: Phase) -> None:
     """Other readers count keys, so an unexpected processor must never get into the document."""
     with pytest.raises(ValueError, match="p2_nbacom_schedule"):
         registration_fields(read_progress({}, phase), completion("p2_nbacom_schedule"), NOW)
