@@ -281,11 +281,12 @@ def _cause(verdict: Verdict) -> CauseKind | None:
 
 
 class _Guarded:
-    """A store whose operations ask first; `answer` is what the last one that reads returned."""
+    """A store whose operations ask first, and say when they have read; `answer` is what the last one returned."""
 
-    def __init__(self, store: object, ask: Callable[[str], None]) -> None:
+    def __init__(self, store: object, ask: Callable[[str], None], has_read: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._ask = ask
+        self._has_read = has_read
         self.answer: Any = None
 
     def __getattr__(self, name: str) -> Any:
@@ -294,7 +295,9 @@ class _Guarded:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             self._ask(name)
             answer = operation(*args, **kwargs)
-            self.answer = answer if answer is not None and not isinstance(answer, bool) else self.answer
+            if answer is not None and not isinstance(answer, bool):
+                self.answer = answer
+                self._has_read()
             return answer
 
         return guarded
@@ -307,13 +310,12 @@ class _CanaryStores:
         self._world = world
 
         def guarded(source: str) -> Any:
-            def ask(operation: str) -> None:
+            def ask(_: str) -> None:
                 if world.is_down(source):
                     raise StoreError(f"{source}: DeadlineExceeded: 504")
-                if (source, operation) == ("documents", "get_all"):
-                    world.wait_for_the_other()
 
-            return _Guarded(getattr(world.stores, source), ask)
+            has_read = world.wait_for_the_other if source == "documents" else lambda: None
+            return _Guarded(getattr(world.stores, source), ask, has_read)
 
         self.documents = guarded("documents")
         self.completion_log = guarded("completion_log")
