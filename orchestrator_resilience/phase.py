@@ -53,6 +53,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     bigquery_carries_flag: bool = False
     outcome_query: Query | None = None
     work_query: Query | None = None
+    outcome_counts_games: bool = False
     partial_reasons: tuple[Text, ...] = ("deadline_exceeded",)
     others: tuple[Text, ...] = ()
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]

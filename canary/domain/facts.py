@@ -114,6 +114,23 @@ class Facts:
         return not self.missing and self.now - self.complete_at >= self.phase.downstream_after
 
     @property
+    def output(self) -> int | None:
+        """What the next phase wrote, as its outcome query counts it."""
+        return self.evidence.outcome.value if isinstance(self.evidence.outcome, Seen) else None
+
+    @property
+    def work(self) -> int | None:
+        """How many games there were."""
+        return self.evidence.work.value if isinstance(self.evidence.work, Seen) else None
+
+    @property
+    def output_is_partial(self) -> bool:
+        """Whether the next phase has some of the games, and lacks others; only where both are counted in games."""
+        if not self.phase.outcome_counts_games or self.output is None or self.work is None:
+            return False
+        return 0 < self.output < self.work
+
+    @property
     def had_no_work(self) -> bool:
         """Whether there were no games, or every processor says that it had nothing to do."""
         idle = all(self.completion_log.statuses.get(processor) in _NO_WORK for processor in self.phase.expected)

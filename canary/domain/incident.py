@@ -52,7 +52,7 @@ def level(verdict: Verdict) -> Level:
     match verdict.impact:
         case Impact.NONE:
             return Level.WARNING
-        case Impact.BLOCKED:
+        case Impact.PARTIAL | Impact.BLOCKED:
             return Level.CRITICAL
         case Impact.UNKNOWN | None:
             return Level.ERROR

@@ -5,6 +5,7 @@ The rules in the order in which they are tried; the first that applies decides:
     the flag is set
         PREMATURE           a processor has not completed, the flag was not meant to be partial, and there was work
         DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was work
+        DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both are counted in games
         STORES_DISAGREE     one store has lacked a completion of the other for too long
         TRIGGERED           otherwise
     the flag is unset, and all have completed
@@ -45,6 +46,7 @@ class VerdictKind(StrEnum):
     INCOMPLETE = "INCOMPLETE"
     SILENT = "SILENT"
     DOWNSTREAM_MISSING = "DOWNSTREAM_MISSING"
+    DOWNSTREAM_PARTIAL = "DOWNSTREAM_PARTIAL"
     STORES_DISAGREE = "STORES_DISAGREE"
     UNKNOWN = "UNKNOWN"
 
@@ -66,6 +68,7 @@ class Impact(StrEnum):
     """Whether the next phase has its output in spite of the problem."""
 
     NONE = "NONE"
+    PARTIAL = "PARTIAL"
     BLOCKED = "BLOCKED"
     UNKNOWN = "UNKNOWN"
 
@@ -106,8 +109,8 @@ class Verdict:
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
     `cause` is what the diagnosis adds to a problem. `unreadable` tells the two kinds of UNKNOWN apart: true
     where a source could not be read, false where every source answered and none says whether there was work.
-    `output` is the number of rows that the next phase wrote, `work` the number of games; each is None where
-    no source says so.
+    `output` is the number of rows that the next phase wrote, or of games where `outcome_counts_games`; `work` is
+    the number of games. Each is None where no source says so.
     """
 
     kind: VerdictKind
@@ -177,6 +180,9 @@ def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
         return None
     if isinstance(outcome, Unreadable):
         return _unknown(facts, f"the output of {next_phase}: {outcome.reason}")
+    if facts.output_is_partial:
+        summary = f"`_triggered` is set, but {next_phase} has only {facts.output} of {facts.work} games"
+        return _verdict(facts, VerdictKind.DOWNSTREAM_PARTIAL, summary, trigger.at)
     if outcome != Seen(0) or facts.had_no_work:
         return None
     if isinstance(work, Unreadable):
@@ -295,6 +301,8 @@ def _impact(facts: Facts) -> Impact:
     match facts.evidence.outcome:
         case Seen(0):
             return Impact.BLOCKED if facts.output_is_due else Impact.UNKNOWN
+        case Seen() if facts.output_is_partial:
+            return Impact.PARTIAL if facts.output_is_due else Impact.UNKNOWN
         case Seen():
             return Impact.NONE
         case Absent() | Unreadable():

@@ -47,6 +47,7 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.INCOMPLETE: "look at the missing processor",
     VerdictKind.SILENT: "look at the topic, the subscription and the permission to invoke the function",
     VerdictKind.DOWNSTREAM_MISSING: "look at the next phase and its subscription",
+    VerdictKind.DOWNSTREAM_PARTIAL: "see which games the next phase lacks, and run it for those",
     VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of that processor",
     VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
     CauseKind.FLAG_OVERWRITTEN: "look for who writes the document",
@@ -123,15 +124,21 @@ def _moment(at: datetime, phase: Phase) -> str:
 
 
 def _impact_text(verdict: Verdict, phase: Phase) -> str:
-    games = f" for {verdict.work} games" if verdict.work is not None else ""
+    has = f"{phase.next_phase} {_output_text(verdict, phase)}"
     match verdict.impact:
-        case Impact.NONE:
-            return f"NONE: {phase.next_phase} has written {verdict.output} rows{games}."
-        case Impact.BLOCKED:
-            if verdict.output is None:
-                return f"BLOCKED: `_triggered` is unset, and what sets it starts {phase.next_phase}."
-            return f"BLOCKED: {phase.next_phase} has written 0 rows{games}."
-        case Impact.UNKNOWN | None if verdict.output == 0:
-            return f"unknown yet: {phase.next_phase} has written 0 rows{games}, and still has time."
+        case Impact.BLOCKED if verdict.output is None:
+            return f"BLOCKED: `_triggered` is unset, and what sets it starts {phase.next_phase}."
+        case Impact.NONE | Impact.PARTIAL | Impact.BLOCKED:
+            return f"{verdict.impact}: {has}."
+        case Impact.UNKNOWN | None if verdict.output is not None:
+            return f"unknown yet: {has}, and still has time."
         case Impact.UNKNOWN | None:
             return f"unknown: nothing here says whether {phase.next_phase} has written its output."
+
+
+def _output_text(verdict: Verdict, phase: Phase) -> str:
+    """Say what the next phase has, in games where both queries count them."""
+    if phase.outcome_counts_games and verdict.work is not None:
+        return f"has {verdict.output} of {verdict.work} games"
+    games = f" for {verdict.work} games" if verdict.work is not None else ""
+    return f"has written {verdict.output} rows{games}"
