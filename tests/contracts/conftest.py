@@ -13,10 +13,14 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
+from tests.interleavings import values
 
 
-@pytest.fixture(params=["sqlite", "firestore"])
+@pytest.fixture(params=["values", "sqlite", "firestore"])
 def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
+    if request.param == "values":
+        yield values.doing()
+        return
     if request.param == "sqlite":
         stores: EmbeddedStores = request.getfixturevalue("stores")
         yield stores.documents
