@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench-contention bench-truth bench-year requirements clean
+.PHONY: demo test check format local bench-contention bench-truth bench-year interleavings requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -38,6 +38,10 @@ bench-truth: $(DEV)
 
 bench-year: $(DEV)
 	@$(BIN)/python -m benchmarks.year
+
+# Every interleaving of more deliveries and faults than `make test` has time for; REPLAY='…' takes the steps of one again.
+interleavings: $(DEV)
+	@$(BIN)/python -m tests.interleavings "$(REPLAY)"
 
 # Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions and the
 # command get the very versions that the tests ran with.
