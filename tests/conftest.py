@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.cloud import bigquery
 
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
@@ -19,6 +21,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 from tests.environments import fetch_pip
+from tests.tables import refusals
 from tools.emulators import EmulatorError, emulators
 
 
@@ -80,7 +83,18 @@ def cloud(emulated: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     project = f"test-{uuid.uuid4().hex[:12]}"
     for name, value in {**emulated, "GOOGLE_CLOUD_PROJECT": project}.items():
         monkeypatch.setenv(name, value)
+    _refuse_what_bigquery_refuses(monkeypatch)
     return project
+
+
+def _refuse_what_bigquery_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold each row that is sent to the table's schema, which the emulator has and does not look at."""
+    insert = bigquery.Client.insert_rows_json
+
+    def checked(client: bigquery.Client, table: str, json_rows: Any, **options: Any) -> Any:
+        return refusals(client.get_table(table).schema, json_rows) or insert(client, table, json_rows, **options)
+
+    monkeypatch.setattr(bigquery.Client, "insert_rows_json", checked)
 
 
 @pytest.fixture

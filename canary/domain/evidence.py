@@ -58,13 +58,14 @@ class Logged:
 
     `completed` maps expected processors to their first success, `statuses` maps them to the last status
     that they reported. `unexpected` are the names of other processors, as they came. `triggered` says whether
-    there is a row of the flag, and `triggered_at` (UTC) is the time of that row.
+    there is a row of the flag, and is None where no row says anything of it, as in a table without its columns;
+    `triggered_at` (UTC) is the time of that row.
     """
 
     completed: Mapping[str, Arrival] = field(default_factory=dict)
     statuses: Mapping[str, str] = field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
-    triggered: bool = False
+    triggered: bool | None = None
     triggered_at: datetime | None = None
 
 
@@ -103,10 +104,15 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
             completed={processor: first for processor, of_it in own.items() if (first := _first_success(of_it))},
             statuses={processor: _last_status(of_it) for processor, of_it in own.items()},
             unexpected=frozenset(unexpected - {TRIGGER_ROW}),
-            triggered=bool(flags),
+            triggered=_triggered(summaries),
             triggered_at=flags[-1].last_completed_at if flags else None,
         )
     )
+
+
+def _triggered(rows: Iterable[ProcessorSummary]) -> bool | None:
+    said = {row.is_triggered for row in rows if row.is_triggered is not None}
+    return any(said) if said else None
 
 
 def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:

@@ -133,11 +133,14 @@ class Verdict:
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     """Judge one (phase, game date) at `now` (aware) by the rules above."""
     log, progress = evidence.completion_log, evidence.progress
+    unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
     if phase.bigquery_carries_flag and isinstance(log, Seen) and isinstance(progress, Unreadable):
-        verdict = judge(replace(evidence, progress=_progress_from(log.value, phase)), phase, now)
-        note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's"
-        return replace(verdict, notes=(*verdict.notes, note))
-    if unreadable := [source.reason for source in (log, progress) if isinstance(source, Unreadable)]:
+        if log.value.triggered is not None:
+            verdict = judge(replace(evidence, progress=_progress_from(log.value, phase)), phase, now)
+            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's"
+            return replace(verdict, notes=(*verdict.notes, note))
+        unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
+    if unreadable:
         return Verdict(
             kind=VerdictKind.UNKNOWN,
             phase=phase.name,

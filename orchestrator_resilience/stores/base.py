@@ -51,7 +51,8 @@ class ProcessorSummary:
     """All rows of one (phase, game date, processor name), summarised.
 
     `first_completed_at` and `first_visible_at` are the first `completed_at` and the first
-    `inserted_at` among rows whose status completes, None when there is no such row.
+    `inserted_at` among rows whose status completes, None when there is no such row. `is_triggered` is None where no
+    row says anything of the flag, as in a table without its columns.
     """
 
     phase: str
@@ -61,7 +62,7 @@ class ProcessorSummary:
     last_completed_at: datetime
     first_completed_at: datetime | None
     first_visible_at: datetime | None
-    is_triggered: bool
+    is_triggered: bool | None
     trigger_reason: str | None
 
 

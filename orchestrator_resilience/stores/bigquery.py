@@ -12,7 +12,6 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
-from importlib import resources
 from typing import Any
 
 from google.api_core.exceptions import (
@@ -31,10 +30,18 @@ from google.cloud import bigquery
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ConfigurationError, StoreError, store_errors
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.rows import COMPLETING_STATUSES, CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
+from orchestrator_resilience.stores.summary_sql import (
+    OPTIONAL_COLUMNS,
+    Table,
+    completions_sql,
+    messages_sql,
+    summary_sql,
+)
 
 _TRANSIENT = (
     BadGateway,
@@ -46,6 +53,9 @@ _TRANSIENT = (
 )
 # A query over seven partitions reads megabytes; this only stops one that was written wrongly.
 _MAXIMUM_BYTES_BILLED = 10 * 1024**3
+
+# For how long a table is taken to look as it did: what `canary setup` adds is used after that at the latest.
+_DESCRIBED_SECONDS = 600.0
 
 _SCHEMA = (
     bigquery.SchemaField("phase", "STRING", "REQUIRED"),
@@ -120,56 +130,83 @@ class BigQuery:
 
 
 class BigQueryCompletionLog:
-    """A CompletionLog; each phase's rows are in the table that the phase names, and in its message table."""
+    """A CompletionLog; each phase's rows are in the table that the phase names, and in its message table.
+
+    The tables may be somebody else's, without our own columns: what they look like is asked for, and remembered for
+    ten minutes.
+    """
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
         self._phases = phases
         self._tables = {name: _full_name(bigquery_.project, p.bigquery_table) for name, p in phases.items()}
+        self._described: dict[str, tuple[Table, Deadline]] = {}
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
-        """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago."""
-        for table in dict.fromkeys(self._tables[row.phase] for row in rows):
-            own = [row for row in rows if self._tables[row.phase] == table]
-            with _bigquery_errors():
-                errors = self._bigquery.client.insert_rows_json(
-                    table,
-                    [_json_row(row, now) for row in own],
-                    row_ids=[row.row_id for row in own],
-                    retry=self._bigquery.retry,
-                    timeout=self._bigquery.timeout,
-                )
-            if errors:
-                raise StoreError(f"BigQuery: {table} refused rows: {errors}")
+        """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago.
+
+        A table without our columns gets the rows without them, and no row of the flag: nobody could tell it from a
+        completion there.
+        """
+        for name in dict.fromkeys(self._tables[row.phase] for row in rows):
+            table = self._describe(name)
+            own = [r for r in rows if self._tables[r.phase] == name and (table.has_flag or not r.is_triggered)]
+            if own:
+                self._insert(table, own, now)
+
+    def _insert(self, table: Table, rows: Sequence[CompletionRow], now: datetime) -> None:
+        lacking = OPTIONAL_COLUMNS.keys() - table.columns.keys()
+        with _bigquery_errors():
+            errors = self._bigquery.client.insert_rows_json(
+                table.name,
+                [{name: value for name, value in _json_row(row, now).items() if name not in lacking} for row in rows],
+                row_ids=[row.row_id for row in rows],
+                retry=self._bigquery.retry,
+                timeout=self._bigquery.timeout,
+            )
+        if errors:
+            self._described.clear()  # perhaps it has changed
+            raise StoreError(f"BigQuery: {table.name} refused rows: {errors}")
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Summarise the rows of game dates `since` to `until`, in one query."""
         names = sorted(phases)
         if not names:
             return []
-        columns = "phase, game_date, processor_name, status, completed_at, inserted_at, event_id, is_triggered, "
-        sources = [
-            f"SELECT {columns}trigger_reason FROM `{table}`"  # noqa: S608 (validated names)
-            for table in dict.fromkeys(self._tables[name] for name in names)
+        sources = [completions_sql(self._describe(t)) for t in dict.fromkeys(self._tables[name] for name in names)]
+        parameters = [
+            bigquery.ArrayQueryParameter("phases", "STRING", names),
+            bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
+            *_window(since, until),
         ]
-        parameters: list[Any] = []
-        for number, name in enumerate(names):
-            phase = self._phases[name]
+        for number, phase in enumerate(self._phases[name] for name in names):
             if phase.message_table is not None:
-                completion_log = _full_name(self._bigquery.project, phase.message_table)
-                sources.append(_sql("messages.sql").format(table=completion_log, phase=name, number=number))
-                mine = bigquery.ScalarQueryParameter(f"message_phase_{number}", "STRING", phase.message_phase)
-                parameters.append(mine)
-        rows = self._bigquery.query(
-            _sql("phase_status.sql").format(source=f"({' UNION ALL '.join(sources)})"),
-            [
-                bigquery.ArrayQueryParameter("phases", "STRING", names),
-                bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
-                *_window(since, until),
-                *parameters,
-            ],
-        )
+                table = self._describe(_full_name(self._bigquery.project, phase.message_table))
+                sources.append(messages_sql(table, phase.name, number))
+                own = bigquery.ScalarQueryParameter(f"message_phase_{number}", "STRING", phase.message_phase)
+                parameters.append(own)
+        try:
+            rows = self._bigquery.query(summary_sql(sources), parameters)
+        except StoreError:
+            self._described.clear()  # perhaps a table has changed
+            raise
         return [ProcessorSummary(**dict(row.items())) for row in rows]
+
+    def _describe(self, name: str) -> Table:
+        """Return what a table looks like, or looked like a few minutes ago."""
+        known = self._described.get(name)
+        if known is not None and not known[1].is_over:
+            return known[0]
+        with _bigquery_errors():
+            found = self._table(name)
+        by_column = found.time_partitioning is not None and found.time_partitioning.field
+        table = Table(
+            name,
+            {field.name.lower(): field.field_type for field in found.schema},
+            by_ingestion=found.time_partitioning is not None and not by_column,
+        )
+        self._described[name] = table, Deadline(_DESCRIBED_SECONDS)
+        return table
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
@@ -183,7 +220,9 @@ class BigQueryCompletionLog:
 
         Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
         """
-        return [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
+        done = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
+        self._described.clear()
+        return done
 
     def _set_up(self, name: str) -> str:
         calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
@@ -253,10 +292,6 @@ def _window(since: date, until: date) -> list[Any]:
         bigquery.ScalarQueryParameter("since", "DATE", since),
         bigquery.ScalarQueryParameter("until", "DATE", until),
     ]
-
-
-def _sql(file: str) -> str:
-    return resources.files(__package__).joinpath(file).read_text("utf-8")
 
 
 def _full_name(project: str, name: str) -> str:

@@ -4,7 +4,8 @@
 -- completing ARRAY<STRING>, the statuses that complete a processor.
 --
 -- Rows may be there twice (inserts are deduplicated at best effort), so nothing here counts rows.
--- What FROM reads is a UNION ALL of the phases' tables, and of what their message tables say (messages.sql).
+-- What FROM reads is a UNION ALL of the phases' tables (completions.sql), and of what their message tables say
+-- (messages.sql). is_triggered is NULL where no row makes a statement.
 SELECT
   phase,
   game_date,
@@ -14,11 +15,10 @@ SELECT
   MAX(COALESCE(completed_at, inserted_at)) AS last_completed_at,
   MIN(IF(status IN UNNEST(@completing), COALESCE(completed_at, inserted_at), NULL)) AS first_completed_at,
   MIN(IF(status IN UNNEST(@completing), COALESCE(inserted_at, completed_at), NULL)) AS first_visible_at,
-  COALESCE(LOGICAL_OR(is_triggered), FALSE) AS is_triggered,
+  LOGICAL_OR(is_triggered) AS is_triggered,
   MAX(trigger_reason) AS trigger_reason
 FROM {source}
-WHERE game_date BETWEEN @since AND @until
-  AND phase IN UNNEST(@phases)
+WHERE phase IN UNNEST(@phases)
   AND COALESCE(completed_at, inserted_at) IS NOT NULL
   AND processor_name IS NOT NULL
 GROUP BY phase, game_date, processor_name

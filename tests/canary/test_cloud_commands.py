@@ -20,32 +20,10 @@ from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.opening import open_stores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
+from tests.tables import REAL_COLUMNS, TABLE, make_real_table
 from tools.emulators import free_port
 
-TABLE = "nba_orchestration.phase_completions"
-OLD_COLUMNS = [
-    ("phase", "STRING", "REQUIRED"),
-    ("game_date", "DATE", "REQUIRED"),
-    ("processor_name", "STRING", "REQUIRED"),
-    ("status", "STRING", "NULLABLE"),
-    ("record_count", "INTEGER", "NULLABLE"),
-    ("correlation_id", "STRING", "NULLABLE"),
-    ("execution_id", "STRING", "NULLABLE"),
-    ("completed_at", "TIMESTAMP", "NULLABLE"),
-    ("is_incremental", "BOOLEAN", "NULLABLE"),
-    ("entities_changed", "STRING", "REPEATED"),
-    ("metadata", "JSON", "NULLABLE"),
-    ("inserted_at", "TIMESTAMP", "NULLABLE"),
-]
 ADDED = ["event_id", "is_triggered", "trigger_reason"]
-
-
-def make_old_table(dataset: BigQuery, **changed: str) -> None:
-    schema = [bigquery.SchemaField(name, changed.get(name, kind), mode) for name, kind, mode in OLD_COLUMNS]
-    table = bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema)
-    table.time_partitioning = bigquery.TimePartitioning(field="game_date")
-    table.clustering_fields = ["phase", "processor_name"]
-    dataset.client.create_table(table)
 
 
 @pytest.fixture
@@ -76,7 +54,7 @@ def test_setup_makes_the_table_once(dataset: BigQuery, capsys: pytest.CaptureFix
     made = dataset.client.get_table(f"{dataset.project}.{TABLE}")
     assert made.time_partitioning.field == "game_date"
     assert made.clustering_fields == ["phase", "processor_name"]
-    assert [f.name for f in made.schema] == [*(name for name, _, _ in OLD_COLUMNS), *ADDED]
+    assert [f.name for f in made.schema] == [*(name for name, _, _ in REAL_COLUMNS), *ADDED]
     assert cli.main(["setup"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{dataset.project}.{TABLE}: made, partitioned by game_date, clustered by phase and processor_name",
@@ -88,13 +66,15 @@ def test_setup_adds_what_an_old_table_lacks(
     dataset: BigQuery, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only the three columns; rows of old code stay, are read, and new ones get in."""
-    make_old_table(dataset)
+    make_real_table(dataset)
     old_row = {
         "phase": "phase2",
         "game_date": "2026-02-09",
         "processor_name": "NbacTeamBoxscoreProcessor",
         "status": "success",
         "completed_at": "2026-02-10T06:41:00Z",
+        "inserted_at": "2026-02-10T06:41:05Z",
+        "entities_changed": [],
     }
     assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", [old_row]) == []
     assert cli.main(["setup"]) == 0
@@ -103,7 +83,7 @@ def test_setup_adds_what_an_old_table_lacks(
         f"{dataset.project}.{TABLE}: added event_id, is_triggered, trigger_reason",
         f"{dataset.project}.{TABLE}: has every column; nothing changed",
     ]
-    assert columns(dataset) == [*(name for name, _, _ in OLD_COLUMNS), *ADDED]
+    assert columns(dataset) == [*(name for name, _, _ in REAL_COLUMNS), *ADDED]
     # The emulator keeps two catalogues, and an update of the schema reaches only one of them.
     for name, kind in zip(ADDED, ("STRING", "BOOL", "STRING"), strict=True):
         dataset.query(f"ALTER TABLE `{dataset.project}.{TABLE}` ADD COLUMN {name} {kind}", [])
@@ -115,16 +95,16 @@ def test_setup_adds_what_an_old_table_lacks(
     log.append([completion_row(Completion.from_event(sent, phase))], now=at)
     found = log.summarise(["phase2"], date(2026, 2, 9), date(2026, 2, 9))
     assert [(row.processor_name, row.last_status, row.first_visible_at) for row in found] == [
-        ("NbacTeamBoxscoreProcessor", "success", datetime(2026, 2, 10, 6, 41, tzinfo=UTC)),
+        ("NbacTeamBoxscoreProcessor", "success", datetime(2026, 2, 10, 6, 41, 5, tzinfo=UTC)),
         ("p2_odds_game_lines", "success", at),
     ]
 
 
 def test_setup_refuses_a_column_of_another_type(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
     """It names the column, and changes nothing."""
-    make_old_table(dataset, completed_at="STRING")
+    make_real_table(dataset, completed_at="STRING")
     assert cli.main(["setup"]) == 2
-    assert "column completed_at is NULLABLE STRING, expected TIMESTAMP" in capsys.readouterr().err
+    assert "column completed_at is REQUIRED STRING, expected TIMESTAMP" in capsys.readouterr().err
     assert "event_id" not in columns(dataset)
 
 
@@ -179,7 +159,7 @@ def test_verify_finds_a_difference(cloud_stores: CloudStores, phase: Phase, caps
 
 def test_verify_finds_missing_columns(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
     """And names the command that adds them."""
-    make_old_table(dataset)
+    make_real_table(dataset)
     code, answer = verify(capsys)
     assert (code, answer["missing_columns"]) == (1, {f"{dataset.project}.{TABLE}": ADDED})
     assert answer["advice"].endswith("`canary setup` adds the columns")
@@ -231,7 +211,7 @@ def test_rows_of_one_date_are_added_up(dataset: BigQuery) -> None:
 
 def test_rows_that_nobody_can_place_are_left_out(dataset: BigQuery, phase: Phase) -> None:
     """Without a processor; without `completed_at` the time of insertion stands in."""
-    schema = [bigquery.SchemaField(name, kind, "NULLABLE") for name, kind, _ in OLD_COLUMNS if kind != "JSON"]
+    schema = [bigquery.SchemaField(name, kind, "NULLABLE") for name, kind, _ in REAL_COLUMNS if kind != "JSON"]
     schema += [bigquery.SchemaField(n, k) for n, k in zip(ADDED, ("STRING", "BOOLEAN", "STRING"), strict=True)]
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
     row = {"phase": "phase2", "game_date": "2026-02-09", "status": "success", "inserted_at": "2026-02-10T06:41:00Z"}

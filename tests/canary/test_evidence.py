@@ -1,6 +1,9 @@
 """What the rows of the completion log say of a date."""
 
+import dataclasses
 from datetime import UTC, date, datetime, timedelta
+
+import pytest
 
 from canary.domain.evidence import Absent, Arrival, Logged, Seen, read_completion_log
 from orchestrator_resilience import Phase
@@ -47,3 +50,14 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
     )
     assert read_completion_log(rows, phase) == Seen(expected)
     assert read_completion_log(reversed(rows), phase) == Seen(expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "triggered"), [([None, None], None), ([None, False], False), ([None, True, False], True)]
+)
+def test_what_no_row_says_is_not_said(phase: Phase, said: list[bool | None], triggered: bool | None) -> None:  # noqa: FBT001
+    """A column that is not there says nothing of the flag; one row that does is enough."""
+    rows = [dataclasses.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
+    found = read_completion_log(rows, phase)
+    assert isinstance(found, Seen)
+    assert found.value.triggered is triggered

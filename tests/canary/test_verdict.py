@@ -383,9 +383,9 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
     flagged = logged(FIVE, triggered=True, triggered_at=DONE + SECOND)
     for completion_log, kind in (
-        (ALL, K.UNTRIGGERED),
+        (logged(FIVE, triggered=False), K.UNTRIGGERED),
         (flagged, K.TRIGGERED),
-        (FOUR, K.WAITING),
+        (logged(FIVE[:4], triggered=False), K.WAITING),
         (Absent(), K.UNKNOWN),
     ):
         evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=REFUSED)
@@ -394,6 +394,18 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
         if kind is not K.UNKNOWN:
             assert verdict.notes[-1] == "Firestore could not be read (connection refused): the flag is BigQuery's"
         assert judge(evidence, phase, DONE + HOUR).kind is K.UNKNOWN
+
+
+def test_a_table_without_the_flag_cannot_stand_in(phase: Phase) -> None:
+    """That no row says anything is no statement that the flag is unset."""
+    carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
+    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=ALL, progress=REFUSED)
+    verdict = judge(evidence, carries, DONE + HOUR)
+    assert (verdict.kind, verdict.unreadable, verdict.triggered) == (K.UNKNOWN, True, None)
+    assert verdict.summary == (
+        "could not tell: connection refused; "
+        "BigQuery cannot stand in for it: no row of the date says anything of the flag"
+    )
 
 
 @pytest.mark.parametrize(

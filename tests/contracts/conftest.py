@@ -8,12 +8,15 @@ import pytest
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Sink, json_line
 from orchestrator_resilience.stores.base import CheckpointArchive, CompletionLog, DocumentStore
-from orchestrator_resilience.stores.bigquery import BigQueryCompletionLog
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
 from tests.interleavings import values
+from tests.tables import make_real_table
+
+THEIRS = "bigquery, 12 columns"
 
 
 @pytest.fixture(params=["values", "sqlite", "firestore"])
@@ -30,15 +33,25 @@ def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
     firestore.close()
 
 
-@pytest.fixture(params=["sqlite", "bigquery"])
+@pytest.fixture(params=["sqlite", "bigquery", THEIRS])
 def completion_log(request: pytest.FixtureRequest, phase: Phase) -> CompletionLog:
     if request.param == "sqlite":
         stores: EmbeddedStores = request.getfixturevalue("stores")
         return stores.completion_log
     phases = {name: msgspec.structs.replace(phase, name=name) for name in ("phase2", "phase3", "phase4")}
-    log = BigQueryCompletionLog(request.getfixturevalue("dataset"), phases)
-    log.setup()
+    dataset: BigQuery = request.getfixturevalue("dataset")
+    log = BigQueryCompletionLog(dataset, phases)
+    if request.param == THEIRS:
+        make_real_table(dataset)
+    else:
+        log.setup()
     return log
+
+
+@pytest.fixture
+def unset(request: pytest.FixtureRequest) -> bool | None:
+    """Return what a completion log says of a flag that nobody set: nothing, where it has no column for it."""
+    return None if request.node.callspec.params["completion_log"] == THEIRS else False
 
 
 @pytest.fixture(params=["jsonl", "cloud_logging"])

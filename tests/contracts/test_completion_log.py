@@ -4,6 +4,8 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
+import pytest
+
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import CompletionLog, ProcessorSummary
 
@@ -38,6 +40,11 @@ SUMMARY = ProcessorSummary(
 )
 
 
+@pytest.fixture
+def summary(unset: bool | None) -> ProcessorSummary:  # noqa: FBT001 (a fixture)
+    return dataclasses.replace(SUMMARY, is_triggered=unset)
+
+
 def another(row_id: str, minutes: float, **changes: object) -> CompletionRow:
     return dataclasses.replace(
         ROW,
@@ -48,10 +55,10 @@ def another(row_id: str, minutes: float, **changes: object) -> CompletionRow:
     )
 
 
-def test_one_row_is_its_own_summary(completion_log: CompletionLog) -> None:
+def test_one_row_is_its_own_summary(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
     """Times come back to the microsecond."""
     completion_log.append([ROW], now=NOW)
-    assert completion_log.summarise(["phase2"], DAY, DAY) == [SUMMARY]
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [summary]
 
 
 def test_nothing_is_an_empty_summary(completion_log: CompletionLog) -> None:
@@ -61,14 +68,14 @@ def test_nothing_is_an_empty_summary(completion_log: CompletionLog) -> None:
     assert completion_log.summarise([], DAY, DAY) == []
 
 
-def test_a_row_appended_again_changes_nothing(completion_log: CompletionLog) -> None:
+def test_a_row_appended_again_changes_nothing(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
     """A redelivery hours later does not move the time at which the row was first visible."""
     completion_log.append([ROW], now=NOW)
     completion_log.append([ROW, ROW], now=NOW + timedelta(hours=3))
-    assert completion_log.summarise(["phase2"], DAY, DAY) == [SUMMARY]
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [summary]
 
 
-def test_the_first_success_and_the_last_status(completion_log: CompletionLog) -> None:
+def test_the_first_success_and_the_last_status(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
     """Rows arrive in any order; a failure before and a failure after do not move the success."""
     rows = [
         another("4", 30, status="failed"),
@@ -80,7 +87,7 @@ def test_the_first_success_and_the_last_status(completion_log: CompletionLog) ->
         completion_log.append([row], now=NOW + timedelta(hours=number))
     assert completion_log.summarise(["phase2"], DAY, DAY) == [
         dataclasses.replace(
-            SUMMARY,
+            summary,
             last_status="failed",
             last_completed_at=AT + timedelta(minutes=30),
             first_completed_at=AT + timedelta(minutes=10),
@@ -89,22 +96,26 @@ def test_the_first_success_and_the_last_status(completion_log: CompletionLog) ->
     ]
 
 
-def test_without_a_success_there_is_no_first(completion_log: CompletionLog) -> None:
+def test_without_a_success_there_is_no_first(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
     """A processor that only failed has been heard, and has not completed."""
     completion_log.append([another("1", 0, status="failed")], now=NOW)
     assert completion_log.summarise(["phase2"], DAY, DAY) == [
-        dataclasses.replace(SUMMARY, last_status="failed", first_completed_at=None, first_visible_at=None)
+        dataclasses.replace(summary, last_status="failed", first_completed_at=None, first_visible_at=None)
     ]
 
 
-def test_the_triggers_row(completion_log: CompletionLog) -> None:
-    """The flag and its reason are summarised like a processor."""
+def test_the_triggers_row(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+    """The flag and its reason are summarised like a processor; where there is no column for them, it has no row."""
     row = another(
         "t", 1, processor_name="_trigger", status="triggered", is_triggered=True, trigger_reason="all_complete"
     )
     completion_log.append([ROW, row], now=NOW)
-    trigger = completion_log.summarise(["phase2"], DAY, DAY)[0]
-    assert (trigger.processor_name, trigger.is_triggered, trigger.trigger_reason) == ("_trigger", True, "all_complete")
+    found = [
+        (one.processor_name, one.is_triggered, one.trigger_reason)
+        for one in completion_log.summarise(["phase2"], DAY, DAY)
+    ]
+    flag = [] if summary.is_triggered is None else [("_trigger", True, "all_complete")]
+    assert found == [*flag, (ROW.processor_name, summary.is_triggered, None)]
 
 
 def test_phases_dates_and_names_are_kept_apart(completion_log: CompletionLog) -> None:

@@ -72,7 +72,7 @@ def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog) -> No
             last_completed_at=AT,
             first_completed_at=AT if status == "success" else None,
             first_visible_at=AT if status == "success" else None,
-            is_triggered=False,
+            is_triggered=None,
             trigger_reason=None,
         )
         for name, status in ((CLASS_NAMES[0], "success"), (CLASS_NAMES[1], "failed"))

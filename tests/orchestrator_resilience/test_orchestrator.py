@@ -46,7 +46,7 @@ def preregister(stores: EmbeddedStores, sent: dict[str, Any]) -> None:
     stores.documents.merge(REF, registration_fields(read_progress({}, PHASE), completion, completion.completed_at))
 
 
-def rows_of(stores: EmbeddedStores) -> dict[str, tuple[str, datetime | None, bool]]:
+def rows_of(stores: EmbeddedStores) -> dict[str, tuple[str, datetime | None, bool | None]]:
     found = stores.completion_log.summarise(["phase2"], DAY, DAY)
     return {row.processor_name: (row.last_status, row.first_completed_at, row.is_triggered) for row in found}
 

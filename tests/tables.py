@@ -1,0 +1,56 @@
+"""The completion log as it is in the user's project, and what BigQuery refuses and the emulator does not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from google.cloud import bigquery
+
+from orchestrator_resilience.stores.bigquery import BigQuery
+
+TABLE = "nba_orchestration.phase_completions"
+# The twelve columns of `phase_completions`; those of `canary setup` are not among them.
+REAL_COLUMNS = (
+    ("phase", "STRING", "REQUIRED"),
+    ("game_date", "DATE", "REQUIRED"),
+    ("processor_name", "STRING", "REQUIRED"),
+    ("status", "STRING", "REQUIRED"),
+    ("record_count", "INTEGER", "NULLABLE"),
+    ("correlation_id", "STRING", "NULLABLE"),
+    ("execution_id", "STRING", "NULLABLE"),
+    ("completed_at", "TIMESTAMP", "REQUIRED"),
+    ("is_incremental", "BOOLEAN", "NULLABLE"),
+    ("entities_changed", "STRING", "REPEATED"),
+    ("metadata", "JSON", "NULLABLE"),
+    ("inserted_at", "TIMESTAMP", "REQUIRED"),
+)
+
+
+def make_real_table(dataset: BigQuery, name: str = TABLE, **changed: str) -> None:
+    """Make the table of twelve columns; `changed` are other types, by column."""
+    schema = [bigquery.SchemaField(column, changed.get(column, kind), mode) for column, kind, mode in REAL_COLUMNS]
+    table = bigquery.Table(name if name.count(".") > 1 else f"{dataset.project}.{name}", schema=schema)
+    table.time_partitioning = bigquery.TimePartitioning(field="game_date")
+    table.clustering_fields = ["phase", "processor_name"]
+    dataset.client.create_table(table)
+
+
+def refusals(schema: Sequence[bigquery.SchemaField], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what BigQuery answers to rows that do not fit the table; the emulator takes them as they come."""
+    found = ((index, list(_misfits(schema, row))) for index, row in enumerate(rows))
+    return [
+        {"index": index, "errors": [{"reason": "invalid", "location": field, "message": text} for field, text in own]}
+        for index, own in found
+        if own
+    ]
+
+
+def _misfits(schema: Sequence[bigquery.SchemaField], row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    known = {field.name: field for field in schema}
+    for name, value in row.items():
+        if name not in known:
+            yield name, f"no such field: {name}."
+        elif (known[name].mode == "REPEATED") != isinstance(value, list):
+            yield name, f"{name} is {known[name].mode}"
+    for field in schema:
+        if field.mode == "REQUIRED" and row.get(field.name) is None:
+            yield field.name, f"Missing required field: {field.name}."
