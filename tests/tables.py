@@ -23,6 +23,12 @@ REAL_COLUMNS = (
     ("metadata", "JSON", "NULLABLE"),
     ("inserted_at", "TIMESTAMP", "REQUIRED"),
 )
+# What `canary setup` adds.
+ADDED_COLUMNS = (
+    ("event_id", "STRING", "NULLABLE"),
+    ("is_triggered", "BOOLEAN", "NULLABLE"),
+    ("trigger_reason", "STRING", "NULLABLE"),
+)
 
 
 def make_real_table(dataset: BigQuery, name: str = TABLE, **changed: str) -> None:

@@ -1,0 +1,183 @@
+"""Each query that is sent to BigQuery passes GoogleSQL's own analyzer; the emulator takes more than BigQuery does.
+
+One test, because the analyzer takes half a minute to start, and each worker would start its own.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from itertools import product
+from typing import Any
+
+import msgspec
+from google.cloud import bigquery
+from zetasql.api import Analyzer, CatalogBuilder, TableBuilder  # type: ignore[import-untyped]
+from zetasql.api.type_factory import TypeFactory  # type: ignore[import-untyped]
+from zetasql.core.exceptions import ServerError  # type: ignore[import-untyped]
+from zetasql.types import (  # type: ignore[import-untyped]
+    AnalyzerOptions,
+    LanguageOptions,
+    ProductMode,
+    SimpleCatalog,
+    SimpleColumn,
+    TypeKind,
+    ZetaSQLBuiltinFunctionOptions,
+)
+
+from orchestrator_resilience import Phase
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
+from tests.tables import ADDED_COLUMNS, REAL_COLUMNS
+
+DAY = date(2026, 2, 9)
+SUMMARY = [
+    *(("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("last_status", "STRING")),
+    *(("last_completed_at", "TIMESTAMP"), ("first_completed_at", "TIMESTAMP"), ("first_visible_at", "TIMESTAMP")),
+    *(("is_triggered", "BOOL"), ("trigger_reason", "STRING")),
+]
+COUNT = [("game_date", "DATE"), ("n", "INT64")]
+STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}
+BY_DATE, BY_INGESTION = bigquery.TimePartitioning(field="game_date"), bigquery.TimePartitioning()
+
+Columns = Sequence[tuple[str, str, str]]
+
+
+def messages(kind: str) -> Columns:
+    names = {"subscription_name": "STRING", "message_id": "STRING", "publish_time": "TIMESTAMP"}
+    return [(name, kind_, "NULLABLE") for name, kind_ in {**names, "data": kind, "attributes": "JSON"}.items()]
+
+
+class Recorded(BigQuery):
+    """Keeps what would be sent; what the tables look like is the emulator's answer."""
+
+    sql = ""
+    parameters: Sequence[Any] = ()
+
+    def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """Answer nothing."""
+        self.sql, self.parameters = sql, parameters
+        return []
+
+
+class GoogleSql:
+    """The analyzer, as BigQuery uses it: with its types only."""
+
+    def __init__(self) -> None:
+        self.language = LanguageOptions.maximum_features()
+        self.language.product_mode = ProductMode.PRODUCT_EXTERNAL
+
+    def analyze(self, tables: Iterable[bigquery.Table], sql: str, parameters: Iterable[Any]) -> Any:
+        """Return the columns of the answer with their types, or the analyzer's error."""
+        declared = [
+            AnalyzerOptions.QueryParameter(name=parameter.name, type=_parameter_type(parameter))
+            for parameter in parameters
+        ]
+        options = AnalyzerOptions(language_options=self.language, query_parameters=declared)
+        try:
+            statement = Analyzer(options, self._catalog(tables)).analyze_statement(sql)
+        except ServerError as error:
+            return str(error)
+        return [(c.name, c.column.type.type_kind.name.removeprefix("TYPE_")) for c in statement.output_column_list]
+
+    def _catalog(self, tables: Iterable[bigquery.Table]) -> Any:
+        functions = ZetaSQLBuiltinFunctionOptions(language_options=self.language)
+        catalog = CatalogBuilder("bigquery").with_builtin_functions(functions)
+        datasets: dict[str, Any] = {}
+        for table in tables:
+            # In backquotes the whole name is one, and without them the dataset is a catalog of its own.
+            catalog.add_table(_table(table, str(table.reference)))
+            own = datasets.setdefault(table.dataset_id, SimpleCatalog(name=table.dataset_id))
+            own.table.append(_table(table, table.table_id))
+        built = catalog.build()
+        built.catalog.extend(datasets.values())
+        return built
+
+
+def _table(table: bigquery.Table, name: str) -> Any:
+    builder = TableBuilder(name)
+    for field in table.schema:
+        kind = _type(field.field_type)
+        builder.add_column(field.name, TypeFactory.create_array_type(kind) if field.mode == "REPEATED" else kind)
+    made = builder.build()
+    if table.time_partitioning is not None and table.time_partitioning.field is None:
+        pseudo = SimpleColumn(name="_PARTITIONTIME", type=_type("TIMESTAMP"), is_pseudo_column=True)
+        made.column.append(pseudo)
+    return made
+
+
+def _type(name: str) -> Any:
+    return TypeFactory.create_simple_type(TypeKind[f"TYPE_{STANDARD.get(name, name)}"])
+
+
+def _parameter_type(parameter: Any) -> Any:
+    if isinstance(parameter, bigquery.ArrayQueryParameter):
+        return TypeFactory.create_array_type(_type(str(parameter.array_type)))
+    return _type(parameter.type_)
+
+
+def make(
+    dataset: BigQuery, name: str, columns: Columns, partitions: bigquery.TimePartitioning | None
+) -> bigquery.Table:
+    table = bigquery.Table(f"{dataset.project}.{name}", [bigquery.SchemaField(*column) for column in columns])
+    table.time_partitioning = partitions
+    dataset.client.create_table(table)
+    return table
+
+
+def example_queries() -> dict[str, str]:
+    """Return the queries that the bundled phases.toml has in comments."""
+    text = BUNDLED_PHASES.read_text("utf-8")
+    found = re.findall(r'^# (?:outcome|work)_query = """\n(?:# .*\n)*?# .*"""$', text, re.MULTILINE)
+    queries: dict[str, str] = tomllib.loads("\n".join(re.sub("^# ", "", one, flags=re.MULTILINE) for one in found))
+    return queries
+
+
+def completion_logs(dataset: BigQuery) -> dict[str, bigquery.Table]:
+    """Make what `bigquery_table` may name."""
+    found = {
+        "twelve columns": make(dataset, "nba_orchestration.twelve", REAL_COLUMNS, BY_DATE),
+        "fifteen columns": make(dataset, "nba_orchestration.fifteen", [*REAL_COLUMNS, *ADDED_COLUMNS], BY_DATE),
+        "by ingestion": make(dataset, "nba_orchestration.by_ingestion", REAL_COLUMNS, BY_INGESTION),
+    }
+    dataset.query("CREATE VIEW nba_orchestration.a_view AS SELECT * FROM nba_orchestration.twelve", [])
+    return {**found, "a view": dataset.client.get_table(f"{dataset.project}.nba_orchestration.a_view")}
+
+
+def message_logs(dataset: BigQuery) -> dict[str, bigquery.Table]:
+    """Make what `message_table` may name."""
+    return {
+        kind: make(dataset, f"nba_orchestration.messages_{kind}", messages(kind), BY_INGESTION)
+        for kind in ("BYTES", "STRING", "JSON")
+    }
+
+
+def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> None:
+    """Whatever the tables look like, and the examples of phases.toml; a name that nobody has is refused."""
+    recorded, analyzer = Recorded(dataset.project, emulated=True), GoogleSql()
+    found: dict[tuple[str, str], Any] = {}
+    for (a, log), (b, topic) in product(completion_logs(dataset).items(), message_logs(dataset).items()):
+        tables = {"bigquery_table": str(log.reference), "message_table": str(topic.reference)}
+        phases = {"phase2": msgspec.structs.replace(phase, **tables), "phase3": _alone(phase, log)}
+        BigQueryCompletionLog(recorded, phases).summarise(phases, DAY, DAY)
+        found[a, b] = analyzer.analyze([log, topic], recorded.sql, recorded.parameters)
+        assert recorded.sql.count("_PARTITIONTIME >=") == (2 if a == "by ingestion" else 1)
+    assert found == dict.fromkeys(found, SUMMARY)
+
+    queries = example_queries()
+    assert set(queries) == {"outcome_query", "work_query"}
+    outputs = [
+        bigquery.Table(f"{dataset.project}.{table}", [bigquery.SchemaField("game_date", "DATE")])
+        for table in ("nba_analytics.player_game_summary", "nba_raw.schedule")
+    ]
+    for query in queries.values():
+        BigQueryCounts(recorded).count(query, DAY, DAY)
+        assert analyzer.analyze(outputs, recorded.sql, recorded.parameters) == COUNT
+
+    wrong = recorded.sql.replace("COUNT(*)", "nobody")
+    assert "Unrecognized name: nobody" in analyzer.analyze(outputs, wrong, recorded.parameters)
+    recorded.close()
+
+
+def _alone(phase: Phase, log: bigquery.Table) -> Phase:
+    return msgspec.structs.replace(phase, name="phase3", bigquery_table=str(log.reference))
