@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from google.cloud import bigquery
 
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.run import check
@@ -33,10 +34,19 @@ def with_messages(phase: Phase) -> Phase:
     return msgspec.structs.replace(phase, message_table=TABLE)
 
 
+@pytest.fixture(params=["BYTES", "STRING", "JSON"])
+def data_type(request: pytest.FixtureRequest) -> str:
+    """Return the type of `data`: the table's owner chooses."""
+    return str(request.param)
+
+
 @pytest.fixture
-def log(dataset: BigQuery, with_messages: Phase) -> BigQueryCompletionLog:
-    columns = "subscription_name STRING, message_id STRING, publish_time TIMESTAMP, data BYTES, attributes JSON"
-    dataset.client.query(f"CREATE TABLE {TABLE} ({columns}) PARTITION BY DATE(publish_time)").result(timeout=20)
+def log(dataset: BigQuery, with_messages: Phase, data_type: str) -> BigQueryCompletionLog:
+    columns = {"subscription_name": "STRING", "message_id": "STRING", "publish_time": "TIMESTAMP"}
+    schema = [bigquery.SchemaField(*one) for one in {**columns, "data": data_type, "attributes": "JSON"}.items()]
+    table = bigquery.Table(f"{dataset.project}.{TABLE}", schema)
+    table.time_partitioning = bigquery.TimePartitioning(field="publish_time")
+    dataset.client.create_table(table)
     found = BigQueryCompletionLog(dataset, {"phase2": with_messages, "phase3": _other(with_messages)})
     found.setup()
     return found
@@ -46,12 +56,10 @@ def _other(phase: Phase) -> Phase:
     return msgspec.structs.replace(phase, name="phase3", message_phase="phase_3", message_table=None)
 
 
-def arrive(dataset: BigQuery, *bodies: bytes, at: datetime = AT) -> None:
-    """Write what Pub/Sub would."""
-    rows = [
-        {"message_id": f"m{n}", "publish_time": at.isoformat(), "data": base64.b64encode(body).decode()}
-        for n, body in enumerate(bodies)
-    ]
+def arrive(dataset: BigQuery, *bodies: bytes, data_type: str = "BYTES") -> None:
+    """Write what Pub/Sub would; it puts into a column what fits its type, and nothing else."""
+    data = [base64.b64encode(body).decode() if data_type == "BYTES" else body.decode() for body in bodies]
+    rows = [{"message_id": f"m{n}", "publish_time": AT.isoformat(), "data": one} for n, one in enumerate(data)]
     assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", rows, timeout=20) == []
 
 
@@ -60,9 +68,10 @@ def message(name: object, **changes: object) -> bytes:
     return json.dumps(body).encode()
 
 
-def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog) -> None:
-    """Under its raw name, completed and visible from its publication on."""
-    arrive(dataset, message(CLASS_NAMES[0]), message(CLASS_NAMES[1], status="failed", phase=None))
+def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog, data_type: str) -> None:
+    """Under its raw name, completed and visible from its publication on; a number of any length does no harm."""
+    wide = message(CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123)
+    arrive(dataset, wide, message(CLASS_NAMES[1], status="failed", phase=None), data_type=data_type)
     assert log.summarise(["phase2", "phase3"], DAY, DAY) == [
         ProcessorSummary(
             phase="phase2",
@@ -79,13 +88,16 @@ def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog) -> No
     ]
 
 
-def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog) -> None:
+def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog, data_type: str) -> None:
     """Bytes, text, another phase, no date, no name, a probe: all of it is in the table, none of it counts."""
-    others = [b"\xff\xfe", b"not json", b"[1]", b"", b'"x"', DATA, message("x", phase="phase_3")]
-    arrive(dataset, *others, message("x", game_date="soon"), message("x", game_date=None), message(None))
+    some = [b"[1]", b'"x"', DATA, message("x", phase="phase_3"), message("x", game_date="soon")]
+    others = {"BYTES": [b"\xff\xfe", b"not json", b""], "STRING": [b"not json", b""]}
+    bodies = [*some, message("x", game_date=None), message(None), *others.get(data_type, [])]
+    arrive(dataset, *bodies, data_type=data_type)
     assert log.summarise(["phase2"], DAY - timedelta(days=3), DAY) == []
 
 
+@pytest.mark.parametrize("data_type", ["BYTES"])
 def test_both_sources_are_one_summary(dataset: BigQuery, log: BigQueryCompletionLog, phase: Phase) -> None:
     """The orchestrator's row has the expected name, the completion_log's the class's; each is a row of its own."""
     name = "p2_bigdataball_pbp"
@@ -106,6 +118,13 @@ def test_both_sources_are_one_summary(dataset: BigQuery, log: BigQueryCompletion
         (name, AT + timedelta(seconds=5)),
     ]
     assert {phase.canonical(s.processor_name) for s in found} == {name}
+
+
+@pytest.mark.parametrize("data_type", ["INTEGER"])
+def test_a_table_of_something_else_is_an_error(log: BigQueryCompletionLog) -> None:
+    """It names the table, and what is wrong with it."""
+    with pytest.raises(StoreError, match=r"phase_messages needs a column data of BYTES, STRING or JSON, and has INT"):
+        log.summarise(["phase2"], DAY, DAY)
 
 
 def test_a_completion_log_without_a_table_is_an_error(dataset: BigQuery, with_messages: Phase) -> None:
@@ -130,6 +149,7 @@ class Mixed:
         self.documents.close()
 
 
+@pytest.mark.parametrize("data_type", ["BYTES"])
 def test_a_function_that_was_never_invoked(
     dataset: BigQuery, log: BigQueryCompletionLog, with_messages: Phase, tmp_path: Path
 ) -> None:
