@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import date, datetime
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from canary.commands.options import (
     phase_option,
     subject,
 )
-from canary.commands.terminal import make_console, print_alert, print_line, print_table, print_timeline
+from canary.commands.terminal import make_console, print_alert, print_lines, print_table, print_timeline
 from canary.domain.verdict import duration_text
 from canary.run import Outcome, Report, timeline
 from canary.run import check as run_check
@@ -77,9 +78,7 @@ def status(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
         return report.outcome
     console = make_console()
     print_table(console, report.verdicts, about.phases)
-    for verdict in report.verdicts:
-        if not verdict.kind.is_quiet:
-            print_line(console, verdict)
+    print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
     if word := _as_of(about, stores):
         console.print(word)
     return report.outcome
@@ -105,11 +104,12 @@ def explain(game_date: date, data: Path | None, phase: str | None, now: datetime
 
 def _print_report(report: Report, about: Subject) -> None:
     console = make_console()
-    for verdict in report.verdicts:
-        if verdict.kind.is_problem:
-            print_alert(console, verdict, about.phases[verdict.phase], about.command, report.now)
+    for is_problem, verdicts in groupby(report.verdicts, lambda v: v.kind.is_problem):
+        if is_problem:
+            for verdict in verdicts:
+                print_alert(console, verdict, about.phases[verdict.phase], about.command, report.now)
         else:
-            print_line(console, verdict)
+            print_lines(console, list(verdicts))
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 

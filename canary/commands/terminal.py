@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from rich import box
@@ -91,6 +92,17 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None) 
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
     console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
+
+
+def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """Print verdicts in one line each; why a source could not be read is said once for all dates in a row."""
+    for _, group in groupby(verdicts, lambda v: (v.phase, v.summary if v.unreadable else v.game_date)):
+        first, *more = group
+        if more:
+            line = f"{first.phase} {first.game_date} to {more[-1].game_date} {first.kind}: {first.summary}"
+            console.print(Text(line, style=_style(first.kind)), soft_wrap=True)
+        else:
+            print_line(console, first)
 
 
 def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime) -> None:

@@ -4,19 +4,22 @@ Appended to with streaming inserts and never changed: rows of the last 30 minute
 """
 
 import json
+import re
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
-from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import (
     BadGateway,
+    BadRequest,
+    Forbidden,
     GatewayTimeout,
+    GoogleAPICallError,
     GoogleAPIError,
     InternalServerError,
     NotFound,
@@ -30,8 +33,9 @@ from google.cloud import bigquery
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import ConfigurationError, StoreError, store_errors
+from orchestrator_resilience.errors import ConfigurationError, StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.rows import COMPLETING_STATUSES, CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
@@ -75,7 +79,37 @@ _SCHEMA = (
     bigquery.SchemaField("trigger_reason", "STRING"),
 )
 
-_bigquery_errors = partial(store_errors, "BigQuery", GoogleAPIError, GoogleAuthError, RequestException)
+_READER = "roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"
+_WRITER = "roles/bigquery.dataEditor on the table"
+_OWNER = "roles/bigquery.dataOwner on the dataset"
+
+
+@contextmanager
+def _bigquery_errors(role: str = _READER) -> Iterator[None]:
+    """Turn what the client raises into a StoreError of one sentence; `role` is what the calls inside need."""
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        raise StoreError(f"BigQuery: {_sentence(error, role)}") from error
+
+
+def _sentence(error: Exception, role: str) -> str:
+    """Say in one sentence what BigQuery says in a page, and what to do about it."""
+    text = error.message if isinstance(error, GoogleAPICallError) else str(error)
+    text = re.sub(r"^((GET|POST|PUT|PATCH|DELETE) \S+ )?(Not found: )?", "", text)
+    text = one_line(re.split(r"; reason: |\n", text)[0], 200).rstrip(".")
+    advice = _advice(error, text, role)
+    return f"{type(error).__name__}: {text}" + (f": {advice}" if advice else "")
+
+
+def _advice(error: Exception, text: str, role: str) -> str:
+    if isinstance(error, NotFound):
+        return "make it (`canary setup` makes the completion log), or name another in the phases file"
+    if isinstance(error, Forbidden):
+        return f"grant {role}"
+    if isinstance(error, BadRequest) and text.startswith("Unrecognized name"):
+        return "mend the query of the phases file, or the table that it names"
+    return ""
 
 
 class BigQuery:
@@ -156,7 +190,7 @@ class BigQueryCompletionLog:
 
     def _insert(self, table: Table, rows: Sequence[CompletionRow], now: datetime) -> None:
         lacking = OPTIONAL_COLUMNS.keys() - table.columns.keys()
-        with _bigquery_errors():
+        with _bigquery_errors(_WRITER):
             errors = self._bigquery.client.insert_rows_json(
                 table.name,
                 [{name: value for name, value in _json_row(row, now).items() if name not in lacking} for row in rows],
@@ -226,7 +260,7 @@ class BigQueryCompletionLog:
 
     def _set_up(self, name: str) -> str:
         calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
-        with _bigquery_errors():
+        with _bigquery_errors(_OWNER):
             client = self._bigquery.client
             try:
                 table = self._table(name)

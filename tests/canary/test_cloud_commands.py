@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from canary.commands import cli
 from canary.run import check
-from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, StoreError
+from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator, Phase, StoreError
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import DocumentRef
@@ -89,8 +89,6 @@ def test_setup_adds_what_an_old_table_lacks(
         dataset.query(f"ALTER TABLE `{dataset.project}.{TABLE}` ADD COLUMN {name} {kind}", [])
     log = BigQueryCompletionLog(dataset, {"phase2": phase})
     at = datetime(2026, 2, 10, 7, tzinfo=UTC)
-    from orchestrator_resilience import Completion  # noqa: PLC0415 (used by this test alone)
-
     sent = push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="1")
     log.append([completion_row(Completion.from_event(sent, phase))], now=at)
     found = log.summarise(["phase2"], date(2026, 2, 9), date(2026, 2, 9))
@@ -184,6 +182,35 @@ def test_verify_of_what_cannot_be_read(
     assert "Firestore: " in answer["advice"]
     assert "BigQuery: " in answer["advice"]
     assert cloud in answer["advice"]
+
+
+@pytest.mark.usefixtures("dataset")
+def test_a_table_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """For all dates in one line, with what to do."""
+    now = ["--now", "2026-02-11T07:00:00Z"]
+    assert cli.main(["check", *now]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("phase2 2026-02-09 to 2026-02-11 UNKNOWN: could not tell: BigQuery: NotFound: ")
+    assert line.endswith(": make it (`canary setup` makes the completion log), or name another in the phases file")
+    assert TABLE in line
+    assert cli.main(["status", *now]) == 2
+    assert capsys.readouterr().out.count("NotFound") == 1
+
+
+def test_a_table_of_another_project_is_read_and_written(dataset: BigQuery, phase: Phase) -> None:
+    """`project.dataset.table` in the phases file; the queries are this project's."""
+    other = BigQuery(f"{dataset.project}-other", emulated=True)
+    other.client.create_dataset("shared")
+    table = f"{other.project}.shared.phase_completions"
+    make_real_table(dataset, table)
+    log = BigQueryCompletionLog(dataset, {"phase2": msgspec.structs.replace(phase, bigquery_table=table)})
+    at = datetime(2026, 2, 10, 7, tzinfo=UTC)
+    sent = push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="1")
+    log.append([completion_row(Completion.from_event(sent, phase))], now=at)
+    (found,) = log.summarise(["phase2"], *[date(2026, 2, 9)] * 2)
+    other.close()
+    assert (found.processor_name, found.is_triggered) == ("p2_odds_game_lines", None)
+    assert log.missing_columns() == {table: ADDED}
 
 
 @pytest.mark.parametrize(
