@@ -1,6 +1,6 @@
 """The completion log as it is in the user's project, and what BigQuery refuses and the emulator does not."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from google.cloud import bigquery
@@ -31,9 +31,12 @@ ADDED_COLUMNS = (
 )
 
 
-def make_real_table(dataset: BigQuery, name: str = TABLE, **changed: str) -> None:
-    """Make the table of twelve columns; `changed` are other types, by column."""
-    schema = [bigquery.SchemaField(column, changed.get(column, kind), mode) for column, kind, mode in REAL_COLUMNS]
+def make_real_table(
+    dataset: BigQuery, name: str = TABLE, added: Iterable[tuple[str, str, str]] = (), **changed: str
+) -> None:
+    """Make the table of twelve columns, and of those `added`; `changed` are other types, by column."""
+    columns = [*REAL_COLUMNS, *added]
+    schema = [bigquery.SchemaField(column, changed.get(column, kind), mode) for column, kind, mode in columns]
     table = bigquery.Table(name if name.count(".") > 1 else f"{dataset.project}.{name}", schema=schema)
     table.time_partitioning = bigquery.TimePartitioning(field="game_date")
     table.clustering_fields = ["phase", "processor_name"]

@@ -16,6 +16,7 @@ from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
+from orchestrator_resilience.stores.summary_sql import FLAG_COLUMN
 
 
 class Agreement(StrEnum):
@@ -23,23 +24,30 @@ class Agreement(StrEnum):
 
     AGREE = "agree"
     DIFFER = "differ"
+    NO_STATEMENT = "no statement"
     UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class FlagOfDate:
-    """The flag of one date in both stores; None where a store could not be read."""
+    """The flag of one date in both stores; None where a store could not be read, or BigQuery does not say.
+
+    `readable` tells the two apart: whether both stores could be read.
+    """
 
     phase: str
     game_date: date
     firestore: bool | None
     bigquery: bool | None
+    readable: bool
 
     @property
     def agreement(self) -> Agreement:
         """Whether both say the same."""
-        if self.firestore is None or self.bigquery is None:
+        if not self.readable:
             return Agreement.UNREADABLE
+        if self.bigquery is None:
+            return Agreement.NO_STATEMENT
         return Agreement.AGREE if self.firestore == self.bigquery else Agreement.DIFFER
 
 
@@ -62,6 +70,10 @@ class Verification:
     @property
     def advice(self) -> str:
         """Which source of the flag the canary should use."""
+        if self._without_flag:
+            tables = ", ".join(self._without_flag)
+            unreadable = "".join(f"; could not be read: {reason}" for reason in self.reasons)
+            return f"BigQuery has no column for the flag: use Firestore ({tables} lacks {FLAG_COLUMN}){unreadable}"
         if self._lacking:
             return f"use Firestore: {'; '.join(self._lacking)}; `canary setup` adds the columns"
         if self._differing:
@@ -71,6 +83,10 @@ class Verification:
         if self.outcome is not Outcome.QUIET:
             return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
         return "use Firestore; BigQuery may take its place for it: set bigquery_carries_flag = true in the phases file"
+
+    @property
+    def _without_flag(self) -> list[str]:
+        return [table for table, columns in self.missing_columns.items() if FLAG_COLUMN in columns]
 
     @property
     def _lacking(self) -> list[str]:
@@ -108,18 +124,25 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
     except StoreError as error:
         missing_columns = {}
         reasons.add(one_line(str(error)))
-    return Verification(missing_columns, tuple(_flag(one) for one in evidence), tuple(sorted(reasons)))
+    flags = tuple(_flag(one, _lacking_of(phases[one.phase], missing_columns)) for one in evidence)
+    return Verification(missing_columns, flags, tuple(sorted(reasons)))
 
 
-def _flag(evidence: Evidence) -> FlagOfDate:
-    progress, completion_log = evidence.progress, evidence.completion_log
+def _lacking_of(phase: Phase, missing_columns: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Return what the phase's own table lacks; its full name begins with the project."""
+    own = phase.bigquery_table
+    return next((columns for name, columns in missing_columns.items() if f".{name}".endswith(f".{own}")), ())
+
+
+def _flag(evidence: Evidence, lacking: Sequence[str]) -> FlagOfDate:
+    progress, log = evidence.progress, evidence.completion_log
+    triggered: bool | None = isinstance(progress, Seen) and progress.value.trigger is not None
+    # Without a row the flag is unset, if the table could say otherwise.
+    said = log.value.triggered if isinstance(log, Seen) else False
     return FlagOfDate(
         phase=evidence.phase,
         game_date=evidence.game_date,
-        firestore=None
-        if isinstance(progress, Unreadable)
-        else isinstance(progress, Seen) and progress.value.trigger is not None,
-        bigquery=None
-        if isinstance(completion_log, Unreadable)
-        else isinstance(completion_log, Seen) and completion_log.value.triggered,
+        firestore=None if isinstance(progress, Unreadable) else triggered,
+        bigquery=None if isinstance(log, Unreadable) or FLAG_COLUMN in lacking else said,
+        readable=not isinstance(progress, Unreadable) and not isinstance(log, Unreadable),
     )

@@ -10,6 +10,8 @@ import pytest
 from google.cloud import bigquery
 
 from canary.commands import cli
+from canary.function import Canary
+from canary.notify.channel import Channels
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator, Phase, StoreError
 from orchestrator_resilience.rows import completion_row
@@ -20,10 +22,10 @@ from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.opening import open_stores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
-from tests.tables import REAL_COLUMNS, TABLE, make_real_table
+from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, TABLE, make_real_table
 from tools.emulators import free_port
 
-ADDED = ["event_id", "is_triggered", "trigger_reason"]
+ADDED = [name for name, _, _ in ADDED_COLUMNS]
 
 
 @pytest.fixture
@@ -155,12 +157,57 @@ def test_verify_finds_a_difference(cloud_stores: CloudStores, phase: Phase, caps
     assert answer["advice"] == f"use Firestore: BigQuery says otherwise of phase2 {today}"
 
 
-def test_verify_finds_missing_columns(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
-    """And names the command that adds them."""
+def test_verify_of_a_table_without_the_flag(
+    dataset: BigQuery, cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no difference that BigQuery does not say what it has no column for; Firestore is the source."""
     make_real_table(dataset)
+    today = deliver_five(cloud_stores, phase)
     code, answer = verify(capsys)
-    assert (code, answer["missing_columns"]) == (1, {f"{dataset.project}.{TABLE}": ADDED})
-    assert answer["advice"].endswith("`canary setup` adds the columns")
+    table = f"{dataset.project}.{TABLE}"
+    assert (code, answer["missing_columns"]) == (1, {table: ADDED})
+    assert answer["advice"] == f"BigQuery has no column for the flag: use Firestore ({table} lacks is_triggered)"
+    assert answer["dates"][-1] == {
+        "phase": "phase2",
+        "game_date": str(today),
+        "firestore": True,
+        "bigquery": None,
+        "agreement": "no statement",
+    }
+    assert {one["agreement"] for one in answer["dates"]} == {"no statement"}
+
+
+def test_verify_finds_other_missing_columns(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """And names the command that adds them."""
+    make_real_table(dataset, added=ADDED_COLUMNS[1:])
+    code, answer = verify(capsys)
+    assert (code, answer["missing_columns"]) == (1, {f"{dataset.project}.{TABLE}": ["event_id"]})
+    assert answer["advice"].endswith("lacks event_id; `canary setup` adds the columns")
+
+
+def test_the_twelve_columns_are_enough(
+    dataset: BigQuery, cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Check, status, explain and the function judge by the table as it is, and leave it as it is."""
+    make_real_table(dataset)
+    today = deliver_five(cloud_stores, phase)
+    for command in (["check", "--date", str(today)], ["status", "--days", "1"], ["explain", str(today)]):
+        cli.main(command)
+        printed = capsys.readouterr().out
+        assert "TRIGGERED" in printed
+        assert "UNKNOWN" not in printed
+    answer, status = Canary(cloud_stores, {"phase2": phase}, Channels(), None)._route(
+        "GET", "/status", datetime.now(UTC)
+    )
+    assert (status, answer["reason"], answer["verdicts"][-1]["kind"]) == (200, "", "TRIGGERED")
+    assert columns(dataset) == [name for name, _, _ in REAL_COLUMNS]
+
+
+def test_the_function_says_once_what_is_not_there(cloud_stores: CloudStores, phase: Phase) -> None:
+    """One reason for all dates."""
+    canary = Canary(cloud_stores, {"phase2": phase}, Channels(), None)
+    answer, status = canary._route("GET", "/status", datetime.now(UTC))
+    assert (status, len(answer["verdicts"]), answer["reason"].count("NotFound")) == (503, 7, 1)
 
 
 def test_verify_does_not_take_silence_for_proof(cloud_stores: CloudStores, capsys: pytest.CaptureFixture[str]) -> None:
