@@ -32,6 +32,7 @@ from orchestrator_resilience.progress import (
 )
 from orchestrator_resilience.rows import CompletionRow, completion_row, trigger_row
 from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore
+from orchestrator_resilience.stores.summary_sql import OPTIONAL_COLUMNS
 
 T = TypeVar("T")
 
@@ -126,7 +127,9 @@ class Orchestrator:
                 return
             try:
                 lacking = {
-                    table: columns for table, columns in self._completion_log.missing_columns().items() if columns
+                    table: needed
+                    for table, columns in self._completion_log.missing_columns().items()
+                    if (needed := [name for name in columns if name not in OPTIONAL_COLUMNS])
                 }
                 wrong = f"the completion log lacks columns: {lacking}" if lacking else None
             except (ConfigurationError, StoreError) as error:

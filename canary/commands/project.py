@@ -54,7 +54,8 @@ def verify(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
         return verification.outcome
     console = make_console()
     print_flags(console, verification)
-    console.print(verification.advice, soft_wrap=True)
+    for line in (verification.advice, *verification.setup_errors):
+        console.print(line, soft_wrap=True)
     return verification.outcome
 
 

@@ -3,19 +3,20 @@
 The question that the plan left open, answered from the data of the last dates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
 from canary.domain.evidence import Evidence, Seen, Unreadable
+from canary.domain.incident import INCIDENTS
 from canary.run import Outcome
 from canary.sources import gather
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.stores.base import Stores
+from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, Stores
 from orchestrator_resilience.stores.summary_sql import FLAG_COLUMN
 
 
@@ -53,11 +54,15 @@ class FlagOfDate:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found: columns that the tables lack, the flags, and why a source could not be read."""
+    """What was found: columns that the tables lack, the flags, and why a source could not be read.
+
+    `setup_errors` are rights that this account lacks, and that no question here needs.
+    """
 
     missing_columns: Mapping[str, Sequence[str]]
     flags: tuple[FlagOfDate, ...]
     reasons: tuple[str, ...]
+    setup_errors: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
@@ -101,6 +106,7 @@ class Verification:
         return {
             "bigquery_carries_the_flag": self.outcome is Outcome.QUIET,
             "advice": self.advice,
+            "setup_errors": list(self.setup_errors),
             "missing_columns": {table: list(columns) for table, columns in self.missing_columns.items()},
             "dates": [
                 {
@@ -125,7 +131,19 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
         missing_columns = {}
         reasons.add(one_line(str(error)))
     flags = tuple(_flag(one, _lacking_of(phases[one.phase], missing_columns)) for one in evidence)
-    return Verification(missing_columns, flags, tuple(sorted(reasons)))
+    return Verification(missing_columns, flags, tuple(sorted(reasons)), tuple(_setup_errors(stores.documents)))
+
+
+def _setup_errors(documents: DocumentStore) -> Iterator[str]:
+    """Yield whether the right to write documents is missing; nothing is written: no document is as old as that."""
+    try:
+        documents.update_if_unchanged(DocumentRef(INCIDENTS, "verify"), {"verify": True}, "1970-01-01T00:00:01Z")
+    except StoreError as error:
+        if "PermissionDenied" in str(error):
+            yield (
+                "set-up: this account may not write Firestore; the canary's own needs roles/datastore.user "
+                f"to remember incidents and silences ({one_line(str(error), 200)})"
+            )
 
 
 def _lacking_of(phase: Phase, missing_columns: Mapping[str, Sequence[str]]) -> Sequence[str]:

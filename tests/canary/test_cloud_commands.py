@@ -147,6 +147,31 @@ def test_verify_proves_agreement(cloud_stores: CloudStores, phase: Phase, capsys
     assert "set bigquery_carries_flag = true" in capsys.readouterr().out
 
 
+def test_the_right_to_write_is_missed_by_verify_alone(
+    dataset: BigQuery,
+    cloud_stores: CloudStores,
+    phase: Phase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is a set-up error there; check only reads. Where the right is there, nothing is written."""
+    make_real_table(dataset)
+    today = deliver_five(cloud_stores, phase)
+    assert verify(capsys)[1]["setup_errors"] == []
+    nowhere = DocumentRef("canary_incidents", "verify")
+    assert cloud_stores.documents.get_all([nowhere]) == {}
+
+    def refuse(*_: object) -> None:
+        raise StoreError("Firestore: PermissionDenied: 403 Missing or insufficient permissions.")
+
+    for write in ("merge", "update_if_unchanged"):  # the emulator asks nobody for rights
+        monkeypatch.setattr(FirestoreDocuments, write, refuse)
+    (error,) = verify(capsys)[1]["setup_errors"]
+    assert error.startswith("set-up: this account may not write Firestore")
+    assert cli.main(["check", "--date", str(today)]) == 0
+    assert "set-up" not in capsys.readouterr().out
+
+
 def test_verify_finds_a_difference(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
     """The flag is in Firestore alone, as the old code left it."""
     cloud_stores.completion_log.setup()

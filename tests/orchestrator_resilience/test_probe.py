@@ -106,7 +106,8 @@ def test_an_orchestrator_without_probes_writes_nothing(phase: Phase, sink: Recor
         ({"t": [], "u": []}, None),
         (REFUSED, "BigQuery: NotFound: 404"),
         (ConfigurationError("p.d.t: game_date is a STRING"), "p.d.t: game_date is a STRING"),
-        ({"t": ["event_id"], "u": []}, "the completion log lacks columns: {'t': ['event_id']}"),
+        ({"t": ["event_id", "status"], "u": ["event_id"]}, "the completion log lacks columns: {'t': ['status']}"),
+        ({"t": ["event_id", "is_triggered", "trigger_reason"]}, None),
     ],
 )
 def test_the_answer(
