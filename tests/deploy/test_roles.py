@@ -34,7 +34,7 @@ CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
     "bigquery.result": ("bigquery.tables.getData", "roles/bigquery.dataViewer", ("canary",)),
     "bigquery.cancel": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # of a job of its own
-    # By the answer to a probe; `canary setup` makes the call as well, whose role has more.
+    # The canary asks too, and its role to read has it as well; so does `canary setup`, whose role has more.
     "bigquery.get_table": ("bigquery.tables.get", "roles/bigquery.dataEditor", ("orchestrator",)),
     "bigquery.create_table": ("bigquery.tables.create", "roles/bigquery.dataOwner", ("resilience-deployer",)),
     "bigquery.update_table": ("bigquery.tables.update", "roles/bigquery.dataOwner", ("resilience-deployer",)),

@@ -321,6 +321,9 @@ RUNNING = {
     "configuration": {"query": {"query": "SELECT 1"}},
     "status": {"state": "RUNNING"},
     "jobComplete": False,
+    # And the table, which is asked for first.
+    "tableReference": {"projectId": "broken-whole", "datasetId": "nba_orchestration", "tableId": "phase_completions"},
+    "schema": {"fields": []},
 }
 
 
