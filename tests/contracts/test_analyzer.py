@@ -168,7 +168,7 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
     assert set(queries) == {"outcome_query", "work_query"}
     outputs = [
         bigquery.Table(f"{dataset.project}.{table}", [bigquery.SchemaField("game_date", "DATE")])
-        for table in ("nba_analytics.player_game_summary", "nba_raw.schedule")
+        for table in ("nba_analytics.player_game_summary", "nba_raw.nbac_schedule")
     ]
     for query in queries.values():
         BigQueryCounts(recorded).count(query, DAY, DAY)
