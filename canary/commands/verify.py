@@ -87,7 +87,7 @@ class Verification:
             return f"could not tell: {'; '.join(self.reasons)}"
         if self.outcome is not Outcome.QUIET:
             return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
-        return "use Firestore; BigQuery may take its place for it: set bigquery_carries_flag = true in the phases file"
+        return "use Firestore; BigQuery may stand in for it: set bigquery_carries_flag = true in the phases file"
 
     @property
     def _without_flag(self) -> list[str]:

@@ -131,7 +131,7 @@ def verify(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
 
 
 def test_verify_proves_agreement(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
-    """The flag is in both, on every date the same: BigQuery may take its place."""
+    """The flag is in both, on every date the same: BigQuery may stand in."""
     cloud_stores.completion_log.setup()
     today = deliver_five(cloud_stores, phase)
     code, answer = verify(capsys)

@@ -1,4 +1,4 @@
-"""The independent completion_log: what a Pub/Sub BigQuery subscription wrote, read beside the completion log."""
+"""The message log: what a Pub/Sub BigQuery subscription wrote, read beside the completion log."""
 
 import base64
 import json
@@ -99,7 +99,7 @@ def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompl
 
 @pytest.mark.parametrize("data_type", ["BYTES"])
 def test_both_sources_are_one_summary(dataset: BigQuery, log: BigQueryCompletionLog, phase: Phase) -> None:
-    """The orchestrator's row has the expected name, the completion_log's the class's; each is a row of its own."""
+    """The orchestrator's row has the expected name, the message log's the class's; each is a row of its own."""
     name = "p2_bigdataball_pbp"
     row = CompletionRow(
         row_id="phase2:m0",
