@@ -1,5 +1,6 @@
 """What several commands share: the options, the kinds of values that they take, and what a command is about."""
 
+import os
 import re
 import shlex
 import shutil
@@ -154,7 +155,14 @@ def program() -> str:
     called = sys.argv[0]
     if called.endswith(".py"):
         return shlex.join([_from_here(sys.executable), "-m", "canary"])
-    return "canary" if shutil.which("canary") == called else shlex.quote(_from_here(called))
+    on_the_path = shutil.which("canary") == called and not _is_on_the_path_for_now(Path(called))
+    return "canary" if on_the_path else shlex.quote(_from_here(called))
+
+
+def _is_on_the_path_for_now(called: Path) -> bool:
+    """Whether the command is in an environment that nobody has activated: uvx puts it on the path of this run only."""
+    in_environment = sys.prefix != sys.base_prefix and called.parent == Path(sys.prefix) / "bin"
+    return in_environment and os.environ.get("VIRTUAL_ENV") != sys.prefix
 
 
 def _from_here(path: str) -> str:

@@ -119,7 +119,9 @@ def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_pat
 
 
 def test_the_command_without_an_installation(uv: Callable[..., str], source: Path, tmp_path: Path) -> None:
-    """`uvx --from '.[cli]' canary demo` plays February."""
+    """`uvx --from '.[cli]' canary demo` plays February, and prints commands that work without uvx."""
     command = ("canary", "demo", "--out", tmp_path / "out")
     printed = uv("tool", "run", "--python", sys.executable, "--from", f"{source}[cli]", *command)
-    assert f" status --data {tmp_path / 'out'}\n" in printed
+    (status,) = (line for line in printed.splitlines() if line.endswith(f" status --data {tmp_path / 'out'}"))
+    done = subprocess.run(["sh", "-c", status], capture_output=True, text=True, check=False)  # noqa: S607
+    assert (done.returncode, done.stderr) == (0, "")
