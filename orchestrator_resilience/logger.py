@@ -207,14 +207,7 @@ class Delivery:
         although somebody is missing a WARNING, unless the document says that this was on purpose. What is
         given twice, not at all, or as one text instead of names is a TypeError: no line, and it is counted.
         """
-        on_purpose = None
-        if document is not None and completed is None and triggered is None:
-            trigger = read_progress(document, self.logger.phase).trigger
-            completed, triggered = completed_names(document), trigger is not None
-            if trigger is not None and trigger.deliberately_partial:
-                on_purpose = trigger.reason or "without a reason"
-        elif document is not None or completed is None or triggered is None:
-            raise TypeError("post_transaction takes either document, or completed and triggered")
+        completed, triggered, on_purpose = self._state(completed=completed, triggered=triggered, document=document)
         waits_for = self._canonical("expected", self.logger.phase.expected if expected is None else expected)
         held = self._canonical("completed", completed)
         done, missing = sorted(waits_for & held), sorted(waits_for - held)
@@ -285,6 +278,20 @@ class Delivery:
             reason=error.reason,
             raw=error.raw,
         )
+
+    def _state(
+        self, *, completed: Iterable[str] | None, triggered: bool | None, document: Mapping[str, Any] | None
+    ) -> tuple[Iterable[str], bool, str | None]:
+        """Return who has completed, whether the flag is set, and why it was set without everybody, if on purpose."""
+        if document is None and completed is not None and triggered is not None:
+            return completed, triggered, None
+        if document is None or completed is not None or triggered is not None:
+            raise TypeError("post_transaction takes either document, or completed and triggered")
+        trigger = read_progress(document, self.logger.phase).trigger
+        on_purpose = None
+        if trigger is not None and trigger.deliberately_partial:
+            on_purpose = trigger.reason or "without a reason"
+        return completed_names(document), trigger is not None, on_purpose
 
     def _is_known_besides(self, name: str) -> bool:
         """Whether a name is optional or one of the others: an expected one that nobody waits for is a surprise."""

@@ -6,7 +6,7 @@ Both layers read it from one file, phases.toml, so that the list cannot differ b
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -103,7 +103,11 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     @cached_property
     def _canonical(self) -> dict[str, str]:
-        return {name: p for p, aliases in self.processors.items() for name in (p, *aliases)}
+        return _by_name(self.processors)
+
+    @cached_property
+    def _optional(self) -> dict[str, str]:
+        return _by_name(self.optional)
 
     def canonical(self, raw_name: str) -> str | None:
         """The expected processor that reports under `raw_name`, or None for an unexpected one."""
@@ -111,8 +115,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     def is_known(self, raw_name: str) -> bool:
         """Whether nobody has to wonder at a name: it is expected, optional, or one of the others on the topic."""
-        optional = any(raw_name in (processor, *aliases) for processor, aliases in self.optional.items())
-        return raw_name in self._canonical or optional or self._is_other(raw_name)
+        return raw_name in self._canonical or raw_name in self._optional or self._is_other(raw_name)
 
     def _is_other(self, raw_name: str) -> bool:
         return any(fnmatchcase(raw_name, pattern) for pattern in self.others)
@@ -163,6 +166,11 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return tuple(today - timedelta(days=n) for n in reversed(range(count)))
 
 
+def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Map each name, aliases included, to the processor that it stands for."""
+    return {name: processor for processor, aliases in processors.items() for name in (processor, *aliases)}
+
+
 def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
     """Read every phase of a file by name: `source`, else PHASES_FILE, else the bundled phases.toml.
 
@@ -178,7 +186,11 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
 
 def load_phase(name: str, source: Traversable | None = None) -> Phase:
     """Read one phase; ConfigurationError when the file has none of that name."""
-    phases = load_phases(source)
+    return phase_of(load_phases(source), name)
+
+
+def phase_of(phases: Mapping[str, Phase], name: str) -> Phase:
+    """Return the phase of that name; ConfigurationError when there is none."""
     if name not in phases:
         raise ConfigurationError(f"there is no phase {name!r}; there are {sorted(phases)}")
     return phases[name]

@@ -1,6 +1,5 @@
 """What several commands share: the options, the kinds of values that they take, and what a command is about."""
 
-import os
 import re
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from canary.notify.message import CommandLine
 from canary.simulation.folder import read_simulated_folder
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.phase import Phase, load_phase, load_phases
+from orchestrator_resilience.phase import Phase, load_phases, phase_of
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -142,7 +141,7 @@ def subject(folder: Path | None, phase: str | None = None, now: datetime | None 
     source = run.phases_file if run else None
     every = load_phases(source)
     return Subject(
-        phases={phase: load_phase(phase, source)} if phase else every,
+        phases={phase: phase_of(every, phase)} if phase else every,
         now=now or (run and run.now) or datetime.now(UTC),
         folder=folder,
         simulated=run is not None,
@@ -155,14 +154,10 @@ def program() -> str:
     called = sys.argv[0]
     if called.endswith(".py"):
         return shlex.join([_from_here(sys.executable), "-m", "canary"])
-    on_the_path = shutil.which("canary") == called and not _is_on_the_path_for_now(Path(called))
+    # One inside an environment may be on the path for this run only, as uvx does it.
+    inside = sys.prefix != sys.base_prefix and Path(called).parent == Path(sys.prefix) / "bin"
+    on_the_path = shutil.which("canary") == called and not inside
     return "canary" if on_the_path else shlex.quote(_from_here(called))
-
-
-def _is_on_the_path_for_now(called: Path) -> bool:
-    """Whether the command is in an environment that nobody has activated: uvx puts it on the path of this run only."""
-    in_environment = sys.prefix != sys.base_prefix and called.parent == Path(sys.prefix) / "bin"
-    return in_environment and os.environ.get("VIRTUAL_ENV") != sys.prefix
 
 
 def _from_here(path: str) -> str:
