@@ -1,16 +1,21 @@
 """One delivery, from the message to its acknowledgement: `Orchestrator.deliver`.
 
-In this order: RECEIVED; the completion's row; the registration; the decision; `_triggered`, if it has
-to be set, and its own row; POST_TRANSACTION; then WAITING or TRIGGERED. The row comes first, so that
-a crash leaves evidence. Each write is attempted even when another failed; if any failed, the delivery
-raises and Pub/Sub sends the message again. Every step may run any number of times.
+In this order: RECEIVED; the completion's row is begun; one read of the progress document, and one commit with the
+registration and, where that completes the set, `_triggered`; then the flag's own row; POST_TRANSACTION; and WAITING
+or TRIGGERED. The row is begun first, so that a crash leaves evidence, and waited for last, so that a slow BigQuery
+holds up neither the registration nor the flag. Each write is attempted even when another failed; if any failed, the
+delivery raises and Pub/Sub sends the message again. Every step may run any number of times.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
+from orchestrator_resilience.background import Answer, Background
 from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import (
     ConfigurationError,
     ContentionError,
@@ -22,13 +27,12 @@ from orchestrator_resilience.logger import CheckpointLogger, Delivery
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.probe import MAX_AGE, Probe, probe_of, probe_ref
 from orchestrator_resilience.progress import (
-    Decision,
     Progress,
-    decide,
+    completion_fields,
     document_id,
     read_progress,
     registration_fields,
-    trigger_fields,
+    report_fields,
 )
 from orchestrator_resilience.rows import CompletionRow, completion_row, trigger_row
 from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore
@@ -38,12 +42,24 @@ T = TypeVar("T")
 
 # Each lost attempt means that another delivery got its write through.
 MAX_ATTEMPTS = 20
+# From when a row is begun. BigQuery's own retries end by then; one that drips does not.
+APPEND_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Committed:
+    """The progress before and after a delivery, and how many attempts it took."""
+
+    before: Progress
+    after: Progress
+    attempts: int
 
 
 class Orchestrator:
     """Registers completions and sets `_triggered` when the expected set is complete.
 
-    `service` and `revision` are Cloud Run's names of what runs; a probe is told them.
+    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside` begins the append of a
+    row and returns its answer, which is waited for up to `append_seconds`.
     """
 
     def __init__(
@@ -56,6 +72,8 @@ class Orchestrator:
         *,
         service: str | None = None,
         revision: str | None = None,
+        beside: Callable[[Callable[[], None]], Answer[None]] = Background,
+        append_seconds: float = APPEND_SECONDS,
     ) -> None:
         self._phase = phase
         self._documents = documents
@@ -64,6 +82,8 @@ class Orchestrator:
         self._clock = clock
         self._service = service
         self._revision = revision
+        self._beside = beside
+        self._append_seconds = append_seconds
 
     def deliver(self, event: object, *, traceparent: str | None = None) -> None:
         """Handle one Pub/Sub message; returning acknowledges it.
@@ -80,40 +100,45 @@ class Orchestrator:
             self._checkpoints.rejected(error)
             return
         with self._checkpoints.delivery_of(completion, traceparent) as delivery:
-            writes = _Writes()
-            writes.attempt("append_completion", lambda: self._append(completion_row(completion)))
             if completion.processor is None and self._phase.is_known(completion.raw_processor):
                 delivery.ignored(f"{completion.raw_processor} is known, and {self._phase.name} does not wait for it")
-            elif completion.processor is None:
-                delivery.unexpected()
-            elif not completion.status.completes:
-                delivery.ignored(f"{completion.processor} reports {completion.status}, which completes nothing")
+            elif completion.processor is None or not completion.status.completes:
+                self._report(completion, delivery)
             else:
-                self._register_and_decide(completion, delivery, writes)
-            writes.raise_if_any_failed()
+                self._complete(completion, delivery)
 
-    def _register_and_decide(self, completion: Completion, delivery: Delivery, writes: "_Writes") -> None:
-        ref = DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
-        before = writes.attempt("register", lambda: self._register(ref, completion))
-        if before is None:
-            return
-        outcome = writes.attempt("trigger", lambda: self._trigger_when_complete(ref, completion.event_id))
-        if outcome is None:
-            return
-        progress, attempts = outcome
-        trigger = progress.trigger
+    def _report(self, completion: Completion, delivery: Delivery) -> None:
+        """Note in the document what completes nothing: the completion log is for completions alone."""
+        writes = _Writes()
+        writes.attempt("report", lambda: self._merge_report(completion))
+        if completion.processor is None:
+            delivery.unexpected()
+        else:
+            delivery.ignored(f"{completion.processor} reports {completion.status}, which completes nothing")
+        writes.raise_if_any_failed()
+
+    def _complete(self, completion: Completion, delivery: Delivery) -> None:
+        """Append the row of a completion, and beside it register, decide and set the flag."""
+        writes = _Writes()
+        rows = {"append_completion": self._append(completion_row(completion))}
+        committed = writes.attempt("register", lambda: self._commit(completion))
+        trigger = committed.after.trigger if committed else None
         # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
         own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
         if own is not None:
-            row = trigger_row(self._phase, completion.game_date, own, self._clock())
-            writes.attempt("append_trigger", lambda: self._append(row))
-        delivery.post_transaction(
-            should_trigger=own is not None,
-            triggered=trigger is not None,
-            duplicate=completion.processor in before.registered,
-            completed=progress.completed,
-            attempts=attempts,
-        )
+            rows["append_trigger"] = self._append(trigger_row(completion, own))
+        deadline = Deadline(self._append_seconds)
+        for step, row in rows.items():
+            writes.attempt(step, partial(row.answer, deadline))
+        if committed is not None:
+            delivery.post_transaction(
+                should_trigger=own is not None,
+                triggered=trigger is not None,
+                duplicate=completion.processor in committed.before.registered,
+                completed=committed.after.completed,
+                attempts=committed.attempts,
+            )
+        writes.raise_if_any_failed()
 
     def _answer(self, probe: Probe) -> None:
         """Answer a probe in a document of its own; what is wrong with the completion log is part of the answer.
@@ -139,30 +164,40 @@ class Orchestrator:
             self._documents.merge(probe_ref(probe.id), {**who, **found})
             delivery.probed(wrong)
 
-    def _append(self, row: CompletionRow) -> None:
-        self._completion_log.append([row], now=self._clock())
+    def _append(self, row: CompletionRow) -> Answer[None]:
+        return self._beside(lambda: self._completion_log.append([row], now=self._clock()))
 
-    def _register(self, ref: DocumentRef, completion: Completion) -> Progress:
-        """Merge what the document lacks of the registration; return the progress before it."""
-        before, _ = self._read(ref)
-        if fields := registration_fields(before, completion, self._clock()):
+    def _merge_report(self, completion: Completion) -> None:
+        ref = self._ref(completion)
+        _, progress = self._read(ref)
+        if fields := report_fields(progress, completion):
             self._documents.merge(ref, fields)
-        return before
 
-    def _trigger_when_complete(self, ref: DocumentRef, event_id: str) -> tuple[Progress, int]:
-        """Set the flag if the set is complete and nobody else has; return the progress then, and the attempts."""
+    def _commit(self, completion: Completion) -> _Committed:
+        """Register and, where that completes the set, set the flag: one commit, if the document is still as read.
+
+        Whoever loses that race merges the registration, which loses against nobody, and reads again. By then the set
+        may be complete; or it lost against its own first try, whose answer was lost, and finds its own event.
+        """
+        ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            progress, document = self._read(ref)
-            if decide(progress) is not Decision.TRIGGER:
-                return progress, attempt
-            fields = trigger_fields(progress, event_id=event_id, now=self._clock())
+            document, progress = self._read(ref)
+            before = before or progress
+            fields, after = completion_fields(progress, completion, self._clock())
+            if not fields:
+                return _Committed(before, progress, attempt)
             if self._documents.update_if_unchanged(ref, fields, document.version if document else None):
-                return read_progress({**(document.fields if document else {}), **fields}, self._phase), attempt
-        raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to trigger")
+                return _Committed(before, after, attempt)
+            if registration := registration_fields(progress, completion, self._clock()):
+                self._documents.merge(ref, registration)
+        raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to write it")
 
-    def _read(self, ref: DocumentRef) -> tuple[Progress, Document | None]:
+    def _ref(self, completion: Completion) -> DocumentRef:
+        return DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
+
+    def _read(self, ref: DocumentRef) -> tuple[Document | None, Progress]:
         document = self._documents.get_all([ref]).get(ref)
-        return read_progress(document.fields if document else {}, self._phase), document
+        return document, read_progress(document.fields if document else {}, self._phase)
 
 
 class _Writes:

@@ -5,8 +5,9 @@ map per processor, and fields of our own that start with an underscore. Everythi
 function of values; the stores only carry the documents.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
@@ -16,7 +17,13 @@ from orchestrator_resilience.phase import Phase
 
 Fields = Mapping[str, Any]
 
-_NOT_COMPLETING = frozenset(status.value for status in Status if not status.completes)
+COMPLETING_STATUSES = tuple(status.value for status in Status if status.completes)
+_NOT_COMPLETING = frozenset(Status) - frozenset(COMPLETING_STATUSES)
+ALL_COMPLETE = "all_complete"
+# Nobody looks at more names than that, and a document has an end.
+MAX_UNEXPECTED = 200
+# Firestore keeps names of this form for itself.
+_RESERVED = re.compile(r"__.*__\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,20 @@ class Registration:
     completed_at: datetime | None = None
     event_id: str | None = None
     registered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a processor last said of a run that is no registration; `event_id` is that of the message."""
+
+    status: str
+    at: datetime | None = None
+    event_id: str | None = None
+
+    @property
+    def completes(self) -> bool:
+        """Whether the processor had done its work for the date."""
+        return self.status in COMPLETING_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +63,15 @@ class Trigger:
 class Progress:
     """What one document says.
 
-    `registered` maps expected processors to their registrations, `unexpected` are other keys that
-    old code counted, `expected` is what the phase waits for, `orchestrator_expected` is what the orchestrator
-    that wrote the document waited for (None where old code wrote it).
+    `registered` maps expected processors to their registrations, `reports` maps others of them to what they last
+    said: that they did not complete, or that they did, to an orchestrator that does not expect them. `unexpected` are
+    other names that have reported. `expected` is what the phase waits for, `orchestrator_expected` is what the
+    orchestrator that wrote the document waited for (None where old code wrote it).
     """
 
     expected: frozenset[str]
     registered: Mapping[str, Registration] = field(default_factory=dict)
+    reports: Mapping[str, Report] = field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     trigger: Trigger | None = None
     orchestrator_expected: frozenset[str] | None = None
@@ -101,17 +124,18 @@ def document_id(game_date: date) -> str:
 def read_progress(fields: Fields, phase: Phase) -> Progress:
     """Read a document, those of old code included; never raises on what it does not understand."""
     registered: dict[str, Registration] = {}
-    unexpected = set()
+    unexpected = set(_map(fields, "_unexpected"))
     for name in completed_names(fields):
         processor = phase.canonical(name)
         if processor is not None:
             registered[processor] = _first(registered.get(processor), _registration(fields[name]))
-        elif not phase.is_known(name):
+        else:
             unexpected.add(name)
     return Progress(
         expected=phase.expected,
         registered=registered,
-        unexpected=frozenset(unexpected),
+        reports=_reports(fields, phase, registered),
+        unexpected=frozenset(sorted(name for name in unexpected if not phase.is_known(name))[:MAX_UNEXPECTED]),
         trigger=_trigger(fields, phase),
         orchestrator_expected=_names(fields.get("_expected")),
     )
@@ -122,13 +146,32 @@ def completed_names(fields: Fields) -> list[str]:
     return [key for key, value in fields.items() if not key.startswith("_") and _completes(value)]
 
 
-def registration_fields(progress: Progress, completion: Completion, now: datetime) -> dict[str, Any]:
-    """What a delivery has to merge at `now` into a document with this `progress`; empty where it says it all.
+def completion_fields(progress: Progress, completion: Completion, now: datetime) -> tuple[dict[str, Any], Progress]:
+    """What one commit has to write at `now` into a document that still has this `progress`, and the progress then.
 
-    Raises ValueError for an unexpected one: other readers count the keys.
+    The registration, and the flag where that completes the set; nothing where the document says all that already.
+    """
+    fields = registration_fields(progress, completion, now)
+    after = replace(progress, orchestrator_expected=progress.expected)
+    if completion.processor is not None and completion.processor in fields:
+        entry = Registration(completion.completed_at, completion.event_id, now)
+        after = replace(after, registered={**progress.registered, completion.processor: entry})
+        fields["_completed_count"] = len(after.completed)
+        fields["_first_completion_at"] = _first_completion_at(after, now)
+    if decide(after) is Decision.TRIGGER:
+        fields |= trigger_fields(after, event_id=completion.event_id, now=now)
+        after = replace(after, trigger=Trigger(now, ALL_COMPLETE, completion.event_id))
+    return fields, after
+
+
+def registration_fields(progress: Progress, completion: Completion, now: datetime) -> dict[str, Any]:
+    """What a delivery has to write at `now` into a document with this `progress`; empty where it says it all.
+
+    May be merged into a document that has changed meanwhile: it holds for any. Raises ValueError for an unexpected
+    processor: other readers count the keys.
     """
     if completion.processor is None:
-        raise ValueError(f"{completion.raw_processor!r} is not expected: it is never written into a document")
+        raise ValueError(f"{completion.raw_processor!r} is not expected: it is never a key of a document")
     fields: dict[str, Any] = {}
     if not progress.holds(completion):
         fields[completion.processor] = {
@@ -145,18 +188,43 @@ def registration_fields(progress: Progress, completion: Completion, now: datetim
     return fields
 
 
+def report_fields(progress: Progress, completion: Completion) -> dict[str, Any]:
+    """What has to be merged for a message that completes no expected processor; empty where nothing is new.
+
+    Of who is expected the last report is kept, unless it has completed: a registration outranks it. Of who is not, the
+    first MAX_UNEXPECTED names.
+    """
+    report = {
+        "status": completion.status.value,
+        "reported_at": completion.completed_at,
+        "event_id": completion.event_id,
+    }
+    if completion.processor is None:
+        name = completion.raw_processor
+        name = repr(name) if _RESERVED.match(name) else name
+        is_new = name not in progress.unexpected and len(progress.unexpected) < MAX_UNEXPECTED
+        return {"_unexpected": {name: report}} if is_new else {}
+    known = progress.reports.get(completion.processor)
+    is_late = known is not None and known.at is not None and known.at >= completion.completed_at
+    if is_late or completion.processor in progress.registered:
+        return {}
+    return {"_reports": {completion.processor: report}}
+
+
 def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[str, Any]:
     """What sets the flag on a document whose `progress` is complete."""
     return {
         "_triggered": True,
         "_triggered_at": now,
-        "_trigger_reason": "all_complete",
+        "_trigger_reason": ALL_COMPLETE,
         "_trigger_event_id": event_id,
         "_completed_count": len(progress.completed),
-        "_first_completion_at": min(
-            (r.completed_at for r in progress.registered.values() if r.completed_at), default=now
-        ),
+        "_first_completion_at": _first_completion_at(progress, now),
     }
+
+
+def _first_completion_at(progress: Progress, now: datetime) -> datetime:
+    return min((entry.completed_at for entry in progress.registered.values() if entry.completed_at), default=now)
 
 
 def instant(value: object) -> datetime | None:
@@ -180,6 +248,36 @@ def _registration(value: object) -> Registration:
         event_id=event_id if isinstance(event_id, str) else None,
         registered_at=instant(value.get("registered_at")),
     )
+
+
+def _reports(fields: Fields, phase: Phase, registered: Mapping[str, Registration]) -> dict[str, Report]:
+    """Return the last report of each expected processor that is not registered.
+
+    Old code kept it under its name; an orchestrator that does not expect it has it among the unexpected.
+    """
+    found: dict[str, Report] = {}
+    old = {name: value for name, value in fields.items() if not name.startswith("_")}
+    for name, value in [*old.items(), *_map(fields, "_unexpected").items(), *_map(fields, "_reports").items()]:
+        processor, report = phase.canonical(name), _report(value)
+        if processor is not None and processor not in registered and report is not None:
+            found[processor] = report
+    return found
+
+
+def _report(value: object) -> Report | None:
+    if not isinstance(value, Mapping) or not isinstance(value.get("status"), str):
+        return None
+    event_id = value.get("event_id")
+    return Report(
+        status=value["status"],
+        at=instant(value.get("reported_at", value.get("completed_at"))),
+        event_id=event_id if isinstance(event_id, str) else None,
+    )
+
+
+def _map(fields: Fields, name: str) -> Mapping[str, Any]:
+    value = fields.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _first(known: Registration | None, other: Registration) -> Registration:

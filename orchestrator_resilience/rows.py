@@ -1,22 +1,20 @@
 """The rows of the completion log, made from what was delivered: functions of values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from orchestrator_resilience.completion import Completion, Status
-from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.progress import Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionRow:
-    """One row of the completion log's table: a delivery, or the setting of the flag.
+    """One row of the completion log's table: a completion, or the setting of the flag by it.
 
-    `row_id` is the same at every redelivery; readers tolerate that a row is there twice.
-    `processor_name` is the expected name where there is one, else what the message said; the
-    trigger's own row has TRIGGER_ROW there.
+    `row_id` is the same at every redelivery; readers tolerate that a row is there twice. The flag's row is a second
+    one of the processor that set it, so that who counts a date's names counts right; `is_triggered` tells it apart.
     """
 
     row_id: str
@@ -34,11 +32,6 @@ class CompletionRow:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     is_triggered: bool = False
     trigger_reason: str | None = None
-
-
-COMPLETING_STATUSES = tuple(s.value for s in Status if s.completes)
-TRIGGER_ROW = "_trigger"
-_TRIGGER_STATUS = "triggered"
 
 
 def completion_row(completion: Completion) -> CompletionRow:
@@ -60,16 +53,12 @@ def completion_row(completion: Completion) -> CompletionRow:
     )
 
 
-def trigger_row(phase: Phase, game_date: date, trigger: Trigger, now: datetime) -> CompletionRow:
-    """Return the row of the flag; built from the document, so that a redelivery makes the same one."""
-    return CompletionRow(
-        row_id=f"{phase.name}:{game_date.isoformat()}:trigger",
-        phase=phase.name,
-        game_date=game_date,
-        processor_name=TRIGGER_ROW,
-        status=_TRIGGER_STATUS,
-        completed_at=trigger.at or now,
-        event_id=trigger.event_id,
+def trigger_row(completion: Completion, trigger: Trigger) -> CompletionRow:
+    """Return the row of the flag that `completion` set; from the document, so that a redelivery makes the same one."""
+    return replace(
+        completion_row(completion),
+        row_id=f"{completion.phase}:{completion.game_date.isoformat()}:trigger",
+        completed_at=trigger.at or completion.completed_at,
         is_triggered=True,
         trigger_reason=trigger.reason,
     )

@@ -16,6 +16,7 @@ import pytest
 from google.cloud import bigquery
 
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -137,5 +138,5 @@ def sink() -> RecordingSink:
 @pytest.fixture
 def orchestrator(phase: Phase, stores: EmbeddedStores, sink: RecordingSink, clock: SimulatedClock) -> Orchestrator:
     return Orchestrator(
-        phase, stores.documents, stores.completion_log, CheckpointLogger(phase, sink, clock=clock), clock
+        phase, stores.documents, stores.completion_log, CheckpointLogger(phase, sink, clock=clock), clock, beside=AtOnce
     )

@@ -295,12 +295,12 @@ def _processor_failed(problem: _Problem) -> str | None:
 # alone, and the two names never reported on one date.
 @_rule(CauseKind.NAME_DRIFT, explains=_NOT_COMPLETED)
 def _name_drift(problem: _Problem) -> str | None:
-    before = [one.completion_log for one in problem.history if one.game_date != problem.game_date]
+    before = [one for one in problem.history if one.game_date != problem.game_date]
     for name in problem.unexpected:
         nearest = problem.phase.nearest(name)
         if nearest not in problem.missing:
             continue
-        with_new_name = {name in log.unexpected for log in before if nearest in log.statuses}
+        with_new_name = {name in one.unexpected for one in before if one.has_reported(nearest)}
         if with_new_name == {False}:
             return f"{name} {is_not_expected(name, problem.phase)}, which is missing"
     return None
@@ -378,7 +378,7 @@ def early_warnings(history: Collection[Evidence], phase: Phase, now: datetime) -
     dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
     first: dict[str, date] = {}
     for one in dates:
-        for name in one.completion_log.unexpected:
+        for name in one.unexpected:
             first.setdefault(name, one.game_date)
     warnings = [
         f"{name} has been reporting since {day}, and {is_not_expected(name, phase)}"
@@ -395,7 +395,7 @@ def _silence(processor: str, history: Iterable[Facts]) -> str | None:
     """
     silent: list[date] = []
     for one in sorted(history, key=lambda one: one.game_date, reverse=True):
-        if processor in one.completion_log.statuses or processor in one.progress.completed:
+        if one.has_reported(processor):
             break
         if one.completed_at and one.evidence.work != Seen(0) and one.now >= one.deadline:
             silent.append(one.game_date)

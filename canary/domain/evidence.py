@@ -10,8 +10,7 @@ from datetime import date, datetime
 from typing import Generic, TypeVar
 
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress
-from orchestrator_resilience.rows import TRIGGER_ROW
+from orchestrator_resilience.progress import Progress, Report
 from orchestrator_resilience.stores.base import ProcessorSummary
 
 T = TypeVar("T")
@@ -56,14 +55,14 @@ class Arrival:
 class Logged:
     """What the completion log says of one date.
 
-    `completed` maps expected processors to their first success, `statuses` maps them to the last status
-    that they reported. `unexpected` are the names of other processors, as they came. `triggered` says whether
+    `completed` maps expected processors to their first success, `reports` maps them to what they last
+    reported. `unexpected` are the names of other processors, as they came. `triggered` says whether
     there is a row of the flag, and is None where no row says anything of it, as in a table without its columns;
     `triggered_at` (UTC) is the time of that row.
     """
 
     completed: Mapping[str, Arrival] = field(default_factory=dict)
-    statuses: Mapping[str, str] = field(default_factory=dict)
+    reports: Mapping[str, Report] = field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     triggered: bool | None = None
     triggered_at: datetime | None = None
@@ -96,14 +95,14 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
         processor = phase.canonical(row.processor_name)
         if processor is not None:
             own[processor].append(row)
-        elif not phase.is_known(row.processor_name):
+        elif not row.is_triggered and not phase.is_known(row.processor_name):
             unexpected.add(row.processor_name)
     flags = [row for row in summaries if row.is_triggered]
     return Seen(
         Logged(
             completed={processor: first for processor, of_it in own.items() if (first := _first_success(of_it))},
-            statuses={processor: _last_status(of_it) for processor, of_it in own.items()},
-            unexpected=frozenset(unexpected - {TRIGGER_ROW}),
+            reports={processor: _last_report(of_it) for processor, of_it in own.items()},
+            unexpected=frozenset(unexpected),
             triggered=_triggered(summaries),
             triggered_at=flags[-1].last_completed_at if flags else None,
         )
@@ -120,5 +119,6 @@ def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None
 
 
-def _last_status(rows: Iterable[ProcessorSummary]) -> str:
-    return max(rows, key=lambda row: row.last_completed_at).last_status
+def _last_report(rows: Iterable[ProcessorSummary]) -> Report:
+    last = max(rows, key=lambda row: row.last_completed_at)
+    return Report(last.last_status, last.last_completed_at)

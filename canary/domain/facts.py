@@ -54,12 +54,21 @@ class Facts:
     def completed_at(self) -> dict[str, datetime | None]:
         """The first success of each processor that has completed in either store; None where old code noted no time."""
         found: dict[str, datetime | None] = {}
-        for processor in sorted(self.completion_log.completed.keys() | self.progress.completed):
+        taken_for_unexpected = {name: self.progress.reports[name].at for name in self.taken_for_unexpected}
+        for processor in sorted(
+            self.completion_log.completed.keys() | self.progress.completed | {*taken_for_unexpected}
+        ):
             arrival = self.completion_log.completed.get(processor)
             registration = self.progress.registered.get(processor)
-            times = (arrival and arrival.completed_at, registration and registration.completed_at)
+            at = taken_for_unexpected.get(processor)
+            times = (arrival and arrival.completed_at, registration and registration.completed_at, at)
             found[processor] = min((at for at in times if at), default=None)
         return found
+
+    @cached_property
+    def taken_for_unexpected(self) -> list[str]:
+        """Expected processors that have completed, and that the orchestrator has among the unexpected ones."""
+        return sorted(name for name, report in self.progress.reports.items() if report.completes)
 
     @cached_property
     def missing(self) -> list[str]:
@@ -67,9 +76,23 @@ class Facts:
         return sorted(self.phase.expected - self.completed_at.keys())
 
     @cached_property
+    def last_status(self) -> dict[str, str]:
+        """What each expected processor last reported, to whichever store heard of it last."""
+        found = dict(self.progress.reports)
+        for processor, report in self.completion_log.reports.items():
+            known = found.get(processor)
+            if known is None or known.at is None or (report.at is not None and report.at > known.at):
+                found[processor] = report
+        return {processor: report.status for processor, report in found.items()}
+
+    @cached_property
     def failed(self) -> list[str]:
         """Missing processors whose last report is a failure."""
-        return [p for p in self.missing if self.completion_log.statuses.get(p) == Status.FAILED]
+        return [p for p in self.missing if self.last_status.get(p) == Status.FAILED]
+
+    def has_reported(self, processor: str) -> bool:
+        """Whether either store has heard of an expected processor, whatever it said."""
+        return processor in self.last_status or processor in self.completed_at
 
     @cached_property
     def unregistered(self) -> frozenset[str]:
@@ -133,7 +156,7 @@ class Facts:
     @property
     def had_no_work(self) -> bool:
         """Whether there were no games, or every processor says that it had nothing to do."""
-        idle = all(self.completion_log.statuses.get(processor) in _NO_WORK for processor in self.phase.expected)
+        idle = all(self.last_status.get(processor) in _NO_WORK for processor in self.phase.expected)
         return self.evidence.work == Seen(0) or (idle and not self.completed_at)
 
     # What the deliveries have left

@@ -226,7 +226,7 @@ def _judge_late(facts: Facts) -> Verdict:
     late, work = f"{duration_text(facts.now - facts.deadline)} past the deadline", facts.evidence.work
     if isinstance(work, Unreadable):
         return _unknown(facts, f"how much work there was: {work.reason}")
-    if facts.completion_log.statuses or facts.unexpected or facts.completed_at:
+    if facts.last_status or facts.unexpected or facts.completed_at:
         summary = f"not completed, {late}: {names(facts.missing)}"
         return _verdict(facts, VerdictKind.INCOMPLETE, summary, facts.deadline)
     if isinstance(work, Absent):
@@ -256,9 +256,11 @@ def _disagreement(facts: Facts) -> str | None:
         for p, entry in registered.items()
         if p not in recorded and had_time(entry.registered_at or entry.completed_at)
     )
+    unknown = names(facts.taken_for_unexpected)
     parts = [
         f"in the completion log, but not in the progress document: {unregistered}" if unregistered else "",
         f"in the progress document, but not in the completion log: {unrecorded}" if unrecorded else "",
+        f"completed, but the orchestrator took it for unexpected: {unknown}" if unknown else "",
     ]
     return "; ".join(part for part in parts if part) or None
 

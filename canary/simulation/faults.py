@@ -48,13 +48,15 @@ def delivery_lost(day: Day) -> Truth:
 def crashed(day: Day) -> Truth:
     """The process dies over one message, after the message_log's row: once, or at each redelivery."""
     report = day.reports[day.victim()]
-    report.fault = InjectedFault(dies_at=day.rng.choice(["get_all", "merge"]), retried=day.chance(0.5))
+    report.fault = InjectedFault(dies_at=day.rng.choice(["get_all", "update_if_unchanged"]), retried=day.chance(0.5))
     return _unregistered(day, report.at + DELIVERED, _C.CRASHED)
 
 
 def crashed_at_the_flag(day: Day) -> Truth:
     """The process of the last message dies as it sets the flag: all five are registered."""
-    day.reports[day.victim(day.last)].fault = InjectedFault(dies_at="update_if_unchanged", retried=False)
+    day.reports[day.victim(day.last)].fault = InjectedFault(
+        dies_at="update_if_unchanged", retried=False, loses_race=True
+    )
     return _untriggered(day, _C.CRASHED)
 
 
@@ -67,13 +69,13 @@ def crashed_before_the_row(day: Day) -> Truth:
 def write_failed(day: Day) -> Truth:
     """Firestore refuses one processor's registration, again and again."""
     report = day.reports[day.victim()]
-    report.fault = InjectedFault(refused_at=day.rng.choice(["get_all", "merge"]), retried=day.chance(0.8))
+    report.fault = InjectedFault(refused_at=day.rng.choice(["get_all", "update_if_unchanged"]), retried=day.chance(0.8))
     return _unregistered(day, report.at + DELIVERED, _C.WRITE_FAILED)
 
 
 def write_failed_at_the_flag(day: Day) -> Truth:
     """Firestore refuses the flag, again and again."""
-    day.reports[day.victim(day.last)].fault = InjectedFault(refused_at="update_if_unchanged")
+    day.reports[day.victim(day.last)].fault = InjectedFault(refused_at="update_if_unchanged", loses_race=True)
     return _untriggered(day, _C.WRITE_FAILED)
 
 
@@ -292,7 +294,7 @@ def repaired_before(day: Day) -> Truth:
     """A delivery that went wrong early was repaired by a re-run; what is wrong in the end is something else."""
     ordered = sorted(day.reports, key=lambda processor: day.reports[processor].at)
     early = day.victim(ordered[0])
-    operation = day.rng.choice(["get_all", "merge"])
+    operation = day.rng.choice(["get_all", "update_if_unchanged"])
     fault = day.rng.choice(
         [InjectedFault(dies_at=operation, retried=False), InjectedFault(refused_at=operation, retried=False)]
     )

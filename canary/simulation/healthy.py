@@ -98,20 +98,20 @@ def canary_twice(day: Day) -> None:
 
 def crashed_and_redelivered(day: Day) -> None:
     """A process dies once or more; Pub/Sub's redelivery gets through."""
-    operation = day.rng.choice(["append", "get_all", "merge"])
+    operation = day.rng.choice(["append", "get_all", "update_if_unchanged"])
     day.reports[day.victim()].fault = InjectedFault(dies_at=operation, attempts=day.rng.randint(1, 5))
 
 
 def crashed_at_the_flag_and_redelivered(day: Day) -> None:
     """As above, over the message that was to set the flag."""
     day.reports[day.victim(day.last)].fault = InjectedFault(
-        dies_at="update_if_unchanged", attempts=day.rng.randint(1, 5)
+        dies_at="update_if_unchanged", attempts=day.rng.randint(1, 5), loses_race=True
     )
 
 
 def store_hiccup(day: Day) -> None:
     """A store refuses for minutes; Pub/Sub's redeliveries get through."""
-    for operation in day.rng.sample(["append", "get_all", "merge"], 2):
+    for operation in day.rng.sample(["append", "get_all", "update_if_unchanged"], 2):
         day.reports[day.victim()].fault = InjectedFault(refused_at=operation, attempts=day.rng.randint(1, 6))
 
 

@@ -12,6 +12,7 @@ from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
 from canary.run import Report, check, watch
 from canary.simulation.schedule import Schedule, ticks
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.orchestrator import Orchestrator
@@ -51,7 +52,7 @@ class Playback:
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the playback's stores and clock."""
         clock, checkpoints = self._schedule.clock, self.checkpoints(phase)
-        return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, clock)
+        return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, clock, beside=AtOnce)
 
     def checkpoints(self, phase: Phase) -> CheckpointLogger:
         """Return a logger that shows its lines and keeps them in the playback's stores."""

@@ -7,7 +7,7 @@ that refuse.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from threading import Barrier
@@ -19,6 +19,7 @@ from canary.notify.channel import Notification
 from canary.run import Report, check, watch
 from canary.simulation.baselines import BASELINES, View
 from canary.simulation.schedule import Schedule, ticks
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, ResilienceError, StoreError
@@ -59,7 +60,8 @@ class InjectedFault:
     """What befalls the deliveries of one message, until the date is mended.
 
     The first `attempts` deliveries die or are refused at a store operation (`append`, `get_all`,
-    `merge`, `update_if_unchanged`); unless `retried`, there is no second one.
+    `update_if_unchanged`); unless `retried`, there is no second one. One that `loses_race` finds the document
+    changed at its first commit, and merges its registration before it comes to the flag.
     """
 
     lost: bool = False
@@ -67,6 +69,7 @@ class InjectedFault:
     refused_at: str | None = None
     attempts: int = 1_000_000
     retried: bool = True
+    loses_race: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,14 @@ class World:
 
     def orchestrator_of(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`."""
-        return Orchestrator(phase, self.documents, self.completion_log, self.checkpoints_of(phase), self.schedule.clock)
+        return Orchestrator(
+            phase,
+            self.documents,
+            self.completion_log,
+            self.checkpoints_of(phase),
+            self.schedule.clock,
+            beside=AtOnce,
+        )
 
     def checkpoints_of(self, phase: Phase) -> CheckpointLogger:
         """Return a logger whose lines end with the process."""
@@ -210,12 +220,16 @@ class World:
             backoff = timedelta(seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF))
             self.schedule.after(backoff, partial(self._attempt, envelope, fault, deliver, number + 1))
 
-    def _befall(self, operation: str) -> None:
+    def _befall(self, operation: str) -> bool | None:
+        if operation == "update_if_unchanged" and self._fault.loses_race:
+            self._fault = replace(self._fault, loses_race=False)
+            return False
         if operation == self._fault.dies_at:
             self._alive = False
             raise ProcessDeathError
         if operation == self._fault.refused_at:
             raise StoreError(f"{operation}: ServiceUnavailable: 503 try again later")
+        return None
 
     def _leave(self, checkpoint: Checkpoint) -> None:
         if self._alive:
@@ -281,9 +295,14 @@ def _cause(verdict: Verdict) -> CauseKind | None:
 
 
 class _Guarded:
-    """A store whose operations ask first, and say when they have read; `answer` is what the last one returned."""
+    """A store whose operations ask first, and say when they have read; `answer` is what the last one returned.
 
-    def __init__(self, store: object, ask: Callable[[str], None], has_read: Callable[[], None] = lambda: None) -> None:
+    `ask` may answer in place of the operation.
+    """
+
+    def __init__(
+        self, store: object, ask: Callable[[str], bool | None], has_read: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._ask = ask
         self._has_read = has_read
@@ -293,8 +312,8 @@ class _Guarded:
         operation = getattr(self._store, name)
 
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            self._ask(name)
-            answer = operation(*args, **kwargs)
+            answer = self._ask(name)
+            answer = operation(*args, **kwargs) if answer is None else answer
             if answer is not None and not isinstance(answer, bool):
                 self.answer = answer
                 self._has_read()

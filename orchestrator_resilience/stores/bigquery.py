@@ -37,7 +37,8 @@ from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ConfigurationError, StoreError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.rows import COMPLETING_STATUSES, CompletionRow
+from orchestrator_resilience.progress import COMPLETING_STATUSES
+from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.summary_sql import (
     OPTIONAL_COLUMNS,

@@ -83,6 +83,16 @@ def refused_at(operation: str) -> InjectedFault:
     return InjectedFault(refused_at=operation, retried=False)
 
 
+def dies_at_the_flag() -> InjectedFault:
+    """The process has lost the race for its commit, merges its registration, and dies before the flag."""
+    return InjectedFault(dies_at="update_if_unchanged", retried=False, loses_race=True)
+
+
+def refused_at_the_flag() -> InjectedFault:
+    """As above, and the store refuses the flag."""
+    return InjectedFault(refused_at="update_if_unchanged", retried=False, loses_race=True)
+
+
 def log_messages(world: World, names: Sequence[str]) -> None:
     """Let the completion log have rows, written at DONE, of messages that were not delivered."""
     for name in names:
@@ -165,11 +175,11 @@ def test_expectation_drift_after_the_last_one_has_come(world: World) -> None:
     )
 
 
-@pytest.mark.parametrize("operation", ["get_all", "merge", "update_if_unchanged"])
-def test_crashed(world: World, operation: str) -> None:
+@pytest.mark.parametrize("fault", [dies_at("get_all"), dies_at("update_if_unchanged"), dies_at_the_flag()])
+def test_crashed(world: World, fault: InjectedFault) -> None:
     """The last delivery left RECEIVED and nothing more, wherever it died."""
     deliver_all(world, FIVE[:4])
-    deliver_all(world, FIVE[4:], fault=dies_at(operation))
+    deliver_all(world, FIVE[4:], fault=fault)
     cause = cause_of(world, LATER, VerdictKind.UNTRIGGERED)
     assert cause.kind is CauseKind.CRASHED
     assert cause.proof.startswith(f"the delivery of {FIVE[4]} died after CHECKPOINT_RECEIVED at 2026-02-10 06:41")
@@ -179,7 +189,7 @@ def test_crashed_at_each_redelivery(world: World) -> None:
     """A message that kills the process each time comes again every ten minutes: the first death is old enough."""
     deliver_all(world, FIVE[:4])
     for minutes in (0, 10, 20, 30):
-        deliver(world, message(FIVE[4]), DONE + minutes * MINUTE, fault=dies_at("merge"))
+        deliver(world, message(FIVE[4]), DONE + minutes * MINUTE, fault=dies_at("update_if_unchanged"))
     cause = cause_of(world, LATER, VerdictKind.UNTRIGGERED)
     assert cause == Cause(
         CauseKind.CRASHED,
@@ -205,15 +215,15 @@ def test_a_crash_that_a_redelivery_mended_is_no_cause(world: World) -> None:
     assert cause_of(world, LATE, VerdictKind.INCOMPLETE).kind is CauseKind.UNDETERMINED
 
 
-@pytest.mark.parametrize(("operation", "step"), [("merge", "register"), ("update_if_unchanged", "trigger")])
-def test_write_failed(world: World, operation: str, step: str) -> None:
+@pytest.mark.parametrize("fault", [refused_at("update_if_unchanged"), refused_at_the_flag()])
+def test_write_failed(world: World, fault: InjectedFault) -> None:
     """FAILED names the step and the store's own words."""
     deliver_all(world, FIVE[:4])
-    deliver_all(world, FIVE[4:], fault=refused_at(operation))
+    deliver_all(world, FIVE[4:], fault=fault)
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
         CauseKind.WRITE_FAILED,
-        f"the delivery of {FIVE[4]} failed in {step} at 2026-02-10 06:41:00Z: "
-        f"StoreError: {operation}: ServiceUnavailable: 503 try again later",
+        f"the delivery of {FIVE[4]} failed in register at 2026-02-10 06:41:00Z: "
+        f"StoreError: update_if_unchanged: ServiceUnavailable: 503 try again later",
     )
 
 
@@ -375,22 +385,22 @@ def test_message_rejected(world: World) -> None:
 def test_what_was_repaired_explains_nothing(world: World) -> None:
     """A delivery died, and the processor was run again; later the flag could not be written."""
     early = DONE - HOUR
-    deliver(world, message(FIVE[0], early, message_id="dies"), early, fault=dies_at("merge"))
+    deliver(world, message(FIVE[0], early, message_id="dies"), early, fault=dies_at("update_if_unchanged"))
     mended = early + 35 * MINUTE
     assert cause_of(world, mended, VerdictKind.STORES_DISAGREE).kind is CauseKind.CRASHED
     deliver(world, message(FIVE[0], early, message_id="again"), mended)
     deliver_all(world, FIVE[1:4])
-    deliver_all(world, FIVE[4:], fault=refused_at("update_if_unchanged"))
+    deliver_all(world, FIVE[4:], fault=refused_at_the_flag())
     cause = cause_of(world, LATER, VerdictKind.UNTRIGGERED)
     assert cause.kind is CauseKind.WRITE_FAILED
-    assert cause.proof.startswith(f"the delivery of {FIVE[4]} failed in trigger")
+    assert cause.proof.startswith(f"the delivery of {FIVE[4]} failed in register")
 
 
 def test_one_that_is_there_holds_nothing_up(world: World) -> None:
     """The orchestrator waits for a sixth, which has reported: the refused flag is the cause."""
     six = waiting_for(world, [*FIVE, "p2_new"])
     deliver_all(world, ["p2_new", *FIVE[:4]], to=six)
-    deliver_all(world, FIVE[4:], to=six, fault=refused_at("update_if_unchanged"))
+    deliver_all(world, FIVE[4:], to=six, fault=refused_at_the_flag())
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.WRITE_FAILED
 
 
@@ -428,7 +438,7 @@ def test_short_circuit_with_checkpoints(world: World, says: dict[str, Any] | Non
 def test_what_cannot_be_proven_is_undetermined(world: World) -> None:
     """With the checkpoints unreadable nothing that rests on them is named, and nothing of it is ruled out."""
     deliver_all(world, FIVE[:4])
-    deliver_all(world, FIVE[4:], fault=dies_at("merge"))
+    deliver_all(world, FIVE[4:], fault=dies_at("update_if_unchanged"))
     world.outages.append(Outage("checkpoints", DONE, LATE))
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
         CauseKind.UNDETERMINED, "the checkpoints could not be read: checkpoints: DeadlineExceeded: 504"

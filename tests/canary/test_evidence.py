@@ -7,6 +7,7 @@ import pytest
 
 from canary.domain.evidence import Absent, Arrival, Logged, Seen, read_completion_log
 from orchestrator_resilience import Phase
+from orchestrator_resilience.progress import Report
 from orchestrator_resilience.stores.base import ProcessorSummary
 
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
@@ -43,7 +44,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
     ]
     expected = Logged(
         completed={"p2_nbacom_boxscores": Arrival(AT, AT + MINUTE)},
-        statuses={"p2_nbacom_boxscores": "failed"},
+        reports={"p2_nbacom_boxscores": Report("failed", AT + 5 * MINUTE)},
         unexpected=frozenset({"p2_bdl_box_scores"}),
         triggered=True,
         triggered_at=AT,

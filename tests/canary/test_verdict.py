@@ -13,7 +13,7 @@ from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, j
 from canary.notify.message import CommandLine, alert_text
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.progress import Progress, Registration, Trigger
+from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 FIVE = sorted(PHASE.expected)
@@ -32,7 +32,8 @@ def logged(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> 
         name: Arrival(DONE - timedelta(minutes=n), DONE - timedelta(minutes=n) + visible_after)
         for n, name in enumerate(reversed(names))
     }
-    return Seen(Logged(arrivals, {**dict.fromkeys(names, "success"), **more.pop("statuses", {})}, **more))
+    statuses = {**dict.fromkeys(names, "success"), **more.pop("statuses", {})}
+    return Seen(Logged(arrivals, {name: Report(status) for name, status in statuses.items()}, **more))
 
 
 def registered(names: list[str], trigger: Trigger | None = None, **more: Any) -> Source[Progress]:
@@ -46,8 +47,8 @@ TRIGGER = Trigger(DONE + SECOND, "all_complete", "5")
 PARTIAL = Trigger(DONE, "deadline_exceeded", deliberately_partial=True)
 ALL, FOUR = logged(FIVE), logged(FIVE[:4])
 DOC_ALL, DOC_FOUR, DOC_SET = registered(FIVE), registered(FIVE[:4]), registered(FIVE, TRIGGER)
-NO_WORK = Seen(Logged({}, dict.fromkeys(FIVE, "no_data")))
-FOUR_IDLE = Seen(Logged({}, dict.fromkeys(FIVE[:4], "skipped")))
+NO_WORK = Seen(Logged({}, dict.fromkeys(FIVE, Report("no_data"))))
+FOUR_IDLE = Seen(Logged({}, dict.fromkeys(FIVE[:4], Report("skipped"))))
 
 K = VerdictKind
 
@@ -122,7 +123,7 @@ TABLE = {
         K.INCOMPLETE,
         "1 h 00 min past",
         now=DEADLINE + HOUR,
-        completion_log=Seen(Logged({}, {FIVE[0]: "failed"})),
+        completion_log=Seen(Logged({}, {FIVE[0]: Report("failed")})),
         progress=NOTHING,
     ),
     "only an unexpected one": Row(
@@ -368,7 +369,7 @@ def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     """Failures, a flag that was there once, a list that lacks somebody, registrations that are not there."""
-    completion_log = Seen(Logged({}, {FIVE[0]: "failed", FIVE[1]: "success"}, triggered=True))
+    completion_log = Seen(Logged({}, {FIVE[0]: Report("failed"), FIVE[1]: Report("success")}, triggered=True))
     progress = registered([], orchestrator_expected=phase.expected - {FIVE[4]})
     assert verdict_of(completion_log, progress, DEADLINE).notes == (
         "the orchestrator does not wait for p2_odds_player_props, which phase2 expects",

@@ -6,7 +6,6 @@ They look at the stored fields themselves, not through `read_progress`, which be
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from orchestrator_resilience.rows import TRIGGER_ROW
 from tests.interleavings.messages import REF, Message
 from tests.interleavings.values import Value
 
@@ -79,7 +78,7 @@ def _violations_of_acknowledgement(value: Value, message: Message, *, last: bool
     """Of one that is delivered twice, the second may set the flag after the first: it then owes the row (`last`)."""
     fields = _fields(value)
     own = [row for row in value.rows if row.event_id == message.id]
-    if not any(row.processor_name != TRIGGER_ROW for row in own):
+    if message.completes and all(row.is_triggered for row in own):
         yield f"{message.id} is acknowledged without its row"
     if message.completes and message.completes not in fields:
         yield f"{message.id} is acknowledged without its registration"

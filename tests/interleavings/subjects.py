@@ -8,12 +8,14 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator
+from orchestrator_resilience.background import Answer, AtOnce
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import DeliveryError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import read_progress, trigger_fields
+from orchestrator_resilience.progress import read_progress, registration_fields, trigger_fields
 from orchestrator_resilience.rows import CompletionRow, completion_row
 from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore
 from tests.interleavings.explorer import Deliver, Subject
@@ -21,18 +23,37 @@ from tests.interleavings.messages import REF
 from tests.interleavings.values import Stores
 
 Clock = Callable[[], datetime]
+T = TypeVar("T")
 
 
 def today(
     phase: Phase,
     stores: Stores,
     clock: Clock,
+    *,
     documents: DocumentStore | None = None,
     completion_log: CompletionLog | None = None,
+    beside: Callable[[Callable[[], None]], Answer[None]] = AtOnce,
 ) -> Deliver:
     """Return the orchestrator's `deliver` as it is; on other stores where they are given."""
     checkpoints = CheckpointLogger(phase, lambda _: None, enabled=True, clock=clock)
-    return Orchestrator(phase, documents or stores, completion_log or stores, checkpoints, clock).deliver
+    return Orchestrator(phase, documents or stores, completion_log or stores, checkpoints, clock, beside=beside).deliver
+
+
+class _Last(Generic[T]):
+    """An action beside the others that gets its turn only when it is waited for."""
+
+    def __init__(self, action: Callable[[], T]) -> None:
+        self._action = action
+
+    def answer(self, _: Deadline) -> T:
+        """Do it."""
+        return self._action()
+
+
+def with_rows_last(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
+    """Return the orchestrator, with rows as late as the thread beside it can make them."""
+    return today(phase, stores, clock, beside=_Last)
 
 
 class _Documents:
@@ -55,52 +76,54 @@ class _Documents:
 
 
 class _Overwriting(_Documents):
-    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
-        """Read, change, and write the whole document back."""
-        known = self.stores.get_all([ref]).get(ref)
+    def __init__(self, stores: Stores) -> None:
+        super().__init__(stores)
+        self._known: dict[DocumentRef, Document] = {}
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Read, and remember it."""
+        self._known = super().get_all(refs)
+        return self._known
+
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        """Write the whole document back as it was read, and changed."""
+        del version
+        known = self._known.get(ref)
         self.stores.overwrite(ref, {**(known.fields if known else {}), **fields})
+        return True
 
 
 def overwrites(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
     """Registers with a textbook read-modify-write of the document, which no version guards."""
-    return today(phase, stores, clock, _Overwriting(stores))
+    return today(phase, stores, clock, documents=_Overwriting(stores))
 
 
 class _Unguarded(_Documents):
     def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
-        """Set, whatever the version."""
-        del version
+        """Set the flag, whatever the version; the rest as it should be."""
+        if "_triggered" not in fields:
+            return super().update_if_unchanged(ref, fields, version)
         self.stores.merge(ref, fields)
         return True
 
 
 def sets_unguarded(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
     """Sets the flag without comparing the version."""
-    return today(phase, stores, clock, _Unguarded(stores))
+    return today(phase, stores, clock, documents=_Unguarded(stores))
 
 
-class _ReadingOnce(_Documents):
-    def __init__(self, stores: Stores) -> None:
-        super().__init__(stores)
-        self._known: dict[DocumentRef, Document] | None = None
-        self._own: dict[str, Any] = {}
-
-    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        """Read once; then say what was read, and what was merged since."""
-        if self._known is None:
-            self._known = self.stores.get_all(refs)
-        before = self._known.get(REF, Document({}, "0"))
-        return {REF: Document({**before.fields, **self._own}, before.version)} if self._known or self._own else {}
-
-    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
-        """Merge, and remember it."""
+class _Merging(_Documents):
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        """Merge what should hold only for the document as it was read."""
+        if "_triggered" in fields:
+            return super().update_if_unchanged(ref, fields, version)
         self.stores.merge(ref, fields)
-        self._own.update(fields)
+        return True
 
 
 def decides_on_the_first_read(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
-    """Decides on what it read before it registered."""
-    return today(phase, stores, clock, _ReadingOnce(stores))
+    """Decides to wait on what it read before it registered."""
+    return today(phase, stores, clock, documents=_Merging(stores))
 
 
 def counts(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
@@ -134,12 +157,13 @@ def swallows(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
 
 
 def short_circuits(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
-    """Takes a message whose processor is registered for a duplicate, as in February 2026."""
+    """Takes its own registration for that of an earlier message, as in February 2026."""
     inner = today(phase, stores, clock)
 
     def deliver(event: object) -> None:
         completion = Completion.from_event(event, phase)
         stores.append([completion_row(completion)], now=clock())
+        stores.merge(REF, registration_fields(read_progress({}, phase), completion, clock()))
         document = stores.get_all([REF]).get(REF)
         if document is None or completion.processor not in document.fields:
             inner(event)
@@ -160,6 +184,7 @@ def dates_its_row_anew(phase: Phase, stores: Stores, clock: Clock) -> Deliver:
 
 SUBJECTS: dict[str, Subject] = {
     "today": today,
+    "with-rows-last": with_rows_last,
     "overwrites": overwrites,
     "sets-unguarded": sets_unguarded,
     "decides-on-the-first-read": decides_on_the_first_read,

@@ -2,6 +2,7 @@
 
 import base64
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -13,9 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, StoreError
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Severity
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
-from orchestrator_resilience.progress import Progress, read_progress, registration_fields
+from orchestrator_resilience.progress import (
+    MAX_UNEXPECTED,
+    Progress,
+    Report,
+    read_progress,
+    registration_fields,
+)
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore, ProcessorSummary
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -46,9 +54,14 @@ def preregister(stores: EmbeddedStores, sent: dict[str, Any]) -> None:
     stores.documents.merge(REF, registration_fields(read_progress({}, PHASE), completion, completion.completed_at))
 
 
-def rows_of(stores: EmbeddedStores) -> dict[str, tuple[str, datetime | None, bool | None]]:
+def rows_of(stores: EmbeddedStores) -> dict[str, datetime | None]:
     found = stores.completion_log.summarise(["phase2"], DAY, DAY)
-    return {row.processor_name: (row.last_status, row.first_completed_at, row.is_triggered) for row in found}
+    assert {row.last_status for row in found} <= {"success"}
+    return {row.processor_name: row.first_completed_at for row in found}
+
+
+def flag_rows(stores: EmbeddedStores) -> list[str]:
+    return [row.processor_name for row in stores.completion_log.summarise(["phase2"], DAY, DAY) if row.is_triggered]
 
 
 def test_five_deliveries_and_their_checkpoints(
@@ -68,10 +81,8 @@ def test_five_deliveries_and_their_checkpoints(
     trigger = progress_of(stores).trigger
     assert trigger is not None
     assert (trigger.event_id, trigger.reason) == ("m4", "all_complete")
-    assert rows_of(stores) == {
-        **{p: ("success", AT + timedelta(minutes=n), False) for n, p in enumerate(FIVE)},
-        "_trigger": ("triggered", None, True),
-    }
+    assert rows_of(stores) == {p: AT + timedelta(minutes=n) for n, p in enumerate(FIVE)}
+    assert flag_rows(stores) == [FIVE[4]]
 
 
 def test_a_preregistered_processor_is_evaluated_again(
@@ -89,26 +100,93 @@ def test_a_preregistered_processor_is_evaluated_again(
 def test_four_expected_plus_an_unexpected_never_trigger(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
-    """An unexpected processor is a row of the completion log and a checkpoint, never a key of the document."""
+    """An unexpected processor is a name among the document's own fields and a checkpoint: no key, and no row."""
     for sent in [*MESSAGES[:4], message("p2_nbacom_schedule", 9), message("NbacPlayerBoxscoresProcessor", 10)]:
         orchestrator.deliver(sent)
     document = stores.documents.get_all([REF])[REF]
-    assert sorted(document.fields) == ["_expected", *FIVE[:4]]
+    assert [name for name in document.fields if not name.startswith("_")] == FIVE[:4]
     assert sink.kinds()[-4:] == ["RECEIVED", "UNEXPECTED", "RECEIVED", "UNEXPECTED"]
     assert sink.checkpoints[-1].fields["nearest"] == "p2_nbacom_boxscores"
-    assert {"p2_nbacom_schedule", "NbacPlayerBoxscoresProcessor"} < rows_of(stores).keys()
+    assert rows_of(stores).keys() == set(FIVE[:4])
+    progress = progress_of(stores)
+    assert progress.unexpected == {"p2_nbacom_schedule", "NbacPlayerBoxscoresProcessor"}
+    assert progress.trigger is None
+
+
+def test_readers_that_count_are_right(orchestrator: Orchestrator, stores: EmbeddedStores) -> None:
+    """Three complete, one without data, one failed, one unexpected: three keys, three names. A complete date: five."""
+
+    def counts() -> tuple[int, int, int]:
+        names = {row.processor_name for row in stores.completion_log.summarise(["phase2"], DAY, DAY)}
+        fields = stores.documents.get_all([REF])[REF].fields
+        return len(names), sum(not key.startswith("_") for key in fields), fields["_completed_count"]
+
+    others = [message(FIVE[3], 20, status="no_data"), message(FIVE[4], 21, status="failed"), message("p2_other", 22)]
+    for sent in [*MESSAGES[:3], *others]:
+        orchestrator.deliver(sent)
+    assert counts() == (3, 3, 3)
+    for sent in [*MESSAGES[3:], *others]:
+        orchestrator.deliver(sent)
+    assert counts() == (5, 5, 5)
+    assert progress_of(stores).reports == {}
+
+
+def test_the_first_completion_is_there_from_the_first_registration(
+    orchestrator: Orchestrator, stores: EmbeddedStores
+) -> None:
+    """And goes back when an earlier one comes later."""
+    seen = []
+    for sent in (MESSAGES[3], MESSAGES[1], MESSAGES[2]):
+        orchestrator.deliver(sent)
+        seen.append(stores.documents.get_all([REF])[REF].fields["_first_completion_at"])
+    assert seen == [AT + timedelta(minutes=3), AT + timedelta(minutes=1), AT + timedelta(minutes=1)]
+
+
+@pytest.mark.parametrize("name", ["__reserved__", "____", "a.b", "a`b", "a/b", "*", "x" * 128, "größe", "_triggered"])
+def test_a_name_of_any_form_is_noted(orchestrator: Orchestrator, stores: EmbeddedStores, name: str) -> None:
+    """Once, whatever a document's fields may be called."""
+    for number in range(2):
+        orchestrator.deliver(message(name, number))
+    (noted,) = progress_of(stores).unexpected
+    assert name in noted
     assert progress_of(stores).trigger is None
+
+
+def test_a_topic_full_of_others_does_not_fill_the_document(
+    orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
+) -> None:
+    """After so many names no more are noted; each still has its checkpoint."""
+    for number in range(MAX_UNEXPECTED + 5):
+        orchestrator.deliver(message(f"other_{number:03}", number))
+    assert progress_of(stores).unexpected == {f"other_{number:03}" for number in range(MAX_UNEXPECTED)}
+    assert sink.kinds()[-2:] == ["RECEIVED", "UNEXPECTED"]
 
 
 @pytest.mark.parametrize("status", ["no_data", "failed", "skipped"])
 def test_a_status_that_completes_nothing_is_only_recorded(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink, status: str
 ) -> None:
-    """IGNORED says why; the document does not hear of it."""
+    """IGNORED says why, the document has it among the reports, and the completion log does not hear of it."""
     orchestrator.deliver(message(FIVE[0], 1, status=status))
     assert sink.kinds() == ["RECEIVED", "IGNORED"]
-    assert progress_of(stores) == read_progress({}, PHASE)
-    assert rows_of(stores) == {FIVE[0]: (status, None, False)}
+    report = Report(status, AT + timedelta(minutes=1), "m1")
+    assert progress_of(stores) == Progress(PHASE.expected, reports={FIVE[0]: report})
+    assert rows_of(stores) == {}
+
+
+def test_the_last_report_stands_until_a_success(orchestrator: Orchestrator, stores: EmbeddedStores) -> None:
+    """In whatever order they come; a registration outranks the reports, also those that come after it."""
+    found = []
+    for number, status in ((5, "failed"), (3, "no_data"), (7, "skipped"), (6, "failed"), (4, "success"), (9, "failed")):
+        orchestrator.deliver(message(FIVE[0], number, status=status))
+        found.append(progress_of(stores))
+    assert [progress.reports.get(FIVE[0]) for progress in found] == [
+        *[Report("failed", AT + timedelta(minutes=5), "m5")] * 2,
+        *[Report("skipped", AT + timedelta(minutes=7), "m7")] * 2,
+        None,
+        None,
+    ]
+    assert found[-1].completed == {FIVE[0]}
 
 
 def test_a_message_that_cannot_be_parsed_is_acknowledged(
@@ -152,10 +230,10 @@ class Watched:
             self._documents.merge(ref, fields)
 
     def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
-        """Compare and set, and count."""
+        """Compare and set, and count the flags."""
         with self._around("update_if_unchanged"):
             done = self._documents.update_if_unchanged(ref, fields, version)
-            self.triggers += done
+            self.triggers += done and "_triggered" in fields
         return done
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
@@ -182,7 +260,7 @@ def watched_orchestrator(
     clock = SimulatedClock(AT + timedelta(hours=1))
     watched = Watched(stores, point)
     checkpoints = CheckpointLogger(PHASE, sink or RecordingSink(), clock=clock)
-    return Orchestrator(PHASE, watched, watched, checkpoints, clock), watched
+    return Orchestrator(PHASE, watched, watched, checkpoints, clock, beside=AtOnce), watched
 
 
 @contextmanager
@@ -195,7 +273,7 @@ def state(stores: EmbeddedStores) -> tuple[object, ...]:
     """Return all that must not depend on order, repetition or crashes; who triggered and when may."""
     progress = progress_of(stores)
     registered = {name: (entry.completed_at, entry.event_id) for name, entry in progress.registered.items()}
-    return registered, progress.unexpected, progress.trigger is not None, rows_of(stores)
+    return registered, progress.reports, progress.unexpected, progress.trigger is not None, rows_of(stores)
 
 
 UNEXPECTED = [message("p2_nbacom_schedule", 20), message("p2_bdl_box_scores", 21)]
@@ -225,7 +303,7 @@ def test_order_and_repetition_do_not_matter(sent: list[dict[str, Any]], preregis
             complete = not progress_of(stores).missing
             completing = any(one in MESSAGES + RERUNS for one in sent)
             assert watched.triggers == (1 if complete and completing else 0)
-            assert ("_trigger" in rows_of(stores)) == (watched.triggers == 1)
+            assert len(flag_rows(stores)) == watched.triggers
             states.append(state(stores))
     assert states[0] == states[1]
 
@@ -279,27 +357,35 @@ def undisturbed() -> tuple[object, ...]:
         return state(stores)
 
 
-def points_of_the_last_delivery() -> list[str]:
+def calls_of(sent: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the calls of the last of these deliveries, in their order."""
     with temporary_stores() as stores:
         points: list[str] = []
         orchestrator, _ = watched_orchestrator(stores, points.append)
-        for sent in MESSAGES[:4]:
-            orchestrator.deliver(sent)
-        points.clear()
-        orchestrator.deliver(MESSAGES[4])
-        return points
+        for one in sent:
+            points.clear()
+            orchestrator.deliver(one)
+        return [point.removeprefix("before ") for point in points if point.startswith("before ")]
 
 
-def test_the_order_of_writes() -> None:
-    """The completion_log first, then the registration, the flag, and the flag's own row."""
-    before = [p.removeprefix("before ") for p in points_of_the_last_delivery() if p.startswith("before ")]
-    assert before == ["append", "get_all", "merge", "get_all", "update_if_unchanged", "append"]
-    assert len(points_of_the_last_delivery()) == len(STEPS_OF_THE_LAST_DELIVERY)
+@pytest.mark.parametrize(
+    ("sent", "calls"),
+    [
+        (MESSAGES[:1], ["append", "get_all", "update_if_unchanged"]),
+        (MESSAGES[:4], ["append", "get_all", "update_if_unchanged"]),
+        (MESSAGES, ["append", "get_all", "update_if_unchanged", "append"]),
+        ([*MESSAGES[:2], MESSAGES[1]], ["append", "get_all"]),
+        ([*MESSAGES, MESSAGES[4]], ["append", "get_all", "append"]),
+        ([message(FIVE[0], 1, status="failed")], ["get_all", "merge"]),
+        ([message("p2_other", 1), message("p2_other", 2)], ["get_all"]),
+    ],
+)
+def test_the_remote_calls_of_a_delivery(sent: list[dict[str, Any]], calls: list[str]) -> None:
+    """The row is begun first; one read and one commit; the flag's own row last. What is stored is not written again."""
+    assert calls_of(sent) == calls
 
 
-STEPS_OF_THE_LAST_DELIVERY = (
-    ["append_completion"] * 2 + ["register"] * 4 + ["trigger"] * 4 + ["append_trigger"] * 2
-)  # fmt: skip
+STEPS_OF_THE_LAST_DELIVERY = ["append_completion"] * 2 + ["register"] * 4 + ["append_trigger"] * 2
 
 
 @pytest.mark.parametrize("step", range(len(STEPS_OF_THE_LAST_DELIVERY)))
@@ -323,12 +409,7 @@ def test_each_write_that_fails_is_told_and_comes_again(step: int) -> None:
             orchestrator.deliver(MESSAGES[4])
         failed = sink.checkpoints[-1]
         assert failed.kind.name == "FAILED"
-        assert (
-            failed.fields["steps"]
-            == [["append_completion"] * 2 + ["register"] * 4 + ["trigger"] * 4 + ["append_trigger"] * 2][0][
-                step : step + 1
-            ]
-        )
+        assert failed.fields["steps"] == [STEPS_OF_THE_LAST_DELIVERY[step]]
         assert failed.fields["causes"] == [f"StoreError: refused at call {step}"]
         if step < 2:
             assert progress_of(stores).trigger is not None, "the document was written all the same"
@@ -353,7 +434,7 @@ def test_a_document_that_never_stands_still_is_left_to_a_redelivery(stores: Embe
 
     with pytest.raises(DeliveryError, match="changed under each of 20 attempts"):
         watched_orchestrator(stores, point, sink)[0].deliver(MESSAGES[4])
-    assert sink.checkpoints[-1].fields["steps"] == ["trigger"]
+    assert sink.checkpoints[-1].fields["steps"] == ["register"]
 
 
 def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
@@ -367,7 +448,7 @@ def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
         nonlocal raced
         if step == "before update_if_unchanged" and not raced:
             raced = True
-            watched_orchestrator(stores, lambda _: None)[0].deliver(MESSAGES[0])
+            watched_orchestrator(stores, lambda _: None)[0].deliver(RERUNS[4])
 
     orchestrator, watched = watched_orchestrator(stores, point, sink)
     orchestrator.deliver(MESSAGES[4])
@@ -377,7 +458,49 @@ def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
     assert (post["should_trigger"], post["triggered"], post["attempts"]) == (False, True, 2)
     trigger = progress_of(stores).trigger
     assert trigger is not None
-    assert trigger.event_id == "m0"
+    assert trigger.event_id == "m34"
+
+
+def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(stores: EmbeddedStores) -> None:
+    """The client tries again by itself, finds the document changed by its own first try, and says so: read again."""
+
+    class Lossy(Watched):
+        def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+            """Write, lose the answer, and try again."""
+            super().update_if_unchanged(ref, fields, version)
+            return super().update_if_unchanged(ref, fields, version)
+
+    clock, sink = SimulatedClock(AT + timedelta(hours=1)), RecordingSink()
+    lossy = Lossy(stores, lambda _: None)
+    orchestrator = Orchestrator(PHASE, lossy, lossy, CheckpointLogger(PHASE, sink, clock=clock), clock, beside=AtOnce)
+    for sent in MESSAGES:
+        orchestrator.deliver(sent)
+    assert sink.kinds()[-3:] == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
+    assert sink.checkpoints[-2].fields["duplicate"] is False
+    assert (lossy.triggers, flag_rows(stores), state(stores)) == (1, [FIVE[4]], undisturbed())
+
+
+def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(stores: EmbeddedStores) -> None:
+    """They are there while it still hangs; then the delivery fails by its own deadline, and a redelivery mends it."""
+    hangs, sink = threading.Event(), RecordingSink()
+
+    class Hanging(Watched):
+        def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
+            """Answer when the test lets it."""
+            assert hangs.wait(60)
+            super().append(rows, now=now)
+
+    hanging, checkpoints = Hanging(stores, lambda _: None), CheckpointLogger(PHASE, sink)
+    for sent in MESSAGES[:4]:
+        watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
+    orchestrator = Orchestrator(PHASE, hanging, hanging, checkpoints, lambda: AT, append_seconds=0.2)
+    with pytest.raises(DeliveryError, match=r"append_completion: .*; append_trigger: TimeoutError"):
+        orchestrator.deliver(MESSAGES[4])
+    assert (progress_of(stores).trigger is not None, flag_rows(stores)) == (True, [])
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED", "FAILED"]
+    hangs.set()
+    orchestrator.deliver(MESSAGES[4])
+    assert flag_rows(stores) == [FIVE[4]]
 
 
 def test_the_trigger_is_told_though_the_answer_was_lost(stores: EmbeddedStores) -> None:

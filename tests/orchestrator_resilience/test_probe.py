@@ -83,14 +83,14 @@ class Odd:
         return lambda: self._found
 
 
-NAMES = {"service": "phase2-orchestrator", "revision": "phase2-orchestrator-00007-abc"}
+SERVICE, REVISION = "phase2-orchestrator", "phase2-orchestrator-00007-abc"
 REFUSED = StoreError("BigQuery: NotFound: 404")
 
 
 def deliver(phase: Phase, sink: RecordingSink, documents: Any, log: Any, event: object, *, now: datetime = NOW) -> None:
     clock = SimulatedClock(now)
     checkpoints = CheckpointLogger(phase, sink, clock=clock)
-    Orchestrator(phase, documents, log, checkpoints, clock, **NAMES).deliver(event)
+    Orchestrator(phase, documents, log, checkpoints, clock, service=SERVICE, revision=REVISION).deliver(event)
 
 
 def test_an_orchestrator_without_probes_writes_nothing(phase: Phase, sink: RecordingSink) -> None:
@@ -115,7 +115,13 @@ def test_the_answer(
 ) -> None:
     """Who is alive, what it waits for, and whether it can write; two checkpoints without a date."""
     deliver(phase, sink, stores.documents, Odd(found), message())
-    answer = {"phase": "phase2", **NAMES, "expected": sorted(phase.expected), "answered_at": NOW}
+    answer = {
+        "phase": "phase2",
+        "service": SERVICE,
+        "revision": REVISION,
+        "expected": sorted(phase.expected),
+        "answered_at": NOW,
+    }
     assert stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields == {**answer, "completion_log": wrong}
     assert [(c.message, c.severity, c.closes) for c in sink.checkpoints] == [
         ("CHECKPOINT_RECEIVED: probe", "INFO", False),
