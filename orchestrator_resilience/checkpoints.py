@@ -1,15 +1,17 @@
 """A checkpoint: the closed set of kinds, and its form as one line of JSON for Cloud Logging."""
 
+import hashlib
 import json
 import math
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
 SCHEMA = 1
+PRODUCER = "orchestrator_resilience"
 _LINE_CHARACTERS = 100_000
 _TEXT_CHARACTERS = 1000
 _ITEMS = 50
@@ -31,6 +33,23 @@ class CheckpointKind(StrEnum):
     TRIGGERED = "CHECKPOINT_TRIGGERED"
     FAILED = "CHECKPOINT_FAILED"
     PROBED = "CHECKPOINT_PROBED"
+
+
+class DeliveryOutcome(StrEnum):
+    """How a delivery ended, by the line that closes it."""
+
+    WAITING = "waiting"
+    TRIGGERED = "triggered"
+    ALREADY_TRIGGERED = "already_triggered"
+    STUCK = "stuck"  # complete, and the flag is unset
+    PREMATURE = "premature"  # the flag is set, and somebody is missing
+    PARTIAL = "partial"  # as above, on purpose
+    IGNORED = "ignored"
+    UNEXPECTED = "unexpected"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    RETURNED_EARLY = "returned_early"
+    PROBED = "probed"
 
 
 class Severity(StrEnum):
@@ -61,7 +80,7 @@ class Checkpoint:
 
     `text` follows the kind's name in the message. `fields` hold plain JSON values. `closes` is true
     for the line with which a delivery has come to its end: a RECEIVED whose `delivery` field has no
-    closing line belongs to a process that died.
+    closing line belongs to a process that died. Of several closing lines of a delivery the last one counts.
     """
 
     kind: CheckpointKind
@@ -73,7 +92,7 @@ class Checkpoint:
 
     @property
     def message(self) -> str:
-        """The line for people, e.g. "CHECKPOINT_WAITING: missing=[...]: 2026-02-09 4/5 complete"."""
+        """The line for people, such as "CHECKPOINT_IGNORED: no data (p2_odds_game_lines 2026-02-09)"."""
         return f"{self.kind}: {self.text}"
 
     def to_json(self, project: str | None = None) -> dict[str, Any]:
@@ -81,6 +100,7 @@ class Checkpoint:
 
         `project` is the Google Cloud project that the trace belongs to.
         """
+        delivery, sequence = self.fields.get("delivery"), self.fields.get("sequence")
         entry = {
             "severity": self.severity.value,
             "message": self.message,
@@ -89,11 +109,14 @@ class Checkpoint:
             "schema": SCHEMA,
             "closes": self.closes,
             **self.fields,
-            "logging.googleapis.com/insertId": f"{self.fields.get('delivery')}-{self.fields.get('sequence')}",
+            "logging.googleapis.com/insertId": f"{delivery}-{sequence}",
             "logging.googleapis.com/labels": {
                 name: str(self.fields[name]) for name in ("phase", "game_date", "processor") if self.fields.get(name)
             },
         }
+        if delivery:
+            operation = {"id": str(delivery), "producer": PRODUCER, "first": sequence == 1, "last": self.closes}
+            entry["logging.googleapis.com/operation"] = operation
         trace, span = self.fields.get("trace"), self.fields.get("span")
         if trace:
             entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
@@ -116,6 +139,11 @@ class Checkpoint:
 
 
 Sink = Callable[[Checkpoint], None]
+
+
+def hash_of_names(names: Iterable[str]) -> str:
+    """Return 12 hexadecimal digits that are the same for the same names, in any order and on any machine."""
+    return hashlib.sha256(json.dumps(sorted(set(names))).encode()).hexdigest()[:12]
 
 
 def one_line(text: str, limit: int = _TEXT_CHARACTERS) -> str:

@@ -19,20 +19,26 @@ from orchestrator_resilience.checkpoints import (
     DEFAULT_SEVERITY,
     Checkpoint,
     CheckpointKind,
+    DeliveryOutcome,
     Severity,
     Sink,
+    hash_of_names,
     one_line,
     plain,
 )
-from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.completion import Completion, Status
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import completed_names, read_progress
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
+from orchestrator_resilience.transaction import Transaction, transaction_of
 
 _CAUSES = 20
+_SUBJECT_CHARACTERS = 200
+_COMPLETE_NOTHING = frozenset(status.value for status in Status if not status.completes)
 
+E = TypeVar("E")
+R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., None])
 
 
@@ -53,7 +59,8 @@ class CheckpointLogger:
     """Leaves the checkpoints of one phase's orchestrator.
 
     `sink` takes each checkpoint (by default JSON lines on stdout, or text for people where stdout is
-    a terminal). `enabled` is the rollback switch, by default the environment's CHECKPOINTS_ENABLED.
+    a terminal). `enabled` is the rollback switch, by default the environment's CHECKPOINTS_ENABLED; the
+    environment's K_REVISION is on each line as `revision`.
     `clock` returns the current time (aware). One logger serves many threads. `dropped` counts the
     checkpoints that could not be made or written; the next one that is written carries it.
     """
@@ -66,8 +73,10 @@ class CheckpointLogger:
         enabled: bool | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        settings = Settings.from_env()
         self.phase = phase
-        self.enabled = Settings.from_env().checkpoints_enabled if enabled is None else enabled
+        self.revision = settings.revision
+        self.enabled = settings.checkpoints_enabled if enabled is None else enabled
         self.dropped = 0
         self._dropped_because = ""
         self._lock = threading.RLock()  # a signal handler may deliver while its own thread is in here
@@ -123,8 +132,34 @@ class CheckpointLogger:
         """Begin the delivery of a probe, which is about no game date."""
         return Delivery(self, {"phase": self.phase.name, "raw_processor": "probe", "event_id": probe_id})
 
+    def each_delivery(self, function: Callable[[E, "Delivery"], R]) -> Callable[[E], R]:
+        """Decorate a function of one event, which then gets its delivery as a second argument.
+
+        RECEIVED is left before the function begins, with what can be read of the event (a CloudEvent, its
+        plain-dict form, or a push envelope), and a closing checkpoint by its end, wherever it returns or raises.
+        """
+
+        @functools.wraps(function)
+        def deliver(event: E) -> R:
+            with self._delivery_from(event) as delivery:
+                return function(event, delivery)
+
+        return deliver
+
     def rejected(self, error: InvalidMessageError) -> None:
         """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
+        self._delivery_of_invalid(error).rejected(error)
+
+    def _delivery_from(self, event: object) -> "Delivery":
+        """Begin the delivery of an event as it came; whether it can be accepted is not decided here."""
+        try:
+            return self.delivery_of(Completion.from_event(event, self.phase))
+        except InvalidMessageError as error:
+            return self._delivery_of_invalid(error)
+        except Exception:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
+            return Delivery(self, {"phase": self.phase.name})
+
+    def _delivery_of_invalid(self, error: InvalidMessageError) -> "Delivery":
         known = {
             "phase": self.phase.name,
             "game_date": plain(error.game_date),
@@ -132,7 +167,7 @@ class CheckpointLogger:
             "raw_processor": error.processor,
             "event_id": error.event_id,
         }
-        Delivery(self, known).rejected(error)
+        return Delivery(self, known)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off."""
@@ -163,25 +198,26 @@ class CheckpointLogger:
 class Delivery:
     """The checkpoints of one delivery, made by CheckpointLogger.delivery; used as a context manager."""
 
+    _failure: BaseException | None
+    _expected_hash: str | None
+    _step_seconds: dict[str, float]
+
     def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
         self.logger = logger
+        known = {**known, "revision": logger.revision}
         self._known = {name: value for name, value in known.items() if value is not None}
-        # Tells two attempts at one message apart, so that a death can be seen in each.
-        self._id = uuid.uuid4().hex[:16]
-        self._sequence = 0
-        self._started = time.monotonic()
-        self._closed = False
+        self._begin()
 
     def __enter__(self) -> Self:
-        self._closed = False
+        self._begin()
         self._received()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._failed(error)
+        if error is not None and error is not self._failure:
+            self.failed(error)
         elif not self._closed:
             self._returned_early()
 
@@ -196,6 +232,7 @@ class Delivery:
         duplicate: bool | None = None,
         attempts: int | None = None,
         expected: Iterable[str] | None = None,
+        on_purpose: str | None = None,
     ) -> None:
         """Leave POST_TRANSACTION, then WAITING with the missing list or TRIGGERED.
 
@@ -203,45 +240,46 @@ class Delivery:
         as it is now, which says who has completed and whether the flag is set; else `completed` are
         the processors that the store holds, under any of their names, and `triggered` says that the
         flag is set. `expected`: what the orchestrator waits for, where that is another list than the
-        phase's. A date that is complete and still untriggered is an ERROR at once, one that is triggered
-        although somebody is missing a WARNING, unless the document says that this was on purpose. What is
-        given twice, not at all, or as one text instead of names is a TypeError: no line, and it is counted.
+        phase's. `on_purpose`: the reason for which the flag was set without everybody, where the document
+        does not say it. A date that is complete and still untriggered is an ERROR at once, one that is
+        triggered although somebody is missing a WARNING, unless that was on purpose. May be called again where the
+        flag is set after the transaction. What is given twice, not at all, as one text instead of names, or as
+        something else than True or False is a TypeError: no line, and it is counted.
         """
-        completed, triggered, on_purpose = self._state(completed=completed, triggered=triggered, document=document)
-        waits_for = self._canonical("expected", self.logger.phase.expected if expected is None else expected)
-        held = self._canonical("completed", completed)
-        done, missing = sorted(waits_for & held), sorted(waits_for - held)
-        unexpected = sorted(name for name in held - waits_for if not self._is_known_besides(name))
-        stuck, premature = not missing and not triggered, bool(missing) and triggered and on_purpose is None
-        text = f"should_trigger={should_trigger} triggered={triggered}"
-        text += "" if duplicate is None else f" duplicate={duplicate}"
-        text += f" completed={done} missing={missing}"
-        if stuck:
-            text += ": all are complete and _triggered is still unset"
-        if premature:
-            text += ": _triggered is set although somebody is missing"
-        if missing and on_purpose is not None:
-            text += f": _triggered is set on purpose, {on_purpose}"
-        waits, sets = bool(missing) and not triggered, should_trigger and triggered
+        found = transaction_of(
+            self.logger.phase,
+            should_trigger=should_trigger,
+            completed=completed,
+            triggered=triggered,
+            document=document,
+            duplicate=duplicate,
+            expected=expected,
+            on_purpose=on_purpose,
+        )
+        self._expected_hash = hash_of_names(found.expected)
+        own = None if expected is None else sorted(found.expected)
+        self._leave_transaction(found, expected=own, attempts=attempts)
+
+    def _leave_transaction(self, found: Transaction, **extra: object) -> None:
         self._leave(
             CheckpointKind.POST_TRANSACTION,
-            text,
-            severity=Severity.ERROR if stuck else Severity.WARNING if premature else None,
-            closes=not waits and not sets,
-            should_trigger=should_trigger,
-            triggered=triggered,
-            duplicate=duplicate,
-            expected=None if expected is None else sorted(waits_for),
-            completed=done,
-            missing=missing,
-            unexpected=unexpected or None,
-            attempts=attempts,
+            found.text,
+            severity=found.severity,
+            outcome=None if found.waits or found.sets else found.outcome,
+            **found.fields,
+            **extra,
         )
-        count = f"{self._known['game_date']} {len(done)}/{len(waits_for)} complete"
-        if sets:
-            self._leave(CheckpointKind.TRIGGERED, f"{count}, _triggered is set", closes=True, completed=done)
-        elif waits:
-            self._leave(CheckpointKind.WAITING, f"missing={missing}: {count}", closes=True, missing=missing)
+        if found.sets:
+            text = f"{found.count}, _triggered is set{found.purpose}"
+            self._leave(CheckpointKind.TRIGGERED, text, outcome=found.outcome, completed=found.completed)
+        elif found.waits:
+            text = f"missing={found.missing} {found.count}"
+            self._leave(CheckpointKind.WAITING, text, outcome=found.outcome, missing=found.missing)
+
+    @_never_raises
+    def took(self, step: str, seconds: float) -> None:
+        """Add `seconds` to the time of a step, such as "register"; the closing line has them all in `step_ms`."""
+        self._step_seconds[step] = self._step_seconds.get(step, 0.0) + seconds
 
     @_never_raises
     def unexpected(self) -> None:
@@ -251,8 +289,8 @@ class Delivery:
         hint = f"the nearest expected name is {nearest}" if nearest else "no expected name resembles it"
         self._leave(
             CheckpointKind.UNEXPECTED,
-            f"{raw} is not a processor of {self.logger.phase.name}; {hint}",
-            closes=True,
+            f"it is not a processor of {self.logger.phase.name}; {hint}",
+            outcome=DeliveryOutcome.UNEXPECTED,
             nearest=nearest,
         )
 
@@ -260,73 +298,73 @@ class Delivery:
     def probed(self, wrong: str | None) -> None:
         """Leave PROBED: a probe was answered, or came too late; WARNING with what was found `wrong`."""
         severity = Severity.WARNING if wrong else None
-        self._leave(CheckpointKind.PROBED, wrong or "alive", severity=severity, closes=True)
+        self._leave(CheckpointKind.PROBED, wrong or "alive", severity=severity, outcome=DeliveryOutcome.PROBED)
 
     @_never_raises
     def ignored(self, reason: str) -> None:
         """Leave IGNORED: the delivery changes nothing, and why."""
-        self._leave(CheckpointKind.IGNORED, reason, closes=True)
+        self._leave(CheckpointKind.IGNORED, reason, outcome=DeliveryOutcome.IGNORED)
 
     @_never_raises
-    def rejected(self, error: InvalidMessageError) -> None:
-        """Leave REJECTED with the field that is wrong, and what was sent: nobody will send it again."""
+    def rejected(self, error: InvalidMessageError | str) -> None:
+        """Leave REJECTED with the field that is wrong and what was sent, or with a reason in words.
+
+        The message is acknowledged, and nobody will send it again.
+        """
+        if not isinstance(error, InvalidMessageError):
+            error = InvalidMessageError("message", error)
         self._leave(
             CheckpointKind.REJECTED,
             f"{error} in {error.raw}" if error.raw else str(error),
-            closes=True,
+            outcome=DeliveryOutcome.REJECTED,
             field=error.field,
             reason=error.reason,
             raw=error.raw,
         )
 
-    def _state(
-        self, *, completed: Iterable[str] | None, triggered: bool | None, document: Mapping[str, Any] | None
-    ) -> tuple[Iterable[str], bool, str | None]:
-        """Return who has completed, whether the flag is set, and why it was set without everybody, if on purpose."""
-        if document is None and completed is not None and triggered is not None:
-            return completed, triggered, None
-        if document is None or completed is not None or triggered is not None:
-            raise TypeError("post_transaction takes either document, or completed and triggered")
-        trigger = read_progress(document, self.logger.phase).trigger
-        on_purpose = None
-        if trigger is not None and trigger.deliberately_partial:
-            on_purpose = trigger.reason or "without a reason"
-        return completed_names(document), trigger is not None, on_purpose
-
-    def _is_known_besides(self, name: str) -> bool:
-        """Whether a name is optional or one of the others: an expected one that nobody waits for is a surprise."""
-        return self.logger.phase.is_known(name) and name not in self.logger.phase.expected
-
-    def _canonical(self, argument: str, names: Iterable[str]) -> set[str]:
-        if isinstance(names, str):  # which is a collection, of its letters
-            raise TypeError(f"{argument} takes a collection of names, not the text {names!r}")
-        return {self.logger.phase.canonical(name) or name for name in names}
-
     @_never_raises
-    def _received(self) -> None:
-        known = self._known
-        words = (known.get("processor") or known.get("raw_processor"), known.get("game_date"), known.get("status"))
-        self._leave(CheckpointKind.RECEIVED, " ".join(str(word) for word in words if word is not None))
+    def failed(self, error: BaseException) -> None:
+        """Leave FAILED with the whole chain of causes, where an `except` of your own swallows the error.
 
-    @_never_raises
-    def _failed(self, error: BaseException) -> None:
-        steps = list(error.failures) if isinstance(error, DeliveryError) else None
+        What leaves the block or the function is left without it. Whether the message comes again is not known here.
+        """
+        self._failure = error
         self._leave(
             CheckpointKind.FAILED,
             _described(error),
-            closes=True,
-            steps=steps,
+            outcome=DeliveryOutcome.FAILED,
+            error=_described(error),
+            steps=list(error.failures) if isinstance(error, DeliveryError) else None,
             error_class=type(error).__name__,
             causes=causes(error),
         )
 
+    def _begin(self) -> None:
+        # Tells two attempts at one message apart, so that a death can be seen in each.
+        self._id = uuid.uuid4().hex[:16]
+        self._sequence = 0
+        self._started = time.monotonic()
+        self._closed = False
+        self._failure = None
+        self._expected_hash = None
+        self._step_seconds = {}
+
+    @_never_raises
+    def _received(self) -> None:
+        status = self._known.get("status")
+        self._leave(CheckpointKind.RECEIVED, "" if status is None else str(status))
+
     @_never_raises
     def _returned_early(self) -> None:
+        status = self._known.get("status")
+        if status in _COMPLETE_NOTHING:  # of which nobody has to say anything
+            self.ignored(f"{status} completes nothing")
+            return
         self._leave(
             CheckpointKind.IGNORED,
             "the delivery ended without a word about its transaction",
             severity=Severity.WARNING,
-            closes=True,
+            outcome=DeliveryOutcome.RETURNED_EARLY,
         )
 
     @_never_raises
@@ -335,29 +373,50 @@ class Delivery:
         kind: CheckpointKind,
         text: str,
         *,
-        closes: bool = False,
+        outcome: DeliveryOutcome | None = None,
         severity: Severity | None = None,
         **extra: object,
     ) -> None:
+        """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
-        self._closed = self._closed or closes
+        self._closed = self._closed or outcome is not None
         fields = {
             **self._known,
-            **{name: value for name, value in extra.items() if value is not None},
+            **extra,
+            **(self._canonical(outcome) if outcome else {}),
             "delivery": self._id,
             "sequence": self._sequence,
-            "elapsed_ms": round((time.monotonic() - self._started) * 1000, 1),
+            "elapsed_ms": _milliseconds(time.monotonic() - self._started),
         }
         self.logger.write(
             Checkpoint(
                 kind=kind,
                 severity=severity or DEFAULT_SEVERITY[kind],
                 at=self.logger.now(),
-                text=one_line(text),
-                fields={name: plain(value) for name, value in fields.items()},
-                closes=closes,
+                text=self._with_subject(kind, text),
+                fields={name: plain(value) for name, value in fields.items() if value is not None},
+                closes=outcome is not None,
             )
         )
+
+    def _canonical(self, outcome: DeliveryOutcome) -> dict[str, object]:
+        """What the closing line has besides, so that it says by itself how the delivery went."""
+        steps = {step: _milliseconds(seconds) for step, seconds in dict(self._step_seconds).items()}
+        return {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
+
+    def _subject(self) -> str:
+        known = self._known
+        words = [known.get("processor") or known.get("raw_processor"), known.get("game_date")]
+        if found := " ".join(str(word) for word in words if word is not None):
+            return found
+        return f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+
+    def _with_subject(self, kind: CheckpointKind, text: str) -> str:
+        """Name processor and date: first on RECEIVED, and on the others after the words that people search for."""
+        subject = one_line(self._subject(), _SUBJECT_CHARACTERS)
+        if kind is CheckpointKind.RECEIVED:
+            return f"{subject} {one_line(text)}".rstrip()
+        return f"{one_line(text)} ({subject})"
 
 
 def causes(error: BaseException) -> list[str]:
@@ -388,3 +447,7 @@ def _described(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 (an exception whose text cannot be had is still to be named)
         return type(error).__name__
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

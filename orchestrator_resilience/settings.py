@@ -24,7 +24,7 @@ class Settings:
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
-    | K_REVISION           | set by Cloud Run: with K_SERVICE, who answers a probe     | none              |
+    | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
     """
 

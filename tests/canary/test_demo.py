@@ -67,7 +67,7 @@ def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
 def test_it_shows_the_checkpoints_that_tell_it(screen: list[str]) -> None:
     """Of a healthy date the flag being set, of the others what the last delivery did instead."""
     lines = [line[10:] for line in screen if line.startswith("06:41:01Z CHECKPOINT_")]
-    assert "CHECKPOINT_TRIGGERED: 2026-02-08 5/5 complete, _triggered is set" in lines
+    assert any(line.startswith("CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set") for line in lines)
     assert any(line.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False") for line in lines)
     assert any(line.startswith("CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']") for line in lines)
 

@@ -7,7 +7,7 @@ import tomllib
 import msgspec
 
 from canary.run import Outcome
-from orchestrator_resilience.checkpoints import DEFAULT_SEVERITY, CheckpointKind
+from orchestrator_resilience.checkpoints import DEFAULT_SEVERITY, CheckpointKind, DeliveryOutcome
 from orchestrator_resilience.phase import Phase
 from tests.docs.markdown import PAGES, ROOT, first_cells, inline_code, rows, sections, shell_commands
 
@@ -65,6 +65,12 @@ def test_every_kind_of_checkpoint_is_there() -> None:
     """With its usual severity."""
     described = {row[0].strip("`"): row[1] for row in rows(REFERENCE["Checkpoints"])}
     assert described == {kind.value: DEFAULT_SEVERITY[kind].value for kind in CheckpointKind}
+
+
+def test_every_outcome_of_a_delivery_is_there() -> None:
+    """In the order of the code."""
+    (text,) = (row[1] for row in rows(REFERENCE["The closing line"]) if row[0] == "`outcome`")
+    assert re.findall(r"`(\w+)`", text) == [outcome.value for outcome in DeliveryOutcome]
 
 
 def test_every_exit_code_is_there() -> None:

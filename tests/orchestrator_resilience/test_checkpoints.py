@@ -17,9 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, DeliveryError, InvalidMessageError, Phase
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line, one_line, plain
+from orchestrator_resilience.checkpoints import (
+    Checkpoint,
+    CheckpointKind,
+    DeliveryOutcome,
+    Severity,
+    Sink,
+    hash_of_names,
+    json_line,
+    one_line,
+    plain,
+)
 from orchestrator_resilience.sinks import default_sink, json_lines, stdlib_logging, terminal_lines
-from orchestrator_resilience.testing import RecordingSink, SimulatedClock
+from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
 
 FIVE = [
     "p2_bigdataball_pbp",
@@ -29,6 +39,7 @@ FIVE = [
     "p2_odds_player_props",
 ]
 NOW = datetime(2026, 2, 10, 7, 0, tzinfo=UTC)
+WHOSE = "(p2_nbacom_boxscores 2026-02-09)"
 
 
 @pytest.fixture
@@ -50,10 +61,11 @@ def test_the_six_lines_of_an_existing_orchestrator(checkpoints: CheckpointLogger
     """Received, what the transaction did, and the missing list."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, completed=FIVE[:4], triggered=False)
+    state = f"triggered=False completed={FIVE[:4]} missing={FIVE[4:]}"
     assert messages(sink) == [
         "CHECKPOINT_RECEIVED: p2_nbacom_boxscores 2026-02-09",
-        f"CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False completed={FIVE[:4]} missing={FIVE[4:]}",
-        "CHECKPOINT_WAITING: missing=['p2_odds_player_props']: 2026-02-09 4/5 complete",
+        f"CHECKPOINT_POST_TRANSACTION: should_trigger=False {state} {WHOSE}",
+        f"CHECKPOINT_WAITING: missing=['p2_odds_player_props'] 4/5 complete {WHOSE}",
     ]
     assert [c.closes for c in sink.checkpoints] == [False, False, True]
 
@@ -66,7 +78,7 @@ def test_the_orchestrators_own_list_is_compared_when_it_is_given(
         delivery.post_transaction(
             should_trigger=False, completed=FIVE, triggered=False, expected=[*FIVE, "p2_bdl_box_scores"]
         )
-    assert messages(sink)[-1] == "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']: 2026-02-09 5/6 complete"
+    assert messages(sink)[-1] == f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete {WHOSE}"
 
 
 OLD_DOCUMENTS: dict[str, tuple[dict[str, Any], list[str], bool]] = {
@@ -110,7 +122,7 @@ def test_a_flag_that_was_set_on_purpose_is_no_warning(
         delivery.post_transaction(should_trigger=False, document={FIVE[0]: True, "_triggered": True, **fields})
     last = sink.checkpoints[-1]
     assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.INFO, True)
-    assert last.message.endswith(f": _triggered is set on purpose, {words}")
+    assert last.message.endswith(f": _triggered is set on purpose, {words} {WHOSE}")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +140,9 @@ def test_a_flag_that_was_set_on_purpose_is_no_warning(
         ({"document": None}, "takes either document, or completed and triggered"),
         ({"completed": FIVE}, "takes either document, or completed and triggered"),
         ({"document": {}, "triggered": False}, "takes either document, or completed and triggered"),
+        ({"document": {}, "should_trigger": (False, False)}, "should_trigger takes True or False, not (False, False)"),
+        ({"document": {}, "should_trigger": None}, "should_trigger takes True or False"),
+        ({"completed": FIVE, "triggered": "no"}, "triggered takes True or False"),
     ],
 )
 def test_what_makes_no_sense_is_no_line_and_is_counted(
@@ -135,7 +150,7 @@ def test_what_makes_no_sense_is_no_line_and_is_counted(
 ) -> None:
     """A line of 0/5 would be believed; the next line says what was wrong, and the delivery goes on."""
     with begin(checkpoints) as delivery:
-        delivery.post_transaction(should_trigger=False, **arguments)
+        delivery.post_transaction(**{"should_trigger": False, **arguments})
     received, ended = sink.checkpoints
     assert (received.kind, ended.kind, ended.severity) == (
         CheckpointKind.RECEIVED,
@@ -146,6 +161,140 @@ def test_what_makes_no_sense_is_no_line_and_is_counted(
     assert reason in ended.fields["dropped_because"]
 
 
+def test_a_flag_that_is_set_on_purpose_after_the_transaction(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """The deadline path: a second word about the same delivery, with a reason where no document says it."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=FIVE[:4], triggered=False)
+        delivery.post_transaction(
+            should_trigger=True, completed=FIVE[:4], triggered=True, on_purpose="deadline_exceeded"
+        )
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "WAITING", "POST_TRANSACTION", "TRIGGERED"]
+    last = sink.checkpoints[-1]
+    assert last.message == (
+        f"CHECKPOINT_TRIGGERED: 4/5 complete, _triggered is set on purpose, deadline_exceeded {WHOSE}"
+    )
+    assert (last.fields["outcome"], sink.checkpoints[-2].severity) == ("partial", Severity.INFO)
+
+
+def test_a_reason_is_no_excuse_for_a_flag_that_is_not_set(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Nor does it make a complete date partial."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=FIVE[1:], triggered=False, on_purpose="x")
+        delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True, on_purpose="x")
+    assert [c.fields["outcome"] for c in sink.checkpoints if c.closes] == ["waiting", "triggered"]
+
+
+SEEDS = ("CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']", "CHECKPOINT_POST_TRANSACTION: should_trigger=False")
+
+
+def test_the_plans_words_find_their_lines(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Both as they stand in the plan, with nothing before or between; and each line names whose it is after them."""
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(
+            should_trigger=False, completed=FIVE, triggered=False, expected=[*FIVE, "p2_bdl_box_scores"]
+        )
+    found = [message for message in messages(sink) if message.startswith(SEEDS)]
+    assert [message.partition(":")[0] for message in found] == ["CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"]
+    assert all(message.endswith(WHOSE) for message in found)
+
+
+# What a delivery may do, and how it ended.
+ENDINGS: dict[DeliveryOutcome, Callable[[Any], None]] = {
+    DeliveryOutcome.WAITING: lambda d: d.post_transaction(should_trigger=False, completed=FIVE[1:], triggered=False),
+    DeliveryOutcome.TRIGGERED: lambda d: d.post_transaction(should_trigger=True, completed=FIVE, triggered=True),
+    DeliveryOutcome.ALREADY_TRIGGERED: lambda d: d.post_transaction(
+        should_trigger=False, completed=FIVE, triggered=True
+    ),
+    DeliveryOutcome.STUCK: lambda d: d.post_transaction(should_trigger=False, completed=FIVE, triggered=False),
+    DeliveryOutcome.PREMATURE: lambda d: d.post_transaction(should_trigger=True, completed=[], triggered=True),
+    DeliveryOutcome.PARTIAL: lambda d: d.post_transaction(
+        should_trigger=False, document={"_triggered": True, "_partial_completion": True}
+    ),
+    DeliveryOutcome.IGNORED: lambda d: d.ignored("no_data"),
+    DeliveryOutcome.UNEXPECTED: lambda d: d.unexpected(),
+    DeliveryOutcome.REJECTED: lambda d: d.rejected("no game_date"),
+    DeliveryOutcome.FAILED: lambda d: d.failed(TimeoutError("5 s")),
+    DeliveryOutcome.RETURNED_EARLY: lambda _: None,
+    DeliveryOutcome.PROBED: lambda d: d.probed(None),
+}
+
+
+@pytest.mark.parametrize("outcome", DeliveryOutcome)
+def test_the_closing_line_says_it_all(
+    outcome: DeliveryOutcome, phase: Phase, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How it ended, by which revision, how long each step took; the lines are tied together; it reads back whole."""
+    monkeypatch.setenv("K_REVISION", "phase2-orchestrator-00007-abc")
+    with begin(CheckpointLogger(phase, sink, clock=SimulatedClock(NOW))) as delivery:
+        delivery.took("read", 0.25)
+        delivery.took("register", 0.5)
+        delivery.took("read", 0.125)
+        ENDINGS[outcome](delivery)
+    *others, last = sink.checkpoints
+    assert [line.closes for line in sink.checkpoints] == [False] * len(others) + [True]
+    assert last.fields["outcome"] == outcome
+    assert last.fields["step_ms"] == {"read": 375.0, "register": 500.0}
+    assert {line.fields["revision"] for line in sink.checkpoints} == {"phase2-orchestrator-00007-abc"}
+    assert [name for line in others for name in ("outcome", "step_ms", "expected_hash") if name in line.fields] == []
+    entries = [json.loads(json_line(line)) for line in sink.checkpoints]
+    common = {"id": last.fields["delivery"], "producer": "orchestrator_resilience"}
+    assert [entry["logging.googleapis.com/operation"] for entry in entries] == [
+        {**common, "first": line is sink.checkpoints[0], "last": line is last} for line in sink.checkpoints
+    ]
+    assert [Checkpoint.from_json(entry) for entry in entries] == sink.checkpoints
+
+
+def test_a_line_of_an_older_version_is_read() -> None:
+    """It has none of the fields of the closing line."""
+    entry = {
+        "severity": "INFO",
+        "message": "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']: 2026-02-09 5/6 complete",
+        "time": NOW.isoformat(),
+        "checkpoint": "CHECKPOINT_WAITING",
+        "schema": 1,
+        "closes": True,
+        "missing": ["p2_bdl_box_scores"],
+        "delivery": "d",
+        "sequence": 3,
+    }
+    text = "missing=['p2_bdl_box_scores']: 2026-02-09 5/6 complete"
+    fields = {"missing": ["p2_bdl_box_scores"], "delivery": "d", "sequence": 3}
+    assert Checkpoint.from_json(entry) == Checkpoint(
+        CheckpointKind.WAITING, Severity.INFO, NOW, text, fields, closes=True
+    )
+
+
+@given(st.lists(st.text(), max_size=6), st.lists(st.text(), max_size=6), st.randoms())
+def test_two_lists_have_one_hash_if_they_have_the_same_names(one: list[str], other: list[str], rng: Any) -> None:
+    """In whatever order, and however often a name is there."""
+    shuffled = rng.sample(one, len(one))
+    assert hash_of_names(one) == hash_of_names([*shuffled, *one])
+    assert (hash_of_names(one) == hash_of_names(other)) == (set(one) == set(other))
+
+
+def test_the_hash_is_of_the_list_that_was_compared(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """So that two deployments that wait for different lists are told apart; it is the same on every machine."""
+    for expected in (None, [*FIVE[1:], "BigDataBallPbpProcessor"], [*FIVE, "p2_bdl_box_scores"]):
+        with begin(checkpoints) as delivery:
+            delivery.post_transaction(should_trigger=False, completed=[], triggered=False, expected=expected)
+    hashes = [c.fields["expected_hash"] for c in sink.checkpoints if c.closes]
+    assert hashes == ["da47321ebb99", "da47321ebb99", hash_of_names([*FIVE, "p2_bdl_box_scores"])]
+    assert hashes[0] != hashes[2]
+
+
+def test_a_time_that_is_none_is_counted(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """The closing line comes all the same, with the steps that could be read."""
+    odd: Any = "0.1 s"
+    with begin(checkpoints) as delivery:
+        delivery.took("read", 0.001)
+        delivery.took("register", odd)
+        delivery.ignored("done")
+    last = sink.checkpoints[-1].fields
+    assert (last["step_ms"], last["dropped"]) == ({"read": 1.0}, 1)
+
+
 def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
     """The incident of February 2026 leaves an ERROR with the first delivery that sees it."""
     with begin(checkpoints) as delivery:
@@ -153,7 +302,7 @@ def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLog
     last = sink.checkpoints[-1]
     assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.ERROR, True)
     assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False ")
-    assert last.message.endswith("missing=[]: all are complete and _triggered is still unset")
+    assert last.message.endswith(f"missing=[]: all are complete and _triggered is still unset {WHOSE}")
 
 
 def test_the_delivery_that_sets_the_flag_says_so(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
@@ -164,7 +313,7 @@ def test_the_delivery_that_sets_the_flag_says_so(checkpoints: CheckpointLogger, 
         )
     assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
     assert sink.checkpoints[-1].severity is Severity.NOTICE
-    assert messages(sink)[-1] == "CHECKPOINT_TRIGGERED: 2026-02-09 5/5 complete, _triggered is set"
+    assert messages(sink)[-1] == f"CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set {WHOSE}"
 
 
 def test_triggered_though_somebody_is_missing_is_a_warning(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
@@ -173,7 +322,7 @@ def test_triggered_though_somebody_is_missing_is_a_warning(checkpoints: Checkpoi
         delivery.post_transaction(should_trigger=True, completed=[*FIVE[:4], "p2_nbacom_schedule"], triggered=True)
     assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
     assert sink.checkpoints[1].severity is Severity.WARNING
-    assert messages(sink)[1].endswith(": _triggered is set although somebody is missing")
+    assert messages(sink)[1].endswith(f": _triggered is set although somebody is missing {WHOSE}")
 
 
 def test_a_game_date_may_be_a_datetime(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
@@ -262,6 +411,7 @@ def test_every_checkpoint_carries_what_is_known(checkpoints: CheckpointLogger, s
             "trace": "a" * 32,
             "span": "b" * 16,
             "sequence": number,
+            **({"outcome": "ignored"} if checkpoint.closes else {}),
         }
         assert checkpoint.at == NOW
 
@@ -281,7 +431,7 @@ def test_what_the_block_raises_leaves_it_with_its_chains(checkpoints: Checkpoint
     with pytest.raises(ValueError, match="5 attempts"), begin(checkpoints):
         transact()
     failed = sink.checkpoints[-1]
-    assert failed.message == "CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts."
+    assert failed.message == f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. {WHOSE}"
     assert failed.fields["error_class"] == "ValueError"
     assert failed.fields["causes"] == ["KeyError: 'begin'", "TimeoutError: deadline of 5 s"]
     assert failed.closes
@@ -344,12 +494,112 @@ def test_a_delivery_that_says_nothing_is_closed_all_the_same(
     assert (last.kind, last.severity, last.closes) == (CheckpointKind.IGNORED, Severity.WARNING, True)
 
 
+@pytest.mark.parametrize("status", ["no_data", "failed", "skipped"])
+def test_of_what_completes_nothing_nothing_has_to_be_said(
+    status: str, checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """An early return for such a status is as it should be, and no WARNING."""
+    with begin(checkpoints, status=status):
+        pass
+    last = sink.checkpoints[-1]
+    assert (last.message, last.severity) == (
+        f"CHECKPOINT_IGNORED: {status} completes nothing {WHOSE}",
+        Severity.INFO,
+    )
+    assert last.fields["outcome"] == "ignored"
+
+
+def test_an_error_that_is_swallowed_is_said_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """By the `except` that swallows it; if it is raised on, it is not said again, and another one is."""
+    with begin(checkpoints) as delivery:
+        delivery.failed(TimeoutError("5 s"))
+    error, another = TimeoutError("5 s"), KeyError()
+
+    def handle(raised: Exception) -> None:
+        with begin(checkpoints) as delivery:
+            delivery.failed(error)
+            raise raised
+
+    with pytest.raises(TimeoutError):
+        handle(error)
+    with pytest.raises(KeyError):
+        handle(another)
+    assert sink.kinds() == ["RECEIVED", "FAILED"] * 2 + ["RECEIVED", "FAILED", "FAILED"]
+    assert sink.checkpoints[1].message == f"CHECKPOINT_FAILED: TimeoutError: 5 s {WHOSE}"
+    assert sink.checkpoints[1].fields["error"] == "TimeoutError: 5 s"
+
+
+EVENT = push_envelope("OddsApiPropsProcessor", "2026-02-09", NOW, message_id="17")
+WRONG = push_envelope("OddsApiPropsProcessor", "2026-02-09", NOW, message_id="17", status="odd")
+NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17")
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (EVENT, "p2_odds_player_props 2026-02-09 success"),
+        ({"id": "17", "data": EVENT}, "p2_odds_player_props 2026-02-09 success"),
+        (WRONG, "p2_odds_player_props 2026-02-09"),
+        (NOBODYS, "p2_odds_player_props"),
+        ({"message": {"messageId": "17", "publishTime": NOW, "data": "?"}}, "message 17"),
+        ({}, "an unreadable message"),
+        (None, "an unreadable message"),
+        (b"\xff", "an unreadable message"),
+    ],
+)
+def test_each_event_is_a_delivery(event: object, text: str, checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Whatever of it can be read; whether it can be accepted is for the function to say."""
+
+    @checkpoints.each_delivery
+    def function(event: object, delivery: Any) -> object:
+        delivery.post_transaction(should_trigger=False, document={}, expected=FIVE)
+        return event
+
+    assert function(event) is event
+    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "WAITING"]
+    assert messages(sink)[0] == f"CHECKPOINT_RECEIVED: {text}"
+
+
+def test_each_delivery_is_closed_however_the_function_ends(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """By a word of its own, by an error, or by a return without a word."""
+
+    @checkpoints.each_delivery
+    def function(event: dict[str, Any], delivery: Any) -> None:
+        """Handle one event."""
+        if event["id"] == "raises":
+            raise KeyError
+        if event["id"] == "rejects":
+            delivery.rejected("no game_date")
+
+    for way in ("returns", "rejects"):
+        function({"id": way, "data": EVENT})
+    with pytest.raises(KeyError):
+        function({"id": "raises", "data": EVENT})
+    assert function.__doc__ == "Handle one event."
+    assert [c.fields["outcome"] for c in sink.checkpoints if c.closes] == ["returned_early", "rejected", "failed"]
+    assert len({c.fields["delivery"] for c in sink.checkpoints}) == 3
+    rejected = sink.checkpoints[3].fields
+    assert (rejected["field"], rejected["reason"]) == ("message", "no game_date")
+
+
+def test_an_event_that_cannot_be_looked_at_is_delivered(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """The function gets it all the same."""
+
+    class Odd(dict[str, Any]):
+        def __contains__(self, key: object) -> bool:
+            raise RuntimeError(key)
+
+    function = checkpoints.each_delivery(lambda _, delivery: delivery.ignored("odd"))
+    function(Odd())
+    assert [c.message for c in sink.checkpoints][-1] == "CHECKPOINT_IGNORED: odd (an unreadable message)"
+
+
 def test_a_rejected_message_is_kept(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
     """REJECTED names the field and carries what was sent, on one line."""
     checkpoints.rejected(InvalidMessageError("game_date", "no date", event_id="17", raw='{"game_date":\n"x"}'))
     only = sink.checkpoints[0]
     assert (only.message, only.severity) == (
-        'CHECKPOINT_REJECTED: game_date: no date in {"game_date":\\n"x"}',
+        'CHECKPOINT_REJECTED: game_date: no date in {"game_date":\\n"x"} (message 17)',
         Severity.ERROR,
     )
     assert only.fields["raw"] == '{"game_date":\\n"x"}'
@@ -486,7 +736,7 @@ def test_text_for_people(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
             pass
         return stream.getvalue().splitlines()[-1]
 
-    text = "CHECKPOINT_IGNORED: the delivery ended without a word about its transaction"
+    text = f"CHECKPOINT_IGNORED: the delivery ended without a word about its transaction {WHOSE}"
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert printed(Terminal()) == f"02-10 07:00:00Z \033[33m{text}\033[0m"
     assert printed(io.StringIO()) == f"02-10 07:00:00Z {text}"

@@ -125,7 +125,7 @@ def test_the_answer(
     assert stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields == {**answer, "completion_log": wrong}
     assert [(c.message, c.severity, c.closes) for c in sink.checkpoints] == [
         ("CHECKPOINT_RECEIVED: probe", "INFO", False),
-        (f"CHECKPOINT_PROBED: {wrong or 'alive'}", "WARNING" if wrong else "INFO", True),
+        (f"CHECKPOINT_PROBED: {wrong or 'alive'} (probe)", "WARNING" if wrong else "INFO", True),
     ]
     assert all("game_date" not in c.fields for c in sink.checkpoints)
 
@@ -138,5 +138,5 @@ def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: 
     deliver(phase, sink, Odd(REFUSED), Odd({}), message(), now=NOW + MAX_AGE + timedelta(seconds=1))
     assert sink.kinds()[2:] == ["RECEIVED", "PROBED"]
     last = sink.checkpoints[-1]
-    words = "not answered: published more than 10 min ago, so nobody waits any more"
+    words = "not answered: published more than 10 min ago, so nobody waits any more (probe)"
     assert (last.severity, last.text, last.closes) == ("WARNING", words, True)

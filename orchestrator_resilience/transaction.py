@@ -1,0 +1,149 @@
+"""What a delivery found after its transaction, and what that amounts to: a function of values."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator_resilience.checkpoints import DeliveryOutcome, Severity
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import completed_names, read_progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """What the store says after the transaction of one delivery.
+
+    `should_trigger`: this message was the one to set the flag, which is set if `triggered`. `expected` are the
+    processors that the orchestrator waits for, `held` those that the store holds, and `unexpected` those of them that
+    are a surprise. `duplicate`: the message was taken for one, None where the code does not say. `on_purpose` is the
+    reason for which the flag was set without everybody, None where nothing says that this was wanted.
+    """
+
+    should_trigger: bool
+    triggered: bool
+    expected: frozenset[str]
+    held: frozenset[str]
+    unexpected: list[str]
+    duplicate: bool | None
+    on_purpose: str | None
+
+    @property
+    def completed(self) -> list[str]:
+        """Who is expected and has completed."""
+        return sorted(self.expected & self.held)
+
+    @property
+    def missing(self) -> list[str]:
+        """Who is expected and has not completed."""
+        return sorted(self.expected - self.held)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the date is still waiting for somebody."""
+        return bool(self.missing) and not self.triggered
+
+    @property
+    def sets(self) -> bool:
+        """Whether this message has set the flag."""
+        return self.should_trigger and self.triggered
+
+    @property
+    def text(self) -> str:
+        """The state in words, those that people search for first."""
+        duplicate = "" if self.duplicate is None else f" duplicate={self.duplicate}"
+        state = f"should_trigger={self.should_trigger} triggered={self.triggered}{duplicate}"
+        return f"{state} completed={self.completed} missing={self.missing}{self.remark}"
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The state as fields; None where there is nothing to say."""
+        return {
+            "should_trigger": self.should_trigger,
+            "triggered": self.triggered,
+            "duplicate": self.duplicate,
+            "completed": self.completed,
+            "missing": self.missing,
+            "unexpected": self.unexpected or None,
+        }
+
+    @property
+    def outcome(self) -> DeliveryOutcome:
+        """How the delivery ended."""
+        if not self.triggered:
+            return DeliveryOutcome.WAITING if self.missing else DeliveryOutcome.STUCK
+        if self.missing:
+            return DeliveryOutcome.PREMATURE if self.on_purpose is None else DeliveryOutcome.PARTIAL
+        return DeliveryOutcome.TRIGGERED if self.should_trigger else DeliveryOutcome.ALREADY_TRIGGERED
+
+    @property
+    def severity(self) -> Severity | None:
+        """A complete date without the flag is an ERROR at once, a flag without everybody a WARNING; else None."""
+        return {DeliveryOutcome.STUCK: Severity.ERROR, DeliveryOutcome.PREMATURE: Severity.WARNING}.get(self.outcome)
+
+    @property
+    def remark(self) -> str:
+        """What is odd, in words; empty where nothing is."""
+        match self.outcome:
+            case DeliveryOutcome.STUCK:
+                return ": all are complete and _triggered is still unset"
+            case DeliveryOutcome.PREMATURE:
+                return ": _triggered is set although somebody is missing"
+            case DeliveryOutcome.PARTIAL:
+                return f": _triggered is set{self.purpose}"
+            case _:
+                return ""
+
+    @property
+    def purpose(self) -> str:
+        """Why the flag is set without everybody; empty where that was not on purpose, or nobody is missing."""
+        return f" on purpose, {self.on_purpose}" if self.outcome is DeliveryOutcome.PARTIAL else ""
+
+    @property
+    def count(self) -> str:
+        """How many have completed, such as "4/5 complete"."""
+        return f"{len(self.completed)}/{len(self.expected)} complete"
+
+
+def transaction_of(
+    phase: Phase,
+    *,
+    should_trigger: bool,
+    completed: Iterable[str] | None,
+    triggered: bool | None,
+    document: Mapping[str, Any] | None,
+    duplicate: bool | None,
+    expected: Iterable[str] | None,
+    on_purpose: str | None,
+) -> Transaction:
+    """Put together what `Delivery.post_transaction` was given; raises TypeError for what makes no sense."""
+    if document is not None and completed is None and triggered is None:
+        trigger = read_progress(document, phase).trigger
+        completed, triggered = completed_names(document), trigger is not None
+        if trigger is not None and trigger.deliberately_partial and on_purpose is None:
+            on_purpose = trigger.reason or "without a reason"
+    elif document is not None or completed is None or triggered is None:
+        raise TypeError("post_transaction takes either document, or completed and triggered")
+    waits_for = _canonical("expected", phase.expected if expected is None else expected, phase)
+    held = _canonical("completed", completed, phase)
+    return Transaction(
+        should_trigger=_flag("should_trigger", should_trigger),
+        triggered=_flag("triggered", triggered),
+        expected=waits_for,
+        held=held,
+        # An optional one, or one of the others, is no surprise; an expected one that nobody waits for is.
+        unexpected=sorted(name for name in held - waits_for if name in phase.expected or not phase.is_known(name)),
+        duplicate=duplicate,
+        on_purpose=on_purpose,
+    )
+
+
+def _flag(argument: str, value: object) -> bool:
+    if not isinstance(value, bool):  # the pair that a function returns would be true
+        raise TypeError(f"{argument} takes True or False, not {value!r}")
+    return value
+
+
+def _canonical(argument: str, names: Iterable[str], phase: Phase) -> frozenset[str]:
+    if isinstance(names, str):  # which is a collection, of its letters
+        raise TypeError(f"{argument} takes a collection of names, not the text {names!r}")
+    return frozenset(phase.canonical(name) or name for name in names)
