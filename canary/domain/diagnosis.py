@@ -46,6 +46,7 @@ from canary.domain.verdict import (
     waits_for_too_many,
 )
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
+from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
@@ -54,6 +55,8 @@ _LIFETIME = timedelta(minutes=10)
 _SILENT_DATES = 3
 # How many completions without a delivery show that the function is not invoked; a single one may have been lost.
 _SEVERAL = 2
+
+_COMPLETE_NOTHING = {status.value for status in Status if not status.completes}
 
 # Verdicts by what may be wrong: a processor did not complete; it did, and is not registered; either of the two.
 _NOT_COMPLETED = {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE}
@@ -88,6 +91,12 @@ class _Problem(Facts):
                 return frozenset(self.completion_log.completed) ^ self.progress.completed
             case _:
                 return frozenset()
+
+    @property
+    def last_line_of_a_completion(self) -> CheckpointKind | None:
+        """What the last delivery left that had something to decide: of an expected processor that did complete."""
+        own = (line for line in reversed(self.checkpoints) if self.processor_of(line) in self.phase.expected)
+        return next((line.kind for line in own if line.fields.get("status") not in _COMPLETE_NOTHING), None)
 
     def may_come_from(self, line: Checkpoint) -> bool:
         """Whether a delivery that came to grief at `line` can be why there is a problem.
@@ -280,7 +289,7 @@ def _write_failed(problem: _Problem) -> str | None:
         last = next((line for line in reversed(lines) if line.closes), None)
         if last is not None and last.kind is CheckpointKind.FAILED and problem.may_come_from(last):
             steps = names(map(str, last.fields.get("steps") or ["a step of its own"]))
-            causes = last.fields.get("causes") or [last.text]
+            causes = last.fields.get("causes") or [last.fields.get("error", last.text)]
             return f"the delivery of {problem.processor_of(last)} failed in {steps} at {_moment(last.at)}: {causes[0]}"
     return None
 
@@ -355,7 +364,7 @@ def _delivery_lost(problem: _Problem) -> str | None:
     needs=_Need.CHECKPOINTS | _Need.DOCUMENT,
 )
 def _short_circuit(problem: _Problem) -> str | None:
-    if problem.unregistered or not problem.checkpoints:
+    if problem.unregistered:
         return None
     everybody = f"all {len(problem.phase.expected)} are registered in the progress document"
     post = problem.last_line(CheckpointKind.POST_TRANSACTION)
@@ -365,7 +374,7 @@ def _short_circuit(problem: _Problem) -> str | None:
             return f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"
         if post.fields.get("expected"):
             return f"{everybody}, and the last delivery found nothing missing and did not set the flag"
-    if problem.checkpoints[-1].kind is CheckpointKind.IGNORED:
+    if problem.last_line_of_a_completion is CheckpointKind.IGNORED:
         return f"{everybody}, and the last delivery returned without a decision"
     return None
 

@@ -435,6 +435,22 @@ def test_short_circuit_with_checkpoints(world: World, says: dict[str, Any] | Non
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED).kind is cause
 
 
+@pytest.mark.parametrize(
+    ("processor", "status"),
+    [(FIVE[4], "no_data"), (FIVE[4], "failed"), ("p2_nbacom_schedule", "success"), ("p2_nbacom_schedule", None)],
+)
+def test_a_delivery_without_anything_to_decide_is_no_short_circuit(
+    world: World, processor: str, status: str | None
+) -> None:
+    """That it was ignored, as it had to be, says nothing of those that should have set the flag."""
+    deliver_to_old_code(world)
+    with world.checkpoints_of(world.phase).delivery(
+        processor=processor, game_date=DAY, event_id="1", status=status
+    ) as delivery:
+        delivery.ignored("nothing to do")
+    assert cause_of(world, LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.UNDETERMINED
+
+
 def test_what_cannot_be_proven_is_undetermined(world: World) -> None:
     """With the checkpoints unreadable nothing that rests on them is named, and nothing of it is ruled out."""
     deliver_all(world, FIVE[:4])
