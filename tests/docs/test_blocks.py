@@ -13,6 +13,8 @@ from tests.docs.markdown import PAGES, ROOT, blocks, inline_code, shell_commands
 # How a command begins → why it is not run here.
 NOT_RUN = {
     "pip install ": "tests/installation/ installs from the checkout; this one would change the tests' own environment",
+    "pip wheel ": "tests/installation/test_function.py does it, and installs what comes of it",
+    "(cd my-function && ls ": "as above",
     "uvx ": "it fetches packages",
     "PROJECT=my-project bash deploy/bootstrap.sh": "tests/deploy/ runs it, against a program in place of gcloud",
     "gcloud ": "tests/deploy/test_commands.py gives it to gcloud's own linter",
@@ -84,14 +86,19 @@ def test_the_snippets_run(page: str, tmp_path: Path) -> None:
     code = [block.text for block in blocks(page, "python")]
     assert code
     script = tmp_path / "snippets.py"
-    script.write_text("\n".join([PRELUDE, *code, EPILOGUE]), "utf-8")
+    script.write_text("\n".join([PRELUDE, *code, "orchestrate(event)", EPILOGUE]), "utf-8")
     env = {"PYTHONPATH": str(ROOT), "RESILIENCE_DATA_DIR": str(tmp_path / "stores")}
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp']: 2026-02-09 1/2 complete" in done.stdout
+    assert (
+        "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp'] 1/2 complete (p2_odds_game_lines 2026-02-09)" in done.stdout
+    )
     assert done.stdout.endswith("LOADED []\n")
     if page == "docs/integrate.md":
-        assert "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']: 2026-02-09 1/2 complete" in done.stdout
+        assert (
+            "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 1/2 complete (p2_odds_game_lines 2026-02-09)"
+            in done.stdout
+        )
         assert (tmp_path / "stores" / "resilience.sqlite3").exists()
 
 

@@ -1,0 +1,248 @@
+"""examples/existing_orchestrator: a function of February 2026, and what its checkpoints lead to."""
+
+import base64
+import difflib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from google.cloud import firestore
+
+from canary.domain.verdict import Verdict
+from canary.run import check
+from orchestrator_resilience import Phase
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.stores.base import CheckpointArchive, CompletionLog, CountSource, DocumentStore
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.stores.jsonl import JsonLinesArchive
+from tests.tables import make_real_table
+from tools.emulators import Server, free_port, server
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "existing_orchestrator"
+NAMES = (
+    "BigDataBallPbpProcessor",
+    "OddsApiGameLinesProcessor",
+    "OddsApiPropsProcessor",
+    "NbacGamebookProcessor",
+    "NbacPlayerBoxscoreProcessor",
+)
+LAST = "p2_nbacom_boxscores"
+HEALTHY = {"EXPECT_BDL": "false", "TRACKER_WRITES_DOCUMENT": "false"}
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The function's own Firestore and BigQuery, and its stdout."""
+
+    documents: DocumentStore
+    completion_log: CompletionLog
+    checkpoints: CheckpointArchive
+    counts: CountSource | None = None
+
+    def close(self) -> None:
+        """Leave what belongs to the fixtures open."""
+
+
+@dataclass
+class Function:
+    """A running function, and the canary's view of it."""
+
+    server: Server
+    stores: Stores
+    phase: Phase
+    day: date
+    sent: int = 0
+
+    def deliver(self, *names: str, status: str = "success", day: str | None = None) -> list[int]:
+        """Post an event for each; returns the statuses of the answers."""
+        return [self._post({"processor_name": n, "game_date": day or str(self.day), "status": status}) for n in names]
+
+    def _post(self, payload: dict[str, Any]) -> int:
+        self.sent += 1
+        message = {
+            "data": base64.b64encode(json.dumps(payload).encode()).decode(),
+            "messageId": str(self.sent),
+            "publishTime": datetime.now(UTC).isoformat(),
+        }
+        event = {
+            "specversion": "1.0",
+            "id": str(self.sent),
+            "type": "google.cloud.pubsub.topic.v1.messagePublished",
+            "source": "//pubsub.googleapis.com/projects/test/topics/nba-phase2-raw-complete",
+            "data": {"message": message, "subscription": "projects/test/subscriptions/orchestrator"},
+        }
+        headers = {"Content-Type": "application/cloudevents+json"}
+        return requests.post(
+            f"http://{self.server.address}/", json.dumps(event), headers=headers, timeout=60
+        ).status_code
+
+    def lines(self) -> list[Checkpoint]:
+        """Return the checkpoints of the date."""
+        return self.stores.checkpoints.read("phase2", self.day)
+
+    def verdict(self) -> Verdict:
+        """Let the canary judge the date, an hour from now."""
+        now = datetime.now(UTC) + timedelta(hours=1)
+        (verdict,) = check(self.stores, {"phase2": self.phase}, now, {"phase2": [self.day]}).verdicts
+        return verdict
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(cloud: str, dataset: BigQuery, phase: Phase) -> Iterator[Serve]:
+    """Return what serves a version of the example, on tables as they really are."""
+    make_real_table(dataset)
+    documents = FirestoreDocuments(cloud)
+
+    @contextmanager
+    def serving(version: str, environment: dict[str, str]) -> Iterator[Function]:
+        port = free_port()
+        command = [
+            *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
+            *("--source", str(EXAMPLE / version / "main.py"), "--target", "orchestrate"),
+        ]
+        settings = {"PYTHONUNBUFFERED": "1", "K_REVISION": "existing-00001", **environment}
+        with server("existing", port, command, settings, stop=signal.SIGKILL) as running:
+            running.wait_until_it_answers()
+            log = BigQueryCompletionLog(dataset, {"phase2": phase})
+            stores = Stores(documents, log, JsonLinesArchive(running.log))
+            yield Function(running, stores, phase, phase.today(datetime.now(UTC)))
+
+    yield serving
+    documents.close()
+
+
+def test_a_healthy_date(serve: Serve) -> None:
+    """The flag is set, and the closing line says by whom and how."""
+    with serve("after", HEALTHY) as function:
+        assert function.deliver(*NAMES) == [200] * 5
+        last = function.lines()[-1]
+        assert last.message == f"CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set ({LAST} {function.day})"
+        assert (last.fields["outcome"], last.fields["revision"]) == ("triggered", "existing-00001")
+        verdict = function.verdict()
+    assert (verdict.kind, verdict.cause) == ("TRIGGERED", None)
+
+
+def test_the_short_circuit(serve: Serve) -> None:
+    """The tracker's own write makes the transaction return early: complete, nothing missing, and no flag."""
+    with serve("after", {"EXPECT_BDL": "false"}) as function:
+        assert function.deliver(*NAMES) == [200] * 5
+        last = function.lines()[-1]
+        assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False")
+        assert (last.severity, last.fields["missing"], last.fields["outcome"]) == ("ERROR", [], "stuck")
+        assert function.deliver(*NAMES, status="no_data") == [200] * 5
+        assert function.deliver("p2_nbacom_schedule", status="failed") == [200]
+        verdict = function.verdict()
+    assert verdict.cause is not None
+    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "SHORT_CIRCUIT")
+    assert verdict.cause.proof == (
+        "all 5 are registered in the progress document, and the last delivery found nothing missing and did not set "
+        "the flag"
+    )
+
+
+@pytest.mark.parametrize("environment", [{"TRACKER_WRITES_DOCUMENT": "false"}, {}], ids=["alone", "with the tracker"])
+def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
+    """It waits for a processor that was switched off, whatever else is wrong with it."""
+    with serve("after", environment) as function:
+        assert function.deliver(*NAMES) == [200] * 5
+        last = function.lines()[-1]
+        assert last.message == (
+            f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete ({LAST} {function.day})"
+        )
+        verdict = function.verdict()
+    assert verdict.cause is not None
+    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
+    assert "p2_bdl_box_scores" in verdict.cause.proof
+
+
+def test_the_contention_that_is_swallowed(serve: Serve) -> None:
+    """Another transaction holds the document: the error goes no further, and is in the checkpoint and in the alert."""
+    with serve("after", HEALTHY) as function:
+        assert function.deliver(*NAMES[:4]) == [200] * 4
+        with _held(str(function.day)):
+            assert function.deliver(NAMES[4]) == [200], "acknowledged, so that it does not come again"
+        last = function.lines()[-1]
+        assert last.message == (
+            f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. ({LAST} {function.day})"
+        )
+        assert (last.fields["outcome"], last.fields["error_class"]) == ("failed", "ValueError")
+        verdict = function.verdict()
+    assert verdict.cause is not None
+    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "WRITE_FAILED")
+    assert verdict.cause.proof.startswith(f"the delivery of {LAST} failed in a step of its own at ")
+    assert verdict.cause.proof.endswith("Aborted: 409 Transaction lock timeout.")
+
+
+@contextmanager
+def _held(day: str) -> Iterator[None]:
+    """Hold the document of a date in a transaction, as many others at once do."""
+    client = firestore.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
+    transaction = client.transaction()
+    transaction._begin()  # what the decorator does, without its end
+    client.collection("phase2_completion").document(day).get(transaction=transaction)
+    yield
+    transaction._rollback()
+    client.close()  # type: ignore[no-untyped-call]
+
+
+def test_the_deadline(serve: Serve) -> None:
+    """The flag is set after the transaction, without everybody and on purpose: no WARNING, and no alert."""
+    with serve("after", {**HEALTHY, "DEADLINE_MINUTES": "0"}) as function:
+        assert function.deliver(NAMES[0]) == [200]
+        last = function.lines()[-1]
+        assert (last.severity, last.fields["outcome"]) == ("INFO", "partial")
+        assert ": _triggered is set on purpose, deadline_exceeded (" in last.message
+        verdict = function.verdict()
+    assert verdict.kind == "TRIGGERED"
+    assert verdict.summary.endswith(": deadline_exceeded")
+
+
+def test_the_early_returns(serve: Serve) -> None:
+    """What lacks a field is an ERROR; what completes nothing is not."""
+    with serve("after", HEALTHY) as function:
+        assert function.deliver("", NAMES[0], status="no_data") == [200] * 2
+        rejected, ignored = (line for line in function.lines() if line.closes)
+    assert (rejected.severity, rejected.text) == (
+        "ERROR",
+        f"message: no processor_name or no game_date ({function.day})",
+    )
+    assert (ignored.severity, ignored.text) == (
+        "INFO",
+        f"no_data completes nothing (p2_bigdataball_pbp {function.day})",
+    )
+
+
+def test_before_it_leaves_nothing(serve: Serve) -> None:
+    """Its own lines are lost at INFO, and the canary says that nothing is proven."""
+    with serve("before", {"EXPECT_BDL": "false"}) as function:
+        assert function.deliver(*NAMES) == [200] * 5
+        assert function.lines() == []
+        verdict = function.verdict()
+    assert verdict.cause is not None
+    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "UNDETERMINED")
+
+
+def changed_lines(name: str) -> int:
+    """Count what is new, gone, or indented anew: a line that is changed counts twice."""
+    before, after = ((EXAMPLE / version / name).read_text("utf-8").splitlines() for version in ("before", "after"))
+    found = difflib.unified_diff(before, after, n=0, lineterm="")
+    return sum(line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found)
+
+
+def test_few_lines_are_changed() -> None:
+    """Fewer than 10 in all, as the README says."""
+    assert (changed_lines("main.py"), changed_lines("requirements.txt")) == (8, 1)
+    assert "8 changed lines, and one of `requirements.txt`" in (EXAMPLE / "README.md").read_text("utf-8")
