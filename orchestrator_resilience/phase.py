@@ -43,6 +43,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}\Z")]
     bigquery_table: TableName
     message_table: TableName | None = None
+    flag_table: TableName | None = None
     untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
     settle_minutes: Minutes = 2
     downstream_after_minutes: Minutes = 60

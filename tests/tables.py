@@ -29,6 +29,35 @@ ADDED_COLUMNS = (
     ("is_triggered", "BOOLEAN", "NULLABLE"),
     ("trigger_reason", "STRING", "NULLABLE"),
 )
+# The table in which the old tracker kept one row for each phase and date.
+STATUS_TABLE = "nba_orchestration.phase_completion_status"
+STATUS_COLUMNS = (
+    ("phase", "STRING", "REQUIRED"),
+    ("game_date", "DATE", "REQUIRED"),
+    ("completed_count", "INTEGER", "NULLABLE"),
+    ("expected_count", "INTEGER", "NULLABLE"),
+    ("completed_processors", "STRING", "REPEATED"),
+    ("missing_processors", "STRING", "REPEATED"),
+    ("is_triggered", "BOOLEAN", "NULLABLE"),
+    ("triggered_at", "TIMESTAMP", "NULLABLE"),
+    ("trigger_reason", "STRING", "NULLABLE"),
+    ("mode", "STRING", "NULLABLE"),
+    ("updated_at", "TIMESTAMP", "NULLABLE"),
+)
+
+
+def make_status_table(
+    dataset: BigQuery, flags: Iterable[Mapping[str, Any]] = (), *, without: Iterable[str] = (), **changed: str
+) -> None:
+    """Make the old tracker's table, `without` some columns, with a row of phase2 for each of `flags`."""
+    left_out = set(without)
+    columns = [column for column in STATUS_COLUMNS if column[0] not in left_out]
+    schema = [bigquery.SchemaField(column, changed.get(column, kind), mode) for column, kind, mode in columns]
+    name = f"{dataset.project}.{STATUS_TABLE}"
+    dataset.client.create_table(bigquery.Table(name, schema))
+    arrays: dict[str, Any] = {"phase": "phase2", "completed_processors": [], "missing_processors": []}
+    rows = [{key: value for key, value in {**arrays, **flag}.items() if key not in left_out} for flag in flags]
+    assert not rows or dataset.client.insert_rows_json(name, rows) == []
 
 
 def make_real_table(

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from canary.domain.silence import parse_duration
 from canary.notify.message import CommandLine
 from canary.simulation.folder import read_simulated_folder
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.phase import Phase, load_phases, phase_of
+from orchestrator_resilience.phase import Phase, TableName, load_phases, phase_of
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -60,6 +61,14 @@ def a_date(text: str) -> date:
     if day.year not in YEARS:
         raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09")
     return day
+
+
+def a_table(text: str) -> str:
+    """Read the name of a table of BigQuery."""
+    try:
+        return msgspec.convert(text, TableName)
+    except msgspec.ValidationError:
+        raise click.BadParameter(f"{text!r} is not a name such as dataset.table or project.dataset.table") from None
 
 
 def a_duration(text: str) -> timedelta:

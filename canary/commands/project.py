@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from canary.commands.options import (
+    a_table,
     data_option,
     days_option,
     json_option,
@@ -26,11 +27,22 @@ from orchestrator_resilience.settings import Settings
 @click.command()
 @data_option
 @phase_option
-def setup(data: Path | None, phase: str | None) -> Outcome:
+@click.option(
+    "--status-view",
+    metavar="DATASET.NAME",
+    type=a_table,
+    help="Make this view as well: one row a date, for those who read an older tracker's table.",
+)
+def setup(data: Path | None, phase: str | None, status_view: str | None) -> Outcome:
     """Make the completion log's table, or add columns that it lacks."""
     with subject(data, phase).stores(must_exist=False) as stores:
+        tables = stores.flag_tables
+        if status_view is not None and tables is None:
+            raise ConfigurationError("--status-view: the embedded stores have no views; it is made in BigQuery")
         for done in stores.completion_log.setup():
             click.echo(done)
+        if status_view is not None and tables is not None:
+            click.echo(tables.make_view(status_view))
     return Outcome.QUIET
 
 
@@ -43,7 +55,7 @@ def setup(data: Path | None, phase: str | None) -> Outcome:
 def verify(data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, days: int) -> Outcome:
     """Compare the flag in BigQuery with the one in Firestore.
 
-    Does BigQuery carry it, and do the two agree?
+    In which table is it, and on which dates do the two agree?
     """
     about = subject(data, phase, now)
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
@@ -52,10 +64,7 @@ def verify(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
     if as_json:
         click.echo(json.dumps(verification.to_json(), indent=2))
         return verification.outcome
-    console = make_console()
-    print_flags(console, verification)
-    for line in (verification.advice, *verification.setup_errors):
-        console.print(line, soft_wrap=True)
+    print_flags(make_console(), verification)
     return verification.outcome
 
 

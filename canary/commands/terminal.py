@@ -124,16 +124,19 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
 
 
 def print_flags(console: Console, verification: Verification) -> None:
-    """Print what both stores say of the flag, one row a date."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("phase", "game date", "Firestore", "BigQuery", ""):
-        table.add_column(heading)
+    """Print what Firestore and each table of BigQuery say of the flag, one row a date, and what follows from it."""
     words = {True: "set", False: "unset", None: "?"}
-    for flag in verification.flags:
-        style = "green" if flag.agreement is Agreement.AGREE else "bold red"
-        told = (flag.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
-        table.add_row(*told, Text(flag.agreement, style=style))
-    console.print(table)
+    for comparison in verification.comparisons:
+        table = Table(box=box.SIMPLE_HEAD, title=comparison.table, title_justify="left")
+        for heading in ("phase", "game date", "Firestore", "BigQuery", ""):
+            table.add_column(heading)
+        for flag in comparison.flags:
+            style = "green" if flag.agreement is Agreement.AGREE else "bold red"
+            told = (comparison.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
+            table.add_row(*told, Text(flag.agreement, style=style))
+        console.print(table)
+    for line in verification.lines:
+        console.print(line, soft_wrap=True)
 
 
 def _print_panel(console: Console, title: str, text: str, kind: VerdictKind, now: datetime) -> None:

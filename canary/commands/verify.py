@@ -1,11 +1,12 @@
-"""`canary verify`: does BigQuery carry the flag, and does it agree with Firestore?
+"""`canary verify`: where in BigQuery is the flag, and does it agree with Firestore?
 
-The question that the plan left open, answered from the data of the last dates.
+The question that the plan left open, answered from the data of the last dates: by the completion log, and by every
+other table beside it that says of a date whether the flag is set.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,12 +17,12 @@ from canary.sources import gather
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, Stores
+from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, FlagTables, Stores
 from orchestrator_resilience.stores.summary_sql import FLAG_COLUMN
 
 
 class Agreement(StrEnum):
-    """What the two stores say of one date's flag."""
+    """What Firestore and a table of BigQuery say of one date's flag."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -31,12 +32,11 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FlagOfDate:
-    """The flag of one date in both stores; None where a store could not be read, or BigQuery does not say.
+    """The flag of one date in Firestore and in a table; None where one could not be read, or the table does not say.
 
-    `readable` tells the two apart: whether both stores could be read.
+    `readable` tells the two apart: whether both could be read.
     """
 
-    phase: str
     game_date: date
     firestore: bool | None
     bigquery: bool | None
@@ -53,41 +53,166 @@ class FlagOfDate:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """The flags of a phase by a table of BigQuery, beside Firestore's; `table` is its name."""
+
+    phase: str
+    table: str
+    flags: tuple[FlagOfDate, ...]
+
+    @property
+    def carries(self) -> bool:
+        """Whether the table has the flag on every date on which Firestore has it, at least one, and on no other."""
+        has = [flag.bigquery for flag in self.flags if flag.firestore]
+        compared = all(flag.readable for flag in self.flags)
+        return compared and bool(has) and all(has) and not self.dates(Agreement.DIFFER)
+
+    def dates(self, agreement: Agreement) -> list[date]:
+        """Return the dates of which that holds."""
+        return [flag.game_date for flag in self.flags if flag.agreement is agreement]
+
+    @property
+    def text(self) -> str:
+        """How far it agrees with Firestore, and on which dates it does not."""
+        parts = []
+        if agreeing := self.dates(Agreement.AGREE):
+            parts.append(f"agrees with Firestore on {len(agreeing)} of {len(self.flags)} dates")
+        if differing := [flag for flag in self.flags if flag.agreement is Agreement.DIFFER]:
+            parts.append(f"differs on {', '.join(map(_difference, differing))}")
+        if silent := self.dates(Agreement.NO_STATEMENT):
+            parts.append(f"says nothing of {_dates(silent)}")
+        if unreadable := self.dates(Agreement.UNREADABLE):
+            parts.append(f"could not be compared on {_dates(unreadable)}")
+        return ", ".join(parts)
+
+    def dates_to_json(self) -> list[dict[str, Any]]:
+        """Return plain values, a date each."""
+        return [
+            {
+                "phase": self.phase,
+                "game_date": flag.game_date.isoformat(),
+                "firestore": flag.firestore,
+                "bigquery": flag.bigquery,
+                "agreement": flag.agreement.value,
+            }
+            for flag in self.flags
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found of one phase.
+
+    `lacking` are the columns that its completion log lacks, `others` the flag tables beside it, None where there can be
+    none. `flag_table` is the one that the phases file names. `refused` says what could not be searched or read.
+    """
+
+    completion_log: Comparison
+    lacking: Sequence[str]
+    others: tuple[Comparison, ...] | None = None
+    flag_table: str | None = None
+    refused: tuple[str, ...] = ()
+
+    @property
+    def phase(self) -> str:
+        """The phase's name."""
+        return self.completion_log.phase
+
+    @property
+    def best(self) -> Comparison | None:
+        """The table that can stand in for Firestore; the completion log comes first, because nothing has to be set."""
+        if self.completion_log.carries:
+            return self.completion_log
+        # Set in one table is set: the completion log must not say so of a date on which it is not.
+        wrong = any(flag.bigquery and flag.firestore is False for flag in self.completion_log.flags)
+        return None if wrong else next((one for one in self.others or () if one.carries), None)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether BigQuery carries the flag; a completion log that lacks a column is no proof by itself."""
+        return self.best is not None and (self.best is not self.completion_log or not self.lacking)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something is to be mended, or not to be relied on."""
+        return bool(self.lacking) or any(one.dates(Agreement.DIFFER) for one in self.comparisons)
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """All of them, the completion log first."""
+        return [self.completion_log, *(self.others or ())]
+
+    @property
+    def answers(self) -> list[str]:
+        """Where else the flag is, how far that table agrees, and what to put into the phases file for it."""
+        found = [answer for other in self.others or () for answer in self._answer(other)]
+        if self.others == () and not self.refused and self.best is None:
+            found.append(f"{self.phase}: no other table beside {self.completion_log.table} has the flag")
+        return [*found, *(f"{self.phase}: {sentence}" for sentence in self.refused)]
+
+    def _answer(self, other: Comparison) -> Iterator[str]:
+        said = other.dates(Agreement.AGREE) or other.dates(Agreement.DIFFER)
+        yield f"{self.phase}: {'the flag is in ' if said else ''}{other.table}{': it' if said else ''} {other.text}"
+        if said and (lines := self._lines(other)):
+            yield f"in the phases file, under [{self.phase}]: {' and '.join(lines)}"
+
+    def _lines(self, other: Comparison) -> list[str]:
+        """Return what the phases file lacks for this table; nothing where the completion log does without."""
+        if self.best is self.completion_log:
+            return []
+        lines = [] if self.flag_table == other.table else [f'flag_table = "{other.table}"']
+        return [*lines, "bigquery_carries_flag = true"] if self.best is other else lines
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found: columns that the tables lack, the flags, and why a source could not be read.
+    """What was found: the phases, columns that the tables lack, and why a source could not be read.
 
     `setup_errors` are rights that this account lacks, and that no question here needs.
     """
 
+    phases: tuple[Verified, ...]
     missing_columns: Mapping[str, Sequence[str]]
-    flags: tuple[FlagOfDate, ...]
     reasons: tuple[str, ...]
     setup_errors: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
         """QUIET when BigQuery carries the flag and agrees, PROBLEM when it does not, else COULD_NOT_TELL."""
-        if self._lacking or self._differing:
+        unproven = [phase for phase in self.phases if not phase.is_proven]
+        if any(phase.is_wrong for phase in unproven):
             return Outcome.PROBLEM
-        proven = not self.reasons and any(flag.bigquery for flag in self.flags)
-        return Outcome.QUIET if proven else Outcome.COULD_NOT_TELL
+        return Outcome.COULD_NOT_TELL if unproven or self.reasons else Outcome.QUIET
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Those of all phases."""
+        return [one for phase in self.phases for one in phase.comparisons]
+
+    @property
+    def lines(self) -> list[str]:
+        """Everything that is to be said."""
+        return [self.advice, *(answer for phase in self.phases for answer in phase.answers), *self.setup_errors]
 
     @property
     def advice(self) -> str:
         """Which source of the flag the canary should use."""
+        if self.outcome is Outcome.QUIET:
+            # What another table needs besides stands in its own answer.
+            by_itself = all(phase.best is phase.completion_log for phase in self.phases)
+            how = ": set bigquery_carries_flag = true in the phases file" if by_itself else ", as follows"
+            return f"use Firestore; BigQuery may stand in for it{how}"
         if self._without_flag:
-            tables = ", ".join(self._without_flag)
+            lacks = f"{', '.join(self._without_flag)} lacks {FLAG_COLUMN}"
             unreadable = "".join(f"; could not be read: {reason}" for reason in self.reasons)
-            return f"BigQuery has no column for the flag: use Firestore ({tables} lacks {FLAG_COLUMN}){unreadable}"
+            return f"the completion log has no column for the flag: use Firestore ({lacks}){unreadable}"
         if self._lacking:
             return f"use Firestore: {'; '.join(self._lacking)}; `canary setup` adds the columns"
         if self._differing:
             return f"use Firestore: BigQuery says otherwise of {', '.join(self._differing)}"
         if self.reasons:
             return f"could not tell: {'; '.join(self.reasons)}"
-        if self.outcome is not Outcome.QUIET:
-            return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
-        return "use Firestore; BigQuery may stand in for it: set bigquery_carries_flag = true in the phases file"
+        return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
 
     @property
     def _without_flag(self) -> list[str]:
@@ -99,24 +224,22 @@ class Verification:
 
     @property
     def _differing(self) -> list[str]:
-        return [f"{f.phase} {f.game_date}" for f in self.flags if f.agreement is Agreement.DIFFER]
+        differing = (f"{one.phase} {day}" for one in self.comparisons for day in one.dates(Agreement.DIFFER))
+        return list(dict.fromkeys(differing))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "bigquery_carries_the_flag": self.outcome is Outcome.QUIET,
             "advice": self.advice,
+            "answers": [answer for phase in self.phases for answer in phase.answers],
             "setup_errors": list(self.setup_errors),
             "missing_columns": {table: list(columns) for table, columns in self.missing_columns.items()},
-            "dates": [
-                {
-                    "phase": flag.phase,
-                    "game_date": flag.game_date.isoformat(),
-                    "firestore": flag.firestore,
-                    "bigquery": flag.bigquery,
-                    "agreement": flag.agreement.value,
-                }
-                for flag in self.flags
+            "dates": [day for phase in self.phases for day in phase.completion_log.dates_to_json()],
+            "flag_tables": [
+                {"table": other.table, "carries_the_flag": other.carries, "dates": other.dates_to_json()}
+                for phase in self.phases
+                for other in phase.others or ()
             ],
         }
 
@@ -130,8 +253,11 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
     except StoreError as error:
         missing_columns = {}
         reasons.add(one_line(str(error)))
-    flags = tuple(_flag(one, _lacking_of(phases[one.phase], missing_columns)) for one in evidence)
-    return Verification(missing_columns, flags, tuple(sorted(reasons)), tuple(_setup_errors(stores.documents)))
+    verified = tuple(
+        _verified(stores.flag_tables, phases[name], [e for e in evidence if e.phase == name], missing_columns)
+        for name in wanted
+    )
+    return Verification(verified, missing_columns, tuple(sorted(reasons)), tuple(_setup_errors(stores.documents)))
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
@@ -146,21 +272,69 @@ def _setup_errors(documents: DocumentStore) -> Iterator[str]:
             )
 
 
-def _lacking_of(phase: Phase, missing_columns: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    """Return what the phase's own table lacks; its full name begins with the project."""
-    own = phase.bigquery_table
-    return next((columns for name, columns in missing_columns.items() if f".{name}".endswith(f".{own}")), ())
+def _verified(
+    flag_tables: FlagTables | None,
+    phase: Phase,
+    evidence: Sequence[Evidence],
+    missing_columns: Mapping[str, Sequence[str]],
+) -> Verified:
+    if flag_tables is None:
+        ((table, lacking),) = missing_columns.items() or (("the completion log", ()),)
+        return Verified(_by_completion_log(phase, table, lacking, evidence), lacking)
+    table = flag_tables.completion_table(phase.name)
+    lacking = missing_columns.get(table, ())
+    own = _by_completion_log(phase, table, lacking, evidence)
+    names = [phase.flag_table] if phase.flag_table else []
+    others, refused = [], []
+    try:
+        names += flag_tables.find(phase.name)
+    except StoreError as error:
+        refused.append(f"could not look for other tables beside {table}: {one_line(str(error))}")
+    for name in names:
+        try:
+            others.append(_by_flag_table(flag_tables, name, phase, evidence))
+        except StoreError as error:
+            refused.append(f"could not read {name}: {one_line(str(error))}")
+    return Verified(own, lacking, tuple(others), phase.flag_table, tuple(refused))
 
 
-def _flag(evidence: Evidence, lacking: Sequence[str]) -> FlagOfDate:
-    progress, log = evidence.progress, evidence.completion_log
-    triggered: bool | None = isinstance(progress, Seen) and progress.value.trigger is not None
+def _by_completion_log(phase: Phase, table: str, lacking: Sequence[str], evidence: Iterable[Evidence]) -> Comparison:
+    return Comparison(phase.name, table, tuple(_of_completion_log(one, lacking) for one in evidence))
+
+
+def _of_completion_log(evidence: Evidence, lacking: Sequence[str]) -> FlagOfDate:
+    log = evidence.completion_log
     # Without a row the flag is unset, if the table could say otherwise.
     said = log.value.triggered if isinstance(log, Seen) else False
-    return FlagOfDate(
-        phase=evidence.phase,
-        game_date=evidence.game_date,
-        firestore=None if isinstance(progress, Unreadable) else triggered,
-        bigquery=None if isinstance(log, Unreadable) or FLAG_COLUMN in lacking else said,
-        readable=not isinstance(progress, Unreadable) and not isinstance(log, Unreadable),
-    )
+    unreadable = isinstance(log, Unreadable)
+    return _flag(evidence, None if unreadable or FLAG_COLUMN in lacking else said, readable=not unreadable)
+
+
+def _by_flag_table(flag_tables: FlagTables, table: str, phase: Phase, evidence: Sequence[Evidence]) -> Comparison:
+    days = [one.game_date for one in evidence]
+    said = flag_tables.read(table, phase.name, min(days), max(days))
+    return Comparison(phase.name, table, tuple(_flag(one, said.get(one.game_date)) for one in evidence))
+
+
+def _flag(evidence: Evidence, said: bool | None, *, readable: bool = True) -> FlagOfDate:  # noqa: FBT001 (a value)
+    progress = evidence.progress
+    if isinstance(progress, Unreadable):
+        return FlagOfDate(evidence.game_date, None, said, readable=False)
+    triggered = isinstance(progress, Seen) and progress.value.trigger is not None
+    return FlagOfDate(evidence.game_date, triggered, said, readable=readable)
+
+
+def _difference(flag: FlagOfDate) -> str:
+    word = {True: "set", False: "unset"}
+    return f"{flag.game_date} ({word[bool(flag.firestore)]} in Firestore, {word[bool(flag.bigquery)]} there)"
+
+
+def _dates(days: Sequence[date]) -> str:
+    """Name dates in their order, those in a row by the first and the last."""
+    runs: list[list[date]] = []
+    for day in days:
+        if runs and day - runs[-1][-1] == timedelta(days=1):
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

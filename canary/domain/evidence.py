@@ -52,13 +52,23 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """What a table of BigQuery says of the flag: whether it is set, since when (UTC), and why it was set."""
+
+    is_set: bool
+    at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Logged:
     """What the completion log says of one date.
 
     `completed` maps expected processors to their first success, `reports` maps them to what they last
     reported. `unexpected` are the names of other processors, as they came. `triggered` says whether
     there is a row of the flag, and is None where no row says anything of it, as in a table without its columns;
-    `triggered_at` (UTC) is the time of that row.
+    `triggered_at` (UTC) is the time of that row, `trigger_reason` what it says of why. `flag_table` is what the
+    phase's flag table says, None where it says nothing: it is no completion log, and proves no completion.
     """
 
     completed: Mapping[str, Arrival] = field(default_factory=dict)
@@ -66,6 +76,15 @@ class Logged:
     unexpected: frozenset[str] = frozenset()
     triggered: bool | None = None
     triggered_at: datetime | None = None
+    trigger_reason: str | None = None
+    flag_table: Flag | None = None
+
+    @property
+    def flags(self) -> dict[str, Flag]:
+        """What is said of the flag, by the table that says it."""
+        own = None if self.triggered is None else Flag(self.triggered, self.triggered_at, self.trigger_reason)
+        said = {"the completion log": own, "the flag table": self.flag_table}
+        return {table: flag for table, flag in said.items() if flag is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +111,36 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
     own: dict[str, list[ProcessorSummary]] = defaultdict(list)
     unexpected: set[str] = set()
     for row in summaries:
+        if row.last_completed_at is None:
+            continue  # it speaks of the flag only
         processor = phase.canonical(row.processor_name)
         if processor is not None:
             own[processor].append(row)
-        elif not row.is_triggered and not phase.is_known(row.processor_name):
+        elif not phase.is_known(row.processor_name):
             unexpected.add(row.processor_name)
-    flags = [row for row in summaries if row.is_triggered]
+    flag = _flag(row for row in summaries if row.processor_name)
     return Seen(
         Logged(
             completed={processor: first for processor, of_it in own.items() if (first := _first_success(of_it))},
-            reports={processor: _last_report(of_it) for processor, of_it in own.items()},
+            reports={name: report for name, of_it in own.items() if (report := _last_report(of_it))},
             unexpected=frozenset(unexpected),
-            triggered=_triggered(summaries),
-            triggered_at=flags[-1].last_completed_at if flags else None,
+            triggered=None if flag is None else flag.is_set,
+            triggered_at=None if flag is None else flag.at,
+            trigger_reason=None if flag is None else flag.reason,
+            flag_table=_flag(row for row in summaries if not row.processor_name),
         )
     )
 
 
-def _triggered(rows: Iterable[ProcessorSummary]) -> bool | None:
-    said = {row.is_triggered for row in rows if row.is_triggered is not None}
-    return any(said) if said else None
+def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
+    """Return what rows of one table say together: one that says so is enough, and the first of these has the time."""
+    said = [row for row in rows if row.is_triggered is not None]
+    flags = sorted(
+        (row for row in said if row.is_triggered), key=lambda row: (row.triggered_at is None, row.triggered_at)
+    )
+    if flags:
+        return Flag(is_set=True, at=flags[0].triggered_at, reason=flags[0].trigger_reason)
+    return Flag(is_set=False) if said else None
 
 
 def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:
@@ -119,6 +148,6 @@ def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None
 
 
-def _last_report(rows: Iterable[ProcessorSummary]) -> Report:
-    last = max(rows, key=lambda row: row.last_completed_at)
-    return Report(last.last_status, last.last_completed_at)
+def _last_report(rows: Iterable[ProcessorSummary]) -> Report | None:
+    reports = [Report(row.last_status, row.last_completed_at) for row in rows if row.last_status]
+    return max(reports, key=lambda report: (report.at is not None, report.at, report.status), default=None)

@@ -135,9 +135,9 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     log, progress = evidence.completion_log, evidence.progress
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
     if phase.bigquery_carries_flag and isinstance(log, Seen) and isinstance(progress, Unreadable):
-        if log.value.triggered is not None:
+        if log.value.flags:
             verdict = judge(replace(evidence, progress=_progress_from(log.value, phase)), phase, now)
-            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's"
+            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(log.value)}"
             return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
     if unreadable:
@@ -155,10 +155,20 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
 
 
 def _progress_from(completion_log: Logged, phase: Phase) -> Seen[Progress]:
-    """Take the completion log's word for what the progress document would say."""
-    trigger = Trigger(at=completion_log.triggered_at, reason=None) if completion_log.triggered else None
+    """Take BigQuery's word for what the progress document would say: set in one table, the flag was set."""
+    triggers = [
+        Trigger(flag.at, flag.reason, deliberately_partial=phase.is_partial(flag.reason))
+        for flag in completion_log.flags.values()
+        if flag.is_set
+    ]
     registered = {name: Registration(arrival.completed_at) for name, arrival in completion_log.completed.items()}
-    return Seen(Progress(phase.expected, registered, trigger=trigger))
+    return Seen(Progress(phase.expected, registered, trigger=triggers[0] if triggers else None))
+
+
+def _contradiction(completion_log: Logged) -> str:
+    """Say which table has the flag set and which unset; empty where they agree."""
+    by_state = {flag.is_set: table for table, flag in completion_log.flags.items()}
+    return f"; {by_state[True]} has it set, {by_state[False]} unset: it is taken as set" if len(by_state) > 1 else ""
 
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
@@ -333,6 +343,8 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield f"reported failure: {names(facts.failed)}"
     if facts.completion_log.triggered and facts.progress.trigger is None:
         yield "the completion log says that `_triggered` was set once"
+    if (flag := facts.completion_log.flag_table) and flag.is_set and facts.progress.trigger is None:
+        yield f"{phase.flag_table} says that `_triggered` is set"
 
 
 # Words that the verdict and the diagnosis share

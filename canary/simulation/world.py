@@ -340,6 +340,7 @@ class _CanaryStores:
         self.completion_log = guarded("completion_log")
         self.checkpoints = guarded("checkpoints")
         self.counts = self
+        self.flag_tables = None
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Answer the phase's queries: the output of the next phase, or the games."""

@@ -51,19 +51,24 @@ class ProcessorSummary:
     """All rows of one (phase, game date, processor name), summarised.
 
     `first_completed_at` and `first_visible_at` are the first `completed_at` and the first
-    `inserted_at` among rows whose status completes, None when there is no such row. `is_triggered` is None where no
-    row says anything of the flag, as in a table without its columns.
+    `inserted_at` among rows whose status completes, None when there is no such row. A row of the flag, with
+    `is_triggered` TRUE, enters none of these and no `last_…`: they are None where there is nothing else.
+
+    `is_triggered` is None where no row says anything of the flag, as in a table without its columns; `triggered_at`
+    is the first time that a row of the flag gives, None where none does. `processor_name` is empty for what the
+    phase's flag table says.
     """
 
     phase: str
     game_date: date
     processor_name: str
-    last_status: str
-    last_completed_at: datetime
+    last_status: str | None
+    last_completed_at: datetime | None
     first_completed_at: datetime | None
     first_visible_at: datetime | None
     is_triggered: bool | None
-    trigger_reason: str | None
+    triggered_at: datetime | None = None
+    trigger_reason: str | None = None
 
 
 class CompletionLog(Protocol):
@@ -83,6 +88,29 @@ class CompletionLog(Protocol):
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks."""
+
+
+class FlagTables(Protocol):
+    """Tables with one row for each phase and date that says whether the flag is set, as an older tracker wrote them."""
+
+    def completion_table(self, phase: str) -> str:
+        """Return the full name of the table that holds a phase's completion log."""
+
+    def find(self, phase: str) -> list[str]:
+        """Return such tables in the dataset of the phase's completion log, named as the phases file would name them.
+
+        They are known by their columns; the phase's own `flag_table` is not among them.
+        """
+
+    def read(self, table: str, phase: str, since: date, until: date) -> dict[date, bool]:
+        """Return what `table` says of game dates `since` to `until`; a date of which it says nothing is left out."""
+
+    def make_view(self, name: str) -> str:
+        """Make a view `name` that is such a table, computed from the completion log, and say what was done.
+
+        A view that was made here before is brought up to date. Raises ConfigurationError where something else has
+        that name.
+        """
 
 
 class CheckpointArchive(Protocol):
@@ -109,6 +137,10 @@ class Stores(Protocol):
     @property
     def completion_log(self) -> CompletionLog:
         """The completion log."""
+
+    @property
+    def flag_tables(self) -> FlagTables | None:
+        """Tables beside the completion log that say whether the flag is set, where there can be any."""
 
     @property
     def checkpoints(self) -> CheckpointArchive:

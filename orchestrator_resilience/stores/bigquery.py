@@ -41,10 +41,14 @@ from orchestrator_resilience.progress import COMPLETING_STATUSES
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.summary_sql import (
+    FLAG_TABLE_COLUMNS,
     OPTIONAL_COLUMNS,
     Table,
     completions_sql,
+    flag_table_sql,
+    flag_tables_sql,
     messages_sql,
+    status_view_sql,
     summary_sql,
 )
 
@@ -61,6 +65,12 @@ _MAXIMUM_BYTES_BILLED = 10 * 1024**3
 
 # For how long a table is taken to look as it did: what `canary setup` adds is used after that at the latest.
 _DESCRIBED_SECONDS = 600.0
+
+# What the API calls by another name than GoogleSQL.
+_STANDARD = {"BOOLEAN": "BOOL", "INTEGER": "INT64", "FLOAT": "FLOAT64"}
+
+# By this a view is known to be ours, so that it may be replaced.
+_VIEW_DESCRIPTION = "Made by `canary setup --status-view`, computed from the completion log"
 
 _SCHEMA = (
     bigquery.SchemaField("phase", "STRING", "REQUIRED"),
@@ -131,6 +141,7 @@ class BigQuery:
         self._lock = threading.Lock()
         self._client: bigquery.Client | None = None
         self._emulated = emulated
+        self._described: dict[str, tuple[Table, Deadline]] = {}
 
     @property
     def client(self) -> bigquery.Client:
@@ -163,9 +174,37 @@ class BigQuery:
                     job.cancel(retry=None, timeout=1)
                 raise StoreError(f"BigQuery: the query has not ended after {2 * self.timeout:g} s") from error
 
+    def table(self, name: str) -> bigquery.Table:
+        """Ask for a table by its full name; raises what the client raises."""
+        return self.client.get_table(name, retry=self.retry, timeout=self.timeout)
+
+    def describe(self, name: str) -> Table:
+        """Return what a table looks like, or looked like a few minutes ago; raises StoreError."""
+        known = self._described.get(name)
+        if known is not None and not known[1].is_over:
+            return known[0]
+        with _bigquery_errors():
+            found = self.table(name)
+        by_column = found.time_partitioning is not None and found.time_partitioning.field
+        table = Table(
+            name,
+            {field.name.lower(): _standard_type(field) for field in found.schema},
+            by_ingestion=found.time_partitioning is not None and not by_column,
+        )
+        self._described[name] = table, Deadline(_DESCRIBED_SECONDS)
+        return table
+
+    def forget(self) -> None:
+        """Ask again what the tables look like, because one has perhaps changed."""
+        self._described.clear()
+
+    def full_name(self, table: str) -> str:
+        """Return a table's name with its project, as the phases file may leave it out."""
+        return table if table.count(".") > 1 else f"{self.project}.{table}"
+
 
 class BigQueryCompletionLog:
-    """A CompletionLog; each phase's rows are in the table that the phase names, and in its message table.
+    """A CompletionLog; each phase's rows are in the table that the phase names, and in its message and flag tables.
 
     The tables may be somebody else's, without our own columns: what they look like is asked for, and remembered for
     ten minutes.
@@ -174,8 +213,7 @@ class BigQueryCompletionLog:
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
         self._phases = phases
-        self._tables = {name: _full_name(bigquery_.project, p.bigquery_table) for name, p in phases.items()}
-        self._described: dict[str, tuple[Table, Deadline]] = {}
+        self._tables = {name: bigquery_.full_name(phase.bigquery_table) for name, phase in phases.items()}
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago.
@@ -184,7 +222,7 @@ class BigQueryCompletionLog:
         completion there.
         """
         for name in dict.fromkeys(self._tables[row.phase] for row in rows):
-            table = self._describe(name)
+            table = self._bigquery.describe(name)
             own = [r for r in rows if self._tables[r.phase] == name and (table.has_flag or not r.is_triggered)]
             if own:
                 self._insert(table, own, now)
@@ -200,7 +238,7 @@ class BigQueryCompletionLog:
                 timeout=self._bigquery.timeout,
             )
         if errors:
-            self._described.clear()  # perhaps it has changed
+            self._bigquery.forget()
             raise StoreError(f"BigQuery: {table.name} refused rows: {errors}")
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
@@ -208,46 +246,27 @@ class BigQueryCompletionLog:
         names = sorted(phases)
         if not names:
             return []
-        sources = [completions_sql(self._describe(t)) for t in dict.fromkeys(self._tables[name] for name in names)]
-        parameters = [
-            bigquery.ArrayQueryParameter("phases", "STRING", names),
-            bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
-            *_window(since, until),
-        ]
+        tables = dict.fromkeys(self._tables[name] for name in names)
+        sources = [completions_sql(self._bigquery.describe(table)) for table in tables]
+        parameters = _summary_parameters(names, since, until)
         for number, phase in enumerate(self._phases[name] for name in names):
             if phase.message_table is not None:
-                table = self._describe(_full_name(self._bigquery.project, phase.message_table))
-                sources.append(messages_sql(table, phase.name, number))
+                sources.append(messages_sql(self._named(phase.message_table), phase.name, number))
                 own = bigquery.ScalarQueryParameter(f"message_phase_{number}", "STRING", phase.message_phase)
                 parameters.append(own)
-        try:
-            rows = self._bigquery.query(summary_sql(sources), parameters)
-        except StoreError:
-            self._described.clear()  # perhaps a table has changed
-            raise
-        return [ProcessorSummary(**dict(row.items())) for row in rows]
+            if phase.flag_table is not None:
+                sources.append(flag_table_sql(self._named(phase.flag_table), phase.name))
+        return _summaries(self._bigquery, sources, parameters)
 
-    def _describe(self, name: str) -> Table:
-        """Return what a table looks like, or looked like a few minutes ago."""
-        known = self._described.get(name)
-        if known is not None and not known[1].is_over:
-            return known[0]
-        with _bigquery_errors():
-            found = self._table(name)
-        by_column = found.time_partitioning is not None and found.time_partitioning.field
-        table = Table(
-            name,
-            {field.name.lower(): field.field_type for field in found.schema},
-            by_ingestion=found.time_partitioning is not None and not by_column,
-        )
-        self._described[name] = table, Deadline(_DESCRIBED_SECONDS)
-        return table
+    def _named(self, table: str) -> Table:
+        return self._bigquery.describe(self._bigquery.full_name(table))
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
         with _bigquery_errors():
             return {
-                name: [f.name for f in _lacking(self._table(name))] for name in dict.fromkeys(self._tables.values())
+                name: [field.name for field in _lacking(self._bigquery.table(name))]
+                for name in dict.fromkeys(self._tables.values())
             }
 
     def setup(self) -> list[str]:
@@ -256,7 +275,7 @@ class BigQueryCompletionLog:
         Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
         """
         done = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
-        self._described.clear()
+        self._bigquery.forget()
         return done
 
     def _set_up(self, name: str) -> str:
@@ -264,7 +283,7 @@ class BigQueryCompletionLog:
         with _bigquery_errors(_OWNER):
             client = self._bigquery.client
             try:
-                table = self._table(name)
+                table = self._bigquery.table(name)
             except NotFound:
                 table = bigquery.Table(name, schema=_SCHEMA)
                 table.time_partitioning = bigquery.TimePartitioning(field="game_date")
@@ -278,8 +297,61 @@ class BigQueryCompletionLog:
             client.update_table(table, ["schema"], **calls)
             return f"{name}: added {', '.join(field.name for field in lacking)}"
 
-    def _table(self, name: str) -> bigquery.Table:
-        return self._bigquery.client.get_table(name, retry=self._bigquery.retry, timeout=self._bigquery.timeout)
+
+class BigQueryFlagTables:
+    """The FlagTables of the datasets in which the phases' completion logs are."""
+
+    def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
+        self._bigquery = bigquery_
+        self._phases = phases
+
+    def completion_table(self, phase: str) -> str:
+        """Return the full name of the table that holds a phase's completion log."""
+        return self._bigquery.full_name(self._phases[phase].bigquery_table)
+
+    def find(self, phase: str) -> list[str]:
+        """Return the flag tables in the dataset of the phase's completion log, named as the phases file would."""
+        dataset, _, _ = self.completion_table(phase).rpartition(".")
+        columns: dict[str, dict[str, str]] = defaultdict(dict)
+        for row in self._bigquery.query(flag_tables_sql(dataset), []):
+            columns[row["table_name"]][row["column_name"]] = row["data_type"]
+        phase_ = self._phases[phase]
+        named = self._bigquery.full_name(phase_.flag_table or "")
+        as_written, _, _ = phase_.bigquery_table.rpartition(".")
+        return [
+            f"{as_written}.{name}"
+            for name, types in columns.items()
+            # What the phases file could not name is of no use.
+            if types == FLAG_TABLE_COLUMNS and f"{dataset}.{name}" != named and re.fullmatch(r"[A-Za-z0-9_]+", name)
+        ]
+
+    def read(self, table: str, phase: str, since: date, until: date) -> dict[date, bool]:
+        """Return what `table` says of game dates `since` to `until`."""
+        source = flag_table_sql(self._bigquery.describe(self._bigquery.full_name(table)), phase)
+        rows = _summaries(self._bigquery, [source], _summary_parameters([phase], since, until))
+        return {row.game_date: row.is_triggered for row in rows if row.is_triggered is not None}
+
+    def make_view(self, name: str) -> str:
+        """Make a view `name`, or bring it up to date; raises ConfigurationError where something else has that name."""
+        full_name = self._bigquery.full_name(name)
+        calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
+        view = bigquery.Table(full_name)
+        view.view_query = status_view_sql((self.completion_table(one), phase) for one, phase in self._phases.items())
+        view.description = _VIEW_DESCRIPTION
+        with _bigquery_errors(_OWNER):
+            try:
+                known = self._bigquery.table(full_name)
+            except NotFound:
+                self._bigquery.client.create_table(view, **calls)
+                return f"{full_name}: made, a view of {', '.join(self._phases)}"
+            if known.table_type != "VIEW" or known.description != _VIEW_DESCRIPTION:
+                raise ConfigurationError(
+                    f"{full_name}: there is a {known.table_type} of that name already, which is not replaced; "
+                    "name another, or rename that one first"
+                )
+            self._bigquery.client.update_table(view, ["view_query"], **calls)
+        self._bigquery.forget()
+        return f"{full_name}: brought up to date, a view of {', '.join(self._phases)}"
 
 
 class BigQueryCounts:
@@ -329,8 +401,26 @@ def _window(since: date, until: date) -> list[Any]:
     ]
 
 
-def _full_name(project: str, name: str) -> str:
-    return name if name.count(".") > 1 else f"{project}.{name}"
+def _summary_parameters(phases: Sequence[str], since: date, until: date) -> list[Any]:
+    return [
+        bigquery.ArrayQueryParameter("phases", "STRING", phases),
+        bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
+        *_window(since, until),
+    ]
+
+
+def _summaries(bigquery_: BigQuery, sources: Iterable[str], parameters: Sequence[Any]) -> list[ProcessorSummary]:
+    try:
+        rows = bigquery_.query(summary_sql(sources), parameters)
+    except StoreError:
+        bigquery_.forget()
+        raise
+    return [ProcessorSummary(**dict(row.items())) for row in rows]
+
+
+def _standard_type(field: bigquery.SchemaField) -> str:
+    kind = _STANDARD.get(field.field_type, field.field_type)
+    return f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind
 
 
 def _json_row(row: CompletionRow, now: datetime) -> dict[str, Any]:

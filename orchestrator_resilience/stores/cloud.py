@@ -5,7 +5,7 @@ from functools import cached_property
 
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import CheckpointArchive
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts, BigQueryFlagTables
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 
 
@@ -18,6 +18,7 @@ class CloudStores:
         self._bigquery = BigQuery(project, location=bigquery_location, emulated=bigquery_emulated)
         self.documents = FirestoreDocuments(project)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
+        self.flag_tables = BigQueryFlagTables(self._bigquery, phases)
         self._project = project
         self.counts = BigQueryCounts(self._bigquery)
 

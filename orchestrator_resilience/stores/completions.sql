@@ -14,4 +14,6 @@ SELECT
   {is_triggered} AS is_triggered,
   {trigger_reason} AS trigger_reason
 FROM `{table}`
-WHERE game_date BETWEEN @since AND @until{partitions}
+WHERE game_date BETWEEN @since AND @until
+  AND processor_name != ''
+  AND COALESCE(completed_at, inserted_at) IS NOT NULL{partitions}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from orchestrator_resilience.stores.base import CountSource
+from orchestrator_resilience.stores.base import CountSource, FlagTables
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
 
@@ -24,6 +24,7 @@ class EmbeddedStores:
         self.documents = SqliteDocuments(self._file)
         self.completion_log = SqliteCompletionLog(self._file)
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
+        self.flag_tables: FlagTables | None = None
         datasets = folder / DATASETS
         self.counts: CountSource | None = SqliteCounts(datasets) if datasets.is_dir() else None
         self.runs_path = folder / "canary_runs.jsonl"

@@ -21,3 +21,4 @@ FROM (
 )
 WHERE COALESCE(JSON_VALUE(body, '$.phase'), @message_phase_{number}) = @message_phase_{number}
   AND SAFE_CAST(JSON_VALUE(body, '$.game_date') AS DATE) BETWEEN @since AND @until
+  AND JSON_VALUE(body, '$.processor_name') != ''

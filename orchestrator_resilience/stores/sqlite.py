@@ -38,16 +38,18 @@ PRAGMA user_version = 1;
 """
 
 _SUMMARY = """
-SELECT phase, game_date, processor_name, MAX(CASE WHEN newest = 1 THEN status END), MAX(completed_at),
-       MIN(CASE WHEN status IN ({completing}) THEN completed_at END),
-       MIN(CASE WHEN status IN ({completing}) THEN inserted_at END),
-       MAX(is_triggered), MAX(trigger_reason)
+SELECT phase, game_date, processor_name,
+       MAX(CASE WHEN NOT is_triggered AND newest = 1 THEN status END),
+       MAX(CASE WHEN NOT is_triggered THEN completed_at END),
+       MIN(CASE WHEN NOT is_triggered AND status IN ({completing}) THEN completed_at END),
+       MIN(CASE WHEN NOT is_triggered AND status IN ({completing}) THEN inserted_at END),
+       MAX(is_triggered), MIN(CASE WHEN is_triggered THEN completed_at END), MAX(trigger_reason)
 FROM (
     SELECT *, ROW_NUMBER() OVER (
-        PARTITION BY phase, game_date, processor_name ORDER BY completed_at DESC, row_id DESC
+        PARTITION BY phase, game_date, processor_name ORDER BY is_triggered, completed_at DESC, row_id DESC
     ) AS newest
     FROM phase_completions
-    WHERE game_date BETWEEN ? AND ? AND phase IN ({phases})
+    WHERE game_date BETWEEN ? AND ? AND phase IN ({phases}) AND processor_name != ''
 )
 GROUP BY phase, game_date, processor_name
 ORDER BY phase, game_date, processor_name
@@ -262,11 +264,12 @@ def _summary(  # noqa: PLR0917 (the columns of _SUMMARY, in their order)
     phase: str,
     game_date: str,
     processor_name: str,
-    last_status: str,
-    last_completed_at: str,
+    last_status: str | None,
+    last_completed_at: str | None,
     first_completed_at: str | None,
     first_visible_at: str | None,
     is_triggered: int,
+    triggered_at: str | None,
     trigger_reason: str | None,
 ) -> ProcessorSummary:
     return ProcessorSummary(
@@ -274,12 +277,17 @@ def _summary(  # noqa: PLR0917 (the columns of _SUMMARY, in their order)
         game_date=date.fromisoformat(game_date),
         processor_name=processor_name,
         last_status=last_status,
-        last_completed_at=datetime.fromisoformat(last_completed_at),
-        first_completed_at=datetime.fromisoformat(first_completed_at) if first_completed_at else None,
-        first_visible_at=datetime.fromisoformat(first_visible_at) if first_visible_at else None,
+        last_completed_at=_moment(last_completed_at),
+        first_completed_at=_moment(first_completed_at),
+        first_visible_at=_moment(first_visible_at),
         is_triggered=bool(is_triggered),
+        triggered_at=_moment(triggered_at),
         trigger_reason=trigger_reason,
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _text(moment: datetime) -> str:

@@ -1,14 +1,21 @@
-"""Composes the query of a canary run from what the tables look like: text from values, without a client."""
+"""Composes what BigQuery is asked from what the tables look like: text from values, without a client."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
 from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import COMPLETING_STATUSES
 
 # Ours, which `canary setup` adds, by their types. The table may be somebody else's, and lack them.
 OPTIONAL_COLUMNS = {"event_id": "STRING", "is_triggered": "BOOL", "trigger_reason": "STRING"}
 FLAG_COLUMN = "is_triggered"
+
+# By these a table is known that says of each phase and date whether the flag is set, and what else it may say.
+FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}
+_MORE_OF_A_FLAG_TABLE = {"triggered_at": "TIMESTAMP", "trigger_reason": "STRING"}
 
 # What Pub/Sub writes is there in one of these types, as the table's owner has chosen.
 _BODIES = {
@@ -26,7 +33,7 @@ _INGESTED = "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTER
 class Table:
     """A table or view as far as a query depends on it.
 
-    `name` is its full name, `columns` are the types of its columns as the API names them, by name in lower case.
+    `name` is its full name, `columns` are the types of its columns as GoogleSQL names them, by name in lower case.
     `by_ingestion` says whether its partitions go by the time at which rows came in, and not by a column.
     """
 
@@ -47,9 +54,7 @@ class Table:
 
 def completions_sql(table: Table) -> str:
     """Select the rows of a completion log; a column that it lacks is NULL."""
-    optional = {
-        name: name if name in table.columns else f"CAST(NULL AS {kind})" for name, kind in OPTIONAL_COLUMNS.items()
-    }
+    optional = _columns(table, OPTIONAL_COLUMNS)
     return _text("completions.sql").format(table=table.name, partitions=table.partitions, **optional)
 
 
@@ -66,9 +71,57 @@ def messages_sql(table: Table, phase: str, number: int) -> str:
     )
 
 
+def flag_table_sql(table: Table, phase: str) -> str:
+    """Select what a flag table says of `phase`; raises StoreError where it is no such table."""
+    wrong = [f"{name} {kind}" for name, kind in FLAG_TABLE_COLUMNS.items() if table.columns.get(name) != kind]
+    if wrong:
+        raise StoreError(f"BigQuery: flag_table {table.name} needs the columns {', '.join(wrong)}")
+    more = _columns(table, _MORE_OF_A_FLAG_TABLE)
+    return _text("flag_table.sql").format(table=table.name, partitions=table.partitions, phase=phase, **more)
+
+
+def flag_tables_sql(dataset: str) -> str:
+    """Select the columns of `dataset` (its full name) by which a flag table is known: it names no processor."""
+    return _text("find_flag_tables.sql").format(
+        dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
+    )
+
+
+def status_view_sql(phases: Iterable[tuple[str, Phase]]) -> str:
+    """Compute the status of each phase and date from the completion log, whose full name comes with the phase."""
+    return " UNION ALL ".join(_status_sql(table, phase) for table, phase in phases)
+
+
+def _status_sql(table: str, phase: Phase) -> str:
+    names = "".join(
+        f"\n        WHEN processor_name IN ({_literals((processor, *aliases))}) THEN '{processor}'"
+        for processor, aliases in phase.processors.items()
+    )
+    return _text("status_view.sql").format(
+        table=table,
+        phase=phase.name,
+        names=names,
+        expected=_literals(sorted(phase.expected)),
+        count=len(phase.expected),
+        completing=_literals(COMPLETING_STATUSES),
+    )
+
+
 def summary_sql(sources: Iterable[str]) -> str:
     """Summarise what `sources` select."""
     return _text("phase_status.sql").format(source=f"({' UNION ALL '.join(sources)})")
+
+
+def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
+    """Name `columns`, given by their types; one that the table lacks, or has as something else, is NULL."""
+    return {
+        name: name if table.columns.get(name) == kind else f"CAST(NULL AS {kind})" for name, kind in columns.items()
+    }
+
+
+def _literals(texts: Iterable[str]) -> str:
+    """Write texts as GoogleSQL does, whose escapes are those of JSON but for characters beyond ASCII."""
+    return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
 
 
 def _kinds() -> str:

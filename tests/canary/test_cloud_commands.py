@@ -191,7 +191,10 @@ def test_verify_of_a_table_without_the_flag(
     code, answer = verify(capsys)
     table = f"{dataset.project}.{TABLE}"
     assert (code, answer["missing_columns"]) == (1, {table: ADDED})
-    assert answer["advice"] == f"BigQuery has no column for the flag: use Firestore ({table} lacks is_triggered)"
+    assert answer["advice"] == (
+        f"the completion log has no column for the flag: use Firestore ({table} lacks is_triggered)"
+    )
+    assert answer["answers"] == [f"phase2: no other table beside {table} has the flag"]
     assert answer["dates"][-1] == {
         "phase": "phase2",
         "game_date": str(today),

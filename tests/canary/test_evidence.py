@@ -1,12 +1,16 @@
 """What the rows of the completion log say of a date."""
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from canary.domain.evidence import Absent, Arrival, Logged, Seen, read_completion_log
+from canary.domain.evidence import Absent, Arrival, Flag, Logged, Seen, read_completion_log
 from orchestrator_resilience import Phase
+from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.progress import Report
 from orchestrator_resilience.stores.base import ProcessorSummary
 
@@ -23,9 +27,15 @@ def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: 
         last_completed_at=last,
         first_completed_at=first,
         first_visible_at=first and first + MINUTE,
-        is_triggered=name == "_trigger",
-        trigger_reason=None,
+        is_triggered=False,
     )
+
+
+def flag(name: str, at: datetime | None = AT, reason: str | None = "all_complete") -> ProcessorSummary:
+    """Return what rows of the flag alone come to; without a name, what the flag table says."""
+    empty = {"last_status": None, "last_completed_at": None, "first_completed_at": None, "first_visible_at": None}
+    said = {"is_triggered": True, "triggered_at": at, "trigger_reason": reason}
+    return dataclasses.replace(row(name), **empty, **said)  # type: ignore[arg-type]
 
 
 def test_no_rows_are_absent(phase: Phase) -> None:
@@ -40,7 +50,8 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
         row("NbacTeamBoxscoreProcessor", AT),
         row("p2_nbacom_boxscores", None, last=AT + 2 * MINUTE, status="no_data"),
         row("p2_bdl_box_scores"),
-        row("_trigger", None, status="triggered"),
+        flag("p2_odds_game_lines"),
+        flag("_trigger"),
     ]
     expected = Logged(
         completed={"p2_nbacom_boxscores": Arrival(AT, AT + MINUTE)},
@@ -48,6 +59,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
         unexpected=frozenset({"p2_bdl_box_scores"}),
         triggered=True,
         triggered_at=AT,
+        trigger_reason="all_complete",
     )
     assert read_completion_log(rows, phase) == Seen(expected)
     assert read_completion_log(reversed(rows), phase) == Seen(expected)
@@ -62,3 +74,34 @@ def test_what_no_row_says_is_not_said(phase: Phase, said: list[bool | None], tri
     found = read_completion_log(rows, phase)
     assert isinstance(found, Seen)
     assert found.value.triggered is triggered
+
+
+NAMES = ["p2_odds_game_lines", "NbacTeamBoxscoreProcessor", "p2_bdl_box_scores", "_trigger", "p2_new"]
+TIMES = st.none() | st.integers(-9, 9).map(lambda n: AT + n * MINUTE)
+FLAGS = st.lists(st.builds(flag, st.sampled_from(NAMES), TIMES), max_size=5)
+ROWS = st.lists(st.builds(row, st.sampled_from(NAMES), TIMES), max_size=5)
+
+
+@given(rows=ROWS, flags=FLAGS, said=st.sampled_from([[], [False], [True], [False, True]]))
+def test_the_flag_completes_nobody(
+    rows: list[ProcessorSummary], flags: list[ProcessorSummary], said: list[bool]
+) -> None:
+    """Rows of the flag, and what the flag table says, leave who has completed, who reported and who is unexpected."""
+    phase = load_phase("phase2", BUNDLED_PHASES)
+    table = [dataclasses.replace(flag(""), is_triggered=one, triggered_at=AT if one else None) for one in said]
+    with_them, without = read_completion_log([*flags, *table, *rows], phase), read_completion_log(rows, phase)
+    assert isinstance(with_them, Seen) or not (rows or flags or said)
+    for name in ("completed", "reports", "unexpected"):
+        assert _field(with_them, name) == _field(without, name)
+    assert _field(with_them, "triggered") == (True if flags else _field(without, "triggered"))
+    assert _field(with_them, "flag_table") == _flag_of(said)
+
+
+def _field(found: object, name: str) -> object:
+    return getattr(found.value if isinstance(found, Seen) else Logged(), name)
+
+
+def _flag_of(said: Sequence[bool]) -> Flag | None:
+    if not said:
+        return None
+    return Flag(is_set=True, at=AT, reason="all_complete") if any(said) else Flag(is_set=False)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Unreadable
+from canary.domain.evidence import Absent, Arrival, Evidence, Flag, Logged, Seen, Source, Unreadable
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, judge
 from canary.notify.message import CommandLine, alert_text
 from orchestrator_resilience import Phase, load_phase
@@ -395,6 +395,55 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
         if kind is not K.UNKNOWN:
             assert verdict.notes[-1] == "Firestore could not be read (connection refused): the flag is BigQuery's"
         assert judge(evidence, phase, DONE + HOUR).kind is K.UNKNOWN
+
+
+SET, UNSET = Flag(is_set=True, at=DONE + SECOND, reason="all_complete"), Flag(is_set=False)
+
+
+@pytest.mark.parametrize(
+    ("triggered", "flag_table", "kind", "note"),
+    [
+        (None, SET, K.TRIGGERED, ""),
+        (None, UNSET, K.UNTRIGGERED, ""),
+        (True, SET, K.TRIGGERED, ""),
+        (False, UNSET, K.UNTRIGGERED, ""),
+        (False, SET, K.TRIGGERED, "; the flag table has it set, the completion log unset: it is taken as set"),
+        (True, UNSET, K.TRIGGERED, "; the completion log has it set, the flag table unset: it is taken as set"),
+    ],
+)
+def test_the_flag_table_stands_in_as_well(
+    phase: Phase,
+    triggered: bool | None,  # noqa: FBT001
+    flag_table: Flag,
+    kind: K,
+    note: str,
+) -> None:
+    """Set in one table it was set; where they contradict each other, the verdict says so."""
+    carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
+    log = logged(FIVE, triggered=triggered, flag_table=flag_table)
+    verdict = judge(Evidence(phase="phase2", game_date=DAY, completion_log=log, progress=REFUSED), carries, DONE + HOUR)
+    assert verdict.kind is kind
+    assert verdict.notes[-1] == f"Firestore could not be read (connection refused): the flag is BigQuery's{note}"
+
+
+def test_a_flag_that_was_partial_on_purpose_stands_in_as_such(phase: Phase) -> None:
+    """Its reason comes with it."""
+    carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
+    for reason, kind in (("deadline_exceeded", K.TRIGGERED), ("all_complete", K.PREMATURE)):
+        log = logged(FIVE[:4], flag_table=Flag(is_set=True, at=DONE, reason=reason))
+        evidence = Evidence(phase="phase2", game_date=DAY, completion_log=log, progress=REFUSED)
+        assert judge(evidence, carries, DONE + HOUR).kind is kind
+
+
+def test_the_flag_table_never_overrules_firestore(phase: Phase) -> None:
+    """Where Firestore can be read its flag counts, and what the table says is a note."""
+    named = msgspec.structs.replace(phase, bigquery_carries_flag=True, flag_table="d.status")
+    evidence = Evidence(
+        phase="phase2", game_date=DAY, completion_log=logged(FIVE, flag_table=SET), progress=registered(FIVE)
+    )
+    verdict = judge(evidence, named, DONE + HOUR)
+    assert verdict.kind is K.UNTRIGGERED
+    assert verdict.notes[-1] == "d.status says that `_triggered` is set"
 
 
 def test_a_table_without_the_flag_cannot_stand_in(phase: Phase) -> None:

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from itertools import product
+from itertools import cycle, product
 from typing import Any
 
 import msgspec
@@ -28,13 +28,19 @@ from zetasql.types import (  # type: ignore[import-untyped]
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
-from tests.tables import ADDED_COLUMNS, REAL_COLUMNS
+from orchestrator_resilience.stores.summary_sql import flag_tables_sql, status_view_sql
+from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, STATUS_COLUMNS
 
 DAY = date(2026, 2, 9)
 SUMMARY = [
     *(("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("last_status", "STRING")),
     *(("last_completed_at", "TIMESTAMP"), ("first_completed_at", "TIMESTAMP"), ("first_visible_at", "TIMESTAMP")),
-    *(("is_triggered", "BOOL"), ("trigger_reason", "STRING")),
+    *(("is_triggered", "BOOL"), ("triggered_at", "TIMESTAMP"), ("trigger_reason", "STRING")),
+]
+STATUS = [
+    *(("phase", "STRING"), ("game_date", "DATE"), ("is_triggered", "BOOL"), ("triggered_at", "TIMESTAMP")),
+    *(("trigger_reason", "STRING"), ("completed_count", "INT64"), ("expected_count", "INT64")),
+    *(("completed_processors", "ARRAY"), ("missing_processors", "ARRAY"), ("mode", "STRING")),
 ]
 COUNT = [("game_date", "DATE"), ("n", "INT64")]
 STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}
@@ -152,17 +158,40 @@ def message_logs(dataset: BigQuery) -> dict[str, bigquery.Table]:
     }
 
 
+def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
+    """Make what `flag_table` may name."""
+    smallest = [column for column in STATUS_COLUMNS if column[0] in {"phase", "game_date", "is_triggered"}]
+    odd = [(name, "INTEGER" if name.startswith("trigger") else kind, mode) for name, kind, mode in STATUS_COLUMNS]
+    return {
+        "as it is": make(dataset, "nba_orchestration.status", STATUS_COLUMNS, None),
+        "by date": make(dataset, "nba_orchestration.status_by_date", STATUS_COLUMNS, BY_DATE),
+        "by ingestion": make(dataset, "nba_orchestration.status_by_ingestion", smallest, BY_INGESTION),
+        "of other types": make(dataset, "nba_orchestration.odd_status", odd, None),
+    }
+
+
 def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> None:
     """Whatever the tables look like, and the examples of phases.toml; a name that nobody has is refused."""
     recorded, analyzer = Recorded(dataset.project, emulated=True), GoogleSql()
-    found: dict[tuple[str, str], Any] = {}
-    for (a, log), (b, topic) in product(completion_logs(dataset).items(), message_logs(dataset).items()):
-        tables = {"bigquery_table": str(log.reference), "message_table": str(topic.reference)}
-        phases = {"phase2": msgspec.structs.replace(phase, **tables), "phase3": _alone(phase, log)}
+    found: dict[tuple[str, ...], Any] = {}
+    logs, topics, flags = completion_logs(dataset), message_logs(dataset), flag_tables(dataset)
+    for ((a, log), (c, status)), (b, topic) in zip(product(logs.items(), flags.items()), cycle(topics.items())):
+        tables = {"bigquery_table": log, "message_table": topic, "flag_table": status}
+        names = {field: str(table.reference) for field, table in tables.items()}
+        phases = {"phase2": msgspec.structs.replace(phase, **names), "phase3": _alone(phase, log)}
         BigQueryCompletionLog(recorded, phases).summarise(phases, DAY, DAY)
-        found[a, b] = analyzer.analyze([log, topic], recorded.sql, recorded.parameters)
-        assert recorded.sql.count("_PARTITIONTIME >=") == (2 if a == "by ingestion" else 1)
+        found[a, b, c] = analyzer.analyze(tables.values(), recorded.sql, recorded.parameters)
+        assert recorded.sql.count("_PARTITIONTIME >=") == 1 + [a, c].count("by ingestion")
     assert found == dict.fromkeys(found, SUMMARY)
+
+    fifteen = logs["fifteen columns"]
+    odd = msgspec.structs.replace(phase, processors={**phase.processors, "p2_odd": ('it\'s "odd" \\ é 🏀 {x}\n',)})
+    view = status_view_sql((str(fifteen.reference), one) for one in (phase, odd))
+    assert analyzer.analyze([fifteen], view, []) == STATUS
+    columns = [bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")]
+    schema = bigquery.Table(f"{dataset.project}.nba_orchestration.COLUMNS", columns)
+    search = flag_tables_sql("x.y").replace("`x.y`.INFORMATION_SCHEMA", "nba_orchestration")  # a name of three parts
+    assert analyzer.analyze([schema], search, []) == [(field.name, "STRING") for field in columns]
 
     queries = example_queries()
     assert set(queries) == {"outcome_query", "work_query"}

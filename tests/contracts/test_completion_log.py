@@ -104,18 +104,35 @@ def test_without_a_success_there_is_no_first(completion_log: CompletionLog, summ
     ]
 
 
-def test_the_triggers_row(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
-    """The flag and its reason are summarised like a processor; where there is no column for them, it has no row."""
-    row = another(
-        "t", 1, processor_name="_trigger", status="triggered", is_triggered=True, trigger_reason="all_complete"
-    )
-    completion_log.append([ROW, row], now=NOW)
-    found = [
-        (one.processor_name, one.is_triggered, one.trigger_reason)
-        for one in completion_log.summarise(["phase2"], DAY, DAY)
-    ]
-    flag = [] if summary.is_triggered is None else [("_trigger", True, "all_complete")]
-    assert found == [*flag, (ROW.processor_name, summary.is_triggered, None)]
+def flagged(summary: ProcessorSummary, at: datetime) -> ProcessorSummary:
+    """Return a summary with the row of the flag beside it; one of a table that has no column for it is as it was."""
+    if summary.is_triggered is None:
+        return summary
+    return dataclasses.replace(summary, is_triggered=True, triggered_at=at, trigger_reason="all_complete")
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 1])
+def test_the_row_of_the_flag(completion_log: CompletionLog, summary: ProcessorSummary, minutes: float) -> None:
+    """It is a second one of the processor that set it, and changes nothing else; without a column, there is none."""
+    row = another("t", minutes, is_triggered=True, trigger_reason="all_complete")
+    completion_log.append([row], now=NOW - timedelta(hours=1))
+    completion_log.append([ROW], now=NOW)
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [flagged(summary, row.completed_at)]
+
+
+def test_the_row_of_the_flag_alone(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+    """Nothing has completed, whatever its status says, and nobody has reported; the first of two has the time."""
+    rows = [another(str(n), n, is_triggered=True, trigger_reason="all_complete") for n in (2, 1)]
+    completion_log.append(rows, now=NOW)
+    nothing = {"last_status": None, "last_completed_at": None, "first_completed_at": None, "first_visible_at": None}
+    alone = dataclasses.replace(flagged(summary, AT + timedelta(minutes=1)), **nothing)  # type: ignore[arg-type]
+    assert completion_log.summarise(["phase2"], DAY, DAY) == ([] if summary.is_triggered is None else [alone])
+
+
+def test_a_row_without_a_name_is_nobodys(completion_log: CompletionLog) -> None:
+    """An empty name is that of the flag table, which is another one."""
+    completion_log.append([another("1", 0, processor_name="")], now=NOW)
+    assert completion_log.summarise(["phase2"], DAY, DAY) == []
 
 
 def test_phases_dates_and_names_are_kept_apart(completion_log: CompletionLog) -> None:

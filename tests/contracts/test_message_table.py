@@ -143,6 +143,7 @@ class Mixed:
     completion_log: BigQueryCompletionLog
     checkpoints: JsonLinesArchive
     counts: None = None
+    flag_tables: None = None
 
     def close(self) -> None:
         """Close Firestore's client."""

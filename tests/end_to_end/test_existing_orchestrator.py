@@ -21,7 +21,7 @@ from canary.domain.verdict import Verdict
 from canary.run import check
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint
-from orchestrator_resilience.stores.base import CheckpointArchive, CompletionLog, CountSource, DocumentStore
+from orchestrator_resilience.stores.base import CheckpointArchive, CompletionLog, CountSource, DocumentStore, FlagTables
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
@@ -48,6 +48,7 @@ class Stores:
     completion_log: CompletionLog
     checkpoints: CheckpointArchive
     counts: CountSource | None = None
+    flag_tables: FlagTables | None = None
 
     def close(self) -> None:
         """Leave what belongs to the fixtures open."""

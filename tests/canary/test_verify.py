@@ -1,0 +1,172 @@
+"""`canary verify` where the flag is in an older tracker's table, beside a completion log of twelve columns."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from canary.commands import cli
+from orchestrator_resilience import StoreError
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.stores.base import DocumentRef
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryFlagTables
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from tests.tables import STATUS_TABLE, TABLE, make_real_table, make_status_table
+
+NOW = datetime(2026, 2, 11, 12, tzinfo=UTC)
+DAYS = [date(2026, 2, day) for day in (8, 9, 10, 11)]
+LINE = f'flag_table = "{STATUS_TABLE}"'
+ONE = f"in the phases file, under [phase2]: {LINE}"
+BOTH = f"{ONE} and bigquery_carries_flag = true"
+
+
+@pytest.fixture
+def documents(dataset: BigQuery) -> Iterator[FirestoreDocuments]:
+    """Return Firestore, where the flag of the first three dates is set, beside a completion log as it really is."""
+    make_real_table(dataset)
+    store = FirestoreDocuments(dataset.project)
+    for day in DAYS[:3]:
+        store.merge(DocumentRef("phase2_completion", str(day)), {"_triggered": True})
+    yield store
+    store.close()
+
+
+def flags(*said: bool | None) -> list[dict[str, object]]:
+    """Return the status table's rows, one for each date of which something is said."""
+    return [
+        {"game_date": str(day), "is_triggered": one} for day, one in zip(DAYS, said, strict=True) if one is not None
+    ]
+
+
+def verify(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
+    code = cli.main(["verify", "--days", "4", "--now", NOW.isoformat(), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+AGREES = f"phase2: the flag is in {STATUS_TABLE}: it agrees with Firestore on {{}} of 4 dates"
+DIFFERS = "2026-02-09 (set in Firestore, unset there), 2026-02-11 (unset in Firestore, set there)"
+
+
+@pytest.mark.usefixtures("documents")
+@pytest.mark.parametrize(
+    ("said", "answers"),
+    [
+        ((True, True, True, False), [AGREES.format(4), BOTH]),
+        ((True, True, True, None), [f"{AGREES.format(3)}, says nothing of 2026-02-11", BOTH]),
+        ((True, False, True, True), [f"{AGREES.format(2)}, differs on {DIFFERS}", ONE]),
+        ((True, None, None, False), [f"{AGREES.format(2)}, says nothing of 2026-02-09 to 2026-02-10", ONE]),
+        ((None, None, None, None), [f"phase2: {STATUS_TABLE} says nothing of 2026-02-08 to 2026-02-11"]),
+    ],
+    ids=["agrees", "agrees where it says something", "differs", "partly silent", "silent"],
+)
+def test_where_the_flag_is(
+    dataset: BigQuery, capsys: pytest.CaptureFixture[str], said: tuple[bool | None, ...], answers: list[str]
+) -> None:
+    """It is found by its columns; the answer has what to put into the phases file, and no more than was shown."""
+    make_status_table(dataset, flags(*said))
+    code, answer = verify(capsys)
+    (table,) = answer["flag_tables"]
+    carries = answers[-1] == BOTH
+    assert answer["answers"] == answers
+    assert (code, answer["bigquery_carries_the_flag"], table["carries_the_flag"]) == (
+        int(not carries),
+        carries,
+        carries,
+    )
+    assert (table["table"], [day["bigquery"] for day in table["dates"]]) == (STATUS_TABLE, list(said))
+    assert {day["agreement"] for day in answer["dates"]} == {"no statement"}
+
+
+@pytest.mark.usefixtures("documents")
+def test_the_screen_says_the_same(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of dates for each table of BigQuery, and the lines to copy."""
+    make_status_table(dataset, flags(True, True, True, False))
+    assert cli.main(["verify", "--days", "4", "--now", NOW.isoformat()]) == 0
+    printed = capsys.readouterr().out
+    assert [len(re.findall(rf" {word} *\n", printed)) for word in ("agree", "no statement")] == [4, 4]
+    assert f"{dataset.project}.{TABLE}" in printed
+    assert printed.splitlines()[-3:] == [
+        "use Firestore; BigQuery may stand in for it, as follows",
+        AGREES.format(4),
+        BOTH,
+    ]
+
+
+@pytest.mark.usefixtures("documents")
+def test_there_is_no_such_table(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """That is an answer too."""
+    code, answer = verify(capsys)
+    sentence = f"phase2: no other table beside {dataset.project}.{TABLE} has the flag"
+    assert (code, answer["answers"], answer["flag_tables"]) == (1, [sentence], [])
+
+
+@pytest.mark.usefixtures("documents")
+@pytest.mark.parametrize("call", ["find", "read"])
+def test_what_may_not_be_searched_or_read(
+    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    """It is one sentence, and the rest is told all the same; the emulator asks nobody for rights."""
+    make_status_table(dataset, flags(True, True, True, False))
+    allowed = verify(capsys)[1]
+
+    def refuse(*_: object) -> None:
+        raise StoreError("BigQuery: Forbidden: Access Denied: grant roles/bigquery.dataViewer on the dataset")
+
+    monkeypatch.setattr(BigQueryFlagTables, call, refuse)
+    code, answer = verify(capsys)
+    table = f"{dataset.project}.{TABLE}"
+    what = f"look for other tables beside {table}" if call == "find" else f"read {STATUS_TABLE}"
+    reason = "BigQuery: Forbidden: Access Denied: grant roles/bigquery.dataViewer on the dataset"
+    assert (code, answer["answers"]) == (1, [f"phase2: could not {what}: {reason}"])
+    assert answer["dates"] == allowed["dates"]
+    assert answer["missing_columns"] == allowed["missing_columns"]
+
+
+@pytest.mark.usefixtures("documents")
+def test_a_flag_table_that_the_phases_file_names(
+    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only what it lacks is to be put into it, and the flag there stands in when Firestore cannot be read."""
+    make_status_table(dataset, flags(True, True, True, False))
+    text = BUNDLED_PHASES.read_text("utf-8")
+    commented = f"# {LINE}"
+    assert commented in text
+    file = tmp_path / "phases.toml"
+    file.write_text(text.replace(commented, LINE), "utf-8")
+    monkeypatch.setenv("PHASES_FILE", str(file))
+    answers = verify(capsys)[1]["answers"]
+    assert answers[-1] == "in the phases file, under [phase2]: bigquery_carries_flag = true"
+    file.write_text(file.read_text("utf-8").replace("bigquery_carries_flag = false", "bigquery_carries_flag = true"))
+
+    def refuse(*_: object) -> None:
+        raise StoreError("Firestore: Unavailable")
+
+    monkeypatch.setattr(FirestoreDocuments, "get_all", refuse)
+    cli.main(["status", "--days", "4", "--now", NOW.isoformat(), "--json"])
+    verdicts = json.loads(capsys.readouterr().out)["verdicts"]
+    assert [one["triggered"] for one in verdicts] == [True, True, True, False]
+
+
+def test_the_completion_log_of_another_phase_is_not_mixed_up(
+    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two tables whose names end alike: each phase is compared by its own, which has the column or has not."""
+    other = BigQuery(f"{dataset.project}-other", emulated=True)
+    other.client.create_dataset("nba_orchestration")
+    make_real_table(dataset)
+    make_real_table(dataset, f"{other.project}.{TABLE}", added=[("is_triggered", "BOOLEAN", "NULLABLE")])
+    text = BUNDLED_PHASES.read_text("utf-8")
+    third = text.replace("[phase2", "[phase3").replace("phase2_completion", "phase3_completion")
+    file = tmp_path / "phases.toml"
+    # The other project's table comes first.
+    file.write_text(third.replace(f'"{TABLE}"', f'"{other.project}.{TABLE}"') + text, "utf-8")
+    monkeypatch.setenv("PHASES_FILE", str(file))
+    _, answer = verify(capsys)
+    other.close()
+    assert [(day["phase"], day["bigquery"]) for day in answer["dates"]] == [
+        *[("phase3", False)] * 4,
+        *[("phase2", None)] * 4,
+    ]
