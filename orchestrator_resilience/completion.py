@@ -2,20 +2,24 @@
 
 Three shapes are taken: the CloudEvent that functions-framework hands over, the same as a plain
 dict, and the push envelope `{"message": {...}, "subscription": ...}` that is inside both.
+
+Needed are the processor's name, the date, the status, the message's id and its time. Whatever else is odd is read as
+what it plainly means, or left out, and the completion says so: nobody needs it, and nothing else is lost for it.
 """
 
 import base64
+import json
+import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
-from msgspec import Meta, Struct
 
-from orchestrator_resilience.errors import InvalidMessageError, culprit
+from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.phase import Phase
 
 # A completion has under 2 kB. What is larger is no completion, and parsing it would only cost memory.
@@ -24,14 +28,17 @@ MAX_MESSAGE_BYTES = 256 * 1024
 YEARS = range(2000, 2100)
 _OLDEST, _NEWEST = timedelta(days=1800), timedelta(days=360)
 _RAW_CHARACTERS = 500
-# Unlike repr, it is bounded and never raises.
+_NAME_CHARACTERS, _ID_CHARACTERS = 128, 256
+# A body that was encoded once more, or twice, by a publisher in front of another one.
+_LAYERS = 3
+_INT64 = 2**63
+_WHOLE_FIELD = re.compile(r'"(processor_name|game_date|phase)"\s*:\s*"([^"\\]*)"')
+_DIGITS = 40  # of a whole number; a longer one is read as a float, which has no limit of digits
+# Unlike repr, it is bounded.
 _REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 200
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
 
-_Name = Annotated[str, Meta(min_length=1, max_length=128)]
-_Id = Annotated[str, Meta(max_length=256)]
-_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # BigQuery's INT64
-_Instant = Annotated[datetime, Meta(tz=True)]
+T = TypeVar("T")
 
 
 class Status(StrEnum):
@@ -65,7 +72,8 @@ class Completion:
 
     `processor` is the expected name, or None for an unexpected one; `raw_processor` is what the message
     said. `completed_at` is the Pub/Sub publish time (UTC): the server's clock, the same at every
-    redelivery. `event_id` is the Pub/Sub message id. `traceparent` is W3C trace context.
+    redelivery. `event_id` is the Pub/Sub message id. `traceparent` is W3C trace context. `odd_fields` says, one
+    sentence each, what of the message was not as it should be, and what became of it.
     """
 
     phase: str
@@ -82,6 +90,7 @@ class Completion:
     entities_changed: tuple[str, ...] = ()
     delivery_attempt: int | None = None
     traceparent: str | None = None
+    odd_fields: tuple[str, ...] = ()
 
     @classmethod
     def from_event(cls, event: object, phase: Phase) -> "Completion":
@@ -91,15 +100,19 @@ class Completion:
         """
         event_id, body = None, None
         try:
-            envelope = _envelope(event)
-            event_id = envelope.message.message_id
-            body = _body(envelope.message)
-            return _completion(_decode(body), envelope, phase)
+            envelope, attributes = push_envelope_of(event)
+            message = envelope["message"]
+            event_id = _message_id(message.get("messageId") or message.get("message_id") or attributes.get("id"))
+            body = _body(message.get("data", ""))
+            fields = _fields(body)
+            published_at = _published_at(
+                message.get("publishTime") or message.get("publish_time") or attributes.get("time")
+            )
+            return _completion(fields, event_id, published_at, phase, _Around(envelope, attributes))
         except InvalidMessageError as error:
             error.event_id = event_id
-            error.raw = (body if isinstance(body, str) else _REPR.repr(body or event))[:_RAW_CHARACTERS]
-            if error.field != "phase":  # else it says so of another phase
-                error.processor, error.game_date = _whose(body)
+            error.raw = (body if isinstance(body, str) else _shown(body or event))[:_RAW_CHARACTERS]
+            error.processor, error.game_date = _whose(body, phase)
             raise
 
     @classmethod
@@ -111,33 +124,24 @@ class Completion:
         return cls.from_event({"message": message}, phase)
 
 
-class _PubsubMessage(Struct, frozen=True, rename="camel"):
-    """The part of a PubsubMessage that is read; `data` may be an object that is decoded already."""
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What stands around a message's body: the push envelope, and the CloudEvent's attributes."""
 
-    publish_time: _Instant
-    message_id: _Id = ""
-    data: str | dict[str, Any] = ""
-    attributes: dict[str, str] | None = None
+    envelope: Mapping[str, Any]
+    attributes: Any
 
+    @property
+    def delivery_attempt(self) -> int | None:
+        """How often Pub/Sub has delivered it, where it says so."""
+        return _count(self.envelope.get("deliveryAttempt"))
 
-class _Envelope(Struct, frozen=True, rename="camel"):
-    message: _PubsubMessage
-    delivery_attempt: _Count | None = None
-    traceparent: str | None = None
-
-
-class _Payload(Struct, frozen=True):
-    """The fields of a completion message that are read; others are tolerated."""
-
-    processor_name: _Name
-    game_date: date
-    status: Status
-    phase: str | None = None
-    execution_id: _Id | None = None
-    correlation_id: _Id | None = None
-    record_count: _Count | None = None
-    is_incremental: bool | None = None
-    entities_changed: tuple[str, ...] | None = None
+    @property
+    def traceparent(self) -> str | None:
+        """The trace of the request, or else the message's own."""
+        own = self.envelope["message"].get("attributes")
+        found = (self.attributes.get("traceparent"), isinstance(own, Mapping) and own.get("googclient_traceparent"))
+        return next((text for text in found if text and isinstance(text, str)), None)
 
 
 def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
@@ -157,112 +161,233 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
     return inner, attributes
 
 
-def _envelope(event: object) -> _Envelope:
-    inner, attributes = push_envelope_of(event)
-    message = dict(inner["message"])
-    message.setdefault("messageId", message.get("message_id") or attributes.get("id") or "")
-    message.setdefault("publishTime", message.get("publish_time") or attributes.get("time"))
-    traceparent = attributes.get("traceparent")
-    found = {**inner, "message": message, "traceparent": traceparent if isinstance(traceparent, str) else None}
+def _message_id(value: object) -> str:
+    text = _id(value)
+    if text is None:
+        what = f"not an id: {_shown(value)}" if value else "missing"
+        raise InvalidMessageError("message.messageId", f"{what}: a redelivery could not be recognised without it")
+    return text
+
+
+def _published_at(value: object) -> datetime:
+    """Read a time with its zone, in UTC; the year first, because arithmetic on the last ones overflows."""
     try:
-        envelope = msgspec.convert(found, _Envelope)
-    except msgspec.ValidationError as error:
-        field, reason = culprit(error)
-        raise InvalidMessageError(field or "message", reason) from error
-    except RecursionError as error:
-        raise InvalidMessageError("message", "nested too deeply") from error
-    if not envelope.message.message_id:
-        raise InvalidMessageError("message.messageId", "missing: a redelivery could not be recognised without it")
-    _require_printable("message.messageId", envelope.message.message_id)
-    _require_year("message.publishTime", envelope.message.publish_time)
-    return envelope
+        at: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise InvalidMessageError("message.publishTime", f"{error}: {_shown(value)}") from error
+    if at.year not in YEARS:
+        raise InvalidMessageError("message.publishTime", _not_a_year(at))
+    return at.astimezone(UTC)
 
 
-def _body(message: _PubsubMessage) -> str | dict[str, Any]:
-    """Undo base64 and UTF-8."""
-    if isinstance(message.data, dict):
-        return message.data
-    if len(message.data) > MAX_MESSAGE_BYTES * 4 / 3:
+def _body(data: object) -> str | Mapping[str, Any]:
+    """Undo base64 and UTF-8, of which some publishers put the mark in front; what was decoded already stays."""
+    if isinstance(data, Mapping):
+        return data
+    if not isinstance(data, str):
+        raise InvalidMessageError("message.data", f"expected base64, got {type(data).__name__}")
+    if len(data) > MAX_MESSAGE_BYTES * 4 / 3:
         raise InvalidMessageError(
-            "message.data", f"{len(message.data)} characters of base64 hold more than {MAX_MESSAGE_BYTES} bytes"
+            "message.data", f"{len(data)} characters of base64 hold more than {MAX_MESSAGE_BYTES} bytes"
         )
     try:
-        return base64.b64decode(message.data, validate=True).decode("utf-8")
+        return _from_base64(data)
     except UnicodeDecodeError as error:
         raise InvalidMessageError("message.data", f"not UTF-8: {error.reason} at byte {error.start}") from error
     except ValueError as error:
+        if data.lstrip("\ufeff \t\r\n").startswith("{"):  # the JSON itself, which no base64 begins like
+            return data
         raise InvalidMessageError("message.data", f"not base64: {error}") from error
 
 
-def _whose(body: str | dict[str, Any] | None) -> tuple[str | None, date | None]:
-    """Read the processor and the date of a message that is wrong elsewhere; None for what cannot be read."""
-    try:
-        fields = msgspec.json.decode(body) if isinstance(body, str) else body
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None, None
-    if not isinstance(fields, dict):
-        return None, None
-    found: list[Any] = []
-    for name, type_ in (("processor_name", _Name), ("game_date", date)):
-        try:
-            found.append(msgspec.convert(fields.get(name), type_))
-        except (msgspec.ValidationError, RecursionError):
-            found.append(None)
-    name, day = found
-    return (name if name and name.isprintable() else None), (day if day and day.year in YEARS else None)
+def _fields(body: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the object that a body holds, also one that was encoded again."""
+    found: object = body
+    for _ in range(_LAYERS):
+        if isinstance(found, str):
+            found = _decoded(found)
+    if not isinstance(found, Mapping):
+        raise InvalidMessageError("message.data", f"expected an object of JSON, got {type(found).__name__}")
+    return found
 
 
-def _decode(body: str | dict[str, Any]) -> _Payload:
+def _decoded(text: str) -> object:
+    """Read JSON, or base64 in which there is text; NaN and numbers of any length are taken."""
     try:
-        if isinstance(body, str):
-            return msgspec.json.decode(body, type=_Payload)
-        return msgspec.convert(body, _Payload)
-    except msgspec.ValidationError as error:
-        field, reason = culprit(error)
-        raise InvalidMessageError(field or "message.data", reason) from error
+        return json.loads(text.lstrip("\ufeff"), parse_int=_whole_number)
     except RecursionError as error:
         raise InvalidMessageError("message.data", "not JSON that can be read: nested too deeply") from error
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidMessageError("message.data", f"not JSON: {error}") from error
+    except ValueError as error:
+        try:
+            return _from_base64(text)
+        except ValueError:
+            raise InvalidMessageError("message.data", f"not JSON: {error}") from error
 
 
-def _completion(payload: _Payload, envelope: _Envelope, phase: Phase) -> Completion:
-    for field in ("processor_name", "execution_id", "correlation_id"):
-        _require_printable(field, getattr(payload, field))
-    _require_year("game_date", payload.game_date)
-    message = envelope.message
+def _whole_number(digits: str) -> float:
+    return int(digits) if len(digits) < _DIGITS else float(digits)
+
+
+def _from_base64(text: str) -> str:
+    """Decode base64, which some tools break into lines, and UTF-8 with or without its mark; raises ValueError."""
+    return base64.b64decode("".join(text.split()), validate=True).decode("utf-8-sig")
+
+
+def _whose(body: str | Mapping[str, Any] | None, phase: Phase) -> tuple[str | None, date | None]:
+    """Read the processor and the date of a message that is wrong elsewhere; None for what cannot be read."""
+    try:
+        fields = _fields(body or "")
+    except InvalidMessageError:  # not JSON as a whole: both may still stand in it, each whole
+        fields = dict(_WHOLE_FIELD.findall(body)) if isinstance(body, str) else {}
+    if _is_of_another(fields, phase):  # it says so of another phase
+        return None, None
+    return _readable(_name, fields), _readable(_game_date, fields)
+
+
+def _readable(read: Callable[[Mapping[str, Any]], T], fields: Mapping[str, Any]) -> T | None:
+    try:
+        return read(fields)
+    except InvalidMessageError:
+        return None
+
+
+def _completion(
+    fields: Mapping[str, Any], event_id: str, published_at: datetime, phase: Phase, around: _Around
+) -> Completion:
+    name, game_date, status = _name(fields), _game_date(fields), _status(fields)
     # BigQuery takes no streamed rows outside these bounds: the message would come back for ever.
-    if not -_OLDEST <= payload.game_date - message.publish_time.date() <= _NEWEST:
+    if not -_OLDEST <= game_date - published_at.date() <= _NEWEST:
         raise InvalidMessageError(
             "game_date",
-            f"{payload.game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
+            f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
         )
-    if payload.phase is not None and payload.phase != phase.message_phase:
-        raise InvalidMessageError("phase", f"expected {phase.message_phase!r}, got {payload.phase[:64]!r}")
+    if _is_of_another(fields, phase):
+        raise InvalidMessageError("phase", f"expected {phase.message_phase!r}, got {_shown(fields['phase'])}")
+    others = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
     return Completion(
         phase=phase.name,
-        game_date=payload.game_date,
-        processor=phase.canonical(payload.processor_name),
-        raw_processor=payload.processor_name,
-        status=payload.status,
-        completed_at=message.publish_time.astimezone(UTC),
-        event_id=message.message_id,
-        correlation_id=payload.correlation_id,
-        execution_id=payload.execution_id,
-        record_count=payload.record_count,
-        is_incremental=payload.is_incremental,
-        entities_changed=payload.entities_changed or (),
-        delivery_attempt=envelope.delivery_attempt,
-        traceparent=envelope.traceparent or (message.attributes or {}).get("googclient_traceparent"),
+        game_date=game_date,
+        processor=phase.canonical(name),
+        raw_processor=name,
+        status=status,
+        completed_at=published_at,
+        event_id=event_id,
+        correlation_id=others["correlation_id"],
+        execution_id=others["execution_id"],
+        record_count=others["record_count"],
+        is_incremental=others["is_incremental"],
+        entities_changed=others["entities_changed"] or (),
+        delivery_attempt=around.delivery_attempt,
+        traceparent=around.traceparent,
+        odd_fields=tuple(_odd_fields(fields, others)),
     )
 
 
-def _require_printable(field: str, value: str | None) -> None:
-    """Refuse control characters, line breaks, lone surrogates and the like: names end up in logs."""
-    if value is not None and not value.isprintable():
-        raise InvalidMessageError(field, f"has characters that cannot be printed: {value[:64]!a}")
+# What is needed: each raises InvalidMessageError, with the field's name.
 
 
-def _require_year(field: str, value: date) -> None:
-    if value.year not in YEARS:
-        raise InvalidMessageError(field, f"the year of {value.isoformat()} is not in {YEARS.start}..{YEARS.stop - 1}")
+def _name(fields: Mapping[str, Any]) -> str:
+    name = _needed(fields, "processor_name").strip()
+    if not 0 < len(name) <= _NAME_CHARACTERS:
+        raise InvalidMessageError("processor_name", f"has {len(name)} characters, not 1 to {_NAME_CHARACTERS}")
+    if not name.isprintable():  # it ends up in logs: control characters, line breaks, lone surrogates and the like
+        raise InvalidMessageError("processor_name", f"has characters that cannot be printed: {name[:64]!a}")
+    return name
+
+
+def _game_date(fields: Mapping[str, Any]) -> date:
+    """Read a date, also one with the time of midnight, which is how a date in a datetime is written."""
+    value = fields.get("game_date")
+    text = str(value) if isinstance(value, date) else _needed(fields, "game_date").strip()
+    day = re.sub(r"[T ]00:00(:00(\.0+)?)?(Z|\+00:?00)?\Z", "", text)
+    try:
+        found: date = msgspec.convert(day, date)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise InvalidMessageError("game_date", str(error)) from error
+    if found.year not in YEARS:
+        raise InvalidMessageError("game_date", _not_a_year(found))
+    return found
+
+
+def _status(fields: Mapping[str, Any]) -> Status:
+    text = _needed(fields, "status")
+    try:
+        return Status(text.strip().lower())
+    except ValueError as error:
+        raise InvalidMessageError("status", f"{_shown(text)} is none of {', '.join(Status)}") from error
+
+
+def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
+    """Whether it is another phase's message; one that says nothing of its phase, or no text, is this one's."""
+    value = fields.get("phase")
+    said = value.strip().lower() if isinstance(value, str) else ""
+    return bool(said) and said != phase.message_phase.lower()
+
+
+def _needed(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise InvalidMessageError(name, "missing" if value is None else f"expected text, got {_shown(value)}")
+    return value
+
+
+# What is not needed: each returns None for what has no plain meaning.
+
+
+def _id(value: object) -> str | None:
+    text = str(value) if type(value) is int else value
+    return text if isinstance(text, str) and 0 < len(text) <= _ID_CHARACTERS and text.isprintable() else None
+
+
+def _count(value: object) -> int | None:
+    """Read a whole number that BigQuery's INT64 holds, also as text, or with a fraction of zero."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    is_digits = isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value)
+    number: Any = int(value) if is_whole or is_digits else value  # type: ignore[call-overload]
+    return number if type(number) is int and 0 <= number < _INT64 else None
+
+
+def _flag(value: object) -> bool | None:
+    said = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(said, (bool, int, float)):
+        return bool(said) if said in (0, 1) else None
+    return {"true": True, "false": False}.get(said) if isinstance(said, str) else None
+
+
+def _entities(value: object) -> tuple[str, ...] | None:
+    """Read a list of names, some of which may be numbers; a single one is a list of one."""
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(text for item in items if (text := _id(item))) or None
+
+
+_NOT_NEEDED: dict[str, Callable[[object], Any]] = {
+    "execution_id": _id,
+    "correlation_id": _id,
+    "record_count": _count,
+    "is_incremental": _flag,
+    "entities_changed": _entities,
+}
+
+
+def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was not as it should be: a phase that is no text, a field that was read as something else."""
+    if not isinstance(fields.get("phase"), (str, type(None))):
+        yield f"phase: {_shown(fields['phase'])} left out"
+    for name, value in read.items():
+        sent = fields.get(name)
+        sent = tuple(sent) if isinstance(sent, list) else sent
+        if sent in (None, "", ()) or (type(sent) is type(value) and sent == value):
+            continue
+        yield f"{name}: {_shown(fields[name])} {'left out' if value is None else f'read as {_shown(value)}'}"
+
+
+def _not_a_year(value: date) -> str:
+    return f"the year of {value.isoformat()} is not in {YEARS.start}..{YEARS.stop - 1}"
+
+
+def _shown(value: object) -> str:
+    """Return any value as one line that is bounded and can be printed, by its type where it has no text."""
+    try:
+        return _REPR.repr(value)
+    except Exception:  # noqa: BLE001 (a number of too many digits, an object whose repr fails)
+        return f"a {type(value).__name__}"

@@ -118,7 +118,7 @@ class CheckpointLogger:
 
     def delivery_of(self, completion: Completion, traceparent: str | None = None) -> "Delivery":
         """Begin the delivery of a parsed completion, in the trace of the request rather than the message's own."""
-        return self.delivery(
+        delivery = self.delivery(
             processor=completion.raw_processor,
             game_date=completion.game_date,
             event_id=completion.event_id,
@@ -127,6 +127,8 @@ class CheckpointLogger:
             traceparent=traceparent or completion.traceparent,
             status=completion.status.value,
         )
+        delivery.odd_fields = completion.odd_fields
+        return delivery
 
     def probe(self, probe_id: str) -> "Delivery":
         """Begin the delivery of a probe, which is about no game date."""
@@ -206,6 +208,7 @@ class Delivery:
         self.logger = logger
         known = {**known, "revision": logger.revision}
         self._known = {name: value for name, value in known.items() if value is not None}
+        self.odd_fields: tuple[str, ...] = ()
         self._begin()
 
     def __enter__(self) -> Self:
@@ -351,8 +354,9 @@ class Delivery:
 
     @_never_raises
     def _received(self) -> None:
-        status = self._known.get("status")
-        self._leave(CheckpointKind.RECEIVED, "" if status is None else str(status))
+        words = [str(status) for status in [self._known.get("status")] if status is not None]
+        text = "; ".join([*words, *self.odd_fields])
+        self._leave(CheckpointKind.RECEIVED, text, odd_fields=list(self.odd_fields) or None)
 
     @_never_raises
     def _returned_early(self) -> None:

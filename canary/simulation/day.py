@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from canary.domain.verdict import CauseKind, VerdictKind
@@ -113,12 +114,11 @@ class Day:
 
     def _send(self, report: Report) -> None:
         message_id = next(self._ids)
-        if self.world.has_message_log:
+        if self.world.has_message_log and not report.wrong:
             plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
             self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain)
-        envelope = push_envelope(
-            report.name, str(self.date), report.at, message_id=message_id, status=report.status, **report.wrong
-        )
+        fields: dict[str, Any] = {"message_id": message_id, "status": report.status, **report.wrong}
+        envelope = push_envelope(report.name, str(self.date), report.at, **fields)
         self.world.publish(report.at, envelope, delays=report.delays, fault=report.fault, deliver=self.deliver)
 
     def chance(self, share: float) -> bool:

@@ -87,11 +87,8 @@ def row_write_failed(day: Day) -> Truth:
 
 
 def rejected(day: Day) -> Truth:
-    """One processor sends what the orchestrator cannot accept; the message log takes anything."""
-    report = day.reports[day.victim()]
-    report.wrong = {"record_count": "many"}
-    if day.world.has_message_log:
-        return _unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, _C.MESSAGE_REJECTED)
+    """One processor sends what the orchestrator cannot accept, and what completes nothing in a message log either."""
+    day.reports[day.victim()].wrong = {"status": "finished"}
     return _incomplete(day, _C.MESSAGE_REJECTED)
 
 

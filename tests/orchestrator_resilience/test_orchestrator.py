@@ -530,3 +530,11 @@ def test_the_switch_silences_the_checkpoints_and_nothing_else(
         orchestrator.deliver(sent)
     assert progress_of(stores).trigger is not None
     assert capsys.readouterr().out == ""
+
+
+def test_what_was_odd_of_a_message_is_said(orchestrator: Orchestrator, sink: RecordingSink) -> None:
+    """The line with which the delivery begins names the field, and what became of it."""
+    orchestrator.deliver(message(FIVE[0], 0, record_count="150", execution_id=["x"]))
+    odd = ["execution_id: ['x'] left out", "record_count: '150' read as 150"]
+    assert [c.fields.get("odd_fields") for c in sink.checkpoints] == [odd, None, None]
+    assert sink.checkpoints[0].text == f"{FIVE[0]} 2026-02-09 success; {'; '.join(odd)}"
