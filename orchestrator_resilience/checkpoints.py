@@ -10,6 +10,8 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
+from orchestrator_resilience.completion import YEARS
+
 SCHEMA = 1
 PRODUCER = "orchestrator_resilience"
 _LINE_CHARACTERS = 100_000
@@ -125,17 +127,39 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Checkpoint":
-        """Rebuild what `to_json` returned; raises KeyError, TypeError or ValueError when it is not one."""
+        """Rebuild what `to_json` returned; raises KeyError, TypeError or ValueError when it is not one.
+
+        A field that is read again, and is of another type than it is written with, is left out, and named in
+        `unreadable_fields`: the delivery was there, but nothing follows from what its line does not say.
+        """
         own = {"severity", "message", "time", "checkpoint", "schema", "closes"}
-        kind = CheckpointKind(entry["checkpoint"])
+        kind, at = CheckpointKind(entry["checkpoint"]), datetime.fromisoformat(entry["time"])
+        if at.tzinfo is None or at.year not in YEARS:
+            raise ValueError(f"not a time that can be: {entry['time']}")
+        fields = {k: v for k, v in entry.items() if k not in own and not k.startswith("logging.googleapis.com/")}
+        odd = sorted(k for k, v in fields.items() if not _is_readable(k, v))
         return cls(
             kind=kind,
             severity=Severity(entry["severity"]),
-            at=datetime.fromisoformat(entry["time"]),
-            text=str(entry["message"]).removeprefix(f"{kind}: "),
-            fields={k: v for k, v in entry.items() if k not in own and not k.startswith("logging.googleapis.com/")},
-            closes=entry["closes"] is True,
+            at=at,
+            text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * _TEXT_CHARACTERS),
+            fields={k: v for k, v in fields.items() if k not in odd} | ({"unreadable_fields": odd} if odd else {}),
+            closes=entry["closes"] is not False,  # a line that does not say is no proof of a death
         )
+
+
+# The fields that are read again, by their types.
+_TEXTS = {"phase", "game_date", "processor", "raw_processor", "event_id", "delivery", "field", "reason", "raw"}
+_LISTS = {"completed", "missing", "expected", "unexpected", "steps", "causes"}
+_FLAGS = {"should_trigger", "triggered", "duplicate"}
+
+
+def _is_readable(name: str, value: object) -> bool:
+    if name in _LISTS:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if name in _FLAGS:
+        return isinstance(value, bool)
+    return name not in _TEXTS or isinstance(value, (str, int))
 
 
 Sink = Callable[[Checkpoint], None]

@@ -167,8 +167,9 @@ class Facts:
         return self.phase.canonical(raw) or raw
 
     def last_line(self, kind: CheckpointKind) -> Checkpoint | None:
-        """The last checkpoint of a kind."""
-        return next((line for line in reversed(self.checkpoints) if line.kind is kind), None)
+        """The last checkpoint of a kind; None too where it could not be read whole, because it outdates the others."""
+        last = next((line for line in reversed(self.checkpoints) if line.kind is kind), None)
+        return None if last is None or last.fields.get("unreadable_fields") else last
 
     @cached_property
     def lines_by_message(self) -> dict[str, list[Checkpoint]]:

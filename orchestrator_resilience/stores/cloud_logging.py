@@ -115,7 +115,7 @@ def _checkpoint(entry: LogEntry) -> Checkpoint | None:
     try:
         moved = {"severity": _severity(entry.severity), "time": entry.timestamp.isoformat()}
         return Checkpoint.from_json({**_with_integers(entry.json_payload), **moved})
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 

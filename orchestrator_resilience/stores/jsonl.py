@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ class JsonLinesArchive:
     """A sink for checkpoints, and a CheckpointArchive.
 
     Each line is appended with one `write` under a lock, so the lines of several threads and
-    processes do not mix. A line that a crash cut short is skipped when reading.
+    processes do not mix. A line that a crash cut short, or that is no checkpoint, is left out alone when reading.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,24 +60,27 @@ def append_line(path: Path, line: str) -> None:
         raise StoreError(f"{path}: only {written} of {len(data)} bytes could be written")
 
 
-def last_line(path: Path) -> dict[str, Any] | None:
-    """Return the last whole JSON object of a file of lines, or None where there is none."""
+def last_line(path: Path, wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True) -> dict[str, Any] | None:
+    """Return the last whole JSON object of a file of lines that is `wanted`, or None where there is none."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return None
-    for line in reversed(lines):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
+    objects = (_object(line) for line in reversed(lines))
+    return next((found for found in objects if found is not None and wanted(found)), None)
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _parsed(line: bytes) -> Checkpoint | None:
+    found = _object(line)
     try:
-        return Checkpoint.from_json(json.loads(line))
+        return Checkpoint.from_json(found) if found is not None else None
     except (KeyError, TypeError, ValueError):
         return None

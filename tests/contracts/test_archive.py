@@ -1,18 +1,24 @@
 """What every CheckpointArchive does, and what Cloud Logging's does when it cannot."""
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import pytest
+from hypothesis import given
 
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
-from orchestrator_resilience.checkpoints import Checkpoint, Sink
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink
 from orchestrator_resilience.stores.base import CheckpointArchive
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive, checkpoint_filter
+from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line
 from orchestrator_resilience.testing import SimulatedClock
 from tests.contracts.logging_server import LoggingServer
+from tests.hostile import checkpoint_entries, checkpoint_entry, json_values
 
 DAY = date(2026, 2, 9)
 Archive = tuple[Sink, CheckpointArchive]
@@ -67,6 +73,69 @@ def test_another_phase_has_other_checkpoints(archive: Archive, deliver: Callable
     """Phases are kept apart."""
     deliver("2026-02-09")
     assert archive[1].read("phase3", DAY) == []
+
+
+def test_a_field_of_another_type_is_left_out_and_named(
+    archive: Archive, deliver: Callable[[str], None], left: list[Checkpoint]
+) -> None:
+    """The line counts as one that was left, and nothing else of the archive is touched."""
+    deliver("2026-02-09")
+    odd: dict[str, Any] = {
+        "delivery": {},
+        "completed": None,
+        "missing": "p2",
+        "expected": [1],
+        "triggered": "no",
+        "event_id": ["1"],
+    }
+    known = {"phase": "phase2", "game_date": "2026-02-09", "duplicate": True, "note": [{"any": None}]}
+    at = datetime(2026, 2, 10, 9, tzinfo=UTC)
+    kind = CheckpointKind.POST_TRANSACTION
+    archive[0](Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}))
+    said = {**known, "sequence": 1, "unreadable_fields": sorted(odd)}
+    expected = Checkpoint(kind, Severity.INFO, at, "x", said)
+    assert archive[1].read("phase2", DAY) == [*(c for c in left if c.fields.get("game_date")), expected]
+
+
+GOOD = checkpoint_entry()
+ODD_LINES = {
+    "nested 10,000 deep": '{"x": ' + "[" * 10_000 + "]" * 10_000 + "}",
+    "a number of 5,000 digits": '{"x": ' + "9" * 5_000 + "}",
+    "no object": "[1]",
+    "not JSON": "\x00",
+    "cut short": json.dumps(GOOD)[:-9],
+    "a time without a zone": json.dumps({**GOOD, "time": "2026-02-10T06:41:00"}),
+    "year 1": json.dumps({**GOOD, "time": "0001-01-01T00:00:00Z"}),
+    "year 9999": json.dumps({**GOOD, "time": "9999-12-31T23:59:59-14:00"}),
+    "a time that is a number": json.dumps({**GOOD, "time": 17}),
+    "a kind that there is not": json.dumps({**GOOD, "checkpoint": "CHECKPOINT_MADE_UP"}),
+    "a kind that is a map": json.dumps({**GOOD, "checkpoint": {}}),
+    "a severity that is a list": json.dumps({**GOOD, "severity": []}),
+    "nothing about its end": json.dumps({name: value for name, value in GOOD.items() if name != "closes"}),
+}
+
+
+@pytest.mark.parametrize("line", ODD_LINES.values(), ids=ODD_LINES)
+def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: str) -> None:
+    """The lines before and after it are read."""
+    file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    for one in (json.dumps(GOOD), line, json.dumps({**GOOD, "event_id": "2"})):
+        append_line(file.path, one + "\n")
+    assert [c.fields["event_id"] for c in file.read("phase2", DAY)] == ["1", "2"]
+
+
+@given(json_values | checkpoint_entries)
+def test_any_line_is_a_checkpoint_of_known_types_or_none(entry: Any) -> None:
+    """What is read again has the type that it is written with, a time that can be, and a text that can be printed."""
+    try:
+        found = Checkpoint.from_json(entry)
+    except (KeyError, TypeError, ValueError):
+        return
+    lists = [found.fields.get(name, []) for name in ("completed", "missing", "expected", "steps", "causes")]
+    assert all(isinstance(item, str) for items in lists for item in items)
+    assert all(isinstance(found.fields.get(name, ""), (str, int)) for name in ("delivery", "event_id", "processor"))
+    assert found.at.tzinfo is not None
+    assert found.message.isprintable()
 
 
 def test_nothing_was_left(archive: Archive) -> None:
