@@ -32,8 +32,29 @@ Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
 
 
+class Period(Struct, frozen=True, kw_only=True):
+    """The game dates of which a processor is expected: from `since` to `until`, both included; None for no end."""
+
+    since: date | None = None
+    until: date | None = None
+
+    def holds(self, game_date: date) -> bool:
+        """Whether a game date is one of them."""
+        return (self.since is None or self.since <= game_date) and (self.until is None or game_date <= self.until)
+
+
+class _Processor(Period, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The longer form of a processor in the file."""
+
+    aliases: tuple[Text, ...] = ()
+
+
 class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
-    """One table of phases.toml, validated; the file's comments say what each field is for."""
+    """One table of phases.toml, validated; the file's comments say what each field is for.
+
+    `periods` has the `since` and `until` of those processors that have one. What is asked of a game date is asked of
+    the phase `on` that date.
+    """
 
     name: PhaseName
     next_phase: Text
@@ -59,6 +80,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     others: tuple[Text, ...] = ()
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
     optional: Mapping[ProcessorName, tuple[Text, ...]] = {}
+    periods: Mapping[ProcessorName, Period] = {}
 
     def __post_init__(self) -> None:
         """Refuse what the field types cannot express; the text starts with the field's name."""
@@ -77,6 +99,9 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             for name in (processor, *aliases):
                 if owner.setdefault(name, processor) != processor:
                     raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
+        for name, period in self.periods.items():
+            if period.since is not None and period.until is not None and period.until < period.since:
+                raise ValueError(f"processors.{name}: until, {period.until}, is before since, {period.since}")
         for name in sorted(self.processors.keys() & self.optional.keys()):
             raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
         for name in sorted(name for name in self._canonical if self._is_other(name)):
@@ -96,6 +121,25 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
                 f"incomplete_by: {self.incomplete_by!r} is when a date leaves the window of "
                 f"lookback_dates = {self.lookback_dates}: nobody would be told"
             )
+
+    def on(self, game_date: date) -> "Phase":
+        """The phase as it is for a game date: without the processors that are not expected of it."""
+        return self.without(name for name, period in self.periods.items() if not period.holds(game_date))
+
+    def without(self, processors: Iterable[str]) -> "Phase":
+        """The phase without some expected processors: known, so that nobody wonders at them, and never missing."""
+        gone = self.expected.intersection(processors)
+        if not gone:
+            return self
+        if gone not in self._without:
+            kept = {name: aliases for name, aliases in self.processors.items() if name not in gone}
+            known = {**self.optional, **{name: self.processors[name] for name in gone}}
+            self._without[gone] = msgspec.structs.replace(self, processors=kept, optional=known)
+        return self._without[gone]
+
+    @cached_property
+    def _without(self) -> dict[frozenset[str], "Phase"]:
+        return {}
 
     @cached_property
     def expected(self) -> frozenset[str]:
@@ -218,17 +262,36 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
 
 def _parse_phase(name: str, table: Any, where: str) -> Phase:
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{where}: expected a table, got {table!r}")
+        raise ConfigurationError(f"{where}: expected a table, got {_shown(table)}")
     if "name" in table:
         raise ConfigurationError(f"{where}: name: unknown field; the table's own name is the phase's name")
+    if "periods" in table:
+        raise ConfigurationError(f"{where}: periods: unknown field; since and until are a processor's own")
     # Each processor on its own first: msgspec does not tell which key of a mapping was wrong.
     for field in ("processors", "optional"):
         processors = table.get(field)
         for processor, aliases in processors.items() if isinstance(processors, dict) else ():
             _convert(processor, ProcessorName, f"{where}: {field}: {processor!r}")
-            _convert(aliases, tuple[Text, ...], f"{where}: {field}.{processor}")
-    phase: Phase = _convert({**table, "name": name}, Phase, where)
+            form = _Processor if isinstance(aliases, dict) and field == "processors" else tuple[Text, ...]
+            _convert(aliases, form, f"{where}: {field}.{processor}")
+    phase: Phase = _convert({**table, **_in_two(table.get("processors")), "name": name}, Phase, where)
     return phase
+
+
+def _in_two(processors: Any) -> dict[str, Any]:
+    """Put the aliases of the longer form where those of the shorter are, and the rest into `periods`."""
+    if not isinstance(processors, dict):
+        return {}
+    periods = {name: one for name, one in processors.items() if isinstance(one, dict)}
+    aliases = {name: one.get("aliases", ()) for name, one in periods.items()}
+    return {"processors": {**processors, **aliases}, "periods": periods}
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # a number of too many digits
+        return f"a {type(value).__name__}"
 
 
 def _convert(value: Any, type_: Any, where: str) -> Any:
