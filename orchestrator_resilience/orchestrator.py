@@ -7,6 +7,7 @@ holds up neither the registration nor the flag. Each write is attempted even whe
 delivery raises and Pub/Sub sends the message again. Every step may run any number of times.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,8 +101,9 @@ class Orchestrator:
             self._checkpoints.rejected(error)
             return
         with self._checkpoints.delivery_of(completion, traceparent) as delivery:
-            if completion.processor is None and self._phase.is_known(completion.raw_processor):
-                delivery.ignored(f"{completion.raw_processor} is known, and {self._phase.name} does not wait for it")
+            phase = self._phase.on(completion.game_date)
+            if completion.processor not in phase.expected and phase.is_known(completion.raw_processor):
+                delivery.ignored(f"{completion.raw_processor} is known, and {phase.name} does not wait for it")
             elif completion.processor is None or not completion.status.completes:
                 self._report(completion, delivery)
             else:
@@ -110,7 +112,7 @@ class Orchestrator:
     def _report(self, completion: Completion, delivery: Delivery) -> None:
         """Note in the document what completes nothing: the completion log is for completions alone."""
         writes = _Writes()
-        writes.attempt("report", lambda: self._merge_report(completion))
+        writes.attempt("report", _timed(delivery, "report", lambda: self._merge_report(completion)))
         if completion.processor is None:
             delivery.unexpected()
         else:
@@ -120,13 +122,13 @@ class Orchestrator:
     def _complete(self, completion: Completion, delivery: Delivery) -> None:
         """Append the row of a completion, and beside it register, decide and set the flag."""
         writes = _Writes()
-        rows = {"append_completion": self._append(completion_row(completion))}
-        committed = writes.attempt("register", lambda: self._commit(completion))
+        rows = {"append_completion": self._append(delivery, "append_completion", completion_row(completion))}
+        committed = writes.attempt("register", _timed(delivery, "register", lambda: self._commit(completion)))
         trigger = committed.after.trigger if committed else None
         # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
         own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
         if own is not None:
-            rows["append_trigger"] = self._append(trigger_row(completion, own))
+            rows["append_trigger"] = self._append(delivery, "append_trigger", trigger_row(completion, own))
         deadline = Deadline(self._append_seconds)
         for step, row in rows.items():
             writes.attempt(step, partial(row.answer, deadline))
@@ -136,6 +138,7 @@ class Orchestrator:
                 triggered=trigger is not None,
                 duplicate=completion.processor in committed.before.registered,
                 completed=committed.after.completed,
+                expected=committed.after.expected if self._phase.periods else None,
                 attempts=committed.attempts,
             )
         writes.raise_if_any_failed()
@@ -164,12 +167,12 @@ class Orchestrator:
             self._documents.merge(probe_ref(probe.id), {**who, **found})
             delivery.probed(wrong)
 
-    def _append(self, row: CompletionRow) -> Answer[None]:
-        return self._beside(lambda: self._completion_log.append([row], now=self._clock()))
+    def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Answer[None]:
+        return self._beside(_timed(delivery, step, lambda: self._completion_log.append([row], now=self._clock())))
 
     def _merge_report(self, completion: Completion) -> None:
         ref = self._ref(completion)
-        _, progress = self._read(ref)
+        _, progress = self._read(ref, completion)
         if fields := report_fields(progress, completion):
             self._documents.merge(ref, fields)
 
@@ -181,7 +184,7 @@ class Orchestrator:
         """
         ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            document, progress = self._read(ref)
+            document, progress = self._read(ref, completion)
             before = before or progress
             fields, after = completion_fields(progress, completion, self._clock())
             if not fields:
@@ -195,9 +198,22 @@ class Orchestrator:
     def _ref(self, completion: Completion) -> DocumentRef:
         return DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
 
-    def _read(self, ref: DocumentRef) -> tuple[Document | None, Progress]:
+    def _read(self, ref: DocumentRef, completion: Completion) -> tuple[Document | None, Progress]:
         document = self._documents.get_all([ref]).get(ref)
-        return document, read_progress(document.fields if document else {}, self._phase)
+        return document, read_progress(document.fields if document else {}, self._phase.on(completion.game_date))
+
+
+def _timed(delivery: Delivery, step: str, action: Callable[[], T]) -> Callable[[], T]:
+    """Return the action, which tells the delivery how long it took, whatever comes of it."""
+
+    def timed() -> T:
+        started = time.monotonic()
+        try:
+            return action()
+        finally:
+            delivery.took(step, time.monotonic() - started)
+
+    return timed
 
 
 class _Writes:

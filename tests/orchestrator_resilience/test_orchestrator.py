@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, StoreError
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Severity
-from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
+from orchestrator_resilience.phase import BUNDLED_PHASES, Period, load_phase
 from orchestrator_resilience.progress import (
     MAX_UNEXPECTED,
     Progress,
@@ -538,3 +539,27 @@ def test_what_was_odd_of_a_message_is_said(orchestrator: Orchestrator, sink: Rec
     odd = ["execution_id: ['x'] left out", "record_count: '150' read as 150"]
     assert [c.fields.get("odd_fields") for c in sink.checkpoints] == [odd, None, None]
     assert sink.checkpoints[0].text == f"{FIVE[0]} 2026-02-09 success; {'; '.join(odd)}"
+
+
+def test_a_processor_is_waited_for_in_its_time_only(stores: EmbeddedStores, sink: RecordingSink) -> None:
+    """Before its first date it is known, never registered, and holds no flag up; from then on it is waited for."""
+    periods = {FIVE[4]: Period(since=DAY + timedelta(days=1))}
+    phase = msgspec.structs.replace(PHASE, periods=periods)
+    logger, clock = CheckpointLogger(phase, sink), SimulatedClock(AT)
+    orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, logger, clock, beside=AtOnce)
+    for sent in [MESSAGES[4], *MESSAGES[:4]]:
+        orchestrator.deliver(sent)
+    waits = ["RECEIVED", "POST_TRANSACTION", "WAITING"]
+    assert sink.kinds() == ["RECEIVED", "IGNORED", *waits * 3, *waits[:2], "TRIGGERED"]
+    assert stores.documents.get_all([REF])[REF].fields["_expected"] == FIVE[:4]
+    orchestrator.deliver(push_envelope(FIVE[0], "2026-02-10", AT, message_id="next"))
+    assert sink.checkpoints[-1].fields["missing"] == FIVE[1:]
+
+
+def test_the_closing_line_has_the_time_of_each_step(orchestrator: Orchestrator, sink: RecordingSink) -> None:
+    """In milliseconds, those of a delivery that sets the flag and of one that only reports."""
+    for sent in [*MESSAGES, message(FIVE[0], 9, status="failed")]:
+        orchestrator.deliver(sent)
+    steps = [set(line.fields["step_ms"]) for line in sink.checkpoints if line.closes]
+    registers = {"append_completion", "register"}
+    assert steps == [*[registers] * 4, registers | {"append_trigger"}, {"report"}]
