@@ -1,6 +1,6 @@
 """One canary run: gather the evidence, judge each date, diagnose the problems, report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import IntEnum
@@ -8,15 +8,17 @@ from typing import Any
 
 import msgspec
 
+from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
-from canary.domain.evidence import Evidence, Source, Unreadable
+from canary.domain.evidence import Evidence, Seen, Source, Unreadable
+from canary.domain.facts import newcomers
 from canary.domain.incident import Incidents, known_incident
 from canary.domain.timeline import Timeline, timeline_of
-from canary.domain.verdict import Verdict, judge
+from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
 from canary.notify.channel import Channel
 from canary.notify.incidents import notify
 from canary.sources import gather, read_checkpoints
-from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
 
@@ -70,10 +72,18 @@ class Report:
 
 
 def check(
-    stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None = None
+    stores: Stores,
+    phases: Mapping[str, Phase],
+    now: datetime,
+    wanted: Mapping[str, Sequence[date]] | None = None,
+    read_at: datetime | None = None,
 ) -> Report:
-    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window. Tells nobody."""
-    return _run(stores, phases, now, wanted)[0]
+    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window. Tells nobody.
+
+    `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier, the dates are
+    judged by what was known then.
+    """
+    return _run(stores, phases, now, wanted, read_at)[0]
 
 
 def watch(
@@ -95,7 +105,11 @@ def watch(
 
 
 def _run(
-    stores: Stores, phases: Mapping[str, Phase], now: datetime, wanted: Mapping[str, Sequence[date]] | None
+    stores: Stores,
+    phases: Mapping[str, Phase],
+    now: datetime,
+    wanted: Mapping[str, Sequence[date]] | None,
+    read_at: datetime | None = None,
 ) -> tuple[Report, Incidents | Unreadable]:
     """Gather further back than is judged, because some causes show only over several dates."""
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
@@ -104,7 +118,7 @@ def _run(
     else:
         window = {name: tuple(days) for name, days in wanted.items()}
     gathered = gather(stores, {name: sorted({*history[name], *window[name]}) for name in window}, phases)
-    evidence, incidents = gathered.evidence, gathered.incidents
+    incidents = gathered.incidents
 
     def is_judged(one: Evidence) -> bool:
         if one.game_date in window[one.phase]:
@@ -112,44 +126,122 @@ def _run(
         incident = None if isinstance(incidents, Unreadable) else known_incident(incidents, one.phase, one.game_date)
         return wanted is None and incident is not None and not incident.resolved
 
-    verdicts = [judge(e, phases[e.phase], now) for e in evidence if is_judged(e)]
+    dates = _judged(gathered.evidence, phases, now, read_at or now)
     warnings = tuple(
         f"{name}: {warning}"
         for name, phase in phases.items()
-        for warning in early_warnings(
-            [e for e in evidence if e.phase == name and e.game_date in history[name]], phase, now
-        )
+        for warning in _warnings([one for one in dates if one.evidence.game_date in history[name]], phase, now)
     )
     # Only for dates with a problem are checkpoints read.
-    checkpoints = read_checkpoints(stores, [(v.phase, v.game_date) for v in verdicts if v.kind.is_problem])
-    diagnosed = tuple(
-        _diagnosed(v, checkpoints[v.phase, v.game_date], evidence, phases[v.phase], now) if v.kind.is_problem else v
-        for v in verdicts
+    told = [one for one in dates if is_judged(one.evidence)]
+    problems = [one for one in told if one.verdict.kind.is_problem]
+    checkpoints = read_checkpoints(stores, [(one.verdict.phase, one.verdict.game_date) for one in problems])
+    verdicts = tuple(
+        _diagnosed(one, checkpoints[one.verdict.phase, one.verdict.game_date], dates, now, read_at or now)
+        if one.verdict.kind.is_problem
+        else one.verdict
+        for one in told
     )
-    return Report(now, diagnosed, warnings), incidents
+    return Report(now, verdicts, warnings), incidents
 
 
-def timeline(stores: Stores, phase: Phase, day: date, now: datetime) -> Timeline:
-    """Judge one date, diagnose it if it has a problem, and put together what every source saw of it."""
+def timeline(stores: Stores, phase: Phase, day: date, now: datetime, read_at: datetime | None = None) -> Timeline:
+    """Judge one date, diagnose it if it has a problem, and put together what every source saw of it.
+
+    `read_at` is as in `check`.
+    """
     phases = {phase.name: phase}
     wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
-    evidence = gather(stores, wanted, phases).evidence
-    (own,) = (e for e in evidence if e.game_date == day)
+    dates = _judged(gather(stores, wanted, phases).evidence, phases, now, read_at or now)
+    (own,) = (one for one in dates if one.evidence.game_date == day)
     (checkpoints,) = read_checkpoints(stores, [(phase.name, day)]).values()
-    verdict = judge(own, phase, now)
-    if verdict.kind.is_problem:
-        verdict = _diagnosed(verdict, checkpoints, evidence, phase, now)
-    return timeline_of(verdict, own, checkpoints, phase)
+    is_problem = own.verdict.kind.is_problem
+    verdict = _diagnosed(own, checkpoints, dates, now, read_at or now) if is_problem else own.verdict
+    return timeline_of(verdict, own.evidence, _there(checkpoints, now, read_at or now), own.phase)
+
+
+@dataclass(frozen=True, slots=True)
+class _Date:
+    """One date as it was judged, by its `phase` as it was then: without `newcomers`.
+
+    `is_sound` tells that nothing of its evidence was too odd to be judged by.
+    """
+
+    evidence: Evidence
+    phase: Phase
+    verdict: Verdict
+    newcomers: frozenset[str] = frozenset()
+    is_sound: bool = True
+
+
+def _judged(evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime) -> list[_Date]:
+    """Judge every date by what was known at `now`, and by what its phase expected then; each stands alone."""
+    known = [known_by(one, now) if now < read_at else one for one in evidence]
+    return [_judge_one(one, phases[one.phase], known, now, read_at) for one in known]
+
+
+def _judge_one(
+    evidence: Evidence, phase: Phase, history: Sequence[Evidence], now: datetime, read_at: datetime
+) -> _Date:
+    try:
+        new = newcomers(evidence, phase, history)
+        phase = phase.on(evidence.game_date).without(new)
+        verdict = judge(evidence, phase, now)
+    except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates are judged)
+        odd = Verdict(
+            kind=VerdictKind.UNKNOWN,
+            phase=evidence.phase,
+            game_date=evidence.game_date,
+            summary=f"could not tell: its evidence cannot be understood: {_described(error)}",
+            unreadable=True,
+        )
+        return _Date(evidence, phase, odd, is_sound=False)
+    notes = (*verdict.notes, *_notes(evidence, phase, new, now, read_at))
+    return _Date(evidence, phase, replace(verdict, notes=notes), new)
+
+
+def _notes(evidence: Evidence, phase: Phase, new: Collection[str], now: datetime, read_at: datetime) -> Iterator[str]:
+    """Yield what has to be said of how a date was judged."""
+    if new:
+        yield f"nobody waited for {names(new)} then: expected now, and without a report up to this date"
+    if now < read_at and (timeless := without_a_time(evidence, phase)):
+        yield f"judged as of {now:%Y-%m-%d %H:%M}Z, and no time says whether this was known then: {timeless}"
+
+
+def _sound(dates: Sequence[_Date], phase: str) -> list[Evidence]:
+    return [one.evidence for one in dates if one.is_sound and one.evidence.phase == phase]
+
+
+def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[str]:
+    """Yield the early warnings of a phase's recent dates."""
+    own = [one for one in dates if one.is_sound and one.evidence.phase == phase.name]
+    with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
+    if with_document and (new := names(with_document[-1].newcomers)):
+        yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
+    try:
+        yield from early_warnings([one.evidence for one in own], phase, now)
+    except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)
+        yield f"the recent dates could not be looked over: {_described(error)}"
 
 
 def _diagnosed(
-    verdict: Verdict,
-    checkpoints: Source[Sequence[Checkpoint]],
-    evidence: Sequence[Evidence],
-    phase: Phase,
-    now: datetime,
+    one: _Date, checkpoints: Source[Sequence[Checkpoint]], dates: Sequence[_Date], now: datetime, read_at: datetime
 ) -> Verdict:
-    """Add the cause to a problem."""
-    history = [e for e in evidence if e.phase == phase.name]
-    (own,) = (e for e in history if e.game_date == verdict.game_date)
-    return replace(verdict, cause=explain(verdict, own, checkpoints, history=history, phase=phase, now=now))
+    """Add the cause to a problem; the dates that could not be judged are no part of its history."""
+    try:
+        there, history = _there(checkpoints, now, read_at), _sound(dates, one.verdict.phase)
+        cause = explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
+    except Exception as error:  # noqa: BLE001 (the problem is told all the same)
+        cause = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")
+    return replace(one.verdict, cause=cause)
+
+
+def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:
+    """Return the lines that were there at `now`."""
+    if not isinstance(checkpoints, Seen):
+        return checkpoints
+    return Seen(believed_checkpoints(checkpoints.value, now, read_at))
+
+
+def _described(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 200)

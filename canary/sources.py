@@ -136,7 +136,12 @@ def _by_date(summaries: Sequence[ProcessorSummary], phases: Mapping[str, Phase])
     rows: dict[tuple[str, date], list[ProcessorSummary]] = defaultdict(list)
     for row in summaries:
         rows[row.phase, row.game_date].append(row)
-    return {key: read_completion_log(own, phases[key[0]]) for key, own in rows.items()}
+    return {
+        (name, day): _understood(
+            f"the completion log of {day}", partial(read_completion_log, own, phases[name].on(day))
+        )
+        for (name, day), own in rows.items()
+    }
 
 
 def _completion_log(answer: Seen[_ByDate] | Unreadable, phase: str, day: date) -> Source[Logged]:
@@ -147,7 +152,18 @@ def _progress(answer: Seen[_Documents] | Unreadable, phase: Phase, day: date) ->
     if isinstance(answer, Unreadable):
         return answer
     document = answer.value.get(_ref(phase, day))
-    return Absent() if document is None else Seen(read_progress(document.fields, phase))
+    if document is None:
+        return Absent()
+    read = partial(read_progress, document.fields, phase.on(day))
+    return _understood(f"the progress document of {day}", lambda: Seen(read()))
+
+
+def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
+    """Return what a source says of one date; what nobody has foreseen is that date's alone."""
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates still count)
+        return Unreadable(one_line(f"{what} cannot be understood: {type(error).__name__}: {error}"))
 
 
 def _count(answer: Seen[dict[date, int]] | Unreadable | None, day: date) -> Source[int]:

@@ -291,7 +291,7 @@ def _shown(value: object) -> str:
     try:
         return repr(value)
     except ValueError:  # a number of too many digits
-        return f"a {type(value).__name__}"
+        return f"an {type(value).__name__}"
 
 
 def _convert(value: Any, type_: Any, where: str) -> Any:

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
 
-from orchestrator_resilience.completion import Completion, Status
+from orchestrator_resilience.completion import YEARS, Completion, Status
 from orchestrator_resilience.phase import Phase
 
 Fields = Mapping[str, Any]
@@ -228,10 +228,13 @@ def _first_completion_at(progress: Progress, now: datetime) -> datetime:
 
 
 def instant(value: object) -> datetime | None:
-    """Read a time as stores and old documents hold it: aware, naive (taken as UTC), or ISO text."""
+    """Read a time as stores and old documents hold it: aware, naive (taken as UTC), or ISO text.
+
+    None for what is no time, or is one in a year that cannot be: Go writes year 1 for none.
+    """
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(at, datetime):
+        if not isinstance(at, datetime) or at.year not in YEARS:
             return None
         at = datetime.combine(at.date(), at.timetz())  # Firestore's times are of a class of its own
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Unreadable
 from orchestrator_resilience.checkpoints import CheckpointKind, Severity
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
+from orchestrator_resilience.progress import Report
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 FIVE = sorted(PHASE.expected)
@@ -49,6 +50,7 @@ _entry = st.fixed_dictionaries(
     {}, optional={"completed_at": values, "registered_at": values, "event_id": values, "status": values}
 )
 _own = ["_triggered", "_triggered_at", "_trigger_reason", "_trigger_event_id", "_expected", "_partial_completion"]
+_own += ["_reports", "_unexpected", "_completed_count", "_first_completion_at"]
 documents = st.dictionaries(
     st.sampled_from([*FIVE, *_own, "p2_unexpected", "_triggered_reason", "_mode"]) | texts,
     _entry | values | st.just(True) | st.lists(st.sampled_from(FIVE)) | st.just(deep),
@@ -56,6 +58,7 @@ documents = st.dictionaries(
 )
 """The fields of a progress document."""
 
+reports = st.builds(Report, texts | st.sampled_from(["failed", "no_data", "success"]), st.none() | times)
 _arrival = st.builds(Arrival, times, times)
 logs: st.SearchStrategy[Source[Logged]] = st.one_of(
     st.just(Absent()),
@@ -63,7 +66,7 @@ logs: st.SearchStrategy[Source[Logged]] = st.one_of(
     st.builds(
         Logged,
         completed=st.dictionaries(st.sampled_from(FIVE), _arrival),
-        statuses=st.dictionaries(st.sampled_from(FIVE), texts | st.sampled_from(["failed", "no_data"])),
+        reports=st.dictionaries(st.sampled_from(FIVE), reports),
         unexpected=st.frozensets(texts, max_size=3),
         triggered=st.sampled_from([None, False, True]),
         triggered_at=st.none() | times,

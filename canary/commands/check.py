@@ -51,12 +51,13 @@ def check(
     about = subject(data, phase, now)
     wanted = {name: sorted(set(dates)) for name in about.phases} if dates else None
     with about.stores() as stores:
-        report = run_check(stores, about.phases, about.now, wanted)
+        report = run_check(stores, about.phases, about.now, wanted, about.read_at)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
         _print_report(report, about)
-    if isinstance(stores, EmbeddedStores) and not dry_run:
+    # One that judges an earlier time is not the last run.
+    if isinstance(stores, EmbeddedStores) and not dry_run and about.now >= about.read_at:
         _record(report, stores)
     return report.outcome
 
@@ -72,12 +73,12 @@ def status(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
     about = subject(data, phase, now)
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     with about.stores() as stores:
-        report = run_check(stores, about.phases, about.now, wanted)
+        report = run_check(stores, about.phases, about.now, wanted, about.read_at)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
         return report.outcome
     console = make_console()
-    print_table(console, report.verdicts, about.phases)
+    print_table(console, report.verdicts)
     print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
     if word := _as_of(about, stores):
         console.print(word)
@@ -94,7 +95,7 @@ def explain(game_date: date, data: Path | None, phase: str | None, now: datetime
     """Show what happened on one game date, why, and what to do."""
     about = subject(data, phase, now)
     with about.stores() as stores:
-        found = timeline(stores, about.phase, game_date, about.now)
+        found = timeline(stores, about.phase, game_date, about.now, about.read_at)
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
@@ -119,7 +120,7 @@ def _record(report: Report, stores: EmbeddedStores) -> None:
     try:
         if stores.folder.is_dir():
             append_line(stores.runs_path, json.dumps(report.run_line()) + "\n")
-    except StoreError as error:
+    except (OSError, StoreError) as error:
         print(f"canary: the run could not be recorded: {error}", file=sys.stderr)
 
 
@@ -129,7 +130,12 @@ def _as_of(about: Subject, stores: Stores) -> str | None:
         return f"as of {about.now:%Y-%m-%d %H:%M}Z, in the simulated run of {about.folder}"
     if not isinstance(stores, EmbeddedStores):
         return None
-    line = last_line(stores.runs_path)
+    line = last_line(stores.runs_path, lambda run: _is_by(instant(run.get("now")), about.now))
     at = instant(line.get("now")) if line else None
     ago = f"{at.isoformat()}, {duration_text(about.now - at)} ago" if at else "none recorded here"
     return f"last canary run: {ago}"
+
+
+def _is_by(at: datetime | None, now: datetime) -> bool:
+    """Whether it was at a time that can be, `now` at the latest."""
+    return at is not None and at <= now

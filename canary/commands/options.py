@@ -79,9 +79,16 @@ def a_duration(text: str) -> timedelta:
         raise click.BadParameter(str(error)) from None
 
 
-data_option: Wrapped = click.option(
-    "--data", type=click.Path(path_type=Path), metavar="DIR", help="The embedded stores in this folder."
-)
+def a_path(text: str | Path) -> Path:
+    """Read a path; one that the system cannot even look for is refused here."""
+    try:
+        Path(text).exists()
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{text}: {error}") from None
+    return Path(text)
+
+
+data_option: Wrapped = click.option("--data", type=a_path, metavar="DIR", help="The embedded stores in this folder.")
 phase_option: Wrapped = click.option("--phase", metavar="NAME", help="Only this phase of the phases file.")
 now_option: Wrapped = click.option(
     "--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."
@@ -101,7 +108,7 @@ def out_option(name: str) -> Wrapped:
     """Return `--out`, by default the folder `simulated/NAME`."""
     return click.option(
         "--out",
-        type=click.Path(path_type=Path),
+        type=a_path,
         metavar="DIR",
         default=Path("simulated") / name,
         show_default=True,
@@ -113,6 +120,7 @@ def out_option(name: str) -> Wrapped:
 class Subject:
     """What a command is about: the phases, the time to judge by, and whose stores.
 
+    `read_at` is the time at which the stores are read: the present, or the end of a simulated run.
     `folder` is that of the embedded stores which were named, None for those that the settings ask for;
     `simulated` tells that a simulated run has left it. `several`: there are more phases than one, so
     that a command has to say which is meant.
@@ -120,6 +128,7 @@ class Subject:
 
     phases: Mapping[str, Phase]
     now: datetime
+    read_at: datetime
     folder: Path | None
     simulated: bool
     several: bool
@@ -149,9 +158,11 @@ def subject(folder: Path | None, phase: str | None = None, now: datetime | None 
     run = read_simulated_folder(folder)
     source = run.phases_file if run else None
     every = load_phases(source)
+    read_at = (run and run.now) or datetime.now(UTC)
     return Subject(
         phases={phase: phase_of(every, phase)} if phase else every,
-        now=now or (run and run.now) or datetime.now(UTC),
+        now=now or read_at,
+        read_at=read_at,
         folder=folder,
         simulated=run is not None,
         several=len(every) > 1,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from canary.commands.options import a_time, out_option, phase_option, program, subject, whole_number
+from canary.commands.options import a_path, a_time, out_option, phase_option, program, subject, whole_number
 from canary.commands.screen import WIDTH, print_screen, show_everything
 from canary.commands.terminal import make_console, print_table
 from canary.notify.message import CommandLine
@@ -17,11 +17,11 @@ from canary.simulation.demo import demo as play_demo
 from canary.simulation.folder import end_of_run, simulated_folder
 from canary.simulation.playback import Event
 from canary.simulation.replay import replay as play_messages
+from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.settings import Settings
 
 _ANY = whole_number(0, 9_999_999)
-_FILE = click.Path(path_type=Path)
 
 
 @click.command()
@@ -38,21 +38,21 @@ def demo(out: Path, *, verbose: bool) -> Outcome:
         end_of_run(folder, report.now)
     if not verbose:
         print_screen(console, events, phase, command)
-    print_table(console, report.verdicts, {phase.name: phase})
+    print_table(console, report.verdicts)
     commands = [command.to("explain", "2026-02-11"), command.to("status")]
     click.echo("\n  ".join(["Look at any of it:", *commands, *([] if verbose else [f"{program()} demo --verbose"])]))
     return Outcome.QUIET
 
 
 @click.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=a_path)
 @phase_option
 @out_option("replay")
 @click.option("--until", type=a_time, metavar="TIME", help="The last canary run; by default past all deadlines.")
 def replay(file: Path, phase: str | None, out: Path, until: datetime | None) -> Outcome:
     """Play a file of Pub/Sub messages on simulated time.
 
-    FILE has a JSON object a line, each with the `message` as Pub/Sub delivers it.
+    FILE has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or pulls it.
     """
     about = subject(None, phase)
     console, phases_file = make_console(), Settings.from_env().phases_file or BUNDLED_PHASES
@@ -60,7 +60,7 @@ def replay(file: Path, phase: str | None, out: Path, until: datetime | None) -> 
         command = CommandLine(program(), folder=folder.path, several=about.several)
         report = play_messages(file, about.phase, folder.path, show_everything(console, about.phase, command), until)
         end_of_run(folder, report.now)
-    print_table(console, report.verdicts, about.phases)
+    print_table(console, report.verdicts)
     click.echo(f"Look at it again: {command.to('status', phase=about.phase.name)}")
     return report.outcome
 
@@ -72,7 +72,7 @@ def replay(file: Path, phase: str | None, out: Path, until: datetime | None) -> 
 )
 @click.option("--seed", type=_ANY, metavar="N", default=1, show_default=True, help="Other numbers, other variants.")
 @click.option("--jobs", type=_ANY, metavar="N", help="Processes; by default one a core.")
-@click.option("--json", "result_file", type=_FILE, metavar="FILE", help="Write the result to this file as JSON, too.")
+@click.option("--json", "result_file", type=a_path, metavar="FILE", help="Write the result to this file as JSON, too.")
 @click.option("--again", metavar="WORLD", help="Play only this world, as SEED/FAULT/NUMBER, and keep its files.")
 @out_option("world")
 def simulate(
@@ -106,7 +106,10 @@ def simulate(
     result = add_up(scores)
     print_result(console, result)
     if result_file:
-        result_file.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        try:
+            result_file.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+        except OSError as error:
+            raise ConfigurationError(f"--json: {result_file}: {error}") from error
     if any(target.met is None for target in result.targets):
         return Outcome.COULD_NOT_TELL
     return Outcome.QUIET if all(target.met for target in result.targets) else Outcome.PROBLEM

@@ -40,7 +40,7 @@ def make_console(width: int | None = None) -> Console:
     return _Console(highlight=False, markup=False, emoji=False, width=width)
 
 
-def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[str, Phase]) -> None:
+def print_table(console: Console, verdicts: Iterable[Verdict]) -> None:
     """Print one row a date."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("phase", "game date", "complete", "missing", "since (UTC)", "_triggered", "verdict"):
@@ -51,7 +51,7 @@ def print_table(console: Console, verdicts: Iterable[Verdict], phases: Mapping[s
         table.add_row(
             verdict.phase,
             verdict.game_date.isoformat(),
-            f"{len(verdict.completed)}/{len(phases[verdict.phase].expected)}" if known else "?",
+            f"{len(verdict.completed)}/{len(verdict.completed) + len(verdict.missing)}" if known else "?",
             missing if known else "?",
             f"{verdict.since:%m-%d %H:%M}" if verdict.since else "",
             {True: "set", False: "unset", None: "?"}[verdict.triggered],

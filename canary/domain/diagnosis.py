@@ -404,6 +404,8 @@ def _silence(processor: str, history: Iterable[Facts]) -> str | None:
     """
     silent: list[date] = []
     for one in sorted(history, key=lambda one: one.game_date, reverse=True):
+        if processor not in one.phase.expected & (one.progress.orchestrator_expected or one.phase.expected):
+            continue  # nobody waited for it then: perhaps there was no such processor
         if one.has_reported(processor):
             break
         if one.completed_at and one.evidence.work != Seen(0) and one.now >= one.deadline:

@@ -4,17 +4,19 @@ The verdict asks what has completed, whether the flag is set, and whether it is 
 looks at the checkpoints of the date and at the dates before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 
+from canary.domain.clocks import believed_log, believed_progress
 from canary.domain.evidence import Arrival, Evidence, Logged, Seen, value_or
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, one_line
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress
 
+_NO_REPORTS = Progress(frozenset())
 _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 
 
@@ -22,6 +24,7 @@ _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 class Facts:
     """The evidence of one date as it stands at `now` (aware), and what follows from it.
 
+    `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py).
     A source that has nothing, or that could not be read, is empty here: whether that matters is for each
     rule to say. `checkpoints` are those of the date, oldest first. `history` are the facts of the phase's
     recent dates, this one included.
@@ -33,6 +36,10 @@ class Facts:
     checkpoints: Sequence[Checkpoint] = ()
     history: Sequence["Facts"] = ()
 
+    def __post_init__(self) -> None:
+        """Take the phase as it is on the date."""
+        object.__setattr__(self, "phase", self.phase.on(self.game_date))
+
     @property
     def game_date(self) -> date:
         """The date that the facts are about."""
@@ -41,12 +48,12 @@ class Facts:
     @cached_property
     def completion_log(self) -> Logged:
         """What the completion log says."""
-        return value_or(self.evidence.completion_log, Logged())
+        return believed_log(value_or(self.evidence.completion_log, Logged()), self.now, self.deadline)
 
     @cached_property
     def progress(self) -> Progress:
         """What the progress document says."""
-        return value_or(self.evidence.progress, Progress(expected=self.phase.expected))
+        return believed_progress(value_or(self.evidence.progress, Progress(expected=self.phase.expected)), self.now)
 
     # What has completed
 
@@ -206,3 +213,30 @@ class Facts:
         registered = [entry.registered_at for one in self.history for entry in one.progress.registered.values()]
         times = [*(line.at for line in self.checkpoints), *(at for at in registered if at is not None)]
         return sorted(at for at in times if at > since)
+
+
+def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> frozenset[str]:
+    """Return the processors that are expected of a date now, and that nobody knew of then.
+
+    The orchestrator says what it waited for, on this date and on another one, and they are not in it; and no date of
+    the `history` up to this one has a report of them. One that had reported before, and is left out, is a mistake of
+    the orchestrator's instead, and so is what it has done only once.
+    """
+    said, expected = (
+        value_or(evidence.progress, _NO_REPORTS).orchestrator_expected,
+        phase.on(evidence.game_date).expected,
+    )
+    if not said or said.isdisjoint(expected):  # a list of other names altogether is none that grew
+        return frozenset()
+    others = [one for one in history if one.phase == evidence.phase and one.game_date != evidence.game_date]
+    if not any(value_or(one.progress, _NO_REPORTS).orchestrator_expected for one in others):
+        return frozenset()
+    before = [one for one in others if one.game_date < evidence.game_date]
+    return expected.difference(said, *(_known_names(one) for one in (evidence, *before)))
+
+
+def _known_names(evidence: Evidence) -> frozenset[str]:
+    """Return the processors that have reported of a date, or that the orchestrator waited for."""
+    log, progress = value_or(evidence.completion_log, Logged()), value_or(evidence.progress, _NO_REPORTS)
+    reported = log.reports.keys() | progress.reports.keys() | progress.registered.keys()
+    return frozenset(reported).union(progress.orchestrator_expected or ())

@@ -1,14 +1,14 @@
 """The timeline of one date for a person: what happened when, and which source says so."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress
+from orchestrator_resilience.progress import Progress, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Timeline:
 def timeline_of(
     verdict: Verdict, evidence: Evidence, checkpoints: Source[Sequence[Checkpoint]], phase: Phase
 ) -> Timeline:
-    """Put what all sources have seen of a date in one order."""
+    """Put what all sources have seen of a date in one order; what has no time that can be has no place in it."""
     sources = (evidence.completion_log, evidence.progress, checkpoints)
     deadline = phase.deadline(evidence.game_date)
     entries = [TimelineEntry(deadline, "phases.toml", "the deadline by which all should be complete")]
@@ -42,9 +42,10 @@ def timeline_of(
         entries += _of_document(evidence.progress.value)
     if isinstance(checkpoints, Seen):
         entries += [TimelineEntry(line.at, "checkpoint", line.message) for line in checkpoints.value]
+    dated = [replace(entry, at=at) for entry in entries if (at := instant(entry.at)) is not None]
     return Timeline(
         verdict=verdict,
-        entries=tuple(sorted(entries, key=lambda entry: entry.at)),  # stable: entries of one time stay as they came
+        entries=tuple(sorted(dated, key=lambda entry: entry.at)),  # stable: entries of one time stay as they came
         unreadable=tuple(source.reason for source in sources if isinstance(source, Unreadable)),
     )
 

@@ -132,6 +132,10 @@ class Verdict:
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     """Judge one (phase, game date) at `now` (aware) by the rules above."""
+    phase = phase.on(evidence.game_date)
+    if not phase.expected:
+        nobody = "no processor is expected on this date"
+        return Verdict(kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody)
     log, progress = evidence.completion_log, evidence.progress
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
     if phase.bigquery_carries_flag and isinstance(log, Seen) and isinstance(progress, Unreadable):

@@ -5,24 +5,27 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from canary.run import Report
 from canary.simulation.playback import Playback, Show, Step
 from canary.simulation.schedule import TICK
-from orchestrator_resilience.completion import YEARS, Completion
+from orchestrator_resilience.completion import Completion, push_envelope_of
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
+_Message = tuple[datetime, Mapping[str, Any]]
+_EXPECTED = "message: missing: expected {'message': {'data': …, 'publishTime': …}}"
+
 
 def replay(file: Path, phase: Phase, folder: Path, show: Show, until: datetime | None) -> Report:
     """Deliver each message of `file` at its publish time, in that order.
 
-    `file` has one JSON object a line, with the `message` as Pub/Sub delivers or pulls it. Raises
-    ConfigurationError naming the line that is no such object; a message that is one but cannot be
-    parsed is the orchestrator's to reject. The game dates of the file are judged, up to `until`: by
+    `file` has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or pulls it, the message
+    alone, or a CloudEvent. Raises ConfigurationError naming the line that is no such object; a message that is one
+    but cannot be parsed is the orchestrator's to reject. The game dates of the file are judged, up to `until`: by
     default past their deadlines.
     """
     messages = _read(file)
@@ -34,33 +37,65 @@ def replay(file: Path, phase: Phase, folder: Path, show: Show, until: datetime |
         return playback.run(steps, dates, until or _end(messages, dates, phase))
 
 
-def _read(file: Path) -> list[tuple[datetime, Mapping[str, Any]]]:
+def _read(file: Path) -> list[_Message]:
     try:
-        lines = file.read_text("utf-8-sig").split("\n")  # not splitlines: JSON may hold other line separators
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file}: cannot be read: {error}") from error
-    messages = [_parse(line, f"{file}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    messages = [_parse(item, where) for item, where in _items(text, str(file))]
     if not messages:
         raise ConfigurationError(f"{file}: has no message")
     return messages
 
 
-def _parse(line: str, where: str) -> tuple[datetime, Mapping[str, Any]]:
+def _items(text: str, file: str) -> list[tuple[object, str]]:
+    """Return the objects of JSON that a file has, one a line or in arrays, and where each stands."""
+    lines = text.split("\n")  # not splitlines: JSON may hold other line separators
     try:
-        envelope = json.loads(line)
+        found = [
+            (_json(line, f"{file}:{number}"), f"{file}:{number}")
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
+    except ConfigurationError:
+        try:
+            found = [(json.loads(text), file)]  # one value over several lines, as `gcloud … --format=json` prints it
+        except (ValueError, RecursionError):
+            found = []
+        if not found:
+            raise
+    return [(item, where) for value, where in found for item in (value if isinstance(value, list) else [value])]
+
+
+def _json(line: str, where: str) -> object:
+    try:
+        return json.loads(line)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where}: not JSON: {error}") from error
-    message = envelope.get("message") if isinstance(envelope, dict) else None
-    if not isinstance(message, dict):
-        raise ConfigurationError(f"{where}: message: missing: expected {{'message': {{'data': …, 'publishTime': …}}}}")
-    text = message.get("publishTime", message.get("publish_time"))
+
+
+def _parse(item: object, where: str) -> _Message:
+    """Return when a message was published, and what the orchestrator takes for its delivery."""
+    event = {"message": item} if isinstance(item, dict) and _is_bare(item) else item
+    try:
+        envelope, attributes = push_envelope_of(event)
+    except InvalidMessageError as error:
+        raise ConfigurationError(f"{where}: {_EXPECTED}") from error
+    message = envelope["message"]
+    text = message.get("publishTime") or message.get("publish_time") or attributes.get("time")
     published_at = instant(text)
-    if published_at is None or published_at.year not in YEARS:
+    if published_at is None:
         raise ConfigurationError(f"{where}: message.publishTime: not a time that can be: {text!r}")
-    return published_at, envelope
+    return published_at, cast("Mapping[str, Any]", event)
 
 
-def _dates(messages: list[tuple[datetime, Mapping[str, Any]]], phase: Phase) -> set[date]:
+def _is_bare(item: Mapping[str, Any]) -> bool:
+    """Whether an object is a message itself, with nothing around it."""
+    around = "message" in item or (isinstance(item.get("data"), dict) and "message" in item["data"])
+    return not around and ("publishTime" in item or "publish_time" in item)
+
+
+def _dates(messages: list[_Message], phase: Phase) -> set[date]:
     """Return the game dates that the messages are about; their publish dates where none can be parsed."""
     dates = set()
     for _, envelope in messages:
@@ -71,7 +106,7 @@ def _dates(messages: list[tuple[datetime, Mapping[str, Any]]], phase: Phase) -> 
     return dates or {phase.today(at) for at, _ in messages}
 
 
-def _end(messages: list[tuple[datetime, Mapping[str, Any]]], dates: set[date], phase: Phase) -> datetime:
+def _end(messages: list[_Message], dates: set[date], phase: Phase) -> datetime:
     """Return when everything that a canary would say has been said."""
     last = max(at for at, _ in messages)
     watched = last + timedelta(days=phase.lookback_dates)  # a date far in the future is not waited for

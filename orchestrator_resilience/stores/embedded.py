@@ -1,5 +1,6 @@
 """The embedded default: all stores in one folder, for everywhere but the cloud."""
 
+import os.path
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,7 @@ class EmbeddedStores:
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
         self.flag_tables: FlagTables | None = None
         datasets = folder / DATASETS
-        self.counts: CountSource | None = SqliteCounts(datasets) if datasets.is_dir() else None
+        self.counts: CountSource | None = SqliteCounts(datasets) if os.path.isdir(datasets) else None  # noqa: PTH112 (unlike Path's, it never raises)
         self.runs_path = folder / "canary_runs.jsonl"
 
     def __enter__(self) -> Self:

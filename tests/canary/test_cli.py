@@ -16,6 +16,7 @@ from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 
 DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
@@ -74,15 +75,33 @@ def test_check_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-def test_each_run_leaves_a_line_but_a_dry_one(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`canary status` tells when the canary last ran."""
-    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--dry-run") == 1
-    assert run("status", "--data", stuck, "--now", "2026-02-10T07:20:00Z") == 1
-    assert "last canary run: none recorded here" in capsys.readouterr().out
+class _At(datetime):
+    """The present, as the commands ask for it."""
+
+    def __new__(cls, now: str) -> Any:
+        """Return what stands for the class."""
+        moment = datetime.fromisoformat(now)
+        return type("_Now", (datetime,), {"now": staticmethod(lambda _: moment)})
+
+
+def test_each_run_leaves_a_line_but_a_dry_one(
+    stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`canary status` tells when the canary last ran; one that judged an earlier time was no such run."""
     assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
-    assert run("status", "--data", stuck, "--now", "2026-02-10T07:20:00Z") == 1
+    monkeypatch.setattr("canary.commands.options.datetime", _At("2026-02-10T07:15:00Z"))
+    assert run("check", "--data", stuck, "--dry-run") == 1
+    assert run("status", "--data", stuck) == 1
+    assert "last canary run: none recorded here" in capsys.readouterr().out
+    assert run("check", "--data", stuck) == 1
+    monkeypatch.setattr("canary.commands.options.datetime", _At("2026-02-10T07:20:00Z"))
+    append_line(stuck / "canary_runs.jsonl", "[" * 10_000 + "\n")
+    append_line(stuck / "canary_runs.jsonl", '{"now": "9999-12-31T00:00:00"}\n')
+    assert run("status", "--data", stuck) == 1
     assert "last canary run: 2026-02-10T07:15:00+00:00, 5 min ago" in capsys.readouterr().out
-    (line,) = (stuck / "canary_runs.jsonl").read_text().splitlines()
+    assert run("status", "--data", stuck, "--now", "2026-02-10T07:10:00Z") == 3
+    assert "last canary run: none recorded here" in capsys.readouterr().out
+    line, *_ = (stuck / "canary_runs.jsonl").read_text().splitlines()
     assert json.loads(line) == {
         "run": "CANARY_RUN",
         "now": "2026-02-10T07:15:00+00:00",
@@ -207,7 +226,7 @@ def test_an_unknown_phase_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_alert_survives_that_the_run_cannot_be_recorded(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The report comes first, and keeps its exit code."""
     (stuck / "canary_runs.jsonl").mkdir()
-    assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
+    assert run("check", "--data", stuck, "--date", "2026-02-09") == 1
     captured = capsys.readouterr()
     assert "`_triggered` is still unset" in captured.out
     assert "canary: the run could not be recorded" in captured.err

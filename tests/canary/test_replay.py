@@ -2,14 +2,19 @@
 
 import json
 import re
+from base64 import b64decode
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from canary.commands import cli
-from orchestrator_resilience import Phase
+from canary.simulation.replay import _read
+from orchestrator_resilience import ConfigurationError, Phase
 from orchestrator_resilience.testing import push_envelope
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "messages.jsonl"
@@ -18,6 +23,10 @@ DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
 def alerts(printed: str) -> list[tuple[str, ...]]:
     return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ phase2 (\S+):", printed)
+
+
+_keys = st.sampled_from(["message", "data", "publishTime", "messageId", "time"])
+_scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.sampled_from([DONE.isoformat(), "\ud800"])
 
 
 def verdicts(printed: str) -> dict[str, str]:
@@ -75,6 +84,49 @@ def test_pulled_messages_are_taken_as_they_are(tmp_path: Path, phase: Phase) -> 
     """`gcloud pubsub subscriptions pull --format=json` puts an ackId around the same message."""
     pulled = [{"ackId": "x", "message": m["message"], "deliveryAttempt": 1} for m in five(phase, "2026-02-09")]
     assert cli.main(["replay", str(write(tmp_path / "m.jsonl", pulled))]) == 0
+
+
+@pytest.mark.parametrize(
+    "form", ["array", "array of one line", "messages alone", "CloudEvents", "delivered and decoded"]
+)
+def test_other_forms_of_a_file(tmp_path: Path, phase: Phase, form: str) -> None:
+    """What `gcloud … pull --format=json` prints as it is, messages with nothing around them, and events."""
+    sent = five(phase, "2026-02-09")
+    pulled = [{"ackId": "x", "message": m["message"]} for m in sent]
+    alone = [m["message"] for m in sent]
+    around = {"specversion": "1.0", "time": DONE.isoformat()}
+    events = [{**around, "data": {"message": {**message, "publishTime": None}}} for message in alone]
+    decoded = [{**m, "publish_time": DONE.isoformat(), "data": json.loads(b64decode(m["data"]))} for m in alone]
+    text = {
+        "array": json.dumps(pulled, indent=2),
+        "array of one line": json.dumps(pulled),
+        "messages alone": "\n".join(map(json.dumps, alone)),
+        "CloudEvents": "\n".join(map(json.dumps, events)),
+        "delivered and decoded": json.dumps(decoded),
+    }[form]
+    (tmp_path / "m.json").write_text(text)
+    assert cli.main(["replay", str(tmp_path / "m.json")]) == 0
+
+
+@given(st.recursive(_scalars, lambda inner: st.lists(inner) | st.dictionaries(_keys, inner), max_leaves=8))
+def test_any_json_is_messages_or_a_complaint(value: object) -> None:
+    """Whatever the file holds, each of its messages has a time, or the line is named."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "m.json"
+        file.write_text(json.dumps(value))
+        try:
+            complaint, times = str(file), [at for at, _ in _read(file)]
+        except ConfigurationError as error:
+            complaint, times = str(error), []
+        assert complaint.startswith(str(file))
+        assert all(at.tzinfo is not None for at in times)
+
+
+@pytest.mark.parametrize("command", ["check --data", "status --data", "demo --out", "replay --out x", "replay"])
+def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the system's reason, and without a traceback."""
+    assert cli.main([*command.split(), "x" * 300]) == 2
+    assert "File name too long" in capsys.readouterr().err
 
 
 def test_until_ends_it_early(tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import pytest
+
 from orchestrator_resilience.stores.base import DocumentRef, DocumentStore
 
 REF = DocumentRef("phase2_completion", "2026-02-09")
@@ -25,6 +27,13 @@ def test_what_is_merged_is_read(documents: DocumentStore) -> None:
     """Every type of value comes back as it was."""
     documents.merge(REF, FIELDS)
     assert documents.get_all([REF, OTHER])[REF].fields == FIELDS
+
+
+@pytest.mark.parametrize("odd", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+def test_any_time_is_read(documents: DocumentStore, odd: datetime) -> None:
+    """Also one that cannot be: what follows from it is for the readers to say."""
+    documents.merge(REF, {"_triggered_at": odd})
+    assert documents.get_all([REF])[REF].fields == {"_triggered_at": odd}
 
 
 def test_a_document_that_is_not_there_is_absent(documents: DocumentStore) -> None:

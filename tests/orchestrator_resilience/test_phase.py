@@ -117,6 +117,55 @@ def test_what_is_wrong_is_named(old: str, new: str, culprit: str) -> None:
     assert culprit in str(caught.value)
 
 
+HEAD, FIVE = TEXT.split("[phase2.processors]\n")
+ADDED = """[phase2.processors]
+p2_new = {aliases = ["NewProcessor"], since = 2026-03-01, until = 2026-06-30}
+p2_late = {since = 2026-03-02}
+"""
+
+
+def test_a_processor_is_expected_from_its_since_to_its_until() -> None:
+    """Both included; on other dates it is known, under all its names, and the rest is as ever."""
+    phase = parse_phases(HEAD + ADDED + FIVE, "own.toml")["phase2"]
+    five = load_phase("phase2", BUNDLED_PHASES).expected
+    found = {day: phase.on(date.fromisoformat(f"2026-{day}")) for day in ("02-28", "03-01", "03-02", "06-30", "07-01")}
+    assert {day: sorted(on.expected - five) for day, on in found.items()} == {
+        "02-28": [],
+        "03-01": ["p2_new"],
+        "03-02": ["p2_late", "p2_new"],
+        "06-30": ["p2_late", "p2_new"],
+        "07-01": ["p2_late"],
+    }
+    assert all(on.expected >= five and on.is_known("NewProcessor") for on in found.values())
+    assert [found[day].canonical("NewProcessor") for day in ("02-28", "03-01")] == [None, "p2_new"]
+    assert phase.on(date(2026, 7, 1)) is found["07-01"].on(date(2026, 7, 1))
+
+
+@pytest.mark.parametrize(
+    ("added", "complaint"),
+    [
+        ("p2_new = {since = 2026-03-02, until = 2026-03-01}", "p2_new: until, 2026-03-01, is before since, 2026-03-02"),
+        ("p2_new = {since = 2026-03-01T00:00:00}", "processors.p2_new: since: Expected `date | null`, got `datetime`"),
+        ("p2_new = {from = 2026-03-01}", "processors.p2_new: from: Object contains unknown field"),
+        ("p2_new = {aliases = [7]}", "processors.p2_new: aliases[0]: Expected `str`, got `int`"),
+        ("[phase2.optional]\np2_new = {since = 2026-03-01}", "optional.p2_new: Expected `array`, got `object`"),
+        ("[phase2.periods]\np2_new = {since = 2026-03-01}", "[phase2]: periods: unknown field"),
+        ("[x]\nn = 0x" + "f" * 5000, "[x]: "),
+    ],
+)
+def test_a_period_that_is_none_is_named(added: str, complaint: str) -> None:
+    """With the processor and the field."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse_phases(f"{TEXT}\n{added}\n", "own.toml")
+    assert complaint in str(caught.value)
+
+
+def test_a_number_of_any_length_is_refused_by_name() -> None:
+    """Also one that Python does not write out."""
+    with pytest.raises(ConfigurationError, match=r"own\.toml: \[x\]: expected a table, got an int"):
+        parse_phases("x = 0x" + "f" * 5000, "own.toml")
+
+
 def test_two_phases_do_not_share_a_collection() -> None:
     """One would take the other's flag for its own."""
     second = TEXT.replace("[phase2", "[phase3")

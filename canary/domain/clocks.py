@@ -1,0 +1,133 @@
+"""Other people's clocks are not believed: nothing happened after it was seen, and nothing was seen later than now.
+
+A time that is later than now cannot be told from any other, so it counts as not noted. What is done without a time is
+said where the time is asked for (facts.py): rather too late than too early, because an alert follows from it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from canary.domain.evidence import Arrival, Evidence, Logged, Seen, Source
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import Progress, Registration, Report, instant
+
+# A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
+_CLOCKS_DIFFER = timedelta(hours=1)
+
+
+def believed(at: datetime | None, now: datetime) -> datetime | None:
+    """Return a time (UTC) as it can be believed at `now`: None where it cannot be one, or has not come yet."""
+    moment = instant(at)
+    if moment is None or moment - now > _CLOCKS_DIFFER:
+        return None
+    return min(moment, now)
+
+
+def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
+    """Return a completion log with times that can be believed.
+
+    Of a completion without any, the deadline is taken, but nothing later than now.
+    """
+    completed = {name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()}
+    reports, triggered_at = _reports(logged.reports, now), believed(logged.triggered_at, now)
+    return replace(logged, completed=completed, reports=reports, triggered_at=triggered_at)
+
+
+def _reports(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
+    return {name: replace(report, at=believed(report.at, now)) for name, report in reports.items()}
+
+
+def _arrival(arrival: Arrival, now: datetime, otherwise: datetime) -> Arrival:
+    completed_at, visible_at = believed(arrival.completed_at, now), believed(arrival.visible_at, now)
+    known = [at for at in (completed_at, visible_at) if at is not None]
+    return Arrival(min(known, default=otherwise), visible_at or completed_at or otherwise)
+
+
+def believed_progress(progress: Progress, now: datetime) -> Progress:
+    """Return a progress document with times that can be believed; None for the others."""
+    registered = {name: _registration(one, now) for name, one in progress.registered.items()}
+    trigger = progress.trigger and replace(progress.trigger, at=believed(progress.trigger.at, now))
+    return replace(progress, registered=registered, reports=_reports(progress.reports, now), trigger=trigger)
+
+
+def _registration(entry: Registration, now: datetime) -> Registration:
+    completed_at, registered_at = believed(entry.completed_at, now), believed(entry.registered_at, now)
+    known = [at for at in (completed_at, registered_at) if at is not None]
+    return replace(entry, completed_at=min(known, default=None), registered_at=registered_at)
+
+
+def believed_checkpoints(lines: Sequence[Checkpoint], now: datetime, read_at: datetime) -> list[Checkpoint]:
+    """Return the lines that were there at `now`, in their order; `read_at` is when they were read."""
+    return [replace(line, at=min(line.at, now)) for line in lines if min(line.at, read_at) <= now]
+
+
+def known_by(evidence: Evidence, now: datetime) -> Evidence:
+    """Return what of a date's evidence was known at `now`, a time before it was read, as far as it carries a time."""
+    return replace(
+        evidence,
+        completion_log=_log_by(evidence.completion_log, now),
+        progress=_progress_by(evidence.progress, now),
+    )
+
+
+def _log_by(source: Source[Logged], now: datetime) -> Source[Logged]:
+    if not isinstance(source, Seen):
+        return source
+    logged = source.value
+    unset = _is_later(logged.triggered_at, now)
+    return Seen(
+        replace(
+            logged,
+            completed={n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)},
+            reports=_reports_by(logged.reports, now),
+            triggered=False if unset else logged.triggered,
+            triggered_at=None if unset else logged.triggered_at,
+        )
+    )
+
+
+def _progress_by(source: Source[Progress], now: datetime) -> Source[Progress]:
+    if not isinstance(source, Seen):
+        return source
+    registered = {
+        name: entry
+        for name, entry in source.value.registered.items()
+        if not _is_later(entry.registered_at or entry.completed_at, now)
+    }
+    trigger = source.value.trigger
+    kept = None if trigger is not None and _is_later(trigger.at, now) else trigger
+    then = replace(source.value, registered=registered, reports=_reports_by(source.value.reports, now), trigger=kept)
+    # Whoever wrote into it later may have written down as well what it waits for.
+    return Seen(then if then == source.value else replace(then, orchestrator_expected=None))
+
+
+def _reports_by(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
+    return {name: report for name, report in reports.items() if not _is_later(report.at, now)}
+
+
+def _is_later(at: datetime | None, now: datetime) -> bool:
+    moment = instant(at)
+    return moment is not None and moment > now
+
+
+def without_a_time(evidence: Evidence, phase: Phase) -> str:
+    """Name what of a date's evidence carries no time of its own, so that it may not have been known then."""
+    return ", ".join(_without_a_time(evidence, phase))
+
+
+def _without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
+    if isinstance(evidence.progress, Seen):
+        registered, trigger = evidence.progress.value.registered.items(), evidence.progress.value.trigger
+        yield from (f"the registration of {name}" for name, entry in registered if _has_none(entry))
+        reports = evidence.progress.value.reports.items()
+        yield from (f"the report of {name}" for name, report in reports if instant(report.at) is None)
+        if trigger is not None and instant(trigger.at) is None:
+            yield "`_triggered`"
+    if isinstance(evidence.outcome, Seen):
+        yield f"the output of {phase.next_phase}"
+
+
+def _has_none(entry: Registration) -> bool:
+    return instant(entry.registered_at) is None and instant(entry.completed_at) is None
