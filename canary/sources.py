@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Generic, TypeVar
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable, read_completion_log
 from canary.domain.incident import Incidents, incident_ref
 from canary.domain.silence import SILENCES
+from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
@@ -87,22 +86,18 @@ def read_checkpoints(
 
 
 class _Reading(Generic[T]):
-    """Reads one source from the beginning on; `name` is how people are told of it.
-
-    Threads cannot be stopped: one that hangs is left behind as a daemon, and ends with its own deadline.
-    """
+    """Reads one source from the beginning on; `name` is how people are told of it."""
 
     def __init__(self, name: str, read: Callable[[], T]) -> None:
         self._name = name
-        self._done: SimpleQueue[Seen[T] | Unreadable] = SimpleQueue()
-        Thread(target=lambda: self._done.put(_read(read)), daemon=True).start()
+        self._reading = Background(lambda: _read(read))
 
     def answer(self, deadline: Deadline) -> Seen[T] | Unreadable:
         """Return the answer, once; what has not answered by then is Unreadable."""
         try:
-            return self._done.get(timeout=deadline.left())
-        except Empty:
-            return Unreadable(f"{self._name}: no answer within {deadline.seconds:g} s")
+            return self._reading.answer(deadline)
+        except TimeoutError as error:
+            return Unreadable(f"{self._name}: {error}")
 
 
 def _read(read: Callable[[], T]) -> Seen[T] | Unreadable:

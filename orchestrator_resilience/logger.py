@@ -26,16 +26,16 @@ from orchestrator_resilience.checkpoints import (
     one_line,
     plain,
 )
-from orchestrator_resilience.completion import Completion, Status
+from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
 from orchestrator_resilience.transaction import Transaction, transaction_of
 
 _CAUSES = 20
 _SUBJECT_CHARACTERS = 200
-_COMPLETE_NOTHING = frozenset(status.value for status in Status if not status.completes)
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -361,7 +361,7 @@ class Delivery:
     @_never_raises
     def _returned_early(self) -> None:
         status = self._known.get("status")
-        if status in _COMPLETE_NOTHING:  # of which nobody has to say anything
+        if status in NOT_COMPLETING:  # of which nobody has to say anything
             self.ignored(f"{status} completes nothing")
             return
         self._leave(

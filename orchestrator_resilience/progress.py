@@ -18,7 +18,7 @@ from orchestrator_resilience.phase import Phase
 Fields = Mapping[str, Any]
 
 COMPLETING_STATUSES = tuple(status.value for status in Status if status.completes)
-_NOT_COMPLETING = frozenset(Status) - frozenset(COMPLETING_STATUSES)
+NOT_COMPLETING = frozenset(status.value for status in Status if not status.completes)
 ALL_COMPLETE = "all_complete"
 # Nobody looks at more names than that, and a document has an end.
 MAX_UNEXPECTED = 200
@@ -297,7 +297,7 @@ def _completes(value: object) -> bool:
     if not isinstance(value, Mapping):
         return bool(value)
     status = value.get("status")
-    return not (isinstance(status, str) and status in _NOT_COMPLETING)
+    return not (isinstance(status, str) and status in NOT_COMPLETING)
 
 
 def _trigger(fields: Fields, phase: Phase) -> Trigger | None:

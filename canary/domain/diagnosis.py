@@ -46,8 +46,8 @@ from canary.domain.verdict import (
     waits_for_too_many,
 )
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
-from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.progress import NOT_COMPLETING
 
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 _LIFETIME = timedelta(minutes=10)
@@ -55,8 +55,6 @@ _LIFETIME = timedelta(minutes=10)
 _SILENT_DATES = 3
 # How many completions without a delivery show that the function is not invoked; a single one may have been lost.
 _SEVERAL = 2
-
-_COMPLETE_NOTHING = {status.value for status in Status if not status.completes}
 
 # Verdicts by what may be wrong: a processor did not complete; it did, and is not registered; either of the two.
 _NOT_COMPLETED = {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE}
@@ -96,7 +94,7 @@ class _Problem(Facts):
     def last_line_of_a_completion(self) -> CheckpointKind | None:
         """What the last delivery left that had something to decide: of an expected processor that did complete."""
         own = (line for line in reversed(self.checkpoints) if self.processor_of(line) in self.phase.expected)
-        return next((line.kind for line in own if line.fields.get("status") not in _COMPLETE_NOTHING), None)
+        return next((line.kind for line in own if line.fields.get("status") not in NOT_COMPLETING), None)
 
     def may_come_from(self, line: Checkpoint) -> bool:
         """Whether a delivery that came to grief at `line` can be why there is a problem.

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from canary.simulation.healthy import HEALTHY
 from canary.simulation.play import _season, pair, play_fault, play_season
 from canary.simulation.score import Score
 from orchestrator_resilience import Phase
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
 from orchestrator_resilience.stores.sqlite import SqliteDocuments
 
@@ -30,18 +30,10 @@ EVENING = datetime(2026, 2, 9, 23, 0, tzinfo=UTC)
 DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 
 
-class _Inline:
-    """A thread that is over when it has been started."""
-
-    def __init__(self, target: Callable[[], None], *, daemon: bool) -> None:
-        assert daemon
-        self.start = target
-
-
 @pytest.fixture
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     # A third of the time of a world goes into threads: each of its runs starts four, and a season has 2,000 runs.
-    monkeypatch.setattr(canary.sources, "Thread", _Inline)
+    monkeypatch.setattr(canary.sources, "Background", AtOnce)
 
 
 @pytest.mark.usefixtures("_one_thread")
