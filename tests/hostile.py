@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Unreadable
+from canary.domain.evidence import Absent, Arrival, Evidence, Flag, Logged, Seen, Source, Unreadable
 from orchestrator_resilience.checkpoints import CheckpointKind, Severity
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.progress import Report
@@ -70,6 +70,7 @@ logs: st.SearchStrategy[Source[Logged]] = st.one_of(
         unexpected=st.frozensets(texts, max_size=3),
         triggered=st.sampled_from([None, False, True]),
         triggered_at=st.none() | times,
+        flag_table=st.none() | st.builds(Flag, st.booleans(), st.none() | times, st.none() | texts),
     ).map(Seen),
 )
 """What the completion log may say of a date."""

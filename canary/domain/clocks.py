@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from canary.domain.evidence import Arrival, Evidence, Logged, Seen, Source
+from canary.domain.evidence import Arrival, Evidence, Flag, Logged, Seen, Source
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Registration, Report, instant
@@ -31,8 +31,14 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
     Of a completion without any, the deadline is taken, but nothing later than now.
     """
     completed = {name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()}
-    reports, triggered_at = _reports(logged.reports, now), believed(logged.triggered_at, now)
-    return replace(logged, completed=completed, reports=reports, triggered_at=triggered_at)
+    flag_table = logged.flag_table and replace(logged.flag_table, at=believed(logged.flag_table.at, now))
+    return replace(
+        logged,
+        completed=completed,
+        reports=_reports(logged.reports, now),
+        triggered_at=believed(logged.triggered_at, now),
+        flag_table=flag_table,
+    )
 
 
 def _reports(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
@@ -76,7 +82,7 @@ def _log_by(source: Source[Logged], now: datetime) -> Source[Logged]:
     if not isinstance(source, Seen):
         return source
     logged = source.value
-    unset = _is_later(logged.triggered_at, now)
+    unset, table = _is_later(logged.triggered_at, now), logged.flag_table
     return Seen(
         replace(
             logged,
@@ -84,6 +90,8 @@ def _log_by(source: Source[Logged], now: datetime) -> Source[Logged]:
             reports=_reports_by(logged.reports, now),
             triggered=False if unset else logged.triggered,
             triggered_at=None if unset else logged.triggered_at,
+            trigger_reason=None if unset else logged.trigger_reason,
+            flag_table=Flag(is_set=False) if table is not None and _is_later(table.at, now) else table,
         )
     )
 
@@ -125,6 +133,9 @@ def _without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
         yield from (f"the report of {name}" for name, report in reports if instant(report.at) is None)
         if trigger is not None and instant(trigger.at) is None:
             yield "`_triggered`"
+    table = evidence.completion_log.value.flag_table if isinstance(evidence.completion_log, Seen) else None
+    if table is not None and table.is_set and instant(table.at) is None:
+        yield "the flag table's flag"
     if isinstance(evidence.outcome, Seen):
         yield f"the output of {phase.next_phase}"
 

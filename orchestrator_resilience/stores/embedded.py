@@ -27,7 +27,8 @@ class EmbeddedStores:
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
         self.flag_tables: FlagTables | None = None
         datasets = folder / DATASETS
-        self.counts: CountSource | None = SqliteCounts(datasets) if os.path.isdir(datasets) else None  # noqa: PTH112 (unlike Path's, it never raises)
+        is_there = os.path.isdir(datasets)  # noqa: PTH112 (unlike Path's, it never raises)
+        self.counts: CountSource | None = SqliteCounts(datasets) if is_there else None
         self.runs_path = folder / "canary_runs.jsonl"
 
     def __enter__(self) -> Self:

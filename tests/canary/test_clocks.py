@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary.commands import cli
-from canary.domain.evidence import Absent, Arrival, Logged, Seen, Source
+from canary.domain.clocks import known_by, without_a_time
+from canary.domain.evidence import Absent, Arrival, Flag, Logged, Seen, Source
 from canary.domain.verdict import CauseKind, VerdictKind, judge
 from canary.run import check
 from canary.simulation.demo import demo as play_demo
@@ -155,6 +156,16 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
     )
     (now,) = check(stores, {"phase2": PHASE}, later + HOUR, {"phase2": [DAY]}).verdicts
     assert (now.missing, [note for note in now.notes if "judged as of" in note]) == ((), [])
+
+
+def test_the_flag_of_a_table_is_known_from_its_time_on() -> None:
+    """Before it the table says unset; one without a time is named."""
+    then, now = Flag(is_set=True, at=AT, reason="all_complete"), Flag(is_set=True)
+    logged = {flag: evidence_of(Seen(dataclasses.replace(ALL, flag_table=flag))) for flag in (then, now)}
+    moments = (AT - MINUTE, AT)
+    found = [known_by(logged[then], moment).completion_log for moment in moments]
+    assert [one.value.flag_table for one in found if isinstance(one, Seen)] == [Flag(is_set=False), then]
+    assert [without_a_time(one, PHASE) for one in logged.values()] == ["", "the flag table's flag"]
 
 
 # What was expected then

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary.commands import cli
@@ -35,6 +35,7 @@ NOW = DONE + timedelta(minutes=40)
 YEAR_1, YEAR_9999 = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
+@settings(deadline=None)  # the first one compiles what the others use
 @given(documents, logs, st.lists(checkpoint_entries, max_size=4), st.integers(-900, 4000))
 def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     fields: dict[str, Any], log: Source[Logged], entries: list[dict[str, Any]], minutes: int
