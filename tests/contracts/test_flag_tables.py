@@ -9,11 +9,12 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from orchestrator_resilience import ConfigurationError, Phase, StoreError
+from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase, StoreError
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryFlagTables
 from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tests.tables import ADDED_COLUMNS, STATUS_TABLE, TABLE, make_real_table, make_status_table
 
 DAY = date(2026, 2, 9)
@@ -171,17 +172,33 @@ def everything(dataset: BigQuery, table: str) -> list[dict[str, Any]]:
 
 
 def test_a_reader_that_counts_names_counts_completions(dataset: BigQuery, phase: Phase, stores: EmbeddedStores) -> None:
-    """COUNT(DISTINCT processor_name) without a look at anything else: the row of the flag adds nobody."""
+    """COUNT(DISTINCT processor_name), without a look at anything else, over what the orchestrator writes."""
     count = "SELECT COUNT(DISTINCT processor_name) FROM {} WHERE game_date = '2026-02-09' AND phase = 'phase2'"
     log = BigQueryCompletionLog(dataset, {"phase2": phase})
     log.setup()
-    for rows, expected in ((COMPLETE[:3], 3), ([*COMPLETE[3:], FLAG], 5)):
+
+    def deliver(number: int, name: str, status: str = "success") -> None:
+        sent = push_envelope(name, str(DAY), AT + timedelta(minutes=number), message_id=str(number), status=status)
         for one in (log, stores.completion_log):
-            one.append(rows, now=AT)
-        (counted,) = dataset.query(count.format(f"`{dataset.project}.{TABLE}`"), [])
+            documents = EmbeddedStores(stores.folder / type(one).__name__, durable=False).documents
+            Orchestrator(phase, documents, one, CheckpointLogger(phase, RecordingSink())).deliver(sent)
+
+    def counted() -> tuple[int, int]:
+        (in_bigquery,) = dataset.query(count.format(f"`{dataset.project}.{TABLE}`"), [])
         with closing(sqlite3.connect(stores.folder / "resilience.sqlite3")) as file:
-            embedded = file.execute(count.format("phase_completions")).fetchone()
-        assert (*counted.values(), *embedded) == (expected, expected)
+            (embedded,) = file.execute(count.format("phase_completions")).fetchone()
+        return next(iter(in_bigquery.values())), embedded
+
+    for number, name in enumerate(FIVE[:3]):
+        deliver(number, name)
+    deliver(3, FIVE[3], "no_data")
+    deliver(4, FIVE[4], "failed")
+    deliver(5, "p2_other")
+    assert counted() == (3, 3)
+    deliver(6, FIVE[3])
+    deliver(7, FIVE[4], "partial")
+    assert counted() == (5, 5)
+    assert [one.is_triggered for one in log.summarise(["phase2"], DAY, DAY)].count(True) == 1
 
 
 @pytest.mark.parametrize(
