@@ -3,7 +3,8 @@
 --
 -- Only expected processors count, each once, under whichever of their names they came; a row of the flag (is_triggered
 -- TRUE) completes nobody. What nobody has said is NULL, as `mode` of an older tracker is here.
--- What is in braces is filled in, the expected processors as they are when the view is made.
+-- What is in braces is filled in, the expected processors of each date as they are when the view is made: one whose time
+-- it is not is NULL among them.
 SELECT
   '{phase}' AS phase,
   game_date,
@@ -11,11 +12,11 @@ SELECT
   triggered_at,
   trigger_reason,
   (SELECT COUNT(DISTINCT one) FROM UNNEST(completed) AS one) AS completed_count,
-  {count} AS expected_count,
+  (SELECT COUNT(one) FROM UNNEST([{expected}]) AS one) AS expected_count,
   ARRAY(SELECT DISTINCT one FROM UNNEST(completed) AS one WHERE one IS NOT NULL ORDER BY one) AS completed_processors,
   ARRAY(
     SELECT one FROM UNNEST([{expected}]) AS one
-    WHERE NOT EXISTS (SELECT 1 FROM UNNEST(completed) AS done WHERE done = one)
+    WHERE one IS NOT NULL AND NOT EXISTS (SELECT 1 FROM UNNEST(completed) AS done WHERE done = one)
     ORDER BY one
   ) AS missing_processors,
   CAST(NULL AS STRING) AS mode

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.phase import Period, Phase
 from orchestrator_resilience.progress import COMPLETING_STATUSES
 
 # Ours, which `canary setup` adds, by their types. The table may be somebody else's, and lack them.
@@ -93,18 +93,26 @@ def status_view_sql(phases: Iterable[tuple[str, Phase]]) -> str:
 
 
 def _status_sql(table: str, phase: Phase) -> str:
+    processors = {name: _in_its_time(name, phase) for name in sorted(phase.processors)}
     names = "".join(
-        f"\n        WHEN processor_name IN ({_literals((processor, *aliases))}) THEN '{processor}'"
-        for processor, aliases in phase.processors.items()
+        f"\n        WHEN processor_name IN ({_literals((name, *phase.processors[name]))}) THEN {expected}"
+        for name, expected in processors.items()
     )
     return _text("status_view.sql").format(
         table=table,
         phase=phase.name,
         names=names,
-        expected=_literals(sorted(phase.expected)),
-        count=len(phase.expected),
+        expected=", ".join(processors.values()),
         completing=_literals(COMPLETING_STATUSES),
     )
+
+
+def _in_its_time(processor: str, phase: Phase) -> str:
+    """Write a processor's name; NULL on dates on which it is not expected."""
+    period = phase.periods.get(processor, Period())
+    bounds = (("game_date >= ", period.since), ("game_date <= ", period.until))
+    within = " AND ".join(f"{comparison}DATE '{day}'" for comparison, day in bounds if day is not None)
+    return f"IF({within}, '{processor}', NULL)" if within else f"'{processor}'"
 
 
 def summary_sql(sources: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from zetasql.types import (  # type: ignore[import-untyped]
 )
 
 from orchestrator_resilience import Phase
-from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.phase import BUNDLED_PHASES, Period
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
 from orchestrator_resilience.stores.summary_sql import flag_tables_sql, status_view_sql
 from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, STATUS_COLUMNS
@@ -186,7 +186,8 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
 
     fifteen = logs["fifteen columns"]
     odd = msgspec.structs.replace(phase, processors={**phase.processors, "p2_odd": ('it\'s "odd" \\ é 🏀 {x}\n',)})
-    view = status_view_sql((str(fifteen.reference), one) for one in (phase, odd))
+    changing = msgspec.structs.replace(phase, periods={name: Period(since=DAY, until=DAY) for name in phase.processors})
+    view = status_view_sql((str(fifteen.reference), one) for one in (phase, odd, changing))
     assert analyzer.analyze([fifteen], view, []) == STATUS
     columns = [bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")]
     schema = bigquery.Table(f"{dataset.project}.nba_orchestration.COLUMNS", columns)

@@ -1,5 +1,6 @@
 """The flag where an older tracker kept it: read with the completion log, found by its columns, offered as a view."""
 
+import dataclasses
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from google.cloud import bigquery
 
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase, StoreError
+from orchestrator_resilience.phase import Period
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryFlagTables
@@ -235,6 +237,29 @@ def test_the_status_view(dataset: BigQuery, phase: Phase, rows: list[CompletionR
         "mode": None,
     }
     assert everything(dataset, VIEW) == ([] if status is None else [expected])
+
+
+def test_todays_list_does_not_judge_yesterday_in_the_view(dataset: BigQuery, phase: Phase) -> None:
+    """A processor counts, and is missing, on the dates from its `since` to its `until` only."""
+    periods = {"p2_left": Period(until=DAY), "p2_came": Period(since=NEXT)}
+    changing = msgspec.structs.replace(
+        phase, processors={"p2_left": ("Left",), "p2_came": (), "p2_stays": ()}, periods=periods
+    )
+    log = BigQueryCompletionLog(dataset, {"phase2": changing})
+    log.setup()
+    names = ["Left", "p2_came"]
+    rows = [
+        dataclasses.replace(row(2 * n + later, name), game_date=DAY + timedelta(days=later))
+        for n, name in enumerate(names)
+        for later in (0, 1)
+    ]
+    log.append(rows, now=AT)
+    BigQueryFlagTables(dataset, {"phase2": changing}).make_view(VIEW)
+    columns = ("completed_count", "expected_count", "completed_processors", "missing_processors")
+    assert {one["game_date"]: [one[column] for column in columns] for one in everything(dataset, VIEW)} == {
+        DAY: [1, 2, ["p2_left"], ["p2_stays"]],
+        NEXT: [1, 2, ["p2_came"], ["p2_stays"]],
+    }
 
 
 def test_old_rows_say_nothing_of_the_flag_in_the_view(dataset: BigQuery, phase: Phase) -> None:
