@@ -2,7 +2,7 @@
 
 In comes a request: `POST /` is a run, `GET /status` asks for the recent dates.
 The sources are read and each date is judged; a run also tells people what they do not know yet.
-Out goes JSON: 200 when everything could be read, whatever was found, and 503 with the reason when not.
+Out goes JSON: 200 when everything could be read and told, whatever was found, and 503 with the reason when not.
 A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answers 200.
 """
 
@@ -48,7 +48,8 @@ def start() -> Handler:
     if own.slack_webhook_url:
         channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project))
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
-    return _served(Canary(stores, phases, Channels(*channels), heartbeat).answer)
+    known_as = settings.service or "canary"
+    return _served(Canary(stores, phases, Channels(*channels, canary=known_as), heartbeat).answer)
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
@@ -67,7 +68,7 @@ class Canary:
 
     stores: Stores
     phases: Mapping[str, Phase]
-    channel: Channel
+    channels: Channels
     heartbeat: Heartbeat | None
 
     def answer(self, request: flask.Request) -> Answer:
@@ -89,7 +90,7 @@ class Canary:
                 return {"reason": f"there is no {path}; there are POST / and GET /status"}, 404
 
     def _run(self, now: datetime) -> Answer:
-        report = watch(self.stores, self.phases, self.channel, now)
+        report = watch(self.stores, self.phases, self.channels, now)
         _log(report)
         answer = _answer(report)
         if self.heartbeat is not None and answer[1] == HTTPStatus.OK:
@@ -103,6 +104,7 @@ class Canary:
 
 def _answer(report: Report) -> Answer:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
+    reasons += [f"nobody was told of {one}" for one in report.notified.untold]
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 
@@ -128,5 +130,6 @@ def _log(report: Report) -> None:
     line = report.run_line()
     words = ", ".join(f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"])
     # Not an error when there is a problem: the alert is an entry of its own, once, and this line comes each run.
-    severity = "WARNING" if report.outcome is Outcome.COULD_NOT_TELL else "INFO"
+    is_whole = report.outcome is not Outcome.COULD_NOT_TELL and not report.notified.to_json()
+    severity = "INFO" if is_whole else "WARNING"
     print(json.dumps({"severity": severity, "message": f"CANARY_RUN: {words}", **line}), flush=True)

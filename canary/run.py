@@ -1,7 +1,7 @@
 """One canary run: gather the evidence, judge each date, diagnose the problems, report."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Any
@@ -13,10 +13,11 @@ from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Evidence, Seen, Source, Unreadable
 from canary.domain.facts import newcomers
 from canary.domain.incident import Incidents, known_incident
+from canary.domain.silence import SILENCES, Silence, read_silences
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
-from canary.notify.channel import Channel
-from canary.notify.incidents import notify
+from canary.notify.channel import Channels
+from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.sources import gather, read_checkpoints
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.phase import Phase
@@ -37,11 +38,14 @@ class Report:
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
     `warnings` are early warnings: of unexpected processors, and of processors that report nothing any more.
+    `silences` are those that cover one of the dates. `notified` is what came of notifying, where the run does that.
     """
 
     now: datetime
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    notified: Notified = field(default_factory=Notified)
 
     @property
     def outcome(self) -> Outcome:
@@ -63,12 +67,15 @@ class Report:
             "outcome": self.outcome.name,
             "verdicts": msgspec.to_builtins(self.verdicts),
             "warnings": list(self.warnings),
+            "silences": msgspec.to_builtins(self.silences),
+            **self.notified.to_json(),
         }
 
     def run_line(self) -> dict[str, Any]:
         """Return the line that proves that the canary is alive: one word a date."""
         dates = [{"phase": v.phase, "game_date": v.game_date.isoformat(), "verdict": v.kind} for v in self.verdicts]
-        return {"run": "CANARY_RUN", "now": self.now.isoformat(), "outcome": self.outcome.name, "dates": dates}
+        line = {"run": "CANARY_RUN", "now": self.now.isoformat(), "outcome": self.outcome.name, "dates": dates}
+        return {**line, **self.notified.to_json()}
 
 
 def check(
@@ -83,25 +90,33 @@ def check(
     `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier, the dates are
     judged by what was known then.
     """
-    return _run(stores, phases, now, wanted, read_at)[0]
+    report, incidents = _run(stores, phases, now, wanted, read_at)
+    return replace(report, silences=_silences(report, incidents))
 
 
 def watch(
     stores: Stores,
     phases: Mapping[str, Phase],
-    channel: Channel,
+    channels: Channels,
     now: datetime,
     wanted: Mapping[str, Sequence[date]] | None = None,
 ) -> Report:
     """Check, and tell people what they do not know yet: the run that the scheduler starts.
 
-    An incident that was opened is followed beyond the look-back window, as far as the history
-    reaches. Raises what the stores and the channel raise when somebody could not be told.
+    An incident that was opened is followed beyond the look-back window, as far as the history reaches, and then closed.
+    Nothing is raised where somebody could not be told: `notified` in the report says so.
     """
+    confirm_what_is_left(stores.documents, channels)
     report, incidents = _run(stores, phases, now, wanted)
-    if not isinstance(incidents, Unreadable):
-        notify(stores.documents, report.verdicts, incidents, channel, now)
-    return report
+    every = wanted is None
+    notified = notify(stores.documents, report.verdicts, incidents, channels, phases=phases, now=now, follow_up=every)
+    return replace(report, silences=_silences(report, incidents), notified=notified)
+
+
+def _silences(report: Report, incidents: Incidents | Unreadable) -> tuple[Silence, ...]:
+    """Return those that cover a date of the report."""
+    document = None if isinstance(incidents, Unreadable) else incidents.get(SILENCES)
+    return tuple(one for one in read_silences(document) if any(one.covers(v, report.now) for v in report.verdicts))
 
 
 def _run(
@@ -152,12 +167,15 @@ def timeline(stores: Stores, phase: Phase, day: date, now: datetime, read_at: da
     """
     phases = {phase.name: phase}
     wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
-    dates = _judged(gather(stores, wanted, phases).evidence, phases, now, read_at or now)
+    gathered = gather(stores, wanted, phases)
+    dates = _judged(gathered.evidence, phases, now, read_at or now)
     (own,) = (one for one in dates if one.evidence.game_date == day)
     (checkpoints,) = read_checkpoints(stores, [(phase.name, day)]).values()
     is_problem = own.verdict.kind.is_problem
     verdict = _diagnosed(own, checkpoints, dates, now, read_at or now) if is_problem else own.verdict
-    return timeline_of(verdict, own.evidence, _there(checkpoints, now, read_at or now), own.phase)
+    silences = _silences(Report(now, (verdict,)), gathered.incidents)
+    found = timeline_of(verdict, own.evidence, _there(checkpoints, now, read_at or now), own.phase)
+    return replace(found, silences=silences)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable, read_completion_log
-from canary.domain.incident import Incidents, incident_ref
+from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
@@ -49,7 +49,8 @@ def gather(
     if not dates:
         return Gathered()
     since, until = min(day for _, day in dates), max(day for _, day in dates)
-    refs = [*(_ref(phases[name], day) for name, day in dates), SILENCES, *(incident_ref(*one) for one in dates)]
+    kept = [SILENCES, REFUSALS, OPEN_INCIDENTS, *(incident_ref(*one) for one in dates)]
+    refs = [*(_ref(phases[name], day) for name, day in dates), *kept]
     log = _Reading(
         "the completion log", lambda: _by_date(stores.completion_log.summarise(wanted, since, until), phases)
     )

@@ -1,30 +1,51 @@
 """The life of an incident: opened once, changed when it gets worse, reminded of, resolved once.
 
-What people have to be notified of, and what has to be remembered, follows from the incident as it was
-remembered, the verdict and the time. canary/notify/incidents.py writes a claim into the incident before it
-sends a notification, and the delivery after: of two canaries that run at once only one sends it, and a
-notification that could not be sent is sent by the next run.
+What has to be sent and what has to be remembered follow from the incident as it was remembered, the verdict and the
+time. Each channel has a receipt of its own in the incident: what it was last told, and when. So one that was down is
+told how things stand when it is back, and not what it has missed; one that never heard OPENED hears no RESOLVED.
+canary/notify/incidents.py writes a claim into the incident before it sends, and the receipts after: of two runs at
+once only one sends, and what could not be sent is sent by the next run.
+
+A source that flips from run to run must not flood people. OPENED is told at once, and the date has to stay quiet for a
+while before it is RESOLVED. In any 24 hours a channel gets no more than 8 messages of one date; the last of them is
+kept for OPENED, so that nothing is told to be over whose return could not be told.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
+from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 INCIDENTS = "canary_incidents"
+# Which incidents are open, by the name of the canary that follows them: also those that no phases file leads to.
+OPEN_INCIDENTS = DocumentRef(INCIDENTS, "open")
+# Which channels have an address that is refused for good.
+REFUSALS = DocumentRef("canary_channels", "all")
 Incidents = Mapping[DocumentRef, Document]
 
 REMIND_EVERY = timedelta(hours=4)
-# A run ends within a minute: an older claim is that of a run that died before it had sent.
+# A run ends within two minutes: an older claim is that of a run that died. A little of it allows for other clocks.
 CLAIM_EXPIRES_AFTER = timedelta(minutes=5)
-# That one run could not read its sources may be a passing fault; the next run is 15 minutes later. (Counted in time
-# rather than in runs, because the scheduler repeats a run that could not tell within a minute or so.)
-UNKNOWN_PASSES_WITHIN = timedelta(minutes=10)
+# What one run saw may be a passing fault; the next run is 15 minutes later. (Counted in time rather than in runs,
+# because the scheduler may start a run twice, and repeats one that could not tell within a minute or so.)
+PASSES_WITHIN = timedelta(minutes=10)
+# What has come back within a day has to be quiet for longer.
+QUIET_AFTER_RETURN = timedelta(hours=8)
+RUN_EVERY = timedelta(minutes=15)
+
+_A_DAY = timedelta(days=1)
+_MESSAGES_A_DAY = 8
+_KEPT_FOR_OPENED = 1
+# Further changes are told when a reminder would be.
+_CHANGES_AT_ONCE = 3
+# In documents of earlier versions, which remembered one receipt for all channels.
+_EVERY_CHANNEL = "*"
 
 
 class NotificationKind(StrEnum):
@@ -58,147 +79,349 @@ def level(verdict: Verdict) -> Level:
             return Level.ERROR
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message of an incident to one channel, at `at` (UTC)."""
+
+    kind: NotificationKind
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What one channel was told of an incident.
+
+    `kind`, `cause` and `level` are what it was last told to be wrong. `sent` are its messages of the last 24 hours,
+    oldest first, and the last one in any case.
+    """
+
+    kind: VerdictKind
+    cause: CauseKind | None
+    level: Level
+    sent: tuple[Sent, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel has not heard yet that it is over."""
+        return self.sent[-1].kind is not NotificationKind.RESOLVED
+
+    def within_a_day(self, now: datetime, *kinds: NotificationKind) -> int:
+        """Count its messages of the 24 hours before `now`, those of `kinds` if any are named."""
+        return sum(now - one.at < _A_DAY and (not kinds or one.kind in kinds) for one in self.sent)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The mark of a run, by its id, that since `at` (UTC) it is sending what is due."""
+
+    run: str
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """What is remembered of one (phase, game date); all times are UTC.
 
-    `kind`, `cause` and `level` are what people were last told. `notified_at` is when the last notification was
-    delivered, None before OPENED was. `claimed_at` is when a run claimed the next one, which it then sends.
+    `kind`, `cause` and `level` are what is wrong. `quiet_since` is when the first of the last verdicts was given that
+    are all quiet. `receipts` are by the name of the channel.
     """
 
     kind: VerdictKind
     cause: CauseKind | None
     level: Level
     opened_at: datetime
-    notified_at: datetime | None = None
-    claimed_at: datetime | None = None
+    quiet_since: datetime | None = None
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    claim: Claim | None = None
     resolved: bool = False
+
+    def is_known_to(self, channels: Collection[str]) -> bool:
+        """Whether one of these channels was told of it, and not yet that it is over."""
+        return any(name in channels and receipt.is_open for name, receipt in self.receipts.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What a run has to do about an incident.
 
-    `incident` is what it has to remember at once, None where there is nothing to remember. `notification` is what
-    it has to send, if anything, and `delivered` what it has to remember after that was delivered.
+    `incident` is what it has to remember at once, None where there is nothing to remember. `due` is what it then has
+    to send, by the channel's name. `held`: another run is sending at this moment.
     """
 
     incident: Incident | None
-    notification: NotificationKind | None = None
-    delivered: Incident | None = None
+    due: Mapping[str, NotificationKind] = field(default_factory=dict)
+    held: bool = False
 
 
-def advance(known: Incident | None, verdict: Verdict, now: datetime) -> Step:
-    """Decide what one verdict means for the incident that is remembered of its date, if any, at `now` (aware)."""
-    current = None if known is None or known.resolved else known
-    if current is not None and current.claimed_at is not None and now - current.claimed_at < CLAIM_EXPIRES_AFTER:
-        return Step(known)  # another run is sending a notification at this moment
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run at `now` (aware), by its `id`: the names of all `channels`, and of those that are `down` for now."""
+
+    now: datetime
+    id: str
+    channels: Collection[str]
+    down: Collection[str] = ()
+
+
+def advance(known: Incident | None, verdict: Verdict, run: Run) -> Step:
+    """Decide what one verdict means for the incident that is remembered of its date, if any."""
+    known = None if known is None else _believed(known, run)
+    if known is not None and known.claim is not None:
+        return Step(known, held=True)
+    incident = _after(known, verdict, run.now)
+    return Step(None) if incident is None else _step(incident, verdict, run)
+
+
+def dismiss(known: Incident, verdict: Verdict, run: Run) -> Step:
+    """Decide how an incident ends whose date is no longer watched: at once; `verdict` says so."""
+    known = _believed(known, run)
+    over = replace(known, quiet_since=run.now - QUIET_AFTER_RETURN)
+    return Step(known, held=True) if known.claim else _step(over, verdict, run)
+
+
+def delivered(incident: Incident, verdict: Verdict, told: Mapping[str, NotificationKind], run: Run) -> Incident:
+    """Return what has to be remembered once the channels in `told` were; without any, the claim is given back."""
+    receipts = {name: _receipt(incident.receipts.get(name), kind, verdict, run.now) for name, kind in told.items()}
+    return _closed(replace(incident, claim=None, receipts={**incident.receipts, **receipts}), run)
+
+
+def _believed(known: Incident, run: Run) -> Incident:
+    """Leave out what cannot be: claims that expired, and claims and receipts from the future."""
+    now, claim = run.now, known.claim
+    latest = now + CLAIM_EXPIRES_AFTER
+    receipts = {name: receipt for name, receipt in known.receipts.items() if receipt.sent[-1].at < latest}
+    if earlier := receipts.pop(_EVERY_CHANNEL, None):
+        receipts = {**dict.fromkeys(run.channels, earlier), **receipts}
+    return replace(
+        known,
+        claim=claim if claim and abs(now - claim.at) < CLAIM_EXPIRES_AFTER else None,
+        receipts=receipts,
+        quiet_since=known.quiet_since and min(known.quiet_since, now),
+        opened_at=min(known.opened_at, now),
+    )
+
+
+def _after(known: Incident | None, verdict: Verdict, now: datetime) -> Incident | None:
+    """Return the incident as the verdict leaves it, before anybody is told."""
+    current = known if known is not None and not known.resolved else None
+    if verdict.kind.is_quiet and current is None:
+        return known
+    if current is None:
+        return _opened(verdict, known.receipts if known else {}, now)
     if verdict.kind.is_quiet:
-        return _quiet(known, current, verdict, now)
+        # A complete set is not over yet: the incident ends when the flag is set.
+        goes_on = verdict.kind is VerdictKind.SETTLING and current.kind is not VerdictKind.UNKNOWN
+        return replace(current, quiet_since=None if goes_on else current.quiet_since or now)
+    current = replace(current, quiet_since=None)
     if verdict.kind is VerdictKind.UNKNOWN:
-        return _unknown(current, verdict, now)
-    return _problem(current, verdict, now)
-
-
-def _quiet(known: Incident | None, current: Incident | None, verdict: Verdict, now: datetime) -> Step:
-    if current is None:
-        return Step(known)
-    if verdict.kind is VerdictKind.SETTLING and current.kind is not VerdictKind.UNKNOWN:
-        return Step(current)  # the set has just become complete; the incident ends when the flag is set
-    if current.notified_at is None:
-        return Step(replace(current, resolved=True, claimed_at=None))  # nobody was notified that it began
-    return _claimed(current, NotificationKind.RESOLVED, replace(current, resolved=True), now)
-
-
-def _unknown(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
-    if current is None:
-        return Step(_opened(verdict, now))
-    if current.kind is not VerdictKind.UNKNOWN:
-        return Step(current)  # not knowing neither ends a problem nor makes it worse
-    if current.notified_at is None and now - current.opened_at < UNKNOWN_PASSES_WITHIN:
-        return Step(current)
-    if current.notified_at is not None and not verdict.unreadable:
-        return Step(current)  # nothing is broken: that no source knows of any work needs no reminder
-    return _due(current, now)
-
-
-def _problem(current: Incident | None, verdict: Verdict, now: datetime) -> Step:
-    if current is None or (current.kind is VerdictKind.UNKNOWN and current.notified_at is None):
-        new = _opened(verdict, now)
-        return _claimed(new, NotificationKind.OPENED, new, now)
-    updated = _updated(current, verdict)
-    if current.notified_at is None:
-        return _claimed(current, NotificationKind.OPENED, updated, now)
+        return current  # not knowing neither ends a problem nor makes it worse
+    if current.kind is VerdictKind.UNKNOWN and not current.is_known_to(current.receipts):
+        return _opened(verdict, current.receipts, now)
     if _is_worse(current, verdict):
-        return _claimed(current, NotificationKind.CHANGED, updated, now)
-    return _due(current, now)
+        return replace(current, kind=verdict.kind, cause=_cause(verdict), level=level(verdict))
+    return current
 
 
-def _due(current: Incident, now: datetime) -> Step:
-    if current.notified_at is None:
-        return _claimed(current, NotificationKind.OPENED, current, now)
-    if now - current.notified_at >= REMIND_EVERY:
-        return _claimed(current, NotificationKind.REMINDER, current, now)
-    return Step(current)
+def _step(incident: Incident, verdict: Verdict, run: Run) -> Step:
+    up = [name for name in run.channels if name not in run.down]
+    kinds = {name: _due(incident, incident.receipts.get(name), verdict, run.now) for name in up}
+    due = {name: kind for name, kind in kinds.items() if kind is not None}
+    return Step(replace(incident, claim=Claim(run.id, run.now)), due) if due else Step(_closed(incident, run))
 
 
-def _claimed(current: Incident, notification: NotificationKind, then: Incident, now: datetime) -> Step:
-    """Claim a notification; `then` is remembered only after its delivery, so that one that was lost is sent again."""
-    return Step(replace(current, claimed_at=now), notification, replace(then, notified_at=now, claimed_at=None))
+def _closed(incident: Incident, run: Run) -> Incident:
+    """Close what is quiet, once each channel that was told of it has heard that it is over."""
+    over = incident.quiet_since is not None and not incident.is_known_to(run.channels)
+    return replace(incident, resolved=over)
 
 
-def _is_worse(current: Incident, verdict: Verdict) -> bool:
+def _due(incident: Incident, receipt: Receipt | None, verdict: Verdict, now: datetime) -> NotificationKind | None:
+    """Return what a channel has to be told now, if anything."""
+    if receipt is None or not receipt.is_open:
+        return NotificationKind.OPENED if _begins(incident, verdict, now) else None
+    left = _MESSAGES_A_DAY - receipt.within_a_day(now)
+    if left <= _KEPT_FOR_OPENED:
+        return None
+    if incident.quiet_since is not None:
+        returned = receipt.within_a_day(now, NotificationKind.RESOLVED)
+        is_over = now - incident.quiet_since >= (QUIET_AFTER_RETURN if returned else PASSES_WITHIN)
+        return NotificationKind.RESOLVED if is_over else None
+    pause_is_over = now - receipt.sent[-1].at >= REMIND_EVERY
+    if verdict.kind.is_problem and _is_worse(receipt, verdict):
+        at_once = receipt.within_a_day(now, NotificationKind.CHANGED) < _CHANGES_AT_ONCE
+        return NotificationKind.CHANGED if at_once or pause_is_over else None
+    # Where nothing is broken, that no source knows of any work needs no reminder.
+    goes_on = verdict.kind.is_problem or (incident.kind is VerdictKind.UNKNOWN and verdict.unreadable)
+    return NotificationKind.REMINDER if goes_on and pause_is_over else None
+
+
+def _begins(incident: Incident, verdict: Verdict, now: datetime) -> bool:
+    """Whether it is time to tell of it: a problem at once, not knowing when it does not pass."""
+    if incident.kind is VerdictKind.UNKNOWN:
+        return incident.quiet_since is None and now - incident.opened_at >= PASSES_WITHIN
+    return verdict.kind.is_problem
+
+
+def _receipt(before: Receipt | None, kind: NotificationKind, verdict: Verdict, now: datetime) -> Receipt:
+    sent = (*(one for one in before.sent if now - one.at < _A_DAY), Sent(kind, now)) if before else (Sent(kind, now),)
+    if before is not None and kind in {NotificationKind.REMINDER, NotificationKind.RESOLVED}:
+        return replace(before, sent=sent)
+    return Receipt(kind=verdict.kind, cause=_cause(verdict), level=level(verdict), sent=sent)
+
+
+def _is_worse(known: Incident | Receipt, verdict: Verdict) -> bool:
     """Whether it is another problem, has another proven cause, or does more harm; to know less is not worse."""
     cause = _cause(verdict)
-    other_cause = cause is not None and cause is not CauseKind.UNDETERMINED and cause is not current.cause
-    more_harm = _LEVELS.index(level(verdict)) > _LEVELS.index(current.level)
-    return current.kind is not verdict.kind or other_cause or more_harm
+    other_cause = cause is not None and cause is not CauseKind.UNDETERMINED and cause is not known.cause
+    more_harm = _LEVELS.index(level(verdict)) > _LEVELS.index(known.level)
+    return known.kind is not verdict.kind or other_cause or more_harm
 
 
-def _opened(verdict: Verdict, now: datetime) -> Incident:
-    return Incident(kind=verdict.kind, cause=_cause(verdict), level=level(verdict), opened_at=now)
-
-
-def _updated(current: Incident, verdict: Verdict) -> Incident:
-    return replace(current, kind=verdict.kind, cause=_cause(verdict), level=level(verdict))
+def _opened(verdict: Verdict, receipts: Mapping[str, Receipt], now: datetime) -> Incident:
+    return Incident(
+        kind=verdict.kind, cause=_cause(verdict), level=level(verdict), opened_at=now, receipts=dict(receipts)
+    )
 
 
 def _cause(verdict: Verdict) -> CauseKind | None:
     return verdict.cause.kind if verdict.cause else None
 
 
+# Where nothing can be remembered
+
+
+def kind_without_memory(
+    verdict: Verdict, phase: Phase, now: datetime, last: datetime | None, *, is_new: bool
+) -> NotificationKind | None:
+    """Return what has to be told of a problem where incidents cannot be read or written; None where nothing has.
+
+    That is when its age enters a new slot of REMIND_EVERY: with runs 15 minutes apart one run of each slot tells. What
+    this very process knows from its runs before counts all the same: `last` is when it told of the problem, and
+    `is_new` that it did not see it in the run before.
+    """
+    begun = became_a_problem_at(verdict, phase)
+    slot, within = divmod(_minute(now) - begun, REMIND_EVERY)
+    if last is not None:
+        return NotificationKind.REMINDER if slot > (_minute(last) - begun) // REMIND_EVERY else None
+    if within >= RUN_EVERY and not is_new:
+        return None
+    is_first = is_new or slot <= 0 or verdict.since is None
+    return NotificationKind.OPENED if is_first else NotificationKind.REMINDER
+
+
+def became_a_problem_at(verdict: Verdict, phase: Phase) -> datetime:
+    """Return the minute (UTC) from which the slots count: since when the verdict is what it is.
+
+    A verdict without `since` has no age: its slots are those of the clock, from midnight UTC on.
+    """
+    if verdict.since is None:
+        return datetime(1970, 1, 1, tzinfo=UTC)
+    match verdict.kind:
+        case VerdictKind.UNTRIGGERED:
+            return _minute(verdict.since + phase.untriggered_after)
+        case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL:
+            return _minute(verdict.since + phase.downstream_after)
+        case _:
+            return _minute(verdict.since)
+
+
+def _minute(at: datetime) -> datetime:
+    """Drop the seconds, by which the scheduler's runs are more or less late."""
+    return at.replace(second=0, microsecond=0)
+
+
+# Documents
+
+
 def to_fields(incident: Incident) -> dict[str, Any]:
     """Return the fields of the incident's document."""
+    claim = incident.claim
     return {
         "kind": incident.kind.value,
         "cause": incident.cause.value if incident.cause else None,
         "level": incident.level.value,
         "opened_at": incident.opened_at,
-        "notified_at": incident.notified_at,
-        "claimed_at": incident.claimed_at,
+        "quiet_since": incident.quiet_since,
+        "receipts": {name: _receipt_fields(receipt) for name, receipt in incident.receipts.items()},
+        "claim": {"run": claim.run, "at": claim.at} if claim else None,
         "resolved": incident.resolved,
     }
 
 
 def from_fields(fields: Mapping[str, Any]) -> Incident | None:
     """Read the fields of an incident's document; None where they make no incident, which is then begun anew."""
-    opened_at = instant(fields.get("opened_at"))
-    try:
-        kind, severity = VerdictKind(str(fields.get("kind"))), Level(str(fields.get("level")))
-        cause = CauseKind(fields["cause"]) if fields.get("cause") else None
-    except ValueError:
+    opened_at, state = instant(fields.get("opened_at")), _state(fields)
+    if opened_at is None or state is None:
         return None
-    if opened_at is None:
-        return None
+    kind, cause, severity = state
     return Incident(
         kind=kind,
         cause=cause,
         level=severity,
         opened_at=opened_at,
-        notified_at=instant(fields.get("notified_at")),
-        claimed_at=instant(fields.get("claimed_at")),
+        quiet_since=instant(fields.get("quiet_since")),
+        receipts=_read_receipts(fields),
+        claim=_read_claim(fields),
         resolved=fields.get("resolved") is True,
     )
+
+
+def _receipt_fields(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "kind": receipt.kind.value,
+        "cause": receipt.cause.value if receipt.cause else None,
+        "level": receipt.level.value,
+        "sent": [{"kind": one.kind.value, "at": one.at} for one in receipt.sent],
+    }
+
+
+def _state(fields: Mapping[str, Any]) -> tuple[VerdictKind, CauseKind | None, Level] | None:
+    try:
+        cause = CauseKind(str(fields["cause"])) if fields.get("cause") else None
+        return VerdictKind(str(fields.get("kind"))), cause, Level(str(fields.get("level")))
+    except ValueError:
+        return None
+
+
+def _read_receipts(fields: Mapping[str, Any]) -> dict[str, Receipt]:
+    """Read the receipts; a damaged one is left out, because it is better to be told twice than never."""
+    if "receipts" not in fields:
+        return _receipts_of_earlier_versions(fields)
+    receipts = fields["receipts"] if isinstance(fields["receipts"], Mapping) else {}
+    found = {str(name): _read_receipt(value) for name, value in receipts.items()}
+    return {name: receipt for name, receipt in found.items() if receipt is not None}
+
+
+def _receipts_of_earlier_versions(fields: Mapping[str, Any]) -> dict[str, Receipt]:
+    state, at = _state(fields), instant(fields.get("notified_at"))
+    if state is None or at is None:
+        return {}
+    last = NotificationKind.RESOLVED if fields.get("resolved") is True else NotificationKind.OPENED
+    return {_EVERY_CHANNEL: Receipt(kind=state[0], cause=state[1], level=state[2], sent=(Sent(last, at),))}
+
+
+def _read_receipt(value: object) -> Receipt | None:
+    state = _state(value) if isinstance(value, Mapping) else None
+    if state is None or not isinstance(value, Mapping) or not isinstance(value.get("sent"), list):
+        return None
+    sent = tuple(one for one in map(_read_sent, value["sent"]) if one is not None)
+    return Receipt(kind=state[0], cause=state[1], level=state[2], sent=sent) if sent else None
+
+
+def _read_sent(value: object) -> Sent | None:
+    if not isinstance(value, Mapping) or str(value.get("kind")) not in NotificationKind.__members__:
+        return None
+    at = instant(value.get("at"))
+    return Sent(NotificationKind(str(value["kind"])), at) if at else None
+
+
+def _read_claim(fields: Mapping[str, Any]) -> Claim | None:
+    if "claim" not in fields:
+        at = instant(fields.get("claimed_at"))
+        return Claim("", at) if at else None
+    claim = fields["claim"]
+    at = instant(claim.get("at")) if isinstance(claim, Mapping) else None
+    return Claim(str(claim.get("run")), at) if at else None
 
 
 def incident_ref(phase: str, game_date: date) -> DocumentRef:

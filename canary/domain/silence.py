@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from canary.domain.verdict import Verdict
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
@@ -34,6 +35,12 @@ class Silence:
         """Whether nobody is told of `verdict`."""
         same = self.phase == verdict.phase and self.first <= verdict.game_date <= self.last
         return same and now < self.expires_at
+
+    @property
+    def text(self) -> str:
+        """Say in one line what is silenced, until when, and why."""
+        dates = str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+        return f"{self.phase} {dates}, until {self.expires_at:%Y-%m-%d %H:%M}Z: {one_line(self.reason)}"
 
 
 def read_silences(document: Document | None) -> tuple[Silence, ...]:

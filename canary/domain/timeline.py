@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
+from canary.domain.silence import Silence
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
@@ -22,11 +23,15 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A date's verdict, its entries in the order of their times, and why sources could not be read."""
+    """A date's verdict, its entries in the order of their times, and why sources could not be read.
+
+    `silences` are those that cover the date.
+    """
 
     verdict: Verdict
     entries: tuple[TimelineEntry, ...]
     unreadable: tuple[str, ...]
+    silences: tuple[Silence, ...] = ()
 
 
 def timeline_of(

@@ -61,6 +61,7 @@ class VerdictKind(StrEnum):
         return not self.is_quiet and self is not VerdictKind.UNKNOWN
 
 
+_PROGRESS_DOCUMENT = "in the progress document"
 _QUIET = {VerdictKind.IDLE, VerdictKind.WAITING, VerdictKind.SETTLING, VerdictKind.TRIGGERED}
 
 
@@ -142,7 +143,8 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
         if log.value.flags:
             verdict = judge(replace(evidence, progress=_progress_from(log.value, phase)), phase, now)
             note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(log.value)}"
-            return replace(verdict, notes=(*verdict.notes, note))
+            read = [one for one in verdict.notes if _PROGRESS_DOCUMENT not in one]  # nobody has read that
+            return replace(verdict, notes=(*read, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
     if unreadable:
         return Verdict(
@@ -335,8 +337,8 @@ def _notes(facts: Facts) -> Iterator[str]:
     phase = facts.phase
     if not facts.missing and facts.progress.trigger is None:
         unregistered = names(facts.unregistered)
-        everybody = f"all {len(phase.expected)} are registered in the progress document"
-        yield f"not registered in the progress document: {unregistered}" if unregistered else everybody
+        everybody = f"all {len(phase.expected)} are registered {_PROGRESS_DOCUMENT}"
+        yield f"not registered {_PROGRESS_DOCUMENT}: {unregistered}" if unregistered else everybody
     if surplus := names(_waits_for(facts) - phase.expected):
         yield waits_for_too_many(surplus, phase)
     if left_out := names(phase.expected - _waits_for(facts)):

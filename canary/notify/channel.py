@@ -1,4 +1,4 @@
-"""What people are told, and a way to reach them."""
+"""What people are told, a way to reach them, and all the ways that a canary has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,37 +7,86 @@ from typing import Protocol
 
 from canary.domain.incident import Incident, NotificationKind
 from canary.domain.verdict import Verdict
+from canary.notify.memory import OwnMemory
+from orchestrator_resilience.errors import ResilienceError
+
+
+class NotifyError(ResilienceError):
+    """People could not be told; `permanent` where the channel refuses the message, or the address itself.
+
+    `gone` where it is the address: it stays refused, whatever the message, until it is mended. `again_after` is the
+    least number of seconds before another attempt may help, None where none does.
+    """
+
+    def __init__(
+        self, reason: str, *, permanent: bool = False, gone: bool = False, again_after: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
+        self.gone = gone
+        self.again_after = again_after
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What people are told of an incident: its kind, the incident once this was delivered, the verdict behind it."""
+    """What a channel is told of an incident: its kind, the incident, the verdict behind it, and a `note` if any."""
 
     kind: NotificationKind
     incident: Incident
     verdict: Verdict
+    note: str = ""
 
 
 class Channel(Protocol):
-    """A way to reach people."""
+    """A way to reach people.
+
+    `name` is what its receipts are kept under. `address` differs where another address was given, and does not show it.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 (see above)
+
+    @property
+    def address(self) -> str: ...  # noqa: D102 (see above)
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Send all of `notifications`, in one message where there is one; raises when they could not be sent."""
 
+    def warn(self, text: str, now: datetime) -> None:
+        """Send a word about the canary itself; raises when it could not be sent."""
+
 
 class Channels:
-    """Several channels as one."""
+    """The channels of a canary, by name; `canary` is its own name, under which it finds the incidents that it opened.
 
-    def __init__(self, *channels: Channel) -> None:
-        self._channels = channels
+    One object is kept for as long as the process lives, and with it the process's own memory.
+    """
 
-    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Try each channel; the first failure is raised after the last."""
-        failures = []
-        for channel in self._channels:
-            try:
-                channel.send(notifications, now)
-            except Exception as error:  # noqa: BLE001 (raised below, once the others have been tried)
-                failures.append(error)
-        if failures:
-            raise failures[0]
+    def __init__(self, *channels: Channel, canary: str = "canary") -> None:
+        self.by_name = {channel.name: channel for channel in channels}
+        self.canary = canary
+        self.memory = OwnMemory()
+
+    def send(
+        self, name: str, notifications: Sequence[Notification], now: datetime
+    ) -> tuple[Sequence[Notification], Exception | None]:
+        """Send over one channel; returns what was sent, and the failure of what was not.
+
+        Where it is not the channel that failed, one of the notifications is odd: each is then tried by itself.
+        """
+        try:
+            self.by_name[name].send(notifications, now)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the other channels and dates are told)
+            if isinstance(error, (NotifyError, OSError)) or len(notifications) == 1:
+                return [], error
+            each = [self.send(name, [one], now) for one in notifications]
+            return [one for sent, _ in each for one in sent], next((failure for _, failure in each if failure), None)
+        return notifications, None
+
+    def warn(self, name: str, text: str, now: datetime) -> Exception | None:
+        """Send a word about the canary itself over one channel; returns the failure."""
+        try:
+            self.by_name[name].warn(text, now)
+        except Exception as error:  # noqa: BLE001 (as above)
+            return error
+        return None

@@ -1,57 +1,289 @@
-"""Each notification reaches people once: claimed in its incident's document before it is sent, confirmed after.
+"""Each notification reaches each channel once: claimed in its incident's document before it is sent, confirmed after.
 
-The incidents are documents beside the progress documents, one for each (phase, game date).
+The incidents are documents beside the progress documents, one for each (phase, game date), and each stands alone. Where
+they cannot be read or written, people are told all the same, without memory.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any
 
-from canary.domain.incident import Incidents, advance, incident_ref, known_incident, to_fields
+from canary.domain.evidence import Unreadable
+from canary.domain.incident import (
+    OPEN_INCIDENTS,
+    REFUSALS,
+    RUN_EVERY,
+    Incident,
+    Incidents,
+    NotificationKind,
+    Run,
+    Step,
+    advance,
+    delivered,
+    dismiss,
+    from_fields,
+    incident_ref,
+    kind_without_memory,
+    to_fields,
+)
 from canary.domain.silence import SILENCES, read_silences
-from canary.domain.verdict import Verdict
-from canary.notify.channel import Channel, Notification
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.notify.channel import Channels, Notification, NotifyError
+from canary.notify.memory import Memory
+from canary.notify.refusals import Refusal, is_left_alone, read_refusals, refusal_fields, refusal_text
+from orchestrator_resilience.checkpoints import one_line
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import DocumentRef, DocumentStore
 
 
-def notify(
-    documents: DocumentStore, verdicts: Sequence[Verdict], incidents: Incidents, channel: Channel, now: datetime
-) -> list[Notification]:
-    """Take `verdicts` into the incidents as they were read, and send what follows; returns what was sent.
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """What came of notifying.
 
-    A silenced date is left as it is, unless it is well again. A date that another run has changed
-    meanwhile is left to that run. Raises what the stores or the channel raise; what was claimed and
-    not sent is sent by a later run.
+    `channels_failed` are the channels that could not be reached, with the reason. `untold` are the dates of which
+    nobody was told although somebody had to be. `without_memory` is why something could not be remembered, if so.
     """
-    silences = read_silences(incidents.get(SILENCES))
-    due = [v for v in verdicts if v.kind.is_quiet or not any(silence.covers(v, now) for silence in silences)]
-    claimed = [n for n in (_claim(documents, verdict, incidents, now) for verdict in due) if n is not None]
-    if claimed:
-        _send(documents, claimed, channel, now)
-    return claimed
+
+    channels_failed: Mapping[str, str] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
+    without_memory: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is worth a word; empty where all went well."""
+        failed, untold = dict(self.channels_failed), list(self.untold)
+        fields = {"channels_failed": failed, "untold": untold, "without_memory": self.without_memory}
+        return {name: value for name, value in fields.items() if value}
 
 
-def _claim(documents: DocumentStore, verdict: Verdict, incidents: Incidents, now: datetime) -> Notification | None:
-    """Remember what follows from `verdict`; returns what is to be sent, None too where another run was first."""
-    ref = _ref(verdict)
-    known, document = known_incident(incidents, verdict.phase, verdict.game_date), incidents.get(ref)
-    step = advance(known, verdict, now)
-    if step.incident is None or step.incident == known:
-        return None
-    won = documents.update_if_unchanged(ref, to_fields(step.incident), document.version if document else None)
-    if not won or step.notification is None or step.delivered is None:
-        return None
-    return Notification(step.notification, step.delivered, verdict)
+def notify(
+    documents: DocumentStore,
+    verdicts: Sequence[Verdict],
+    incidents: Incidents | Unreadable,
+    channels: Channels,
+    *,
+    phases: Mapping[str, Phase],
+    now: datetime,
+    follow_up: bool = True,
+) -> Notified:
+    """Take `verdicts` into the incidents as they were read, and tell each channel what it does not know yet.
+
+    A silenced date is left as it is, unless it is well again. A date that another run has changed meanwhile is left to
+    that run. With `follow_up`, open incidents of which there is no verdict are closed: their date is no longer watched.
+    """
+    work = _Notifying(Memory(documents, incidents), channels, phases, now)
+    tasks = work.tasks(verdicts)
+    if follow_up:
+        tasks += work.dismissals(verdicts)
+    work.send(tasks)
+    work.list_open_incidents()
+    channels.memory.problems = (now, frozenset((v.phase, v.game_date) for v in verdicts if v.kind.is_problem))
+    return Notified(work.failures, tuple(work.untold), work.memory.failure)
 
 
-def _send(documents: DocumentStore, claimed: Sequence[Notification], channel: Channel, now: datetime) -> None:
+def confirm_what_is_left(documents: DocumentStore, channels: Channels) -> None:
+    """Write down what an earlier run of this process sent and could not write down, unless others have gone on."""
+    waiting = channels.memory.unconfirmed
     try:
-        channel.send(claimed, now)
-    except Exception:
-        for notification in claimed:  # so that the next attempt need not wait until the claims expire
-            documents.merge(_ref(notification.verdict), {"claimed_at": None})
-        raise
-    for notification in claimed:
-        documents.merge(_ref(notification.verdict), to_fields(notification.incident))
+        for ref, document in (documents.get_all([*waiting]) if waiting else {}).items():
+            run, fields = waiting[ref]
+            known = from_fields(document.fields)
+            if known is not None and known.claim is not None and known.claim.run == run:
+                documents.merge(ref, fields)
+        waiting.clear()
+    except StoreError:
+        return  # until the next run; as long those dates are left alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What a run has to send of one date, by channel; `claimed` unless it is sent without memory."""
+
+    verdict: Verdict
+    incident: Incident
+    due: Mapping[str, NotificationKind]
+    run: Run
+    note: str = ""
+    claimed: bool = True
+
+    @property
+    def ref(self) -> DocumentRef:
+        return _ref(self.verdict)
+
+
+class _Notifying:
+    """One run's notifying, from what is due to what came of it."""
+
+    def __init__(self, memory: Memory, channels: Channels, phases: Mapping[str, Phase], now: datetime) -> None:
+        self.memory, self._channels, self._phases = memory, channels, phases
+        self._silences = read_silences(memory.incidents.get(SILENCES))
+        self._refusals = read_refusals(memory.incidents.get(REFUSALS), channels.by_name)
+        self.failures = {name: one.reason for name, one in self._refusals.items() if is_left_alone(one, now)}
+        self.untold: list[str] = []
+        self._run = Run(now=now, id=secrets.token_hex(8), channels=tuple(channels.by_name), down=tuple(self.failures))
+        self._is_open: dict[DocumentRef, bool] = {}
+
+    def tasks(self, verdicts: Iterable[Verdict]) -> list[_Task]:
+        """Return what has to be sent of these dates, once it is claimed."""
+        found = (self._guarded(self._task, verdict) for verdict in verdicts if not self._is_silenced(verdict))
+        return [task for task in found if task is not None]
+
+    def dismissals(self, verdicts: Iterable[Verdict]) -> list[_Task]:
+        """Return what has to be sent of open incidents of which there is no verdict any more."""
+        watched = {_ref(verdict) for verdict in verdicts}
+        gone = [ref for ref in self.memory.open_incidents(self._channels.canary) if ref not in watched]
+        self.memory.fetch(gone)
+        found = (self._guarded(self._dismissal, _no_longer_watched(ref, self._phases)) for ref in gone)
+        return [task for task in found if task is not None]
+
+    def send(self, tasks: Sequence[_Task]) -> None:
+        """Send over each channel what is due to it, and remember what was sent."""
+        told: dict[DocumentRef, dict[str, NotificationKind]] = {task.ref: {} for task in tasks}
+        errors: dict[str, Exception | None] = {}
+        for name in self._run.channels:
+            wanted = [Notification(t.due[name], t.incident, t.verdict, t.note) for t in tasks if name in t.due]
+            sent, errors[name] = self._channels.send(name, wanted, self._run.now) if wanted else ((), None)
+            for one in sent:
+                told[_ref(one.verdict)][name] = one.kind
+        for task in tasks:
+            self._settle(task, told[task.ref])
+        self.failures |= {name: _reason(error) for name, error in errors.items() if error is not None}
+        heard = {name for kinds in told.values() for name in kinds}
+        self._take_refusals(
+            {name for name, error in errors.items() if isinstance(error, NotifyError) and error.gone}, heard
+        )
+
+    def list_open_incidents(self) -> None:
+        """Keep the list of the open incidents, by which those are found whose phase is taken out of the file."""
+        canary = self._channels.canary
+        before = self.memory.open_incidents(canary)
+        after = [ref for ref in before if self._is_open.get(ref, True)]
+        after += [ref for ref, is_open in self._is_open.items() if is_open and ref not in before]
+        if after != before:
+            self.memory.replace(OPEN_INCIDENTS, {canary: [ref.id for ref in after]})
+
+    def _guarded(self, decide: Callable[[Verdict], _Task | None], verdict: Verdict) -> _Task | None:
+        """Decide about one date; whatever is odd about it, the others are told."""
+        try:
+            return decide(verdict)
+        except Exception as error:  # noqa: BLE001 (see above)
+            self._leave_untold(verdict, _reason(error))
+            return None
+
+    def _is_silenced(self, verdict: Verdict) -> bool:
+        return not verdict.kind.is_quiet and any(one.covers(verdict, self._run.now) for one in self._silences)
+
+    def _task(self, verdict: Verdict) -> _Task | None:
+        ref = _ref(verdict)
+        if not self.memory.is_readable:
+            return self._without_memory(verdict, self._run.channels)
+        if ref in self._channels.memory.unconfirmed:
+            return None  # people were told; that is written down before the next run
+        return self._claimed(verdict, self._run, advance(self.memory.known(ref), verdict, self._run))
+
+    def _dismissal(self, verdict: Verdict) -> _Task | None:
+        ref, up = _ref(verdict), tuple(name for name in self._run.channels if name not in self._run.down)
+        run, known = (
+            replace(self._run, channels=up),
+            self.memory.known(ref),
+        )  # nobody waits for a channel that is refused
+        self._is_open[ref] = False
+        return None if known is None or known.resolved else self._claimed(verdict, run, dismiss(known, verdict, run))
+
+    def _claimed(self, verdict: Verdict, run: Run, step: Step) -> _Task | None:
+        ref = _ref(verdict)
+        known, incident = self.memory.known(ref), step.incident
+        self._is_open[ref] = known is not None and not known.resolved
+        if step.held and incident is not None and verdict.kind.is_problem and not incident.is_known_to(run.channels):
+            self._leave_untold(verdict, "another run was about to tell of it")  # and may have died
+        if step.held or incident is None or incident == known:
+            return None
+        try:
+            if not self.memory.remember(ref, incident):
+                return None
+        except StoreError as error:
+            self.memory.failure = _reason(error)
+            return self._without_memory(verdict, step.due) if step.due else None
+        self._is_open[ref] = not incident.resolved
+        return _Task(verdict=verdict, incident=incident, due=step.due, run=run) if step.due else None
+
+    def _without_memory(self, verdict: Verdict, names: Iterable[str]) -> _Task | None:
+        """Return what has to be told of a problem by its age alone."""
+        own, now = self._channels.memory, self._run.now
+        incident = advance(None, verdict, self._run).incident
+        if incident is None or not verdict.kind.is_problem:
+            return None
+        last = {name: own.told_at.get((name, verdict.phase, verdict.game_date)) for name in names}
+        is_new = _is_new(verdict, own.problems, now)
+        phase = self._phases[verdict.phase]
+        kinds = {name: kind_without_memory(verdict, phase, now, at, is_new=is_new) for name, at in last.items()}
+        due = {name: kind for name, kind in kinds.items() if kind is not None}
+        if not due and not any(last.values()):
+            self._leave_untold(verdict, "nobody knows whether anybody was told before")
+        note = f"told without memory, once in 4 hours, and not when it is over: {self.memory.failure}"
+        return _Task(verdict=verdict, incident=incident, due=due, run=self._run, note=note, claimed=False)
+
+    def _settle(self, task: _Task, told: Mapping[str, NotificationKind]) -> None:
+        """Remember whom a date was told, or give back the claim."""
+        verdict, own = task.verdict, self._channels.memory
+        after = delivered(task.incident, verdict, told, task.run)
+        own.told_at |= {(name, verdict.phase, verdict.game_date): self._run.now for name in told}
+        if task.due and not told and {*task.due, *self._run.down} >= {*self._run.channels}:
+            self._leave_untold(verdict, "no channel took it")
+        if task.claimed:
+            self._is_open[task.ref] = not after.resolved
+            fields = to_fields(after) if told else {"claim": None}
+            if not self.memory.confirm(task.ref, fields) and told:
+                own.unconfirmed[task.ref] = (self._run.id, fields)
+        elif told and self.memory.is_readable:
+            self.memory.merge(task.ref, to_fields(after))
+
+    def _take_refusals(self, gone: set[str], heard: set[str]) -> None:
+        """Remember which addresses are refused for good, and tell of new ones through the channels that are left."""
+        refused = {
+            name: Refusal(self._channels.by_name[name].address, self._run.now, self.failures[name]) for name in gone
+        }
+        changed = {name: refusal_fields(refused[name]) for name in gone} | dict.fromkeys(heard & self._refusals.keys())
+        own = self._channels.memory
+        is_ours = self.memory.replace(REFUSALS, changed) if changed else False
+        for name, refusal in refused.items():
+            is_news = is_ours if is_ours is not None else name not in own.warned_of
+            if is_news and name not in self._refusals:
+                self._warn(refusal_text(name, refusal), [other for other in self._run.channels if other not in gone])
+        own.warned_of = (own.warned_of | gone) - heard
+
+    def _warn(self, text: str, names: Iterable[str]) -> None:
+        for name in names:
+            if (error := self._channels.warn(name, text, self._run.now)) is not None:
+                self.failures[name] = _reason(error)
+
+    def _leave_untold(self, verdict: Verdict, reason: str) -> None:
+        self.untold.append(f"{verdict.phase} {verdict.game_date}: {reason}")
+
+
+def _no_longer_watched(ref: DocumentRef, phases: Mapping[str, Phase]) -> Verdict:
+    """Return the verdict of a date that no run looks at any more."""
+    phase, _, day = ref.id.rpartition(":")
+    why = (
+        "it is older than the dates that are read" if phase in phases else f"{phase} is not in the phases file any more"
+    )
+    return Verdict(
+        kind=VerdictKind.UNKNOWN, phase=phase, game_date=date.fromisoformat(day), summary=f"no longer watched: {why}"
+    )
+
+
+def _is_new(verdict: Verdict, before: tuple[datetime, frozenset[tuple[str, date]]] | None, now: datetime) -> bool:
+    """Whether the run before, if this process did it, has not seen the problem yet."""
+    if before is None or not now - before[0] < RUN_EVERY * 1.5:
+        return False
+    return (verdict.phase, verdict.game_date) not in before[1]
+
+
+def _reason(error: Exception) -> str:
+    known = isinstance(error, (NotifyError, StoreError))
+    return one_line(str(error) if known else f"{type(error).__name__}: {error}")
 
 
 def _ref(verdict: Verdict) -> DocumentRef:

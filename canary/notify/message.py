@@ -81,7 +81,7 @@ def how_the_next_phase_starts(phase: Phase) -> str:
     return f"{started}, which sets `_triggered`" if phase.flag_starts_next_phase else f"{started}, not by `_triggered`"
 
 
-def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> str:
+def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: datetime, note: str = "") -> str:
     """Return what, since when, what else is known, whether it matters, and where to look further."""
     lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
     if verdict.since is not None:
@@ -95,20 +95,31 @@ def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: dateti
         f"Impact:   {_impact_text(verdict, phase)}",
         f"          {how_the_next_phase_starts(phase)}.",
         f"To do:    {advice(verdict, phase)}",
+        *([f"Note:     {note}"] if note else []),
         f"Look:     {command.to('explain', verdict.game_date, phase=verdict.phase)}",
     ]
     return "\n".join(lines)
 
 
-def notification_text(notification: Notification, phase: Phase, command: CommandLine, now: datetime) -> str:
-    """Return the alert, or the word that it is over and how long it took."""
-    if notification.kind is not NotificationKind.RESOLVED:
-        return alert_text(notification.verdict, phase, command, now)
+def notification_text(notification: Notification, phase: Phase | None, command: CommandLine, now: datetime) -> str:
+    """Return the alert, or the word that it is over and how long it took.
+
+    There is no `phase` where it is over because the phases file has it no more.
+    """
     verdict, incident = notification.verdict, notification.incident
-    return (
-        f"{verdict.phase} {verdict.game_date}: no longer {incident.kind}, {duration_text(now - incident.opened_at)} "
-        f"after the alert: {verdict.summary}"
-    )
+    if notification.kind is not NotificationKind.RESOLVED and phase is not None:
+        return alert_text(verdict, phase, command, now, notification.note)
+    is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
+    after = duration_text(now - incident.opened_at)
+    return f"{verdict.phase} {verdict.game_date}: {is_over}, {after} after the alert: {verdict.summary}"
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut what is over `limit` characters out of the middle: how an alert begins and ends says most."""
+    if len(text) <= limit:
+        return text
+    head, tail = text[: limit // 2], text[-(limit // 3) :]
+    return f"{head}… ({len(text) - len(head) - len(tail)} characters left out here) …{tail}"
 
 
 def logs_link(project: str, phase: str, game_date: date) -> str:

@@ -9,29 +9,19 @@ from http import HTTPStatus
 from typing import Any
 
 from canary.domain.incident import NotificationKind
-from canary.notify.channel import Notification
-from canary.notify.message import CommandLine, logs_link, notification_text
+from canary.notify.channel import Notification, NotifyError
+from canary.notify.message import CommandLine, logs_link, notification_text, shortened
 from canary.notify.webhook import Answer, NoAnswer, Webhook
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import ResilienceError
 from orchestrator_resilience.phase import Phase
 
 # Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere.
 _MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_LINE, _MAXIMUM_IN_ALL = 49, 2_800, 120, 10_000
+_MAXIMUM_ALERT = 2_400  # before it is escaped
 _FIRST_PAUSE_SECONDS = 0.25
+# Slack's answers for an address that is no address any more, whatever is posted to it.
+_GONE = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blocks"
-
-
-class NotifyError(ResilienceError):
-    """People could not be told; `permanent` where Slack refuses the message or the webhook itself.
-
-    `again_after` is the least number of seconds before another attempt may help, None where none does.
-    """
-
-    def __init__(self, reason: str, *, permanent: bool = False, again_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.permanent = permanent
-        self.again_after = again_after
 
 
 class SlackChannel:
@@ -39,6 +29,8 @@ class SlackChannel:
 
     Raises ConfigurationError, which does not show it, for an address that is neither https nor on this machine.
     """
+
+    name = "slack"
 
     def __init__(
         self, url: str, phases: Mapping[str, Phase], *, project: str | None = None, seconds: float = 10.0
@@ -49,13 +41,25 @@ class SlackChannel:
     def __repr__(self) -> str:
         return f"SlackChannel(url=<secret>, project={self._project!r}, seconds={self._seconds!r})"
 
+    @property
+    def address(self) -> str:
+        """Tells one address from another, and does not lead back to it."""
+        return self._webhook.fingerprint
+
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
-        failure = self._post(message(notifications, self._phases, self._project, now))
+        self._post(message(notifications, self._phases, self._project, now))
+
+    def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
+        """Post a word about the canary itself; raises NotifyError."""
+        self._post({"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False})
+
+    def _post(self, body: dict[str, Any]) -> None:
+        failure = self._posted(body)
         if failure is not None:
             raise failure
 
-    def _post(self, body: dict[str, Any]) -> NotifyError | None:
+    def _posted(self, body: dict[str, Any]) -> NotifyError | None:
         """Post until Slack has taken it, another attempt does not help, or there is no time for one."""
         deadline, pause = Deadline(self._seconds), _FIRST_PAUSE_SECONDS
         while True:
@@ -82,7 +86,7 @@ class SlackChannel:
         reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
         if answer.status in {408, 429} or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return NotifyError(reason, again_after=answer.retry_after)
-        return NotifyError(reason, permanent=answer.status >= HTTPStatus.BAD_REQUEST)
+        return NotifyError(reason, permanent=answer.status >= HTTPStatus.BAD_REQUEST, gone=answer.status in _GONE)
 
 
 def message(
@@ -94,9 +98,8 @@ def message(
     blocks: list[dict[str, Any]] = []
     lines: list[str] = []
     for kind, notification in zip([None, *(n.kind for n in ordered)], ordered, strict=False):
-        more = _blocks(
-            notification, phases[notification.verdict.phase], command, now, headed=notification.kind is not kind
-        )
+        phase = phases.get(notification.verdict.phase)
+        more = _blocks(notification, phase, command, now, headed=notification.kind is not kind)
         size = len(json.dumps([*blocks, *more], ensure_ascii=False))
         if blocks and (len(blocks) + len(more) > _MAXIMUM_BLOCKS - 1 or size > _MAXIMUM_IN_ALL):
             rest = len(ordered) - len(lines)
@@ -104,18 +107,21 @@ def message(
             blocks.append({"type": "context", "elements": [_mrkdwn(lines[-1])]})
             break
         blocks += more
-        title = notification_text(notification, phases[notification.verdict.phase], command, now).partition("\n")[0]
+        title = notification_text(notification, phase, command, now).partition("\n")[0]
         lines.append(f"{notification.kind} {escaped(title, _MAXIMUM_LINE)}")
     return {"text": "\n".join(lines), "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
 
 
 def _blocks(
-    notification: Notification, phase: Phase, command: CommandLine, now: datetime, *, headed: bool
+    notification: Notification, phase: Phase | None, command: CommandLine, now: datetime, *, headed: bool
 ) -> list[dict[str, Any]]:
-    project = command.project
-    text = escaped(notification_text(notification, phase, command, now), _MAXIMUM_TEXT)
-    starts = escaped(f"{phase.next_phase} is started by {phase.next_phase_started_by}", 800)
-    link = f" · <{logs_link(project, phase.name, notification.verdict.game_date)}|Logs Explorer>" if project else ""
+    project, verdict = command.project, notification.verdict
+    text = escaped(shortened(notification_text(notification, phase, command, now), _MAXIMUM_ALERT), _MAXIMUM_TEXT)
+    started = (
+        f"{phase.next_phase} is started by {phase.next_phase_started_by}" if phase else f"the phase {verdict.phase}"
+    )
+    starts = escaped(started, 800)
+    link = f" · <{logs_link(project, verdict.phase, verdict.game_date)}|Logs Explorer>" if project else ""
     header = {"type": "header", "text": {"type": "plain_text", "text": notification.kind.value, "emoji": False}}
     return [
         *([header] if headed else []),

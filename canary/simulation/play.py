@@ -68,6 +68,11 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         mended_at = _plan_repair(world, max(truths[subject].due.values()), [days[day] for day in truths], rng)
         over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
         world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
+        # After many messages in a day the last one waits, for a day at the most.
+        for hour in range(24):
+            if world.has_heard_the_end:
+                break
+            world.run_every_quarter_hour(over + hour * HOUR, over + (hour + 1) * HOUR)
         scores = [score_fault(world, day, scenario, seed, truth) for day, truth in truths.items()]
         unreadable = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
         healthy = [day for day in lead_in if day not in truths and not unreadable]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.channel import Notification
+from canary.notify.channel import Channels, Notification
 from canary.run import Report, check, watch
 from canary.simulation.schedule import Schedule, ticks
 from orchestrator_resilience.background import AtOnce
@@ -48,6 +48,8 @@ class Playback:
         self._schedule = Schedule(datetime.min.replace(tzinfo=UTC))
         self._show = show
         self._last_kinds: dict[date, VerdictKind] = {}
+        self._problems: set[date] = set()
+        self._channels = Channels(self)
 
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the playback's stores and clock."""
@@ -76,10 +78,17 @@ class Playback:
         self._schedule.play(until)
         return check(self.stores, {self.phase.name: self.phase}, until, {self.phase.name: sorted(dates)})
 
+    name = "playback"
+    address = ""
+
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Be the canary's channel."""
         for notification in notifications:
             self._show(Event(now, notification))
+
+    def warn(self, text: str, now: datetime) -> None:
+        """Say it as a headline; nothing here is ever refused."""
+        self._show(Event(now, text))
 
     def _leave(self, checkpoint: Checkpoint) -> None:
         self.stores.checkpoints(checkpoint)
@@ -88,13 +97,15 @@ class Playback:
     def _tick(self, dates: Collection[date], now: datetime) -> None:
         """Run the canary over what it looks at by itself: the look-back window, and the problems before it."""
         window = self.phase.recent_dates(now, self.phase.lookback_dates)
-        problems = {day for day, kind in self._last_kinds.items() if kind.is_problem}
-        history = {day for day in self.phase.recent_dates(now, self.phase.history_dates) if day in problems}
+        history = self._problems.intersection(self.phase.recent_dates(now, self.phase.history_dates))
         wanted = [day for day in dates if day in history.union(window)]
         if not wanted:
             return
-        report = watch(self.stores, {self.phase.name: self.phase}, self, now, {self.phase.name: sorted(wanted)})
+        report = watch(
+            self.stores, {self.phase.name: self.phase}, self._channels, now, {self.phase.name: sorted(wanted)}
+        )
         for verdict in report.verdicts:
             if not verdict.kind.is_problem and self._last_kinds.get(verdict.game_date) is not verdict.kind:
                 self._show(Event(now, verdict))
             self._last_kinds[verdict.game_date] = verdict.kind
+            self._problems |= {verdict.game_date} if verdict.kind.is_problem else set()

@@ -13,6 +13,7 @@ from canary.simulation.world import Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
 _REMINDER_SLACK = timedelta(minutes=50)
+_MANY = 7
 
 
 class BaselineScore(Struct, frozen=True):
@@ -123,8 +124,10 @@ def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
         if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
     ]
     flaws += [f"told again: {', '.join(map(str, state))}" for n, state in enumerate(states) if state in states[:n]]
-    for before, after in pairwise(told):
+    for number, (before, after) in enumerate(pairwise(told)):
         pause = after.at - before.at
+        if sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in told[: number + 1]) >= _MANY:
+            continue  # so many in a day that a reminder has to wait
         if (
             after.notification is NotificationKind.REMINDER
             and not REMIND_EVERY <= pause <= REMIND_EVERY + _REMINDER_SLACK

@@ -10,19 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from threading import Barrier
+from threading import Barrier, get_ident
 from typing import Any
 
 from canary.domain.incident import Level, NotificationKind, level
 from canary.domain.verdict import CauseKind, Verdict, VerdictKind
-from canary.notify.channel import Notification
+from canary.notify.channel import Channels, Notification, NotifyError
 from canary.run import Report, check, watch
 from canary.simulation.baselines import BASELINES, View
 from canary.simulation.schedule import Schedule, ticks
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.completion import Completion
-from orchestrator_resilience.errors import DeliveryError, ResilienceError, StoreError
+from orchestrator_resilience.errors import DeliveryError, StoreError
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
@@ -49,10 +49,6 @@ Deliver = Callable[[object], None]
 
 class ProcessDeathError(BaseException):
     """The process is gone: nothing catches this, and nothing is written any more."""
-
-
-class SlackDownError(ResilienceError):
-    """Slack did not take the message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +130,12 @@ class World:
         self._fault = InjectedFault()
         self._alive = True
         self._both: Barrier | None = None
+        self._have_read: set[int] = set()
         self.documents: Any = _Guarded(self.stores.documents, self._befall)
         self.completion_log: Any = _Guarded(self.stores.completion_log, self._befall)
         self.orchestrator = self.orchestrator_of(self.phase)
         self._seen = _CanaryStores(self)
+        self._channels = Channels(_People("log", self._log), _People("slack", self._post))
 
     def orchestrator_of(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`."""
@@ -189,6 +187,12 @@ class World:
             self._run()
         self.schedule.play(until)
 
+    @property
+    def has_heard_the_end(self) -> bool:
+        """Whether Slack was told of each incident that it is over."""
+        last = {told.game_date: told.notification for told in self.told}
+        return all(notification is NotificationKind.RESOLVED for notification in last.values())
+
     def check(self, *days: date) -> Report:
         """Judge `days` now, by the stores as the canary reaches them; tells nobody."""
         return check(self._seen, {self.phase.name: self.phase}, self.schedule.clock.now, {self.phase.name: days})
@@ -200,7 +204,8 @@ class World:
 
     def wait_for_the_other(self) -> None:
         """Where two canaries run at once, let both have read what is remembered before either goes on."""
-        if self._both is not None:
+        if self._both is not None and get_ident() not in self._have_read:
+            self._have_read.add(get_ident())
             self._both.wait()
 
     def _attempt(self, envelope: Mapping[str, Any], fault: InjectedFault, deliver: Deliver | None, number: int) -> None:
@@ -240,6 +245,7 @@ class World:
         now = self.schedule.clock.now
         if self.twice & set(self.phase.recent_dates(now, self.phase.lookback_dates)):
             self._both = None if self.is_down("documents") else Barrier(2, timeout=_BOTH_SECONDS)
+            self._have_read.clear()
             with ThreadPoolExecutor(1) as other:
                 second = other.submit(self._watch, now)
                 answered = self._watch(now) and second.result()
@@ -253,13 +259,10 @@ class World:
 
     def _watch(self, now: datetime) -> bool:
         """Run the canary once; False where the function would answer 503."""
-        try:
-            report = watch(self._seen, {self.phase.name: self.phase}, self, now)
-        except ResilienceError:
-            return False
+        report = watch(self._seen, {self.phase.name: self.phase}, self._channels, now)
         for verdict in report.verdicts:
             self._note(verdict, now)
-        return not any(verdict.unreadable for verdict in report.verdicts)
+        return not report.notified.untold and not any(verdict.unreadable for verdict in report.verdicts)
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
         cause = _cause(verdict)
@@ -267,16 +270,13 @@ class World:
         if not known or (known[-1].verdict, known[-1].cause) != (verdict.kind, cause):
             known.append(Judged(now, verdict.kind, cause))
 
-    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Be the canary's channels: the log, and Slack, which may refuse."""
-        told = [
-            Told(now, n.verdict.game_date, n.kind, n.verdict.kind, _cause(n.verdict), level(n.verdict))
-            for n in notifications
-        ]
+    def _log(self, told: list[Told]) -> None:
         self.logged += told
+
+    def _post(self, told: list[Told]) -> None:
         if self.slack_refuses:
             self.slack_refuses -= 1
-            raise SlackDownError("Slack: 503")
+            raise NotifyError("Slack answered 503")
         self.told += told
 
     def _ask_baselines(self, now: datetime) -> None:
@@ -288,6 +288,27 @@ class World:
             for name, rings in BASELINES.items():
                 if rings(view, day, now):
                     self.alarms[name].setdefault(day, Alarms(now)).runs += 1
+
+
+@dataclass(frozen=True)
+class _People:
+    """Those who are reached through one channel, which may raise."""
+
+    name: str
+    take: Callable[[list[Told]], None]
+    address: str = ""
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Hand them over as the score wants them."""
+        self.take(
+            [
+                Told(now, n.verdict.game_date, n.kind, n.verdict.kind, _cause(n.verdict), level(n.verdict))
+                for n in notifications
+            ]
+        )
+
+    def warn(self, text: str, now: datetime) -> None:
+        """Nothing here is refused for good."""
 
 
 def _cause(verdict: Verdict) -> CauseKind | None:

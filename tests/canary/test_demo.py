@@ -113,7 +113,7 @@ def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
         f"UNTRIGGERED 2026-02-{day + 1} 07:15Z phase2 2026-02-{day:02}" for day in (9, 10, 11)
     ]
     assert [alert for alert in first if alert.startswith("RESOLVED")] == [
-        f"RESOLVED 2026-02-12 15:00Z phase2 2026-02-{day:02}: n" for day in (9, 10, 11)
+        f"RESOLVED 2026-02-12 15:15Z phase2 2026-02-{day:02}: n" for day in (9, 10, 11)
     ]
     lines = [json.loads(line) for line in (tmp_path / "run" / "checkpoints.jsonl").read_text().splitlines()]
     assert printed.count("Z CHECKPOINT_") == len(lines)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Logged, Seen, Source
-from canary.domain.incident import advance
+from canary.domain.incident import Run, advance, kind_without_memory
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import CauseKind, VerdictKind, judge
-from canary.notify.channel import Notification
+from canary.notify.channel import Channels, Notification
 from canary.notify.message import CommandLine, alert_text
 from canary.run import check, timeline, watch
 from orchestrator_resilience import Completion, Orchestrator, Phase
@@ -49,7 +49,8 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
         cause = explain(verdict, evidence, lines, history=[evidence], phase=PHASE, now=now)
         verdict = dataclasses.replace(verdict, cause=cause)
     early_warnings([evidence], PHASE, now)
-    advance(None, verdict, now)
+    advance(None, verdict, Run(now=now, id="1", channels=["told"]))
+    kind_without_memory(verdict, PHASE, now, None, is_new=False)
     alert_text(verdict, PHASE, CommandLine(), now)
     found = timeline_of(verdict, evidence, lines, PHASE)
     assert all(entry.at.year in range(2000, 2100) for entry in found.entries)
@@ -80,6 +81,8 @@ def ref(day: date) -> DocumentRef:
 class Told:
     """A channel that keeps what it was told."""
 
+    name, address = "told", ""
+
     def __init__(self) -> None:
         self.dates: list[date] = []
 
@@ -87,6 +90,9 @@ class Told:
         """Keep the dates."""
         del now
         self.dates += [one.verdict.game_date for one in notifications]
+
+    def warn(self, text: str, now: datetime) -> None:
+        """Keep nothing: nobody is refused here."""
 
 
 ODD_DOCUMENTS: dict[str, dict[str, Any]] = {
@@ -108,7 +114,7 @@ def test_an_odd_document_is_its_own_dates(stuck: EmbeddedStores, fields: dict[st
     """The other date is accused and told, by every command."""
     stuck.documents.merge(ref(DAY), fields)
     told, phases = Told(), {PHASE.name: PHASE}
-    report = watch(stuck, phases, told, NOW)
+    report = watch(stuck, phases, Channels(told), NOW)
     verdicts = {verdict.game_date: verdict for verdict in report.verdicts}
     alone = check(stuck, phases, NOW, {PHASE.name: [NEXT]}).verdicts
     assert (verdicts[NEXT],) == alone
@@ -194,7 +200,7 @@ def test_what_nobody_has_foreseen_is_undetermined(
     monkeypatch.setattr("canary.run.explain", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("canary.run.early_warnings", lambda *_: 1 / 0)
     told = Told()
-    report = watch(stuck, {phase.name: phase}, told, NOW)
+    report = watch(stuck, {phase.name: phase}, Channels(told), NOW)
     (problem,) = [verdict for verdict in report.verdicts if verdict.kind.is_problem]
     assert problem.cause is not None
     assert (problem.cause.kind, problem.cause.proof) == (

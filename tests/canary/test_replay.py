@@ -45,7 +45,7 @@ def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert alerts(printed) == [
         ("INCOMPLETE", "2026-01-22 17:00Z", "2026-01-21"),
         ("INCOMPLETE", "2026-01-23 17:00Z", "2026-01-22"),
-        ("RESOLVED", "2026-01-23 18:15Z", "2026-01-22"),
+        ("RESOLVED", "2026-01-23 18:30Z", "2026-01-22"),
     ]
     assert verdicts(printed) == {
         "2026-01-20": "TRIGGERED",

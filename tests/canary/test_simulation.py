@@ -14,6 +14,7 @@ import canary.run
 import canary.sources
 from canary.commands import cli
 from canary.domain.verdict import Cause, CauseKind
+from canary.notify.incidents import Notified
 from canary.simulation.baselines import View, counting_keys, dead_mans_switch, first_completion
 from canary.simulation.evaluate import Result, add_up, worlds
 from canary.simulation.faults import FAULTY, PAIRABLE, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
@@ -101,8 +102,8 @@ def _without_name(score: Score) -> dict[str, Any]:
     return {name: getattr(score, name) for name in score.__struct_fields__ if name != "scenario"}
 
 
-def silent(*_: object) -> list[object]:
-    return []
+def silent(*_: object, **__: object) -> Notified:
+    return Notified()
 
 
 def always_won(self: SqliteDocuments, ref: DocumentRef, fields: dict[str, Any], version: str | None) -> bool:  # noqa: ARG001
@@ -121,7 +122,7 @@ def always_never_invoked(*_: object, **__: object) -> Cause:
         ((canary.run, "notify", silent), {"every fault is detected", "one opening"}),
         ((canary.run, "explain", always_never_invoked), {"no cause is ever", "the cause", "of a pair"}),
         ((canary.domain.incident, "REMIND_EVERY", timedelta(minutes=15)), {"one opening"}),
-        ((canary.domain.incident, "_quiet", lambda known, *_: canary.domain.incident.Step(known)), {"one opening"}),
+        ((canary.domain.incident, "PASSES_WITHIN", timedelta(days=99)), {"one opening"}),
         ((canary.domain.incident, "_is_worse", lambda *_: True), {"one opening"}),
         ((canary.domain.incident, "_is_worse", lambda *_: False), {"every fault is detected", "the cause"}),
         ((SqliteDocuments, "update_if_unchanged", always_won), {"one opening"}),

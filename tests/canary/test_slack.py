@@ -12,9 +12,9 @@ import pytest
 
 from canary.domain.incident import Incident, NotificationKind, level
 from canary.domain.verdict import Impact, Verdict, VerdictKind
-from canary.notify.channel import Notification
+from canary.notify.channel import Notification, NotifyError
 from canary.notify.message import CommandLine, logs_link, notification_text
-from canary.notify.slack import NotifyError, SlackChannel, escaped, message
+from canary.notify.slack import SlackChannel, escaped, message
 from orchestrator_resilience import Phase
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
 from tests.listener import OK, Answer, FakeWebhook, fake_webhook
@@ -120,12 +120,13 @@ def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, projec
 
 
 def test_one_very_long_text_is_cut_and_sent(slack: FakeWebhook, phase: Phase) -> None:
-    """The beginning is what counts, and nothing says that dates are missing."""
+    """How it begins and ends is what counts, and nothing says that dates are missing."""
     SlackChannel(slack.url, {"phase2": phase}).send([notification(summary="y" * 50_000)], NOW)
     (body,) = slack.posts
     assert len(texts(body)) == 3
     assert texts(body)[1].startswith("```\nphase2 2026-02-09: yyy")
-    assert texts(body)[1].endswith("y…\n```")
+    assert "y… (4" in texts(body)[1]
+    assert texts(body)[1].endswith("\nLook:     canary explain 2026-02-09\n```")
 
 
 def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:

@@ -13,7 +13,7 @@ from google.cloud.logging_v2.types import LogMetric
 from google.cloud.monitoring_dashboard_v1.types import Dashboard
 from google.cloud.monitoring_v3.types import AlertPolicy
 
-from canary.domain.incident import NotificationKind, advance
+from canary.domain.incident import NotificationKind, Run, advance
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
 from canary.notify.log_entry import LogChannel
@@ -249,7 +249,7 @@ def test_the_canarys_notifications_are_found(
 ) -> None:
     """An alert notifies, the word that it is over does not; the dashboard shows both."""
     verdict = Verdict(phase="phase2", game_date=date(2026, 2, 9), kind=VerdictKind.SILENT, summary="nothing arrived")
-    step = advance(None, verdict, NOW)
+    step = advance(None, verdict, Run(now=NOW, id="1", channels=["log"]))
     assert step.incident is not None
     stream = io.StringIO()
     notifications = [Notification(kind, step.incident, verdict) for kind in NotificationKind]

@@ -17,6 +17,7 @@ import pytest
 import requests
 from google.cloud import bigquery, firestore
 
+from canary.domain.incident import REFUSALS, incident_ref
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress
@@ -202,6 +203,10 @@ def test_the_incident(pipeline: Pipeline) -> None:
     pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
     eventually(lambda: "TRIGGERED" in pipeline.kinds(), "the re-run did not get through")
     assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
+    pipeline.documents.merge(
+        incident_ref("phase2", pipeline.today), {"quiet_since": done}
+    )  # a quarter of an hour later
+    assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
     lines = [json.loads(x) for x in pipeline.canary.log.read_text().splitlines() if x.startswith("{")]
     alerts = [line for line in lines if "canary_alert" in line]
     assert [(a["canary_alert"], a["severity"], a["verdict"]) for a in alerts] == [
@@ -210,7 +215,7 @@ def test_the_incident(pipeline: Pipeline) -> None:
     ]
     assert "all 5 processors completed 40 min ago" in alerts[0]["message"]
     runs = [line for line in lines if line.get("run") == "CANARY_RUN"]
-    assert [line["severity"] for line in runs] == ["INFO"] * 3
+    assert [line["severity"] for line in runs] == ["INFO"] * 4
     assert f"phase2 {pipeline.today} UNTRIGGERED" in runs[0]["message"]
     assert len(pipeline.slack.accepted) == 2
     assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in pipeline.slack.accepted)
@@ -218,19 +223,55 @@ def test_the_incident(pipeline: Pipeline) -> None:
     assert "no longer UNTRIGGERED" in json.dumps(pipeline.slack.accepted[1])
 
 
-def test_an_alert_that_slack_refused_is_sent_by_the_next_attempt(pipeline: Pipeline) -> None:
-    """The log entry goes out all the same, the run answers 503, and the webhook's address is nowhere."""
+def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
+    """People are told by the log entry, once, and that Slack refuses, once; the webhook's address is nowhere."""
     pipeline.documents.merge(DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True})
     pipeline.slack.script = [(404, {}, "no_service")]
-    status, answer = pipeline.run_canary()
-    assert (status, answer["outcome"]) == (503, "COULD_NOT_TELL")
-    assert "CANARY_ALERT OPENED" in pipeline.canary.log.read_text()
-    assert pipeline.slack.accepted == []
+    for _ in range(2):
+        status, answer = pipeline.run_canary()
+        assert (status, answer["outcome"]) == (200, "PROBLEM")
+        assert answer["channels_failed"] == {"slack": "Slack answered 404 no_service"}
+        assert "secret" not in json.dumps(answer)
+    lines = [json.loads(line) for line in pipeline.canary.log.read_text().splitlines() if line.startswith("{")]
+    assert [line["canary_alert"] for line in lines if "canary_alert" in line] == ["OPENED"]
+    assert [line["canary_channel"] for line in lines if "canary_channel" in line] == ["REFUSED"]
+    assert [line["severity"] for line in lines if "run" in line] == ["WARNING"] * 2
+    assert len(pipeline.slack.posts) == 1
+    assert "secret" not in pipeline.canary.log.read_text()
+    refused = pipeline.documents.get_all([REFUSALS])[REFUSALS].fields["slack"]
     pipeline.slack.script = [OK]
-    assert pipeline.verdict(pipeline.today)["kind"] == "PREMATURE"
-    assert pipeline.verdict(pipeline.today)["kind"] == "PREMATURE"
-    assert len(pipeline.slack.accepted) == 1
-    assert "secret" not in pipeline.canary.log.read_text() + json.dumps(answer)
+    pipeline.documents.merge(REFUSALS, {"slack": {**refused, "address": "another"}})
+    for _ in range(2):
+        assert "channels_failed" not in pipeline.run_canary()[1]
+    assert ["OPENED" in json.dumps(post) for post in pipeline.slack.accepted] == [True]
+
+
+def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(cloud: str, dataset: BigQuery, tmp_path: Path) -> None:
+    """Five complete for 40 minutes: people are told without memory, once, and nothing is said that nobody has read."""
+    phases = BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", "bigquery_carries_flag = true")
+    (tmp_path / "phases.toml").write_text(phases, "utf-8")
+    BigQueryCompletionLog(dataset, {"phase2": _bundled()}).setup()
+    now = datetime.now(UTC)
+    row = {"phase": "phase2", "game_date": str(_bundled().today(now)), "status": "success", "is_triggered": False}
+    times = dict.fromkeys(["completed_at", "inserted_at"], (now - timedelta(minutes=40)).isoformat())
+    rows = [{**row, **times, "processor_name": name} for name in CLASS_NAMES.values()]
+    assert dataset.client.insert_rows_json(f"{cloud}.nba_orchestration.phase_completions", rows) == []
+    environment = {
+        "BIGQUERY_EMULATOR_HOST": os.environ["BIGQUERY_EMULATOR_HOST"],
+        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{free_port()}",
+        "GOOGLE_CLOUD_PROJECT": cloud,
+        "PHASES_FILE": str(tmp_path / "phases.toml"),
+        "K_SERVICE": "under-test",
+    }
+    with canary_function(environment) as canary:
+        answers = [requests.post(f"http://{canary.address}/", timeout=90).json() for _ in range(2)]
+        lines = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
+    own = [next(v for v in a["verdicts"] if v["game_date"] == row["game_date"]) for a in answers]
+    assert [(one["kind"], "untold" in a) for one, a in zip(own, answers, strict=True)] == [("UNTRIGGERED", False)] * 2
+    assert not any("in the progress document" in note for note in own[0]["notes"])
+    (alert,) = (line["message"] for line in lines if "canary_alert" in line)
+    assert "all 5 processors completed 40 min ago" in alert
+    assert "\nNote:     told without memory, once in 4 hours, and not when it is over: Firestore: " in alert
 
 
 def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:

@@ -1,0 +1,144 @@
+"""What is remembered of whom was told: in the documents of the incidents, and by the process itself."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from canary.domain.evidence import Unreadable
+from canary.domain.incident import OPEN_INCIDENTS, Incident, Incidents, from_fields, to_fields
+from orchestrator_resilience.checkpoints import one_line
+from orchestrator_resilience.deadline import Deadline
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
+
+# For all that a run writes; what takes longer is done without memory.
+_SECONDS = 20.0
+_ATTEMPTS = 3
+
+
+@dataclass
+class OwnMemory:
+    """What a process remembers by itself between its runs, for when the documents cannot be read or written.
+
+    `told_at`: when it last told a channel of a date. `problems`: those of its last run, and when that was.
+    `unconfirmed`: what it sent and could not write down, with the run's id. `warned_of`: the refused channels that it
+    has told of.
+    """
+
+    told_at: dict[tuple[str, str, date], datetime] = field(default_factory=dict)
+    problems: tuple[datetime, frozenset[tuple[str, date]]] | None = None
+    unconfirmed: dict[DocumentRef, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    warned_of: set[str] = field(default_factory=set)
+
+
+class Memory:
+    """The documents as a run has read them, and its writes; `failure` is why one failed, empty where none has."""
+
+    def __init__(self, documents: DocumentStore, incidents: Incidents | Unreadable) -> None:
+        self._documents = documents
+        self._deadline = Deadline(_SECONDS)
+        self.is_readable = not isinstance(incidents, Unreadable)
+        self.incidents: Incidents = {} if isinstance(incidents, Unreadable) else incidents
+        self.failure = incidents.reason if isinstance(incidents, Unreadable) else ""
+
+    def known(self, ref: DocumentRef) -> Incident | None:
+        """Return an incident as the run has read it; None where there was none, or it cannot be understood."""
+        document = self.incidents.get(ref)
+        return from_fields(document.fields) if document else None
+
+    def fetch(self, refs: list[DocumentRef]) -> None:
+        """Read further incidents; those that cannot be read are not known."""
+        self.attempt(lambda: self._add(refs) if refs else None)
+
+    def remember(self, ref: DocumentRef, incident: Incident) -> bool:
+        """Write an incident down unless another run was first; an answer that was lost is read back.
+
+        Returns whether it stands there. Raises StoreError where nobody could write.
+        """
+        failure: StoreError | None = None
+        for _ in range(_ATTEMPTS):
+            try:
+                if self._replace(ref, to_fields(incident)):
+                    return True
+                failure = None
+            except StoreError as error:
+                failure = error
+            found = self._read_back(ref)
+            known = from_fields(found.fields) if found else None
+            if known is not None and known.claim is not None and known.claim == incident.claim:
+                return True
+            if failure is None or (found.version if found else None) != self._version(ref):
+                return False  # another run was first
+        raise failure or StoreError(f"{ref.id} could not be written")
+
+    def confirm(self, ref: DocumentRef, fields: Mapping[str, Any]) -> bool:
+        """Write down what was sent, or that it was not; tried more than once, because else it is sent again."""
+        before = self.failure
+        for _ in range(_ATTEMPTS):
+            if self.attempt(lambda: self._documents.merge(ref, fields)):
+                self.failure = before
+                return True
+        return False
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge into a document, once."""
+        self.attempt(lambda: self._documents.merge(ref, fields))
+
+    def replace(self, ref: DocumentRef, fields: Mapping[str, Any]) -> bool | None:
+        """Set fields of another document; returns whether this run did it, None where nobody could."""
+        if not self.is_readable:
+            return None
+        try:
+            return self._replace(ref, fields)
+        except StoreError as error:
+            self.failure = one_line(str(error))
+            return None
+
+    def attempt(self, act: Callable[[], object]) -> bool:
+        """Do something without which the run goes on; returns whether it was done."""
+        try:
+            self._check_deadline()
+            act()
+        except StoreError as error:
+            self.failure = one_line(str(error))
+            return False
+        return True
+
+    def open_incidents(self, canary: str) -> list[DocumentRef]:
+        """Return the incidents that are listed as open by this canary; an odd entry is left out."""
+        document = self.incidents.get(OPEN_INCIDENTS)
+        listed = document.fields.get(canary) if document else None
+        ids = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
+        return [DocumentRef(OPEN_INCIDENTS.collection, one) for one in ids if _is_incident(one)]
+
+    def _read_back(self, ref: DocumentRef) -> Document | None:
+        """Read an incident again; as it was read before where that fails."""
+        try:
+            self._check_deadline()
+            return self._documents.get_all([ref]).get(ref)
+        except StoreError:
+            return self.incidents.get(ref)
+
+    def _add(self, refs: list[DocumentRef]) -> None:
+        self.incidents = {**self.incidents, **self._documents.get_all(refs)}
+
+    def _replace(self, ref: DocumentRef, fields: Mapping[str, Any]) -> bool:
+        self._check_deadline()
+        return self._documents.update_if_unchanged(ref, fields, self._version(ref))
+
+    def _version(self, ref: DocumentRef) -> str | None:
+        document = self.incidents.get(ref)
+        return document.version if document else None
+
+    def _check_deadline(self) -> None:
+        if self._deadline.is_over:
+            raise StoreError(f"the incidents could not be written within {self._deadline.seconds:g} s")
+
+
+def _is_incident(name: str) -> bool:
+    phase, _, day = name.rpartition(":")
+    try:
+        return bool(phase) and date.fromisoformat(day) is not None
+    except ValueError:
+        return False

@@ -1,0 +1,53 @@
+"""Channels whose address is refused for good: remembered, so that they are told of once and not tried in each run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from canary.domain.incident import CLAIM_EXPIRES_AFTER, REMIND_EVERY
+from canary.notify.channel import Channel
+from orchestrator_resilience.progress import instant
+from orchestrator_resilience.stores.base import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """That an address was refused: which, when last (UTC), and the channel's words for it."""
+
+    address: str
+    at: datetime
+    reason: str
+
+
+def read_refusals(document: Document | None, channels: Mapping[str, Channel]) -> dict[str, Refusal]:
+    """Return the refusals by the channel's name; one of another address than the channel's is over."""
+    found = {name: _read((document.fields if document else {}).get(name)) for name in channels}
+    return {name: one for name, one in found.items() if one is not None and one.address == channels[name].address}
+
+
+def is_left_alone(refusal: Refusal, now: datetime) -> bool:
+    """Whether the channel is not tried yet: it is every four hours, in case the address is taken again."""
+    return -CLAIM_EXPIRES_AFTER < now - refusal.at < REMIND_EVERY
+
+
+def refusal_fields(refusal: Refusal) -> dict[str, Any]:
+    """Return what is remembered of a refusal."""
+    return {"address": refusal.address, "at": refusal.at, "reason": refusal.reason}
+
+
+def refusal_text(name: str, refusal: Refusal) -> str:
+    """Say to those who are still reached that the others are not."""
+    return (
+        f"nobody is told through the channel {name} any more: {refusal.reason}. Give it an address that is taken; "
+        "it is then told how things stand"
+    )
+
+
+def _read(fields: object) -> Refusal | None:
+    at = instant(fields.get("at")) if isinstance(fields, Mapping) else None
+    return (
+        Refusal(str(fields.get("address")), at, str(fields.get("reason")))
+        if at and isinstance(fields, Mapping)
+        else None
+    )

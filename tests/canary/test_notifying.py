@@ -1,0 +1,579 @@
+"""Notifications reach each channel once, whatever fails: the stores, a channel, another run, the run itself."""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from canary.domain.evidence import Unreadable
+from canary.domain.incident import (
+    OPEN_INCIDENTS,
+    REFUSALS,
+    Incident,
+    Incidents,
+    Level,
+    NotificationKind,
+    from_fields,
+    incident_ref,
+)
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.function import Canary
+from canary.notify.channel import Channels, Notification, NotifyError
+from canary.notify.incidents import Notified, confirm_what_is_left, notify
+from canary.notify.log_entry import LogChannel
+from canary.notify.message import logs_link
+from canary.run import watch
+from orchestrator_resilience import Orchestrator, Phase
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.stores.base import DocumentRef, DocumentStore
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import SimulatedClock, push_envelope
+
+DAY = date(2026, 2, 9)
+BEFORE = DAY - timedelta(days=1)
+NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
+TICK = timedelta(minutes=15)
+K, N = VerdictKind, NotificationKind
+OPENED, RESOLVED = N.OPENED, N.RESOLVED
+
+
+class Recorder:
+    """A channel that keeps what it was given; it raises `error` where there is one."""
+
+    def __init__(self, name: str = "recorder", address: str = "") -> None:
+        self.name, self.address = name, address
+        self.messages: list[list[tuple[NotificationKind, date]]] = []
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+        self.attempts = 0
+        self.error: Exception | None = None
+        self.odd: set[date] = set()
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Keep one message."""
+        assert now.tzinfo is not None
+        self.attempts += 1
+        if self.error:
+            raise self.error
+        if self.odd & {n.verdict.game_date for n in notifications}:
+            raise OverflowError("date value out of range")
+        self.messages.append([(n.kind, n.verdict.game_date) for n in notifications])
+        self.notes += [n.note for n in notifications]
+
+    def warn(self, text: str, now: datetime) -> None:
+        """Keep the word."""
+        assert now.tzinfo is not None
+        self.warnings.append(text)
+
+    @property
+    def heard(self) -> list[tuple[NotificationKind, date]]:
+        """What it was told, in order."""
+        return [one for message in self.messages for one in message]
+
+
+class Faulty:
+    """Documents of which an operation fails where `fault` says so: "before" it was done, or "after"."""
+
+    def __init__(self, documents: DocumentStore, fault: Callable[[str, DocumentRef | None], str | None]) -> None:
+        self._documents, self._fault = documents, fault
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> Any:
+        """Read many documents."""
+        return self._done("get_all", None, lambda: self._documents.get_all(refs))
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge."""
+        self._done("merge", ref, lambda: self._documents.merge(ref, fields))
+
+    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> Any:
+        """Compare and set."""
+        return self._done("update", ref, lambda: self._documents.update_if_unchanged(ref, fields, version))
+
+    def _done(self, operation: str, ref: DocumentRef | None, act: Callable[[], Any]) -> Any:
+        when = self._fault(operation, ref)
+        if when == "before":
+            raise StoreError("Firestore: ServiceUnavailable: 503")
+        answer = act()
+        if when == "after":
+            raise StoreError("Firestore: DeadlineExceeded: 504")
+        return answer
+
+
+def verdict(kind: VerdictKind, day: date = DAY, since: datetime | None = None) -> Verdict:
+    return Verdict(kind=kind, phase="phase2", game_date=day, summary="a summary", since=since)
+
+
+BAD, GOOD = verdict(K.UNTRIGGERED, since=NOON - timedelta(minutes=40)), verdict(K.TRIGGERED)
+BAD_BEFORE, OF_PHASE9 = replace(BAD, game_date=BEFORE), replace(GOOD, phase="phase9")
+
+
+def run(stores: EmbeddedStores, phase: Phase, channels: Channels, now: datetime = NOON, *verdicts: Verdict) -> Notified:
+    """Notify of `verdicts`, or of BAD, as a run does."""
+    return run_on(stores.documents, phase, channels, now, *verdicts)
+
+
+def run_on(
+    documents: DocumentStore, phase: Phase, channels: Channels, now: datetime = NOON, *verdicts: Verdict
+) -> Notified:
+    """Do the same with other documents."""
+    told = verdicts or (BAD,)
+    confirm_what_is_left(documents, channels)
+    incidents: Incidents | Unreadable
+    try:
+        kept = [REFUSALS, OPEN_INCIDENTS, *(incident_ref(v.phase, v.game_date) for v in told)]
+        incidents = documents.get_all(kept)
+    except StoreError as error:
+        incidents = Unreadable(str(error))
+    return notify(documents, told, incidents, channels, phases={phase.name: phase}, now=now)
+
+
+def faulty(stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, times: int = 100) -> Faulty:
+    """Return documents of which one operation on one document fails `times`."""
+    left = [times]
+
+    def fault(asked: str, about: DocumentRef | None) -> str | None:
+        if (asked, about) != (operation, ref) or not left[0]:
+            return None
+        left[0] -= 1
+        return when
+
+    return Faulty(stores.documents, fault)
+
+
+REF, REF_BEFORE = incident_ref("phase2", DAY), incident_ref("phase2", BEFORE)
+
+
+# Whole runs
+
+
+@pytest.fixture
+def late(orchestrator: Orchestrator, phase: Phase, clock: SimulatedClock) -> list[date]:
+    """Two dates whose fifth processor never reported; returns them."""
+    days = [BEFORE, DAY]
+    for day in days:
+        for number, name in enumerate(sorted(phase.expected)[:4]):
+            clock.now = datetime(day.year, day.month, day.day, 23, tzinfo=UTC)
+            orchestrator.deliver(push_envelope(name, str(day), clock.now, message_id=f"{day}{number}"))
+    return days
+
+
+def test_several_dates_are_one_message(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+    """Opened together, told once, recalled together."""
+    recorder = Recorder()
+    for number in range(18):
+        watch(stores, {"phase2": phase}, Channels(recorder), NOON + number * TICK)
+    assert recorder.messages == [[(OPENED, day) for day in late], [(N.REMINDER, day) for day in late]]
+
+
+def test_two_canaries_at_once_send_one_message(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+    """The scheduler starts a run at least once, which may be twice."""
+    recorder, together = Recorder(), Barrier(4)
+
+    def one_run(_: int) -> None:
+        together.wait(10)
+        watch(stores, {"phase2": phase}, Channels(recorder), NOON)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one_run, range(4)))
+    assert sorted(recorder.heard) == [(OPENED, day) for day in late]
+
+
+def test_an_incident_is_followed_beyond_the_look_back_window(
+    stores: EmbeddedStores, phase: Phase, late: list[date], orchestrator: Orchestrator, clock: SimulatedClock
+) -> None:
+    """A date that left the window unresolved is still resolved; one that was never told of opens no more."""
+    recorder = Recorder()
+    watch(stores, {"phase2": phase}, Channels(recorder), NOON, {"phase2": [DAY]})
+    later = NOON + timedelta(days=3)
+    clock.now = later
+    for day in late:
+        orchestrator.deliver(push_envelope(sorted(phase.expected)[4], str(day), later, message_id=f"{day}-last"))
+    for number in (1, 2):
+        watch(stores, {"phase2": phase}, Channels(recorder), later + number * TICK)
+    assert [(kind, day) for kind, day in recorder.heard if day in late] == [(OPENED, DAY), (RESOLVED, DAY)]
+
+
+def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+    """One line of JSON each, at the level of the harm, with everything that the alert says."""
+    stream = io.StringIO()
+    log = LogChannel({"phase2": phase}, project="nba", stream=stream)
+    watch(stores, {"phase2": phase}, Channels(log), NOON)
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(e["game_date"], e["canary_alert"], e["severity"]) for e in entries] == [
+        (str(day), "OPENED", "ERROR") for day in late
+    ]
+    assert entries[1]["message"].startswith("CANARY_ALERT OPENED: phase2 2026-02-09: not completed, 0 min past")
+    assert entries[1]["message"].endswith("\nLook:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09")
+    assert entries[1]["logs"] == logs_link("nba", "phase2", DAY)
+    assert stores.documents.get_all([incident_ref("phase2", DAY)])
+
+
+# Channels
+
+
+def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None:
+    """The run says that nobody was told, and the next attempt sends, without waiting for a claim to expire."""
+    recorder = Recorder()
+    recorder.error = NotifyError("Slack answered 503")
+    said = run(stores, phase, Channels(recorder))
+    assert said == Notified({"recorder": "Slack answered 503"}, ("phase2 2026-02-09: no channel took it",))
+    recorder.error = None
+    assert run(stores, phase, Channels(recorder), NOON + timedelta(seconds=30)) == Notified()
+    assert run(stores, phase, Channels(recorder), NOON + TICK) == Notified()
+    assert recorder.heard == [(OPENED, DAY)]
+
+
+def test_a_channel_that_is_down_repeats_nothing_on_the_others(stores: EmbeddedStores, phase: Phase) -> None:
+    """People were told, and the run says which channel was not reached; when it is back it is told once."""
+    slack, log = Recorder("slack"), Recorder("log")
+    slack.error = OSError("no route to host")
+    for number in range(4):
+        said = run(stores, phase, Channels(slack, log), NOON + number * TICK)
+        assert said == Notified({"slack": "OSError: no route to host"})
+    slack.error = None
+    for number in range(4, 8):
+        assert run(stores, phase, Channels(slack, log), NOON + number * TICK) == Notified()
+    assert (slack.heard, log.heard) == ([(OPENED, DAY)], [(OPENED, DAY)])
+
+
+def test_what_never_heard_of_the_beginning_hears_nothing_of_the_end(stores: EmbeddedStores, phase: Phase) -> None:
+    """The others hear of it."""
+    slack, log = Recorder("slack"), Recorder("log")
+    slack.error = NotifyError("Slack answered 503")
+    run(stores, phase, Channels(slack, log))
+    slack.error = None
+    for number in range(1, 5):
+        run(stores, phase, Channels(slack, log), NOON + number * TICK, GOOD)
+    assert (slack.heard, log.heard) == ([], [(OPENED, DAY), (RESOLVED, DAY)])
+
+
+def test_an_odd_date_does_not_keep_the_others_from_being_told(stores: EmbeddedStores, phase: Phase) -> None:
+    """What cannot be put into words is left out, and said."""
+    recorder = Recorder()
+    recorder.odd = {BEFORE}
+    said = run(stores, phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
+    assert recorder.heard == [(OPENED, DAY)]
+    assert said == Notified(
+        {"recorder": "OverflowError: date value out of range"}, ("phase2 2026-02-08: no channel took it",)
+    )
+
+
+def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -> None:
+    """On the other channels; the dead one is tried every four hours. Mended, it is told how things stand."""
+    slack, log = Recorder("slack", "old"), Recorder("log")
+    slack.error = NotifyError("Slack answered 404 no_service", permanent=True, gone=True)
+    days = [DAY - timedelta(days=n) for n in range(3)]
+    problems = [replace(BAD, game_date=day) for day in days]
+    for number in range(96):
+        said = run(stores, phase, Channels(slack, log), NOON + number * TICK, *problems)
+        assert said == Notified({"slack": "Slack answered 404 no_service"})
+    assert slack.attempts == 6
+    assert log.heard == [(kind, day) for kind in (OPENED, *[N.REMINDER] * 5) for day in days]
+    (word,) = log.warnings
+    assert word == (
+        "nobody is told through the channel slack any more: Slack answered 404 no_service. Give it an address that is "
+        "taken; it is then told how things stand"
+    )
+    mended = Recorder("slack", "new")
+    for number in range(96, 100):
+        said = run(stores, phase, Channels(mended, log), NOON + number * TICK, *problems)
+        assert said == Notified()
+    assert mended.messages == [[(OPENED, day) for day in days]]
+
+
+def test_an_address_that_is_taken_again_is_used_again(stores: EmbeddedStores, phase: Phase) -> None:
+    """And refused once more, that is told once more."""
+    slack, log = Recorder("slack"), Recorder("log")
+    gone = NotifyError("Slack answered 410", permanent=True, gone=True)
+    for number, error in enumerate([gone, None, gone]):
+        slack.error = error
+        for repeat in range(2):
+            now = NOON + number * timedelta(hours=5) + repeat * TICK
+            run(stores, phase, Channels(slack, log), now)
+    assert slack.heard == [(OPENED, DAY)]
+    assert len(log.warnings) == 2
+
+
+# Documents
+
+
+@pytest.mark.parametrize(("when", "times"), [("before", 1), ("after", 1), ("before", 9)])
+def test_each_claim_stands_alone(stores: EmbeddedStores, phase: Phase, when: str, times: int) -> None:
+    """One that cannot be written holds up no other date, and its own is told as well; an answer lost is read back."""
+    recorder = Recorder()
+    said = run_on(faulty(stores, "update", REF, when, times), phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
+    assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)]]
+    assert said == Notified(without_memory="Firestore: ServiceUnavailable: 503" if times == 9 else "")
+    for number in range(1, 4):
+        assert run(stores, phase, Channels(recorder), NOON + number * TICK, BAD_BEFORE, BAD) == Notified()
+    assert len(recorder.messages) == 1
+
+
+@pytest.mark.parametrize(("when", "times"), [("before", 2), ("after", 2), ("after", 3)])
+def test_a_confirmation_is_tried_again(stores: EmbeddedStores, phase: Phase, when: str, times: int) -> None:
+    """What was sent is not sent again because the word that it was got lost."""
+    recorder = Recorder()
+    run_on(faulty(stores, "merge", REF, when, times), phase, Channels(recorder))
+    run(stores, phase, Channels(recorder), NOON + TICK)
+    assert recorder.heard == [(OPENED, DAY)]
+
+
+def test_a_process_confirms_in_its_next_run(stores: EmbeddedStores, phase: Phase) -> None:
+    """What could not be written down at all it knows by itself, even while it still cannot be."""
+    recorder = Recorder()
+    channels, broken = Channels(recorder), faulty(stores, "merge", REF, "before")
+    assert run_on(broken, phase, channels).without_memory == "Firestore: ServiceUnavailable: 503"
+    assert run_on(broken, phase, channels, NOON + TICK).untold == ()
+    for number in range(2, 4):
+        assert run(stores, phase, channels, NOON + number * TICK, GOOD) == Notified()
+    assert recorder.heard == [(OPENED, DAY), (RESOLVED, DAY)]
+
+
+def test_a_date_that_is_well_again_before_it_was_told(stores: EmbeddedStores, phase: Phase) -> None:
+    """Neither its beginning nor its end is told, whether the run failed to send or died."""
+    recorder = Recorder()
+    recorder.error = NotifyError("Slack answered 503")
+    run_on(faulty(stores, "merge", REF, "before"), phase, Channels(recorder))
+    recorder.error = None
+    for number in range(1, 4):
+        assert run(stores, phase, Channels(recorder), NOON + number * TICK, GOOD) == Notified()
+    assert recorder.heard == []
+
+
+def test_a_claim_of_a_run_that_died_is_not_taken_for_told(stores: EmbeddedStores, phase: Phase) -> None:
+    """Who comes while it holds says that nobody was told; who comes later tells."""
+    recorder = Recorder()
+    with pytest.raises(KeyboardInterrupt):
+        run(stores, phase, Channels(Dying()))
+    held = run(stores, phase, Channels(recorder), NOON + timedelta(seconds=10))
+    assert held == Notified(untold=("phase2 2026-02-09: another run was about to tell of it",))
+    assert run(stores, phase, Channels(recorder), NOON + TICK) == Notified()
+    assert recorder.heard == [(OPENED, DAY)]
+
+
+class Dying(Recorder):
+    """A channel with which the process dies."""
+
+    def send(self, *_: object) -> None:
+        """Die."""
+        raise KeyboardInterrupt
+
+
+def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
+    """A second run at every point of a first, any of whose operations fails after it has read: each is told once."""
+    for number, (point, failing, when) in enumerate(product(range(8), range(1, 8), ("", "before", "after"))):
+        with EmbeddedStores(tmp_path / str(number), durable=False) as stores:
+            recorder, steps = Recorder(), [0]
+
+            def fault(
+                _: str,
+                __: DocumentRef | None,
+                steps: list[int] = steps,
+                at: tuple[int, int, str] = (point, failing, when),
+                stores: EmbeddedStores = stores,
+                recorder: Recorder = recorder,
+            ) -> str | None:
+                steps[0] += 1
+                if steps[0] - 1 == at[0]:
+                    run(stores, phase, Channels(recorder), NOON + timedelta(seconds=3), BAD_BEFORE, BAD)
+                return at[2] if steps[0] - 1 == at[1] else None
+
+            run_on(Faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
+            for later in range(1, 4):
+                run(stores, phase, Channels(recorder), NOON + later * TICK, BAD_BEFORE, BAD)
+            for later in range(4, 7):
+                run(stores, phase, Channels(recorder), NOON + later * TICK, GOOD, replace(GOOD, game_date=BEFORE))
+            for day in (BEFORE, DAY):
+                own = [kind for kind, of in recorder.heard if of == day]
+                assert own == [OPENED, RESOLVED], (point, failing, when)
+
+
+# Without memory
+
+
+def unreadable(stores: EmbeddedStores) -> Faulty:
+    """Return documents that nobody can read."""
+    return Faulty(stores.documents, lambda *_: "before")
+
+
+def read_only(stores: EmbeddedStores) -> Faulty:
+    """Return documents that nobody can write."""
+    return Faulty(stores.documents, lambda operation, _: None if operation == "get_all" else "before")
+
+
+@pytest.mark.parametrize("broken", [unreadable, read_only])
+def test_without_memory_people_are_told_by_the_age_of_the_problem(
+    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
+) -> None:
+    """In the first run of the problem and every four hours, by runs that know nothing of each other, with a word."""
+    recorder = Recorder()
+    said = {}
+    for number in range(40):
+        said[number] = run_on(broken(stores), phase, Channels(recorder), NOON + number * TICK)
+    assert recorder.messages == [[(OPENED, DAY)], [(N.REMINDER, DAY)], [(N.REMINDER, DAY)]]
+    assert set(recorder.notes) == {
+        "told without memory, once in 4 hours, and not when it is over: Firestore: ServiceUnavailable: 503"
+    }
+    assert {number for number, one in said.items() if not one.untold} == {0, 16, 32}
+    assert {one.without_memory for one in said.values()} == {"Firestore: ServiceUnavailable: 503"}
+
+
+@pytest.mark.parametrize("broken", [unreadable, read_only])
+def test_a_process_knows_what_it_told_without_memory(
+    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
+) -> None:
+    """A run that comes twice tells once; the runs between know that people were told; a late problem is told late."""
+    recorder = Recorder()
+    channels = Channels(recorder)
+    late = replace(BAD, game_date=BEFORE, since=NOON - timedelta(hours=3))
+    for number in range(17):
+        for _ in range(2):
+            some = (BAD,) if number < 2 else (BAD, late)
+            said = run_on(broken(stores), phase, channels, NOON + number * TICK, *some)
+            assert said.untold == ()
+    assert recorder.messages == [
+        *([(OPENED, DAY)], [(OPENED, BEFORE)], [(N.REMINDER, BEFORE)], [(N.REMINDER, DAY)]),
+    ]
+
+
+@pytest.mark.usefixtures("late")
+def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: EmbeddedStores, phase: Phase) -> None:
+    """Its process knows that in its further runs; one that does not know it answers 503."""
+    own = SimpleNamespace(
+        documents=read_only(stores), completion_log=stores.completion_log, checkpoints=stores.checkpoints, counts=None
+    )
+    recorder = Recorder()
+
+    def answers(start: datetime) -> list[int]:
+        canary = Canary(own, {"phase2": phase}, Channels(recorder), None)
+        return [canary._route("POST", "/", start + number * TICK)[1] for number in range(3)]
+
+    assert answers(NOON) == [200] * 3
+    assert recorder.messages == [[(N.REMINDER, BEFORE), (OPENED, DAY)]]  # the first for as long as a whole day
+    assert answers(NOON + timedelta(hours=1)) == [503] * 3
+
+
+def test_what_was_told_without_memory_is_remembered_where_that_is_possible(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
+    """A claim that could not be written is no reason to be told twice."""
+    recorder = Recorder()
+    run_on(faulty(stores, "update", REF, "before"), phase, Channels(recorder))
+    run(stores, phase, Channels(recorder), NOON + TICK)
+    assert recorder.heard == [(OPENED, DAY)]
+
+
+def test_without_memory_what_is_no_problem_is_not_told(stores: EmbeddedStores, phase: Phase) -> None:
+    """Not knowing is told by the answer of the run."""
+    recorder = Recorder()
+    unknown = replace(verdict(K.UNKNOWN), unreadable=True)
+    assert run_on(unreadable(stores), phase, Channels(recorder), NOON, unknown, GOOD).untold == ()
+    assert recorder.heard == []
+
+
+# Dates that are no longer watched
+
+
+def test_an_incident_of_a_phase_that_is_removed_is_closed(stores: EmbeddedStores, phase: Phase) -> None:
+    """Each channel that was told hears it once, in the first run without the phase."""
+    recorder, silent, stream = Recorder(), Recorder("silent"), io.StringIO()
+    log = LogChannel({"phase9": phase}, stream=stream)
+    silent.error = NotifyError("Slack answered 503")
+    run(stores, phase, Channels(recorder, silent, log), NOON, BAD_BEFORE, BAD)
+    silent.error = None
+    for number in range(1, 4):
+        run(stores, named(phase, "phase9"), Channels(recorder, silent, log), NOON + number * TICK, OF_PHASE9)
+    assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)], [(RESOLVED, BEFORE), (RESOLVED, DAY)]]
+    assert (silent.heard, open_incidents(stores)) == ([], [])
+    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == (
+        "CANARY_ALERT RESOLVED: phase2 2026-02-09: it was UNTRIGGERED, 15 min after the alert: no longer watched: "
+        "phase2 is not in the phases file any more"
+    )
+
+
+def test_an_incident_that_is_too_old_to_be_followed_is_closed(stores: EmbeddedStores, phase: Phase) -> None:
+    """It has left the dates that are read; a channel that is refused does not hold it up."""
+    recorder, slack = Recorder(), Recorder("slack")
+    run(stores, phase, Channels(recorder, slack))
+    slack.error = NotifyError("Slack answered 404", gone=True)
+    later, other = NOON + timedelta(days=10), replace(GOOD, game_date=DAY + timedelta(days=9))
+    for number in range(4):
+        run(stores, phase, Channels(recorder, slack), later + number * TICK, other)
+    assert recorder.heard == [(OPENED, DAY), (RESOLVED, DAY)]
+    assert open_incidents(stores) == []
+
+
+def test_another_canary_leaves_it_alone(stores: EmbeddedStores, phase: Phase) -> None:
+    """Each follows the incidents that it opened, though both keep them in the same place."""
+    recorder = Recorder()
+    run(stores, phase, Channels(recorder, canary="phase2-canary"))
+    run(stores, named(phase, "phase9"), Channels(recorder, canary="phase9-canary"), NOON + TICK, OF_PHASE9)
+    assert recorder.heard == [(OPENED, DAY)]
+
+
+def test_what_a_whole_run_no_longer_watches(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+    """The run that the scheduler starts closes it; one over some dates only leaves the others alone."""
+    recorder = Recorder()
+    watch(stores, {"phase2": phase}, Channels(recorder), NOON)
+    other = msgspec.structs.replace(named(phase, "phase9"), firestore_collection="phase9_completion")
+    watch(stores, {"phase9": other}, Channels(recorder), NOON + TICK, {"phase9": [DAY]})
+    watch(stores, {"phase9": other}, Channels(recorder), NOON + TICK)
+    assert recorder.messages == [[(OPENED, day) for day in late], [(RESOLVED, day) for day in late]]
+
+
+@pytest.mark.parametrize("odd", [None, 7, "phase2:2026-02-09", [1, None, "x", "phase2:soon", ":2026-02-09"], {"a": 1}])
+def test_an_odd_list_of_open_incidents_does_no_harm(stores: EmbeddedStores, phase: Phase, odd: object) -> None:
+    """It is made anew."""
+    stores.documents.merge(OPEN_INCIDENTS, {"canary": odd})
+    assert run(stores, phase, Channels(Recorder())) == Notified()
+    assert open_incidents(stores) == ["phase2:2026-02-09"]
+
+
+def open_incidents(stores: EmbeddedStores) -> object:
+    return stores.documents.get_all([OPEN_INCIDENTS])[OPEN_INCIDENTS].fields["canary"]
+
+
+def named(phase: Phase, name: str) -> Phase:
+    return msgspec.structs.replace(phase, name=name)
+
+
+# The entry
+
+
+@pytest.mark.parametrize("name", ["EspnScoreboardProcessor", "\U0001f600" * 100, "\x1b\u202e\n" * 30])
+def test_an_entry_is_never_too_large(phase: Phase, name: str) -> None:
+    """An entry holds 256 KB; what was left out is said, and how it ends is kept."""
+    notes = tuple(f"{name}{number} is not expected" for number in range(4_000))
+    one = Notification(
+        OPENED,
+        Incident(kind=K.INCOMPLETE, cause=None, level=Level.ERROR, opened_at=NOON),
+        replace(verdict(K.INCOMPLETE), notes=notes, unexpected=notes),
+    )
+    stream = io.StringIO()
+    LogChannel({"phase2": phase}, stream=stream).send([one], NOON)
+    assert len(stream.getvalue()) < 100_000
+    message = json.loads(stream.getvalue())["message"]
+    assert "characters left out here" in message
+    assert message.endswith("\nLook:     canary explain 2026-02-09")
+
+
+def test_an_incident_keeps_the_receipts(stores: EmbeddedStores, phase: Phase) -> None:
+    """By the name of the channel, for who looks into the documents."""
+    run(stores, phase, Channels(Recorder("slack"), Recorder("log")))
+    found = from_fields(stores.documents.get_all([REF])[REF].fields)
+    assert found is not None
+    assert {name: [one.kind for one in receipt.sent] for name, receipt in found.receipts.items()} == {
+        "slack": [OPENED],
+        "log": [OPENED],
+    }
+    assert found.claim is None
