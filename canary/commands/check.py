@@ -20,7 +20,7 @@ from canary.commands.options import (
     phase_option,
     subject,
 )
-from canary.commands.terminal import make_console, print_alert, print_lines, print_table, print_timeline
+from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_table, print_timeline
 from canary.domain.verdict import duration_text
 from canary.run import Outcome, Report, timeline
 from canary.run import check as run_check
@@ -80,6 +80,7 @@ def status(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
     console = make_console()
     print_table(console, report.verdicts)
     print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
+    print_silences(console, report.silences)
     if word := _as_of(about, stores):
         console.print(word)
     return report.outcome
@@ -111,6 +112,7 @@ def _print_report(report: Report, about: Subject) -> None:
                 print_alert(console, verdict, about.phases[verdict.phase], about.command, report.now)
         else:
             print_lines(console, list(verdicts))
+    print_silences(console, report.silences)
     for warning in report.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 

@@ -10,7 +10,6 @@ import click
 from canary.commands.options import a_date, a_duration, data_option, now_option, phase_option, subject
 from canary.domain.silence import SILENCES, Silence, new_silence, read_silences, silence_fields
 from canary.run import Outcome
-from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import ConfigurationError, ContentionError
 from orchestrator_resilience.stores.base import DocumentStore
 
@@ -77,9 +76,7 @@ def list_silences(data: Path | None, now: datetime | None) -> Outcome:
         silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
     in_force = [one for one in silences if one.expires_at > about.now]
     for one in in_force:
-        dates = str(one.first) if one.first == one.last else f"{one.first} to {one.last}"
-        until = f"{one.expires_at:%Y-%m-%d %H:%M}Z"
-        click.echo(f"{one.id}  {one.phase} {dates}, until {until}: {one_line(one.reason)}")
+        click.echo(f"{one.id}  {one.text}")
     if not in_force:
         click.echo("no silence is in force")
     return Outcome.QUIET

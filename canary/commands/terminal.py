@@ -16,6 +16,7 @@ from rich.text import Text
 
 from canary.commands.verify import Agreement, Verification
 from canary.domain.incident import NotificationKind
+from canary.domain.silence import Silence
 from canary.domain.timeline import Timeline
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
@@ -58,6 +59,12 @@ def print_table(console: Console, verdicts: Iterable[Verdict]) -> None:
             Text(verdict.kind, style=_style(verdict.kind)),
         )
     console.print(table)
+
+
+def print_silences(console: Console, silences: Iterable[Silence]) -> None:
+    """Print which dates are silenced, one line a silence."""
+    for silence in silences:
+        console.print(f"silenced: {silence.text}", style="yellow", soft_wrap=True)
 
 
 def print_alert(console: Console, verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> None:
@@ -112,6 +119,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
         print_alert(console, timeline.verdict, phase, command, now)
     else:
         print_line(console, timeline.verdict)
+    print_silences(console, timeline.silences)
     for reason in timeline.unreadable:
         console.print(f"not readable: {reason}", style="yellow", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)

@@ -1,5 +1,6 @@
 """Silences: what they cover, how they end, and how they are refused."""
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -90,6 +91,34 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
     for hours in (7, 8):
         watch(stores, {"phase2": phase}, Channels(recorder), NOON + hours * HOUR, WANTED)
     assert recorder.kinds == [NotificationKind.OPENED, NotificationKind.RESOLVED]
+
+
+@pytest.mark.usefixtures("late")
+def test_a_silence_is_shown_wherever_its_date_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By `check`, `status` and `explain`, for people and in JSON; not where it covers no date that is shown."""
+    data = ["--data", str(tmp_path / "stores"), "--now", "2026-02-10T17:00:00Z"]
+    add = ["silence", "add", *data, "--date", str(DAY), "--for", "3d", "--reason", "All-Star\u202e\x1bbreak"]
+    assert cli.main(add) == 0
+    silence_id = capsys.readouterr().out.split()[1]
+    line = "silenced: phase2 2026-02-09, until 2026-02-13 17:00Z: All-Star\\u202e\\x1bbreak"
+    fields = {
+        "id": silence_id,
+        "phase": "phase2",
+        "first": "2026-02-09",
+        "last": "2026-02-09",
+        "reason": "All-Star\u202e\x1bbreak",
+        "expires_at": "2026-02-13T17:00:00Z",
+    }
+    for command in (["check", "--dry-run"], ["status"], ["explain", str(DAY)]):
+        cli.main([*command, *data])
+        assert line in capsys.readouterr().out.splitlines()
+        cli.main([*command, *data, "--json"])
+        assert json.loads(capsys.readouterr().out)["silences"] == [fields]
+    for command in (["status", "--days", "1"], ["explain", "2026-02-10"]):
+        cli.main([*command, *data])
+        assert "silenced" not in capsys.readouterr().out
+        cli.main([*command, *data, "--json"])
+        assert json.loads(capsys.readouterr().out)["silences"] == []
 
 
 def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
