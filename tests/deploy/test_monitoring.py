@@ -67,7 +67,8 @@ def filters(policy: AlertPolicy) -> list[str]:
 def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
     """It is on, notifies, has a severity, and numbered steps; no placeholder is left."""
     assert policies.keys() == {
-        *("canary_alert", "canary_silent", "checkpoint_failed", "dead_letters", "near_timeout", "message_log")
+        *("canary_alert", "canary_channel", "canary_resolved", "canary_silent"),
+        *("checkpoint_failed", "dead_letters", "near_timeout", "message_log"),
     }
     for policy in policies.values():
         assert policy.enabled
@@ -147,7 +148,7 @@ def test_a_message_log_that_is_no_longer_written_is_told(
 
 def test_log_policies_have_what_the_api_wants_of_them(policies: dict[str, AlertPolicy]) -> None:
     """One condition, a limit of notifications, and at most ten labels."""
-    for name in ("canary_alert", "checkpoint_failed"):
+    for name in ("canary_alert", "canary_resolved", "checkpoint_failed"):
         (condition,) = policies[name].conditions
         assert policies[name].alert_strategy.notification_rate_limit.period == timedelta(minutes=5)
         labels = condition.condition_matched_log.label_extractors
@@ -247,20 +248,26 @@ def test_every_checkpoint_is_counted_by_its_kind(
 def test_the_canarys_notifications_are_found(
     policies: dict[str, AlertPolicy], dashboard: Dashboard, phase: Phase
 ) -> None:
-    """An alert notifies, the word that it is over does not; the dashboard shows both."""
+    """An alert, that it is over, and that a channel is refused are each for one policy; the dashboard shows alerts."""
     verdict = Verdict(phase="phase2", game_date=date(2026, 2, 9), kind=VerdictKind.SILENT, summary="nothing arrived")
     step = advance(None, verdict, Run(now=NOW, id="1", channels=["log"]))
     assert step.incident is not None
     stream = io.StringIO()
     notifications = [Notification(kind, step.incident, verdict) for kind in NotificationKind]
-    LogChannel({"phase2": phase}, stream=stream).send(notifications, NOW)
+    channel = LogChannel({"phase2": phase}, stream=stream)
+    channel.send(notifications, NOW)
+    channel.warn("a channel is refused", NOW)
     entries = [as_ingested(line, "phase2-canary") for line in stream.getvalue().splitlines()]
-    (filter_,) = filters(policies["canary_alert"])
-    assert found(filter_, entries, "canary_alert") == {kind.value for kind in NotificationKind} - {"RESOLVED"}
+    kinds = {kind.value for kind in NotificationKind}
+    (filter_,), (over,), (refused,) = (filters(policies[f"canary_{name}"]) for name in ("alert", "resolved", "channel"))
+    assert found(filter_, entries, "canary_alert") == kinds - {"RESOLVED"}
+    assert found(over, entries, "canary_alert") == {"RESOLVED"}
+    assert [entry["jsonPayload"]["canary_channel"] for entry in entries if matches(refused, entry)] == ["REFUSED"]
     panels = [tile.widget.logs_panel.filter for tile in dashboard.mosaic_layout.tiles if "logs_panel" in tile.widget]
-    assert found(panels[1], entries, "canary_alert") == {kind.value for kind in NotificationKind}
-    extractors = policies["canary_alert"].conditions[0].condition_matched_log.label_extractors
-    assert {f"EXTRACT(jsonPayload.{name})" for name in entries[0]["jsonPayload"]} >= set(extractors.values())
+    assert found(panels[1], entries, "canary_alert") == kinds
+    for name in ("canary_alert", "canary_resolved"):
+        extractors = policies[name].conditions[0].condition_matched_log.label_extractors
+        assert {f"EXTRACT(jsonPayload.{label})" for label in entries[0]["jsonPayload"]} >= set(extractors.values())
 
 
 def test_every_run_is_counted_by_its_outcome(metrics: dict[str, LogMetric]) -> None:
