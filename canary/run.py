@@ -245,13 +245,13 @@ def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[s
 def _diagnosed(
     one: _Date, checkpoints: Source[Sequence[Checkpoint]], dates: Sequence[_Date], now: datetime, read_at: datetime
 ) -> Verdict:
-    """Add the cause to a problem; the dates that could not be judged are no part of its history."""
+    """Add the causes to a problem; the dates that could not be judged are no part of its history."""
     try:
         there, history = _there(checkpoints, now, read_at), _sound(dates, one.verdict.phase)
-        cause = explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
+        return explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
-        cause = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")
-    return replace(one.verdict, cause=cause)
+        undetermined = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")
+        return replace(one.verdict, causes=(undetermined,))
 
 
 def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:

@@ -6,7 +6,7 @@ outcome or work query of a phase.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from typing import Generic, TypeVar
@@ -15,7 +15,7 @@ from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unrea
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
-from orchestrator_resilience.checkpoints import Checkpoint, one_line
+from orchestrator_resilience.checkpoints import Checkpoint, one_line, printable
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
@@ -131,13 +131,23 @@ _ByDate = Mapping[tuple[str, date], Source[Logged]]
 def _by_date(summaries: Sequence[ProcessorSummary], phases: Mapping[str, Phase]) -> _ByDate:
     rows: dict[tuple[str, date], list[ProcessorSummary]] = defaultdict(list)
     for row in summaries:
-        rows[row.phase, row.game_date].append(row)
+        rows[row.phase, row.game_date].append(_harmless(row))
     return {
         (name, day): _understood(
             f"the completion log of {day}", partial(read_completion_log, own, phases[name].on(day))
         )
         for (name, day), own in rows.items()
     }
+
+
+def _harmless(row: ProcessorSummary) -> ProcessorSummary:
+    """Return a row whose texts can be shown as they are."""
+    return replace(
+        row,
+        processor_name=printable(row.processor_name),
+        last_status=row.last_status and printable(row.last_status),
+        trigger_reason=row.trigger_reason and printable(row.trigger_reason),
+    )
 
 
 def _completion_log(answer: Seen[_ByDate] | Unreadable, phase: str, day: date) -> Source[Logged]:
@@ -150,8 +160,11 @@ def _progress(answer: Seen[_Documents] | Unreadable, phase: Phase, day: date) ->
     document = answer.value.get(_ref(phase, day))
     if document is None:
         return Absent()
-    read = partial(read_progress, document.fields, phase.on(day))
-    return _understood(f"the progress document of {day}", lambda: Seen(read()))
+
+    def read() -> Seen[Progress]:
+        return Seen(read_progress(printable(document.fields), phase.on(day)))
+
+    return _understood(f"the progress document of {day}", read)
 
 
 def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:

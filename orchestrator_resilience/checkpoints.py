@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, overload
 
 from orchestrator_resilience.completion import YEARS
 
@@ -143,7 +143,8 @@ class Checkpoint:
             severity=Severity(entry["severity"]),
             at=at,
             text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * _TEXT_CHARACTERS),
-            fields={k: v for k, v in fields.items() if k not in odd} | ({"unreadable_fields": odd} if odd else {}),
+            fields=printable({k: v for k, v in fields.items() if k not in odd})
+            | ({"unreadable_fields": printable(odd)} if odd else {}),
             closes=entry["closes"] is not False,  # a line that does not say is no proof of a death
         )
 
@@ -172,10 +173,31 @@ def hash_of_names(names: Iterable[str]) -> str:
 
 def one_line(text: str, limit: int = _TEXT_CHARACTERS) -> str:
     """Escape what would break the line or the terminal, and cut what is over `limit` characters."""
-    cut = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+    return printable(text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)")
+
+
+@overload
+def printable(value: str) -> str: ...
+@overload
+def printable(value: Mapping[str, Any]) -> dict[str, Any]: ...
+@overload
+def printable(value: object) -> object: ...
+def printable(value: object) -> object:
+    """Escape in every text of a value what would break a line or a terminal, or show in another order than it stands.
+
+    Nothing is cut, so that the value can be used as data: this is where text from outside is made harmless, once.
+    """
+    match value:
+        case str():
+            if value.isprintable():
+                return value
+            return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
+        case Mapping():
+            return {printable(str(name)): printable(item) for name, item in value.items()}
+        case list() | tuple():
+            return [printable(item) for item in value]
+        case _:
+            return value
 
 
 def plain(value: object, depth: int = 0) -> Any:

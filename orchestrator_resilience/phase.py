@@ -151,6 +151,14 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return _by_name(self.processors)
 
     @cached_property
+    def _words_of(self) -> dict[str, set[str]]:
+        """The words of all names of each expected processor."""
+        return {
+            processor: {word for name in (processor, *aliases) for word in _words(name)}
+            for processor, aliases in self.processors.items()
+        }
+
+    @cached_property
     def _optional(self) -> dict[str, str]:
         return _by_name(self.optional)
 
@@ -170,10 +178,19 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return reason is not None and any(fnmatchcase(reason, pattern) for pattern in self.partial_reasons)
 
     def nearest(self, raw_name: str) -> str | None:
-        """The expected processor whose names resemble `raw_name` most, or None when none does."""
-        # A renamed class is above 0.8; at 0.7 it would do to begin with the same prefix.
-        close = difflib.get_close_matches(raw_name, self._canonical, n=1, cutoff=0.8)
-        return self._canonical[close[0]] if close else None
+        """The expected processor that an unknown name may be another name of, or None.
+
+        Judged by words, because names of one source begin alike: each word has to be one of that processor's own names,
+        and one of them has to distinguish it from the other processors. A version number says nothing.
+        """
+        words = _words(raw_name)
+        for processor, known in self._words_of.items():
+            shared = {word for other, own in self._words_of.items() if other != processor for word in own}
+            matches = [difflib.get_close_matches(word, known, n=1, cutoff=0.85) for word in words]
+            if all(matches) and any(match[0] not in shared for match in matches):
+                return processor
+        same = [name for name in self._canonical if "".join(_words(name)) == "".join(words)]
+        return self._canonical[same[0]] if same else None
 
     @property
     def _incomplete_by(self) -> tuple[int, int, int]:
@@ -214,6 +231,12 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Map each name, aliases included, to the processor that it stands for."""
     return {name: processor for processor, aliases in processors.items() for name in (processor, *aliases)}
+
+
+def _words(name: str) -> list[str]:
+    """Split a name where a word begins, in snake case and in camel case; version numbers are left out."""
+    words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", name)
+    return [word.lower() for word in words if not re.fullmatch(r"[vV]?\d+", word)]
 
 
 def load_phases(source: Traversable | None = None) -> dict[str, Phase]:

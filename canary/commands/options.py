@@ -144,7 +144,8 @@ class Subject:
     @property
     def command(self) -> CommandLine:
         """How a further command about the same stores is typed."""
-        return CommandLine(program(), folder=self.folder, several=self.several)
+        asked = None if self.now == self.read_at else self.now
+        return CommandLine(program(), folder=self.folder, several=self.several, now=asked)
 
     def stores(self, *, must_exist: bool = True) -> "closing[Stores]":
         """Open the stores, as a context; to read, nothing is made where there are none."""

@@ -28,7 +28,7 @@ def print_result(console: Console, result: Result) -> None:
     kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
     console.print(f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones; {kinds}")
     rows = [[name, *_fault_row(score)] for name, score in result.faults.items()]
-    headings: Sequence[str] = ("fault", "dates", "detected", "delay after due", "longest", "cause right", "messages")
+    headings: Sequence[str] = ("fault", "dates", "detected", "delay after due", "longest", "causes right", "messages")
     _print_table(console, "Faults", headings, rows)
     # Sparse, because the matrix is wider than a terminal and nearly all of it is empty.
     rows = [
@@ -59,14 +59,13 @@ def print_scores(console: Console, scores: Sequence[Score]) -> None:
             ", ".join(f"{count} {kind}" for kind, count in score.notifications.items() if count) or "nothing"
         )
         flaws = "; ".join(score.flaws) or "as it should be"
-        console.print(
-            f"{score.game_date} {score.scenario}: {score.named or 'no cause'}, told {notifications}: {flaws}",
-            soft_wrap=True,
-        )
+        named = ", ".join(score.named) or "no cause"
+        line = f"{score.game_date} {score.scenario}: {named}, told {notifications}: {flaws}"
+        console.print(line, soft_wrap=True)
 
 
 def _fault_row(score: FaultScore) -> tuple[str, ...]:
-    share = f"{score.cause_right:.1%}"
+    share = f"{score.causes_right:.1%}"
     return str(score.dates), str(score.detected), *_delays(score.delay_minutes), share, str(score.messages_per_incident)
 
 

@@ -126,8 +126,9 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
     for heading in ("UTC", now.astimezone(zone).tzname() or phase.timezone, "seen by", "what"):
         table.add_column(heading, overflow="fold", no_wrap=heading != "what")
     for moment in timeline.entries:
-        local = f"{moment.at.astimezone(zone):%m-%d %H:%M}"
-        table.add_row(f"{moment.at:%Y-%m-%d %H:%M:%S}", local, moment.seen_by, Text(moment.what))
+        at = f"{moment.at:%Y-%m-%d %H:%M:%S}" if moment.at else "not noted"
+        local = f"{moment.at.astimezone(zone):%m-%d %H:%M}" if moment.at else ""
+        table.add_row(at, local, moment.seen_by, Text(moment.what))
     console.print(table)
 
 

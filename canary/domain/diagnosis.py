@@ -3,32 +3,36 @@
 Theory
 ======
 
-A diagnosis names the cause of a verdict together with its proof. A proof is a sentence of facts that somebody wrote
+A diagnosis names the causes of a verdict, each with its proof. A proof is a sentence of facts that somebody wrote
 down: a checkpoint, a registration, a row, the reports of earlier dates. A cause that is merely likely is not named.
 
-What was seen comes before what was not seen. Some causes leave something behind: the line of a rejected message, a line
-of failure with the words of the store. Others show only in that something is not there: no line, no registration. A
-line says itself what happened. That there is no line can have many reasons, so the rules that conclude from it come
-last, when the others have found nothing.
+A verdict is about something: processors that are missing or not registered, or, where all are registered, the flag.
+Each of them has its own cause, so a date can have several. Of the causes that are proven for one of them the first
+counts, in the order of the rules: what was seen comes before what was not seen. Some causes leave something behind: the
+line of a rejected message, a line of failure with the words of the store. Others show only in that something is not
+there: no line, no registration. A line says itself what happened. That there is no line can have many reasons, so the
+rules that conclude from it come last, and say nothing of what another rule explains.
 
-What a rule needs. A rule is not tried where a source that it needs could not be read, or where the phase does not have
-that source. Its cause is then not reported as ruled out either, because nobody has looked.
+What a rule needs. A rule is not tried where a source that it needs could not be read, or where there is no such source.
+Its cause is then not reported as ruled out either, because nobody has looked.
 
-- CHECKPOINTS: the lines of the date. The rule rests on a line, or on there being none.
+- CHECKPOINTS: the lines of the date. The rule rests on a line.
+- COLLECTED: that lines were left at all. The rule rests on there being none, and code without checkpoints leaves none.
 - DOCUMENT: the progress document. Without it, every processor looks as if it were not registered.
 - MESSAGE_LOG: rows that Pub/Sub writes by itself. Without them the orchestrator alone writes the completion log. A row
   is then a sign that the function was invoked, and for a message that never reached it there is no row. So without a
   message log, absence proves nothing.
 
 A rule is tried without a source that only helps it. What it finds is proof all the same, but where it finds nothing its
-cause is not ruled out.
+cause is not ruled out. Nor is it where the evidence does not decide: a rejected message that names nobody may have been
+anybody's.
 
 UNDETERMINED is an answer. It says which source could not be read, or between which causes the evidence does not
 decide, and which causes are ruled out. A wrong cause costs an engineer more time than to be told what is not known.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import Flag, auto
 from functools import cached_property
@@ -40,12 +44,12 @@ from canary.domain.verdict import (
     CauseKind,
     Verdict,
     VerdictKind,
-    is_not_expected,
     names,
+    unexpected_text,
     waits_for_too_few,
     waits_for_too_many,
 )
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import NOT_COMPLETING
 
@@ -55,6 +59,8 @@ _LIFETIME = timedelta(minutes=10)
 _SILENT_DATES = 3
 # How many completions without a delivery show that the function is not invoked; a single one may have been lost.
 _SEVERAL = 2
+# How much of somebody's words a proof can hold.
+_REASON_CHARACTERS = 400
 
 # Verdicts by what may be wrong: a processor did not complete; it did, and is not registered; either of the two.
 _NOT_COMPLETED = {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE}
@@ -67,15 +73,20 @@ class _Need(Flag):
 
     NOTHING = 0
     CHECKPOINTS = auto()
+    COLLECTED = auto()
     DOCUMENT = auto()
     MESSAGE_LOG = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Problem(Facts):
-    """The facts of a date with a problem, and `kind`, the verdict that has to be explained."""
+    """The facts of a date with a problem, and `kind`, the verdict that has to be explained.
+
+    `lacking` are the sources that could not be read, or that there are not.
+    """
 
     kind: VerdictKind
+    lacking: _Need
 
     @cached_property
     def concerned(self) -> frozenset[str]:
@@ -86,7 +97,8 @@ class _Problem(Facts):
             case VerdictKind.UNTRIGGERED:
                 return self.unregistered
             case VerdictKind.STORES_DISAGREE:
-                return frozenset(self.completion_log.completed) ^ self.progress.completed
+                either = frozenset(self.completion_log.completed) ^ self.progress.completed
+                return either | frozenset(self.taken_for_unexpected)
             case _:
                 return frozenset()
 
@@ -111,19 +123,31 @@ class _Problem(Facts):
         others = [entry.registered_at for name, entry in self.progress.registered.items() if name != processor]
         return all(at is None or at <= line.at for at in others)
 
+    @cached_property
+    def has_anonymous_rejections(self) -> bool:
+        """Whether a message was rejected of which nobody can say whose it was."""
+        return any(
+            line.kind is CheckpointKind.REJECTED and not line.fields.get("raw_processor") for line in self.checkpoints
+        )
 
-_Proof = Callable[[_Problem], str | None]
+
+# What a proof is about, where it is no processor.
+_FLAG, _LIST = "`_triggered`", "what the orchestrator waits for"
+
+# The sentences that prove a cause, by what each is about; None where the evidence does not decide.
+_Proofs = Mapping[str, str] | None
+_Prove = Callable[[_Problem], _Proofs]
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """How to prove one cause: `proof` returns the sentence that proves it, or None."""
+    """How to prove one cause, and which verdicts it can explain."""
 
     cause: CauseKind
     explains: Collection[VerdictKind]
     needs: _Need
     helps: _Need
-    proof: _Proof
+    prove: _Prove
 
 
 _RULES: list[_Rule] = []
@@ -135,12 +159,12 @@ def _rule(
     explains: Collection[VerdictKind],
     needs: _Need = _Need.NOTHING,
     helps: _Need = _Need.NOTHING,
-) -> Callable[[_Proof], _Proof]:
+) -> Callable[[_Prove], _Prove]:
     """Add a rule to the table: its cause, the verdicts that it can explain, what it needs, and what else helps it."""
 
-    def register(proof: _Proof) -> _Proof:
-        _RULES.append(_Rule(cause, explains, needs, helps, proof))
-        return proof
+    def register(prove: _Prove) -> _Prove:
+        _RULES.append(_Rule(cause, explains, needs, helps, prove))
+        return prove
 
     return register
 
@@ -153,65 +177,77 @@ def explain(
     history: Collection[Evidence],
     phase: Phase,
     now: datetime,
-) -> Cause:
-    """Name the cause of a problem; `history` is the evidence of the phase's recent dates, this one included."""
-    problem = _Problem(
-        evidence=evidence,
-        phase=phase,
-        now=now,
-        checkpoints=value_or(checkpoints, ()),
-        history=[Facts(one, phase, now) for one in history],
-        kind=verdict.kind,
-    )
-    lacking = _lacking(problem, checkpoints)
-    ruled_out = []
+) -> Verdict:
+    """Add its causes to a problem; `history` is the evidence of the phase's recent dates, this one included."""
+    facts = [Facts(one, phase, now) for one in history]
+    lacking, lines = _lacking(evidence, checkpoints, facts, phase), value_or(checkpoints, ())
+    problem = _Problem(evidence, phase, now, lines, facts, kind=verdict.kind, lacking=lacking)
+    proven: dict[CauseKind, list[str]] = {}
+    explained: set[str] = set()
+    ruled_out: list[CauseKind] = []
     for rule in _RULES:
-        if verdict.kind not in rule.explains or rule.needs & lacking:
+        if verdict.kind not in rule.explains or rule.needs & problem.lacking:
             continue
-        if proof := rule.proof(problem):
-            return Cause(rule.cause, proof)
-        if not rule.helps & lacking:
+        proofs = rule.prove(problem)
+        if new := {about: proof for about, proof in (proofs or {}).items() if about not in explained}:
+            explained |= new.keys()
+            proven.setdefault(rule.cause, []).extend(dict.fromkeys(new.values()))
+        elif proofs == {} and not rule.helps & problem.lacking:
             ruled_out.append(rule.cause)
-    if isinstance(checkpoints, Unreadable):
-        why = f"the checkpoints could not be read: {checkpoints.reason}"
-    else:
-        why = _why_undetermined(problem, lacking)
-    return Cause(CauseKind.UNDETERMINED, why, tuple(ruled_out))
+    if not proven:
+        why = f"the checkpoints could not be read: {checkpoints.reason}" if isinstance(checkpoints, Unreadable) else ""
+        undetermined = Cause(CauseKind.UNDETERMINED, why or _why_undetermined(problem))
+        return replace(verdict, causes=(undetermined,), ruled_out=tuple(dict.fromkeys(ruled_out)))
+    causes = tuple(Cause(kind, "; ".join(proofs)) for kind, proofs in proven.items())
+    explains_all = _LIST in explained and verdict.kind is not VerdictKind.INCOMPLETE
+    unexplained = "" if explains_all else names(problem.concerned - explained)
+    note = f"nothing was found that explains {unexplained}"
+    return replace(verdict, causes=causes, notes=(*verdict.notes, note) if unexplained else verdict.notes)
 
 
-def _lacking(problem: _Problem, checkpoints: Source[Sequence[Checkpoint]]) -> _Need:
-    """Return the sources that could not be read, or that the phase does not have."""
+def _lacking(
+    evidence: Evidence, checkpoints: Source[Sequence[Checkpoint]], history: Sequence[Facts], phase: Phase
+) -> _Need:
+    """Return the sources that could not be read, or that there are not."""
     lacking = _Need.NOTHING
     if isinstance(checkpoints, Unreadable):
-        lacking |= _Need.CHECKPOINTS
-    if isinstance(problem.evidence.progress, Unreadable):
+        lacking |= _Need.CHECKPOINTS | _Need.COLLECTED
+    # Code that writes down what it waits for is ours, and leaves lines.
+    is_ours = any(one.progress.orchestrator_expected is not None for one in history)
+    if not value_or(checkpoints, ()) and not is_ours:
+        lacking |= _Need.COLLECTED
+    if isinstance(evidence.progress, Unreadable):
         lacking |= _Need.DOCUMENT
-    if problem.phase.message_table is None:
+    if phase.message_table is None:
         lacking |= _Need.MESSAGE_LOG
     return lacking
 
 
-def _why_undetermined(problem: _Problem, lacking: _Need) -> str:
+def _why_undetermined(problem: _Problem) -> str:
     """Say between which causes the evidence does not decide, where there are some left."""
     about_the_flag = problem.kind is VerdictKind.UNTRIGGERED
-    if about_the_flag and not problem.unregistered and _Need.DOCUMENT not in lacking:
+    if about_the_flag and not problem.unregistered and _Need.DOCUMENT not in problem.lacking:
         silent = "leaves no checkpoints" if not problem.checkpoints else "does not say what it waits for"
         return (
             f"all {len(problem.phase.expected)} are registered, by code that {silent}: it took the last one for a "
             "duplicate, waits for somebody else, or the flag was taken away"
         )
+    if problem.has_anonymous_rejections:
+        return "a message was rejected of which nobody can say whose it was: see CHECKPOINT_REJECTED"
     nobody = names(problem.without_a_delivery) if problem.kind in _NOT_REGISTERED else ""
-    if nobody and _Need.MESSAGE_LOG in lacking:
+    if nobody and _Need.MESSAGE_LOG in problem.lacking:
         return f"without a message_table it cannot be told whether the function was invoked for {nobody}"
     if nobody:
         return f"no line of {nobody}, and nothing has come since: it was lost, or the function is no longer invoked"
+    if _Need.COLLECTED in problem.lacking:
+        return "nothing was found, and no checkpoint of the date: what its deliveries did, nobody has written down"
     return "nothing that was looked for was found"
 
 
 # The table of rules. Two rules of thumb hold for all of them:
 #
-# 1. The first proof wins. The rules are tried in the order in which they stand here, those that rest on something seen
-#    before those that rest on something not seen.
+# 1. The first proof wins, for each processor and for the flag. The rules are tried in the order in which they stand
+#    here, those that rest on something seen before those that rest on something not seen.
 # 2. Nothing that was repaired explains anything. A delivery that died and came again, a failure of a processor that has
 #    been registered since, a processor that nobody misses: none of them is why the date has a problem now.
 
@@ -221,23 +257,27 @@ def _why_undetermined(problem: _Problem, lacking: _Need) -> str:
     CauseKind.FLAG_OVERWRITTEN,
     explains={VerdictKind.UNTRIGGERED},
     needs=_Need.DOCUMENT,
-    helps=_Need.CHECKPOINTS,
+    helps=_Need.COLLECTED,
 )
-def _flag_overwritten(problem: _Problem) -> str | None:
+def _flag_overwritten(problem: _Problem) -> _Proofs:
     if line := problem.last_line(CheckpointKind.TRIGGERED):
-        return f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"
+        return {_FLAG: f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"}
     if problem.completion_log.triggered:
-        return "the completion log has the row of the trigger, and the flag is gone"
-    return None
+        return {_FLAG: "the completion log has the row of the trigger, and the flag is gone"}
+    return {}
 
 
 # The orchestrator waits for a processor that the phase does not expect, and that has not come. Its document says what
-# it waits for, or else its last line does.
-@_rule(CauseKind.EXPECTATION_DRIFT, explains={VerdictKind.UNTRIGGERED}, helps=_Need.CHECKPOINTS)
-def _waits_for_too_many(problem: _Problem) -> str | None:
+# it waits for, or else its last line does. While others are missing too, it is what will be wrong next.
+@_rule(
+    CauseKind.EXPECTATION_DRIFT,
+    explains={VerdictKind.UNTRIGGERED, VerdictKind.INCOMPLETE},
+    helps=_Need.COLLECTED,
+)
+def _waits_for_too_many(problem: _Problem) -> _Proofs:
     expected, reported = _orchestrator_expected(problem)
     surplus = names((expected or frozenset()) - problem.phase.expected - reported)
-    return waits_for_too_many(surplus, problem.phase) if surplus else None
+    return {_LIST: waits_for_too_many(surplus, problem.phase)} if surplus else {}
 
 
 # The orchestrator does not wait for a processor that the phase expects: it sets the flag too early, or never registers
@@ -245,29 +285,42 @@ def _waits_for_too_many(problem: _Problem) -> str | None:
 @_rule(
     CauseKind.EXPECTATION_DRIFT,
     explains={VerdictKind.PREMATURE, VerdictKind.STORES_DISAGREE},
-    helps=_Need.CHECKPOINTS,
+    helps=_Need.COLLECTED,
 )
-def _waits_for_too_few(problem: _Problem) -> str | None:
+def _waits_for_too_few(problem: _Problem) -> _Proofs:
     expected, _ = _orchestrator_expected(problem)
     if expected is None or (problem.kind is VerdictKind.STORES_DISAGREE and problem.unregistered <= expected):
-        return None
+        return {}
     left_out = names(problem.phase.expected - expected)
-    return waits_for_too_few(left_out, problem.phase) if left_out else None
+    return {_LIST: waits_for_too_few(left_out, problem.phase)} if left_out else {}
 
 
 # The message of a processor concerned could not be accepted; its line says what is wrong with it.
-@_rule(CauseKind.MESSAGE_REJECTED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS)
-def _message_rejected(problem: _Problem) -> str | None:
-    for line in reversed(problem.checkpoints):
-        if line.kind is CheckpointKind.REJECTED and problem.processor_of(line) in problem.concerned:
-            reason = f"{line.fields.get('field')}: {line.fields.get('reason')}"
-            return f"the message of {problem.processor_of(line)} was rejected at {_moment(line.at)}: {reason}"
-    return None
+@_rule(CauseKind.MESSAGE_REJECTED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS, helps=_Need.COLLECTED)
+def _message_rejected(problem: _Problem) -> _Proofs:
+    found = {}
+    for line in problem.checkpoints:
+        processor = problem.processor_of(line)
+        if line.kind is CheckpointKind.REJECTED and processor in problem.concerned:
+            found[processor] = f"the message of {processor} was rejected at {_moment(line.at)}: {_why_rejected(line)}"
+    return found or (None if problem.has_anonymous_rejections else {})
+
+
+def _why_rejected(line: Checkpoint) -> str:
+    """Return which field is wrong, and how; else what the line says."""
+    field, reason = line.fields.get("field"), line.fields.get("reason")
+    return one_line(f"{field}: {reason}" if field and reason else line.text, _REASON_CHARACTERS)
 
 
 # A delivery began, and no delivery of that message has ended for as long as a function may live.
-@_rule(CauseKind.CRASHED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS | _Need.DOCUMENT)
-def _crashed(problem: _Problem) -> str | None:
+@_rule(
+    CauseKind.CRASHED,
+    explains=_NOT_FINISHED,
+    needs=_Need.CHECKPOINTS | _Need.DOCUMENT,
+    helps=_Need.COLLECTED,
+)
+def _crashed(problem: _Problem) -> _Proofs:
+    found: dict[str, str] = {}
     for lines in problem.lines_by_message.values():
         # The first delivery, because one that kills the process each time comes again every ten minutes.
         deliveries = list(dict.fromkeys(line.fields.get("delivery") for line in lines))
@@ -276,49 +329,71 @@ def _crashed(problem: _Problem) -> str | None:
         if is_dead and problem.may_come_from(last):
             begun = f"{len(deliveries)} deliveries have begun, none has ended"
             died = f"the delivery of {problem.processor_of(last)} died after {last.kind} at {_moment(last.at)}"
-            return f"{died}: no later line of it, {begun if deliveries[1:] else 'and no redelivery'}"
-    return None
+            proof = f"{died}: no later line of it, {begun if deliveries[1:] else 'and no redelivery'}"
+            found.setdefault(_what_it_explains(problem, last), proof)
+    return found
 
 
 # The last delivery of a message ended in a failure; its line has the steps, and the words of the store.
-@_rule(CauseKind.WRITE_FAILED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS | _Need.DOCUMENT)
-def _write_failed(problem: _Problem) -> str | None:
+@_rule(
+    CauseKind.WRITE_FAILED,
+    explains=_NOT_FINISHED,
+    needs=_Need.CHECKPOINTS | _Need.DOCUMENT,
+    helps=_Need.COLLECTED,
+)
+def _write_failed(problem: _Problem) -> _Proofs:
+    found: dict[str, str] = {}
     for lines in problem.lines_by_message.values():
         last = next((line for line in reversed(lines) if line.closes), None)
         if last is not None and last.kind is CheckpointKind.FAILED and problem.may_come_from(last):
             steps = names(map(str, last.fields.get("steps") or ["a step of its own"]))
             causes = last.fields.get("causes") or [last.fields.get("error", last.text)]
-            return f"the delivery of {problem.processor_of(last)} failed in {steps} at {_moment(last.at)}: {causes[0]}"
-    return None
+            failed = f"the delivery of {problem.processor_of(last)} failed in {steps} at {_moment(last.at)}"
+            reason = one_line(str(causes[0]), _REASON_CHARACTERS)
+            found.setdefault(_what_it_explains(problem, last), f"{failed}: {reason}")
+    return found
 
 
 # A missing processor says itself that it failed.
-@_rule(CauseKind.PROCESSOR_FAILED, explains=_NOT_COMPLETED)
-def _processor_failed(problem: _Problem) -> str | None:
-    return f"reported failure: {names(problem.failed)}" if problem.failed else None
+@_rule(CauseKind.PROCESSOR_FAILED, explains=_NOT_COMPLETED, helps=_Need.COLLECTED)
+def _processor_failed(problem: _Problem) -> _Proofs:
+    return {p: f"reported failure: {p}" for p in problem.failed}
 
 
 # A missing processor reports under another name. A rename shows on two dates: before it the expected name reported
 # alone, and the two names never reported on one date.
-@_rule(CauseKind.NAME_DRIFT, explains=_NOT_COMPLETED)
-def _name_drift(problem: _Problem) -> str | None:
+@_rule(CauseKind.NAME_DRIFT, explains=_NOT_COMPLETED, helps=_Need.COLLECTED)
+def _name_drift(problem: _Problem) -> _Proofs:
     before = [one for one in problem.history if one.game_date != problem.game_date]
+    found, undecided = {}, False
     for name in problem.unexpected:
         nearest = problem.phase.nearest(name)
-        if nearest not in problem.missing:
+        if nearest is None or nearest not in problem.missing:
             continue
         with_new_name = {name in one.unexpected for one in before if one.has_reported(nearest)}
+        undecided |= not with_new_name
         if with_new_name == {False}:
-            return f"{name} {is_not_expected(name, problem.phase)}, which is missing"
-    return None
+            found[nearest] = f"{name} is not expected, and resembles {nearest}, which is missing"
+    return found or (None if undecided else {})
 
 
-# A missing processor was switched off: it has reported nothing on several dates in a row, and others have. It needs the
-# checkpoints because what was rejected or crashed looks the same in the stores.
-@_rule(CauseKind.PROCESSOR_DISABLED, explains=_NOT_COMPLETED, needs=_Need.CHECKPOINTS)
-def _processor_disabled(problem: _Problem) -> str | None:
+# A processor completed under a name that the phase knows and the orchestrator does not: it has it among the unexpected.
+@_rule(CauseKind.NAME_DRIFT, explains=_NOT_REGISTERED, needs=_Need.DOCUMENT, helps=_Need.COLLECTED)
+def _name_unknown(problem: _Problem) -> _Proofs:
+    expected, _ = _orchestrator_expected(problem)
+    unknown = [p for p in problem.taken_for_unexpected if expected is None or p in expected]
+    return {p: f"{p} completed under a name that is unexpected to the orchestrator" for p in unknown}
+
+
+# A missing processor was switched off: it has reported nothing on several dates in a row, and others have. What was
+# rejected or crashed looks the same in the stores, so the lines have to be there, or Pub/Sub's own rows.
+@_rule(CauseKind.PROCESSOR_DISABLED, explains=_NOT_COMPLETED)
+def _processor_disabled(problem: _Problem) -> _Proofs:
+    if _Need.COLLECTED in problem.lacking and _Need.MESSAGE_LOG in problem.lacking:
+        return None
     until = [one for one in problem.history if one.game_date <= problem.game_date]
-    return next((silence for p in problem.missing if (silence := _silence(p, until))), None)
+    found = {p: silence for p in problem.missing if (silence := _silence(p, until))}
+    return None if found and problem.has_anonymous_rejections else found
 
 
 # Several completions, and for half an hour no sign of life of the function. That it has come back since does not undo
@@ -326,55 +401,69 @@ def _processor_disabled(problem: _Problem) -> str | None:
 @_rule(
     CauseKind.NEVER_INVOKED,
     explains=_NOT_REGISTERED,
-    needs=_Need.CHECKPOINTS | _Need.DOCUMENT | _Need.MESSAGE_LOG,
+    needs=_Need.COLLECTED | _Need.DOCUMENT | _Need.MESSAGE_LOG,
 )
-def _never_invoked(problem: _Problem) -> str | None:
+def _never_invoked(problem: _Problem) -> _Proofs:
     completed = problem.completion_log.completed.items()
-    unanswered = [arrival.visible_at for p, arrival in completed if not problem.was_answered(p, arrival)]
+    unanswered = {p: arrival.visible_at for p, arrival in completed if not problem.was_answered(p, arrival)}
     if len(unanswered) < _SEVERAL:
-        return None
-    since = min(unanswered)
+        return {}
+    since = min(unanswered.values())
     until = next(iter(problem.signs_of_life(since)), problem.now)
-    missed = sum(at < until for at in unanswered)
-    if missed < _SEVERAL or until - since < problem.phase.untriggered_after:
-        return None
+    missed = [p for p, at in unanswered.items() if at < until]
+    if len(missed) < _SEVERAL or until - since < problem.phase.untriggered_after:
+        return {}
     end = f" until {_moment(until)}" if until < problem.now else ""
-    return f"{missed} completions since {_moment(since)}, and no delivery has left a line or a registration{end}"
+    nobody = f"and no delivery has left a line or a registration{end}"
+    return dict.fromkeys(missed, f"{len(missed)} completions since {_moment(since)}, {nobody}")
 
 
 # A message was never delivered, although the function was invoked for others after it.
 @_rule(
     CauseKind.DELIVERY_LOST,
     explains=_NOT_REGISTERED,
-    needs=_Need.CHECKPOINTS | _Need.DOCUMENT | _Need.MESSAGE_LOG,
+    needs=_Need.COLLECTED | _Need.DOCUMENT | _Need.MESSAGE_LOG,
 )
-def _delivery_lost(problem: _Problem) -> str | None:
+def _delivery_lost(problem: _Problem) -> _Proofs:
     unanswered = problem.without_a_delivery.items()
-    if lost := names(p for p, arrival in unanswered if problem.signs_of_life(arrival.visible_at)):
-        return f"completed according to the message log, but no delivery has left a line, and later ones have: {lost}"
-    return None
+    lost = [p for p, arrival in unanswered if problem.signs_of_life(arrival.visible_at)]
+    if not lost:
+        return {}
+    if problem.has_anonymous_rejections:
+        return None
+    others = "no delivery has left a line, and later ones have"
+    return dict.fromkeys(lost, f"completed according to the message log, but {others}: {names(lost)}")
 
 
 # All are registered, and the last delivery decided against the flag, or left without a decision.
 @_rule(
     CauseKind.SHORT_CIRCUIT,
     explains={VerdictKind.UNTRIGGERED},
-    needs=_Need.CHECKPOINTS | _Need.DOCUMENT,
+    needs=_Need.COLLECTED | _Need.DOCUMENT,
 )
-def _short_circuit(problem: _Problem) -> str | None:
+def _short_circuit(problem: _Problem) -> _Proofs:
     if problem.unregistered:
+        return {}
+    if not problem.checkpoints:
         return None
     everybody = f"all {len(problem.phase.expected)} are registered in the progress document"
     post = problem.last_line(CheckpointKind.POST_TRANSACTION)
     if post and not post.fields.get("missing") and not post.fields.get("triggered"):
         # That nothing is missing counts only from code that says what it waits for, or that it saw a duplicate.
         if post.fields.get("duplicate") is True:
-            return f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"
+            return {_FLAG: f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"}
         if post.fields.get("expected"):
-            return f"{everybody}, and the last delivery found nothing missing and did not set the flag"
+            return {_FLAG: f"{everybody}, and the last delivery found nothing missing and did not set the flag"}
+        return None
     if problem.last_line_of_a_completion is CheckpointKind.IGNORED:
-        return f"{everybody}, and the last delivery returned without a decision"
-    return None
+        return {_FLAG: f"{everybody}, and the last delivery returned without a decision"}
+    return {}
+
+
+def _what_it_explains(problem: _Problem, line: Checkpoint) -> str:
+    """Return the processor of a delivery that came to grief, or the flag where that processor is registered."""
+    processor = problem.processor_of(line)
+    return processor if processor in problem.concerned else _FLAG
 
 
 def early_warnings(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[str, ...]:
@@ -383,14 +472,9 @@ def early_warnings(history: Collection[Evidence], phase: Phase, now: datetime) -
     `history` is the evidence of the phase's recent dates.
     """
     dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
-    first: dict[str, date] = {}
-    for one in dates:
-        for name in one.unexpected:
-            first.setdefault(name, one.game_date)
-    warnings = [
-        f"{name} has been reporting since {day}, and {is_not_expected(name, phase)}"
-        for name, day in sorted(first.items())
-    ]
+    unexpected = {name for one in dates for name in one.unexpected}
+    since = next((one.game_date for one in dates if one.unexpected), None)
+    warnings = [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
     silences = [silence for processor in sorted(phase.expected) if (silence := _silence(processor, dates))]
     return (*warnings, *silences)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from canary.domain.clocks import believed_log, believed_progress
 from canary.domain.evidence import Arrival, Evidence, Logged, Seen, value_or
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, one_line
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress
@@ -109,8 +109,7 @@ class Facts:
     @cached_property
     def unexpected(self) -> list[str]:
         """Unexpected processors that either store knows of."""
-        # These names come from outside, and end up in terminals and messages.
-        return sorted({one_line(name, 128) for name in self.completion_log.unexpected | self.progress.unexpected})
+        return sorted(self.completion_log.unexpected | self.progress.unexpected)
 
     # When
 
@@ -165,6 +164,14 @@ class Facts:
         """Whether there were no games, or every processor says that it had nothing to do."""
         idle = all(self.last_status.get(processor) in _NO_WORK for processor in self.phase.expected)
         return self.evidence.work == Seen(0) or (idle and not self.completed_at)
+
+    @cached_property
+    def contradicts_no_work(self) -> str:
+        """Who completed or failed although the work query counts no games; empty where nobody did, or it does not."""
+        if self.evidence.work != Seen(0):
+            return ""
+        parts = {"completed": self.completed_at, "failed": self.failed}
+        return "; ".join(f"{what}: {', '.join(sorted(who))}" for what, who in parts.items() if who)
 
     # What the deliveries have left
 

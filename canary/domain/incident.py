@@ -91,12 +91,12 @@ class Sent:
 class Receipt:
     """What one channel was told of an incident.
 
-    `kind`, `cause` and `level` are what it was last told to be wrong. `sent` are its messages of the last 24 hours,
-    oldest first, and the last one in any case.
+    `kind`, `causes` and `level` are what it was told to be wrong. `sent` are its messages of the last 24 hours, oldest
+    first, and the last one in any case.
     """
 
     kind: VerdictKind
-    cause: CauseKind | None
+    causes: frozenset[CauseKind]
     level: Level
     sent: tuple[Sent, ...]
 
@@ -122,12 +122,12 @@ class Claim:
 class Incident:
     """What is remembered of one (phase, game date); all times are UTC.
 
-    `kind`, `cause` and `level` are what is wrong. `quiet_since` is when the first of the last verdicts was given that
-    are all quiet. `receipts` are by the name of the channel.
+    `kind`, `causes` (those that were proven so far) and `level` are what is wrong. `quiet_since` is when the first of
+    the last verdicts was given that are all quiet. `receipts` are by the name of the channel.
     """
 
     kind: VerdictKind
-    cause: CauseKind | None
+    causes: frozenset[CauseKind]
     level: Level
     opened_at: datetime
     quiet_since: datetime | None = None
@@ -218,7 +218,7 @@ def _after(known: Incident | None, verdict: Verdict, now: datetime) -> Incident 
     if current.kind is VerdictKind.UNKNOWN and not current.is_known_to(current.receipts):
         return _opened(verdict, current.receipts, now)
     if _is_worse(current, verdict):
-        return replace(current, kind=verdict.kind, cause=_cause(verdict), level=level(verdict))
+        return replace(current, kind=verdict.kind, causes=_causes(verdict, current), level=level(verdict))
     return current
 
 
@@ -266,25 +266,26 @@ def _receipt(before: Receipt | None, kind: NotificationKind, verdict: Verdict, n
     sent = (*(one for one in before.sent if now - one.at < _A_DAY), Sent(kind, now)) if before else (Sent(kind, now),)
     if before is not None and kind in {NotificationKind.REMINDER, NotificationKind.RESOLVED}:
         return replace(before, sent=sent)
-    return Receipt(kind=verdict.kind, cause=_cause(verdict), level=level(verdict), sent=sent)
+    return Receipt(kind=verdict.kind, causes=_causes(verdict, before), level=level(verdict), sent=sent)
 
 
 def _is_worse(known: Incident | Receipt, verdict: Verdict) -> bool:
-    """Whether it is another problem, has another proven cause, or does more harm; to know less is not worse."""
-    cause = _cause(verdict)
-    other_cause = cause is not None and cause is not CauseKind.UNDETERMINED and cause is not known.cause
+    """Whether it is another problem, has one more proven cause, or does more harm; to know less is not worse."""
+    more_causes = not verdict.proven <= known.causes
     more_harm = _LEVELS.index(level(verdict)) > _LEVELS.index(known.level)
-    return known.kind is not verdict.kind or other_cause or more_harm
+    return known.kind is not verdict.kind or more_causes or more_harm
 
 
 def _opened(verdict: Verdict, receipts: Mapping[str, Receipt], now: datetime) -> Incident:
     return Incident(
-        kind=verdict.kind, cause=_cause(verdict), level=level(verdict), opened_at=now, receipts=dict(receipts)
+        kind=verdict.kind, causes=verdict.proven, level=level(verdict), opened_at=now, receipts=dict(receipts)
     )
 
 
-def _cause(verdict: Verdict) -> CauseKind | None:
-    return verdict.cause.kind if verdict.cause else None
+def _causes(verdict: Verdict, known: Incident | Receipt | None) -> frozenset[CauseKind]:
+    """Return the causes that are proven, or were before, while the problem is the same."""
+    before = known.causes if known is not None and known.kind is verdict.kind else frozenset()
+    return before | verdict.proven
 
 
 # Where nothing can be remembered
@@ -338,7 +339,7 @@ def to_fields(incident: Incident) -> dict[str, Any]:
     claim = incident.claim
     return {
         "kind": incident.kind.value,
-        "cause": incident.cause.value if incident.cause else None,
+        "causes": sorted(incident.causes),
         "level": incident.level.value,
         "opened_at": incident.opened_at,
         "quiet_since": incident.quiet_since,
@@ -353,10 +354,10 @@ def from_fields(fields: Mapping[str, Any]) -> Incident | None:
     opened_at, state = instant(fields.get("opened_at")), _state(fields)
     if opened_at is None or state is None:
         return None
-    kind, cause, severity = state
+    kind, causes, severity = state
     return Incident(
         kind=kind,
-        cause=cause,
+        causes=causes,
         level=severity,
         opened_at=opened_at,
         quiet_since=instant(fields.get("quiet_since")),
@@ -369,18 +370,25 @@ def from_fields(fields: Mapping[str, Any]) -> Incident | None:
 def _receipt_fields(receipt: Receipt) -> dict[str, Any]:
     return {
         "kind": receipt.kind.value,
-        "cause": receipt.cause.value if receipt.cause else None,
+        "causes": sorted(receipt.causes),
         "level": receipt.level.value,
         "sent": [{"kind": one.kind.value, "at": one.at} for one in receipt.sent],
     }
 
 
-def _state(fields: Mapping[str, Any]) -> tuple[VerdictKind, CauseKind | None, Level] | None:
+def _state(fields: Mapping[str, Any]) -> tuple[VerdictKind, frozenset[CauseKind], Level] | None:
     try:
-        cause = CauseKind(str(fields["cause"])) if fields.get("cause") else None
-        return VerdictKind(str(fields.get("kind"))), cause, Level(str(fields.get("level")))
+        return VerdictKind(str(fields.get("kind"))), _read_causes(fields), Level(str(fields.get("level")))
     except ValueError:
         return None
+
+
+def _read_causes(fields: Mapping[str, Any]) -> frozenset[CauseKind]:
+    """Read the causes; earlier versions wrote one, and what is none is told again where it is proven."""
+    written = fields.get("causes", [fields.get("cause")])
+    listed = written if isinstance(written, list) else []
+    known = {CauseKind(one) for one in listed if isinstance(one, str) and one in CauseKind.__members__}
+    return frozenset(known - {CauseKind.UNDETERMINED})
 
 
 def _read_receipts(fields: Mapping[str, Any]) -> dict[str, Receipt]:
@@ -397,7 +405,7 @@ def _receipts_of_earlier_versions(fields: Mapping[str, Any]) -> dict[str, Receip
     if state is None or at is None:
         return {}
     last = NotificationKind.RESOLVED if fields.get("resolved") is True else NotificationKind.OPENED
-    return {_EVERY_CHANNEL: Receipt(kind=state[0], cause=state[1], level=state[2], sent=(Sent(last, at),))}
+    return {_EVERY_CHANNEL: Receipt(kind=state[0], causes=state[1], level=state[2], sent=(Sent(last, at),))}
 
 
 def _read_receipt(value: object) -> Receipt | None:
@@ -405,7 +413,7 @@ def _read_receipt(value: object) -> Receipt | None:
     if state is None or not isinstance(value, Mapping) or not isinstance(value.get("sent"), list):
         return None
     sent = tuple(one for one in map(_read_sent, value["sent"]) if one is not None)
-    return Receipt(kind=state[0], cause=state[1], level=state[2], sent=sent) if sent else None
+    return Receipt(kind=state[0], causes=state[1], level=state[2], sent=sent) if sent else None
 
 
 def _read_sent(value: object) -> Sent | None:

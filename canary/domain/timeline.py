@@ -14,9 +14,9 @@ from orchestrator_resilience.progress import Progress, instant
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of the timeline: when (UTC), the source that has seen it, and what happened."""
+    """One line of the timeline: when (UTC; None where nobody wrote it down), who has seen it, and what happened."""
 
-    at: datetime
+    at: datetime | None
     seen_by: str
     what: str
 
@@ -37,7 +37,7 @@ class Timeline:
 def timeline_of(
     verdict: Verdict, evidence: Evidence, checkpoints: Source[Sequence[Checkpoint]], phase: Phase
 ) -> Timeline:
-    """Put what all sources have seen of a date in one order; what has no time that can be has no place in it."""
+    """Put what all sources have seen of a date in one order; a time that cannot be is none."""
     sources = (evidence.completion_log, evidence.progress, checkpoints)
     deadline = phase.deadline(evidence.game_date)
     entries = [TimelineEntry(deadline, "phases.toml", "the deadline by which all should be complete")]
@@ -47,10 +47,11 @@ def timeline_of(
         entries += _of_document(evidence.progress.value)
     if isinstance(checkpoints, Seen):
         entries += [TimelineEntry(line.at, "checkpoint", line.message) for line in checkpoints.value]
-    dated = [replace(entry, at=at) for entry in entries if (at := instant(entry.at)) is not None]
+    believed = [replace(entry, at=instant(entry.at)) for entry in entries]
     return Timeline(
         verdict=verdict,
-        entries=tuple(sorted(dated, key=lambda entry: entry.at)),  # stable: entries of one time stay as they came
+        # Stable: entries of one time stay as they came. Those without a time come first.
+        entries=tuple(sorted(believed, key=lambda entry: (entry.at is not None, entry.at or deadline))),
         unreadable=tuple(source.reason for source in sources if isinstance(source, Unreadable)),
     )
 
@@ -58,8 +59,10 @@ def timeline_of(
 def _of_completion_log(logged: Logged) -> Iterator[TimelineEntry]:
     source = "completion log"
     for processor, arrival in logged.completed.items():
-        yield TimelineEntry(arrival.completed_at, source, f"{processor} completed: its message was published")
+        yield TimelineEntry(arrival.completed_at, source, f"{processor} completed")
         yield TimelineEntry(arrival.visible_at, source, f"{processor} has its row")
+    for name in sorted(logged.unexpected):
+        yield TimelineEntry(None, source, f"{name}, which is not expected, has a row")
     if logged.triggered_at is not None:
         yield TimelineEntry(logged.triggered_at, source, "the trigger has its row")
 
@@ -67,9 +70,19 @@ def _of_completion_log(logged: Logged) -> Iterator[TimelineEntry]:
 def _of_document(progress: Progress) -> Iterator[TimelineEntry]:
     source, trigger = "document", progress.trigger
     for processor, entry in progress.registered.items():
-        if entry.registered_at is not None:
-            text = f"{processor} is registered by message {entry.event_id}"
-            yield TimelineEntry(entry.registered_at, source, text)
-    if trigger is not None and trigger.at is not None:
-        text = f"`_triggered` is set by message {trigger.event_id}: {trigger.reason}"
-        yield TimelineEntry(trigger.at, source, text)
+        by = _by(entry.event_id)
+        if entry.registered_at is None and entry.completed_at is not None:  # the clock of old code
+            yield TimelineEntry(entry.completed_at, source, f"{processor} is registered as completed{by}")
+        else:
+            yield TimelineEntry(entry.registered_at, source, f"{processor} is registered{by}")
+    for processor, report in progress.reports.items():
+        yield TimelineEntry(report.at, source, f"{processor} reports {report.status}{_by(report.event_id)}")
+    for name in sorted(progress.unexpected):
+        yield TimelineEntry(None, source, f"{name}, which is not expected, has reported")
+    if trigger is not None:
+        reason = trigger.reason or "no reason given"
+        yield TimelineEntry(trigger.at, source, f"`_triggered` is set{_by(trigger.event_id)}: {reason}")
+
+
+def _by(event_id: str | None) -> str:
+    return f" by message {event_id}" if event_id else ""

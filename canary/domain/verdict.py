@@ -13,25 +13,32 @@ The rules in the order in which they are tried; the first that applies decides:
         STORES_DISAGREE     as above
         SETTLING            otherwise
     the flag is unset, and a processor has not completed
-        IDLE                there was no work
+        IDLE                there was no work, and nobody completed or failed all the same
         STORES_DISAGREE     as above, and the deadline has not passed
         WAITING             the deadline has not passed
         INCOMPLETE          something has arrived
         SILENT              nothing has arrived, and there was work
 
-UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read, or nothing has arrived by
-the deadline and no source says whether there was work.
+UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read; or, at the deadline, nothing
+has arrived and no source says whether there was work, or one says that there was none and processors say otherwise.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.facts import Facts
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Registration, Trigger
+
+# How many unexpected names one sentence can hold.
+_SHOWN = 4
+# How many names of whatever kind, and how much of one: they may come from outside.
+_LISTED, _NAME_CHARACTERS = 24, 128
+_REASON_CHARACTERS = 200
 
 
 class VerdictKind(StrEnum):
@@ -93,11 +100,10 @@ class CauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why: the kind, the facts that prove it in one sentence, and the causes that are ruled out."""
+    """Why: the kind, and the facts that prove it."""
 
     kind: CauseKind
     proof: str
-    ruled_out: tuple[CauseKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +114,11 @@ class Verdict:
     of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed` and
     `missing` are expected processors, `unexpected` are other names. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
-    `cause` is what the diagnosis adds to a problem. `unreadable` tells the two kinds of UNKNOWN apart: true
-    where a source could not be read, false where every source answered and none says whether there was work.
+    `causes` and `ruled_out` are what the diagnosis adds to a problem: all that are proven, or UNDETERMINED alone and,
+    with it, what it is not. `evaluates_anew` tells that this project's orchestrator wrote the document: there, each
+    delivery is evaluated, also of a processor that is registered already. `unreadable` tells the two kinds of UNKNOWN
+    apart: true where a source could not be read, false where every source answered, and nobody can say whether there
+    was work.
     `output` is the number of rows that the next phase wrote, or of games where `outcome_counts_games`; `work` is
     the number of games. Each is None where no source says so.
     """
@@ -125,10 +134,17 @@ class Verdict:
     triggered: bool | None = None
     impact: Impact | None = None
     notes: tuple[str, ...] = ()
-    cause: Cause | None = None
+    causes: tuple[Cause, ...] = ()
+    ruled_out: tuple[CauseKind, ...] = ()
+    evaluates_anew: bool = False
     unreadable: bool = False
     output: int | None = None
     work: int | None = None
+
+    @property
+    def proven(self) -> frozenset[CauseKind]:
+        """The causes that are proven; empty where they are UNDETERMINED."""
+        return frozenset(cause.kind for cause in self.causes) - {CauseKind.UNDETERMINED}
 
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
@@ -188,7 +204,7 @@ def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
     summary = f"{_completed_of_expected(facts)}, `_triggered` is set"
     if missing:
-        summary += f" without {missing}: {trigger.reason or 'no reason given'}"
+        summary += f" without {missing}: {one_line(trigger.reason or 'no reason given', _REASON_CHARACTERS)}"
     return _verdict(facts, VerdictKind.TRIGGERED, summary, trigger.at)
 
 
@@ -223,7 +239,7 @@ def _judge_complete(facts: Facts) -> Verdict:
 
 
 def _judge_incomplete(facts: Facts) -> Verdict:
-    if facts.had_no_work:
+    if facts.had_no_work and not facts.contradicts_no_work:
         who = "there was" if facts.evidence.work == Seen(0) else "every processor reports that it had"
         return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do")
     return _judge_waiting(facts) if facts.now < facts.deadline else _judge_late(facts)
@@ -242,6 +258,9 @@ def _judge_late(facts: Facts) -> Verdict:
     late, work = f"{duration_text(facts.now - facts.deadline)} past the deadline", facts.evidence.work
     if isinstance(work, Unreadable):
         return _unknown(facts, f"how much work there was: {work.reason}")
+    if facts.contradicts_no_work:
+        reason = f"the work query says that there was no work, but {facts.contradicts_no_work}"
+        return _unknown(facts, reason, unreadable=False)
     if facts.last_status or facts.unexpected or facts.completed_at:
         summary = f"not completed, {late}: {names(facts.missing)}"
         return _verdict(facts, VerdictKind.INCOMPLETE, summary, facts.deadline)
@@ -306,6 +325,8 @@ def _verdict(facts: Facts, kind: VerdictKind, summary: str, since: datetime | No
         notes=tuple(_notes(facts)),
         output=_count(facts.evidence.outcome),
         work=_count(facts.evidence.work),
+        # No other code writes down there what it waits for.
+        evaluates_anew=facts.progress.orchestrator_expected is not None,
     )
 
 
@@ -343,8 +364,8 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield waits_for_too_many(surplus, phase)
     if left_out := names(phase.expected - _waits_for(facts)):
         yield waits_for_too_few(left_out, phase)
-    for name in facts.unexpected:
-        yield f"{name} {is_not_expected(name, phase)}"
+    if facts.unexpected:
+        yield f"not expected: {unexpected_text(facts.unexpected, phase)}"
     if facts.failed:
         yield f"reported failure: {names(facts.failed)}"
     if facts.completion_log.triggered and facts.progress.trigger is None:
@@ -366,15 +387,20 @@ def waits_for_too_few(left_out: str, phase: Phase) -> str:
     return f"the orchestrator does not wait for {left_out}, which {phase.name} expects"
 
 
-def is_not_expected(name: str, phase: Phase) -> str:
-    """Say of a name that it is not expected, and which expected one it resembles."""
-    nearest = phase.nearest(name)
-    return "is not expected" + (f"; the nearest expected name is {nearest}" if nearest else "")
+def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
+    """List unexpected names, those first that resemble an expected one, and count what would be too many."""
+    found = sorted(((phase.nearest(name), name) for name in unexpected), key=lambda one: (one[0] is None, one[1]))
+    short = [(nearest, one_line(name, _NAME_CHARACTERS)) for nearest, name in found[:_SHOWN]]
+    shown = [f"{name} (resembles {nearest})" if nearest else name for nearest, name in short]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def names(processors: Iterable[str]) -> str:
-    """List names in their order; empty where there are none."""
-    return ", ".join(sorted(processors))
+    """List names in their order, and count those that would be too many; empty where there are none."""
+    found = sorted(processors)
+    shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in found[:_LISTED])
+    return f"{shown} and {len(found) - _LISTED} more" if len(found) > _LISTED else shown
 
 
 def duration_text(duration: timedelta) -> str:

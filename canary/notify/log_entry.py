@@ -56,7 +56,7 @@ class LogChannel:
             "phase": verdict.phase,
             "game_date": verdict.game_date.isoformat(),
             "verdict": verdict.kind.value,
-            "cause": verdict.cause.kind.value if verdict.cause else None,
+            "cause": ", ".join(cause.kind for cause in verdict.causes) or None,
             "impact": verdict.impact.value if verdict.impact else None,
             "logs": logs_link(self._project, verdict.phase, verdict.game_date) if self._project else None,
             "opened_at": notification.incident.opened_at.isoformat(),

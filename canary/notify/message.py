@@ -1,8 +1,9 @@
 """What people read of a verdict: the text of an alert, and the word that it is over."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -18,61 +19,90 @@ class CommandLine:
     """How the reader types the `canary` command, so that what is printed can be pasted.
 
     `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
-    `folder` that of the embedded ones. With `several` phases it has to be told which one is meant.
+    `folder` that of the embedded ones. With `several` phases it has to be told which one is meant. `now` is the time by
+    which it has to judge, None for the present.
     """
 
     program: str = "canary"
     project: str | None = None
     folder: Path | None = None
     several: bool = False
+    now: datetime | None = None
 
     def to(self, *arguments: object, phase: str | None = None) -> str:
         """Return the line with these arguments, about `phase`."""
         words = [*map(str, arguments)]
         words += ["--phase", phase] if phase is not None and self.several else []
         words += ["--data", str(self.folder)] if self.folder is not None else []
+        words += ["--now", f"{self.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if self.now is not None else []
         where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
         return f"{where}{self.program} {shlex.join(words)}"
 
 
+# What to do, and where; `{date}` and `{document}` are those of the verdict.
 ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.IDLE: "nothing",
     VerdictKind.WAITING: "nothing",
     VerdictKind.SETTLING: "nothing",
     VerdictKind.TRIGGERED: "nothing",
     VerdictKind.UNTRIGGERED: (
-        "read the evidence; a re-run or redelivery of any of the five sets the flag, because each is evaluated anew"
+        "see what the code that writes `{document}` does with a processor that is registered there already: a re-run "
+        "sets the flag only where that is evaluated anew"
     ),
-    VerdictKind.PREMATURE: "see why the orchestrator counted it as complete; expect partial data in the next phase",
-    VerdictKind.INCOMPLETE: "look at the missing processor",
+    VerdictKind.PREMATURE: (
+        "see in `{document}` what was counted as complete; expect partial data of {date} in the next phase"
+    ),
+    VerdictKind.INCOMPLETE: "look at the log of the missing processor for {date}, and run it again",
     VerdictKind.SILENT: "look at the topic, the subscription and the permission to invoke the function",
-    VerdictKind.DOWNSTREAM_MISSING: "look at the next phase and its subscription",
-    VerdictKind.DOWNSTREAM_PARTIAL: "see which games the next phase lacks, and run it for those",
-    VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of that processor",
+    VerdictKind.DOWNSTREAM_MISSING: "look at the log of the next phase for {date}, and at its subscription",
+    VerdictKind.DOWNSTREAM_PARTIAL: "see which games of {date} the next phase lacks, and run it for those",
+    VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of that processor, and run it again for {date}",
     VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
-    CauseKind.FLAG_OVERWRITTEN: "look for who writes the document",
-    CauseKind.EXPECTATION_DRIFT: "deploy it with the list of `phases.toml`",
-    CauseKind.MESSAGE_REJECTED: "mend what publishes it, and run the processor again",
-    CauseKind.CRASHED: "look at the instance's own log at that time; check that retries are on",
-    CauseKind.WRITE_FAILED: "read its `causes`; check that retries are on",
-    CauseKind.NAME_DRIFT: "add the name to its aliases",
-    CauseKind.PROCESSOR_FAILED: "look at the processor",
-    CauseKind.PROCESSOR_DISABLED: "take it off the list, or switch it on",
-    CauseKind.NEVER_INVOKED: "check the trigger and the permission to invoke the function",
-    CauseKind.DELIVERY_LOST: "check the subscription's retries and dead letters; run the processor again",
+    CauseKind.FLAG_OVERWRITTEN: "find out who else writes `{document}` (Firestore's audit logs of data access)",
+    CauseKind.EXPECTATION_DRIFT: "deploy the orchestrator with the list of `phases.toml`",
+    CauseKind.MESSAGE_REJECTED: "mend what publishes the message, and run that processor again for {date}",
+    CauseKind.CRASHED: "look at the function's own log at that time; check that its retries are on",
+    CauseKind.WRITE_FAILED: (
+        "mend what the line's `causes` name; check that the function's retries are on, and that no `except` of its "
+        "own swallows the error"
+    ),
+    CauseKind.NAME_DRIFT: "add the new name to the processor's aliases in `phases.toml`, and deploy both layers",
+    CauseKind.PROCESSOR_FAILED: "look at the log of the processor that failed, and run it again for {date}",
+    CauseKind.PROCESSOR_DISABLED: "switch the processor on, or give it an `until` in `phases.toml`",
+    CauseKind.NEVER_INVOKED: "check the function's trigger, and the permission to invoke it",
+    CauseKind.DELIVERY_LOST: (
+        "look at the subscription's dead letters and retries; run the processor again for {date}"
+    ),
     CauseKind.SHORT_CIRCUIT: "deploy code that evaluates what is registered already",
 }
 
 
-def advice(verdict: Verdict, phase: Phase) -> str:
-    """Return what to do: about the cause where it is known, else about the verdict."""
-    if verdict.cause is not None and verdict.cause.kind is not CauseKind.UNDETERMINED:
-        return ADVICE[verdict.cause.kind]
-    if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
-        return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
+def todo(verdict: Verdict, phase: Phase) -> tuple[str, ...]:
+    """Return what to do, one thing a line: about the causes that are proven, else about the verdict."""
+    kinds = [cause.kind for cause in verdict.causes if cause.kind in verdict.proven]
+    actions = [_filled_in(ADVICE[kind], verdict, phase) for kind in kinds] or [_about(verdict, phase)]
     if verdict.kind is VerdictKind.UNTRIGGERED and phase.flag_starts_next_phase:
-        return f"see whether {phase.next_phase} was started; if not, start it by hand, then read the evidence"
-    return ADVICE[verdict.kind]
+        start = f"see whether {phase.next_phase} was started for {verdict.game_date}; if not, start it by hand"
+        actions.insert(0, start)
+    if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
+        then = "then run" if kinds else "run"
+        actions.append(f"{then} any of the {len(phase.expected)} again for {verdict.game_date}: that sets the flag")
+    return tuple(action for action in actions if action)
+
+
+def _about(verdict: Verdict, phase: Phase) -> str:
+    """Say what to do about a verdict whose cause is not known."""
+    if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
+        if verdict.work is None:
+            return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
+        return f"see which is right for {verdict.game_date}, the processors or the `work_query` in `phases.toml`"
+    if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
+        return ""  # a re-run is enough
+    return _filled_in(ADVICE[verdict.kind], verdict, phase)
+
+
+def _filled_in(action: str, verdict: Verdict, phase: Phase) -> str:
+    return action.format(date=verdict.game_date, document=f"{phase.firestore_collection}/{verdict.game_date}")
 
 
 def how_the_next_phase_starts(phase: Phase) -> str:
@@ -86,19 +116,24 @@ def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: dateti
     lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
     if verdict.since is not None:
         lines.append(f"Since:    {_moment(verdict.since, phase)}, {duration_text(now - verdict.since)} ago")
-    if verdict.cause is not None:
-        lines.append(f"Cause:    {verdict.cause.kind}: {verdict.cause.proof}")
-        if verdict.cause.ruled_out:
-            lines.append(f"          Ruled out: {', '.join(verdict.cause.ruled_out)}")
-    lines += [f"Evidence: {note}" for note in verdict.notes if not verdict.cause or note not in verdict.cause.proof]
+    lines += [f"Cause:    {cause.kind}: {cause.proof}" for cause in verdict.causes]
+    if verdict.ruled_out:
+        lines.append(f"          Ruled out: {', '.join(verdict.ruled_out)}")
+    said = " ".join(cause.proof for cause in verdict.causes)
+    lines += [f"Evidence: {note}" for note in verdict.notes if note not in said]
     lines += [
         f"Impact:   {_impact_text(verdict, phase)}",
         f"          {how_the_next_phase_starts(phase)}.",
-        f"To do:    {advice(verdict, phase)}",
+        *_labelled("To do:", todo(verdict, phase)),
         *([f"Note:     {note}"] if note else []),
         f"Look:     {command.to('explain', verdict.game_date, phase=verdict.phase)}",
     ]
     return "\n".join(lines)
+
+
+def _labelled(label: str, texts: Sequence[str]) -> list[str]:
+    """Put a label before the first of several lines, and the others below its text."""
+    return [f"{label if number == 0 else '':9} {text}" for number, text in enumerate(texts)]
 
 
 def notification_text(notification: Notification, phase: Phase | None, command: CommandLine, now: datetime) -> str:

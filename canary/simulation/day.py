@@ -23,7 +23,7 @@ _EVENING_MINUTES, _NIGHT_MINUTES = (17 * 60, 21 * 60), (24 * 60 + 30, 27 * 60)
 
 # Unexpected processors: names unlike any expected one, and such as resemble one, by the one that each resembles.
 UNLIKE = ("p2_nbacom_schedule", "EspnScoreboardProcessor", "BdlBoxScoresProcessor", "NbacRefereeProcessor")
-ALIKE = {"p2_odds_player_props": "OddsApiSpreadsProcessor", "p2_nbacom_gamebook_pdf": "NbacGamebookPdfProcessor"}
+ALIKE = {"p2_odds_player_props": "OddsPlayerPointsProcessor", "p2_nbacom_gamebook_pdf": "NbacGamebookPdfProcessor"}
 
 
 @dataclass
@@ -43,14 +43,14 @@ class Truth:
     """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
 
     `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest; one of
-    `optional` may not be given, because no run may lie in its time. `causes` are those that may be named
-    in the end; UNDETERMINED is always allowed before. `counts_from` is the completion from which an
+    `optional` may not be given, because no run may lie in its time. `causes` are those that leave
+    their proof in a store: all of them have to be named, and no other. `counts_from` is the completion from which an
     UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only the run's answer
     tells.
     """
 
     due: Mapping[VerdictKind, datetime]
-    causes: frozenset[CauseKind] = frozenset({CauseKind.UNDETERMINED})
+    causes: frozenset[CauseKind] = frozenset()
     within: timedelta = 15 * MINUTE
     optional: frozenset[VerdictKind] = frozenset()
     counts_from: datetime | None = None

@@ -21,7 +21,7 @@ from orchestrator_resilience.phase import Phase
 
 # Of the faulty dates every so many has two faults.
 _PAIR_EVERY = 4
-_RIGHT_CAUSES = 0.99
+_RIGHT_CAUSES = 0.95
 OURS = "this canary"
 
 
@@ -74,12 +74,12 @@ class PolicyScore(Struct, frozen=True):
 
 
 class FaultScore(Struct, frozen=True):
-    """One kind of fault. `cause_right` is the share of dates whose cause was right in the end."""
+    """One kind of fault. `causes_right` is the share of dates whose causes were all named, and no other."""
 
     dates: int
     detected: int
     delay_minutes: Spread
-    cause_right: float
+    causes_right: float
     messages_per_incident: float
 
 
@@ -92,7 +92,7 @@ class Target(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """Everything that a simulation shows; `confusion` counts true causes by named causes, single faults only."""
+    """Everything that a simulation shows; `confusion` counts true causes by named ones, single faults only."""
 
     healthy_days: int
     faulty_days: int
@@ -113,7 +113,7 @@ def add_up(scores: Iterable[Score]) -> Result:
     return Result(
         healthy_days=len(healthy),
         faulty_days=len(faulty),
-        targets=tuple(_targets(everything, faulty, single)),
+        targets=tuple(_targets(everything, faulty)),
         policies=_policies(healthy, faulty),
         faults={name: _fault(own) for name, own in sorted(_grouped(faulty).items())},
         healthy={name: len(own) for name, own in sorted(_grouped(healthy).items())},
@@ -122,7 +122,7 @@ def add_up(scores: Iterable[Score]) -> Result:
     )
 
 
-def _targets(everything: list[Score], faulty: list[Score], single: list[Score]) -> Iterator[Target]:
+def _targets(everything: list[Score], faulty: list[Score]) -> Iterator[Target]:
     def share(what: str, answers: Iterable[bool], least: float = 1.0) -> Target:
         given = list(answers)
         met = sum(given) >= least * len(given) if given else None
@@ -138,10 +138,9 @@ def _targets(everything: list[Score], faulty: list[Score], single: list[Score]) 
     in_time = all(30 <= delay <= 45 for delay in delays) if delays else None  # noqa: PLR2004
     seen = f"{min(delays):.1f} to {max(delays):.1f} min on {len(delays)} dates" if delays else ""
     yield Target("UNTRIGGERED 30 to 45 min after the fifth completion", in_time, seen)
-    right = (s.named in s.causes for s in single if s.causes)
-    yield share("the cause of 99 % of single faults is right", right, _RIGHT_CAUSES)
-    yield share("of a pair, one of the two is named", (s.named in s.causes for s in faulty if " + " in s.scenario))
-    yield none("no cause is ever named that is none", (bool(s.wrongly_named) for s in faulty))
+    right = (s.causes_are_right for s in faulty)
+    yield share("on 95 % of the dates all causes are named, and no other", right, _RIGHT_CAUSES)
+    yield none("no cause is ever named that is none", (not set(s.named) <= set(s.causes) for s in faulty))
     yield none(
         "one opening, one resolution, reminders at their interval, nothing else", (bool(s.flaws) for s in everything)
     )
@@ -169,23 +168,25 @@ def _policies(healthy: list[Score], faulty: list[Score]) -> dict[str, PolicyScor
 
 
 def _fault(own: list[Score]) -> FaultScore:
-    caused = [s for s in own if s.causes]
     return FaultScore(
         dates=len(own),
         detected=sum(s.detected for s in own),
         delay_minutes=_spread(s.delay for s in own),
-        cause_right=_share(s.named in s.causes for s in caused),
+        causes_right=_share(s.causes_are_right for s in own),
         messages_per_incident=_mean(sum(s.notifications.values()) for s in own),
     )
 
 
 def _confusion(single: list[Score]) -> dict[str, dict[str, int]]:
-    """Count the causes named in the end by the true one; several true ones are one row."""
+    """Count the sets of causes that were named by the true one."""
     counted: dict[str, Counter[str]] = {}
     for score in single:
-        if score.causes:
-            counted.setdefault(" or ".join(score.causes), Counter())[score.named or "none"] += 1
+        counted.setdefault(_and(score.causes), Counter())[_and(score.named)] += 1
     return {cause: dict(named) for cause, named in sorted(counted.items())}
+
+
+def _and(causes: Sequence[str]) -> str:
+    return " and ".join(causes) or "UNDETERMINED"
 
 
 def _grouped(scores: Iterable[Score]) -> dict[str, list[Score]]:

@@ -41,8 +41,8 @@ def delivery_lost(day: Day) -> Truth:
     processor = day.victim()
     report = day.reports[processor]
     report.fault = InjectedFault(lost=True)
-    cause = _C.UNDETERMINED if processor == day.last else _C.DELIVERY_LOST
-    return _unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, cause)
+    causes = () if processor == day.last else (_C.DELIVERY_LOST,)
+    return _unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, *causes)
 
 
 def crashed(day: Day) -> Truth:
@@ -104,7 +104,7 @@ def short_circuit_without_a_word(day: Day) -> Truth:
     code = _old_code(day.world)
     ways: list[Deliver] = [code.deliver, partial(code.deliver_with_checkpoints, checkpoints=_checkpoints(day))]
     day.deliver = day.rng.choice(ways)
-    return _untriggered(day, _C.UNDETERMINED)
+    return _untriggered(day)
 
 
 def waits_for_too_many(day: Day) -> Truth:
@@ -180,7 +180,7 @@ def flag_overwritten(day: Day) -> Truth:
 def one_is_silent(day: Day) -> Truth:
     """One processor does not report, on this date only."""
     del day.reports[day.victim()]
-    return _incomplete(day, _C.UNDETERMINED)
+    return _incomplete(day)
 
 
 def one_is_silent_and_another_resembles_it(day: Day) -> Truth:
@@ -188,7 +188,7 @@ def one_is_silent_and_another_resembles_it(day: Day) -> Truth:
     processor = day.rng.choice(sorted(ALIKE))
     del day.reports[day.victim(processor)]
     day.unexpected.append(Report(ALIKE[processor], day.at(25 * 60)))
-    return _incomplete(day, _C.UNDETERMINED)
+    return _incomplete(day)
 
 
 def counted_an_unexpected_one(day: Day) -> Truth:
@@ -252,7 +252,7 @@ def work_unreadable(day: Day) -> Truth:
     day.reports = {}
     day.world.outages.append(Outage("work", day.at(0), day.deadline + 6 * HOUR))
     day.games = 0
-    return Truth(due={_K.UNKNOWN: day.deadline}, within=30 * MINUTE, causes=frozenset())
+    return Truth(due={_K.UNKNOWN: day.deadline}, within=30 * MINUTE)
 
 
 def slack_down(day: Day) -> Truth:
@@ -280,7 +280,7 @@ def checkpoints_unreadable(day: Day) -> Truth:
     """A fault that only the checkpoints prove, and nobody can read them: no cause may be named."""
     truth = _one_of(day, *_PROVEN_BY_CHECKPOINTS, crashed_before_the_row, row_write_failed)
     day.world.outages.append(Outage("checkpoints", day.at(0), day.at(0) + timedelta(days=9)))
-    return replace(truth, causes=frozenset({_C.UNDETERMINED}))
+    return replace(truth, causes=frozenset())
 
 
 # Faulty: more than one thing in a row
@@ -313,33 +313,33 @@ def repaired_by_halves(day: Day) -> Truth:
 def one_is_silent_after_days_without_games(day: Day) -> Truth:
     """Silent once, after dates (the lead-in) on which only some said that they had nothing to do."""
     del day.reports[day.victim("p2_nbacom_boxscores")]
-    return _incomplete(day, _C.UNDETERMINED)
+    return _incomplete(day)
 
 
 def _limit(day: Day) -> timedelta:
     return day.world.phase.untriggered_after
 
 
-def _untriggered(day: Day, cause: CauseKind) -> Truth:
+def _untriggered(day: Day, *causes: CauseKind) -> Truth:
     """The set is complete and the flag unset: due half an hour after the last completion."""
     due = {_K.UNTRIGGERED: day.complete_at + _limit(day)}
-    return Truth(due=due, causes=frozenset({cause}), counts_from=day.complete_at)
+    return Truth(due=due, causes=frozenset(causes), counts_from=day.complete_at)
 
 
-def _unregistered(day: Day, visible_at: datetime, cause: CauseKind) -> Truth:
+def _unregistered(day: Day, visible_at: datetime, *causes: CauseKind) -> Truth:
     """The completion log alone knows of a completion, since `visible_at`.
 
     Half an hour later the stores disagree; once the set is complete, the flag is missing as well.
     """
-    truth = _untriggered(day, cause)
+    truth = _untriggered(day, *causes)
     gap_due = visible_at + _limit(day)
     is_seen = next(ticks(gap_due - _SECOND, truth.due[_K.UNTRIGGERED] - _SECOND), None) is not None
     optional = frozenset[VerdictKind]() if is_seen else frozenset({_K.STORES_DISAGREE})
     return replace(truth, due={_K.STORES_DISAGREE: gap_due, **truth.due}, optional=optional)
 
 
-def _incomplete(day: Day, cause: CauseKind) -> Truth:
-    return Truth(due={_K.INCOMPLETE: day.deadline}, causes=frozenset({cause}))
+def _incomplete(day: Day, *causes: CauseKind) -> Truth:
+    return Truth(due={_K.INCOMPLETE: day.deadline}, causes=frozenset(causes))
 
 
 def _flag_at(day: Day, without: str) -> datetime:
@@ -351,7 +351,7 @@ def _unreadable(day: Day, source: str) -> Truth:
     """A source is down from some time after the flag was set."""
     since = day.complete_at + day.rng.uniform(100, 360) * MINUTE
     day.world.outages.append(Outage(source, since, since + day.rng.uniform(45, 300) * MINUTE))
-    return Truth(due={_K.UNKNOWN: since}, within=30 * MINUTE, causes=frozenset())
+    return Truth(due={_K.UNKNOWN: since}, within=30 * MINUTE)
 
 
 def _one_of(day: Day, *faults: Fault) -> Truth:

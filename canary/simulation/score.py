@@ -28,7 +28,8 @@ class Score(Struct, frozen=True, kw_only=True):
 
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
-    completion to the word UNTRIGGERED in the log. `named` is the cause that was told last.
+    completion to the word UNTRIGGERED in the log. `causes` are those that can be proven, `named` those that people were
+    told.
     """
 
     scenario: str
@@ -41,10 +42,14 @@ class Score(Struct, frozen=True, kw_only=True):
     delay: float | None = None
     completion_delay: float | None = None
     causes: tuple[CauseKind, ...] = ()
-    named: CauseKind | None = None
-    wrongly_named: tuple[CauseKind, ...] = ()
+    named: tuple[CauseKind, ...] = ()
     notifications: Mapping[NotificationKind, int] = {}
     baselines: Mapping[str, BaselineScore] = {}
+
+    @property
+    def causes_are_right(self) -> bool:
+        """Whether all causes were named, and no other: one too few or too many is as wrong as none."""
+        return self.named == self.causes
 
 
 def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
@@ -74,9 +79,9 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
     earliest = min(truth.due.values())
     if judged and judged[0].at < earliest:
         flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
-    causes = [t.cause for t in told if t.cause] if truth.told else [j.cause for j in judged if j.cause]
-    named = {*causes, *(j.cause for j in judged if j.cause)}
-    wrongly = named - truth.causes - {CauseKind.UNDETERMINED}
+    thought = frozenset[CauseKind]().union(*(one.causes for one in judged))
+    named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.told else thought
+    wrongly = (thought | named) - truth.causes
     flaws += [f"{cause} was named" for cause in sorted(wrongly)]
     flaws += _message_flaws(told, expected=1 if truth.told else 0)
     first = min((at for at, _ in news), default=None)
@@ -93,8 +98,7 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
         delay=(first - earliest).total_seconds() if first else None,
         completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
         causes=tuple(sorted(truth.causes)),
-        named=causes[-1] if causes else None,
-        wrongly_named=tuple(sorted(wrongly)),
+        named=tuple(sorted(named)),
         notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
         baselines=_baselines(world, day, truth.counts_from),
     )
@@ -119,7 +123,7 @@ def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
         if count != expected:
             flaws.append(f"{count} x {kind}")
     states = [
-        (t.verdict, t.cause, t.level)
+        (t.verdict, tuple(sorted(t.causes)), t.level)
         for t in told
         if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
     ]

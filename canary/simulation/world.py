@@ -85,7 +85,7 @@ class Told:
     game_date: date
     notification: NotificationKind
     verdict: VerdictKind
-    cause: CauseKind | None
+    causes: frozenset[CauseKind]
     level: Level
 
 
@@ -95,7 +95,7 @@ class Judged:
 
     at: datetime
     verdict: VerdictKind
-    cause: CauseKind | None
+    causes: frozenset[CauseKind]
 
 
 @dataclass(slots=True)
@@ -265,10 +265,9 @@ class World:
         return not report.notified.untold and not any(verdict.unreadable for verdict in report.verdicts)
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
-        cause = _cause(verdict)
         known = self.judged.setdefault(verdict.game_date, [])
-        if not known or (known[-1].verdict, known[-1].cause) != (verdict.kind, cause):
-            known.append(Judged(now, verdict.kind, cause))
+        if not known or (known[-1].verdict, known[-1].causes) != (verdict.kind, verdict.proven):
+            known.append(Judged(now, verdict.kind, verdict.proven))
 
     def _log(self, told: list[Told]) -> None:
         self.logged += told
@@ -302,17 +301,13 @@ class _People:
         """Hand them over as the score wants them."""
         self.take(
             [
-                Told(now, n.verdict.game_date, n.kind, n.verdict.kind, _cause(n.verdict), level(n.verdict))
+                Told(now, n.verdict.game_date, n.kind, n.verdict.kind, n.verdict.proven, level(n.verdict))
                 for n in notifications
             ]
         )
 
     def warn(self, text: str, now: datetime) -> None:
         """Nothing here is refused for good."""
-
-
-def _cause(verdict: Verdict) -> CauseKind | None:
-    return verdict.cause.kind if verdict.cause else None
 
 
 class _Guarded:

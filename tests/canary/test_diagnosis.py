@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from canary.domain.verdict import Cause, CauseKind, VerdictKind
+from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind
 from canary.run import Report
 from canary.simulation.old_code import OldCode
 from canary.simulation.schedule import Schedule
@@ -112,12 +112,17 @@ def report(world: World, now: datetime) -> Report:
     return world.check(DAY)
 
 
-def cause_of(world: World, now: datetime, kind: VerdictKind) -> Cause:
-    """Return the cause that the canary finds at `now` for DAY, whose verdict is `kind`."""
+def verdict_of(world: World, now: datetime, kind: VerdictKind) -> Verdict:
+    """Return what the canary says at `now` of DAY, whose verdict is `kind`."""
     (verdict,) = report(world, now).verdicts
     assert verdict.kind is kind
-    assert verdict.cause is not None
-    return verdict.cause
+    return verdict
+
+
+def cause_of(world: World, now: datetime, kind: VerdictKind) -> Cause:
+    """Return the only cause that it finds."""
+    (cause,) = verdict_of(world, now, kind).causes
+    return cause
 
 
 def test_flag_overwritten(world: World) -> None:
@@ -249,16 +254,15 @@ def test_name_drift(world: World, before: int) -> None:
         return
     assert cause == Cause(
         CauseKind.NAME_DRIFT,
-        "NbacPlayerBoxscoresProcessor is not expected; the nearest expected name is p2_nbacom_boxscores, "
-        "which is missing",
+        "NbacPlayerBoxscoresProcessor is not expected, and resembles p2_nbacom_boxscores, which is missing",
     )
 
 
 def test_two_that_report_on_one_date_are_no_rename(world: World) -> None:
     """An unexpected processor that was there before, beside the processor whose name it resembles, explains nothing."""
-    deliver_all(world, [*FIVE, "OddsApiSpreadsProcessor"], DAY - 2 * ONE_DAY)
+    deliver_all(world, [*FIVE, "OddsPlayerPointsProcessor"], DAY - 2 * ONE_DAY)
     deliver_all(world, [p for p in FIVE if p != "p2_odds_player_props"])
-    deliver_all(world, ["OddsApiSpreadsProcessor"])
+    deliver_all(world, ["OddsPlayerPointsProcessor"])
     assert cause_of(world, LATE, VerdictKind.INCOMPLETE).kind is CauseKind.UNDETERMINED
 
 
@@ -287,6 +291,7 @@ def test_processor_disabled(world: World, dates: int) -> None:
 @with_message_log
 def test_never_invoked(world: World) -> None:
     """Completions that only the message log has, and no sign of life."""
+    deliver_all(world, FIVE, DAY - ONE_DAY)
     log_messages(world, FIVE)
     cause = cause_of(world, LATER, VerdictKind.UNTRIGGERED)
     assert cause == Cause(
@@ -295,13 +300,23 @@ def test_never_invoked(world: World) -> None:
     )
 
 
+@with_message_log
+def test_code_of_which_nothing_is_known_may_just_leave_nothing(world: World) -> None:
+    """No line and no document of ours on any date: that there is none of this one proves nothing, nor rules it out."""
+    log_messages(world, FIVE)
+    verdict = verdict_of(world, LATER, VerdictKind.UNTRIGGERED)
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.UNDETERMINED]
+    assert verdict.ruled_out == ()
+
+
 def test_what_the_function_may_have_written_itself_proves_no_absence(world: World) -> None:
     """Without a message log a row is a sign that the function was invoked, if anything."""
     log_messages(world, FIVE)
-    cause = cause_of(world, LATER, VerdictKind.UNTRIGGERED)
+    verdict = verdict_of(world, LATER, VerdictKind.UNTRIGGERED)
+    (cause,) = verdict.causes
     assert cause.kind is CauseKind.UNDETERMINED
     assert cause.proof.startswith("without a message_table it cannot be told whether the function was invoked for p2_")
-    assert not {CauseKind.NEVER_INVOKED, CauseKind.DELIVERY_LOST} & set(cause.ruled_out)
+    assert not {CauseKind.NEVER_INVOKED, CauseKind.DELIVERY_LOST} & set(verdict.ruled_out)
 
 
 @with_message_log
@@ -464,9 +479,57 @@ def test_what_cannot_be_proven_is_undetermined(world: World) -> None:
 def test_nothing_found_says_what_was_looked_for(world: World) -> None:
     """A processor that just has not reported, on one date: no cause, and what it is not."""
     deliver_all(world, FIVE[:4])
-    cause = cause_of(world, LATE, VerdictKind.INCOMPLETE)
-    assert (cause.kind, cause.proof) == (CauseKind.UNDETERMINED, "nothing that was looked for was found")
-    assert {CauseKind.NAME_DRIFT, CauseKind.PROCESSOR_FAILED, CauseKind.CRASHED} <= set(cause.ruled_out)
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    assert verdict.causes == (Cause(CauseKind.UNDETERMINED, "nothing that was looked for was found"),)
+    assert {CauseKind.NAME_DRIFT, CauseKind.PROCESSOR_FAILED, CauseKind.CRASHED} <= set(verdict.ruled_out)
+
+
+def test_nothing_is_ruled_out_where_nobody_looked(world: World) -> None:
+    """A date of code without checkpoints: what happened to its deliveries nobody has written down."""
+    deliver_to_old_code(world)
+    assert verdict_of(world, LATER, VerdictKind.UNTRIGGERED).ruled_out == ()
+
+
+def test_each_processor_has_its_own_cause(world: World) -> None:
+    """One failed, one crashed, one was rejected, and of the fourth nothing is known: three causes and a word."""
+    deliver_all(world, FIVE[:1])
+    deliver_all(world, FIVE[1:2], status="failed")
+    deliver_all(world, FIVE[2:3], fault=dies_at("append"))
+    deliver_all(world, FIVE[3:4], status="finished")
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    kinds = {CauseKind.PROCESSOR_FAILED, CauseKind.CRASHED, CauseKind.MESSAGE_REJECTED}
+    assert {cause.kind for cause in verdict.causes} == kinds
+    assert verdict.notes[-1] == f"nothing was found that explains {FIVE[4]}"
+
+
+def test_a_list_that_is_wrong_and_a_process_that_died(world: World) -> None:
+    """Either alone would have kept the flag unset: both are told."""
+    six = waiting_for(world, [*FIVE, "p2_bdl_box_scores"])
+    deliver_all(world, FIVE[:4], to=six)
+    deliver_all(world, FIVE[4:], to=six, fault=dies_at("update_if_unchanged"))
+    with_row = verdict_of(world, LATER, VerdictKind.UNTRIGGERED)
+    assert {cause.kind for cause in with_row.causes} == {CauseKind.EXPECTATION_DRIFT, CauseKind.CRASHED}
+
+
+def test_a_rejection_that_may_be_anybodys(world: World) -> None:
+    """It proves nothing of the missing one, which may be neither ruled out nor called switched off."""
+    for back in (2, 1, 0):
+        deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
+    deliver(world, message(FIVE[4], processor_name=7))
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.UNDETERMINED]
+    assert "of which nobody can say whose it was" in verdict.causes[0].proof
+    assert not {CauseKind.MESSAGE_REJECTED, CauseKind.PROCESSOR_DISABLED} & set(verdict.ruled_out)
+
+
+def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
+    """The phases file was mended, the orchestrator was not: it has the processor among the unexpected."""
+    without = dict.fromkeys(FIVE, ())
+    old = world.orchestrator_of(msgspec.structs.replace(world.phase, processors=without)).deliver
+    deliver_all(world, [*FIVE[:4], world.phase.processors[FIVE[4]][0]], to=old)
+    assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
+        CauseKind.NAME_DRIFT, f"{FIVE[4]} completed under a name that is unexpected to the orchestrator"
+    )
 
 
 def test_quiet_dates_are_not_diagnosed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -474,20 +537,18 @@ def test_quiet_dates_are_not_diagnosed(world: World, monkeypatch: pytest.MonkeyP
     deliver_all(world, FIVE)
     monkeypatch.setattr(world.stores.checkpoints, "read", None)
     (verdict,) = report(world, LATER).verdicts
-    assert (verdict.kind, verdict.cause) == (VerdictKind.TRIGGERED, None)
+    assert (verdict.kind, verdict.causes) == (VerdictKind.TRIGGERED, ())
 
 
 def test_early_warnings(world: World) -> None:
     """An unexpected processor on its first date, and a processor that has been silent for three, are warned of."""
     for back in range(3):
         deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
-    renamed, nearest = "NbacPlayerBoxscoresProcessor", "the nearest expected name is p2_nbacom_boxscores"
-    deliver_all(world, [renamed, "weather"])
+    deliver_all(world, ["weather", "NbacPlayerBoxscoresProcessor"])
     at_night = f"phase2: {FIVE[4]} has reported nothing"
     assert not any(warning.startswith(at_night) for warning in report(world, DONE).warnings)  # the date is not over
     assert report(world, LATE).warnings == (
-        f"phase2: {renamed} has been reporting since 2026-02-09, and is not expected; {nearest}",
-        "phase2: weather has been reporting since 2026-02-09, and is not expected",
+        "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles p2_nbacom_boxscores), weather",
         f"phase2: {FIVE[4]} has reported nothing since 2026-02-07, while its peers have",
     )
 

@@ -34,7 +34,7 @@ TICK = timedelta(minutes=15)
 K, N = VerdictKind, NotificationKind
 
 
-def verdict(kind: VerdictKind, impact: Impact | None = None, cause: CauseKind | None = None) -> Verdict:
+def verdict(kind: VerdictKind, *causes: CauseKind, impact: Impact | None = None) -> Verdict:
     return Verdict(
         kind=kind,
         phase="phase2",
@@ -42,7 +42,7 @@ def verdict(kind: VerdictKind, impact: Impact | None = None, cause: CauseKind | 
         summary="a summary",
         impact=impact or (Impact.UNKNOWN if kind.is_problem else None),
         unreadable=kind is K.UNKNOWN,
-        cause=Cause(cause, "proof") if cause else None,
+        causes=tuple(Cause(cause, "proof") for cause in causes),
     )
 
 
@@ -81,8 +81,9 @@ def live(verdicts: Sequence[Verdict], *, fails: Collection[int] = ()) -> list[No
 
 BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOWN)
 SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, unreadable=False)
-HARMLESS, BLOCKED = verdict(K.UNTRIGGERED, Impact.NONE), verdict(K.UNTRIGGERED, Impact.BLOCKED)
-CRASHED = verdict(K.UNTRIGGERED, cause=CauseKind.CRASHED)
+HARMLESS, BLOCKED = verdict(K.UNTRIGGERED, impact=Impact.NONE), verdict(K.UNTRIGGERED, impact=Impact.BLOCKED)
+CRASHED, LOST = verdict(K.UNTRIGGERED, CauseKind.CRASHED), verdict(K.UNTRIGGERED, CauseKind.DELIVERY_LOST)
+BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.DELIVERY_LOST)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,9 @@ CRASHED = verdict(K.UNTRIGGERED, cause=CauseKind.CRASHED)
         ([HARMLESS, BLOCKED] * 4, [N.OPENED, N.CHANGED, *[None] * 6]),
         ([BAD, CRASHED], [N.OPENED, N.CHANGED]),
         ([CRASHED, BAD], [N.OPENED, None]),
-        ([BAD, verdict(K.UNTRIGGERED, cause=CauseKind.UNDETERMINED)], [N.OPENED, None]),
+        ([CRASHED, BOTH, CRASHED, BOTH], [N.OPENED, N.CHANGED, None, None]),
+        ([CRASHED, LOST, CRASHED], [N.OPENED, N.CHANGED, None]),
+        ([BAD, verdict(K.UNTRIGGERED, CauseKind.UNDETERMINED)], [N.OPENED, None]),
         ([*[BAD] * 120, BLOCKED], [*[N.OPENED, *[None] * 15, *[N.REMINDER, *[None] * 15] * 7][:120], N.CHANGED]),
     ],
 )
@@ -166,7 +169,7 @@ def test_a_channel_that_comes_back_is_told_how_things_stand(
 # By names, which Hypothesis shows.
 VERDICTS = {
     **{kind.value: verdict(kind) for kind in K},
-    **{f"UNTRIGGERED by {cause}": verdict(K.UNTRIGGERED, cause=cause) for cause in CauseKind},
+    **{f"UNTRIGGERED by {cause}": verdict(K.UNTRIGGERED, cause) for cause in CauseKind},
     "harmless": HARMLESS,
     "blocked": BLOCKED,
     "undecided": UNDECIDED,
@@ -325,7 +328,7 @@ def receipts() -> st.SearchStrategy[Receipt]:
     return st.builds(
         Receipt,
         kind=st.sampled_from(K),
-        cause=st.none() | st.sampled_from(CauseKind),
+        causes=st.frozensets(st.sampled_from([kind for kind in CauseKind if kind is not CauseKind.UNDETERMINED])),
         level=st.sampled_from(Level),
         sent=st.lists(sent, min_size=1, max_size=8).map(tuple),
     )
@@ -335,7 +338,7 @@ def receipts() -> st.SearchStrategy[Receipt]:
     st.builds(
         Incident,
         kind=st.sampled_from(K),
-        cause=st.none() | st.sampled_from(CauseKind),
+        causes=st.frozensets(st.sampled_from([kind for kind in CauseKind if kind is not CauseKind.UNDETERMINED])),
         level=st.sampled_from(Level),
         opened_at=st.just(START),
         quiet_since=st.none() | st.just(START + TICK),
@@ -349,10 +352,18 @@ def test_an_incident_survives_its_document(incident: Incident) -> None:
     assert from_fields(to_fields(incident)) == incident
 
 
-@pytest.mark.parametrize("damage", [{"kind": "NEW"}, {"level": 7}, {"opened_at": "soon"}, {"cause": "GREMLINS"}])
+@pytest.mark.parametrize("damage", [{"kind": "NEW"}, {"level": 7}, {"opened_at": "soon"}])
 def test_a_damaged_entry_is_begun_anew(damage: dict[str, object]) -> None:
     """Better told twice than never."""
     assert from_fields({**OLD, **damage}) is None
+
+
+@pytest.mark.parametrize("damage", [{"cause": "GREMLINS"}, {"causes": ["GREMLINS"]}, {"causes": 7}, {"causes": [7]}])
+def test_a_cause_that_is_none_is_left_out(damage: dict[str, object]) -> None:
+    """It is told again where it is proven."""
+    known = from_fields({**OLD, **damage})
+    assert known is not None
+    assert known.causes == frozenset()
 
 
 EVER, NEVER = (at.replace(tzinfo=UTC) for at in (datetime.min, datetime.max))  # noqa: DTZ901 (they have a zone)

@@ -556,7 +556,7 @@ def test_an_entry_is_never_too_large(phase: Phase, name: str) -> None:
     notes = tuple(f"{name}{number} is not expected" for number in range(4_000))
     one = Notification(
         OPENED,
-        Incident(kind=K.INCOMPLETE, cause=None, level=Level.ERROR, opened_at=NOON),
+        Incident(kind=K.INCOMPLETE, causes=frozenset(), level=Level.ERROR, opened_at=NOON),
         replace(verdict(K.INCOMPLETE), notes=notes, unexpected=notes),
     )
     stream = io.StringIO()

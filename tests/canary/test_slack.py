@@ -40,7 +40,7 @@ def notification(
     verdict = Verdict(
         kind=VerdictKind.UNTRIGGERED, phase="phase2", game_date=day, summary=summary, impact=Impact.BLOCKED
     )
-    incident = Incident(kind=verdict.kind, cause=None, level=level(verdict), opened_at=NOW - timedelta(hours=1))
+    incident = Incident(kind=verdict.kind, causes=frozenset(), level=level(verdict), opened_at=NOW - timedelta(hours=1))
     return Notification(kind, incident, verdict)
 
 

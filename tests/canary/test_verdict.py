@@ -145,7 +145,12 @@ TABLE = {
         K.IDLE, "no work to do", now=DEADLINE + HOUR, completion_log=NOTHING, progress=NOTHING, work=Seen(0)
     ),
     "no games, some odds": Row(
-        K.IDLE, "no work to do", now=DEADLINE + HOUR, completion_log=FOUR, progress=DOC_FOUR, work=Seen(0)
+        K.UNKNOWN,
+        "the work query says that there was no work, but completed: p2_",
+        now=DEADLINE + HOUR,
+        completion_log=FOUR,
+        progress=DOC_FOUR,
+        work=Seen(0),
     ),
     "games, nothing yet": Row(
         K.WAITING, "0 of 5", now=DEADLINE - SECOND, completion_log=NOTHING, progress=NOTHING, work=Seen(9)
@@ -308,6 +313,7 @@ def test_the_verdict_in_full(phase: Phase) -> None:
         kind=K.UNTRIGGERED,
         phase="phase2",
         game_date=DAY,
+        evaluates_anew=True,
         summary="all 5 processors completed 34 min ago, `_triggered` is still unset",
         since=DONE,
         completed=tuple(FIVE),
@@ -318,7 +324,7 @@ def test_the_verdict_in_full(phase: Phase) -> None:
         notes=(
             "all 5 are registered in the progress document",
             "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect",
-            "NbacBoxscoresProcessor is not expected; the nearest expected name is p2_nbacom_boxscores",
+            "not expected: NbacBoxscoresProcessor (resembles p2_nbacom_boxscores)",
         ),
         output=363,
     )

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from canary.domain.verdict import CauseKind, VerdictKind
+from canary.domain.verdict import Cause, CauseKind, VerdictKind
 from canary.run import check
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.probe import DATA
 from orchestrator_resilience.rows import CompletionRow
-from orchestrator_resilience.stores.base import ProcessorSummary
+from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
@@ -154,14 +154,13 @@ class Mixed:
 def test_a_function_that_was_never_invoked(
     dataset: BigQuery, log: BigQueryCompletionLog, with_messages: Phase, tmp_path: Path
 ) -> None:
-    """Nobody wrote anything but Pub/Sub: proven, not guessed."""
+    """Nobody wrote anything but Pub/Sub, and the code is known to leave lines: proven, not guessed."""
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
     stores = Mixed(FirestoreDocuments(dataset.project), log, JsonLinesArchive(tmp_path / "none.jsonl"))
+    ref = DocumentRef(with_messages.firestore_collection, str(DAY - timedelta(days=1)))
+    stores.documents.merge(ref, {"_expected": sorted(with_messages.expected)})
     (verdict,) = check(stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}).verdicts
     stores.close()
     assert verdict.kind is VerdictKind.UNTRIGGERED
-    assert verdict.cause is not None
-    assert (verdict.cause.kind, verdict.cause.proof) == (
-        CauseKind.NEVER_INVOKED,
-        "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration",
-    )
+    proof = "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration"
+    assert verdict.causes == (Cause(CauseKind.NEVER_INVOKED, proof),)

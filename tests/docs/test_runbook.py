@@ -28,7 +28,7 @@ def test_it_says_the_same_as_the_alerts() -> None:
     advised = {row[0].strip("`"): row[-1] for table in ("Verdicts", "Causes") for row in rows(RUNBOOK[table])}
     for kind in (*VerdictKind, *CauseKind):
         if kind is not CauseKind.UNDETERMINED:
-            assert advised[kind] == ADVICE[kind]
+            assert advised[kind] == ADVICE[kind].format(date="DATE", document="DOCUMENT")
 
 
 def test_every_cause_is_there_once() -> None:

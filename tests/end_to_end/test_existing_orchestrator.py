@@ -133,7 +133,7 @@ def test_a_healthy_date(serve: Serve) -> None:
         assert last.message == f"CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set ({LAST} {function.day})"
         assert (last.fields["outcome"], last.fields["revision"]) == ("triggered", "existing-00001")
         verdict = function.verdict()
-    assert (verdict.kind, verdict.cause) == ("TRIGGERED", None)
+    assert (verdict.kind, verdict.causes) == ("TRIGGERED", ())
 
 
 def test_the_short_circuit(serve: Serve) -> None:
@@ -146,9 +146,8 @@ def test_the_short_circuit(serve: Serve) -> None:
         assert function.deliver(*NAMES, status="no_data") == [200] * 5
         assert function.deliver("p2_nbacom_schedule", status="failed") == [200]
         verdict = function.verdict()
-    assert verdict.cause is not None
-    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "SHORT_CIRCUIT")
-    assert verdict.cause.proof == (
+    assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "SHORT_CIRCUIT")
+    assert verdict.causes[0].proof == (
         "all 5 are registered in the progress document, and the last delivery found nothing missing and did not set "
         "the flag"
     )
@@ -164,9 +163,8 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
             f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete ({LAST} {function.day})"
         )
         verdict = function.verdict()
-    assert verdict.cause is not None
-    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
-    assert "p2_bdl_box_scores" in verdict.cause.proof
+    assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
+    assert "p2_bdl_box_scores" in verdict.causes[0].proof
 
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:
@@ -181,10 +179,9 @@ def test_the_contention_that_is_swallowed(serve: Serve) -> None:
         )
         assert (last.fields["outcome"], last.fields["error_class"]) == ("failed", "ValueError")
         verdict = function.verdict()
-    assert verdict.cause is not None
-    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "WRITE_FAILED")
-    assert verdict.cause.proof.startswith(f"the delivery of {LAST} failed in a step of its own at ")
-    assert verdict.cause.proof.endswith("Aborted: 409 Transaction lock timeout.")
+    assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "WRITE_FAILED")
+    assert verdict.causes[0].proof.startswith(f"the delivery of {LAST} failed in a step of its own at ")
+    assert verdict.causes[0].proof.endswith("Aborted: 409 Transaction lock timeout.")
 
 
 @contextmanager
@@ -232,8 +229,7 @@ def test_before_it_leaves_nothing(serve: Serve) -> None:
         assert function.deliver(*NAMES) == [200] * 5
         assert function.lines() == []
         verdict = function.verdict()
-    assert verdict.cause is not None
-    assert (verdict.kind, verdict.cause.kind) == ("UNTRIGGERED", "UNDETERMINED")
+    assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "UNDETERMINED")
 
 
 def changed_lines(name: str) -> int:

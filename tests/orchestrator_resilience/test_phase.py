@@ -45,12 +45,35 @@ def test_an_alias_stands_for_its_processor_and_another_name_for_none(
     assert phase.canonical(raw) == processor
 
 
-def test_the_nearest_expected_name_of_another(phase: Phase) -> None:
-    """A renamed class is recognised, an unrelated name is not."""
-    assert phase.nearest("NbacPlayerBoxscoresProcessor") == "p2_nbacom_boxscores"
-    assert phase.nearest("OddsApiGameLinesStreamProcessor") == "p2_odds_game_lines"
-    assert phase.nearest("p2_nbacom_schedule") is None
-    assert phase.nearest("BdlBoxScoresProcessor") is None
+@pytest.mark.parametrize(
+    ("name", "processor"),
+    [
+        ("NbacPlayerBoxscoresProcessor", "p2_nbacom_boxscores"),
+        ("NBACTeamBoxscoreProcessor", "p2_nbacom_boxscores"),
+        ("nbac_team_boxscore_v2", "p2_nbacom_boxscores"),
+        ("p2nbacomboxscores", "p2_nbacom_boxscores"),
+        ("NbacGamebookPdfProcessor", "p2_nbacom_gamebook_pdf"),
+        ("BigDataBallPlayByPlayV2Processor", "p2_bigdataball_pbp"),
+        ("OddsPlayerPropsProcessor", "p2_odds_player_props"),
+        # Of the same source, and about something else; about the same, and of another source; of another phase.
+        ("NbacPlayerListProcessor", None),
+        ("p2_nbacom_schedule", None),
+        ("NbacPlayByPlayProcessor", None),
+        ("OddsApiSpreads", None),
+        ("BdlPlayerBoxscoresProcessor", None),
+        ("EspnTeamBoxscoreProcessor", None),
+        ("BdlBoxScoresProcessor", None),
+        ("p3_nbacom_boxscores", None),
+        ("OddsApiProcessor", None),
+        ("NbacPlayerProcessor", None),
+        ("Processor", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_what_an_unknown_name_may_be_another_name_of(phase: Phase, name: str, processor: str | None) -> None:
+    """Only what has no word that is foreign to the processor, and one that is its own."""
+    assert phase.nearest(name) == processor
 
 
 @pytest.mark.parametrize(
