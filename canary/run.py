@@ -10,7 +10,7 @@ import msgspec
 
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
-from canary.domain.evidence import Evidence, Seen, Source, Unreadable
+from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable
 from canary.domain.facts import newcomers
 from canary.domain.incident import Incidents, known_incident
 from canary.domain.silence import SILENCES, Silence, read_silences
@@ -18,7 +18,7 @@ from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
-from canary.sources import gather, read_checkpoints
+from canary.sources import gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
@@ -147,12 +147,12 @@ def _run(
         for name, phase in phases.items()
         for warning in _warnings([one for one in dates if one.evidence.game_date in history[name]], phase, now)
     )
-    # Only for dates with a problem are checkpoints read.
+    # Only for dates with a problem is it read what their deliveries have left.
     told = [one for one in dates if is_judged(one.evidence)]
     problems = [one for one in told if one.verdict.kind.is_problem]
-    checkpoints = read_checkpoints(stores, [(one.verdict.phase, one.verdict.game_date) for one in problems])
+    traces = read_traces(stores, [(one.verdict.phase, one.verdict.game_date) for one in problems], phases, now)
     verdicts = tuple(
-        _diagnosed(one, checkpoints[one.verdict.phase, one.verdict.game_date], dates, now, read_at or now)
+        _diagnosed(one, traces[one.verdict.phase, one.verdict.game_date], dates, now, read_at or now)
         if one.verdict.kind.is_problem
         else one.verdict
         for one in told
@@ -170,11 +170,11 @@ def timeline(stores: Stores, phase: Phase, day: date, now: datetime, read_at: da
     gathered = gather(stores, wanted, phases)
     dates = _judged(gathered.evidence, phases, now, read_at or now)
     (own,) = (one for one in dates if one.evidence.game_date == day)
-    (checkpoints,) = read_checkpoints(stores, [(phase.name, day)]).values()
+    (traces,) = read_traces(stores, [(phase.name, day)], phases, now).values()
     is_problem = own.verdict.kind.is_problem
-    verdict = _diagnosed(own, checkpoints, dates, now, read_at or now) if is_problem else own.verdict
+    verdict = _diagnosed(own, traces, dates, now, read_at or now) if is_problem else own.verdict
     silences = _silences(Report(now, (verdict,)), gathered.incidents)
-    found = timeline_of(verdict, own.evidence, _there(checkpoints, now, read_at or now), own.phase)
+    found = timeline_of(verdict, own.evidence, _there(traces.checkpoints, now, read_at or now), own.phase)
     return replace(found, silences=silences)
 
 
@@ -242,12 +242,11 @@ def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[s
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
-def _diagnosed(
-    one: _Date, checkpoints: Source[Sequence[Checkpoint]], dates: Sequence[_Date], now: datetime, read_at: datetime
-) -> Verdict:
+def _diagnosed(one: _Date, traces: Traces, dates: Sequence[_Date], now: datetime, read_at: datetime) -> Verdict:
     """Add the causes to a problem; the dates that could not be judged are no part of its history."""
     try:
-        there, history = _there(checkpoints, now, read_at), _sound(dates, one.verdict.phase)
+        there = replace(traces, checkpoints=_there(traces.checkpoints, now, read_at))
+        history = _sound(dates, one.verdict.phase)
         return explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         undetermined = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")

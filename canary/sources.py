@@ -7,11 +7,11 @@ outcome or work query of a phase.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from functools import partial
 from typing import Generic, TypeVar
 
-from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable, read_completion_log
+from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Traces, Unreadable, read_completion_log
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
@@ -20,7 +20,7 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, document_id, read_progress
-from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary, Stores
+from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary, Request, RequestLog, Stores
 
 T = TypeVar("T")
 
@@ -75,15 +75,40 @@ def gather(
     return Gathered(evidence, found if isinstance(found, Unreadable) else found.value)
 
 
-def read_checkpoints(
-    stores: Stores, problems: Sequence[tuple[str, date]], *, seconds: float = CHECKPOINTS_SECONDS
-) -> dict[tuple[str, date], Source[Sequence[Checkpoint]]]:
-    """Read the checkpoints of dates with a problem, all at once; what fails is Unreadable."""
-    readings = [
+def read_traces(
+    stores: Stores,
+    problems: Sequence[tuple[str, date]],
+    phases: Mapping[str, Phase],
+    now: datetime,
+    *,
+    seconds: float = CHECKPOINTS_SECONDS,
+) -> dict[tuple[str, date], Traces]:
+    """Read what the deliveries of dates with a problem have left, all at once; what fails is Unreadable."""
+    lines = [
         _Reading(f"the checkpoints of {name} {day}", partial(_checkpoints, stores, name, day)) for name, day in problems
     ]
+    log = stores.requests if problems else None
+    of_service = [day for name, day in problems if log is not None and name == log.phase]
+    requests = _reading_requests(log, phases[log.phase].begins(min(of_service)), now) if log and of_service else None
     deadline = Deadline(seconds)
-    return {problem: reading.answer(deadline) for problem, reading in zip(problems, readings, strict=True)}
+    checkpoints = [reading.answer(deadline) for reading in lines]
+    found = requests.answer(deadline) if requests is not None else Absent()
+    return {
+        (name, day): Traces(answer, _requests_of(found, phases[name], day) if day in of_service else Absent())
+        for (name, day), answer in zip(problems, checkpoints, strict=True)
+    }
+
+
+def _reading_requests(log: RequestLog, since: datetime, until: datetime) -> "_Reading[Sequence[Request]]":
+    return _Reading("the requests to the orchestrator", lambda: log.requests(since, until))
+
+
+def _requests_of(
+    found: Seen[Sequence[Request]] | Unreadable | Absent, phase: Phase, day: date
+) -> Source[Sequence[Request]]:
+    """Return the requests from when a date begins."""
+    since = phase.begins(day)
+    return Seen([one for one in found.value if one.at >= since]) if isinstance(found, Seen) else found
 
 
 class _Reading(Generic[T]):

@@ -6,7 +6,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, overload
 
@@ -161,6 +161,20 @@ def _is_readable(name: str, value: object) -> bool:
     if name in _FLAGS:
         return isinstance(value, bool)
     return name not in _TEXTS or isinstance(value, (str, int))
+
+
+# The days after its game date on which a date's messages come, but for re-runs.
+UNDATED_DAYS = 3
+
+
+def concerns(checkpoint: Checkpoint, phase: str, game_date: date) -> bool:
+    """Whether a line is of this date, or a rejection whose date nobody could read, left when one of this may come."""
+    fields = checkpoint.fields
+    if fields.get("phase") != phase:
+        return False
+    if fields.get("game_date") is None and checkpoint.kind is CheckpointKind.REJECTED:
+        return 0 <= (checkpoint.at.astimezone(UTC).date() - game_date).days < UNDATED_DAYS
+    return bool(fields.get("game_date") == game_date.isoformat())
 
 
 Sink = Callable[[Checkpoint], None]

@@ -250,7 +250,7 @@ class Delivery:
         something else than True or False is a TypeError: no line, and it is counted.
         """
         found = transaction_of(
-            self.logger.phase,
+            self._phase,
             should_trigger=should_trigger,
             completed=completed,
             triggered=triggered,
@@ -262,6 +262,14 @@ class Delivery:
         self._expected_hash = hash_of_names(found.expected)
         own = None if expected is None else sorted(found.expected)
         self._leave_transaction(found, expected=own, attempts=attempts)
+
+    @property
+    def _phase(self) -> Phase:
+        """The phase as it is on the delivery's date, where it has one that can be read."""
+        try:
+            return self.logger.phase.on(date.fromisoformat(str(self._known.get("game_date"))))
+        except ValueError:
+            return self.logger.phase
 
     def _leave_transaction(self, found: Transaction, **extra: object) -> None:
         self._leave(
@@ -288,7 +296,7 @@ class Delivery:
     def unexpected(self) -> None:
         """Leave UNEXPECTED: the processor is none of the phase's; the nearest expected name is given."""
         raw = str(self._known["raw_processor"])
-        nearest = self.logger.phase.nearest(raw)
+        nearest = self._phase.nearest(raw)
         hint = f"the nearest expected name is {nearest}" if nearest else "no expected name resembles it"
         self._leave(
             CheckpointKind.UNEXPECTED,

@@ -122,6 +122,10 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
                 f"lookback_dates = {self.lookback_dates}: nobody would be told"
             )
 
+    def begins(self, game_date: date) -> datetime:
+        """The moment (UTC) at which a game date begins."""
+        return datetime.combine(game_date, time(), ZoneInfo(self.timezone)).astimezone(UTC)
+
     def on(self, game_date: date) -> "Phase":
         """The phase as it is for a game date: without the processors that are not expected of it."""
         return self.without(name for name, period in self.periods.items() if not period.holds(game_date))

@@ -23,6 +23,7 @@ class Settings:
     | GOOGLE_CLOUD_PROJECT | the project whose stores are used, and its traces         | embedded stores   |
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
+    | ORCHESTRATOR_SERVICE | its Cloud Run service, whose requests the canary looks at | none              |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
@@ -35,6 +36,7 @@ class Settings:
     bigquery_location: str | None
     bigquery_emulated: bool
     phase: str
+    orchestrator_service: str | None
     service: str | None
     revision: str | None
     colours: bool
@@ -52,6 +54,7 @@ class Settings:
             bigquery_location=env.get("BIGQUERY_LOCATION") or None,
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
             phase=env.get("PHASE") or "phase2",
+            orchestrator_service=env.get("ORCHESTRATOR_SERVICE") or None,
             service=env.get("K_SERVICE") or None,
             revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),

@@ -19,6 +19,7 @@ Its cause is then not reported as ruled out either, because nobody has looked.
 - CHECKPOINTS: the lines of the date. The rule rests on a line.
 - COLLECTED: that lines were left at all. The rule rests on there being none, and code without checkpoints leaves none.
 - DOCUMENT: the progress document. Without it, every processor looks as if it were not registered.
+- REQUESTS: what the platform wrote down of the requests to the function. It is there whatever code runs, or does not.
 - MESSAGE_LOG: rows that Pub/Sub writes by itself. Without them the orchestrator alone writes the completion log. A row
   is then a sign that the function was invoked, and for a message that never reached it there is no row. So without a
   message log, absence proves nothing.
@@ -37,7 +38,7 @@ from datetime import date, datetime, timedelta
 from enum import Flag, auto
 from functools import cached_property
 
-from canary.domain.evidence import Evidence, Seen, Source, Unreadable, value_or
+from canary.domain.evidence import Evidence, Seen, Traces, Unreadable, value_or
 from canary.domain.facts import Facts
 from canary.domain.verdict import (
     Cause,
@@ -49,10 +50,13 @@ from canary.domain.verdict import (
     waits_for_too_few,
     waits_for_too_many,
 )
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, one_line
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import NOT_COMPLETING
+from orchestrator_resilience.stores.base import Request
 
+# Statuses with which Cloud Run answers in place of the function: no right, no service, no instance.
+_TURNED_AWAY = {401, 403, 404, 429}
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 _LIFETIME = timedelta(minutes=10)
 # On how many dates in a row a processor has to be silent; two may be chance.
@@ -65,6 +69,7 @@ _REASON_CHARACTERS = 400
 # Verdicts by what may be wrong: a processor did not complete; it did, and is not registered; either of the two.
 _NOT_COMPLETED = {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE}
 _NOT_REGISTERED = {VerdictKind.UNTRIGGERED, VerdictKind.STORES_DISAGREE}
+_NOT_STARTED = {*_NOT_REGISTERED, VerdictKind.INCOMPLETE, VerdictKind.SILENT}
 _NOT_FINISHED = {VerdictKind.UNTRIGGERED, VerdictKind.STORES_DISAGREE, VerdictKind.INCOMPLETE}
 
 
@@ -75,6 +80,7 @@ class _Need(Flag):
     CHECKPOINTS = auto()
     COLLECTED = auto()
     DOCUMENT = auto()
+    REQUESTS = auto()
     MESSAGE_LOG = auto()
 
 
@@ -82,10 +88,12 @@ class _Need(Flag):
 class _Problem(Facts):
     """The facts of a date with a problem, and `kind`, the verdict that has to be explained.
 
-    `lacking` are the sources that could not be read, or that there are not.
+    `requests` are those that the function got since the date began. `lacking` are the sources that could not be read,
+    or that there are not.
     """
 
     kind: VerdictKind
+    requests: Sequence[Request] = ()
     lacking: _Need
 
     @cached_property
@@ -94,6 +102,8 @@ class _Problem(Facts):
         match self.kind:
             case VerdictKind.INCOMPLETE | VerdictKind.PREMATURE:
                 return frozenset(self.missing)
+            case VerdictKind.SILENT:
+                return self.phase.expected
             case VerdictKind.UNTRIGGERED:
                 return self.unregistered
             case VerdictKind.STORES_DISAGREE:
@@ -107,6 +117,15 @@ class _Problem(Facts):
         """What the last delivery left that had something to decide: of an expected processor that did complete."""
         own = (line for line in reversed(self.checkpoints) if self.processor_of(line) in self.phase.expected)
         return next((line.kind for line in own if line.fields.get("status") not in NOT_COMPLETING), None)
+
+    def last_requests(self, statuses: Collection[int]) -> Sequence[Request]:
+        """Return the last requests, if they ended with one of these statuses, from the last that did not on."""
+        others = [number for number, request in enumerate(self.requests) if request.status not in statuses]
+        return self.requests[others[-1] + 1 :] if others else self.requests
+
+    def has_line_since(self, at: datetime) -> bool:
+        """Whether a delivery of this date has left a line since."""
+        return any(line.at >= at for line in self.checkpoints)
 
     def may_come_from(self, line: Checkpoint) -> bool:
         """Whether a delivery that came to grief at `line` can be why there is a problem.
@@ -124,10 +143,32 @@ class _Problem(Facts):
         return all(at is None or at <= line.at for at in others)
 
     @cached_property
-    def has_anonymous_rejections(self) -> bool:
-        """Whether a message was rejected of which nobody can say whose it was."""
+    def rejections(self) -> list[Checkpoint]:
+        """The lines of rejected messages that are not, by their own words, of another phase."""
+        rejected = (line for line in self.checkpoints if line.kind is CheckpointKind.REJECTED)
+        return [line for line in rejected if line.fields.get("field") != "phase"]
+
+    def may_have_been_rejected(self, processors: Collection[str]) -> bool:
+        """Whether a message was rejected that may have been of one of these: it names nobody, or no date."""
         return any(
-            line.kind is CheckpointKind.REJECTED and not line.fields.get("raw_processor") for line in self.checkpoints
+            not line.fields.get("raw_processor")
+            or (self.processor_of(line) in processors and self.may_be_of_another_date(line))
+            for line in self.rejections
+        )
+
+    def may_be_of_another_date(self, line: Checkpoint) -> bool:
+        """Whether a line without a date may as well be of another one that lacks its processor.
+
+        That of another date can come from the deadline of the day before on; until its own deadline it may still come.
+        """
+        if line.fields.get("game_date") is not None:
+            return False
+        others = (one for one in self.history if one.game_date != self.game_date)
+        return any(
+            self.processor_of(line) in one.unregistered
+            and concerns(line, self.phase.name, one.game_date)
+            and (line.at >= self.phase.deadline(one.game_date - timedelta(days=1)) or self.now >= one.deadline)
+            for one in others
         )
 
 
@@ -172,7 +213,7 @@ def _rule(
 def explain(
     verdict: Verdict,
     evidence: Evidence,
-    checkpoints: Source[Sequence[Checkpoint]],
+    traces: Traces,
     *,
     history: Collection[Evidence],
     phase: Phase,
@@ -180,8 +221,16 @@ def explain(
 ) -> Verdict:
     """Add its causes to a problem; `history` is the evidence of the phase's recent dates, this one included."""
     facts = [Facts(one, phase, now) for one in history]
-    lacking, lines = _lacking(evidence, checkpoints, facts, phase), value_or(checkpoints, ())
-    problem = _Problem(evidence, phase, now, lines, facts, kind=verdict.kind, lacking=lacking)
+    problem = _Problem(
+        evidence=evidence,
+        phase=phase,
+        now=now,
+        checkpoints=value_or(traces.checkpoints, ()),
+        requests=value_or(traces.requests, ()),
+        history=facts,
+        kind=verdict.kind,
+        lacking=_lacking(evidence, traces, facts, phase),
+    )
     proven: dict[CauseKind, list[str]] = {}
     explained: set[str] = set()
     ruled_out: list[CauseKind] = []
@@ -195,7 +244,8 @@ def explain(
         elif proofs == {} and not rule.helps & problem.lacking:
             ruled_out.append(rule.cause)
     if not proven:
-        why = f"the checkpoints could not be read: {checkpoints.reason}" if isinstance(checkpoints, Unreadable) else ""
+        lines = traces.checkpoints
+        why = f"the checkpoints could not be read: {lines.reason}" if isinstance(lines, Unreadable) else ""
         undetermined = Cause(CauseKind.UNDETERMINED, why or _why_undetermined(problem))
         return replace(verdict, causes=(undetermined,), ruled_out=tuple(dict.fromkeys(ruled_out)))
     causes = tuple(Cause(kind, "; ".join(proofs)) for kind, proofs in proven.items())
@@ -205,16 +255,16 @@ def explain(
     return replace(verdict, causes=causes, notes=(*verdict.notes, note) if unexplained else verdict.notes)
 
 
-def _lacking(
-    evidence: Evidence, checkpoints: Source[Sequence[Checkpoint]], history: Sequence[Facts], phase: Phase
-) -> _Need:
+def _lacking(evidence: Evidence, traces: Traces, history: Sequence[Facts], phase: Phase) -> _Need:
     """Return the sources that could not be read, or that there are not."""
     lacking = _Need.NOTHING
-    if isinstance(checkpoints, Unreadable):
+    if isinstance(traces.checkpoints, Unreadable):
         lacking |= _Need.CHECKPOINTS | _Need.COLLECTED
+    if not isinstance(traces.requests, Seen):
+        lacking |= _Need.REQUESTS
     # Code that writes down what it waits for is ours, and leaves lines.
     is_ours = any(one.progress.orchestrator_expected is not None for one in history)
-    if not value_or(checkpoints, ()) and not is_ours:
+    if not value_or(traces.checkpoints, ()) and not is_ours:
         lacking |= _Need.COLLECTED
     if isinstance(evidence.progress, Unreadable):
         lacking |= _Need.DOCUMENT
@@ -232,13 +282,16 @@ def _why_undetermined(problem: _Problem) -> str:
             f"all {len(problem.phase.expected)} are registered, by code that {silent}: it took the last one for a "
             "duplicate, waits for somebody else, or the flag was taken away"
         )
-    if problem.has_anonymous_rejections:
-        return "a message was rejected of which nobody can say whose it was: see CHECKPOINT_REJECTED"
+    if problem.may_have_been_rejected(problem.concerned):
+        return "a message was rejected of which nobody can say whose, or of which date, it was: see CHECKPOINT_REJECTED"
     nobody = names(problem.without_a_delivery) if problem.kind in _NOT_REGISTERED else ""
     if nobody and _Need.MESSAGE_LOG in problem.lacking:
         return f"without a message_table it cannot be told whether the function was invoked for {nobody}"
     if nobody:
         return f"no line of {nobody}, and nothing has come since: it was lost, or the function is no longer invoked"
+    if problem.kind in _NOT_STARTED and _Need.REQUESTS not in problem.lacking:
+        seen = _requests_text(problem.requests) if problem.requests else "no request"
+        return f"nothing was found that proves a cause; since the date began the function has had {seen}"
     if _Need.COLLECTED in problem.lacking:
         return "nothing was found, and no checkpoint of the date: what its deliveries did, nobody has written down"
     return "nothing that was looked for was found"
@@ -296,14 +349,21 @@ def _waits_for_too_few(problem: _Problem) -> _Proofs:
 
 
 # The message of a processor concerned could not be accepted; its line says what is wrong with it.
-@_rule(CauseKind.MESSAGE_REJECTED, explains=_NOT_FINISHED, needs=_Need.CHECKPOINTS, helps=_Need.COLLECTED)
+@_rule(
+    CauseKind.MESSAGE_REJECTED,
+    explains=_NOT_FINISHED | {VerdictKind.PREMATURE},
+    needs=_Need.CHECKPOINTS,
+    helps=_Need.COLLECTED,
+)
 def _message_rejected(problem: _Problem) -> _Proofs:
     found = {}
-    for line in problem.checkpoints:
+    for line in problem.rejections:
         processor = problem.processor_of(line)
-        if line.kind is CheckpointKind.REJECTED and processor in problem.concerned:
-            found[processor] = f"the message of {processor} was rejected at {_moment(line.at)}: {_why_rejected(line)}"
-    return found or (None if problem.has_anonymous_rejections else {})
+        if processor in problem.concerned and not problem.may_be_of_another_date(line):
+            whose = f"the message of {processor}"
+            undated = "" if line.fields.get("game_date") else ", whose date nobody can read,"
+            found[processor] = f"{whose}{undated} was rejected at {_moment(line.at)}: {_why_rejected(line)}"
+    return found or (None if problem.may_have_been_rejected(problem.concerned) else {})
 
 
 def _why_rejected(line: Checkpoint) -> str:
@@ -393,7 +453,56 @@ def _processor_disabled(problem: _Problem) -> _Proofs:
         return None
     until = [one for one in problem.history if one.game_date <= problem.game_date]
     found = {p: silence for p in problem.missing if (silence := _silence(p, until))}
-    return None if found and problem.has_anonymous_rejections else found
+    return None if found and problem.may_have_been_rejected(found) else found
+
+
+# The platform turns the requests of Pub/Sub away, whatever they bring, and still does: what it turned away before comes
+# again by itself.
+@_rule(CauseKind.NEVER_INVOKED, explains=_NOT_STARTED, needs=_Need.REQUESTS | _Need.CHECKPOINTS)
+def _turned_away(problem: _Problem) -> _Proofs:
+    bad = problem.last_requests(_TURNED_AWAY)
+    if not bad or bad[0].at > problem.deadline:
+        return {}
+    if problem.has_line_since(bad[0].at):
+        return None
+    return dict.fromkeys(problem.concerned, f"the function was not started for {_requests_text(bad)}")
+
+
+# A message came, each request since has ended in an error, and there is no line of it: the function dies as it starts.
+@_rule(
+    CauseKind.CRASHED,
+    explains=_NOT_REGISTERED,
+    needs=_Need.REQUESTS | _Need.COLLECTED | _Need.DOCUMENT | _Need.MESSAGE_LOG,
+)
+def _dies_as_it_starts(problem: _Problem) -> _Proofs:
+    bad = problem.last_requests(range(500, 600))
+    if not bad or problem.has_line_since(bad[0].at):
+        return {}
+    text = f"no delivery has left a line, and the function failed at {_requests_text(bad)}"
+    return {p: text for p, arrival in problem.without_a_delivery.items() if arrival.visible_at <= bad[0].at}
+
+
+def _requests_text(requests: Sequence[Request]) -> str:
+    statuses = ", ".join(str(status) for status in sorted({request.status for request in requests}))
+    first, last = _moment(requests[0].at), _moment(requests[-1].at)
+    return f"{len(requests)} requests from {first} to {last}: HTTP {statuses}"
+
+
+# Somebody published, and no request has come to the function since.
+@_rule(
+    CauseKind.NEVER_INVOKED,
+    explains=_NOT_REGISTERED,
+    needs=_Need.REQUESTS | _Need.DOCUMENT | _Need.MESSAGE_LOG,
+)
+def _no_request(problem: _Problem) -> _Proofs:
+    completed = problem.completion_log.completed.items()
+    unanswered = {p: arrival.visible_at for p, arrival in completed if p in problem.unregistered}
+    since = min(unanswered.values(), default=problem.now)
+    has_come = any(request.at >= since for request in problem.requests)
+    if not unanswered or has_come or problem.now - since < problem.phase.untriggered_after:
+        return {}
+    text = f"{len(unanswered)} completions since {_moment(since)}, and the function has had no request"
+    return dict.fromkeys(unanswered, text)
 
 
 # Several completions, and for half an hour no sign of life of the function. That it has come back since does not undo
@@ -429,7 +538,7 @@ def _delivery_lost(problem: _Problem) -> _Proofs:
     lost = [p for p, arrival in unanswered if problem.signs_of_life(arrival.visible_at)]
     if not lost:
         return {}
-    if problem.has_anonymous_rejections:
+    if problem.may_have_been_rejected(lost):
         return None
     others = "no delivery has left a line, and later ones have"
     return dict.fromkeys(lost, f"completed according to the message log, but {others}: {names(lost)}")

@@ -4,14 +4,15 @@ Nothing here reads anything: canary/sources.py does, and hands over what it foun
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, TypeVar
 
+from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import ProcessorSummary
+from orchestrator_resilience.stores.base import ProcessorSummary, Request
 
 T = TypeVar("T")
 
@@ -101,6 +102,18 @@ class Evidence:
     progress: Source[Progress]
     outcome: Source[int] = Absent()
     work: Source[int] = Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What the deliveries of one date have left, oldest first: read only where there is a problem to explain.
+
+    `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the requests to it since
+    the date began, of whatever date they were.
+    """
+
+    checkpoints: Source[Sequence[Checkpoint]] = Absent()
+    requests: Source[Sequence[Request]] = Absent()
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:

@@ -28,7 +28,7 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
-from orchestrator_resilience.stores.base import DocumentRef
+from orchestrator_resilience.stores.base import DocumentRef, RequestLog
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
@@ -119,6 +119,7 @@ class World:
     slack_refuses: int = 0
     is_invokable: bool = True
     mended: bool = False
+    requests: RequestLog | None = None
     twice: set[date] = field(default_factory=set)
     logged: list[Told] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
@@ -367,6 +368,11 @@ class _CanaryStores:
         if query == OUTCOME_QUERY:
             return {day: 363 for day in days if day in world.output}
         return {day: world.work[day] for day in days if day in world.work}
+
+    @property
+    def requests(self) -> RequestLog | None:
+        """What the platform has written down of the requests to the orchestrator."""
+        return self._world.requests
 
     def close(self) -> None:
         """Leave the stores to the world."""

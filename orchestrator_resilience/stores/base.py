@@ -117,7 +117,29 @@ class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""
 
     def read(self, phase: str, game_date: date) -> list[Checkpoint]:
-        """Return the checkpoints of one date in the order in which they were left."""
+        """Return the checkpoints of one date in the order in which they were left.
+
+        Among them are the rejections of the phase whose date nobody could read, left in the days in which this date's
+        messages come: each may have been of this date.
+        """
+
+
+class Request(NamedTuple):
+    """One request that the platform brought to the orchestrator's service: when (UTC), and the HTTP status it got."""
+
+    at: datetime
+    status: int
+
+
+class RequestLog(Protocol):
+    """Where the platform writes down, without any code of ours, which requests a service got."""
+
+    @property
+    def phase(self) -> str:
+        """The phase whose orchestrator the service is."""
+
+    def requests(self, since: datetime, until: datetime) -> list[Request]:
+        """Return the requests from `since` to before `until`, oldest first."""
 
 
 class CountSource(Protocol):
@@ -145,6 +167,10 @@ class Stores(Protocol):
     @property
     def checkpoints(self) -> CheckpointArchive:
         """The checkpoints."""
+
+    @property
+    def requests(self) -> RequestLog | None:
+        """The requests to the orchestrator, where they are written down and it is known which service it is."""
 
     @property
     def counts(self) -> CountSource | None:

@@ -20,9 +20,10 @@ from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2Transport
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
-from orchestrator_resilience.checkpoints import Checkpoint, Severity
+from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError, store_errors
+from orchestrator_resilience.stores.base import Request
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 # Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
@@ -32,12 +33,13 @@ _PAGE_SIZE = 1000
 _MAXIMUM_ENTRIES = 5000
 # Odds may come before their game; redeliveries end long before the default retention of 30 days.
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
+_REQUESTS = "run.googleapis.com%2Frequests"
 
 _logging_errors = partial(store_errors, "Cloud Logging", GoogleAPIError, GoogleAuthError)
 
 
-class CloudLoggingArchive:
-    """A CheckpointArchive.
+class _CloudLogging:
+    """The entries of a project.
 
     The client is made at the first call and kept. `seconds` bounds each search, its pages and retries
     included. `transport` is for another server than Google's.
@@ -53,18 +55,6 @@ class CloudLoggingArchive:
     @cached_property
     def _client(self) -> LoggingServiceV2Client:
         return LoggingServiceV2Client(transport=self._transport)
-
-    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
-        """Return the checkpoints of one date, oldest first."""
-        found = [_checkpoint(entry) for entry in self._entries(checkpoint_filter(phase, game_date), self._seconds)]
-        return sorted((c for c in found if c is not None), key=_order)
-
-    def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
-        """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
-        # With what stands before it, because a service's host may be the end of another's.
-        address = _quoted(f"://{host}")
-        wanted = f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
-        return {entry.http_request.status for entry in self._entries(wanted, seconds)}
 
     def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
         with _logging_errors():
@@ -90,20 +80,84 @@ class CloudLoggingArchive:
         raise StoreError(f"Cloud Logging: the search has not ended after {seconds:g} s")
 
 
+class CloudLoggingArchive(_CloudLogging):
+    """A CheckpointArchive."""
+
+    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
+        """Return the checkpoints of one date, oldest first."""
+        found = [_checkpoint(entry) for entry in self._entries(checkpoint_filter(phase, game_date), self._seconds)]
+        return sorted((c for c in found if c is not None), key=_order)
+
+    def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
+        """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
+        # With what stands before it, because a service's host may be the end of another's.
+        address = _quoted(f"://{host}")
+        wanted = f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
+        return {entry.http_request.status for entry in self._entries(wanted, seconds)}
+
+
+class CloudLoggingRequests(_CloudLogging):
+    """A RequestLog: what Cloud Run writes down of the requests to `service`, the orchestrator of `phase`."""
+
+    def __init__(
+        self,
+        project: str,
+        service: str,
+        phase: str,
+        *,
+        seconds: float = 15.0,
+        transport: LoggingServiceV2Transport | None = None,
+    ) -> None:
+        super().__init__(project, seconds=seconds, transport=transport)
+        self._service = service
+        self.phase = phase
+
+    def requests(self, since: datetime, until: datetime) -> list[Request]:
+        """Return the requests from `since` to before `until`, oldest first."""
+        wanted = " AND ".join(
+            (
+                f"logName={_quoted(f'projects/{self._project}/logs/{_REQUESTS}')}",
+                f"resource.labels.service_name={_quoted(self._service)}",
+                *_within(since, until),
+            )
+        )
+        found = self._entries(wanted, self._seconds)
+        if len(found) >= _MAXIMUM_ENTRIES:  # the last ones, which count most, are not among them
+            raise StoreError(f"Cloud Logging: {self._service} has had {len(found)} requests or more since {since}")
+        return [Request(_moment(entry), entry.http_request.status) for entry in found]
+
+
 def checkpoint_filter(phase: str, game_date: date) -> str:
     """Return the filter, in Cloud Logging's query language, that finds the checkpoints of one date.
 
-    Labels and timestamp are indexed, the payload is not.
+    With them come the rejections whose date nobody could read. Labels and timestamp are indexed, the payload is not.
     """
+    undated = (
+        "NOT labels.game_date:*",
+        f'jsonPayload.checkpoint="{CheckpointKind.REJECTED}"',
+        *_between(game_date, game_date + timedelta(days=UNDATED_DAYS)),
+    )
     return " AND ".join(
         (
             f"labels.phase={_quoted(phase)}",
-            f"labels.game_date={_quoted(game_date.isoformat())}",
+            f"(labels.game_date={_quoted(game_date.isoformat())} OR ({' AND '.join(undated)}))",
             'jsonPayload.checkpoint:"CHECKPOINT_"',
-            f'timestamp>="{game_date - _BEFORE}T00:00:00Z"',
-            f'timestamp<="{game_date + _AFTER}T00:00:00Z"',
+            *_between(game_date - _BEFORE, game_date + _AFTER),
         )
     )
+
+
+def _between(since: date, until: date) -> tuple[str, str]:
+    return f'timestamp>="{since}T00:00:00Z"', f'timestamp<"{until}T00:00:00Z"'
+
+
+def _within(since: datetime, until: datetime) -> tuple[str, str]:
+    return f'timestamp>="{since.astimezone(UTC).isoformat()}"', f'timestamp<"{until.astimezone(UTC).isoformat()}"'
+
+
+def _moment(entry: LogEntry) -> datetime:
+    """Return the time of an entry as one of Python's, without the nanoseconds."""
+    return datetime.fromisoformat(entry.timestamp.isoformat()).astimezone(UTC)
 
 
 def _quoted(value: str) -> str:

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator_resilience.checkpoints import Checkpoint, json_line
+from orchestrator_resilience.checkpoints import Checkpoint, concerns, json_line
 from orchestrator_resilience.errors import StoreError
 
 
@@ -35,8 +35,7 @@ class JsonLinesArchive:
         except OSError as error:
             raise StoreError(f"{self.path}: {error}") from error
         found = (_parsed(line) for line in lines)
-        wanted = (phase, game_date.isoformat())
-        kept = [c for c in found if c is not None and (c.fields.get("phase"), c.fields.get("game_date")) == wanted]
+        kept = [c for c in found if c is not None and concerns(c, phase, game_date)]
         return sorted(kept, key=lambda c: c.at)
 
 

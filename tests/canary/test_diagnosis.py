@@ -1,6 +1,7 @@
 """Each cause, brought about with the real orchestrator on real stores, and found by the real canary."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind
 from canary.run import Report
 from canary.simulation.old_code import OldCode
 from canary.simulation.schedule import Schedule
-from canary.simulation.world import Deliver, InjectedFault, Outage, World
-from orchestrator_resilience import Phase, load_phase
+from canary.simulation.world import WORK_QUERY, Deliver, InjectedFault, Outage, World
+from orchestrator_resilience import Phase, StoreError, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.stores.base import Request
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 
@@ -511,6 +513,39 @@ def test_a_list_that_is_wrong_and_a_process_that_died(world: World) -> None:
     assert {cause.kind for cause in with_row.causes} == {CauseKind.EXPECTATION_DRIFT, CauseKind.CRASHED}
 
 
+@pytest.mark.parametrize("odd", [None, "03/10/2026", "9 Feb", 20260209, ["2026-02-09"]])
+def test_a_rejection_without_a_date(world: World, odd: object) -> None:
+    """It is of the only date that lacks its processor, and whose messages come then."""
+    deliver_all(world, FIVE, DAY - ONE_DAY)
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(FIVE[4], game_date=odd))
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    (cause,) = verdict.causes
+    assert cause.kind is CauseKind.MESSAGE_REJECTED
+    assert cause.proof.startswith(
+        f"the message of {FIVE[4]}, whose date nobody can read, was rejected at 2026-02-10 06:41:00Z: game_date: "
+    )
+
+
+def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
+    """Two dates lack its processor: neither may name it, and neither may rule it out."""
+    deliver_all(world, FIVE[:4], DAY - ONE_DAY)
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(FIVE[4], game_date=None))
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.UNDETERMINED]
+    assert "of which date" in verdict.causes[0].proof
+    assert CauseKind.MESSAGE_REJECTED not in verdict.ruled_out
+
+
+def test_a_rejection_of_another_phase(world: World) -> None:
+    """A message that says so of itself is nobody's here, although it has neither name nor date."""
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(FIVE[4], phase="phase_3_raw"))
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    assert CauseKind.MESSAGE_REJECTED in verdict.ruled_out
+
+
 def test_a_rejection_that_may_be_anybodys(world: World) -> None:
     """It proves nothing of the missing one, which may be neither ruled out nor called switched off."""
     for back in (2, 1, 0):
@@ -518,7 +553,7 @@ def test_a_rejection_that_may_be_anybodys(world: World) -> None:
     deliver(world, message(FIVE[4], processor_name=7))
     verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
     assert [cause.kind for cause in verdict.causes] == [CauseKind.UNDETERMINED]
-    assert "of which nobody can say whose it was" in verdict.causes[0].proof
+    assert "of which nobody can say whose, or of which date, it was" in verdict.causes[0].proof
     assert not {CauseKind.MESSAGE_REJECTED, CauseKind.PROCESSOR_DISABLED} & set(verdict.ruled_out)
 
 
@@ -530,6 +565,100 @@ def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
         CauseKind.NAME_DRIFT, f"{FIVE[4]} completed under a name that is unexpected to the orchestrator"
     )
+
+
+@dataclass
+class Requests:
+    """The requests to the orchestrator of phase2, as the platform has written them down."""
+
+    statuses: Mapping[datetime, int] = field(default_factory=dict)
+    phase: str = "phase2"
+
+    def requests(self, since: datetime, until: datetime) -> list[Request]:
+        """Return those in between."""
+        return [Request(at, status) for at, status in sorted(self.statuses.items()) if since <= at < until]
+
+
+@pytest.fixture
+def requested(world: World) -> Callable[..., None]:
+    """Let the platform have answered requests with these statuses, a minute apart from DONE on."""
+
+    def answered(*statuses: int) -> None:
+        world.requests = Requests({DONE + n * MINUTE: status for n, status in enumerate(statuses)})
+
+    return answered
+
+
+TURNED_AWAY = "the function was not started for 3 requests from 2026-02-10 06:42:00Z to 2026-02-10 06:44:00Z: HTTP 403"
+
+
+def test_the_platform_turns_requests_away(world: World, requested: Callable[..., None]) -> None:
+    """Without a message log and without a line it is proven that the function is not invoked."""
+    old = OldCode(world.phase, world.stores.documents, world.stores.completion_log)
+    deliver_all(world, FIVE[:4], to=old.deliver)
+    requested(204, 403, 403, 403)
+    assert cause_of(world, LATE, VerdictKind.INCOMPLETE) == Cause(CauseKind.NEVER_INVOKED, TURNED_AWAY)
+
+
+def test_the_platform_turns_every_request_away(
+    phase: Phase, stores: EmbeddedStores, requested: Callable[..., None], world: World
+) -> None:
+    """Nothing at all has arrived, although there was work."""
+    requested(204, 403, 403, 403)
+    asking = msgspec.structs.replace(phase, work_query=WORK_QUERY)
+    silent = World(asking, stores, Schedule(DONE), work={DAY: 7}, requests=world.requests)
+    assert cause_of(silent, LATE, VerdictKind.SILENT) == Cause(CauseKind.NEVER_INVOKED, TURNED_AWAY)
+
+
+@pytest.mark.parametrize("statuses", [(403, 403, 204), (204, 204), ()])
+def test_requests_that_are_let_through_prove_nothing(
+    world: World, requested: Callable[..., None], statuses: tuple[int, ...]
+) -> None:
+    """What was turned away for a while came again; the text says what there was."""
+    deliver_all(world, FIVE[:4])
+    requested(*statuses)
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.UNDETERMINED]
+    seen = f"{len(statuses)} requests from" if statuses else "no request"
+    assert f"since the date began the function has had {seen}" in verdict.causes[0].proof
+
+
+@with_message_log
+def test_no_request_has_come(world: World, requested: Callable[..., None]) -> None:
+    """One message is enough, and no code has to leave lines."""
+    old = OldCode(world.phase, world.stores.documents, world.stores.completion_log)
+    deliver_all(world, FIVE[:4], to=old.deliver)
+    log_messages(world, FIVE[4:])
+    requested()
+    assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
+        CauseKind.NEVER_INVOKED, "1 completions since 2026-02-10 06:41:00Z, and the function has had no request"
+    )
+
+
+@with_message_log
+def test_the_function_dies_as_it_starts(world: World, requested: Callable[..., None]) -> None:
+    """Each request since its message came has ended in an error, and it has left no line."""
+    deliver_all(world, FIVE[:4])
+    log_messages(world, FIVE[4:])
+    requested(204, 500, 503, 500)
+    assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
+        CauseKind.CRASHED,
+        "no delivery has left a line, and the function failed at 3 requests from 2026-02-10 06:42:00Z to "
+        "2026-02-10 06:44:00Z: HTTP 500, 503",
+    )
+
+
+def test_requests_that_cannot_be_read(world: World) -> None:
+    """They only help: without the right to read them, the other rules decide."""
+
+    class Refused(Requests):
+        def requests(self, since: datetime, until: datetime) -> list[Request]:
+            raise StoreError(f"Cloud Logging: 403, {since} to {until}")
+
+    deliver_all(world, FIVE[:4], status="success")
+    deliver_all(world, FIVE[4:], status="failed")
+    world.requests = Refused()
+    assert cause_of(world, LATE, VerdictKind.INCOMPLETE).kind is CauseKind.PROCESSOR_FAILED
 
 
 def test_quiet_dates_are_not_diagnosed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

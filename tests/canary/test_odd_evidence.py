@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from canary.commands import cli
 from canary.domain.diagnosis import early_warnings, explain
-from canary.domain.evidence import Logged, Seen, Source
+from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.incident import Run, advance, kind_without_memory
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Cause, CauseKind, VerdictKind, judge
@@ -46,7 +46,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     lines: Source[Sequence[Checkpoint]] = Seen([line for entry in entries if (line := _parsed(entry)) is not None])
     verdict = judge(evidence, PHASE, now)
     if verdict.kind.is_problem:
-        verdict = explain(verdict, evidence, lines, history=[evidence], phase=PHASE, now=now)
+        verdict = explain(verdict, evidence, Traces(lines), history=[evidence], phase=PHASE, now=now)
     early_warnings([evidence], PHASE, now)
     advance(None, verdict, Run(now=now, id="1", channels=["told"]))
     kind_without_memory(verdict, PHASE, now, None, is_new=False)

@@ -17,9 +17,11 @@ from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesR
 
 _SPECIAL = "logging.googleapis.com/"
 _TERM = re.compile(
-    r'(labels\.\w+|jsonPayload\.\w+|httpRequest\.requestUrl|timestamp)(=|:|>=|<=)("(?:[^"\\]|\\.)*")( AND (?=.)|\Z)',
+    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|httpRequest\.requestUrl|timestamp)"
+    r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*)',
     re.DOTALL,
 )
+_JOIN = re.compile(r" (AND|OR) ")
 
 Condition = Callable[[LogEntry], bool]
 
@@ -84,12 +86,13 @@ class LoggingServer:
         )
         self._entries.setdefault((entry.timestamp, entry.insert_id), entry)
 
-    def log_request(self, url: str, status: int, at: datetime) -> None:
-        """Store the entry that Cloud Run leaves of one request."""
+    def log_request(self, url: str, status: int, at: datetime, service: str = "") -> None:
+        """Store the entry that Cloud Run leaves of one request to a service."""
         entry = LogEntry(
             log_name=f"projects/{self._project}/logs/run.googleapis.com%2Frequests",
             timestamp=at,
             insert_id=f"request-{len(self._entries)}",
+            resource={"type": "cloud_run_revision", "labels": {"service_name": service}},
             http_request={"request_method": "POST", "request_url": url, "status": status},
         )
         self._entries[entry.timestamp, entry.insert_id] = entry
@@ -110,24 +113,50 @@ class LoggingServer:
     def _page(self, request: ListLogEntriesRequest) -> ListLogEntriesResponse:
         if request.order_by != "timestamp asc" or request.page_size < 0:
             raise ValueError(f"order_by {request.order_by!r}, page_size {request.page_size}")
-        conditions = conditions_of(request.filter)
-        found = [entry for _, entry in sorted(self._entries.items()) if all(holds(entry) for holds in conditions)]
+        holds = condition_of(request.filter)
+        found = [entry for _, entry in sorted(self._entries.items()) if holds(entry)]
         start = int(request.page_token or 0)
         end = start + min(request.page_size or self._page_limit, self._page_limit)
         return ListLogEntriesResponse(entries=found[start:end], next_page_token=str(end) if end < len(found) else "")
 
 
-def conditions_of(text: str) -> list[Condition]:
-    """Parse a filter, terms joined by AND; raises ValueError for everything else, the empty filter included."""
-    conditions: list[Condition] = []
-    end = 0
-    while end < len(text) or not conditions:
-        term = _TERM.match(text, end)
-        if term is None:
-            raise ValueError(f"filter: {text[end:]!r}")
-        conditions.append(_condition(term[1], term[2], json.loads(term[3])))
-        end = term.end()
-    return conditions
+def condition_of(text: str) -> Condition:
+    """Parse a filter of terms, NOT, and groups joined by AND or OR; raises ValueError for everything else.
+
+    A group that mixes the two is refused: there, OR binds closer than AND, which nobody expects.
+    """
+    condition, rest = _group(text)
+    if rest:
+        raise ValueError(f"filter: {rest!r}")
+    return condition
+
+
+def _group(text: str) -> tuple[Condition, str]:
+    first, rest = _one(text)
+    conditions, operators = [first], set()
+    while (join := _JOIN.match(rest)) is not None:
+        operators.add(join[1])
+        condition, rest = _one(rest[join.end() :])
+        conditions.append(condition)
+    if len(operators) > 1:
+        raise ValueError(f"filter: AND and OR in one group: {text!r}")
+    combine = any if operators == {"OR"} else all
+    return (lambda entry: combine(holds(entry) for holds in conditions)), rest
+
+
+def _one(text: str) -> tuple[Condition, str]:
+    if text.startswith("NOT "):
+        negated, rest = _one(text.removeprefix("NOT "))
+        return (lambda entry: not negated(entry)), rest
+    if text.startswith("("):
+        grouped, rest = _group(text[1:])
+        if not rest.startswith(")"):
+            raise ValueError(f"filter: {text!r}")
+        return grouped, rest[1:]
+    term = _TERM.match(text)
+    if term is None:
+        raise ValueError(f"filter: {text!r}")
+    return _condition(term[1], term[2], "*" if term[3] == "*" else json.loads(term[3])), text[term.end() :]
 
 
 def _condition(path: str, operator: str, value: str) -> Condition:
@@ -135,13 +164,19 @@ def _condition(path: str, operator: str, value: str) -> Condition:
         case ["timestamp"], ">=":
             since = datetime.fromisoformat(value)
             return lambda entry: entry.timestamp >= since
-        case ["timestamp"], "<=":
+        case ["timestamp"], "<":
             until = datetime.fromisoformat(value)
-            return lambda entry: entry.timestamp <= until
+            return lambda entry: entry.timestamp < until
+        case ["labels" as part, name], ":" if value == "*":
+            return lambda entry: _text(entry, part, name) is not None
         case ["labels" | "jsonPayload" as part, name], "=":
             return lambda entry: _text(entry, part, name) == value.casefold()
         case ["labels" | "jsonPayload" as part, name], ":":
             return lambda entry: value.casefold() in (_text(entry, part, name) or "")
+        case ["resource", "labels", name], "=":
+            return lambda entry: entry.resource.labels.get(name, "").casefold() == value.casefold()
+        case ["logName"], "=":
+            return lambda entry: entry.log_name.casefold() == value.casefold()
         case ["httpRequest", "requestUrl"], ":":
             return lambda entry: value.casefold() in entry.http_request.request_url.casefold()
         case _:

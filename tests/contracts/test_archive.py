@@ -13,8 +13,9 @@ from hypothesis import given
 
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink
-from orchestrator_resilience.stores.base import CheckpointArchive
-from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive, checkpoint_filter
+from orchestrator_resilience.stores import cloud_logging
+from orchestrator_resilience.stores.base import CheckpointArchive, Request
+from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive, CloudLoggingRequests, checkpoint_filter
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line
 from orchestrator_resilience.testing import SimulatedClock
 from tests.contracts.logging_server import LoggingServer
@@ -52,6 +53,7 @@ def deliver(archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Ch
             delivery.post_transaction(
                 should_trigger=False, completed=["p2_odds_player_props"], triggered=False, duplicate=True, attempts=2
             )
+        clock.now += timedelta(microseconds=1500)
         checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))
         clock.now += timedelta(microseconds=1500)
 
@@ -61,12 +63,24 @@ def deliver(archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Ch
 def test_a_dates_checkpoints_are_read_as_they_were_left(
     archive: Archive, deliver: Callable[[str], None], left: list[Checkpoint]
 ) -> None:
-    """Only that date's, oldest first, whole, to the microsecond."""
+    """Only that date's and what has none, oldest first, whole, to the microsecond."""
     for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
         deliver(day)
     found = archive[1].read("phase2", DAY)
-    assert found == [c for c in left if c.fields.get("game_date") == "2026-02-09"]
-    assert [c.kind.name for c in found] == ["RECEIVED", "POST_TRANSACTION", "WAITING"] * 3
+    assert found == [c for c in left if c.fields.get("game_date") in {"2026-02-09", None}]
+    own = ["RECEIVED", "POST_TRANSACTION", "WAITING", "REJECTED"]
+    assert [c.kind.name for c in found] == [*own, "REJECTED", *own, *own]
+
+
+@pytest.mark.parametrize(("days", "found"), [(-1, 0), (0, 1), (2, 1), (3, 0)])
+def test_a_rejection_without_a_date_may_be_of_the_days_before(
+    archive: Archive, phase: Phase, clock: SimulatedClock, days: int, found: int
+) -> None:
+    """As long as a date's messages come; another phase's is nobody's."""
+    clock.now = datetime(2026, 2, 9, 12, tzinfo=UTC) + timedelta(days=days)
+    CheckpointLogger(phase, archive[0], clock=clock).rejected(InvalidMessageError("game_date", "no date", raw="{}"))
+    assert len(archive[1].read("phase2", DAY)) == found
+    assert archive[1].read("phase3", DAY) == []
 
 
 def test_another_phase_has_other_checkpoints(archive: Archive, deliver: Callable[[str], None]) -> None:
@@ -94,7 +108,7 @@ def test_a_field_of_another_type_is_left_out_and_named(
     archive[0](Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}))
     said = {**known, "sequence": 1, "unreadable_fields": sorted(odd)}
     expected = Checkpoint(kind, Severity.INFO, at, "x", said)
-    assert archive[1].read("phase2", DAY) == [*(c for c in left if c.fields.get("game_date")), expected]
+    assert archive[1].read("phase2", DAY) == [*left, expected]
 
 
 GOOD = checkpoint_entry()
@@ -146,8 +160,10 @@ def test_nothing_was_left(archive: Archive) -> None:
 def test_cloud_loggings_filter() -> None:
     """Built in one place, from indexed fields; what is quoted cannot end the quotation."""
     assert checkpoint_filter("phase2", DAY) == (
-        'labels.phase="phase2" AND labels.game_date="2026-02-09" AND jsonPayload.checkpoint:"CHECKPOINT_" '
-        'AND timestamp>="2026-02-07T00:00:00Z" AND timestamp<="2026-03-12T00:00:00Z"'
+        'labels.phase="phase2" AND (labels.game_date="2026-02-09" OR (NOT labels.game_date:* AND '
+        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND timestamp>="2026-02-09T00:00:00Z" AND '
+        'timestamp<"2026-02-12T00:00:00Z")) AND jsonPayload.checkpoint:"CHECKPOINT_" AND '
+        'timestamp>="2026-02-07T00:00:00Z" AND timestamp<"2026-03-12T00:00:00Z"'
     )
     assert 'labels.phase="a\\" OR \\"" AND' in checkpoint_filter('a" OR "', DAY)
 
@@ -207,3 +223,28 @@ def test_cloud_loggings_requests() -> None:
         server.log_request("https://another-orchestrator-x-uc.a.run.app/", 503, at)
         assert archive.statuses("orchestrator-x-uc.a.run.app", at, 5) == {204, 403}
         assert archive.statuses("somebody-else.run.app", at, 5) == set()
+
+
+def test_the_requests_to_a_service() -> None:
+    """Those of one service from one moment to another, each with its status, oldest first."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        log = CloudLoggingRequests("project", "orchestrator", "phase2", transport=server.transport())
+        for minutes, status in ((3, 204), (-1, 500), (0, 403), (1, 403), (4, 204)):
+            server.log_request("https://x/", status, at + timedelta(minutes=minutes), "orchestrator")
+        server.log_request("https://x/", 503, at, "canary")
+        server.log_request("https://x/", 503, at, "another-orchestrator")
+        found = log.requests(at, at + timedelta(minutes=4))
+        assert found == [Request(at + timedelta(minutes=n), status) for n, status in ((0, 403), (1, 403), (3, 204))]
+
+
+def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last ones would not be among them, so nothing may be concluded."""
+    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 3)
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        for minutes in range(4):
+            server.log_request("https://x/", 403, at + timedelta(minutes=minutes), "orchestrator")
+        log = CloudLoggingRequests("project", "orchestrator", "phase2", transport=server.transport())
+        with pytest.raises(StoreError, match="orchestrator has had 3 requests or more since 2026-02-10 06:41"):
+            log.requests(at, at + timedelta(hours=1))

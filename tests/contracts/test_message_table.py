@@ -144,6 +144,7 @@ class Mixed:
     checkpoints: JsonLinesArchive
     counts: None = None
     flag_tables: None = None
+    requests: None = None
 
     def close(self) -> None:
         """Close Firestore's client."""

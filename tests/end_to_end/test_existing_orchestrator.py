@@ -49,6 +49,7 @@ class Stores:
     checkpoints: CheckpointArchive
     counts: CountSource | None = None
     flag_tables: FlagTables | None = None
+    requests: None = None
 
     def close(self) -> None:
         """Leave what belongs to the fixtures open."""

@@ -23,6 +23,7 @@ def test_an_empty_environment_has_defaults() -> None:
         bigquery_location=None,
         bigquery_emulated=False,
         phase="phase2",
+        orchestrator_service=None,
         service=None,
         revision=None,
         colours=True,
