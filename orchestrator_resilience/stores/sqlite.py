@@ -200,7 +200,8 @@ class SqliteCompletionLog:
         query = _SUMMARY.format(completing=_marks(COMPLETING_STATUSES), phases=_marks(names))
         parameters = (*COMPLETING_STATUSES, *COMPLETING_STATUSES, since.isoformat(), until.isoformat(), *names)
         with self._file.reading() as connection:
-            return [_summary(*row) for row in connection.execute(query, parameters)]
+            found = connection.execute(query, parameters).fetchall()
+        return [_summary(*row) for row in found if _is_date(row[1])]
 
     def setup(self) -> list[str]:
         """Make the file."""
@@ -277,17 +278,28 @@ def _summary(  # noqa: PLR0917 (the columns of _SUMMARY, in their order)
         game_date=date.fromisoformat(game_date),
         processor_name=processor_name,
         last_status=last_status,
-        last_completed_at=_moment(last_completed_at),
-        first_completed_at=_moment(first_completed_at),
-        first_visible_at=_moment(first_visible_at),
+        last_completed_at=_moment(last_completed_at) or _moment(first_visible_at),
+        first_completed_at=_moment(first_completed_at) or _moment(first_visible_at),
+        first_visible_at=_moment(first_visible_at) or _moment(first_completed_at),
         is_triggered=bool(is_triggered),
         triggered_at=_moment(triggered_at),
         trigger_reason=trigger_reason,
     )
 
 
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _is_date(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
+
+
+def _moment(text: object) -> datetime | None:
+    """Read a time; None for what somebody else has written there instead of one."""
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _text(moment: datetime) -> str:
@@ -311,4 +323,4 @@ def _stored(value: object) -> dict[str, str]:
 
 
 def _restored(value: dict[str, Any]) -> Any:
-    return datetime.fromisoformat(str(value["$time"])) if value.keys() == {"$time"} else value
+    return (_moment(value["$time"]) or value) if value.keys() == {"$time"} else value

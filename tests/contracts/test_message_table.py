@@ -12,7 +12,7 @@ from google.cloud import bigquery
 
 from canary.domain.verdict import Cause, CauseKind, VerdictKind
 from canary.run import check
-from orchestrator_resilience import Phase, StoreError
+from orchestrator_resilience import Completion, Phase, StoreError
 from orchestrator_resilience.probe import DATA
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
@@ -86,6 +86,30 @@ def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog, data_
         )
         for name, status in ((CLASS_NAMES[0], "success"), (CLASS_NAMES[1], "failed"))
     ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"status": " Success "}, {"phase": "PHASE_2_RAW "}, {"phase": ""}, {"processor_name": f" {CLASS_NAMES[0]} "}),
+        *({"game_date": f"{DAY}{midnight}"} for midnight in ("T00:00:00Z", " 00:00", "T00:00:00.000+00:00", " ")),
+    ],
+)
+@pytest.mark.parametrize("data_type", ["BYTES"])
+def test_what_the_orchestrator_reads_is_a_row(
+    dataset: BigQuery, log: BigQueryCompletionLog, with_messages: Phase, changes: dict[str, str]
+) -> None:
+    """Spaces, capitals and a midnight behind the date mean here what they mean there."""
+    body = message(**{"name": CLASS_NAMES[0], **changes})
+    event = {"message": {"data": base64.b64encode(body).decode(), "messageId": "1", "publishTime": AT.isoformat()}}
+    completion = Completion.from_event(event, with_messages)
+    arrive(dataset, body)
+    (row,) = log.summarise(["phase2"], DAY, DAY)
+    assert (row.processor_name, row.last_status, row.game_date) == (
+        completion.raw_processor,
+        completion.status,
+        completion.game_date,
+    )
 
 
 def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog, data_type: str) -> None:

@@ -1,18 +1,23 @@
 """The embedded stores: what only files can suffer."""
 
+import json
 import sqlite3
-from datetime import UTC, date, datetime
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError
+from orchestrator_resilience.progress import read_progress
+from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line, last_line
 
 REF = DocumentRef("phase2_completion", "2026-02-09")
 DAY = date(2026, 2, 9)
+HOUR = timedelta(hours=1)
 
 
 def test_reading_makes_no_files(tmp_path: Path) -> None:
@@ -52,7 +57,7 @@ def test_a_damaged_document_is_an_error(stores: EmbeddedStores) -> None:
         stores.documents.get_all([REF])
 
 
-@pytest.mark.parametrize("fields", ["[1]", "7", '{"a": {"$time": 5}}', '{"a": {"$time": "soon"}}', "[" * 100_000])
+@pytest.mark.parametrize("fields", ["[1]", "7", "[" * 100_000])
 def test_content_that_is_no_document_is_an_error(stores: EmbeddedStores, fields: str) -> None:
     """Whatever got into the row."""
     stores.documents.merge(REF, {"a": 1})
@@ -130,3 +135,45 @@ def test_durable_stores_wait_for_the_disk(tmp_path: Path, durable: bool, level: 
         stores._file.reading() as connection,
     ):
         assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+
+
+def row(name: str, day: date = DAY) -> CompletionRow:
+    return CompletionRow(
+        row_id=name,
+        phase="phase2",
+        game_date=day,
+        processor_name=name,
+        status="success",
+        completed_at=datetime(2026, 2, 10, 6, 41, tzinfo=UTC),
+        event_id=name,
+    )
+
+
+def write(stores: EmbeddedStores, *statement: object) -> None:
+    """Let somebody else write into the file of these stores."""
+    with closing(sqlite3.connect(stores.folder / "resilience.sqlite3")) as connection, connection:
+        connection.execute(*statement)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("odd", ["", "soon", "2026-02-10T99:00:00Z"])
+def test_a_time_that_is_none_is_that_rows_alone(stores: EmbeddedStores, phase: Phase, odd: str) -> None:
+    """The row counts by the time that it still has, and the others are read; the same in a document."""
+    stores.completion_log.append([row("p2_odd"), row("p2_other")], now=row("p2_odd").completed_at + HOUR)
+    name = min(phase.expected)
+    stores.documents.merge(REF, {name: {"completed_at": row(name).completed_at}})
+    write(stores, "UPDATE phase_completions SET completed_at = ? WHERE row_id = 'p2_odd'", (odd,))
+    write(stores, "UPDATE documents SET fields = ?", (json.dumps({name: {"completed_at": {"$time": odd}}}),))
+    first = {
+        one.processor_name: one.first_completed_at for one in stores.completion_log.summarise(["phase2"], DAY, DAY)
+    }
+    assert first == {"p2_odd": row("p2_odd").completed_at + HOUR, "p2_other": row("p2_other").completed_at}
+    progress = read_progress(stores.documents.get_all([REF])[REF].fields, phase)
+    assert [entry.completed_at for entry in progress.registered.values()] == [None]
+
+
+def test_a_row_of_no_date_is_left_out(stores: EmbeddedStores) -> None:
+    """The others are read."""
+    stores.completion_log.append([row("p2_odd"), row("p2_other", DAY + 24 * HOUR)], now=row("p2_odd").completed_at)
+    write(stores, "UPDATE phase_completions SET game_date = '2026-02-09x' WHERE row_id = 'p2_odd'")
+    found = stores.completion_log.summarise(["phase2"], DAY, DAY + 24 * HOUR)
+    assert [one.game_date for one in found] == [DAY + 24 * HOUR]
