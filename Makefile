@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench-contention bench-truth bench-year interleavings requirements clean
+.PHONY: demo test check format local bench-contention bench-truth bench-year hostile interleavings requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -38,6 +38,10 @@ bench-truth: $(DEV)
 
 bench-year: $(DEV)
 	@$(BIN)/python -m benchmarks.year
+
+# Whole runs over what strangers may have written into the stores; RUNS and SEED may be given.
+hostile: $(DEV)
+	@$(BIN)/python -m tests.hostile_runs $(or $(RUNS),60000) $(SEED)
 
 # Every interleaving of more deliveries and faults than `make test` has time for; REPLAY='…' takes the steps of one again.
 interleavings: $(DEV)

@@ -31,6 +31,9 @@ Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
 Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
 
+# How many unknown names a phase remembers the answer for.
+_REMEMBERED_NAMES = 1_000
+
 
 class Period(Struct, frozen=True, kw_only=True):
     """The game dates of which a processor is expected: from `since` to `until`, both included; None for no end."""
@@ -187,6 +190,16 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         Judged by words, because names of one source begin alike: each word has to be one of that processor's own names,
         and one of them has to distinguish it from the other processors. A version number says nothing.
         """
+        if raw_name not in self._nearest and len(self._nearest) < _REMEMBERED_NAMES:
+            self._nearest[raw_name] = self._find_nearest(raw_name)
+        return self._nearest[raw_name] if raw_name in self._nearest else self._find_nearest(raw_name)
+
+    @cached_property
+    def _nearest(self) -> dict[str, str | None]:
+        """What was found before: each run asks again for the same names, and comparing them takes long."""
+        return {}
+
+    def _find_nearest(self, raw_name: str) -> str | None:
         words = _words(raw_name)
         for processor, known in self._words_of.items():
             shared = {word for other, own in self._words_of.items() if other != processor for word in own}

@@ -18,6 +18,8 @@ from orchestrator_resilience.stores.base import Document, DocumentRef
 
 SILENCES = DocumentRef("canary_silences", "all")
 LONGEST = timedelta(days=31)
+# By so much the clock of who made a silence may be ahead.
+_CLOCKS_DIFFER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +34,9 @@ class Silence:
     expires_at: datetime
 
     def covers(self, verdict: Verdict, now: datetime) -> bool:
-        """Whether nobody is told of `verdict`."""
+        """Whether nobody is told of `verdict`; a silence that ends later than one can is none."""
         same = self.phase == verdict.phase and self.first <= verdict.game_date <= self.last
-        return same and now < self.expires_at
+        return same and now < self.expires_at <= now + LONGEST + _CLOCKS_DIFFER
 
     @property
     def text(self) -> str:

@@ -11,7 +11,8 @@ import pytest
 from canary.commands import cli
 from canary.commands.silence import add_silence
 from canary.domain.incident import NotificationKind
-from canary.domain.silence import SILENCES, parse_duration, read_silences
+from canary.domain.silence import SILENCES, Silence, parse_duration, read_silences
+from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification
 from canary.run import watch
 from orchestrator_resilience import Orchestrator, Phase
@@ -178,3 +179,13 @@ def test_what_cannot_be_read_silences_nothing(stores: EmbeddedStores) -> None:
     silence(stores, HOUR)
     stores.documents.merge(SILENCES, {"a": 7, "b": {"first": "soon"}, "c": {"first": "2026-02-09"}})
     assert len(read_silences(stores.documents.get_all([SILENCES])[SILENCES])) == 1
+
+
+def test_an_end_that_no_silence_can_have(phase: Phase) -> None:
+    """One that a stranger wrote into the far future silences nothing."""
+    now = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
+    verdict = Verdict(kind=VerdictKind.UNTRIGGERED, phase=phase.name, game_date=date(2026, 2, 9), summary="")
+    ends = [now + timedelta(days=31), now + timedelta(days=365), datetime(2099, 12, 31, tzinfo=UTC)]
+    day = verdict.game_date
+    silences = [Silence(id="1", phase=phase.name, first=day, last=day, reason="x", expires_at=end) for end in ends]
+    assert [one.covers(verdict, now) for one in silences] == [True, False, False]
