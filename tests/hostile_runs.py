@@ -301,7 +301,7 @@ _ALONE = _of(check(Stores(_NOBODY), PHASES, NOW), NEXT)
 
 def main(examples: int, seed: int) -> int:
     """Let the canary run so often; return the exit code."""
-    canary.sources.Background = AtOnce  # type: ignore[attr-defined]
+    canary.sources.Background = AtOnce  # type: ignore[attr-defined, assignment]
     began = time.perf_counter()
     for chunk in count():
         if chunk * CHUNK >= examples:
