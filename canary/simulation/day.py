@@ -1,7 +1,7 @@
 """One simulated game date: who reports when, and what becomes of it; scenarios change it before it is played."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from canary.domain.verdict import CauseKind, VerdictKind
+from canary.simulation.stored import Stored
 from canary.simulation.world import DELIVERED, Deliver, InjectedFault, World
 from orchestrator_resilience.testing import push_envelope
 
@@ -36,6 +37,15 @@ class Report:
     delays: list[timedelta] = field(default_factory=lambda: [DELIVERED])
     fault: InjectedFault = field(default_factory=InjectedFault)
     wrong: dict[str, object] = field(default_factory=dict)  # fields that the orchestrator cannot accept
+    message_id: str = ""  # once it is sent
+
+
+@dataclass(frozen=True)
+class Injected:
+    """A cause that was made to be, and how it is seen that its evidence reached a store: there it can be proven."""
+
+    cause: CauseKind
+    is_stored: Callable[[Stored], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +53,26 @@ class Truth:
     """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
 
     `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest; one of
-    `optional` may not be given, because no run may lie in its time. `causes` are those that leave
-    their proof in a store: all of them have to be named, and no other. `counts_from` is the completion from which an
-    UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only the run's answer
-    tells.
+    `optional` may not be given, because no run may lie in its time. Of the causes that were `injected`, all
+    have to be named whose evidence reached a store, and no other; none of them may be ruled out. `counts_from` is the
+    completion from which an UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only
+    the run's answer tells.
     """
 
     due: Mapping[VerdictKind, datetime]
-    causes: frozenset[CauseKind] = frozenset()
+    injected: tuple[Injected, ...] = ()
     within: timedelta = 15 * MINUTE
     optional: frozenset[VerdictKind] = frozenset()
     counts_from: datetime | None = None
     told: bool = True
 
+    def causes(self, stored: Stored) -> frozenset[CauseKind]:
+        """Return the causes whose evidence is stored."""
+        return frozenset(one.cause for one in self.injected if one.is_stored(stored))
+
 
 class Day:
-    """A healthy date, to begin with."""
+    """A healthy date, to begin with; `before` are the dates before it, oldest first."""
 
     def __init__(self, world: World, day: date, rng: random.Random, *, base_id: str) -> None:
         self.world = world
@@ -69,6 +83,7 @@ class Day:
         self.deliver: Deliver | None = None
         self.reports = {processor: self._report(processor) for processor in sorted(world.phase.expected)}
         self.unexpected: list[Report] = []
+        self.before: list[Day] = []
         self._ids = (f"{base_id}-{number}" for number in count(1))
         self._untouched = list(self.reports)
         rng.shuffle(self._untouched)
@@ -76,7 +91,7 @@ class Day:
     @property
     def complete_at(self) -> datetime:
         """When the last processor reports."""
-        return max(report.at for report in self.reports.values())
+        return max((report.at for report in self.reports.values()), default=self.at(0))
 
     @property
     def last(self) -> str:
@@ -113,7 +128,7 @@ class Day:
         self._send(Report(self.any_name(processor), at, status))
 
     def _send(self, report: Report) -> None:
-        message_id = next(self._ids)
+        report.message_id = message_id = next(self._ids)
         if self.world.has_message_log and not report.wrong:
             plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
             self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain)

@@ -14,14 +14,15 @@ from msgspec import Struct
 
 from canary.simulation.baselines import BASELINES
 from canary.simulation.faults import FAULTY
-from canary.simulation.play import LEAD_IN, SEASON_DATES, pair, play_fault, play_season
+from canary.simulation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
 from canary.simulation.score import Score
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase
 
-# Of the faulty dates every so many has two faults.
-_PAIR_EVERY = 4
+# Of the faulty dates every so many has two faults or three.
+_SEVERAL_EVERY = 4
 _RIGHT_CAUSES = 0.95
+_TOGETHER = ("", "two faults", "three faults")
 OURS = "this canary"
 
 
@@ -32,7 +33,7 @@ def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
     rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
     single = cycle(FAULTY)
     for number in range(faulty_days):
-        fault = pair(rng) if number % _PAIR_EVERY == _PAIR_EVERY - 1 else next(single)
+        fault = several(rng) if number % _SEVERAL_EVERY == _SEVERAL_EVERY - 1 else next(single)
         yield f"{seed}/{fault}/{number}"
 
 
@@ -192,7 +193,7 @@ def _and(causes: Sequence[str]) -> str:
 def _grouped(scores: Iterable[Score]) -> dict[str, list[Score]]:
     found: dict[str, list[Score]] = {}
     for score in scores:
-        found.setdefault("pairs of faults" if " + " in score.scenario else score.scenario, []).append(score)
+        found.setdefault(_TOGETHER[score.scenario.count(" + ")] or score.scenario, []).append(score)
     return found
 
 

@@ -11,10 +11,12 @@ from functools import partial
 import msgspec
 
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.simulation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Report, Truth
+from canary.simulation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Injected, Report, Truth
 from canary.simulation.old_code import OldCode
 from canary.simulation.schedule import ticks
+from canary.simulation.stored import Stored
 from canary.simulation.world import DELIVERED, Deliver, InjectedFault, Outage, World
+from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.progress import read_progress, registration_fields
@@ -31,72 +33,91 @@ Fault = Callable[[Day], Truth]
 
 def never_invoked(day: Day) -> Truth:
     """The permission to invoke the function is lost, before the first delivery or later; the message log has all."""
-    lost = sorted(report.at for report in day.reports.values())[day.rng.randint(0, 3) :]
-    day.world.schedule.at(lost[0], partial(setattr, day.world, "is_invokable", False))
-    return _unregistered(day, lost[0] + IN_MESSAGE_LOG_AFTER, _C.NEVER_INVOKED)
+    lost = sorted(day.reports.values(), key=lambda report: report.at)[day.rng.randint(0, 3) :]
+    day.world.schedule.at(lost[0].at, partial(setattr, day.world, "is_invokable", False))
+
+    def is_stored(stored: Stored) -> bool:
+        """Two rows of Pub/Sub's own or more, and nothing that the function left of either."""
+        ids = [report.message_id for report in lost]
+        return sum(stored.has_row(one) and not stored.lines_of(one) for one in ids) > 1 and stored.readable
+
+    return _unregistered(day, lost[0].at + IN_MESSAGE_LOG_AFTER, Injected(_C.NEVER_INVOKED, is_stored))
 
 
 def delivery_lost(day: Day) -> Truth:
     """One message of five never comes; the message log has it. Of the last one nobody can tell if others would come."""
-    processor = day.victim()
-    report = day.reports[processor]
+    report = day.reports[day.victim()]
     report.fault = InjectedFault(lost=True)
-    causes = () if processor == day.last else (_C.DELIVERY_LOST,)
-    return _unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, *causes)
+
+    def is_stored(stored: Stored) -> bool:
+        """Its row, no line of it, and a sign of a later delivery."""
+        at = stored.row_at(report.message_id)
+        return at is not None and stored.readable and stored.has_come_since(at)
+
+    return _unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, Injected(_C.DELIVERY_LOST, is_stored))
 
 
 def crashed(day: Day) -> Truth:
     """The process dies over one message, after the message_log's row: once, or at each redelivery."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(dies_at=day.rng.choice(["get_all", "update_if_unchanged"]), retried=day.chance(0.5))
-    return _unregistered(day, report.at + DELIVERED, _C.CRASHED)
+    return _unregistered(day, report.at + DELIVERED, _crash(report))
 
 
 def crashed_at_the_flag(day: Day) -> Truth:
     """The process of the last message dies as it sets the flag: all five are registered."""
-    day.reports[day.victim(day.last)].fault = InjectedFault(
-        dies_at="update_if_unchanged", retried=False, loses_race=True
-    )
-    return _untriggered(day, _C.CRASHED)
+    report = day.reports[day.victim(day.last)]
+    report.fault = InjectedFault(dies_at="update_if_unchanged", retried=False, loses_race=True)
+    return _untriggered(day, _crash(report))
 
 
 def crashed_before_the_row(day: Day) -> Truth:
     """The process dies over one message before it has written anything."""
-    day.reports[day.victim()].fault = InjectedFault(dies_at="append", retried=day.chance(0.5))
-    return _incomplete(day, _C.CRASHED)
+    report = day.reports[day.victim()]
+    report.fault = InjectedFault(dies_at="append", retried=day.chance(0.5))
+    return _incomplete(day, _crash(report))
 
 
 def write_failed(day: Day) -> Truth:
     """Firestore refuses one processor's registration, again and again."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(refused_at=day.rng.choice(["get_all", "update_if_unchanged"]), retried=day.chance(0.8))
-    return _unregistered(day, report.at + DELIVERED, _C.WRITE_FAILED)
+    return _unregistered(day, report.at + DELIVERED, _failure(report))
 
 
 def write_failed_at_the_flag(day: Day) -> Truth:
     """Firestore refuses the flag, again and again."""
-    day.reports[day.victim(day.last)].fault = InjectedFault(refused_at="update_if_unchanged", loses_race=True)
-    return _untriggered(day, _C.WRITE_FAILED)
+    report = day.reports[day.victim(day.last)]
+    report.fault = InjectedFault(refused_at="update_if_unchanged", loses_race=True)
+    return _untriggered(day, _failure(report))
 
 
 def row_write_failed(day: Day) -> Truth:
     """BigQuery refuses one processor's row: the flag is set, and the stores disagree."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(refused_at="append", retried=day.chance(0.5))
-    return Truth(due={_K.STORES_DISAGREE: report.at + DELIVERED + _limit(day)}, causes=frozenset({_C.WRITE_FAILED}))
+    return Truth(due={_K.STORES_DISAGREE: report.at + DELIVERED + _limit(day)}, injected=(_failure(report),))
 
 
 def rejected(day: Day) -> Truth:
     """One processor sends what the orchestrator cannot accept, and what completes nothing in a message log either."""
-    day.reports[day.victim()].wrong = {"status": "finished"}
-    return _incomplete(day, _C.MESSAGE_REJECTED)
+    report = day.reports[day.victim()]
+    report.wrong = {"status": "finished"}
+    return _incomplete(day, _rejection(report))
 
 
 def short_circuit(day: Day) -> Truth:
     """The old code, with the six lines in it, takes each for a duplicate: it returns at once, or says so."""
     deliver = partial(_old_code(day.world).deliver_with_checkpoints, checkpoints=_checkpoints(day))
     day.deliver = day.rng.choice([partial(deliver, decides=False), partial(deliver, duplicate=True)])
-    return _untriggered(day, _C.SHORT_CIRCUIT)
+    last = day.reports[day.last]
+
+    def is_stored(stored: Stored) -> bool:
+        """The line of the last delivery that says that it took itself for a duplicate, or has nothing to say."""
+        said = [line for line in stored.lines_of(last.message_id) if line["closes"]]
+        return any(line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED for line in said)
+
+    return _untriggered(day, Injected(_C.SHORT_CIRCUIT, is_stored))
 
 
 def short_circuit_without_a_word(day: Day) -> Truth:
@@ -104,7 +125,7 @@ def short_circuit_without_a_word(day: Day) -> Truth:
     code = _old_code(day.world)
     ways: list[Deliver] = [code.deliver, partial(code.deliver_with_checkpoints, checkpoints=_checkpoints(day))]
     day.deliver = day.rng.choice(ways)
-    return _untriggered(day)
+    return _untriggered(day, Injected(_C.SHORT_CIRCUIT, never))
 
 
 def waits_for_too_many(day: Day) -> Truth:
@@ -112,7 +133,7 @@ def waits_for_too_many(day: Day) -> Truth:
     surplus = dict.fromkeys(day.rng.sample(["p2_bdl_box_scores", "p2_espn_scoreboard", "p2_nbacom_schedule"], 2), ())
     drifted = msgspec.structs.replace(day.world.phase, processors={**day.world.phase.processors, **surplus})
     day.deliver = day.world.orchestrator_of(drifted).deliver
-    return _untriggered(day, _C.EXPECTATION_DRIFT)
+    return _untriggered(day, _drift(day))
 
 
 def waits_for_too_few(day: Day) -> Truth:
@@ -124,7 +145,7 @@ def waits_for_too_few(day: Day) -> Truth:
     day.deliver = day.world.orchestrator_of(drifted).deliver
     day.output_after = _flag_at(day, last) + 10 * MINUTE - day.complete_at
     due = {_K.PREMATURE: _flag_at(day, last), _K.STORES_DISAGREE: day.reports[last].at + IN_MESSAGE_LOG_AFTER}
-    return Truth(due=due, causes=frozenset({_C.EXPECTATION_DRIFT}))
+    return Truth(due=due, injected=(_drift(day),))
 
 
 def renamed(day: Day) -> Truth:
@@ -140,13 +161,22 @@ def renamed(day: Day) -> Truth:
     wanted = [change(day.any_name(processor)) for change in changes for _ in range(8)]
     phase = day.world.phase
     report.name = day.rng.choice([n for n in wanted if phase.canonical(n) is None and phase.nearest(n) == processor])
-    return _incomplete(day, _C.NAME_DRIFT)
+
+    def is_stored(stored: Stored) -> bool:
+        """The new name on this date; the old one on an earlier date, and never the two together."""
+        before = [stored.on(earlier.date).reported for earlier in day.before]
+        with_old_name = [report.name in one for one in before if processor in one]
+        return report.name in stored.reported and with_old_name != [] and not any(with_old_name)
+
+    return _incomplete(day, Injected(_C.NAME_DRIFT, is_stored))
 
 
 def disabled(day: Day) -> Truth:
     """A processor has been switched off: the third date on end (the lead-in has the first two)."""
-    del day.reports[day.victim("p2_nbacom_boxscores")]
-    return _incomplete(day, _C.PROCESSOR_DISABLED)
+    processor = day.victim("p2_nbacom_boxscores")
+    del day.reports[processor]
+    three = [day.date - timedelta(days=n) for n in range(3)]
+    return _incomplete(day, Injected(_C.PROCESSOR_DISABLED, lambda stored: stored.silent_on(processor, three)))
 
 
 def failed(day: Day) -> Truth:
@@ -155,7 +185,9 @@ def failed(day: Day) -> Truth:
     day.reports[processor].status = "failed"
     for _ in range(day.rng.randint(0, 3)):
         day.repeat(day.reports[processor].at + day.rng.uniform(10, 120) * MINUTE, processor, status="failed")
-    return _incomplete(day, _C.PROCESSOR_FAILED)
+    return _incomplete(
+        day, Injected(_C.PROCESSOR_FAILED, lambda stored: "failed" in stored.reported.get(processor, ()))
+    )
 
 
 def flag_overwritten(day: Day) -> Truth:
@@ -169,7 +201,7 @@ def flag_overwritten(day: Day) -> Truth:
     in_time = gone_at <= day.complete_at + _limit(day)
     return Truth(
         due={_K.UNTRIGGERED: due},
-        causes=frozenset({_C.FLAG_OVERWRITTEN}),
+        injected=(Injected(_C.FLAG_OVERWRITTEN, lambda stored: stored.was_set),),
         counts_from=day.complete_at if in_time else None,
     )
 
@@ -280,7 +312,7 @@ def checkpoints_unreadable(day: Day) -> Truth:
     """A fault that only the checkpoints prove, and nobody can read them: no cause may be named."""
     truth = _one_of(day, *_PROVEN_BY_CHECKPOINTS, crashed_before_the_row, row_write_failed)
     day.world.outages.append(Outage("checkpoints", day.at(0), day.at(0) + timedelta(days=9)))
-    return replace(truth, causes=frozenset())
+    return truth
 
 
 # Faulty: more than one thing in a row
@@ -307,7 +339,7 @@ def repaired_by_halves(day: Day) -> Truth:
     again = day.deadline + day.rng.uniform(20, 300) * MINUTE
     day.repeat(again, missing)
     due = {**rest.due, _K.UNTRIGGERED: again + _limit(day)}
-    return Truth(due=due, causes=truth.causes | rest.causes, counts_from=again)
+    return Truth(due=due, injected=(*truth.injected, *rest.injected), counts_from=again)
 
 
 def one_is_silent_after_days_without_games(day: Day) -> Truth:
@@ -320,26 +352,53 @@ def _limit(day: Day) -> timedelta:
     return day.world.phase.untriggered_after
 
 
-def _untriggered(day: Day, *causes: CauseKind) -> Truth:
+def never(_: Stored) -> bool:
+    """Of what leaves no evidence in any store."""
+    return False
+
+
+def _crash(report: Report) -> Injected:
+    return Injected(_C.CRASHED, lambda stored: stored.has_died(report.message_id))
+
+
+def _failure(report: Report) -> Injected:
+    """A refused write, by the line with which the message's last delivery ended."""
+    return Injected(
+        _C.WRITE_FAILED, lambda stored: stored.last_closing(report.message_id) == CheckpointKind.FAILED.value
+    )
+
+
+def _rejection(report: Report) -> Injected:
+    return Injected(
+        _C.MESSAGE_REJECTED, lambda stored: stored.last_closing(report.message_id) == CheckpointKind.REJECTED.value
+    )
+
+
+def _drift(day: Day) -> Injected:
+    """Another list, which the orchestrator has written down."""
+    return Injected(_C.EXPECTATION_DRIFT, lambda stored: stored.waits_for not in {None, day.world.phase.expected})
+
+
+def _untriggered(day: Day, *injected: Injected) -> Truth:
     """The set is complete and the flag unset: due half an hour after the last completion."""
     due = {_K.UNTRIGGERED: day.complete_at + _limit(day)}
-    return Truth(due=due, causes=frozenset(causes), counts_from=day.complete_at)
+    return Truth(due=due, injected=injected, counts_from=day.complete_at)
 
 
-def _unregistered(day: Day, visible_at: datetime, *causes: CauseKind) -> Truth:
+def _unregistered(day: Day, visible_at: datetime, *injected: Injected) -> Truth:
     """The completion log alone knows of a completion, since `visible_at`.
 
     Half an hour later the stores disagree; once the set is complete, the flag is missing as well.
     """
-    truth = _untriggered(day, *causes)
+    truth = _untriggered(day, *injected)
     gap_due = visible_at + _limit(day)
     is_seen = next(ticks(gap_due - _SECOND, truth.due[_K.UNTRIGGERED] - _SECOND), None) is not None
     optional = frozenset[VerdictKind]() if is_seen else frozenset({_K.STORES_DISAGREE})
     return replace(truth, due={_K.STORES_DISAGREE: gap_due, **truth.due}, optional=optional)
 
 
-def _incomplete(day: Day, *causes: CauseKind) -> Truth:
-    return Truth(due={_K.INCOMPLETE: day.deadline}, causes=frozenset(causes))
+def _incomplete(day: Day, *injected: Injected) -> Truth:
+    return Truth(due={_K.INCOMPLETE: day.deadline}, injected=injected)
 
 
 def _flag_at(day: Day, without: str) -> datetime:
@@ -387,7 +446,7 @@ FAULTY: dict[str, Fault] = {
     )
 }
 
-# Two of these may befall one date: each takes a processor of its own, and at most one is about the code.
-PAIRABLE: Sequence[Fault] = (
+# Two or three of these may befall one date: each takes a processor of its own, and at most one is about the code.
+TOGETHER: Sequence[Fault] = (
     *(delivery_lost, crashed, crashed_before_the_row, write_failed, rejected, renamed, failed, waits_for_too_many),
 )

@@ -2,20 +2,22 @@
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from canary.domain.verdict import VerdictKind
+from canary.domain.verdict import CauseKind, VerdictKind
 from canary.simulation.day import ALIKE, HOUR, MINUTE, Day, Report, Truth
-from canary.simulation.faults import FAULTY, PAIRABLE, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from canary.simulation.faults import FAULTY, TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
 from canary.simulation.healthy import HEALTHY
 from canary.simulation.schedule import TICK, Schedule, ticks
-from canary.simulation.score import Score, score_fault, score_healthy
+from canary.simulation.score import Repair, Score, score_fault, score_healthy
+from canary.simulation.stored import Stored
 from canary.simulation.world import OUTCOME_QUERY, WORK_QUERY, World
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -46,7 +48,7 @@ def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path
 
 
 def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = None) -> list[Score]:
-    """Play a date with the fault `scenario`, or with both of "one + other", until it is mended and over.
+    """Play a date with the fault `scenario`, or with all of "one + other", until it is mended and over.
 
     The stores are kept in `folder`, if there is one.
     """
@@ -58,6 +60,7 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     message_log = bool(WITH_MESSAGE_LOG & {*names}) or (not WITHOUT_MESSAGE_LOG & {*names} and _chance(rng, 0.5))
     with _world(phase, first, folder, message_log=message_log) as world:
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
+        days[subject].before = [days[day] for day in lead_in]
         truths = {subject: _truth([FAULTY[name](days[subject]) for name in names])}
         for day in lead_in:
             truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
@@ -66,6 +69,8 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         if scenario != "slack_down" and _chance(rng, 0.2):
             world.twice |= days.keys()
         mended_at = _plan_repair(world, max(truths[subject].due.values()), [days[day] for day in truths], rng)
+        causes: dict[date, frozenset[CauseKind]] = {}
+        world.schedule.at(mended_at - timedelta(seconds=1), lambda: causes.update(_stored_causes(world, truths)))
         over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
         world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
         # After many messages in a day the last one waits, for a day at the most.
@@ -73,16 +78,25 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
             if world.has_heard_the_end:
                 break
             world.run_every_quarter_hour(over + hour * HOUR, over + (hour + 1) * HOUR)
-        scores = [score_fault(world, day, scenario, seed, truth) for day, truth in truths.items()]
+        scores = [
+            score_fault(world, day, scenario, seed, truth, repair=Repair(mended_at, days[day].complete_at, causes[day]))
+            for day, truth in truths.items()
+        ]
         unreadable = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
         healthy = [day for day in lead_in if day not in truths and not unreadable]
         return scores + [score_healthy(world, day, LEAD_IN, seed) for day in healthy]
 
 
-def pair(rng: random.Random) -> str:
-    """Draw the name of a pair of faults that one world can have."""
+def _stored_causes(world: World, truths: Mapping[date, Truth]) -> dict[date, frozenset[CauseKind]]:
+    """Return what can be proven of each date by what is in the stores now."""
+    folder, readable = world.stores.folder, not world.is_down("checkpoints")
+    return {day: truth.causes(Stored(folder, world.phase, day, readable)) for day, truth in truths.items()}
+
+
+def several(rng: random.Random) -> str:
+    """Draw the names of two or three faults that one world can have."""
     while True:
-        names = {fault.__name__ for fault in rng.sample(PAIRABLE, 2)}
+        names = {fault.__name__ for fault in rng.sample(TOGETHER, rng.choice([2, 2, 3]))}
         if not (names & WITH_MESSAGE_LOG and names & WITHOUT_MESSAGE_LOG):
             return " + ".join(sorted(names))
 
@@ -132,8 +146,7 @@ def _lead_in(day: Day, scenario: str, *, first_run: datetime, switched_off: Sequ
     if scenario != "disabled" or day.date not in switched_off:
         return {}
     truth = FAULTY["disabled"](day)
-    # Two silent dates may be chance.
-    return {day.date: Truth(due={kind: max(at, first_run) for kind, at in truth.due.items()})}
+    return {day.date: replace(truth, due={kind: max(at, first_run) for kind, at in truth.due.items()})}
 
 
 def _truth(truths: Sequence[Truth]) -> Truth:
@@ -150,7 +163,7 @@ def _truth(truths: Sequence[Truth]) -> Truth:
     optional = frozenset[VerdictKind]() if gap_shows else frozenset().union(*(truth.optional for truth in truths))
     return Truth(
         due=due,
-        causes=frozenset().union(*(truth.causes for truth in truths)),
+        injected=tuple(one for truth in truths for one in truth.injected),
         within=max(truth.within for truth in truths),
         optional=optional,
         counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),

@@ -1,6 +1,7 @@
 """What the canary said of each date, held against the truth."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -14,6 +15,8 @@ from canary.simulation.world import Told, World
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
 _REMINDER_SLACK = timedelta(minutes=50)
 _MANY = 7
+_A_DAY = timedelta(days=1)
+MESSAGES_A_DAY = 8
 
 
 class BaselineScore(Struct, frozen=True):
@@ -28,8 +31,8 @@ class Score(Struct, frozen=True, kw_only=True):
 
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
-    completion to the word UNTRIGGERED in the log. `causes` are those that can be proven, `named` those that people were
-    told.
+    completion to the word UNTRIGGERED in the log, `reset` from the repair to RESOLVED. `causes` are those whose
+    evidence was stored, `named` those that people were told.
     """
 
     scenario: str
@@ -41,8 +44,10 @@ class Score(Struct, frozen=True, kw_only=True):
     detected: bool = False
     delay: float | None = None
     completion_delay: float | None = None
+    reset: float | None = None
     causes: tuple[CauseKind, ...] = ()
     named: tuple[CauseKind, ...] = ()
+    wrongly_ruled_out: tuple[CauseKind, ...] = ()
     notifications: Mapping[NotificationKind, int] = {}
     baselines: Mapping[str, BaselineScore] = {}
 
@@ -55,9 +60,12 @@ class Score(Struct, frozen=True, kw_only=True):
 def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
     """Score a date of which nothing may be said: no notification, and no run may find a problem."""
     problems = [j for j in world.judged.get(day, []) if j.verdict.is_problem]
-    told = [t for t in world.told if t.game_date == day]
     flaws = [f"{j.verdict} at {j.at:%m-%d %H:%M}" for j in problems]
-    flaws += [f"{t.notification} {t.verdict} was told at {t.at:%m-%d %H:%M}" for t in told]
+    flaws += [
+        f"{channel} was told {t.notification} {t.verdict} at {t.at:%m-%d %H:%M}"
+        for channel in world.told
+        for t in world.heard(channel, day)
+    ]
     return Score(
         scenario=scenario,
         seed=seed,
@@ -69,9 +77,18 @@ def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
     )
 
 
-def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth) -> Score:
+@dataclass(frozen=True)
+class Repair:
+    """When a date was repaired, the causes whose evidence was stored by then, and when the last message had come."""
+
+    at: datetime
+    last_message_at: datetime
+    causes: frozenset[CauseKind]
+
+
+def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth, *, repair: Repair) -> Score:
     """Score a faulty date: each verdict that is due, in its time, and no other."""
-    told = [t for t in world.told if t.game_date == day]
+    told, logged = world.heard("slack", day), world.heard("log", day)
     judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
     news = [(t.at, t.verdict) for t in told if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
     news = news if truth.told else [(j.at, j.verdict) for j in judged]
@@ -81,12 +98,17 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
         flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
     thought = frozenset[CauseKind]().union(*(one.causes for one in judged))
     named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.told else thought
-    wrongly = (thought | named) - truth.causes
-    flaws += [f"{cause} was named" for cause in sorted(wrongly)]
+    flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes)]
+    ruled_out = frozenset[CauseKind]().union(
+        *(one.ruled_out for one in judged if repair.last_message_at < one.at < repair.at)
+    )
+    wrongly = tuple(sorted(ruled_out & {one.cause for one in truth.injected}))
+    flaws += [f"{cause} was ruled out" for cause in wrongly]
     flaws += _message_flaws(told, expected=1 if truth.told else 0)
+    flaws += [f"{channel}: {flaw}" for channel in world.told for flaw in _flood(world.heard(channel, day))]
     first = min((at for at, _ in news), default=None)
-    logged = [t.at for t in world.logged if t.game_date == day and t.verdict is VerdictKind.UNTRIGGERED]
-    accused = min(logged, default=None)
+    accused = min((t.at for t in logged if t.verdict is VerdictKind.UNTRIGGERED), default=None)
+    over = [t.at for t in told if t.notification is NotificationKind.RESOLVED]
     return Score(
         scenario=scenario,
         seed=seed,
@@ -97,11 +119,19 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth)
         detected=not late,
         delay=(first - earliest).total_seconds() if first else None,
         completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
-        causes=tuple(sorted(truth.causes)),
+        reset=(over[-1] - repair.at).total_seconds() if over else None,
+        causes=tuple(sorted(repair.causes)),
         named=tuple(sorted(named)),
+        wrongly_ruled_out=wrongly,
         notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
         baselines=_baselines(world, day, truth.counts_from),
     )
+
+
+def _flood(told: list[Told]) -> list[str]:
+    """Say where a channel got more messages of a date within 24 hours than it may."""
+    most = max((sum(timedelta() <= one.at - t.at < _A_DAY for t in told) for one in told), default=0)
+    return [f"{most} messages in 24 hours"] if most > MESSAGES_A_DAY else []
 
 
 def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:

@@ -96,6 +96,7 @@ class Judged:
     at: datetime
     verdict: VerdictKind
     causes: frozenset[CauseKind]
+    ruled_out: frozenset[CauseKind]
 
 
 @dataclass(slots=True)
@@ -108,7 +109,7 @@ class Alarms:
 
 @dataclass
 class World:
-    """A phase on stores of its own; what came of it are `logged`, `told` (by Slack), `judged` and `alarms`."""
+    """A phase on stores of its own; what came of it are `told` (by channel), `judged` and `alarms`."""
 
     phase: Phase
     stores: EmbeddedStores
@@ -121,8 +122,7 @@ class World:
     mended: bool = False
     requests: RequestLog | None = None
     twice: set[date] = field(default_factory=set)
-    logged: list[Told] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
     alarms: dict[str, dict[date, Alarms]] = field(default_factory=lambda: {name: {} for name in BASELINES})
 
@@ -191,8 +191,12 @@ class World:
     @property
     def has_heard_the_end(self) -> bool:
         """Whether Slack was told of each incident that it is over."""
-        last = {told.game_date: told.notification for told in self.told}
+        last = {told.game_date: told.notification for told in self.told["slack"]}
         return all(notification is NotificationKind.RESOLVED for notification in last.values())
+
+    def heard(self, channel: str, day: date) -> list[Told]:
+        """Return what a channel was told of a date."""
+        return [told for told in self.told[channel] if told.game_date == day]
 
     def check(self, *days: date) -> Report:
         """Judge `days` now, by the stores as the canary reaches them; tells nobody."""
@@ -267,17 +271,18 @@ class World:
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
         known = self.judged.setdefault(verdict.game_date, [])
-        if not known or (known[-1].verdict, known[-1].causes) != (verdict.kind, verdict.proven):
-            known.append(Judged(now, verdict.kind, verdict.proven))
+        new = Judged(now, verdict.kind, verdict.proven, frozenset(verdict.ruled_out))
+        if not known or replace(known[-1], at=now) != new:
+            known.append(new)
 
     def _log(self, told: list[Told]) -> None:
-        self.logged += told
+        self.told["log"] += told
 
     def _post(self, told: list[Told]) -> None:
         if self.slack_refuses:
             self.slack_refuses -= 1
             raise NotifyError("Slack answered 503")
-        self.told += told
+        self.told["slack"] += told
 
     def _ask_baselines(self, now: datetime) -> None:
         """Let the baselines judge what this run has read; what could not be read they cannot judge either."""

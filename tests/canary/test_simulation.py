@@ -18,9 +18,9 @@ from canary.domain.verdict import Cause, CauseKind, Verdict
 from canary.notify.incidents import Notified
 from canary.simulation.baselines import View, counting_keys, dead_mans_switch, first_completion
 from canary.simulation.evaluate import Result, add_up, worlds
-from canary.simulation.faults import FAULTY, PAIRABLE, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from canary.simulation.faults import FAULTY, TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
 from canary.simulation.healthy import HEALTHY
-from canary.simulation.play import _season, pair, play_fault, play_season
+from canary.simulation.play import _season, play_fault, play_season, several
 from canary.simulation.score import Score
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce
@@ -50,9 +50,9 @@ def test_a_fault(phase: Phase, fault: str) -> None:
 
 @pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("number", range(8))
-def test_a_pair_of_faults(phase: Phase, number: int) -> None:
-    """The causes of both are named, as far as they left a proof."""
-    scenario = pair(random.Random(number))
+def test_several_faults_of_one_date(phase: Phase, number: int) -> None:
+    """The causes of all are named, as far as they left a proof."""
+    scenario = several(random.Random(number))
     (score,) = (s for s in play_fault(phase, scenario, f"test/{scenario}/{number}") if not s.healthy)
     assert (score.flaws, score.named) == ((), score.causes)
 
@@ -68,7 +68,7 @@ def test_every_kind_is_drawn() -> None:
     """No scenario is left out of a run of the default size."""
     names = [name.split("/")[1] for name in worlds(1, 1000, 200)]
     assert {name for name in names if " + " not in name} == {"season", *FAULTY}
-    assert {part for name in names if " + " in name for part in name.split(" + ")} == {f.__name__ for f in PAIRABLE}
+    assert {part for name in names if " + " in name for part in name.split(" + ")} == {f.__name__ for f in TOGETHER}
     assert (names.count("season"), len(names)) == (50, 250)
     dates = [date(2026, 2, 20) + timedelta(days=n) for n in range(400)]
     assert set(_season(dates, random.Random(1))) == {*HEALTHY, "clock_change"}  # as drawn, because playing takes long
