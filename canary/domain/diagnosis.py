@@ -95,10 +95,13 @@ class _Problem(Facts):
     kind: VerdictKind
     requests: Sequence[Request] = ()
     lacking: _Need
+    concerns_all: bool = False
 
     @cached_property
     def concerned(self) -> frozenset[str]:
-        """The processors that the verdict is about."""
+        """The processors that the verdict is about, or all, where it is asked whether anything can be ruled out."""
+        if self.concerns_all:
+            return self.phase.expected
         match self.kind:
             case VerdictKind.INCOMPLETE | VerdictKind.PREMATURE:
                 return frozenset(self.missing)
@@ -111,6 +114,13 @@ class _Problem(Facts):
                 return either | frozenset(self.taken_for_unexpected)
             case _:
                 return frozenset()
+
+    @property
+    def waits_for_the_expected(self) -> bool:
+        """Whether the orchestrator says that it waits for those whom the phase expects; code may not say anything."""
+        post = self.last_line(CheckpointKind.POST_TRANSACTION)
+        said = self.progress.orchestrator_expected or frozenset(map(str, (post and post.fields.get("expected")) or ()))
+        return said == self.phase.expected
 
     @property
     def last_line_of_a_completion(self) -> CheckpointKind | None:
@@ -241,7 +251,7 @@ def explain(
         if new := {about: proof for about, proof in (proofs or {}).items() if about not in explained}:
             explained |= new.keys()
             proven.setdefault(rule.cause, []).extend(dict.fromkeys(new.values()))
-        elif proofs == {} and not rule.helps & problem.lacking:
+        elif _is_ruled_out(rule.cause, problem):
             ruled_out.append(rule.cause)
     if not proven:
         lines = traces.checkpoints
@@ -253,6 +263,13 @@ def explain(
     unexplained = "" if explains_all else names(problem.concerned - explained)
     note = f"nothing was found that explains {unexplained}"
     return replace(verdict, causes=causes, notes=(*verdict.notes, note) if unexplained else verdict.notes)
+
+
+def _is_ruled_out(cause: CauseKind, problem: _Problem) -> bool:
+    """Whether each rule of a cause was tried as far as it goes, and finds nothing, whichever processor it is about."""
+    of_all = replace(problem, concerns_all=True)
+    tried = [rule for rule in _RULES if rule.cause is cause and not rule.needs & problem.lacking]
+    return all(rule.prove(of_all) == {} and not rule.helps & problem.lacking for rule in tried)
 
 
 def _lacking(evidence: Evidence, traces: Traces, history: Sequence[Facts], phase: Phase) -> _Need:
@@ -330,7 +347,9 @@ def _flag_overwritten(problem: _Problem) -> _Proofs:
 def _waits_for_too_many(problem: _Problem) -> _Proofs:
     expected, reported = _orchestrator_expected(problem)
     surplus = names((expected or frozenset()) - problem.phase.expected - reported)
-    return {_LIST: waits_for_too_many(surplus, problem.phase)} if surplus else {}
+    if surplus:
+        return {_LIST: waits_for_too_many(surplus, problem.phase)}
+    return {} if problem.waits_for_the_expected else None
 
 
 # The orchestrator does not wait for a processor that the phase expects: it sets the flag too early, or never registers
@@ -342,10 +361,11 @@ def _waits_for_too_many(problem: _Problem) -> _Proofs:
 )
 def _waits_for_too_few(problem: _Problem) -> _Proofs:
     expected, _ = _orchestrator_expected(problem)
+    undecided: _Proofs = {} if problem.waits_for_the_expected else None
     if expected is None or (problem.kind is VerdictKind.STORES_DISAGREE and problem.unregistered <= expected):
-        return {}
+        return undecided
     left_out = names(problem.phase.expected - expected)
-    return {_LIST: waits_for_too_few(left_out, problem.phase)} if left_out else {}
+    return {_LIST: waits_for_too_few(left_out, problem.phase)} if left_out else undecided
 
 
 # The message of a processor concerned could not be accepted; its line says what is wrong with it.
@@ -453,7 +473,10 @@ def _processor_disabled(problem: _Problem) -> _Proofs:
         return None
     until = [one for one in problem.history if one.game_date <= problem.game_date]
     found = {p: silence for p in problem.missing if (silence := _silence(p, until))}
-    return None if found and problem.may_have_been_rejected(found) else found
+    if found and not problem.may_have_been_rejected(found):
+        return found
+    # Who is silent for the first time may have been switched off as well.
+    return {} if all(map(problem.has_reported, problem.missing)) else None
 
 
 # The platform turns the requests of Pub/Sub away, whatever they bring, and still does: what it turned away before comes
@@ -516,12 +539,12 @@ def _never_invoked(problem: _Problem) -> _Proofs:
     completed = problem.completion_log.completed.items()
     unanswered = {p: arrival.visible_at for p, arrival in completed if not problem.was_answered(p, arrival)}
     if len(unanswered) < _SEVERAL:
-        return {}
+        return None if unanswered else {}
     since = min(unanswered.values())
     until = next(iter(problem.signs_of_life(since)), problem.now)
     missed = [p for p, at in unanswered.items() if at < until]
     if len(missed) < _SEVERAL or until - since < problem.phase.untriggered_after:
-        return {}
+        return None
     end = f" until {_moment(until)}" if until < problem.now else ""
     nobody = f"and no delivery has left a line or a registration{end}"
     return dict.fromkeys(missed, f"{len(missed)} completions since {_moment(since)}, {nobody}")
@@ -537,7 +560,7 @@ def _delivery_lost(problem: _Problem) -> _Proofs:
     unanswered = problem.without_a_delivery.items()
     lost = [p for p, arrival in unanswered if problem.signs_of_life(arrival.visible_at)]
     if not lost:
-        return {}
+        return None if unanswered else {}
     if problem.may_have_been_rejected(lost):
         return None
     others = "no delivery has left a line, and later ones have"
