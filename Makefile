@@ -6,7 +6,8 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench-contention bench-truth bench-year hostile interleavings requirements clean
+.PHONY: demo test check format local bench-contention bench-truth bench-year hostile interleavings bench \
+	requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -28,6 +29,10 @@ format: $(DEV)
 # The whole path on this machine: emulators, both functions, a topic that pushes.
 local: $(DEV)
 	@$(BIN)/python -m tools.local
+
+# Tables, and the same as JSON in bench.json.
+bench: $(DEV)
+	@$(BIN)/python -m benchmarks --json bench.json
 
 bench-contention: $(DEV)
 	@$(BIN)/python -m benchmarks.contention
