@@ -8,11 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import lru_cache
+from itertools import islice
 from typing import Any, overload
+
+import msgspec
 
 from orchestrator_resilience.completion import YEARS
 
 SCHEMA = 1
+_LABELS = ("phase", "game_date", "processor")
 PRODUCER = "orchestrator_resilience"
 _LINE_CHARACTERS = 100_000
 _TEXT_CHARACTERS = 1000
@@ -21,6 +26,7 @@ _DEPTH = 4
 # Unlike repr, it is bounded in depth and does not raise.
 _REPR = reprlib.Repr()
 _REPR.maxother = _REPR.maxstring = 200
+_encode = msgspec.json.Encoder().encode  # one for all: making it takes longer than using it
 
 
 class CheckpointKind(StrEnum):
@@ -102,27 +108,25 @@ class Checkpoint:
 
         `project` is the Google Cloud project that the trace belongs to.
         """
-        delivery, sequence = self.fields.get("delivery"), self.fields.get("sequence")
+        fields = self.fields
+        delivery, sequence, trace = fields.get("delivery"), fields.get("sequence"), fields.get("trace")
         entry = {
-            "severity": self.severity.value,
+            "severity": self.severity,
             "message": self.message,
             "time": self.at.isoformat(),
-            "checkpoint": self.kind.value,
+            "checkpoint": self.kind,
             "schema": SCHEMA,
             "closes": self.closes,
-            **self.fields,
+            **fields,
             "logging.googleapis.com/insertId": f"{delivery}-{sequence}",
-            "logging.googleapis.com/labels": {
-                name: str(self.fields[name]) for name in ("phase", "game_date", "processor") if self.fields.get(name)
-            },
+            "logging.googleapis.com/labels": {name: str(value) for name in _LABELS if (value := fields.get(name))},
         }
         if delivery:
             operation = {"id": str(delivery), "producer": PRODUCER, "first": sequence == 1, "last": self.closes}
             entry["logging.googleapis.com/operation"] = operation
-        trace, span = self.fields.get("trace"), self.fields.get("span")
         if trace:
             entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
-            entry["logging.googleapis.com/spanId"] = span
+            entry["logging.googleapis.com/spanId"] = fields.get("span")
         return entry
 
     @classmethod
@@ -182,7 +186,12 @@ Sink = Callable[[Checkpoint], None]
 
 def hash_of_names(names: Iterable[str]) -> str:
     """Return 12 hexadecimal digits that are the same for the same names, in any order and on any machine."""
-    return hashlib.sha256(json.dumps(sorted(set(names))).encode()).hexdigest()[:12]
+    return _hash(frozenset(names))
+
+
+@lru_cache(maxsize=64)  # the same list comes with every delivery
+def _hash(names: frozenset[str]) -> str:
+    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:12]
 
 
 def one_line(text: str, limit: int = _TEXT_CHARACTERS) -> str:
@@ -214,24 +223,34 @@ def printable(value: object) -> object:
             return value
 
 
-def plain(value: object, depth: int = 0) -> Any:
-    """Turn any value into one that JSON can hold, bounded in length and depth."""
+def plain(value: Any, depth: int = 0) -> Any:
+    """Turn any value into one that JSON can hold, bounded in length and depth; never raises."""
+    kind = type(value)  # nearly all values are of one of these, and a line has many
+    if kind is str and len(value) <= _TEXT_CHARACTERS and value.isprintable():
+        return value
+    if kind is bool or value is None:
+        return value
+    try:
+        return _plain(value, depth)
+    except Exception:  # noqa: BLE001 (the class of a value may be anybody's)
+        return f"a {kind.__name__}"
+
+
+def _plain(value: object, depth: int) -> Any:
     match value:
-        case None | bool():
-            return value
+        case list() | tuple() | set() | frozenset() if depth < _DEPTH:
+            items = [plain(v, depth + 1) for v in islice(value, _ITEMS)]
+            return items if len(value) <= _ITEMS else [*items, f"… ({len(value)} in all)"]
+        case str():
+            return one_line(str(value))
         case int():
             return value if value.bit_length() < 64 else f"an integer of {value.bit_length()} bits"  # noqa: PLR2004 (INT64)
         case float():
             return value if math.isfinite(value) else repr(value)
-        case str():
-            return one_line(str(value))
         case date():
             return value.isoformat()
         case Mapping() if depth < _DEPTH:
-            return {one_line(str(k)): plain(v, depth + 1) for k, v in list(value.items())[:_ITEMS]}
-        case list() | tuple() | set() | frozenset() if depth < _DEPTH:
-            items = [plain(v, depth + 1) for v in list(value)[:_ITEMS]]
-            return items if len(value) <= _ITEMS else [*items, f"… ({len(value)} in all)"]
+            return {one_line(str(k)): plain(v, depth + 1) for k, v in islice(value.items(), _ITEMS)}
         case _:
             return one_line(_REPR.repr(value))
 
@@ -241,9 +260,12 @@ def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
 
     A line that a log entry could not hold (256 KB) is told without its large fields.
     """
-    line = json.dumps(checkpoint.to_json(project), allow_nan=False) + "\n"
+    entry = checkpoint.to_json(project)
+    line = _encode(entry).decode()
+    if not line.isascii():  # which a stream may not be able to take, whatever its encoding
+        line = json.dumps(entry)
     if len(line) <= _LINE_CHARACTERS:
-        return line
+        return f"{line}\n"
     small = {k: v for k, v in checkpoint.fields.items() if len(json.dumps(v)) <= _TEXT_CHARACTERS}
     left_out = sorted(checkpoint.fields.keys() - small.keys())
     return json_line(replace(checkpoint, fields={**small, "left_out": left_out}), project)

@@ -5,10 +5,10 @@ drop. Nothing here imports a cloud library: an orchestrator that exists already 
 """
 
 import functools
+import os
 import re
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -36,6 +36,7 @@ from orchestrator_resilience.transaction import Transaction, transaction_of
 
 _CAUSES = 20
 _SUBJECT_CHARACTERS = 200
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 E = TypeVar("E")
 R = TypeVar("R")
@@ -99,12 +100,12 @@ class CheckpointLogger:
         `processor` is the name in the message; the phase's aliases are applied. `traceparent` is
         W3C trace context. Only what the block itself raises leaves the block.
         """
-        trace = re.fullmatch(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}", str(traceparent))
+        trace = _TRACEPARENT.fullmatch(str(traceparent))
         return Delivery(
             self,
             {
                 "phase": self.phase.name,
-                "game_date": plain(game_date.date() if isinstance(game_date, datetime) else game_date),
+                "game_date": game_date.date() if isinstance(game_date, datetime) else game_date,
                 "processor": self.phase.canonical(processor) if isinstance(processor, str) else None,
                 "raw_processor": processor,
                 "event_id": event_id,
@@ -164,7 +165,7 @@ class CheckpointLogger:
     def _delivery_of_invalid(self, error: InvalidMessageError) -> "Delivery":
         known = {
             "phase": self.phase.name,
-            "game_date": plain(error.game_date),
+            "game_date": error.game_date,
             "processor": self.phase.canonical(error.processor) if error.processor else None,
             "raw_processor": error.processor,
             "event_id": error.event_id,
@@ -172,19 +173,24 @@ class CheckpointLogger:
         return Delivery(self, known)
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Hand one checkpoint to the sink, unless the switch is off."""
+        """Hand one checkpoint to the sink, unless the switch is off; one that it does not take is counted."""
         if not self.enabled:
             return
-        with self._lock:
-            dropped, self.dropped = self.dropped, 0
+        dropped = self._take_dropped() if self.dropped else 0
         if dropped:
             told = {"dropped": dropped, "dropped_because": self._dropped_because}
             checkpoint = replace(checkpoint, fields={**checkpoint.fields, **told})
         try:
             self._sink(checkpoint)
         except BaseException as error:
-            self.count_dropped(dropped, error)
-            raise
+            self.count_dropped(dropped + 1, error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _take_dropped(self) -> int:
+        with self._lock:
+            dropped, self.dropped = self.dropped, 0
+        return dropped
 
     def count_dropped(self, count: int, error: BaseException) -> None:
         """Add to the number of checkpoints lost; `error` is why the last of them was."""
@@ -206,8 +212,8 @@ class Delivery:
 
     def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
         self.logger = logger
-        known = {**known, "revision": logger.revision}
-        self._known = {name: value for name, value in known.items() if value is not None}
+        self._known = _plain({**known, "revision": logger.revision})
+        self._subject = one_line(self._whose(), _SUBJECT_CHARACTERS)
         self.odd_fields: tuple[str, ...] = ()
         self._begin()
 
@@ -352,7 +358,7 @@ class Delivery:
 
     def _begin(self) -> None:
         # Tells two attempts at one message apart, so that a death can be seen in each.
-        self._id = uuid.uuid4().hex[:16]
+        self._id = os.urandom(8).hex()
         self._sequence = 0
         self._started = time.monotonic()
         self._closed = False
@@ -362,8 +368,7 @@ class Delivery:
 
     @_never_raises
     def _received(self) -> None:
-        words = [str(status) for status in [self._known.get("status")] if status is not None]
-        text = "; ".join([*words, *self.odd_fields])
+        text = "; ".join(filter(None, (str(self._known.get("status", "")), *self.odd_fields)))
         self._leave(CheckpointKind.RECEIVED, text, odd_fields=list(self.odd_fields) or None)
 
     @_never_raises
@@ -379,7 +384,6 @@ class Delivery:
             outcome=DeliveryOutcome.RETURNED_EARLY,
         )
 
-    @_never_raises
     def _leave(
         self,
         kind: CheckpointKind,
@@ -391,11 +395,12 @@ class Delivery:
     ) -> None:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
-        self._closed = self._closed or outcome is not None
+        if outcome is not None:
+            self._closed = True
+            extra |= self._closing(outcome)
         fields = {
             **self._known,
-            **extra,
-            **(self._canonical(outcome) if outcome else {}),
+            **_plain(extra),
             "delivery": self._id,
             "sequence": self._sequence,
             "elapsed_ms": _milliseconds(time.monotonic() - self._started),
@@ -406,17 +411,18 @@ class Delivery:
                 severity=severity or DEFAULT_SEVERITY[kind],
                 at=self.logger.now(),
                 text=self._with_subject(kind, text),
-                fields={name: plain(value) for name, value in fields.items() if value is not None},
+                fields=fields,
                 closes=outcome is not None,
             )
         )
 
-    def _canonical(self, outcome: DeliveryOutcome) -> dict[str, object]:
+    def _closing(self, outcome: DeliveryOutcome) -> dict[str, object]:
         """What the closing line has besides, so that it says by itself how the delivery went."""
-        steps = {step: _milliseconds(seconds) for step, seconds in dict(self._step_seconds).items()}
+        # A copy, because what is done beside the rest adds to it.
+        steps = {step: _milliseconds(seconds) for step, seconds in self._step_seconds.copy().items()}
         return {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
 
-    def _subject(self) -> str:
+    def _whose(self) -> str:
         known = self._known
         words = [known.get("processor") or known.get("raw_processor"), known.get("game_date")]
         if found := " ".join(str(word) for word in words if word is not None):
@@ -425,10 +431,13 @@ class Delivery:
 
     def _with_subject(self, kind: CheckpointKind, text: str) -> str:
         """Name processor and date: first on RECEIVED, and on the others after the words that people search for."""
-        subject = one_line(self._subject(), _SUBJECT_CHARACTERS)
         if kind is CheckpointKind.RECEIVED:
-            return f"{subject} {one_line(text)}".rstrip()
-        return f"{one_line(text)} ({subject})"
+            return f"{self._subject} {one_line(text)}".rstrip()
+        return f"{one_line(text)} ({self._subject})"
+
+
+def _plain(fields: Mapping[str, object]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in fields.items() if value is not None}
 
 
 def causes(error: BaseException) -> list[str]:

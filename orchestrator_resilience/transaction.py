@@ -1,41 +1,33 @@
 """What a delivery found after its transaction, and what that amounts to: a function of values."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from orchestrator_resilience.checkpoints import DeliveryOutcome, Severity
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import completed_names, read_progress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """What the store says after the transaction of one delivery.
 
     `should_trigger`: this message was the one to set the flag, which is set if `triggered`. `expected` are the
-    processors that the orchestrator waits for, `held` those that the store holds, and `unexpected` those of them that
-    are a surprise. `duplicate`: the message was taken for one, None where the code does not say. `on_purpose` is the
-    reason for which the flag was set without everybody, None where nothing says that this was wanted.
+    processors that the orchestrator waits for, `completed` and `missing` those of them that the store holds or not, and
+    `unexpected` are others that it holds, as a surprise. `duplicate`: the message was taken for one, None where the
+    code does not say. `on_purpose` is the reason for which the flag was set without everybody, None where nothing says
+    that this was wanted.
     """
 
     should_trigger: bool
     triggered: bool
     expected: frozenset[str]
-    held: frozenset[str]
+    completed: list[str]
+    missing: list[str]
     unexpected: list[str]
     duplicate: bool | None
     on_purpose: str | None
-
-    @property
-    def completed(self) -> list[str]:
-        """Who is expected and has completed."""
-        return sorted(self.expected & self.held)
-
-    @property
-    def missing(self) -> list[str]:
-        """Who is expected and has not completed."""
-        return sorted(self.expected - self.held)
 
     @property
     def waits(self) -> bool:
@@ -52,7 +44,7 @@ class Transaction:
         """The state in words, those that people search for first."""
         duplicate = "" if self.duplicate is None else f" duplicate={self.duplicate}"
         state = f"should_trigger={self.should_trigger} triggered={self.triggered}{duplicate}"
-        return f"{state} completed={self.completed} missing={self.missing}{self.remark}"
+        return f"{state} completed={self.completed} missing={self.missing}{self._remark}"
 
     @property
     def fields(self) -> dict[str, object]:
@@ -78,10 +70,10 @@ class Transaction:
     @property
     def severity(self) -> Severity | None:
         """A complete date without the flag is an ERROR at once, a flag without everybody a WARNING; else None."""
-        return {DeliveryOutcome.STUCK: Severity.ERROR, DeliveryOutcome.PREMATURE: Severity.WARNING}.get(self.outcome)
+        return _SEVERITY.get(self.outcome)
 
     @property
-    def remark(self) -> str:
+    def _remark(self) -> str:
         """What is odd, in words; empty where nothing is."""
         match self.outcome:
             case DeliveryOutcome.STUCK:
@@ -104,6 +96,9 @@ class Transaction:
         return f"{len(self.completed)}/{len(self.expected)} complete"
 
 
+_SEVERITY = {DeliveryOutcome.STUCK: Severity.ERROR, DeliveryOutcome.PREMATURE: Severity.WARNING}
+
+
 def transaction_of(
     phase: Phase,
     *,
@@ -123,13 +118,14 @@ def transaction_of(
             on_purpose = trigger.reason or "without a reason"
     elif document is not None or completed is None or triggered is None:
         raise TypeError("post_transaction takes either document, or completed and triggered")
-    waits_for = _canonical("expected", phase.expected if expected is None else expected, phase)
+    waits_for = phase.expected if expected is None else _canonical("expected", expected, phase)
     held = _canonical("completed", completed, phase)
     return Transaction(
         should_trigger=_flag("should_trigger", should_trigger),
         triggered=_flag("triggered", triggered),
         expected=waits_for,
-        held=held,
+        completed=sorted(waits_for & held),
+        missing=sorted(waits_for - held),
         # An optional one, or one of the others, is no surprise; an expected one that nobody waits for is.
         unexpected=sorted(name for name in held - waits_for if name in phase.expected or not phase.is_known(name)),
         duplicate=duplicate,

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -807,6 +807,28 @@ def test_values_are_bounded() -> None:
     assert json.loads(json_line(large))["left_out"] == ["x"]
     assert json.loads(json_line(large))["event_id"] == "1"
     assert one_line("a\x1b[31m\u2028\ud800b") == "a\\x1b[31m\\u2028\\ud800b"
+
+
+class Hostile(Mapping[str, object]):
+    """A mapping that cannot be looked at, in any way."""
+
+    def __getitem__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("as above")
+
+    def __len__(self) -> int:
+        raise RuntimeError("as above")
+
+
+def test_a_value_that_cannot_be_looked_at(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Is named by its type; it neither ends a delivery as it begins nor costs its lines."""
+    odd: Any = Hostile()
+    with checkpoints.delivery(processor="x", game_date=odd, event_id=odd, status=odd) as delivery:
+        delivery.ignored("done")
+    assert sink.kinds() == ["RECEIVED", "IGNORED"]
+    assert {sink.checkpoints[-1].fields[name] for name in ("game_date", "event_id", "status")} == {"a Hostile"}
 
 
 def test_importing_the_logger_imports_no_cloud_library() -> None:
