@@ -1,0 +1,87 @@
+"""Requests of a size that no completion has, sent to the function's own process."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from orchestrator_resilience.function import MAX_REQUEST_BYTES
+from orchestrator_resilience.testing import push_envelope
+from tools.emulators import Server
+from tools.functions import orchestrator_function
+
+MEGABYTE = 1024 * 1024
+CLOUD_EVENT = {
+    "ce-id": "17",
+    "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+    "ce-specversion": "1.0",
+    "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+    "Content-Type": "application/json",
+}
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Server]:
+    """Serve the orchestrator on stores in a folder."""
+    with orchestrator_function({"RESILIENCE_DATA_DIR": str(tmp_path / "stores")}) as server:
+        yield server
+
+
+def push(running: Server, body: Any, headers: dict[str, str] | None = None) -> int:
+    return requests.post(f"http://{running.address}/", data=body, headers=headers, timeout=60).status_code
+
+
+def checkpoints(running: Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+
+
+def peak_megabytes(running: Server) -> float:
+    """Return the most memory that the server's processes have had."""
+    parent = running.process.pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in children]
+    return max(int(peak) for peak in peaks) / 1024
+
+
+def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
+    """Four pushes of 30 MB at once, with their length and without: 200, a line that says so, and no memory."""
+    completion = json.dumps(push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1"))
+    assert push(running, completion, CLOUD_EVENT) == 200
+    before = peak_megabytes(running)
+    with ThreadPoolExecutor(4) as threads:
+        told = threads.map(lambda _: push(running, b"{" * (30 * MEGABYTE), CLOUD_EVENT), range(2))
+        untold = threads.map(
+            lambda _: push(running, (b"{" * MEGABYTE for _ in range(30)), {"Content-Type": "application/json"}),
+            range(2),
+        )
+        assert [*told, *untold] == [200] * 4
+    assert peak_megabytes(running) - before < 30
+    lines = [line for line in checkpoints(running) if line["checkpoint"] == "CHECKPOINT_REJECTED"]
+    assert sorted((line["message"], line.get("event_id")) for line in lines) == [
+        (
+            "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
+            "17",
+        ),
+        (
+            "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
+            "17",
+        ),
+        ("CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)", None),
+        ("CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)", None),
+    ]
+    assert push(running, completion, CLOUD_EVENT) == 200
+    assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
+
+
+def test_the_largest_that_can_be_a_completion_is_taken(running: Server) -> None:
+    """Nearly as long as the limit, and with all the attributes that Pub/Sub allows."""
+    event = push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1", padding="x" * 261_500)
+    event["message"]["attributes"] = {f"attribute-{n}": "é" * 512 for n in range(100)}
+    body = json.dumps(event)
+    assert push(running, body.ljust(MAX_REQUEST_BYTES - 1), CLOUD_EVENT) == 200
+    assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
