@@ -1,6 +1,6 @@
-"""The orchestrator as a Cloud Function: what Pub/Sub's trigger calls for each message.
+"""The orchestrator as a Cloud Run function: what Pub/Sub calls for each message.
 
-In comes a CloudEvent with one message about one processor and one game date.
+In comes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor and one game date.
 The completion is appended to the completion log and registered in the progress document, and the
 flag is set when nobody is missing; checkpoints on stdout say how far that went.
 Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so that it comes again.
@@ -12,7 +12,8 @@ from http import HTTPStatus
 
 import flask
 import functions_framework
-from cloudevents.http import CloudEvent
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.logger import CheckpointLogger
@@ -26,7 +27,7 @@ MAX_REQUEST_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
-def start() -> Callable[[CloudEvent], None]:
+def start() -> Callable[[flask.Request], ResponseReturnValue]:
     """Read the environment, and return the handler that functions-framework serves.
 
     Raises ConfigurationError, which names the variable or the field, so that an instance with a
@@ -46,33 +47,35 @@ def start() -> Callable[[CloudEvent], None]:
         revision=settings.revision,
     )
 
-    _acknowledge_what_is_too_large(checkpoints)
-
-    @functions_framework.cloud_event
-    def orchestrate(event: CloudEvent) -> None:
-        orchestrator.deliver(event, traceparent=flask.request.headers.get("traceparent"))
+    # Not functions_framework.cloud_event: it drops the delivery attempt of a push, answers 400 to a message that has no
+    # data, and decodes a request of any size. An Eventarc trigger's request has the same body.
+    @functions_framework.http
+    def orchestrate(request: flask.Request) -> ResponseReturnValue:
+        if request.method != "POST":
+            return "", HTTPStatus.METHOD_NOT_ALLOWED
+        if (reason := _too_large(request)) is not None:
+            checkpoints.rejected(InvalidMessageError("request", reason, event_id=request.headers.get("ce-id")))
+            # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
+            return "", HTTPStatus.OK
+        orchestrator.deliver(request.get_json(force=True, silent=True), traceparent=request.headers.get("traceparent"))
+        return "", HTTPStatus.NO_CONTENT
 
     return orchestrate
 
 
-def _acknowledge_what_is_too_large(checkpoints: CheckpointLogger) -> None:
-    """Have the server answer a request that is too large before anything decodes it.
-
-    With 200: whatever else it answered, Pub/Sub would send the request again, for as long as it keeps it.
-    """
-    flask.current_app.config["MAX_CONTENT_LENGTH"] = (
-        MAX_REQUEST_BYTES  # where the length is not told, reading ends there
-    )
-
-    @flask.current_app.before_request
-    def acknowledge() -> tuple[str, HTTPStatus] | None:
-        length = flask.request.content_length
-        if (length or len(flask.request.get_data())) < MAX_REQUEST_BYTES:
-            return None
-        told = f"{length} bytes, and completions" if length else "completions"
-        reason, event_id = f"{told} have under {MAX_REQUEST_BYTES}: not read", flask.request.headers.get("ce-id")
-        checkpoints.rejected(InvalidMessageError("request", reason, event_id=event_id))
-        body = flask.request.environ["wsgi.input"]
-        while body.read(_CHUNK_BYTES):  # who is still sending would not see the answer
-            pass
-        return "", HTTPStatus.OK
+def _too_large(request: flask.Request) -> str | None:
+    """Say that a request is too large to hold a completion, before anything decodes it; None where it is not."""
+    length = request.content_length
+    if length is None:  # it comes in chunks
+        request.max_content_length = MAX_REQUEST_BYTES
+        try:
+            request.get_data()
+        except RequestEntityTooLarge:
+            return f"completions have under {MAX_REQUEST_BYTES} bytes: not read"
+        return None
+    if length < MAX_REQUEST_BYTES:
+        return None
+    body = request.environ["wsgi.input"]
+    while body.read(_CHUNK_BYTES):  # who is still sending would not see the answer
+        pass
+    return f"{length} bytes, and completions have under {MAX_REQUEST_BYTES}: not read"

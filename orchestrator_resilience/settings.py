@@ -22,6 +22,7 @@ class Settings:
     | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
     | GOOGLE_CLOUD_PROJECT | the project whose stores are used, and its traces         | embedded stores   |
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
+    | FIRESTORE_DATABASE   | the Firestore database, where it is a named one           | (default)         |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | ORCHESTRATOR_SERVICE | its Cloud Run service, whose requests the canary looks at | none              |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
@@ -35,6 +36,7 @@ class Settings:
     project: str | None
     bigquery_location: str | None
     bigquery_emulated: bool
+    firestore_database: str
     phase: str
     orchestrator_service: str | None
     service: str | None
@@ -53,6 +55,7 @@ class Settings:
             project=env.get("GOOGLE_CLOUD_PROJECT") or None,
             bigquery_location=env.get("BIGQUERY_LOCATION") or None,
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
+            firestore_database=env.get("FIRESTORE_DATABASE") or "(default)",
             phase=env.get("PHASE") or "phase2",
             orchestrator_service=env.get("ORCHESTRATOR_SERVICE") or None,
             service=env.get("K_SERVICE") or None,

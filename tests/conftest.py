@@ -30,7 +30,7 @@ from tools.emulators import EmulatorError, emulators
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR"),
-        *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "PHASE", "K_SERVICE", "K_REVISION"),
+        *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "FIRESTORE_DATABASE", "PHASE", "K_SERVICE", "K_REVISION"),
         *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GOOGLE_APPLICATION_CREDENTIALS"),
         *("SLACK_WEBHOOK_URL", "HEARTBEAT_URL"),
         *("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),

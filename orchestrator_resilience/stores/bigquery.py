@@ -61,7 +61,7 @@ _TRANSIENT = (
     TooManyRequests,
 )
 # A query over seven partitions reads megabytes; this only stops one that was written wrongly.
-_MAXIMUM_BYTES_BILLED = 10 * 1024**3
+_MAXIMUM_BYTES_BILLED = 1024**3
 
 # For how long a table is taken to look as it did: what `canary setup` adds is used after that at the latest.
 _DESCRIBED_SECONDS = 600.0

@@ -22,10 +22,11 @@ class CloudStores:
         *,
         bigquery_location: str | None,
         bigquery_emulated: bool,
+        firestore_database: str,
         orchestrator: tuple[str, str] | None = None,
     ) -> None:
         self._bigquery = BigQuery(project, location=bigquery_location, emulated=bigquery_emulated)
-        self.documents = FirestoreDocuments(project)
+        self.documents = FirestoreDocuments(project, firestore_database)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
         self.flag_tables = BigQueryFlagTables(self._bigquery, phases)
         self._project = project

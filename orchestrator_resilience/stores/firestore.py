@@ -39,8 +39,8 @@ class FirestoreDocuments:
     The client is made at the first call and kept. `seconds` bounds each call, its retries included.
     """
 
-    def __init__(self, project: str, *, seconds: float = 10.0) -> None:
-        self._project = project
+    def __init__(self, project: str, database: str = "(default)", *, seconds: float = 10.0) -> None:
+        self._project, self._database = project, database
         # The last try of a call begins when its retries end.
         self._timeout = seconds / 2
         self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.05, maximum=1.0, timeout=seconds / 2)
@@ -51,7 +51,7 @@ class FirestoreDocuments:
     def _client(self) -> firestore.Client:
         with self._lock:
             if self._opened is None:
-                self._opened = firestore.Client(project=self._project)
+                self._opened = firestore.Client(project=self._project, database=self._database)
             return self._opened
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ def open_stores(settings: Settings, phases: Mapping[str, Phase], *, must_exist: 
             phases,
             bigquery_location=settings.bigquery_location,
             bigquery_emulated=settings.bigquery_emulated,
+            firestore_database=settings.firestore_database,
             orchestrator=(settings.orchestrator_service, settings.phase) if settings.orchestrator_service else None,
         )
     if settings.on_cloud_run:

@@ -17,9 +17,10 @@ from tests.interleavings import values
 from tests.tables import make_real_table
 
 THEIRS = "bigquery, 12 columns"
+NAMED = "firestore, a named database"
 
 
-@pytest.fixture(params=["values", "sqlite", "firestore"])
+@pytest.fixture(params=["values", "sqlite", "firestore", NAMED])
 def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
     if request.param == "values":
         yield values.doing()
@@ -28,7 +29,8 @@ def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
         stores: EmbeddedStores = request.getfixturevalue("stores")
         yield stores.documents
         return
-    firestore = FirestoreDocuments(request.getfixturevalue("cloud"))
+    database = "scores" if request.param == NAMED else "(default)"
+    firestore = FirestoreDocuments(request.getfixturevalue("cloud"), database)
     yield firestore
     firestore.close()
 

@@ -1,5 +1,6 @@
 """The whole path with real servers: Pub/Sub pushes to the orchestrator, the canary is called over HTTP."""
 
+import base64
 import json
 import os
 import socket
@@ -161,6 +162,22 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
     closed = {line["delivery"] for line in checkpoints if line["closes"]}
     assert closed == {line["delivery"] for line in checkpoints}
     assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
+
+
+def test_a_push_that_can_never_be_parsed(pipeline: Pipeline) -> None:
+    """It is rejected and acknowledged, without data or without JSON, and the attempt that Pub/Sub counts is kept."""
+    message = {"messageId": "7", "publishTime": datetime.now(UTC).isoformat(), "attributes": {"a": "b"}}
+    push = {"message": message, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 3}
+    address = f"http://{pipeline.orchestrator.address}/"
+    answers = [requests.post(address, data=body, timeout=20).status_code for body in (json.dumps(push), "{")]
+    assert [*answers, requests.get(address, timeout=20).status_code] == [204, 204, 405]
+    eventually(lambda: pipeline.kinds().count("REJECTED") == 2, "the messages were not rejected")
+    rejected = [line for line in pipeline.checkpoints() if line["checkpoint"] == "CHECKPOINT_REJECTED"]
+    assert [line.get("event_id") for line in rejected] == ["7", None]
+    data = base64.b64encode(b'{"processor_name": "p2_odds_game_lines", "game_date": "2026-02-09", "status": "success"}')
+    push["message"] = {**message, "data": data.decode()}
+    assert requests.post(address, json=push, timeout=20).status_code == 204
+    assert [line["delivery_attempt"] for line in pipeline.checkpoints() if line.get("delivery_attempt")][-1] == 3
 
 
 def test_the_plans_query(pipeline: Pipeline) -> None:

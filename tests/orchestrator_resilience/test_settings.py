@@ -22,6 +22,7 @@ def test_an_empty_environment_has_defaults() -> None:
         project=None,
         bigquery_location=None,
         bigquery_emulated=False,
+        firestore_database="(default)",
         phase="phase2",
         orchestrator_service=None,
         service=None,
