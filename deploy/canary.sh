@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# The canary function, and the right of the scheduler to invoke it; nobody else has it.
-set -euo pipefail
-source deploy/function.sh
+# The canary function, and the job that calls it every 15 minutes; nobody else may. A run that could not tell answers
+# 503 and is tried again within its quarter of an hour.
+source deploy/common.sh
 
-variables="GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT"
-variables+="${PHASES_FILE:+,PHASES_FILE=$PHASES_FILE}${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}"
 secrets=
 [[ ${SLACK_SECRET:-none} == none ]] || secrets+=",SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"
 [[ ${HEARTBEAT_SECRET:-none} == none ]] || secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"
-secrets="${secrets:+--set-secrets=${secrets#,}}"
+deploy_function canary "$CANARY" canary "" "$secrets" \
+  --service-account="$CANARY_ACCOUNT" --timeout="$RUN_SECONDS" --max-instances=3
+may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"
 
-deploy_function canary "$CANARY" --entry-point=canary \
-  --trigger-http --no-allow-unauthenticated \
-  --run-service-account="$CANARY_ACCOUNT" --set-env-vars="$variables" "${secrets:---clear-secrets}" --timeout=120s
-
-gcloud run services add-iam-policy-binding "$CANARY" --region="$REGION" \
-  --member="serviceAccount:$SCHEDULER_ACCOUNT" --role=roles/run.invoker --format=none
+url=$(of_service "$CANARY" status.url)
+how=(--schedule='*/15 * * * *' --time-zone=Etc/UTC --uri="$url" --http-method=POST
+  --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline="${RUN_SECONDS}s"
+  --max-retry-attempts=3 --min-backoff=10s --max-backoff=60s)
+content=$(cksum <<<"${how[*]}" | tr ' ' -)
+if ! found=$(gcloud scheduler jobs describe "$CANARY" --location="$REGION" --format='value(description)' 2>/dev/null); then
+  patiently 2 gcloud scheduler jobs create http "$CANARY" --location="$REGION" --description="$content" "${how[@]}"
+elif [[ $found != "$content" ]]; then
+  gcloud scheduler jobs update http "$CANARY" --location="$REGION" --description="$content" "${how[@]}"
+fi

@@ -1,17 +1,7 @@
 #!/usr/bin/env bash
 # Alert policies and the dashboard, known by their display names. What has not changed is left alone: an update would
 # close a policy's open incidents, and let a condition of absence wait for its first data point again.
-set -euo pipefail
-source deploy/render.sh
-
-# Monitoring may not have heard of a new log-based metric for ten minutes, and refuses a policy until then.
-patiently() {
-  for _ in {1..20}; do
-    "$@" && return
-    sleep 30
-  done
-  return 1
-}
+source deploy/common.sh
 
 # one LINES TITLE: refuses to guess which of several is meant.
 one() {
@@ -21,14 +11,15 @@ one() {
   fi
 }
 
-for file in deploy/monitoring/policies/*.json; do
+for file in $(policies); do
   copy=$(render "$file")
   found=$(gcloud alpha monitoring policies list --filter="displayName=\"$(title "$copy")\"" \
     --format='value(name,userLabels.content)')
   one "$found" "$(title "$copy")"
   read -r name content <<<"$found" || true
   if [[ -z $name ]]; then
-    patiently gcloud alpha monitoring policies create --policy-from-file="$copy" --format=none
+    # Monitoring may not have heard of a new log-based metric for ten minutes, and refuses a policy until then.
+    patiently 10 gcloud alpha monitoring policies create --policy-from-file="$copy" --format=none
   elif [[ $content != "$(content "$copy")" ]]; then
     gcloud alpha monitoring policies update "$name" --policy-from-file="$copy" --format=none
   fi

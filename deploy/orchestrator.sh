@@ -1,17 +1,36 @@
 #!/usr/bin/env bash
-# The topic, the orchestrator function, and the right of its trigger to invoke it.
-set -euo pipefail
-source deploy/function.sh
+# The topic, the function, and the push subscription between them, which no redeployment of the function touches: what
+# is queued stays queued. What cannot be delivered is put aside.
+source deploy/common.sh
 
-gcloud pubsub topics describe "$TOPIC" --format=none 2>/dev/null || gcloud pubsub topics create "$TOPIC"
+if beside; then
+  echo "_ORCHESTRATOR=none: no orchestrator, topic or subscription is made, or changed"
+  exit
+fi
+for topic in "$TOPIC" "$DEAD_LETTERS"; do
+  gcloud pubsub topics describe "$topic" --format=none 2>/dev/null || gcloud pubsub topics create "$topic"
+done
+deploy_function orchestrator "$ORCHESTRATOR" orchestrate ",PHASE=$PHASE" "" \
+  --service-account="$ORCHESTRATOR_ACCOUNT" --timeout=540 --max-instances=20
+may_invoke "$ORCHESTRATOR_ACCOUNT" "$ORCHESTRATOR"
+url=$(of_service "$ORCHESTRATOR" status.url)
 
-variables="GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,PHASE=$PHASE"
-variables+="${PHASES_FILE:+,PHASES_FILE=$PHASES_FILE}${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}"
+# A topic without a subscription keeps nothing.
+subscription "$DEAD_LETTERS" "$DEAD_LETTERS" --message-retention-duration=7d --expiration-period=never
+gcloud pubsub topics add-iam-policy-binding "$DEAD_LETTERS" \
+  --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.publisher --format=none
+# With up to ten minutes between them, 100 attempts (the most there can be) take 16 hours: an outage of a night is
+# outlasted. What was acknowledged is kept for a week, so that a bad night can be delivered again: seek to a time.
+subscription "$PUSH" "$TOPIC" --push-endpoint="$url" --push-auth-service-account="$ORCHESTRATOR_ACCOUNT" \
+  --push-auth-token-audience="$url" --ack-deadline=600 --min-retry-delay=10s --max-retry-delay=600s \
+  --dead-letter-topic="$DEAD_LETTERS" --max-delivery-attempts=100 \
+  --message-retention-duration=7d --retain-acked-messages --expiration-period=never
+gcloud pubsub subscriptions add-iam-policy-binding "$PUSH" \
+  --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.subscriber --format=none
 
-# The trigger is described anew by each deployment: without --retry, a delivery that fails would be dropped.
-deploy_function orchestrator "$ORCHESTRATOR" --entry-point=orchestrate \
-  --trigger-topic="$TOPIC" --trigger-location="$REGION" --trigger-service-account="$ORCHESTRATOR_ACCOUNT" --retry \
-  --run-service-account="$ORCHESTRATOR_ACCOUNT" --set-env-vars="$variables" --timeout=540s
-
-gcloud run services add-iam-policy-binding "$ORCHESTRATOR" --region="$REGION" \
-  --member="serviceAccount:$ORCHESTRATOR_ACCOUNT" --role=roles/run.invoker --format=none
+# A subscription's topic cannot be changed, and what is queued on another one is not thrown away here.
+for old in $(gcloud pubsub subscriptions list --filter="pushConfig.pushEndpoint=$url AND -topic=$TOPIC_PATH" \
+  --format='value(name.basename())'); do
+  echo "WARNING: $old still pushes to $ORCHESTRATOR, from another topic. When it is empty:" >&2
+  echo "gcloud pubsub subscriptions delete $old" >&2
+done

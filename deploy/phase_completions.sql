@@ -1,8 +1,6 @@
--- The completion log, for a project that has no dataset yet. `canary setup`, which each deployment runs, makes the
--- same table, or adds to an existing one the columns that it lacks.
-CREATE SCHEMA IF NOT EXISTS nba_orchestration;
-
-CREATE TABLE IF NOT EXISTS nba_orchestration.phase_completions (
+-- The completion log, so that the rights on it can be granted. `canary setup`, which each deployment runs, makes the same
+-- table, or adds to an existing one the columns that it lacks.
+CREATE TABLE IF NOT EXISTS `{table}` (
   phase STRING NOT NULL,
   game_date DATE NOT NULL,
   processor_name STRING NOT NULL,

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# stage.sh canary|orchestrator FOLDER [PHASES_FILE]: makes of an empty folder what is deployed as that function: the
-# modules that it loads, its pinned requirements, and a main.py that starts it. A phases file of one's own is named by
-# its path in the repository, and has the same path there.
+# stage.sh canary|orchestrator FOLDER: makes of an empty folder what is deployed as that function: the modules that it
+# loads, its pinned requirements, and a main.py that starts it.
 set -euo pipefail
 
-name=$1 folder=$2 phases_file=${3:-}
+name=$1 folder=$2
 repository=$(dirname "${BASH_SOURCE[0]}")/..
 
 if [[ -n $(ls -A "$folder") ]]; then
@@ -38,8 +37,3 @@ case $name in
 esac
 find "$folder" -name __pycache__ -prune -exec rm -r {} +
 printf 'from %s.function import start\n\n%s = start()\n' "$package" "$handler" >"$folder/main.py"
-
-if [[ -n $phases_file ]]; then
-  mkdir -p "$folder/$(dirname "$phases_file")"
-  cp "$repository/$phases_file" "$folder/$phases_file"
-fi

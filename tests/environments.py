@@ -36,9 +36,20 @@ def fetch_pip(version: str, folder: Path) -> Path:
     return wheel
 
 
-def make_environment(folder: Path, pip: Path | None = None) -> Path:
+def find_python(version: str) -> str:
+    """Return a Python of this version, such as 3.13, where one starts; else the tests' own."""
+    command = [f"python{version}", "-c", "import sys; print(sys.executable)"]
+    try:
+        # pyenv's command of that name starts what this variable says.
+        environment = {**os.environ, "PYENV_VERSION": version}
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return sys.executable
+
+
+def make_environment(folder: Path, pip: Path | None = None, python: str = sys.executable) -> Path:
     """Make an empty environment, with a pip or with none; returns its Python."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
     if pip is not None:
         (packages,) = folder.glob("lib/python*/site-packages")
         with zipfile.ZipFile(pip) as wheel:

@@ -19,15 +19,25 @@ from tests.deploy.fake_gcloud import PROGRAM, answering
 
 ROOT = Path(__file__).parents[2]
 CHANNEL = "projects/proj/notificationChannels/7"
+OURS = {"_ORCHESTRATOR": "phase2-orchestrator"}
+BESIDE = {"_ORCHESTRATOR": "none"}
 # Everything that is off by default is on.
 EVERYTHING = {
-    "_NOTIFICATION_CHANNELS": f"{CHANNEL},projects/proj/notificationChannels/8",
+    **OURS,
+    "_NOTIFICATION_CHANNELS": f"{CHANNEL} projects/proj/notificationChannels/8",
     "_SLACK_SECRET": "slack-webhook",
     "_HEARTBEAT_SECRET": "heartbeat",
-    "_MESSAGE_TABLE": "nba_orchestration.phase_messages",
-    "_PHASES_FILE": "orchestrator_resilience/own.toml",
+    "_PHASES_FILE": "own.toml",
     "_BIGQUERY_LOCATION": "US",
+    "_FIRESTORE_DATABASE": "scores",
+    "_DATASETS": "games",
 }
+# What bootstrap.sh does not make of it: the secrets' text and the games are nobody's but the owner's.
+OF_THE_OWNER = ("secrets slack-webhook", "secrets heartbeat", "bq games")
+# What there is where an orchestrator is there already.
+THEIRS = ("firestore databases (default)", "bq nba_orchestration", "bq nba_orchestration.phase_completions")
+# The names that owner and build have to agree on, for the project in which nothing else is.
+BARE = {**OURS, "_NOTIFICATION_CHANNELS": CHANNEL}
 PACKAGES = ("canary", "orchestrator_resilience")
 FUNCTIONS = ("orchestrator", "canary")
 InsideGcloud = Callable[..., subprocess.CompletedProcess[str]]
@@ -61,6 +71,7 @@ class Deployment:
     output: str = ""
     failed: str | None = None
     answers: dict[str, str | None] = field(default_factory=dict)
+    said: dict[str, list[str]] = field(default_factory=dict)
 
     def run(self, substitutions: Mapping[str, str], first: str = "preflight") -> list[Call]:
         """Run the build as Cloud Build does, from one step to the first that fails; returns what this run called."""
@@ -94,14 +105,16 @@ class Deployment:
             check=False,
         )
         self.output += done.stdout
+        self.said.setdefault(step, []).append(done.stdout)
         return done.returncode == 0
 
-    def bootstrap(self) -> list[Call]:
-        """Run what is run once per project."""
+    def bootstrap(self, substitutions: Mapping[str, str]) -> list[Call]:
+        """Run what the owner runs, for the same substitutions."""
         before = len(self.calls())
-        (self.folder / "answers.json").write_text('{"services": ""}', "utf-8")
+        (self.folder / "answers.json").write_text(json.dumps(self.answers), "utf-8")
+        given = ",".join(f"{name}={value}" for name, value in substitutions.items())
         with answering(self.folder) as port:
-            assert self._runs("bootstrap", ["deploy/bootstrap.sh"], ["PROJECT=proj"], port), self.output
+            assert self._runs("bootstrap", ["deploy/bootstrap.sh", "proj", given], [], port), self.output
         return self.calls()[before:]
 
     def calls(self) -> list[Call]:
@@ -118,6 +131,11 @@ class Deployment:
         yield made
         path.write_text(json.dumps(made), "utf-8")
 
+    def state(self) -> dict[str, Any]:
+        """Return what there is by now, and which rights; not in which order they were given."""
+        made: dict[str, Any] = json.loads((self.folder / "made.json").read_text("utf-8"))
+        return {**made, "bindings": sorted(made["bindings"])}
+
     def change(self, file: str, old: str, new: str) -> None:
         """Change a file of the copy."""
         path = self.folder / file
@@ -126,19 +144,26 @@ class Deployment:
         path.write_text(text.replace(old, new), "utf-8")
 
 
-def new_deployment(folder: Path) -> Deployment:
-    """Make a project in which there is nothing but what its owner has made."""
+def new_deployment(folder: Path, substitutions: Mapping[str, str] | None, there: Sequence[str] = ()) -> Deployment:
+    """Make a project in which there is nothing but what is named, and what its owner has made for a deployment."""
     copy_checkout(folder)
-    own = folder / EVERYTHING["_PHASES_FILE"]
-    own.write_text(f'[phase2]\nmessage_table = "{EVERYTHING["_MESSAGE_TABLE"]}"\n', "utf-8")
-    (folder / "bin").mkdir()
-    for name, script in {"gcloud": PROGRAM, "bq": PROGRAM, "sleep": "#!/bin/sh\n"}.items():
-        (folder / "bin" / name).write_text(script, "utf-8")
-        (folder / "bin" / name).chmod(0o755)
+    own = (
+        (ROOT / "orchestrator_resilience" / "phases.toml")
+        .read_text("utf-8")
+        .replace("# message_table", "message_table")
+    )
+    (folder / EVERYTHING["_PHASES_FILE"]).write_text(own, "utf-8")
+    scripts = {"bin/gcloud": PROGRAM, "bin/bq": PROGRAM, "bin/sleep": "#!/bin/sh\n", ".venv/bin/canary": PROGRAM}
+    for name, script in scripts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(script, "utf-8")
+        (folder / name).chmod(0o755)
     (folder / "calls.jsonl").touch()
-    (folder / "made.json").write_text("{}", "utf-8")
+    before = {name: {"type": "firestore-native", "location": "US"} for name in there}
+    (folder / "made.json").write_text(json.dumps(before), "utf-8")
     new = Deployment(folder)
-    new.bootstrap()
+    if substitutions is not None:
+        new.bootstrap(substitutions)
     return new
 
 
@@ -198,8 +223,8 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """A project before its first deployment; not to be changed."""
-    return new_deployment(tmp_path_factory.mktemp("bare"))
+    """A project before its first deployment, without options; not to be changed."""
+    return new_deployment(tmp_path_factory.mktemp("bare"), BARE)
 
 
 @pytest.fixture
@@ -209,9 +234,9 @@ def deployment(bare: Deployment, tmp_path: Path) -> Deployment:
 
 
 @pytest.fixture(scope="session")
-def made(bare: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """A project after a first deployment with everything; not to be changed."""
-    first = Deployment(Path(shutil.copytree(bare.folder, tmp_path_factory.mktemp("deployed") / "project")))
+    first = new_deployment(tmp_path_factory.mktemp("deployed"), EVERYTHING, OF_THE_OWNER)
     first.run(EVERYTHING)
     assert first.failed is None, first.output
     return first
@@ -224,9 +249,9 @@ def deployed(made: Deployment) -> list[Call]:
 
 
 @pytest.fixture(scope="session")
-def bootstrapped(bare: Deployment) -> list[Call]:
+def bootstrapped(made: Deployment) -> list[Call]:
     """Return what the project's owner called before."""
-    return bare.calls()
+    return [call for call in made.calls() if call.step == "bootstrap"]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from google.cloud.logging_v2.types import LogMetric
@@ -15,11 +15,12 @@ from google.cloud.monitoring_v3.types import AlertPolicy
 
 from canary.domain.incident import NotificationKind, Run, advance
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.channel import Notification
+from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.log_entry import LogChannel
-from canary.run import Outcome, Report
+from canary.run import Outcome, Report, watch
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
 from orchestrator_resilience.checkpoints import json_line
+from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
 from tests.deploy.conftest import ROOT, Call
@@ -58,10 +59,7 @@ def metrics(deployed: list[Call]) -> dict[str, LogMetric]:
 
 
 def filters(policy: AlertPolicy) -> list[str]:
-    return [
-        c.condition_threshold.filter or c.condition_absent.filter or c.condition_matched_log.filter
-        for c in policy.conditions
-    ]
+    return [c.condition_threshold.filter or c.condition_matched_log.filter for c in policy.conditions]
 
 
 def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
@@ -115,24 +113,44 @@ def test_conditions_on_metrics_are_sums_over_all_revisions(policies: dict[str, A
     """Each new revision is a series of its own, and the old one's silence means nothing."""
     for policy in policies.values():
         for condition in policy.conditions:
-            for aggregation in (
-                *condition.condition_absent.aggregations,
-                *condition.condition_threshold.aggregations,
-            ):
+            for aggregation in condition.condition_threshold.aggregations:
                 assert aggregation.per_series_aligner.value
                 assert aggregation.cross_series_reducer.value
 
 
 def test_the_canary_is_silent_after_45_minutes(policies: dict[str, AlertPolicy]) -> None:
-    """A run that could not tell is no sign of life, and one that never could is told as well."""
-    absent, unreadable = policies["canary_silent"].conditions
-    assert absent.condition_absent.duration == timedelta(minutes=45)
+    """No run, or none that could read: told whether a counter of log entries writes zeros or nothing at all."""
+    conditions = [one.condition_threshold for one in policies["canary_silent"].conditions]
+    for one in conditions:
+        (aggregation,) = one.aggregations
+        assert aggregation.alignment_period == timedelta(minutes=45)
+        assert aggregation.per_series_aligner.name == "ALIGN_SUM"
+        assert (one.comparison.name, one.threshold_value) == ("COMPARISON_LT", 1)
+        assert one.evaluation_missing_data.name == "EVALUATION_MISSING_DATA_ACTIVE"
+        assert one.duration >= timedelta(minutes=1), "else the API refuses to say what missing data means"
     # By exclusion, so that every other outcome is a sign of life, the undecided as well.
-    assert re.findall(r"outcome(\W+)(\w+)", absent.condition_absent.filter) == [('!="', "COULD_NOT_TELL")]
-    assert re.findall(r"outcome(\W+)(\w+)", unreadable.condition_threshold.filter) == [('="', "COULD_NOT_TELL")]
-    # The first attempt of each quarter of an hour and its three retries.
-    assert 2 * 4 <= unreadable.condition_threshold.threshold_value < 3 * 4
+    assert [re.findall(r"outcome(\W+)(\w+)", one.filter) for one in conditions] == [[], [('!="', "COULD_NOT_TELL")]]
     assert Outcome.COULD_NOT_TELL.name == "COULD_NOT_TELL"
+
+
+def test_slack_being_down_is_not_silence(stores: EmbeddedStores, phase: Phase) -> None:
+    """A run that nobody could be told of has read everything, and counts for both conditions."""
+    stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), {"_triggered": True})
+    report = watch(stores, {"phase2": phase}, Channels(Down(), canary="phase2-canary"), NOW)
+    assert report.notified.to_json(), "somebody should have been told, and was not"
+    assert report.run_line()["outcome"] == "PROBLEM"
+
+
+class Down:
+    """A channel that takes nothing."""
+
+    name = address = "slack"
+
+    def send(self, *_: object) -> Never:
+        """Fail."""
+        raise NotifyError("Slack: no answer within 10 s")
+
+    warn = send
 
 
 def test_a_message_log_that_is_no_longer_written_is_told(

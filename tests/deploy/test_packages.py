@@ -2,8 +2,8 @@
 
 import json
 import re
-import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -15,19 +15,20 @@ import requests
 
 from canary.run import Outcome
 from orchestrator_resilience import Phase
+from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from orchestrator_resilience.testing import push_envelope
-from tests.deploy.conftest import EVERYTHING, PACKAGES, ROOT, Call, copy_checkout
+from tests.deploy.conftest import PACKAGES, ROOT, Call
 from tests.deploy.fake_gcloud import files_of
-from tests.environments import fetch, make_environment
+from tests.environments import fetch, find_python, make_environment
+from tests.topics import pushing_topic
 from tools.emulators import Server, free_port, server
 
 # How Google's buildpack installs: InstallRequirements in pkg/python/python.go of GoogleCloudPlatform/buildpacks,
-# less --user, which pip refuses in a virtual environment. The pip is the one that the runtime's Python brings: the
-# last 3.11 has 24.0, and later Pythons have later ones.
-BUILDPACKS_PIP = "24.0"
+# less --user, which pip refuses in a virtual environment. The pip is the one that the first 3.13 brings; the later ones
+# have later ones.
+BUILDPACKS_PIP = "24.2"
 BUILDPACKS_FLAGS = (
     *("--upgrade", "--upgrade-strategy", "only-if-needed", "--no-warn-script-location", "--no-warn-conflicts"),
     *("--force-reinstall", "--no-compile", "--disable-pip-version-check", "--no-cache-dir"),
@@ -58,10 +59,9 @@ def test_gcloud_uploads_what_is_staged(gcloud: str, staged: Mapping[str, Path]) 
 
 
 def test_what_is_deployed_is_what_is_staged(deployed: list[Call], staged: Mapping[str, Path]) -> None:
-    """With the phases file of one's own that both functions read."""
-    uploaded = {c.arguments[2]: {*c.uploaded} for c in deployed if c.arguments[:2] == ("functions", "deploy")}
-    own = EVERYTHING["_PHASES_FILE"]
-    assert uploaded == {f"phase2-{name}": {*files_of(folder), own} for name, folder in staged.items()}
+    """And nothing of the phases file of one's own, which is mounted."""
+    uploaded = {c.arguments[2]: {*c.uploaded} for c in deployed if c.arguments[:2] == ("run", "deploy")}
+    assert uploaded == {f"phase2-{name}": files_of(folder) for name, folder in staged.items()}
 
 
 def run_stage(checkout: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -69,33 +69,23 @@ def run_stage(checkout: Path, *arguments: str | Path) -> subprocess.CompletedPro
     return subprocess.run(["bash", script, *arguments], capture_output=True, text=True, check=False)  # noqa: S607
 
 
-def test_a_phases_file_has_the_same_path_there(tmp_path: Path) -> None:
-    """Also in a package of which the function has nothing else."""
-    copy_checkout(tmp_path / "checkout")
-    own, staged = tmp_path / "checkout" / "canary" / "phases" / "own.toml", tmp_path / "staged"
-    for folder in (own.parent, staged):
-        folder.mkdir()
-    shutil.copy(ROOT / "orchestrator_resilience" / "phases.toml", own)
-    done = run_stage(tmp_path / "checkout", "orchestrator", staged, "canary/phases/own.toml")
-    assert done.returncode == 0, done.stderr
-    assert [str(path.relative_to(staged)) for path in (staged / "canary").rglob("*.*")] == ["canary/phases/own.toml"]
-
-
 def test_what_cannot_be_staged_is_refused(tmp_path: Path) -> None:
-    """An unknown function, a folder that is not empty, a phases file that is not there."""
+    """An unknown function, a folder that is not empty."""
     assert "there is no function canari" in run_stage(ROOT, "canari", tmp_path).stderr
     assert f"{tmp_path} is not empty" in run_stage(ROOT, "canary", tmp_path).stderr
-    (tmp_path / "empty").mkdir()
-    missing = run_stage(ROOT, "canary", tmp_path / "empty", "canary/missing.toml")
-    assert (missing.returncode, "canary/missing.toml" in missing.stderr) == (1, True)
 
 
 @pytest.fixture(scope="module")
 def clean_python(
-    staged: Mapping[str, Path], pip_wheel: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+    staged: Mapping[str, Path],
+    deployed: list[Call],
+    pip_wheel: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return the Python of an environment that holds what requirements.txt pins, and nothing else."""
-    python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP))
+    """Return the functions' Python, if it is here, in an environment of what requirements.txt pins and nothing else."""
+    (base,) = {c.flag("base-image") or "" for c in deployed if c.arguments[:2] == ("run", "deploy")}
+    found = find_python(base.replace("python3", "3."))
+    python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP), found)
     fetch([python, "-m", "pip", "install", "--requirement", staged["canary"] / "requirements.txt", *BUILDPACKS_FLAGS])
     return python
 
@@ -140,18 +130,21 @@ def test_an_import_does_not_read_the_environment(
 
 @pytest.fixture
 def functions(
-    staged: Mapping[str, Path], clean_python: Path, deployed: list[Call], cloud: str
+    staged: Mapping[str, Path], clean_python: Path, deployed: list[Call], cloud: str, tmp_path: Path
 ) -> Iterator[dict[str, Server]]:
-    """Start both as the buildpack does, by what `gcloud functions deploy` was told; each import is in their logs."""
+    """Start both as the buildpack does, by what `gcloud run deploy` was told; each import is in their logs."""
+    mounted = tmp_path / "phases.toml"
+    mounted.write_text(BUNDLED_PHASES.read_text("utf-8"), "utf-8")
     with ExitStack() as stack:
         running = {}
-        for call in (c for c in deployed if c.arguments[:2] == ("functions", "deploy")):
+        for call in (c for c in deployed if c.arguments[:2] == ("run", "deploy")):
             name, port = call.arguments[2].removeprefix("phase2-"), free_port()
             environment = {
+                **dict(one.split("=", 1) for one in (call.flag("set-env-vars") or "").split(",")),
                 "FUNCTION_SOURCE": str(staged[name] / "main.py"),
-                "FUNCTION_TARGET": call.flag("entry-point") or "",
-                "FUNCTION_SIGNATURE_TYPE": "http" if "--trigger-http" in call.arguments else "cloudevent",
+                "FUNCTION_TARGET": call.flag("function") or "",
                 "GOOGLE_CLOUD_PROJECT": cloud,
+                "PHASES_FILE": str(mounted),
                 "K_SERVICE": call.arguments[2],
                 "PORT": str(port),
                 "PYTHONDONTWRITEBYTECODE": "1",
@@ -165,17 +158,12 @@ def functions(
         yield running
 
 
-def deliver(orchestrator: Server, name: str, today: str, number: int) -> None:
-    """Call the function as its trigger does."""
-    headers = {
-        "ce-id": f"m{number}",
-        "ce-source": "//pubsub.googleapis.com/projects/proj/topics/nba-phase2-raw-complete",
-        "ce-specversion": "1.0",
-        "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-    }
-    body = push_envelope(name, today, datetime.now(UTC), message_id=f"m{number}")
-    answer = requests.post(f"http://{orchestrator.address}/", json=body, headers=headers, timeout=60)
-    assert answer.status_code == 200, orchestrator.log.read_text()[-3000:]
+def acknowledged(orchestrator: Server, count: int) -> None:
+    """Wait until so many deliveries have closed."""
+    give_up = time.monotonic() + 60
+    while orchestrator.log.read_text().count('"closes": true') < count:
+        assert time.monotonic() < give_up, orchestrator.log.read_text()[-3000:]
+        time.sleep(0.1)
 
 
 def run_canary(canary: Server) -> list[dict[str, Any]]:
@@ -194,12 +182,14 @@ def never_loaded(folder: Path, function: Server) -> set[str]:
 def test_both_functions_start_and_answer(
     functions: dict[str, Server], staged: Mapping[str, Path], dataset: BigQuery, phase: Phase
 ) -> None:
-    """Five events set the flag, the canary sees it, and a problem; each has then loaded all that is staged for it."""
+    """Five pushes set the flag, the canary sees it, and a problem; each has then loaded all that is staged for it."""
     BigQueryCompletionLog(dataset, {"phase2": phase}).setup()
     today = phase.today(datetime.now(UTC))
-    for number, name in enumerate(sorted(phase.expected)):
-        deliver(functions["orchestrator"], name, str(today), number)
-    documents = FirestoreDocuments(dataset.project)
+    with pushing_topic(dataset.project, f"http://{functions['orchestrator'].address}/") as publish:
+        for name in phase.expected:
+            publish(processor_name=name, game_date=str(today))
+        acknowledged(functions["orchestrator"], 5)
+    documents = FirestoreDocuments(dataset.project, "scores")
     ref = DocumentRef("phase2_completion", str(today))
     assert documents.get_all([ref])[ref].fields["_triggered"] is True
     seen = run_canary(functions["canary"])

@@ -36,8 +36,7 @@ def test_the_ddl_makes_what_setup_makes(dataset: BigQuery, phase: Phase) -> None
     BigQueryCompletionLog(dataset, {"phase2": phase}).setup()
     by_setup = dataset.client.get_table(name)
     dataset.client.delete_table(name)
-    schema, table = statements("phase_completions.sql")
-    dataset.query(schema, [])
+    (table,) = (one.replace("{table}", phase.bigquery_table) for one in statements("phase_completions.sql"))
     assert declared(table) == [(field.name, field.field_type, field.mode) for field in by_setup.schema]
     assert made(dataset, table, phase.bigquery_table) == [field.name for field in by_setup.schema]
     assert f"PARTITION BY {by_setup.time_partitioning.field}\n" in table

@@ -16,9 +16,9 @@ NOT_RUN = {
     "pip wheel ": "tests/installation/test_function.py does it, and installs what comes of it",
     "(cd my-function && ls ": "as above",
     "uvx ": "it fetches packages",
-    "PROJECT=my-project bash deploy/bootstrap.sh": "tests/deploy/ runs it, against a program in place of gcloud",
+    "settings=": "tests/deploy/ deploys with them",
+    "bash deploy/bootstrap.sh ": "tests/deploy/ runs it, against a program in place of gcloud",
     "gcloud ": "tests/deploy/test_commands.py gives it to gcloud's own linter",
-    "bq ": "there is no project; tests/deploy/test_tables.py reads the same file",
     "canary probe ": "there is no topic; tests/end_to_end/test_probe.py runs it",
 }
 COMMANDS = sorted({command for _, command in shell_commands()})

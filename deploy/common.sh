@@ -1,0 +1,141 @@
+# shellcheck shell=bash
+# Sourced by every script: the names, each made of the substitutions in this one place, and what several scripts do.
+set -euo pipefail
+
+if [[ -z $ORCHESTRATOR ]]; then
+  echo "_ORCHESTRATOR is empty. Give the name of the orchestrator that is to be made," >&2
+  echo "or none, where the canary shall watch one that is there already." >&2
+  exit 1
+fi
+# beside: whether the canary is deployed alone, beside an orchestrator that is not this project's.
+beside() { [[ $ORCHESTRATOR == none ]]; }
+
+DEPLOYER=resilience-deployer@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
+ORCHESTRATOR_ACCOUNT=$ORCHESTRATOR@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
+CANARY_ACCOUNT=$CANARY@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
+SCHEDULER_ACCOUNT=$CANARY-scheduler@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
+PUBSUB_AGENT=service-$PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com
+TOPIC_PATH=projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC
+PUSH=$TOPIC-to-$ORCHESTRATOR
+DEAD_LETTERS=$TOPIC-dead-letters
+MESSAGE_LOG=$TOPIC-messages
+PHASES_SECRET=$CANARY-phases
+OURS=managed_by=orchestrator-resilience # the label by which a later deployment knows what this project has made
+
+# What a run of the canary may take, for the function and the scheduler alike: 35 s to read the sources, 15 for the
+# checkpoints, 20 to remember incidents, 10 each for Slack and for a word about it, 5 for the heartbeat, 25 to start.
+RUN_SECONDS=120
+
+# What the phases file says of tables: of each phase, or within the lines that a range of sed's chooses.
+PHASES=${PHASES_FILE:-orchestrator_resilience/phases.toml}
+tables() { sed -nE "${2:-}s/^ *$1 *= *[\"']([^\"']+)[\"'].*/\1/p" "$PHASES"; }
+TABLE=$(tables bigquery_table "/^\[$PHASE\]/,/^\[/")
+MESSAGE_TABLE=$(tables message_table "/^\[$PHASE\]/,/^\[/")
+# All that the canary reads.
+READ_DATASETS=$(
+  { tables '[a-z]+_table' | sed 's/\.[^.]*$//' && printf '%s\n' ${DATASETS//,/ }; } | sort -u
+)
+PHASES_CONTENT=$(cksum <"$PHASES" | tr ' ' -)
+
+SERVICES="artifactregistry bigquery cloudbuild cloudresourcemanager cloudscheduler firestore iam logging monitoring pubsub
+  run secretmanager serviceusage"
+
+# accounts: prints those that run, and the one that deploys.
+accounts() {
+  echo "$CANARY_ACCOUNT" "$SCHEDULER_ACCOUNT" "$DEPLOYER"
+  beside || echo "$ORCHESTRATOR_ACCOUNT"
+}
+
+# project_roles: prints, as ACCOUNT=ROLE, all that is granted on the project.
+project_roles() {
+  printf "$CANARY_ACCOUNT=%s\n" bigquery.jobUser datastore.user logging.viewer
+  beside || printf '%s\n' "$ORCHESTRATOR_ACCOUNT=datastore.user" "$PUBSUB_AGENT=pubsub.serviceAgent" \
+    "$DEPLOYER=pubsub.admin"
+  if beside && [[ -n $MESSAGE_TABLE ]]; then echo "$DEPLOYER=pubsub.editor"; fi
+  printf "$DEPLOYER=%s\n" browser cloudbuild.builds.builder cloudscheduler.admin datastore.viewer logging.configWriter \
+    logging.viewer monitoring.alertPolicyEditor monitoring.dashboardEditor monitoring.notificationChannelViewer \
+    run.admin run.builder run.sourceDeveloper serviceusage.serviceUsageConsumer
+}
+
+# patiently MINUTES COMMAND…: what IAM or Monitoring has just been told of is not known everywhere at once.
+patiently() {
+  local try
+  for ((try = 6 * $1; try > 0; try--)); do
+    "${@:2}" && return
+    sleep 10
+  done
+  "${@:2}"
+}
+
+# big COMMAND…: bq, on this project and where its datasets are.
+big() { bq --project_id="$GOOGLE_CLOUD_PROJECT" ${BIGQUERY_LOCATION:+--location="$BIGQUERY_LOCATION"} "$@"; }
+
+# deploy_function canary|orchestrator NAME HANDLER VARIABLES SECRETS FLAG…: stages that function, and deploys it.
+deploy_function() {
+  local staged variables=GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,FIRESTORE_DATABASE=$FIRESTORE_DATABASE$4 secrets=$5
+  staged=$(mktemp -d)
+  bash deploy/stage.sh "$1" "$staged"
+  if [[ -n $PHASES_FILE ]]; then
+    variables+=,PHASES_FILE=/phases/phases.toml secrets+=,/phases/phases.toml=$PHASES_SECRET:latest
+  fi
+  variables+=${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}
+  secrets=${secrets:+--set-secrets=${secrets#,}}
+  gcloud run deploy "$2" --region="$REGION" --source="$staged" --function="$3" --base-image=python313 \
+    --build-service-account="projects/$GOOGLE_CLOUD_PROJECT/serviceAccounts/$DEPLOYER" --no-allow-unauthenticated \
+    --labels="$OURS" --set-env-vars="$variables" "${secrets:---clear-secrets}" \
+    --cpu=1 --memory=512Mi --concurrency=1 "${@:6}"
+  rm -rf "$staged"
+  # What update-traffic has pinned to an earlier revision stays there otherwise.
+  gcloud run services update-traffic "$2" --region="$REGION" --to-latest
+}
+
+# may_invoke ACCOUNT SERVICE
+may_invoke() {
+  patiently 2 gcloud run services add-iam-policy-binding "$2" --region="$REGION" --member="serviceAccount:$1" \
+    --role=roles/run.invoker --format=none
+}
+
+# of_service NAME FIELD
+of_service() { gcloud run services describe "$1" --region="$REGION" --format="value($2)"; }
+
+# subscription NAME TOPIC FLAG…: made where there is none; changed where its flags are others than it was made with.
+subscription() {
+  local content found
+  content=$(cksum <<<"${*:3}" | tr ' ' -)
+  if ! found=$(gcloud pubsub subscriptions describe "$1" --format='value(labels.content)' 2>/dev/null); then
+    patiently 2 gcloud pubsub subscriptions create "$1" --topic="$2" --labels="$OURS,content=$content" "${@:3}"
+  elif [[ $found != "$content" ]]; then
+    patiently 2 gcloud pubsub subscriptions update "$1" --update-labels="content=$content" "${@:3}"
+  fi
+}
+
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+
+# render FILE: prints the path of a copy that has this deployment's names in place of the {placeholders}; {content}
+# becomes a checksum of the rest.
+render() {
+  local copy=$rendered/${1##*/} channels=
+  for channel in ${NOTIFICATION_CHANNELS//,/ }; do
+    [[ $channel == none ]] || channels+="${channels:+, }\"$channel\""
+  done
+  sed -e "s|{orchestrator}|$ORCHESTRATOR|g" -e "s|{canary}|$CANARY|g" -e "s|{region}|$REGION|g" \
+    -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e "s|{push}|$PUSH|g" \
+    -e "s|\"{channels}\"|$channels|" "$1" >"$copy"
+  sed -i "s|{content}|$(sha256sum "$copy" | cut -c1-16)|" "$copy"
+  echo "$copy"
+}
+
+# policies: prints the files of those that watch something which is deployed.
+policies() {
+  local file
+  for file in deploy/monitoring/policies/*.json; do
+    if beside && grep -q -e '{orchestrator}' -e '{dead_letters}' "$file"; then continue; fi
+    if [[ -z $MESSAGE_TABLE ]] && grep -q '{message_log}' "$file"; then continue; fi
+    echo "$file"
+  done
+}
+
+# content COPY, title COPY: print its checksum, its display name.
+content() { sed -n 's|.*"content": "\([0-9a-f]\{16\}\)".*|\1|p' "$1"; }
+title() { sed -n 's|^  "displayName": "\(.*\)",$|\1|p' "$1"; }
