@@ -7,13 +7,13 @@ Out goes nothing: a return acknowledges the message, and what is raised is answe
 A request that is too large to hold a completion is acknowledged unread.
 """
 
+import io
 from collections.abc import Callable
 from http import HTTPStatus
 
 import flask
 import functions_framework
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.logger import CheckpointLogger
@@ -56,7 +56,7 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
         if (reason := _too_large(request)) is not None:
             checkpoints.rejected(InvalidMessageError("request", reason, event_id=request.headers.get("ce-id")))
             # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
-            return "", HTTPStatus.OK
+            return "", HTTPStatus.NO_CONTENT
         orchestrator.deliver(request.get_json(force=True, silent=True), traceparent=request.headers.get("traceparent"))
         return "", HTTPStatus.NO_CONTENT
 
@@ -65,17 +65,13 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
 
 def _too_large(request: flask.Request) -> str | None:
     """Say that a request is too large to hold a completion, before anything decodes it; None where it is not."""
-    length = request.content_length
+    length, environ = request.content_length, request.environ
     if length is None:  # it comes in chunks
         request.max_content_length = MAX_REQUEST_BYTES
-        try:
-            request.get_data()
-        except RequestEntityTooLarge:
-            return f"completions have under {MAX_REQUEST_BYTES} bytes: not read"
+    if (len(request.get_data()) if length is None else length) < MAX_REQUEST_BYTES:
         return None
-    if length < MAX_REQUEST_BYTES:
-        return None
-    body = request.environ["wsgi.input"]
-    while body.read(_CHUNK_BYTES):  # who is still sending would not see the answer
+    while environ["wsgi.input"].read(_CHUNK_BYTES):  # who is still sending would not see the answer
         pass
-    return f"{length} bytes, and completions have under {MAX_REQUEST_BYTES}: not read"
+    environ.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})  # functions-framework reads what is left
+    told = f"{length} bytes, and completions" if length else "completions"
+    return f"{told} have under {MAX_REQUEST_BYTES}: not read"

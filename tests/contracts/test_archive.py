@@ -209,7 +209,7 @@ def test_cloud_logging_has_no_end_of_pages() -> None:
         with pytest.raises(StoreError, match="Cloud Logging: "):
             archive.statuses("orchestrator-x-uc.a.run.app", at, 1)
         assert time.monotonic() - began < 3
-        assert len(server.requests) > 4
+        assert len(server.requests) > 1
 
 
 def test_cloud_loggings_requests() -> None:

@@ -49,9 +49,9 @@ def peak_megabytes(running: Server) -> float:
 
 
 def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
-    """Four pushes of 30 MB at once, with their length and without: 200, a line that says so, and no memory."""
+    """Four pushes of 30 MB at once, with their length and without: acknowledged, a line that says so, and no memory."""
     completion = json.dumps(push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1"))
-    assert push(running, completion, CLOUD_EVENT) == 200
+    assert push(running, completion, CLOUD_EVENT) == 204
     before = peak_megabytes(running)
     with ThreadPoolExecutor(4) as threads:
         told = threads.map(lambda _: push(running, b"{" * (30 * MEGABYTE), CLOUD_EVENT), range(2))
@@ -59,7 +59,7 @@ def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
             lambda _: push(running, (b"{" * MEGABYTE for _ in range(30)), {"Content-Type": "application/json"}),
             range(2),
         )
-        assert [*told, *untold] == [200] * 4
+        assert [*told, *untold] == [204] * 4
     assert peak_megabytes(running) - before < 30
     lines = [line for line in checkpoints(running) if line["checkpoint"] == "CHECKPOINT_REJECTED"]
     assert sorted((line["message"], line.get("event_id")) for line in lines) == [
@@ -74,7 +74,7 @@ def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
         ("CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)", None),
         ("CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)", None),
     ]
-    assert push(running, completion, CLOUD_EVENT) == 200
+    assert push(running, completion, CLOUD_EVENT) == 204
     assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
 
 
@@ -83,5 +83,5 @@ def test_the_largest_that_can_be_a_completion_is_taken(running: Server) -> None:
     event = push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1", padding="x" * 261_500)
     event["message"]["attributes"] = {f"attribute-{n}": "é" * 512 for n in range(100)}
     body = json.dumps(event)
-    assert push(running, body.ljust(MAX_REQUEST_BYTES - 1), CLOUD_EVENT) == 200
+    assert push(running, body.ljust(MAX_REQUEST_BYTES - 1), CLOUD_EVENT) == 204
     assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
