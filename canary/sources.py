@@ -20,7 +20,7 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, document_id, read_progress
-from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary, Request, RequestLog, Stores
+from orchestrator_resilience.stores.base import DeadLetter, Document, DocumentRef, ProcessorSummary, Request, Stores
 
 T = TypeVar("T")
 
@@ -87,28 +87,54 @@ def read_traces(
     lines = [
         _Reading(f"the checkpoints of {name} {day}", partial(_checkpoints, stores, name, day)) for name, day in problems
     ]
-    log = stores.requests if problems else None
-    of_service = [day for name, day in problems if log is not None and name == log.phase]
-    requests = _reading_requests(log, phases[log.phase].begins(min(of_service)), now) if log and of_service else None
+    requests, letters = _reading_requests(stores, problems, phases, now), _reading_dead_letters(stores, problems)
     deadline = Deadline(seconds)
     checkpoints = [reading.answer(deadline) for reading in lines]
-    found = requests.answer(deadline) if requests is not None else Absent()
+    requested = requests.answer(deadline) if requests is not None else Absent()
+    given_up = letters.answer(deadline) if letters is not None else Absent()
     return {
-        (name, day): Traces(answer, _requests_of(found, phases[name], day) if day in of_service else Absent())
+        (name, day): Traces(answer, _since(requested, phases[name], day), _of_date(given_up, name, day, now))
         for (name, day), answer in zip(problems, checkpoints, strict=True)
     }
 
 
-def _reading_requests(log: RequestLog, since: datetime, until: datetime) -> "_Reading[Sequence[Request]]":
-    return _Reading("the requests to the orchestrator", lambda: log.requests(since, until))
+_Requests = tuple[str, Sequence[Request]]
+_Letters = tuple[str, Sequence[DeadLetter]]
 
 
-def _requests_of(
-    found: Seen[Sequence[Request]] | Unreadable | Absent, phase: Phase, day: date
-) -> Source[Sequence[Request]]:
-    """Return the requests from when a date begins."""
-    since = phase.begins(day)
-    return Seen([one for one in found.value if one.at >= since]) if isinstance(found, Seen) else found
+def _reading_requests(
+    stores: Stores, problems: Sequence[tuple[str, date]], phases: Mapping[str, Phase], now: datetime
+) -> "_Reading[_Requests] | None":
+    """Begin to read the requests since the first date began that is of the orchestrator's phase, if one is."""
+    log = stores.requests if problems else None
+    days = [day for name, day in problems if log is not None and name == log.phase]
+    if log is None or not days:
+        return None
+    since = phases[log.phase].begins(min(days))
+    return _Reading("the requests to the orchestrator", lambda: (log.phase, log.requests(since, now)))
+
+
+def _since(found: Seen[_Requests] | Unreadable | Absent, phase: Phase, day: date) -> Source[Sequence[Request]]:
+    if not isinstance(found, Seen):
+        return found
+    name, requests = found.value
+    return Seen([one for one in requests if one.at >= phase.begins(day)]) if name == phase.name else Absent()
+
+
+def _reading_dead_letters(stores: Stores, problems: Sequence[tuple[str, date]]) -> "_Reading[_Letters] | None":
+    letters = stores.dead_letters if problems else None
+    if letters is None or all(name != letters.phase for name, _ in problems):
+        return None
+    return _Reading("the dead letters", lambda: (letters.phase, letters.read()))
+
+
+def _of_date(
+    found: Seen[_Letters] | Unreadable | Absent, phase: str, day: date, now: datetime
+) -> Source[Sequence[DeadLetter]]:
+    if not isinstance(found, Seen):
+        return found
+    name, letters = found.value
+    return Seen([one for one in letters if one.game_date == day and one.at <= now]) if name == phase else Absent()
 
 
 class _Reading(Generic[T]):

@@ -25,6 +25,7 @@ class Settings:
     | FIRESTORE_DATABASE   | the Firestore database, where it is a named one           | (default)         |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | ORCHESTRATOR_SERVICE | its Cloud Run service, whose requests the canary looks at | none              |
+    | DEAD_LETTERS         | a subscription to its dead letters, for the canary        | none              |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
@@ -39,6 +40,8 @@ class Settings:
     firestore_database: str
     phase: str
     orchestrator_service: str | None
+    dead_letters: str | None
+    pubsub_emulator: str | None
     service: str | None
     revision: str | None
     colours: bool
@@ -58,6 +61,8 @@ class Settings:
             firestore_database=env.get("FIRESTORE_DATABASE") or "(default)",
             phase=env.get("PHASE") or "phase2",
             orchestrator_service=env.get("ORCHESTRATOR_SERVICE") or None,
+            dead_letters=env.get("DEAD_LETTERS") or None,
+            pubsub_emulator=env.get("PUBSUB_EMULATOR_HOST") or None,
             service=env.get("K_SERVICE") or None,
             revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),

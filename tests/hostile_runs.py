@@ -146,6 +146,7 @@ class Stores:
     evidence: Evidence
     documents: Documents = field(default_factory=doing)
     flag_tables: None = None
+    dead_letters: None = None
     phase: str = PHASE.name
 
     def __post_init__(self) -> None:

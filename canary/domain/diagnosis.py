@@ -20,6 +20,7 @@ Its cause is then not reported as ruled out either, because nobody has looked.
 - COLLECTED: that lines were left at all. The rule rests on there being none, and code without checkpoints leaves none.
 - DOCUMENT: the progress document. Without it, every processor looks as if it were not registered.
 - REQUESTS: what the platform wrote down of the requests to the function. It is there whatever code runs, or does not.
+- DEAD_LETTERS: the messages that Pub/Sub has given up delivering.
 - MESSAGE_LOG: rows that Pub/Sub writes by itself. Without them the orchestrator alone writes the completion log. A row
   is then a sign that the function was invoked, and for a message that never reached it there is no row. So without a
   message log, absence proves nothing.
@@ -53,7 +54,7 @@ from canary.domain.verdict import (
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import NOT_COMPLETING
-from orchestrator_resilience.stores.base import Request
+from orchestrator_resilience.stores.base import DeadLetter, Request
 
 # Statuses with which Cloud Run answers in place of the function: no right, no service, no instance.
 _TURNED_AWAY = {401, 403, 404, 429}
@@ -81,6 +82,7 @@ class _Need(Flag):
     COLLECTED = auto()
     DOCUMENT = auto()
     REQUESTS = auto()
+    DEAD_LETTERS = auto()
     MESSAGE_LOG = auto()
 
 
@@ -88,12 +90,14 @@ class _Need(Flag):
 class _Problem(Facts):
     """The facts of a date with a problem, and `kind`, the verdict that has to be explained.
 
-    `requests` are those that the function got since the date began. `lacking` are the sources that could not be read,
+    `requests` are those that the function got since the date began, `dead_letters` the messages of the date that were
+    given up. `lacking` are the sources that could not be read,
     or that there are not.
     """
 
     kind: VerdictKind
     requests: Sequence[Request] = ()
+    dead_letters: Sequence[DeadLetter] = ()
     lacking: _Need
     concerns_all: bool = False
 
@@ -237,6 +241,7 @@ def explain(
         now=now,
         checkpoints=value_or(traces.checkpoints, ()),
         requests=value_or(traces.requests, ()),
+        dead_letters=value_or(traces.dead_letters, ()),
         history=facts,
         kind=verdict.kind,
         lacking=_lacking(evidence, traces, facts, phase),
@@ -279,6 +284,8 @@ def _lacking(evidence: Evidence, traces: Traces, history: Sequence[Facts], phase
         lacking |= _Need.CHECKPOINTS | _Need.COLLECTED
     if not isinstance(traces.requests, Seen):
         lacking |= _Need.REQUESTS
+    if not isinstance(traces.dead_letters, Seen):
+        lacking |= _Need.DEAD_LETTERS
     # Code that writes down what it waits for is ours, and leaves lines.
     is_ours = any(one.progress.orchestrator_expected is not None for one in history)
     if not value_or(traces.checkpoints, ()) and not is_ours:
@@ -432,6 +439,21 @@ def _write_failed(problem: _Problem) -> _Proofs:
             reason = one_line(str(causes[0]), _REASON_CHARACTERS)
             found.setdefault(_what_it_explains(problem, last), f"{failed}: {reason}")
     return found
+
+
+# Pub/Sub has given up delivering the message of a processor concerned: it lies in the dead letters.
+@_rule(
+    CauseKind.DELIVERY_LOST,
+    explains=_NOT_STARTED,
+    needs=_Need.DEAD_LETTERS,
+    helps=_Need.COLLECTED | _Need.MESSAGE_LOG,
+)
+def _given_up(problem: _Problem) -> _Proofs:
+    return {
+        letter.processor: f"the message of {letter.processor} lies in the dead letters since {_moment(letter.at)}"
+        for letter in problem.dead_letters
+        if letter.processor in problem.concerned
+    }
 
 
 # A missing processor says itself that it failed.

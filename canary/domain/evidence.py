@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import ProcessorSummary, Request
+from orchestrator_resilience.stores.base import DeadLetter, ProcessorSummary, Request
 
 T = TypeVar("T")
 
@@ -109,11 +109,12 @@ class Traces:
     """What the deliveries of one date have left, oldest first: read only where there is a problem to explain.
 
     `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the requests to it since
-    the date began, of whatever date they were.
+    the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
     requests: Source[Sequence[Request]] = Absent()
+    dead_letters: Source[Sequence[DeadLetter]] = Absent()
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:

@@ -28,7 +28,7 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
-from orchestrator_resilience.stores.base import DocumentRef, RequestLog
+from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, RequestLog
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
@@ -121,6 +121,7 @@ class World:
     is_invokable: bool = True
     mended: bool = False
     requests: RequestLog | None = None
+    dead_letters: DeadLetters | None = None
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
@@ -378,6 +379,11 @@ class _CanaryStores:
     def requests(self) -> RequestLog | None:
         """What the platform has written down of the requests to the orchestrator."""
         return self._world.requests
+
+    @property
+    def dead_letters(self) -> DeadLetters | None:
+        """What could not be delivered."""
+        return self._world.dead_letters
 
     def close(self) -> None:
         """Leave the stores to the world."""

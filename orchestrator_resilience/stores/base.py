@@ -142,6 +142,25 @@ class RequestLog(Protocol):
         """Return the requests from `since` to before `until`, oldest first."""
 
 
+class DeadLetter(NamedTuple):
+    """A message that Pub/Sub has given up delivering: whose, of which date, and since when it lies there (UTC)."""
+
+    processor: str
+    game_date: date
+    at: datetime
+
+
+class DeadLetters(Protocol):
+    """Where Pub/Sub puts the messages of a phase that it has given up delivering."""
+
+    @property
+    def phase(self) -> str:
+        """The phase whose messages they are."""
+
+    def read(self) -> list[DeadLetter]:
+        """Return those that lie there, oldest first; they stay."""
+
+
 class CountSource(Protocol):
     """Answers a phase's own queries: how much output there is, how much work there was."""
 
@@ -171,6 +190,10 @@ class Stores(Protocol):
     @property
     def requests(self) -> RequestLog | None:
         """The requests to the orchestrator, where they are written down and it is known which service it is."""
+
+    @property
+    def dead_letters(self) -> DeadLetters | None:
+        """The messages that could not be delivered to the orchestrator, where it is known where they lie."""
 
     @property
     def counts(self) -> CountSource | None:

@@ -4,48 +4,52 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.stores.base import CheckpointArchive, RequestLog
+from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.stores.base import CheckpointArchive, DeadLetters, RequestLog
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts, BigQueryFlagTables
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 
 
 class CloudStores:
-    """Firestore, BigQuery and Cloud Logging of one project; nothing is called before it is used.
+    """Firestore, BigQuery, Cloud Logging and Pub/Sub of `project`; nothing is called before it is used.
 
-    `orchestrator` is the Cloud Run service of the orchestrator and its phase, where that is known.
+    What only dates with a problem need is imported at its first use.
     """
 
-    def __init__(
-        self,
-        project: str,
-        phases: Mapping[str, Phase],
-        *,
-        bigquery_location: str | None,
-        bigquery_emulated: bool,
-        firestore_database: str,
-        orchestrator: tuple[str, str] | None = None,
-    ) -> None:
-        self._bigquery = BigQuery(project, location=bigquery_location, emulated=bigquery_emulated)
-        self.documents = FirestoreDocuments(project, firestore_database)
+    def __init__(self, project: str, settings: Settings, phases: Mapping[str, Phase]) -> None:
+        self._project, self._settings, self._phases = project, settings, phases
+        self._bigquery = BigQuery(project, location=settings.bigquery_location, emulated=settings.bigquery_emulated)
+        self.documents = FirestoreDocuments(project, settings.firestore_database)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
         self.flag_tables = BigQueryFlagTables(self._bigquery, phases)
-        self._project = project
-        self._orchestrator = orchestrator
         self.counts = BigQueryCounts(self._bigquery)
 
     @cached_property
     def checkpoints(self) -> CheckpointArchive:
-        """The archive; its client is imported only by those who read checkpoints, which healthy runs do not."""
+        """The archive."""
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive  # noqa: PLC0415
 
         return CloudLoggingArchive(self._project)
 
     @cached_property
     def requests(self) -> RequestLog | None:
-        """The requests to the orchestrator, read for dates with a problem only."""
+        """The requests to the orchestrator, where the settings name its service."""
+        service, phase = self._settings.orchestrator_service, self._settings.phase
+        if service is None:
+            return None
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingRequests  # noqa: PLC0415
 
-        return CloudLoggingRequests(self._project, *self._orchestrator) if self._orchestrator is not None else None
+        return CloudLoggingRequests(self._project, service, phase)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters | None:
+        """What could not be delivered to the orchestrator, where the settings say where it lies."""
+        subscription, phase = self._settings.dead_letters, self._phases.get(self._settings.phase)
+        if subscription is None or phase is None:
+            return None
+        from orchestrator_resilience.stores.dead_letters import PubSubDeadLetters  # noqa: PLC0415
+
+        return PubSubDeadLetters(self._project, subscription, phase, emulator=self._settings.pubsub_emulator)
 
     def close(self) -> None:
         """Close the connections."""

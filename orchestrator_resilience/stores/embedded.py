@@ -4,7 +4,7 @@ import os.path
 from pathlib import Path
 from typing import Self
 
-from orchestrator_resilience.stores.base import CountSource, FlagTables, RequestLog
+from orchestrator_resilience.stores.base import CountSource, DeadLetters, FlagTables, RequestLog
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
 
@@ -27,6 +27,7 @@ class EmbeddedStores:
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
         self.flag_tables: FlagTables | None = None
         self.requests: RequestLog | None = None
+        self.dead_letters: DeadLetters | None = None
         datasets = folder / DATASETS
         is_there = os.path.isdir(datasets)  # noqa: PTH112 (unlike Path's, it never raises)
         self.counts: CountSource | None = SqliteCounts(datasets) if is_there else None

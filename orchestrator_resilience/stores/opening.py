@@ -24,14 +24,7 @@ def open_stores(settings: Settings, phases: Mapping[str, Phase], *, must_exist: 
                 f"GOOGLE_CLOUD_PROJECT is set, and {error.name} is not installed: "
                 "pip install 'orchestrator-resilience[cloud]'"
             ) from error
-        return CloudStores(
-            settings.project,
-            phases,
-            bigquery_location=settings.bigquery_location,
-            bigquery_emulated=settings.bigquery_emulated,
-            firestore_database=settings.firestore_database,
-            orchestrator=(settings.orchestrator_service, settings.phase) if settings.orchestrator_service else None,
-        )
+        return CloudStores(settings.project, settings, phases)
     if settings.on_cloud_run:
         raise ConfigurationError(
             "GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is: the embedded stores are refused inside Cloud Run"

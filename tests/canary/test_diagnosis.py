@@ -15,7 +15,7 @@ from canary.simulation.schedule import Schedule
 from canary.simulation.world import WORK_QUERY, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience import Phase, StoreError, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.stores.base import Request
+from orchestrator_resilience.stores.base import DeadLetter, Request
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 
@@ -102,10 +102,10 @@ def log_messages(world: World, names: Sequence[str]) -> None:
     world.schedule.play(DONE)
 
 
-def deliver_to_old_code(world: World) -> None:
-    """Let the old tracker register all five; it leaves no checkpoints."""
+def deliver_to_old_code(world: World, names: Sequence[str] = FIVE) -> None:
+    """Let the old tracker register them; it leaves no checkpoints."""
     old = OldCode(world.phase, world.stores.documents, world.stores.completion_log)
-    deliver_all(world, FIVE, to=old.deliver)
+    deliver_all(world, names, to=old.deliver)
 
 
 def report(world: World, now: datetime) -> Report:
@@ -594,8 +594,7 @@ TURNED_AWAY = "the function was not started for 3 requests from 2026-02-10 06:42
 
 def test_the_platform_turns_requests_away(world: World, requested: Callable[..., None]) -> None:
     """Without a message log and without a line it is proven that the function is not invoked."""
-    old = OldCode(world.phase, world.stores.documents, world.stores.completion_log)
-    deliver_all(world, FIVE[:4], to=old.deliver)
+    deliver_to_old_code(world, FIVE[:4])
     requested(204, 403, 403, 403)
     assert cause_of(world, LATE, VerdictKind.INCOMPLETE) == Cause(CauseKind.NEVER_INVOKED, TURNED_AWAY)
 
@@ -626,8 +625,7 @@ def test_requests_that_are_let_through_prove_nothing(
 @with_message_log
 def test_no_request_has_come(world: World, requested: Callable[..., None]) -> None:
     """One message is enough, and no code has to leave lines."""
-    old = OldCode(world.phase, world.stores.documents, world.stores.completion_log)
-    deliver_all(world, FIVE[:4], to=old.deliver)
+    deliver_to_old_code(world, FIVE[:4])
     log_messages(world, FIVE[4:])
     requested()
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED) == Cause(
@@ -646,6 +644,35 @@ def test_the_function_dies_as_it_starts(world: World, requested: Callable[..., N
         "no delivery has left a line, and the function failed at 3 requests from 2026-02-10 06:42:00Z to "
         "2026-02-10 06:44:00Z: HTTP 500, 503",
     )
+
+
+@dataclass
+class Letters:
+    """What could not be delivered to the orchestrator of phase2."""
+
+    found: list[DeadLetter]
+    phase: str = "phase2"
+
+    def read(self) -> list[DeadLetter]:
+        """Return all of it."""
+        return self.found
+
+
+def test_a_message_lies_in_the_dead_letters(world: World) -> None:
+    """Without a message log and without a line it is proven which message was given up; another date's says nothing."""
+    deliver_to_old_code(world, FIVE[:3])
+    world.dead_letters = Letters([DeadLetter(FIVE[3], DAY, DONE), DeadLetter(FIVE[4], DAY - ONE_DAY, DONE)])
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    text = f"the message of {FIVE[3]} lies in the dead letters since 2026-02-10 06:41:00Z"
+    assert verdict.causes == (Cause(CauseKind.DELIVERY_LOST, text),)
+    assert verdict.notes[-1] == f"nothing was found that explains {FIVE[4]}"
+
+
+def test_a_dead_letter_that_was_sent_again(world: World) -> None:
+    """What has been registered since is not missing."""
+    deliver_all(world, FIVE)
+    world.dead_letters = Letters([DeadLetter(FIVE[3], DAY, DONE)])
+    assert verdict_of(world, LATE, VerdictKind.TRIGGERED).causes == ()
 
 
 def test_requests_that_cannot_be_read(world: World) -> None:

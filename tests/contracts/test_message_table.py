@@ -169,6 +169,7 @@ class Mixed:
     counts: None = None
     flag_tables: None = None
     requests: None = None
+    dead_letters: None = None
 
     def close(self) -> None:
         """Close Firestore's client."""

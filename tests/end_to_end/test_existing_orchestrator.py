@@ -50,6 +50,7 @@ class Stores:
     counts: CountSource | None = None
     flag_tables: FlagTables | None = None
     requests: None = None
+    dead_letters: None = None
 
     def close(self) -> None:
         """Leave what belongs to the fixtures open."""

@@ -25,6 +25,8 @@ def test_an_empty_environment_has_defaults() -> None:
         firestore_database="(default)",
         phase="phase2",
         orchestrator_service=None,
+        dead_letters=None,
+        pubsub_emulator=None,
         service=None,
         revision=None,
         colours=True,
