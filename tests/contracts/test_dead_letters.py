@@ -41,7 +41,7 @@ def give_up(address: str) -> Callable[..., None]:
 
 
 def message(name: str, day: date = DAY, **payload: Any) -> dict[str, Any]:
-    found = push_envelope(name, str(day), AT, **payload)["message"]
+    found = push_envelope(name, str(day), AT, message_id="1", **payload)["message"]
     return {"data": found["data"], "attributes": {"CloudPubSubDeadLetterSourceDeliveryCount": "100"}}
 
 
