@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Generic, NoReturn, Protocol, TypeVar
 
 from orchestrator_resilience.deadline import Deadline
@@ -22,13 +22,19 @@ class Answer(Protocol[T_co]):
 class Background(Generic[T]):
     """Runs an action in a thread of its own, from now on; `answer` may be asked for once.
 
-    Threads cannot be stopped: one that hangs is left behind as a daemon, and ends when its action does.
+    Threads cannot be stopped: one that hangs is left behind as a daemon, and ends when its action does. As long as
+    MAX_LEFT_BEHIND of them have not ended, no more are begun: what is asked for then has no answer, at once.
     """
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._action = action
         self._done: SimpleQueue[Callable[[], T]] = SimpleQueue()
-        Thread(target=self._run, daemon=True).start()
+        self._thread = Thread(target=self._run, daemon=True)
+        if _left_behind.is_full:
+            error = TimeoutError(f"{MAX_LEFT_BEHIND} others have not answered, long after their time")
+            self._done.put(partial(_raise, error))
+        else:
+            self._thread.start()
 
     def _run(self) -> None:
         try:
@@ -43,8 +49,31 @@ class Background(Generic[T]):
         try:
             outcome = self._done.get(timeout=deadline.left())
         except Empty:
+            _left_behind.add(self._thread)
             raise TimeoutError(f"no answer within {deadline.seconds:g} s") from None
         return outcome()
+
+
+class _LeftBehind:
+    """The threads that nobody waits for any more, and that have not ended."""
+
+    def __init__(self) -> None:
+        self._threads: set[Thread] = set()
+        self._lock = Lock()
+
+    def add(self, thread: Thread) -> None:
+        with self._lock:
+            self._threads.add(thread)
+
+    @property
+    def is_full(self) -> bool:
+        with self._lock:
+            self._threads = {thread for thread in self._threads if thread.is_alive()}
+            return len(self._threads) >= MAX_LEFT_BEHIND
+
+
+MAX_LEFT_BEHIND = 8
+_left_behind = _LeftBehind()
 
 
 class AtOnce(Generic[T]):

@@ -51,6 +51,7 @@ from orchestrator_resilience.stores.summary_sql import (
     status_view_sql,
     summary_sql,
 )
+from orchestrator_resilience.stores.whole_calls import WholeCalls
 
 _TRANSIENT = (
     BadGateway,
@@ -127,7 +128,8 @@ class BigQuery:
     """One lazily made client, shared by what follows.
 
     `seconds` bounds each of query, append and the like, retries included: left to itself the client
-    goes on for 600 s, longer than a function lives.
+    goes on for 600 s, longer than a function lives. It bounds each call over HTTP as well, however slowly
+    that is answered.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class BigQuery:
         # A query is two calls, and the last try of a call begins when its retries end.
         self.timeout = seconds / 4
         self.retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds / 4)
+        self._seconds = seconds
         self._location = location
         self._lock = threading.Lock()
         self._client: bigquery.Client | None = None
@@ -150,6 +153,8 @@ class BigQuery:
             if self._client is None:
                 credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
                 self._client = bigquery.Client(project=self.project, location=self._location, credentials=credentials)
+                for scheme in ("http://", "https://"):
+                    self._client._http.mount(scheme, WholeCalls(self._seconds))  # noqa: SLF001 (its session, with the credentials)
             return self._client
 
     def close(self) -> None:
