@@ -19,6 +19,13 @@ class Answer(Protocol[T_co]):
         """Return what the action returns, or raise what it raises; TimeoutError where it does neither in time."""
 
 
+class Beside(Protocol):
+    """Begins an action beside what goes on, as Background and AtOnce do."""
+
+    def __call__(self, action: Callable[[], T], /) -> Answer[T]:
+        """Begin it."""
+
+
 class Background(Generic[T]):
     """Runs an action in a thread of its own, from now on; `answer` may be asked for once.
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from orchestrator_resilience.background import Answer, Background
+from orchestrator_resilience.background import Answer, Background, Beside
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import (
@@ -59,8 +59,8 @@ class _Committed:
 class Orchestrator:
     """Registers completions and sets `_triggered` when the expected set is complete.
 
-    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside` begins the append of a
-    row and returns its answer, which is waited for up to `append_seconds`.
+    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside` begins what is
+    asked of the completion log and returns its answer, which is waited for up to `append_seconds`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Orchestrator:
         *,
         service: str | None = None,
         revision: str | None = None,
-        beside: Callable[[Callable[[], None]], Answer[None]] = Background,
+        beside: Beside = Background,
         append_seconds: float = APPEND_SECONDS,
     ) -> None:
         self._phase = phase
@@ -153,19 +153,20 @@ class Orchestrator:
                 minutes = MAX_AGE.total_seconds() / 60
                 delivery.probed(f"not answered: published more than {minutes:g} min ago, so nobody waits any more")
                 return
-            try:
-                lacking = {
-                    table: needed
-                    for table, columns in self._completion_log.missing_columns().items()
-                    if (needed := [name for name in columns if name not in OPTIONAL_COLUMNS])
-                }
-                wrong = f"the completion log lacks columns: {lacking}" if lacking else None
-            except (ConfigurationError, StoreError) as error:
-                wrong = str(error)
+            wrong = self._wrong_with_the_log()
             who = {"phase": self._phase.name, "service": self._service, "revision": self._revision}
             found = {"expected": sorted(self._phase.expected), "completion_log": wrong, "answered_at": self._clock()}
             self._documents.merge(probe_ref(probe.id), {**who, **found})
             delivery.probed(wrong)
+
+    def _wrong_with_the_log(self) -> str | None:
+        try:
+            tables = self._beside(self._completion_log.missing_columns).answer(Deadline(self._append_seconds))
+        except (ConfigurationError, StoreError, TimeoutError) as error:
+            return str(error)
+        needed = {table: [name for name in names if name not in OPTIONAL_COLUMNS] for table, names in tables.items()}
+        lacking = {table: names for table, names in needed.items() if names}
+        return f"the completion log lacks columns: {lacking}" if lacking else None
 
     def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Answer[None]:
         return self._beside(_timed(delivery, step, lambda: self._completion_log.append([row], now=self._clock())))

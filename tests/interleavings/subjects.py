@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator
-from orchestrator_resilience.background import Answer, AtOnce
+from orchestrator_resilience.background import AtOnce, Beside
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import DeliveryError
 from orchestrator_resilience.phase import Phase
@@ -33,7 +33,7 @@ def today(
     *,
     documents: DocumentStore | None = None,
     completion_log: CompletionLog | None = None,
-    beside: Callable[[Callable[[], None]], Answer[None]] = AtOnce,
+    beside: Beside = AtOnce,
 ) -> Deliver:
     """Return the orchestrator's `deliver` as it is; on other stores where they are given."""
     checkpoints = CheckpointLogger(phase, lambda _: None, enabled=True, clock=clock)

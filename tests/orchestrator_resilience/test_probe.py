@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -128,6 +129,20 @@ def test_the_answer(
         (f"CHECKPOINT_PROBED: {wrong or 'alive'} (probe)", "WARNING" if wrong else "INFO", True),
     ]
     assert all("game_date" not in c.fields for c in sink.checkpoints)
+
+
+def test_a_completion_log_that_hangs_is_part_of_the_answer(
+    phase: Phase, sink: RecordingSink, stores: EmbeddedStores
+) -> None:
+    """Whoever asks hears that the orchestrator is alive, and that its log is not."""
+    over = threading.Event()
+    hanging: Any = Odd(None)
+    hanging.missing_columns = lambda: over.wait(30)
+    checkpoints = CheckpointLogger(phase, sink)
+    Orchestrator(phase, stores.documents, hanging, checkpoints, lambda: NOW, append_seconds=0.05).deliver(message())
+    over.set()
+    answer = stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields
+    assert answer["completion_log"] == "no answer within 0.05 s"
 
 
 def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: Phase, sink: RecordingSink) -> None:
