@@ -26,7 +26,7 @@ format: $(DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The whole path on this machine: emulators, both functions, a topic that pushes.
+# The whole path on this machine, with our orchestrator and beside another: emulators, functions, topics that push.
 local: $(DEV)
 	@$(BIN)/python -m tools.local
 

@@ -95,10 +95,23 @@ def server(
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
+        with _ended_with_this_one(process):
+            try:
+                yield Server(name, port, process, log)
+            finally:
+                _stop(process, stop)
+
+
+@contextmanager
+def _ended_with_this_one(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill a process and its group when this process is gone, however it ended: a pipe to a shell is closed then."""
+    kill = ["sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)]
+    pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(kill, stdin=pipe, stderr=quiet, start_new_session=True) as watch:  # noqa: S603
         try:
-            yield Server(name, port, process, log)
+            yield
         finally:
-            _stop(process, stop)
+            watch.kill()  # before the pipe is closed, because the id may be another process's by then
 
 
 def _command(name: str, port: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs the two functions as Google Cloud does: each staged as it is deployed, in a functions-framework server."""
+"""Runs functions as Google Cloud does, in a functions-framework server: the two as they are staged, and the example."""
 
 import signal
 import subprocess
@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1]
 TARGETS = {"orchestrator": "orchestrate", "canary": "canary"}
 
 
-def stage(name: str, folder: Path, phases_file: str = "") -> Path:
+def stage(name: str, folder: Path) -> Path:
     """Make of an empty folder what is deployed as "orchestrator" or "canary"; returns it."""
-    subprocess.run(["bash", ROOT / "deploy" / "stage.sh", name, folder, phases_file], check=True)  # noqa: S603, S607
+    subprocess.run(["bash", ROOT / "deploy" / "stage.sh", name, folder], check=True)  # noqa: S603, S607
     return folder
 
 
@@ -35,16 +35,30 @@ def canary_function(environment: Mapping[str, str]) -> Iterator[Server]:
 
 
 @contextmanager
+def existing_function(environment: Mapping[str, str], version: str = "after") -> Iterator[Server]:
+    """Serve the orchestrator of examples/existing_orchestrator/, "before" or "after" it had checkpoints."""
+    source = ROOT / "examples" / "existing_orchestrator" / version / "main.py"
+    with _served("existing", source, "orchestrate", {"PYTHONUNBUFFERED": "1", **environment}) as running:
+        yield running
+
+
+@contextmanager
 def _function(name: str, environment: Mapping[str, str]) -> Iterator[Server]:
-    port = free_port()
     with tempfile.TemporaryDirectory(prefix=f"staged-{name}-") as folder:
         source = stage(name, Path(folder)) / "main.py"
-        command = [
-            *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
-            *("--source", str(source), "--target", TARGETS[name]),
-        ]
         settings = {"PYTHONPATH": folder, "PYTHONUNBUFFERED": "1", **environment}
-        # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
-        with server(TARGETS[name], port, command, settings, stop=signal.SIGKILL) as running:
-            running.wait_until_it_answers()
+        with _served(TARGETS[name], source, TARGETS[name], settings) as running:
             yield running
+
+
+@contextmanager
+def _served(name: str, source: Path, target: str, settings: Mapping[str, str]) -> Iterator[Server]:
+    port = free_port()
+    command = [
+        *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
+        *("--source", str(source), "--target", target),
+    ]
+    # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
+    with server(name, port, command, settings, stop=signal.SIGKILL) as running:
+        running.wait_until_it_answers()
+        yield running

@@ -4,8 +4,6 @@ import base64
 import difflib
 import json
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +24,8 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from tests.tables import make_real_table
-from tools.emulators import Server, free_port, server
+from tools.emulators import Server
+from tools.functions import existing_function
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "existing_orchestrator"
 NAMES = (
@@ -111,14 +110,7 @@ def serve(cloud: str, dataset: BigQuery, phase: Phase) -> Iterator[Serve]:
 
     @contextmanager
     def serving(version: str, environment: dict[str, str]) -> Iterator[Function]:
-        port = free_port()
-        command = [
-            *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
-            *("--source", str(EXAMPLE / version / "main.py"), "--target", "orchestrate"),
-        ]
-        settings = {"PYTHONUNBUFFERED": "1", "K_REVISION": "existing-00001", **environment}
-        with server("existing", port, command, settings, stop=signal.SIGKILL) as running:
-            running.wait_until_it_answers()
+        with existing_function({"K_REVISION": "existing-00001", **environment}, version) as running:
             log = BigQueryCompletionLog(dataset, {"phase2": phase})
             stores = Stores(documents, log, JsonLinesArchive(running.log))
             yield Function(running, stores, phase, phase.today(datetime.now(UTC)))
