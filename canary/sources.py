@@ -9,18 +9,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
+from threading import Semaphore
 from typing import Generic, TypeVar
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Traces, Unreadable, read_completion_log
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
-from orchestrator_resilience.checkpoints import Checkpoint, one_line, printable
+from orchestrator_resilience.checkpoints import concerns, one_line, printable
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, document_id, read_progress
-from orchestrator_resilience.stores.base import DeadLetter, Document, DocumentRef, ProcessorSummary, Request, Stores
+from orchestrator_resilience.stores.base import (
+    CountSource,
+    DeadLetter,
+    Document,
+    DocumentRef,
+    ProcessorSummary,
+    Request,
+    Stores,
+)
 
 T = TypeVar("T")
 
@@ -51,12 +60,14 @@ def gather(
     since, until = min(day for _, day in dates), max(day for _, day in dates)
     kept = [SILENCES, REFUSALS, OPEN_INCIDENTS, *(incident_ref(*one) for one in dates)]
     refs = [*(_ref(phases[name], day) for name, day in dates), *kept]
+    gate = _gate()
     log = _Reading(
-        "the completion log", lambda: _by_date(stores.completion_log.summarise(wanted, since, until), phases)
+        "the completion log", lambda: _by_date(stores.completion_log.summarise(wanted, since, until), phases), gate
     )
-    documents = _Reading("the progress documents", lambda: stores.documents.get_all(refs))
-    outcomes = _counting("outcome", {name: phases[name].outcome_query for name in wanted}, stores, since, until)
-    works = _counting("work", {name: phases[name].work_query for name in wanted}, stores, since, until)
+    documents = _Reading("the progress documents", lambda: stores.documents.get_all(refs), gate)
+    count = None if stores.counts is None else partial(_counted, stores.counts, since, until)
+    outcomes = _counting("outcome", {name: phases[name].outcome_query for name in wanted}, count, gate)
+    works = _counting("work", {name: phases[name].work_query for name in wanted}, count, gate)
     deadline = Deadline(seconds)
     logged, found = log.answer(deadline), documents.answer(deadline)
     outcome = {name: reading.answer(deadline) for name, reading in outcomes.items()}
@@ -84,65 +95,74 @@ def read_traces(
     seconds: float = CHECKPOINTS_SECONDS,
 ) -> dict[tuple[str, date], Traces]:
     """Read what the deliveries of dates with a problem have left, all at once; what fails is Unreadable."""
-    lines = [
-        _Reading(f"the checkpoints of {name} {day}", partial(_checkpoints, stores, name, day)) for name, day in problems
-    ]
-    requests, letters = _reading_requests(stores, problems, phases, now), _reading_dead_letters(stores, problems)
-    deadline = Deadline(seconds)
-    checkpoints = [reading.answer(deadline) for reading in lines]
-    requested = requests.answer(deadline) if requests is not None else Absent()
-    given_up = letters.answer(deadline) if letters is not None else Absent()
-    return {
-        (name, day): Traces(answer, _since(requested, phases[name], day), _of_date(given_up, name, day, now))
-        for (name, day), answer in zip(problems, checkpoints, strict=True)
+    days: dict[str, list[date]] = defaultdict(list)
+    for name, day in problems:
+        days[name].append(day)
+    gate = _gate()
+    lines = {
+        name: _Reading(f"the checkpoints of {name}", partial(stores.checkpoints.read, name, own), gate)
+        for name, own in days.items()
     }
+    requests = _reading_requests(stores, days, phases, now, gate)
+    letters = _reading_dead_letters(stores, days, gate)
+    deadline = Deadline(seconds)
+    checkpoints = {name: reading.answer(deadline) for name, reading in lines.items()}
+    requested = {name: reading.answer(deadline) for name, reading in requests.items()}
+    given_up = {name: reading.answer(deadline) for name, reading in letters.items()}
 
+    def traces(name: str, day: date) -> Traces:
+        begun = phases[name].begins(day)
+        return Traces(
+            _those(checkpoints.get(name), lambda line: concerns(line, name, day)),
+            _those(requested.get(name), lambda one: one.at >= begun),
+            _those(given_up.get(name), lambda one: one.game_date == day and one.at <= now),
+        )
 
-_Requests = tuple[str, Sequence[Request]]
-_Letters = tuple[str, Sequence[DeadLetter]]
+    return {problem: traces(*problem) for problem in problems}
 
 
 def _reading_requests(
-    stores: Stores, problems: Sequence[tuple[str, date]], phases: Mapping[str, Phase], now: datetime
-) -> "_Reading[_Requests] | None":
+    stores: Stores, days: Mapping[str, Sequence[date]], phases: Mapping[str, Phase], now: datetime, gate: "_Gate"
+) -> "dict[str, _Reading[list[Request]]]":
     """Begin to read the requests since the first date began that is of the orchestrator's phase, if one is."""
-    log = stores.requests if problems else None
-    days = [day for name, day in problems if log is not None and name == log.phase]
-    if log is None or not days:
-        return None
-    since = phases[log.phase].begins(min(days))
-    return _Reading("the requests to the orchestrator", lambda: (log.phase, log.requests(since, now)))
+    log = stores.requests if days else None
+    if log is None or log.phase not in days:
+        return {}
+    since = phases[log.phase].begins(min(days[log.phase]))
+    return {log.phase: _Reading("the requests to the orchestrator", partial(log.requests, since, now), gate)}
 
 
-def _since(found: Seen[_Requests] | Unreadable | Absent, phase: Phase, day: date) -> Source[Sequence[Request]]:
-    if not isinstance(found, Seen):
-        return found
-    name, requests = found.value
-    return Seen([one for one in requests if one.at >= phase.begins(day)]) if name == phase.name else Absent()
+def _reading_dead_letters(
+    stores: Stores, days: Mapping[str, Sequence[date]], gate: "_Gate"
+) -> "dict[str, _Reading[list[DeadLetter]]]":
+    letters = stores.dead_letters if days else None
+    if letters is None or letters.phase not in days:
+        return {}
+    return {letters.phase: _Reading("the dead letters", letters.read, gate)}
 
 
-def _reading_dead_letters(stores: Stores, problems: Sequence[tuple[str, date]]) -> "_Reading[_Letters] | None":
-    letters = stores.dead_letters if problems else None
-    if letters is None or all(name != letters.phase for name, _ in problems):
-        return None
-    return _Reading("the dead letters", lambda: (letters.phase, letters.read()))
+def _those(source: Seen[list[T]] | Unreadable | None, wanted: Callable[[T], bool]) -> Source[Sequence[T]]:
+    """Return what of a source is `wanted`; None is Absent."""
+    if isinstance(source, Seen):
+        return Seen([one for one in source.value if wanted(one)])
+    return Absent() if source is None else source
 
 
-def _of_date(
-    found: Seen[_Letters] | Unreadable | Absent, phase: str, day: date, now: datetime
-) -> Source[Sequence[DeadLetter]]:
-    if not isinstance(found, Seen):
-        return found
-    name, letters = found.value
-    return Seen([one for one in letters if one.game_date == day and one.at <= now]) if name == phase else Absent()
+# So many questions are asked at once; the others wait for their turn, within the time of all.
+_AT_ONCE = 8
+_Gate = Semaphore
+
+
+def _gate() -> _Gate:
+    return Semaphore(_AT_ONCE)
 
 
 class _Reading(Generic[T]):
     """Reads one source from the beginning on; `name` is how people are told of it."""
 
-    def __init__(self, name: str, read: Callable[[], T]) -> None:
+    def __init__(self, name: str, read: Callable[[], T], gate: _Gate) -> None:
         self._name = name
-        self._reading = Background(lambda: _read(read))
+        self._reading = Background(lambda: _read(read, gate))
 
     def answer(self, deadline: Deadline) -> Seen[T] | Unreadable:
         """Return the answer, once; what has not answered by then is Unreadable."""
@@ -152,27 +172,31 @@ class _Reading(Generic[T]):
             return Unreadable(f"{self._name}: {error}")
 
 
-def _read(read: Callable[[], T]) -> Seen[T] | Unreadable:
+def _read(read: Callable[[], T], gate: _Gate) -> Seen[T] | Unreadable:
     try:
-        return Seen(read())
+        with gate:
+            return Seen(read())
     except StoreError as error:
         return Unreadable(one_line(str(error)))
     except Exception as error:  # noqa: BLE001 (whatever a driver comes up with, the other sources still count)
         return Unreadable(one_line(f"{type(error).__name__}: {error}"))
 
 
+_Count = Callable[[str], dict[date, int]]
+
+
 def _counting(
-    what: str, queries: Mapping[str, str | None], stores: Stores, since: date, until: date
+    what: str, queries: Mapping[str, str | None], count: _Count | None, gate: _Gate
 ) -> dict[str, _Reading[dict[date, int]]]:
     """Begin the queries, by phase; left out where a phase has none, or nothing can answer it."""
-    counts = stores.counts
-    if counts is None:
+    if count is None:
         return {}
-    return {
-        name: _Reading(f"{what} of {name}", partial(counts.count, query, since, until))
-        for name, query in queries.items()
-        if query is not None
-    }
+    asked = {name: query for name, query in queries.items() if query is not None}
+    return {name: _Reading(f"{what} of {name}", partial(count, query), gate) for name, query in asked.items()}
+
+
+def _counted(counts: CountSource, since: date, until: date, query: str) -> dict[date, int]:
+    return counts.count(query, since, until)
 
 
 _Documents = dict[DocumentRef, Document]
@@ -231,10 +255,6 @@ def _count(answer: Seen[dict[date, int]] | Unreadable | None, day: date) -> Sour
     if answer is None:
         return Absent()
     return answer if isinstance(answer, Unreadable) else Seen(answer.value.get(day, 0))
-
-
-def _checkpoints(stores: Stores, phase: str, day: date) -> Sequence[Checkpoint]:
-    return stores.checkpoints.read(phase, day)
 
 
 def _ref(phase: Phase, day: date) -> DocumentRef:

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import count
@@ -174,9 +174,10 @@ class Stores:
         """Return the rows."""
         return [row for row in self._rows if row.phase in phases and since <= row.game_date <= until]
 
-    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
+    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
         """Return the lines."""
-        return sorted((line for line in self._lines if concerns(line, phase, game_date)), key=lambda line: line.at)
+        found = [line for line in self._lines if any(concerns(line, phase, day) for day in game_dates)]
+        return sorted(found, key=lambda line: line.at)
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """There was work on each date, and the next phase has written nothing yet."""

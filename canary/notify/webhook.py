@@ -10,13 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from orchestrator_resilience.background import Background
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ConfigurationError
 
@@ -70,13 +69,12 @@ class Webhook:
 
         What got no answer may have been posted all the same.
         """
-        done: SimpleQueue[Answer | NoAnswer] = SimpleQueue()
         # A thread, because no timeout of urllib's covers name resolution or an answer that drips. Where the deadline
         # ends first, urllib's own timeout a second later only ends the thread.
-        Thread(target=lambda: done.put(self._request(body, deadline.left() + 1)), daemon=True).start()
+        request = Background(lambda: self._request(body, deadline.left() + 1))
         try:
-            return done.get(timeout=deadline.left())
-        except Empty:
+            return request.answer(deadline)
+        except TimeoutError:
             return NoAnswer(TimeoutError.__name__, may_pass=True)
 
     def _request(self, body: Mapping[str, Any] | None, seconds: float) -> Answer | NoAnswer:

@@ -3,7 +3,7 @@
 All times are aware datetimes in UTC. Every method raises StoreError when the store cannot answer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol
@@ -116,11 +116,11 @@ class FlagTables(Protocol):
 class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""
 
-    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
-        """Return the checkpoints of one date in the order in which they were left.
+    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
+        """Return the checkpoints that concern one of these dates, in the order in which they were left.
 
-        Among them are the rejections of the phase whose date nobody could read, left in the days in which this date's
-        messages come: each may have been of this date.
+        In one search, however many dates there are. Of a single date with too many lines the oldest are returned; where
+        those of several would be too many, StoreError.
         """
 
 

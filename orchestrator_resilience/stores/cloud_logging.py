@@ -1,7 +1,7 @@
 """Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the log of requests."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
 from itertools import islice
@@ -20,7 +20,7 @@ from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2Transport
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
-from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity
+from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity, concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError, store_errors
 from orchestrator_resilience.stores.base import Request
@@ -83,10 +83,15 @@ class _CloudLogging:
 class CloudLoggingArchive(_CloudLogging):
     """A CheckpointArchive."""
 
-    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
-        """Return the checkpoints of one date, oldest first."""
-        found = [_checkpoint(entry) for entry in self._entries(checkpoint_filter(phase, game_date), self._seconds)]
-        return sorted((c for c in found if c is not None), key=_order)
+    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
+        """Return the checkpoints that concern one of these dates, oldest first."""
+        if not game_dates:
+            return []
+        entries = self._entries(checkpoint_filter(phase, game_dates), self._seconds)
+        if len(entries) >= _MAXIMUM_ENTRIES and len(game_dates) > 1:  # one date may have taken the room of the others
+            raise StoreError(f"Cloud Logging: {len(entries)} lines or more for {len(game_dates)} dates: ask for one")
+        found = [c for entry in entries if (c := _checkpoint(entry)) is not None]
+        return sorted((c for c in found if any(concerns(c, phase, day) for day in game_dates)), key=_order)
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
@@ -127,22 +132,24 @@ class CloudLoggingRequests(_CloudLogging):
         return [Request(_moment(entry), entry.http_request.status) for entry in found]
 
 
-def checkpoint_filter(phase: str, game_date: date) -> str:
-    """Return the filter, in Cloud Logging's query language, that finds the checkpoints of one date.
+def checkpoint_filter(phase: str, game_dates: Collection[date]) -> str:
+    """Return the filter, in Cloud Logging's query language, that finds the checkpoints of these dates.
 
     With them come the rejections whose date nobody could read. Labels and timestamp are indexed, the payload is not.
     """
+    first, last = min(game_dates), max(game_dates)
     undated = (
         "NOT labels.game_date:*",
         f'jsonPayload.checkpoint="{CheckpointKind.REJECTED}"',
-        *_between(game_date, game_date + timedelta(days=UNDATED_DAYS)),
+        *_between(first, last + timedelta(days=UNDATED_DAYS)),
     )
+    dates = [f"labels.game_date={_quoted(day.isoformat())}" for day in sorted(game_dates)]
     return " AND ".join(
         (
             f"labels.phase={_quoted(phase)}",
-            f"(labels.game_date={_quoted(game_date.isoformat())} OR ({' AND '.join(undated)}))",
+            f"({' OR '.join(dates)} OR ({' AND '.join(undated)}))",
             'jsonPayload.checkpoint:"CHECKPOINT_"',
-            *_between(game_date - _BEFORE, game_date + _AFTER),
+            *_between(first - _BEFORE, last + _AFTER),
         )
     )
 

@@ -14,6 +14,7 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import InvalidMessageError, StoreError, store_errors
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import DeadLetter
+from orchestrator_resilience.stores.whole_calls import WholeCalls
 
 _SCOPES = ["https://www.googleapis.com/auth/pubsub"]
 _AT_ONCE, _MOST = 100, 1_000
@@ -41,10 +42,12 @@ class PubSubDeadLetters:
 
     @cached_property
     def _session(self) -> requests.Session:
-        if self._is_emulated:
-            return requests.Session()
-        credentials, _ = default(scopes=_SCOPES)
-        session: requests.Session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+        session = requests.Session()
+        if not self._is_emulated:
+            credentials, _ = default(scopes=_SCOPES)
+            session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, WholeCalls(self._seconds))
         return session
 
     def read(self) -> list[DeadLetter]:

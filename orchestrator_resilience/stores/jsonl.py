@@ -3,12 +3,12 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator_resilience.checkpoints import Checkpoint, concerns, json_line
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, json_line
 from orchestrator_resilience.errors import StoreError
 
 
@@ -26,16 +26,21 @@ class JsonLinesArchive:
         """Append one checkpoint; raises StoreError."""
         append_line(self.path, json_line(checkpoint))
 
-    def read(self, phase: str, game_date: date) -> list[Checkpoint]:
-        """Return the checkpoints of one date, oldest first; none where there is no file."""
+    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
+        """Return the checkpoints that concern one of these dates, oldest first; none where there is no file.
+
+        The file is read line by line, and only what can concern one is parsed: it may have a million lines.
+        """
+        wanted = [CheckpointKind.REJECTED.value.encode(), *(day.isoformat().encode() for day in game_dates)]
         try:
-            lines = self.path.read_bytes().splitlines()
+            with self.path.open("rb") as file:
+                lines = (line for line in file if any(one in line for one in wanted))
+                found = (parsed for line in lines if (parsed := _parsed(line)) is not None)
+                kept = [c for c in found if any(concerns(c, phase, day) for day in game_dates)]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StoreError(f"{self.path}: {error}") from error
-        found = (_parsed(line) for line in lines)
-        kept = [c for c in found if c is not None and concerns(c, phase, game_date)]
         return sorted(kept, key=lambda c: c.at)
 
 

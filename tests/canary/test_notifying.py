@@ -1,5 +1,6 @@
 """Notifications reach each channel once, whatever fails: the stores, a channel, another run, the run itself."""
 
+import copy
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +10,6 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from threading import Barrier
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -449,9 +449,8 @@ def test_a_process_knows_what_it_told_without_memory(
 @pytest.mark.usefixtures("late")
 def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: EmbeddedStores, phase: Phase) -> None:
     """Its process knows that in its further runs; one that does not know it answers 503."""
-    own = SimpleNamespace(
-        documents=read_only(stores), completion_log=stores.completion_log, checkpoints=stores.checkpoints, counts=None
-    )
+    own = copy.copy(stores)
+    own.documents = read_only(stores)  # type: ignore[assignment]
     recorder = Recorder()
 
     def answers(start: datetime) -> list[int]:

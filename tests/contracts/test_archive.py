@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line
 from orchestrator_resilience.stores import cloud_logging
 from orchestrator_resilience.stores.base import CheckpointArchive, Request
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive, CloudLoggingRequests, checkpoint_filter
@@ -66,7 +66,7 @@ def test_a_dates_checkpoints_are_read_as_they_were_left(
     """Only that date's and what has none, oldest first, whole, to the microsecond."""
     for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
         deliver(day)
-    found = archive[1].read("phase2", DAY)
+    found = archive[1].read("phase2", [DAY])
     assert found == [c for c in left if c.fields.get("game_date") in {"2026-02-09", None}]
     own = ["RECEIVED", "POST_TRANSACTION", "WAITING", "REJECTED"]
     assert [c.kind.name for c in found] == [*own, "REJECTED", *own, *own]
@@ -79,14 +79,42 @@ def test_a_rejection_without_a_date_may_be_of_the_days_before(
     """As long as a date's messages come; another phase's is nobody's."""
     clock.now = datetime(2026, 2, 9, 12, tzinfo=UTC) + timedelta(days=days)
     CheckpointLogger(phase, archive[0], clock=clock).rejected(InvalidMessageError("game_date", "no date", raw="{}"))
-    assert len(archive[1].read("phase2", DAY)) == found
-    assert archive[1].read("phase3", DAY) == []
+    assert len(archive[1].read("phase2", [DAY])) == found
+    assert archive[1].read("phase3", [DAY]) == []
+
+
+def test_several_dates_are_one_reading(
+    archive: Archive, deliver: Callable[[str], None], left: list[Checkpoint]
+) -> None:
+    """All of theirs, and none of a date between them."""
+    days = ("2026-02-09", "2026-02-08", "2026-02-07")
+    for day in days:
+        deliver(day)
+    found = archive[1].read("phase2", [date.fromisoformat(days[0]), date.fromisoformat(days[2])])
+    assert found == [c for c in left if c.fields.get("game_date") != days[1]]
+    assert archive[1].read("phase2", []) == []
+
+
+def test_more_lines_than_one_search_can_have(
+    monkeypatch: pytest.MonkeyPatch, phase: Phase, clock: SimulatedClock
+) -> None:
+    """Of several dates nothing is concluded, because one may have taken the room of the others."""
+    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 3)
+    with LoggingServer("project") as server:
+        checkpoints = CheckpointLogger(phase, lambda c: server.ingest(json_line(c)), clock=clock)
+        for number in range(2):
+            with checkpoints.delivery(processor="x", game_date="2026-02-09", event_id=str(number)):
+                pass
+        read = CloudLoggingArchive("project", transport=server.transport()).read
+        assert len(read("phase2", [DAY])) == 3
+        with pytest.raises(StoreError, match="3 lines or more for 2 dates: ask for one"):
+            read("phase2", [DAY, DAY - timedelta(days=1)])
 
 
 def test_another_phase_has_other_checkpoints(archive: Archive, deliver: Callable[[str], None]) -> None:
     """Phases are kept apart."""
     deliver("2026-02-09")
-    assert archive[1].read("phase3", DAY) == []
+    assert archive[1].read("phase3", [DAY]) == []
 
 
 def test_a_field_of_another_type_is_left_out_and_named(
@@ -108,7 +136,7 @@ def test_a_field_of_another_type_is_left_out_and_named(
     archive[0](Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}))
     said = {**known, "sequence": 1, "unreadable_fields": sorted(odd)}
     expected = Checkpoint(kind, Severity.INFO, at, "x", said)
-    assert archive[1].read("phase2", DAY) == [*left, expected]
+    assert archive[1].read("phase2", [DAY]) == [*left, expected]
 
 
 GOOD = checkpoint_entry()
@@ -135,7 +163,7 @@ def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: st
     file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
     for one in (json.dumps(GOOD), line, json.dumps({**GOOD, "event_id": "2"})):
         append_line(file.path, one + "\n")
-    assert [c.fields["event_id"] for c in file.read("phase2", DAY)] == ["1", "2"]
+    assert [c.fields["event_id"] for c in file.read("phase2", [DAY])] == ["1", "2"]
 
 
 @given(json_values | checkpoint_entries)
@@ -154,18 +182,18 @@ def test_any_line_is_a_checkpoint_of_known_types_or_none(entry: Any) -> None:
 
 def test_nothing_was_left(archive: Archive) -> None:
     """An archive without a line is empty, not broken."""
-    assert archive[1].read("phase2", DAY) == []
+    assert archive[1].read("phase2", [DAY]) == []
 
 
 def test_cloud_loggings_filter() -> None:
     """Built in one place, from indexed fields; what is quoted cannot end the quotation."""
-    assert checkpoint_filter("phase2", DAY) == (
+    assert checkpoint_filter("phase2", [DAY]) == (
         'labels.phase="phase2" AND (labels.game_date="2026-02-09" OR (NOT labels.game_date:* AND '
         'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND timestamp>="2026-02-09T00:00:00Z" AND '
         'timestamp<"2026-02-12T00:00:00Z")) AND jsonPayload.checkpoint:"CHECKPOINT_" AND '
         'timestamp>="2026-02-07T00:00:00Z" AND timestamp<"2026-03-12T00:00:00Z"'
     )
-    assert 'labels.phase="a\\" OR \\"" AND' in checkpoint_filter('a" OR "', DAY)
+    assert 'labels.phase="a\\" OR \\"" AND' in checkpoint_filter('a" OR "', [DAY])
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED])
@@ -176,7 +204,7 @@ def test_cloud_logging_refuses(status: grpc.StatusCode) -> None:
         archive = CloudLoggingArchive("project", seconds=1, transport=server.transport())
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
-            archive.read("phase2", DAY)
+            archive.read("phase2", [DAY])
         assert time.monotonic() - began < 3
         assert (len(server.requests) > 1) == (status is grpc.StatusCode.UNAVAILABLE)
 
@@ -187,7 +215,7 @@ def test_cloud_logging_hangs() -> None:
         server.delay_seconds = 60
         archive = CloudLoggingArchive("project", seconds=0.5, transport=server.transport())
         searches: list[Callable[[], object]] = [
-            lambda: archive.read("phase2", DAY),
+            lambda: archive.read("phase2", [DAY]),
             lambda: archive.statuses("orchestrator-x-uc.a.run.app", datetime.now(UTC), 0.5),
         ]
         for search in searches:

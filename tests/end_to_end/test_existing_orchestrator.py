@@ -90,7 +90,7 @@ class Function:
 
     def lines(self) -> list[Checkpoint]:
         """Return the checkpoints of the date."""
-        return self.stores.checkpoints.read("phase2", self.day)
+        return self.stores.checkpoints.read("phase2", [self.day])
 
     def verdict(self) -> Verdict:
         """Let the canary judge the date, an hour from now."""

@@ -96,7 +96,7 @@ def test_torn_and_foreign_lines_are_skipped(tmp_path: Path, phase: Phase) -> Non
         file.write(b"\xff\n[]\nnull\n" + b'{"checkpoint": "CHECKPOINT_NEW"}\n' + whole[:50])
     with checkpoints.delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="2"):
         pass
-    assert len(archive.read("phase2", DAY)) == 4
+    assert len(archive.read("phase2", [DAY])) == 4
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "checkpoints.jsonl").mkdir()
     archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
     with pytest.raises(StoreError, match=r"checkpoints\.jsonl"):
-        archive.read("phase2", DAY)
+        archive.read("phase2", [DAY])
     with pytest.raises(StoreError, match=r"checkpoints\.jsonl"):
         append_line(archive.path, "{}\n")
 
