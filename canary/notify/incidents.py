@@ -5,10 +5,12 @@ they cannot be read or written, people are told all the same, without memory.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import (
@@ -37,6 +39,9 @@ from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import DocumentRef, DocumentStore
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,9 @@ def notify(
     that run. With `follow_up`, open incidents of which there is no verdict are closed: their date is no longer watched.
     """
     work = _Notifying(Memory(documents, incidents), channels, phases, now)
-    tasks = work.tasks(verdicts)
-    if follow_up:
-        tasks += work.dismissals(verdicts)
-    work.send(tasks)
+    decisions = [*work.of_verdicts(verdicts), *(work.of_dates_no_longer_watched(verdicts) if follow_up else ())]
+    for first in range(0, len(decisions), _DATES_AT_ONCE):  # people hear of the first before the last is claimed
+        work.decide_and_send(decisions[first : first + _DATES_AT_ONCE])
     work.list_open_incidents()
     channels.memory.problems = (now, frozenset((v.phase, v.game_date) for v in verdicts if v.kind.is_problem))
     return Notified(work.failures, tuple(work.untold), work.memory.failure)
@@ -95,6 +99,12 @@ def confirm_what_is_left(documents: DocumentStore, channels: Channels) -> None:
         waiting.clear()
     except StoreError:
         return  # until the next run; as long those dates are left alone
+
+
+# Dates that are claimed, told and confirmed together, as many as one message has room for; and writes at once.
+_DATES_AT_ONCE, _WRITES_AT_ONCE = 24, 8
+
+_Decision = Callable[[], "_Task | None"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,21 +135,23 @@ class _Notifying:
         self._run = Run(now=now, id=secrets.token_hex(8), channels=tuple(channels.by_name), down=tuple(self.failures))
         self._is_open: dict[DocumentRef, bool] = {}
 
-    def tasks(self, verdicts: Iterable[Verdict]) -> list[_Task]:
-        """Return what has to be sent of these dates, once it is claimed."""
-        found = (self._guarded(self._task, verdict) for verdict in verdicts if not self._is_silenced(verdict))
-        return [task for task in found if task is not None]
+    def of_verdicts(self, verdicts: Iterable[Verdict]) -> Iterator[_Decision]:
+        """Yield what decides about each of these dates, and claims what has to be sent."""
+        for verdict in verdicts:
+            if not self._is_silenced(verdict):
+                yield partial(self._guarded, self._task, verdict)
 
-    def dismissals(self, verdicts: Iterable[Verdict]) -> list[_Task]:
-        """Return what has to be sent of open incidents of which there is no verdict any more."""
+    def of_dates_no_longer_watched(self, verdicts: Iterable[Verdict]) -> Iterator[_Decision]:
+        """Yield what decides about open incidents of which there is no verdict any more."""
         watched = {_ref(verdict) for verdict in verdicts}
         gone = [ref for ref in self.memory.open_incidents(self._channels.canary) if ref not in watched]
         self.memory.fetch(gone)
-        found = (self._guarded(self._dismissal, _no_longer_watched(ref, self._phases)) for ref in gone)
-        return [task for task in found if task is not None]
+        for ref in gone:
+            yield partial(self._guarded, self._dismissal, _no_longer_watched(ref, self._phases))
 
-    def send(self, tasks: Sequence[_Task]) -> None:
-        """Send over each channel what is due to it, and remember what was sent."""
+    def decide_and_send(self, decisions: Sequence[_Decision]) -> None:
+        """Claim what is due, send it over each channel, and remember what was sent."""
+        tasks = [task for task in _each(lambda decide: decide(), decisions) if task is not None]
         told: dict[DocumentRef, dict[str, NotificationKind]] = {task.ref: {} for task in tasks}
         errors: dict[str, Exception | None] = {}
         for name in self._run.channels:
@@ -147,13 +159,14 @@ class _Notifying:
             sent, errors[name] = self._channels.send(name, wanted, self._run.now) if wanted else ((), None)
             for one in sent:
                 told[_ref(one.verdict)][name] = one.kind
-        for task in tasks:
-            self._settle(task, told[task.ref])
+        _each(lambda task: self._settle(task, told[task.ref]), tasks)
         self.failures |= {name: _reason(error) for name, error in errors.items() if error is not None}
         heard = {name for kinds in told.values() for name in kinds}
         self._take_refusals(
             {name for name, error in errors.items() if isinstance(error, NotifyError) and error.gone}, heard
         )
+        # What did not answer now is not waited for again: the next run tells it.
+        self._run = replace(self._run, down=tuple(self.failures))
 
     def list_open_incidents(self) -> None:
         """Keep the list of the open incidents, by which those are found whose phase is taken out of the file."""
@@ -185,10 +198,7 @@ class _Notifying:
 
     def _dismissal(self, verdict: Verdict) -> _Task | None:
         ref, up = _ref(verdict), tuple(name for name in self._run.channels if name not in self._run.down)
-        run, known = (
-            replace(self._run, channels=up),
-            self.memory.known(ref),
-        )  # nobody waits for a channel that is refused
+        run, known = replace(self._run, channels=up), self.memory.known(ref)  # nobody waits for one that is refused
         self._is_open[ref] = False
         return None if known is None or known.resolved else self._claimed(verdict, run, dismiss(known, verdict, run))
 
@@ -261,6 +271,14 @@ class _Notifying:
 
     def _leave_untold(self, verdict: Verdict, reason: str) -> None:
         self.untold.append(f"{verdict.phase} {verdict.game_date}: {reason}")
+
+
+def _each(act: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Do something with each, so many at once; a few are done one after the other."""
+    if len(items) <= _WRITES_AT_ONCE:
+        return [act(one) for one in items]
+    with ThreadPoolExecutor(_WRITES_AT_ONCE) as threads:
+        return list(threads.map(act, items))
 
 
 def _no_longer_watched(ref: DocumentRef, phases: Mapping[str, Phase]) -> Verdict:

@@ -3,13 +3,14 @@
 import copy
 import io
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any
 
 import msgspec
@@ -576,3 +577,50 @@ def test_an_incident_keeps_the_receipts(stores: EmbeddedStores, phase: Phase) ->
         "log": [OPENED],
     }
     assert found.claim is None
+
+
+def test_people_hear_of_the_first_before_the_last_is_claimed(stores: EmbeddedStores, phase: Phase) -> None:
+    """A hundred dates are claimed and told by and by, with no more than eight writes at once."""
+    order: list[str] = []
+    writing, most, lock = 0, 0, Lock()
+
+    def slow(operation: str, ref: DocumentRef | None) -> None:
+        nonlocal writing, most
+        if operation == "get_all" or ref is None:
+            return
+        order.append(f"{operation} {ref.id}")
+        with lock:
+            writing += 1
+            most = max(most, writing)
+        time.sleep(0.002)
+        with lock:
+            writing -= 1
+
+    class Ordered(Recorder):
+        def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+            """Note when."""
+            order.append("told")
+            super().send(notifications, now)
+
+    recorder = Ordered()
+    many = [verdict(K.UNTRIGGERED, DAY - timedelta(days=n)) for n in range(100)]
+    said = run_on(Faulty(stores.documents, slow), phase, Channels(recorder), NOON, *many)
+    assert said.untold == ()
+    assert sorted(recorder.heard) == sorted((OPENED, one.game_date) for one in many)
+    assert [len(message) for message in recorder.messages] == [24, 24, 24, 24, 4]
+    last_claim = max(n for n, what in enumerate(order) if what.startswith("update phase2:"))
+    assert order.index("told") < last_claim
+    assert 1 < most <= 8
+
+
+def test_a_channel_that_has_failed_is_not_waited_for_again(stores: EmbeddedStores, phase: Phase) -> None:
+    """In the same run; the next one tells it everything, and the other channel nothing again."""
+    down, up = Recorder("down"), Recorder("up")
+    down.error = NotifyError("no answer within 10 s")
+    many = [verdict(K.UNTRIGGERED, DAY - timedelta(days=n)) for n in range(60)]
+    said = run_on(stores.documents, phase, Channels(down, up), NOON, *many)
+    assert (down.attempts, said.untold, dict(said.channels_failed)) == (1, (), {"down": "no answer within 10 s"})
+    assert len(up.heard) == 60
+    down.error = None
+    run_on(stores.documents, phase, Channels(down, up), NOON + TICK, *many)
+    assert (len(down.heard), len(up.heard)) == (60, 60)
