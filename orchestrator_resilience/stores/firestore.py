@@ -5,7 +5,8 @@ client retries an aborted commit five times without a pause, and loses to conten
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from google.api_core.exceptions import (
     GoogleAPIError,
     InternalServerError,
     ResourceExhausted,
+    RetryError,
     ServiceUnavailable,
 )
 from google.api_core.retry import Retry, if_exception_type
@@ -25,10 +27,12 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore_v1.field_path import FieldPath
 
-from orchestrator_resilience.errors import store_errors
+from orchestrator_resilience.errors import StoreError, store_errors
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 _TRANSIENT = (Aborted, DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
+
+_UNANSWERED = (DeadlineExceeded, RetryError, ServiceUnavailable)
 
 _firestore_errors = partial(store_errors, "Firestore", GoogleAPIError, GoogleAuthError)
 
@@ -47,26 +51,19 @@ class FirestoreDocuments:
         self._lock = threading.Lock()
         self._opened: firestore.Client | None = None
 
-    @property
-    def _client(self) -> firestore.Client:
-        with self._lock:
-            if self._opened is None:
-                self._opened = firestore.Client(project=self._project, database=self._database)
-            return self._opened
-
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""
         with self._lock:
             if self._opened is not None:
-                self._opened.close()  # type: ignore[no-untyped-call]
+                _close(self._opened)
                 self._opened = None
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents in one call."""
-        with _firestore_errors():
-            wanted = {self._document(ref).path: ref for ref in refs}
-            snapshots = self._client.get_all(
-                [self._client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
+        with self._asking() as client:
+            wanted = {_document(client, ref).path: ref for ref in refs}
+            snapshots = client.get_all(
+                [client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
             )
             return {
                 wanted[snapshot.reference.path]: Document(snapshot.to_dict() or {}, snapshot.update_time.rfc3339())
@@ -76,8 +73,8 @@ class FirestoreDocuments:
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
-        with _firestore_errors():
-            self._document(ref).set(dict(fields), merge=True, retry=self._retry, timeout=self._timeout)
+        with self._asking() as client:
+            _document(client, ref).set(dict(fields), merge=True, retry=self._retry, timeout=self._timeout)
 
     def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
         """Set top-level `fields` if the document still has `version`.
@@ -85,15 +82,15 @@ class FirestoreDocuments:
         A retry after an answer that was lost finds the document changed, by itself: False then,
         and whoever reads again sees what was written.
         """
-        with _firestore_errors():
+        with self._asking() as client:
             try:
                 if version is None:
-                    self._document(ref).create(dict(fields), retry=self._retry, timeout=self._timeout)
+                    _document(client, ref).create(dict(fields), retry=self._retry, timeout=self._timeout)
                 else:
                     seen = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
-                    self._document(ref).update(
+                    _document(client, ref).update(
                         {FieldPath(name).to_api_repr(): value for name, value in fields.items()},
-                        option=self._client.write_option(last_update_time=seen),
+                        option=client.write_option(last_update_time=seen),
                         retry=self._retry,
                         timeout=self._timeout,
                     )
@@ -101,5 +98,40 @@ class FirestoreDocuments:
                 return False
             return True
 
-    def _document(self, ref: DocumentRef) -> firestore.DocumentReference:
-        return self._client.collection(ref.collection).document(ref.id)
+    @property
+    def _client(self) -> firestore.Client:
+        with self._lock:
+            if self._opened is None:
+                self._opened = firestore.Client(project=self._project, database=self._database)
+            return self._opened
+
+    @contextmanager
+    def _asking(self) -> Iterator[firestore.Client]:
+        """Lend the client; one that got no answer is given up, because its connection may be dead and not know it."""
+        with _firestore_errors():
+            client = self._client
+        try:
+            with _firestore_errors():
+                yield client
+        except StoreError as error:
+            if isinstance(error.__cause__, _UNANSWERED):
+                self._give_up(client)
+            raise
+        except ValueError as error:
+            if self._opened is client:
+                raise
+            raise StoreError("Firestore: another call got no answer on the same connection") from error
+
+    def _give_up(self, client: firestore.Client) -> None:
+        with self._lock:
+            if self._opened is client:
+                self._opened = None
+        _close(client)
+
+
+def _close(client: firestore.Client) -> None:
+    client._firestore_api.transport.close()  # noqa: SLF001 (its own `close` leaves the connection open)
+
+
+def _document(client: firestore.Client, ref: DocumentRef) -> firestore.DocumentReference:
+    return client.collection(ref.collection).document(ref.id)
