@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench-contention bench-truth bench-year hostile interleavings bench \
+.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings \
 	requirements clean
 
 # Who has everything has what the demo needs.
@@ -51,6 +51,10 @@ hostile: $(DEV)
 # Every interleaving of more deliveries and faults than `make test` has time for; REPLAY='…' takes the steps of one again.
 interleavings: $(DEV)
 	@$(BIN)/python -m tests.interleavings "$(REPLAY)"
+
+# 10,000 messages of 500 dates to instances that are killed at every step; SEED=… draws the same again.
+chaos: $(DEV)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 
 # Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions and the
 # command get the very versions that the tests ran with.

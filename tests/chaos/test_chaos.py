@@ -1,0 +1,45 @@
+"""The short form of `make chaos`."""
+
+import random
+from datetime import date
+from pathlib import Path
+
+from orchestrator_resilience import Phase
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from tests.chaos.harness import Chaos, deaths, run, wrong
+from tests.chaos.plan import Message, Plan, plan_of
+from tests.chaos.served import STEPS
+
+
+def test_nothing_is_lost_while_processes_die(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+    """Each complete date ends with one flag, no other has one, and the canary's verdicts are right for all."""
+    BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
+    plan = plan_of(random.Random(1), phase, dates=8, messages=80)
+    chaos = Chaos(seed=1, deaths=len(STEPS), seconds_between_kills=1.0)
+    run(chaos, plan, cloud, tmp_path)
+    assert wrong(plan, phase) == []
+    assert sum(deaths(tmp_path).values()) > 0
+    assert chaos.deliveries > len(plan.messages)
+
+
+def test_what_is_wrong_is_found(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+    """A completion that nobody delivered, and one that nobody should have: everywhere where they show."""
+    BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
+    lacking, full, five = date(2026, 2, 8), date(2026, 2, 9), sorted(phase.expected)
+    sent = tuple(
+        Message(name, day, "success") for day in (lacking, full) for name in five[1 if day is lacking else 0 :]
+    )
+    run(Chaos(seed=2, instances=1, deaths=0, seconds_between_kills=60), Plan(sent, {}), cloud, tmp_path)
+    expected = Plan(sent, {lacking: phase.expected, full: phase.expected - {five[0]}})
+    assert [" ".join(one.split()[:5]) for one in wrong(expected, phase)] == [
+        "2026-02-08: lost in the document:",
+        "2026-02-08: the flag is None,",
+        "2026-02-09: in the document, and",
+        "2026-02-09: the flag is Trigger(at=datetime.datetime(2026,",
+        "2026-02-08: lost in the completion",
+        "2026-02-08: flags in the completion",
+        "2026-02-09: in the completion log,",
+        "2026-02-09: flags in the completion",
+        "2026-02-08: INCOMPLETE instead of TRIGGERED:",
+        "2026-02-09: TRIGGERED instead of INCOMPLETE:",
+    ]
