@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings \
+.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings outages \
 	requirements clean
 
 # Who has everything has what the demo needs.
@@ -43,6 +43,10 @@ bench-truth: $(DEV)
 
 bench-year: $(DEV)
 	@$(BIN)/python -m benchmarks.year
+
+# Servers that refuse, hang, reset, drip, cut and talk garbage, alone and in pairs: half an hour at most.
+outages: $(DEV)
+	@$(BIN)/python -m tests.outages $(if $(SEED),--seed $(SEED))
 
 # Whole runs over what strangers may have written into the stores; RUNS and SEED may be given.
 hostile: $(DEV)

@@ -1,0 +1,300 @@
+"""One outage after another between the code and its servers: real client libraries, real servers, a gate in between.
+
+Each time a date has been stuck for 40 minutes, and another one is well. A run and a delivery happen during the outage;
+then it is over, the runs go on, and somebody sets the flag. All deadlines are scaled down, the code's own included.
+"""
+
+import io
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from threading import active_count
+from typing import Any
+from unittest.mock import patch
+
+import canary.notify.memory
+import canary.run
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.notify.channel import Channels
+from canary.notify.heartbeat import Heartbeat, HeartbeatError
+from canary.notify.incidents import Notified
+from canary.notify.log_entry import LogChannel
+from canary.notify.slack import SlackChannel
+from canary.run import watch
+from canary.sources import gather, read_traces
+from orchestrator_resilience import CheckpointLogger, Phase
+from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.errors import DeliveryError
+from orchestrator_resilience.orchestrator import Orchestrator
+from orchestrator_resilience.progress import Progress, read_progress, registration_fields, trigger_fields
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.base import DocumentRef
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.testing import push_envelope
+from tests.listener import FakeWebhook, fake_webhook
+from tests.outages.gate import Failure, Gate, gate
+
+WELL, STUCK, ARRIVING = date(2026, 2, 9), date(2026, 2, 10), date(2026, 2, 11)
+DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)
+NOW = DONE + timedelta(minutes=40)
+TICK = timedelta(minutes=15)
+
+# Of 35 s to read the sources, 15 for checkpoints, 20 to remember incidents, 10 for Slack, 5 for the heartbeat, 20 for a
+# row and 10 for Firestore.
+SCALE = 0.25
+LIMIT_SECONDS = (35 + 15 + 20 + 10 + 10 + 5) * SCALE + 3.0
+DELIVERY_SECONDS = (20 + 2 * 10) * SCALE + 3.0
+SERVERS = ("firestore", "bigquery", "slack", "heartbeat")
+Outage = Mapping[str, Failure]
+# A post of which the answer was lost has been read all the same, and is sent again.
+_MAY_REPEAT = set(Failure) - {Failure.REFUSES}
+
+
+@dataclass
+class Servers:
+    """The gates in front of the servers, and what behind them tells what came through."""
+
+    gates: dict[str, Gate]
+    slack: FakeWebhook
+    heartbeat: FakeWebhook
+    project: str
+    straight: Mapping[str, str]
+    phase: Phase
+    number: int = 0
+    threads: list[int] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def straight_to(self) -> Iterator[None]:
+        """Let clients that are made now bypass the gates."""
+        with patch.dict(os.environ, self.straight):
+            yield
+
+
+@contextmanager
+def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator[Servers]:
+    """Put the gates in front of the emulators and two webhooks, and make the tables, with the rows of both dates."""
+    hosts = {"firestore": "FIRESTORE_EMULATOR_HOST", "bigquery": "BIGQUERY_EMULATOR_HOST"}
+    with ExitStack() as stack:
+        slack = stack.enter_context(fake_webhook("/services/T0/B0/secret"))
+        heartbeat = stack.enter_context(fake_webhook("/ping/secret"))
+        behind = {name: emulated[variable].removeprefix("http://") for name, variable in hosts.items()}
+        behind |= {"slack": _host(slack), "heartbeat": _host(heartbeat)}
+        gates = {name: stack.enter_context(gate(target)) for name, target in behind.items()}
+        for name, variable in hosts.items():
+            prefix = "http://" if emulated[variable].startswith("http://") else ""
+            stack.enter_context(patch.dict(os.environ, {variable: prefix + gates[name].address}))
+        found = Servers(gates, slack, heartbeat, project, {v: emulated[v] for v in hosts.values()}, phase)
+        with found.straight_to():
+            log = BigQueryCompletionLog(BigQuery(project, emulated=True), {phase.name: phase})
+            log.setup()
+            for day in (WELL, STUCK):
+                log.append([completion_row(one) for one in _completions(day, phase)], now=DONE)
+        yield found
+
+
+def _host(webhook: FakeWebhook) -> str:
+    return webhook.url.removeprefix("http://").partition("/")[0]
+
+
+def _completions(day: date, phase: Phase) -> list[Completion]:
+    at = DONE - (STUCK - day)
+    names = sorted(phase.expected)
+    return [
+        Completion.from_event(push_envelope(name, str(day), at, message_id=f"{day}-{n}"), phase)
+        for n, name in enumerate(names)
+    ]
+
+
+@dataclass
+class _Checkpoints:
+    """An archive on this machine: whether Cloud Logging can be read is another question."""
+
+    def read(self, phase: str, game_dates: Sequence[date]) -> list[Any]:
+        """Return nothing."""
+        del phase, game_dates
+        return []
+
+
+@dataclass
+class Stores:
+    """The stores as a deployment has them, through the gates; each scenario has documents of its own."""
+
+    documents: FirestoreDocuments
+    completion_log: BigQueryCompletionLog
+    checkpoints: Any = field(default_factory=_Checkpoints)
+    counts: None = None
+    flag_tables: None = None
+    requests: None = None
+    dead_letters: None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.documents.close()
+
+
+def play(world: Servers, outage: Outage) -> list[str]:
+    """Let `outage` befall the run and the delivery of one scenario; return what was not as promised."""
+    world.number += 1
+    with _scaled(), ExitStack() as stack:
+        name = f"outage-{uuid.uuid4().hex[:12]}"
+        with world.straight_to():
+            straight = FirestoreDocuments(name, seconds=60)
+            _write(straight, world.phase)
+        bigquery = BigQuery(world.project, emulated=True, seconds=20 * SCALE)
+        stack.callback(bigquery.close)
+        stores = Stores(
+            FirestoreDocuments(name, seconds=10 * SCALE),
+            BigQueryCompletionLog(bigquery, {world.phase.name: world.phase}),
+        )
+        stack.callback(stores.close)
+        stack.callback(straight.close)
+        scenario = _Scenario(world, outage, stores, straight)
+        try:
+            return [*scenario.during(), *scenario.after()]
+        finally:
+            scenario.end()
+
+
+def _write(documents: FirestoreDocuments, phase: Phase) -> None:
+    """Register both dates; the one that is well has its flag."""
+    for day in (WELL, STUCK):
+        fields: dict[str, Any] = {}
+        for completion in _completions(day, phase):
+            fields |= registration_fields(Progress(phase.expected), completion, completion.completed_at)
+        if day == WELL:
+            at = max(one.completed_at for one in _completions(day, phase))
+            fields |= trigger_fields(read_progress(fields, phase), event_id="x", now=at)
+        documents.merge(_ref(day, phase), fields)
+
+
+def _ref(day: date, phase: Phase) -> DocumentRef:
+    return DocumentRef(phase.firestore_collection, str(day))
+
+
+@contextmanager
+def _scaled() -> Iterator[None]:
+    """Scale the deadlines of a run."""
+    with (
+        patch.object(canary.run, "gather", partial(gather, seconds=35 * SCALE)),
+        patch.object(canary.run, "read_traces", partial(read_traces, seconds=15 * SCALE)),
+        patch.object(canary.notify.memory, "_SECONDS", 20 * SCALE),
+    ):
+        yield
+
+
+class _Scenario:
+    def __init__(self, world: Servers, outage: Outage, stores: Stores, straight: FirestoreDocuments) -> None:
+        self._world, self._outage, self._stores, self._straight = world, outage, stores, straight
+        gates, phase = world.gates, world.phase
+        self._log = io.StringIO()
+        url = f"http://{gates['slack'].address}/services/T0/B0/secret"
+        slack = SlackChannel(url, {phase.name: phase}, seconds=10 * SCALE)
+        self._channels = Channels(LogChannel({phase.name: phase}, stream=self._log), slack)
+        self._heartbeat = Heartbeat(f"http://{gates['heartbeat'].address}/ping/secret", seconds=5 * SCALE)
+        self._posted = len(world.slack.accepted)
+        self._orchestrator = Orchestrator(
+            phase,
+            stores.documents,
+            stores.completion_log,
+            CheckpointLogger(phase, lambda _: None),
+            append_seconds=20 * SCALE,
+        )
+        self._message = push_envelope(min(phase.expected), str(ARRIVING), DONE, message_id=f"arriving-{world.number}")
+
+    def _fail(self, outage: Outage) -> None:
+        for name, one in self._world.gates.items():
+            one.failure = outage.get(name)
+
+    def _run(self, number: int) -> tuple[dict[date, Verdict], float]:
+        began = time.monotonic()
+        phases = {self._world.phase.name: self._world.phase}
+        report = watch(self._stores, phases, self._channels, NOW + number * TICK)
+        with suppress(HeartbeatError):
+            self._heartbeat.beat()
+        return {one.game_date: one for one in report.verdicts}, time.monotonic() - began
+
+    def during(self) -> Iterator[str]:
+        """Run once and deliver once while the outage lasts."""
+        self._run_before_it()
+        self._fail(self._outage)
+        verdicts, seconds = self._run(1)
+        if seconds > LIMIT_SECONDS:
+            yield f"the run took {seconds:.1f} s"
+        yield from _guessed(verdicts)
+        began = time.monotonic()
+        try:
+            self._orchestrator.deliver(self._message)
+            self._acknowledged = True
+        except DeliveryError:
+            self._acknowledged = False
+        if time.monotonic() - began > DELIVERY_SECONDS:
+            yield f"the delivery took {time.monotonic() - began:.1f} s"
+
+    def _run_before_it(self) -> None:
+        """Open every connection, while nobody is told of anything yet."""
+        with patch.object(canary.run, "notify", lambda *_, **__: Notified()):
+            self._run(0)
+
+    def after(self) -> Iterator[str]:
+        """Run on when the outage is over, and let somebody set the flag."""
+        self._fail({})
+        if not self._acknowledged:
+            self._orchestrator.deliver(self._message)
+        verdicts, _ = self._run(2)
+        if {day: one.kind for day, one in verdicts.items()}.get(STUCK) is not VerdictKind.UNTRIGGERED:
+            yield f"the next run said {verdicts[STUCK].kind}: {verdicts[STUCK].summary}"
+        if verdicts[WELL].kind is not VerdictKind.TRIGGERED:
+            yield f"the next run said {verdicts[WELL].kind} of the date that is well"
+        yield from self._arrived()
+        self._straight.merge(_ref(STUCK, self._world.phase), {"_triggered": True, "_triggered_at": NOW})
+        for number in (3, 4):
+            self._run(number)
+        yield from self._told()
+
+    def _arrived(self) -> Iterator[str]:
+        """Look whether what was delivered stands in both stores."""
+        document = self._straight.get_all([_ref(ARRIVING, self._world.phase)])
+        fields = document[_ref(ARRIVING, self._world.phase)].fields if document else {}
+        if len(read_progress(fields, self._world.phase).registered) != 1:
+            yield "a delivery that was acknowledged is not registered"
+        rows = self._stores.completion_log.summarise([self._world.phase.name], ARRIVING, ARRIVING)
+        if not rows:
+            yield "a delivery that was acknowledged has no row"
+
+    def _told(self) -> Iterator[str]:
+        entries = [json.loads(line) for line in self._log.getvalue().splitlines()]
+        alerts = [one["canary_alert"] for one in entries if one.get("game_date") == str(STUCK)]
+        if alerts != ["OPENED", "RESOLVED"]:
+            yield f"the log was told {alerts}"
+        others = {one.get("game_date") for one in entries if "canary_alert" in one} - {str(STUCK)}
+        if others:
+            yield f"the log was told of {others}"
+        posts = [json.dumps(one) for one in self._world.slack.accepted[self._posted :]]
+        for kind in ("OPENED", "RESOLVED"):
+            count = sum(kind in post and str(STUCK) in post for post in posts)
+            most = 2 if kind == "OPENED" and self._outage.get("slack") in _MAY_REPEAT else 1
+            if not 1 <= count <= most:
+                yield f"Slack was told {kind} {count} times"
+
+    def end(self) -> None:
+        """Note what is left behind."""
+        self._fail({})
+        self._world.threads.append(active_count())
+        self._world.descriptors.append(len([*Path("/proc/self/fd").iterdir()]))
+
+
+def _guessed(verdicts: Mapping[date, Verdict]) -> Iterator[str]:
+    """Say which verdict was given without having been read."""
+    right = {WELL: VerdictKind.TRIGGERED, STUCK: VerdictKind.UNTRIGGERED}
+    for day, kind in right.items():
+        if verdicts[day].kind not in {kind, VerdictKind.UNKNOWN}:
+            yield f"{verdicts[day].kind} was said of {day}: {verdicts[day].summary}"
