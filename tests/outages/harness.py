@@ -42,7 +42,7 @@ from orchestrator_resilience.testing import push_envelope
 from tests.listener import FakeWebhook, fake_webhook
 from tests.outages.gate import Failure, Gate, gate
 
-WELL, STUCK, ARRIVING = date(2026, 2, 9), date(2026, 2, 10), date(2026, 2, 11)
+WELL, STUCK = date(2026, 2, 9), date(2026, 2, 10)
 DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)
 NOW = DONE + timedelta(minutes=40)
 TICK = timedelta(minutes=15)
@@ -66,6 +66,7 @@ class Servers:
     slack: FakeWebhook
     heartbeat: FakeWebhook
     project: str
+    straight_log: BigQueryCompletionLog
     straight: Mapping[str, str]
     phase: Phase
     number: int = 0
@@ -92,13 +93,15 @@ def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator
         for name, variable in hosts.items():
             prefix = "http://" if emulated[variable].startswith("http://") else ""
             stack.enter_context(patch.dict(os.environ, {variable: prefix + gates[name].address}))
-        found = Servers(gates, slack, heartbeat, project, {v: emulated[v] for v in hosts.values()}, phase)
+        straight = BigQuery(project, emulated=True, seconds=120)
+        log = BigQueryCompletionLog(straight, {phase.name: phase})
+        found = Servers(gates, slack, heartbeat, project, log, {v: emulated[v] for v in hosts.values()}, phase)
         with found.straight_to():
-            log = BigQueryCompletionLog(BigQuery(project, emulated=True), {phase.name: phase})
             log.setup()
             for day in (WELL, STUCK):
                 log.append([completion_row(one) for one in _completions(day, phase)], now=DONE)
         yield found
+        straight.close()
 
 
 def _host(webhook: FakeWebhook) -> str:
@@ -208,7 +211,9 @@ class _Scenario:
             CheckpointLogger(phase, lambda _: None),
             append_seconds=20 * SCALE,
         )
-        self._message = push_envelope(min(phase.expected), str(ARRIVING), DONE, message_id=f"arriving-{world.number}")
+        # Of an old date of its own, which no run looks at.
+        self._arriving = WELL - timedelta(days=30 + world.number)
+        self._message = push_envelope(min(phase.expected), str(self._arriving), DONE, message_id=str(world.number))
 
     def _fail(self, outage: Outage) -> None:
         for name, one in self._world.gates.items():
@@ -262,12 +267,12 @@ class _Scenario:
 
     def _arrived(self) -> Iterator[str]:
         """Look whether what was delivered stands in both stores."""
-        document = self._straight.get_all([_ref(ARRIVING, self._world.phase)])
-        fields = document[_ref(ARRIVING, self._world.phase)].fields if document else {}
+        ref = _ref(self._arriving, self._world.phase)
+        document = self._straight.get_all([ref]).get(ref)
+        fields = document.fields if document else {}
         if len(read_progress(fields, self._world.phase).registered) != 1:
             yield "a delivery that was acknowledged is not registered"
-        rows = self._stores.completion_log.summarise([self._world.phase.name], ARRIVING, ARRIVING)
-        if not rows:
+        if not self._world.straight_log.summarise([self._world.phase.name], self._arriving, self._arriving):
             yield "a delivery that was acknowledged has no row"
 
     def _told(self) -> Iterator[str]:
