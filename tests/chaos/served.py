@@ -18,8 +18,8 @@ from orchestrator_resilience.stores.opening import open_stores
 
 OPERATIONS = ("get_all", "merge", "update_if_unchanged", "append")
 STEPS = tuple(f"{when} {operation}" for operation in OPERATIONS for when in ("before", "after"))
-# A step that comes this often at the latest; `merge` comes only where two lose a race.
-_OCCURRENCES = 12
+# At one of so many occurrences; `merge` is rarer than the others.
+_OCCURRENCES = 6
 
 
 class Mortal:
@@ -44,27 +44,34 @@ class Mortal:
 
 
 class Death:
-    """The step at which this process dies, if it does."""
+    """The step at which this process dies, if it does; drawn anew in each, as all are forked from one."""
 
-    def __init__(self, folder: Path, deaths: int, seed: str) -> None:
-        number = _next(folder, deaths)
-        self._step = STEPS[number % len(STEPS)] if number is not None else None
-        self._left = random.Random(f"{seed}/{number}").randint(1, 2 if "merge" in str(self._step) else _OCCURRENCES)
-        self._note = folder / f"death-{number}"
+    def __init__(self, folder: Path, most: int, seed: str) -> None:
+        self._folder, self._most, self._seed = folder, most, seed
         self._lock = Lock()
+        self._pid = -1
 
     def reach(self, step: str) -> None:
         """Die, or go on."""
         with self._lock:
+            if self._pid != os.getpid():
+                self._draw()
             self._left -= step == self._step
-            if self._step == step and self._left == 0:
+            if step == self._step and self._left == 0:
                 self._note.write_text(step, "utf-8")
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    def _draw(self) -> None:
+        self._pid = os.getpid()
+        number = _next(self._folder, self._most)
+        self._step = None if number is None else STEPS[number % len(STEPS)]
+        self._left = random.Random(f"{self._seed}/{number}").randint(1, _OCCURRENCES)
+        self._note = self._folder / f"death-{number}"
 
-def _next(folder: Path, deaths: int) -> int | None:
-    """Take the next number of a death; None where there have been enough."""
-    for number in range(deaths):
+
+def _next(folder: Path, most: int) -> int | None:
+    """Take the next number of a death; None where there are enough."""
+    for number in range(most):
         try:
             (folder / f"taken-{number}").touch(exist_ok=False)
         except FileExistsError:

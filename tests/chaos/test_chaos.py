@@ -15,10 +15,10 @@ def test_nothing_is_lost_while_processes_die(cloud: str, dataset: BigQuery, phas
     """Each complete date ends with one flag, no other has one, and the canary's verdicts are right for all."""
     BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
     plan = plan_of(random.Random(1), phase, dates=8, messages=80)
-    chaos = Chaos(seed=1, deaths=len(STEPS), seconds_between_kills=1.0)
+    chaos = Chaos(seed=1, deaths=len(STEPS), seconds_between_kills=5.0)
     run(chaos, plan, cloud, tmp_path)
     assert wrong(plan, phase) == []
-    assert sum(deaths(tmp_path).values()) > 0
+    assert len(deaths(tmp_path)) > 1, "processes die, at several steps"
     assert chaos.deliveries > len(plan.messages)
 
 
