@@ -1,6 +1,6 @@
 """`make bench`: what is measured here, as tables, and as JSON where a file is named.
 
-    python -m benchmarks [lines] [--rounds N] [--json FILE]
+    python -m benchmarks [lines] [deliveries] [--rounds N] [--json FILE]
 
 Nothing is judged: the figures are those of one machine, which is named beside them. The variants of a bench run in
 turns, so that what else the machine does meets all of them.
@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks import lines
+from benchmarks import deliveries, lines
 from benchmarks.measure import machine, versions
 
-_BENCHES = {"lines": lines.lines}
+_BENCHES = {"lines": lines.lines, "deliveries": deliveries.deliveries}
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     if unknown := set(options.names) - _BENCHES.keys():
         parser.error(f"no such bench: {', '.join(sorted(unknown))}")
     console = Console(width=None if sys.stdout.isatty() else 100)
-    about = {"machine": machine(), "versions": versions(*lines.PACKAGES)}
+    about = {"machine": machine(), "versions": versions(*lines.PACKAGES, *deliveries.PACKAGES)}
     console.print(about)
     found = []
     for name in options.names or _BENCHES:
