@@ -6,8 +6,8 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings outages \
-	requirements clean
+.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings load \
+	outages requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -33,6 +33,10 @@ local: $(DEV)
 # Tables, and the same as JSON in bench.json.
 bench: $(DEV)
 	@$(BIN)/python -m benchmarks --json bench.json
+
+# The orchestrator at 8 deliveries at once, for ten minutes.
+load: $(DEV)
+	@$(BIN)/python -m benchmarks.load --json load.json
 
 bench-contention: $(DEV)
 	@$(BIN)/python -m benchmarks.contention

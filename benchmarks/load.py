@@ -1,0 +1,171 @@
+"""`make load`: the orchestrator function under load, 8 deliveries at once for ten minutes, on the emulators.
+
+    python -m benchmarks.load [--seconds N] [--json FILE]
+
+Every quarter of a minute a line: deliveries a second, how long they took, and the memory, threads and open files of the
+function's process. Exit code: 0, or 1 where an answer was not 200, or where memory, threads or files grew from the
+first half to the second. The seconds are reported and never judged: they are this machine's.
+"""
+
+import argparse
+import itertools
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from statistics import median, quantiles
+
+import msgspec
+import requests
+
+from benchmarks.measure import machine
+from orchestrator_resilience import load_phase
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.testing import push_envelope
+from tools.emulators import PROJECT, Server, emulators
+from tools.functions import orchestrator_function
+
+AT_ONCE = 8
+_SLICE_SECONDS = 15.0
+# Memory settles: what a process may have more in the second half, in MB.
+_GROWTH = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What was seen in one slice of time: milliseconds a delivery, megabytes, threads and files of the process."""
+
+    second: float
+    rate: float
+    p50: float
+    p99: float
+    longest: float
+    failed: int
+    memory: float
+    threads: int
+    files: int
+
+
+class _Load:
+    """Threads that deliver one completion after another until the time is over."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._taken: list[float] = []
+        self._failed = 0
+        self._five = sorted(load_phase("phase2", BUNDLED_PHASES).expected)
+
+    def deliver_until(self, end: float) -> None:
+        with requests.Session() as session:
+            while time.monotonic() < end:
+                self._deliver(session)
+
+    def _deliver(self, session: requests.Session) -> None:
+        number = next(self._numbers)
+        day = date(2026, 2, 9) - timedelta(days=number // 5 % 1000)
+        event = push_envelope(self._five[number % 5], str(day), datetime.now(UTC), message_id=str(number))
+        began = time.monotonic()
+        answer = session.post(f"http://{self._address}/", json=event, timeout=120)
+        with self._lock:
+            self._taken.append(time.monotonic() - began)
+            self._failed += answer.status_code != requests.codes.ok
+
+    def taken(self) -> tuple[list[float], int]:
+        """Return the seconds of each delivery since this was last asked, and how many failed."""
+        with self._lock:
+            found, self._taken = (self._taken, self._failed), []
+            self._failed = 0
+        return found
+
+
+def measure(seconds: float) -> list[Slice]:
+    """Put the load on, and return its slices."""
+    with emulators(["firestore", "bigquery"]) as environment:
+        os.environ.update(environment)
+        bigquery = BigQuery(PROJECT, emulated=True)
+        bigquery.client.create_dataset("nba_orchestration")
+        BigQueryCompletionLog(bigquery, {"phase2": load_phase("phase2", BUNDLED_PHASES)}).setup()
+        bigquery.close()
+        with orchestrator_function(environment) as running, ThreadPoolExecutor(AT_ONCE) as threads:
+            load, began = _Load(running.address), time.monotonic()
+            for one in [threads.submit(load.deliver_until, began + seconds) for _ in range(AT_ONCE)]:
+                one.add_done_callback(lambda done: done.result())
+            found: list[Slice] = []
+            for number in range(1, round(seconds / _SLICE_SECONDS) + 1):
+                time.sleep(max(0.0, began + number * _SLICE_SECONDS - time.monotonic()))
+                found.append(_slice(load, running, number * _SLICE_SECONDS))
+                print(found[-1], flush=True)
+    return found
+
+
+def _slice(load: _Load, running: Server, second: float) -> Slice:
+    taken, failed = load.taken()
+    spread = [1000 * one for one in quantiles(taken, n=100)] if len(taken) > 1 else [0.0] * 99
+    pid = _child(running.process.pid)
+    status = Path(f"/proc/{pid}/status").read_text("utf-8")
+    return Slice(
+        second=round(second),
+        rate=round(len(taken) / _SLICE_SECONDS, 1),
+        p50=round(spread[49]),
+        p99=round(spread[98]),
+        longest=round(1000 * max(taken, default=0)),
+        failed=failed,
+        memory=round(_number(status, "VmRSS:") / 1024, 1),
+        threads=_number(status, "Threads:"),
+        files=len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 (as numbers)
+    )
+
+
+def _child(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()[0])
+
+
+def _number(status: str, name: str) -> int:
+    return int(status.partition(name)[2].split()[0])
+
+
+def wrong(slices: list[Slice]) -> list[str]:
+    """Say what failed, and what grew from the first half to the second."""
+    half = len(slices) // 2
+    first, second = slices[:half], slices[half:]
+    failed = sum(one.failed for one in slices)
+    found = [f"{failed} deliveries were not answered 200"] if failed else []
+    for name, more in (("memory", _GROWTH), ("threads", 2), ("files", 4)):
+        before, after = (median(getattr(one, name) for one in part) for part in (first, second))
+        if after > before + more:
+            found.append(f"{name} grew from {before:g} to {after:g}")
+    return found
+
+
+def main() -> int:
+    """Measure, report, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="benchmarks.load", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--seconds", type=float, default=600, metavar="N", help="for how long, at least 30 (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    options = parser.parse_args()
+    about = machine()
+    print(about)
+    slices = measure(options.seconds)
+    found = wrong(slices)
+    rate = median(one.rate for one in slices)
+    print(
+        f"{rate:g} deliveries a second, half of them within {median(one.p50 for one in slices):g} ms, 99 of 100 within"
+    )
+    print(f"{median(one.p99 for one in slices):g} ms, the longest {max(one.longest for one in slices):g} ms;")
+    print(f"memory {slices[0].memory:g} to {slices[-1].memory:g} MB", *found, sep="\n")
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": about, "slices": slices})))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
