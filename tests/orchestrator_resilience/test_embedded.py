@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_torn_and_foreign_lines_are_skipped(tmp_path: Path, phase: Phase) -> Non
     with checkpoints.delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="2"):
         pass
     assert len(archive.read("phase2", [DAY])) == 4
+
+
+def test_a_file_of_other_dates_costs_no_memory(phase: Phase, tmp_path: Path) -> None:
+    """However long it grows, what is kept of it is what names the date."""
+    archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    with CheckpointLogger(phase, archive).delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="1"):
+        pass
+    other = archive.path.read_bytes().replace(DAY.isoformat().encode(), b"2025-12-25")
+    with archive.path.open("ab") as file:
+        file.write(other * 20_000)
+    tracemalloc.start()
+    found = archive.read("phase2", [DAY])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(found), peak < 1_000_000) == (2, True)
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
