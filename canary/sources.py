@@ -33,7 +33,7 @@ from orchestrator_resilience.stores.base import (
 
 T = TypeVar("T")
 
-# Of the 60 s that a run may take; what is left is for notifying people.
+# Of what a run may take, which deploy/common.sh adds up; what is left is for notifying people.
 READ_SECONDS = 35.0
 CHECKPOINTS_SECONDS = 15.0
 

@@ -13,15 +13,15 @@ one() {
 
 for file in $(policies); do
   copy=$(render "$file")
-  found=$(gcloud alpha monitoring policies list --filter="displayName=\"$(title "$copy")\"" \
+  found=$(gcloud monitoring policies list --filter="displayName=\"$(title "$copy")\"" \
     --format='value(name,userLabels.content)')
   one "$found" "$(title "$copy")"
   read -r name content <<<"$found" || true
   if [[ -z $name ]]; then
     # Monitoring may not have heard of a new log-based metric for ten minutes, and refuses a policy until then.
-    patiently 10 gcloud alpha monitoring policies create --policy-from-file="$copy" --format=none
+    patiently 10 gcloud monitoring policies create --policy-from-file="$copy" --format=none
   elif [[ $content != "$(content "$copy")" ]]; then
-    gcloud alpha monitoring policies update "$name" --policy-from-file="$copy" --format=none
+    gcloud monitoring policies update "$name" --policy-from-file="$copy" --format=none
   fi
 done
 

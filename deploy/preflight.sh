@@ -47,8 +47,11 @@ if [[ $mode != FIRESTORE_NATIVE ]]; then
     "gcloud firestore databases create --database='$FIRESTORE_DATABASE' --location=$FIRESTORE_LOCATION --type=firestore-native"
 fi
 for dataset in $READ_DATASETS; do
-  found=$(big --format=json show "${dataset/./:}") || lacks "the dataset $dataset" "$bootstrap"
-  [[ -z $BIGQUERY_LOCATION || -z $found || $found == *"\"location\":\"$BIGQUERY_LOCATION\""* ]] ||
+  if ! found=$(big --format=json show "${dataset/./:}"); then
+    lacks "the dataset $dataset" "$bootstrap"
+    continue
+  fi
+  [[ -z $BIGQUERY_LOCATION || $found == *"\"location\":\"$BIGQUERY_LOCATION\""* ]] ||
     lacks "the dataset $dataset in $BIGQUERY_LOCATION: it is elsewhere" "_BIGQUERY_LOCATION says where"
 done
 beside || big show "${TABLE/./:}" >/dev/null || lacks "the table $TABLE" "$bootstrap"

@@ -77,15 +77,15 @@ for file in $(policies); do
   copy=$(render "$file")
   title=$(title "$copy")
   expect "the policy '$title' is on" True \
-    "$(gcloud alpha monitoring policies list --filter="displayName=\"$title\"" --format='value(enabled)')"
+    "$(gcloud monitoring policies list --filter="displayName=\"$title\"" --format='value(enabled)')"
   # An edit in the console keeps the label by which the deployment knows what it has written.
-  live=$(gcloud alpha monitoring policies list --filter="displayName=\"$title\"" --format=json)
+  live=$(gcloud monitoring policies list --filter="displayName=\"$title\"" --format=json)
   edits=$(diff <(watched <"$copy") <(watched <<<"$live")) || true
   expect "the policy '$title' watches and notifies as $file says" '' "$edits"
   if [[ -n $edits ]]; then
-    name=$(gcloud alpha monitoring policies list --filter="displayName=\"$title\"" --format='value(name)')
+    name=$(gcloud monitoring policies list --filter="displayName=\"$title\"" --format='value(name)')
     echo "Keep the edit in $file and _NOTIFICATION_CHANNELS, or let the next deployment undo it after" >&2
-    echo "gcloud alpha monitoring policies update $name --update-user-labels=content=edited" >&2
+    echo "gcloud monitoring policies update $name --update-user-labels=content=edited" >&2
   fi
 done
 if [[ -n $MESSAGE_TABLE ]]; then

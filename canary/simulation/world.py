@@ -35,7 +35,7 @@ from orchestrator_resilience.stores.embedded import EmbeddedStores
 _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
 # For which one of two canaries waits for the other.
 _BOTH_SECONDS = 30.0
-# As deploy/scheduler.sh has it: what answers 503 is tried again after these.
+# As deploy/canary.sh has it: what answers 503 is tried again after these.
 _SCHEDULER_BACKOFFS = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40))
 
 # How long a delivery takes where nothing holds it up.

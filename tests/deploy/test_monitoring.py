@@ -39,7 +39,7 @@ def policies(deployed: list[Call]) -> dict[str, AlertPolicy]:
     """Return the policies as they were deployed, by file; an unknown field or value is an error."""
     found = {}
     for call in deployed:
-        if call.arguments[:4] == ("alpha", "monitoring", "policies", "create"):
+        if call.arguments[:3] == ("monitoring", "policies", "create"):
             text = call.files["policy-from-file"]
             found[Path(call.flag("policy-from-file") or "").stem] = AlertPolicy.from_json(text)
     return found

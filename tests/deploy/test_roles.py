@@ -87,7 +87,7 @@ COMMANDS = {
     "run deploy --build-service-account": ("artifactregistry.repositories.uploadArtifacts", "run.builder"),
     "run services": ("run.services.setIamPolicy", "run.admin"),
     "scheduler jobs": ("cloudscheduler.jobs.update", "cloudscheduler.admin"),
-    "alpha monitoring policies": ("monitoring.alertPolicies.update", "monitoring.alertPolicyEditor"),
+    "monitoring policies": ("monitoring.alertPolicies.update", "monitoring.alertPolicyEditor"),
     "monitoring dashboards": ("monitoring.dashboards.update", "monitoring.dashboardEditor"),
     "canary setup": ("bigquery.tables.update", "bigquery.dataEditor"),
     # The probe publishes (pubsub.admin has that too), and looks for the answer.
