@@ -67,6 +67,8 @@ patiently() {
   "${@:2}"
 }
 
+# table_of NAME: a table, as bq writes it; it takes dataset.table, and project:dataset.table.
+table_of() { if [[ $1 == *.*.* ]]; then echo "${1/./:}"; else echo "$1"; fi; }
 # big COMMAND…: bq, on this project and where its datasets are.
 big() { bq --project_id="$GOOGLE_CLOUD_PROJECT" ${BIGQUERY_LOCATION:+--location="$BIGQUERY_LOCATION"} "$@"; }
 

@@ -6,5 +6,6 @@ if [[ -z $MESSAGE_TABLE ]]; then
   echo "$PHASES names no message_table: no message log"
   exit
 fi
-subscription "$MESSAGE_LOG" "$TOPIC" --bigquery-table="$GOOGLE_CLOUD_PROJECT.$MESSAGE_TABLE" --write-metadata \
+[[ $MESSAGE_TABLE == *.*.* ]] || MESSAGE_TABLE=$GOOGLE_CLOUD_PROJECT.$MESSAGE_TABLE
+subscription "$MESSAGE_LOG" "$TOPIC" --bigquery-table="$MESSAGE_TABLE" --write-metadata \
   --message-retention-duration=7d --expiration-period=never

@@ -54,9 +54,9 @@ for dataset in $READ_DATASETS; do
   [[ -z $BIGQUERY_LOCATION || $found == *"\"location\":\"$BIGQUERY_LOCATION\""* ]] ||
     lacks "the dataset $dataset in $BIGQUERY_LOCATION: it is elsewhere" "_BIGQUERY_LOCATION says where"
 done
-beside || big show "${TABLE/./:}" >/dev/null || lacks "the table $TABLE" "$bootstrap"
+beside || big show "$(table_of "$TABLE")" >/dev/null || lacks "the table $TABLE" "$bootstrap"
 if [[ -n $MESSAGE_TABLE ]]; then
-  big show "${MESSAGE_TABLE/./:}" >/dev/null || lacks "the table $MESSAGE_TABLE" "$bootstrap"
+  big show "$(table_of "$MESSAGE_TABLE")" >/dev/null || lacks "the table $MESSAGE_TABLE" "$bootstrap"
 fi
 
 for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do

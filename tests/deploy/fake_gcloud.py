@@ -91,12 +91,12 @@ def files_of(folder: Path) -> set[str]:
 def _bq(words: list[str], flags: dict[str, str], sql: str, made: dict[str, Any]) -> tuple[int, str]:
     match words[0]:
         case "show":
-            key = f"bq {words[1].replace(':', '.')}"
+            key = f"bq {words[1].removeprefix('proj:')}"
             return (0, json.dumps(made[key], separators=(",", ":"))) if key in made else (2, "Not found")
         case "mk":
-            made[f"bq {words[1].replace(':', '.')}"] = {"location": flags.get("location", "US")}
+            made[f"bq {words[1].removeprefix('proj:')}"] = {"location": flags.get("location", "US")}
         case _:
-            made.update({f"bq {table}": {} for table in re.findall(r"TABLE IF NOT EXISTS `(.+?)`", sql)})
+            made.update({f"bq {table}": {} for table in re.findall(r"TABLE IF NOT EXISTS `(?:proj\.)?(.+?)`", sql)})
             granted = re.findall(r'GRANT `(.+?)` ON \w+ `(.+?)` TO "(.+?)"', sql)
             made["bindings"] = [*made.get("bindings", []), *([f"bq {on}", role, who] for role, on, who in granted)]
     return 0, ""

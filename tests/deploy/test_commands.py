@@ -309,6 +309,18 @@ def test_an_empty_project_is_enough(tmp_path: Path) -> None:
     assert empty.failed is None, empty.output
 
 
+def test_tables_may_name_their_project(tmp_path: Path) -> None:
+    """As in the phases file, so for bq, for the rights, and for Pub/Sub."""
+    named = new_deployment(tmp_path, None, OF_THE_OWNER)
+    named.change(EVERYTHING["_PHASES_FILE"], '"nba_orchestration.', '"proj.nba_orchestration.')
+    named.bootstrap(EVERYTHING)
+    calls = named.run(EVERYTHING)
+    assert named.failed is None, named.output
+    assert [c.flag("bigquery-table") for c in calls if c.flag("bigquery-table")] == [
+        "proj.nba_orchestration.phase_messages"
+    ]
+
+
 GONE = {
     "a Firestore database (default) in native mode: it is DATASTORE_MODE; _FIRESTORE_DATABASE may name another": (
         "firestore databases (default)"
