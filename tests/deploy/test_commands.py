@@ -120,6 +120,20 @@ def test_the_steps_come_in_order() -> None:
     assert order[-2:] == ["verify", "probe"]
 
 
+def test_the_build_installs_by_hash() -> None:
+    """Of all that fetches packages, the step of the tests leaves out what does so without."""
+    (step,) = (s for s in steps(ROOT / "cloudbuild.yaml", {}) if s["id"] == "test")
+    left_out = re.findall(r"--ignore=(\S+)", step["env"][0])
+    fetching = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"^from tests.environments import .*\bfetch\b", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert fetching
+    assert [name for name in fetching if not name.startswith(tuple(left_out))] == []
+    assert all((ROOT / name).exists() for name in left_out)
+
+
 def test_the_commands_of_the_canary(deployed: list[Call]) -> None:
     """The table before anything that writes to it, and a probe that only this orchestrator answers."""
     first, last = (c for c in deployed if c.program == "canary")
