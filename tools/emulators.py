@@ -93,6 +93,7 @@ def server(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
+                cwd=folder,  # DuckDB puts what does not fit into memory below it
                 start_new_session=True,
             )
         with _ended_with_this_one(process):
