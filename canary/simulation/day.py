@@ -1,5 +1,6 @@
 """One simulated game date: who reports when, and what becomes of it; scenarios change it before it is played."""
 
+import base64
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +37,9 @@ class Report:
     status: str = "success"
     delays: list[timedelta] = field(default_factory=lambda: [DELIVERED])
     fault: InjectedFault = field(default_factory=InjectedFault)
+    odd: dict[str, object] = field(default_factory=dict)  # fields that nobody needs
     wrong: dict[str, object] = field(default_factory=dict)  # fields that the orchestrator cannot accept
+    written: Callable[[str], bytes] | None = None  # how the publisher writes a body of JSON
     message_id: str = ""  # once it is sent
 
 
@@ -56,7 +59,8 @@ class Truth:
     `optional` may not be given, because no run may lie in its time. Of the causes that were `injected`, all
     have to be named whose evidence reached a store, and no other; none of them may be ruled out. `counts_from` is the
     completion from which an UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only
-    the run's answer tells.
+    the run's answer tells. Where the evidence leaves it open, one of `arguable` may be named or not. `channel` is the
+    one that can be reached; with `repeats`, what was told is lost, or what is wrong comes and goes.
     """
 
     due: Mapping[VerdictKind, datetime]
@@ -65,6 +69,9 @@ class Truth:
     optional: frozenset[VerdictKind] = frozenset()
     counts_from: datetime | None = None
     told: bool = True
+    arguable: frozenset[CauseKind] = frozenset()
+    channel: str = "slack"
+    repeats: bool = False
 
     def causes(self, stored: Stored) -> frozenset[CauseKind]:
         """Return the causes whose evidence is stored."""
@@ -72,7 +79,7 @@ class Truth:
 
 
 class Day:
-    """A healthy date, to begin with; `before` are the dates before it, oldest first."""
+    """A healthy date, to begin with; `before` are those before it, oldest first; `truth` is what is wrong with it."""
 
     def __init__(self, world: World, day: date, rng: random.Random, *, base_id: str) -> None:
         self.world = world
@@ -84,6 +91,7 @@ class Day:
         self.reports = {processor: self._report(processor) for processor in sorted(world.phase.expected)}
         self.unexpected: list[Report] = []
         self.before: list[Day] = []
+        self.truth: Truth | None = None
         self._ids = (f"{base_id}-{number}" for number in count(1))
         self._untouched = list(self.reports)
         rng.shuffle(self._untouched)
@@ -132,8 +140,11 @@ class Day:
         if self.world.has_message_log and not report.wrong:
             plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
             self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain)
-        fields: dict[str, Any] = {"message_id": message_id, "status": report.status, **report.wrong}
+        fields: dict[str, Any] = {"message_id": message_id, "status": report.status, **report.odd, **report.wrong}
         envelope = push_envelope(report.name, str(self.date), report.at, **fields)
+        if report.written:
+            body = base64.b64decode(envelope["message"]["data"]).decode("utf-8")
+            envelope["message"]["data"] = base64.b64encode(report.written(body)).decode("ascii")
         self.world.publish(report.at, envelope, delays=report.delays, fault=report.fault, deliver=self.deliver)
 
     def chance(self, share: float) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from canary.simulation.baselines import BASELINES
-from canary.simulation.faults import FAULTY
 from canary.simulation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
+from canary.simulation.scenarios import FAULTY
 from canary.simulation.score import Score
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase

@@ -12,6 +12,7 @@ import msgspec
 
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.simulation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Injected, Report, Truth
+from canary.simulation.healthy import no_games_and_some_say_so
 from canary.simulation.old_code import OldCode
 from canary.simulation.schedule import ticks
 from canary.simulation.stored import Stored
@@ -41,7 +42,7 @@ def never_invoked(day: Day) -> Truth:
         ids = [report.message_id for report in lost]
         return sum(stored.has_row(one) and not stored.lines_of(one) for one in ids) > 1 and stored.readable
 
-    return _unregistered(day, lost[0].at + IN_MESSAGE_LOG_AFTER, Injected(_C.NEVER_INVOKED, is_stored))
+    return unregistered(day, lost[0].at + IN_MESSAGE_LOG_AFTER, Injected(_C.NEVER_INVOKED, is_stored))
 
 
 def delivery_lost(day: Day) -> Truth:
@@ -54,61 +55,61 @@ def delivery_lost(day: Day) -> Truth:
         at = stored.row_at(report.message_id)
         return at is not None and stored.readable and stored.has_come_since(at)
 
-    return _unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, Injected(_C.DELIVERY_LOST, is_stored))
+    return unregistered(day, report.at + IN_MESSAGE_LOG_AFTER, Injected(_C.DELIVERY_LOST, is_stored))
 
 
 def crashed(day: Day) -> Truth:
     """The process dies over one message, after the message_log's row: once, or at each redelivery."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(dies_at=day.rng.choice(["get_all", "update_if_unchanged"]), retried=day.chance(0.5))
-    return _unregistered(day, report.at + DELIVERED, _crash(report))
+    return unregistered(day, report.at + DELIVERED, _crash(report))
 
 
 def crashed_at_the_flag(day: Day) -> Truth:
     """The process of the last message dies as it sets the flag: all five are registered."""
     report = day.reports[day.victim(day.last)]
     report.fault = InjectedFault(dies_at="update_if_unchanged", retried=False, loses_race=True)
-    return _untriggered(day, _crash(report))
+    return untriggered(day, _crash(report))
 
 
 def crashed_before_the_row(day: Day) -> Truth:
     """The process dies over one message before it has written anything."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(dies_at="append", retried=day.chance(0.5))
-    return _incomplete(day, _crash(report))
+    return incomplete(day, _crash(report))
 
 
 def write_failed(day: Day) -> Truth:
     """Firestore refuses one processor's registration, again and again."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(refused_at=day.rng.choice(["get_all", "update_if_unchanged"]), retried=day.chance(0.8))
-    return _unregistered(day, report.at + DELIVERED, _failure(report))
+    return unregistered(day, report.at + DELIVERED, _failure(report))
 
 
 def write_failed_at_the_flag(day: Day) -> Truth:
     """Firestore refuses the flag, again and again."""
     report = day.reports[day.victim(day.last)]
     report.fault = InjectedFault(refused_at="update_if_unchanged", loses_race=True)
-    return _untriggered(day, _failure(report))
+    return untriggered(day, _failure(report))
 
 
 def row_write_failed(day: Day) -> Truth:
     """BigQuery refuses one processor's row: the flag is set, and the stores disagree."""
     report = day.reports[day.victim()]
     report.fault = InjectedFault(refused_at="append", retried=day.chance(0.5))
-    return Truth(due={_K.STORES_DISAGREE: report.at + DELIVERED + _limit(day)}, injected=(_failure(report),))
+    return Truth(due={_K.STORES_DISAGREE: report.at + DELIVERED + limit(day)}, injected=(_failure(report),))
 
 
 def rejected(day: Day) -> Truth:
     """One processor sends what the orchestrator cannot accept, and what completes nothing in a message log either."""
     report = day.reports[day.victim()]
     report.wrong = {"status": "finished"}
-    return _incomplete(day, _rejection(report))
+    return incomplete(day, rejection(report))
 
 
 def short_circuit(day: Day) -> Truth:
     """The old code, with the six lines in it, takes each for a duplicate: it returns at once, or says so."""
-    deliver = partial(_old_code(day.world).deliver_with_checkpoints, checkpoints=_checkpoints(day))
+    deliver = partial(old_code(day.world).deliver_with_checkpoints, checkpoints=checkpoints_of(day))
     day.deliver = day.rng.choice([partial(deliver, decides=False), partial(deliver, duplicate=True)])
     last = day.reports[day.last]
 
@@ -117,15 +118,15 @@ def short_circuit(day: Day) -> Truth:
         said = [line for line in stored.lines_of(last.message_id) if line["closes"]]
         return any(line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED for line in said)
 
-    return _untriggered(day, Injected(_C.SHORT_CIRCUIT, is_stored))
+    return untriggered(day, Injected(_C.SHORT_CIRCUIT, is_stored))
 
 
 def short_circuit_without_a_word(day: Day) -> Truth:
     """The same without a line, or with one that does not say why: it may as well wait for somebody else."""
-    code = _old_code(day.world)
-    ways: list[Deliver] = [code.deliver, partial(code.deliver_with_checkpoints, checkpoints=_checkpoints(day))]
+    code = old_code(day.world)
+    ways: list[Deliver] = [code.deliver, partial(code.deliver_with_checkpoints, checkpoints=checkpoints_of(day))]
     day.deliver = day.rng.choice(ways)
-    return _untriggered(day, Injected(_C.SHORT_CIRCUIT, never))
+    return untriggered(day, Injected(_C.SHORT_CIRCUIT, never))
 
 
 def waits_for_too_many(day: Day) -> Truth:
@@ -133,7 +134,7 @@ def waits_for_too_many(day: Day) -> Truth:
     surplus = dict.fromkeys(day.rng.sample(["p2_bdl_box_scores", "p2_espn_scoreboard", "p2_nbacom_schedule"], 2), ())
     drifted = msgspec.structs.replace(day.world.phase, processors={**day.world.phase.processors, **surplus})
     day.deliver = day.world.orchestrator_of(drifted).deliver
-    return _untriggered(day, _drift(day))
+    return untriggered(day, _drift(day))
 
 
 def waits_for_too_few(day: Day) -> Truth:
@@ -168,15 +169,21 @@ def renamed(day: Day) -> Truth:
         with_old_name = [report.name in one for one in before if processor in one]
         return report.name in stored.reported and with_old_name != [] and not any(with_old_name)
 
-    return _incomplete(day, Injected(_C.NAME_DRIFT, is_stored))
+    return incomplete(day, Injected(_C.NAME_DRIFT, is_stored))
 
 
 def disabled(day: Day) -> Truth:
-    """A processor has been switched off: the third date on end (the lead-in has the first two)."""
+    """A processor has been switched off: the third date on end."""
+    for earlier in day.before[-2:]:
+        earlier.truth = _switched_off(earlier)
+    return _switched_off(day)
+
+
+def _switched_off(day: Day) -> Truth:
     processor = day.victim("p2_nbacom_boxscores")
     del day.reports[processor]
     three = [day.date - timedelta(days=n) for n in range(3)]
-    return _incomplete(day, Injected(_C.PROCESSOR_DISABLED, lambda stored: stored.silent_on(processor, three)))
+    return incomplete(day, Injected(_C.PROCESSOR_DISABLED, lambda stored: stored.silent_on(processor, three)))
 
 
 def failed(day: Day) -> Truth:
@@ -185,9 +192,7 @@ def failed(day: Day) -> Truth:
     day.reports[processor].status = "failed"
     for _ in range(day.rng.randint(0, 3)):
         day.repeat(day.reports[processor].at + day.rng.uniform(10, 120) * MINUTE, processor, status="failed")
-    return _incomplete(
-        day, Injected(_C.PROCESSOR_FAILED, lambda stored: "failed" in stored.reported.get(processor, ()))
-    )
+    return incomplete(day, Injected(_C.PROCESSOR_FAILED, lambda stored: "failed" in stored.reported.get(processor, ())))
 
 
 def flag_overwritten(day: Day) -> Truth:
@@ -197,8 +202,8 @@ def flag_overwritten(day: Day) -> Truth:
     day.world.schedule.at(
         gone_at, lambda: day.world.stores.documents.merge(day.world.ref(day.date), {"_triggered": False})
     )
-    due = max(day.complete_at + _limit(day), gone_at)
-    in_time = gone_at <= day.complete_at + _limit(day)
+    due = max(day.complete_at + limit(day), gone_at)
+    in_time = gone_at <= day.complete_at + limit(day)
     return Truth(
         due={_K.UNTRIGGERED: due},
         injected=(Injected(_C.FLAG_OVERWRITTEN, lambda stored: stored.was_set),),
@@ -212,15 +217,16 @@ def flag_overwritten(day: Day) -> Truth:
 def one_is_silent(day: Day) -> Truth:
     """One processor does not report, on this date only."""
     del day.reports[day.victim()]
-    return _incomplete(day)
+    return incomplete(day)
 
 
 def one_is_silent_and_another_resembles_it(day: Day) -> Truth:
     """As above, and an unexpected processor that has always been there has a name that resembles the silent one's."""
     processor = day.rng.choice(sorted(ALIKE))
     del day.reports[day.victim(processor)]
-    day.unexpected.append(Report(ALIKE[processor], day.at(25 * 60)))
-    return _incomplete(day)
+    for one in (*day.before, day):
+        one.unexpected.append(Report(ALIKE[processor], one.at(25 * 60)))
+    return incomplete(day)
 
 
 def counted_an_unexpected_one(day: Day) -> Truth:
@@ -228,7 +234,7 @@ def counted_an_unexpected_one(day: Day) -> Truth:
     last = day.victim(day.last)
     day.reports[last].at += day.rng.uniform(20, 300) * MINUTE
     day.unexpected.append(Report(day.rng.choice(UNLIKE), day.at(17 * 60)))
-    day.deliver = _old_code(day.world, counts=True).deliver
+    day.deliver = old_code(day.world, counts=True).deliver
     day.output_after = _flag_at(day, last) + 10 * MINUTE - day.complete_at
     return Truth(due={_K.PREMATURE: _flag_at(day, last)})
 
@@ -258,7 +264,7 @@ def registered_without_a_row(day: Day) -> Truth:
         world.stores.documents.merge(world.ref(day.date), fields)
 
     day.world.schedule.at(report.at, register)
-    return Truth(due={_K.STORES_DISAGREE: report.at + _limit(day)})
+    return Truth(due={_K.STORES_DISAGREE: report.at + limit(day)})
 
 
 # Faulty: the canary's own sources, and Slack
@@ -290,7 +296,7 @@ def work_unreadable(day: Day) -> Truth:
 def slack_down(day: Day) -> Truth:
     """A fault, and Slack refuses the first attempts to tell of it, or of what it has become."""
     faults = [short_circuit, waits_for_too_many, flag_overwritten, crashed_at_the_flag, crashed, write_failed]
-    truth = _one_of(day, *faults, never_invoked, delivery_lost)
+    truth = one_of(day, *faults, never_invoked, delivery_lost)
     refuses = day.rng.choice([1, 2, 3, 6])
     at = day.rng.choice(list(truth.due.values())) - MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "slack_refuses", refuses))
@@ -303,14 +309,14 @@ _PROVEN_BY_CHECKPOINTS: Sequence[Fault] = (crashed, write_failed, crashed_at_the
 
 def checkpoints_unreadable_at_first(day: Day) -> Truth:
     """A fault that only the checkpoints prove, and they can be read ten minutes later."""
-    truth = _one_of(day, *_PROVEN_BY_CHECKPOINTS)
+    truth = one_of(day, *_PROVEN_BY_CHECKPOINTS)
     day.world.outages.append(Outage("checkpoints", day.at(0), max(truth.due.values()) + 10 * MINUTE))
     return truth
 
 
 def checkpoints_unreadable(day: Day) -> Truth:
     """A fault that only the checkpoints prove, and nobody can read them: no cause may be named."""
-    truth = _one_of(day, *_PROVEN_BY_CHECKPOINTS, crashed_before_the_row, row_write_failed)
+    truth = one_of(day, *_PROVEN_BY_CHECKPOINTS, crashed_before_the_row, row_write_failed)
     day.world.outages.append(Outage("checkpoints", day.at(0), day.at(0) + timedelta(days=9)))
     return truth
 
@@ -328,7 +334,7 @@ def repaired_before(day: Day) -> Truth:
     )
     day.reports[early].fault = fault
     day.repeat(day.reports[early].at + 5 * MINUTE, early)
-    return _one_of(day, failed, one_is_silent, write_failed_at_the_flag, crashed_at_the_flag)
+    return one_of(day, failed, one_is_silent, write_failed_at_the_flag, crashed_at_the_flag)
 
 
 def repaired_by_halves(day: Day) -> Truth:
@@ -338,17 +344,20 @@ def repaired_by_halves(day: Day) -> Truth:
     missing = next(processor for processor, report in day.reports.items() if report.status == "failed")
     again = day.deadline + day.rng.uniform(20, 300) * MINUTE
     day.repeat(again, missing)
-    due = {**rest.due, _K.UNTRIGGERED: again + _limit(day)}
+    due = {**rest.due, _K.UNTRIGGERED: again + limit(day)}
     return Truth(due=due, injected=(*truth.injected, *rest.injected), counts_from=again)
 
 
 def one_is_silent_after_days_without_games(day: Day) -> Truth:
-    """Silent once, after dates (the lead-in) on which only some said that they had nothing to do."""
+    """Silent once, after dates on which only some said that they had nothing to do."""
+    for one in day.before:
+        no_games_and_some_say_so(one)
     del day.reports[day.victim("p2_nbacom_boxscores")]
-    return _incomplete(day)
+    return incomplete(day)
 
 
-def _limit(day: Day) -> timedelta:
+def limit(day: Day) -> timedelta:
+    """Return how long a complete date may stay untriggered."""
     return day.world.phase.untriggered_after
 
 
@@ -368,7 +377,8 @@ def _failure(report: Report) -> Injected:
     )
 
 
-def _rejection(report: Report) -> Injected:
+def rejection(report: Report) -> Injected:
+    """A rejected message, by the line with which its last delivery ended."""
     return Injected(
         _C.MESSAGE_REJECTED, lambda stored: stored.last_closing(report.message_id) == CheckpointKind.REJECTED.value
     )
@@ -379,25 +389,26 @@ def _drift(day: Day) -> Injected:
     return Injected(_C.EXPECTATION_DRIFT, lambda stored: stored.waits_for not in {None, day.world.phase.expected})
 
 
-def _untriggered(day: Day, *injected: Injected) -> Truth:
+def untriggered(day: Day, *injected: Injected) -> Truth:
     """The set is complete and the flag unset: due half an hour after the last completion."""
-    due = {_K.UNTRIGGERED: day.complete_at + _limit(day)}
+    due = {_K.UNTRIGGERED: day.complete_at + limit(day)}
     return Truth(due=due, injected=injected, counts_from=day.complete_at)
 
 
-def _unregistered(day: Day, visible_at: datetime, *injected: Injected) -> Truth:
+def unregistered(day: Day, visible_at: datetime, *injected: Injected) -> Truth:
     """The completion log alone knows of a completion, since `visible_at`.
 
     Half an hour later the stores disagree; once the set is complete, the flag is missing as well.
     """
-    truth = _untriggered(day, *injected)
-    gap_due = visible_at + _limit(day)
+    truth = untriggered(day, *injected)
+    gap_due = visible_at + limit(day)
     is_seen = next(ticks(gap_due - _SECOND, truth.due[_K.UNTRIGGERED] - _SECOND), None) is not None
     optional = frozenset[VerdictKind]() if is_seen else frozenset({_K.STORES_DISAGREE})
     return replace(truth, due={_K.STORES_DISAGREE: gap_due, **truth.due}, optional=optional)
 
 
-def _incomplete(day: Day, *injected: Injected) -> Truth:
+def incomplete(day: Day, *injected: Injected) -> Truth:
+    """A processor is missing: due at the deadline."""
     return Truth(due={_K.INCOMPLETE: day.deadline}, injected=injected)
 
 
@@ -413,17 +424,19 @@ def _unreadable(day: Day, source: str) -> Truth:
     return Truth(due={_K.UNKNOWN: since}, within=30 * MINUTE)
 
 
-def _one_of(day: Day, *faults: Fault) -> Truth:
+def one_of(day: Day, *faults: Fault) -> Truth:
     """Let one of `faults` happen that this world can have."""
     without = WITHOUT_MESSAGE_LOG if day.world.has_message_log else WITH_MESSAGE_LOG
     return day.rng.choice([fault for fault in faults if fault.__name__ not in without])(day)
 
 
-def _checkpoints(day: Day) -> CheckpointLogger:
+def checkpoints_of(day: Day) -> CheckpointLogger:
+    """Return a logger for code that is not the orchestrator's."""
     return day.world.checkpoints_of(day.world.phase)
 
 
-def _old_code(world: World, *, counts: bool = False) -> OldCode:
+def old_code(world: World, *, counts: bool = False) -> OldCode:
+    """Return the old orchestrator."""
     return OldCode(world.phase, world.documents, world.completion_log, counts=counts)
 
 
@@ -433,7 +446,7 @@ WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG = (
     {"crashed_before_the_row", "row_write_failed"},
 )
 
-FAULTY: dict[str, Fault] = {
+FAULTS: dict[str, Fault] = {
     fault.__name__: fault
     for fault in (
         *(never_invoked, delivery_lost, crashed, crashed_at_the_flag, crashed_before_the_row, write_failed),

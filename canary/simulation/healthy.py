@@ -1,10 +1,16 @@
 """What may happen to a healthy date: each scenario changes a Day, and none may raise an alarm."""
 
-from collections.abc import Callable
-from datetime import timedelta
+import base64
+import json
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from canary.simulation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
+from canary.simulation.old_code import OldCode
 from canary.simulation.world import InjectedFault, Outage
+from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import push_envelope
 
 _SECOND = timedelta(seconds=1)
@@ -127,6 +133,111 @@ def late_before_the_deadline(day: Day) -> None:
     day.reports[day.last].at = day.deadline - day.rng.uniform(1, 240) * MINUTE
 
 
+def odd_unneeded_fields(day: Day) -> None:
+    """What nobody needs of a message has any value that JSON and its cousins can write."""
+    odd: dict[str, Sequence[object]] = {
+        "record_count": ["150", 150.0, -1, math.nan, 10**30, {}, "many"],
+        "entities_changed": [[203999], "everybody", {"id": 1}, [None, [1]]],
+        "execution_id": [17, "", ["run"], 3.5],
+        "is_incremental": [1, "yes", []],
+        "correlation_id": ["x" * 300, 5, "a\nb", "\u202e"],
+        "quality": [math.inf, 10**40, _deep(60)],
+    }
+    for report in day.reports.values():
+        names = day.rng.sample(sorted(odd), day.rng.randint(1, 4))
+        report.odd = {name: day.rng.choice(odd[name]) for name in names}
+
+
+def encoded_again(day: Day) -> None:
+    """Publishers put a mark in front, encode twice, or write capitals and spaces."""
+    ways: list[Callable[[str], bytes]] = [
+        lambda body: b"\xef\xbb\xbf" + body.encode(),
+        lambda body: base64.b64encode(body.encode()),
+        lambda body: json.dumps(body).encode(),
+        lambda body: body.replace('"success"', '" Success "').encode(),
+        lambda body: f"\r\n {body} \n".encode(),
+    ]
+    for report in day.reports.values():
+        report.written = day.rng.choice(ways)
+
+
+def many_others_on_the_topic(day: Day) -> None:
+    """A dozen processors that nobody expects."""
+    names = [
+        f"{source}{what}Processor" for source in ("Espn", "Bdl", "Mlb") for what in ("Odds", "Roster", "Log", "Pace")
+    ]
+    day.unexpected += [Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))) for name in names]
+
+
+def gave_up_waiting(day: Day) -> None:
+    """The old orchestrator sets the flag without everybody, on purpose; it leaves neither ids nor lines."""
+    world = day.world
+    for processor in day.rng.sample(sorted(day.reports), day.rng.randint(1, 3)):
+        del day.reports[processor]
+    day.deliver = OldCode(world.phase, world.documents, world.completion_log).deliver
+    fields = {
+        "_triggered": True,
+        "_triggered_at": day.complete_at + HOUR,
+        "_triggered_reason": "deadline_exceeded",
+        "_partial_completion": True,
+        "_mode": "deadline",
+    }
+    world.schedule.at(day.complete_at + HOUR, lambda: world.stores.documents.merge(world.ref(day.date), fields))
+
+
+def odd_document(day: Day) -> None:
+    """Somebody writes into the document, once the flag is set, what is of no use there."""
+    world, processor = day.world, day.rng.choice(sorted(day.reports))
+    moments: list[object] = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC), "noon", 7, [], {}, None]
+    fields: dict[str, object] = {
+        "_triggered_at": day.rng.choice(moments),
+        processor: {"completed_at": day.rng.choice(moments), "registered_at": day.rng.choice(moments)},
+        "_trigger_reason": day.rng.choice([None, 7, "\u202e\x1b[2J", "x" * 5000]),
+        "_unexpected": day.rng.choice([[], 7, {"": None}, {f"Other{n}": n for n in range(20)}]),
+        "_reports": day.rng.choice([[], "none", {processor: {"status": 7}}]),
+        "_completed_count": day.rng.choice(["five", -1, math.nan]),
+        "_note": _deep(200),
+    }
+    kept = {name: fields[name] for name in day.rng.sample(sorted(fields), day.rng.randint(1, 5))}
+    at = day.complete_at + 20 * MINUTE
+    world.schedule.at(at, lambda: world.stores.documents.merge(world.ref(day.date), kept))
+
+
+def odd_lines(day: Day) -> None:
+    """The file of the checkpoints has lines that are none, and some of the date that are of other types."""
+    file, at = day.world.stores.folder / "checkpoints.jsonl", day.complete_at + HOUR
+    line = {
+        "severity": "INFO",
+        "message": "CHECKPOINT_UNEXPECTED: ?",
+        "time": at.isoformat(),
+        "checkpoint": "CHECKPOINT_UNEXPECTED",
+        "closes": True,
+        "phase": day.world.phase.name,
+        "game_date": str(day.date),
+        "raw_processor": "EspnScoreboardProcessor",
+    }
+    odd: list[str] = [
+        "[" * 10_000,
+        json.dumps({**line, "time": at.replace(tzinfo=None).isoformat()}),
+        json.dumps({**line, "time": "0001-01-01T00:00:00Z"}),
+        json.dumps({**line, "delivery": {}, "completed": None}),
+        json.dumps({**line, "sequence": [], "missing": [None, 3], "closes": "yes"}),
+        json.dumps({**line, "processor": 7, "event_id": _deep(50)}),
+        json.dumps(line)[:-20],
+        "\x00\x1b[2J",
+        json.dumps({**line, "checkpoint": "CHECKPOINT_OF_TOMORROW"}),
+    ]
+    for text in day.rng.sample(odd, day.rng.randint(1, 4)):
+        day.world.schedule.at(at, partial(append_line, file, f"{text}\n"))
+
+
+def _deep(depth: int) -> object:
+    found: object = 1
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 HEALTHY: dict[str, HealthyScenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -142,5 +253,6 @@ HEALTHY: dict[str, HealthyScenario] = {
         ),
         *(backfill, unexpected_report, partial_statuses, canary_twice, crashed_and_redelivered),
         *(crashed_at_the_flag_and_redelivered, store_hiccup, source_unreadable_once, late_before_the_deadline),
+        *(odd_unneeded_fields, encoded_again, many_others_on_the_topic, gave_up_waiting, odd_document, odd_lines),
     )
 }

@@ -5,6 +5,10 @@ own transaction, which found the processor there and took the message for a dupl
 line. Its earlier form counted the document's keys, whoever they were.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.phase import Phase
@@ -14,13 +18,22 @@ from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, Docu
 
 
 class OldCode:
-    """Both writes of the tracker; the flag only where it `counts` the keys."""
+    """Both writes of the tracker, by a `clock` of its own; the flag only where it `counts` the keys."""
 
-    def __init__(self, phase: Phase, documents: DocumentStore, log: CompletionLog, *, counts: bool = False) -> None:
+    def __init__(
+        self,
+        phase: Phase,
+        documents: DocumentStore,
+        log: CompletionLog,
+        *,
+        counts: bool = False,
+        clock: Callable[[Completion], datetime] = lambda completion: completion.completed_at,
+    ) -> None:
         self._phase = phase
         self._documents = documents
         self._log = log
         self._counts = counts
+        self._clock = clock
 
     def deliver(self, event: object) -> None:
         """Handle one message as the old code did."""
@@ -42,11 +55,14 @@ class OldCode:
     def _track(self, completion: Completion) -> list[str]:
         """Write the row and the registration, or what stood for one; return the document's processors."""
         now = completion.completed_at
+        completion = replace(completion, completed_at=self._clock(completion))
         self._log.append([completion_row(completion)], now=now)
         ref = DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
         if completion.processor is not None:
             fields = registration_fields(read_progress({}, self._phase), completion, now)
-            del fields["_expected"]  # the old code did not write down what it waited for
+            del fields["_expected"]  # the old code did not write down what it waited for, nor what follows
+            for name in ("event_id", "registered_at"):
+                del fields[completion.processor][name]
         else:
             fields = {completion.raw_processor: {"completed_at": now, "status": completion.status.value}}
         self._documents.merge(ref, fields)

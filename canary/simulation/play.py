@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.simulation.day import ALIKE, HOUR, MINUTE, Day, Report, Truth
-from canary.simulation.faults import FAULTY, TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from canary.simulation.day import HOUR, MINUTE, Day, Truth
+from canary.simulation.faults import TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
 from canary.simulation.healthy import HEALTHY
+from canary.simulation.scenarios import FAULTY
 from canary.simulation.schedule import TICK, Schedule, ticks
 from canary.simulation.score import Repair, Score, score_fault, score_healthy
 from canary.simulation.stored import Stored
@@ -62,8 +63,7 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         days[subject].before = [days[day] for day in lead_in]
         truths = {subject: _truth([FAULTY[name](days[subject]) for name in names])}
-        for day in lead_in:
-            truths |= _lead_in(days[day], scenario, first_run=_noon(subject), switched_off=lead_in[-2:])
+        truths |= {day: _seen_from(days[day], _noon(subject)) for day in lead_in if days[day].truth}
         for one in days.values():
             one.play()
         if scenario != "slack_down" and _chance(rng, 0.2):
@@ -82,7 +82,9 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
             score_fault(world, day, scenario, seed, truth, repair=Repair(mended_at, days[day].complete_at, causes[day]))
             for day, truth in truths.items()
         ]
-        unreadable = any(outage.source in {"documents", "completion_log", "outcome"} for outage in world.outages)
+        unreadable = any(
+            o.source in {"documents", "completion_log", "outcome"} and not o.operation for o in world.outages
+        )
         healthy = [day for day in lead_in if day not in truths and not unreadable]
         return scores + [score_healthy(world, day, LEAD_IN, seed) for day in healthy]
 
@@ -137,16 +139,10 @@ def _season(days: Sequence[date], rng: random.Random) -> list[str]:
     return ["clock_change" if day in changes else scenario for day, scenario in zip(days, scenarios, strict=False)]
 
 
-def _lead_in(day: Day, scenario: str, *, first_run: datetime, switched_off: Sequence[date]) -> dict[date, Truth]:
-    """Prepare a date before the faulty one; most are healthy."""
-    if scenario == "one_is_silent_and_another_resembles_it":
-        day.unexpected += [Report(name, day.at(25 * 60)) for name in ALIKE.values()]
-    if scenario == "one_is_silent_after_days_without_games":
-        HEALTHY["no_games_and_some_say_so"](day)
-    if scenario != "disabled" or day.date not in switched_off:
-        return {}
-    truth = FAULTY["disabled"](day)
-    return {day.date: replace(truth, due={kind: max(at, first_run) for kind, at in truth.due.items()})}
+def _seen_from(day: Day, first_run: datetime) -> Truth:
+    """Return the truth of a date of the lead-in, which nobody looks at before `first_run`."""
+    truth = day.truth or Truth(due={})
+    return replace(truth, due={kind: max(at, first_run) for kind, at in truth.due.items()})
 
 
 def _truth(truths: Sequence[Truth]) -> Truth:
@@ -168,6 +164,7 @@ def _truth(truths: Sequence[Truth]) -> Truth:
         optional=optional,
         counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
         told=all(truth.told for truth in truths),
+        arguable=frozenset().union(*(truth.arguable for truth in truths)),
     )
 
 
@@ -183,6 +180,7 @@ def _plan_repair(world: World, known_at: datetime, days: Sequence[Day], rng: ran
 def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
     """Do what an engineer does: deploy what works, run the processors again; the next phase writes its output."""
     world.mended = world.is_invokable = True
+    world.flickering.clear()
     world.slack_refuses += slack_refuses
     for day in days:
         world.output.add(day.date)

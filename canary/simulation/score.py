@@ -88,23 +88,24 @@ class Repair:
 
 def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth, *, repair: Repair) -> Score:
     """Score a faulty date: each verdict that is due, in its time, and no other."""
-    told, logged = world.heard("slack", day), world.heard("log", day)
+    told, logged = world.heard(truth.channel, day), world.heard("log", day)
     judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
-    news = [(t.at, t.verdict) for t in told if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
-    news = news if truth.told else [(j.at, j.verdict) for j in judged]
+    news = _news(told) if truth.told else [(j.at, j.verdict) for j in judged]
     late, flaws = _timing(news, truth), []
+    if truth.told:
+        flaws += [f"log: {flaw}" for flaw in _timing(_news(logged), truth)]
     earliest = min(truth.due.values())
     if judged and judged[0].at < earliest:
         flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
     thought = frozenset[CauseKind]().union(*(one.causes for one in judged))
     named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.told else thought
-    flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes)]
+    flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes - truth.arguable)]
     ruled_out = frozenset[CauseKind]().union(
         *(one.ruled_out for one in judged if repair.last_message_at < one.at < repair.at)
     )
     wrongly = tuple(sorted(ruled_out & {one.cause for one in truth.injected}))
     flaws += [f"{cause} was ruled out" for cause in wrongly]
-    flaws += _message_flaws(told, expected=1 if truth.told else 0)
+    flaws += _repeats(told) if truth.repeats else _message_flaws(told, expected=1 if truth.told else 0)
     flaws += [f"{channel}: {flaw}" for channel in world.told for flaw in _flood(world.heard(channel, day))]
     first = min((at for at, _ in news), default=None)
     accused = min((t.at for t in logged if t.verdict is VerdictKind.UNTRIGGERED), default=None)
@@ -120,12 +121,23 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         delay=(first - earliest).total_seconds() if first else None,
         completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
         reset=(over[-1] - repair.at).total_seconds() if over else None,
-        causes=tuple(sorted(repair.causes)),
-        named=tuple(sorted(named)),
+        causes=tuple(sorted(repair.causes - truth.arguable)),
+        named=tuple(sorted(named - truth.arguable)),
         wrongly_ruled_out=wrongly,
         notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
         baselines=_baselines(world, day, truth.counts_from),
     )
+
+
+def _news(told: list[Told]) -> list[tuple[datetime, VerdictKind]]:
+    return [(t.at, t.verdict) for t in told if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
+
+
+def _repeats(told: list[Told]) -> list[str]:
+    """Say what is wrong with messages that may repeat: the first opens, and the last says that it is over."""
+    kinds = [t.notification for t in told]
+    is_whole = kinds[:1] == [NotificationKind.OPENED] and kinds[-1:] == [NotificationKind.RESOLVED]
+    return [] if is_whole else [f"told {', '.join(kinds) or 'nothing'}"]
 
 
 def _flood(told: list[Told]) -> list[str]:

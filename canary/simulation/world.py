@@ -13,6 +13,8 @@ from functools import partial
 from threading import Barrier, get_ident
 from typing import Any
 
+import msgspec
+
 from canary.domain.incident import Level, NotificationKind, level
 from canary.domain.verdict import CauseKind, Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
@@ -70,11 +72,12 @@ class InjectedFault:
 
 @dataclass(frozen=True)
 class Outage:
-    """A source of the canary that does not answer from `since` until before `until`."""
+    """A source of the canary that does not answer from `since` until before `until`, or one `operation` of it."""
 
     source: str
     since: datetime
     until: datetime
+    operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,11 @@ class Alarms:
 
 @dataclass
 class World:
-    """A phase on stores of its own; what came of it are `told` (by channel), `judged` and `alarms`."""
+    """A phase on stores of its own; what came of it are `told` (by channel), `warned`, `judged` and `alarms`.
+
+    Of a date that is `flickering`, each second run finds no output. `slack_fails` says at each message whether Slack
+    does. The canary does not follow a phase that `is_removed` from its file.
+    """
 
     phase: Phase
     stores: EmbeddedStores
@@ -117,7 +124,11 @@ class World:
     work: dict[date, int] = field(default_factory=dict)
     output: set[date] = field(default_factory=set)
     outages: list[Outage] = field(default_factory=list)
+    flickering: set[date] = field(default_factory=set)
     slack_refuses: int = 0
+    slack_fails: Callable[[datetime], BaseException | None] = lambda _: None
+    warned: list[str] = field(default_factory=list)
+    is_removed: bool = False
     is_invokable: bool = True
     mended: bool = False
     requests: RequestLog | None = None
@@ -137,7 +148,11 @@ class World:
         self.completion_log: Any = _Guarded(self.stores.completion_log, self._befall)
         self.orchestrator = self.orchestrator_of(self.phase)
         self._seen = _CanaryStores(self)
-        self._channels = Channels(_People("log", self._log), _People("slack", self._post))
+        self._channels = self._new_channels()
+
+    def _new_channels(self) -> Channels:
+        takers = {"log": self._log, "slack": self._post}
+        return Channels(*(_People(name, self.phase.name, take, self.warned) for name, take in takers.items()))
 
     def orchestrator_of(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`."""
@@ -203,10 +218,11 @@ class World:
         """Judge `days` now, by the stores as the canary reaches them; tells nobody."""
         return check(self._seen, {self.phase.name: self.phase}, self.schedule.clock.now, {self.phase.name: days})
 
-    def is_down(self, source: str) -> bool:
-        """Whether a source of the canary does not answer now."""
+    def is_down(self, source: str, operation: str | None = None) -> bool:
+        """Whether a source of the canary, or an operation of it, does not answer now."""
         now = self.schedule.clock.now
-        return any(o.source == source and o.since <= now < o.until for o in self.outages)
+        own = (o for o in self.outages if o.source == source and o.operation in {None, operation})
+        return any(o.since <= now < o.until for o in own)
 
     def wait_for_the_other(self) -> None:
         """Where two canaries run at once, let both have read what is remembered before either goes on."""
@@ -265,8 +281,13 @@ class World:
 
     def _watch(self, now: datetime) -> bool:
         """Run the canary once; False where the function would answer 503."""
-        report = watch(self._seen, {self.phase.name: self.phase}, self._channels, now)
-        for verdict in report.verdicts:
+        watched = _another(self.phase) if self.is_removed else self.phase
+        try:
+            report = watch(self._seen, {watched.name: watched}, self._channels, now)
+        except ProcessDeathError:
+            self._channels = self._new_channels()  # another process, which remembers nothing
+            return False
+        for verdict in () if self.is_removed else report.verdicts:
             self._note(verdict, now)
         return not report.notified.untold and not any(verdict.unreadable for verdict in report.verdicts)
 
@@ -283,6 +304,8 @@ class World:
         if self.slack_refuses:
             self.slack_refuses -= 1
             raise NotifyError("Slack answered 503")
+        if failure := self.slack_fails(self.schedule.clock.now):
+            raise failure
         self.told["slack"] += told
 
     def _ask_baselines(self, now: datetime) -> None:
@@ -296,12 +319,26 @@ class World:
                     self.alarms[name].setdefault(day, Alarms(now)).runs += 1
 
 
+def _another(phase: Phase) -> Phase:
+    """Return a phase that has nothing to do with this one, and nothing to say: a phases file is never empty."""
+    return msgspec.structs.replace(
+        phase, name="another", firestore_collection="another", outcome_query=None, work_query=None
+    )
+
+
+def is_second_run(now: datetime) -> bool:
+    """Whether it is each second of the runs, those at a quarter past and a quarter to."""
+    return now.minute // 15 % 2 == 1
+
+
 @dataclass(frozen=True)
 class _People:
     """Those who are reached through one channel, which may raise."""
 
     name: str
+    phase: str
     take: Callable[[list[Told]], None]
+    warned: list[str]
     address: str = ""
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
@@ -310,11 +347,13 @@ class _People:
             [
                 Told(now, n.verdict.game_date, n.kind, n.verdict.kind, n.verdict.proven, level(n.verdict))
                 for n in notifications
+                if n.verdict.phase == self.phase
             ]
         )
 
-    def warn(self, text: str, now: datetime) -> None:
-        """Nothing here is refused for good."""
+    def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (a channel's method)
+        """Take a word about another channel."""
+        self.warned.append(text)
 
 
 class _Guarded:
@@ -352,8 +391,8 @@ class _CanaryStores:
         self._world = world
 
         def guarded(source: str) -> Any:
-            def ask(_: str) -> None:
-                if world.is_down(source):
+            def ask(operation: str) -> None:
+                if world.is_down(source, operation):
                     raise StoreError(f"{source}: DeadlineExceeded: 504")
 
             has_read = world.wait_for_the_other if source == "documents" else lambda: None
@@ -372,7 +411,8 @@ class _CanaryStores:
             raise StoreError("BigQuery: DeadlineExceeded: 504")
         days = (since + timedelta(days=n) for n in range((until - since).days + 1))
         if query == OUTCOME_QUERY:
-            return {day: 363 for day in days if day in world.output}
+            hidden = world.flickering if is_second_run(world.schedule.clock.now) else set()
+            return {day: 363 for day in days if day in world.output - hidden}
         return {day: world.work[day] for day in days if day in world.work}
 
     @property

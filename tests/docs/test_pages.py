@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from canary.simulation.faults import FAULTY
+from canary.simulation.scenarios import FAULTY
 from tests.docs.markdown import (
     DOCS,
     PAGES,
