@@ -28,7 +28,16 @@ def print_result(console: Console, result: Result) -> None:
     kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
     console.print(f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones; {kinds}")
     rows = [[name, *_fault_row(score)] for name, score in result.faults.items()]
-    headings: Sequence[str] = ("fault", "dates", "detected", "delay after due", "longest", "causes right", "messages")
+    headings: Sequence[str] = (
+        "fault",
+        "dates",
+        "detected",
+        "after due",
+        "longest",
+        "causes right",
+        "95 % bound",
+        "undetermined",
+    )
     _print_table(console, "Faults", headings, rows)
     # Sparse, because the matrix is wider than a terminal and nearly all of it is empty.
     rows = [
@@ -42,6 +51,7 @@ def print_result(console: Console, result: Result) -> None:
     console.print(
         "A baseline has detected what it ever rang for, right or wrong, and each run that rings is a message.\n"
     )
+    console.print(_attributes(result), soft_wrap=True)
     for target in result.targets:
         word, style = _WORDS[target.met]
         console.print(Text(f"{word:12} {target.what}: {target.seen}", style=style))
@@ -65,8 +75,18 @@ def print_scores(console: Console, scores: Sequence[Score]) -> None:
 
 
 def _fault_row(score: FaultScore) -> tuple[str, ...]:
-    share = f"{score.causes_right:.1%}"
-    return str(score.dates), str(score.detected), *_delays(score.delay_minutes), share, str(score.messages_per_incident)
+    shares = (f"{share:.1%}" for share in (score.causes_right, score.at_least, score.undetermined))
+    return str(score.dates), str(score.detected), *_delays(score.delay_minutes), *shares
+
+
+def _attributes(result: Result) -> str:
+    """Say the four attributes of the alerts, and what became of the evidence that was taken away."""
+    found, taken = result.attributes, result.taken
+    detect, reset = (" and ".join(_delays(one)) for one in (found.minutes_to_detect, found.minutes_to_reset))
+    return (
+        f"precision {found.precision:.1%}, recall {found.recall:.1%}, to detect {detect}, to reset {reset}\n"
+        f"{taken.pieces} pieces of evidence taken away: {taken.misled} times a lost line looked like another cause\n"
+    )
 
 
 def _policy_row(score: PolicyScore) -> tuple[str, ...]:

@@ -596,9 +596,7 @@ def _delivery_lost(problem: _Problem) -> _Proofs:
     needs=_Need.COLLECTED | _Need.DOCUMENT,
 )
 def _short_circuit(problem: _Problem) -> _Proofs:
-    if problem.unregistered:
-        return {}
-    if not problem.checkpoints:
+    if problem.unregistered or not problem.checkpoints:
         return None
     everybody = f"all {len(problem.phase.expected)} are registered in the progress document"
     post = problem.last_line(CheckpointKind.POST_TRANSACTION)

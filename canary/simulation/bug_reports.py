@@ -20,19 +20,26 @@ from canary.simulation.day import ALIKE, HOUR, MINUTE, Day, Injected, Report, Tr
 from canary.simulation.faults import (
     Fault,
     crashed,
+    crashed_at_the_flag,
+    crashed_before_the_row,
+    delivery_lost,
     failed,
     flag_overwritten,
     incomplete,
     never,
+    never_invoked,
     one_is_silent,
     one_of,
     rejected,
     rejection,
     renamed,
+    row_write_failed,
     short_circuit,
     untriggered,
+    waits_for_too_few,
     waits_for_too_many,
     write_failed,
+    write_failed_at_the_flag,
 )
 from canary.simulation.healthy import (
     encoded_again,
@@ -226,7 +233,14 @@ def work_query_contradicted(day: Day) -> Truth:
     """The schedule has no games, and processors completed, and another one failed: it is not known, never idle."""
     day.games = 0
     truth = one_of(day, failed, one_is_silent)
-    return Truth(due={_K.UNKNOWN: truth.due[_K.INCOMPLETE]}, within=30 * MINUTE)
+    # Of what is not known nobody is reminded.
+    return Truth(due={_K.UNKNOWN: truth.due[_K.INCOMPLETE]}, within=30 * MINUTE, repeats=True)
+
+
+def evidence_taken_away(day: Day) -> Truth:
+    """The date is judged again without each piece of its evidence, and no cause rests on what is gone."""
+    faults = (*_ANY, delivery_lost, never_invoked, crashed_before_the_row, crashed_at_the_flag)
+    return replace(one_of(day, *faults, write_failed_at_the_flag, row_write_failed, waits_for_too_few), take_away=True)
 
 
 # Notifying, and what it depends on
@@ -313,7 +327,7 @@ BUG_REPORTS: dict[str, Fault] = {
         *(clock_ahead, clock_behind, odd_document_beside, odd_lines_beside, given_up_beside, odd_incident),
         *(odd_unneeded_fields_beside, undated_rejection, rejection_of_nobody, cut_off_message, rejected_for_days),
         *(many_others_on_the_topic_beside, renamed_without_history, renamed_to_one_that_was_there),
-        *(drift_without_a_word, list_grows, work_query_contradicted),
+        *(drift_without_a_word, list_grows, work_query_contradicted, evidence_taken_away),
         *(slack_refused_for_good, slack_away, slack_flaps, canary_dies_while_telling, claim_refused),
         *(confirmation_refused, told_without_memory, output_flickers, phase_removed),
     )

@@ -1,5 +1,6 @@
 """`canary simulate`: plays the scenarios on all cores and adds up the scores."""
 
+import math
 import os
 import random
 import statistics
@@ -12,16 +13,19 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from canary import sources
 from canary.simulation.baselines import BASELINES
 from canary.simulation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
 from canary.simulation.scenarios import FAULTY
-from canary.simulation.score import Score
+from canary.simulation.score import MESSAGES_A_DAY, Score
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase
 
 # Of the faulty dates every so many has two faults or three.
 _SEVERAL_EVERY = 4
 _RIGHT_CAUSES = 0.95
+_Z = 1.96  # of 95 %
 _TOGETHER = ("", "two faults", "three faults")
 OURS = "this canary"
 
@@ -49,13 +53,18 @@ def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
 
 def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
     """Play the worlds `names` in `jobs` processes (by default one a core); yield the scores of each as it ends."""
-    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), initializer=_read_in_turn) as pool:
         try:
             for future in as_completed([pool.submit(play, phase, world) for world in names]):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _read_in_turn() -> None:
+    """Let this process read one source after another: nothing hangs here, and threads cost most of the time."""
+    setattr(sources, "Background", AtOnce)  # noqa: B010 (mypy takes no other class in its place)
 
 
 class Spread(Struct, frozen=True):
@@ -75,13 +84,39 @@ class PolicyScore(Struct, frozen=True):
 
 
 class FaultScore(Struct, frozen=True):
-    """One kind of fault. `causes_right` is the share of dates whose causes were all named, and no other."""
+    """One kind of fault.
+
+    `causes_right` is the share of dates whose causes were all named, and no other; `at_least` is the lower end of its
+    95 % interval (Wilson's). `undetermined` is the share of dates of which no cause was named.
+    """
 
     dates: int
     detected: int
     delay_minutes: Spread
     causes_right: float
+    at_least: float
+    undetermined: float
     messages_per_incident: float
+
+
+class Attributes(Struct, frozen=True):
+    """The four attributes of an alert.
+
+    The shares of alarms that were due, and of faults that were detected; minutes from when a verdict was due to its
+    alarm, and from the repair to RESOLVED.
+    """
+
+    precision: float
+    recall: float
+    minutes_to_detect: Spread
+    minutes_to_reset: Spread
+
+
+class Taken(Struct, frozen=True):
+    """How many pieces of evidence were taken away, and in how many a line that was gone looked like another cause."""
+
+    pieces: int
+    misled: int
 
 
 class Target(Struct, frozen=True):
@@ -98,6 +133,8 @@ class Result(Struct, frozen=True):
     healthy_days: int
     faulty_days: int
     targets: tuple[Target, ...]
+    attributes: Attributes
+    taken: Taken
     policies: dict[str, PolicyScore]
     faults: dict[str, FaultScore]
     healthy: dict[str, int]
@@ -115,6 +152,8 @@ def add_up(scores: Iterable[Score]) -> Result:
         healthy_days=len(healthy),
         faulty_days=len(faulty),
         targets=tuple(_targets(everything, faulty)),
+        attributes=_attributes(everything, faulty),
+        taken=Taken(sum(s.taken for s in faulty), sum(s.misled for s in faulty)),
         policies=_policies(healthy, faulty),
         faults={name: _fault(own) for name, own in sorted(_grouped(faulty).items())},
         healthy={name: len(own) for name, own in sorted(_grouped(healthy).items())},
@@ -142,8 +181,21 @@ def _targets(everything: list[Score], faulty: list[Score]) -> Iterator[Target]:
     right = (s.causes_are_right for s in faulty)
     yield share("on 95 % of the dates all causes are named, and no other", right, _RIGHT_CAUSES)
     yield none("no cause is ever named that is none", (not set(s.named) <= set(s.causes) for s in faulty))
+    yield none("no cause is ruled out that there is", (bool(s.wrongly_ruled_out) for s in faulty))
+    most = (s.most_in_a_day > MESSAGES_A_DAY for s in faulty)
+    yield none(f"no channel gets more than {MESSAGES_A_DAY} messages of a date in 24 hours", most)
     yield none(
         "one opening, one resolution, reminders at their interval, nothing else", (bool(s.flaws) for s in everything)
+    )
+
+
+def _attributes(everything: list[Score], faulty: list[Score]) -> Attributes:
+    alarms = [s for s in everything if s.alarmed]
+    return Attributes(
+        precision=_share(not s.healthy for s in alarms),
+        recall=_share(s.detected for s in faulty),
+        minutes_to_detect=_spread(s.delay for s in faulty),
+        minutes_to_reset=_spread(s.reset for s in faulty),
     )
 
 
@@ -174,6 +226,8 @@ def _fault(own: list[Score]) -> FaultScore:
         detected=sum(s.detected for s in own),
         delay_minutes=_spread(s.delay for s in own),
         causes_right=_share(s.causes_are_right for s in own),
+        at_least=round(_at_least(sum(s.causes_are_right for s in own), len(own)), 3),
+        undetermined=_share(not s.named for s in own),
         messages_per_incident=_mean(sum(s.notifications.values()) for s in own),
     )
 
@@ -204,6 +258,15 @@ def _minutes(seconds: Iterable[float | None]) -> list[float]:
 def _spread(seconds: Iterable[float | None]) -> Spread:
     delays = _minutes(seconds)
     return Spread(round(statistics.median(delays), 1), max(delays)) if delays else Spread()
+
+
+def _at_least(right: int, of: int) -> float:
+    """Return the lower end of Wilson's 95 % interval of a share."""
+    if not of:
+        return 0.0
+    z, share = _Z, right / of
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, (share + z * z / (2 * of) - half) / (1 + z * z / of))
 
 
 def _share(answers: Iterable[bool]) -> float:

@@ -111,12 +111,10 @@ def short_circuit(day: Day) -> Truth:
     """The old code, with the six lines in it, takes each for a duplicate: it returns at once, or says so."""
     deliver = partial(old_code(day.world).deliver_with_checkpoints, checkpoints=checkpoints_of(day))
     day.deliver = day.rng.choice([partial(deliver, decides=False), partial(deliver, duplicate=True)])
-    last = day.reports[day.last]
 
     def is_stored(stored: Stored) -> bool:
-        """The line of the last delivery that says that it took itself for a duplicate, or has nothing to say."""
-        said = [line for line in stored.lines_of(last.message_id) if line["closes"]]
-        return any(line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED for line in said)
+        """A line that says that a delivery took itself for a duplicate, or had nothing to say."""
+        return any(line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED for line in stored.lines)
 
     return untriggered(day, Injected(_C.SHORT_CIRCUIT, is_stored))
 
@@ -386,7 +384,7 @@ def rejection(report: Report) -> Injected:
 
 def _drift(day: Day) -> Injected:
     """Another list, which the orchestrator has written down."""
-    return Injected(_C.EXPECTATION_DRIFT, lambda stored: stored.waits_for not in {None, day.world.phase.expected})
+    return Injected(_C.EXPECTATION_DRIFT, lambda stored: bool(stored.waits_for - {day.world.phase.expected}))
 
 
 def untriggered(day: Day, *injected: Injected) -> Truth:

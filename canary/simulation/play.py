@@ -2,7 +2,7 @@
 
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from canary.domain.verdict import CauseKind, VerdictKind
+from canary.domain.verdict import VerdictKind
 from canary.simulation.day import HOUR, MINUTE, Day, Truth
 from canary.simulation.faults import TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
 from canary.simulation.healthy import HEALTHY
@@ -19,6 +19,7 @@ from canary.simulation.scenarios import FAULTY
 from canary.simulation.schedule import TICK, Schedule, ticks
 from canary.simulation.score import Repair, Score, score_fault, score_healthy
 from canary.simulation.stored import Stored
+from canary.simulation.taken import Taken, take_away
 from canary.simulation.world import OUTCOME_QUERY, WORK_QUERY, World
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -69,8 +70,11 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         if scenario != "slack_down" and _chance(rng, 0.2):
             world.twice |= days.keys()
         mended_at = _plan_repair(world, max(truths[subject].due.values()), [days[day] for day in truths], rng)
-        causes: dict[date, frozenset[CauseKind]] = {}
-        world.schedule.at(mended_at - timedelta(seconds=1), lambda: causes.update(_stored_causes(world, truths)))
+        repairs: dict[date, Repair] = {}
+        world.schedule.at(
+            mended_at - timedelta(seconds=1),
+            lambda: repairs.update({day: _repair(days[day], truth, mended_at) for day, truth in truths.items()}),
+        )
         over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
         world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
         # After many messages in a day the last one waits, for a day at the most.
@@ -78,10 +82,7 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
             if world.has_heard_the_end:
                 break
             world.run_every_quarter_hour(over + hour * HOUR, over + (hour + 1) * HOUR)
-        scores = [
-            score_fault(world, day, scenario, seed, truth, repair=Repair(mended_at, days[day].complete_at, causes[day]))
-            for day, truth in truths.items()
-        ]
+        scores = [score_fault(world, day, scenario, seed, truth, repair=repairs[day]) for day, truth in truths.items()]
         unreadable = any(
             o.source in {"documents", "completion_log", "outcome"} and not o.operation for o in world.outages
         )
@@ -89,10 +90,12 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         return scores + [score_healthy(world, day, LEAD_IN, seed) for day in healthy]
 
 
-def _stored_causes(world: World, truths: Mapping[date, Truth]) -> dict[date, frozenset[CauseKind]]:
-    """Return what can be proven of each date by what is in the stores now."""
-    folder, readable = world.stores.folder, not world.is_down("checkpoints")
-    return {day: truth.causes(Stored(folder, world.phase, day, readable)) for day, truth in truths.items()}
+def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
+    """Look into the stores, just before the repair, for what can be proven of a date."""
+    world = day.world
+    stored = Stored(world.stores.folder, world.phase, day.date, not world.is_down("checkpoints"))
+    taken = take_away(world, stored, truth, day.rng) if truth.take_away else Taken()
+    return Repair(at, day.complete_at, truth.causes(stored), taken)
 
 
 def several(rng: random.Random) -> str:
@@ -165,6 +168,7 @@ def _truth(truths: Sequence[Truth]) -> Truth:
         counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
         told=all(truth.told for truth in truths),
         arguable=frozenset().union(*(truth.arguable for truth in truths)),
+        take_away=any(truth.take_away for truth in truths),
     )
 
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 from canary.domain.incident import REMIND_EVERY, NotificationKind
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.simulation.day import Truth
+from canary.simulation.taken import Taken
 from canary.simulation.world import Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
@@ -32,7 +33,9 @@ class Score(Struct, frozen=True, kw_only=True):
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
     completion to the word UNTRIGGERED in the log, `reset` from the repair to RESOLVED. `causes` are those whose
-    evidence was stored, `named` those that people were told.
+    evidence was stored, `named` those that people were told. Of `taken` pieces of evidence so many were taken away,
+    and in `misled` a line that was gone looked like another cause. `most_in_a_day` are the messages of the channel that
+    got most of them within 24 hours.
     """
 
     scenario: str
@@ -48,6 +51,9 @@ class Score(Struct, frozen=True, kw_only=True):
     causes: tuple[CauseKind, ...] = ()
     named: tuple[CauseKind, ...] = ()
     wrongly_ruled_out: tuple[CauseKind, ...] = ()
+    taken: int = 0
+    misled: int = 0
+    most_in_a_day: int = 0
     notifications: Mapping[NotificationKind, int] = {}
     baselines: Mapping[str, BaselineScore] = {}
 
@@ -84,6 +90,7 @@ class Repair:
     at: datetime
     last_message_at: datetime
     causes: frozenset[CauseKind]
+    taken: Taken
 
 
 def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth, *, repair: Repair) -> Score:
@@ -106,7 +113,8 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     wrongly = tuple(sorted(ruled_out & {one.cause for one in truth.injected}))
     flaws += [f"{cause} was ruled out" for cause in wrongly]
     flaws += _repeats(told) if truth.repeats else _message_flaws(told, expected=1 if truth.told else 0)
-    flaws += [f"{channel}: {flaw}" for channel in world.told for flaw in _flood(world.heard(channel, day))]
+    most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
+    flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
     first = min((at for at, _ in news), default=None)
     accused = min((t.at for t in logged if t.verdict is VerdictKind.UNTRIGGERED), default=None)
     over = [t.at for t in told if t.notification is NotificationKind.RESOLVED]
@@ -115,7 +123,7 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         seed=seed,
         game_date=day,
         healthy=False,
-        flaws=(*late, *flaws),
+        flaws=(*late, *flaws, *repair.taken.flaws),
         alarmed=bool(news),
         detected=not late,
         delay=(first - earliest).total_seconds() if first else None,
@@ -124,6 +132,9 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         causes=tuple(sorted(repair.causes - truth.arguable)),
         named=tuple(sorted(named - truth.arguable)),
         wrongly_ruled_out=wrongly,
+        taken=repair.taken.pieces,
+        misled=repair.taken.misled,
+        most_in_a_day=most_in_a_day,
         notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
         baselines=_baselines(world, day, truth.counts_from),
     )
@@ -140,10 +151,8 @@ def _repeats(told: list[Told]) -> list[str]:
     return [] if is_whole else [f"told {', '.join(kinds) or 'nothing'}"]
 
 
-def _flood(told: list[Told]) -> list[str]:
-    """Say where a channel got more messages of a date within 24 hours than it may."""
-    most = max((sum(timedelta() <= one.at - t.at < _A_DAY for t in told) for one in told), default=0)
-    return [f"{most} messages in 24 hours"] if most > MESSAGES_A_DAY else []
+def _most_in_a_day(told: list[Told]) -> int:
+    return max((sum(timedelta() <= one.at - t.at < _A_DAY for t in told) for one in told), default=0)
 
 
 def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:

@@ -42,7 +42,7 @@ class Stored:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The rows of the date in the completion log, the message log's among them."""
-        names = "event_id, processor_name, status, is_triggered, inserted_at"
+        names = "row_id, event_id, processor_name, status, is_triggered, inserted_at"
         query = f"SELECT {names} FROM phase_completions WHERE game_date = ?"  # noqa: S608 (only names from here)
         return [dict(zip(names.split(", "), row, strict=True)) for row in self._query(query, str(self.day))]
 
@@ -103,10 +103,11 @@ class Stored:
         return found
 
     @property
-    def waits_for(self) -> frozenset[str] | None:
-        """What the orchestrator has written down that it waits for; None where it has not."""
-        listed = self.document.get("_expected")
-        return frozenset(listed) if isinstance(listed, list) else None
+    def waits_for(self) -> set[frozenset[str]]:
+        """What the orchestrator says that it waits for: in the document, and in the lines of what it decided."""
+        decided = [line for line in self.lines if line["checkpoint"] == CheckpointKind.POST_TRANSACTION]
+        lists = [[*line["completed"], *line["missing"]] for line in decided]
+        return {frozenset(one) for one in (*lists, self.document.get("_expected")) if isinstance(one, list)}
 
     @property
     def was_set(self) -> bool:
