@@ -89,14 +89,15 @@ def notify(
 
 def confirm_what_is_left(documents: DocumentStore, channels: Channels) -> None:
     """Write down what an earlier run of this process sent and could not write down, unless others have gone on."""
-    waiting = channels.memory.unconfirmed
+    waiting = dict(channels.memory.unconfirmed)  # as it is now: another run of this process may be at it as well
     try:
         for ref, document in (documents.get_all([*waiting]) if waiting else {}).items():
             run, fields = waiting[ref]
             known = from_fields(document.fields)
             if known is not None and known.claim is not None and known.claim.run == run:
                 documents.merge(ref, fields)
-        waiting.clear()
+        for ref in waiting:
+            channels.memory.unconfirmed.pop(ref, None)
     except StoreError:
         return  # until the next run; as long those dates are left alone
 
