@@ -53,6 +53,7 @@ from canary.simulation.healthy import (
 from canary.simulation.old_code import OldCode
 from canary.simulation.world import DELIVERED, Deliver, Outage, ProcessDeathError, is_second_run
 from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.phase import Period
 
 _K, _C = VerdictKind, CauseKind
 
@@ -221,11 +222,25 @@ def drift_without_a_word(day: Day) -> Truth:
 
 def list_grows(day: Day) -> Truth:
     """A sixth processor is expected from this date on, and is silent; the dates before are judged by five."""
-    world = day.world
-    grown = msgspec.structs.replace(world.phase, processors={**world.phase.processors, "p2_bdl_lineups": ()})
-    orchestrator = world.orchestrator_of(grown)
-    for what, new in (("phase", grown), ("orchestrator", orchestrator)):
-        world.schedule.at(day.at(11 * 60), partial(setattr, world, what, new))
+    world, new = day.world, "p2_bdl_lineups"
+    known_since = day.chance(0.5)
+    grown = msgspec.structs.replace(
+        world.phase,
+        processors={**world.phase.processors, new: ()},
+        periods={new: Period(since=day.date)} if known_since else {},
+    )
+    deployed_at = day.before[0].at(11 * 60) if known_since else day.at(11 * 60)
+    for what, value in (("phase", grown), ("orchestrator", world.orchestrator_of(grown))):
+        world.schedule.at(deployed_at, partial(setattr, world, what, value))
+    return incomplete(day)
+
+
+def common_words(day: Day) -> Truth:
+    """A processor is silent, and new names share words with it that name no processor: none is its new name."""
+    del day.reports[day.victim("p2_nbacom_boxscores")]
+    names = ["NbacPlayerListProcessor", "BdlPlayerBoxscoresProcessor", "NbacTeamListProcessor", "BdlBoxScoresProcessor"]
+    for name in day.rng.sample(names, day.rng.randint(1, 4)):
+        day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
     return incomplete(day)
 
 
@@ -249,7 +264,13 @@ def evidence_taken_away(day: Day) -> Truth:
 def slack_refused_for_good(day: Day) -> Truth:
     """The webhook was revoked: the log has all, and one word that Slack has not."""
     day.world.slack_fails = lambda _: NotifyError("Slack answered 404", permanent=True, gone=True)
-    return replace(one_of(day, *_ANY), channel="log")
+    return replace(one_of(day, *_ANY), channel="log", warnings=1)
+
+
+def slack_away_until_it_is_over(day: Day) -> Truth:
+    """Slack is down the whole time: who never heard that it begins does not hear that it is over."""
+    day.world.slack_fails = lambda _: NotifyError("Slack answered 503")
+    return replace(one_of(day, *_OF_THE_CODE, failed, one_is_silent), channel="log")
 
 
 def slack_away(day: Day) -> Truth:
@@ -306,6 +327,14 @@ def told_without_memory(day: Day) -> Truth:
     return replace(truth, repeats=True)
 
 
+def source_flaps(day: Day) -> Truth:
+    """A source cannot be read in every second run: the problem is told, and nobody hears of each change."""
+    source = day.rng.choice(["completion_log", "documents", "outcome", "checkpoints"])
+    day.world.outages.append(Outage(source, day.at(0), day.deadline + 6 * HOUR, flaps=True))
+    truth = one_of(day, *_OF_THE_CODE, failed, one_is_silent)
+    return replace(truth, within=truth.within + 15 * MINUTE, repeats=True)
+
+
 def output_flickers(day: Day) -> Truth:
     """The next phase's table is being rebuilt, and empty in every second run."""
     day.world.flickering.add(day.date)
@@ -327,8 +356,15 @@ BUG_REPORTS: dict[str, Fault] = {
         *(clock_ahead, clock_behind, odd_document_beside, odd_lines_beside, given_up_beside, odd_incident),
         *(odd_unneeded_fields_beside, undated_rejection, rejection_of_nobody, cut_off_message, rejected_for_days),
         *(many_others_on_the_topic_beside, renamed_without_history, renamed_to_one_that_was_there),
-        *(drift_without_a_word, list_grows, work_query_contradicted, evidence_taken_away),
-        *(slack_refused_for_good, slack_away, slack_flaps, canary_dies_while_telling, claim_refused),
-        *(confirmation_refused, told_without_memory, output_flickers, phase_removed),
+        *(common_words, drift_without_a_word, list_grows, work_query_contradicted, evidence_taken_away),
+        *(
+            slack_refused_for_good,
+            slack_away_until_it_is_over,
+            slack_away,
+            slack_flaps,
+            canary_dies_while_telling,
+            claim_refused,
+        ),
+        *(confirmation_refused, told_without_memory, source_flaps, output_flickers, phase_removed),
     )
 }

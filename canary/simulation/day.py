@@ -60,8 +60,8 @@ class Truth:
     have to be named whose evidence reached a store, and no other; none of them may be ruled out. `counts_from` is the
     completion from which an UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only
     the run's answer tells. Where the evidence leaves it open, one of `arguable` may be named or not. `channel` is the
-    one that can be reached; with `repeats`, what was told is lost, or what is wrong comes and goes. With `take_away`,
-    the date is judged again without pieces of its evidence.
+    one that can be reached, and hears so many `warnings` about the other; with `repeats`, what was told is lost, or
+    what is wrong comes and goes. With `take_away`, the date is judged again without pieces of its evidence.
     """
 
     due: Mapping[VerdictKind, datetime]
@@ -72,6 +72,7 @@ class Truth:
     told: bool = True
     arguable: frozenset[CauseKind] = frozenset()
     channel: str = "slack"
+    warnings: int = 0
     repeats: bool = False
     take_away: bool = False
 

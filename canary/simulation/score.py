@@ -102,8 +102,9 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     if truth.told:
         flaws += [f"log: {flaw}" for flaw in _timing(_news(logged), truth)]
     earliest = min(truth.due.values())
-    if judged and judged[0].at < earliest:
-        flaws.append(f"{judged[0].verdict} at {judged[0].at:%m-%d %H:%M}, before it was due")
+    # Where a source comes and goes it may not be known before.
+    early = [j for j in judged if j.at < earliest and (j.verdict.is_problem or not truth.repeats)]
+    flaws += [f"{j.verdict} at {j.at:%m-%d %H:%M}, before it was due" for j in early[:1]]
     thought = frozenset[CauseKind]().union(*(one.causes for one in judged))
     named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.told else thought
     flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes - truth.arguable)]
@@ -113,6 +114,7 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     wrongly = tuple(sorted(ruled_out & {one.cause for one in truth.injected}))
     flaws += [f"{cause} was ruled out" for cause in wrongly]
     flaws += _repeats(told) if truth.repeats else _message_flaws(told, expected=1 if truth.told else 0)
+    flaws += _channel_flaws(world, day, truth)
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
     first = min((at for at, _ in news), default=None)
@@ -138,6 +140,12 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
         baselines=_baselines(world, day, truth.counts_from),
     )
+
+
+def _channel_flaws(world: World, day: date, truth: Truth) -> list[str]:
+    """Say what is wrong with what was said to, or of, a channel that cannot be reached."""
+    flaws = [f"{len(world.warned)} words about a channel"] if len(world.warned) != truth.warnings else []
+    return [*flaws, "slack was told"] if truth.channel != "slack" and world.heard("slack", day) else flaws
 
 
 def _news(told: list[Told]) -> list[tuple[datetime, VerdictKind]]:

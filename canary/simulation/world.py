@@ -72,12 +72,20 @@ class InjectedFault:
 
 @dataclass(frozen=True)
 class Outage:
-    """A source of the canary that does not answer from `since` until before `until`, or one `operation` of it."""
+    """A source of the canary that does not answer from `since` until before `until`, or one `operation` of it.
+
+    One that `flaps` fails in each second run only.
+    """
 
     source: str
     since: datetime
     until: datetime
     operation: str | None = None
+    flaps: bool = False
+
+    def is_on(self, now: datetime) -> bool:
+        """Whether it does not answer at `now`."""
+        return self.since <= now < self.until and (is_second_run(now) or not self.flaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +230,7 @@ class World:
         """Whether a source of the canary, or an operation of it, does not answer now."""
         now = self.schedule.clock.now
         own = (o for o in self.outages if o.source == source and o.operation in {None, operation})
-        return any(o.since <= now < o.until for o in own)
+        return any(o.is_on(now) for o in own)
 
     def wait_for_the_other(self) -> None:
         """Where two canaries run at once, let both have read what is remembered before either goes on."""
