@@ -44,9 +44,9 @@ def start() -> Handler:
     stores = open_stores(settings, phases, must_exist=True)
     if not own.enabled:
         return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
-    channels: list[Channel] = [LogChannel(phases, project=settings.project)]
+    channels: list[Channel] = [LogChannel(phases, project=settings.project, page=own.page_url)]
     if own.slack_webhook_url:
-        channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project))
+        channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project, page=own.page_url))
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
     known_as = settings.service or "canary"
     return _served(Canary(stores, phases, Channels(*channels, canary=known_as), heartbeat).answer)

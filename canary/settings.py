@@ -1,9 +1,11 @@
 """The canary's own part of the environment, read in one place; what it shares is the library's Settings."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.settings import read_switch
 
 
@@ -16,18 +18,29 @@ class CanarySettings:
     | CANARY_ENABLED    | false silences the canary (layer 2)                | true         |
     | SLACK_WEBHOOK_URL | a secret: the incoming webhook                     | no Slack     |
     | HEARTBEAT_URL     | a secret: asked for after each run that could tell | no heartbeat |
+    | PAGE_URL          | where people reach the page, for links to it       | no link      |
     """
 
     enabled: bool
     slack_webhook_url: str | None = field(repr=False)
     heartbeat_url: str | None = field(repr=False)
+    page_url: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "CanarySettings":
-        """Read `env`, the process's own by default; ConfigurationError when the switch is in no known position."""
+        """Read `env`, the process's own by default; ConfigurationError, by name, for what makes no sense."""
         env = os.environ if env is None else env
         return cls(
             enabled=read_switch("CANARY_ENABLED", env.get("CANARY_ENABLED", "")),
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
             heartbeat_url=env.get("HEARTBEAT_URL") or None,
+            page_url=_read_address("PAGE_URL", env.get("PAGE_URL", "")),
         )
+
+
+def _read_address(name: str, text: str) -> str | None:
+    """Read what paths can be put behind: a host, and nothing that would end a link."""
+    address = text.strip().rstrip("/")
+    if address and not re.fullmatch(r"https?://[\w.:/~-]{1,200}", address, re.ASCII):
+        raise ConfigurationError(f"{name}: expected an address such as https://canary.example.com, not {text!r}")
+    return address or None

@@ -22,6 +22,7 @@ from canary.commands.options import (
 )
 from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_table, print_timeline
 from canary.domain.verdict import duration_text
+from canary.notify.message import by_fault
 from canary.run import Outcome, Report, timeline
 from canary.run import check as run_check
 from canary.settings import CanarySettings
@@ -108,8 +109,8 @@ def _print_report(report: Report, about: Subject) -> None:
     console = make_console()
     for is_problem, verdicts in groupby(report.verdicts, lambda v: v.kind.is_problem):
         if is_problem:
-            for verdict in verdicts:
-                print_alert(console, verdict, about.phases[verdict.phase], about.command, report.now)
+            for group in by_fault(list(verdicts)):
+                print_alert(console, group, about.phases[group[0].phase], about.command, report.now)
         else:
             print_lines(console, list(verdicts))
     print_silences(console, report.silences)

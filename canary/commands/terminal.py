@@ -4,6 +4,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from zoneinfo import ZoneInfo
@@ -15,12 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from canary.commands.verify import Agreement, Verification
-from canary.domain.incident import NotificationKind
 from canary.domain.silence import Silence
 from canary.domain.timeline import Timeline
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
-from canary.notify.message import CommandLine, alert_text, notification_text
+from canary.notify.message import CommandLine, Message, alert, messages
 from orchestrator_resilience.phase import Phase
 
 _PLAIN_WIDTH = 140
@@ -67,13 +67,16 @@ def print_silences(console: Console, silences: Iterable[Silence]) -> None:
         console.print(f"silenced: {silence.text}", style="yellow", soft_wrap=True)
 
 
-def print_alert(console: Console, verdict: Verdict, phase: Phase, command: CommandLine, now: datetime) -> None:
-    """Print the alert of a problem."""
-    _print_panel(console, verdict.kind, alert_text(verdict, phase, command, now), verdict.kind, now)
+def print_alert(
+    console: Console, verdicts: Sequence[Verdict], phase: Phase, command: CommandLine, now: datetime
+) -> None:
+    """Print the alert of one fault, for its dates."""
+    kind = verdicts[0].kind
+    _print_panel(console, kind, alert(verdicts, phase, command, now), kind, now)
 
 
 class TerminalChannel:
-    """Prints each notification as a panel."""
+    """Prints a panel for each fault."""
 
     def __init__(self, console: Console, phases: Mapping[str, Phase], command: CommandLine) -> None:
         self._console = console
@@ -82,16 +85,8 @@ class TerminalChannel:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Print the panels."""
-        for notification in notifications:
-            kind = notification.verdict.kind
-            title = {
-                NotificationKind.OPENED: kind,
-                NotificationKind.CHANGED: f"CHANGED {kind}",
-                NotificationKind.REMINDER: f"REMINDER {kind}",
-                NotificationKind.RESOLVED: "RESOLVED",
-            }[notification.kind]
-            text = notification_text(notification, self._phases[notification.verdict.phase], self._command, now)
-            _print_panel(self._console, title, text, kind, now)
+        for group, message in messages(notifications, self._phases, self._command, now):
+            _print_panel(self._console, group[0].kind, message, group[0].verdict.kind, now)
 
 
 def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:
@@ -116,7 +111,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
     """Print the verdict, what is known of its cause, what to do, and the moments that led to it."""
     zone = ZoneInfo(phase.timezone)
     if timeline.verdict.kind.is_problem:
-        print_alert(console, timeline.verdict, phase, command, now)
+        print_alert(console, [timeline.verdict], phase, command, now)
     else:
         print_line(console, timeline.verdict)
     print_silences(console, timeline.silences)
@@ -148,14 +143,13 @@ def print_flags(console: Console, verification: Verification) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _print_panel(console: Console, title: str, text: str, kind: VerdictKind, now: datetime) -> None:
+def _print_panel(console: Console, title: str, message: Message, kind: VerdictKind, now: datetime) -> None:
     """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
-    text, look, command = text.partition("\nLook: ")
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
+    text = replace(message, command="").text
     wrapped = "\n".join(_wrapped(line, width) for line in text.split("\n"))
     console.print(Panel(Text(wrapped), title=heading, title_align="left", border_style=_style(kind)))
-    if look:
-        console.print(f"Look: {command.strip()}", soft_wrap=True)
+    console.print(f"Look: {message.command}", soft_wrap=True)
 
 
 def _wrapped(line: str, width: int) -> str:

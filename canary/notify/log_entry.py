@@ -1,4 +1,4 @@
-"""Tells people through Cloud Logging: a log entry that an alert policy matches."""
+"""Tells people through Cloud Logging: a log entry for each fault, which an alert policy matches."""
 
 import json
 import sys
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from canary.domain.incident import NotificationKind
+from canary.domain.incident import Level, NotificationKind
 from canary.notify.channel import Notification
-from canary.notify.message import CommandLine, logs_link, notification_text, shortened
+from canary.notify.message import CommandLine, Message, logs_link, messages, shortened
 from orchestrator_resilience.phase import Phase
 
 # An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
@@ -16,23 +16,29 @@ _MAXIMUM_MESSAGE = 8_000
 
 
 class LogChannel:
-    """One structured log entry a notification, which a log-based alert policy can match by `canary_alert`.
+    """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
-    `project` is linked to for the date's checkpoints.
+    `project` is linked to for the date's checkpoints, and `page` is where people reach the page.
     """
 
     name = "log"
     address = ""
 
     def __init__(
-        self, phases: Mapping[str, Phase], *, project: str | None = None, stream: TextIO | None = None
+        self,
+        phases: Mapping[str, Phase],
+        *,
+        project: str | None = None,
+        page: str | None = None,
+        stream: TextIO | None = None,
     ) -> None:
         self._phases, self._project, self._stream = phases, project, stream
-        self._command = CommandLine(project=project, several=len(phases) > 1)
+        self._command = CommandLine(project=project, several=len(phases) > 1, page=page)
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
-        entries = [self._entry(notification, now) for notification in notifications]  # before any is written
+        told = messages(notifications, self._phases, self._command, now)
+        entries = [self._entry(group, message) for group, message in told]  # before any is written
         for entry in entries:
             self._write(entry)
 
@@ -45,19 +51,23 @@ class LogChannel:
         stream.write(json.dumps(entry) + "\n")
         stream.flush()
 
-    def _entry(self, notification: Notification, now: datetime) -> dict[str, Any]:
-        verdict = notification.verdict
-        over = notification.kind is NotificationKind.RESOLVED
-        text = notification_text(notification, self._phases.get(verdict.phase), self._command, now)
+    def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
+        """Return the entry of one fault: the fields are those of its last date, and `game_dates` has all of them."""
+        last = max(group, key=lambda one: one.verdict.game_date)
+        verdict = last.verdict
+        levels = [one.incident.level for one in group]
+        over = last.kind is NotificationKind.RESOLVED
         return {
-            "severity": "NOTICE" if over else notification.incident.level.value,
-            "message": f"CANARY_ALERT {notification.kind}: {shortened(text, _MAXIMUM_MESSAGE)}",
-            "canary_alert": notification.kind.value,
+            "severity": "NOTICE" if over else max(levels, key=list(Level).index).value,
+            "message": f"CANARY_ALERT {last.kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
+            "headline": message.headline,
+            "canary_alert": last.kind.value,
             "phase": verdict.phase,
             "game_date": verdict.game_date.isoformat(),
+            "game_dates": sorted(one.verdict.game_date.isoformat() for one in group),
             "verdict": verdict.kind.value,
             "cause": ", ".join(cause.kind for cause in verdict.causes) or None,
             "impact": verdict.impact.value if verdict.impact else None,
             "logs": logs_link(self._project, verdict.phase, verdict.game_date) if self._project else None,
-            "opened_at": notification.incident.opened_at.isoformat(),
+            "opened_at": min(one.incident.opened_at for one in group).isoformat(),
         }

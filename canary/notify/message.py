@@ -1,26 +1,34 @@
-"""What people read of a verdict: the text of an alert, and the word that it is over."""
+"""What people read of a problem: one content, which each channel puts into its own format.
+
+A message is about one fault, on however many dates. Its first line is what a phone shows: how bad it is, which dates,
+the verdict, whether it matters, and why. Then comes what to do now, and then the rest.
+"""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from canary.domain.incident import NotificationKind
-from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind, duration_text
+from canary.domain.incident import Level, NotificationKind, level
+from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind, duration_text
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
+
+# Slack's header takes as many characters, and its preview shows no more.
+LONGEST_HEADLINE = 150
+_LISTED_DATES = 7
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """How the reader types the `canary` command, so that what is printed can be pasted.
+    """How the reader types the `canary` command, so that what is printed can be pasted, and where the page is.
 
     `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
     `folder` that of the embedded ones. With `several` phases it has to be told which one is meant. `now` is the time by
-    which it has to judge, None for the present.
+    which it has to judge, None for the present. `page` is the address at which people reach the page, if they do.
     """
 
     program: str = "canary"
@@ -28,6 +36,7 @@ class CommandLine:
     folder: Path | None = None
     several: bool = False
     now: datetime | None = None
+    page: str | None = None
 
     def to(self, *arguments: object, phase: str | None = None) -> str:
         """Return the line with these arguments, about `phase`."""
@@ -37,6 +46,53 @@ class CommandLine:
         words += ["--now", f"{self.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if self.now is not None else []
         where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
         return f"{where}{self.program} {shlex.join(words)}"
+
+    def links(self, phase: str, game_date: date) -> tuple["Link", ...]:
+        """Return where a date can be looked at in a browser."""
+        found = []
+        if self.page is not None:
+            found.append(Link(f"See {game_date}", self.page + date_path(phase, game_date, several=self.several)))
+        if self.project is not None:
+            found.append(Link("Logs Explorer", logs_link(self.project, phase, game_date)))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address, and what is there."""
+
+    label: str
+    url: str
+
+
+def date_path(phase: str, game_date: date, *, several: bool) -> str:
+    """Return where the page has a date; with `several` phases it has to be told which one is meant."""
+    return f"/dates/{game_date}" + (f"?phase={phase}" if several else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is told of one fault, or of its end: the same for every channel.
+
+    `headline` is the first line. `actions` are what to do, the first of them now, and `command` shows more. `facts` are
+    labels with their texts; a text may have several lines.
+    """
+
+    headline: str
+    facts: tuple[tuple[str, str], ...]
+    actions: tuple[str, ...] = ()
+    command: str = ""
+    links: tuple[Link, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The message as lines of text."""
+        now, later = self.actions[:1], self.actions[1:]
+        command = (self.command,) if self.command else ()
+        lines = [self.headline, *_labelled("Do now", now), *_labelled("Look", command), *_labelled("Then", later)]
+        for label, text in self.facts:
+            lines += _labelled(label, text.split("\n"))
+        return "\n".join([*lines, *(f"{link.label}: {link.url}" for link in self.links)])
 
 
 # What to do, and where; `{date}` and `{document}` are those of the verdict.
@@ -77,76 +133,253 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
 }
 
 
-def todo(verdict: Verdict, phase: Phase) -> tuple[str, ...]:
-    """Return what to do, one thing a line: about the causes that are proven, else about the verdict."""
+def todo(verdict: Verdict, phase: Phase, dates: str | None = None) -> tuple[str, ...]:
+    """Return what to do, one thing a line: about the causes that are proven, else about the verdict.
+
+    The first is what to do now. `dates` are those of the fault, by default the verdict's.
+    """
     kinds = [cause.kind for cause in verdict.causes if cause.kind in verdict.proven]
-    actions = [_filled_in(ADVICE[kind], verdict, phase) for kind in kinds] or [_about(verdict, phase)]
-    if verdict.kind is VerdictKind.UNTRIGGERED and phase.flag_starts_next_phase:
-        start = f"see whether {phase.next_phase} was started for {verdict.game_date}; if not, start it by hand"
-        actions.insert(0, start)
+    about = dates or str(verdict.game_date)
+    actions = [_filled_in(ADVICE[kind], verdict, phase, about) for kind in kinds] or [_about(verdict, phase, about)]
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         then = "then run" if kinds else "run"
-        actions.append(f"{then} any of the {len(phase.expected)} again for {verdict.game_date}: that sets the flag")
-    return tuple(action for action in actions if action)
+        actions.append(f"{then} any of the {len(phase.expected)} again for {about}: that sets the flag")
+    return tuple(action for action in (_at_once(verdict, phase, about), *actions) if action)
 
 
-def _about(verdict: Verdict, phase: Phase) -> str:
+def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
+    """Say what cannot wait, or that all of it can: what the next phase lacks does not come by mending the flag."""
+    if verdict.impact is Impact.NONE:
+        return f"nothing tonight: {phase.next_phase} has its output, the rest can wait"
+    if verdict.kind is not VerdictKind.UNTRIGGERED:
+        return ""
+    if phase.flag_starts_next_phase:
+        return f"see whether {phase.next_phase} was started for {about}; if not, start it by hand"
+    if verdict.impact in {Impact.BLOCKED, Impact.PARTIAL}:
+        return f"see why {phase.next_phase} did not run for {about}"
+    return ""
+
+
+def _about(verdict: Verdict, phase: Phase, about: str) -> str:
     """Say what to do about a verdict whose cause is not known."""
     if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
         if verdict.work is None:
             return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
-        return f"see which is right for {verdict.game_date}, the processors or the `work_query` in `phases.toml`"
+        return f"see which is right for {about}, the processors or the `work_query` in `phases.toml`"
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         return ""  # a re-run is enough
-    return _filled_in(ADVICE[verdict.kind], verdict, phase)
+    return _filled_in(ADVICE[verdict.kind], verdict, phase, about)
 
 
-def _filled_in(action: str, verdict: Verdict, phase: Phase) -> str:
-    return action.format(date=verdict.game_date, document=f"{phase.firestore_collection}/{verdict.game_date}")
+def _filled_in(action: str, verdict: Verdict, phase: Phase, about: str) -> str:
+    return action.format(date=about, document=f"{phase.firestore_collection}/{verdict.game_date}")
 
 
 def how_the_next_phase_starts(phase: Phase) -> str:
     """Say what starts the next phase, and that it is, or is not, tied to the flag."""
-    started = f"{phase.next_phase} is started by {phase.next_phase_started_by}"
-    return f"{started}, which sets `_triggered`" if phase.flag_starts_next_phase else f"{started}, not by `_triggered`"
+    starter = phase.next_phase_started_by[0].upper() + phase.next_phase_started_by[1:]
+    return f"{starter} starts it" + (
+        ", and sets `_triggered`" if phase.flag_starts_next_phase else ", not `_triggered`"
+    )
 
 
-def alert_text(verdict: Verdict, phase: Phase, command: CommandLine, now: datetime, note: str = "") -> str:
-    """Return what, since when, what else is known, whether it matters, and where to look further."""
-    lines = [f"{verdict.phase} {verdict.game_date}: {verdict.summary}"]
-    if verdict.since is not None:
-        lines.append(f"Since:    {_moment(verdict.since, phase)}, {duration_text(now - verdict.since)} ago")
-    lines += [f"Cause:    {cause.kind}: {cause.proof}" for cause in verdict.causes]
-    if verdict.ruled_out:
-        lines.append(f"          Ruled out: {', '.join(verdict.ruled_out)}")
-    said = " ".join(cause.proof for cause in verdict.causes)
-    lines += [f"Evidence: {note}" for note in verdict.notes if note not in said]
-    lines += [
-        f"Impact:   {_impact_text(verdict, phase)}",
-        f"          {how_the_next_phase_starts(phase)}.",
-        *_labelled("To do:", todo(verdict, phase)),
-        *([f"Note:     {note}"] if note else []),
-        f"Look:     {command.to('explain', verdict.game_date, phase=verdict.phase)}",
-    ]
-    return "\n".join(lines)
+# Faults: what several dates have in common
+
+
+def fault(verdict: Verdict) -> Hashable:
+    """Return what two dates have in common that have the same problem for the same reason."""
+    if verdict.unreadable:
+        return verdict.phase, verdict.summary
+    why = verdict.proven or (verdict.game_date, verdict.kind)  # what nobody can explain may have several reasons
+    return verdict.phase, verdict.kind, why, verdict.missing
+
+
+def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
+    """Put the dates of one fault together, in the order in which each fault comes first."""
+    found: dict[Hashable, list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault(fault(verdict), []).append(verdict)
+    return [tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in found.values()]
+
+
+def alert(verdicts: Sequence[Verdict], phase: Phase, command: CommandLine, now: datetime) -> Message:
+    """Return the alert of one fault, for its dates."""
+    return _alert(verdicts, phase, command, now, severity=max(map(level, verdicts), key=list(Level).index))
+
+
+def messages(
+    notifications: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
+) -> list[tuple[tuple[Notification, ...], Message]]:
+    """Return what has to be told, one message for each fault: what is new first, and the worst of it."""
+    groups: dict[Hashable, list[Notification]] = {}
+    for one in notifications:
+        over = one.kind is NotificationKind.RESOLVED
+        what = (one.verdict.phase, one.incident.kind, one.verdict.kind) if over else fault(one.verdict)
+        groups.setdefault((one.kind, one.note, what), []).append(one)
+    ordered = sorted(groups.values(), key=lambda group: (_news(group[0].kind), -_harm(group)))
+    return [(tuple(group), _notification(group, phases, command, now)) for group in ordered]
+
+
+def _news(kind: NotificationKind) -> int:
+    return list(NotificationKind).index(kind)
+
+
+def _harm(group: Sequence[Notification]) -> int:
+    return max(list(Level).index(one.incident.level) for one in group)
+
+
+def _notification(
+    group: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
+) -> Message:
+    """Return the alert, or the word that it is over and how long it took.
+
+    The phase may be gone from the phases file, which then is why it is over.
+    """
+    first, phase = group[0], phases.get(group[0].verdict.phase)
+    if first.kind is NotificationKind.RESOLVED or phase is None:
+        return _over(group, command, now)
+    severity = list(Level)[_harm(group)]
+    again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(first.kind, "")
+    verdicts = [one.verdict for one in group]
+    return _alert(verdicts, phase, command, now, severity=severity, again=again, note=first.note)
+
+
+def _over(group: Sequence[Notification], command: CommandLine, now: datetime) -> Message:
+    verdicts = [one.verdict for one in group]
+    verdict, incident = verdicts[-1], group[-1].incident
+    is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
+    after = duration_text(now - min(one.incident.opened_at for one in group))
+    parts = ("RESOLVED", _dates(verdicts, named=command.several), is_over, f"{after} after the alert", verdict.summary)
+    facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
+    shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
+    links = command.links(verdict.phase, verdict.game_date)
+    return Message(headline=_fitted(parts), facts=tuple(facts), command=shown, links=links)
+
+
+def _alert(
+    verdicts: Sequence[Verdict],
+    phase: Phase,
+    command: CommandLine,
+    now: datetime,
+    *,
+    severity: Level,
+    again: str = "",
+    note: str = "",
+) -> Message:
+    """Return the message about dates of one fault: the worst of them stands for all, and the others are listed."""
+    worst = max(verdicts, key=lambda one: (list(Level).index(level(one)), one.game_date))
+    dates = _dates(verdicts, named=command.several)
+    there = f" on {worst.game_date}" if len({_impact(one, phase) for one in verdicts}) > 1 else ""
+    how_bad = f"{severity}, {again}" if again else str(severity)
+    parts = (how_bad, dates, _kind(worst), _impact(worst, phase) + there, _why(worst))
+    about = _dates(verdicts, named=False)
+    return Message(
+        headline=_fitted(parts),
+        facts=tuple(_facts(verdicts, worst, phase, now, note)),
+        actions=todo(worst, phase, about),
+        command=command.to("explain", worst.game_date, phase=worst.phase),
+        links=command.links(worst.phase, worst.game_date),
+    )
+
+
+# The first line
+
+
+def _fitted(parts: Sequence[str]) -> str:
+    """Join what a phone shows; the last part gives way."""
+    head = " · ".join(parts[:-1]) + " · "
+    room = LONGEST_HEADLINE - len(head)
+    last = parts[-1] if len(parts[-1]) <= room else parts[-1][: max(0, room - 1)].rstrip() + "…"
+    return (head + last)[:LONGEST_HEADLINE]
+
+
+def _dates(verdicts: Sequence[Verdict], *, named: bool) -> str:
+    days = sorted(verdict.game_date for verdict in verdicts)
+    span = str(days[0]) if len(days) == 1 else f"{len(days)} dates, {days[0]} to {days[-1]:%m-%d}"
+    return f"{verdicts[0].phase} {span}" if named else span
+
+
+def _kind(verdict: Verdict) -> str:
+    """Say what is wrong, and with whom where it is somebody."""
+    if verdict.kind not in {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE} or not verdict.missing:
+        return verdict.kind
+    everybody = len(verdict.completed) + len(verdict.missing)
+    who = verdict.missing[0] if len(verdict.missing) == 1 else f"{len(verdict.missing)} of {everybody}"
+    return f"{verdict.kind} without {who}"
+
+
+def _impact(verdict: Verdict, phase: Phase) -> str:
+    if verdict.impact is Impact.NONE:
+        return f"{phase.next_phase} has its output"
+    if verdict.output is not None:
+        return f"{phase.next_phase} {_output_text(verdict, phase)}"
+    return f"{phase.next_phase} not started" if verdict.impact is Impact.BLOCKED else "impact unknown"
+
+
+_IN_SHORT = {
+    CauseKind.NEVER_INVOKED: "the orchestrator is not invoked",
+    CauseKind.MESSAGE_REJECTED: "a message was rejected",
+    CauseKind.DELIVERY_LOST: "a delivery was lost",
+    CauseKind.CRASHED: "a delivery crashed",
+    CauseKind.WRITE_FAILED: "a write failed",
+    CauseKind.SHORT_CIRCUIT: "the last delivery did not decide",
+    CauseKind.NAME_DRIFT: "a processor has another name",
+    CauseKind.PROCESSOR_DISABLED: "a processor is switched off",
+    CauseKind.PROCESSOR_FAILED: "a processor failed",
+    CauseKind.FLAG_OVERWRITTEN: "the flag was set, and is gone",
+    CauseKind.UNDETERMINED: "cause unknown",
+}
+
+
+def _why(verdict: Verdict) -> str:
+    """Say the first cause in a few words, and how many more there are."""
+    if verdict.kind is VerdictKind.UNKNOWN:
+        return verdict.summary.removeprefix("could not tell: ")
+    if not verdict.causes:
+        return _IN_SHORT[CauseKind.UNDETERMINED]
+    first, more = verdict.causes[0], len(verdict.causes) - 1
+    return _in_short(first) + (f", and {more} more" if more else "")
+
+
+def _in_short(cause: Cause) -> str:
+    if cause.kind is CauseKind.EXPECTATION_DRIFT:  # its proof names the processor, which says most
+        return cause.proof.partition(", which ")[0].replace(" also waits for ", " waits for ")
+    return _IN_SHORT[cause.kind]
+
+
+# The facts below it
+
+
+def _facts(
+    verdicts: Sequence[Verdict], worst: Verdict, phase: Phase, now: datetime, note: str
+) -> Iterator[tuple[str, str]]:
+    """Yield what is the matter, since when, whether it matters, why, and what else is known."""
+    if len(verdicts) > 1:
+        shown = verdicts[-_LISTED_DATES:]
+        listed = [f"{one.game_date} {one.kind}: {_impact(one, phase)}; {one.summary}" for one in shown]
+        rest = [f"and {len(verdicts) - _LISTED_DATES} more"] if len(verdicts) > _LISTED_DATES else []
+        yield "Dates", "\n".join([*listed, *rest])
+    else:
+        yield "What", worst.summary
+    since = min((one.since for one in verdicts if one.since is not None), default=None)
+    if since is not None:
+        yield "Since", f"{_moment(since, phase)}, {duration_text(now - since)} ago"
+    yield "Impact", f"{_impact_text(worst, phase)} {how_the_next_phase_starts(phase)}."
+    causes = dict.fromkeys(f"{cause.kind}: {cause.proof}" for one in verdicts for cause in one.causes)
+    ruled_out = [f"Ruled out: {', '.join(worst.ruled_out)}"] if worst.ruled_out else []
+    if causes:
+        yield "Cause", "\n".join([*causes, *ruled_out])
+    known = " ".join(causes)
+    notes = dict.fromkeys(note for one in verdicts for note in one.notes if note not in known)
+    if notes:
+        yield "Evidence", "\n".join(notes)
+    if note:
+        yield "Note", note
 
 
 def _labelled(label: str, texts: Sequence[str]) -> list[str]:
     """Put a label before the first of several lines, and the others below its text."""
-    return [f"{label if number == 0 else '':9} {text}" for number, text in enumerate(texts)]
-
-
-def notification_text(notification: Notification, phase: Phase | None, command: CommandLine, now: datetime) -> str:
-    """Return the alert, or the word that it is over and how long it took.
-
-    There is no `phase` where it is over because the phases file has it no more.
-    """
-    verdict, incident = notification.verdict, notification.incident
-    if notification.kind is not NotificationKind.RESOLVED and phase is not None:
-        return alert_text(verdict, phase, command, now, notification.note)
-    is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
-    after = duration_text(now - incident.opened_at)
-    return f"{verdict.phase} {verdict.game_date}: {is_over}, {after} after the alert: {verdict.summary}"
+    return [f"{label + ':' if number == 0 else '':9} {text}" for number, text in enumerate(texts)]
 
 
 def shortened(text: str, limit: int) -> str:
@@ -183,8 +416,8 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
 
 
 def _output_text(verdict: Verdict, phase: Phase) -> str:
-    """Say what the next phase has, in games where both queries count them."""
-    if phase.outcome_counts_games and verdict.work is not None:
+    """Say what the next phase has; in games where both queries count them, and where it has nothing."""
+    if verdict.work is not None and (phase.outcome_counts_games or verdict.output == 0):
         return f"has {verdict.output} of {verdict.work} games"
     games = f" for {verdict.work} games" if verdict.work is not None else ""
-    return f"has written {verdict.output} rows{games}"
+    return f"has {verdict.output} rows{games}"

@@ -1,4 +1,4 @@
-"""Tells people in Slack, through an incoming webhook: one message a run, however much there is to tell."""
+"""Tells people in Slack, through an incoming webhook: one post a run, however much there is to tell."""
 
 import json
 import re
@@ -8,16 +8,15 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from canary.domain.incident import NotificationKind
 from canary.notify.channel import Notification, NotifyError
-from canary.notify.message import CommandLine, logs_link, notification_text, shortened
+from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
 from canary.notify.webhook import Answer, NoAnswer, Webhook
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.phase import Phase
 
 # Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere.
-_MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_LINE, _MAXIMUM_IN_ALL = 49, 2_800, 120, 10_000
-_MAXIMUM_ALERT = 2_400  # before it is escaped
+_MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 49, 2_800, 10_000
+_MAXIMUM_FIELDS, _MAXIMUM_FIELD = 10, 600
 _FIRST_PAUSE_SECONDS = 0.25
 # Slack's answers for an address that is no address any more, whatever is posted to it.
 _GONE = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
@@ -25,7 +24,9 @@ _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blo
 
 
 class SlackChannel:
-    """Posts to the webhook at `url`, within `seconds`, retries included; `project` is linked to for the logs.
+    """Posts to the webhook at `url`, within `seconds`, retries included.
+
+    `project` is linked to for the logs, and `page` is where people reach the page.
 
     Raises ConfigurationError, which does not show it, for an address that is neither https nor on this machine.
     """
@@ -33,13 +34,20 @@ class SlackChannel:
     name = "slack"
 
     def __init__(
-        self, url: str, phases: Mapping[str, Phase], *, project: str | None = None, seconds: float = 10.0
+        self,
+        url: str,
+        phases: Mapping[str, Phase],
+        *,
+        project: str | None = None,
+        page: str | None = None,
+        seconds: float = 10.0,
     ) -> None:
         self._webhook = Webhook("SLACK_WEBHOOK_URL", url)
-        self._phases, self._project, self._seconds = phases, project, seconds
+        self._phases, self._seconds = phases, seconds
+        self._command = CommandLine(project=project, several=len(phases) > 1, page=page)
 
     def __repr__(self) -> str:
-        return f"SlackChannel(url=<secret>, project={self._project!r}, seconds={self._seconds!r})"
+        return f"SlackChannel(url=<secret>, project={self._command.project!r}, seconds={self._seconds!r})"
 
     @property
     def address(self) -> str:
@@ -48,7 +56,7 @@ class SlackChannel:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
-        self._post(message(notifications, self._phases, self._project, now))
+        self._post(message(notifications, self._phases, self._command, now))
 
     def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
         """Post a word about the canary itself; raises NotifyError."""
@@ -90,43 +98,42 @@ class SlackChannel:
 
 
 def message(
-    notifications: Sequence[Notification], phases: Mapping[str, Phase], project: str | None, now: datetime
+    notifications: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
 ) -> dict[str, Any]:
-    """Return the webhook's JSON: what is new first, and as many dates as Slack takes; the others are counted."""
-    command = CommandLine(project=project, several=len(phases) > 1)
-    ordered = sorted(notifications, key=lambda n: list(NotificationKind).index(n.kind))
+    """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are."""
     blocks: list[dict[str, Any]] = []
     lines: list[str] = []
-    for kind, notification in zip([None, *(n.kind for n in ordered)], ordered, strict=False):
-        phase = phases.get(notification.verdict.phase)
-        more = _blocks(notification, phase, command, now, headed=notification.kind is not kind)
+    told = messages(notifications, phases, command, now)
+    for number, (_, content) in enumerate(told):
+        more = _blocks(content)
         size = len(json.dumps([*blocks, *more], ensure_ascii=False))
         if blocks and (len(blocks) + len(more) > _MAXIMUM_BLOCKS - 1 or size > _MAXIMUM_IN_ALL):
-            rest = len(ordered) - len(lines)
+            rest = sum(len(group) for group, _ in told[number:])
             lines.append(f"and {rest} more date{'s' * (rest > 1)}: {command.to('status')}")
             blocks.append({"type": "context", "elements": [_mrkdwn(lines[-1])]})
             break
         blocks += more
-        title = notification_text(notification, phase, command, now).partition("\n")[0]
-        lines.append(f"{notification.kind} {escaped(title, _MAXIMUM_LINE)}")
+        lines.append(escaped(content.headline, LONGEST_HEADLINE))
     return {"text": "\n".join(lines), "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
 
 
-def _blocks(
-    notification: Notification, phase: Phase | None, command: CommandLine, now: datetime, *, headed: bool
-) -> list[dict[str, Any]]:
-    project, verdict = command.project, notification.verdict
-    text = escaped(shortened(notification_text(notification, phase, command, now), _MAXIMUM_ALERT), _MAXIMUM_TEXT)
-    started = (
-        f"{phase.next_phase} is started by {phase.next_phase_started_by}" if phase else f"the phase {verdict.phase}"
-    )
-    starts = escaped(started, 800)
-    link = f" · <{logs_link(project, verdict.phase, verdict.game_date)}|Logs Explorer>" if project else ""
-    header = {"type": "header", "text": {"type": "plain_text", "text": notification.kind.value, "emoji": False}}
+def _blocks(content: Message) -> list[dict[str, Any]]:
+    """Return one fault as people know such messages: a header, what to do, fields, and buttons that are links."""
+    headline = escaped(content.headline, LONGEST_HEADLINE)
+    now, later = content.actions[:1], content.actions[1:]
+    first = [f"*Do now:* {escaped(action, _MAXIMUM_FIELD)}" for action in now]
+    code = [f"```\n{escaped(content.command, _MAXIMUM_FIELD)}\n```"] if content.command else []
+    then = [f"*Then:* {escaped(action, _MAXIMUM_FIELD)}" for action in later]
+    fields = [
+        _mrkdwn(f"*{label}*\n{escaped(shortened(text, _MAXIMUM_FIELD), _MAXIMUM_FIELD)}")
+        for label, text in content.facts[:_MAXIMUM_FIELDS]
+    ]
+    buttons = [{"type": "button", "text": _plain(link.label), "url": link.url} for link in content.links]
     return [
-        *([header] if headed else []),
-        {"type": "section", "text": _mrkdwn(f"```\n{text}\n```")},
-        {"type": "context", "elements": [_mrkdwn(starts + link)]},
+        {"type": "header", "text": _plain(headline)},
+        {"type": "section", "text": _mrkdwn("\n".join([*first, *code, *then]))},
+        {"type": "section", "fields": fields},
+        *([{"type": "actions", "elements": buttons}] if buttons else []),
     ]
 
 
@@ -135,6 +142,10 @@ def escaped(text: str, limit: int) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")
     text = re.sub(r"@(?=channel|here|everyone)", "@\u2060", text, flags=re.IGNORECASE)
     return text if len(text) <= limit else re.sub(r"&[a-z]*\Z", "", text[: limit - 1]) + "…"
+
+
+def _plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text, "emoji": False}
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:

@@ -48,11 +48,11 @@ def run(*arguments: str | Path) -> int:
 def test_check_finds_the_problem(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 1, and the alert says what, since when, and what starts Phase 3."""
     assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
-    printed = capsys.readouterr().out
+    printed = " ".join(word for word in capsys.readouterr().out.split() if word != "│")
     assert "phase2 2026-02-08 TRIGGERED: 5 of 5 complete" in printed
     assert "all 5 processors completed 34 min ago, `_triggered` is still unset" in printed
     assert "2026-02-10 06:41:00Z (01:41 EST), 34 min ago" in printed
-    assert "started by the Pub/Sub subscription nba-phase3-analytics-sub, not by `_triggered`" in printed
+    assert "The Pub/Sub subscription nba-phase3-analytics-sub starts it, not `_triggered`" in printed
 
 
 def test_check_is_quiet_before_the_half_hour(stuck: Path) -> None:
@@ -137,7 +137,7 @@ def test_explain_tells_the_timeline_of_a_date(stuck: Path, capsys: pytest.Captur
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
     assert "UNDETERMINED: all 5 are registered, by code that leaves no checkpoints: it took the last one" in printed
-    assert "To do:    see what the code that writes `phase2_completion/2026-02-09` does with a processor" in printed
+    assert "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor" in printed
     rows = [line.split("  ") for line in printed.splitlines() if line.startswith("  2026-")]
     times = [row[1] for row in rows]
     assert times == sorted(times)

@@ -56,12 +56,15 @@ def test_it_is_one_screen(screen: list[str]) -> None:
 def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
     """The date whose Phase 3 output is there, and that of 14 games without a row, each with its cause."""
     harmless, real = alerts(screen)
-    assert harmless.startswith("UNTRIGGERED 2026-02-10 07:15Z phase2 2026-02-09: all 5 processors completed 34 min ago")
+    assert harmless.startswith("OPENED 2026-02-10 07:15Z WARNING · 2026-02-09 · UNTRIGGERED · Phase 3 has its output")
     assert "Cause: SHORT_CIRCUIT: " in re.sub(" +", " ", harmless)
-    assert "NONE: Phase 3 has written 260 rows for 10 games." in harmless
-    assert real.startswith("CHANGED UNTRIGGERED 2026-02-12 07:45Z phase2 2026-02-11: all 5 processors completed")
+    assert "NONE: Phase 3 has 260 rows for 10 games." in harmless
+    headline = "CRITICAL, changed · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games"
+    assert real.startswith(
+        f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores Do now:"
+    )
     assert "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect" in real
-    assert "BLOCKED: Phase 3 has written 0 rows for 14 games." in real
+    assert "BLOCKED: Phase 3 has 0 of 14 games." in real
 
 
 def test_it_shows_the_checkpoints_that_tell_it(screen: list[str]) -> None:
@@ -108,13 +111,11 @@ def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     """All checkpoints, and each notification when it comes: the alerts at the first tick after half an hour."""
     assert cli.main(["demo", "--verbose", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
-    first = [alert[: len("UNTRIGGERED 2026-02-10 07:15Z phase2 2026-02-09")] for alert in alerts(printed.splitlines())]
-    assert [alert for alert in first if not alert.startswith(("REMINDER", "CHANGED", "RESOLVED"))] == [
-        f"UNTRIGGERED 2026-02-{day + 1} 07:15Z phase2 2026-02-{day:02}" for day in (9, 10, 11)
-    ]
-    assert [alert for alert in first if alert.startswith("RESOLVED")] == [
-        f"RESOLVED 2026-02-12 15:15Z phase2 2026-02-{day:02}: n" for day in (9, 10, 11)
-    ]
+    first = alerts(printed.splitlines())
+    opened = [re.findall(r"OPENED 2026-02-(\d+) 07:15Z \w+ · 2026-02-(\d+) · UNTRIGGERED", alert) for alert in first]
+    assert [days for days in opened if days] == [[(str(day + 1), f"{day:02}")] for day in (9, 10, 11)]
+    over = [re.findall(r"RESOLVED 2026-02-12 15:15Z RESOLVED · 2026-02-(\d+) · no longer", alert) for alert in first]
+    assert [days for days in over if days] == [[f"{day:02}"] for day in (9, 10, 11)]
     lines = [json.loads(line) for line in (tmp_path / "run" / "checkpoints.jsonl").read_text().splitlines()]
     assert printed.count("Z CHECKPOINT_") == len(lines)
     assert {line["game_date"] for line in lines} == {str(date(2026, 2, d)) for d in range(8, 14)}
@@ -128,7 +129,7 @@ def test_a_terminal_that_cannot_show_it_all_is_no_error(encoding: str, tmp_path:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert b"BLOCKED: Phase 3 has written 0 rows for 14 games." in done.stdout
+    assert b"BLOCKED: Phase 3 has 0 of 14 games." in done.stdout
 
 
 def test_a_second_demo_is_the_same_in_the_same_folder(

@@ -213,8 +213,13 @@ def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, l
     assert [(e["game_date"], e["canary_alert"], e["severity"]) for e in entries] == [
         (str(day), "OPENED", "ERROR") for day in late
     ]
-    assert entries[1]["message"].startswith("CANARY_ALERT OPENED: phase2 2026-02-09: not completed, 0 min past")
-    assert entries[1]["message"].endswith("\nLook:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09")
+    headline = "ERROR · 2026-02-09 · INCOMPLETE without p2_odds_player_props · impact unknown · cause unknown"
+    first, action, look, *_, logs = entries[1]["message"].splitlines()
+    assert (first, entries[1]["headline"]) == (f"CANARY_ALERT OPENED: {headline}", headline)
+    assert action.startswith("Do now:   look at the log of the missing processor for 2026-02-09")
+    assert look == "Look:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09"
+    assert logs == f"Logs Explorer: {logs_link('nba', 'phase2', DAY)}"
+    assert entries[1]["game_dates"] == ["2026-02-09"]
     assert entries[1]["logs"] == logs_link("nba", "phase2", DAY)
     assert stores.documents.get_all([incident_ref("phase2", DAY)])
 
@@ -495,10 +500,12 @@ def test_an_incident_of_a_phase_that_is_removed_is_closed(stores: EmbeddedStores
         run(stores, named(phase, "phase9"), Channels(recorder, silent, log), NOON + number * TICK, OF_PHASE9)
     assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)], [(RESOLVED, BEFORE), (RESOLVED, DAY)]]
     assert (silent.heard, open_incidents(stores)) == ([], [])
-    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == (
-        "CANARY_ALERT RESOLVED: phase2 2026-02-09: it was UNTRIGGERED, 15 min after the alert: no longer watched: "
-        "phase2 is not in the phases file any more"
+    told = json.loads(stream.getvalue().splitlines()[-1])
+    assert told["message"].splitlines()[0] == (
+        "CANARY_ALERT RESOLVED: RESOLVED · 2 dates, 2026-02-08 to 02-09 · it was UNTRIGGERED · 15 min after the alert"
+        " · no longer watched: phase2 is not in the phases file any more"
     )
+    assert told["game_dates"] == ["2026-02-08", "2026-02-09"]
 
 
 def test_an_incident_that_is_too_old_to_be_followed_is_closed(stores: EmbeddedStores, phase: Phase) -> None:
@@ -564,7 +571,7 @@ def test_an_entry_is_never_too_large(phase: Phase, name: str) -> None:
     assert len(stream.getvalue()) < 100_000
     message = json.loads(stream.getvalue())["message"]
     assert "characters left out here" in message
-    assert message.endswith("\nLook:     canary explain 2026-02-09")
+    assert message.splitlines()[2] == "Look:     canary explain 2026-02-09"
 
 
 def test_an_incident_keeps_the_receipts(stores: EmbeddedStores, phase: Phase) -> None:

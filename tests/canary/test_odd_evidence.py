@@ -16,7 +16,7 @@ from canary.domain.incident import Run, advance, kind_without_memory
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Cause, CauseKind, VerdictKind, judge
 from canary.notify.channel import Channels, Notification
-from canary.notify.message import CommandLine, alert_text
+from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
 from canary.run import check, timeline, watch
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.checkpoints import Checkpoint
@@ -50,7 +50,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     early_warnings([evidence], PHASE, now)
     advance(None, verdict, Run(now=now, id="1", channels=["told"]))
     kind_without_memory(verdict, PHASE, now, None, is_new=False)
-    alert_text(verdict, PHASE, CommandLine(), now)
+    assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
     found = timeline_of(verdict, evidence, lines, PHASE)
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     assert verdict.since is None or verdict.since <= now

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from canary.domain.verdict import Impact, Verdict, VerdictKind
-from canary.notify.message import CommandLine, alert_text
+from canary.notify.message import CommandLine, alert
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase, load_phases
 from orchestrator_resilience.checkpoints import CheckpointKind
@@ -107,12 +107,12 @@ def test_an_unset_flag_that_starts_the_next_phase_blocks_it(pipeline: Pipeline) 
         "phase4": (VerdictKind.UNTRIGGERED, Impact.BLOCKED),
     }
     texts = {
-        name: alert_text(verdict, pipeline.phases[name], CommandLine(), LATER) for name, verdict in verdicts.items()
+        name: alert([verdict], pipeline.phases[name], CommandLine(), LATER).text for name, verdict in verdicts.items()
     }
-    assert "by the Pub/Sub subscription nba-phase3-analytics-sub, not by `_triggered`." in texts["phase2"]
+    assert "The Pub/Sub subscription nba-phase3-analytics-sub starts it, not `_triggered`." in texts["phase2"]
     assert "BLOCKED: `_triggered` is unset, and what sets it starts Phase 4." in texts["phase3"]
-    assert "Phase 4 is started by the Phase 3 orchestrator, which sets `_triggered`." in texts["phase3"]
-    assert "not by `_triggered`" not in texts["phase3"] + texts["phase4"]
+    assert "The Phase 3 orchestrator starts it, and sets `_triggered`." in texts["phase3"]
+    assert "not `_triggered`" not in texts["phase3"] + texts["phase4"]
 
 
 def test_known_names_are_neither_missing_nor_a_surprise(pipeline: Pipeline) -> None:

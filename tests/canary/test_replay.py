@@ -22,7 +22,7 @@ DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
 
 def alerts(printed: str) -> list[tuple[str, ...]]:
-    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ phase2 (\S+):", printed)
+    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \w+ · (\S+) · ", printed)
 
 
 _keys = st.sampled_from(["message", "data", "publishTime", "messageId", "time"])
@@ -43,8 +43,8 @@ def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["replay", str(EXAMPLE), "--out", str(tmp_path / "run")]) == 1
     printed = capsys.readouterr().out
     assert alerts(printed) == [
-        ("INCOMPLETE", "2026-01-22 17:00Z", "2026-01-21"),
-        ("INCOMPLETE", "2026-01-23 17:00Z", "2026-01-22"),
+        ("OPENED", "2026-01-22 17:00Z", "2026-01-21"),
+        ("OPENED", "2026-01-23 17:00Z", "2026-01-22"),
         ("RESOLVED", "2026-01-23 18:30Z", "2026-01-22"),
     ]
     assert verdicts(printed) == {

@@ -11,9 +11,9 @@ from urllib.parse import unquote
 import pytest
 
 from canary.domain.incident import Incident, NotificationKind, level
-from canary.domain.verdict import Impact, Verdict, VerdictKind
+from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
 from canary.notify.channel import Notification, NotifyError
-from canary.notify.message import CommandLine, logs_link, notification_text
+from canary.notify.message import CommandLine, logs_link
 from canary.notify.slack import SlackChannel, escaped, message
 from orchestrator_resilience import Phase
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
@@ -35,10 +35,20 @@ def slack() -> Iterator[FakeWebhook]:
 
 
 def notification(
-    day: date = DAY, kind: NotificationKind = NotificationKind.OPENED, summary: str = "a summary"
+    day: date = DAY,
+    kind: NotificationKind = NotificationKind.OPENED,
+    summary: str = "a summary",
+    causes: tuple[Cause, ...] = (),
 ) -> Notification:
     verdict = Verdict(
-        kind=VerdictKind.UNTRIGGERED, phase="phase2", game_date=day, summary=summary, impact=Impact.BLOCKED
+        kind=VerdictKind.UNTRIGGERED,
+        phase="phase2",
+        game_date=day,
+        summary=summary,
+        impact=Impact.BLOCKED,
+        causes=causes,
+        output=0,
+        work=14,
     )
     incident = Incident(kind=verdict.kind, causes=frozenset(), level=level(verdict), opened_at=NOW - timedelta(hours=1))
     return Notification(kind, incident, verdict)
@@ -54,42 +64,92 @@ def failure(url: str, phase: Phase, seconds: float = 10.0) -> NotifyError:
     return caught.value
 
 
+def shown_in(body: dict[str, Any]) -> Iterator[str]:
+    """Yield every text that is shown, in its order."""
+    for block in body["blocks"]:
+        one = [block["text"]] if "text" in block else block.get("fields", block.get("elements"))
+        for part in one:
+            yield part["text"] if isinstance(part["text"], str) else part["text"]["text"]
+
+
 def texts(body: dict[str, Any]) -> list[str]:
-    return [one["text"] for block in body["blocks"] for one in block.get("elements", [block.get("text")])]
+    return [*shown_in(body)]
 
 
-def test_several_dates_are_one_message(slack: FakeWebhook, phase: Phase) -> None:
-    """All notifications go in one request, the new ones first, each under the header of its kind."""
-    over, first, second = (
-        notification(kind=NotificationKind.RESOLVED),
-        notification(DAY - timedelta(days=1)),
-        notification(),
-    )
-    SlackChannel(slack.url, {"phase2": phase}, project="nba").send([over, first, second], NOW)
+def headers(body: dict[str, Any]) -> list[str]:
+    return [block["text"]["text"] for block in body["blocks"] if block["type"] == "header"]
+
+
+def buttons(body: dict[str, Any]) -> list[tuple[str, str]]:
+    actions = [block for block in body["blocks"] if block["type"] == "actions"]
+    return [(one["text"]["text"], one["url"]) for block in actions for one in block["elements"]]
+
+
+DRIFT = Cause(
+    CauseKind.EXPECTATION_DRIFT, "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect"
+)
+EMBEDDED = CommandLine()
+
+
+def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
+    """A header that says it all, what to do now with the command, fields, and buttons that are links."""
+    channel = SlackChannel(slack.url, {"phase2": phase}, project="nba", page="https://canary.example")
+    channel.send([notification(causes=(DRIFT,))], NOW)
     (body,) = slack.posts
-    starts = "Phase 3 is started by the Pub/Sub subscription nba-phase3-analytics-sub"
-
-    def shown(one: Notification) -> list[str]:
-        link = logs_link("nba", "phase2", one.verdict.game_date)
-        text = notification_text(one, phase, CommandLine(project="nba"), NOW)
-        return [f"```\n{text}\n```", f"{starts} · <{link}|Logs Explorer>"]
-
-    assert texts(body) == ["OPENED", *shown(first), *shown(second), "RESOLVED", *shown(over)]
-    assert [block["type"] for block in body["blocks"]] == [
-        *("header", "section", "context", "section", "context"),
-        *("header", "section", "context"),
+    headline = (
+        "CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator waits for p2_bdl_box_scores"
+    )
+    assert body["text"] == headline
+    assert [block["type"] for block in body["blocks"]] == ["header", "section", "section", "actions"]
+    assert texts(body) == [
+        headline,
+        (
+            "*Do now:* see why Phase 3 did not run for 2026-02-09\n"
+            "```\nGOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09\n```\n"
+            "*Then:* deploy the orchestrator with the list of `phases.toml`"
+        ),
+        "*What*\na summary",
+        (
+            "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription nba-phase3-analytics-sub starts "
+            "it, not `_triggered`."
+        ),
+        f"*Cause*\nEXPECTATION_DRIFT: {DRIFT.proof}",
+        "See 2026-02-09",
+        "Logs Explorer",
     ]
-    assert body["text"].splitlines() == [
-        "OPENED phase2 2026-02-08: a summary",
-        "OPENED phase2 2026-02-09: a summary",
-        "RESOLVED phase2 2026-02-09: no longer UNTRIGGERED, 1 h 00 min after the alert: a summary",
+    assert buttons(body) == [
+        ("See 2026-02-09", "https://canary.example/dates/2026-02-09"),
+        ("Logs Explorer", logs_link("nba", "phase2", DAY)),
     ]
 
 
-def test_without_a_project_there_is_no_link(phase: Phase) -> None:
+def test_several_dates_of_one_fault_are_one_section(phase: Phase) -> None:
+    """It names all of them; other faults, and what is over, are told apart, what is new first."""
+    before = DAY - timedelta(days=1)
+    told = [
+        notification(kind=NotificationKind.RESOLVED),
+        notification(before, causes=(DRIFT,)),
+        notification(causes=(DRIFT,)),
+        notification(DAY + timedelta(days=1)),
+    ]
+    body = message(told, {"phase2": phase}, EMBEDDED, NOW)
+    assert headers(body) == [
+        (
+            "CRITICAL · 2 dates, 2026-02-08 to 02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · "
+            "the orchestrator waits for p2_bdl_box_scores"
+        ),
+        "CRITICAL · 2026-02-10 · UNTRIGGERED · Phase 3 has 0 of 14 games · cause unknown",
+        "RESOLVED · 2026-02-09 · no longer UNTRIGGERED · 1 h 00 min after the alert · a summary",
+    ]
+    assert texts(body)[2].startswith(
+        "*Dates*\n2026-02-08 UNTRIGGERED: Phase 3 has 0 of 14 games; a summary\n2026-02-09"
+    )
+    assert body["text"].splitlines() == headers(body)
+
+
+def test_without_a_project_or_a_page_there_is_no_link(phase: Phase) -> None:
     """The embedded stores have no Logs Explorer."""
-    body = message([notification()], {"phase2": phase}, None, NOW)
-    assert texts(body)[2] == "Phase 3 is started by the Pub/Sub subscription nba-phase3-analytics-sub"
+    assert buttons(message([notification()], {"phase2": phase}, EMBEDDED, NOW)) == []
 
 
 def test_the_link_to_the_logs() -> None:
@@ -107,9 +167,10 @@ def test_the_link_to_the_logs() -> None:
 @pytest.mark.parametrize("summary", ["short", "x" * 9_000, "&" * 9_000, "<!channel>" * 900, "`" * 9_000, "é\n" * 9_000])
 def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, project: str | None) -> None:
     """However many dates and however long their texts: what does not fit is counted, and no date is lost."""
-    body = message(many(60, summary), {"phase2": phase}, project, NOW)
-    shown = [block for block in body["blocks"] if block["type"] == "section"]
+    body = message(many(60, summary), {"phase2": phase}, CommandLine(project=project), NOW)
+    shown = headers(body)
     assert len(body["blocks"]) < 50
+    assert all(0 < len(header) <= 150 for header in shown)
     assert all(0 < len(text) < 3_000 for text in texts(body))
     assert sum(map(len, texts(body))) < 12_000
     assert 0 < len(body["text"]) < 3_000
@@ -123,22 +184,23 @@ def test_one_very_long_text_is_cut_and_sent(slack: FakeWebhook, phase: Phase) ->
     """How it begins and ends is what counts, and nothing says that dates are missing."""
     SlackChannel(slack.url, {"phase2": phase}).send([notification(summary="y" * 50_000)], NOW)
     (body,) = slack.posts
-    assert len(texts(body)) == 3
-    assert texts(body)[1].startswith("```\nphase2 2026-02-09: yyy")
-    assert "y… (4" in texts(body)[1]
-    assert texts(body)[1].endswith("\nLook:     canary explain 2026-02-09\n```")
+    assert texts(body)[2].startswith("*What*\nyyy")
+    assert "y… (49500 characters left out here) …y" in texts(body)[2]
+    assert "more date" not in body["text"]
 
 
 def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
-    """No mention, no link, no end of the code block."""
+    """No mention, no link, no code block."""
     hostile = "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* ````"
-    body = message([notification(summary=hostile)], {"phase2": phase}, None, NOW)
-    for text in (body["text"], texts(body)[1]):
+    over = notification(kind=NotificationKind.RESOLVED, summary=hostile)
+    body = message([notification(summary=hostile), over], {"phase2": phase}, EMBEDDED, NOW)
+    for text in (texts(body)[2], texts(body)[-1]):
         assert not set(text) & set("<>")
         assert not any(mention in text.lower() for mention in ("@channel", "@here", "@everyone"))
         assert "&lt;!channel&gt; &lt;!here&gt; &lt;@U1&gt; " in text
-    assert texts(body)[1].count("```") == 2
-    assert all(one["verbatim"] for block in body["blocks"][2:] for one in block["elements"])
+        assert "```" not in text
+    assert not set(body["text"]) & set("<>")
+    assert all(one["verbatim"] for block in body["blocks"] for one in block.get("fields", []))
 
 
 @pytest.mark.parametrize("limit", range(1, 12))

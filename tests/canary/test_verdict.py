@@ -10,7 +10,7 @@ import pytest
 
 from canary.domain.evidence import Absent, Arrival, Evidence, Flag, Logged, Seen, Source, Unreadable
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, judge
-from canary.notify.message import CommandLine, alert_text
+from canary.notify.message import CommandLine, alert
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
@@ -513,7 +513,7 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
     assert (verdict.kind, verdict.impact) == (kind, impact)
     assert judge(evidence, PHASE, now).kind is not K.DOWNSTREAM_PARTIAL
     if impact is not None:
-        assert f"has {output} of {work} games" in alert_text(verdict, IN_GAMES, CommandLine(), now)
+        assert f"has {output} of {work} games" in alert([verdict], IN_GAMES, CommandLine(), now).text
 
 
 LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]

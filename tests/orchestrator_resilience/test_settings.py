@@ -98,3 +98,14 @@ def test_googles_libraries_missing_is_reported_with_the_remedy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "is not installed: pip install 'orchestrator-resilience[cloud]'" in done.stdout
+
+
+def test_the_address_of_the_page_can_have_a_path_behind_it() -> None:
+    """What would end a link, or is none, is refused by the variable's name."""
+    assert (
+        CanarySettings.from_env({"PAGE_URL": "https://canary.example:8080/\n"}).page_url
+        == "https://canary.example:8080"
+    )
+    for odd in ("canary.example", "javascript:alert(1)", "https://x|y", "https://x y", "https://x/?a=b"):
+        with pytest.raises(ConfigurationError, match="PAGE_URL: expected an address"):
+            CanarySettings.from_env({"PAGE_URL": odd})
