@@ -7,7 +7,7 @@ CLI := .venv/.cli
 DEV := .venv/.dev
 
 .PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings load \
-	outages requirements clean
+	outages screenshot requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -55,6 +55,10 @@ outages: $(DEV)
 # Whole runs over what strangers may have written into the stores; RUNS and SEED may be given.
 hostile: $(DEV)
 	@$(BIN)/python -m tests.hostile_runs $(or $(RUNS),60000) $(SEED)
+
+# The picture of the page in docs/.
+screenshot: $(DEV)
+	@$(BIN)/python -m tests.page.screenshot docs/page.png
 
 # Every interleaving of more deliveries and faults than `make test` has time for; REPLAY='…' takes the steps of one again.
 interleavings: $(DEV)

@@ -1,16 +1,17 @@
 """The canary over HTTP: what Cloud Scheduler calls every 15 minutes.
 
-In comes a request: `POST /` is a run, `GET /status` asks for the recent dates.
-The sources are read and each date is judged; a run also tells people what they do not know yet.
-Out goes JSON: 200 when everything could be read and told, whatever was found, and 503 with the reason when not.
+In comes a request: `POST /` is a run, `GET /status` asks for the recent dates. The sources are read and each date is
+judged; a run also tells people what they do not know yet. Out goes JSON: 200 when everything could be read and told,
+whatever was found, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer with the page that people
+look at, 200 as long as there is something to show.
 A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answers 200.
 """
 
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -21,15 +22,23 @@ from flask.typing import ResponseReturnValue
 from canary.notify.channel import Channel, Channels
 from canary.notify.heartbeat import Heartbeat, HeartbeatError
 from canary.notify.log_entry import LogChannel
+from canary.notify.message import CommandLine, date_path
 from canary.notify.slack import SlackChannel
-from canary.run import Outcome, Report, check, watch
+from canary.page.board import BOARD_DATES, MONTH_DATES, Ran, board
+from canary.page.one_date import one_date
+from canary.page.render import HEADERS, board_page, date_page
+from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
-from orchestrator_resilience.phase import Phase, load_phases
+from orchestrator_resilience.completion import YEARS
+from orchestrator_resilience.phase import Phase, load_phases, phase_of
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
 
-Answer = tuple[dict[str, Any], int]
+_Json = tuple[dict[str, Any], int]
+Answer = _Json | tuple[str, int, Mapping[str, str]]
+# Who looks at a page does not wait as long as a run does.
+_PAGE_SECONDS = 12.0
 Handler = Callable[[flask.Request], ResponseReturnValue]
 
 
@@ -49,14 +58,15 @@ def start() -> Handler:
         channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project, page=own.page_url))
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
     known_as = settings.service or "canary"
-    return _served(Canary(stores, phases, Channels(*channels, canary=known_as), heartbeat).answer)
+    command = CommandLine(project=settings.project, several=len(phases) > 1)
+    return _served(Canary(stores, phases, Channels(*channels, canary=known_as), heartbeat, command).answer)
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
     """Return a function that gives this answer: functions-framework takes neither a method nor a lambda."""
 
     @functions_framework.http
-    def canary(request: flask.Request) -> Answer:
+    def canary(request: flask.Request) -> ResponseReturnValue:
         return answer(request)
 
     return canary
@@ -70,26 +80,47 @@ class Canary:
     phases: Mapping[str, Phase]
     channels: Channels
     heartbeat: Heartbeat | None
+    command: CommandLine = field(default_factory=CommandLine)
 
     def answer(self, request: flask.Request) -> Answer:
         """Answer one request, with 503 and the reason whatever goes wrong: the scheduler then tries again."""
         try:
-            return self._route(request.method, request.path, datetime.now(UTC))
+            return self._route(request.method, request.path, datetime.now(UTC), request.args.get("phase"))
         except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
             return _failure(error)
 
-    def _route(self, method: str, path: str, now: datetime) -> Answer:
-        match method, path:
-            case "POST", "/":
+    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
+        match method, path.strip("/").split("/"):
+            case "POST", [""]:
                 return self._run(now)
-            case "GET", "/status":
+            case "GET", ["status"]:
                 return self._status(now)
-            case _, "/" | "/status":
+            case "GET", [""]:
+                return self._board(now)
+            case "GET", ["dates", day] if (game_date := _game_date(day)) is not None:
+                return self._date(self._phase(phase), game_date, now)
+            case _, [""] | ["status"]:
                 return {"reason": f"{method} is not what {path} takes"}, 405
             case _:
-                return {"reason": f"there is no {path}; there are POST / and GET /status"}, 404
+                return {"reason": f"there is no {path}; there are /, /status and /dates/2026-02-09"}, 404
 
-    def _run(self, now: datetime) -> Answer:
+    def _phase(self, name: str | None) -> Phase:
+        return phase_of(self.phases, name or next(iter(self.phases)))
+
+    def _board(self, now: datetime) -> Answer:
+        """Answer with all dates; a source that hangs leaves the rest of the page."""
+        found = overview(self.stores, self.phases, now, MONTH_DATES, diagnosed=BOARD_DATES, seconds=_PAGE_SECONDS)
+        several = len(self.phases) > 1
+        shown = board(
+            found, self.phases, Ran(), self.command, lambda phase, day: date_path(phase, day, several=several)
+        )
+        return board_page(shown), 200, HEADERS
+
+    def _date(self, phase: Phase, day: date, now: datetime) -> Answer:
+        found, facts = timeline_and_facts(self.stores, phase, day, now, seconds=_PAGE_SECONDS)
+        return date_page(one_date(found, facts, phase, self.command, now)), 200, HEADERS
+
+    def _run(self, now: datetime) -> _Json:
         report = watch(self.stores, self.phases, self.channels, now)
         _log(report)
         answer = _answer(report)
@@ -97,15 +128,23 @@ class Canary:
             _beat(self.heartbeat)
         return answer
 
-    def _status(self, now: datetime) -> Answer:
+    def _status(self, now: datetime) -> _Json:
         wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in self.phases.items()}
         return _answer(check(self.stores, self.phases, now, wanted))
 
 
-def _answer(report: Report) -> Answer:
+def _answer(report: Report) -> _Json:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
     reasons += [f"nobody was told of {one}" for one in report.notified.untold]
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
+
+
+def _game_date(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if day.year in YEARS else None
 
 
 def _failure(error: Exception) -> Answer:

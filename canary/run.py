@@ -11,14 +11,14 @@ import msgspec
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable
-from canary.domain.facts import newcomers
+from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import Incidents, known_incident
 from canary.domain.silence import SILENCES, Silence, read_silences
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
-from canary.sources import gather, read_traces
+from canary.sources import READ_SECONDS, gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Stores
@@ -78,6 +78,15 @@ class Report:
         return {**line, **self.notified.to_json()}
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is known of many dates: their report, and in the same order the `facts` of each; None for an odd one."""
+
+    report: Report
+    facts: tuple[Facts | None, ...]
+    incidents: Incidents | Unreadable
+
+
 def check(
     stores: Stores,
     phases: Mapping[str, Phase],
@@ -90,8 +99,26 @@ def check(
     `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier, the dates are
     judged by what was known then.
     """
-    report, incidents = _run(stores, phases, now, wanted, read_at)
-    return replace(report, silences=_silences(report, incidents))
+    return _run(stores, phases, now, wanted, read_at).report
+
+
+def overview(
+    stores: Stores,
+    phases: Mapping[str, Phase],
+    now: datetime,
+    days: int,
+    read_at: datetime | None = None,
+    *,
+    diagnosed: int | None = None,
+    seconds: float = READ_SECONDS,
+) -> Overview:
+    """Judge the last `days` dates of each phase, and find the causes for the last `diagnosed` of them. Tells nobody.
+
+    What has not answered after `seconds` is unreadable. `read_at` is as in `check`.
+    """
+    wanted = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
+    recent = {name: phase.recent_dates(now, diagnosed or days) for name, phase in phases.items()}
+    return _run(stores, phases, now, wanted, read_at, diagnosed=recent, seconds=seconds)
 
 
 def watch(
@@ -107,10 +134,10 @@ def watch(
     Nothing is raised where somebody could not be told: `notified` in the report says so.
     """
     confirm_what_is_left(stores.documents, channels)
-    report, incidents = _run(stores, phases, now, wanted)
-    every = wanted is None
+    found, every = _run(stores, phases, now, wanted), wanted is None
+    report, incidents = found.report, found.incidents
     notified = notify(stores.documents, report.verdicts, incidents, channels, phases=phases, now=now, follow_up=every)
-    return replace(report, silences=_silences(report, incidents), notified=notified)
+    return replace(report, notified=notified)
 
 
 def _silences(report: Report, incidents: Incidents | Unreadable) -> tuple[Silence, ...]:
@@ -125,14 +152,18 @@ def _run(
     now: datetime,
     wanted: Mapping[str, Sequence[date]] | None,
     read_at: datetime | None = None,
-) -> tuple[Report, Incidents | Unreadable]:
+    *,
+    diagnosed: Mapping[str, Collection[date]] | None = None,
+    seconds: float = READ_SECONDS,
+) -> Overview:
     """Gather further back than is judged, because some causes show only over several dates."""
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
     if wanted is None:
         window = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
     else:
         window = {name: tuple(days) for name, days in wanted.items()}
-    gathered = gather(stores, {name: sorted({*history[name], *window[name]}) for name in window}, phases)
+    every = {name: sorted({*history[name], *window[name]}) for name in window}
+    gathered = gather(stores, every, phases, seconds=seconds)
     incidents = gathered.incidents
 
     def is_judged(one: Evidence) -> bool:
@@ -149,15 +180,21 @@ def _run(
     )
     # Only for dates with a problem is it read what their deliveries have left.
     told = [one for one in dates if is_judged(one.evidence)]
-    problems = [one for one in told if one.verdict.kind.is_problem]
+    problems = [
+        one
+        for one in told
+        if one.verdict.kind.is_problem and (diagnosed is None or one.verdict.game_date in diagnosed[one.verdict.phase])
+    ]
     traces = read_traces(stores, [(one.verdict.phase, one.verdict.game_date) for one in problems], phases, now)
     verdicts = tuple(
         _diagnosed(one, traces[one.verdict.phase, one.verdict.game_date], dates, now, read_at or now)
-        if one.verdict.kind.is_problem
+        if one in problems
         else one.verdict
         for one in told
     )
-    return Report(now, verdicts, warnings), incidents
+    report = Report(now, verdicts, warnings)
+    facts = tuple(Facts(one.evidence, one.phase, now) if one.is_sound else None for one in told)
+    return Overview(replace(report, silences=_silences(report, incidents)), facts, incidents)
 
 
 def timeline(stores: Stores, phase: Phase, day: date, now: datetime, read_at: datetime | None = None) -> Timeline:
@@ -165,17 +202,33 @@ def timeline(stores: Stores, phase: Phase, day: date, now: datetime, read_at: da
 
     `read_at` is as in `check`.
     """
+    return timeline_and_facts(stores, phase, day, now, read_at)[0]
+
+
+def timeline_and_facts(
+    stores: Stores,
+    phase: Phase,
+    day: date,
+    now: datetime,
+    read_at: datetime | None = None,
+    *,
+    seconds: float = READ_SECONDS,
+) -> tuple[Timeline, Facts | None]:
+    """Return the timeline, and the facts from which it can be drawn; None where they are too odd.
+
+    `read_at` and `seconds` are as in `overview`.
+    """
     phases = {phase.name: phase}
     wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
-    gathered = gather(stores, wanted, phases)
+    gathered = gather(stores, wanted, phases, seconds=seconds)
     dates = _judged(gathered.evidence, phases, now, read_at or now)
     (own,) = (one for one in dates if one.evidence.game_date == day)
-    (traces,) = read_traces(stores, [(phase.name, day)], phases, now).values()
+    (traces,) = read_traces(stores, [(phase.name, day)], phases, now, seconds=seconds).values()
     is_problem = own.verdict.kind.is_problem
     verdict = _diagnosed(own, traces, dates, now, read_at or now) if is_problem else own.verdict
     silences = _silences(Report(now, (verdict,)), gathered.incidents)
     found = timeline_of(verdict, own.evidence, _there(traces.checkpoints, now, read_at or now), own.phase)
-    return replace(found, silences=silences)
+    return replace(found, silences=silences), Facts(own.evidence, own.phase, now) if own.is_sound else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from canary.domain.silence import SILENCES
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification
 from canary.notify.log_entry import LogChannel
-from canary.notify.message import CommandLine, notification_text
+from canary.notify.message import CommandLine, messages
 from canary.notify.slack import message
 from canary.run import Report, check, timeline, watch
 from orchestrator_resilience.background import AtOnce
@@ -216,9 +216,9 @@ class Heard:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Keep them."""
-        for one in notifications:
-            _check_text(notification_text(one, PHASES.get(one.verdict.phase), CommandLine(), now))
-        json.dumps(message(notifications, PHASES, "a-project", now), allow_nan=False)
+        for _, content in messages(notifications, PHASES, CommandLine(), now):
+            _check_text(content.text)
+        json.dumps(message(notifications, PHASES, CommandLine(project="a-project"), now), allow_nan=False)
         LogChannel(PHASES, project="a-project", stream=io.StringIO()).send(notifications, now)
         self.told += notifications
 

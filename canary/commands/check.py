@@ -15,6 +15,7 @@ from canary.commands.options import (
     a_date,
     data_option,
     days_option,
+    html_option,
     json_option,
     now_option,
     phase_option,
@@ -23,10 +24,13 @@ from canary.commands.options import (
 from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_table, print_timeline
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
-from canary.run import Outcome, Report, timeline
+from canary.page.board import BOARD_DATES, MONTH_DATES, Ran, board
+from canary.page.one_date import one_date
+from canary.page.render import board_page, date_page
+from canary.run import Outcome, Report, overview, timeline_and_facts
 from canary.run import check as run_check
 from canary.settings import CanarySettings
-from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.errors import ConfigurationError, StoreError
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -68,10 +72,15 @@ def check(
 @phase_option
 @now_option
 @json_option
+@html_option
 @days_option
-def status(data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, days: int) -> Outcome:
-    """Show a table of the recent dates."""
+def status(
+    data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, html: Path | None, days: int
+) -> Outcome:
+    """Show a table of the recent dates, or write them as a page."""
     about = subject(data, phase, now)
+    if html is not None:
+        return _write_board(about, html)
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     with about.stores() as stores:
         report = run_check(stores, about.phases, about.now, wanted, about.read_at)
@@ -93,16 +102,40 @@ def status(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
 @phase_option
 @now_option
 @json_option
-def explain(game_date: date, data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool) -> Outcome:
+@html_option
+def explain(
+    game_date: date, data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, html: Path | None
+) -> Outcome:
     """Show what happened on one game date, why, and what to do."""
     about = subject(data, phase, now)
     with about.stores() as stores:
-        found = timeline(stores, about.phase, game_date, about.now, about.read_at)
+        found, facts = timeline_and_facts(stores, about.phase, game_date, about.now, about.read_at)
+    if html is not None:
+        _write(html, date_page(one_date(found, facts, about.phase, about.command, about.now), home=None))
+        return Report(about.now, (found.verdict,)).outcome
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         print_timeline(make_console(), found, about.phase, about.command, about.now)
     return Report(about.now, (found.verdict,)).outcome
+
+
+def _write_board(about: Subject, path: Path) -> Outcome:
+    """Write the page, whose dates lead to what it says itself of each: no other page is there."""
+    with about.stores() as stores:
+        found = overview(stores, about.phases, about.now, MONTH_DATES, about.read_at, diagnosed=BOARD_DATES)
+        at = _last_run(about, stores)
+    shown = board(found, about.phases, Ran(at=at), about.command, lambda phase, day: f"#{phase}-{day}")
+    _write(path, board_page(shown))
+    return found.report.outcome
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html: {error}") from error
+    click.echo(f"wrote {path}")
 
 
 def _print_report(report: Report, about: Subject) -> None:
@@ -133,10 +166,17 @@ def _as_of(about: Subject, stores: Stores) -> str | None:
         return f"as of {about.now:%Y-%m-%d %H:%M}Z, in the simulated run of {about.folder}"
     if not isinstance(stores, EmbeddedStores):
         return None
-    line = last_line(stores.runs_path, lambda run: _is_by(instant(run.get("now")), about.now))
-    at = instant(line.get("now")) if line else None
+    at = _last_run(about, stores)
     ago = f"{at.isoformat()}, {duration_text(about.now - at)} ago" if at else "none recorded here"
     return f"last canary run: {ago}"
+
+
+def _last_run(about: Subject, stores: Stores) -> datetime | None:
+    """Return when the embedded stores' canary last ran, by the time that is asked about."""
+    if not isinstance(stores, EmbeddedStores):
+        return None
+    line = last_line(stores.runs_path, lambda run: _is_by(instant(run.get("now")), about.now))
+    return instant(line.get("now")) if line else None
 
 
 def _is_by(at: datetime | None, now: datetime) -> bool:

@@ -74,15 +74,22 @@ def date_path(phase: str, game_date: date, *, several: bool) -> str:
 class Message:
     """What is told of one fault, or of its end: the same for every channel.
 
-    `headline` is the first line. `actions` are what to do, the first of them now, and `command` shows more. `facts` are
-    labels with their texts; a text may have several lines.
+    `parts` make the first line: how bad it is, which dates, the verdict, whether it matters, and why. `actions` are
+    what to do, the first of them now, and `command` shows more. `facts` are labels with their texts; a text may have
+    several lines.
     """
 
-    headline: str
+    parts: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     actions: tuple[str, ...] = ()
     command: str = ""
     links: tuple[Link, ...] = ()
+
+    @property
+    def headline(self) -> str:
+        """The first line, which a phone shows; its last part gives way."""
+        head = " · ".join(self.parts[:-1]) + " · "
+        return (head + clipped(self.parts[-1], LONGEST_HEADLINE - len(head)))[:LONGEST_HEADLINE]
 
     @property
     def text(self) -> str:
@@ -133,10 +140,11 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
 }
 
 
-def todo(verdict: Verdict, phase: Phase, dates: str | None = None) -> tuple[str, ...]:
+def todo(verdict: Verdict, phase: Phase, dates: str | None = None, harmed: str | None = None) -> tuple[str, ...]:
     """Return what to do, one thing a line: about the causes that are proven, else about the verdict.
 
-    The first is what to do now. `dates` are those of the fault, by default the verdict's.
+    The first is what to do now. `dates` are those of the fault, `harmed` those of them that are as bad as this one; by
+    default both are the verdict's.
     """
     kinds = [cause.kind for cause in verdict.causes if cause.kind in verdict.proven]
     about = dates or str(verdict.game_date)
@@ -144,7 +152,7 @@ def todo(verdict: Verdict, phase: Phase, dates: str | None = None) -> tuple[str,
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         then = "then run" if kinds else "run"
         actions.append(f"{then} any of the {len(phase.expected)} again for {about}: that sets the flag")
-    return tuple(action for action in (_at_once(verdict, phase, about), *actions) if action)
+    return tuple(action for action in (_at_once(verdict, phase, harmed or about), *actions) if action)
 
 
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
@@ -190,6 +198,8 @@ def fault(verdict: Verdict) -> Hashable:
     """Return what two dates have in common that have the same problem for the same reason."""
     if verdict.unreadable:
         return verdict.phase, verdict.summary
+    if verdict.kind is VerdictKind.UNKNOWN:
+        return verdict.phase, verdict.kind, verdict.work
     why = verdict.proven or (verdict.game_date, verdict.kind)  # what nobody can explain may have several reasons
     return verdict.phase, verdict.kind, why, verdict.missing
 
@@ -253,7 +263,7 @@ def _over(group: Sequence[Notification], command: CommandLine, now: datetime) ->
     facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
     shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
     links = command.links(verdict.phase, verdict.game_date)
-    return Message(headline=_fitted(parts), facts=tuple(facts), command=shown, links=links)
+    return Message(parts=parts, facts=tuple(facts), command=shown, links=links)
 
 
 def _alert(
@@ -273,24 +283,17 @@ def _alert(
     how_bad = f"{severity}, {again}" if again else str(severity)
     parts = (how_bad, dates, _kind(worst), _impact(worst, phase) + there, _why(worst))
     about = _dates(verdicts, named=False)
+    harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
     return Message(
-        headline=_fitted(parts),
+        parts=parts,
         facts=tuple(_facts(verdicts, worst, phase, now, note)),
-        actions=todo(worst, phase, about),
+        actions=todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
         links=command.links(worst.phase, worst.game_date),
     )
 
 
 # The first line
-
-
-def _fitted(parts: Sequence[str]) -> str:
-    """Join what a phone shows; the last part gives way."""
-    head = " · ".join(parts[:-1]) + " · "
-    room = LONGEST_HEADLINE - len(head)
-    last = parts[-1] if len(parts[-1]) <= room else parts[-1][: max(0, room - 1)].rstrip() + "…"
-    return (head + last)[:LONGEST_HEADLINE]
 
 
 def _dates(verdicts: Sequence[Verdict], *, named: bool) -> str:
@@ -380,6 +383,11 @@ def _facts(
 def _labelled(label: str, texts: Sequence[str]) -> list[str]:
     """Put a label before the first of several lines, and the others below its text."""
     return [f"{label + ':' if number == 0 else '':9} {text}" for number, text in enumerate(texts)]
+
+
+def clipped(text: str, limit: int) -> str:
+    """Cut the end off what is over `limit` characters."""
+    return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
 
 
 def shortened(text: str, limit: int) -> str:

@@ -224,9 +224,7 @@ def test_the_twelve_columns_are_enough(
         printed = capsys.readouterr().out
         assert "TRIGGERED" in printed
         assert "UNKNOWN" not in printed
-    answer, status = Canary(cloud_stores, {"phase2": phase}, Channels(), None)._route(
-        "GET", "/status", datetime.now(UTC)
-    )
+    answer, status = Canary(cloud_stores, {"phase2": phase}, Channels(), None)._status(datetime.now(UTC))
     assert (status, answer["reason"], answer["verdicts"][-1]["kind"]) == (200, "", "TRIGGERED")
     assert columns(dataset) == [name for name, _, _ in REAL_COLUMNS]
 
@@ -234,7 +232,7 @@ def test_the_twelve_columns_are_enough(
 def test_the_function_says_once_what_is_not_there(cloud_stores: CloudStores, phase: Phase) -> None:
     """One reason for all dates."""
     canary = Canary(cloud_stores, {"phase2": phase}, Channels(), None)
-    answer, status = canary._route("GET", "/status", datetime.now(UTC))
+    answer, status = canary._status(datetime.now(UTC))
     assert (status, len(answer["verdicts"]), answer["reason"].count("NotFound")) == (503, 7, 1)
 
 

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Logged, Seen, Source, Traces
+from canary.domain.facts import Facts
 from canary.domain.incident import Run, advance, kind_without_memory
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Cause, CauseKind, VerdictKind, judge
 from canary.notify.channel import Channels, Notification
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
-from canary.run import check, timeline, watch
+from canary.page.board import Ran, board
+from canary.page.one_date import one_date
+from canary.page.render import board_page, date_page
+from canary.run import Overview, Report, check, timeline, watch
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.progress import Progress, read_progress, registration_fields
@@ -40,7 +44,7 @@ YEAR_1, YEAR_9999 = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo
 def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     fields: dict[str, Any], log: Source[Logged], entries: list[dict[str, Any]], minutes: int
 ) -> None:
-    """No document, row or checkpoint ends in an error; every moment that is told is one that can have been."""
+    """No document, row or checkpoint ends in an error, on the page neither; every moment that is told can have been."""
     now = AT + timedelta(minutes=minutes)
     evidence = evidence_of(log, progress=Seen(read_progress(fields, PHASE)))
     lines: Source[Sequence[Checkpoint]] = Seen([line for entry in entries if (line := _parsed(entry)) is not None])
@@ -53,6 +57,10 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
     found = timeline_of(verdict, evidence, lines, PHASE)
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
+    facts, command = Facts(evidence, PHASE, now), CommandLine()
+    assert "</html>" in date_page(one_date(found, facts, PHASE, command, now))
+    overview = Overview(Report(now, (verdict,)), (facts,), {})
+    assert "</html>" in board_page(board(overview, {"phase2": PHASE}, Ran(), command, lambda *_: None))
     assert verdict.since is None or verdict.since <= now
 
 

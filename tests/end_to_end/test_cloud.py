@@ -316,13 +316,18 @@ def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
 
 
 def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
-    """GET /status is JSON for the recent dates; anything else is told what there is."""
+    """GET /status is JSON for the recent dates, / and /dates are the page; anything else is told what there is."""
     url = f"http://{pipeline.canary.address}"
     status = requests.get(f"{url}/status", timeout=70)
     assert status.status_code == 200
     assert len(status.json()["verdicts"]) == 7
     assert {v["kind"] for v in status.json()["verdicts"][:-1]} == {"IDLE"}
-    assert requests.get(url, timeout=70).status_code == 405
+    for path in ("/", f"/dates/{pipeline.today}"):
+        page = requests.get(f"{url}{path}", timeout=70)
+        assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert requests.put(url, timeout=70).status_code == 405
+    assert requests.get(f"{url}/dates/soon", timeout=70).status_code == 404
     assert requests.post(f"{url}/status", timeout=70).status_code == 405
     assert requests.get(f"{url}/health", timeout=70).status_code == 404
 

@@ -1,0 +1,140 @@
+"""Times as positions: percent of a lane's width, so that one picture fits a phone and a desk."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
+
+from canary.domain.verdict import duration_text
+
+# Marks that are nearer to each other than this, in percent, lie on each other on a phone.
+_TOO_NEAR = 1.5
+# Labels stand 100 px apart where a lane is 650 px wide; on a phone every other is shown.
+_LABEL_EVERY = 15.5
+# What lasts longer without anything happening is folded, to a width of so many minutes.
+_IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A label of an axis."""
+
+    x: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a lane, and what is said of it."""
+
+    x: float
+    width: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened: `kind` is ok, failed or unknown; `count` is how many marks it stands for."""
+
+    x: float
+    kind: str
+    text: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A stretch of time as the clocks of `zone` show it, from `start` to `end`, which have no zone of their own.
+
+    So the hours of a day stand where they always stand, also where the clocks are changed.
+    """
+
+    start: datetime
+    end: datetime
+    zone: tzinfo
+
+    def x(self, at: datetime) -> float:
+        """Return the position of a moment (aware); what lies outside stands at the edge."""
+        share = (self._shown(at) - self.start) / (self.end - self.start)
+        return round(100 * min(1.0, max(0.0, share)), 2)
+
+    def holds(self, at: datetime) -> bool:
+        """Whether a moment is within it."""
+        return self.start <= self._shown(at) <= self.end
+
+    def ticks(self, every: timedelta) -> tuple[Tick, ...]:
+        """Return a label for each step from the start on."""
+        steps = int((self.end - self.start) / every)
+        times = [self.start + number * every for number in range(steps + 1)]
+        return tuple(
+            Tick(round(100 * number * every / (self.end - self.start), 2), f"{at:%H:%M}")
+            for number, at in enumerate(times)
+        )
+
+    def _shown(self, at: datetime) -> datetime:
+        return at.astimezone(self.zone).replace(tzinfo=None)
+
+
+class FoldedAxis:
+    """The time from the first to the last of some moments, in which long stretches without one are folded."""
+
+    def __init__(self, moments: Iterable[datetime], zone: tzinfo) -> None:
+        self._moments, self._zone = sorted(set(moments)), zone
+        widths = [_FOLDED_MINUTES if late - early > _IDLE else _minutes(late - early) for early, late in self._gaps]
+        scale = 96 / (sum(widths) or 1)
+        self._places = [2.0] if self._moments else []
+        for width in widths:
+            self._places.append(self._places[-1] + width * scale)
+
+    @property
+    def _gaps(self) -> Sequence[tuple[datetime, datetime]]:
+        return list(pairwise(self._moments))
+
+    def x(self, at: datetime) -> float:
+        """Return the position of a moment: between its neighbours, or at the edge."""
+        for (early, late), (left, right) in zip(self._gaps, pairwise(self._places), strict=True):
+            if early <= at <= late:
+                return round(left + (right - left) * ((at - early) / (late - early)), 2)
+        return round(max(self._places, default=0.0) if not self._moments or at >= self._moments[0] else 2.0, 2)
+
+    def folds(self) -> tuple[Span, ...]:
+        """Return the stretches that are folded, and how long each is."""
+        gaps = zip(self._gaps, pairwise(self._places), strict=True)
+        return tuple(
+            Span(round(left, 2), round(right - left, 2), duration_text(late - early))
+            for (early, late), (left, right) in gaps
+            if late - early > _IDLE
+        )
+
+    def ticks(self) -> tuple[Tick, ...]:
+        """Return the times at which something happened, as far as their labels have room."""
+        return tuple(self._ticks())
+
+    def _ticks(self) -> Iterator[Tick]:
+        last = -_LABEL_EVERY
+        for at, x in zip(self._moments, self._places, strict=True):
+            if x - last >= _LABEL_EVERY:
+                last = x
+                yield Tick(round(x, 2), f"{at.astimezone(self._zone):%H:%M}")
+
+
+def _minutes(duration: timedelta) -> float:
+    """Return a width for a duration: a few seconds are to be seen as well."""
+    return max(_LEAST_MINUTES / 4, duration / timedelta(minutes=1))
+
+
+def merged(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """Merge marks that would lie on each other; what is not known shows first, then the worst."""
+    found: list[list[Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.x):
+        if found and mark.x - found[-1][0].x < _TOO_NEAR:
+            found[-1].append(mark)
+        else:
+            found.append([mark])
+    return tuple(_one(group) for group in found)
+
+
+def _one(group: Sequence[Mark]) -> Mark:
+    kind = min((mark.kind for mark in group), key=("unknown", "failed", "ok").index)
+    x = round(sum(mark.x for mark in group) / len(group), 2)
+    return Mark(x, kind, "; ".join(mark.text for mark in group), len(group))

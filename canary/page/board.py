@@ -1,0 +1,390 @@
+"""What the board shows: open incidents, a lane for each of the last dates, and the last month."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from statistics import median
+from zoneinfo import ZoneInfo
+
+from canary.domain.evidence import Unreadable
+from canary.domain.facts import Facts
+from canary.domain.incident import Incident, Level, known_incident
+from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text
+from canary.notify.message import CommandLine, Message, alert, by_fault
+from canary.page.axis import Axis, Mark, Span, Tick, merged
+from canary.run import Overview
+from orchestrator_resilience.completion import Status
+from orchestrator_resilience.phase import Phase
+
+BOARD_DATES, MONTH_DATES = 14, 30
+_NOON, _STEP = time(12), timedelta(hours=6)
+# After the deadline the axis goes on for a while, so that what is late can be seen.
+_AFTER_THE_DEADLINE = timedelta(hours=3)
+
+Link = Callable[[str, date], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """When the canary last ran, None where nothing says so, and what it could not tell then, if anything."""
+
+    at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A state as a word and as a colour: `tone` is good, warn, bad, unknown or quiet."""
+
+    word: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """An open problem: its message, how bad it is, and its dates with where each leads.
+
+    `tone` is that of its worst date. `unseen` where it is a source that could not be read.
+    """
+
+    message: Message
+    tone: str
+    unseen: bool
+    dates: tuple[tuple[date, str | None], ...]
+    silenced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """One date: `said` tells in words what the picture shows; positions are percent of its width.
+
+    `known` reaches from the first completion to the last, `pending` from there to where the flag or `now` is.
+    """
+
+    date: date
+    href: str | None
+    badge: Badge
+    games: Badge
+    said: str
+    silenced: bool
+    marks: tuple[Mark, ...] = ()
+    known: Span | None = None
+    pending: Span | None = None
+    grace: Span | None = None
+    complete: float | None = None
+    deadline: float | None = None
+    flag: Mark | None = None
+    now: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastIncident:
+    """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`."""
+
+    date: date
+    href: str | None
+    badge: Badge
+    why: str
+    opened: datetime
+    detected: timedelta | None
+    lasted: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Month:
+    """The last 30 dates: one badge a date, the incidents, and what they come to; None where nothing can be said."""
+
+    days: tuple[tuple[date, Badge], ...]
+    incidents: tuple[PastIncident, ...]
+    detected: timedelta | None
+    recovered: timedelta | None
+    without_work: int
+    unseen: int
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseBoard:
+    """The dates of one phase, the newest first, and its month."""
+
+    phase: Phase
+    zone: str
+    ticks: tuple[Tick, ...]
+    lanes: tuple[Lane, ...]
+    month: Month
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """The whole page. `state` is what to read first; `unreadable` are the sources that did not answer."""
+
+    now: datetime
+    state: Badge
+    faults: tuple[Fault, ...]
+    phases: tuple[PhaseBoard, ...]
+    warnings: tuple[str, ...]
+    silences: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    ran: Ran
+    empty: bool
+
+
+def board(found: Overview, phases: Mapping[str, Phase], ran: Ran, command: CommandLine, link: Link) -> Board:
+    """Put together what is shown of an overview; `link` says where a date leads, None where nowhere."""
+    report = found.report
+    newest = {name: phase.recent_dates(report.now, BOARD_DATES) for name, phase in phases.items()}
+    recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
+    groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
+    faults = [_fault(group, found, phases[group[0].phase], command, link) for group in groups]
+    worst_first = tuple(sorted(faults, key=lambda fault: (fault.silenced, _TONES.index(fault.tone))))
+    needy = [verdict for group in groups for verdict in group if not _is_silenced(found, verdict)]
+    loud = sorted((badge(verdict).tone for verdict in needy), key=_TONES.index)
+    is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not _unreadable(found)
+    return Board(
+        now=report.now,
+        state=_state(loud, is_empty=is_empty, silenced=bool(faults)),
+        faults=worst_first,
+        phases=tuple(_phase_board(found, phase, link) for phase in phases.values()),
+        warnings=report.warnings,
+        silences=tuple(silence.text for silence in report.silences),
+        unreadable=_unreadable(found),
+        ran=ran,
+        empty=is_empty,
+    )
+
+
+def badge(verdict: Verdict) -> Badge:
+    """Return a verdict as a word and a colour; harm is another colour than none."""
+    match verdict.kind:
+        case VerdictKind.TRIGGERED:
+            return Badge(verdict.kind, "good")
+        case VerdictKind.UNKNOWN:
+            return Badge(verdict.kind, "unknown")
+        case VerdictKind.IDLE | VerdictKind.WAITING | VerdictKind.SETTLING:
+            return Badge(verdict.kind, "quiet")
+        case _:
+            return Badge(verdict.kind, "warn" if verdict.impact is Impact.NONE else "bad")
+
+
+_TONES = ("bad", "unknown", "warn", "quiet", "good")
+_OF_LEVEL = {Level.CRITICAL: "bad", Level.ERROR: "bad", Level.WARNING: "warn"}
+
+
+def _fault(group: Sequence[Verdict], found: Overview, phase: Phase, command: CommandLine, link: Link) -> Fault:
+    message = alert(group, phase, command, found.report.now)
+    return Fault(
+        message=message,
+        tone=min((badge(verdict).tone for verdict in group), key=_TONES.index),
+        unseen=group[0].unreadable,
+        dates=tuple((verdict.game_date, link(verdict.phase, verdict.game_date)) for verdict in group),
+        silenced=all(_is_silenced(found, verdict) for verdict in group),
+    )
+
+
+def _is_silenced(found: Overview, verdict: Verdict) -> bool:
+    return any(silence.covers(verdict, found.report.now) for silence in found.report.silences)
+
+
+def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
+    """Say what to read first; `tones` are those of the dates that need somebody, the worst first."""
+    if is_empty:
+        return Badge("Nothing has arrived yet", "quiet")
+    if not tones:
+        return Badge("What is wrong is silenced", "quiet") if silenced else Badge("Nothing needs you", "good")
+    count, waiting = tones.count(tones[0]), tones.count("warn")
+    dates = f"{count} date{'s' * (count > 1)}"
+    if tones[0] == "warn":
+        return Badge(f"{dates} can wait for the day", "warn")
+    said = f"Could not tell about {dates}" if tones[0] == "unknown" else f"{dates} need{'s' * (count == 1)} somebody"
+    return Badge(said + (f", {waiting} can wait" if waiting else ""), tones[0])
+
+
+def _has_anything(facts: Facts) -> bool:
+    return bool(facts.completed_at or facts.last_status or facts.unexpected or facts.progress.trigger or facts.work)
+
+
+def _unreadable(found: Overview) -> tuple[str, ...]:
+    """Return what could not be read besides the sources of the dates, which are told as faults."""
+    if isinstance(found.incidents, Unreadable):
+        return (f"the incidents and silences: {found.incidents.reason}",)
+    return ()
+
+
+# The lanes
+
+
+def _phase_board(found: Overview, phase: Phase, link: Link) -> PhaseBoard:
+    own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
+    newest = own[-BOARD_DATES:]
+    lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
+    return PhaseBoard(
+        phase=phase,
+        zone=found.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
+        ticks=_axis(phase, newest[-1][0].game_date).ticks(_STEP) if newest else (),
+        lanes=lanes,
+        month=_month(own, found, phase, link),
+    )
+
+
+def _axis(phase: Phase, day: date) -> Axis:
+    """Return the axis of a date: from its noon to some time after its deadline, in whole steps."""
+    zone, start = ZoneInfo(phase.timezone), datetime.combine(day, _NOON)
+    end = phase.deadline(day).astimezone(zone).replace(tzinfo=None) + _AFTER_THE_DEADLINE
+    return Axis(start, start + -(-(end - start) // _STEP) * _STEP, zone)
+
+
+def _lane(verdict: Verdict, facts: Facts | None, found: Overview, phase: Phase, link: Link) -> Lane:
+    shown, day = badge(verdict), verdict.game_date
+    axis, now = _axis(phase, day), found.report.now
+    lane = Lane(
+        date=day,
+        href=link(phase.name, day),
+        badge=shown,
+        games=_games(verdict, phase),
+        said=_said(verdict, phase),
+        silenced=_is_silenced(found, verdict),
+        deadline=axis.x(phase.deadline(day)),
+        now=axis.x(now) if axis.holds(now) else None,
+    )
+    return lane if facts is None else _drawn(lane, verdict, facts, axis)
+
+
+def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
+    """Add what happened to a lane."""
+    times = [at for at in facts.completed_at.values() if at is not None]
+    first, last = min(times, default=None), max(times, default=None)
+    is_complete = bool(times) and not facts.missing
+    trigger = facts.progress.trigger
+    flag_at = trigger.at if trigger else None
+    until = flag_at or facts.now
+    known = _span(axis, first, last) if first and last else None
+    is_over = verdict.kind is VerdictKind.IDLE or verdict.triggered is None or (trigger and flag_at is None)
+    pending = _span(axis, last, until) if last and until > last and not is_over else None
+    complete = axis.x(facts.complete_at) if is_complete else None
+    grace = _span(axis, facts.complete_at, facts.complete_at + facts.phase.untriggered_after) if is_complete else None
+    return replace(
+        lane,
+        marks=merged(completions(facts, axis.x)),
+        known=known,
+        pending=pending,
+        grace=grace,
+        complete=complete,
+        flag=_flag(facts, axis, is_complete=is_complete) if verdict.triggered is not None else None,
+    )
+
+
+def _span(axis: Axis, start: datetime, end: datetime) -> Span:
+    left, right = axis.x(start), axis.x(end)
+    return Span(left, round(max(0.0, right - left), 2))
+
+
+def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
+    """Yield a mark for each completion, for each failure, and for each completion whose time nobody wrote down."""
+    zone = ZoneInfo(facts.phase.timezone)
+    for processor, at in facts.completed_at.items():
+        if at is None:
+            yield Mark(x(facts.deadline), "unknown", f"{processor} completed, and nobody wrote down when")
+        else:
+            yield Mark(x(at), "ok", f"{processor} completed {at.astimezone(zone):%H:%M}")
+    for processor in facts.missing:
+        report = facts.progress.reports.get(processor) or facts.completion_log.reports.get(processor)
+        if report is not None and report.at is not None and report.status == Status.FAILED:
+            yield Mark(x(report.at), "failed", f"{processor} failed {report.at.astimezone(zone):%H:%M}")
+
+
+def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
+    """Return the flag where it was set, or where it is absent although all have completed."""
+    trigger = facts.progress.trigger
+    if trigger is None:
+        return Mark(axis.x(facts.now), "failed", "the flag is unset") if is_complete else None
+    if trigger.at is None:
+        return Mark(axis.x(facts.deadline), "unknown", "the flag is set, and nobody wrote down when")
+    when = trigger.at.astimezone(axis.zone)
+    return Mark(axis.x(trigger.at), "ok", f"the flag was set {when:%m-%d %H:%M}")
+
+
+def _games(verdict: Verdict, phase: Phase) -> Badge:
+    """Say what the next phase has of the date."""
+    output, work = verdict.output, verdict.work
+    tone = {Impact.NONE: "good", Impact.PARTIAL: "bad", Impact.BLOCKED: "bad"}.get(
+        verdict.impact or Impact.UNKNOWN, "quiet"
+    )
+    if work == 0:
+        return Badge("no games", "quiet")
+    if output is None:
+        return Badge(f"{work} games, output not known" if work is not None else "not known", "quiet")
+    if work is None:
+        return Badge(f"{output} rows", tone)
+    if phase.outcome_counts_games or output == 0:
+        return Badge(f"{output} of {work} games", tone)
+    return Badge(f"{output} rows for {work} games", tone)
+
+
+def _said(verdict: Verdict, phase: Phase) -> str:
+    flag = {True: "the flag is set", False: "the flag is unset", None: "the flag could not be read"}[verdict.triggered]
+    everybody = len(verdict.completed) + len(verdict.missing)
+    done = f"{len(verdict.completed)} of {everybody} complete, " if everybody else ""
+    return f"{verdict.game_date}: {verdict.kind}; {done}{flag}; {phase.next_phase}: {_games(verdict, phase).word}"
+
+
+# The month
+
+
+def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: Phase, link: Link) -> Month:
+    past = [one for verdict, facts in own if (one := _past(verdict, facts, found, phase, link))]
+    broken = {one.date: one for one in past}
+    detected = [one.detected for one in past if one.detected is not None]
+    lasted = [one.lasted for one in past if one.lasted is not None]
+    return Month(
+        days=tuple((v.game_date, _day(v, broken.get(v.game_date))) for v, _ in own),
+        incidents=tuple(reversed(past)),
+        detected=_median(detected),
+        recovered=_median(lasted),
+        without_work=sum(verdict.kind is VerdictKind.IDLE for verdict, _ in own),
+        unseen=sum(verdict.kind is VerdictKind.UNKNOWN for verdict, _ in own),
+        readable=not isinstance(found.incidents, Unreadable),
+    )
+
+
+def _median(durations: Sequence[timedelta]) -> timedelta | None:
+    return timedelta(seconds=median(one.total_seconds() for one in durations)) if durations else None
+
+
+def _past(verdict: Verdict, facts: Facts | None, found: Overview, phase: Phase, link: Link) -> PastIncident | None:
+    if isinstance(found.incidents, Unreadable):
+        return None
+    incident = known_incident(found.incidents, verdict.phase, verdict.game_date)
+    if incident is None or incident.opened_at > found.report.now:
+        return None
+    over = incident.quiet_since if incident.quiet_since and incident.quiet_since <= found.report.now else None
+    begun = _begun(incident, facts)
+    tone = "quiet" if over else _OF_LEVEL[incident.level]
+    return PastIncident(
+        date=verdict.game_date,
+        href=link(phase.name, verdict.game_date),
+        badge=Badge(incident.kind, tone),
+        why=", ".join(sorted(incident.causes)) or "not known",
+        opened=incident.opened_at,
+        detected=incident.opened_at - begun if begun and begun <= incident.opened_at else None,
+        lasted=over - incident.opened_at if over else None,
+    )
+
+
+def _begun(incident: Incident, facts: Facts | None) -> datetime | None:
+    """Return when the problem began: with the last completion, or with the deadline."""
+    match incident.kind:
+        case VerdictKind.UNTRIGGERED if facts is not None and not facts.missing:
+            return facts.complete_at
+        case VerdictKind.INCOMPLETE | VerdictKind.SILENT if facts is not None:
+            return facts.deadline
+        case _:
+            return None
+
+
+def _day(verdict: Verdict, incident: PastIncident | None) -> Badge:
+    """Return how a date went: what is over is shown as well, and what nobody could see is neither good nor bad."""
+    shown = badge(verdict)
+    if incident is not None and verdict.kind.is_quiet:
+        lasted = f", {duration_text(incident.lasted)}" if incident.lasted is not None else ""
+        return Badge(f"was {incident.badge.word}{lasted}", "warn")
+    return shown

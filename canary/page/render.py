@@ -1,0 +1,61 @@
+"""Puts a page into HTML: one document, with its own style and nothing else. What comes from outside appears as text."""
+
+import base64
+import hashlib
+import re
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from canary.domain.verdict import duration_text
+from canary.page.board import Board
+from canary.page.one_date import OneDate
+
+_FILES = resources.files("canary.page")
+_STYLE = (_FILES / "page.css").read_text("utf-8")
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+# Nothing may be loaded, run, framed or sent; the style is allowed by its hash.
+_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": f"{_POLICY}; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def board_page(board: Board) -> str:
+    """Return the page with all dates."""
+    return _rendered("board.html", page=board)
+
+
+def date_page(one: OneDate, *, home: str | None = "/") -> str:
+    """Return the page of one date; `home` is where the other dates are, None where nowhere."""
+    return _rendered("date.html", page=one, home=home)
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+
+
+def _code(text: str) -> markupsafe.Markup:
+    """Show what stands between backticks as code."""
+    return markupsafe.Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))  # noqa: S704 (escaped)
+
+
+def _rendered(template: str, **values: Any) -> str:
+    return _environment.get_template(template).render(style=_STYLE, policy=_POLICY, **values)
+
+
+_environment = jinja2.Environment(
+    loader=jinja2.FunctionLoader(lambda name: (_FILES / name).read_text("utf-8")),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters |= {"utc": _utc, "lasting": duration_text, "code": _code}

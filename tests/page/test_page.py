@@ -1,0 +1,120 @@
+"""The page as values and as text: where things stand, what it weighs, and what it does when a source hangs."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canary import function
+from canary.commands import cli
+from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
+from canary.page.render import HEADERS
+from tests.page.situations import DAY, NOW, SITUATIONS, Situation
+
+EASTERN = ZoneInfo("America/New_York")
+NOON = datetime(2026, 2, 11, 12)  # noqa: DTZ001 (as a clock on the wall shows it)
+
+
+def test_an_axis_shows_the_clocks_of_its_zone() -> None:
+    """From its start to its end, and what lies outside at its edge."""
+    axis = Axis(NOON, NOON + timedelta(hours=30), EASTERN)
+    midnight = datetime(2026, 2, 12, 5, tzinfo=UTC)
+    assert (axis.x(midnight), axis.holds(midnight)) == (40.0, True)
+    assert (axis.x(midnight - timedelta(days=9)), axis.x(midnight + timedelta(days=9))) == (0.0, 100.0)
+    assert not axis.holds(midnight + timedelta(days=9))
+    assert axis.ticks(timedelta(hours=12)) == (Tick(0.0, "12:00"), Tick(40.0, "00:00"), Tick(80.0, "12:00"))
+
+
+def test_marks_that_lie_on_each_other_are_one() -> None:
+    """It shows what is not known first, then the worst, and says all of them."""
+    near = [Mark(10.0, "ok", "a"), Mark(10.4, "failed", "b"), Mark(10.8, "unknown", "c"), Mark(20.0, "ok", "d")]
+    assert merged(reversed(near)) == (Mark(10.4, "unknown", "a; b; c", 3), Mark(20.0, "ok", "d"))
+    assert merged(near[:2])[0].kind == "failed"
+
+
+def test_idle_stretches_are_folded() -> None:
+    """Hours without anything take little room, and are told."""
+    early = datetime(2026, 2, 11, 23, 4, tzinfo=UTC)
+    late = early + timedelta(hours=7)
+    axis = FoldedAxis([late, early, late + timedelta(minutes=24)], EASTERN)
+    (fold,) = axis.folds()
+    assert (fold.text, fold.width < 25) == ("7 h 00 min", True)
+    assert (axis.x(early), axis.x(late), axis.x(late + timedelta(minutes=24))) == (2.0, fold.x + fold.width, 98.0)
+    assert (axis.x(early - timedelta(days=1)), axis.x(late + timedelta(days=1))) == (2.0, 98.0)
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=12))
+def test_a_folded_axis_keeps_the_order(minutes: list[int]) -> None:
+    """Whatever happened, later is never to the left."""
+    moments = [NOW + timedelta(minutes=number) for number in minutes]
+    axis = FoldedAxis(moments, UTC)
+    places = [axis.x(at) for at in sorted(moments)]
+    assert places == sorted(places)
+    assert all(0 <= place <= 100 for place in places)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_14_dates_take_little_room_and_little_time(tmp_path: Path, name: str) -> None:
+    """100 kB at the most, and half a second beyond the sources."""
+    canary = SITUATIONS[name](tmp_path / "stores").canary()
+    canary._route("GET", "/", NOW)
+    started = time.process_time()
+    body, status, headers = canary._route("GET", "/", NOW)  # type: ignore[misc]
+    assert (status, headers) == (200, HEADERS)
+    assert time.process_time() - started < 0.5
+    assert len(str(body).encode()) < 100_000
+
+
+def test_the_policy_allows_its_own_style_and_nothing_else() -> None:
+    """No script, no frame, no form, and nothing from outside."""
+    assert HEADERS["Content-Security-Policy"].split("; ")[0] == "default-src 'none'"
+    assert "unsafe" not in HEADERS["Content-Security-Policy"]
+
+
+def test_a_source_that_hangs_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page comes in time, says what did not answer, and shows what the others say."""
+    situation = SITUATIONS["blocked"](tmp_path / "stores")
+    monkeypatch.setattr(function, "_PAGE_SECONDS", 0.5)
+
+    def hang(*_: Any) -> Any:
+        time.sleep(3)
+
+    documents = SimpleNamespace(get_all=hang)
+    stores: Any = SimpleNamespace(
+        documents=documents,
+        completion_log=situation.stores.completion_log,
+        checkpoints=situation.stores.checkpoints,
+        counts=situation.stores.counts,
+    )
+    started = time.monotonic()
+    body, status, _ = Situation(stores, situation.phases).canary()._route("GET", "/", NOW)  # type: ignore[misc]
+    assert time.monotonic() - started < 2
+    assert status == 200
+    assert "the progress documents: no answer within 0.5 s" in body
+    assert "p2_nbacom_boxscores completed 01:41" in body
+
+
+@pytest.mark.parametrize(("path", "status"), [("/dates/soon", 404), ("/dates/0001-01-01", 404), ("/pages", 404)])
+def test_what_is_no_page_is_told(tmp_path: Path, path: str, status: int) -> None:
+    """By a reason."""
+    assert SITUATIONS["empty"](tmp_path / "s").canary()._route("GET", path, NOW)[1] == status
+
+
+def test_the_command_writes_both_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into one file each; the exit code says what was found."""
+    SITUATIONS["untriggered"](tmp_path / "stores")
+    board_file, date_file = tmp_path / "board.html", tmp_path / "date.html"
+    common = ["--data", str(tmp_path / "stores"), "--now", NOW.isoformat()]
+    assert cli.main(["status", "--html", str(board_file), *common]) == 1
+    assert cli.main(["explain", str(DAY), "--html", str(date_file), *common]) == 1
+    assert capsys.readouterr().out == f"wrote {board_file}\nwrote {date_file}\n"
+    assert f'href="#phase2-{DAY}"' in board_file.read_text()
+    assert "EXPECTATION_DRIFT" in date_file.read_text()
+    assert cli.main(["status", "--html", str(tmp_path), *common]) == 2
+    assert "canary: --html: " in capsys.readouterr().err
