@@ -9,10 +9,13 @@ from pathlib import Path
 
 import click
 import msgspec
+from rich.console import Console
 
+from canary.commands.lanes import print_board
 from canary.commands.options import (
     Subject,
     a_date,
+    ascii_option,
     data_option,
     days_option,
     html_option,
@@ -21,7 +24,7 @@ from canary.commands.options import (
     phase_option,
     subject,
 )
-from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_table, print_timeline
+from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
 from canary.page.board import BOARD_DATES, MONTH_DATES, Ran, board
@@ -38,18 +41,24 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 
 
 @click.command()
+@click.argument("dates", type=a_date, metavar="[DATE]...", nargs=-1)
 @data_option
 @phase_option
 @now_option
 @json_option
-@click.option(
-    "--date", "dates", type=a_date, metavar="DATE", multiple=True, help="Only this game date (may be given again)."
-)
+@ascii_option
 @click.option("--dry-run", is_flag=True, help="Only print: leave no record of the run.")
 def check(
-    data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, dates: Sequence[date], dry_run: bool
+    dates: Sequence[date],
+    data: Path | None,
+    phase: str | None,
+    now: datetime | None,
+    *,
+    as_json: bool,
+    ascii_only: bool,
+    dry_run: bool,
 ) -> Outcome:
-    """Judge the recent dates once, as the scheduler does; notify nobody."""
+    """Judge the recent dates once, as the scheduler does, or those that are named; notify nobody."""
     if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
         return Outcome.QUIET
@@ -60,7 +69,7 @@ def check(
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
-        _print_report(report, about)
+        _print_report(report, about, make_console(ascii_only=ascii_only))
     # One that judges an earlier time is not the last run.
     if isinstance(stores, EmbeddedStores) and not dry_run and about.now >= about.read_at:
         _record(report, stores)
@@ -72,23 +81,31 @@ def check(
 @phase_option
 @now_option
 @json_option
+@ascii_option
 @html_option
 @days_option
 def status(
-    data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, html: Path | None, days: int
+    data: Path | None,
+    phase: str | None,
+    now: datetime | None,
+    *,
+    as_json: bool,
+    ascii_only: bool,
+    html: Path | None,
+    days: int,
 ) -> Outcome:
-    """Show a table of the recent dates, or write them as a page."""
+    """Show the recent dates as a picture, or write them as a page."""
     about = subject(data, phase, now)
     if html is not None:
         return _write_board(about, html)
-    wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     with about.stores() as stores:
-        report = run_check(stores, about.phases, about.now, wanted, about.read_at)
+        found = overview(stores, about.phases, about.now, days, about.read_at)
+    report = found.report
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
         return report.outcome
-    console = make_console()
-    print_table(console, report.verdicts)
+    console = make_console(ascii_only=ascii_only)
+    print_board(console, board(found, about.phases, Ran(), about.command, lambda *_: None, dates=days))
     print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
     print_silences(console, report.silences)
     if word := _as_of(about, stores):
@@ -102,9 +119,17 @@ def status(
 @phase_option
 @now_option
 @json_option
+@ascii_option
 @html_option
 def explain(
-    game_date: date, data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, html: Path | None
+    game_date: date,
+    data: Path | None,
+    phase: str | None,
+    now: datetime | None,
+    *,
+    as_json: bool,
+    ascii_only: bool,
+    html: Path | None,
 ) -> Outcome:
     """Show what happened on one game date, why, and what to do."""
     about = subject(data, phase, now)
@@ -116,7 +141,7 @@ def explain(
     if as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
-        print_timeline(make_console(), found, about.phase, about.command, about.now)
+        print_timeline(make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now)
     return Report(about.now, (found.verdict,)).outcome
 
 
@@ -138,8 +163,7 @@ def _write(path: Path, text: str) -> None:
     click.echo(f"wrote {path}")
 
 
-def _print_report(report: Report, about: Subject) -> None:
-    console = make_console()
+def _print_report(report: Report, about: Subject, console: Console) -> None:
     for is_problem, verdicts in groupby(report.verdicts, lambda v: v.kind.is_problem):
         if is_problem:
             for group in by_fault(list(verdicts)):

@@ -94,6 +94,7 @@ now_option: Wrapped = click.option(
     "--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."
 )
 json_option: Wrapped = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+ascii_option: Wrapped = click.option("--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours.")
 html_option: Wrapped = click.option("--html", type=a_path, metavar="FILE", help="Write a page that a browser shows.")
 
 

@@ -22,12 +22,10 @@ def silence() -> None:
 
 
 @silence.command()
+@click.argument("first", type=a_date, metavar="DATE")
 @data_option
 @phase_option
 @now_option
-@click.option(
-    "--date", "first", type=a_date, metavar="DATE", required=True, help="The game date, or the first of several."
-)
 @click.option("--to", "last", type=a_date, metavar="DATE", help="The last game date.")
 @click.option(
     "--for",
@@ -39,16 +37,16 @@ def silence() -> None:
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
 def add(
+    first: date,
     data: Path | None,
     phase: str | None,
     now: datetime | None,
     *,
-    first: date,
     last: date | None,
     lasting: timedelta,
     reason: str,
 ) -> Outcome:
-    """Notify nobody of a game date, or of several, for a while."""
+    """Notify nobody of a game date, or of those from it to another one, for a while."""
     about = subject(data, phase, now)
     end_of_it = about.now + lasting
     with about.stores(must_exist=False) as stores:

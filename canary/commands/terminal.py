@@ -1,12 +1,13 @@
 """Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
 
-import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
+from typing import TextIO, cast
 from zoneinfo import ZoneInfo
 
 from rich import box
@@ -17,13 +18,13 @@ from rich.text import Text
 
 from canary.commands.verify import Agreement, Verification
 from canary.domain.silence import Silence
-from canary.domain.timeline import Timeline
+from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, Message, alert, messages
 from orchestrator_resilience.phase import Phase
 
-_PLAIN_WIDTH = 140
+_PLAIN_WIDTH, _WIDE = 140, 100
 _BORDERS = 4
 _INDENT = " " * 10  # of what goes on below a label such as "Impact:   "
 
@@ -34,18 +35,52 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def make_console(width: int | None = None) -> Console:
-    """Return a console for stdout, of `width` columns; by default a pipe or a file gets full-width lines."""
+# Each of them by one character, so that what stands below each other does so still.
+_IN_ASCII = str.maketrans("·…╌━▒⚑⚐┊┃●✗─│╭╮╰╯█", "-.~=#Ff:|ox-|++++#")
+
+
+class _Ascii:
+    """A stream to which only ASCII is written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(text.translate(_IN_ASCII).encode("ascii", "replace").decode())
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+
+def make_console(width: int | None = None, *, ascii_only: bool = False) -> Console:
+    """Return a console for stdout, of `width` columns.
+
+    By default it is as wide as the terminal or COLUMNS say, and in a pipe or a file wide enough for most lines.
+    `ascii_only`: no other characters, and no colours; a stdout that has no others gets none either.
+    """
     if width is None and not (sys.stdout is not None and sys.stdout.isatty()):
-        width = _PLAIN_WIDTH
-    return _Console(highlight=False, markup=False, emoji=False, width=width)
+        width = shutil.get_terminal_size((_PLAIN_WIDTH, 25)).columns
+    encoding = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    stream = _Ascii(sys.stdout) if sys.stdout is not None and (ascii_only or "utf" not in encoding) else None
+    return _Console(
+        file=cast("TextIO | None", stream),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+        no_color=ascii_only or None,
+    )
 
 
 def print_table(console: Console, verdicts: Iterable[Verdict]) -> None:
-    """Print one row a date."""
+    """Print one row a date; who is missing, where there is room for it."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("phase", "game date", "complete", "missing", "since (UTC)", "_triggered", "verdict"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "missing")
+    is_wide = console.width >= _WIDE
+    for heading in ("phase", "game date", "complete", *["missing"] * is_wide, "since (UTC)", "_triggered", "verdict"):
+        table.add_column(heading, no_wrap=heading != "missing")
     for verdict in verdicts:
         known = verdict.triggered is not None
         missing = "\n".join(verdict.missing) if verdict.completed else "all"
@@ -53,7 +88,7 @@ def print_table(console: Console, verdicts: Iterable[Verdict]) -> None:
             verdict.phase,
             verdict.game_date.isoformat(),
             f"{len(verdict.completed)}/{len(verdict.completed) + len(verdict.missing)}" if known else "?",
-            missing if known else "?",
+            *[missing if known else "?"] * is_wide,
             f"{verdict.since:%m-%d %H:%M}" if verdict.since else "",
             {True: "set", False: "unset", None: "?"}[verdict.triggered],
             Text(verdict.kind, style=_style(verdict.kind)),
@@ -93,7 +128,7 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None) 
     """Print a verdict in one line, with the time of the run where it is given."""
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
-    console.print(Text(line, style=_style(verdict.kind)), soft_wrap=True)
+    console.print(Text(_folded(line, console), style=_style(verdict.kind)), soft_wrap=True)
 
 
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
@@ -102,13 +137,17 @@ def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
         first, *more = group
         if more:
             line = f"{first.phase} {first.game_date} to {more[-1].game_date} {first.kind}: {first.summary}"
-            console.print(Text(line, style=_style(first.kind)), soft_wrap=True)
+            console.print(Text(_folded(line, console), style=_style(first.kind)), soft_wrap=True)
         else:
             print_line(console, first)
 
 
+def _folded(line: str, console: Console) -> str:
+    return textwrap.fill(line, console.width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+
+
 def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime) -> None:
-    """Print the verdict, what is known of its cause, what to do, and the moments that led to it."""
+    """Print the verdict, what to do, what is known of its cause, and the deliveries that led to it."""
     zone = ZoneInfo(phase.timezone)
     if timeline.verdict.kind.is_problem:
         print_alert(console, [timeline.verdict], phase, command, now)
@@ -116,15 +155,19 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
         print_line(console, timeline.verdict)
     print_silences(console, timeline.silences)
     for reason in timeline.unreadable:
-        console.print(f"not readable: {reason}", style="yellow", soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("UTC", now.astimezone(zone).tzname() or phase.timezone, "seen by", "what"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "what")
-    for moment in timeline.entries:
-        at = f"{moment.at:%Y-%m-%d %H:%M:%S}" if moment.at else "not noted"
-        local = f"{moment.at.astimezone(zone):%m-%d %H:%M}" if moment.at else ""
-        table.add_row(at, local, moment.seen_by, Text(moment.what))
-    console.print(table)
+        console.print(_folded(f"not readable: {reason}", console), style="yellow", soft_wrap=True)
+    console.print(f"{'UTC':14}  {now.astimezone(zone).tzname() or phase.timezone:5}  one line a delivery", style="bold")
+    for group in by_delivery(timeline.entries):
+        _print_moment(console, group, zone)
+
+
+def _print_moment(console: Console, group: Sequence[TimelineEntry], zone: ZoneInfo) -> None:
+    """Print what belongs to one delivery, its times before it."""
+    at = group[0].at
+    times = f"{at:%m-%d %H:%M:%S}  {at.astimezone(zone):%H:%M}  " if at else f"{'not noted':23}"
+    indent = " " * len(times)
+    told = textwrap.fill(delivery_text(group), console.width, initial_indent=times, subsequent_indent=indent)
+    console.print(Text(told), soft_wrap=True)
 
 
 def print_flags(console: Console, verification: Verification) -> None:
@@ -154,7 +197,8 @@ def _print_panel(console: Console, title: str, message: Message, kind: VerdictKi
 
 def _wrapped(line: str, width: int) -> str:
     """Wrap one line of an alert, what has a label below its text; a path or a name is left whole, to be copied."""
-    indent = _INDENT if re.match(r"[A-Z][\w ]*: {2,}| {10}", line) else ""
+    has_label = line[:9].rstrip().endswith(":") or line[:10].isspace()
+    indent = _INDENT if has_label else ""
     return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 

@@ -129,10 +129,21 @@ class Board:
     empty: bool
 
 
-def board(found: Overview, phases: Mapping[str, Phase], ran: Ran, command: CommandLine, link: Link) -> Board:
-    """Put together what is shown of an overview; `link` says where a date leads, None where nowhere."""
+def board(
+    found: Overview,
+    phases: Mapping[str, Phase],
+    ran: Ran,
+    command: CommandLine,
+    link: Link,
+    *,
+    dates: int = BOARD_DATES,
+) -> Board:
+    """Put together what is shown of an overview, the newest `dates` of it as lanes.
+
+    `link` says where a date leads, None where nowhere.
+    """
     report = found.report
-    newest = {name: phase.recent_dates(report.now, BOARD_DATES) for name, phase in phases.items()}
+    newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
     groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
     faults = [_fault(group, found, phases[group[0].phase], command, link) for group in groups]
@@ -144,7 +155,7 @@ def board(found: Overview, phases: Mapping[str, Phase], ran: Ran, command: Comma
         now=report.now,
         state=_state(loud, is_empty=is_empty, silenced=bool(faults)),
         faults=worst_first,
-        phases=tuple(_phase_board(found, phase, link) for phase in phases.values()),
+        phases=tuple(_phase_board(found, phase, link, dates) for phase in phases.values()),
         warnings=report.warnings,
         silences=tuple(silence.text for silence in report.silences),
         unreadable=_unreadable(found),
@@ -213,9 +224,9 @@ def _unreadable(found: Overview) -> tuple[str, ...]:
 # The lanes
 
 
-def _phase_board(found: Overview, phase: Phase, link: Link) -> PhaseBoard:
+def _phase_board(found: Overview, phase: Phase, link: Link, dates: int) -> PhaseBoard:
     own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
-    newest = own[-BOARD_DATES:]
+    newest = own[-dates:]
     lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
     return PhaseBoard(
         phase=phase,

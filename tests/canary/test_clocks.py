@@ -113,7 +113,7 @@ def played(tmp_path: Path) -> Path:
 
 def test_an_earlier_time_knows_nothing_of_what_came_later(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the first message of February 11 it waits for everybody; and that run is not recorded."""
-    assert cli.main(["check", "--data", str(played), "--date", "2026-02-11", "--now", "2026-02-11T07:20Z"]) == 0
+    assert cli.main(["check", "--data", str(played), "2026-02-11", "--now", "2026-02-11T07:20Z"]) == 0
     assert "phase2 2026-02-11 WAITING: 0 of 5 complete" in capsys.readouterr().out
     assert not (played / "canary_runs.jsonl").exists()
 

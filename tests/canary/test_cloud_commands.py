@@ -168,7 +168,7 @@ def test_the_right_to_write_is_missed_by_verify_alone(
         monkeypatch.setattr(FirestoreDocuments, write, refuse)
     (error,) = verify(capsys)[1]["setup_errors"]
     assert error.startswith("set-up: this account may not write Firestore")
-    assert cli.main(["check", "--date", str(today)]) == 0
+    assert cli.main(["check", str(today)]) == 0
     assert "set-up" not in capsys.readouterr().out
 
 
@@ -219,7 +219,7 @@ def test_the_twelve_columns_are_enough(
     """Check, status, explain and the function judge by the table as it is, and leave it as it is."""
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
-    for command in (["check", "--date", str(today)], ["status", "--days", "1"], ["explain", str(today)]):
+    for command in (["check", str(today)], ["status", "--days", "1"], ["explain", str(today)]):
         cli.main(command)
         printed = capsys.readouterr().out
         assert "TRIGGERED" in printed

@@ -98,7 +98,7 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
 def test_a_silence_is_shown_wherever_its_date_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By `check`, `status` and `explain`, for people and in JSON; not where it covers no date that is shown."""
     data = ["--data", str(tmp_path / "stores"), "--now", "2026-02-10T17:00:00Z"]
-    add = ["silence", "add", *data, "--date", str(DAY), "--for", "3d", "--reason", "All-Star\u202e\x1bbreak"]
+    add = ["silence", "add", *data, str(DAY), "--for", "3d", "--reason", "All-Star\u202e\x1bbreak"]
     assert cli.main(add) == 0
     silence_id = capsys.readouterr().out.split()[1]
     line = "silenced: phase2 2026-02-09, until 2026-02-13 17:00Z: All-Star\\u202e\\x1bbreak"
@@ -133,7 +133,7 @@ def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Added, listed, ended; an expired one is not listed."""
     data = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"]
-    add = ["silence", "add", *data, "--date", "2026-02-09"]
+    add = ["silence", "add", *data, "2026-02-09"]
     assert cli.main([*add, "--to", "2026-02-11", "--for", "3d", "--reason", "All-Star\nbreak"]) == 0
     silence_id = capsys.readouterr().out.split()[1]
     assert cli.main([*add, "--for", "90m", "--reason", "short"]) == 0
@@ -161,13 +161,13 @@ def test_a_silence_that_makes_no_sense_is_refused(
     arguments: list[str], complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the name of its option."""
-    assert cli.main(["silence", "add", "--data", str(tmp_path), "--date", "2026-02-09", *arguments]) == 2
+    assert cli.main(["silence", "add", "--data", str(tmp_path), "2026-02-09", *arguments]) == 2
     assert complaint in capsys.readouterr().err
 
 
 def test_an_end_is_mandatory(capsys: pytest.CaptureFixture[str]) -> None:
     """There is no silence for ever."""
-    assert cli.main(["silence", "add", "--date", "2026-02-09", "--reason", "x"]) == 2
+    assert cli.main(["silence", "add", "2026-02-09", "--reason", "x"]) == 2
     assert "--for" in capsys.readouterr().err
     for text in ("0h", "12", "h", "-3d", "1w", ""):
         with pytest.raises(ValueError, match="is no duration"):

@@ -1,0 +1,91 @@
+"""What a terminal shows at 80 and at 100 columns: nothing that breaks, and nothing that it cannot show."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from canary.commands.lanes import text_lane
+from canary.page.axis import Mark, Span
+from canary.page.board import Badge, Lane
+from canary.simulation.demo import PHASES
+from tests.page.situations import DAY, NOW, SITUATIONS
+
+COMMANDS = [["status"], ["status", "--days", "14"], ["check"], ["explain", str(DAY)]]
+
+
+def printed(folder: Path, *arguments: str, columns: int = 80, **environment: str) -> str:
+    command = [sys.executable, "-m", "canary", *arguments, "--data", str(folder), "--now", NOW.isoformat()]
+    phases = folder.with_name("phases.toml")
+    phases.write_text(PHASES)
+    variables = {**os.environ, "COLUMNS": str(columns), "PHASES_FILE": str(phases), **environment}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture(scope="module", params=["several_dates", "silenced", "empty"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    stores = tmp_path_factory.mktemp(request.param) / "stores"
+    SITUATIONS[request.param](stores)
+    return stores
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_everything_fits_the_width(folder: Path, columns: int, arguments: list[str]) -> None:
+    """But for a command that is there to be pasted, and a silence's reason, which are left whole."""
+    lines = printed(folder, *arguments, columns=columns).splitlines()
+    assert [x for x in lines if len(x) > columns and not x.startswith(("Look: ", "silenced: "))] == []
+
+
+@pytest.mark.parametrize("arguments", COMMANDS)
+def test_ascii_where_it_is_asked_for(folder: Path, arguments: list[str]) -> None:
+    """And no colour; a terminal that has no other characters gets none without being asked."""
+    asked = printed(folder, *arguments, "--ascii", FORCE_COLOR="1")
+    assert asked.isascii()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", asked)
+    assert printed(folder, *arguments, PYTHONIOENCODING="ascii") == printed(folder, *arguments, "--ascii")
+    assert "?" not in asked.replace("?\n", "")
+
+
+def test_a_label_keeps_its_text_beside_it(tmp_path: Path) -> None:
+    """Whatever the label: what goes on stands below the text, not below the label."""
+    SITUATIONS["blocked"](tmp_path / "stores")
+    inside = [line[2:-2].rstrip() for line in printed(tmp_path / "stores", "check").splitlines() if line[:1] == "│"]
+    assert [line for line in inside[2:] if not re.match(r"[A-Z][\w ]{0,7}: +\S| {10}\S", line)] == []
+
+
+def test_explain_has_a_line_for_each_delivery(tmp_path: Path) -> None:
+    """Five, the deadline, and nothing else; what matters stands first."""
+    SITUATIONS["blocked"](tmp_path / "stores")
+    out = printed(tmp_path / "stores", "explain", str(DAY), columns=100)
+    assert re.search(r"CRITICAL · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games", out.splitlines()[1])
+    moments = [line for line in out.splitlines() if re.match(r"02-1[12] \d\d:\d\d:\d\d  \d\d:\d\d  ", line)]
+    assert [line[23:].split()[0] for line in moments] == [
+        *("p2_odds_game_lines", "p2_odds_player_props", "p2_bigdataball_pbp"),
+        *("p2_nbacom_gamebook_pdf", "p2_nbacom_boxscores", "the"),
+    ]
+
+
+def test_a_lane_in_characters() -> None:
+    """The same places as on the page; a flag that lies on a completion stands beside it."""
+    lane = Lane(
+        date=DAY,
+        href=None,
+        badge=Badge("UNTRIGGERED", "bad"),
+        games=Badge("0 of 14 games", "bad"),
+        said="",
+        silenced=False,
+        marks=(Mark(20.0, "ok", "", 2), Mark(45.0, "ok", "")),
+        known=Span(20.0, 25.0),
+        pending=Span(45.0, 50.0),
+        grace=Span(45.0, 2.0),
+        deadline=80.0,
+        now=95.0,
+        flag=Mark(45.0, "ok", ""),
+    )
+    assert text_lane(lane, 20) == "····2━━━━●⚑╌╌╌╌╌┊╌╌┃"
