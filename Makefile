@@ -52,7 +52,7 @@ bench-year: $(DEV)
 outages: $(DEV)
 	@$(BIN)/python -m tests.outages $(if $(SEED),--seed $(SEED))
 
-# Whole runs over what strangers may have written into the stores; RUNS and SEED may be given.
+# Whole runs over what anybody may have written into the stores; RUNS and SEED may be given.
 hostile: $(DEV)
 	@$(BIN)/python -m tests.hostile_runs $(or $(RUNS),60000) $(SEED)
 

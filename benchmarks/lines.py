@@ -116,7 +116,7 @@ def _written(name: str) -> list[dict[str, Any]]:
     for action in _actions(stream)[name]:
         action()
     found = [_content(json.loads(line)) for line in stream.getvalue().splitlines()]
-    return [content for content in found if "checkpoint" in content]  # Google's handler begins by telling its version
+    return [content for content in found if "checkpoint" in content]  # Google's handler begins with its version
 
 
 def _content(line: dict[str, Any]) -> dict[str, Any]:

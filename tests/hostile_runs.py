@@ -2,7 +2,7 @@
 
     python -m tests.hostile_runs RUNS [SEED]
 
-Whatever a stranger has written of one date (document, rows, checkpoints, requests) or among the canary's own documents
+Whatever anybody has written of one date (document, rows, checkpoints, requests) or among the canary's own documents
 (incident, open incidents, refused channels, silences): `check`, `watch`, `explain` and `status` end without an error,
 the stuck date has the verdict that it has alone, each channel hears of it once, and no text that people read can break
 a line or a terminal. Exit code: 0, or 1 with the evidence that failed.
@@ -93,7 +93,7 @@ rows = st.lists(
     ),
     max_size=7,
 )
-# A silence that a stranger wrote may silence its own date; the other one is not named in it.
+# A silence that somebody else wrote may silence its own date; the other one is not named in it.
 silences = st.dictionaries(
     texts,
     values
@@ -107,7 +107,7 @@ requests = st.lists(st.tuples(times, st.integers(-1, 999) | st.sampled_from([200
 
 @dataclass(frozen=True)
 class Evidence:
-    """What strangers have written: of DAY, and among the canary's own documents."""
+    """What others have written: of DAY, and among the canary's own documents."""
 
     document: dict[str, Any] | None
     rows: list[ProcessorSummary]
@@ -120,7 +120,7 @@ class Evidence:
 
     @property
     def pieces(self) -> int:
-        """How many things strangers have written."""
+        """How many things they have written."""
         documents = (self.document, self.incident, self.open_incidents, self.refusals, self.silences)
         lists = (self.rows, self.lines, self.requests)
         return sum(one is not None for one in documents) + sum(len(one) for one in lists)
@@ -141,7 +141,7 @@ evidences = st.builds(
 
 @dataclass
 class Stores:
-    """Stores of plain values, with the evidence of strangers and of the stuck date."""
+    """Stores of plain values, with the hostile evidence and that of the stuck date."""
 
     evidence: Evidence
     documents: Documents = field(default_factory=doing)

@@ -289,7 +289,7 @@ def slack_flaps(day: Day) -> Truth:
     return replace(truth, within=truth.within + 15 * MINUTE, repeats=True)
 
 
-def canary_dies_while_telling(day: Day) -> Truth:
+def canary_dies_while_notifying(day: Day) -> Truth:
     """The canary's process dies as it posts to Slack: the next run tells, the log perhaps twice."""
     deaths = [ProcessDeathError()]
     day.world.slack_fails = lambda _: deaths.pop() if deaths else None
@@ -362,7 +362,7 @@ BUG_REPORTS: dict[str, Fault] = {
             slack_away_until_it_is_over,
             slack_away,
             slack_flaps,
-            canary_dies_while_telling,
+            canary_dies_while_notifying,
             claim_refused,
         ),
         *(confirmation_refused, told_without_memory, source_flaps, output_flickers, phase_removed),

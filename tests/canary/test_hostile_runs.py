@@ -15,6 +15,6 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(evidences)
-def test_whatever_strangers_have_written(evidence: Evidence) -> None:
+def test_whatever_others_have_written(evidence: Evidence) -> None:
     """No error in check, watch, explain or status, and the date beside it is told once, on each channel."""
     survives(evidence)

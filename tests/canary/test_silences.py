@@ -182,7 +182,7 @@ def test_what_cannot_be_read_silences_nothing(stores: EmbeddedStores) -> None:
 
 
 def test_an_end_that_no_silence_can_have(phase: Phase) -> None:
-    """One that a stranger wrote into the far future silences nothing."""
+    """One that somebody wrote into the far future silences nothing."""
     now = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
     verdict = Verdict(kind=VerdictKind.UNTRIGGERED, phase=phase.name, game_date=date(2026, 2, 9), summary="")
     ends = [now + timedelta(days=31), now + timedelta(days=365), datetime(2099, 12, 31, tzinfo=UTC)]
