@@ -263,7 +263,7 @@ class _Scenario:
         self._straight.merge(_ref(STUCK, self._world.phase), {"_triggered": True, "_triggered_at": NOW})
         for number in (3, 4):
             self._run(number)
-        yield from self._told()
+        yield from self._heard()
 
     def _arrived(self) -> Iterator[str]:
         """Look whether what was delivered stands in both stores."""
@@ -275,7 +275,7 @@ class _Scenario:
         if not self._world.straight_log.summarise([self._world.phase.name], self._arriving, self._arriving):
             yield "a delivery that was acknowledged has no row"
 
-    def _told(self) -> Iterator[str]:
+    def _heard(self) -> Iterator[str]:
         entries = [json.loads(line) for line in self._log.getvalue().splitlines()]
         alerts = [one["canary_alert"] for one in entries if one.get("game_date") == str(STUCK)]
         if alerts != ["OPENED", "RESOLVED"]:
