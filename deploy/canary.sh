@@ -6,7 +6,10 @@ source deploy/common.sh
 secrets=
 [[ ${SLACK_SECRET:-none} == none ]] || secrets+=",SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"
 [[ ${HEARTBEAT_SECRET:-none} == none ]] || secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"
-deploy_function canary "$CANARY" canary "" "$secrets" \
+# What the platform itself writes down of the orchestrator: who was turned away, and what was given up.
+variables=
+beside || variables=,PHASE=$PHASE,ORCHESTRATOR_SERVICE=$ORCHESTRATOR,DEAD_LETTERS=$DEAD_LETTERS
+deploy_function canary "$CANARY" canary "$variables" "$secrets" \
   --service-account="$CANARY_ACCOUNT" --timeout="$RUN_SECONDS" --max-instances=3
 may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"
 

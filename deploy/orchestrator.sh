@@ -19,6 +19,8 @@ url=$(of_service "$ORCHESTRATOR" status.url)
 subscription "$DEAD_LETTERS" "$DEAD_LETTERS" --message-retention-duration=7d --expiration-period=never
 gcloud pubsub topics add-iam-policy-binding "$DEAD_LETTERS" \
   --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.publisher --format=none
+gcloud pubsub subscriptions add-iam-policy-binding "$DEAD_LETTERS" \
+  --member="serviceAccount:$CANARY_ACCOUNT" --role=roles/pubsub.subscriber --format=none
 # With up to ten minutes between them, 100 attempts (the most there can be) take 16 hours: an outage of a night is
 # outlasted. What was acknowledged is kept for a week, so that a bad night can be delivered again: seek to a time.
 subscription "$PUSH" "$TOPIC" --push-endpoint="$url" --push-auth-service-account="$ORCHESTRATOR_ACCOUNT" \

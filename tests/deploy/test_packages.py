@@ -161,7 +161,7 @@ def functions(
 def acknowledged(orchestrator: Server, count: int) -> None:
     """Wait until so many deliveries have closed."""
     give_up = time.monotonic() + 60
-    while orchestrator.log.read_text().count('"closes": true') < count:
+    while orchestrator.log.read_text().count('"closes":true') < count:
         assert time.monotonic() < give_up, orchestrator.log.read_text()[-3000:]
         time.sleep(0.1)
 

@@ -61,6 +61,7 @@ PLATFORM = {
     ("orchestrator", "roles/secretmanager.secretAccessor"): "the instance starts with the phases file mounted",
     ("canary-scheduler", "roles/run.invoker"): "the job's calls are made as this account",
     ("canary", "roles/secretmanager.secretAccessor"): "the instance starts with the secret in a variable",
+    ("canary", "roles/pubsub.subscriber"): "it looks at the dead letters, over REST",
     ("Pub/Sub", "roles/pubsub.publisher"): "it puts dead letters aside",
     ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
     ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the message log",
