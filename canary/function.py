@@ -24,7 +24,7 @@ from canary.notify.heartbeat import Heartbeat, HeartbeatError
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine, date_path
 from canary.notify.slack import SlackChannel
-from canary.page.board import BOARD_DATES, MONTH_DATES, Ran, board
+from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
 from canary.page.render import HEADERS, board_page, date_page
 from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
@@ -111,9 +111,7 @@ class Canary:
         """Answer with all dates; a source that hangs leaves the rest of the page."""
         found = overview(self.stores, self.phases, now, MONTH_DATES, diagnosed=BOARD_DATES, seconds=_PAGE_SECONDS)
         several = len(self.phases) > 1
-        shown = board(
-            found, self.phases, Ran(), self.command, lambda phase, day: date_path(phase, day, several=several)
-        )
+        shown = board(found, self.phases, None, self.command, lambda phase, day: date_path(phase, day, several=several))
         return board_page(shown), 200, HEADERS
 
     def _date(self, phase: Phase, day: date, now: datetime) -> Answer:

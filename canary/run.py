@@ -12,6 +12,7 @@ from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable
 from canary.domain.facts import Facts, newcomers
+from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs, runs_fields
 from canary.domain.incident import Incidents, known_incident
 from canary.domain.silence import SILENCES, Silence, read_silences
 from canary.domain.timeline import Timeline, timeline_of
@@ -20,8 +21,9 @@ from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.sources import READ_SECONDS, gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
+from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.stores.base import Stores
+from orchestrator_resilience.stores.base import DocumentRef, Stores
 
 
 class Outcome(IntEnum):
@@ -118,7 +120,9 @@ def overview(
     """
     wanted = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, diagnosed or days) for name, phase in phases.items()}
-    return _run(stores, phases, now, wanted, read_at, diagnosed=recent, seconds=seconds)
+    months = {history_ref(name, day) for name, dates in wanted.items() for day in dates}
+    also = [RUNS, *sorted(months, key=str)]
+    return _run(stores, phases, now, wanted, read_at, diagnosed=recent, also=also, seconds=seconds)
 
 
 def watch(
@@ -134,10 +138,21 @@ def watch(
     Nothing is raised where somebody could not be told: `notified` in the report says so.
     """
     confirm_what_is_left(stores.documents, channels)
-    found, every = _run(stores, phases, now, wanted), wanted is None
+    found, every = _run(stores, phases, now, wanted, also=[RUNS]), wanted is None
     report, incidents = found.report, found.incidents
     notified = notify(stores.documents, report.verdicts, incidents, channels, phases=phases, now=now, follow_up=every)
+    if every and not isinstance(incidents, Unreadable):
+        _remember_the_run(stores, report, read_runs(incidents.get(RUNS), channels.canary), channels.canary)
     return replace(report, notified=notified)
+
+
+def _remember_the_run(stores: Stores, report: Report, known: Runs, canary: str) -> None:
+    """Keep when the canary ran, and what it did not see; that it cannot be kept does not change the run."""
+    reason = next((verdict.summary for verdict in report.verdicts if verdict.unreadable), "")
+    try:
+        stores.documents.merge(RUNS, {canary: runs_fields(after_a_run(known, report.now, reason))})
+    except StoreError:
+        return
 
 
 def _silences(report: Report, incidents: Incidents | Unreadable) -> tuple[Silence, ...]:
@@ -154,6 +169,7 @@ def _run(
     read_at: datetime | None = None,
     *,
     diagnosed: Mapping[str, Collection[date]] | None = None,
+    also: Sequence[DocumentRef] = (),
     seconds: float = READ_SECONDS,
 ) -> Overview:
     """Gather further back than is judged, because some causes show only over several dates."""
@@ -163,7 +179,7 @@ def _run(
     else:
         window = {name: tuple(days) for name, days in wanted.items()}
     every = {name: sorted({*history[name], *window[name]}) for name in window}
-    gathered = gather(stores, every, phases, seconds=seconds)
+    gathered = gather(stores, every, phases, also=also, seconds=seconds)
     incidents = gathered.incidents
 
     def is_judged(one: Evidence) -> bool:

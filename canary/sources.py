@@ -13,7 +13,7 @@ from threading import Semaphore
 from typing import Generic, TypeVar
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Traces, Unreadable, read_completion_log
-from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref
+from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import concerns, one_line, printable
@@ -32,6 +32,7 @@ from orchestrator_resilience.stores.base import (
 )
 
 T = TypeVar("T")
+_Documents = dict[DocumentRef, Document]
 
 # Of what a run may take, which deploy/common.sh adds up; what is left is for notifying people.
 READ_SECONDS = 35.0
@@ -51,20 +52,23 @@ def gather(
     wanted: Mapping[str, Sequence[date]],
     phases: Mapping[str, Phase],
     *,
+    also: Sequence[DocumentRef] = (),
     seconds: float = READ_SECONDS,
 ) -> Gathered:
-    """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable."""
+    """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable.
+
+    `also` are further documents, which are then among the incidents.
+    """
     dates = [(name, day) for name, days in wanted.items() for day in days]
     if not dates:
         return Gathered()
     since, until = min(day for _, day in dates), max(day for _, day in dates)
-    kept = [SILENCES, REFUSALS, OPEN_INCIDENTS, *(incident_ref(*one) for one in dates)]
-    refs = [*(_ref(phases[name], day) for name, day in dates), *kept]
+    refs = [*(_ref(phases[name], day) for name, day in dates), SILENCES, REFUSALS, OPEN_INCIDENTS, *also]
     gate = _gate()
     log = _Reading(
         "the completion log", lambda: _by_date(stores.completion_log.summarise(wanted, since, until), phases), gate
     )
-    documents = _Reading("the progress documents", lambda: stores.documents.get_all(refs), gate)
+    documents = _Reading("the progress documents", lambda: _documents(stores, refs, dates), gate)
     count = None if stores.counts is None else partial(_counted, stores.counts, since, until)
     outcomes = _counting("outcome", {name: phases[name].outcome_query for name in wanted}, count, gate)
     works = _counting("work", {name: phases[name].work_query for name in wanted}, count, gate)
@@ -84,6 +88,14 @@ def gather(
         for name, day in dates
     )
     return Gathered(evidence, found if isinstance(found, Unreadable) else found.value)
+
+
+def _documents(stores: Stores, refs: Sequence[DocumentRef], dates: Sequence[tuple[str, date]]) -> _Documents:
+    """Read documents, and of the incidents of `dates` those that are listed as open; without a list all of them."""
+    found, own = stores.documents.get_all(refs), [incident_ref(*one) for one in dates]
+    listed = open_refs(found[OPEN_INCIDENTS]) if OPEN_INCIDENTS in found else own
+    further = [ref for ref in own if ref in listed]
+    return {**found, **(stores.documents.get_all(further) if further else {})}
 
 
 def read_traces(
@@ -199,7 +211,6 @@ def _counted(counts: CountSource, since: date, until: date, query: str) -> dict[
     return counts.count(query, since, until)
 
 
-_Documents = dict[DocumentRef, Document]
 _ByDate = Mapping[tuple[str, date], Source[Logged]]
 
 

@@ -27,7 +27,7 @@ from canary.commands.options import (
 from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
-from canary.page.board import BOARD_DATES, MONTH_DATES, Ran, board
+from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
 from canary.page.render import board_page, date_page
 from canary.run import Outcome, Report, overview, timeline_and_facts
@@ -105,7 +105,7 @@ def status(
         click.echo(json.dumps(report.to_json(), indent=2))
         return report.outcome
     console = make_console(ascii_only=ascii_only)
-    print_board(console, board(found, about.phases, Ran(), about.command, lambda *_: None, dates=days))
+    print_board(console, board(found, about.phases, None, about.command, lambda *_: None, dates=days))
     print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
     print_silences(console, report.silences)
     if word := _as_of(about, stores):
@@ -150,7 +150,7 @@ def _write_board(about: Subject, path: Path) -> Outcome:
     with about.stores() as stores:
         found = overview(stores, about.phases, about.now, MONTH_DATES, about.read_at, diagnosed=BOARD_DATES)
         at = _last_run(about, stores)
-    shown = board(found, about.phases, Ran(at=at), about.command, lambda phase, day: f"#{phase}-{day}")
+    shown = board(found, about.phases, at, about.command, lambda phase, day: f"#{phase}-{day}")
     _write(path, board_page(shown))
     return found.report.outcome
 

@@ -437,6 +437,25 @@ def incident_ref(phase: str, game_date: date) -> DocumentRef:
     return DocumentRef(INCIDENTS, f"{phase}:{game_date.isoformat()}")
 
 
+def open_refs(document: Document | None, canary: str | None = None) -> list[DocumentRef]:
+    """Return the incidents that are listed as open, by default those of every canary; an odd entry is left out."""
+    fields = document.fields if document else {}
+    lists = [
+        listed for name, listed in fields.items() if (canary is None or name == canary) and isinstance(listed, list)
+    ]
+    return [
+        DocumentRef(INCIDENTS, one) for listed in lists for one in listed if isinstance(one, str) and _is_incident(one)
+    ]
+
+
+def _is_incident(name: str) -> bool:
+    phase, _, day = name.rpartition(":")
+    try:
+        return bool(phase) and date.fromisoformat(day) is not None
+    except ValueError:
+        return False
+
+
 def known_incident(incidents: Incidents, phase: str, game_date: date) -> Incident | None:
     """Return what is remembered of a date; None where there was no incident, or its document cannot be understood."""
     document = incidents.get(incident_ref(phase, game_date))

@@ -5,7 +5,7 @@ they cannot be read or written, people are told all the same, without memory.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from canary.domain.evidence import Unreadable
+from canary.domain.history import history_fields, history_ref
 from canary.domain.incident import (
     OPEN_INCIDENTS,
     REFUSALS,
@@ -79,10 +80,12 @@ def notify(
     that run. With `follow_up`, open incidents of which there is no verdict are closed: their date is no longer watched.
     """
     work = _Notifying(Memory(documents, incidents), channels, phases, now)
+    work.memory.fetch([ref for v in verdicts if not v.kind.is_quiet and (ref := _ref(v)) not in work.memory.incidents])
     decisions = [*work.of_verdicts(verdicts), *(work.of_dates_no_longer_watched(verdicts) if follow_up else ())]
+    work.list_open_incidents(verdicts)
     for first in range(0, len(decisions), _DATES_AT_ONCE):  # people hear of the first before the last is claimed
         work.decide_and_send(decisions[first : first + _DATES_AT_ONCE])
-    work.list_open_incidents()
+    work.write_history()
     channels.memory.problems = (now, frozenset((v.phase, v.game_date) for v in verdicts if v.kind.is_problem))
     return Notified(work.failures, tuple(work.untold), work.memory.failure)
 
@@ -134,7 +137,8 @@ class _Notifying:
         self.failures = {name: one.reason for name, one in self._refusals.items() if is_left_alone(one, now)}
         self.untold: list[str] = []
         self._run = Run(now=now, id=secrets.token_hex(8), channels=tuple(channels.by_name), down=tuple(self.failures))
-        self._is_open: dict[DocumentRef, bool] = {}
+        self._gone: set[DocumentRef] = set()
+        self._over: dict[DocumentRef, Incident] = {}
 
     def of_verdicts(self, verdicts: Iterable[Verdict]) -> Iterator[_Decision]:
         """Yield what decides about each of these dates, and claims what has to be sent."""
@@ -147,6 +151,7 @@ class _Notifying:
         watched = {_ref(verdict) for verdict in verdicts}
         gone = [ref for ref in self.memory.open_incidents(self._channels.canary) if ref not in watched]
         self.memory.fetch(gone)
+        self._gone = {*gone} - self.memory.unread
         for ref in gone:
             yield partial(self._guarded, self._dismissal, _no_longer_watched(ref, self._phases))
 
@@ -169,14 +174,44 @@ class _Notifying:
         # What did not answer now is not waited for again: the next run tells it.
         self._run = replace(self._run, down=tuple(self.failures))
 
-    def list_open_incidents(self) -> None:
-        """Keep the list of the open incidents, by which those are found whose phase is taken out of the file."""
+    def list_open_incidents(self, verdicts: Iterable[Verdict]) -> None:
+        """Keep the list of the open incidents, by which a run finds them; before any is opened, so that none is lost.
+
+        What this run closes is still in it, and a later run takes it out.
+        """
         canary = self._channels.canary
         before = self.memory.open_incidents(canary)
-        after = [ref for ref in before if self._is_open.get(ref, True)]
-        after += [ref for ref, is_open in self._is_open.items() if is_open and ref not in before]
+        quiet = {_ref(verdict) for verdict in verdicts if verdict.kind.is_quiet}
+        after = [ref for ref in before if not self._is_over(ref, quiet)]
+        after += [
+            ref
+            for verdict in verdicts
+            if not verdict.kind.is_quiet and not self._is_silenced(verdict) and (ref := _ref(verdict)) not in after
+        ]
         if after != before:
             self.memory.replace(OPEN_INCIDENTS, {canary: [ref.id for ref in after]})
+        elif OPEN_INCIDENTS not in self.memory.incidents:
+            failure = self.memory.failure
+            self.memory.replace(OPEN_INCIDENTS, {canary: []})  # without a list the next run reads all of them
+            self.memory.failure = failure
+
+    def write_history(self) -> None:
+        """Keep what is over, a document a month; that it cannot be kept holds up nobody."""
+        months: dict[DocumentRef, dict[str, Any]] = {}
+        for ref, incident in self._over.items():
+            phase, _, day = ref.id.rpartition(":")
+            game_date = date.fromisoformat(day)
+            months.setdefault(history_ref(phase, game_date), {}).update(history_fields(game_date, incident))
+        for ref, fields in months.items():
+            self.memory.merge(ref, fields)
+
+    def _is_over(self, ref: DocumentRef, quiet: Collection[DocumentRef]) -> bool:
+        known = self.memory.known(ref)
+        return known.resolved if known is not None else ref in quiet or ref in self._gone
+
+    def _note_the_end(self, ref: DocumentRef, incident: Incident) -> None:
+        if incident.resolved:
+            self._over[ref] = incident
 
     def _guarded(self, decide: Callable[[Verdict], _Task | None], verdict: Verdict) -> _Task | None:
         """Decide about one date; whatever is odd about it, the others are told."""
@@ -191,7 +226,7 @@ class _Notifying:
 
     def _task(self, verdict: Verdict) -> _Task | None:
         ref = _ref(verdict)
-        if not self.memory.is_readable:
+        if not self.memory.is_readable or ref in self.memory.unread:
             return self._without_memory(verdict, self._run.channels)
         if ref in self._channels.memory.unconfirmed:
             return None  # people were told; that is written down before the next run
@@ -200,13 +235,11 @@ class _Notifying:
     def _dismissal(self, verdict: Verdict) -> _Task | None:
         ref, up = _ref(verdict), tuple(name for name in self._run.channels if name not in self._run.down)
         run, known = replace(self._run, channels=up), self.memory.known(ref)  # nobody waits for one that is refused
-        self._is_open[ref] = False
         return None if known is None or known.resolved else self._claimed(verdict, run, dismiss(known, verdict, run))
 
     def _claimed(self, verdict: Verdict, run: Run, step: Step) -> _Task | None:
         ref = _ref(verdict)
         known, incident = self.memory.known(ref), step.incident
-        self._is_open[ref] = known is not None and not known.resolved
         if step.held and incident is not None and verdict.kind.is_problem and not incident.is_known_to(run.channels):
             self._leave_untold(verdict, "another run was about to tell of it")  # and may have died
         if step.held or incident is None or incident == known:
@@ -217,7 +250,7 @@ class _Notifying:
         except StoreError as error:
             self.memory.failure = _reason(error)
             return self._without_memory(verdict, step.due) if step.due else None
-        self._is_open[ref] = not incident.resolved
+        self._note_the_end(ref, incident)
         return _Task(verdict=verdict, incident=incident, due=step.due, run=run) if step.due else None
 
     def _without_memory(self, verdict: Verdict, names: Iterable[str]) -> _Task | None:
@@ -244,7 +277,7 @@ class _Notifying:
         if task.due and not told and {*task.due, *self._run.down} >= {*self._run.channels}:
             self._leave_untold(verdict, "no channel took it")
         if task.claimed:
-            self._is_open[task.ref] = not after.resolved
+            self._note_the_end(task.ref, after)
             fields = to_fields(after) if told else {"claim": None}
             if not self.memory.confirm(task.ref, fields) and told:
                 own.unconfirmed[task.ref] = (self._run.id, fields)

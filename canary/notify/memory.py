@@ -6,7 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 from canary.domain.evidence import Unreadable
-from canary.domain.incident import OPEN_INCIDENTS, Incident, Incidents, from_fields, to_fields
+from canary.domain.incident import OPEN_INCIDENTS, Incident, Incidents, from_fields, open_refs, to_fields
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
@@ -41,6 +41,7 @@ class Memory:
         self.is_readable = not isinstance(incidents, Unreadable)
         self.incidents: Incidents = {} if isinstance(incidents, Unreadable) else incidents
         self.failure = incidents.reason if isinstance(incidents, Unreadable) else ""
+        self.unread: set[DocumentRef] = set()
 
     def known(self, ref: DocumentRef) -> Incident | None:
         """Return an incident as the run has read it; None where there was none, or it cannot be understood."""
@@ -48,8 +49,9 @@ class Memory:
         return from_fields(document.fields) if document else None
 
     def fetch(self, refs: list[DocumentRef]) -> None:
-        """Read further incidents; those that cannot be read are not known."""
-        self.attempt(lambda: self._add(refs) if refs else None)
+        """Read further incidents; those that cannot be read are `unread`."""
+        if refs and not self.attempt(lambda: self._add(refs)):
+            self.unread |= {*refs}
 
     def remember(self, ref: DocumentRef, incident: Incident) -> bool:
         """Write an incident down unless another run was first; an answer that was lost is read back.
@@ -106,11 +108,8 @@ class Memory:
         return True
 
     def open_incidents(self, canary: str) -> list[DocumentRef]:
-        """Return the incidents that are listed as open by this canary; an odd entry is left out."""
-        document = self.incidents.get(OPEN_INCIDENTS)
-        listed = document.fields.get(canary) if document else None
-        ids = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
-        return [DocumentRef(OPEN_INCIDENTS.collection, one) for one in ids if _is_incident(one)]
+        """Return the incidents that are listed as open by this canary."""
+        return open_refs(self.incidents.get(OPEN_INCIDENTS), canary)
 
     def _read_back(self, ref: DocumentRef) -> Document | None:
         """Read an incident again; as it was read before where that fails."""
@@ -134,11 +133,3 @@ class Memory:
     def _check_deadline(self) -> None:
         if self._deadline.is_over:
             raise StoreError(f"the incidents could not be written within {self._deadline.seconds:g} s")
-
-
-def _is_incident(name: str) -> bool:
-    phase, _, day = name.rpartition(":")
-    try:
-        return bool(phase) and date.fromisoformat(day) is not None
-    except ValueError:
-        return False

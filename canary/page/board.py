@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
-from canary.domain.incident import Incident, Level, known_incident
+from canary.domain.history import RUNS, Runs, past_incidents, read_runs
+from canary.domain.incident import Incident, Level
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault
 from canary.page.axis import Axis, Mark, Span, Tick, merged
@@ -22,14 +23,6 @@ _NOON, _STEP = time(12), timedelta(hours=6)
 _AFTER_THE_DEADLINE = timedelta(hours=3)
 
 Link = Callable[[str, date], str | None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """When the canary last ran, None where nothing says so, and what it could not tell then, if anything."""
-
-    at: datetime | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,10 @@ class PastIncident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
-    """The last 30 dates: one badge a date, the incidents, and what they come to; None where nothing can be said."""
+    """The last 30 dates: one badge a date, the incidents, and what they come to; None where nothing can be said.
+
+    `unseen` dates could not be judged; `blind` is the time in which the canary did not see.
+    """
 
     days: tuple[tuple[date, Badge], ...]
     incidents: tuple[PastIncident, ...]
@@ -100,6 +96,7 @@ class Month:
     recovered: timedelta | None
     without_work: int
     unseen: int
+    blind: timedelta
     readable: bool
 
 
@@ -125,14 +122,14 @@ class Board:
     warnings: tuple[str, ...]
     silences: tuple[str, ...]
     unreadable: tuple[str, ...]
-    ran: Ran
+    runs: Runs
     empty: bool
 
 
 def board(
     found: Overview,
     phases: Mapping[str, Phase],
-    ran: Ran,
+    ran_at: datetime | None,
     command: CommandLine,
     link: Link,
     *,
@@ -140,9 +137,11 @@ def board(
 ) -> Board:
     """Put together what is shown of an overview, the newest `dates` of it as lanes.
 
-    `link` says where a date leads, None where nowhere.
+    `ran_at` is when the canary last ran, where the caller knows; `link` says where a date leads, None where nowhere.
     """
     report = found.report
+    kept = Runs() if isinstance(found.incidents, Unreadable) else read_runs(found.incidents.get(RUNS))
+    runs = replace(kept, at=ran_at) if ran_at is not None else kept
     newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
     groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
@@ -155,11 +154,11 @@ def board(
         now=report.now,
         state=_state(loud, is_empty=is_empty, silenced=bool(faults)),
         faults=worst_first,
-        phases=tuple(_phase_board(found, phase, link, dates) for phase in phases.values()),
+        phases=tuple(_phase_board(found, phase, link, dates, runs) for phase in phases.values()),
         warnings=report.warnings,
         silences=tuple(silence.text for silence in report.silences),
         unreadable=_unreadable(found),
-        ran=ran,
+        runs=runs,
         empty=is_empty,
     )
 
@@ -224,7 +223,7 @@ def _unreadable(found: Overview) -> tuple[str, ...]:
 # The lanes
 
 
-def _phase_board(found: Overview, phase: Phase, link: Link, dates: int) -> PhaseBoard:
+def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, runs: Runs) -> PhaseBoard:
     own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
     newest = own[-dates:]
     lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
@@ -233,7 +232,7 @@ def _phase_board(found: Overview, phase: Phase, link: Link, dates: int) -> Phase
         zone=found.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
         ticks=_axis(phase, newest[-1][0].game_date).ticks(_STEP) if newest else (),
         lanes=lanes,
-        month=_month(own, found, phase, link),
+        month=_month(own, found, phase, link, runs),
     )
 
 
@@ -341,8 +340,14 @@ def _said(verdict: Verdict, phase: Phase) -> str:
 # The month
 
 
-def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: Phase, link: Link) -> Month:
-    past = [one for verdict, facts in own if (one := _past(verdict, facts, found, phase, link))]
+def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: Phase, link: Link, runs: Runs) -> Month:
+    documents = {} if isinstance(found.incidents, Unreadable) else found.incidents
+    known = past_incidents(documents, phase.name, [verdict.game_date for verdict, _ in own])
+    past = [
+        _past(verdict.game_date, known[verdict.game_date], facts, found.report.now, link(phase.name, verdict.game_date))
+        for verdict, facts in own
+        if verdict.game_date in known and known[verdict.game_date].opened_at <= found.report.now
+    ]
     broken = {one.date: one for one in past}
     detected = [one.detected for one in past if one.detected is not None]
     lasted = [one.lasted for one in past if one.lasted is not None]
@@ -353,6 +358,7 @@ def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: 
         recovered=_median(lasted),
         without_work=sum(verdict.kind is VerdictKind.IDLE for verdict, _ in own),
         unseen=sum(verdict.kind is VerdictKind.UNKNOWN for verdict, _ in own),
+        blind=runs.unseen_since(found.report.now - timedelta(days=len(own))),
         readable=not isinstance(found.incidents, Unreadable),
     )
 
@@ -361,19 +367,13 @@ def _median(durations: Sequence[timedelta]) -> timedelta | None:
     return timedelta(seconds=median(one.total_seconds() for one in durations)) if durations else None
 
 
-def _past(verdict: Verdict, facts: Facts | None, found: Overview, phase: Phase, link: Link) -> PastIncident | None:
-    if isinstance(found.incidents, Unreadable):
-        return None
-    incident = known_incident(found.incidents, verdict.phase, verdict.game_date)
-    if incident is None or incident.opened_at > found.report.now:
-        return None
-    over = incident.quiet_since if incident.quiet_since and incident.quiet_since <= found.report.now else None
+def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, href: str | None) -> PastIncident:
+    over = incident.quiet_since if incident.quiet_since and incident.quiet_since <= now else None
     begun = _begun(incident, facts)
-    tone = "quiet" if over else _OF_LEVEL[incident.level]
     return PastIncident(
-        date=verdict.game_date,
-        href=link(phase.name, verdict.game_date),
-        badge=Badge(incident.kind, tone),
+        date=day,
+        href=href,
+        badge=Badge(incident.kind, "quiet" if over else _OF_LEVEL[incident.level]),
         why=", ".join(sorted(incident.causes)) or "not known",
         opened=incident.opened_at,
         detected=incident.opened_at - begun if begun and begun <= incident.opened_at else None,

@@ -18,7 +18,7 @@ from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Cause, CauseKind, VerdictKind, judge
 from canary.notify.channel import Channels, Notification
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
-from canary.page.board import Ran, board
+from canary.page.board import board
 from canary.page.one_date import one_date
 from canary.page.render import board_page, date_page
 from canary.run import Overview, Report, check, timeline, watch
@@ -60,7 +60,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     facts, command = Facts(evidence, PHASE, now), CommandLine()
     assert "</html>" in date_page(one_date(found, facts, PHASE, command, now))
     overview = Overview(Report(now, (verdict,)), (facts,), {})
-    assert "</html>" in board_page(board(overview, {"phase2": PHASE}, Ran(), command, lambda *_: None))
+    assert "</html>" in board_page(board(overview, {"phase2": PHASE}, None, command, lambda *_: None))
     assert verdict.since is None or verdict.since <= now
 
 

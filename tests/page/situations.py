@@ -49,6 +49,21 @@ class Situation:
         return Canary(self.stores, self.phases, Channels(*channels), None, CommandLine())
 
 
+class _Other:
+    """The same stores, with other documents."""
+
+    def __init__(self, stores: Stores, documents: Any) -> None:
+        self.documents, self._stores = documents, stores
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stores, name)
+
+
+def other_documents(stores: Stores, documents: Any) -> Any:
+    """Return the same stores with other documents."""
+    return _Other(stores, documents)
+
+
 class World:
     """Embedded stores in a folder, with the tables that tell of the games and of what Phase 3 wrote."""
 
@@ -141,13 +156,8 @@ def unreadable(folder: Path) -> Situation:
     def refused(*_: Any, **__: Any) -> Any:
         raise StoreError("PermissionDenied: 403 Missing or insufficient permissions; roles/datastore.viewer helps")
 
-    stores: Any = SimpleNamespace(
-        documents=SimpleNamespace(get_all=refused, merge=refused, update_if_unchanged=refused),
-        completion_log=world.stores.completion_log,
-        checkpoints=world.stores.checkpoints,
-        counts=world.stores.counts,
-    )
-    return replace(world.situation, stores=stores)
+    documents = SimpleNamespace(get_all=refused, merge=refused, update_if_unchanged=refused)
+    return replace(world.situation, stores=other_documents(world.stores, documents))
 
 
 def several_dates(folder: Path) -> Situation:

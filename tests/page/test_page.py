@@ -15,7 +15,7 @@ from canary import function
 from canary.commands import cli
 from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
 from canary.page.render import HEADERS
-from tests.page.situations import DAY, NOW, SITUATIONS, Situation
+from tests.page.situations import DAY, NOW, SITUATIONS, Situation, other_documents
 
 EASTERN = ZoneInfo("America/New_York")
 NOON = datetime(2026, 2, 11, 12)  # noqa: DTZ001 (as a clock on the wall shows it)
@@ -85,13 +85,7 @@ def test_a_source_that_hangs_leaves_the_rest(tmp_path: Path, monkeypatch: pytest
     def hang(*_: Any) -> Any:
         time.sleep(3)
 
-    documents = SimpleNamespace(get_all=hang)
-    stores: Any = SimpleNamespace(
-        documents=documents,
-        completion_log=situation.stores.completion_log,
-        checkpoints=situation.stores.checkpoints,
-        counts=situation.stores.counts,
-    )
+    stores = other_documents(situation.stores, SimpleNamespace(get_all=hang))
     started = time.monotonic()
     body, status, _ = Situation(stores, situation.phases).canary()._route("GET", "/", NOW)  # type: ignore[misc]
     assert time.monotonic() - started < 2
