@@ -279,14 +279,14 @@ def slack_away(day: Day) -> Truth:
     away = day.rng.uniform(5, 34) * MINUTE
     back = max(truth.due.values()) + away
     day.world.slack_fails = lambda now: NotifyError("Slack answered 503") if now < back else None
-    return replace(truth, within=truth.within + away + 15 * MINUTE)
+    return replace(truth, slack_late=away + 15 * MINUTE)
 
 
 def slack_flaps(day: Day) -> Truth:
     """Slack refuses in every second run."""
     day.world.slack_fails = lambda now: NotifyError("Slack answered 503") if is_second_run(now) else None
     truth = one_of(day, *_OF_THE_CODE, failed, one_is_silent)
-    return replace(truth, within=truth.within + 15 * MINUTE, repeats=True)
+    return replace(truth, slack_late=15 * MINUTE, repeats=True)
 
 
 def canary_dies_while_notifying(day: Day) -> Truth:
@@ -294,7 +294,7 @@ def canary_dies_while_notifying(day: Day) -> Truth:
     deaths = [ProcessDeathError()]
     day.world.slack_fails = lambda _: deaths.pop() if deaths else None
     truth = one_of(day, *_OF_THE_CODE, failed, one_is_silent)
-    return replace(truth, within=truth.within + 15 * MINUTE)
+    return replace(truth, slack_late=15 * MINUTE)
 
 
 def claim_refused(day: Day) -> Truth:

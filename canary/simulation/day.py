@@ -55,18 +55,20 @@ class Injected:
 class Truth:
     """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
 
-    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest; one of
-    `optional` may not be given, because no run may lie in its time. Of the causes that were `injected`, all
-    have to be named whose evidence reached a store, and no other; none of them may be ruled out. `counts_from` is the
-    completion from which an UNTRIGGERED's delay is measured. Not `told`: the incidents cannot be read, so that only
-    the run's answer tells. Where the evidence leaves it open, one of `arguable` may be named or not. `channel` is the
-    one that can be reached, and hears so many `warnings` about the other; with `repeats`, what was told is lost, or
-    what is wrong comes and goes. With `take_away`, the date is judged again without pieces of its evidence.
+    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest, and `slack_late`
+    how much later still where Slack is down; one of `optional` may not be given, because no run may lie in its
+    time. Of the causes that were `injected`, all have to be named whose evidence reached a store, and no other;
+    none of them may be ruled out. `counts_from` is the completion from which an UNTRIGGERED's delay is measured.
+    Not `told`: the incidents cannot be read, so that only the run's answer tells. Where the evidence leaves it
+    open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears so many
+    `warnings` about the other; with `repeats`, what was told is lost, or what is wrong comes and goes. With
+    `take_away`, the date is judged again without pieces of its evidence.
     """
 
     due: Mapping[VerdictKind, datetime]
     injected: tuple[Injected, ...] = ()
     within: timedelta = 15 * MINUTE
+    slack_late: timedelta = timedelta()
     optional: frozenset[VerdictKind] = frozenset()
     counts_from: datetime | None = None
     told: bool = True

@@ -298,8 +298,8 @@ def slack_down(day: Day) -> Truth:
     refuses = day.rng.choice([1, 2, 3, 6])
     at = day.rng.choice(list(truth.due.values())) - MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "slack_refuses", refuses))
-    within = truth.within + refuses * 15 * MINUTE  # the next run tells Slack; the log has it, so none is repeated
-    return replace(truth, within=within, optional=frozenset({_K.STORES_DISAGREE}))
+    late = refuses * 15 * MINUTE  # the next run tells Slack; the log has it, so none is repeated
+    return replace(truth, slack_late=late, optional=frozenset({_K.STORES_DISAGREE}))
 
 
 _PROVEN_BY_CHECKPOINTS: Sequence[Fault] = (crashed, write_failed, crashed_at_the_flag, delivery_lost, never_invoked)

@@ -164,6 +164,7 @@ def _truth(truths: Sequence[Truth]) -> Truth:
         due=due,
         injected=tuple(one for truth in truths for one in truth.injected),
         within=max(truth.within for truth in truths),
+        slack_late=max(truth.slack_late for truth in truths),
         optional=optional,
         counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
         told=all(truth.told for truth in truths),

@@ -1,7 +1,7 @@
 """What the canary said of each date, held against the truth."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -98,7 +98,7 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     told, logged = world.heard(truth.channel, day), world.heard("log", day)
     judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
     news = _news(told) if truth.told else [(j.at, j.verdict) for j in judged]
-    late, flaws = _timing(news, truth), []
+    late, flaws = _timing(news, replace(truth, within=truth.within + truth.slack_late)), []
     if truth.told:
         flaws += [f"log: {flaw}" for flaw in _timing(_news(logged), truth)]
     earliest = min(truth.due.values())
