@@ -332,7 +332,8 @@ def source_flaps(day: Day) -> Truth:
     source = day.rng.choice(["completion_log", "documents", "outcome", "checkpoints"])
     day.world.outages.append(Outage(source, day.at(0), day.deadline + 6 * HOUR, flaps=True))
     truth = one_of(day, *_OF_THE_CODE, failed, one_is_silent)
-    return replace(truth, within=truth.within + 15 * MINUTE, repeats=True)
+    # What cannot be read is told one run later, and so an UNTRIGGERED an hour after completion.
+    return replace(truth, within=truth.within + 15 * MINUTE, counts_from=None, repeats=True)
 
 
 def output_flickers(day: Day) -> Truth:
