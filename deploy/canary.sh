@@ -18,8 +18,9 @@ how=(--schedule='*/15 * * * *' --time-zone=Etc/UTC --uri="$url" --http-method=PO
   --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline="${RUN_SECONDS}s"
   --max-retry-attempts=3 --min-backoff=10s --max-backoff=60s)
 content=$(cksum <<<"${how[*]}" | tr ' ' -)
-if ! found=$(gcloud scheduler jobs describe "$CANARY" --location="$REGION" --format='value(description)' 2>/dev/null); then
-  patiently 2 gcloud scheduler jobs create http "$CANARY" --location="$REGION" --description="$content" "${how[@]}"
+job() { gcloud scheduler jobs "$1" "${@:2}" --location="$REGION"; }
+if ! found=$(job describe "$CANARY" --format='value(description)' 2>/dev/null); then
+  patiently 2 job create http "$CANARY" --description="$content" "${how[@]}"
 elif [[ $found != "$content" ]]; then
-  gcloud scheduler jobs update http "$CANARY" --location="$REGION" --description="$content" "${how[@]}"
+  job update http "$CANARY" --description="$content" "${how[@]}"
 fi

@@ -37,8 +37,8 @@ READ_DATASETS=$(
 )
 PHASES_CONTENT=$(cksum <"$PHASES" | tr ' ' -)
 
-SERVICES="artifactregistry bigquery cloudbuild cloudresourcemanager cloudscheduler firestore iam logging monitoring pubsub
-  run secretmanager serviceusage"
+SERVICES="artifactregistry bigquery cloudbuild cloudresourcemanager cloudscheduler firestore iam logging monitoring
+  pubsub run secretmanager serviceusage"
 
 # accounts: prints those that run, and the one that deploys.
 accounts() {

@@ -42,9 +42,10 @@ for pair in $(project_roles); do
     lacks "the role ${pair#*=} of ${pair%%=*}" "$bootstrap"
 done
 mode=$(gcloud firestore databases describe --database="$FIRESTORE_DATABASE" --format='value(type)') || mode="not there"
+how="--location=$FIRESTORE_LOCATION --type=firestore-native"
 if [[ $mode != FIRESTORE_NATIVE ]]; then
   lacks "a Firestore database $FIRESTORE_DATABASE in native mode: it is $mode; _FIRESTORE_DATABASE may name another" \
-    "gcloud firestore databases create --database='$FIRESTORE_DATABASE' --location=$FIRESTORE_LOCATION --type=firestore-native"
+    "gcloud firestore databases create --database='$FIRESTORE_DATABASE' $how"
 fi
 for dataset in $READ_DATASETS; do
   if ! found=$(big --format=json show "${dataset/./:}"); then

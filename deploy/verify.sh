@@ -32,7 +32,7 @@ public() {
 # What a policy watches and whom it notifies, from its file or as gcloud prints it. A channel's id is enough: the
 # project before it may be a name or a number.
 watched() {
-  grep -oE '"filter": ".*"|notificationChannels/[^"]+' | sort
+  grep -oE '"(filter|comparison|evaluationMissingData)": ".*"|notificationChannels/[^"]+' | sort
 }
 
 # Only COULD_NOT_TELL is unreadable: a run that is UNDECIDED has read everything.
@@ -42,8 +42,9 @@ sees() {
 
 # checks_of NAME ACCOUNT: a function, and who may invoke it.
 checks_of() {
-  expect "$1: its latest revision is ready" "$(of_service "$1" status.latestCreatedRevisionName)" \
-    "$(of_service "$1" status.latestReadyRevisionName)"
+  local latest
+  latest=$(of_service "$1" status.latestCreatedRevisionName) || latest=
+  expect "$1: its latest revision is ready" "${latest:-a revision}" "$(of_service "$1" status.latestReadyRevisionName)"
   expect "$1: all traffic goes to the latest revision" $'True\t100' \
     "$(of_service "$1" 'spec.traffic[0].latestRevision,spec.traffic[0].percent')"
   expect "$1: its caller may invoke it" "serviceAccount:$2" "$(invokers "$1" | grep -x "serviceAccount:$2")"
@@ -51,8 +52,8 @@ checks_of() {
 }
 
 if beside; then
-  echo "NOT SEEN: the orchestrator is not this project's. Whether it is invoked, whether its deliveries are tried again," \
-    "and whether what it cannot take is kept, has to be looked for where it was deployed."
+  echo "NOT SEEN: whether the orchestrator is invoked, its deliveries are tried again, and what it cannot take is kept:" \
+    "it is not this project's, and has to be looked at where it was deployed."
 else
   checks_of "$ORCHESTRATOR" "$ORCHESTRATOR_ACCOUNT"
   expect "$PUSH listens to the topic" "$TOPIC_PATH" "$(of_subscription "$PUSH" topic)"
@@ -93,7 +94,8 @@ if [[ -n $MESSAGE_TABLE ]]; then
   expect "the message log writes" ACTIVE "$(of_subscription "$MESSAGE_LOG" bigqueryConfig.state)"
 fi
 
-# The whole way from the scheduler to the log, which also gives the policy on silence its first data point. The job tries a run that could not tell again, so only the last word counts.
+# The whole way from the scheduler to the log, which also gives the policy on silence its first data point. The job
+# tries a run that could not tell again, so only the last word counts.
 since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 gcloud scheduler jobs run "$CANARY" --location="$REGION"
 said=''

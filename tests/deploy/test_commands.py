@@ -78,7 +78,9 @@ def test_every_command_is_one_that_gcloud_takes(
     scripts = "\n".join(script.read_text("utf-8") for script in (ROOT / "deploy").glob("*.sh"))
     proposed = re.findall(r'^ +(?:echo )?"(gcloud .*)"(?: >&2)?$', scripts, re.MULTILINE)
     assert len(proposed) >= 4
-    quoted += [command.replace("$", "") for command in proposed]
+    quoted += [
+        command.replace(" $how", " --location=nam5 --type=firestore-native").replace("$", "") for command in proposed
+    ]
     assert lint(inside_gcloud, [*commands, *quoted], tmp_path) == {}
 
 
@@ -558,6 +560,10 @@ UNHEALTHY = {
         "describe phase2-orchestrator --region=us-central1 --format=value(status.latestReadyRevisionName)",
         "revision-1",
     ),
+    "phase2-canary: its latest revision is ready": (
+        "describe phase2-canary --region=us-central1 --format=value(status.latest",
+        "",
+    ),
     "phase2-orchestrator: the public may not": (
         "get-iam-policy phase2-orchestrator",
         "serviceAccount:phase2-orchestrator@proj.iam.gserviceaccount.com\nallAuthenticatedUsers",
@@ -606,7 +612,7 @@ def test_a_policy_that_was_edited_is_named(running: Deployment) -> None:
         policies = {one["content"]["displayName"]: one["content"] for k, one in made.items() if " policies " in k}
         silenced, changed = policies["phase2-canary: a game date needs somebody"], policies[SILENT]
         silenced["notificationChannels"] = []
-        changed["conditions"][0]["conditionThreshold"]["filter"] += ' AND metric.labels.outcome="NEVER"'
+        changed["conditions"][0]["conditionThreshold"]["evaluationMissingData"] = "EVALUATION_MISSING_DATA_INACTIVE"
     running.run(EVERYTHING)
     assert running.failed == "verify"
     directory = "deploy/monitoring/policies"
