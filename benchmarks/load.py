@@ -98,13 +98,14 @@ def measure(seconds: float) -> list[Slice]:
         settings = {**environment, "BIGQUERY_EMULATOR_HOST": address}
         with orchestrator_function(settings) as running, ThreadPoolExecutor(AT_ONCE) as threads:
             load, began = _Load(running.address), time.monotonic()
-            for one in [threads.submit(load.deliver_until, began + seconds) for _ in range(AT_ONCE)]:
-                one.add_done_callback(lambda done: done.result())
+            delivering = [threads.submit(load.deliver_until, began + seconds) for _ in range(AT_ONCE)]
             found: list[Slice] = []
             for number in range(1, round(seconds / _SLICE_SECONDS) + 1):
                 time.sleep(max(0.0, began + number * _SLICE_SECONDS - time.monotonic()))
                 found.append(_slice(load, running, number * _SLICE_SECONDS))
                 print(found[-1], flush=True)
+            for one in delivering:
+                one.result()
     return found
 
 
@@ -180,21 +181,20 @@ def wrong(slices: list[Slice]) -> list[str]:
 def main() -> int:
     """Measure, report, and return the exit code."""
     parser = argparse.ArgumentParser(prog="benchmarks.load", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--seconds", type=float, default=600, metavar="N", help="for how long, at least 30 (%(default)s)"
-    )
+    parser.add_argument("--seconds", type=float, default=600, metavar="N", help="for how long (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     options = parser.parse_args()
+    if options.seconds < 2 * _SLICE_SECONDS:
+        parser.error(f"--seconds: at least {2 * _SLICE_SECONDS:g}")
     about = machine()
     print(about)
     slices = measure(options.seconds)
     found = wrong(slices)
     rate = median(one.rate for one in slices)
-    print(
-        f"{rate:g} deliveries a second, half of them within {median(one.p50 for one in slices):g} ms, 99 of 100 within"
-    )
-    print(f"{median(one.p99 for one in slices):g} ms, the longest {max(one.longest for one in slices):g} ms;")
-    print(f"memory {slices[0].memory:g} to {slices[-1].memory:g} MB", *found, sep="\n")
+    half, most = median(one.p50 for one in slices), median(one.p99 for one in slices)
+    print(f"{rate:g} deliveries a second: half of them took {half:g} ms, 99 of 100 {most:g} ms, and the longest")
+    print(f"{max(one.longest for one in slices):g} ms; memory {slices[0].memory:g} to {slices[-1].memory:g} MB")
+    print(*found, sep="\n")
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": about, "slices": slices})))
     return 1 if found else 0
