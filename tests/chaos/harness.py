@@ -2,7 +2,7 @@
 
 Pub/Sub's emulator stops pushing to an endpoint that has failed for a while, as the real one does not. So the messages
 are pulled here and posted to the instances as a push subscription posts them: 2xx acknowledges, anything else brings
-the message back, after a pause that grows. Some that are acknowledged are posted again all the same.
+the message back, after a pause. Some that are acknowledged are posted again all the same.
 """
 
 import base64
