@@ -54,7 +54,7 @@ def timeline_of(
     entries = [TimelineEntry(deadline, "phases.toml", "the deadline by which all should be complete")]
     lines = checkpoints.value if isinstance(checkpoints, Seen) else ()
     progress = evidence.progress.value if isinstance(evidence.progress, Seen) else None
-    deliveries = _Deliveries(lines, progress)
+    deliveries = _Deliveries(lines, progress, phase)
     if isinstance(evidence.completion_log, Seen):
         entries += _of_completion_log(evidence.completion_log.value, deliveries)
     if progress is not None:
@@ -95,12 +95,15 @@ def delivery_text(entries: Sequence[TimelineEntry]) -> str:
 class _Deliveries:
     """Which delivery a line, a registration or a row belongs to: the first of its message, or of its processor."""
 
-    def __init__(self, lines: Sequence[Checkpoint], progress: Progress | None) -> None:
+    def __init__(self, lines: Sequence[Checkpoint], progress: Progress | None, phase: Phase) -> None:
         self._of_message: dict[str, str] = {}
+        self._of_processor: dict[str, str] = {}
         for line in lines:
             self._of_message.setdefault(str(line.fields.get("event_id")), self.of_line(line))
+            self._of_processor.setdefault(_processor(line, phase), self.of_line(line))
         registered = progress.registered if progress else {}
-        self._of_processor = {name: self.of_message(entry.event_id) for name, entry in registered.items()}
+        known = {name: self.of_message(entry.event_id) for name, entry in registered.items()}
+        self._of_processor |= {name: delivery for name, delivery in known.items() if delivery}
 
     @staticmethod
     def of_line(line: Checkpoint) -> str:

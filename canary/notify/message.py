@@ -247,20 +247,21 @@ def _notification(
     """
     first, phase = group[0], phases.get(group[0].verdict.phase)
     if first.kind is NotificationKind.RESOLVED or phase is None:
-        return _over(group, command, now)
+        return _over(group, phase, command, now)
     severity = list(Level)[_harm(group)]
     again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(first.kind, "")
     verdicts = [one.verdict for one in group]
     return _alert(verdicts, phase, command, now, severity=severity, again=again, note=first.note)
 
 
-def _over(group: Sequence[Notification], command: CommandLine, now: datetime) -> Message:
+def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime) -> Message:
     verdicts = [one.verdict for one in group]
     verdict, incident = verdicts[-1], group[-1].incident
     is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
     after = duration_text(now - min(one.incident.opened_at for one in group))
     parts = ("RESOLVED", _dates(verdicts, named=command.several), is_over, f"{after} after the alert", verdict.summary)
     facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
+    facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
     shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
     links = command.links(verdict.phase, verdict.game_date)
     return Message(parts=parts, facts=tuple(facts), command=shown, links=links)

@@ -194,7 +194,7 @@ def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
     hostile = "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* ````"
     over = notification(kind=NotificationKind.RESOLVED, summary=hostile)
     body = message([notification(summary=hostile), over], {"phase2": phase}, EMBEDDED, NOW)
-    for text in (texts(body)[2], texts(body)[-1]):
+    for text in (texts(body)[2], texts(body)[-2]):
         assert not set(text) & set("<>")
         assert not any(mention in text.lower() for mention in ("@channel", "@here", "@everyone"))
         assert "&lt;!channel&gt; &lt;!here&gt; &lt;@U1&gt; " in text
