@@ -365,7 +365,7 @@ class _People:
 
 
 class _Guarded:
-    """A store whose operations ask first, and say when they have read; `answer` is what the last one returned.
+    """A store whose operations ask first, and say when they have read; `answer` is what they have returned.
 
     `ask` may answer in place of the operation.
     """
@@ -385,7 +385,8 @@ class _Guarded:
             answer = self._ask(name)
             answer = operation(*args, **kwargs) if answer is None else answer
             if answer is not None and not isinstance(answer, bool):
-                self.answer = answer
+                # Documents may be read in two steps, and the second has the incidents only.
+                self.answer = {**(self.answer or {}), **answer} if isinstance(answer, dict) else answer
                 self._has_read()
             return answer
 
