@@ -10,8 +10,8 @@ import pytest
 from google.cloud import bigquery
 
 from canary.commands import cli
-from canary.function import Canary
 from canary.domain.incident import OPEN_INCIDENTS
+from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator, Phase, StoreError
