@@ -197,7 +197,8 @@ def test_the_functions_are_deployed_as_they_have_to_be(deployed: list[Call]) -> 
     assert orchestrator.flag("set-env-vars") == (
         f"GOOGLE_CLOUD_PROJECT=proj,FIRESTORE_DATABASE=scores,PHASE=phase2,{both}"
     )
-    assert canary_.flag("set-env-vars") == f"GOOGLE_CLOUD_PROJECT=proj,FIRESTORE_DATABASE=scores,{both}"
+    watched = "PHASE=phase2,ORCHESTRATOR_SERVICE=phase2-orchestrator,DEAD_LETTERS=nba-phase2-raw-complete-dead-letters"
+    assert canary_.flag("set-env-vars") == f"GOOGLE_CLOUD_PROJECT=proj,FIRESTORE_DATABASE=scores,{watched},{both}"
     phases = "/phases/phases.toml=phase2-canary-phases:latest"
     assert orchestrator.flag("set-secrets") == phases
     assert canary_.flag("set-secrets") == (

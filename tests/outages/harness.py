@@ -283,9 +283,9 @@ class _Scenario:
         others = {one.get("game_date") for one in entries if "canary_alert" in one} - {str(STUCK)}
         if others:
             yield f"the log was told of {others}"
-        posts = [json.dumps(one) for one in self._world.slack.accepted[self._posted :]]
-        for kind in ("OPENED", "RESOLVED"):
-            count = sum(kind in post and str(STUCK) in post for post in posts)
+        posts = [one["text"] for one in self._world.slack.accepted[self._posted :] if str(STUCK) in one["text"]]
+        over = sum("RESOLVED" in text for text in posts)
+        for kind, count in (("OPENED", len(posts) - over), ("RESOLVED", over)):
             most = 2 if kind == "OPENED" and self._outage.get("slack") in _MAY_REPEAT else 1
             if not 1 <= count <= most:
                 yield f"Slack was told {kind} {count} times"
