@@ -69,7 +69,9 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
             one.play()
         if scenario != "slack_down" and _chance(rng, 0.2):
             world.twice |= days.keys()
-        mended_at = _plan_repair(world, max(truths[subject].due.values()), [days[day] for day in truths], rng)
+        mended_at = _plan_repair(
+            world, max(truths[subject].due.values()) + truths[subject].slack_late, [days[day] for day in truths], rng
+        )
         repairs: dict[date, Repair] = {}
         world.schedule.at(
             mended_at - timedelta(seconds=1),

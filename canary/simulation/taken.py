@@ -69,15 +69,17 @@ def _pieces(stored: Stored) -> Iterator[_Piece]:
     for row in stored.rows:
         yield _Piece(f"the row {row['row_id']}", partial(_without_row, database, row["row_id"]))
     where = (stored.phase.firestore_collection, str(stored.day))
-    for name in stored.document.keys() - {"_triggered"}:  # without the flag it would be another fault
+    for name in sorted(stored.document.keys() - {"_triggered"}):  # without the flag it would be another fault
         yield _Piece(f"the field {name}", partial(_without_field, database, where, name))
 
 
 @contextmanager
 def _without_lines(file: Path, lines: list[dict[str, Any]]) -> Iterator[None]:
     whole = file.read_bytes()
-    taken = {json.dumps(line).encode() for line in lines}
-    file.write_bytes(b"".join(line for line in whole.splitlines(keepends=True) if line.rstrip() not in taken))
+    kept = [line for line in whole.splitlines(keepends=True) if json.loads(line) not in lines]
+    if len(kept) + len(lines) != len(whole.splitlines()):
+        raise ValueError(f"{file}: {len(lines)} lines were to be taken away, and {len(kept)} are left")
+    file.write_bytes(b"".join(kept))
     try:
         yield
     finally:

@@ -55,7 +55,7 @@ def test_only_what_reached_a_store_is_expected(phase: Phase, monkeypatch: pytest
 
 def test_a_cause_that_rests_on_what_is_gone_is_found(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
     """A canary that names its cause whatever is left of the evidence."""
-    name, world = "evidence_taken_away", "1/evidence_taken_away/5"
+    name, world = "evidence_taken_away", "1/evidence_taken_away/3"
     assert [score.flaws for score in play_fault(phase, name, world) if score.flaws] == []
     stubborn = (Cause(CauseKind.NAME_DRIFT, "as ever"),)
     monkeypatch.setattr(canary.run, "explain", lambda verdict, *_, **__: replace(verdict, causes=stubborn))

@@ -25,9 +25,9 @@ def between(emulated: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatc
         yield one
 
 
-def test_the_next_call_has_a_new_connection(between: Proxy) -> None:
+def test_the_next_call_has_a_new_connection(between: Proxy, cloud: str) -> None:
     """The call that finds it dead fails in its time; the next one is answered, again and again."""
-    documents = FirestoreDocuments("project", seconds=3)
+    documents = FirestoreDocuments(cloud, seconds=3)
     for number in range(2):
         documents.merge(REF, {"number": number})
         between.silence()
@@ -40,9 +40,9 @@ def test_the_next_call_has_a_new_connection(between: Proxy) -> None:
     assert between.connections == 3
 
 
-def test_calls_at_once_find_it_dead(between: Proxy) -> None:
+def test_calls_at_once_find_it_dead(between: Proxy, cloud: str) -> None:
     """Each of them is answered or fails with a StoreError, whoever gives the connection up; then all are answered."""
-    documents = FirestoreDocuments("project", seconds=3)
+    documents = FirestoreDocuments(cloud, seconds=3)
     documents.merge(REF, {"number": 1})
 
     def read(number: int) -> bool:
