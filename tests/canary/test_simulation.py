@@ -234,6 +234,7 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.count("\nnot measured ") == 8
 
 
+@pytest.mark.usefixtures("_one_thread")
 def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its files are kept, so that the other commands can look at it."""
     folder = tmp_path / "world"
