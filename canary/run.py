@@ -196,29 +196,16 @@ def _run(
     )
     # Only for dates with a problem is it read what their deliveries have left.
     told = [one for one in dates if is_judged(one.evidence)]
-    problems = [
-        one
-        for one in told
-        if one.verdict.kind.is_problem and (diagnosed is None or one.verdict.game_date in diagnosed[one.verdict.phase])
-    ]
-    traces = read_traces(stores, [(one.verdict.phase, one.verdict.game_date) for one in problems], phases, now)
+    problems = [one.key for one in told if one.verdict.kind.is_problem]
+    explained = [(name, day) for name, day in problems if diagnosed is None or day in diagnosed[name]]
+    traces = read_traces(stores, explained, phases, now)
     verdicts = tuple(
-        _diagnosed(one, traces[one.verdict.phase, one.verdict.game_date], dates, now, read_at or now)
-        if one in problems
-        else one.verdict
+        one.verdict if (found := traces.get(one.key)) is None else _diagnosed(one, found, dates, now, read_at or now)
         for one in told
     )
     report = Report(now, verdicts, warnings)
     facts = tuple(Facts(one.evidence, one.phase, now) if one.is_sound else None for one in told)
     return Overview(replace(report, silences=_silences(report, incidents)), facts, incidents)
-
-
-def timeline(stores: Stores, phase: Phase, day: date, now: datetime, read_at: datetime | None = None) -> Timeline:
-    """Judge one date, diagnose it if it has a problem, and put together what every source saw of it.
-
-    `read_at` is as in `check`.
-    """
-    return timeline_and_facts(stores, phase, day, now, read_at)[0]
 
 
 def timeline_and_facts(
@@ -230,9 +217,10 @@ def timeline_and_facts(
     *,
     seconds: float = READ_SECONDS,
 ) -> tuple[Timeline, Facts | None]:
-    """Return the timeline, and the facts from which it can be drawn; None where they are too odd.
+    """Judge one date, diagnose it if it has a problem, and put together what every source saw of it.
 
-    `read_at` and `seconds` are as in `overview`.
+    Returns the timeline, and the facts from which it can be drawn; None where they are too odd. `read_at` and `seconds`
+    are as in `overview`.
     """
     phases = {phase.name: phase}
     wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
@@ -259,6 +247,11 @@ class _Date:
     verdict: Verdict
     newcomers: frozenset[str] = frozenset()
     is_sound: bool = True
+
+    @property
+    def key(self) -> tuple[str, date]:
+        """The name of its phase, and the game date."""
+        return self.verdict.phase, self.verdict.game_date
 
 
 def _judged(evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime) -> list[_Date]:

@@ -33,7 +33,7 @@ from canary.notify.channel import Channels, Notification
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine, messages
 from canary.notify.slack import message
-from canary.run import Report, check, timeline, watch
+from canary.run import Report, check, timeline_and_facts, watch
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.completion import Completion
@@ -257,7 +257,7 @@ def _look(stores: Stores, report: Report) -> None:
         for verdict in report.verdicts:
             print_line(console, verdict)
         for day in (DAY, NEXT):
-            found = timeline(stores, PHASES[PHASE.name], day, NOW)
+            found, _ = timeline_and_facts(stores, PHASES[PHASE.name], day, NOW)
             msgspec.to_builtins(found)
             print_timeline(console, found, PHASE, CommandLine(), NOW)
     _check_text(printed.get())

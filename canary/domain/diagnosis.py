@@ -91,8 +91,7 @@ class _Problem(Facts):
     """The facts of a date with a problem, and `kind`, the verdict that has to be explained.
 
     `requests` are those that the function got since the date began, `dead_letters` the messages of the date that were
-    given up. `lacking` are the sources that could not be read,
-    or that there are not.
+    given up. `lacking` are the sources that could not be read, or that there are not.
     """
 
     kind: VerdictKind
@@ -248,21 +247,17 @@ def explain(
     )
     proven: dict[CauseKind, list[str]] = {}
     explained: set[str] = set()
-    ruled_out: list[CauseKind] = []
-    for rule in _RULES:
-        if verdict.kind not in rule.explains or rule.needs & problem.lacking:
-            continue
+    tried = [rule for rule in _RULES if verdict.kind in rule.explains and not rule.needs & problem.lacking]
+    for rule in tried:
         proofs = rule.prove(problem)
         if new := {about: proof for about, proof in (proofs or {}).items() if about not in explained}:
             explained |= new.keys()
             proven.setdefault(rule.cause, []).extend(dict.fromkeys(new.values()))
-        elif _is_ruled_out(rule.cause, problem):
-            ruled_out.append(rule.cause)
     if not proven:
         lines = traces.checkpoints
         why = f"the checkpoints could not be read: {lines.reason}" if isinstance(lines, Unreadable) else ""
         undetermined = Cause(CauseKind.UNDETERMINED, why or _why_undetermined(problem))
-        return replace(verdict, causes=(undetermined,), ruled_out=tuple(dict.fromkeys(ruled_out)))
+        return replace(verdict, causes=(undetermined,), ruled_out=_ruled_out(tried, problem))
     causes = tuple(Cause(kind, "; ".join(proofs)) for kind, proofs in proven.items())
     explains_all = _LIST in explained and verdict.kind is not VerdictKind.INCOMPLETE
     unexplained = "" if explains_all else names(problem.concerned - explained)
@@ -270,11 +265,15 @@ def explain(
     return replace(verdict, causes=causes, notes=(*verdict.notes, note) if unexplained else verdict.notes)
 
 
-def _is_ruled_out(cause: CauseKind, problem: _Problem) -> bool:
-    """Whether each rule of a cause was tried as far as it goes, and finds nothing, whichever processor it is about."""
+def _ruled_out(tried: Iterable[_Rule], problem: _Problem) -> tuple[CauseKind, ...]:
+    """Return the causes of which each rule, tried as far as it goes, finds nothing, whichever processor it is about."""
     of_all = replace(problem, concerns_all=True)
-    tried = [rule for rule in _RULES if rule.cause is cause and not rule.needs & problem.lacking]
-    return all(rule.prove(of_all) == {} and not rule.helps & problem.lacking for rule in tried)
+
+    def is_ruled_out(cause: CauseKind) -> bool:
+        own = [rule for rule in _RULES if rule.cause is cause and not rule.needs & problem.lacking]
+        return all(rule.prove(of_all) == {} and not rule.helps & problem.lacking for rule in own)
+
+    return tuple(filter(is_ruled_out, dict.fromkeys(rule.cause for rule in tried)))
 
 
 def _lacking(evidence: Evidence, traces: Traces, history: Sequence[Facts], phase: Phase) -> _Need:
@@ -368,11 +367,11 @@ def _waits_for_too_many(problem: _Problem) -> _Proofs:
 )
 def _waits_for_too_few(problem: _Problem) -> _Proofs:
     expected, _ = _orchestrator_expected(problem)
-    undecided: _Proofs = {} if problem.waits_for_the_expected else None
+    nothing: _Proofs = {} if problem.waits_for_the_expected else None
     if expected is None or (problem.kind is VerdictKind.STORES_DISAGREE and problem.unregistered <= expected):
-        return undecided
+        return nothing
     left_out = names(problem.phase.expected - expected)
-    return {_LIST: waits_for_too_few(left_out, problem.phase)} if left_out else undecided
+    return {_LIST: waits_for_too_few(left_out, problem.phase)} if left_out else nothing
 
 
 # The message of a processor concerned could not be accepted; its line says what is wrong with it.

@@ -21,7 +21,7 @@ from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
 from canary.page.board import board
 from canary.page.one_date import one_date
 from canary.page.render import board_page, date_page
-from canary.run import Overview, Report, check, timeline, watch
+from canary.run import Overview, Report, check, timeline_and_facts, watch
 from orchestrator_resilience import Completion, Orchestrator, Phase
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.progress import Progress, read_progress, registration_fields
@@ -128,7 +128,7 @@ def test_an_odd_document_is_its_own_dates(stuck: EmbeddedStores, fields: dict[st
     assert verdicts[NEXT].kind is VerdictKind.UNTRIGGERED
     assert NEXT in told.dates
     for day in (DAY, NEXT):
-        assert timeline(stuck, PHASE, day, NOW).verdict == verdicts[day]
+        assert timeline_and_facts(stuck, PHASE, day, NOW)[0].verdict == verdicts[day]
         assert cli.main(["explain", str(day), "--data", str(stuck.folder), "--now", "2026-02-11T07:21:00Z"]) in {
             0,
             1,
