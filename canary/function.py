@@ -31,6 +31,7 @@ from canary.run import Outcome, Report, check, overview, timeline_and_facts, wat
 from canary.settings import CanarySettings
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.phase import Phase, load_phases, phase_of
+from orchestrator_resilience.progress import calendar_date
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
@@ -138,11 +139,8 @@ def _answer(report: Report) -> _Json:
 
 
 def _game_date(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        return None
-    return day if day.year in YEARS else None
+    day = calendar_date(text)
+    return day if day is not None and day.year in YEARS else None
 
 
 def _failure(error: Exception) -> Answer:

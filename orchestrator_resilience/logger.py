@@ -29,7 +29,7 @@ from orchestrator_resilience.checkpoints import (
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import NOT_COMPLETING
+from orchestrator_resilience.progress import NOT_COMPLETING, calendar_date
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
 from orchestrator_resilience.transaction import Transaction, transaction_of
@@ -272,10 +272,8 @@ class Delivery:
     @property
     def _phase(self) -> Phase:
         """The phase as it is on the delivery's date, where it has one that can be read."""
-        try:
-            return self.logger.phase.on(date.fromisoformat(str(self._known.get("game_date"))))
-        except ValueError:
-            return self.logger.phase
+        day = calendar_date(str(self._known.get("game_date")))
+        return self.logger.phase if day is None else self.logger.phase.on(day)
 
     def _leave_transaction(self, found: Transaction, **extra: object) -> None:
         self._leave(

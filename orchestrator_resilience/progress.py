@@ -242,6 +242,14 @@ def instant(value: object) -> datetime | None:
         return None
 
 
+def calendar_date(text: object) -> date | None:
+    """Read a date in ISO text, such as 2026-02-09; None for what is none."""
+    try:
+        return date.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
 def _registration(value: object) -> Registration:
     if not isinstance(value, Mapping):
         return Registration()

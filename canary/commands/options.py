@@ -20,6 +20,7 @@ from canary.simulation.folder import read_simulated_folder
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase, TableName, load_phases, phase_of
+from orchestrator_resilience.progress import calendar_date
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -54,11 +55,8 @@ def a_time(text: str) -> datetime:
 
 def a_date(text: str) -> date:
     """Read a game date."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = date.min
-    if day.year not in YEARS:
+    day = calendar_date(text)
+    if day is None or day.year not in YEARS:
         raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09")
     return day
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.progress import calendar_date, instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 INCIDENTS = "canary_incidents"
@@ -65,7 +65,9 @@ class Level(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-_LEVELS = [Level.WARNING, Level.ERROR, Level.CRITICAL]
+def badness(one: Level) -> int:
+    """Return a number that is higher for what is worse."""
+    return list(Level).index(one)
 
 
 def level(verdict: Verdict) -> Level:
@@ -272,7 +274,7 @@ def _receipt(before: Receipt | None, kind: NotificationKind, verdict: Verdict, n
 def _is_worse(known: Incident | Receipt, verdict: Verdict) -> bool:
     """Whether it is another problem, has one more proven cause, or does more harm; to know less is not worse."""
     more_causes = not verdict.proven <= known.causes
-    more_harm = _LEVELS.index(level(verdict)) > _LEVELS.index(known.level)
+    more_harm = badness(level(verdict)) > badness(known.level)
     return known.kind is not verdict.kind or more_causes or more_harm
 
 
@@ -450,10 +452,7 @@ def open_refs(document: Document | None, canary: str | None = None) -> list[Docu
 
 def _is_incident(name: str) -> bool:
     phase, _, day = name.rpartition(":")
-    try:
-        return bool(phase) and date.fromisoformat(day) is not None
-    except ValueError:
-        return False
+    return bool(phase) and calendar_date(day) is not None
 
 
 def known_incident(incidents: Incidents, phase: str, game_date: date) -> Incident | None:

@@ -13,7 +13,7 @@ from typing import Any
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.progress import calendar_date, instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 SILENCES = DocumentRef("canary_silences", "all")
@@ -92,11 +92,8 @@ def _read(name: str, fields: object) -> Silence | None:
     if not isinstance(fields, Mapping):  # an ended one is None: documents have no way to lose a field
         return None
     expires_at = instant(fields.get("expires_at"))
-    try:
-        first, last = date.fromisoformat(str(fields.get("first"))), date.fromisoformat(str(fields.get("last")))
-    except ValueError:
-        return None
-    if expires_at is None:
+    first, last = calendar_date(str(fields.get("first"))), calendar_date(str(fields.get("last")))
+    if expires_at is None or first is None or last is None:
         return None
     return Silence(
         id=name,

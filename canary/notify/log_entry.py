@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from canary.domain.incident import Level, NotificationKind
+from canary.domain.incident import NotificationKind, badness
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, Message, logs_link, messages, shortened
 from orchestrator_resilience.phase import Phase
@@ -58,7 +58,7 @@ class LogChannel:
         levels = [one.incident.level for one in group]
         over = last.kind is NotificationKind.RESOLVED
         return {
-            "severity": "NOTICE" if over else max(levels, key=list(Level).index).value,
+            "severity": "NOTICE" if over else max(levels, key=badness).value,
             "message": f"CANARY_ALERT {last.kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
             "headline": message.headline,
             "canary_alert": last.kind.value,

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from canary.domain.incident import Level, NotificationKind, level
+from canary.domain.incident import Level, NotificationKind, badness, level
 from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind, duration_text
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
@@ -214,7 +214,7 @@ def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
 
 def alert(verdicts: Sequence[Verdict], phase: Phase, command: CommandLine, now: datetime) -> Message:
     """Return the alert of one fault, for its dates."""
-    return _alert(verdicts, phase, command, now, severity=max(map(level, verdicts), key=list(Level).index))
+    return _alert(verdicts, phase, command, now, severity=max(map(level, verdicts), key=badness))
 
 
 def messages(
@@ -226,7 +226,7 @@ def messages(
         over = one.kind is NotificationKind.RESOLVED
         what = (one.verdict.phase, one.incident.kind, one.verdict.kind) if over else fault(one.verdict)
         groups.setdefault((one.kind, one.note, what), []).append(one)
-    ordered = sorted(groups.values(), key=lambda group: (_news(group[0].kind), -_harm(group)))
+    ordered = sorted(groups.values(), key=lambda group: (_news(group[0].kind), -badness(_harm(group))))
     return [(tuple(group), _notification(group, phases, command, now)) for group in ordered]
 
 
@@ -234,8 +234,8 @@ def _news(kind: NotificationKind) -> int:
     return list(NotificationKind).index(kind)
 
 
-def _harm(group: Sequence[Notification]) -> int:
-    return max(list(Level).index(one.incident.level) for one in group)
+def _harm(group: Sequence[Notification]) -> Level:
+    return max((one.incident.level for one in group), key=badness)
 
 
 def _notification(
@@ -248,10 +248,9 @@ def _notification(
     first, phase = group[0], phases.get(group[0].verdict.phase)
     if first.kind is NotificationKind.RESOLVED or phase is None:
         return _over(group, phase, command, now)
-    severity = list(Level)[_harm(group)]
     again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(first.kind, "")
     verdicts = [one.verdict for one in group]
-    return _alert(verdicts, phase, command, now, severity=severity, again=again, note=first.note)
+    return _alert(verdicts, phase, command, now, severity=_harm(group), again=again, note=first.note)
 
 
 def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime) -> Message:
@@ -278,7 +277,7 @@ def _alert(
     note: str = "",
 ) -> Message:
     """Return the message about dates of one fault: the worst of them stands for all, and the others are listed."""
-    worst = max(verdicts, key=lambda one: (list(Level).index(level(one)), one.game_date))
+    worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
     dates = _dates(verdicts, named=command.several)
     there = f" on {worst.game_date}" if len({_impact(one, phase) for one in verdicts}) > 1 else ""
     how_bad = f"{severity}, {again}" if again else str(severity)
@@ -316,7 +315,7 @@ def _impact(verdict: Verdict, phase: Phase) -> str:
     if verdict.impact is Impact.NONE:
         return f"{phase.next_phase} has its output"
     if verdict.output is not None:
-        return f"{phase.next_phase} {_output_text(verdict, phase)}"
+        return f"{phase.next_phase} has {output_text(verdict, phase)}"
     return f"{phase.next_phase} not started" if verdict.impact is Impact.BLOCKED else "impact unknown"
 
 
@@ -412,7 +411,7 @@ def _moment(at: datetime, phase: Phase) -> str:
 
 
 def _impact_text(verdict: Verdict, phase: Phase) -> str:
-    has = f"{phase.next_phase} {_output_text(verdict, phase)}"
+    has = f"{phase.next_phase} has {output_text(verdict, phase)}"
     match verdict.impact:
         case Impact.BLOCKED if verdict.output is None:
             return f"BLOCKED: `_triggered` is unset, and what sets it starts {phase.next_phase}."
@@ -424,9 +423,9 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
             return f"unknown: nothing here says whether {phase.next_phase} has written its output."
 
 
-def _output_text(verdict: Verdict, phase: Phase) -> str:
-    """Say what the next phase has; in games where both queries count them, and where it has nothing."""
+def output_text(verdict: Verdict, phase: Phase) -> str:
+    """Say how much the next phase has; in games where both queries count them, and where it has nothing."""
     if verdict.work is not None and (phase.outcome_counts_games or verdict.output == 0):
-        return f"has {verdict.output} of {verdict.work} games"
+        return f"{verdict.output} of {verdict.work} games"
     games = f" for {verdict.work} games" if verdict.work is not None else ""
-    return f"has {verdict.output} rows{games}"
+    return f"{verdict.output} rows{games}"

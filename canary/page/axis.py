@@ -1,6 +1,6 @@
 """Times as positions: percent of a lane's width, so that one picture fits a phone and a desk."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
@@ -121,6 +121,12 @@ class FoldedAxis:
 def _minutes(duration: timedelta) -> float:
     """Return a width for a duration: a few seconds are to be seen as well."""
     return max(_LEAST_MINUTES / 4, duration / timedelta(minutes=1))
+
+
+def span(x: Callable[[datetime], float], start: datetime, end: datetime) -> Span:
+    """Return the stretch between two moments, whose positions `x` returns."""
+    left = x(start)
+    return Span(left, round(max(0.0, x(end) - left), 2))
 
 
 def merged(marks: Iterable[Mark]) -> tuple[Mark, ...]:

@@ -11,8 +11,8 @@ from canary.domain.facts import Facts
 from canary.domain.history import RUNS, Runs, past_incidents, read_runs
 from canary.domain.incident import Incident, Level
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text
-from canary.notify.message import CommandLine, Message, alert, by_fault
-from canary.page.axis import Axis, Mark, Span, Tick, merged
+from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
+from canary.page.axis import Axis, Mark, Span, Tick, merged, span
 from canary.run import Overview
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
@@ -267,11 +267,11 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
     trigger = facts.progress.trigger
     flag_at = trigger.at if trigger else None
     until = flag_at or facts.now
-    known = _span(axis, first, last) if first and last else None
+    known = span(axis.x, first, last) if first and last else None
     is_over = verdict.kind is VerdictKind.IDLE or verdict.triggered is None or (trigger and flag_at is None)
-    pending = _span(axis, last, until) if last and until > last and not is_over else None
+    pending = span(axis.x, last, until) if last and until > last and not is_over else None
     complete = axis.x(facts.complete_at) if is_complete else None
-    grace = _span(axis, facts.complete_at, facts.complete_at + facts.phase.untriggered_after) if is_complete else None
+    grace = span(axis.x, facts.complete_at, facts.complete_at + facts.phase.untriggered_after) if is_complete else None
     return replace(
         lane,
         marks=merged(completions(facts, axis.x)),
@@ -281,11 +281,6 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
         complete=complete,
         flag=_flag(facts, axis, is_complete=is_complete) if verdict.triggered is not None else None,
     )
-
-
-def _span(axis: Axis, start: datetime, end: datetime) -> Span:
-    left, right = axis.x(start), axis.x(end)
-    return Span(left, round(max(0.0, right - left), 2))
 
 
 def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
@@ -315,19 +310,15 @@ def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
 
 def _games(verdict: Verdict, phase: Phase) -> Badge:
     """Say what the next phase has of the date."""
-    output, work = verdict.output, verdict.work
+    work = verdict.work
     tone = {Impact.NONE: "good", Impact.PARTIAL: "bad", Impact.BLOCKED: "bad"}.get(
         verdict.impact or Impact.UNKNOWN, "quiet"
     )
     if work == 0:
         return Badge("no games", "quiet")
-    if output is None:
+    if verdict.output is None:
         return Badge(f"{work} games, output not known" if work is not None else "not known", "quiet")
-    if work is None:
-        return Badge(f"{output} rows", tone)
-    if phase.outcome_counts_games or output == 0:
-        return Badge(f"{output} of {work} games", tone)
-    return Badge(f"{output} rows for {work} games", tone)
+    return Badge(output_text(verdict, phase), tone)
 
 
 def _said(verdict: Verdict, phase: Phase) -> str:

@@ -12,7 +12,7 @@ from canary.domain.facts import Facts
 from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
 from canary.domain.verdict import Cause, CauseKind, Verdict, duration_text
 from canary.notify.message import CommandLine, Link, Message, alert, todo
-from canary.page.axis import FoldedAxis, Mark, Span, Tick, merged
+from canary.page.axis import FoldedAxis, Mark, Span, Tick, merged, span
 from canary.page.board import Badge, badge
 from orchestrator_resilience.phase import Phase
 
@@ -140,7 +140,7 @@ class _Picture:
         trigger = facts.progress.trigger
         is_complete = bool(facts.completed_at) and not facts.missing
         after = facts.phase.untriggered_after
-        grace = self._span(facts.complete_at, facts.complete_at + after) if is_complete else None
+        grace = span(self.axis.x, facts.complete_at, facts.complete_at + after) if is_complete else None
         if not self._document_is_known:
             return Row(name="_triggered", badge=Badge("not known", "unknown"), marks=(), grace=grace)
         if trigger is None:
@@ -177,10 +177,6 @@ class _Picture:
     def _pending(self, since: datetime | None) -> Span | None:
         start = 0.0 if since is None else self.axis.x(since)
         return Span(start, round(self.axis.x(self._facts.now) - start, 2)) if self._waits else None
-
-    def _span(self, start: datetime, end: datetime) -> Span:
-        left = self.axis.x(start)
-        return Span(left, round(self.axis.x(end) - left, 2))
 
 
 def _moments(found: Timeline, zone: tzinfo) -> Iterator[Moment]:

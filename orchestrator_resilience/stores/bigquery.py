@@ -51,7 +51,7 @@ from orchestrator_resilience.stores.summary_sql import (
     status_view_sql,
     summary_sql,
 )
-from orchestrator_resilience.stores.whole_calls import WholeCalls
+from orchestrator_resilience.stores.whole_calls import end_calls_in_time
 
 _TRANSIENT = (
     BadGateway,
@@ -153,8 +153,7 @@ class BigQuery:
             if self._client is None:
                 credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
                 self._client = bigquery.Client(project=self.project, location=self._location, credentials=credentials)
-                for scheme in ("http://", "https://"):
-                    self._client._http.mount(scheme, WholeCalls(self._seconds))  # noqa: SLF001 (its session, with the credentials)
+                end_calls_in_time(self._client._http, self._seconds)  # noqa: SLF001 (its session, with the credentials)
             return self._client
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import InvalidMessageError, StoreError, store_errors
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import DeadLetter
-from orchestrator_resilience.stores.whole_calls import WholeCalls
+from orchestrator_resilience.stores.whole_calls import end_calls_in_time
 
 _SCOPES = ["https://www.googleapis.com/auth/pubsub"]
 _AT_ONCE, _MOST = 100, 1_000
@@ -46,8 +46,7 @@ class PubSubDeadLetters:
         if not self._is_emulated:
             credentials, _ = default(scopes=_SCOPES)
             session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, WholeCalls(self._seconds))
+        end_calls_in_time(session, self._seconds)
         return session
 
     def read(self) -> list[DeadLetter]:

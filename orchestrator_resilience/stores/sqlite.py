@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.progress import COMPLETING_STATUSES
+from orchestrator_resilience.progress import COMPLETING_STATUSES, calendar_date
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
 
@@ -201,7 +201,7 @@ class SqliteCompletionLog:
         parameters = (*COMPLETING_STATUSES, *COMPLETING_STATUSES, since.isoformat(), until.isoformat(), *names)
         with self._file.reading() as connection:
             found = connection.execute(query, parameters).fetchall()
-        return [_summary(*row) for row in found if _is_date(row[1])]
+        return [_summary(*row) for row in found if calendar_date(row[1])]
 
     def setup(self) -> list[str]:
         """Make the file."""
@@ -285,13 +285,6 @@ def _summary(  # noqa: PLR0917 (the columns of _SUMMARY, in their order)
         triggered_at=_moment(triggered_at),
         trigger_reason=trigger_reason,
     )
-
-
-def _is_date(text: str) -> bool:
-    try:
-        return bool(date.fromisoformat(text))
-    except ValueError:
-        return False
 
 
 def _moment(text: object) -> datetime | None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from threading import Event, Thread, local
 from typing import Any
 
-from requests import PreparedRequest, Response
+from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ReadTimeout
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -43,6 +43,12 @@ class WholeCalls(HTTPAdapter):
             if not how.get("stream"):
                 _ = response.content  # which the response keeps
         return response
+
+
+def end_calls_in_time(session: Session, seconds: float) -> None:
+    """Let each call of a session end after its timeout, and after `seconds` at the latest."""
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, WholeCalls(seconds))
 
 
 @contextmanager
