@@ -6,11 +6,10 @@ Appended to with streaming inserts and never changed: rows of the last 30 minute
 import json
 import re
 import threading
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -128,8 +127,8 @@ class BigQuery:
     """One lazily made client, shared by what follows.
 
     `seconds` bounds each of query, append and the like, retries included: left to itself the client
-    goes on for 600 s, longer than a function lives. It bounds each call over HTTP as well, however slowly
-    that is answered.
+    goes on for 600 s, longer than a function lives; to cancel a query that does not end may take half as long again.
+    It bounds each call over HTTP as well, however slowly that is answered.
     """
 
     def __init__(
@@ -164,19 +163,26 @@ class BigQuery:
                 self._client = None
 
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
-        """Return the rows of a query; raises StoreError."""
+        """Return the rows of a query, in one call where it ends within that; raises StoreError."""
         config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=_MAXIMUM_BYTES_BILLED)
         with _bigquery_errors():
-            # With an id of our own a retry of a lost answer ends at once, instead of in a search of 200 s for the job.
-            job = self.client.query(
-                sql, config, job_id=uuid.uuid4().hex, retry=self.retry, job_retry=None, timeout=self.timeout
-            )
             try:
-                return list(job.result(retry=self.retry, job_retry=None, timeout=2 * self.timeout))
+                rows = self.client.query_and_wait(
+                    sql,
+                    job_config=config,
+                    api_timeout=self.timeout,
+                    wait_timeout=2 * self.timeout,
+                    retry=self.retry,
+                    job_retry=None,  # type: ignore[arg-type]  # which its own code takes, as `query` does
+                )
             except FutureTimeoutError as error:
-                with suppress(Exception):  # a courtesy: whatever comes of it, the query has not ended
-                    job.cancel(retry=None, timeout=1)
                 raise StoreError(f"BigQuery: the query has not ended after {2 * self.timeout:g} s") from error
+            if not rows.schema and rows.job_id:  # so may the answer look to a query that has failed
+                job = self.client.get_job(rows.job_id, retry=self.retry, timeout=self.timeout)
+                failure = job.exception(timeout=self.timeout)  # type: ignore[no-untyped-call]
+                if failure is not None:
+                    raise failure
+            return list(rows)
 
     def table(self, name: str) -> bigquery.Table:
         """Ask for a table by its full name; raises what the client raises."""

@@ -271,6 +271,38 @@ def test_a_table_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("NotFound") == 1
 
 
+def test_a_query_that_fails_is_unknown(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer may look like no rows at all: a failure must not be taken for dates without completions."""
+    schema = [bigquery.SchemaField(name, kind) for name, kind, _ in REAL_COLUMNS if name != "status"]
+    dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
+    assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
+    (line, *_) = capsys.readouterr().out.splitlines()
+    assert line.startswith("phase2 2026-02-09 UNKNOWN: could not tell: BigQuery: BadRequest: ")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 / 0 AS n",
+        "SELECT CAST('x' AS INT64) AS n",
+        "SELEC 1",
+        "SELECT unknown_function(1) AS n",
+        "SELECT n FROM nowhere.there",
+        "SELECT ERROR('x') AS n FROM UNNEST([1, 2])",
+    ],
+)
+def test_every_query_that_fails_raises(dataset: BigQuery, sql: str) -> None:
+    """Whether it cannot be understood, names what is not there, or ends in the middle."""
+    with pytest.raises(StoreError, match=r"^BigQuery: (BadRequest|NotFound): "):
+        dataset.query(sql, [])
+
+
+def test_many_rows_are_all_returned(dataset: BigQuery) -> None:
+    """Also those that are on a later page."""
+    rows = dataset.query("SELECT n FROM UNNEST(GENERATE_ARRAY(1, 25000)) AS n", [])
+    assert sum(row["n"] for row in rows) == 25_000 * 25_001 // 2
+
+
 def test_a_table_of_another_project_is_read_and_written(dataset: BigQuery, phase: Phase) -> None:
     """`project.dataset.table` in the phases file; the queries are this project's."""
     other = BigQuery(f"{dataset.project}-other", emulated=True)
@@ -343,17 +375,17 @@ def test_a_run_costs_one_query_and_one_batch_read(
     stores.documents.merge(OPEN_INCIDENTS, {"canary": []})
     calls: list[str] = []
     client, firestore = stores._bigquery.client, stores.documents._client
-    query, get_all = client.query, firestore.get_all
+    call_api, get_all = client._call_api, firestore.get_all
 
-    def counted_query(*args: Any, **kwargs: Any) -> Any:
-        calls.append("query")
-        return query(*args, **kwargs)
+    def counted_call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(f"{kwargs['method']} {kwargs['path'].rpartition('/')[2]}")
+        return call_api(*args, **kwargs)
 
     def counted_get_all(*args: Any, **kwargs: Any) -> Any:
         calls.append("get_all")
         return get_all(*args, **kwargs)
 
-    monkeypatch.setattr(client, "query", counted_query)
+    monkeypatch.setattr(client, "_call_api", counted_call)
     monkeypatch.setattr(firestore, "get_all", counted_get_all)
     now = datetime(2026, 2, 10, 7, tzinfo=UTC)
     wanted = {name: [date(2026, 2, d) for d in range(3, 11)] for name in phases}
@@ -361,7 +393,8 @@ def test_a_run_costs_one_query_and_one_batch_read(
     stores.close()
     assert dataset.project == Settings.from_env().project
     assert len(report.verdicts) == 3 * 8
-    assert sorted(calls) == ["get_all"] + ["query"] * (7 if queries else 1)
+    described = ["GET phase_completions"]  # as it is for the next ten minutes
+    assert sorted(calls) == sorted(described + ["POST queries"] * (7 if queries else 1) + ["get_all"])
 
 
 def test_setup_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

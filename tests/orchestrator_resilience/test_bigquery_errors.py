@@ -41,7 +41,9 @@ def test_an_error_is_one_sentence(
     def refuse(*_: object, **__: object) -> None:
         raise kind(text)
 
-    monkeypatch.setattr(bigquery.Client, "query", refuse)  # the emulator has other words, and no access to deny
+    monkeypatch.setattr(
+        bigquery.Client, "query_and_wait", refuse
+    )  # the emulator has other words, and no access to deny
     with pytest.raises(StoreError) as raised:
         store.query("SELECT 1", [])
     store.close()
