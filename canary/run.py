@@ -1,6 +1,7 @@
 """One canary run: gather the evidence, judge each date, diagnose the problems, report."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
@@ -19,7 +20,7 @@ from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
-from canary.sources import READ_SECONDS, gather, read_traces
+from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint, one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
@@ -198,11 +199,14 @@ def _run(
     told = [one for one in dates if is_judged(one.evidence)]
     problems = [one.key for one in told if one.verdict.kind.is_problem]
     explained = [(name, day) for name, day in problems if diagnosed is None or day in diagnosed[name]]
-    traces = read_traces(stores, explained, phases, now)
-    verdicts = tuple(
-        one.verdict if (found := traces.get(one.key)) is None else _diagnosed(one, found, dates, now, read_at or now)
-        for one in told
-    )
+    traces = read_traces(stores, explained, phases, now, seconds=min(seconds, CHECKPOINTS_SECONDS))
+    histories = _histories((one.evidence for one in dates if one.is_sound), phases)
+
+    def explained_verdict(one: _Date) -> Verdict:
+        found = traces.get(one.key)
+        return one.verdict if found is None else _diagnosed(one, found, histories[one.key], now, read_at or now)
+
+    verdicts = tuple(map(explained_verdict, told))
     report = Report(now, verdicts, warnings)
     facts = tuple(Facts(one.evidence, one.phase, now) if one.is_sound else None for one in told)
     return Overview(replace(report, silences=_silences(report, incidents)), facts, incidents)
@@ -227,9 +231,12 @@ def timeline_and_facts(
     gathered = gather(stores, wanted, phases, seconds=seconds)
     dates = _judged(gathered.evidence, phases, now, read_at or now)
     (own,) = (one for one in dates if one.evidence.game_date == day)
-    (traces,) = read_traces(stores, [(phase.name, day)], phases, now, seconds=seconds).values()
-    is_problem = own.verdict.kind.is_problem
-    verdict = _diagnosed(own, traces, dates, now, read_at or now) if is_problem else own.verdict
+    within = min(seconds, CHECKPOINTS_SECONDS)
+    (traces,) = read_traces(stores, [own.key], phases, now, seconds=within).values()
+    verdict = own.verdict
+    if verdict.kind.is_problem:
+        history = _histories((one.evidence for one in dates if one.is_sound), phases)[own.key]
+        verdict = _diagnosed(own, traces, history, now, read_at or now)
     silences = _silences(Report(now, (verdict,)), gathered.incidents)
     found = timeline_of(verdict, own.evidence, _there(traces.checkpoints, now, read_at or now), own.phase)
     return replace(found, silences=silences), Facts(own.evidence, own.phase, now) if own.is_sound else None
@@ -257,7 +264,25 @@ class _Date:
 def _judged(evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime) -> list[_Date]:
     """Judge every date by what was known at `now`, and by what its phase expected then; each stands alone."""
     known = [known_by(one, now) if now < read_at else one for one in evidence]
-    return [_judge_one(one, phases[one.phase], known, now, read_at) for one in known]
+    histories = _histories(known, phases)
+    return [_judge_one(one, phases[one.phase], histories[one.phase, one.game_date], now, read_at) for one in known]
+
+
+def _histories(evidence: Iterable[Evidence], phases: Mapping[str, Phase]) -> dict[tuple[str, date], Sequence[Evidence]]:
+    """Return for each date the evidence around it: `history_dates` before it and as many after it, and its own.
+
+    So what a date costs does not depend on how many there are. `evidence` has the dates of a phase in their order.
+    """
+    by_phase: dict[str, list[Evidence]] = defaultdict(list)
+    for one in evidence:
+        by_phase[one.phase].append(one)
+    return {
+        (name, one.game_date): own[
+            max(number - phases[name].history_dates, 0) : number + phases[name].history_dates + 1
+        ]
+        for name, own in by_phase.items()
+        for number, one in enumerate(own)
+    }
 
 
 def _judge_one(
@@ -288,10 +313,6 @@ def _notes(evidence: Evidence, phase: Phase, new: Collection[str], now: datetime
         yield f"judged as of {now:%Y-%m-%d %H:%M}Z, and no time says whether this was known then: {timeless}"
 
 
-def _sound(dates: Sequence[_Date], phase: str) -> list[Evidence]:
-    return [one.evidence for one in dates if one.is_sound and one.evidence.phase == phase]
-
-
 def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[str]:
     """Yield the early warnings of a phase's recent dates."""
     own = [one for one in dates if one.is_sound and one.evidence.phase == phase.name]
@@ -304,11 +325,10 @@ def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[s
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
-def _diagnosed(one: _Date, traces: Traces, dates: Sequence[_Date], now: datetime, read_at: datetime) -> Verdict:
-    """Add the causes to a problem; the dates that could not be judged are no part of its history."""
+def _diagnosed(one: _Date, traces: Traces, history: Sequence[Evidence], now: datetime, read_at: datetime) -> Verdict:
+    """Add the causes to a problem; `history` is the evidence around it of dates that could be judged."""
     try:
         there = replace(traces, checkpoints=_there(traces.checkpoints, now, read_at))
-        history = _sound(dates, one.verdict.phase)
         return explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         undetermined = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")
