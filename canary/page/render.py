@@ -4,15 +4,18 @@ import base64
 import hashlib
 import re
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import markupsafe
 
 from canary.domain.verdict import duration_text
 from canary.page.board import Board
 from canary.page.one_date import OneDate
+
+if TYPE_CHECKING:
+    import jinja2
 
 _FILES = resources.files("canary.page")
 _STYLE = (_FILES / "page.css").read_text("utf-8")
@@ -48,14 +51,20 @@ def _code(text: str) -> markupsafe.Markup:
 
 
 def _rendered(template: str, **values: Any) -> str:
-    return _environment.get_template(template).render(style=_STYLE, policy=_POLICY, **values)
+    return _environment().get_template(template).render(style=_STYLE, policy=_POLICY, **values)
 
 
-_environment = jinja2.Environment(
-    loader=jinja2.FunctionLoader(lambda name: (_FILES / name).read_text("utf-8")),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters |= {"utc": _utc, "lasting": duration_text, "code": _code}
+@cache
+def _environment() -> "jinja2.Environment":
+    # Only here, because it is slow to import, and most commands draw no page.
+    import jinja2  # noqa: PLC0415
+
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (_FILES / name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"utc": _utc, "lasting": duration_text, "code": _code}
+    return made
