@@ -31,9 +31,10 @@ class Gate:
         host, _, port = target.rpartition(":")
         self._target = host, int(port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: set[socket.socket] = set()
+        self._dead: dict[socket.socket, threading.Event] = {}  # of every open socket, whether its connection is
         self._lock = threading.Lock()
         self.failure: Failure | None = None
+        self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -41,12 +42,18 @@ class Gate:
         """Its host and port."""
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
+    def silence(self) -> None:
+        """Let every open connection stay open and carry nothing any more, without a word; new ones work."""
+        with self._lock:
+            for dead in self._dead.values():
+                dead.set()
+
     def close(self) -> None:
         """Close everything."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for one in list(self._open):
+        for one in list(self._dead):
             _reset(one)
 
     def _accept(self) -> None:
@@ -57,9 +64,10 @@ class Gate:
                     _reset(here)
                     continue
                 there = socket.create_connection(self._target)
-                with self._lock:
-                    self._open |= {here, there}
                 dead = threading.Event()
+                with self._lock:
+                    self._dead |= {here: dead, there: dead}
+                    self.connections += 1
                 for source, target, is_answer in ((here, there, False), (there, here, True)):
                     threading.Thread(target=self._carry, args=(source, target, is_answer, dead), daemon=True).start()
 
@@ -70,7 +78,7 @@ class Gate:
         with suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
         with self._lock:
-            self._open.discard(source)
+            self._dead.pop(source, None)
         source.close()
 
     def _pass(

@@ -9,38 +9,38 @@ import pytest
 from orchestrator_resilience import StoreError
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from tests.proxy import Proxy, proxy
+from tests.gate import Gate, gate
 
 REF = DocumentRef("phase2_completion", "2026-02-09")
 
 
 @pytest.fixture
-def between(emulated: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def between(emulated: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Stand between Firestore's client and its emulator, which is slow to answer for the first time."""
     warm = FirestoreDocuments(cloud, seconds=30)
     warm.merge(REF, {"number": 0})
     warm.close()
-    with proxy(emulated["FIRESTORE_EMULATOR_HOST"]) as one:
+    with gate(emulated["FIRESTORE_EMULATOR_HOST"]) as one:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", one.address)
         yield one
 
 
-def test_the_next_call_has_a_new_connection(between: Proxy, cloud: str) -> None:
+def test_the_next_call_has_a_new_connection(between: Gate, cloud: str) -> None:
     """The call that finds it dead fails in its time; the next one is answered, again and again."""
-    documents = FirestoreDocuments(cloud, seconds=3)
+    documents = FirestoreDocuments(cloud, seconds=4)
     for number in range(2):
         documents.merge(REF, {"number": number})
         between.silence()
         began = time.monotonic()
         with pytest.raises(StoreError, match="Firestore: "):
             documents.get_all([REF])
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 8
         assert documents.get_all([REF])[REF].fields == {"number": number}
     documents.close()
     assert between.connections == 3
 
 
-def test_calls_at_once_find_it_dead(between: Proxy, cloud: str) -> None:
+def test_calls_at_once_find_it_dead(between: Gate, cloud: str) -> None:
     """Each of them is answered or fails with a StoreError, whoever gives the connection up; then all are answered."""
     documents = FirestoreDocuments(cloud, seconds=3)
     documents.merge(REF, {"number": 1})

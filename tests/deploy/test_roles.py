@@ -30,9 +30,10 @@ NOTHING = ("", "", ())
 # The client's call → the permission that it needs, the role that has it, and who makes the call.
 CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bigquery.insert_rows_json": ("bigquery.tables.updateData", "roles/bigquery.dataEditor", ("orchestrator",)),
-    "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
-    "bigquery.result": ("bigquery.tables.getData", "roles/bigquery.dataViewer", ("canary",)),
-    "bigquery.cancel": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # of a job of its own
+    "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # the store's, by the next
+    "bigquery.query_and_wait": ("bigquery.tables.getData", "roles/bigquery.dataViewer", ("canary",)),
+    "bigquery.get_job": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # of a job of its own
+    "bigquery.exception": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # as above
     # The canary asks too, and its role to read has it as well; so does `canary setup`, whose role has more.
     "bigquery.get_table": ("bigquery.tables.get", "roles/bigquery.dataEditor", ("orchestrator",)),
     "bigquery.create_table": ("bigquery.tables.create", "roles/bigquery.dataEditor", ("resilience-deployer",)),

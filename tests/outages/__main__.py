@@ -17,7 +17,7 @@ from unittest.mock import patch
 from orchestrator_resilience import load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery
-from tests.outages.gate import Failure
+from tests.gate import Failure
 from tests.outages.harness import SERVERS, Outage, Servers, play, servers
 from tools.emulators import PROJECT, emulators
 

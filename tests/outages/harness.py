@@ -9,11 +9,10 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from threading import active_count
 from typing import Any
@@ -39,8 +38,8 @@ from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import push_envelope
+from tests.gate import Failure, Gate, gate
 from tests.listener import FakeWebhook, fake_webhook
-from tests.outages.gate import Failure, Gate, gate
 
 WELL, STUCK = date(2026, 2, 9), date(2026, 2, 10)
 DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)
@@ -187,11 +186,18 @@ def _ref(day: date, phase: Phase) -> DocumentRef:
 def _scaled() -> Iterator[None]:
     """Scale the deadlines of a run."""
     with (
-        patch.object(canary.run, "gather", partial(gather, seconds=35 * SCALE)),
-        patch.object(canary.run, "read_traces", partial(read_traces, seconds=15 * SCALE)),
+        patch.object(canary.run, "gather", _sooner(gather)),
+        patch.object(canary.run, "read_traces", _sooner(read_traces)),
         patch.object(canary.notify.memory, "_SECONDS", 20 * SCALE),
     ):
         yield
+
+
+def _sooner(read: Callable[..., Any]) -> Callable[..., Any]:
+    def scaled(*args: Any, seconds: float, **how: Any) -> Any:
+        return read(*args, seconds=seconds * SCALE, **how)
+
+    return scaled
 
 
 class _Scenario:

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.bigquery import BigQuery
+from tests.gate import Failure
 from tests.outages.__main__ import outages
-from tests.outages.gate import Failure
 from tests.outages.harness import Outage, play, servers
 
 SOME: list[Outage] = [
