@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks import deliveries, lines
+from benchmarks import cold, deliveries, growth, lines
 from benchmarks.measure import machine, versions
 
-_BENCHES = {"lines": lines.lines, "deliveries": deliveries.deliveries}
+_BENCHES = {"lines": lines.lines, "deliveries": deliveries.deliveries, "cold": cold.cold, "growth": growth.growth}
 
 
 def main() -> None:

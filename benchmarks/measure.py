@@ -2,14 +2,19 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import quantiles
 from time import perf_counter
+from typing import TypeVar
 
 from rich.table import Table
+
+T = TypeVar("T")
 
 _A_SECOND = {"µs": 1e6, "ms": 1e3, "s": 1.0}
 
@@ -51,21 +56,50 @@ class Bench:
         return result
 
 
-def in_turns(variants: Mapping[str, Callable[[], object]], rounds: int, *, repeats: int = 1) -> dict[str, list[float]]:
-    """Run each variant `repeats` times, then the next, and all of that `rounds` times: seconds a run, for each round.
+def turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+    """Run each variant, then the next, and all of that `rounds` times; return what each round gave.
 
     A machine that grows slower is so for all of them; which one begins a round changes with the rounds.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    found: dict[str, list[T]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            run, began = variants[name], perf_counter()
-            for _ in range(repeats):
-                run()
-            seconds[name].append((perf_counter() - began) / repeats)
-    return seconds
+            found[name].append(variants[name]())
+    return found
+
+
+def in_turns(variants: Mapping[str, Callable[[], object]], rounds: int, *, repeats: int = 1) -> dict[str, list[float]]:
+    """Run each variant `repeats` times in its turn: seconds a run, for each round."""
+
+    def seconds(run: Callable[[], object]) -> float:
+        began = perf_counter()
+        for _ in range(repeats):
+            run()
+        return (perf_counter() - began) / repeats
+
+    return turns({name: partial(seconds, run) for name, run in variants.items()}, rounds)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a process used, in seconds: `wall` from its start to its end, `cpu` of all cores."""
+
+    wall: float
+    cpu: float
+
+
+def process(command: Sequence[str | Path], environment: Mapping[str, str]) -> Used:
+    """Run a command to its end; what it prints is thrown away. Raises CalledProcessError where it fails."""
+    began = perf_counter()
+    with subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.DEVNULL) as running:
+        _, status, used = os.wait4(running.pid, 0)
+        wall = perf_counter() - began
+        running.returncode = os.waitstatus_to_exitcode(status)
+    if running.returncode:
+        raise subprocess.CalledProcessError(running.returncode, running.args)
+    return Used(wall, used.ru_utime + used.ru_stime)
 
 
 def summary(title: str, unit: str, floor: str, values: Mapping[str, Sequence[float]]) -> Bench:
