@@ -1,29 +1,27 @@
 """Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the log of requests."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
 from google.api_core.exceptions import (
     DeadlineExceeded,
-    GoogleAPIError,
     InternalServerError,
     ResourceExhausted,
     ServiceUnavailable,
 )
 from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2Transport
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity, concerns
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import StoreError, store_errors
+from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Request
+from orchestrator_resilience.stores.grpc_client import GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 # Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
@@ -35,32 +33,29 @@ _MAXIMUM_ENTRIES = 5000
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
 _REQUESTS = "run.googleapis.com%2Frequests"
 
-_logging_errors = partial(store_errors, "Cloud Logging", GoogleAPIError, GoogleAuthError)
+Connect = Callable[[], LoggingServiceV2Transport | None]
 
 
 class _CloudLogging:
     """The entries of a project.
 
-    The client is made at the first call and kept. `seconds` bounds each search, its pages and retries
-    included. `transport` is for another server than Google's.
+    `seconds` bounds each search, its pages and retries included. `connect` is for another server than Google's.
     """
 
-    def __init__(
-        self, project: str, *, seconds: float = 15.0, transport: LoggingServiceV2Transport | None = None
-    ) -> None:
+    def __init__(self, project: str, *, seconds: float = 15.0, connect: Connect = lambda: None) -> None:
         self._project = project
         self._seconds = seconds
-        self._transport = transport
+        self._grpc = GrpcClient("Cloud Logging", lambda: LoggingServiceV2Client(transport=connect()), _close)
 
-    @cached_property
-    def _client(self) -> LoggingServiceV2Client:
-        return LoggingServiceV2Client(transport=self._transport)
+    def close(self) -> None:
+        """Close the client, where there is one; the next use makes another."""
+        self._grpc.close()
 
     def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
-        with _logging_errors():
-            return list(islice(self._search(wanted, seconds), _MAXIMUM_ENTRIES))
+        with self._grpc.asking() as client:
+            return list(islice(self._search(client, wanted, seconds), _MAXIMUM_ENTRIES))
 
-    def _search(self, wanted: str, seconds: float) -> Iterator[LogEntry]:
+    def _search(self, client: LoggingServiceV2Client, wanted: str, seconds: float) -> Iterator[LogEntry]:
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
             filter=wanted,
@@ -72,7 +67,7 @@ class _CloudLogging:
         while left := deadline.left():
             half = left / 2  # the last try of a page begins when its retries end
             retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
-            page = next(self._client.list_log_entries(request, retry=retry, timeout=half).pages)
+            page = next(client.list_log_entries(request, retry=retry, timeout=half).pages)
             yield from page.entries
             if not page.next_page_token:
                 return
@@ -111,9 +106,9 @@ class CloudLoggingRequests(_CloudLogging):
         phase: str,
         *,
         seconds: float = 15.0,
-        transport: LoggingServiceV2Transport | None = None,
+        connect: Connect = lambda: None,
     ) -> None:
-        super().__init__(project, seconds=seconds, transport=transport)
+        super().__init__(project, seconds=seconds, connect=connect)
         self._service = service
         self.phase = phase
 
@@ -130,6 +125,10 @@ class CloudLoggingRequests(_CloudLogging):
         if len(found) >= _MAXIMUM_ENTRIES:  # the last ones, which count most, are not among them
             raise StoreError(f"Cloud Logging: {self._service} has had {len(found)} requests or more since {since}")
         return [Request(_moment(entry), entry.http_request.status) for entry in found]
+
+
+def _close(client: LoggingServiceV2Client) -> None:
+    client.transport.close()  # type: ignore[no-untyped-call]
 
 
 def checkpoint_filter(phase: str, game_dates: Collection[date]) -> str:

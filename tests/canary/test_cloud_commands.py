@@ -374,7 +374,7 @@ def test_a_run_costs_one_query_and_one_batch_read(
     stores.completion_log.setup()
     stores.documents.merge(OPEN_INCIDENTS, {"canary": []})
     calls: list[str] = []
-    client, firestore = stores._bigquery.client, stores.documents._client
+    client, firestore = stores._bigquery.client, stores.documents._grpc.client
     call_api, get_all = client._call_api, firestore.get_all
 
     def counted_call(*args: Any, **kwargs: Any) -> Any:

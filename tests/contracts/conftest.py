@@ -64,4 +64,4 @@ def archive(request: pytest.FixtureRequest) -> Iterator[tuple[Sink, CheckpointAr
         yield stores.checkpoints, stores.checkpoints
         return
     with LoggingServer("project") as server:
-        yield lambda c: server.ingest(json_line(c)), CloudLoggingArchive("project", transport=server.transport())
+        yield lambda c: server.ingest(json_line(c)), CloudLoggingArchive("project", connect=server.transport)

@@ -60,9 +60,14 @@ class LoggingServer:
             transport.close()  # type: ignore[no-untyped-call]
         self._server.stop(grace=1).wait()
 
-    def transport(self) -> LoggingServiceV2GrpcTransport:
-        """Return a transport to this server, for a client; it is closed with the server."""
-        transport = LoggingServiceV2GrpcTransport(channel=grpc.insecure_channel(f"127.0.0.1:{self._port}"))
+    @property
+    def address(self) -> str:
+        """Its host and port."""
+        return f"127.0.0.1:{self._port}"
+
+    def transport(self, address: str = "") -> LoggingServiceV2GrpcTransport:
+        """Return a transport to this server, or to what stands before it; it is closed with the server."""
+        transport = LoggingServiceV2GrpcTransport(channel=grpc.insecure_channel(address or self.address))
         self._transports.append(transport)
         return transport
 

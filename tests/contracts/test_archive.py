@@ -105,7 +105,7 @@ def test_more_lines_than_one_search_can_have(
         for number in range(2):
             with checkpoints.delivery(processor="x", game_date="2026-02-09", event_id=str(number)):
                 pass
-        read = CloudLoggingArchive("project", transport=server.transport()).read
+        read = CloudLoggingArchive("project", connect=server.transport).read
         assert len(read("phase2", [DAY])) == 3
         with pytest.raises(StoreError, match="3 lines or more for 2 dates: ask for one"):
             read("phase2", [DAY, DAY - timedelta(days=1)])
@@ -201,7 +201,7 @@ def test_cloud_logging_refuses(status: grpc.StatusCode) -> None:
     """A passing fault is tried again within the deadline, a lasting one is told at once."""
     with LoggingServer("project") as server:
         server.fail_with = status
-        archive = CloudLoggingArchive("project", seconds=1, transport=server.transport())
+        archive = CloudLoggingArchive("project", seconds=1, connect=server.transport)
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
             archive.read("phase2", [DAY])
@@ -213,7 +213,7 @@ def test_cloud_logging_hangs() -> None:
     """The search ends by its own deadline."""
     with LoggingServer("project") as server:
         server.delay_seconds = 60
-        archive = CloudLoggingArchive("project", seconds=0.5, transport=server.transport())
+        archive = CloudLoggingArchive("project", seconds=0.5, connect=server.transport)
         searches: list[Callable[[], object]] = [
             lambda: archive.read("phase2", [DAY]),
             lambda: archive.statuses("orchestrator-x-uc.a.run.app", datetime.now(UTC), 0.5),
@@ -232,7 +232,7 @@ def test_cloud_logging_has_no_end_of_pages() -> None:
         for minutes in range(60):
             server.log_request("https://orchestrator-x-uc.a.run.app/", 204, at + timedelta(minutes=minutes))
         server.delay_seconds = 0.1
-        archive = CloudLoggingArchive("project", transport=server.transport())
+        archive = CloudLoggingArchive("project", connect=server.transport)
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
             archive.statuses("orchestrator-x-uc.a.run.app", at, 1)
@@ -244,7 +244,7 @@ def test_cloud_loggings_requests() -> None:
     """The statuses of one function's requests since a moment, each once; no request is no status."""
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
-        archive = CloudLoggingArchive("project", transport=server.transport())
+        archive = CloudLoggingArchive("project", connect=server.transport)
         for minutes, status in ((-1, 500), (0, 403), (1, 403), (2, 204), (3, 204), (4, 204)):
             server.log_request("https://orchestrator-x-uc.a.run.app/?mode=1", status, at + timedelta(minutes=minutes))
         server.log_request("https://canary-x-uc.a.run.app/", 503, at)
@@ -257,7 +257,7 @@ def test_the_requests_to_a_service() -> None:
     """Those of one service from one moment to another, each with its status, oldest first."""
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
-        log = CloudLoggingRequests("project", "orchestrator", "phase2", transport=server.transport())
+        log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
         for minutes, status in ((3, 204), (-1, 500), (0, 403), (1, 403), (4, 204)):
             server.log_request("https://x/", status, at + timedelta(minutes=minutes), "orchestrator")
         server.log_request("https://x/", 503, at, "canary")
@@ -273,6 +273,6 @@ def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
     with LoggingServer("project") as server:
         for minutes in range(4):
             server.log_request("https://x/", 403, at + timedelta(minutes=minutes), "orchestrator")
-        log = CloudLoggingRequests("project", "orchestrator", "phase2", transport=server.transport())
+        log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
         with pytest.raises(StoreError, match="orchestrator has had 3 requests or more since 2026-02-10 06:41"):
             log.requests(at, at + timedelta(hours=1))

@@ -162,7 +162,7 @@ class Awaiting(FirestoreDocuments):
 
 def probe_with(log: LoggingServer, documents: FirestoreDocuments, phase: Phase) -> Probed:
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
-    requests = CloudLoggingArchive(project, transport=log.transport())
+    requests = CloudLoggingArchive(project, connect=log.transport)
     with closing(documents):
         return probe(Topic(project, TOPIC), documents, requests, phase, seconds=0.5, note=pytest.fail)
 
