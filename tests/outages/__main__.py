@@ -2,7 +2,8 @@
 
     python -m tests.outages [--seed N] [--pairs N]
 
-Each failure of each server alone, then pairs of them. Exit code: 0, or 1 where something was not as promised.
+Each failure of each server alone, of an instance that runs already and of one that starts in it; then pairs of them.
+Exit code: 0, or 1 where something was not as promised.
 """
 
 import argparse
@@ -51,14 +52,16 @@ def main() -> int:
             began, wrong = time.monotonic(), 0
             for number, outage in enumerate(outages(random.Random(options.seed), options.pairs), 1):
                 wrong += _play(world, outage, number)
+                if len(outage) == 1:
+                    wrong += _play(world, outage, number, cold=True)
             print(f"{number} outages in {time.monotonic() - began:.0f} s; {wrong} not as promised", flush=True)
             wrong += _repeat(world)
     return 1 if wrong else 0
 
 
-def _play(world: Servers, outage: Outage, number: int) -> int:
-    flaws = play(world, outage)
-    text = " and ".join(f"{name} {failure}" for name, failure in outage.items())
+def _play(world: Servers, outage: Outage, number: int, *, cold: bool = False) -> int:
+    flaws = play(world, outage, cold=cold)
+    text = " and ".join(f"{name} {failure}" for name, failure in outage.items()) + ", cold" * cold
     print(f"{number:4} {text:50} {'; '.join(flaws) or 'as promised'}", flush=True)
     return bool(flaws)
 

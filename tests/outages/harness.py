@@ -7,9 +7,10 @@ then it is over, the runs go on, and somebody sets the flag. All deadlines are s
 import io
 import json
 import os
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,8 @@ from threading import active_count
 from typing import Any
 from unittest.mock import patch
 
+from google.auth.compute_engine import _metadata
+
 import canary.notify.memory
 import canary.run
 from canary.domain.verdict import Verdict, VerdictKind
@@ -25,8 +28,11 @@ from canary.notify.channel import Channels
 from canary.notify.heartbeat import Heartbeat, HeartbeatError
 from canary.notify.incidents import Notified
 from canary.notify.log_entry import LogChannel
+from canary.notify.message import CommandLine
 from canary.notify.slack import SlackChannel
-from canary.run import watch
+from canary.page.board import BOARD_DATES, board
+from canary.page.render import board_page
+from canary.run import overview, watch
 from canary.sources import gather, read_traces
 from orchestrator_resilience import CheckpointLogger, Phase
 from orchestrator_resilience.completion import Completion
@@ -36,10 +42,13 @@ from orchestrator_resilience.progress import Progress, read_progress, registrati
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import push_envelope
+from tests.contracts.logging_server import LoggingServer
 from tests.gate import Failure, Gate, gate
 from tests.listener import FakeWebhook, fake_webhook
+from tests.outages.metadata import metadata_server
 
 WELL, STUCK = date(2026, 2, 9), date(2026, 2, 10)
 DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)
@@ -51,7 +60,8 @@ TICK = timedelta(minutes=15)
 SCALE = 0.25
 LIMIT_SECONDS = (35 + 15 + 20 + 10 + 10 + 5) * SCALE + 3.0
 DELIVERY_SECONDS = (20 + 2 * 10) * SCALE + 3.0
-SERVERS = ("firestore", "bigquery", "slack", "heartbeat")
+PAGE_SECONDS = 2 * 12 * SCALE + 3.0
+SERVERS = ("firestore", "bigquery", "logging", "metadata", "slack", "heartbeat")
 Outage = Mapping[str, Failure]
 # A post of which the answer was lost has been read all the same, and is sent again.
 _MAY_REPEAT = set(Failure) - {Failure.REFUSES}
@@ -62,6 +72,7 @@ class Servers:
     """The gates in front of the servers, and what behind them tells what came through."""
 
     gates: dict[str, Gate]
+    logging: LoggingServer
     slack: FakeWebhook
     heartbeat: FakeWebhook
     project: str
@@ -81,26 +92,38 @@ class Servers:
 
 @contextmanager
 def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator[Servers]:
-    """Put the gates in front of the emulators and two webhooks, and make the tables, with the rows of both dates."""
+    """Put the gates in front of the servers, and make the tables, with the rows of both dates."""
     hosts = {"firestore": "FIRESTORE_EMULATOR_HOST", "bigquery": "BIGQUERY_EMULATOR_HOST"}
     with ExitStack() as stack:
         slack = stack.enter_context(fake_webhook("/services/T0/B0/secret"))
         heartbeat = stack.enter_context(fake_webhook("/ping/secret"))
         behind = {name: emulated[variable].removeprefix("http://") for name, variable in hosts.items()}
         behind |= {"slack": _host(slack), "heartbeat": _host(heartbeat)}
+        logging = stack.enter_context(LoggingServer(project))
+        behind |= {"logging": logging.address, "metadata": stack.enter_context(metadata_server())}
         gates = {name: stack.enter_context(gate(target)) for name, target in behind.items()}
         for name, variable in hosts.items():
             prefix = "http://" if emulated[variable].startswith("http://") else ""
             stack.enter_context(patch.dict(os.environ, {variable: prefix + gates[name].address}))
+        stack.enter_context(_on_cloud_run(gates["metadata"].address))
         straight = BigQuery(project, emulated=True, seconds=120)
         log = BigQueryCompletionLog(straight, {phase.name: phase})
-        found = Servers(gates, slack, heartbeat, project, log, {v: emulated[v] for v in hosts.values()}, phase)
+        found = Servers(gates, logging, slack, heartbeat, project, log, {v: emulated[v] for v in hosts.values()}, phase)
         with found.straight_to():
             log.setup()
             for day in (WELL, STUCK):
                 log.append([completion_row(one) for one in _completions(day, phase)], now=DONE)
         yield found
         straight.close()
+
+
+@contextmanager
+def _on_cloud_run(metadata: str) -> Iterator[None]:
+    """Let Google's clients find this metadata server, and nobody's credentials: as if they had been started with it."""
+    with tempfile.TemporaryDirectory() as empty:
+        variables = {"GCE_METADATA_IP": metadata, "CLOUDSDK_CONFIG": empty, "GOOGLE_APPLICATION_CREDENTIALS": ""}
+        with patch.dict(os.environ, variables), patch.object(_metadata, "_GCE_METADATA_HOST", metadata):
+            yield
 
 
 def _host(webhook: FakeWebhook) -> str:
@@ -117,22 +140,12 @@ def _completions(day: date, phase: Phase) -> list[Completion]:
 
 
 @dataclass
-class _Checkpoints:
-    """An archive on this machine: whether Cloud Logging can be read is another question."""
-
-    def read(self, phase: str, game_dates: Sequence[date]) -> list[Any]:
-        """Return nothing."""
-        del phase, game_dates
-        return []
-
-
-@dataclass
 class Stores:
     """The stores as a deployment has them, through the gates; each scenario has documents of its own."""
 
     documents: FirestoreDocuments
     completion_log: BigQueryCompletionLog
-    checkpoints: Any = field(default_factory=_Checkpoints)
+    checkpoints: CloudLoggingArchive
     counts: None = None
     flag_tables: None = None
     requests: None = None
@@ -141,26 +154,37 @@ class Stores:
     def close(self) -> None:
         """Close the connections."""
         self.documents.close()
+        self.checkpoints.close()
 
 
-def play(world: Servers, outage: Outage) -> list[str]:
-    """Let `outage` befall the run and the delivery of one scenario; return what was not as promised."""
+def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
+    """Let `outage` befall the run and the delivery of one scenario; return what was not as promised.
+
+    Unless it is `cold`, every connection has been used before.
+    """
     world.number += 1
     with _scaled(), ExitStack() as stack:
         name = f"outage-{uuid.uuid4().hex[:12]}"
         with world.straight_to():
             straight = FirestoreDocuments(name, seconds=60)
             _write(straight, world.phase)
-        bigquery = BigQuery(world.project, emulated=True, seconds=20 * SCALE)
+        bigquery = BigQuery(world.project, seconds=20 * SCALE)  # with the token of the metadata server
         stack.callback(bigquery.close)
         stores = Stores(
             FirestoreDocuments(name, seconds=10 * SCALE),
             BigQueryCompletionLog(bigquery, {world.phase.name: world.phase}),
+            CloudLoggingArchive(
+                world.project,
+                seconds=15 * SCALE,
+                connect=lambda: world.logging.transport(world.gates["logging"].address),
+            ),
         )
         stack.callback(stores.close)
         stack.callback(straight.close)
         scenario = _Scenario(world, outage, stores, straight)
         try:
+            if not cold:
+                scenario.connect()
             return [*scenario.during(), *scenario.after()]
         finally:
             scenario.end()
@@ -234,13 +258,13 @@ class _Scenario:
         return {one.game_date: one for one in report.verdicts}, time.monotonic() - began
 
     def during(self) -> Iterator[str]:
-        """Run once and deliver once while the outage lasts."""
-        self._run_before_it()
+        """Run once, look at the page, and deliver once while the outage lasts."""
         self._fail(self._outage)
         verdicts, seconds = self._run(1)
         if seconds > LIMIT_SECONDS:
             yield f"the run took {seconds:.1f} s"
         yield from _guessed(verdicts)
+        yield from self._page()
         began = time.monotonic()
         try:
             self._orchestrator.deliver(self._message)
@@ -250,7 +274,18 @@ class _Scenario:
         if time.monotonic() - began > DELIVERY_SECONDS:
             yield f"the delivery took {time.monotonic() - began:.1f} s"
 
-    def _run_before_it(self) -> None:
+    def _page(self) -> Iterator[str]:
+        """Look at the page as the function draws it."""
+        phases, began = {self._world.phase.name: self._world.phase}, time.monotonic()
+        found = overview(self._stores, phases, NOW + TICK, BOARD_DATES, seconds=12 * SCALE)
+        drawn = board_page(board(found, phases, None, CommandLine(), lambda *_: None))
+        if (seconds := time.monotonic() - began) > PAGE_SECONDS:
+            yield f"the page took {seconds:.1f} s"
+        if not all(f'datetime="{day}"' in drawn or str(day) in drawn for day in (WELL, STUCK)):
+            yield "the page does not show both dates"
+        yield from _guessed({one.game_date: one for one in found.report.verdicts})
+
+    def connect(self) -> None:
         """Open every connection, while nobody is told of anything yet."""
         with patch.object(canary.run, "notify", lambda *_, **__: Notified()):
             self._run(0)
@@ -259,7 +294,10 @@ class _Scenario:
         """Run on when the outage is over, and let somebody set the flag."""
         self._fail({})
         if not self._acknowledged:
-            self._orchestrator.deliver(self._message)
+            try:
+                self._orchestrator.deliver(self._message)
+            except DeliveryError as error:
+                yield f"what was delivered again failed: {error}"
         verdicts, _ = self._run(2)
         if {day: one.kind for day, one in verdicts.items()}.get(STUCK) is not VerdictKind.UNTRIGGERED:
             yield f"the next run said {verdicts[STUCK].kind}: {verdicts[STUCK].summary}"

@@ -29,4 +29,4 @@ def test_every_failure_of_every_server_is_played() -> None:
     """Alone, and then in pairs, the same ones of the same seed."""
     drawn = [list(outages(random.Random(7), 100)) for _ in range(2)]
     assert drawn[0] == drawn[1]
-    assert ([len(one) for one in drawn[0]].count(1), len(drawn[0])) == (4 * len(Failure), 4 * len(Failure) + 100)
+    assert ([len(one) for one in drawn[0]].count(1), len(drawn[0])) == (6 * len(Failure), 6 * len(Failure) + 100)
