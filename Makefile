@@ -30,9 +30,10 @@ format: $(DEV)
 local: $(DEV)
 	@$(BIN)/python -m tools.local
 
-# Tables, and the same as JSON in bench.json.
+# Tables, and the same as JSON in bench.json; and what a month costs on Google Cloud.
 bench: $(DEV)
 	@$(BIN)/python -m benchmarks --json bench.json
+	@$(BIN)/python -m benchmarks.cost
 
 # The orchestrator at 8 deliveries at once, for ten minutes.
 load: $(DEV)
