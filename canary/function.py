@@ -29,17 +29,20 @@ from canary.page.one_date import one_date
 from canary.page.render import HEADERS, board_page, date_page
 from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
+from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.completion import YEARS
-from orchestrator_resilience.phase import Phase, load_phases, phase_of
+from orchestrator_resilience.phase import Phase, load_phases
 from orchestrator_resilience.progress import calendar_date
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
 
 _Json = tuple[dict[str, Any], int]
-Answer = _Json | tuple[str, int, Mapping[str, str]]
+Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
 # Who looks at a page does not wait as long as a run does.
 _PAGE_SECONDS = 12.0
+# How much of what was asked for an answer repeats.
+_SHOWN_CHARACTERS = 100
 Handler = Callable[[flask.Request], ResponseReturnValue]
 
 
@@ -68,7 +71,10 @@ def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
 
     @functions_framework.http
     def canary(request: flask.Request) -> ResponseReturnValue:
-        return answer(request)
+        response = flask.make_response(answer(request))
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
 
     return canary
 
@@ -91,22 +97,31 @@ class Canary:
             return _failure(error)
 
     def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
-        match method, path.strip("/").split("/"):
-            case "POST", [""]:
-                return self._run(now)
-            case "GET", ["status"]:
-                return self._status(now)
-            case "GET", [""]:
-                return self._board(now)
-            case "GET", ["dates", day] if (game_date := _game_date(day)) is not None:
-                return self._date(self._phase(phase), game_date, now)
-            case _, [""] | ["status"]:
-                return {"reason": f"{method} is not what {path} takes"}, 405
-            case _:
-                return {"reason": f"there is no {path}; there are /, /status and /dates/2026-02-09"}, 404
+        handlers = self._handlers(path, phase or next(iter(self.phases)))
+        if not handlers:
+            there_is = "there are /, /status and /dates/2026-02-09, with ?phase= and one of " + ", ".join(self.phases)
+            return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; {there_is}"}, 404
+        handler = handlers.get("GET" if method == "HEAD" else method)  # the answer to HEAD loses its body later
+        if handler is None:
+            allowed = ", ".join([*handlers, "HEAD"])
+            return (
+                {"reason": f"{one_line(method, _SHOWN_CHARACTERS)} is not what {path} takes"},
+                405,
+                {"Allow": allowed},
+            )
+        return handler(now)
 
-    def _phase(self, name: str | None) -> Phase:
-        return phase_of(self.phases, name or next(iter(self.phases)))
+    def _handlers(self, path: str, phase: str) -> Mapping[str, Callable[[datetime], Answer]]:
+        """Return what a path answers, by the method; nothing where there is no such path."""
+        match path.strip("/").split("/"):
+            case [""]:
+                return {"GET": self._board, "POST": self._run}
+            case ["status"]:
+                return {"GET": self._status}
+            case ["dates", text] if (day := _game_date(text)) is not None and phase in self.phases:
+                return {"GET": lambda now: self._date(self.phases[phase], day, now)}
+            case _:
+                return {}
 
     def _board(self, now: datetime) -> Answer:
         """Answer with all dates; a source that hangs leaves the rest of the page."""

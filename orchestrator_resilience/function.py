@@ -52,7 +52,7 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
     @functions_framework.http
     def orchestrate(request: flask.Request) -> ResponseReturnValue:
         if request.method != "POST":
-            return "", HTTPStatus.METHOD_NOT_ALLOWED
+            return "", HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "POST"}
         if (reason := _too_large(request)) is not None:
             checkpoints.rejected(InvalidMessageError("request", reason, event_id=request.headers.get("ce-id")))
             # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
