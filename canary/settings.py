@@ -39,8 +39,13 @@ class CanarySettings:
 
 
 def _read_address(name: str, text: str) -> str | None:
-    """Read what paths can be put behind: a host, and nothing that would end a link."""
+    """Read what paths can be put behind: a host, and nothing that would end a link.
+
+    What is none is not shown: of three addresses side by side, one may stand in the place of a secret.
+    """
     address = text.strip().rstrip("/")
     if address and not re.fullmatch(r"https?://[\w.:/~-]{1,200}", address, re.ASCII):
-        raise ConfigurationError(f"{name}: expected an address such as https://canary.example.com, not {text!r}")
+        raise ConfigurationError(
+            f"{name}: expected an address such as https://canary.example.com; not shown, because it may be a secret's"
+        )
     return address or None

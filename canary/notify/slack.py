@@ -90,7 +90,7 @@ class SlackChannel:
         if answer.status == HTTPStatus.OK and answer.text == "ok":  # a page to which a redirect led says something else
             return None
         # Slack's own word for it, unless it is one of the address.
-        known = _SLACKS_WORD.match(answer.text) and not self._webhook.contains(answer.text)
+        known = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
         reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
         if answer.status in {408, 429} or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return NotifyError(reason, again_after=answer.retry_after)

@@ -7,6 +7,7 @@ resolution nor an answer that drips: its logger, retries, errors and timeout all
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPResponse
@@ -60,9 +61,10 @@ class Webhook:
         """A few digits of a hash: enough to tell that it is another address, and too few to check a guess."""
         return hashlib.sha256(self._url.encode()).hexdigest()[:8]
 
-    def contains(self, text: str) -> bool:
-        """Whether `text`, in lower case, is part of the address."""
-        return text in self._url.lower()
+    def is_quoted_in(self, text: str) -> bool:
+        """Whether `text`, in lower case, is part of the address, or has a word of its path in it."""
+        _, _, path = self._url.lower().partition("://")[2].partition("/")
+        return text in self._url.lower() or any(word in text for word in re.findall(r"[a-z]{4,}", path))
 
     def request(self, deadline: Deadline, body: Mapping[str, Any] | None = None) -> Answer | NoAnswer:
         """Post `body` as JSON, or get the page where there is none; a TimeoutError once `deadline` is over.
