@@ -49,6 +49,10 @@ checks_of() {
     "$(of_service "$1" 'spec.traffic[0].latestRevision,spec.traffic[0].percent')"
   expect "$1: its caller may invoke it" "serviceAccount:$2" "$(invokers "$1" | grep -x "serviceAccount:$2")"
   expect "$1: the public may not" '' "$(public "$1")"
+  # Who has turned that off lets everybody in, whatever the roles say; gcloud run services update --invoker-iam-check
+  # turns it on again.
+  expect "$1: who calls is asked who they are" '' \
+    "$(of_service "$1" "metadata.annotations['run.googleapis.com/invoker-iam-disabled']")"
 }
 
 if beside; then

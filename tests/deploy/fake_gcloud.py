@@ -253,6 +253,7 @@ def _described(group: str, key: str, wanted: str, made: dict[str, Any]) -> tuple
         "spec.traffic[0].latestRevision,spec.traffic[0].percent": "\t100" if one.get("pinned") else "True\t100",
         "httpTarget.oidcToken.serviceAccountEmail": one.get("oidc-service-account-email", ""),
         "httpTarget.oidcToken.audience": one.get("oidc-token-audience", ""),
+        "metadata.annotations['run.googleapis.com/invoker-iam-disabled']": "",
         "none": "",
     }
     return 0, str(fields[wanted.removeprefix("value(").removesuffix(")")])

@@ -34,6 +34,7 @@ from tests.deploy.conftest import (
 from tests.docs.markdown import PAGES
 
 CHANGING = {"create", "update", "deploy", "add-iam-policy-binding", "add", "mk", "query", "enable"}
+OWN_ACCOUNT = "{}@proj.iam.gserviceaccount.com"
 SILENT = "phase2-canary: silent or unreadable for 45 minutes"
 
 
@@ -205,6 +206,35 @@ def test_the_functions_are_deployed_as_they_have_to_be(deployed: list[Call]) -> 
         f"SLACK_WEBHOOK_URL=slack-webhook:latest,HEARTBEAT_URL=heartbeat:latest,{phases}"
     )
     assert [c.flag("max-instances") for c in (orchestrator, canary_)] == ["20", "3"]
+
+
+def test_nobody_gets_in_without_a_name(made: Deployment, tmp_path: Path) -> None:
+    """A service is deployed closed, only the accounts that call it are let in, and no command reads a secret."""
+    beside = new_deployment(tmp_path, {**BARE, **BESIDE}, THEIRS)
+    beside.run({**BARE, **BESIDE})
+    assert beside.failed is None, beside.output
+    assert callers_of(beside) == {"phase2-canary": {"phase2-canary-scheduler"}}
+    assert callers_of(made) == {**callers_of(beside), "phase2-orchestrator": {"phase2-orchestrator"}}
+    calls = [*made.calls(), *beside.calls()]
+    open_to_all = r"--allow-unauthenticated|--no-invoker-iam-check|\ballUsers|\ballAuthenticatedUsers|versions access"
+    assert [str(c) for c in calls if re.search(open_to_all, f"{c} {c.stdin}")] == []
+    pushes = [c for c in calls if c.flag("push-endpoint")]
+    assert {c.flag("push-auth-service-account") for c in pushes} == {OWN_ACCOUNT.format("phase2-orchestrator")}
+
+
+def callers_of(deployment: Deployment) -> dict[str, set[str]]:
+    """Return who may call each service that was deployed, where it was deployed closed."""
+    calls = deployment.calls()
+    deployed = [
+        c for c in calls if c.arguments[:2] == ("run", "deploy") and "--no-allow-unauthenticated" in c.arguments
+    ]
+    let_in = [(c.arguments[3], c.flag("member") or "") for c in calls if c.flag("role") == "roles/run.invoker"]
+    assert {name for name, _ in let_in} == {c.arguments[2] for c in deployed}
+    found: dict[str, set[str]] = {name: set() for name, _ in let_in}
+    for name, member in let_in:
+        account = re.fullmatch(f"serviceAccount:{OWN_ACCOUNT.format('(.*)')}", member)
+        found[name].add(account[1] if account else member)
+    return found
 
 
 def test_one_timeout_for_a_run(deployed: list[Call]) -> None:
@@ -571,6 +601,10 @@ UNHEALTHY = {
     ),
     f"{PUSH} is on": (f"subscriptions describe {PUSH} --format=value(state)", "RESOURCE_ERROR"),
     "phase2-canary: the public may not": ("get-iam-policy phase2-canary", "serviceAccount:somebody\nallUsers"),
+    "phase2-canary: who calls is asked who they are": (
+        "describe phase2-canary --region=us-central1 --format=value(metadata.annotations",
+        "true",
+    ),
     "its job is on": ("jobs describe phase2-canary --location=us-central1 --format=value(state)", "PAUSED"),
     f"the policy '{SILENT}' is on": (
         f'list --filter=displayName="{SILENT}" --format=value(enabled)',
