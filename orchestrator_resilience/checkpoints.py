@@ -145,7 +145,7 @@ class Checkpoint:
         return cls(
             kind=kind,
             severity=Severity(entry["severity"]),
-            at=at,
+            at=at.astimezone(UTC),
             text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * _TEXT_CHARACTERS),
             fields=printable({k: v for k, v in fields.items() if k not in odd})
             | ({"unreadable_fields": printable(odd)} if odd else {}),

@@ -13,7 +13,7 @@ from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 from msgspec import Meta, Struct
@@ -115,7 +115,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         try:
             ZoneInfo(self.timezone)
         except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
-            raise ValueError(f"timezone: {self.timezone!r} is not a time zone") from error
+            raise ValueError(f"timezone: {self.timezone!r} {_why_no_zone()}") from error
         if self.history_dates < self.lookback_dates:
             raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
         days, _, _ = self._incomplete_by
@@ -243,6 +243,15 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         """The last `count` game dates, today included, oldest first."""
         today = self.today(now)
         return tuple(today - timedelta(days=n) for n in reversed(range(count)))
+
+
+def _why_no_zone() -> str:
+    if available_timezones():
+        return "is not a time zone"
+    return (
+        "cannot be looked up: this machine has no time zones, and the package tzdata, which brings them along, is not "
+        "installed"
+    )
 
 
 def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:

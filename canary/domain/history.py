@@ -74,7 +74,7 @@ def after_a_run(known: Runs, now: datetime, reason: str) -> Runs:
     """
     before = known.at
     if before is None or before > now:
-        return Runs(now, reason)
+        return Runs(now, reason, known.unseen)  # of two runs at once, the one that began first may be the last to end
     is_late = now - before > 2 * RUN_EVERY
     why = "no run" if is_late else known.reason
     recent = [one for one in known.unseen if now - one.until < _REMEMBERED]

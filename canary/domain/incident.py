@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from canary.domain.clocks import believed
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import calendar_date, instant
@@ -188,10 +189,16 @@ def delivered(incident: Incident, verdict: Verdict, told: Mapping[str, Notificat
 
 
 def _believed(known: Incident, run: Run) -> Incident:
-    """Leave out what cannot be: claims that expired, and claims and receipts from the future."""
+    """Leave out what cannot be: claims that expired, and claims and receipts from the future.
+
+    A clock that has jumped back by up to an hour is no future: what was told is told, and at the latest now.
+    """
     now, claim = run.now, known.claim
-    latest = now + CLAIM_EXPIRES_AFTER
-    receipts = {name: receipt for name, receipt in known.receipts.items() if receipt.sent[-1].at < latest}
+    receipts = {
+        name: replace(receipt, sent=tuple(replace(one, at=min(one.at, now)) for one in receipt.sent))
+        for name, receipt in known.receipts.items()
+        if believed(receipt.sent[-1].at, now) is not None
+    }
     if earlier := receipts.pop(_EVERY_CHANNEL, None):
         receipts = {**dict.fromkeys(run.channels, earlier), **receipts}
     return replace(

@@ -237,9 +237,11 @@ def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, runs: Ru
 
 
 def _axis(phase: Phase, day: date) -> Axis:
-    """Return the axis of a date: from its noon to some time after its deadline, in whole steps."""
-    zone, start = ZoneInfo(phase.timezone), datetime.combine(day, _NOON)
+    """Return the axis of a date: from its noon, or midnight where it is late by then, to some time after."""
+    zone = ZoneInfo(phase.timezone)
     end = phase.deadline(day).astimezone(zone).replace(tzinfo=None) + _AFTER_THE_DEADLINE
+    noon = datetime.combine(day, _NOON)
+    start = noon if end - noon > _STEP else datetime.combine(day, time())
     return Axis(start, start + -(-(end - start) // _STEP) * _STEP, zone)
 
 
