@@ -29,6 +29,9 @@ class Settings:
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
+
+    GOOGLE_APPLICATION_CREDENTIALS is read by Google's libraries, as the path of a key. Where it is the key itself, they
+    show it in their errors: `credentials_are_a_key` is all that is kept of it here.
     """
 
     checkpoints_switch: str
@@ -45,6 +48,7 @@ class Settings:
     service: str | None
     revision: str | None
     colours: bool
+    credentials_are_a_key: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -66,6 +70,7 @@ class Settings:
             service=env.get("K_SERVICE") or None,
             revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),
+            credentials_are_a_key=env.get("GOOGLE_APPLICATION_CREDENTIALS", "").lstrip().startswith("{"),
         )
 
     @property

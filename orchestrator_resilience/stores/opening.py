@@ -13,9 +13,13 @@ def open_stores(settings: Settings, phases: Mapping[str, Phase], *, must_exist: 
     """Open the cloud's stores where GOOGLE_CLOUD_PROJECT is set, else the embedded ones.
 
     Inside Cloud Run a missing project is a ConfigurationError that names the variable: a local file
-    there is gone with the instance, and nobody would know.
+    there is gone with the instance, and nobody would know. So is a key where its path should be.
     """
     if settings.project is not None:
+        if settings.credentials_are_a_key:
+            raise ConfigurationError(
+                "GOOGLE_APPLICATION_CREDENTIALS: expected the path of a key, not the key; not shown"
+            )
         try:
             # Only here, so that nothing else needs Google's libraries.
             from orchestrator_resilience.stores.cloud import CloudStores  # noqa: PLC0415

@@ -153,6 +153,19 @@ def test_a_secret_that_is_no_address(
     assert MARK not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("command", [["check"], ["verify"], ["setup"], ["probe", "--topic", "t"]])
+def test_a_key_in_the_place_of_its_path_is_not_shown(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Google's libraries say that there is no such file, with its name."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f' {{"type": "service_account", "private_key": "{MARK}"}}')
+    assert cli.main(command) == 2
+    said = "".join(capfd.readouterr())
+    assert "GOOGLE_APPLICATION_CREDENTIALS: expected the path of a key, not the key; not shown" in said
+    assert MARK not in said
+
+
 def test_the_settings_do_not_show_them() -> None:
     """Neither as a text nor inside of something else."""
     settings = CanarySettings.from_env({"SLACK_WEBHOOK_URL": f"https://h{PATH}", "HEARTBEAT_URL": f"https://h{PATH}"})
@@ -175,13 +188,19 @@ def test_the_command_does_not_show_them(
 
 @pytest.mark.usefixtures("stuck")
 def test_the_process_does_not_write_them(webhook: FakeWebhook, tmp_path: Path) -> None:
-    """What functions-framework and gunicorn print, as the function runs, and as it cannot start."""
+    """What functions-framework and gunicorn print, as the function runs, cannot read its stores, and cannot start."""
     webhook.script = [ANSWERS["knows no such address"]]
     folder = {"RESILIENCE_DATA_DIR": str(tmp_path / "stores")}
     with canary_function({**folder, "SLACK_WEBHOOK_URL": webhook.url, "HEARTBEAT_URL": webhook.url}) as running:
         asked = [requests.request(method, f"http://{running.address}{path}", timeout=60) for method, path in ASKED]
         log = running.log.read_text()
     assert "CANARY_HEARTBEAT: the heartbeat was not heard: HTTP 404" in log
+    assert MARK not in log + "".join(f"{one.headers}{one.text}" for one in asked)
+    cloud = {"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/key.json"}
+    with canary_function({**cloud, "SLACK_WEBHOOK_URL": webhook.url, "HEARTBEAT_URL": webhook.url}) as running:
+        asked = [requests.request(method, f"http://{running.address}{path}", timeout=60) for method, path in ASKED]
+        log = running.log.read_text()
+    assert asked[0].status_code == 503
     assert MARK not in log + "".join(f"{one.headers}{one.text}" for one in asked)
     program = "from canary.function import start; start()"
     environment = {**os.environ, **folder, "SLACK_WEBHOOK_URL": f"hooks.slack.com{PATH}"}
