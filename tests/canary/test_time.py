@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from canary.domain.diagnosis import explain
@@ -45,7 +45,7 @@ from canary.page.axis import FoldedAxis
 from canary.page.board import _axis
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
-from orchestrator_resilience.progress import Progress, Registration, Report
+from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
 from tests.hostile import FIVE, PHASE
 
 ZONES = [
@@ -62,6 +62,7 @@ ZONES = [
     "Asia/Kathmandu",
     "UTC",
 ]
+DRAWN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the changes of a zone are found once
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 K, N = VerdictKind, NotificationKind
 # How bad a verdict is, while the evidence stays the same.
@@ -143,7 +144,7 @@ evidences = st.tuples(
 )
 
 
-@settings(max_examples=150)
+@settings(DRAWN, max_examples=150)
 @given(evidences, st.lists(st.integers(0, 4 * 24 * 60), min_size=2, max_size=8), st.integers(0, 14))
 def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     drawn: tuple[Any, ...], later: list[int], offset: int
@@ -167,7 +168,32 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
         assert 30 * MINUTE <= told - done < 45 * MINUTE
 
 
-@settings(max_examples=100)
+@settings(DRAWN, max_examples=100)
+@given(places(), st.lists(st.integers(-60, 5 * 24 * 60), min_size=1, max_size=8))
+def test_every_wait_ends_at_its_moment_and_for_good(place: Place, minutes: list[int]) -> None:
+    """That for the next phase an hour after the flag, that for the first report at the deadline, elapsed and local."""
+    phase, day = place.phase, place.at.astimezone(place.tz).date()
+    trigger = Trigger(place.at, "all_complete", "1")
+    registered = {name: Registration(place.at, name, place.at) for name in FIVE}
+    log = Logged({name: Arrival(place.at, place.at) for name in FIVE})
+    done = Evidence(
+        phase="phase2",
+        game_date=day,
+        completion_log=Seen(log),
+        progress=Seen(Progress(PHASE.expected, registered, trigger=trigger)),
+        outcome=Seen(0),
+    )
+    silent = Evidence(phase="phase2", game_date=day, completion_log=Absent(), progress=Absent(), work=Seen(7))
+    for evidence, due, before, after in (
+        (done, place.at + HOUR, K.TRIGGERED, K.DOWNSTREAM_MISSING),
+        (silent, phase.deadline(day), K.WAITING, K.SILENT),
+    ):
+        moments = {due - MINUTE / 60, due, *(place.at + n * MINUTE for n in minutes)}
+        kinds = {now: judge(evidence, phase, now).kind for now in moments if now >= place.at or evidence is silent}
+        assert kinds == {now: after if now >= due else before for now in kinds}
+
+
+@settings(DRAWN, max_examples=100)
 @given(evidences, st.integers(0, 60))
 def test_a_clock_that_jumped_back_accuses_nobody(drawn: tuple[Any, ...], back: int) -> None:
     """By up to an hour, before which the last completion has not happened yet."""
@@ -200,7 +226,7 @@ def _in(at: datetime | None, tz: Any) -> datetime | None:
     return at and at.astimezone(tz)
 
 
-@settings(max_examples=150)
+@settings(DRAWN, max_examples=150)
 @given(evidences, st.integers(-60, 3 * 24 * 60), st.sampled_from([*ZONES, 14, -12, 5.75]))
 def test_whose_clock_a_time_was_read_from_does_not_matter(drawn: tuple[Any, ...], minutes: int, zone: Any) -> None:
     """Verdict, causes and timeline are the same with any offset: the hour that comes twice is two hours."""
@@ -232,7 +258,7 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(drawn: tuple[Any, ...]
     assert there == said(evidence, Seen(lines), now)
 
 
-@settings(max_examples=300)
+@settings(DRAWN, max_examples=300)
 @given(places())
 def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
     """The one that is written; where that hour is left out, as much later; where it comes twice, the first of both."""
@@ -254,7 +280,7 @@ def _jumps(tz: ZoneInfo, at: datetime) -> set[timedelta]:
     return {(_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta()) for late, early in pairwise(nows)}
 
 
-@settings(max_examples=200)
+@settings(DRAWN, max_examples=200)
 @given(places(), st.integers(1, 31))
 def test_recent_dates_follow_each_other_up_to_today(place: Place, count: int) -> None:
     """Each once, and the last is what the calendar on the wall shows."""
@@ -263,7 +289,7 @@ def test_recent_dates_follow_each_other_up_to_today(place: Place, count: int) ->
     assert (len(dates), dates[-1]) == (count, place.at.astimezone(place.tz).date())
 
 
-@settings(max_examples=200)
+@settings(DRAWN, max_examples=200)
 @given(places(), st.lists(st.integers(-6 * 60, 60 * 60), min_size=1, max_size=8))
 def test_the_pictures_hold_every_moment_in_its_order(place: Place, minutes: list[int]) -> None:
     """A lane shows the wall's hours, so that an hour may lie on another; a folded one shows elapsed time."""
@@ -331,7 +357,7 @@ def verdict(kind: VerdictKind) -> Verdict:
     return Verdict(kind=kind, phase="phase2", game_date=date(2026, 2, 9), summary="x", impact=impact)
 
 
-@settings(max_examples=150)
+@settings(DRAWN, max_examples=150)
 @given(places(), st.lists(st.sampled_from([0, 0, 0, 0, 1, 4, 6, 20, 59]), min_size=20, max_size=60), st.data())
 def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
     place: Place, jumps: list[int], data: st.DataObject
@@ -358,7 +384,7 @@ def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
     assert known.resolved
 
 
-@settings(max_examples=100)
+@settings(DRAWN, max_examples=100)
 @given(places(), st.integers(0, 14))
 def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) -> None:
     """With memory and without, also in the night in which the wall's hours are 23 or 25."""
@@ -381,7 +407,7 @@ def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) ->
     assert heard["none"][1] - heard["none"][0] <= REMIND_EVERY
 
 
-@settings(max_examples=150)
+@settings(DRAWN, max_examples=150)
 @given(places(), st.integers(1, LONGEST // MINUTE), st.lists(st.integers(-60, 40 * 24 * 60), max_size=6))
 def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int]) -> None:
     """After the time that was asked for, elapsed; a clock that is behind by up to an hour does not break it."""
@@ -393,6 +419,7 @@ def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int
     assert {now: silence.covers(one, now) for now in nows} == {now: now < until for now in nows}
 
 
+@settings(DRAWN)
 @given(st.dates(date(2000, 1, 1), date(2099, 12, 31)) | st.sampled_from([date(2024, 2, 29), date(2025, 12, 31)]))
 def test_the_history_of_a_date_is_kept_for_90_days_after_its_month(day: date) -> None:
     """A year's last month is followed by January, and February has as many days as it has."""
@@ -407,7 +434,7 @@ def _noon(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
 
 
-@settings(max_examples=150)
+@settings(DRAWN, max_examples=150)
 @given(places(), st.lists(st.sampled_from([-20, -1, 0, 15, 15, 15, 120]), min_size=1, max_size=12))
 def test_what_nobody_saw_is_not_forgotten_by_a_clock_that_jumps(place: Place, steps: list[int]) -> None:
     """Two runs at once are a jump as well: the one that is written down last may have begun first."""
