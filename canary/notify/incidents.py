@@ -179,21 +179,21 @@ class _Notifying:
 
         What this run closes is still in it, and a later run takes it out.
         """
-        canary = self._channels.canary
-        before = self.memory.open_incidents(canary)
+        canary, failure = self._channels.canary, self.memory.failure
         quiet = {_ref(verdict) for verdict in verdicts if verdict.kind.is_quiet}
-        after = [ref for ref in before if not self._is_over(ref, quiet)]
-        after += [
-            ref
-            for verdict in verdicts
-            if not verdict.kind.is_quiet and not self._is_silenced(verdict) and (ref := _ref(verdict)) not in after
-        ]
-        if after != before:
-            self.memory.replace(OPEN_INCIDENTS, {canary: [ref.id for ref in after]})
-        elif OPEN_INCIDENTS not in self.memory.incidents:
-            failure = self.memory.failure
-            self.memory.replace(OPEN_INCIDENTS, {canary: []})  # without a list the next run reads all of them
-            self.memory.failure = failure
+        wanted = [_ref(v) for v in verdicts if not v.kind.is_quiet and not self._is_silenced(v)]
+
+        def changed() -> Mapping[str, Any]:
+            before = self.memory.open_incidents(canary)
+            after = [ref for ref in before if not self._is_over(ref, quiet)]
+            after += [ref for ref in wanted if ref not in after]
+            # Without a list the next run reads all of them.
+            is_known = after == before and OPEN_INCIDENTS in self.memory.incidents
+            return {} if is_known else {canary: [ref.id for ref in after]}
+
+        self.memory.revise(OPEN_INCIDENTS, changed)
+        if not wanted:
+            self.memory.failure = failure  # nothing is lost
 
     def write_history(self) -> None:
         """Keep what is over, a document a month; that it cannot be kept holds up nobody."""

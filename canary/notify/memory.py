@@ -97,6 +97,19 @@ class Memory:
             self.failure = one_line(str(error))
             return None
 
+    def revise(self, ref: DocumentRef, changed: Callable[[], Mapping[str, Any]]) -> None:
+        """Set what `changed` makes of another document as it is known, if anything.
+
+        Tried more than once, each time with what stands there by then: another run may be first, an answer may be lost.
+        """
+        before = self.failure
+        for _ in range(_ATTEMPTS if self.is_readable else 0):
+            fields = changed()
+            if not fields or self.replace(ref, fields):
+                self.failure = before
+                return
+            self.attempt(lambda: self._add([ref]))
+
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do something without which the run goes on; returns whether it was done."""
         try:

@@ -548,6 +548,27 @@ def test_an_odd_list_of_open_incidents_does_no_harm(stores: EmbeddedStores, phas
     assert open_incidents(stores) == ["phase2:2026-02-09"]
 
 
+@pytest.mark.parametrize("when", ["before", "after", "another canary is first"])
+def test_an_incident_is_listed_whatever_befalls_the_list_once(stores: EmbeddedStores, phase: Phase, when: str) -> None:
+    """Else nobody would know of it where the next run finds the date well, and it would never be told to be over."""
+    run(stores, phase, Channels(Recorder()), NOON - TICK, GOOD)
+    recorder, left = Recorder(), [when]
+
+    def fault(operation: str, ref: DocumentRef | None) -> str | None:
+        if (operation, ref) != ("update", OPEN_INCIDENTS) or not left:
+            return None
+        if when == "another canary is first":
+            stores.documents.merge(OPEN_INCIDENTS, {"another": []})
+        return left.pop()
+
+    assert run_on(Faulty(stores.documents, fault), phase, Channels(recorder)) == Notified()
+    assert open_incidents(stores) == ["phase2:2026-02-09"]
+    for number in range(1, 4):
+        run(stores, phase, Channels(recorder), NOON + number * TICK, GOOD)
+    assert recorder.heard == [(OPENED, DAY), (RESOLVED, DAY)]
+    assert open_incidents(stores) == []
+
+
 def open_incidents(stores: EmbeddedStores) -> object:
     return stores.documents.get_all([OPEN_INCIDENTS])[OPEN_INCIDENTS].fields["canary"]
 
