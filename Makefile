@@ -61,11 +61,13 @@ hostile: $(DEV)
 screenshot: $(DEV)
 	@$(BIN)/python -m tests.page.screenshot docs/page.png
 
-# Every interleaving of more deliveries and faults than `make test` has time for; REPLAY='…' takes the steps of one again.
+# Every interleaving of more deliveries, and of more faults of two canaries, than `make test` has time for; REPLAY='…'
+# takes the steps of one again.
 interleavings: $(DEV)
 	@$(BIN)/python -m tests.interleavings "$(REPLAY)"
 
-# 10,000 messages of 500 dates to instances that are killed at every step; SEED=… draws the same again.
+# 10,000 messages of 500 dates to instances that are killed at every step, then canaries that are killed, and meet;
+# SEED=… draws the same again.
 chaos: $(DEV)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
 

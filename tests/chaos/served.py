@@ -7,7 +7,7 @@ allows further ones; it notes its step in the folder CHAOS_FOLDER before it does
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -23,15 +23,16 @@ _OCCURRENCES = 6
 
 
 class Mortal:
-    """A store whose steps are counted."""
+    """A store, or a channel, the steps of whose `operations` are counted."""
 
-    def __init__(self, store: object, reach: Callable[[str], None]) -> None:
+    def __init__(self, store: object, reach: Callable[[str], None], operations: Collection[str] = OPERATIONS) -> None:
         self._store = store
         self._reach = reach
+        self._operations = operations
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._store, name)
-        if name not in OPERATIONS:
+        if name not in self._operations:
             return operation
 
         def watched(*args: Any, **kwargs: Any) -> Any:

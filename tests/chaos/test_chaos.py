@@ -4,8 +4,11 @@ import random
 from datetime import date
 from pathlib import Path
 
+from canary.domain.incident import OPEN_INCIDENTS
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from tests.chaos.canaries import DEADLY, Life, at_once, canaries, dies_at
+from tests.chaos.canaries import Plan as LifePlan
 from tests.chaos.harness import Chaos, deaths, run, wrong
 from tests.chaos.plan import Message, Plan, plan_of
 from tests.chaos.served import STEPS
@@ -43,3 +46,33 @@ def test_what_is_wrong_is_found(cloud: str, dataset: BigQuery, phase: Phase, tmp
         "2026-02-08: INCOMPLETE instead of TRIGGERED:",
         "2026-02-09: TRIGGERED instead of INCOMPLETE:",
     ]
+
+
+def test_canaries_that_die_and_meet(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+    """Nothing is lost, or told later than by the next run; and twice only where a run died or an answer was late."""
+    del dataset
+    with canaries(2, cloud, phase, tmp_path, seed=1) as world:
+        found = dies_at(world, 14, DEADLY[0])[1]  # when the log was told, and Slack was not
+        found += at_once(world, LifePlan(3, {"opens": 1}, {"resolves": 9}), random.Random(1))
+        assert found == []
+        assert (len(world.deaths()), world.gate.late, world.told[1] > 0) == (3, 1, True)
+
+
+def test_what_people_were_not_told_is_found(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+    """Where no canary runs; and what it left behind."""
+    del dataset
+    with canaries(0, cloud, phase, tmp_path, seed=1) as world:
+        life = Life(world)
+        world.slack.accepted += [{"text": "ERROR · 2 dates, 2026-02-09 to 02-10 · UNTRIGGERED"}] * 2
+        world.slack.accepted += [{"text": "ERROR, reminder · 2026-02-10 · UNTRIGGERED"}]
+        world.documents.merge(OPEN_INCIDENTS, {"canary": ["phase2:2026-02-10"]})
+        assert [*life.flaws("opens", 1), *life.flaws_at_the_end()] == [
+            "2026-02-09: log was told OPENED 0 times, at the most 1 expected",
+            "2026-02-10: log was told OPENED 0 times, at the most 1 expected",
+            "2026-02-09: slack was told OPENED 2 times, at the most 1 expected",
+            "2026-02-10: slack was told OPENED 2 times, at the most 1 expected",
+            "2026-02-10: slack was told REMINDER 1 times",
+            "phase2:2026-02-09 is left as None",
+            "phase2:2026-02-10 is left as None",
+            "listed as open: ['phase2:2026-02-10']",
+        ]

@@ -163,7 +163,7 @@ def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
     Unless it is `cold`, every connection has been used before.
     """
     world.number += 1
-    with _scaled(), ExitStack() as stack:
+    with scaled(), ExitStack() as stack:
         name = f"outage-{uuid.uuid4().hex[:12]}"
         with world.straight_to():
             straight = FirestoreDocuments(name, seconds=60)
@@ -207,7 +207,7 @@ def _ref(day: date, phase: Phase) -> DocumentRef:
 
 
 @contextmanager
-def _scaled() -> Iterator[None]:
+def scaled() -> Iterator[None]:
     """Scale the deadlines of a run."""
     with (
         patch.object(canary.run, "gather", _sooner(gather)),
