@@ -4,7 +4,7 @@
 
 The prices are Google's list prices in US dollars for a region of the first tier (for Firestore: of more than one
 region, which is the dearer kind), as they stood in 2025, before and after what is free each month. Not in it: what the
-pipeline costs anyway (its topic, its own jobs), and alert policies, whose price has been announced and put off.
+pipeline costs anyway (its topic, its own jobs), and alert policies, whose price is not settled.
 """
 
 import tempfile
