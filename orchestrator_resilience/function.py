@@ -57,10 +57,18 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
             checkpoints.rejected(InvalidMessageError("request", reason, event_id=request.headers.get("ce-id")))
             # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
             return "", HTTPStatus.NO_CONTENT
-        orchestrator.deliver(request.get_json(force=True, silent=True), traceparent=request.headers.get("traceparent"))
+        orchestrator.deliver(_event(request), traceparent=request.headers.get("traceparent"))
         return "", HTTPStatus.NO_CONTENT
 
     return orchestrate
+
+
+def _event(request: flask.Request) -> object:
+    """Read the body; None for what is no JSON, or is nested too deeply to be read."""
+    try:
+        return request.get_json(force=True, silent=True)
+    except RecursionError:
+        return None
 
 
 def _too_large(request: flask.Request) -> str | None:

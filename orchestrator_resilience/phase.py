@@ -339,7 +339,7 @@ def _in_two(processors: Any) -> dict[str, Any]:
 def _shown(value: object) -> str:
     try:
         return repr(value)
-    except ValueError:  # a number of too many digits
+    except (ValueError, RecursionError):  # a number of too many digits, tables that are nested too deeply
         return f"an {type(value).__name__}"
 
 

@@ -54,5 +54,5 @@ def probe_of(event: object) -> Probe | None:
     published = message.get("publishTime") or message.get("publish_time") or event_attributes.get("time")
     try:
         return Probe(value, msgspec.convert(published, Annotated[datetime, msgspec.Meta(tz=True)]))
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeError):
         return Probe(value, None)

@@ -86,5 +86,5 @@ def _parsed(line: bytes) -> Checkpoint | None:
     found = _object(line)
     try:
         return Checkpoint.from_json(found) if found is not None else None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
