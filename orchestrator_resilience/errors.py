@@ -71,6 +71,10 @@ class DeliveryError(ResilienceError):
         self.failures = failures
 
 
+# What a client stumbles over where something else than its server answers.
+ODD_ANSWER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
 @contextmanager
 def store_errors(store: str, *kinds: type[Exception]) -> Iterator[None]:
     """Turn a driver's errors of these kinds into StoreErrors that name the store."""

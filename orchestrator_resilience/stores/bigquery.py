@@ -34,7 +34,7 @@ from requests.exceptions import RequestException
 
 from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import ConfigurationError, StoreError
+from orchestrator_resilience.errors import ODD_ANSWER, ConfigurationError, StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import COMPLETING_STATUSES
 from orchestrator_resilience.rows import CompletionRow
@@ -100,7 +100,7 @@ def _bigquery_errors(role: str = _READER) -> Iterator[None]:
     """Turn what the client raises into a StoreError of one sentence; `role` is what the calls inside need."""
     try:
         yield
-    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+    except (GoogleAPIError, GoogleAuthError, RequestException, *ODD_ANSWER) as error:
         raise StoreError(f"BigQuery: {_sentence(error, role)}") from error
 
 

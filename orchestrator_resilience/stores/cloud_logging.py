@@ -19,7 +19,7 @@ from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity, concerns
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.errors import ODD_ANSWER, StoreError, store_errors
 from orchestrator_resilience.stores.base import Request
 from orchestrator_resilience.stores.grpc_client import GrpcClient
 
@@ -124,7 +124,8 @@ class CloudLoggingRequests(_CloudLogging):
         found = self._entries(wanted, self._seconds)
         if len(found) >= _MAXIMUM_ENTRIES:  # the last ones, which count most, are not among them
             raise StoreError(f"Cloud Logging: {self._service} has had {len(found)} requests or more since {since}")
-        return [Request(_moment(entry), entry.http_request.status) for entry in found]
+        with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
+            return [Request(_moment(entry), entry.http_request.status) for entry in found]
 
 
 def _close(client: LoggingServiceV2Client) -> None:
@@ -175,7 +176,7 @@ def _checkpoint(entry: LogEntry) -> Checkpoint | None:
     try:
         moved = {"severity": _severity(entry.severity), "time": entry.timestamp.isoformat()}
         return Checkpoint.from_json({**_with_integers(entry.json_payload), **moved})
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+    except ODD_ANSWER:
         return None
 
 

@@ -11,7 +11,7 @@ from google.auth.transport.requests import AuthorizedSession
 
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import InvalidMessageError, StoreError, store_errors
+from orchestrator_resilience.errors import ODD_ANSWER, InvalidMessageError, StoreError, store_errors
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import DeadLetter
 from orchestrator_resilience.stores.whole_calls import end_calls_in_time
@@ -52,7 +52,7 @@ class PubSubDeadLetters:
     def read(self) -> list[DeadLetter]:
         """Return the messages in which a processor and a date of the phase can be read, oldest first."""
         deadline, held = Deadline(self._seconds), list[str]()
-        with store_errors("the dead letters", requests.RequestException, GoogleAuthError, ValueError):
+        with store_errors("the dead letters", requests.RequestException, GoogleAuthError, *ODD_ANSWER):
             try:
                 found = [letter for one in self._pulled(held, deadline) if (letter := self._letter(one)) is not None]
             finally:

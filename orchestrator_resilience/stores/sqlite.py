@@ -232,7 +232,7 @@ class SqliteCounts:
                     connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
                 rows = connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
                 return {date.fromisoformat(day): int(n) for day, n in rows}
-        except (sqlite3.Error, TypeError, ValueError) as error:
+        except (sqlite3.Error, OverflowError, TypeError, ValueError) as error:
             raise StoreError(f"{self._folder}: {error}") from error
 
 
