@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 
 from canary.run import Outcome
+from orchestrator_resilience.checkpoints import printable
 from orchestrator_resilience.errors import ResilienceError
 
 try:
@@ -37,6 +38,13 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
     context.exit()
 
 
+def _show(error: click.ClickException) -> None:
+    """Show what is wrong with the arguments, in which there may be anything."""
+    told = io.StringIO()
+    error.show(told)
+    click.echo("\n".join(map(printable, told.getvalue().rstrip("\n").split("\n"))), err=True)
+
+
 @click.group(epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), 3 undecided.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
@@ -62,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except ResilienceError as error:
-        print(f"canary: {error}", file=sys.stderr)
+        print(f"canary: {printable(str(error))}", file=sys.stderr)
     except BrokenPipeError:
         # The reader went away (`canary status | head`): nothing more can be said, at exit neither.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from canary.commands.topic import Topic
 from canary.domain.verdict import names
+from orchestrator_resilience.checkpoints import one_line, plain
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
@@ -77,7 +78,7 @@ def probe(
     reason_by, revision = Deadline(seconds + REASON_SECONDS), None
     match _answer(documents, ref, Deadline(seconds)):
         case Document(fields):
-            problem, revision = what_is_wrong(fields, phase, service), fields.get("revision")
+            problem, revision = what_is_wrong(fields, phase, service), _said(fields.get("revision"))
         case StoreError() as unread:
             problem = f"the answer could not be read: {unread}"
         case _:
@@ -99,18 +100,24 @@ def who_else(subscriptions: Listed, service: str | None) -> str | None:
 
 def what_is_wrong(answer: Mapping[str, Any], phase: Phase, service: str | None = None) -> str | None:
     """Compare the answer with the phase and the service that it should be about; None where all is well."""
-    found, about, log = answer.get("service"), answer.get("phase"), answer.get("completion_log")
+    found, about, log = (_said(answer.get(name)) for name in ("service", "phase", "completion_log"))
     if service is not None and not found:
         return f"what answered names no service, as {service} would: older code, or not on Cloud Run"
     if service is not None and found != service:
         return f"it was the service {found} that answered, not {service}: the topic reaches another deployment"
     if about != phase.name:
         return f"it was {about!r} that answered, not {phase.name}: the topic, or the function's PHASE"
-    expected = frozenset(map(str, answer.get("expected") or ()))
+    listed = answer.get("expected")
+    expected = frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
     differences = {"also waits for": expected - phase.expected, "does not wait for": phase.expected - expected}
     if differs := " and ".join(f"{words} {names(which)}" for words, which in differences.items() if which):
         return f"the orchestrator {differs}: it was deployed with another list"
     return f"the orchestrator is alive, but {log}" if log else None
+
+
+def _said(value: object) -> str | None:
+    """Return what an answer says as text that breaks no line; None where it says nothing."""
+    return one_line(str(plain(value))) if value else None
 
 
 def meaning(statuses: Collection[int]) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from canary.domain.incident import RUN_EVERY, Incident, Incidents, from_fields, known_incident, to_fields
+from orchestrator_resilience.checkpoints import printable
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
@@ -113,11 +114,11 @@ def _runs(kept: object) -> Runs:
         return Runs()
     listed = kept.get("unseen")
     unseen = [_unseen(one) for one in listed] if isinstance(listed, list) else []
-    return Runs(instant(kept.get("at")), str(kept.get("reason") or ""), tuple(one for one in unseen if one))
+    return Runs(instant(kept.get("at")), printable(str(kept.get("reason") or "")), tuple(one for one in unseen if one))
 
 
 def _unseen(kept: object) -> Unseen | None:
     if not isinstance(kept, Mapping):
         return None
     since, until = instant(kept.get("since")), instant(kept.get("until"))
-    return Unseen(since, until, str(kept.get("why"))) if since and until and since <= until else None
+    return Unseen(since, until, printable(str(kept.get("why")))) if since and until and since <= until else None

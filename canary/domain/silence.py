@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from canary.domain.verdict import Verdict
-from orchestrator_resilience.checkpoints import one_line
+from orchestrator_resilience.checkpoints import one_line, printable
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.progress import calendar_date, instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
@@ -96,8 +96,8 @@ def _read(name: str, fields: object) -> Silence | None:
     if expires_at is None or first is None or last is None:
         return None
     return Silence(
-        id=name,
-        phase=str(fields.get("phase")),
+        id=printable(name),
+        phase=printable(str(fields.get("phase"))),
         first=first,
         last=last,
         reason=str(fields.get("reason")),

@@ -7,6 +7,7 @@ from typing import Any
 
 from canary.domain.incident import CLAIM_EXPIRES_AFTER, REMIND_EVERY
 from canary.notify.channel import Channel
+from orchestrator_resilience.checkpoints import printable
 from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.base import Document
 
@@ -47,7 +48,7 @@ def refusal_text(name: str, refusal: Refusal) -> str:
 def _read(fields: object) -> Refusal | None:
     at = instant(fields.get("at")) if isinstance(fields, Mapping) else None
     return (
-        Refusal(str(fields.get("address")), at, str(fields.get("reason")))
+        Refusal(str(fields.get("address")), at, printable(str(fields.get("reason"))))
         if at and isinstance(fields, Mapping)
         else None
     )
