@@ -100,13 +100,14 @@ class CheckpointLogger:
         `processor` is the name in the message; the phase's aliases are applied. `traceparent` is
         W3C trace context. Only what the block itself raises leaves the block.
         """
-        trace = _TRACEPARENT.fullmatch(str(traceparent))
+        # Made plain before they are looked at: whatever a value is, it ends no delivery.
+        name, trace = plain(processor), _TRACEPARENT.fullmatch(str(plain(traceparent)))
         return Delivery(
             self,
             {
                 "phase": self.phase.name,
                 "game_date": game_date.date() if isinstance(game_date, datetime) else game_date,
-                "processor": self.phase.canonical(processor) if isinstance(processor, str) else None,
+                "processor": self.phase.canonical(name) if isinstance(name, str) else None,
                 "raw_processor": processor,
                 "event_id": event_id,
                 "correlation_id": correlation_id,
