@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos hostile interleavings load \
+.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos fuzz hostile interleavings load \
 	outages screenshot requirements clean
 
 # Who has everything has what the demo needs.
@@ -56,6 +56,10 @@ outages: $(DEV)
 # Whole runs over what anybody may have written into the stores; RUNS and SEED may be given.
 hostile: $(DEV)
 	@$(BIN)/python -m tests.hostile_runs $(or $(RUNS),60000) $(SEED)
+
+# Bytes and values for everything that takes some from outside; MINUTES (10) and SEED may be given.
+fuzz: $(DEV)
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 # The picture of the page in docs/.
 screenshot: $(DEV)
