@@ -35,7 +35,7 @@ from canary.simulation.replay import _read
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
-from orchestrator_resilience.phase import BUNDLED_PHASES, parse_phases
+from orchestrator_resilience.phase import BUNDLED_PHASES, load_phases
 from orchestrator_resilience.settings import Settings
 from tests.fuzz.deliveries import ENVELOPE, environ_of
 from tests.fuzz.inputs import (
@@ -75,11 +75,18 @@ p2_c = []
 """
 
 
-def _phases(text: str) -> None:
+@contextmanager
+def _phases_file() -> Iterator[Check]:
+    with TemporaryDirectory() as folder:
+        yield lambda data: _phases(Path(folder) / "phases.toml", data)
+
+
+def _phases(file: Path, data: bytes) -> None:
     """A file is taken, and then can be used; or refused with its name."""
-    phases = or_error(ConfigurationError, lambda: parse_phases(text, "phases.toml"))
+    file.write_bytes(data)
+    phases = or_error(ConfigurationError, lambda: load_phases(file))
     if isinstance(phases, ConfigurationError):
-        assert str(phases).startswith("phases.toml: ")
+        assert str(phases).startswith(f"{file}: ")
         return
     for phase in phases.values():
         assert phase.on(DAY).expected <= phase.expected
@@ -306,7 +313,7 @@ _asking = st.fixed_dictionaries(
 )
 
 TARGETS = [
-    pure("phases file", mutated_text([BUNDLED_PHASES.read_text("utf-8"), _LONG]), _phases),
+    Target("phases file", mutated([BUNDLED_PHASES.read_bytes(), _LONG.encode()]), _phases_file),
     pure("variables", _environments, _variables),
     Target("arguments", _line, _command),
     Target("file of messages", _files, _messages),
