@@ -157,7 +157,7 @@ def _write_board(about: Subject, path: Path) -> Outcome:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, "utf-8")
+        path.write_text(text, "utf-8", "replace")  # a folder may have a name that is no UTF-8
     except OSError as error:
         raise ConfigurationError(f"--html: {error}") from error
     click.echo(f"wrote {path}")
