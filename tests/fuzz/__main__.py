@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from tests.fuzz.corpus import Finding, keep, kept, search
+from tests.fuzz.findings import Finding, keep, kept, search
 from tests.fuzz.inputs import Check, Target
 from tests.fuzz.targets import TARGETS
 

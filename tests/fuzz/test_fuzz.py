@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fuzz import corpus
-from tests.fuzz.corpus import FOLDER, Finding, keep, kept, search
+from tests.fuzz import findings
+from tests.fuzz.findings import FOLDER, Finding, keep, kept, search
 from tests.fuzz.inputs import Target, from_json, pure, stored_values, to_json
 from tests.fuzz.targets import TARGETS
 
@@ -32,7 +32,7 @@ def test_every_kept_input_is_some_targets() -> None:
 
 def test_a_finding_is_made_small_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is fed again the next time."""
-    monkeypatch.setattr(corpus, "FOLDER", tmp_path)
+    monkeypatch.setattr(findings, "FOLDER", tmp_path)
 
     def check(value: int) -> None:
         assert value < 100
