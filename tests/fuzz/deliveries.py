@@ -114,7 +114,7 @@ def _request(handler: Callable[[flask.Request], Any], given: dict[str, Any]) -> 
     """Whatever is posted is acknowledged, with lines of JSON: sent again it would be the same."""
     printed = io.StringIO()
     with redirect_stdout(printed):
-        _, status = handler(flask.Request(environ_of(given)))
+        _, status, *_ = handler(flask.Request(environ_of(given)))
     assert status == (204 if given["method"] == "POST" else 405)
     kinds = [entry["checkpoint"] for entry in check_lines(printed.getvalue())]
     assert CheckpointKind.FAILED not in kinds, printed.getvalue()
