@@ -10,13 +10,13 @@ A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answe
 import json
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any
 
 import flask
 import functions_framework
+import msgspec
 from flask.typing import ResponseReturnValue
 
 from canary.notify.channel import Channel, Channels
@@ -79,15 +79,14 @@ def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
     return canary
 
 
-@dataclass(frozen=True, slots=True)
-class Canary:
+class Canary(msgspec.Struct, frozen=True):
     """What is kept between requests; the stores' clients are made at the first use."""
 
     stores: Stores
     phases: Mapping[str, Phase]
     channels: Channels
     heartbeat: Heartbeat | None
-    command: CommandLine = field(default_factory=CommandLine)
+    command: CommandLine = msgspec.field(default_factory=CommandLine)
 
     def answer(self, request: flask.Request) -> Answer:
         """Answer one request, with 503 and the reason whatever goes wrong: the scheduler then tries again."""

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
@@ -36,8 +36,7 @@ class Outcome(IntEnum):
     UNDECIDED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
     `warnings` are early warnings: of unexpected processors, and of processors that report nothing any more.
@@ -48,7 +47,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...] = ()
     silences: tuple[Silence, ...] = ()
-    notified: Notified = field(default_factory=Notified)
+    notified: Notified = msgspec.field(default_factory=Notified)
 
     @property
     def outcome(self) -> Outcome:
@@ -81,8 +80,7 @@ class Report:
         return {**line, **self.notified.to_json()}
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(msgspec.Struct, frozen=True):
     """What is known of many dates: their report, and in the same order the `facts` of each; None for an odd one."""
 
     report: Report
@@ -242,8 +240,7 @@ def timeline_and_facts(
     return replace(found, silences=silences), Facts(own.evidence, own.phase, now) if own.is_sound else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Date:
+class _Date(msgspec.Struct, frozen=True):
     """One date as it was judged, by its `phase` as it was then: without `newcomers`.
 
     `is_sound` tells that nothing of its evidence was too odd to be judged by.

@@ -6,11 +6,13 @@ outcome or work query of a phase.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from threading import Semaphore
 from typing import Generic, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Traces, Unreadable, read_completion_log
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
@@ -39,12 +41,11 @@ READ_SECONDS = 35.0
 CHECKPOINTS_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(msgspec.Struct, frozen=True):
     """The evidence by phase and then by date, and the incidents of the same dates."""
 
     evidence: tuple[Evidence, ...] = ()
-    incidents: Incidents | Unreadable = field(default_factory=dict)
+    incidents: Incidents | Unreadable = msgspec.field(default_factory=dict)
 
 
 def gather(

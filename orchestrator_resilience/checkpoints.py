@@ -5,7 +5,6 @@ import json
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -13,6 +12,7 @@ from itertools import islice
 from typing import Any, overload
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator_resilience.completion import YEARS
 
@@ -82,8 +82,7 @@ DEFAULT_SEVERITY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True):
     """One line that a delivery leaves.
 
     `text` follows the kind's name in the message. `fields` hold plain JSON values. `closes` is true
@@ -95,7 +94,7 @@ class Checkpoint:
     severity: Severity
     at: datetime
     text: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
     closes: bool = False
 
     @property

@@ -12,7 +12,6 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
@@ -66,8 +65,7 @@ class CloudEventLike(Protocol):
         """Return one attribute of the event."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """One processor's report on one game date.
 
     `processor` is the expected name, or None for an unexpected one; `raw_processor` is what the message
@@ -124,8 +122,7 @@ class Completion:
         return cls.from_event({"message": message}, phase)
 
 
-@dataclass(frozen=True, slots=True)
-class _Around:
+class _Around(msgspec.Struct, frozen=True):
     """What stands around a message's body: the push envelope, and the CloudEvent's attributes."""
 
     envelope: Mapping[str, Any]

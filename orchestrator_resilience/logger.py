@@ -10,10 +10,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
+
+from msgspec.structs import replace
 
 from orchestrator_resilience.checkpoints import (
     DEFAULT_SEVERITY,

@@ -9,10 +9,11 @@ delivery raises and Pub/Sub sends the message again. Every step may run any numb
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
+
+import msgspec
 
 from orchestrator_resilience.background import Answer, Background, Beside
 from orchestrator_resilience.completion import Completion
@@ -47,8 +48,7 @@ MAX_ATTEMPTS = 20
 APPEND_SECONDS = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Committed:
+class _Committed(msgspec.Struct, frozen=True):
     """The progress before and after a delivery, and how many attempts it took."""
 
     before: Progress

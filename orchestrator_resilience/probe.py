@@ -6,7 +6,6 @@ of another phase, skipped, of a date without a game, so that others (older orche
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -23,8 +22,7 @@ DATA = b'{"processor_name": "orchestrator_probe", "phase": "probe", "game_date":
 MAX_AGE = timedelta(minutes=10)  # after that nobody waits for the answer any more
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """A probe that arrived; `published_at` is Pub/Sub's time, None where the message does not say."""
 
     id: str

@@ -7,10 +7,12 @@ function of values; the stores only carry the documents.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import Enum
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator_resilience.completion import YEARS, Completion, Status
 from orchestrator_resilience.phase import Phase
@@ -26,8 +28,7 @@ MAX_UNEXPECTED = 200
 _RESERVED = re.compile(r"__.*__\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(msgspec.Struct, frozen=True):
     """What a document says of one processor; old code left any of it out, hence the Nones."""
 
     completed_at: datetime | None = None
@@ -35,8 +36,7 @@ class Registration:
     registered_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What a processor last said of a run that is no registration; `event_id` is that of the message."""
 
     status: str
@@ -49,8 +49,7 @@ class Report:
         return self.status in COMPLETING_STATUSES
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(msgspec.Struct, frozen=True):
     """The flag `_triggered`, by whom and why it was set."""
 
     at: datetime | None
@@ -59,8 +58,7 @@ class Trigger:
     deliberately_partial: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """What one document says.
 
     `registered` maps expected processors to their registrations, `reports` maps others of them to what they last
@@ -70,8 +68,8 @@ class Progress:
     """
 
     expected: frozenset[str]
-    registered: Mapping[str, Registration] = field(default_factory=dict)
-    reports: Mapping[str, Report] = field(default_factory=dict)
+    registered: Mapping[str, Registration] = msgspec.field(default_factory=dict)
+    reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     trigger: Trigger | None = None
     orchestrator_expected: frozenset[str] | None = None

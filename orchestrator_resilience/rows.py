@@ -1,16 +1,17 @@
 """The rows of the completion log, made from what was delivered: functions of values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.progress import Trigger
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompletionRow:
+class CompletionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the completion log's table: a completion, or the setting of the flag by it.
 
     `row_id` is the same at every redelivery; readers tolerate that a row is there twice. The flag's row is a second
@@ -29,7 +30,7 @@ class CompletionRow:
     execution_id: str | None = None
     is_incremental: bool | None = None
     entities_changed: tuple[str, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = msgspec.field(default_factory=dict)
     is_triggered: bool = False
     trigger_reason: str | None = None
 

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import hypothesis
 import msgspec
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import canary.sources
 from canary.commands.terminal import make_console, print_line, print_silences, print_table, print_timeline

@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,8 +115,7 @@ def out_option(name: str) -> Wrapped:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What a command is about: the phases, the time to judge by, and whose stores.
 
     `read_at` is the time at which the stores are read: the present, or the end of a simulated run.

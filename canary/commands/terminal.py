@@ -4,12 +4,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from typing import TextIO, cast
 from zoneinfo import ZoneInfo
 
+from msgspec.structs import replace
 from rich import box
 from rich.console import Console
 from rich.panel import Panel

@@ -5,10 +5,11 @@ other table beside it that says of a date whether the flag is set.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from canary.domain.evidence import Evidence, Seen, Unreadable
 from canary.domain.incident import INCIDENTS
@@ -30,8 +31,7 @@ class Agreement(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class FlagOfDate:
+class FlagOfDate(msgspec.Struct, frozen=True):
     """The flag of one date in Firestore and in a table; None where one could not be read, or the table does not say.
 
     `readable` tells the two apart: whether both could be read.
@@ -52,8 +52,7 @@ class FlagOfDate:
         return Agreement.AGREE if self.firestore == self.bigquery else Agreement.DIFFER
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """The flags of a phase by a table of BigQuery, beside Firestore's; `table` is its name."""
 
     phase: str
@@ -99,8 +98,7 @@ class Comparison:
         ]
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
     `lacking` are the columns that its completion log lacks, `others` the flag tables beside it, None where there can be
@@ -164,8 +162,7 @@ class Verified:
         return [*lines, "bigquery_carries_flag = true"] if self.best is other else lines
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(msgspec.Struct, frozen=True):
     """What was found: the phases, columns that the tables lack, and why a source could not be read.
 
     `setup_errors` are rights that this account lacks, and that no question here needs.

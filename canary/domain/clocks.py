@@ -5,8 +5,9 @@ said where the time is asked for (facts.py): rather too late than too early, bec
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from canary.domain.evidence import Arrival, Evidence, Flag, Logged, Seen, Source
 from orchestrator_resilience.checkpoints import Checkpoint

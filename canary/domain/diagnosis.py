@@ -34,10 +34,12 @@ decide, and which causes are ruled out. A wrong cause costs an engineer more tim
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import Flag, auto
 from functools import cached_property
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Evidence, Seen, Traces, Unreadable, value_or
 from canary.domain.facts import Facts
@@ -86,8 +88,7 @@ class _Need(Flag):
     MESSAGE_LOG = auto()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Problem(Facts):
+class _Problem(Facts, frozen=True, kw_only=True, dict=True):
     """The facts of a date with a problem, and `kind`, the verdict that has to be explained.
 
     `requests` are those that the function got since the date began, `dead_letters` the messages of the date that were
@@ -193,8 +194,7 @@ _Proofs = Mapping[str, str] | None
 _Prove = Callable[[_Problem], _Proofs]
 
 
-@dataclass(frozen=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     """How to prove one cause, and which verdicts it can explain."""
 
     cause: CauseKind

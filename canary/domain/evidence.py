@@ -5,9 +5,10 @@ Nothing here reads anything: canary/sources.py does, and hands over what it foun
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, TypeVar
+
+import msgspec
 
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
@@ -17,20 +18,17 @@ from orchestrator_resilience.stores.base import DeadLetter, ProcessorSummary, Re
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Seen(Generic[T]):
+class Seen(msgspec.Struct, Generic[T], frozen=True):
     """The source answered, with this."""
 
     value: T
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True):
     """The source answered that it has nothing, or the phase has no such source."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """The source did not answer, and why: nothing may be concluded from it."""
 
     reason: str
@@ -44,16 +42,14 @@ def value_or(source: Source[T], default: T) -> T:
     return source.value if isinstance(source, Seen) else default
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A processor's first success: when it completed, and when the completion log had the row (UTC)."""
 
     completed_at: datetime
     visible_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """What a table of BigQuery says of the flag: whether it is set, since when (UTC), and why it was set."""
 
     is_set: bool
@@ -61,8 +57,7 @@ class Flag:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(msgspec.Struct, frozen=True):
     """What the completion log says of one date.
 
     `completed` maps expected processors to their first success, `reports` maps them to what they last
@@ -72,8 +67,8 @@ class Logged:
     phase's flag table says, None where it says nothing: it is no completion log, and proves no completion.
     """
 
-    completed: Mapping[str, Arrival] = field(default_factory=dict)
-    reports: Mapping[str, Report] = field(default_factory=dict)
+    completed: Mapping[str, Arrival] = msgspec.field(default_factory=dict)
+    reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     triggered: bool | None = None
     triggered_at: datetime | None = None
@@ -88,8 +83,7 @@ class Logged:
         return {table: flag for table, flag in said.items() if flag is not None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What each source says of one (phase, game date): everything that a verdict rests on.
 
     `progress` is the progress document with the flag `_triggered`, `outcome` the number of rows that the
@@ -104,8 +98,7 @@ class Evidence:
     work: Source[int] = Absent()
 
 
-@dataclass(frozen=True, slots=True)
-class Traces:
+class Traces(msgspec.Struct, frozen=True):
     """What the deliveries of one date have left, oldest first: read only where there is a problem to explain.
 
     `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the requests to it since

@@ -5,9 +5,11 @@ looks at the checkpoints of the date and at the dates before it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from canary.domain.clocks import believed_log, believed_progress
 from canary.domain.evidence import Arrival, Evidence, Logged, Seen, value_or
@@ -20,8 +22,7 @@ _NO_REPORTS = Progress(frozenset())
 _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date as it stands at `now` (aware), and what follows from it.
 
     `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py).
@@ -38,7 +39,7 @@ class Facts:
 
     def __post_init__(self) -> None:
         """Take the phase as it is on the date."""
-        object.__setattr__(self, "phase", self.phase.on(self.game_date))
+        force_setattr(self, "phase", self.phase.on(self.game_date))
 
     @property
     def game_date(self) -> date:

@@ -5,9 +5,10 @@ Firestore delete them by `expires_at`, 90 days after the month.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+
+import msgspec
 
 from canary.domain.incident import RUN_EVERY, Incident, Incidents, from_fields, known_incident, to_fields
 from orchestrator_resilience.checkpoints import printable
@@ -46,8 +47,7 @@ def past_incidents(documents: Incidents, phase: str, dates: Iterable[date]) -> d
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Unseen:
+class Unseen(msgspec.Struct, frozen=True):
     """A time in which the canary did not see, from one run to another, and why."""
 
     since: datetime
@@ -55,8 +55,7 @@ class Unseen:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(msgspec.Struct, frozen=True):
     """When a canary ran last, what it could not tell then, and the times of the last 30 days that it did not see."""
 
     at: datetime | None = None

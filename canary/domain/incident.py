@@ -12,10 +12,12 @@ kept for OPENED, so that nothing is told to be over whose return could not be to
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.clocks import believed
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
@@ -82,16 +84,14 @@ def level(verdict: Verdict) -> Level:
             return Level.ERROR
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True):
     """One message of an incident to one channel, at `at` (UTC)."""
 
     kind: NotificationKind
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What one channel was told of an incident.
 
     `kind`, `causes` and `level` are what it was told to be wrong. `sent` are its messages of the last 24 hours, oldest
@@ -113,16 +113,14 @@ class Receipt:
         return sum(now - one.at < _A_DAY and (not kinds or one.kind in kinds) for one in self.sent)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """The mark of a run, by its id, that since `at` (UTC) it is sending what is due."""
 
     run: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of one (phase, game date); all times are UTC.
 
     `kind`, `causes` (those that were proven so far) and `level` are what is wrong. `quiet_since` is when the first of
@@ -134,7 +132,7 @@ class Incident:
     level: Level
     opened_at: datetime
     quiet_since: datetime | None = None
-    receipts: Mapping[str, Receipt] = field(default_factory=dict)
+    receipts: Mapping[str, Receipt] = msgspec.field(default_factory=dict)
     claim: Claim | None = None
     resolved: bool = False
 
@@ -143,8 +141,7 @@ class Incident:
         return any(name in channels and receipt.is_open for name, receipt in self.receipts.items())
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What a run has to do about an incident.
 
     `incident` is what it has to remember at once, None where there is nothing to remember. `due` is what it then has
@@ -152,12 +149,11 @@ class Step:
     """
 
     incident: Incident | None
-    due: Mapping[str, NotificationKind] = field(default_factory=dict)
+    due: Mapping[str, NotificationKind] = msgspec.field(default_factory=dict)
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run at `now` (aware), by its `id`: the names of all `channels`, and of those that are `down` for now."""
 
     now: datetime

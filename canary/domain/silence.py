@@ -6,9 +6,10 @@ All of them are in one document, so that a run reads them with its one batch rea
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.checkpoints import one_line, printable
@@ -22,8 +23,7 @@ LONGEST = timedelta(days=31)
 _CLOCKS_DIFFER = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Silence:
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """The game dates `first` to `last` (both included) of a phase, until `expires_at`."""
 
     id: str

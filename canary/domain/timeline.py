@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.silence import Silence
@@ -17,8 +19,7 @@ _CHECKPOINT = "checkpoint"
 _NAMED = re.compile(r" \(\S+ \d{4}-\d\d-\d\d\)\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineEntry:
+class TimelineEntry(msgspec.Struct, frozen=True):
     """One line of the timeline: when (UTC; None where nobody wrote it down), who has seen it, and what happened.
 
     `processor` is whose report it is about, if anybody's. What belongs to one delivery has the same `delivery`; it is
@@ -32,8 +33,7 @@ class TimelineEntry:
     delivery: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(msgspec.Struct, frozen=True):
     """A date's verdict, its entries in the order of their times, and why sources could not be read.
 
     `silences` are those that cover the date.

@@ -24,9 +24,11 @@ has arrived and no source says whether there was work, or one says that there wa
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.facts import Facts
@@ -98,16 +100,14 @@ class CauseKind(StrEnum):
     UNDETERMINED = "UNDETERMINED"
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """Why: the kind, and the facts that prove it."""
 
     kind: CauseKind
     proof: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said about one (phase, game date).
 
     `summary` is one sentence. `since` (UTC) is when the state began, where that is known: the moment

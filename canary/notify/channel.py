@@ -1,9 +1,10 @@
 """What people are told, a way to reach them, and all the ways that a canary has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+import msgspec
 
 from canary.domain.incident import Incident, NotificationKind
 from canary.domain.verdict import Verdict
@@ -27,8 +28,7 @@ class NotifyError(ResilienceError):
         self.again_after = again_after
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(msgspec.Struct, frozen=True):
     """What a channel is told of an incident: its kind, the incident, the verdict behind it, and a `note` if any."""
 
     kind: NotificationKind

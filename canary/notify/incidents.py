@@ -7,10 +7,12 @@ they cannot be read or written, people are told all the same, without memory.
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import partial
 from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Unreadable
 from canary.domain.history import history_fields, history_ref
@@ -45,15 +47,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Notified:
+class Notified(msgspec.Struct, frozen=True):
     """What came of notifying.
 
     `channels_failed` are the channels that could not be reached, with the reason. `untold` are the dates of which
     nobody was told although somebody had to be. `without_memory` is why something could not be remembered, if so.
     """
 
-    channels_failed: Mapping[str, str] = field(default_factory=dict)
+    channels_failed: Mapping[str, str] = msgspec.field(default_factory=dict)
     untold: tuple[str, ...] = ()
     without_memory: str = ""
 
@@ -111,8 +112,7 @@ _DATES_AT_ONCE, _WRITES_AT_ONCE = 24, 8
 _Decision = Callable[[], "_Task | None"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
+class _Task(msgspec.Struct, frozen=True, kw_only=True):
     """What a run has to send of one date, by channel; `claimed` unless it is sent without memory."""
 
     verdict: Verdict

@@ -6,11 +6,12 @@ the verdict, whether it matters, and why. Then comes what to do now, and then th
 
 import shlex
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from canary.domain.incident import Level, NotificationKind, badness, level
 from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind, duration_text
@@ -22,8 +23,7 @@ LONGEST_HEADLINE = 150
 _LISTED_DATES = 7
 
 
-@dataclass(frozen=True, slots=True)
-class CommandLine:
+class CommandLine(msgspec.Struct, frozen=True):
     """How the reader types the `canary` command, so that what is printed can be pasted, and where the page is.
 
     `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
@@ -57,8 +57,7 @@ class CommandLine:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """An address, and what is there."""
 
     label: str
@@ -70,8 +69,7 @@ def date_path(phase: str, game_date: date, *, several: bool) -> str:
     return f"/dates/{game_date}" + (f"?phase={phase}" if several else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What is told of one fault, or of its end: the same for every channel.
 
     `parts` make the first line: how bad it is, which dates, the verdict, whether it matters, and why. `actions` are

@@ -1,9 +1,10 @@
 """Channels whose address is refused for good: remembered, so that they are told of once and not tried in each run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from canary.domain.incident import CLAIM_EXPIRES_AFTER, REMIND_EVERY
 from canary.notify.channel import Channel
@@ -12,8 +13,7 @@ from orchestrator_resilience.progress import instant
 from orchestrator_resilience.stores.base import Document
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """That an address was refused: which, when last (UTC), and the channel's words for it."""
 
     address: str

@@ -16,6 +16,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+import msgspec
+
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ConfigurationError
@@ -37,8 +39,7 @@ class Answer:
     retry_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
+class NoAnswer(msgspec.Struct, frozen=True):
     """Why there was none: the name of the error's class; `may_pass` where another attempt may help."""
 
     kind: str

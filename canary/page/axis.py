@@ -1,9 +1,10 @@
 """Times as positions: percent of a lane's width, so that one picture fits a phone and a desk."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
+
+import msgspec
 
 from canary.domain.verdict import duration_text
 
@@ -15,16 +16,14 @@ _LABEL_EVERY = 15.5
 _IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 6.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """A label of an axis."""
 
     x: float
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """A stretch of a lane, and what is said of it."""
 
     x: float
@@ -32,8 +31,7 @@ class Span:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """Something that happened: `kind` is ok, failed or unknown; `count` is how many marks it stands for."""
 
     x: float
@@ -42,8 +40,7 @@ class Mark:
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(msgspec.Struct, frozen=True):
     """A stretch of time as the clocks of `zone` show it, from `start` to `end`, which have no zone of their own.
 
     So the hours of a day stand where they always stand, also where the clocks are changed.

@@ -1,10 +1,12 @@
 """What the board shows: open incidents, a lane for each of the last dates, and the last month."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from statistics import median
 from zoneinfo import ZoneInfo
+
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
@@ -25,16 +27,14 @@ _AFTER_THE_DEADLINE = timedelta(hours=3)
 Link = Callable[[str, date], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Badge:
+class Badge(msgspec.Struct, frozen=True):
     """A state as a word and as a colour: `tone` is good, warn, bad, unknown or quiet."""
 
     word: str
     tone: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """An open problem: its message, how bad it is, and its dates with where each leads.
 
     `tone` is that of its worst date. `unseen` where it is a source that could not be read.
@@ -47,8 +47,7 @@ class Fault:
     silenced: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lane:
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One date: `said` tells in words what the picture shows; positions are percent of its width.
 
     `known` reaches from the first completion to the last, `pending` from there to where the flag or `now` is.
@@ -70,8 +69,7 @@ class Lane:
     now: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastIncident:
+class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
     """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`."""
 
     date: date
@@ -83,8 +81,7 @@ class PastIncident:
     lasted: timedelta | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Month:
+class Month(msgspec.Struct, frozen=True, kw_only=True):
     """The last 30 dates: one badge a date, the incidents, and what they come to; None where nothing can be said.
 
     `unseen` dates could not be judged; `blind` is the time in which the canary did not see.
@@ -100,8 +97,7 @@ class Month:
     readable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseBoard:
+class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
     """The dates of one phase, the newest first, and its month."""
 
     phase: Phase
@@ -111,8 +107,7 @@ class PhaseBoard:
     month: Month
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
+class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page. `state` is what to read first; `unreadable` are the sources that did not answer."""
 
     now: datetime

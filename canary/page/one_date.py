@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -19,8 +18,7 @@ from orchestrator_resilience.phase import Phase
 _IDLE_MINUTES = 45
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One processor, or the flag: what happened to it, from left to right."""
 
     name: str
@@ -30,8 +28,7 @@ class Row:
     grace: Span | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the timeline; `idle` says how long nothing had happened before, where that was long."""
 
     at: datetime | None
@@ -42,8 +39,7 @@ class Moment:
     idle: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OneDate:
+class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a date."""
 
     now: datetime

@@ -1,16 +1,16 @@
 """Three simpler policies, judged in the same runs on the same data; none remembers what it said before."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
+
+import msgspec
 
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id, read_progress
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """What one canary run has read of the completion log and of the progress documents."""
 
     phase: Phase

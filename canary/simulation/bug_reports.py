@@ -5,12 +5,12 @@ are healthy unless it says otherwise, must raise no alarm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.incident import incident_ref
 from canary.domain.silence import SILENCES

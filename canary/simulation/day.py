@@ -9,6 +9,8 @@ from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.simulation.stored import Stored
 from canary.simulation.world import DELIVERED, Deliver, InjectedFault, World
@@ -43,16 +45,14 @@ class Report:
     message_id: str = ""  # once it is sent
 
 
-@dataclass(frozen=True)
-class Injected:
+class Injected(msgspec.Struct, frozen=True):
     """A cause that was made to be, and how it is seen that its evidence reached a store: there it can be proven."""
 
     cause: CauseKind
     is_stored: Callable[[Stored], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Truth:
+class Truth(msgspec.Struct, frozen=True, kw_only=True):
     """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
 
     `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest, and `slack_late`

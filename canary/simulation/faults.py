@@ -4,11 +4,11 @@ The Truth is for the score. What the canary reads are the stores, and nothing in
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.simulation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Injected, Report, Truth

@@ -5,10 +5,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
+
+import msgspec
 
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.progress import instant
@@ -18,8 +19,7 @@ _PHASES = "phases.toml"
 _MADE_BY = "canary, on simulated time; the next run of the same command empties this folder"
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedFolder:
+class SimulatedFolder(msgspec.Struct, frozen=True):
     """Where a run keeps its files; `now` is the simulated time at its end, None while it is not over."""
 
     path: Path

@@ -6,8 +6,9 @@ line. Its earlier form counted the document's keys, whoever they were.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger

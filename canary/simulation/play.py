@@ -4,12 +4,12 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.verdict import VerdictKind
 from canary.simulation.day import HOUR, MINUTE, Day, Truth

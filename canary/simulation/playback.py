@@ -5,8 +5,9 @@ much of what happens is shown.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
+
+import msgspec
 
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification
@@ -20,16 +21,14 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """Something that happens at a moment of simulated time (UTC)."""
 
     at: datetime
     act: Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something to show: a headline, a checkpoint, a notification, or a date's new verdict that is no problem."""
 
     at: datetime

@@ -1,11 +1,11 @@
 """What the canary said of each date, held against the truth."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
-from msgspec import Struct
+import msgspec
+from msgspec.structs import replace
 
 from canary.domain.incident import REMIND_EVERY, NotificationKind
 from canary.domain.verdict import CauseKind, VerdictKind
@@ -20,14 +20,14 @@ _A_DAY = timedelta(days=1)
 MESSAGES_A_DAY = 8
 
 
-class BaselineScore(Struct, frozen=True):
+class BaselineScore(msgspec.Struct, frozen=True):
     """A baseline's alarms about one date: how many runs rang, and how long after what it should have noticed."""
 
     runs: int
     delay_seconds: float | None
 
 
-class Score(Struct, frozen=True, kw_only=True):
+class Score(msgspec.Struct, frozen=True, kw_only=True):
     """One simulated date.
 
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
@@ -83,8 +83,7 @@ def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
     )
 
 
-@dataclass(frozen=True)
-class Repair:
+class Repair(msgspec.Struct, frozen=True):
     """When a date was repaired, the causes whose evidence was stored by then, and when the last message had come."""
 
     at: datetime

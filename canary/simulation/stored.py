@@ -4,11 +4,12 @@ import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.phase import Phase
@@ -16,8 +17,7 @@ from orchestrator_resilience.phase import Phase
 DATABASE, CHECKPOINTS = "resilience.sqlite3", "checkpoints.jsonl"
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date in the stores of a `folder`; without lines where they are not `readable`."""
 
     folder: Path

@@ -9,10 +9,11 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from canary.domain.verdict import CauseKind
 from canary.simulation.day import Truth
@@ -24,8 +25,7 @@ _PIECES = 12
 ABSENT_LINES = frozenset({CauseKind.CRASHED, CauseKind.DELIVERY_LOST, CauseKind.NEVER_INVOKED})
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """How many pieces were taken away, in how many a lost line looked like another cause, and what was wrong."""
 
     pieces: int = 0
@@ -49,8 +49,7 @@ def take_away(world: World, stored: Stored, truth: Truth, rng: random.Random) ->
     return Taken(len(chosen), misled, tuple(flaws))
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(msgspec.Struct, frozen=True):
     """A piece of evidence; it is gone for as long as `taken` is open."""
 
     name: str

@@ -7,13 +7,14 @@ that refuse.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from threading import Barrier, get_ident
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.incident import Level, NotificationKind, level
 from canary.domain.verdict import CauseKind, Verdict, VerdictKind
@@ -53,8 +54,7 @@ class ProcessDeathError(BaseException):
     """The process is gone: nothing catches this, and nothing is written any more."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InjectedFault:
+class InjectedFault(msgspec.Struct, frozen=True, kw_only=True):
     """What befalls the deliveries of one message, until the date is mended.
 
     The first `attempts` deliveries die or are refused at a store operation (`append`, `get_all`,
@@ -70,8 +70,7 @@ class InjectedFault:
     loses_race: bool = False
 
 
-@dataclass(frozen=True)
-class Outage:
+class Outage(msgspec.Struct, frozen=True):
     """A source of the canary that does not answer from `since` until before `until`, or one `operation` of it.
 
     One that `flaps` fails in each second run only.
@@ -88,8 +87,7 @@ class Outage:
         return self.since <= now < self.until and (is_second_run(now) or not self.flaps)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """One notification that reached people."""
 
     at: datetime
@@ -100,8 +98,7 @@ class Told:
     level: Level
 
 
-@dataclass(slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """What the canary says of a date, from `at` until its next word of another kind."""
 
     at: datetime
@@ -339,8 +336,7 @@ def is_second_run(now: datetime) -> bool:
     return now.minute // 15 % 2 == 1
 
 
-@dataclass(frozen=True)
-class _People:
+class _People(msgspec.Struct, frozen=True):
     """Those who are reached through one channel, which may raise."""
 
     name: str

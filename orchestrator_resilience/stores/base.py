@@ -4,9 +4,10 @@ All times are aware datetimes in UTC. Every method raises StoreError when the st
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.rows import CompletionRow
@@ -19,8 +20,7 @@ class DocumentRef(NamedTuple):
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """A document's fields, and an opaque version that differs after every change."""
 
     fields: Mapping[str, Any]
@@ -46,8 +46,7 @@ class DocumentStore(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessorSummary:
+class ProcessorSummary(msgspec.Struct, frozen=True, kw_only=True):
     """All rows of one (phase, game date, processor name), summarised.
 
     `first_completed_at` and `first_visible_at` are the first `completed_at` and the first

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from importlib import resources
+
+import msgspec
 
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Period, Phase
@@ -29,8 +30,7 @@ _BODIES = {
 _INGESTED = "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """A table or view as far as a query depends on it.
 
     `name` is its full name, `columns` are the types of its columns as GoogleSQL names them, by name in lower case.

@@ -1,6 +1,5 @@
 """Other people's clocks are not believed, and `--now` judges by what was known then."""
 
-import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -41,7 +40,7 @@ def kind(log: Source[Logged], progress: Source[Progress], now: datetime, **other
 
 def log_with(arrival: Arrival) -> Source[Logged]:
     """Return a log of all five, the first of which is `arrival`."""
-    return Seen(dataclasses.replace(ALL, completed={**ALL.completed, FIVE[0]: arrival}))
+    return Seen(msgspec.structs.replace(ALL, completed={**ALL.completed, FIVE[0]: arrival}))
 
 
 def document_with(entry: Registration, trigger: Trigger | None = None) -> Source[Progress]:
@@ -161,7 +160,7 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
 def test_the_flag_of_a_table_is_known_from_its_time_on() -> None:
     """Before it the table says unset; one without a time is named."""
     then, now = Flag(is_set=True, at=AT, reason="all_complete"), Flag(is_set=True)
-    logged = {flag: evidence_of(Seen(dataclasses.replace(ALL, flag_table=flag))) for flag in (then, now)}
+    logged = {flag: evidence_of(Seen(msgspec.structs.replace(ALL, flag_table=flag))) for flag in (then, now)}
     moments = (AT - MINUTE, AT)
     found = [known_by(logged[then], moment).completion_log for moment in moments]
     assert [one.value.flag_table for one in found if isinstance(one, Seen)] == [Flag(is_set=False), then]

@@ -1,9 +1,9 @@
 """What the rows of the completion log say of a date."""
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ def flag(name: str, at: datetime | None = AT, reason: str | None = "all_complete
     """Return what rows of the flag alone come to; without a name, what the flag table says."""
     empty = {"last_status": None, "last_completed_at": None, "first_completed_at": None, "first_visible_at": None}
     said = {"is_triggered": True, "triggered_at": at, "trigger_reason": reason}
-    return dataclasses.replace(row(name), **empty, **said)  # type: ignore[arg-type]
+    return msgspec.structs.replace(row(name), **empty, **said)
 
 
 def test_no_rows_are_absent(phase: Phase) -> None:
@@ -70,7 +70,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
 )
 def test_what_no_row_says_is_not_said(phase: Phase, said: list[bool | None], triggered: bool | None) -> None:  # noqa: FBT001
     """A column that is not there says nothing of the flag; one row that does is enough."""
-    rows = [dataclasses.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
+    rows = [msgspec.structs.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
     found = read_completion_log(rows, phase)
     assert isinstance(found, Seen)
     assert found.value.triggered is triggered
@@ -88,7 +88,7 @@ def test_the_flag_completes_nobody(
 ) -> None:
     """Rows of the flag, and what the flag table says, leave who has completed, who reported and who is unexpected."""
     phase = load_phase("phase2", BUNDLED_PHASES)
-    table = [dataclasses.replace(flag(""), is_triggered=one, triggered_at=AT if one else None) for one in said]
+    table = [msgspec.structs.replace(flag(""), is_triggered=one, triggered_at=AT if one else None) for one in said]
     with_them, without = read_completion_log([*flags, *table, *rows], phase), read_completion_log(rows, phase)
     assert isinstance(with_them, Seen) or not (rows or flags or said)
     for name in ("completed", "reports", "unexpected"):

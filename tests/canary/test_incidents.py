@@ -1,12 +1,12 @@
 """The life of an incident: what each channel is told, and what is remembered of it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from canary.domain.incident import (
     CLAIM_EXPIRES_AFTER,

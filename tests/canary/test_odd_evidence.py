@@ -1,10 +1,10 @@
 """One odd value concerns its own date: the others are judged, diagnosed and told as if it were not there."""
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,7 +165,7 @@ def test_an_odd_row_is_its_own_dates(stuck: EmbeddedStores, odd: dict[str, Any])
     good = stuck.completion_log.summarise([PHASE.name], NEXT, NEXT)[0]
     alone = check(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [NEXT]}).verdicts
     log = OddLog(stuck.completion_log._file)
-    log.odd = dataclasses.replace(good, game_date=DAY, **odd)
+    log.odd = msgspec.structs.replace(good, game_date=DAY, **odd)
     stuck.completion_log = log
     report = check(stuck, {PHASE.name: PHASE}, NOW)
     assert [verdict for verdict in report.verdicts if verdict.game_date == NEXT] == [*alone]
@@ -176,7 +176,7 @@ def test_a_source_that_cannot_be_understood_is_named(stuck: EmbeddedStores) -> N
     """The date is UNKNOWN, with what was odd in one line."""
     log = OddLog(stuck.completion_log._file)
     good = stuck.completion_log.summarise([PHASE.name], NEXT, NEXT)[0]
-    log.odd = dataclasses.replace(good, game_date=DAY, processor_name=["p2\n"])  # type: ignore[arg-type]
+    log.odd = msgspec.structs.replace(good, game_date=DAY, processor_name=["p2\n"])
     stuck.completion_log = log
     (verdict,) = check(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [DAY]}).verdicts
     assert (verdict.kind, verdict.unreadable) == (VerdictKind.UNKNOWN, True)

@@ -1,11 +1,11 @@
 """What the scenarios have found, and that their truth and their score can tell."""
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import canary.domain.incident
 import canary.run

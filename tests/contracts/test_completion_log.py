@@ -1,9 +1,9 @@
 """What every CompletionLog does."""
 
-import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 
 from orchestrator_resilience.rows import CompletionRow
@@ -42,16 +42,16 @@ SUMMARY = ProcessorSummary(
 
 @pytest.fixture
 def summary(unset: bool | None) -> ProcessorSummary:  # noqa: FBT001 (a fixture)
-    return dataclasses.replace(SUMMARY, is_triggered=unset)
+    return msgspec.structs.replace(SUMMARY, is_triggered=unset)
 
 
 def another(row_id: str, minutes: float, **changes: object) -> CompletionRow:
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         ROW,
         row_id=row_id,
         event_id=row_id,
         completed_at=AT + timedelta(minutes=minutes),
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
 
 
@@ -86,7 +86,7 @@ def test_the_first_success_and_the_last_status(completion_log: CompletionLog, su
     for number, row in enumerate(rows):
         completion_log.append([row], now=NOW + timedelta(hours=number))
     assert completion_log.summarise(["phase2"], DAY, DAY) == [
-        dataclasses.replace(
+        msgspec.structs.replace(
             summary,
             last_status="failed",
             last_completed_at=AT + timedelta(minutes=30),
@@ -100,7 +100,7 @@ def test_without_a_success_there_is_no_first(completion_log: CompletionLog, summ
     """A processor that only failed has been heard, and has not completed."""
     completion_log.append([another("1", 0, status="failed")], now=NOW)
     assert completion_log.summarise(["phase2"], DAY, DAY) == [
-        dataclasses.replace(summary, last_status="failed", first_completed_at=None, first_visible_at=None)
+        msgspec.structs.replace(summary, last_status="failed", first_completed_at=None, first_visible_at=None)
     ]
 
 
@@ -108,7 +108,7 @@ def flagged(summary: ProcessorSummary, at: datetime) -> ProcessorSummary:
     """Return a summary with the row of the flag beside it; one of a table that has no column for it is as it was."""
     if summary.is_triggered is None:
         return summary
-    return dataclasses.replace(summary, is_triggered=True, triggered_at=at, trigger_reason="all_complete")
+    return msgspec.structs.replace(summary, is_triggered=True, triggered_at=at, trigger_reason="all_complete")
 
 
 @pytest.mark.parametrize("minutes", [-1, 0, 1])
@@ -125,7 +125,7 @@ def test_the_row_of_the_flag_alone(completion_log: CompletionLog, summary: Proce
     rows = [another(str(n), n, is_triggered=True, trigger_reason="all_complete") for n in (2, 1)]
     completion_log.append(rows, now=NOW)
     nothing = {"last_status": None, "last_completed_at": None, "first_completed_at": None, "first_visible_at": None}
-    alone = dataclasses.replace(flagged(summary, AT + timedelta(minutes=1)), **nothing)  # type: ignore[arg-type]
+    alone = msgspec.structs.replace(flagged(summary, AT + timedelta(minutes=1)), **nothing)
     assert completion_log.summarise(["phase2"], DAY, DAY) == ([] if summary.is_triggered is None else [alone])
 
 

@@ -1,6 +1,5 @@
 """The flag where an older tracker kept it: read with the completion log, found by its columns, offered as a view."""
 
-import dataclasses
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -249,7 +248,7 @@ def test_todays_list_does_not_judge_yesterday_in_the_view(dataset: BigQuery, pha
     log.setup()
     names = ["Left", "p2_came"]
     rows = [
-        dataclasses.replace(row(2 * n + later, name), game_date=DAY + timedelta(days=later))
+        msgspec.structs.replace(row(2 * n + later, name), game_date=DAY + timedelta(days=later))
         for n, name in enumerate(names)
         for later in (0, 1)
     ]

@@ -12,11 +12,12 @@ one on the documents, or a message to a channel. What comes late does so in its 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
+
+from msgspec.structs import replace
 
 from canary import sources
 from canary.domain.history import history_ref

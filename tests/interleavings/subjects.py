@@ -6,9 +6,10 @@ whatever its inside becomes.
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
+
+from msgspec.structs import replace
 
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator
 from orchestrator_resilience.background import AtOnce, Beside

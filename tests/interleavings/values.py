@@ -6,19 +6,19 @@ the contract suite is applied) or answers it from a record (the explorer).
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime
 from typing import Any, NamedTuple
+
+import msgspec
 
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(msgspec.Struct, frozen=True):
     """What is stored: documents, and the rows of the completion log, equal ones once."""
 
-    documents: Mapping[DocumentRef, Document] = field(default_factory=dict)
+    documents: Mapping[DocumentRef, Document] = msgspec.field(default_factory=dict)
     rows: tuple[CompletionRow, ...] = ()
 
 
@@ -149,6 +149,6 @@ def frozen(value: Any) -> Any:
         return frozenset((key, frozen(inner)) for key, inner in value.items())
     if isinstance(value, (list, tuple)):
         return tuple(frozen(inner) for inner in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return tuple(frozen(getattr(value, one.name)) for one in fields(value))
+    if isinstance(value, msgspec.Struct):
+        return tuple(frozen(getattr(value, name)) for name in value.__struct_fields__)
     return value
