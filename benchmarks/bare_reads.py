@@ -14,10 +14,6 @@ from google.cloud import bigquery, firestore
 
 _PROJECT = os.environ["GOOGLE_CLOUD_PROJECT"]
 _OWN = (("canary_silences", "all"), ("canary_refusals", "all"), ("canary_incidents", "open"))
-_SQL = f"""
-    SELECT * FROM `{_PROJECT}.nba_orchestration.phase_completions`
-    WHERE phase = 'phase2' AND game_date BETWEEN @since AND @until
-"""  # noqa: S608 (of names that are ours)
 
 
 def documents(dates: list[date]) -> list[Any]:
@@ -29,12 +25,14 @@ def documents(dates: list[date]) -> list[Any]:
 
 
 def rows(dates: list[date]) -> list[Any]:
-    """Read the rows of the dates in one query."""
+    """Read what the query that the canary sends says of the dates."""
     client = bigquery.Client(project=_PROJECT, credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
-    window = [("since", dates[0]), ("until", dates[-1])]
-    parameters = [bigquery.ScalarQueryParameter(name, "DATE", day) for name, day in window]
+    texts = {"phases": ["phase2"], "completing": ["success", "partial"]}
+    window = {"since": dates[0], "until": dates[-1]}
+    parameters: list[Any] = [bigquery.ArrayQueryParameter(name, "STRING", words) for name, words in texts.items()]
+    parameters += [bigquery.ScalarQueryParameter(name, "DATE", day) for name, day in window.items()]
     config = bigquery.QueryJobConfig(query_parameters=parameters)
-    return list(client.query_and_wait(_SQL, job_config=config))
+    return list(client.query_and_wait(os.environ["QUERY"], job_config=config))
 
 
 def main() -> None:

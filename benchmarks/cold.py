@@ -4,7 +4,7 @@ Everything runs in an environment of the pinned requirements alone, made for thi
 libraries that Google's clients import as soon as they are there.
 
 - bare reads: a batch read from Firestore and a query to BigQuery at the same time with Google's clients, of the same
-  documents and the same rows, and nothing said of them; the floor of `canary check`.
+  documents and with the same query, and nothing said of them; the floor of `canary check`.
 """
 
 import os
@@ -25,6 +25,7 @@ from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.stores.summary_sql import completions_sql, summary_sql
 from orchestrator_resilience.testing import push_envelope
 from tools.emulators import PROJECT, emulators
 
@@ -49,7 +50,7 @@ def cold(rounds: int) -> list[Bench]:
         imports = _turns({name: [python, "-c", code] for name, code in _IMPORTS.items()}, bare, rounds)
         here = {**bare, **stack.enter_context(emulators(["firestore", "bigquery"]))}
         dates = _PHASE.recent_dates(datetime.now(UTC), _PHASE.history_dates)
-        _fill(here, dates)
+        here["QUERY"] = _fill(here, dates)
         floor, ours = "bare reads", "canary check"
         commands: dict[str, Sequence[str | Path]] = {
             ours: [python, "-m", "canary", "check"],
@@ -90,8 +91,8 @@ def _environment() -> Iterator[Path]:
         yield python
 
 
-def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> None:
-    """Put healthy dates into the stores: five completions each, registered and with the flag."""
+def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> str:
+    """Put healthy dates into the stores, with five completions, registered, and the flag; return the query for them."""
     os.environ.update(environment)
     bigquery, documents = BigQuery(PROJECT, emulated=True), FirestoreDocuments(PROJECT)
     bigquery.client.create_dataset("nba_orchestration")
@@ -109,5 +110,7 @@ def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> None:
             fields |= registration_fields(Progress(_PHASE.expected), one, at)
         fields |= trigger_fields(read_progress(fields, _PHASE), event_id="x", now=at)
         documents.merge(DocumentRef(_PHASE.firestore_collection, document_id(day)), fields)
+    table = bigquery.describe(bigquery.full_name(_PHASE.bigquery_table))
     documents.close()
     bigquery.close()
+    return summary_sql([completions_sql(table)])

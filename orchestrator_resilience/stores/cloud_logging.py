@@ -14,14 +14,17 @@ from google.api_core.exceptions import (
 )
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
-from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2Transport
+from google.cloud.logging_v2.services.logging_service_v2.transports import (
+    LoggingServiceV2GrpcTransport,
+    LoggingServiceV2Transport,
+)
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity, concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, StoreError, store_errors
 from orchestrator_resilience.stores.base import Request
-from orchestrator_resilience.stores.grpc_client import GrpcClient
+from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 # Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
@@ -33,7 +36,12 @@ _MAXIMUM_ENTRIES = 5000
 _BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
 _REQUESTS = "run.googleapis.com%2Frequests"
 
-Connect = Callable[[], LoggingServiceV2Transport | None]
+Connect = Callable[[], LoggingServiceV2Transport]
+
+
+def _connect() -> LoggingServiceV2Transport:
+    channel = LoggingServiceV2GrpcTransport.create_channel(options=CHANNEL_OPTIONS)
+    return LoggingServiceV2GrpcTransport(channel=channel)
 
 
 class _CloudLogging:
@@ -42,7 +50,7 @@ class _CloudLogging:
     `seconds` bounds each search, its pages and retries included. `connect` is for another server than Google's.
     """
 
-    def __init__(self, project: str, *, seconds: float = 15.0, connect: Connect = lambda: None) -> None:
+    def __init__(self, project: str, *, seconds: float = 15.0, connect: Connect = _connect) -> None:
         self._project = project
         self._seconds = seconds
         self._grpc = GrpcClient("Cloud Logging", lambda: LoggingServiceV2Client(transport=connect()), _close)
@@ -106,7 +114,7 @@ class CloudLoggingRequests(_CloudLogging):
         phase: str,
         *,
         seconds: float = 15.0,
-        connect: Connect = lambda: None,
+        connect: Connect = _connect,
     ) -> None:
         super().__init__(project, seconds=seconds, connect=connect)
         self._service = service

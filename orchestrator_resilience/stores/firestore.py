@@ -7,6 +7,7 @@ client retries an aborted commit five times without a pause, and loses to conten
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import grpc  # type: ignore[import-untyped]
 from google.api_core.datetime_helpers import DatetimeWithNanoseconds
 from google.api_core.exceptions import (
     Aborted,
@@ -20,9 +21,10 @@ from google.api_core.exceptions import (
 from google.api_core.retry import Retry, if_exception_type
 from google.cloud import firestore
 from google.cloud.firestore_v1.field_path import FieldPath
+from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
 
 from orchestrator_resilience.stores.base import Document, DocumentRef
-from orchestrator_resilience.stores.grpc_client import GrpcClient
+from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (Aborted, DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 
@@ -37,7 +39,7 @@ class FirestoreDocuments:
         # The last try of a call begins when its retries end.
         self._timeout = seconds / 2
         self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.05, maximum=1.0, timeout=seconds / 2)
-        self._grpc = GrpcClient("Firestore", lambda: firestore.Client(project=project, database=database), _close)
+        self._grpc = GrpcClient("Firestore", lambda: _Client(project=project, database=database), _close)
 
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""
@@ -82,6 +84,24 @@ class FirestoreDocuments:
             except (AlreadyExists, FailedPrecondition):
                 return False
             return True
+
+
+class _Transport(FirestoreGrpcTransport):
+    @classmethod
+    def create_channel(cls, *args: Any, **kwargs: Any) -> grpc.Channel:
+        return super().create_channel(*args, **{**kwargs, "options": CHANNEL_OPTIONS})
+
+
+class _Client(firestore.Client):
+    """A client with a connection of its own."""
+
+    def _firestore_api_helper(self, transport: object, client_class: Any, client_module: Any) -> Any:
+        del transport
+        return super()._firestore_api_helper(_Transport, client_class, client_module)
+
+    def _emulator_channel(self, transport: object) -> grpc.Channel:
+        del transport
+        return grpc.insecure_channel(self._emulator_host, options=CHANNEL_OPTIONS)
 
 
 def _close(client: firestore.Client) -> None:

@@ -16,6 +16,14 @@ from orchestrator_resilience.errors import StoreError, store_errors
 
 C = TypeVar("C")
 
+# What a channel has to be made with: else gRPC lends it the connection of the one before, which may be the dead one.
+CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+)
+
 _UNANSWERED = (DeadlineExceeded, RetryError, ServiceUnavailable)
 
 

@@ -40,6 +40,16 @@ def test_the_next_call_has_a_new_connection(between: Gate, cloud: str) -> None:
     assert between.connections == 3
 
 
+def test_no_client_is_lent_the_connection_of_another(between: Gate, cloud: str) -> None:
+    """As gRPC does: the one that is given up because its connection is dead would leave it to its successor."""
+    clients = [FirestoreDocuments(cloud, seconds=10) for _ in range(3)]
+    for one in clients:
+        one.get_all([REF])
+    assert between.connections == 3
+    for one in clients:
+        one.close()
+
+
 def test_calls_at_once_find_it_dead(between: Gate, cloud: str) -> None:
     """Each of them is answered or fails with a StoreError, whoever gives the connection up; then all are answered."""
     documents = FirestoreDocuments(cloud, seconds=3)
