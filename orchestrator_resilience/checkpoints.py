@@ -195,6 +195,8 @@ def _hash(names: frozenset[str]) -> str:
 
 def one_line(text: str, limit: int = _TEXT_CHARACTERS) -> str:
     """Escape what would break the line or the terminal, and cut what is over `limit` characters."""
+    if len(text) <= limit and text.isprintable():  # as nearly all are
+        return text
     return printable(text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)")
 
 

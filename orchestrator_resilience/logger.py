@@ -419,7 +419,7 @@ class Delivery:
     def _closing(self, outcome: DeliveryOutcome) -> dict[str, object]:
         """What the closing line has besides, so that it says by itself how the delivery went."""
         # A copy, because what is done beside the rest adds to it.
-        steps = {step: _milliseconds(seconds) for step, seconds in self._step_seconds.copy().items()}
+        steps = self._step_seconds and {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
         return {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
 
     def _whose(self) -> str:
