@@ -9,6 +9,7 @@ secrets=
 # What the platform itself writes down of the orchestrator: who was turned away, and what was given up.
 variables=
 beside || variables=,PHASE=$PHASE,ORCHESTRATOR_SERVICE=$ORCHESTRATOR,DEAD_LETTERS=$DEAD_LETTERS
+[[ ${PAGE_URL:-none} == none ]] || variables+=",PAGE_URL=$PAGE_URL"
 deploy_function canary "$CANARY" canary "$variables" "$secrets" \
   --service-account="$CANARY_ACCOUNT" --timeout="$RUN_SECONDS" --max-instances=3
 may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"

@@ -80,13 +80,14 @@ for name in "$CANARY" "$ORCHESTRATOR"; do
 done
 variables=$(gcloud run services list --region="$REGION" --filter="metadata.name=$CANARY" \
   --format='value(spec.template.spec.containers[0].env[].name)')
-# keeps VARIABLE SUBSTITUTION VALUE
+# keeps VARIABLE SUBSTITUTION VALUE WHAT
 keeps() {
   [[ -n $3 || $variables != *"$1"* ]] ||
-    lacks "$2: $CANARY has the secret $1, and would lose it" "give its name, or none, if it is to be taken away"
+    lacks "$2: $CANARY has $1, and would lose it" "give its $4, or none, if it is to be taken away"
 }
-keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET"
-keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET"
+keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET" "secret's name"
+keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET" "secret's name"
+keeps PAGE_URL _PAGE_URL "$PAGE_URL" value
 
 # Two orchestrators on one topic register each other's completions, and the fault of the one is hidden.
 if ! beside; then

@@ -27,6 +27,7 @@ EVERYTHING = {
     "_NOTIFICATION_CHANNELS": f"{CHANNEL} projects/proj/notificationChannels/8",
     "_SLACK_SECRET": "slack-webhook",
     "_HEARTBEAT_SECRET": "heartbeat",
+    "_PAGE_URL": "https://canary.example.com",
     "_PHASES_FILE": "own.toml",
     "_BIGQUERY_LOCATION": "US",
     "_FIRESTORE_DATABASE": "scores",

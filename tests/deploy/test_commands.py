@@ -199,7 +199,8 @@ def test_the_functions_are_deployed_as_they_have_to_be(deployed: list[Call]) -> 
         f"GOOGLE_CLOUD_PROJECT=proj,FIRESTORE_DATABASE=scores,PHASE=phase2,{both}"
     )
     watched = "PHASE=phase2,ORCHESTRATOR_SERVICE=phase2-orchestrator,DEAD_LETTERS=nba-phase2-raw-complete-dead-letters"
-    assert canary_.flag("set-env-vars") == f"GOOGLE_CLOUD_PROJECT=proj,FIRESTORE_DATABASE=scores,{watched},{both}"
+    own = f"{watched},PAGE_URL=https://canary.example.com,{both}"
+    assert canary_.flag("set-env-vars") == f"GOOGLE_CLOUD_PROJECT=proj,FIRESTORE_DATABASE=scores,{own}"
     phases = "/phases/phases.toml=phase2-canary-phases:latest"
     assert orchestrator.flag("set-secrets") == phases
     assert canary_.flag("set-secrets") == (
@@ -497,16 +498,24 @@ def test_nobody_to_notify_is_refused_before_anything_is_changed(deployment: Depl
     assert "nobody would learn that the canary is silent" in refused
 
 
-SECRETS = {"_SLACK_SECRET": "SLACK_WEBHOOK_URL", "_HEARTBEAT_SECRET": "HEARTBEAT_URL"}
+KEPT = {"_SLACK_SECRET": "SLACK_WEBHOOK_URL", "_HEARTBEAT_SECRET": "HEARTBEAT_URL", "_PAGE_URL": "PAGE_URL"}
 
 
-@pytest.mark.parametrize("substitution", SECRETS)
-def test_a_secret_is_not_lost_by_not_being_named(running: Deployment, substitution: str) -> None:
+@pytest.mark.parametrize("substitution", KEPT)
+def test_nothing_is_lost_by_not_being_named(running: Deployment, substitution: str) -> None:
     """A later build with the defaults would silence it; `none` says that this is meant."""
     assert changes(running.run({**EVERYTHING, substitution: ""})) == []
-    assert refusals(running) == [
-        f"{substitution}: phase2-canary has the secret {SECRETS[substitution]}, and would lose it"
-    ]
+    assert refusals(running) == [f"{substitution}: phase2-canary has {KEPT[substitution]}, and would lose it"]
+
+
+@pytest.mark.parametrize(("given", "deployed"), [("https://canary.example.com", True), ("none", False)])
+def test_the_address_of_the_page_is_deployed(running: Deployment, given: str, deployed: bool) -> None:  # noqa: FBT001
+    """Each deployment sets all variables anew: one that was given by hand would be gone with the next."""
+    calls = running.run({**EVERYTHING, "_PAGE_URL": given})
+    assert running.failed is None, running.output
+    (canary_,) = (c for c in calls if c.step == "canary" and "deploy" in c.arguments)
+    (variables,) = filter(None, [canary_.flag("set-env-vars")])
+    assert [one for one in variables.split(",") if one.startswith("PAGE_URL=")] == [f"PAGE_URL={given}"] * deployed
 
 
 def test_a_secret_is_taken_away_on_purpose(running: Deployment) -> None:
