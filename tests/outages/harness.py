@@ -157,8 +157,8 @@ class Stores:
         self.checkpoints.close()
 
 
-def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
-    """Let `outage` befall the run and the delivery of one scenario; return what was not as promised.
+def play(world: Servers, outage: Outage, *, cold: bool = False, with_page: bool = True) -> list[str]:
+    """Let `outage` befall a run, a look at the page, and a delivery; return what was not as promised.
 
     Unless it is `cold`, every connection has been used before.
     """
@@ -185,7 +185,7 @@ def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
         try:
             if not cold:
                 scenario.connect()
-            return [*scenario.during(), *scenario.after()]
+            return [*scenario.during(with_page=with_page), *scenario.after()]
         finally:
             scenario.end()
 
@@ -257,14 +257,15 @@ class _Scenario:
             self._heartbeat.beat()
         return {one.game_date: one for one in report.verdicts}, time.monotonic() - began
 
-    def during(self) -> Iterator[str]:
+    def during(self, *, with_page: bool) -> Iterator[str]:
         """Run once, look at the page, and deliver once while the outage lasts."""
         self._fail(self._outage)
         verdicts, seconds = self._run(1)
         if seconds > LIMIT_SECONDS:
             yield f"the run took {seconds:.1f} s"
         yield from _guessed(verdicts)
-        yield from self._page()
+        if with_page:
+            yield from self._page()
         began = time.monotonic()
         try:
             self._orchestrator.deliver(self._message)
