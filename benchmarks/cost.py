@@ -100,7 +100,7 @@ def phases_of(count: int) -> dict[str, Phase]:
 
 
 def a_date(stores: EmbeddedStores, phase: Phase, at: datetime) -> Counter[str]:
-    """Deliver what completes the date of `at`, and return what it used."""
+    """Deliver what completes the date of `at`, and return what a delivery used."""
     used: Counter[str] = Counter()
     sink, names = RecordingSink(), sorted(phase.expected)
     documents: Any = _Counting(stores.documents, used)
@@ -110,6 +110,15 @@ def a_date(stores: EmbeddedStores, phase: Phase, at: datetime) -> Counter[str]:
         orchestrator.deliver(push_envelope(name, str(at.date()), at, message_id=f"{phase.name}-{at}-{name}"))
     used["Cloud Logging, bytes"] = sum(len(json_line(one).encode()) + 1 for one in sink.checkpoints)
     return Counter({unit: round(number / len(names)) for unit, number in used.items()})
+
+
+def recent_dates(stores: EmbeddedStores, phases: Mapping[str, Phase]) -> Counter[str]:
+    """Deliver what completes the dates that a run looks at, and return what a delivery used."""
+    used: Counter[str] = Counter()
+    for phase in phases.values():
+        for days in range(phase.history_dates):
+            used = a_date(stores, phase, _NOW - timedelta(days=days, hours=6))
+    return used
 
 
 def a_run(stores: EmbeddedStores, phases: Mapping[str, Phase]) -> Counter[str]:
@@ -136,10 +145,7 @@ def a_month(phases: int, deliveries: int) -> Counter[str]:
     """Return what a month of so many phases, and deliveries a day in all, uses."""
     own = phases_of(phases)
     with tempfile.TemporaryDirectory() as folder, EmbeddedStores(Path(folder), durable=False) as stores:
-        delivery: Counter[str] = Counter()
-        for phase in own.values():
-            for days in range(phase.history_dates):
-                delivery = a_date(stores, phase, _NOW - timedelta(days=days, hours=6))
+        delivery = recent_dates(stores, own)
         a_run(stores, own)  # the first one makes the list of the open incidents
         run = a_run(stores, own)
     delivered = deliveries * DAYS

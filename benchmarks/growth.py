@@ -82,14 +82,14 @@ def _judging(rounds: int, *, stuck: bool) -> Bench:
     for phases, dates in _PAIRS:
         name = f"{phases * dates:,} pairs"
         pairs[name] = phases * dates
-        variants[name] = _run(phases, dates, stuck=stuck)
+        variants[name] = run_over(phases, dates, stuck=stuck)
     seconds = in_turns(variants, rounds)
     a_pair = {name: [second / pairs[name] for second in found] for name, found in seconds.items()}
     words = "all stuck and diagnosed" if stuck else "all well"
     return summary(f"A run, for each of its pairs of a phase and a date, {words}", "µs", "3 pairs", a_pair)
 
 
-def _run(phases: int, dates: int, *, stuck: bool) -> Any:
+def run_over(phases: int, dates: int, *, stuck: bool) -> Any:
     """Return a run over so many phases and dates, each with five completions."""
     own = {f"phase{n}": msgspec.structs.replace(_PHASE, name=f"phase{n}", history_dates=3) for n in range(phases)}
     days = [_NOW.date() - timedelta(days=n) for n in range(dates)]
