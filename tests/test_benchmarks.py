@@ -40,8 +40,16 @@ def test_more_phases_and_deliveries_cost_more_and_history_nothing() -> None:
     assert small["BigQuery, bytes scanned"] == large["BigQuery, bytes scanned"] == cost.RUNS * 10 * 1024**2
 
 
+@pytest.mark.usefixtures("emulated")
+def test_a_load_is_borne() -> None:
+    """For two seconds: each delivery is acknowledged."""
+    slices = load.measure(2.0, 1.0)
+    assert [one.failed for one in slices] == [0, 0]
+    assert min(one.rate for one in slices) > 0
+
+
 @pytest.mark.parametrize(("field", "value"), [("failed", 1), ("memory", 120.0), ("threads", 90), ("files", 90)])
 def test_a_load_that_is_not_borne_is_found(field: str, value: float) -> None:
-    """An answer that was no 200, and whatever grows from the first half to the second."""
+    """A delivery that was not acknowledged, and whatever grows from the first half to the second."""
     assert load.wrong([STEADY] * 6) == []
     assert load.wrong([STEADY] * 3 + [replace(STEADY, **{field: value})] * 3) != []  # type: ignore[arg-type]

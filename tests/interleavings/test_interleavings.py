@@ -14,7 +14,7 @@ from tests.interleavings.subjects import SUBJECTS, today
 from tests.interleavings.values import Stores
 
 # Each with the number of faults.
-SHORT = (("ab/ab", 2), ("abc/abc", 0), ("ab/abb", 0), ("ab/abu", 0), ("ab/abn", 1), ("ab/aAb", 0))
+SHORT = (("ab/ab", 2), ("abc/abc", 0), ("ab/abb", 0), ("ab/abu", 0), ("ab/abn", 0), ("ab/aAb", 0))
 STUCK = "all messages are acknowledged, the set is complete, and the flag is unset"
 
 
