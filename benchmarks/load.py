@@ -6,8 +6,8 @@ memory for each, and grows slower with all of them, and it is the function that 
     python -m benchmarks.load [--seconds N] [--json FILE]
 
 Every quarter of a minute a line: deliveries a second, how long they took, and the memory, threads and open files of the
-function's process. Exit code: 0, or 1 where a delivery was not acknowledged, or where memory, threads or files grew from
-the first half to the second. The seconds are reported and never judged: they are this machine's.
+function's process. Exit code: 0, or 1 where a delivery was not acknowledged, or where memory, threads or files grew
+from the first half to the second. The seconds are reported and never judged: they are this machine's.
 """
 
 import argparse
