@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.cost import phases_of
 from benchmarks.measure import Bench, in_turns, summary
 from canary.run import check
 from orchestrator_resilience import load_phase
@@ -91,16 +92,12 @@ def _judging(rounds: int, *, stuck: bool) -> Bench:
 
 def run_over(phases: int, dates: int, *, stuck: bool) -> Any:
     """Return a run over so many phases and dates, each with five completions."""
-    own = {f"phase{n}": msgspec.structs.replace(_PHASE, name=f"phase{n}", history_dates=3) for n in range(phases)}
+    own = {name: msgspec.structs.replace(one, history_dates=3) for name, one in phases_of(phases).items()}
     days = [_NOW.date() - timedelta(days=n) for n in range(dates)]
     documents = {
-        DocumentRef(phase.firestore_collection + name, document_id(day)): Document(_fields(phase, stuck=stuck), "1")
-        for name, phase in own.items()
+        DocumentRef(phase.firestore_collection, document_id(day)): Document(_fields(phase, stuck=stuck), "1")
+        for phase in own.values()
         for day in days
-    }
-    own = {
-        name: msgspec.structs.replace(phase, firestore_collection=phase.firestore_collection + name)
-        for name, phase in own.items()
     }
     summaries = [_summary(name, day, processor) for name in own for day in days for processor in _PHASE.expected]
     stores: Any = _Answers(documents, summaries)

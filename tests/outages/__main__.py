@@ -71,7 +71,7 @@ def _repeat(world: Servers) -> int:
     everything = dict.fromkeys(SERVERS, Failure.HANGS)
     first = len(world.threads)
     for _ in range(_REPEATS):
-        play(world, everything, with_page=False)  # for the time that it takes: it reads as the run does
+        play(world, everything)
     threads, descriptors = world.threads[first:], world.descriptors[first:]
     grew = max(threads[5:]) - threads[4] > _MORE_THREADS or max(descriptors[5:]) - descriptors[4] > _MORE_DESCRIPTORS
     print(

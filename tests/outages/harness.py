@@ -157,7 +157,7 @@ class Stores:
         self.checkpoints.close()
 
 
-def play(world: Servers, outage: Outage, *, cold: bool = False, with_page: bool = True) -> list[str]:
+def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
     """Let `outage` befall a run, a look at the page, and a delivery; return what was not as promised.
 
     Unless it is `cold`, every connection has been used before.
@@ -185,7 +185,7 @@ def play(world: Servers, outage: Outage, *, cold: bool = False, with_page: bool 
         try:
             if not cold:
                 scenario.connect()
-            return [*scenario.during(with_page=with_page), *scenario.after()]
+            return [*scenario.during(), *scenario.after()]
         finally:
             scenario.end()
 
@@ -257,15 +257,14 @@ class _Scenario:
             self._heartbeat.beat()
         return {one.game_date: one for one in report.verdicts}, time.monotonic() - began
 
-    def during(self, *, with_page: bool) -> Iterator[str]:
+    def during(self) -> Iterator[str]:
         """Run once, look at the page, and deliver once while the outage lasts."""
         self._fail(self._outage)
         verdicts, seconds = self._run(1)
         if seconds > LIMIT_SECONDS:
             yield f"the run took {seconds:.1f} s"
         yield from _guessed(verdicts)
-        if with_page:
-            yield from self._page()
+        yield from self._page()
         began = time.monotonic()
         try:
             self._orchestrator.deliver(self._message)
