@@ -42,12 +42,13 @@ load: $(DEV)
 bench-contention: $(DEV)
 	@$(BIN)/python -m benchmarks.contention
 
-# What the alerts are worth: a quarter of an hour on two cores that have nothing else to do.
+# What the alerts are worth: a quarter of an hour on two cores that have nothing else to do; HEALTHY and FAULTY are dates.
 bench-truth: $(DEV)
-	@nice $(BIN)/canary simulate --healthy-days 2000 --faulty-days 2000 --json truth.json
+	@nice $(BIN)/python -m evaluation --healthy-days $(or $(HEALTHY),2000) --faulty-days $(or $(FAULTY),2000) \
+		--json truth.json
 
 bench-year: $(DEV)
-	@$(BIN)/python -m benchmarks.year
+	@$(BIN)/python -m evaluation.year
 
 # Servers that refuse, hang, reset, drip, cut and talk garbage, alone and in pairs: half an hour at most.
 outages: $(DEV)

@@ -16,7 +16,7 @@ try:
     from canary.commands.check import check, explain, status
     from canary.commands.project import probe, setup, verify
     from canary.commands.silence import silence
-    from canary.commands.simulated import demo, replay, simulate
+    from canary.commands.simulated import demo, replay
 except ModuleNotFoundError as missing:
     if missing.name not in {"click", "rich"}:
         raise
@@ -53,7 +53,7 @@ def canary() -> None:
     """Tells when the work is done and nobody noticed."""
 
 
-for command in (check, status, explain, silence, setup, verify, probe, demo, replay, simulate):
+for command in (check, status, explain, silence, setup, verify, probe, demo, replay):
     canary.add_command(command)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from canary.domain.silence import parse_duration
 from canary.notify.message import CommandLine
-from canary.simulation.folder import read_simulated_folder
+from canary.playback.folder import read_simulated_folder
 from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase, TableName, load_phases, phase_of

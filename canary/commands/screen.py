@@ -11,8 +11,8 @@ from canary.domain.incident import NotificationKind
 from canary.domain.verdict import Impact, Verdict
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine
-from canary.simulation import demo
-from canary.simulation.playback import Event, Show
+from canary.playback import demo
+from canary.playback.playback import Event, Show
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.sinks import terminal_lines

@@ -13,9 +13,9 @@ from canary.commands import cli
 from canary.domain.clocks import known_by, without_a_time
 from canary.domain.evidence import Absent, Arrival, Flag, Logged, Seen, Source
 from canary.domain.verdict import CauseKind, VerdictKind, judge
+from canary.playback.demo import demo as play_demo
+from canary.playback.demo import demo_phase
 from canary.run import check
-from canary.simulation.demo import demo as play_demo
-from canary.simulation.demo import demo_phase
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.phase import Period

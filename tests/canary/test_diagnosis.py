@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind
+from canary.playback.old_code import OldCode
+from canary.playback.schedule import Schedule
 from canary.run import Report
-from canary.simulation.old_code import OldCode
-from canary.simulation.schedule import Schedule
-from canary.simulation.world import WORK_QUERY, Deliver, InjectedFault, Outage, World
+from evaluation.world import WORK_QUERY, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience import Phase, StoreError, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import DeadLetter, Request

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary.commands import cli
-from canary.simulation.replay import _read
+from canary.playback.replay import _read
 from orchestrator_resilience import ConfigurationError, Phase
 from orchestrator_resilience.testing import push_envelope
 

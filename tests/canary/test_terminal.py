@@ -11,7 +11,7 @@ import pytest
 from canary.commands.lanes import text_lane
 from canary.page.axis import Mark, Span
 from canary.page.board import Badge, Lane
-from canary.simulation.demo import PHASES
+from canary.playback.demo import PHASES
 from tests.page.situations import DAY, NOW, SITUATIONS
 
 COMMANDS = [["status"], ["status", "--days", "14"], ["check"], ["explain", str(DAY)]]

@@ -43,7 +43,7 @@ def test_what_is_staged(staged: Mapping[str, Path]) -> None:
         kept = files_of(folder) - {"main.py"}
         assert all((ROOT / name).read_bytes() == (folder / name).read_bytes() for name in kept)
         assert {name.partition("/")[0] for name in kept} <= {"requirements.txt", *PACKAGES}
-        assert not [name for name in kept if re.match(r"canary/(commands|simulation)/|.*/testing\.py|.*\.pyc", name)]
+        assert not [name for name in kept if re.match(r"canary/(commands|playback)/|.*/testing\.py|.*\.pyc", name)]
     assert not (staged["orchestrator"] / "canary").exists()
     assert (staged["canary"] / "main.py").read_text(
         "utf-8"

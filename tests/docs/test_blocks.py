@@ -23,7 +23,7 @@ NOT_RUN = {
 }
 COMMANDS = sorted({command for _, command in shell_commands()})
 RUN = [command for command in COMMANDS if not command.startswith(tuple(NOT_RUN))]
-_MAKE = re.compile(r"(?:[A-Z_]+=\S+ )?make [a-z-]+")
+_MAKE = re.compile(r"(?:[A-Z_]+=\S+ )?make [a-z-]+(?: [A-Z]+=\S+)*")
 MAKE = sorted({code for code in (*COMMANDS, *(c for p in PAGES for c in inline_code(p))) if _MAKE.fullmatch(code)})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from canary.simulation.scenarios import FAULTY
+from evaluation.scenarios import FAULTY
 from tests.docs.markdown import (
     DOCS,
     PAGES,

@@ -29,9 +29,9 @@ from canary.notify.slack import SlackChannel
 from canary.page.board import board
 from canary.page.one_date import one_date
 from canary.page.render import board_page, date_page
+from canary.playback.replay import _read
 from canary.run import overview, timeline_and_facts
 from canary.settings import CanarySettings
-from canary.simulation.replay import _read
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError

@@ -19,7 +19,7 @@ from canary.domain.incident import INCIDENTS, Incident, from_fields, open_refs, 
 from canary.domain.silence import read_silences, silence_fields
 from canary.notify.log_entry import LogChannel
 from canary.notify.refusals import read_refusals, refusal_fields, refusal_text
-from canary.simulation.folder import read_simulated_folder
+from canary.playback.folder import read_simulated_folder
 from orchestrator_resilience.checkpoints import Checkpoint, json_line, printable
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Document, DocumentRef

@@ -15,8 +15,8 @@ from canary.commands.silence import add_silence
 from canary.function import Canary
 from canary.notify.channel import Channel, Channels
 from canary.notify.message import CommandLine
+from canary.playback.demo import at_minute, demo_phase
 from canary.run import watch
-from canary.simulation.demo import at_minute, demo_phase
 from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import StoreError

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from canary.playback.playback import Playback, Show, Step
+from canary.playback.schedule import TICK
 from canary.run import Report
-from canary.simulation.playback import Playback, Show, Step
-from canary.simulation.schedule import TICK
 from orchestrator_resilience.completion import Completion, push_envelope_of
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
 from orchestrator_resilience.phase import Phase

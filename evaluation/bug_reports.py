@@ -16,8 +16,9 @@ from canary.domain.incident import incident_ref
 from canary.domain.silence import SILENCES
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.notify.channel import NotifyError
-from canary.simulation.day import ALIKE, HOUR, MINUTE, Day, Injected, Report, Truth
-from canary.simulation.faults import (
+from canary.playback.old_code import OldCode
+from evaluation.day import ALIKE, HOUR, MINUTE, Day, Injected, Report, Truth
+from evaluation.faults import (
     Fault,
     crashed,
     crashed_at_the_flag,
@@ -41,7 +42,7 @@ from canary.simulation.faults import (
     write_failed,
     write_failed_at_the_flag,
 )
-from canary.simulation.healthy import (
+from evaluation.healthy import (
     encoded_again,
     gave_up_waiting,
     many_others_on_the_topic,
@@ -50,8 +51,7 @@ from canary.simulation.healthy import (
     odd_lines,
     odd_unneeded_fields,
 )
-from canary.simulation.old_code import OldCode
-from canary.simulation.world import DELIVERED, Deliver, Outage, ProcessDeathError, is_second_run
+from evaluation.world import DELIVERED, Deliver, Outage, ProcessDeathError, is_second_run
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.phase import Period
 

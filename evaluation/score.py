@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from canary.domain.incident import REMIND_EVERY, NotificationKind
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.simulation.day import Truth
-from canary.simulation.taken import Taken
-from canary.simulation.world import Told, World
+from evaluation.day import Truth
+from evaluation.taken import Taken
+from evaluation.world import Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
 _REMINDER_SLACK = timedelta(minutes=50)

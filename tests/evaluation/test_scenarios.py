@@ -14,11 +14,11 @@ from canary.domain.incident import incident_ref
 from canary.domain.verdict import Cause, CauseKind, Verdict
 from canary.notify.channel import Channels
 from canary.notify.incidents import confirm_what_is_left
-from canary.simulation.baselines import BASELINES
-from canary.simulation.evaluate import add_up
-from canary.simulation.play import play_fault
-from canary.simulation.score import BaselineScore, Score
-from canary.simulation.world import World
+from evaluation.baselines import BASELINES
+from evaluation.evaluate import add_up
+from evaluation.play import play_fault
+from evaluation.score import BaselineScore, Score
+from evaluation.world import World
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.stores.base import Document, DocumentRef

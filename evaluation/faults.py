@@ -11,12 +11,12 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.simulation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Injected, Report, Truth
-from canary.simulation.healthy import no_games_and_some_say_so
-from canary.simulation.old_code import OldCode
-from canary.simulation.schedule import ticks
-from canary.simulation.stored import Stored
-from canary.simulation.world import DELIVERED, Deliver, InjectedFault, Outage, World
+from canary.playback.old_code import OldCode
+from canary.playback.schedule import ticks
+from evaluation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Injected, Report, Truth
+from evaluation.healthy import no_games_and_some_say_so
+from evaluation.stored import Stored
+from evaluation.world import DELIVERED, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger

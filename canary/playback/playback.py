@@ -11,8 +11,8 @@ import msgspec
 
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification
+from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch
-from canary.simulation.schedule import Schedule, ticks
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.logger import CheckpointLogger

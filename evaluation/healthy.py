@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from canary.simulation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
-from canary.simulation.old_code import OldCode
-from canary.simulation.world import InjectedFault, Outage
+from canary.playback.old_code import OldCode
+from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
+from evaluation.world import InjectedFault, Outage
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import push_envelope
 

@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from canary.domain.incident import Level, NotificationKind, level
 from canary.domain.verdict import CauseKind, Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
+from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch
-from canary.simulation.baselines import BASELINES, View
-from canary.simulation.schedule import Schedule, ticks
+from evaluation.baselines import BASELINES, View
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.completion import Completion

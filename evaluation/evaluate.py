@@ -1,4 +1,4 @@
-"""`canary simulate`: plays the scenarios on all cores and adds up the scores."""
+"""Plays the scenarios on all cores and adds up the scores."""
 
 import math
 import os
@@ -14,10 +14,10 @@ from pathlib import Path
 from msgspec import Struct
 
 from canary import sources
-from canary.simulation.baselines import BASELINES
-from canary.simulation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
-from canary.simulation.scenarios import FAULTY
-from canary.simulation.score import MESSAGES_A_DAY, Score
+from evaluation.baselines import BASELINES
+from evaluation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
+from evaluation.scenarios import FAULTY
+from evaluation.score import MESSAGES_A_DAY, Score
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase

@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from canary.simulation.evaluate import FaultScore, PolicyScore, Result, Spread
-from canary.simulation.score import Score
+from evaluation.evaluate import FaultScore, PolicyScore, Result, Spread
+from evaluation.score import Score
 
 _SHOWN_FLAWS = 20
 _WORDS = {True: ("met", "green"), False: ("NOT MET", "bold red"), None: ("not measured", "yellow")}
@@ -59,7 +59,7 @@ def print_result(console: Console, result: Result) -> None:
         console.print(f"  {where}: {'; '.join(flaws)}", soft_wrap=True)
     if result.flaws:
         world = next(iter(result.flaws)).rsplit(" ", 1)[0]
-        console.print(f"play one again: canary simulate --again {world!r} --out DIR", soft_wrap=True)
+        console.print(f"play one again: python -m evaluation --again {world!r} --out DIR", soft_wrap=True)
 
 
 def print_scores(console: Console, scores: Sequence[Score]) -> None:

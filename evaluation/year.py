@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
-from canary.simulation.play import play_season
+from evaluation.play import play_season
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 
 _HALVES = {"1/season/first": 183, "1/season/second": 182}

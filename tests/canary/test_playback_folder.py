@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from canary.simulation.folder import SimulatedFolder, end_of_run, read_simulated_folder, simulated_folder
+from canary.playback.folder import SimulatedFolder, end_of_run, read_simulated_folder, simulated_folder
 from orchestrator_resilience import ConfigurationError
 
 NOW = datetime(2026, 2, 14, 17, 0, tzinfo=UTC)

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from canary.domain.verdict import CauseKind
-from canary.simulation.day import Truth
-from canary.simulation.stored import CHECKPOINTS, DATABASE, Stored
-from canary.simulation.world import World
+from evaluation.day import Truth
+from evaluation.stored import CHECKPOINTS, DATABASE, Stored
+from evaluation.world import World
 
 _PIECES = 12
 # What a line proves by not being there: one that got lost cannot be told from one that was never left.

@@ -22,9 +22,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from canary.playback.old_code import OldCode
+from canary.playback.playback import Playback, Show, Step
 from canary.run import Report
-from canary.simulation.old_code import OldCode
-from canary.simulation.playback import Playback, Show, Step
 from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, parse_phases
 from orchestrator_resilience.stores.embedded import DATASETS, EmbeddedStores
 from orchestrator_resilience.testing import push_envelope

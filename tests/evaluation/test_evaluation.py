@@ -1,4 +1,4 @@
-"""The simulation: a sample of it here, all of it with `make bench-truth`; and that its score can tell."""
+"""The evaluation: a sample of it here, all of it with `make bench-truth`; and that its score can tell."""
 
 import json
 import random
@@ -16,13 +16,14 @@ import canary.sources
 from canary.commands import cli
 from canary.domain.verdict import Cause, CauseKind, Verdict
 from canary.notify.incidents import Notified
-from canary.simulation.baselines import View, counting_keys, dead_mans_switch, first_completion
-from canary.simulation.evaluate import Result, add_up, worlds
-from canary.simulation.faults import FAULTS, TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
-from canary.simulation.healthy import HEALTHY
-from canary.simulation.play import _season, play_fault, play_season, several
-from canary.simulation.scenarios import FAULTY
-from canary.simulation.score import Score
+from evaluation.__main__ import run
+from evaluation.baselines import View, counting_keys, dead_mans_switch, first_completion
+from evaluation.evaluate import Result, add_up, worlds
+from evaluation.faults import FAULTS, TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from evaluation.healthy import HEALTHY
+from evaluation.play import _season, play_fault, play_season, several
+from evaluation.scenarios import FAULTY
+from evaluation.score import Score
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
@@ -84,7 +85,7 @@ def test_a_world_is_the_same_again(phase: Phase, request: pytest.FixtureRequest)
 
 
 def _made_by_name(fault: str) -> bool:
-    """Whether the simulation makes the pipeline of this fault by its name."""
+    """Whether the evaluation makes the pipeline of this fault by its name."""
     return fault in {*WITH_MESSAGE_LOG, *WITHOUT_MESSAGE_LOG}
 
 
@@ -217,8 +218,8 @@ def test_baseline_dead_mans_switch(phase: Phase) -> None:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints every table and the targets, and writes them down."""
     file = tmp_path / "result.json"
-    command = ["simulate", "--healthy-days", "20", "--faulty-days", "8", "--jobs", "2", "--json", str(file)]
-    assert cli.main(command) == 0
+    command = ["--healthy-days", "20", "--faulty-days", "8", "--jobs", "2", "--json", str(file)]
+    assert run(command) == 0
     printed = capsys.readouterr().out
     assert "20 healthy dates, 8 faulty ones" in printed
     assert printed.count("\nmet ") == 8
@@ -230,7 +231,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
     """A target without a date is not met."""
-    assert cli.main(["simulate", "--healthy-days", "0", "--faulty-days", "0"]) == 2
+    assert run(["--healthy-days", "0", "--faulty-days", "0"]) == 2
     assert capsys.readouterr().out.count("\nnot measured ") == 8
 
 
@@ -238,7 +239,7 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
 def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its files are kept, so that the other commands can look at it."""
     folder = tmp_path / "world"
-    assert cli.main(["simulate", "--again", "1/short_circuit/8", "--out", str(folder)]) == 0
+    assert run(["--again", "1/short_circuit/8", "--out", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "short_circuit: SHORT_CIRCUIT, told 1 OPENED" in printed
     day = printed.split()[0]
@@ -249,5 +250,5 @@ def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("world", ["1/gremlins/3", "crashed", "1/crashed + gremlins/3", ""])
 def test_no_such_world(world: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The names that there are."""
-    assert cli.main(["simulate", "--again", world or "/"]) == 2
+    assert run(["--again", world or "/"]) == 2
     assert "is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of ['never_invoked'" in capsys.readouterr().err

@@ -12,15 +12,15 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.verdict import VerdictKind
-from canary.simulation.day import HOUR, MINUTE, Day, Truth
-from canary.simulation.faults import TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
-from canary.simulation.healthy import HEALTHY
-from canary.simulation.scenarios import FAULTY
-from canary.simulation.schedule import TICK, Schedule, ticks
-from canary.simulation.score import Repair, Score, score_fault, score_healthy
-from canary.simulation.stored import Stored
-from canary.simulation.taken import Taken, take_away
-from canary.simulation.world import OUTCOME_QUERY, WORK_QUERY, World
+from canary.playback.schedule import TICK, Schedule, ticks
+from evaluation.day import HOUR, MINUTE, Day, Truth
+from evaluation.faults import TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from evaluation.healthy import HEALTHY
+from evaluation.scenarios import FAULTY
+from evaluation.score import Repair, Score, score_fault, score_healthy
+from evaluation.stored import Stored
+from evaluation.taken import Taken, take_away
+from evaluation.world import OUTCOME_QUERY, WORK_QUERY, World
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 

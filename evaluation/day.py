@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.simulation.stored import Stored
-from canary.simulation.world import DELIVERED, Deliver, InjectedFault, World
+from evaluation.stored import Stored
+from evaluation.world import DELIVERED, Deliver, InjectedFault, World
 from orchestrator_resilience.testing import push_envelope
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -1,0 +1,1 @@
+"""The real orchestrator and canary on simulated time, over stores in a folder: the demo, and replays."""
