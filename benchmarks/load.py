@@ -32,7 +32,7 @@ import requests
 from benchmarks.measure import machine
 from orchestrator_resilience import load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.stores.summary_sql import OPTIONAL_COLUMNS
+from orchestrator_resilience.rows import OPTIONAL_COLUMNS
 from orchestrator_resilience.testing import push_envelope
 from tools.emulators import PROJECT, Server, emulators
 from tools.functions import orchestrator_function

@@ -29,10 +29,8 @@ from canary.page.one_date import one_date
 from canary.page.render import HEADERS, board_page, date_page
 from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
-from orchestrator_resilience.checkpoints import one_line
-from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.phase import Phase, load_phases
-from orchestrator_resilience.progress import calendar_date
+from orchestrator_resilience.plain import YEARS, calendar_date, one_line
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores

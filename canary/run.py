@@ -21,9 +21,10 @@ from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge,
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
-from orchestrator_resilience.checkpoints import Checkpoint, one_line
+from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import DocumentRef, Stores
 
 

@@ -18,10 +18,11 @@ from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Trace
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
-from orchestrator_resilience.checkpoints import concerns, one_line, printable
+from orchestrator_resilience.checkpoints import concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line, printable
 from orchestrator_resilience.progress import Progress, document_id, read_progress
 from orchestrator_resilience.stores.base import (
     CountSource,

@@ -1,4 +1,4 @@
-"""Checkpoint logging for a fan-in orchestrator, and the monitoring orchestrator itself."""
+"""Checkpoint logging for a fan-in orchestrator; the orchestrator itself is in `orchestrator.py`."""
 
 from orchestrator_resilience.completion import Completion, Status
 from orchestrator_resilience.errors import (
@@ -10,7 +10,6 @@ from orchestrator_resilience.errors import (
     StoreError,
 )
 from orchestrator_resilience.logger import CheckpointLogger, Delivery
-from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase, load_phase, load_phases
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "Delivery",
     "DeliveryError",
     "InvalidMessageError",
-    "Orchestrator",
     "Phase",
     "ResilienceError",
     "Status",

@@ -2,30 +2,21 @@
 
 import hashlib
 import json
-import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import lru_cache
-from itertools import islice
-from typing import Any, overload
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator_resilience.completion import YEARS
+from orchestrator_resilience.plain import TEXT_CHARACTERS, YEARS, one_line, printable
 
 SCHEMA = 1
 _LABELS = ("phase", "game_date", "processor")
 PRODUCER = "orchestrator_resilience"
 _LINE_CHARACTERS = 100_000
-_TEXT_CHARACTERS = 1000
-_ITEMS = 50
-_DEPTH = 4
-# Unlike repr, it is bounded in depth and does not raise.
-_REPR = reprlib.Repr()
-_REPR.maxother = _REPR.maxstring = 200
 _encode = msgspec.json.Encoder().encode  # one for all: making it takes longer than using it
 
 
@@ -145,7 +136,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
             kind=kind,
             severity=Severity(entry["severity"]),
             at=at.astimezone(UTC),
-            text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * _TEXT_CHARACTERS),
+            text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * TEXT_CHARACTERS),
             fields=printable({k: v for k, v in fields.items() if k not in odd})
             | ({"unreadable_fields": printable(odd)} if odd else {}),
             closes=entry["closes"] is not False,  # a line that does not say is no proof of a death
@@ -193,69 +184,6 @@ def _hash(names: frozenset[str]) -> str:
     return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:12]
 
 
-def one_line(text: str, limit: int = _TEXT_CHARACTERS) -> str:
-    """Escape what would break the line or the terminal, and cut what is over `limit` characters."""
-    if len(text) <= limit and text.isprintable():  # as nearly all are
-        return text
-    return printable(text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)")
-
-
-@overload
-def printable(value: str) -> str: ...
-@overload
-def printable(value: Mapping[str, Any]) -> dict[str, Any]: ...
-@overload
-def printable(value: object) -> object: ...
-def printable(value: object) -> object:
-    """Escape in every text of a value what would break a line or a terminal, or show in another order than it stands.
-
-    Nothing is cut, so that the value can be used as data: this is where text from outside is made harmless, once.
-    """
-    match value:
-        case str():
-            if value.isprintable():
-                return value
-            return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
-        case Mapping():
-            return {printable(str(name)): printable(item) for name, item in value.items()}
-        case list() | tuple():
-            return [printable(item) for item in value]
-        case _:
-            return value
-
-
-def plain(value: Any, depth: int = 0) -> Any:
-    """Turn any value into one that JSON can hold, bounded in length and depth; never raises."""
-    kind = type(value)  # nearly all values are of one of these, and a line has many
-    if kind is str and len(value) <= _TEXT_CHARACTERS and value.isprintable():
-        return value
-    if kind is bool or value is None:
-        return value
-    try:
-        return _plain(value, depth)
-    except Exception:  # noqa: BLE001 (the class of a value may be anybody's)
-        return f"a {kind.__name__}"
-
-
-def _plain(value: object, depth: int) -> Any:
-    match value:
-        case list() | tuple() | set() | frozenset() if depth < _DEPTH:
-            items = [plain(v, depth + 1) for v in islice(value, _ITEMS)]
-            return items if len(value) <= _ITEMS else [*items, f"… ({len(value)} in all)"]
-        case str():
-            return one_line(str(value))
-        case int():
-            return value if value.bit_length() < 64 else f"an integer of {value.bit_length()} bits"  # noqa: PLR2004 (INT64)
-        case float():
-            return value if math.isfinite(value) else repr(value)
-        case date():
-            return value.isoformat()
-        case Mapping() if depth < _DEPTH:
-            return {one_line(str(k)): plain(v, depth + 1) for k, v in islice(value.items(), _ITEMS)}
-        case _:
-            return one_line(_REPR.repr(value))
-
-
 def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
     """Render a checkpoint as one JSON object and a line break.
 
@@ -267,6 +195,6 @@ def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
         line = json.dumps(entry)
     if len(line) <= _LINE_CHARACTERS:
         return f"{line}\n"
-    small = {k: v for k, v in checkpoint.fields.items() if len(json.dumps(v)) <= _TEXT_CHARACTERS}
+    small = {k: v for k, v in checkpoint.fields.items() if len(json.dumps(v)) <= TEXT_CHARACTERS}
     left_out = sorted(checkpoint.fields.keys() - small.keys())
     return json_line(replace(checkpoint, fields={**small, "left_out": left_out}), project)

@@ -10,7 +10,6 @@ what it plainly means, or left out, and the completion says so: nobody needs it,
 import base64
 import json
 import re
-import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -20,11 +19,10 @@ import msgspec
 
 from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import YEARS, shown
 
 # A completion has under 2 kB. What is larger is no completion, and parsing it would only cost memory.
 MAX_MESSAGE_BYTES = 256 * 1024
-# Dates and times outside these years are mistakes, and arithmetic on the last ones overflows.
-YEARS = range(2000, 2100)
 _OLDEST, _NEWEST = timedelta(days=1800), timedelta(days=360)
 _RAW_CHARACTERS = 500
 _NAME_CHARACTERS, _ID_CHARACTERS = 128, 256
@@ -33,9 +31,6 @@ _LAYERS = 3
 _INT64 = 2**63
 _WHOLE_FIELD = re.compile(r'"(processor_name|game_date|phase)"\s*:\s*"([^"\\]*)"')
 _DIGITS = 40  # of a whole number; a longer one is read as a float, which has no limit of digits
-# Unlike repr, it is bounded.
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
 
 T = TypeVar("T")
 
@@ -109,7 +104,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
             return _completion(fields, event_id, published_at, phase, _Around(envelope, attributes))
         except InvalidMessageError as error:
             error.event_id = event_id
-            error.raw = (body if isinstance(body, str) else _shown(body or event))[:_RAW_CHARACTERS]
+            error.raw = (body if isinstance(body, str) else shown(body or event))[:_RAW_CHARACTERS]
             error.processor, error.game_date = _whose(body, phase)
             raise
 
@@ -161,7 +156,7 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
 def _message_id(value: object) -> str:
     text = _id(value)
     if text is None:
-        what = f"not an id: {_shown(value)}" if value else "missing"
+        what = f"not an id: {shown(value)}" if value else "missing"
         raise InvalidMessageError("message.messageId", f"{what}: a redelivery could not be recognised without it")
     return text
 
@@ -171,7 +166,7 @@ def _published_at(value: object) -> datetime:
     try:
         at: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise InvalidMessageError("message.publishTime", f"{error}: {_shown(value)}") from error
+        raise InvalidMessageError("message.publishTime", f"{error}: {shown(value)}") from error
     if at.year not in YEARS:
         raise InvalidMessageError("message.publishTime", _not_a_year(at))
     return at.astimezone(UTC)
@@ -259,7 +254,7 @@ def _completion(
             f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
         )
     if _is_of_another(fields, phase):
-        raise InvalidMessageError("phase", f"expected {phase.message_phase!r}, got {_shown(fields['phase'])}")
+        raise InvalidMessageError("phase", f"expected {phase.message_phase!r}, got {shown(fields['phase'])}")
     others = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
     return Completion(
         phase=phase.name,
@@ -311,7 +306,7 @@ def _status(fields: Mapping[str, Any]) -> Status:
     try:
         return Status(text.strip().lower())
     except ValueError as error:
-        raise InvalidMessageError("status", f"{_shown(text)} is none of {', '.join(Status)}") from error
+        raise InvalidMessageError("status", f"{shown(text)} is none of {', '.join(Status)}") from error
 
 
 def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
@@ -324,7 +319,7 @@ def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
 def _needed(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise InvalidMessageError(name, "missing" if value is None else f"expected text, got {_shown(value)}")
+        raise InvalidMessageError(name, "missing" if value is None else f"expected text, got {shown(value)}")
     return value
 
 
@@ -369,22 +364,14 @@ _NOT_NEEDED: dict[str, Callable[[object], Any]] = {
 def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was not as it should be: a phase that is no text, a field that was read as something else."""
     if not isinstance(fields.get("phase"), (str, type(None))):
-        yield f"phase: {_shown(fields['phase'])} left out"
+        yield f"phase: {shown(fields['phase'])} left out"
     for name, value in read.items():
         sent = fields.get(name)
         sent = tuple(sent) if isinstance(sent, list) else sent
         if sent in (None, "", ()) or (type(sent) is type(value) and sent == value):
             continue
-        yield f"{name}: {_shown(fields[name])} {'left out' if value is None else f'read as {_shown(value)}'}"
+        yield f"{name}: {shown(fields[name])} {'left out' if value is None else f'read as {shown(value)}'}"
 
 
 def _not_a_year(value: date) -> str:
     return f"the year of {value.isoformat()} is not in {YEARS.start}..{YEARS.stop - 1}"
-
-
-def _shown(value: object) -> str:
-    """Return any value as one line that is bounded and can be printed, by its type where it has no text."""
-    try:
-        return _REPR.repr(value)
-    except Exception:  # noqa: BLE001 (a number of too many digits, an object whose repr fails)
-        return f"a {type(value).__name__}"

@@ -24,13 +24,12 @@ from orchestrator_resilience.checkpoints import (
     Severity,
     Sink,
     hash_of_names,
-    one_line,
-    plain,
 )
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import NOT_COMPLETING, calendar_date
+from orchestrator_resilience.plain import calendar_date, one_line, plain
+from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
 from orchestrator_resilience.transaction import Transaction, transaction_of

@@ -36,9 +36,8 @@ from orchestrator_resilience.progress import (
     registration_fields,
     report_fields,
 )
-from orchestrator_resilience.rows import CompletionRow, completion_row, trigger_row
+from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow, completion_row, trigger_row
 from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore
-from orchestrator_resilience.stores.summary_sql import OPTIONAL_COLUMNS
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from orchestrator_resilience.errors import ConfigurationError, culprit
+from orchestrator_resilience.plain import shown
 from orchestrator_resilience.settings import Settings
 
 BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
@@ -311,7 +312,7 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
 
 def _parse_phase(name: str, table: Any, where: str) -> Phase:
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{where}: expected a table, got {_shown(table)}")
+        raise ConfigurationError(f"{where}: expected a table, got {shown(table)}")
     if "name" in table:
         raise ConfigurationError(f"{where}: name: unknown field; the table's own name is the phase's name")
     if "periods" in table:
@@ -334,13 +335,6 @@ def _in_two(processors: Any) -> dict[str, Any]:
     periods = {name: one for name, one in processors.items() if isinstance(one, dict)}
     aliases = {name: one.get("aliases", ()) for name, one in periods.items()}
     return {"processors": {**processors, **aliases}, "periods": periods}
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)
-    except (ValueError, RecursionError):  # a number of too many digits, tables that are nested too deeply
-        return f"an {type(value).__name__}"
 
 
 def _convert(value: Any, type_: Any, where: str) -> Any:

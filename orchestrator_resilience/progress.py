@@ -7,15 +7,16 @@ function of values; the stores only carry the documents.
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator_resilience.completion import YEARS, Completion, Status
+from orchestrator_resilience.completion import Completion, Status
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import instant
 
 Fields = Mapping[str, Any]
 
@@ -223,29 +224,6 @@ def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[
 
 def _first_completion_at(progress: Progress, now: datetime) -> datetime:
     return min((entry.completed_at for entry in progress.registered.values() if entry.completed_at), default=now)
-
-
-def instant(value: object) -> datetime | None:
-    """Read a time as stores and old documents hold it: aware, naive (taken as UTC), or ISO text.
-
-    None for what is no time, or is one in a year that cannot be: Go writes year 1 for none.
-    """
-    try:
-        at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(at, datetime) or at.year not in YEARS:
-            return None
-        at = datetime.combine(at.date(), at.timetz())  # Firestore's times are of a class of its own
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def calendar_date(text: object) -> date | None:
-    """Read a date in ISO text, such as 2026-02-09; None for what is none."""
-    try:
-        return date.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
 
 
 def _registration(value: object) -> Registration:

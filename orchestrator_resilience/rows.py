@@ -10,6 +10,10 @@ from msgspec.structs import replace
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.progress import Trigger
 
+# Ours, which `canary setup` adds, by their types. The table may be somebody else's, and lack them.
+OPTIONAL_COLUMNS = {"event_id": "STRING", "is_triggered": "BOOL", "trigger_reason": "STRING"}
+FLAG_COLUMN = "is_triggered"
+
 
 class CompletionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the completion log's table: a completion, or the setting of the flag by it.

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from google.cloud import bigquery
 
-from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
+from orchestrator_resilience import CheckpointLogger, Phase, load_phase
 from orchestrator_resilience.background import AtOnce
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores

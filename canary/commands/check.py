@@ -34,7 +34,7 @@ from canary.run import Outcome, Report, overview, timeline_and_facts
 from canary.run import check as run_check
 from canary.settings import CanarySettings
 from orchestrator_resilience.errors import ConfigurationError, StoreError
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.plain import instant
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import append_line, last_line

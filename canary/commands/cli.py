@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Sequence
 
 from canary.run import Outcome
-from orchestrator_resilience.checkpoints import printable
 from orchestrator_resilience.errors import ResilienceError
+from orchestrator_resilience.plain import printable
 
 try:
     import click

@@ -16,10 +16,9 @@ import msgspec
 from canary.domain.silence import parse_duration
 from canary.notify.message import CommandLine
 from canary.playback.folder import read_simulated_folder
-from orchestrator_resilience.completion import YEARS
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase, TableName, load_phases, phase_of
-from orchestrator_resilience.progress import calendar_date
+from orchestrator_resilience.plain import YEARS, calendar_date
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores

@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from canary.commands.topic import Topic
 from canary.domain.verdict import names
-from orchestrator_resilience.checkpoints import one_line, plain
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line, plain
 from orchestrator_resilience.probe import ATTRIBUTE, DATA, probe_ref
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive

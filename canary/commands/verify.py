@@ -15,11 +15,11 @@ from canary.domain.evidence import Evidence, Seen, Unreadable
 from canary.domain.incident import INCIDENTS
 from canary.run import Outcome
 from canary.sources import gather
-from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
+from orchestrator_resilience.rows import FLAG_COLUMN
 from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, FlagTables, Stores
-from orchestrator_resilience.stores.summary_sql import FLAG_COLUMN
 
 
 class Agreement(StrEnum):

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from canary.domain.evidence import Arrival, Evidence, Flag, Logged, Seen, Source
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress, Registration, Report, instant
+from orchestrator_resilience.plain import instant
+from orchestrator_resilience.progress import Progress, Registration, Report
 
 # A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
 _CLOCKS_DIFFER = timedelta(hours=1)

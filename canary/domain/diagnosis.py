@@ -53,8 +53,9 @@ from canary.domain.verdict import (
     waits_for_too_few,
     waits_for_too_many,
 )
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, one_line
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.stores.base import DeadLetter, Request
 

@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from canary.domain.incident import RUN_EVERY, Incident, Incidents, from_fields, known_incident, to_fields
-from orchestrator_resilience.checkpoints import printable
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.plain import instant, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 HISTORY = "canary_history"

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from canary.domain.clocks import believed
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import calendar_date, instant
+from orchestrator_resilience.plain import calendar_date, instant
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 INCIDENTS = "canary_incidents"

@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 
 from canary.domain.verdict import Verdict
-from orchestrator_resilience.checkpoints import one_line, printable
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.progress import calendar_date, instant
+from orchestrator_resilience.plain import calendar_date, instant, one_line, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 SILENCES = DocumentRef("canary_silences", "all")

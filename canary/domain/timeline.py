@@ -12,7 +12,8 @@ from canary.domain.silence import Silence
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import Progress, instant
+from orchestrator_resilience.plain import instant
+from orchestrator_resilience.progress import Progress
 
 _CHECKPOINT = "checkpoint"
 # What ends each message of a checkpoint, and is said already where the lines of a delivery are one.

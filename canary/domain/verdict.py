@@ -32,8 +32,8 @@ from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.facts import Facts
-from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import Progress, Registration, Trigger
 
 # How many unexpected names one sentence can hold.

@@ -38,9 +38,9 @@ from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.memory import Memory
 from canary.notify.refusals import Refusal, is_left_alone, read_refusals, refusal_fields, refusal_text
-from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import DocumentRef, DocumentStore
 
 T = TypeVar("T")

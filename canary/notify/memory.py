@@ -7,9 +7,9 @@ from typing import Any
 
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import OPEN_INCIDENTS, Incident, Incidents, from_fields, open_refs, to_fields
-from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 
 # For all that a run writes; what takes longer is done without memory.

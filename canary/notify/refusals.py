@@ -8,8 +8,7 @@ import msgspec
 
 from canary.domain.incident import CLAIM_EXPIRES_AFTER, REMIND_EVERY
 from canary.notify.channel import Channel
-from orchestrator_resilience.checkpoints import printable
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.plain import instant, printable
 from orchestrator_resilience.stores.base import Document
 
 

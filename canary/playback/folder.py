@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import msgspec
 
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.plain import instant
 
 _MARK = "simulation.json"
 _PHASES = "phases.toml"

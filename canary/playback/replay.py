@@ -13,7 +13,7 @@ from canary.run import Report
 from orchestrator_resilience.completion import Completion, push_envelope_of
 from orchestrator_resilience.errors import ConfigurationError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import instant
+from orchestrator_resilience.plain import instant
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 _Message = tuple[datetime, Mapping[str, Any]]

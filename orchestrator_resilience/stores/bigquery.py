@@ -32,16 +32,15 @@ from google.cloud import bigquery
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from requests.exceptions import RequestException
 
-from orchestrator_resilience.checkpoints import one_line
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, ConfigurationError, StoreError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import COMPLETING_STATUSES
-from orchestrator_resilience.rows import CompletionRow
+from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.summary_sql import (
     FLAG_TABLE_COLUMNS,
-    OPTIONAL_COLUMNS,
     Table,
     completions_sql,
     flag_table_sql,

@@ -16,7 +16,8 @@ from typing import Any
 
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.progress import COMPLETING_STATUSES, calendar_date
+from orchestrator_resilience.plain import calendar_date
+from orchestrator_resilience.progress import COMPLETING_STATUSES
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
 

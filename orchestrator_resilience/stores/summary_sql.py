@@ -9,10 +9,7 @@ import msgspec
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Period, Phase
 from orchestrator_resilience.progress import COMPLETING_STATUSES
-
-# Ours, which `canary setup` adds, by their types. The table may be somebody else's, and lack them.
-OPTIONAL_COLUMNS = {"event_id": "STRING", "is_triggered": "BOOL", "trigger_reason": "STRING"}
-FLAG_COLUMN = "is_triggered"
+from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS
 
 # By these a table is known that says of each phase and date whether the flag is set, and what else it may say.
 FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from canary.commands import cli
-from orchestrator_resilience import Completion, Orchestrator, Phase
+from orchestrator_resilience import Completion, Phase
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef

@@ -16,8 +16,9 @@ from canary.domain.verdict import CauseKind, VerdictKind, judge
 from canary.playback.demo import demo as play_demo
 from canary.playback.demo import demo_phase
 from canary.run import check
-from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
+from orchestrator_resilience import CheckpointLogger, Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Period
 from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
 from orchestrator_resilience.stores.base import DocumentRef

@@ -14,7 +14,8 @@ from canary.domain.incident import OPEN_INCIDENTS
 from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.run import check
-from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator, Phase, StoreError
+from orchestrator_resilience import CheckpointLogger, Completion, Phase, StoreError
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import DocumentRef

@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from canary.notify.heartbeat import Heartbeat, HeartbeatError
-from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase
+from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tests.listener import FakeWebhook, fake_webhook

@@ -34,8 +34,9 @@ from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import logs_link
 from canary.run import watch
-from orchestrator_resilience import Orchestrator, Phase
+from orchestrator_resilience import Phase
 from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope

@@ -22,8 +22,9 @@ from canary.page.board import board
 from canary.page.one_date import one_date
 from canary.page.render import board_page, date_page
 from canary.run import Overview, Report, check, timeline_and_facts, watch
-from orchestrator_resilience import Completion, Orchestrator, Phase
+from orchestrator_resilience import Completion, Phase
 from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.progress import Progress, read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary

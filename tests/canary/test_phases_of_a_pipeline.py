@@ -9,8 +9,9 @@ import pytest
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.message import CommandLine, alert
 from canary.run import check
-from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase, load_phases
+from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase, load_phases
 from orchestrator_resilience.checkpoints import CheckpointKind
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import parse_phases
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores

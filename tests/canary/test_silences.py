@@ -15,7 +15,8 @@ from canary.domain.silence import SILENCES, Silence, parse_duration, read_silenc
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification
 from canary.run import watch
-from orchestrator_resilience import Orchestrator, Phase
+from orchestrator_resilience import Phase
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 

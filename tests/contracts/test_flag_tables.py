@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from orchestrator_resilience import CheckpointLogger, ConfigurationError, Orchestrator, Phase, StoreError
+from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase, StoreError
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Period
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary

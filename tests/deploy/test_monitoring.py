@@ -18,8 +18,9 @@ from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.log_entry import LogChannel
 from canary.run import Outcome, Report, watch
-from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase
+from orchestrator_resilience import CheckpointLogger, Phase
 from orchestrator_resilience.checkpoints import json_line
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator_resilience import CheckpointLogger, Orchestrator, load_phase
+from orchestrator_resilience import CheckpointLogger, load_phase
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 

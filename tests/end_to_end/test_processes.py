@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from canary.run import check
-from orchestrator_resilience import Orchestrator, Phase
+from orchestrator_resilience import Phase
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.progress import read_progress
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores

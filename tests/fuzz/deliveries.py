@@ -15,8 +15,9 @@ import flask
 from hypothesis import strategies as st
 
 from orchestrator_resilience import CheckpointLogger, Completion, InvalidMessageError
-from orchestrator_resilience.checkpoints import CheckpointKind, json_line, printable
+from orchestrator_resilience.checkpoints import CheckpointKind, json_line
 from orchestrator_resilience.function import start
+from orchestrator_resilience.plain import printable
 from orchestrator_resilience.probe import ATTRIBUTE, probe_of
 from orchestrator_resilience.progress import Progress, completion_fields, read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row

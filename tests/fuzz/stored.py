@@ -20,8 +20,9 @@ from canary.domain.silence import read_silences, silence_fields
 from canary.notify.log_entry import LogChannel
 from canary.notify.refusals import read_refusals, refusal_fields, refusal_text
 from canary.playback.folder import read_simulated_folder
-from orchestrator_resilience.checkpoints import Checkpoint, json_line, printable
+from orchestrator_resilience.checkpoints import Checkpoint, json_line
 from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 from orchestrator_resilience.stores.cloud_logging import _checkpoint
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive, last_line

@@ -11,10 +11,11 @@ from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
-from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator
+from orchestrator_resilience import CheckpointLogger, Completion
 from orchestrator_resilience.background import AtOnce, Beside
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import DeliveryError
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import read_progress, registration_fields, trigger_fields
 from orchestrator_resilience.rows import CompletionRow, completion_row

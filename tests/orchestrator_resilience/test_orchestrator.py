@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, Orchestrator, StoreError
+from orchestrator_resilience import CheckpointLogger, Completion, DeliveryError, StoreError
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Severity
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES, Period, load_phase
 from orchestrator_resilience.progress import (
     MAX_UNEXPECTED,

@@ -185,7 +185,7 @@ def test_a_period_that_is_none_is_named(added: str, complaint: str) -> None:
 
 def test_a_number_of_any_length_is_refused_by_name() -> None:
     """Also one that Python does not write out."""
-    with pytest.raises(ConfigurationError, match=r"own\.toml: \[x\]: expected a table, got an int"):
+    with pytest.raises(ConfigurationError, match=r"own\.toml: \[x\]: expected a table, got a value of type int"):
         parse_phases("x = 0x" + "f" * 5000, "own.toml")
 
 

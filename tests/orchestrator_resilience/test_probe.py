@@ -15,10 +15,10 @@ from orchestrator_resilience import (
     Completion,
     ConfigurationError,
     InvalidMessageError,
-    Orchestrator,
     Phase,
     StoreError,
 )
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.probe import ATTRIBUTE, DATA, MAX_AGE, Probe, probe_of, probe_ref
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock

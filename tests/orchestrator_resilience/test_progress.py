@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator_resilience import Completion, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import (
     Decision,
     Progress,
@@ -15,7 +16,6 @@ from orchestrator_resilience.progress import (
     Report,
     Trigger,
     decide,
-    instant,
     read_progress,
     registration_fields,
     trigger_fields,

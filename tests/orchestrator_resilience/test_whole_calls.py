@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from orchestrator_resilience import CheckpointLogger, DeliveryError, Orchestrator, Phase, StoreError
+from orchestrator_resilience import CheckpointLogger, DeliveryError, Phase, StoreError
 from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.embedded import EmbeddedStores

@@ -17,9 +17,10 @@ from canary.notify.channel import Channel, Channels
 from canary.notify.message import CommandLine
 from canary.playback.demo import at_minute, demo_phase
 from canary.run import watch
-from orchestrator_resilience import CheckpointLogger, Orchestrator, Phase, load_phase
+from orchestrator_resilience import CheckpointLogger, Phase, load_phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import DocumentRef, Stores
 from orchestrator_resilience.stores.embedded import DATASETS, EmbeddedStores
