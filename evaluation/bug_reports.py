@@ -115,7 +115,6 @@ def odd_incident(day: Day) -> Truth:
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
     known = {"kind": "UNTRIGGERED", "causes": [], "level": "ERROR", "opened_at": ahead, "resolved": False}
     incidents: list[Mapping[str, Any]] = [
-        {**known, "claimed_at": ahead},
         {**known, "claim": {"run": "1", "at": ahead}, "receipts": []},
         {**known, "receipts": {"slack": {**known, "sent": [{"kind": "OPENED", "at": ahead}]}}},
         {"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7, "claim": "mine"},

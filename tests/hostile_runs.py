@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import canary.sources
-from canary.commands.terminal import make_console, print_line, print_silences, print_table, print_timeline
+from canary.commands.terminal import make_console, print_line, print_lines, print_silences, print_timeline
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, NotificationKind, incident_ref
 from canary.domain.silence import SILENCES
 from canary.domain.verdict import Verdict, VerdictKind
@@ -73,8 +73,6 @@ incidents = st.fixed_dictionaries(
         "quiet_since": times | values,
         "receipts": receipts | values,
         "claim": claims,
-        "claimed_at": times | values,
-        "notified_at": times | values,
         "resolved": values,
     },
 )
@@ -253,7 +251,7 @@ def _look(stores: Stores, report: Report) -> None:
     """Do what `status`, `check --json` and `explain` do with what was found."""
     console = make_console(120)
     with console.capture() as printed:
-        print_table(console, report.verdicts)
+        print_lines(console, report.verdicts)
         print_silences(console, report.silences)
         for verdict in report.verdicts:
             print_line(console, verdict)

@@ -12,18 +12,7 @@ import msgspec
 from rich.console import Console
 
 from canary.commands.lanes import print_board
-from canary.commands.options import (
-    Subject,
-    a_date,
-    ascii_option,
-    data_option,
-    days_option,
-    html_option,
-    json_option,
-    now_option,
-    phase_option,
-    subject,
-)
+from canary.commands.options import Subject, a_date, options
 from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
@@ -42,27 +31,13 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 
 @click.command()
 @click.argument("dates", type=a_date, metavar="[DATE]...", nargs=-1)
-@data_option
-@phase_option
-@now_option
-@json_option
-@ascii_option
+@options("data", "phase", "now", "json", "ascii")
 @click.option("--dry-run", is_flag=True, help="Only print: leave no record of the run.")
-def check(
-    dates: Sequence[date],
-    data: Path | None,
-    phase: str | None,
-    now: datetime | None,
-    *,
-    as_json: bool,
-    ascii_only: bool,
-    dry_run: bool,
-) -> Outcome:
+def check(about: Subject, *, dates: Sequence[date], as_json: bool, ascii_only: bool, dry_run: bool) -> Outcome:
     """Judge the recent dates once, as the scheduler does, or those that are named; notify nobody."""
     if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
         return Outcome.QUIET
-    about = subject(data, phase, now)
     wanted = {name: sorted(set(dates)) for name in about.phases} if dates else None
     with about.stores() as stores:
         report = run_check(stores, about.phases, about.now, wanted, about.read_at)
@@ -77,25 +52,9 @@ def check(
 
 
 @click.command()
-@data_option
-@phase_option
-@now_option
-@json_option
-@ascii_option
-@html_option
-@days_option
-def status(
-    data: Path | None,
-    phase: str | None,
-    now: datetime | None,
-    *,
-    as_json: bool,
-    ascii_only: bool,
-    html: Path | None,
-    days: int,
-) -> Outcome:
+@options("data", "phase", "now", "json", "ascii", "html", "days")
+def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int) -> Outcome:
     """Show the recent dates as a picture, or write them as a page."""
-    about = subject(data, phase, now)
     if html is not None:
         return _write_board(about, html)
     with about.stores() as stores:
@@ -115,24 +74,9 @@ def status(
 
 @click.command()
 @click.argument("game_date", type=a_date, metavar="DATE")
-@data_option
-@phase_option
-@now_option
-@json_option
-@ascii_option
-@html_option
-def explain(
-    game_date: date,
-    data: Path | None,
-    phase: str | None,
-    now: datetime | None,
-    *,
-    as_json: bool,
-    ascii_only: bool,
-    html: Path | None,
-) -> Outcome:
+@options("data", "phase", "now", "json", "ascii", "html")
+def explain(about: Subject, *, game_date: date, as_json: bool, ascii_only: bool, html: Path | None) -> Outcome:
     """Show what happened on one game date, why, and what to do."""
-    about = subject(data, phase, now)
     with about.stores() as stores:
         found, facts = timeline_and_facts(stores, about.phase, game_date, about.now, about.read_at)
     if html is not None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from canary.domain.silence import parse_duration
 from canary.notify.message import CommandLine
 from canary.playback.folder import read_simulated_folder
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.phase import Phase, TableName, load_phases, phase_of
+from orchestrator_resilience.phase import Phase, load_phases, phase_of
 from orchestrator_resilience.plain import YEARS, calendar_date
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import Stores
@@ -59,14 +60,6 @@ def a_date(text: str) -> date:
     return day
 
 
-def a_table(text: str) -> str:
-    """Read the name of a table of BigQuery."""
-    try:
-        return msgspec.convert(text, TableName)
-    except msgspec.ValidationError:
-        raise click.BadParameter(f"{text!r} is not a name such as dataset.table or project.dataset.table") from None
-
-
 def a_duration(text: str) -> timedelta:
     """Read a duration such as 12h."""
     try:
@@ -84,22 +77,39 @@ def a_path(text: str | Path) -> Path:
     return Path(text)
 
 
-data_option: Wrapped = click.option("--data", type=a_path, metavar="DIR", help="The embedded stores in this folder.")
-phase_option: Wrapped = click.option("--phase", metavar="NAME", help="Only this phase of the phases file.")
-now_option: Wrapped = click.option(
-    "--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."
-)
-json_option: Wrapped = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-ascii_option: Wrapped = click.option("--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours.")
-html_option: Wrapped = click.option("--html", type=a_path, metavar="FILE", help="Write a page that a browser shows.")
+_OPTIONS: Mapping[str, Wrapped] = {
+    "data": click.option("--data", type=a_path, metavar="DIR", help="The embedded stores in this folder."),
+    "phase": click.option("--phase", metavar="NAME", help="Only this phase of the phases file."),
+    "now": click.option("--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."),
+    "json": click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    "ascii": click.option("--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours."),
+    "html": click.option("--html", type=a_path, metavar="FILE", help="Write a page that a browser shows."),
+    "days": click.option(
+        "--days",
+        type=whole_number(1, 366, "of days "),
+        metavar="N",
+        default=7,
+        show_default=True,
+        help="How many dates.",
+    ),
+}
 
 
-def days_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--days`."""
-    days = whole_number(1, 366, "of days ")
-    return click.option("--days", type=days, metavar="N", default=7, show_default=True, help="How many dates.")(
-        function
-    )
+def options(*names: str) -> Wrapped:
+    """Add the options of these names; what `--data`, `--phase` and `--now` say becomes one argument, `about`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        def command(
+            data: Path | None = None, phase: str | None = None, now: datetime | None = None, **others: Any
+        ) -> Any:
+            return function(subject(data, phase, now), **others)
+
+        decorated: Callable[..., Any] = wraps(function)(command)
+        for name in reversed(names):
+            decorated = _OPTIONS[name](decorated)
+        return decorated
+
+    return decorate
 
 
 def out_option(name: str) -> Wrapped:

@@ -1,21 +1,10 @@
 """`canary setup`, `verify` and `probe`: the tables, the flag in BigQuery, and whether the orchestrator is alive."""
 
 import json
-from datetime import datetime
-from pathlib import Path
 
 import click
 
-from canary.commands.options import (
-    a_table,
-    data_option,
-    days_option,
-    json_option,
-    now_option,
-    phase_option,
-    subject,
-    whole_number,
-)
+from canary.commands.options import Subject, options, whole_number
 from canary.commands.terminal import make_console, print_flags
 from canary.commands.verify import verify as compare_flags
 from canary.run import Outcome
@@ -25,39 +14,22 @@ from orchestrator_resilience.settings import Settings
 
 
 @click.command()
-@data_option
-@phase_option
-@click.option(
-    "--status-view",
-    metavar="DATASET.NAME",
-    type=a_table,
-    help="Make this view as well: one row a date, for those who read an older tracker's table.",
-)
-def setup(data: Path | None, phase: str | None, status_view: str | None) -> Outcome:
+@options("data", "phase")
+def setup(about: Subject) -> Outcome:
     """Make the completion log's table, or add columns that it lacks."""
-    with subject(data, phase).stores(must_exist=False) as stores:
-        tables = stores.flag_tables
-        if status_view is not None and tables is None:
-            raise ConfigurationError("--status-view: the embedded stores have no views; it is made in BigQuery")
+    with about.stores(must_exist=False) as stores:
         for done in stores.completion_log.setup():
             click.echo(done)
-        if status_view is not None and tables is not None:
-            click.echo(tables.make_view(status_view))
     return Outcome.QUIET
 
 
 @click.command()
-@data_option
-@phase_option
-@now_option
-@json_option
-@days_option
-def verify(data: Path | None, phase: str | None, now: datetime | None, *, as_json: bool, days: int) -> Outcome:
+@options("data", "phase", "now", "json", "days")
+def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
     """Compare the flag in BigQuery with the one in Firestore.
 
     In which table is it, and on which dates do the two agree?
     """
-    about = subject(data, phase, now)
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     with about.stores() as stores:
         verification = compare_flags(stores, about.phases, wanted)
@@ -79,13 +51,13 @@ def verify(data: Path | None, phase: str | None, now: datetime | None, *, as_jso
     show_default=True,
     help="Seconds to wait for the answer, up to 600; the reason for a silence takes up to 20 more.",
 )
-@phase_option
-def probe(topic: str, service: str | None, timeout: int, phase: str | None) -> Outcome:
+@options("phase")
+def probe(about: Subject, *, topic: str, service: str | None, timeout: int) -> Outcome:
     """Ask whether the orchestrator is alive, or only deployed.
 
     A marked message goes the whole way; where no answer comes, the reason is looked for.
     """
-    settings, about = Settings.from_env(), subject(None, phase)
+    settings = Settings.from_env()
     if settings.project is None:
         raise ConfigurationError("GOOGLE_CLOUD_PROJECT is not set: without a project there is no topic to probe")
     try:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 
-from canary.commands.options import a_date, a_duration, data_option, now_option, phase_option, subject
+from canary.commands.options import Subject, a_date, a_duration, options
 from canary.domain.silence import SILENCES, Silence, new_silence, read_silences, silence_fields
 from canary.run import Outcome
 from orchestrator_resilience.errors import ConfigurationError, ContentionError
@@ -23,9 +22,7 @@ def silence() -> None:
 
 @silence.command()
 @click.argument("first", type=a_date, metavar="DATE")
-@data_option
-@phase_option
-@now_option
+@options("data", "phase", "now")
 @click.option("--to", "last", type=a_date, metavar="DATE", help="The last game date.")
 @click.option(
     "--for",
@@ -36,19 +33,8 @@ def silence() -> None:
     help="How long: 90m, 12h, 3d; 31 days at the most.",
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
-def add(
-    first: date,
-    data: Path | None,
-    phase: str | None,
-    now: datetime | None,
-    *,
-    last: date | None,
-    lasting: timedelta,
-    reason: str,
-) -> Outcome:
+def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, reason: str) -> Outcome:
     """Notify nobody of a game date, or of those from it to another one, for a while."""
-    about = subject(data, phase, now)
-    end_of_it = about.now + lasting
     with about.stores(must_exist=False) as stores:
         new = add_silence(
             stores.documents,
@@ -56,7 +42,7 @@ def add(
             first=first,
             last=last or first,
             reason=reason,
-            expires_at=end_of_it,
+            expires_at=about.now + lasting,
             now=about.now,
         )
     end = about.command.to("silence", "end", new.id)
@@ -65,11 +51,9 @@ def add(
 
 
 @silence.command("list")
-@data_option
-@now_option
-def list_silences(data: Path | None, now: datetime | None) -> Outcome:
+@options("data", "now")
+def list_silences(about: Subject) -> Outcome:
     """List the silences that are in force."""
-    about = subject(data, now=now)
     with about.stores() as stores:
         silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
     in_force = [one for one in silences if one.expires_at > about.now]
@@ -82,11 +66,9 @@ def list_silences(data: Path | None, now: datetime | None) -> Outcome:
 
 @silence.command()
 @click.argument("silence_id", metavar="ID")
-@data_option
-@now_option
-def end(silence_id: str, data: Path | None, now: datetime | None) -> Outcome:
+@options("data", "now")
+def end(about: Subject, *, silence_id: str) -> Outcome:
     """End a silence before its time; ID is what `list` shows."""
-    about = subject(data, now=now)
 
     def without(kept: dict[str, Silence]) -> dict[str, Silence]:
         if silence_id not in kept:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from canary.commands.options import a_path, a_time, out_option, phase_option, program, subject
+from canary.commands.options import Subject, a_path, a_time, options, out_option, program
 from canary.commands.screen import WIDTH, print_screen, show_everything
-from canary.commands.terminal import make_console, print_table
+from canary.commands.terminal import make_console, print_lines
 from canary.notify.message import CommandLine
 from canary.playback.demo import PHASES, demo_phase
 from canary.playback.demo import demo as play_demo
@@ -34,7 +34,7 @@ def demo(out: Path, *, verbose: bool) -> Outcome:
         end_of_run(folder, report.now)
     if not verbose:
         print_screen(console, events, phase, command)
-    print_table(console, report.verdicts)
+    print_lines(console, report.verdicts)
     commands = [command.to("explain", "2026-02-11"), command.to("status")]
     click.echo("\n  ".join(["Look at any of it:", *commands, *([] if verbose else [f"{program()} demo --verbose"])]))
     return Outcome.QUIET
@@ -42,20 +42,19 @@ def demo(out: Path, *, verbose: bool) -> Outcome:
 
 @click.command()
 @click.argument("file", type=a_path)
-@phase_option
+@options("phase")
 @out_option("replay")
 @click.option("--until", type=a_time, metavar="TIME", help="The last canary run; by default past all deadlines.")
-def replay(file: Path, phase: str | None, out: Path, until: datetime | None) -> Outcome:
+def replay(about: Subject, *, file: Path, out: Path, until: datetime | None) -> Outcome:
     """Play a file of Pub/Sub messages on simulated time.
 
     FILE has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or pulls it.
     """
-    about = subject(None, phase)
     console, phases_file = make_console(), Settings.from_env().phases_file or BUNDLED_PHASES
     with simulated_folder(out, phases_file.read_text("utf-8")) as folder:
         command = CommandLine(program(), folder=folder.path, several=about.several)
         report = play_messages(file, about.phase, folder.path, show_everything(console, about.phase, command), until)
         end_of_run(folder, report.now)
-    print_table(console, report.verdicts)
+    print_lines(console, report.verdicts)
     click.echo(f"Look at it again: {command.to('status', phase=about.phase.name)}")
     return report.outcome

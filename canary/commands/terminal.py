@@ -1,4 +1,4 @@
-"""Verdicts for a person at a terminal: the table, the alert, the word that it is over."""
+"""Verdicts for a person at a terminal: the line, the alert, the word that it is over."""
 
 import shutil
 import sys
@@ -73,27 +73,6 @@ def make_console(width: int | None = None, *, ascii_only: bool = False) -> Conso
         width=width,
         no_color=ascii_only or None,
     )
-
-
-def print_table(console: Console, verdicts: Iterable[Verdict]) -> None:
-    """Print one row a date; who is missing, where there is room for it."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    is_wide = console.width >= _WIDE
-    for heading in ("phase", "game date", "complete", *["missing"] * is_wide, "since (UTC)", "_triggered", "verdict"):
-        table.add_column(heading, no_wrap=heading != "missing")
-    for verdict in verdicts:
-        known = verdict.triggered is not None
-        missing = "\n".join(verdict.missing) if verdict.completed else "all"
-        table.add_row(
-            verdict.phase,
-            verdict.game_date.isoformat(),
-            f"{len(verdict.completed)}/{len(verdict.completed) + len(verdict.missing)}" if known else "?",
-            *[missing if known else "?"] * is_wide,
-            f"{verdict.since:%m-%d %H:%M}" if verdict.since else "",
-            {True: "set", False: "unset", None: "?"}[verdict.triggered],
-            Text(verdict.kind, style=_style(verdict.kind)),
-        )
-    console.print(table)
 
 
 def print_silences(console: Console, silences: Iterable[Silence]) -> None:

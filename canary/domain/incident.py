@@ -47,8 +47,6 @@ _MESSAGES_A_DAY = 8
 _KEPT_FOR_OPENED = 1
 # Further changes are told when a reminder would be.
 _CHANGES_AT_ONCE = 3
-# In documents of earlier versions, which remembered one receipt for all channels.
-_EVERY_CHANNEL = "*"
 
 
 class NotificationKind(StrEnum):
@@ -164,7 +162,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def advance(known: Incident | None, verdict: Verdict, run: Run) -> Step:
     """Decide what one verdict means for the incident that is remembered of its date, if any."""
-    known = None if known is None else _believed(known, run)
+    known = None if known is None else _believed(known, run.now)
     if known is not None and known.claim is not None:
         return Step(known, held=True)
     incident = _after(known, verdict, run.now)
@@ -173,7 +171,7 @@ def advance(known: Incident | None, verdict: Verdict, run: Run) -> Step:
 
 def dismiss(known: Incident, verdict: Verdict, run: Run) -> Step:
     """Decide how an incident ends whose date is no longer watched: at once; `verdict` says so."""
-    known = _believed(known, run)
+    known = _believed(known, run.now)
     over = replace(known, quiet_since=run.now - QUIET_AFTER_RETURN)
     return Step(known, held=True) if known.claim else _step(over, verdict, run)
 
@@ -184,19 +182,17 @@ def delivered(incident: Incident, verdict: Verdict, told: Mapping[str, Notificat
     return _closed(replace(incident, claim=None, receipts={**incident.receipts, **receipts}), run)
 
 
-def _believed(known: Incident, run: Run) -> Incident:
+def _believed(known: Incident, now: datetime) -> Incident:
     """Leave out what cannot be: claims that expired, and claims and receipts from the future.
 
     A clock that has jumped back by up to an hour is no future: what was told is told, and at the latest now.
     """
-    now, claim = run.now, known.claim
+    claim = known.claim
     receipts = {
         name: replace(receipt, sent=tuple(replace(one, at=min(one.at, now)) for one in receipt.sent))
         for name, receipt in known.receipts.items()
         if believed(receipt.sent[-1].at, now) is not None
     }
-    if earlier := receipts.pop(_EVERY_CHANNEL, None):
-        receipts = {**dict.fromkeys(run.channels, earlier), **receipts}
     return replace(
         known,
         claim=claim if claim and abs(now - claim.at) < CLAIM_EXPIRES_AFTER else None,
@@ -389,8 +385,8 @@ def _state(fields: Mapping[str, Any]) -> tuple[VerdictKind, frozenset[CauseKind]
 
 
 def _read_causes(fields: Mapping[str, Any]) -> frozenset[CauseKind]:
-    """Read the causes; earlier versions wrote one, and what is none is told again where it is proven."""
-    written = fields.get("causes", [fields.get("cause")])
+    """Read the causes; what is none is told again where it is proven."""
+    written = fields.get("causes")
     listed = written if isinstance(written, list) else []
     known = {CauseKind(one) for one in listed if isinstance(one, str) and one in CauseKind.__members__}
     return frozenset(known - {CauseKind.UNDETERMINED})
@@ -398,19 +394,10 @@ def _read_causes(fields: Mapping[str, Any]) -> frozenset[CauseKind]:
 
 def _read_receipts(fields: Mapping[str, Any]) -> dict[str, Receipt]:
     """Read the receipts; a damaged one is left out, because it is better to be told twice than never."""
-    if "receipts" not in fields:
-        return _receipts_of_earlier_versions(fields)
-    receipts = fields["receipts"] if isinstance(fields["receipts"], Mapping) else {}
+    written = fields.get("receipts")
+    receipts = written if isinstance(written, Mapping) else {}
     found = {str(name): _read_receipt(value) for name, value in receipts.items()}
     return {name: receipt for name, receipt in found.items() if receipt is not None}
-
-
-def _receipts_of_earlier_versions(fields: Mapping[str, Any]) -> dict[str, Receipt]:
-    state, at = _state(fields), instant(fields.get("notified_at"))
-    if state is None or at is None:
-        return {}
-    last = NotificationKind.RESOLVED if fields.get("resolved") is True else NotificationKind.OPENED
-    return {_EVERY_CHANNEL: Receipt(kind=state[0], causes=state[1], level=state[2], sent=(Sent(last, at),))}
 
 
 def _read_receipt(value: object) -> Receipt | None:
@@ -429,12 +416,9 @@ def _read_sent(value: object) -> Sent | None:
 
 
 def _read_claim(fields: Mapping[str, Any]) -> Claim | None:
-    if "claim" not in fields:
-        at = instant(fields.get("claimed_at"))
-        return Claim("", at) if at else None
-    claim = fields["claim"]
+    claim = fields.get("claim")
     at = instant(claim.get("at")) if isinstance(claim, Mapping) else None
-    return Claim(str(claim.get("run")), at) if at else None
+    return Claim(str(claim.get("run")), at) if at and isinstance(claim, Mapping) else None
 
 
 def incident_ref(phase: str, game_date: date) -> DocumentRef:

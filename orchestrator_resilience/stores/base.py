@@ -104,13 +104,6 @@ class FlagTables(Protocol):
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, bool]:
         """Return what `table` says of game dates `since` to `until`; a date of which it says nothing is left out."""
 
-    def make_view(self, name: str) -> str:
-        """Make a view `name` that is such a table, computed from the completion log, and say what was done.
-
-        A view that was made here before is brought up to date. Raises ConfigurationError where something else has
-        that name.
-        """
-
 
 class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""

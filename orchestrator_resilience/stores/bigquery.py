@@ -46,7 +46,6 @@ from orchestrator_resilience.stores.summary_sql import (
     flag_table_sql,
     flag_tables_sql,
     messages_sql,
-    status_view_sql,
     summary_sql,
 )
 from orchestrator_resilience.stores.whole_calls import end_calls_in_time
@@ -67,9 +66,6 @@ _DESCRIBED_SECONDS = 600.0
 
 # What the API calls by another name than GoogleSQL.
 _STANDARD = {"BOOLEAN": "BOOL", "INTEGER": "INT64", "FLOAT": "FLOAT64"}
-
-# By this a view is known to be ours, so that it may be replaced.
-_VIEW_DESCRIPTION = "Made by `canary setup --status-view`, computed from the completion log"
 
 _SCHEMA = (
     bigquery.SchemaField("phase", "STRING", "REQUIRED"),
@@ -339,28 +335,6 @@ class BigQueryFlagTables:
         source = flag_table_sql(self._bigquery.describe(self._bigquery.full_name(table)), phase)
         rows = _summaries(self._bigquery, [source], _summary_parameters([phase], since, until))
         return {row.game_date: row.is_triggered for row in rows if row.is_triggered is not None}
-
-    def make_view(self, name: str) -> str:
-        """Make a view `name`, or bring it up to date; raises ConfigurationError where something else has that name."""
-        full_name = self._bigquery.full_name(name)
-        calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
-        view = bigquery.Table(full_name)
-        view.view_query = status_view_sql((self.completion_table(one), phase) for one, phase in self._phases.items())
-        view.description = _VIEW_DESCRIPTION
-        with _bigquery_errors(_OWNER):
-            try:
-                known = self._bigquery.table(full_name)
-            except NotFound:
-                self._bigquery.client.create_table(view, **calls)
-                return f"{full_name}: made, a view of {', '.join(self._phases)}"
-            if known.table_type != "VIEW" or known.description != _VIEW_DESCRIPTION:
-                raise ConfigurationError(
-                    f"{full_name}: there is a {known.table_type} of that name already, which is not replaced; "
-                    "name another, or rename that one first"
-                )
-            self._bigquery.client.update_table(view, ["view_query"], **calls)
-        self._bigquery.forget()
-        return f"{full_name}: brought up to date, a view of {', '.join(self._phases)}"
 
 
 class BigQueryCounts:

@@ -7,8 +7,6 @@ from importlib import resources
 import msgspec
 
 from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.phase import Period, Phase
-from orchestrator_resilience.progress import COMPLETING_STATUSES
 from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS
 
 # By these a table is known that says of each phase and date whether the flag is set, and what else it may say.
@@ -82,34 +80,6 @@ def flag_tables_sql(dataset: str) -> str:
     return _text("find_flag_tables.sql").format(
         dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
     )
-
-
-def status_view_sql(phases: Iterable[tuple[str, Phase]]) -> str:
-    """Compute the status of each phase and date from the completion log, whose full name comes with the phase."""
-    return " UNION ALL ".join(_status_sql(table, phase) for table, phase in phases)
-
-
-def _status_sql(table: str, phase: Phase) -> str:
-    processors = {name: _in_its_time(name, phase) for name in sorted(phase.processors)}
-    names = "".join(
-        f"\n        WHEN processor_name IN ({_literals((name, *phase.processors[name]))}) THEN {expected}"
-        for name, expected in processors.items()
-    )
-    return _text("status_view.sql").format(
-        table=table,
-        phase=phase.name,
-        names=names,
-        expected=", ".join(processors.values()),
-        completing=_literals(COMPLETING_STATUSES),
-    )
-
-
-def _in_its_time(processor: str, phase: Phase) -> str:
-    """Write a processor's name; NULL on dates on which it is not expected."""
-    period = phase.periods.get(processor, Period())
-    bounds = (("game_date >= ", period.since), ("game_date <= ", period.until))
-    within = " AND ".join(f"{comparison}DATE '{day}'" for comparison, day in bounds if day is not None)
-    return f"IF({within}, '{processor}', NULL)" if within else f"'{processor}'"
 
 
 def summary_sql(sources: Iterable[str]) -> str:

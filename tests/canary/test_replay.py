@@ -30,7 +30,7 @@ _scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.sa
 
 
 def verdicts(printed: str) -> dict[str, str]:
-    return {row[1]: row[-1] for row in map(str.split, printed.splitlines()) if row[:1] == ["phase2"]}
+    return dict(re.findall(r"^phase2 (\S+) ([A-Z_]+): ", printed, re.MULTILINE))
 
 
 @pytest.fixture(autouse=True)

@@ -26,9 +26,9 @@ from zetasql.types import (  # type: ignore[import-untyped]
 )
 
 from orchestrator_resilience import Phase
-from orchestrator_resilience.phase import BUNDLED_PHASES, Period
+from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
-from orchestrator_resilience.stores.summary_sql import flag_tables_sql, status_view_sql
+from orchestrator_resilience.stores.summary_sql import flag_tables_sql
 from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, STATUS_COLUMNS
 
 DAY = date(2026, 2, 9)
@@ -36,11 +36,6 @@ SUMMARY = [
     *(("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("last_status", "STRING")),
     *(("last_completed_at", "TIMESTAMP"), ("first_completed_at", "TIMESTAMP"), ("first_visible_at", "TIMESTAMP")),
     *(("is_triggered", "BOOL"), ("triggered_at", "TIMESTAMP"), ("trigger_reason", "STRING")),
-]
-STATUS = [
-    *(("phase", "STRING"), ("game_date", "DATE"), ("is_triggered", "BOOL"), ("triggered_at", "TIMESTAMP")),
-    *(("trigger_reason", "STRING"), ("completed_count", "INT64"), ("expected_count", "INT64")),
-    *(("completed_processors", "ARRAY"), ("missing_processors", "ARRAY"), ("mode", "STRING")),
 ]
 COUNT = [("game_date", "DATE"), ("n", "INT64")]
 STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}
@@ -184,11 +179,6 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
         assert recorded.sql.count("_PARTITIONTIME >=") == 1 + [a, c].count("by ingestion")
     assert found == dict.fromkeys(found, SUMMARY)
 
-    fifteen = logs["fifteen columns"]
-    odd = msgspec.structs.replace(phase, processors={**phase.processors, "p2_odd": ('it\'s "odd" \\ é 🏀 {x}\n',)})
-    changing = msgspec.structs.replace(phase, periods={name: Period(since=DAY, until=DAY) for name in phase.processors})
-    view = status_view_sql((str(fifteen.reference), one) for one in (phase, odd, changing))
-    assert analyzer.analyze([fifteen], view, []) == STATUS
     columns = [bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")]
     schema = bigquery.Table(f"{dataset.project}.nba_orchestration.COLUMNS", columns)
     search = flag_tables_sql("x.y").replace("`x.y`.INFORMATION_SCHEMA", "nba_orchestration")  # a name of three parts

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase, StoreError
+from orchestrator_resilience import CheckpointLogger, Phase, StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
-from orchestrator_resilience.phase import Period
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import ProcessorSummary
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryFlagTables
@@ -22,7 +21,6 @@ from tests.tables import ADDED_COLUMNS, STATUS_TABLE, TABLE, make_real_table, ma
 DAY = date(2026, 2, 9)
 NEXT = DAY + timedelta(days=1)
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
-VIEW = "nba_orchestration.status_view"
 
 
 @pytest.fixture
@@ -165,12 +163,6 @@ FIVE = [
     *("p2_bigdataball_pbp", "p2_nbacom_boxscores", "p2_nbacom_gamebook_pdf"),
     *("p2_odds_game_lines", "p2_odds_player_props"),
 ]
-COMPLETE = [row(number, name) for number, name in enumerate(FIVE)]
-FLAG = row(9, FIVE[4], is_triggered=True, trigger_reason="all_complete")
-
-
-def everything(dataset: BigQuery, table: str) -> list[dict[str, Any]]:
-    return [dict(one.items()) for one in dataset.query(f"SELECT * FROM `{dataset.project}.{table}`", [])]  # noqa: S608
 
 
 def test_a_reader_that_counts_names_counts_completions(dataset: BigQuery, phase: Phase, stores: EmbeddedStores) -> None:
@@ -201,103 +193,3 @@ def test_a_reader_that_counts_names_counts_completions(dataset: BigQuery, phase:
     deliver(7, FIVE[4], "partial")
     assert counted() == (5, 5)
     assert [one.is_triggered for one in log.summarise(["phase2"], DAY, DAY)].count(True) == 1
-
-
-@pytest.mark.parametrize(
-    ("rows", "status"),
-    [
-        ([], None),
-        (COMPLETE[:3], (False, None, None, FIVE[:3])),
-        ([*COMPLETE[:3], row(7, FIVE[3], "no_data"), row(8, FIVE[4], "failed"), row(6, "p2_other")], "the same"),
-        ([*COMPLETE[1:], row(7, "BigDataBallPbpProcessor", "partial"), COMPLETE[1]], (False, None, None, FIVE)),
-        ([*COMPLETE, FLAG], (True, FLAG.completed_at, "all_complete", FIVE)),
-        ([FLAG], (True, FLAG.completed_at, "all_complete", [])),
-    ],
-)
-def test_the_status_view(dataset: BigQuery, phase: Phase, rows: list[CompletionRow], status: Any) -> None:
-    """It has the columns of the older tracker's table, and counts expected processors that completed."""
-    log = BigQueryCompletionLog(dataset, {"phase2": phase, "phase3": phase})
-    log.setup()
-    log.append([*rows, row(5, "p2_odds_game_lines", phase="phase3")], now=AT)
-    made = BigQueryFlagTables(dataset, {"phase2": phase}).make_view(VIEW)
-    assert made == f"{dataset.project}.{VIEW}: made, a view of phase2"
-    is_triggered, at, reason, completed = (
-        (False, None, None, FIVE[:3]) if status == "the same" else status or [None] * 4
-    )
-    expected = {
-        "phase": "phase2",
-        "game_date": DAY,
-        "is_triggered": is_triggered,
-        "triggered_at": at,
-        "trigger_reason": reason,
-        "completed_count": len(completed or ()),
-        "expected_count": 5,
-        "completed_processors": completed,
-        "missing_processors": [name for name in FIVE if name not in (completed or ())],
-        "mode": None,
-    }
-    assert everything(dataset, VIEW) == ([] if status is None else [expected])
-
-
-def test_todays_list_does_not_judge_yesterday_in_the_view(dataset: BigQuery, phase: Phase) -> None:
-    """A processor counts, and is missing, on the dates from its `since` to its `until` only."""
-    periods = {"p2_left": Period(until=DAY), "p2_came": Period(since=NEXT)}
-    changing = msgspec.structs.replace(
-        phase, processors={"p2_left": ("Left",), "p2_came": (), "p2_stays": ()}, periods=periods
-    )
-    log = BigQueryCompletionLog(dataset, {"phase2": changing})
-    log.setup()
-    names = ["Left", "p2_came"]
-    rows = [
-        msgspec.structs.replace(row(2 * n + later, name), game_date=DAY + timedelta(days=later))
-        for n, name in enumerate(names)
-        for later in (0, 1)
-    ]
-    log.append(rows, now=AT)
-    BigQueryFlagTables(dataset, {"phase2": changing}).make_view(VIEW)
-    columns = ("completed_count", "expected_count", "completed_processors", "missing_processors")
-    assert {one["game_date"]: [one[column] for column in columns] for one in everything(dataset, VIEW)} == {
-        DAY: [1, 2, ["p2_left"], ["p2_stays"]],
-        NEXT: [1, 2, ["p2_came"], ["p2_stays"]],
-    }
-
-
-def test_old_rows_say_nothing_of_the_flag_in_the_view(dataset: BigQuery, phase: Phase) -> None:
-    """They were there before the column was."""
-    make_real_table(dataset, added=ADDED_COLUMNS)
-    old = {"phase": "phase2", "game_date": str(DAY), "processor_name": "nbac_team_boxscore", "status": "success"}
-    times = {"completed_at": AT.isoformat(), "inserted_at": AT.isoformat(), "entities_changed": []}
-    assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", [{**old, **times}]) == []
-    BigQueryFlagTables(dataset, {"phase2": phase}).make_view(VIEW)
-    (status,) = everything(dataset, VIEW)
-    assert (status["is_triggered"], status["completed_processors"]) == (None, ["p2_nbacom_boxscores"])
-
-
-def test_a_view_is_brought_up_to_date(dataset: BigQuery, phase: Phase) -> None:
-    """Of all phases, in one view; one that was made before has today's list afterwards."""
-    log = BigQueryCompletionLog(dataset, {"phase2": phase, "phase3": phase})
-    log.setup()
-    log.append([*COMPLETE, row(7, "a", phase="phase3")], now=AT)
-    BigQueryFlagTables(dataset, {"phase2": phase}).make_view(VIEW)
-    fewer = msgspec.structs.replace(phase, processors={"p2_new": ('it\'s "new" \\ é 🏀',)})
-    third = msgspec.structs.replace(phase, name="phase3", processors={"a": (), "b": ()})
-    done = BigQueryFlagTables(dataset, {"phase2": fewer, "phase3": third}).make_view(VIEW)
-    assert done == f"{dataset.project}.{VIEW}: brought up to date, a view of phase2, phase3"
-    found = {
-        one["phase"]: (one["completed_processors"], one["missing_processors"]) for one in everything(dataset, VIEW)
-    }
-    assert found == {"phase2": ([], ["p2_new"]), "phase3": (["a"], ["b"])}
-
-
-@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
-def test_what_has_the_views_name_is_left_alone(dataset: BigQuery, phase: Phase, kind: str) -> None:
-    """A table, or somebody else's view: it is named, and stays as it is."""
-    if kind == "TABLE":
-        make_status_table(dataset, [flag()])
-    else:
-        dataset.query(f"CREATE VIEW `{dataset.project}.{STATUS_TABLE}` AS SELECT 1 AS phase", [])
-    before = everything(dataset, STATUS_TABLE)
-    text = rf"{dataset.project}.{STATUS_TABLE}: there is a {kind} of that name already, which is not replaced"
-    with pytest.raises(ConfigurationError, match=text):
-        BigQueryFlagTables(dataset, {"phase2": phase}).make_view(STATUS_TABLE)
-    assert everything(dataset, STATUS_TABLE) == before
