@@ -1,4 +1,6 @@
-"""Checkpoint logging for a fan-in orchestrator; the orchestrator itself is in `orchestrator.py`."""
+"""Checkpoint logging for a fan-in orchestrator, and the monitoring orchestrator itself."""
+
+from typing import TYPE_CHECKING
 
 from orchestrator_resilience.completion import Completion, Status
 from orchestrator_resilience.errors import (
@@ -12,6 +14,9 @@ from orchestrator_resilience.errors import (
 from orchestrator_resilience.logger import CheckpointLogger, Delivery
 from orchestrator_resilience.phase import Phase, load_phase, load_phases
 
+if TYPE_CHECKING:
+    from orchestrator_resilience.orchestrator import Orchestrator
+
 __all__ = [
     "CheckpointLogger",
     "Completion",
@@ -20,6 +25,7 @@ __all__ = [
     "Delivery",
     "DeliveryError",
     "InvalidMessageError",
+    "Orchestrator",
     "Phase",
     "ResilienceError",
     "Status",
@@ -27,3 +33,12 @@ __all__ = [
     "load_phase",
     "load_phases",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load the orchestrator at its first use: who leaves checkpoints alone does without it and its stores."""
+    if name != "Orchestrator":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from orchestrator_resilience.orchestrator import Orchestrator  # noqa: PLC0415 (see above)
+
+    return Orchestrator

@@ -837,7 +837,7 @@ def test_importing_the_logger_imports_no_cloud_library() -> None:
         "from orchestrator_resilience import CheckpointLogger\n"
         "ours = [m for m in sys.modules if m.startswith('orchestrator_resilience')]\n"
         "assert len(ours) <= 12, ours\n"
-        "from orchestrator_resilience.orchestrator import Orchestrator\n"
+        "from orchestrator_resilience import Orchestrator\n"
         "cloud = {'google', 'rich', 'flask', 'functions_framework', 'requests', 'grpc'}\n"
         "print(sorted(m for m in set(sys.modules) - before if m.split('.')[0] in cloud))"
     )
