@@ -1,0 +1,130 @@
+"""What a deployment calls and prints, whole, against the committed transcripts; and what has to be true of these."""
+
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from canary.commands.cli import main as canary
+from canary.notify.heartbeat import Heartbeat
+from canary.notify.memory import Memory
+from canary.notify.slack import SlackChannel
+from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS
+from orchestrator_resilience.phase import load_phases
+from tests.deploy.transcripts import PACKAGES, RECORDED, ROOT, TRANSCRIPTS, Call, cloud_build, recorded, transcript
+
+# A command that is none of these changes something.
+LOOKS = {"describe", "list", "show", "get-iam-policy", "read"}
+PUBLIC = r"--allow-unauthenticated|--no-invoker-iam-check|\ballUsers|\ballAuthenticatedUsers|versions access"
+
+
+def changes(name: str) -> list[Call]:
+    return [call for call in recorded(name) if not LOOKS & {*call.words}]
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_a_deployment_is_what_its_transcript_says(name: str) -> None:
+    """Every call in order, what was answered and printed; `python -m tests.deploy.transcripts` writes them anew."""
+    assert transcript(name) == (RECORDED / f"{name}.txt").read_text("utf-8")
+
+
+def test_each_transcript_is_of_a_way() -> None:
+    """One that nothing makes any more is to be deleted."""
+    assert {path.stem for path in RECORDED.iterdir()} == TRANSCRIPTS.keys()
+
+
+def test_beside_an_orchestrator_nothing_of_its_is_touched() -> None:
+    """No command that changes something names its table, topic or function, but for whom to let read the dataset."""
+    changing = [str(call) for call in changes("beside")]
+    assert any("run deploy phase2-canary" in command for command in changing)
+    named = [c for c in changing if re.search(r"nba|topic|orchestrator(?!-resilience|_resilience)", c)]
+    grants = re.findall(r"GRANT `(.+?)` ON (.+?) TO", "\n".join(named))
+    assert grants == [
+        (f"roles/bigquery.{role}", "SCHEMA `nba_orchestration`") for role in ("dataViewer", "metadataViewer")
+    ]
+    assert len(named) == len(grants)
+
+
+def test_a_second_deployment_makes_and_changes_nothing() -> None:
+    """But for new revisions, what may be granted again, and a run of the job."""
+    again = r"bq .*(GRANT|IF NOT EXISTS)|.*(services enable|identity create|add-iam-policy-binding|run deploy"
+    harmless = re.compile(rf"{again}|update-traffic|jobs run)|canary (setup|probe)")
+    assert [str(call) for call in changes("again") if not harmless.match(str(call))] == []
+
+
+def test_nobody_gets_in_without_a_name() -> None:
+    """A service is deployed closed, only the account that calls it is let in, and no command reads a secret."""
+    calls = [call for name in TRANSCRIPTS for call in recorded(name)]
+    assert [str(call) for call in calls if re.search(PUBLIC, str(call))] == []
+    deployed = {call.words[3] for call in calls if call.words[1:3] == ("run", "deploy")}
+    assert {(c.words[4], c.flag("member")) for c in calls if c.flag("role") == "roles/run.invoker"} == {
+        (name, f"serviceAccount:{account}@proj.iam.gserviceaccount.com")
+        for name, account in zip(sorted(deployed), ("phase2-canary-scheduler", "phase2-orchestrator"), strict=True)
+    }
+
+
+def test_one_timeout_for_a_run() -> None:
+    """The function, the scheduler, and the parts of a run, as the code bounds them, with time to start."""
+    calls = recorded("ours")
+    (deadline,) = filter(None, (call.flag("attempt-deadline") for call in calls))
+    (timeout,) = (call.flag("timeout") for call in calls if call.words[1:4] == ("run", "deploy", "phase2-canary"))
+    seconds = float(timeout)
+    assert deadline == f"{seconds:g}s"
+    slack, beat = (inspect.signature(c).parameters["seconds"].default for c in (SlackChannel, Heartbeat))
+    parts = [READ_SECONDS, CHECKPOINTS_SECONDS, Memory({}, {})._deadline.seconds, 2 * slack, beat]  # type: ignore[arg-type]
+    assert sum(parts) + 25 == seconds
+    # Four attempts and their pauses are over before the next quarter of an hour.
+    assert 4 * seconds + 10 + 20 + 40 < 15 * 60
+
+
+def test_variables_are_settings() -> None:
+    """No function is given a variable that the code does not read."""
+    text = "".join((ROOT / package / "settings.py").read_text("utf-8") for package in PACKAGES)
+    given = [call.flag(flag) for call in recorded("empty_project") for flag in ("set-env-vars", "set-secrets")]
+    names = {pair.partition("=")[0] for value in given for pair in value.split(",") if pair}
+    assert {name for name in names if f'"{name}"' not in text} == {"/phases/phases.toml"}
+
+
+def test_the_build_installs_by_hash() -> None:
+    """Of all that fetches packages, the step of the tests leaves out what does so without."""
+    (step,) = (s for s in cloud_build({}) if s["id"] == "test")
+    left_out = re.findall(r"--ignore=(\S+)", step["env"][0])
+    importing = re.compile(r"^from tests.environments import .*\bfetch\b", re.MULTILINE)
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if importing.search(path.read_text("utf-8"))]
+    assert tests
+    assert all(path.relative_to(ROOT).as_posix().startswith(tuple(left_out)) for path in tests)
+    assert all((ROOT / name).exists() for name in left_out)
+
+
+@pytest.mark.parametrize("file", ["orchestrator_resilience/phases.toml", "examples/phases_of_a_pipeline.toml"])
+def test_the_phases_file_is_read_as_the_code_reads_it(tmp_path: Path, file: str) -> None:
+    """The tables of the phase, and the datasets of all."""
+    own = tmp_path / "own.toml"
+    own.write_text((ROOT / file).read_text("utf-8").replace("# message_table", "message_table"))
+    names = dict.fromkeys(["GOOGLE_CLOUD_PROJECT", "PROJECT_NUMBER", "ORCHESTRATOR", "CANARY", "TOPIC"], "x")
+    environment = {**names, "PHASE": "phase2", "PHASES_FILE": str(own), "DATASETS": "games", "PATH": "/usr/bin:/bin"}
+    script = 'source deploy/common.sh; echo "$TABLE|$MESSAGE_TABLE|$(echo $READ_DATASETS)"'
+    command = ["bash", "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    phases = load_phases(own)
+    named = {t for p in phases.values() for t in (p.bigquery_table, p.message_table, p.flag_table) if t}
+    datasets = sorted({"games", *(table.rpartition(".")[0] for table in named)})
+    phase = phases["phase2"]
+    assert done.stdout.strip() == f"{phase.bigquery_table}|{phase.message_table or ''}|{' '.join(datasets)}"
+
+
+def test_the_table_step_gets_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The variables of a step, empty ones among them, are ones that the command takes."""
+    (environment,) = (step["env"] for step in cloud_build({}) if step["id"] == "table")
+    for variable in environment:
+        monkeypatch.setenv(*variable.split("=", 1))
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+    assert canary(["setup", "--data", str(tmp_path / "stores")]) == 0
+
+
+def test_scripts_stop_at_the_first_failure() -> None:
+    """Each says so itself, or by what it reads."""
+    for script in (ROOT / "deploy").glob("*.sh"):
+        assert re.search(r"\n(set -euo pipefail|source deploy/common.sh)\n", script.read_text("utf-8")), script

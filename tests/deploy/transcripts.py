@@ -1,0 +1,319 @@
+"""Runs the real steps of a deployment under bash, and writes down in order what they call and what they print.
+
+ways.toml says what each deployment gives and how its project answers, gcloud.sh stands in place of the programs, and
+`python -m tests.deploy.transcripts` writes all of recorded/ anew. There, a line is a call, with a comment on what its
+file says and how it was answered, or something that was printed, after a bar. Where a run is compared with another one,
+the lines that only this one has begin with +, and those that only the other one has with -. In an account's name @…
+stands for the project's domain.
+"""
+
+import difflib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import textwrap
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RECORDED = Path(__file__).with_name("recorded")
+PACKAGES = ("canary", "orchestrator_resilience")
+WAYS = tomllib.loads(Path(__file__).with_name("ways.toml").read_text("utf-8"))
+ANSWERS = WAYS["answers"]
+EVERYTHING = WAYS["settings"]["everything"]
+Edits = Sequence[Sequence[str]]
+OWN_PHASES = """[phase2]
+bigquery_table = "nba_orchestration.phase_completions"
+message_table = "nba_orchestration.phase_messages"
+"""
+
+
+_DOMAIN = "@proj.iam.gserviceaccount.com"
+_PROJECT = {"PROJECT_ID": "proj", "PROJECT_NUMBER": "123456"}
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t"})
+_NOW = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+class Call(NamedTuple):
+    """A command of a step; what it reads from stdin stands after <<<, `file` is the text that a flag of it names."""
+
+    step: str
+    words: tuple[str, ...]
+    file: str = ""
+
+    def __str__(self) -> str:
+        pairs = (re.fullmatch(r"(--[\w-]+=|<<<$)?(.*)", word, re.DOTALL) for word in self.words)
+        return " ".join(f"{pair[1] or ''}{shlex.quote(pair[2]) if pair[2] else ''}" for pair in pairs if pair)
+
+    def flag(self, name: str) -> str:
+        """Return the value of a flag, "" where it is not given."""
+        return next((word.partition("=")[2] for word in self.words if word.startswith(f"--{name}=")), "")
+
+
+class Step(NamedTuple):
+    """What a step called, and that with its answers among what was printed: a line each."""
+
+    name: str
+    calls: list[Call]
+    lines: list[str]
+    failed: bool = False
+
+
+def cloud_build(settings: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the build's steps with everything substituted; an unknown or unused substitution is an error, as there."""
+    config = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text("utf-8"))
+    template = Template(json.dumps(config["steps"]))
+    assert settings.keys() <= config["substitutions"].keys() <= {*template.get_identifiers()}
+    steps: list[dict[str, Any]] = json.loads(template.substitute(_PROJECT | config["substitutions"] | dict(settings)))
+    return steps
+
+
+def copy_checkout(folder: Path) -> None:
+    """Copy what the deployment reads."""
+    for name in ("deploy", *PACKAGES):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("cloudbuild.yaml", "requirements.txt"):
+        shutil.copy(ROOT / name, folder)
+
+
+def perform(
+    settings: Mapping[str, str],
+    *tables: Mapping[str, str],
+    before: Iterable[Call] = (),
+    edits: Edits = (),
+    steps: Collection[str] = (),
+) -> list[Step]:
+    """Run bootstrap.sh and the build, or some steps of them, until one fails, after what was called `before`.
+
+    The tables of answers are looked at in order, then what is healthy, and last what the calls have made.
+    """
+    given = ",".join(f"{name}={value}" for name, value in settings.items())
+    owner = {"id": "bootstrap", "entrypoint": "bash", "args": ["deploy/bootstrap.sh", "proj", given]}
+    calls, performed = [*before], list[Step]()
+    fixed = [pair for table in (*tables, ANSWERS["healthy"]) for pair in table.items()]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _prepare(folder, edits)
+        for step in (owner, *cloud_build(settings)):
+            if not steps or step["id"] in steps:
+                performed.append(_run(folder, step, [*fixed, *echoes(calls)]))
+                calls += performed[-1].calls
+                if performed[-1].failed:
+                    break
+    return performed
+
+
+def _prepare(folder: Path, edits: Edits) -> None:
+    """Make a checkout, with what stands in place of the programs, and a place for temporary files."""
+    copy_checkout(folder)
+    (folder / "own.toml").write_text(OWN_PHASES, "utf-8")
+    for file, old, new in edits:
+        text = (folder / file).read_text("utf-8")
+        assert old in text, f"{file} has no {old!r}"
+        (folder / file).write_text(text.replace(old, new), "utf-8")
+    for directory in ("bin", "temporary", ".venv/bin"):
+        (folder / directory).mkdir(parents=True)
+    for program in ("bin/gcloud", "bin/bq", "bin/sleep", ".venv/bin/canary"):
+        shutil.copy(Path(__file__).with_name("gcloud.sh"), folder / program)
+        (folder / program).chmod(0o755)
+
+
+def _run(folder: Path, step: Mapping[str, Any], answers: Iterable[tuple[str, str]]) -> Step:
+    """Run a step, if it is one of bash's, and read its record."""
+    command = [step["entrypoint"], *step["args"]]
+    if command[0] != "bash":
+        return Step(step["id"], [], [f"| {shlex.join(command)} is not run here"])
+    table = [f"{pattern}\t{answer.translate(_ESCAPES)}\n" for pattern, answer in answers]
+    (folder / "answers").write_text("".join(table), "utf-8")
+    for name in ("record", "record.previous"):
+        (folder / name).write_text("", "utf-8")
+    environment = {
+        **dict(pair.split("=", 1) for pair in step.get("env", ())),
+        "PATH": f"{folder}/bin:{os.defpath}",
+        "TMPDIR": f"{folder}/temporary",
+        "STEP": step["id"],
+        "RECORD": f"{folder}/record",
+        "ANSWERS": f"{folder}/answers",
+    }
+    with (folder / "record").open("a", encoding="utf-8") as output:
+        done = subprocess.run(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        )
+    assert not [*(folder / "temporary").glob("*/*")], "a temporary file was left"
+    record = (folder / "record").read_text("utf-8")
+    return _read(step["id"], re.sub(rf"{folder}/temporary/tmp\.\w+", "tmp", record), done.returncode)
+
+
+def _read(step: str, record: str, status: int) -> Step:
+    """Read a record, whose every second part is a call."""
+    calls, lines = [], list[str]()
+    for position, part in enumerate(_NOW.sub("2026-02-10T07:15:00Z", record).split("\x1e")):
+        if position % 2:
+            answer, stdin, file, *words = part.split("\x1f")[:-1]
+            sql = re.sub("^--.*", "", stdin, flags=re.MULTILINE)
+            calls.append(Call(step, (*words, *(["<<<", " ".join(sql.split())] if stdin else [])), file))
+            lines.append(" ".join(f"{calls[-1]}{_note(calls[-1], answer)}".split()))
+        else:
+            lines += [f"| {line}" for line in part.splitlines()]
+    return Step(step, calls, [*lines, *([f"| exit {status}"] if status else [])], bool(status))
+
+
+def _note(call: Call, answer: str) -> str:
+    """Return the comment on a call: what a reader wants to know of its file, and how it is answered."""
+    notes = []
+    if call.flag("source"):
+        notes.append(" ".join(sorted({path.partition("/")[0] for path in call.file.split()})))
+    elif '"displayName"' in call.file:
+        made = json.loads(call.file)
+        said = {"is": made["displayName"], "notifies": made.get("notificationChannels"), "replaces": made.get("etag")}
+        notes += [f"{verb} {value}" for verb, value in said.items() if value is not None]
+    if answer:
+        first, *others = answer.replace("\\t", " ").split("\\n")
+        notes.append(f"→ {first} … {len(others)} lines more" if others[3:] else f"→ {' / '.join([first, *others])}")
+    return f" # {', '.join(notes)}" if notes else ""
+
+
+def echoes(calls: Iterable[Call]) -> Iterator[tuple[str, str]]:
+    """Yield what a project answers, where a deployment compares, about what these calls have made."""
+    answers = dict[str, str]()
+    for call in calls:
+        content = (call.flag("labels") + call.flag("update-labels")).partition("content=")[2]
+        match call.words[1:]:
+            case ("services", "enable", *services):
+                answers["* services list --format=value(config.name)"] = "\n".join(services)
+            case ("projects", "add-iam-policy-binding", *_):
+                bound = answers.setdefault("* projects get-iam-policy *", "")
+                answers["* projects get-iam-policy *"] = f"{bound}{call.flag('member')},{call.flag('role')}\n"
+            case ("secrets", "update", name, *_) | ("pubsub", "subscriptions", "create" | "update", name, *_):
+                answers[f"* describe {name} *=value(labels.content)"] = content
+            case ("scheduler", "jobs", "create" | "update", "http", name, *_):
+                answers[f"* jobs describe {name} *=value(description)*"] = call.flag("description")
+            case ("logging", "metrics", "create" | "update", name, *_):
+                answers[f"* metrics describe {name} *"] = json.loads(call.file)["description"]
+            case ("monitoring", "policies" | "dashboards" as kind, "create" | "update", *_):
+                answers.update(_echo_of_monitoring(kind, json.loads(call.file)))
+            case _:
+                pass
+    yield from answers.items()
+
+
+def _echo_of_monitoring(kind: str, made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    pattern = f'* {kind} list --filter=displayName="{made["displayName"]}" --format='
+    yield f"{pattern}json", json.dumps([made], indent=2, sort_keys=True)
+    content = (made.get("userLabels") or made["labels"])["content"]
+    yield f"{pattern}value(name)", f"projects/proj/{kind}/7"
+    yield f"{pattern}value(name,userLabels.content)", f"projects/proj/{kind}/7\t{content}"
+    yield f"{pattern}value(name,labels.content,etag)", f"projects/proj/{kind}/7\t{content}\tabc"
+
+
+@cache
+def _empty_project() -> tuple[Sequence[Step], Sequence[Step]]:
+    """Return a build before the owner's part, and that part with the first deployment."""
+    bare = perform(EVERYTHING, ANSWERS["bare"], steps=BUILD)
+    return bare, perform(EVERYTHING, ANSWERS["first"], ANSWERS["empty"])
+
+
+def _made() -> list[Call]:
+    return [call for step in _empty_project()[1] for call in step.calls]
+
+
+@cache
+def _again() -> Sequence[Step]:
+    return perform(EVERYTHING, ANSWERS["later"], before=_made())
+
+
+def _whole(title: str, steps: Iterable[Step]) -> Iterator[str]:
+    """Yield the lines of a transcript."""
+    yield title
+    for step in steps:
+        yield from ("", f"== {step.name}", *_folded(step.lines))
+
+
+def _compared(variants: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield how each differs from the same steps as usual, or a step as it is where that is shorter."""
+    for variant in variants:
+        yield from ("", variant["story"])
+        for step in perform(
+            EVERYTHING | variant.get("settings", {}),
+            variant.get("answers", {}),
+            ANSWERS["later"],
+            before=_made(),
+            edits=variant.get("edits", ()),
+            steps=variant.get("steps", BUILD),
+        ):
+            usual = next(other.lines for other in _again() if other.name == step.name)
+            difference = [*difflib.unified_diff(usual, step.lines, n=0, lineterm="")][2:]
+            different = [f"{line[0]} {line[1:]}" for line in difference if not line.startswith("@")]
+            shorter = min(different, step.lines, key=len)
+            yield from (f"== {step.name}", *_folded(shorter)) if different else ()
+
+
+def _folded(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines, broken where they are long; how often something is tried again is said once."""
+    tries = re.compile(r"^(([+-] )?.*)((?:\n(?:[+-] )?sleep 10\n\1)+)$", re.MULTILINE)
+    text = tries.sub(lambda m: f"{m[1]} # {m[3].count('sleep 10')} more after 10 s", "\n".join(lines)).replace(
+        _DOMAIN, "@…"
+    )
+    fold = textwrap.TextWrapper(120, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    for line in text.splitlines():
+        command, mark, note = line.partition(" # ")
+        pieces = [line] if len(line) <= fold.width else [command, f"    # {note}" * bool(mark)]
+        yield from (short for piece in pieces for short in fold.wrap(piece))
+
+
+# What docs/deploy.md says to give.
+(_PAGE,) = re.findall(r'^settings="(.*)"', (ROOT / "docs" / "deploy.md").read_text("utf-8"), re.MULTILINE)
+BUILD = [step["id"] for step in cloud_build({})]
+TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
+    "beside": lambda: _whole(
+        "The canary alone, beside somebody's orchestrator, with as little as can be given",
+        perform(WAYS["settings"]["beside"], ANSWERS["first"]),
+    ),
+    "ours": lambda: _whole(
+        "With our orchestrator and what docs/deploy.md gives, where a database and tables are there",
+        perform(dict(pair.split("=", 1) for pair in _PAGE.split(",")), ANSWERS["first"]),
+    ),
+    "empty_project": lambda: (
+        *_whole("A project in which there is nothing: a build before the owner's part", _empty_project()[0]),
+        "",
+        *_whole("The owner's part, and the first deployment, with everything", _empty_project()[1]),
+    ),
+    "again": lambda: _whole("The same once more, over what is there", _again()),
+    "changes": lambda: (
+        "What is different where something is different than in again.txt",
+        *_compared(WAYS["changes"]),
+    ),
+    "refusals": lambda: ("What is refused, each compared with again.txt", *_compared(WAYS["refusals"])),
+}
+
+
+def transcript(name: str) -> str:
+    """Run a deployment, or several, and return what has to stand in the file."""
+    return "\n".join(TRANSCRIPTS[name]()) + "\n"
+
+
+def recorded(name: str) -> list[Call]:
+    """Return the commands that stand in a file; those that differ, where it compares."""
+    calls, step = list[Call](), ""
+    text = (RECORDED / f"{name}.txt").read_text("utf-8").replace("@…", _DOMAIN)
+    for line in re.sub(r"\n    ", " ", text).splitlines():
+        if line.startswith("== "):
+            step = line.removeprefix("== ")
+        elif re.match(r"(\+ )?(gcloud|bq|canary) ", line):
+            calls.append(Call(step, tuple(shlex.split(line.removeprefix("+ "), comments=True))))
+    return calls
+
+
+if __name__ == "__main__":
+    for name in TRANSCRIPTS:
+        (RECORDED / f"{name}.txt").write_text(transcript(name), "utf-8")
