@@ -19,8 +19,7 @@ from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from tests.deploy.conftest import PACKAGES, ROOT, Call
-from tests.deploy.fake_gcloud import files_of
+from tests.deploy.transcripts import ANSWERS, EVERYTHING, PACKAGES, ROOT, perform, recorded
 from tests.environments import fetch, find_python, make_environment
 from tests.topics import pushing_topic
 from tools.emulators import Server, free_port, server
@@ -35,6 +34,16 @@ BUILDPACKS_FLAGS = (
 )
 # Modules that are staged for a function and that it never loads, each with its reason.
 NEVER_LOADED: dict[str, dict[str, str]] = {"orchestrator": {}, "canary": {}}
+DEPLOYED = {
+    call.words[3].removeprefix("phase2-"): call
+    for call in recorded("empty_project")
+    if call.words[1:3] == ("run", "deploy")
+}
+
+
+def files_of(folder: Path) -> set[str]:
+    """Return the paths of a folder's files, from the folder on."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_is_staged(staged: Mapping[str, Path]) -> None:
@@ -58,10 +67,11 @@ def test_gcloud_uploads_what_is_staged(gcloud: str, staged: Mapping[str, Path]) 
         assert {*done.stdout.split()} == files_of(folder)
 
 
-def test_what_is_deployed_is_what_is_staged(deployed: list[Call], staged: Mapping[str, Path]) -> None:
+def test_what_is_deployed_is_what_is_staged(staged: Mapping[str, Path]) -> None:
     """And nothing of the phases file of one's own, which is mounted."""
-    uploaded = {c.arguments[2]: {*c.uploaded} for c in deployed if c.arguments[:2] == ("run", "deploy")}
-    assert uploaded == {f"phase2-{name}": files_of(folder) for name, folder in staged.items()}
+    steps = perform(EVERYTHING, ANSWERS["first"], steps=["orchestrator", "canary"])
+    uploaded = {step.name: {*call.file.split()} for step in steps for call in step.calls if call.flag("source")}
+    assert uploaded == {name: files_of(folder) for name, folder in staged.items()}
 
 
 def run_stage(checkout: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -78,12 +88,11 @@ def test_what_cannot_be_staged_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def clean_python(
     staged: Mapping[str, Path],
-    deployed: list[Call],
     pip_wheel: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return the functions' Python, if it is here, in an environment of what requirements.txt pins and nothing else."""
-    (base,) = {c.flag("base-image") or "" for c in deployed if c.arguments[:2] == ("run", "deploy")}
+    (base,) = {call.flag("base-image") for call in DEPLOYED.values()}
     found = find_python(base.replace("python3", "3."))
     python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP), found)
     fetch([python, "-m", "pip", "install", "--requirement", staged["canary"] / "requirements.txt", *BUILDPACKS_FLAGS])
@@ -130,22 +139,22 @@ def test_an_import_does_not_read_the_environment(
 
 @pytest.fixture
 def functions(
-    staged: Mapping[str, Path], clean_python: Path, deployed: list[Call], cloud: str, tmp_path: Path
+    staged: Mapping[str, Path], clean_python: Path, cloud: str, tmp_path: Path
 ) -> Iterator[dict[str, Server]]:
     """Start both as the buildpack does, by what `gcloud run deploy` was told; each import is in their logs."""
     mounted = tmp_path / "phases.toml"
     mounted.write_text(BUNDLED_PHASES.read_text("utf-8"), "utf-8")
     with ExitStack() as stack:
         running = {}
-        for call in (c for c in deployed if c.arguments[:2] == ("run", "deploy")):
-            name, port = call.arguments[2].removeprefix("phase2-"), free_port()
+        for name, call in DEPLOYED.items():
+            port = free_port()
             environment = {
-                **dict(one.split("=", 1) for one in (call.flag("set-env-vars") or "").split(",")),
+                **dict(one.split("=", 1) for one in call.flag("set-env-vars").split(",")),
                 "FUNCTION_SOURCE": str(staged[name] / "main.py"),
-                "FUNCTION_TARGET": call.flag("function") or "",
+                "FUNCTION_TARGET": call.flag("function"),
                 "GOOGLE_CLOUD_PROJECT": cloud,
                 "PHASES_FILE": str(mounted),
-                "K_SERVICE": call.arguments[2],
+                "K_SERVICE": call.words[3],
                 "PORT": str(port),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONPATH": "",

@@ -1,18 +1,18 @@
 """Every role that is granted is needed by a call, every call has its role, and docs/deploy.md lists them all."""
 
 import ast
-import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 from google.cloud import bigquery, firestore
 from google.cloud.logging_v2.services.logging_service_v2 import LoggingServiceV2Client
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ignore[import-untyped]
 
-from tests.deploy.conftest import EVERYTHING, FUNCTIONS, PACKAGES, ROOT, Call
+from tests.deploy.conftest import FUNCTIONS
+from tests.deploy.transcripts import EVERYTHING, PACKAGES, ROOT, Call, recorded
 
 # The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
 CLIENTS: dict[str, tuple[type, ...]] = {
@@ -108,50 +108,51 @@ class Grant(NamedTuple):
     on: str
 
 
-def client_calls(folder: Path) -> Iterator[str]:
-    """Yield each call of a client in those of the packages that a folder has, as "bigquery.query"."""
-    for path in sorted(path for package in PACKAGES for path in (folder / package).rglob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
-        methods = {
-            name: module.rpartition(".")[2]
-            for module in _google_imports(tree)
-            for class_ in CLIENTS[module]
-            for name, _ in inspect.getmembers(class_, callable)
-            if not name.startswith("_")
-        }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
-                yield f"{methods[node.func.attr]}.{node.func.attr}"
+METHODS = {
+    module: {name for client in classes for name in dir(client) if not name.startswith("_")}
+    for module, classes in CLIENTS.items()
+}
 
 
-def _google_imports(tree: ast.AST) -> set[str]:
-    """Return the imported modules that have clients; one that nobody has classified is an error."""
-    modules = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                modules |= {alias.name for alias in names}
-            case ast.ImportFrom(module="google.cloud", names=names):
-                modules |= {f"google.cloud.{alias.name}" for alias in names}
-            case ast.ImportFrom(module=str(module)):
-                modules.add(module)
-            case _:
-                pass
-    google = {m for m in modules if m.partition(".")[0] == "google" and m not in CLIENTS}
-    unknown = {m for m in google if m not in NO_CLIENT and ".".join(m.split(".")[:2]) not in NO_CLIENT}
+def client_calls(folder: Path) -> set[str]:
+    """Return each call of a client in those of the packages that a folder has, as "bigquery.query"."""
+    paths = [path for package in PACKAGES for path in (folder / package).rglob("*.py")]
+    return {call for path in paths for call in _calls_of(path.read_text("utf-8"))}
+
+
+@cache
+def _calls_of(module: str) -> set[str]:
+    nodes = [*ast.walk(ast.parse(module))]
+    called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    clients = {name for node in nodes for name in _google_imports(node)} & CLIENTS.keys()
+    return {f"{client.rpartition('.')[2]}.{method}" for client in clients for method in called & METHODS[client]}
+
+
+def _google_imports(node: ast.AST) -> set[str]:
+    """Return the modules of Google's that are imported; one that nobody has classified is an error."""
+    match node:
+        case ast.Import(names=names):
+            modules = {alias.name for alias in names}
+        case ast.ImportFrom(module="google.cloud", names=names):
+            modules = {f"google.cloud.{alias.name}" for alias in names}
+        case ast.ImportFrom(module=str(module)):
+            modules = {module}
+        case _:
+            modules = set()
+    google = {module for module in modules if module.partition(".")[0] == "google"}
+    unknown = {m for m in google - CLIENTS.keys() - NO_CLIENT if ".".join(m.split(".")[:2]) not in NO_CLIENT}
     assert not unknown, f"say in CLIENTS or NO_CLIENT what these are: {unknown}"
-    return modules & CLIENTS.keys()
+    return google
 
 
 def granted(calls: Iterable[Call]) -> set[Grant]:
     """Return what the commands grant, by short names."""
     found = set()
     for call in calls:
-        if "add-iam-policy-binding" in call.arguments:
-            at = call.arguments.index("add-iam-policy-binding")
-            kind = call.arguments[at - 1].removesuffix("s")
-            found.add(Grant(_short(call.flag("member") or ""), call.flag("role") or "", kind))
-        for role, kind, member in re.findall(r'GRANT `(.+?)` ON (\w+) `.+?` TO "(.+?)"', f"{call} {call.stdin}"):
+        if call.flag("member"):
+            kind = call.words[call.words.index("add-iam-policy-binding") - 1].removesuffix("s")
+            found.add(Grant(_short(call.flag("member")), call.flag("role"), kind))
+        for role, kind, member in re.findall(r'GRANT `(.+?)` ON (\w+) `.+?` TO "(.+?)"', str(call)):
             found.add(Grant(_short(member), role, "dataset" if kind == "SCHEMA" else "table"))
     return found
 
@@ -161,100 +162,87 @@ def _short(member: str) -> str:
     return "Pub/Sub" if name.startswith("service-") else name.removeprefix("phase2-")
 
 
-def needed() -> dict[tuple[str, str], list[str]]:
-    """Return who needs which role, and the calls that need it."""
-    found: dict[tuple[str, str], list[str]] = {(who, role): [why] for (who, role), why in PLATFORM.items()}
-    for call in client_calls(ROOT):
-        permission, role, callers = CALLS[call]
-        for who in callers:
-            found.setdefault((who, role), []).append(f"{call}: {permission}")
-    return found
-
-
 def test_every_client_call_is_known() -> None:
     """A new one has to say which permission it needs; one that is gone takes its entry along."""
-    assert set(client_calls(ROOT)) == set(CALLS)
+    assert client_calls(ROOT) == CALLS.keys()
 
 
 def test_who_makes_a_call_has_its_code(staged: Mapping[str, Path]) -> None:
     """A function is said to make no call that is not in what is staged for it."""
     for name, folder in staged.items():
-        assert {call for call, (*_, callers) in CALLS.items() if name in callers} <= {*client_calls(folder)}
+        assert {call for call, (*_, callers) in CALLS.items() if name in callers} <= client_calls(folder)
     elsewhere = {*CALLS}.difference(*map(client_calls, staged.values()))
     assert {call.partition(".")[0] for call in elsewhere} == {"pubsub_v1"}
 
 
-@pytest.fixture(scope="session")
-def grants(deployed: list[Call], bootstrapped: list[Call]) -> set[Grant]:
-    return {grant for grant in granted([*bootstrapped, *deployed]) if grant.who != "resilience-deployer"}
+BOOTSTRAPPED = [call for call in recorded("empty_project") if call.step == "bootstrap"]
+DEPLOYED = [call for call in recorded("empty_project") if call.step != "bootstrap"]
+GRANTS = {grant for grant in granted([*BOOTSTRAPPED, *DEPLOYED]) if grant.who != "resilience-deployer"}
+OF_DEPLOYER = {grant for grant in granted(BOOTSTRAPPED) if grant.who == "resilience-deployer"}
+DEPLOYERS_ROLES = {grant.role.removeprefix("roles/") for grant in OF_DEPLOYER}
 
 
-@pytest.fixture(scope="session")
-def of_deployer(bootstrapped: list[Call]) -> set[str]:
-    return {grant.role.removeprefix("roles/") for grant in granted(bootstrapped) if grant.who == "resilience-deployer"}
-
-
-def test_roles_and_calls_agree(grants: set[Grant]) -> None:
+def test_roles_and_calls_agree() -> None:
     """No call without its role, no role without a call that needs it."""
-    wanted = {pair for pair in needed() if pair[0] != "resilience-deployer"}
-    assert {(grant.who, grant.role) for grant in grants} == wanted
+    needed = {(who, role) for _, role, callers in CALLS.values() for who in callers if who != "resilience-deployer"}
+    assert {(grant.who, grant.role) for grant in GRANTS} == needed | PLATFORM.keys()
 
 
-def test_no_role_is_a_wide_one(grants: set[Grant]) -> None:
+def test_no_role_is_a_wide_one() -> None:
     """On the project only what cannot be granted on less."""
-    assert {grant.role for grant in grants if grant.on == "project"} == {
+    assert {grant.role for grant in GRANTS if grant.on == "project"} == {
         *("roles/bigquery.jobUser", "roles/datastore.user", "roles/logging.viewer", "roles/pubsub.serviceAgent")
     }
-    assert not [grant for grant in grants if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)]
+    assert not [grant for grant in GRANTS if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)]
 
 
-def test_the_deployers_roles_and_its_commands_agree(deployed: list[Call], of_deployer: set[str]) -> None:
+def test_the_deployers_roles_and_its_commands_agree() -> None:
     """Each command of the deployment is in the table, and each of the roles is needed by a command."""
     seen = {"builds submit"}
-    for call in deployed:
-        command = " ".join(a for a in call.arguments if not a.startswith("--"))
-        command = command if call.program == "gcloud" else f"{call.program} {command}"
+    for call in DEPLOYED:
+        command = " ".join(word for word in call.words if not word.startswith("--")).removeprefix("gcloud ")
         known = [name for name in COMMANDS if command.startswith(name)]
         assert known, f"which permission does {call} need?"
         flags = [f"{name} --{flag}" for name in known for flag in ("service-account", "build-service-account")]
         seen |= {*known, *(name for name in flags if name in COMMANDS)}
     assert seen == set(COMMANDS)
-    assert of_deployer == {role for _, role in COMMANDS.values()}
+    assert {role for _, role in COMMANDS.values()} == DEPLOYERS_ROLES
     assert {role for _, role, who in CALLS.values() if who == ("resilience-deployer",)} <= {
-        f"roles/{role}" for role in of_deployer
+        f"roles/{role}" for role in DEPLOYERS_ROLES
     }
 
 
-def test_the_deployer_cannot_make_itself_more(bootstrapped: list[Call], deployed: list[Call]) -> None:
+def test_the_deployer_cannot_make_itself_more() -> None:
     """It makes no account, grants nothing on the project, reads no secret, and runs code as these accounts only."""
-    own = {grant for grant in granted(bootstrapped) if grant.who == "resilience-deployer"}
     forbidden = r"projectIamAdmin|securityAdmin|serviceAccount(Creator|Admin|KeyAdmin|TokenCreator)|secretAccessor"
     assert not [
-        grant for grant in own if re.search(forbidden + r"|secretmanager\.admin|roles/(owner|editor)", grant.role)
+        grant
+        for grant in OF_DEPLOYER
+        if re.search(forbidden + r"|secretmanager\.admin|roles/(owner|editor)", grant.role)
     ]
-    assert {grant.on for grant in own if grant.role == "roles/iam.serviceAccountUser"} == {"service-account"}
-    assert {grant.on for grant in own if re.match(r"roles/(bigquery|secretmanager)", grant.role)} == {
+    assert {grant.on for grant in OF_DEPLOYER if grant.role == "roles/iam.serviceAccountUser"} == {"service-account"}
+    assert {grant.on for grant in OF_DEPLOYER if re.match(r"roles/(bigquery|secretmanager)", grant.role)} == {
         "dataset",
         "secret",
     }
-    written = {c.arguments[-1].split("`")[3] for c in bootstrapped if "dataEditor` ON SCHEMA" in str(c)}
+    written = {c.words[-1].split("`")[3] for c in BOOTSTRAPPED if "dataEditor` ON SCHEMA" in str(c)}
     assert written == {"nba_orchestration"}
-    as_whom = {c.flag("service-account") for c in deployed if c.flag("service-account")}
+    as_whom = {c.flag("service-account") for c in DEPLOYED if c.flag("service-account")}
     assert as_whom == {f"phase2-{name}@proj.iam.gserviceaccount.com" for name in FUNCTIONS}
-    assert {grant.on for grant in granted(deployed)} == {"service", "topic", "subscription"}
+    assert {grant.on for grant in granted(DEPLOYED)} == {"service", "topic", "subscription"}
 
 
-def test_the_page_lists_exactly_these_roles(grants: set[Grant], of_deployer: set[str]) -> None:
+def test_the_page_lists_exactly_these_roles() -> None:
     """Who, which role, on what; a reason stands beside each."""
     text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
     rows = re.findall(
         r"^\| (\S+) \| `(roles/[\w.]+)` \| (?:the |its own )?(\w+?)s?\b.*? \| (.+) \|$", text, re.MULTILINE
     )
-    assert {Grant(who, role, on) for who, role, on, _ in rows} == grants
+    assert {Grant(who, role, on) for who, role, on, _ in rows} == GRANTS
     assert all(reason.strip() for *_, reason in rows)
     deployer = re.search(r"^The account that deploys, .*?\n\n", text, re.MULTILINE | re.DOTALL)
     assert deployer
-    assert {*re.findall(r"`([\w.]+)`", deployer[0])} >= of_deployer
+    assert {*re.findall(r"`([\w.]+)`", deployer[0])} >= DEPLOYERS_ROLES
 
 
 def test_everything_is_on_in_what_is_looked_at() -> None:

@@ -4,7 +4,7 @@ import re
 
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
-from tests.deploy.conftest import ROOT
+from tests.deploy.transcripts import ROOT
 
 
 def statements(file: str) -> list[str]:

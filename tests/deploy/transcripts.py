@@ -151,7 +151,7 @@ def _run(folder: Path, step: Mapping[str, Any], answers: Iterable[tuple[str, str
         )
     assert not [*(folder / "temporary").glob("*/*")], "a temporary file was left"
     record = (folder / "record").read_text("utf-8")
-    return _read(step["id"], re.sub(rf"{folder}/temporary/tmp\.\w+", "tmp", record), done.returncode)
+    return _read(step["id"], re.sub(rf"{re.escape(str(folder))}/temporary/tmp\.\w+", "tmp", record), done.returncode)
 
 
 def _read(step: str, record: str, status: int) -> Step:

@@ -18,7 +18,7 @@ NOT_RUN = {
     "uvx ": "it fetches packages",
     "settings=": "tests/deploy/ deploys with them",
     "bash deploy/bootstrap.sh ": "tests/deploy/ runs it, against a program in place of gcloud",
-    "gcloud ": "tests/deploy/test_commands.py gives it to gcloud's own linter",
+    "gcloud ": "tests/deploy/test_gcloud.py gives it to gcloud's own linter",
     "canary probe ": "there is no topic; tests/end_to_end/test_probe.py runs it",
 }
 COMMANDS = sorted({command for _, command in shell_commands()})
