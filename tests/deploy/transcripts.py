@@ -178,8 +178,8 @@ def _note(call: Call, answer: str) -> str:
         said = {"is": made["displayName"], "notifies": made.get("notificationChannels"), "replaces": made.get("etag")}
         notes += [f"{verb} {value}" for verb, value in said.items() if value is not None]
     if answer:
-        first, *others = answer.replace("\\t", " ").split("\\n")
-        notes.append(f"→ {first} … {len(others)} lines more" if others[3:] else f"→ {' / '.join([first, *others])}")
+        first, *others = re.sub(r"\b[0-9a-f]{16}\b", "its checksum", answer).replace("\\t", " ").split("\\n")
+        notes.append(f"→ {first} …" if others[3:] else f"→ {' / '.join([first, *others])}")
     return f" # {', '.join(notes)}" if notes else ""
 
 
