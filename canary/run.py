@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
+from canary.domain.documents import to_fields
 from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable
 from canary.domain.facts import Facts, newcomers
-from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs, runs_fields
-from canary.domain.incident import Incidents, known_incident
+from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs
+from canary.domain.incident import Incidents, incident_ref, read_incident
 from canary.domain.silence import SILENCES, Silence, read_silences
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
@@ -150,7 +151,7 @@ def _remember_the_run(stores: Stores, report: Report, known: Runs, canary: str) 
     """Keep when the canary ran, and what it did not see; that it cannot be kept does not change the run."""
     reason = next((verdict.summary for verdict in report.verdicts if verdict.unreadable), "")
     try:
-        stores.documents.merge(RUNS, {canary: runs_fields(after_a_run(known, report.now, reason))})
+        stores.documents.merge(RUNS, {canary: to_fields(after_a_run(known, report.now, reason))})
     except StoreError:
         return
 
@@ -185,8 +186,10 @@ def _run(
     def is_judged(one: Evidence) -> bool:
         if one.game_date in window[one.phase]:
             return True
-        incident = None if isinstance(incidents, Unreadable) else known_incident(incidents, one.phase, one.game_date)
-        return wanted is None and incident is not None and not incident.resolved
+        if wanted is not None or isinstance(incidents, Unreadable):
+            return False
+        incident = read_incident(incidents.get(incident_ref(one.phase, one.game_date)))
+        return incident is not None and not incident.resolved
 
     dates = _judged(gathered.evidence, phases, now, read_at or now)
     warnings = tuple(

@@ -4,14 +4,15 @@ A document holds a month of a phase, so that a page reads two of them for 30 dat
 Firestore delete them by `expires_at`, 90 days after the month.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import msgspec
 
-from canary.domain.incident import RUN_EVERY, Incident, Incidents, from_fields, known_incident, to_fields
-from orchestrator_resilience.plain import instant, printable
+from canary.domain.documents import from_fields, to_fields
+from canary.domain.incident import RUN_EVERY, Incident, Incidents, incident_ref, read_incident
+from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 HISTORY = "canary_history"
@@ -40,7 +41,7 @@ def past_incidents(documents: Incidents, phase: str, dates: Iterable[date]) -> d
     for day in dates:
         month = documents.get(history_ref(phase, day))
         kept = month.fields.get(day.isoformat()) if month else None
-        incident = known_incident(documents, phase, day) or (from_fields(kept) if isinstance(kept, Mapping) else None)
+        incident = read_incident(documents.get(incident_ref(phase, day))) or from_fields(Incident, kept)
         if incident is not None:
             found[day] = incident
     return found
@@ -52,6 +53,11 @@ class Unseen(msgspec.Struct, frozen=True):
     since: datetime
     until: datetime
     why: str
+
+    def __post_init__(self) -> None:
+        """Refuse one that ends before it begins."""
+        if self.until < self.since:
+            raise ValueError("it ends before it begins")
 
 
 class Runs(msgspec.Struct, frozen=True):
@@ -74,49 +80,18 @@ def after_a_run(known: Runs, now: datetime, reason: str) -> Runs:
     before = known.at
     if before is None or before > now:
         return Runs(now, reason, known.unseen)  # of two runs at once, the one that began first may be the last to end
-    is_late = now - before > 2 * RUN_EVERY
-    why = "no run" if is_late else known.reason
-    recent = [one for one in known.unseen if now - one.until < _REMEMBERED]
-    return Runs(now, reason, tuple(_joined([*recent, Unseen(before, now, why)] if why else recent)))
-
-
-def _joined(unseen: Sequence[Unseen]) -> Iterator[Unseen]:
-    """Join what follows each other without a break, for the same reason."""
-    last: Unseen | None = None
-    for one in unseen:
-        if last is not None and (last.until, last.why) == (one.since, one.why):
-            last = Unseen(last.since, one.until, last.why)
-            continue
-        if last is not None:
-            yield last
-        last = one
-    if last is not None:
-        yield last
-
-
-def runs_fields(runs: Runs) -> dict[str, Any]:
-    """Return what is kept of a canary's runs, under its name."""
-    unseen = [{"since": one.since, "until": one.until, "why": one.why} for one in runs.unseen]
-    return {"at": runs.at, "reason": runs.reason, "unseen": unseen}
+    why = "no run" if now - before > 2 * RUN_EVERY else known.reason
+    unseen = [one for one in known.unseen if now - one.until < _REMEMBERED]
+    if why:
+        goes_on = bool(unseen) and (unseen[-1].until, unseen[-1].why) == (before, why)
+        since = unseen.pop().since if goes_on else before
+        unseen.append(Unseen(since, now, why))
+    return Runs(now, reason, tuple(unseen))
 
 
 def read_runs(document: Document | None, canary: str | None = None) -> Runs:
     """Return what is kept of a canary's runs, by default of the one that ran last; what is odd is left out."""
     fields = document.fields if document else {}
-    found = [_runs(kept) for name, kept in fields.items() if canary is None or name == canary]
-    return max((one for one in found if one.at), key=lambda one: str(one.at), default=Runs())
-
-
-def _runs(kept: object) -> Runs:
-    if not isinstance(kept, Mapping):
-        return Runs()
-    listed = kept.get("unseen")
-    unseen = [_unseen(one) for one in listed] if isinstance(listed, list) else []
-    return Runs(instant(kept.get("at")), printable(str(kept.get("reason") or "")), tuple(one for one in unseen if one))
-
-
-def _unseen(kept: object) -> Unseen | None:
-    if not isinstance(kept, Mapping):
-        return None
-    since, until = instant(kept.get("since")), instant(kept.get("until"))
-    return Unseen(since, until, printable(str(kept.get("why")))) if since and until and since <= until else None
+    kept = [fields.get(canary)] if canary is not None else fields.values()
+    runs = [found for one in kept if (found := from_fields(Runs, printable(one)))]
+    return max((one for one in runs if one.at), key=lambda one: str(one.at), default=Runs())

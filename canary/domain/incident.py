@@ -14,15 +14,15 @@ kept for OPENED, so that nothing is told to be over whose return could not be to
 from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from canary.domain.clocks import believed
+from canary.domain.documents import from_fields
 from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.plain import calendar_date, instant
+from orchestrator_resilience.plain import calendar_date
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 INCIDENTS = "canary_incidents"
@@ -100,6 +100,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     causes: frozenset[CauseKind]
     level: Level
     sent: tuple[Sent, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse one of nothing."""
+        if not self.sent:
+            raise ValueError("a receipt is of at least one message")
 
     @property
     def is_open(self) -> bool:
@@ -335,92 +340,6 @@ def _minute(at: datetime) -> datetime:
 # Documents
 
 
-def to_fields(incident: Incident) -> dict[str, Any]:
-    """Return the fields of the incident's document."""
-    claim = incident.claim
-    return {
-        "kind": incident.kind.value,
-        "causes": sorted(incident.causes),
-        "level": incident.level.value,
-        "opened_at": incident.opened_at,
-        "quiet_since": incident.quiet_since,
-        "receipts": {name: _receipt_fields(receipt) for name, receipt in incident.receipts.items()},
-        "claim": {"run": claim.run, "at": claim.at} if claim else None,
-        "resolved": incident.resolved,
-    }
-
-
-def from_fields(fields: Mapping[str, Any]) -> Incident | None:
-    """Read the fields of an incident's document; None where they make no incident, which is then begun anew."""
-    opened_at, state = instant(fields.get("opened_at")), _state(fields)
-    if opened_at is None or state is None:
-        return None
-    kind, causes, severity = state
-    return Incident(
-        kind=kind,
-        causes=causes,
-        level=severity,
-        opened_at=opened_at,
-        quiet_since=instant(fields.get("quiet_since")),
-        receipts=_read_receipts(fields),
-        claim=_read_claim(fields),
-        resolved=fields.get("resolved") is True,
-    )
-
-
-def _receipt_fields(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "kind": receipt.kind.value,
-        "causes": sorted(receipt.causes),
-        "level": receipt.level.value,
-        "sent": [{"kind": one.kind.value, "at": one.at} for one in receipt.sent],
-    }
-
-
-def _state(fields: Mapping[str, Any]) -> tuple[VerdictKind, frozenset[CauseKind], Level] | None:
-    try:
-        return VerdictKind(str(fields.get("kind"))), _read_causes(fields), Level(str(fields.get("level")))
-    except ValueError:
-        return None
-
-
-def _read_causes(fields: Mapping[str, Any]) -> frozenset[CauseKind]:
-    """Read the causes; what is none is told again where it is proven."""
-    written = fields.get("causes")
-    listed = written if isinstance(written, list) else []
-    known = {CauseKind(one) for one in listed if isinstance(one, str) and one in CauseKind.__members__}
-    return frozenset(known - {CauseKind.UNDETERMINED})
-
-
-def _read_receipts(fields: Mapping[str, Any]) -> dict[str, Receipt]:
-    """Read the receipts; a damaged one is left out, because it is better to be told twice than never."""
-    written = fields.get("receipts")
-    receipts = written if isinstance(written, Mapping) else {}
-    found = {str(name): _read_receipt(value) for name, value in receipts.items()}
-    return {name: receipt for name, receipt in found.items() if receipt is not None}
-
-
-def _read_receipt(value: object) -> Receipt | None:
-    state = _state(value) if isinstance(value, Mapping) else None
-    if state is None or not isinstance(value, Mapping) or not isinstance(value.get("sent"), list):
-        return None
-    sent = tuple(one for one in map(_read_sent, value["sent"]) if one is not None)
-    return Receipt(kind=state[0], causes=state[1], level=state[2], sent=sent) if sent else None
-
-
-def _read_sent(value: object) -> Sent | None:
-    if not isinstance(value, Mapping) or str(value.get("kind")) not in NotificationKind.__members__:
-        return None
-    at = instant(value.get("at"))
-    return Sent(NotificationKind(str(value["kind"])), at) if at else None
-
-
-def _read_claim(fields: Mapping[str, Any]) -> Claim | None:
-    claim = fields.get("claim")
-    at = instant(claim.get("at")) if isinstance(claim, Mapping) else None
-    return Claim(str(claim.get("run")), at) if at and isinstance(claim, Mapping) else None
-
-
 def incident_ref(phase: str, game_date: date) -> DocumentRef:
     """Return the address of an incident's document."""
     return DocumentRef(INCIDENTS, f"{phase}:{game_date.isoformat()}")
@@ -442,7 +361,6 @@ def _is_incident(name: str) -> bool:
     return bool(phase) and calendar_date(day) is not None
 
 
-def known_incident(incidents: Incidents, phase: str, game_date: date) -> Incident | None:
-    """Return what is remembered of a date; None where there was no incident, or its document cannot be understood."""
-    document = incidents.get(incident_ref(phase, game_date))
-    return from_fields(document.fields) if document else None
+def read_incident(document: Document | None) -> Incident | None:
+    """Return what is remembered of a date; None where there is no document, or it cannot be understood."""
+    return from_fields(Incident, document.fields) if document else None

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from canary.domain.documents import from_fields, to_fields
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.errors import ConfigurationError
-from orchestrator_resilience.plain import calendar_date, instant, one_line, printable
+from orchestrator_resilience.plain import one_line, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 SILENCES = DocumentRef("canary_silences", "all")
@@ -65,7 +66,8 @@ def new_silence(*, phase: str, first: date, last: date, reason: str, expires_at:
 def silence_fields(document: Document | None, wanted: Mapping[str, Silence]) -> dict[str, Any]:
     """Return the document's fields for the silences `wanted`, by id; what it holds besides becomes None."""
     gone = dict.fromkeys((document.fields if document else {}).keys() - wanted.keys())
-    return {**gone, **{name: _fields(silence) for name, silence in wanted.items()}}
+    kept = {name: to_fields(silence) for name, silence in wanted.items()}
+    return {**gone, **{name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()}}
 
 
 def parse_duration(text: str) -> timedelta:
@@ -77,28 +79,7 @@ def parse_duration(text: str) -> timedelta:
     return int(match[1]) * unit
 
 
-def _fields(silence: Silence) -> dict[str, Any]:
-    return {
-        "phase": silence.phase,
-        "first": silence.first.isoformat(),
-        "last": silence.last.isoformat(),
-        "reason": silence.reason,
-        "expires_at": silence.expires_at,
-    }
-
-
 def _read(name: str, fields: object) -> Silence | None:
     if not isinstance(fields, Mapping):  # an ended one is None: documents have no way to lose a field
         return None
-    expires_at = instant(fields.get("expires_at"))
-    first, last = calendar_date(str(fields.get("first"))), calendar_date(str(fields.get("last")))
-    if expires_at is None or first is None or last is None:
-        return None
-    return Silence(
-        id=printable(name),
-        phase=printable(str(fields.get("phase"))),
-        first=first,
-        last=last,
-        reason=str(fields.get("reason")),
-        expires_at=expires_at,
-    )
+    return from_fields(Silence, {**printable(fields), "id": printable(name), "reason": fields.get("reason")})

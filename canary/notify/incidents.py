@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from canary.domain.documents import to_fields
 from canary.domain.evidence import Unreadable
 from canary.domain.history import history_fields, history_ref
 from canary.domain.incident import (
@@ -28,16 +29,15 @@ from canary.domain.incident import (
     advance,
     delivered,
     dismiss,
-    from_fields,
     incident_ref,
     kind_without_memory,
-    to_fields,
+    read_incident,
 )
 from canary.domain.silence import SILENCES, read_silences
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.memory import Memory
-from canary.notify.refusals import Refusal, is_left_alone, read_refusals, refusal_fields, refusal_text
+from canary.notify.refusals import Refusal, is_left_alone, read_refusals, refusal_text
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
@@ -97,7 +97,7 @@ def confirm_what_is_left(documents: DocumentStore, channels: Channels) -> None:
     try:
         for ref, document in (documents.get_all([*waiting]) if waiting else {}).items():
             run, fields = waiting[ref]
-            known = from_fields(document.fields)
+            known = read_incident(document)
             if known is not None and known.claim is not None and known.claim.run == run:
                 documents.merge(ref, fields)
         for ref in waiting:
@@ -289,7 +289,7 @@ class _Notifying:
         refused = {
             name: Refusal(self._channels.by_name[name].address, self._run.now, self.failures[name]) for name in gone
         }
-        changed = {name: refusal_fields(refused[name]) for name in gone} | dict.fromkeys(heard & self._refusals.keys())
+        changed = {name: to_fields(refused[name]) for name in gone} | dict.fromkeys(heard & self._refusals.keys())
         own = self._channels.memory
         is_ours = self.memory.replace(REFUSALS, changed) if changed else False
         for name, refusal in refused.items():

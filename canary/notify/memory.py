@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from canary.domain.documents import to_fields
 from canary.domain.evidence import Unreadable
-from canary.domain.incident import OPEN_INCIDENTS, Incident, Incidents, from_fields, open_refs, to_fields
+from canary.domain.incident import OPEN_INCIDENTS, Incident, Incidents, open_refs, read_incident
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import one_line
@@ -45,8 +46,7 @@ class Memory:
 
     def known(self, ref: DocumentRef) -> Incident | None:
         """Return an incident as the run has read it; None where there was none, or it cannot be understood."""
-        document = self.incidents.get(ref)
-        return from_fields(document.fields) if document else None
+        return read_incident(self.incidents.get(ref))
 
     def fetch(self, refs: list[DocumentRef]) -> None:
         """Read further incidents; those that cannot be read are `unread`."""
@@ -67,7 +67,7 @@ class Memory:
             except StoreError as error:
                 failure = error
             found = self._read_back(ref)
-            known = from_fields(found.fields) if found else None
+            known = read_incident(found)
             if known is not None and known.claim is not None and known.claim == incident.claim:
                 return True
             if failure is None or (found.version if found else None) != self._version(ref):

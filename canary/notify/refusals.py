@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
+from canary.domain.documents import from_fields
 from canary.domain.incident import CLAIM_EXPIRES_AFTER, REMIND_EVERY
 from canary.notify.channel import Channel
-from orchestrator_resilience.plain import instant, printable
+from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores.base import Document
 
 
@@ -22,7 +22,8 @@ class Refusal(msgspec.Struct, frozen=True):
 
 def read_refusals(document: Document | None, channels: Mapping[str, Channel]) -> dict[str, Refusal]:
     """Return the refusals by the channel's name; one of another address than the channel's is over."""
-    found = {name: _read((document.fields if document else {}).get(name)) for name in channels}
+    fields = document.fields if document else {}
+    found = {name: from_fields(Refusal, printable(fields.get(name))) for name in channels}
     return {name: one for name, one in found.items() if one is not None and one.address == channels[name].address}
 
 
@@ -31,23 +32,9 @@ def is_left_alone(refusal: Refusal, now: datetime) -> bool:
     return -CLAIM_EXPIRES_AFTER < now - refusal.at < REMIND_EVERY
 
 
-def refusal_fields(refusal: Refusal) -> dict[str, Any]:
-    """Return what is remembered of a refusal."""
-    return {"address": refusal.address, "at": refusal.at, "reason": refusal.reason}
-
-
 def refusal_text(name: str, refusal: Refusal) -> str:
     """Say to those who are still reached that the others are not."""
     return (
         f"nobody is told through the channel {name} any more: {refusal.reason}. Give it an address that is taken; "
         "it is then told how things stand"
-    )
-
-
-def _read(fields: object) -> Refusal | None:
-    at = instant(fields.get("at")) if isinstance(fields, Mapping) else None
-    return (
-        Refusal(str(fields.get("address")), at, printable(str(fields.get("reason"))))
-        if at and isinstance(fields, Mapping)
-        else None
     )

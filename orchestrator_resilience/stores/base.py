@@ -30,7 +30,7 @@ class Document(msgspec.Struct, frozen=True):
 class DocumentStore(Protocol):
     """Documents with the two writes that cannot lose an update: a merge, and compare-and-set.
 
-    Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list, dict.
+    Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list or tuple, dict.
     """
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from canary.domain.history import KEPT_FOR, RUNS, Runs, Unseen, after_a_run, history_ref, read_runs, runs_fields
+from canary.domain.documents import to_fields
+from canary.domain.history import KEPT_FOR, RUNS, Runs, Unseen, after_a_run, history_ref, read_runs
 from canary.domain.incident import OPEN_INCIDENTS, NotificationKind
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.notify.channel import Channels, Notification
@@ -182,7 +183,7 @@ def test_runs_that_could_not_tell_are_one_time() -> None:
 @pytest.mark.parametrize("odd", [None, 7, [], {"at": "soon"}, {"at": NOW, "unseen": [7, {"since": NOW}, {}]}])
 def test_an_odd_record_of_runs_does_no_harm(odd: object) -> None:
     """What can be read of it counts."""
-    found = read_runs(Document({"odd": odd, "canary": runs_fields(Runs(NOW, "503"))}, "1"))
+    found = read_runs(Document({"odd": odd, "canary": to_fields(Runs(NOW, "503"))}, "1"))
     assert (found.at, found.unseen) == (NOW, ())
 
 

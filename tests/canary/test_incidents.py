@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from canary.domain.documents import from_fields, to_fields
 from canary.domain.incident import (
     CLAIM_EXPIRES_AFTER,
     REMIND_EVERY,
@@ -21,9 +22,7 @@ from canary.domain.incident import (
     advance,
     became_a_problem_at,
     delivered,
-    from_fields,
     kind_without_memory,
-    to_fields,
 )
 from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience import Phase
@@ -322,19 +321,19 @@ def receipts() -> st.SearchStrategy[Receipt]:
 )
 def test_an_incident_survives_its_document(incident: Incident) -> None:
     """Written and read again."""
-    assert from_fields(to_fields(incident)) == incident
+    assert from_fields(Incident, to_fields(incident)) == incident
 
 
 @pytest.mark.parametrize("damage", [{"kind": "NEW"}, {"level": 7}, {"opened_at": "soon"}])
 def test_a_damaged_entry_is_begun_anew(damage: dict[str, object]) -> None:
     """Better told twice than never."""
-    assert from_fields({**STATE, **damage}) is None
+    assert from_fields(Incident, {**STATE, **damage}) is None
 
 
 @pytest.mark.parametrize("damage", [{"cause": "GREMLINS"}, {"causes": ["GREMLINS"]}, {"causes": 7}, {"causes": [7]}])
 def test_a_cause_that_is_none_is_left_out(damage: dict[str, object]) -> None:
     """It is told again where it is proven."""
-    known = from_fields({**STATE, **damage})
+    known = from_fields(Incident, {**STATE, **damage})
     assert known is not None
     assert known.causes == frozenset()
 
@@ -354,6 +353,6 @@ DOCUMENT: dict[str, object] = {**STATE, "quiet_since": None, "receipts": {}, "cl
 @given(st.dictionaries(st.sampled_from(sorted(DOCUMENT)), ODD))
 def test_hostile_fields_are_read_or_left_out(fields: dict[str, object]) -> None:
     """Nothing that a document holds raises, and nobody is left untold by it."""
-    step = advance(from_fields({**DOCUMENT, **fields}), BAD, Run(now=START, id="1", channels=CHANNELS))
+    step = advance(from_fields(Incident, {**DOCUMENT, **fields}), BAD, Run(now=START, id="1", channels=CHANNELS))
     assert step.incident is not None
-    assert from_fields(to_fields(step.incident)) == step.incident
+    assert from_fields(Incident, to_fields(step.incident)) == step.incident

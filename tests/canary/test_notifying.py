@@ -23,9 +23,9 @@ from canary.domain.incident import (
     Incident,
     Level,
     NotificationKind,
-    from_fields,
     incident_ref,
     open_refs,
+    read_incident,
 )
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.function import Canary
@@ -601,7 +601,7 @@ def test_an_entry_is_never_too_large(phase: Phase, name: str) -> None:
 def test_an_incident_keeps_the_receipts(stores: EmbeddedStores, phase: Phase) -> None:
     """By the name of the channel, for who looks into the documents."""
     run(stores, phase, Channels(Recorder("slack"), Recorder("log")))
-    found = from_fields(stores.documents.get_all([REF])[REF].fields)
+    found = read_incident(stores.documents.get_all([REF])[REF])
     assert found is not None
     assert {name: [one.kind for one in receipt.sent] for name, receipt in found.receipts.items()} == {
         "slack": [OPENED],

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from canary.domain.diagnosis import explain
+from canary.domain.documents import from_fields, to_fields
 from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Traces
 from canary.domain.history import Runs, after_a_run, history_fields, history_ref
 from canary.domain.incident import (
@@ -34,9 +35,7 @@ from canary.domain.incident import (
     Run,
     advance,
     delivered,
-    from_fields,
     kind_without_memory,
-    to_fields,
 )
 from canary.domain.silence import LONGEST, new_silence
 from canary.domain.timeline import timeline_of
@@ -376,7 +375,7 @@ def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
         if step.due and known is not None:
             heard += [(real, kind) for kind in step.due.values()]
             known = delivered(known, one, step.due, run)
-        known = None if known is None else from_fields(to_fields(known))
+        known = None if known is None else from_fields(Incident, to_fields(known))
     kinds = [kind for _, kind in heard]
     assert kinds == [N.OPENED, *[N.REMINDER] * (len(kinds) - 2), N.RESOLVED]
     assert all(late - early >= REMIND_EVERY for (early, _), (late, kind) in pairwise(heard) if kind is N.REMINDER)

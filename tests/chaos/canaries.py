@@ -28,7 +28,7 @@ from typing import Any
 
 import requests
 
-from canary.domain.incident import OPEN_INCIDENTS, from_fields, incident_ref, open_refs
+from canary.domain.incident import OPEN_INCIDENTS, incident_ref, open_refs, read_incident
 from orchestrator_resilience import Phase
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.progress import Progress, registration_fields
@@ -246,7 +246,7 @@ class Life:
         refs = [incident_ref(self._phase.name, day) for day in self.days]
         documents = self._world.documents.get_all([OPEN_INCIDENTS, *refs])
         for ref in refs:
-            incident = from_fields(documents[ref].fields) if ref in documents else None
+            incident = read_incident(documents.get(ref))
             if incident is None or not incident.resolved or incident.claim:
                 yield f"{ref.id} is left as {incident}"
         if listed := set(open_refs(documents.get(OPEN_INCIDENTS))) & {*refs}:

@@ -14,11 +14,12 @@ from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hypothesis import strategies as st
 
-from canary.domain.history import Runs, after_a_run, read_runs, runs_fields
-from canary.domain.incident import INCIDENTS, Incident, from_fields, open_refs, to_fields
+from canary.domain.documents import from_fields, to_fields
+from canary.domain.history import Runs, after_a_run, read_runs
+from canary.domain.incident import INCIDENTS, Incident, open_refs
 from canary.domain.silence import read_silences, silence_fields
 from canary.notify.log_entry import LogChannel
-from canary.notify.refusals import read_refusals, refusal_fields, refusal_text
+from canary.notify.refusals import read_refusals, refusal_text
 from canary.playback.folder import read_simulated_folder
 from orchestrator_resilience.checkpoints import Checkpoint, json_line
 from orchestrator_resilience.errors import StoreError
@@ -176,12 +177,12 @@ _MARK = '{"made_by": "canary, on simulated time; the next run of the same comman
 
 def _incident(fields: dict[str, Any]) -> None:
     """What is read of an incident is read again as the same."""
-    found = from_fields(fields)
+    found = from_fields(Incident, fields)
     assert found is None or _written(found) == found
 
 
 def _written(incident: Incident) -> Incident | None:
-    return from_fields(to_fields(incident))
+    return from_fields(Incident, to_fields(incident))
 
 
 def _silences(fields: dict[str, Any]) -> None:
@@ -199,7 +200,7 @@ def _runs(fields: dict[str, Any]) -> None:
     known = read_runs(Document(fields, "1"))
     assert known.unseen_since(datetime(2026, 1, 1, tzinfo=UTC)) >= timedelta()
     later = after_a_run(known, AT, "a reason")
-    assert read_runs(Document({"canary": runs_fields(later)}, "1"), "canary") == later
+    assert read_runs(Document({"canary": to_fields(later)}, "1"), "canary") == later
     assert isinstance(later, Runs)
 
 
@@ -213,7 +214,7 @@ def _refused(fields: dict[str, Any]) -> None:
     channels = {"log": LogChannel({}), "slack": LogChannel({})}
     for name, refusal in read_refusals(Document(fields, "1"), channels).items():
         assert refusal_text(name, refusal).isprintable()
-        assert read_refusals(Document({name: refusal_fields(refusal)}, "1"), channels) == {name: refusal}
+        assert read_refusals(Document({name: to_fields(refusal)}, "1"), channels) == {name: refusal}
 
 
 _unseen = {"since": AT, "until": AT + timedelta(hours=1), "why": "no run"}

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from canary import sources
 from canary.domain.history import history_ref
-from canary.domain.incident import OPEN_INCIDENTS, from_fields, incident_ref, open_refs
+from canary.domain.incident import OPEN_INCIDENTS, incident_ref, open_refs, read_incident
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify import incidents
 from canary.notify.channel import Channels, Notification, NotifyError
@@ -375,7 +375,7 @@ def _moved(state: State, number: int, course: Course, stored: Stored | None = No
 
 def _left(value: Value, *, has_failed: bool) -> Iterator[str]:
     documents = value.documents
-    incident = from_fields(documents[REF].fields) if REF in documents else None
+    incident = read_incident(documents.get(REF))
     if incident is not None and (incident.claim or not incident.resolved):
         yield "the incident is left open at the end"
     if listed := open_refs(documents.get(OPEN_INCIDENTS)):
