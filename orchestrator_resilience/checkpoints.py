@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -176,12 +175,7 @@ Sink = Callable[[Checkpoint], None]
 
 def hash_of_names(names: Iterable[str]) -> str:
     """Return 12 hexadecimal digits that are the same for the same names, in any order and on any machine."""
-    return _hash(frozenset(names))
-
-
-@lru_cache(maxsize=64)  # the same list comes with every delivery
-def _hash(names: frozenset[str]) -> str:
-    return hashlib.sha256(json.dumps(sorted(names)).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(sorted({*names})).encode()).hexdigest()[:12]
 
 
 def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:

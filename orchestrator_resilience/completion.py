@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
+from msgspec.structs import replace
 
 from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.phase import Phase
@@ -101,40 +102,14 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
             published_at = _published_at(
                 message.get("publishTime") or message.get("publish_time") or attributes.get("time")
             )
-            return _completion(fields, event_id, published_at, phase, _Around(envelope, attributes))
+            completion = _completion(fields, event_id, published_at, phase)
+            attempt = _count(envelope.get("deliveryAttempt"))
+            return replace(completion, delivery_attempt=attempt, traceparent=_traceparent(message, attributes))
         except InvalidMessageError as error:
             error.event_id = event_id
             error.raw = (body if isinstance(body, str) else shown(body or event))[:_RAW_CHARACTERS]
             error.processor, error.game_date = _whose(body, phase)
             raise
-
-    @classmethod
-    def from_dict(
-        cls, payload: Mapping[str, object], phase: Phase, *, event_id: str, published_at: datetime
-    ) -> "Completion":
-        """Parse the decoded JSON of a message; raises InvalidMessageError."""
-        message = {"data": dict(payload), "messageId": event_id, "publishTime": published_at}
-        return cls.from_event({"message": message}, phase)
-
-
-class _Around(msgspec.Struct, frozen=True):
-    """What stands around a message's body: the push envelope, and the CloudEvent's attributes."""
-
-    envelope: Mapping[str, Any]
-    attributes: Any
-
-    @property
-    def delivery_attempt(self) -> int | None:
-        """How often Pub/Sub has delivered it, where it says so."""
-        return _count(self.envelope.get("deliveryAttempt"))
-
-    @property
-    def traceparent(self) -> str | None:
-        """The trace of the request, or else the message's own."""
-        own = self.envelope["message"].get("attributes")
-        found = (self.attributes.get("traceparent"), isinstance(own, Mapping) and own.get("googclient_traceparent"))
-        return next((text for text in found if text and isinstance(text, str)), None)
-
 
 def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
     """Find the push envelope in whichever of the three shapes arrived; return it and the CloudEvent's attributes.
@@ -151,6 +126,13 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
     if not isinstance(inner, Mapping) or not isinstance(inner.get("message"), Mapping):
         raise InvalidMessageError("message", "missing: expected a Pub/Sub envelope with a message")
     return inner, attributes
+
+
+def _traceparent(message: Mapping[str, Any], attributes: Any) -> str | None:
+    """Return the trace of the request, or else the message's own."""
+    own = message.get("attributes")
+    traces = (attributes.get("traceparent"), isinstance(own, Mapping) and own.get("googclient_traceparent"))
+    return next((trace for trace in traces if trace and isinstance(trace, str)), None)
 
 
 def _message_id(value: object) -> str:
@@ -243,9 +225,7 @@ def _readable(read: Callable[[Mapping[str, Any]], T], fields: Mapping[str, Any])
         return None
 
 
-def _completion(
-    fields: Mapping[str, Any], event_id: str, published_at: datetime, phase: Phase, around: _Around
-) -> Completion:
+def _completion(fields: Mapping[str, Any], event_id: str, published_at: datetime, phase: Phase) -> Completion:
     name, game_date, status = _name(fields), _game_date(fields), _status(fields)
     # BigQuery takes no streamed rows outside these bounds: the message would come back for ever.
     if not -_OLDEST <= game_date - published_at.date() <= _NEWEST:
@@ -269,8 +249,6 @@ def _completion(
         record_count=others["record_count"],
         is_incremental=others["is_incremental"],
         entities_changed=others["entities_changed"] or (),
-        delivery_attempt=around.delivery_attempt,
-        traceparent=around.traceparent,
         odd_fields=tuple(_odd_fields(fields, others)),
     )
 

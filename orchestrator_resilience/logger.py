@@ -32,7 +32,7 @@ from orchestrator_resilience.plain import calendar_date, one_line, plain
 from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
-from orchestrator_resilience.transaction import Transaction, transaction_of
+from orchestrator_resilience.transaction import SEVERITY, transaction_of
 
 _CAUSES = 20
 _SUBJECT_CHARACTERS = 200
@@ -82,7 +82,7 @@ class CheckpointLogger:
         self._dropped_because = ""
         self._lock = threading.RLock()  # a signal handler may deliver while its own thread is in here
         self._sink = sink or default_sink()
-        self._clock = clock
+        self.clock = clock
 
     def delivery(
         self,
@@ -164,23 +164,26 @@ class CheckpointLogger:
             return Delivery(self, {"phase": self.phase.name})
 
     def _delivery_of_invalid(self, error: InvalidMessageError) -> "Delivery":
-        known = {
-            "phase": self.phase.name,
-            "game_date": error.game_date,
-            "processor": self.phase.canonical(error.processor) if error.processor else None,
-            "raw_processor": error.processor,
-            "event_id": error.event_id,
-        }
-        return Delivery(self, known)
+        return Delivery(
+            self,
+            {
+                "phase": self.phase.name,
+                "game_date": error.game_date,
+                "processor": self.phase.canonical(error.processor) if error.processor else None,
+                "raw_processor": error.processor,
+                "event_id": error.event_id,
+            },
+        )
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off; one that it does not take is counted."""
         if not self.enabled:
             return
-        dropped = self._take_dropped() if self.dropped else 0
+        with self._lock:
+            dropped, self.dropped = self.dropped, 0
         if dropped:
-            told = {"dropped": dropped, "dropped_because": self._dropped_because}
-            checkpoint = replace(checkpoint, fields={**checkpoint.fields, **told})
+            lost = {"dropped": dropped, "dropped_because": self._dropped_because}
+            checkpoint = replace(checkpoint, fields={**checkpoint.fields, **lost})
         try:
             self._sink(checkpoint)
         except BaseException as error:
@@ -188,28 +191,15 @@ class CheckpointLogger:
             if not isinstance(error, Exception):
                 raise
 
-    def _take_dropped(self) -> int:
-        with self._lock:
-            dropped, self.dropped = self.dropped, 0
-        return dropped
-
     def count_dropped(self, count: int, error: BaseException) -> None:
         """Add to the number of checkpoints lost; `error` is why the last of them was."""
         with self._lock:
             self.dropped += count
             self._dropped_because = one_line(_described(error))
 
-    def now(self) -> datetime:
-        """Return the logger's time."""
-        return self._clock()
-
 
 class Delivery:
     """The checkpoints of one delivery, made by CheckpointLogger.delivery; used as a context manager."""
-
-    _failure: BaseException | None
-    _expected_hash: str | None
-    _step_seconds: dict[str, float]
 
     def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
         self.logger = logger
@@ -256,7 +246,7 @@ class Delivery:
         flag is set after the transaction. What is given twice, not at all, as one text instead of names, or as
         something else than True or False is a TypeError: no line, and it is counted.
         """
-        found = transaction_of(
+        transaction = transaction_of(
             self._phase,
             should_trigger=should_trigger,
             completed=completed,
@@ -266,31 +256,30 @@ class Delivery:
             expected=expected,
             on_purpose=on_purpose,
         )
-        self._expected_hash = hash_of_names(found.expected)
-        own = None if expected is None else sorted(found.expected)
-        self._leave_transaction(found, expected=own, attempts=attempts)
+        outcome = transaction.outcome
+        self._expected_hash = hash_of_names(transaction.expected)
+        sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
+        self._leave(
+            CheckpointKind.POST_TRANSACTION,
+            transaction.text,
+            severity=SEVERITY.get(outcome),
+            outcome=None if waits or sets else outcome,
+            **transaction.fields,
+            expected=None if expected is None else sorted(transaction.expected),
+            attempts=attempts,
+        )
+        if sets:
+            text = f"{transaction.count}, _triggered is set{transaction.purpose}"
+            self._leave(CheckpointKind.TRIGGERED, text, outcome=outcome, completed=transaction.completed)
+        elif waits:
+            text = f"missing={transaction.missing} {transaction.count}"
+            self._leave(CheckpointKind.WAITING, text, outcome=outcome, missing=transaction.missing)
 
     @property
     def _phase(self) -> Phase:
         """The phase as it is on the delivery's date, where it has one that can be read."""
         day = calendar_date(str(self._known.get("game_date")))
         return self.logger.phase if day is None else self.logger.phase.on(day)
-
-    def _leave_transaction(self, found: Transaction, **extra: object) -> None:
-        self._leave(
-            CheckpointKind.POST_TRANSACTION,
-            found.text,
-            severity=found.severity,
-            outcome=None if found.waits or found.sets else found.outcome,
-            **found.fields,
-            **extra,
-        )
-        if found.sets:
-            text = f"{found.count}, _triggered is set{found.purpose}"
-            self._leave(CheckpointKind.TRIGGERED, text, outcome=found.outcome, completed=found.completed)
-        elif found.waits:
-            text = f"missing={found.missing} {found.count}"
-            self._leave(CheckpointKind.WAITING, text, outcome=found.outcome, missing=found.missing)
 
     @_never_raises
     def took(self, step: str, seconds: float) -> None:
@@ -361,9 +350,9 @@ class Delivery:
         self._sequence = 0
         self._started = time.monotonic()
         self._closed = False
-        self._failure = None
-        self._expected_hash = None
-        self._step_seconds = {}
+        self._failure: BaseException | None = None
+        self._expected_hash: str | None = None
+        self._step_seconds: dict[str, float] = {}
 
     @_never_raises
     def _received(self) -> None:
@@ -394,9 +383,14 @@ class Delivery:
     ) -> None:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
+        # On RECEIVED processor and date come first, and on the others after the words that people search for.
+        said = one_line(text)
+        text = f"{self._subject} {said}".rstrip() if kind is CheckpointKind.RECEIVED else f"{said} ({self._subject})"
         if outcome is not None:
             self._closed = True
-            extra |= self._closing(outcome)
+            # A copy, because what is done beside the rest adds to it.
+            steps = {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
+            extra |= {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
         fields = {
             **self._known,
             **_plain(extra),
@@ -408,18 +402,12 @@ class Delivery:
             Checkpoint(
                 kind=kind,
                 severity=severity or DEFAULT_SEVERITY[kind],
-                at=self.logger.now(),
-                text=self._with_subject(kind, text),
+                at=self.logger.clock(),
+                text=text,
                 fields=fields,
                 closes=outcome is not None,
             )
         )
-
-    def _closing(self, outcome: DeliveryOutcome) -> dict[str, object]:
-        """What the closing line has besides, so that it says by itself how the delivery went."""
-        # A copy, because what is done beside the rest adds to it.
-        steps = self._step_seconds and {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
-        return {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
 
     def _whose(self) -> str:
         known = self._known
@@ -427,12 +415,6 @@ class Delivery:
         if found := " ".join(str(word) for word in words if word is not None):
             return found
         return f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
-
-    def _with_subject(self, kind: CheckpointKind, text: str) -> str:
-        """Name processor and date: first on RECEIVED, and on the others after the words that people search for."""
-        if kind is CheckpointKind.RECEIVED:
-            return f"{self._subject} {one_line(text)}".rstrip()
-        return f"{one_line(text)} ({self._subject})"
 
 
 def _plain(fields: Mapping[str, object]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-import msgspec
-
 from orchestrator_resilience.background import Answer, Background, Beside
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.deadline import Deadline
@@ -45,14 +43,6 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 20
 # From when a row is begun. BigQuery's own retries end by then; one that drips does not.
 APPEND_SECONDS = 20.0
-
-
-class _Committed(msgspec.Struct, frozen=True):
-    """The progress before and after a delivery, and how many attempts it took."""
-
-    before: Progress
-    after: Progress
-    attempts: int
 
 
 class Orchestrator:
@@ -123,7 +113,7 @@ class Orchestrator:
         writes = _Writes()
         rows = {"append_completion": self._append(delivery, "append_completion", completion_row(completion))}
         committed = writes.attempt("register", _timed(delivery, "register", lambda: self._commit(completion)))
-        trigger = committed.after.trigger if committed else None
+        trigger = committed[1].trigger if committed else None
         # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
         own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
         if own is not None:
@@ -132,13 +122,14 @@ class Orchestrator:
         for step, row in rows.items():
             writes.attempt(step, partial(row.answer, deadline))
         if committed is not None:
+            before, after, attempts = committed
             delivery.post_transaction(
                 should_trigger=own is not None,
                 triggered=trigger is not None,
-                duplicate=completion.processor in committed.before.registered,
-                completed=committed.after.completed,
-                expected=committed.after.expected if self._phase.periods else None,
-                attempts=committed.attempts,
+                duplicate=completion.processor in before.registered,
+                completed=after.completed,
+                expected=after.expected if self._phase.periods else None,
+                attempts=attempts,
             )
         writes.raise_if_any_failed()
 
@@ -176,10 +167,10 @@ class Orchestrator:
         if fields := report_fields(progress, completion):
             self._documents.merge(ref, fields)
 
-    def _commit(self, completion: Completion) -> _Committed:
+    def _commit(self, completion: Completion) -> tuple[Progress, Progress, int]:
         """Register and, where that completes the set, set the flag: one commit, if the document is still as read.
 
-        Whoever loses that race merges the registration, which loses against nobody, and reads again. By then the set
+        Returns the progress before and after, and how many attempts it took. Whoever loses that race merges the registration, which loses against nobody, and reads again. By then the set
         may be complete; or it lost against its own first try, whose answer was lost, and finds its own event.
         """
         ref, before = self._ref(completion), None
@@ -188,9 +179,9 @@ class Orchestrator:
             before = before or progress
             fields, after = completion_fields(progress, completion, self._clock())
             if not fields:
-                return _Committed(before, progress, attempt)
+                return before, progress, attempt
             if self._documents.update_if_unchanged(ref, fields, document.version if document else None):
-                return _Committed(before, after, attempt)
+                return before, after, attempt
             if registration := registration_fields(progress, completion, self._clock()):
                 self._documents.merge(ref, registration)
         raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to write it")

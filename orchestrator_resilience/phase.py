@@ -6,10 +6,10 @@ Both layers read it from one file, phases.toml, so that the list cannot differ b
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any
@@ -191,14 +191,12 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         Judged by words, because names of one source begin alike: each word has to be one of that processor's own names,
         and one of them has to distinguish it from the other processors. A version number says nothing.
         """
-        if raw_name not in self._nearest and len(self._nearest) < _REMEMBERED_NAMES:
-            self._nearest[raw_name] = self._find_nearest(raw_name)
-        return self._nearest[raw_name] if raw_name in self._nearest else self._find_nearest(raw_name)
+        return self._nearest(raw_name)
 
     @cached_property
-    def _nearest(self) -> dict[str, str | None]:
-        """What was found before: each run asks again for the same names, and comparing them takes long."""
-        return {}
+    def _nearest(self) -> Callable[[str], str | None]:
+        """What was found before is kept: each run asks again for the same names, and comparing them takes long."""
+        return lru_cache(_REMEMBERED_NAMES)(self._find_nearest)
 
     def _find_nearest(self, raw_name: str) -> str | None:
         words = _words(raw_name)

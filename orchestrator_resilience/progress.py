@@ -8,7 +8,6 @@ function of values; the stores only carry the documents.
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from enum import Enum
 from typing import Any
 
 import msgspec
@@ -100,19 +99,9 @@ class Progress(msgspec.Struct, frozen=True):
         return (known.completed_at, known.event_id or "") <= (completion.completed_at, completion.event_id)
 
 
-class Decision(Enum):
-    """What has to be done about `_triggered`."""
-
-    WAIT = "wait"
-    TRIGGER = "trigger"
-    ALREADY_TRIGGERED = "already triggered"
-
-
-def decide(progress: Progress) -> Decision:
-    """Compare the sets: unexpected processors never count, and a registration that was there before does."""
-    if progress.trigger is not None:
-        return Decision.ALREADY_TRIGGERED
-    return Decision.WAIT if progress.missing else Decision.TRIGGER
+def decide(progress: Progress) -> bool:
+    """Whether to set the flag. Sets are compared: unexpected processors never count, one that was there before does."""
+    return progress.trigger is None and not progress.missing
 
 
 def document_id(game_date: date) -> str:
@@ -157,7 +146,7 @@ def completion_fields(progress: Progress, completion: Completion, now: datetime)
         after = replace(after, registered={**progress.registered, completion.processor: entry})
         fields["_completed_count"] = len(after.completed)
         fields["_first_completion_at"] = _first_completion_at(after, now)
-    if decide(after) is Decision.TRIGGER:
+    if decide(after):
         fields |= trigger_fields(after, event_id=completion.event_id, now=now)
         after = replace(after, trigger=Trigger(now, ALL_COMPLETE, completion.event_id))
     return fields, after
@@ -229,10 +218,9 @@ def _first_completion_at(progress: Progress, now: datetime) -> datetime:
 def _registration(value: object) -> Registration:
     if not isinstance(value, Mapping):
         return Registration()
-    event_id = value.get("event_id")
     return Registration(
         completed_at=instant(value.get("completed_at")),
-        event_id=event_id if isinstance(event_id, str) else None,
+        event_id=_text(value.get("event_id")),
         registered_at=instant(value.get("registered_at")),
     )
 
@@ -254,11 +242,10 @@ def _reports(fields: Fields, phase: Phase, registered: Mapping[str, Registration
 def _report(value: object) -> Report | None:
     if not isinstance(value, Mapping) or not isinstance(value.get("status"), str):
         return None
-    event_id = value.get("event_id")
     return Report(
         status=value["status"],
         at=instant(value.get("reported_at", value.get("completed_at"))),
-        event_id=event_id if isinstance(event_id, str) else None,
+        event_id=_text(value.get("event_id")),
     )
 
 
@@ -288,15 +275,17 @@ def _trigger(fields: Fields, phase: Phase) -> Trigger | None:
     if fields.get("_triggered") is not True:
         return None
     # Old code wrote `_triggered_reason` and `_partial_completion` when it gave up waiting.
-    given = fields.get("_trigger_reason", fields.get("_triggered_reason"))
-    reason = given if isinstance(given, str) else None
-    event_id = fields.get("_trigger_event_id")
+    reason = _text(fields.get("_trigger_reason", fields.get("_triggered_reason")))
     return Trigger(
         at=instant(fields.get("_triggered_at")),
         reason=reason,
-        event_id=event_id if isinstance(event_id, str) else None,
+        event_id=_text(fields.get("_trigger_event_id")),
         deliberately_partial=fields.get("_partial_completion") is True or phase.is_partial(reason),
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _names(value: object) -> frozenset[str] | None:

@@ -30,21 +30,16 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     on_purpose: str | None
 
     @property
-    def waits(self) -> bool:
-        """Whether the date is still waiting for somebody."""
-        return bool(self.missing) and not self.triggered
-
-    @property
-    def sets(self) -> bool:
-        """Whether this message has set the flag."""
-        return self.should_trigger and self.triggered
-
-    @property
     def text(self) -> str:
         """The state in words, those that people search for first."""
         duplicate = "" if self.duplicate is None else f" duplicate={self.duplicate}"
         state = f"should_trigger={self.should_trigger} triggered={self.triggered}{duplicate}"
-        return f"{state} completed={self.completed} missing={self.missing}{self._remark}"
+        remarks = {
+            DeliveryOutcome.STUCK: ": all are complete and _triggered is still unset",
+            DeliveryOutcome.PREMATURE: ": _triggered is set although somebody is missing",
+            DeliveryOutcome.PARTIAL: f": _triggered is set{self.purpose}",
+        }
+        return f"{state} completed={self.completed} missing={self.missing}{remarks.get(self.outcome, '')}"
 
     @property
     def fields(self) -> dict[str, object]:
@@ -68,24 +63,6 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         return DeliveryOutcome.TRIGGERED if self.should_trigger else DeliveryOutcome.ALREADY_TRIGGERED
 
     @property
-    def severity(self) -> Severity | None:
-        """A complete date without the flag is an ERROR at once, a flag without everybody a WARNING; else None."""
-        return _SEVERITY.get(self.outcome)
-
-    @property
-    def _remark(self) -> str:
-        """What is odd, in words; empty where nothing is."""
-        match self.outcome:
-            case DeliveryOutcome.STUCK:
-                return ": all are complete and _triggered is still unset"
-            case DeliveryOutcome.PREMATURE:
-                return ": _triggered is set although somebody is missing"
-            case DeliveryOutcome.PARTIAL:
-                return f": _triggered is set{self.purpose}"
-            case _:
-                return ""
-
-    @property
     def purpose(self) -> str:
         """Why the flag is set without everybody; empty where that was not on purpose, or nobody is missing."""
         return f" on purpose, {self.on_purpose}" if self.outcome is DeliveryOutcome.PARTIAL else ""
@@ -96,7 +73,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         return f"{len(self.completed)}/{len(self.expected)} complete"
 
 
-_SEVERITY = {DeliveryOutcome.STUCK: Severity.ERROR, DeliveryOutcome.PREMATURE: Severity.WARNING}
+# A complete date without the flag is an ERROR at once, a flag without everybody a WARNING.
+SEVERITY = {DeliveryOutcome.STUCK: Severity.ERROR, DeliveryOutcome.PREMATURE: Severity.WARNING}
 
 
 def transaction_of(

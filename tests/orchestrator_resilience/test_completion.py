@@ -86,7 +86,8 @@ def test_the_three_shapes_are_one_completion(phase: Phase) -> None:
     expected = Completion.from_event(inner, phase)
     assert Completion.from_event(Event(inner, id="17", time="2026-02-10T06:41:00Z"), phase) == expected
     assert Completion.from_event({"id": "17", "type": "messagePublished", "data": inner}, phase) == expected
-    assert Completion.from_dict(payload(), phase, event_id="17", published_at=PUBLISHED) == expected
+    decoded = {"data": payload(), "messageId": "17", "publishTime": PUBLISHED}
+    assert Completion.from_event({"message": decoded}, phase) == expected
 
 
 def test_the_events_own_attributes_fill_in(phase: Phase) -> None:

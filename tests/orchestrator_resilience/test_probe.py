@@ -65,11 +65,11 @@ def test_whatever_comes_is_no_probe(event: object) -> None:
 
 def test_others_turn_a_probe_away(phase: Phase) -> None:
     """Its body is of no date that can be, and of another phase: either would do."""
-    body = json.loads(DATA)
+    body, of_it = json.loads(DATA), {"messageId": "1", "publishTime": NOW}
     with pytest.raises(InvalidMessageError, match=r"game_date: the year of 1970-01-01 is not in 2000\.\.2099"):
-        Completion.from_dict(body, phase, event_id="1", published_at=NOW)
+        Completion.from_event({"message": {**of_it, "data": body}}, phase)
     with pytest.raises(InvalidMessageError, match="phase: expected 'phase_2_raw', got 'probe'"):
-        Completion.from_dict({**body, "game_date": "2026-02-09"}, phase, event_id="1", published_at=NOW)
+        Completion.from_event({"message": {**of_it, "data": {**body, "game_date": "2026-02-09"}}}, phase)
 
 
 class Odd:

@@ -10,7 +10,6 @@ from orchestrator_resilience import Completion, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import (
-    Decision,
     Progress,
     Registration,
     Report,
@@ -36,7 +35,7 @@ def test_four_expected_and_an_unexpected_wait() -> None:
     four = sorted(PHASE.expected)[:4]
     fields: dict[str, dict[str, object]] = {processor: {} for processor in [*four, "p2_nbacom_schedule"]}
     progress = read_progress(fields, PHASE)
-    assert decide(progress) is Decision.WAIT
+    assert not decide(progress)
     assert progress.missing == PHASE.expected - set(four)
     assert progress.unexpected == {"p2_nbacom_schedule"}
 
@@ -45,10 +44,7 @@ def test_four_expected_and_an_unexpected_wait() -> None:
 def test_the_decision_is_about_the_expected_set_alone(keys: set[str], triggered: bool) -> None:  # noqa: FBT001
     """Complete and untriggered triggers; nothing else does."""
     progress = read_progress({**{key: {} for key in keys}, "_triggered": triggered}, PHASE)
-    expected = (
-        Decision.ALREADY_TRIGGERED if triggered else Decision.TRIGGER if keys >= PHASE.expected else Decision.WAIT
-    )
-    assert decide(progress) is expected
+    assert decide(progress) is (keys >= PHASE.expected and not triggered)
 
 
 def test_what_is_written_is_read_again(phase: Phase) -> None:
