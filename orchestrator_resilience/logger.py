@@ -208,6 +208,16 @@ class Delivery:
         self.odd_fields: tuple[str, ...] = ()
         self._begin()
 
+    def _begin(self) -> None:
+        # Tells two attempts at one message apart, so that a death can be seen in each.
+        self._id = os.urandom(8).hex()
+        self._sequence = 0
+        self._started = time.monotonic()
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._expected_hash: str | None = None
+        self._step_seconds: dict[str, float] = {}
+
     def __enter__(self) -> Self:
         self._begin()
         self._received()
@@ -343,16 +353,6 @@ class Delivery:
             error_class=type(error).__name__,
             causes=causes(error),
         )
-
-    def _begin(self) -> None:
-        # Tells two attempts at one message apart, so that a death can be seen in each.
-        self._id = os.urandom(8).hex()
-        self._sequence = 0
-        self._started = time.monotonic()
-        self._closed = False
-        self._failure: BaseException | None = None
-        self._expected_hash: str | None = None
-        self._step_seconds: dict[str, float] = {}
 
     @_never_raises
     def _received(self) -> None:
