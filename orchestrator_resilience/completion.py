@@ -111,6 +111,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
             error.processor, error.game_date = _whose(body, phase)
             raise
 
+
 def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
     """Find the push envelope in whichever of the three shapes arrived; return it and the CloudEvent's attributes.
 

@@ -170,8 +170,9 @@ class Orchestrator:
     def _commit(self, completion: Completion) -> tuple[Progress, Progress, int]:
         """Register and, where that completes the set, set the flag: one commit, if the document is still as read.
 
-        Returns the progress before and after, and how many attempts it took. Whoever loses that race merges the registration, which loses against nobody, and reads again. By then the set
+        Whoever loses that race merges the registration, which loses against nobody, and reads again. By then the set
         may be complete; or it lost against its own first try, whose answer was lost, and finds its own event.
+        Returns the progress before and after, and how many attempts it took.
         """
         ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):
