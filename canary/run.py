@@ -102,7 +102,7 @@ def check(
     `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier, the dates are
     judged by what was known then.
     """
-    return _run(stores, phases, now, wanted, read_at).report
+    return _run(stores, phases, now, wanted, read_at)[0]
 
 
 def overview(
@@ -123,7 +123,8 @@ def overview(
     recent = {name: phase.recent_dates(now, diagnosed or days) for name, phase in phases.items()}
     months = {history_ref(name, day) for name, dates in wanted.items() for day in dates}
     also = [RUNS, *sorted(months, key=str)]
-    return _run(stores, phases, now, wanted, read_at, diagnosed=recent, also=also, seconds=seconds)
+    report, dates, incidents = _run(stores, phases, now, wanted, read_at, diagnosed=recent, also=also, seconds=seconds)
+    return Overview(report, tuple(one.facts(now) for one in dates), incidents)
 
 
 def watch(
@@ -139,8 +140,8 @@ def watch(
     Nothing is raised where somebody could not be told: `notified` in the report says so.
     """
     confirm_what_is_left(stores.documents, channels)
-    found, every = _run(stores, phases, now, wanted, also=[RUNS]), wanted is None
-    report, incidents = found.report, found.incidents
+    report, _, incidents = _run(stores, phases, now, wanted, also=[RUNS])
+    every = wanted is None
     notified = notify(stores.documents, report.verdicts, incidents, channels, phases=phases, now=now, follow_up=every)
     if every and not isinstance(incidents, Unreadable):
         _remember_the_run(stores, report, read_runs(incidents.get(RUNS), channels.canary), channels.canary)
@@ -156,12 +157,6 @@ def _remember_the_run(stores: Stores, report: Report, known: Runs, canary: str) 
         return
 
 
-def _silences(report: Report, incidents: Incidents | Unreadable) -> tuple[Silence, ...]:
-    """Return those that cover a date of the report."""
-    document = None if isinstance(incidents, Unreadable) else incidents.get(SILENCES)
-    return tuple(one for one in read_silences(document) if any(one.covers(v, report.now) for v in report.verdicts))
-
-
 def _run(
     stores: Stores,
     phases: Mapping[str, Phase],
@@ -172,46 +167,48 @@ def _run(
     diagnosed: Mapping[str, Collection[date]] | None = None,
     also: Sequence[DocumentRef] = (),
     seconds: float = READ_SECONDS,
-) -> Overview:
-    """Gather further back than is judged, because some causes show only over several dates."""
+    traced: bool = False,
+) -> "tuple[Report, list[_Date], Incidents | Unreadable]":
+    """Gather further back than is judged, because some causes show only over several dates.
+
+    Returns the report, and in the same order the dates, and the incidents. What the deliveries have left is read of
+    dates with a problem only, unless all are `traced`.
+    """
+    read_at = read_at or now
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
-    if wanted is None:
-        window = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
-    else:
-        window = {name: tuple(days) for name, days in wanted.items()}
-    every = {name: sorted({*history[name], *window[name]}) for name in window}
+    recent = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
+    window = recent if wanted is None else wanted
+    every = {name: sorted({*history[name], *days}) for name, days in window.items()}
     gathered = gather(stores, every, phases, also=also, seconds=seconds)
-    incidents = gathered.incidents
+    documents = {} if isinstance(gathered.incidents, Unreadable) else gathered.incidents
 
-    def is_judged(one: Evidence) -> bool:
-        if one.game_date in window[one.phase]:
+    def is_wanted(key: tuple[str, date]) -> bool:
+        if key[1] in window[key[0]]:
             return True
-        if wanted is not None or isinstance(incidents, Unreadable):
-            return False
-        incident = read_incident(incidents.get(incident_ref(one.phase, one.game_date)))
-        return incident is not None and not incident.resolved
+        incident = read_incident(documents.get(incident_ref(*key)))
+        return wanted is None and incident is not None and not incident.resolved
 
-    dates = _judged(gathered.evidence, phases, now, read_at or now)
+    every_date = _judged(gathered.evidence, phases, now, read_at)
     warnings = tuple(
         f"{name}: {warning}"
         for name, phase in phases.items()
-        for warning in _warnings([one for one in dates if one.evidence.game_date in history[name]], phase, now)
+        for warning in _warnings([one for one in every_date if one.evidence.game_date in history[name]], phase, now)
     )
-    # Only for dates with a problem is it read what their deliveries have left.
-    told = [one for one in dates if is_judged(one.evidence)]
-    problems = [one.key for one in told if one.verdict.kind.is_problem]
+    dates = [one for one in every_date if is_wanted(one.key)]
+    problems = [one.key for one in dates if traced or one.verdict.kind.is_problem]
     explained = [(name, day) for name, day in problems if diagnosed is None or day in diagnosed[name]]
     traces = read_traces(stores, explained, phases, now, seconds=min(seconds, CHECKPOINTS_SECONDS))
-    histories = _histories((one.evidence for one in dates if one.is_sound), phases)
-
-    def explained_verdict(one: _Date) -> Verdict:
-        found = traces.get(one.key)
-        return one.verdict if found is None else _diagnosed(one, found, histories[one.key], now, read_at or now)
-
-    verdicts = tuple(map(explained_verdict, told))
-    report = Report(now, verdicts, warnings)
-    facts = tuple(Facts(one.evidence, one.phase, now) if one.is_sound else None for one in told)
-    return Overview(replace(report, silences=_silences(report, incidents)), facts, incidents)
+    histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
+    dates = [replace(one, traces=traces.get(one.key, one.traces)) for one in dates]
+    verdicts = tuple(
+        _diagnosed(one, histories[one.key], now, read_at)
+        if one.key in traces and one.verdict.kind.is_problem
+        else one.verdict
+        for one in dates
+    )
+    silences = read_silences(documents.get(SILENCES))
+    covering = tuple(silence for silence in silences if any(silence.covers(v, now) for v in verdicts))
+    return Report(now, verdicts, warnings, covering), dates, gathered.incidents
 
 
 def timeline_and_facts(
@@ -228,20 +225,13 @@ def timeline_and_facts(
     Returns the timeline, and the facts from which it can be drawn; None where they are too odd. `read_at` and `seconds`
     are as in `overview`.
     """
-    phases = {phase.name: phase}
-    wanted = {phase.name: sorted({day, *phase.recent_dates(now, phase.history_dates)})}
-    gathered = gather(stores, wanted, phases, seconds=seconds)
-    dates = _judged(gathered.evidence, phases, now, read_at or now)
-    (own,) = (one for one in dates if one.evidence.game_date == day)
-    within = min(seconds, CHECKPOINTS_SECONDS)
-    (traces,) = read_traces(stores, [own.key], phases, now, seconds=within).values()
-    verdict = own.verdict
-    if verdict.kind.is_problem:
-        history = _histories((one.evidence for one in dates if one.is_sound), phases)[own.key]
-        verdict = _diagnosed(own, traces, history, now, read_at or now)
-    silences = _silences(Report(now, (verdict,)), gathered.incidents)
-    found = timeline_of(verdict, own.evidence, _there(traces.checkpoints, now, read_at or now), own.phase)
-    return replace(found, silences=silences), Facts(own.evidence, own.phase, now) if own.is_sound else None
+    report, (own,), _ = _run(
+        stores, {phase.name: phase}, now, {phase.name: [day]}, read_at, seconds=seconds, traced=True
+    )
+    (verdict,) = report.verdicts
+    lines = _there(own.traces.checkpoints, now, read_at or now)
+    timeline = timeline_of(verdict, own.evidence, lines, own.phase)
+    return replace(timeline, silences=report.silences), own.facts(now)
 
 
 class _Date(msgspec.Struct, frozen=True):
@@ -255,11 +245,16 @@ class _Date(msgspec.Struct, frozen=True):
     verdict: Verdict
     newcomers: frozenset[str] = frozenset()
     is_sound: bool = True
+    traces: Traces = Traces()
 
     @property
     def key(self) -> tuple[str, date]:
         """The name of its phase, and the game date."""
         return self.verdict.phase, self.verdict.game_date
+
+    def facts(self, now: datetime) -> Facts | None:
+        """Return what follows from its evidence; None where that is too odd."""
+        return Facts(self.evidence, self.phase, now) if self.is_sound else None
 
 
 def _judged(evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime) -> list[_Date]:
@@ -310,7 +305,7 @@ def _notes(evidence: Evidence, phase: Phase, new: Collection[str], now: datetime
     """Yield what has to be said of how a date was judged."""
     if new:
         yield f"nobody waited for {names(new)} then: expected now, and without a report up to this date"
-    if now < read_at and (timeless := without_a_time(evidence, phase)):
+    if now < read_at and (timeless := ", ".join(without_a_time(evidence, phase))):
         yield f"judged as of {now:%Y-%m-%d %H:%M}Z, and no time says whether this was known then: {timeless}"
 
 
@@ -326,10 +321,10 @@ def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[s
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
-def _diagnosed(one: _Date, traces: Traces, history: Sequence[Evidence], now: datetime, read_at: datetime) -> Verdict:
+def _diagnosed(one: _Date, history: Sequence[Evidence], now: datetime, read_at: datetime) -> Verdict:
     """Add the causes to a problem; `history` is the evidence around it of dates that could be judged."""
     try:
-        there = replace(traces, checkpoints=_there(traces.checkpoints, now, read_at))
+        there = replace(one.traces, checkpoints=_there(one.traces.checkpoints, now, read_at))
         return explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         undetermined = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")
@@ -338,9 +333,7 @@ def _diagnosed(one: _Date, traces: Traces, history: Sequence[Evidence], now: dat
 
 def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:
     """Return the lines that were there at `now`."""
-    if not isinstance(checkpoints, Seen):
-        return checkpoints
-    return Seen(believed_checkpoints(checkpoints.value, now, read_at))
+    return Seen(believed_checkpoints(checkpoints.value, now, read_at)) if isinstance(checkpoints, Seen) else checkpoints
 
 
 def _described(error: Exception) -> str:

@@ -68,8 +68,7 @@ logs: st.SearchStrategy[Source[Logged]] = st.one_of(
         completed=st.dictionaries(st.sampled_from(FIVE), _arrival),
         reports=st.dictionaries(st.sampled_from(FIVE), reports),
         unexpected=st.frozensets(texts, max_size=3),
-        triggered=st.sampled_from([None, False, True]),
-        triggered_at=st.none() | times,
+        flag=st.none() | st.builds(Flag, st.booleans(), st.none() | times),
         flag_table=st.none() | st.builds(Flag, st.booleans(), st.none() | times, st.none() | texts),
     ).map(Seen),
 )

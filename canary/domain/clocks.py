@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from canary.domain.evidence import Arrival, Evidence, Flag, Logged, Seen, Source
+from canary.domain.evidence import Arrival, Evidence, Flag, Logged, Seen
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import instant
@@ -32,14 +32,12 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
 
     Of a completion without any, the deadline is taken, but nothing later than now.
     """
-    completed = {name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()}
-    flag_table = logged.flag_table and replace(logged.flag_table, at=believed(logged.flag_table.at, now))
     return replace(
         logged,
-        completed=completed,
+        completed={name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()},
         reports=_reports(logged.reports, now),
-        triggered_at=believed(logged.triggered_at, now),
-        flag_table=flag_table,
+        flag=logged.flag and replace(logged.flag, at=believed(logged.flag.at, now)),
+        flag_table=logged.flag_table and replace(logged.flag_table, at=believed(logged.flag_table.at, now)),
     )
 
 
@@ -55,9 +53,12 @@ def _arrival(arrival: Arrival, now: datetime, otherwise: datetime) -> Arrival:
 
 def believed_progress(progress: Progress, now: datetime) -> Progress:
     """Return a progress document with times that can be believed; None for the others."""
-    registered = {name: _registration(one, now) for name, one in progress.registered.items()}
-    trigger = progress.trigger and replace(progress.trigger, at=believed(progress.trigger.at, now))
-    return replace(progress, registered=registered, reports=_reports(progress.reports, now), trigger=trigger)
+    return replace(
+        progress,
+        registered={name: _registration(one, now) for name, one in progress.registered.items()},
+        reports=_reports(progress.reports, now),
+        trigger=progress.trigger and replace(progress.trigger, at=believed(progress.trigger.at, now)),
+    )
 
 
 def _registration(entry: Registration, now: datetime) -> Registration:
@@ -73,44 +74,38 @@ def believed_checkpoints(lines: Sequence[Checkpoint], now: datetime, read_at: da
 
 def known_by(evidence: Evidence, now: datetime) -> Evidence:
     """Return what of a date's evidence was known at `now`, a time before it was read, as far as it carries a time."""
+    log, progress = evidence.completion_log, evidence.progress
     return replace(
         evidence,
-        completion_log=_log_by(evidence.completion_log, now),
-        progress=_progress_by(evidence.progress, now),
+        completion_log=Seen(_log_by(log.value, now)) if isinstance(log, Seen) else log,
+        progress=Seen(_progress_by(progress.value, now)) if isinstance(progress, Seen) else progress,
     )
 
 
-def _log_by(source: Source[Logged], now: datetime) -> Source[Logged]:
-    if not isinstance(source, Seen):
-        return source
-    logged = source.value
-    unset, table = _is_later(logged.triggered_at, now), logged.flag_table
-    return Seen(
-        replace(
-            logged,
-            completed={n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)},
-            reports=_reports_by(logged.reports, now),
-            triggered=False if unset else logged.triggered,
-            triggered_at=None if unset else logged.triggered_at,
-            trigger_reason=None if unset else logged.trigger_reason,
-            flag_table=Flag(is_set=False) if table is not None and _is_later(table.at, now) else table,
-        )
+def _log_by(logged: Logged, now: datetime) -> Logged:
+    return replace(
+        logged,
+        completed={n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)},
+        reports=_reports_by(logged.reports, now),
+        flag=_flag_by(logged.flag, now),
+        flag_table=_flag_by(logged.flag_table, now),
     )
 
 
-def _progress_by(source: Source[Progress], now: datetime) -> Source[Progress]:
-    if not isinstance(source, Seen):
-        return source
+def _flag_by(flag: Flag | None, now: datetime) -> Flag | None:
+    return Flag(is_set=False) if flag is not None and _is_later(flag.at, now) else flag
+
+
+def _progress_by(progress: Progress, now: datetime) -> Progress:
     registered = {
         name: entry
-        for name, entry in source.value.registered.items()
+        for name, entry in progress.registered.items()
         if not _is_later(entry.registered_at or entry.completed_at, now)
     }
-    trigger = source.value.trigger
-    kept = None if trigger is not None and _is_later(trigger.at, now) else trigger
-    then = replace(source.value, registered=registered, reports=_reports_by(source.value.reports, now), trigger=kept)
+    trigger = None if progress.trigger is not None and _is_later(progress.trigger.at, now) else progress.trigger
+    then = replace(progress, registered=registered, reports=_reports_by(progress.reports, now), trigger=trigger)
     # Whoever wrote into it later may have written down as well what it waits for.
-    return Seen(then if then == source.value else replace(then, orchestrator_expected=None))
+    return then if then == progress else replace(then, orchestrator_expected=None)
 
 
 def _reports_by(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
@@ -122,15 +117,13 @@ def _is_later(at: datetime | None, now: datetime) -> bool:
     return moment is not None and moment > now
 
 
-def without_a_time(evidence: Evidence, phase: Phase) -> str:
+def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
     """Name what of a date's evidence carries no time of its own, so that it may not have been known then."""
-    return ", ".join(_without_a_time(evidence, phase))
-
-
-def _without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
     if isinstance(evidence.progress, Seen):
         registered, trigger = evidence.progress.value.registered.items(), evidence.progress.value.trigger
-        yield from (f"the registration of {name}" for name, entry in registered if _has_none(entry))
+        for name, entry in registered:
+            if not (instant(entry.registered_at) or instant(entry.completed_at)):
+                yield f"the registration of {name}"
         reports = evidence.progress.value.reports.items()
         yield from (f"the report of {name}" for name, report in reports if instant(report.at) is None)
         if trigger is not None and instant(trigger.at) is None:
@@ -140,7 +133,3 @@ def _without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
         yield "the flag table's flag"
     if isinstance(evidence.outcome, Seen):
         yield f"the output of {phase.next_phase}"
-
-
-def _has_none(entry: Registration) -> bool:
-    return instant(entry.registered_at) is None and instant(entry.completed_at) is None

@@ -36,7 +36,8 @@ decide, and which causes are ruled out. A wrong cause costs an engineer more tim
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import Flag, auto
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 
 import msgspec
 from msgspec.structs import replace
@@ -279,22 +280,18 @@ def _ruled_out(tried: Iterable[_Rule], problem: _Problem) -> tuple[CauseKind, ..
 
 def _lacking(evidence: Evidence, traces: Traces, history: Sequence[Facts], phase: Phase) -> _Need:
     """Return the sources that could not be read, or that there are not."""
-    lacking = _Need.NOTHING
-    if isinstance(traces.checkpoints, Unreadable):
-        lacking |= _Need.CHECKPOINTS | _Need.COLLECTED
-    if not isinstance(traces.requests, Seen):
-        lacking |= _Need.REQUESTS
-    if not isinstance(traces.dead_letters, Seen):
-        lacking |= _Need.DEAD_LETTERS
+    lines = traces.checkpoints
     # Code that writes down what it waits for is ours, and leaves lines.
     is_ours = any(one.progress.orchestrator_expected is not None for one in history)
-    if not value_or(traces.checkpoints, ()) and not is_ours:
-        lacking |= _Need.COLLECTED
-    if isinstance(evidence.progress, Unreadable):
-        lacking |= _Need.DOCUMENT
-    if phase.message_table is None:
-        lacking |= _Need.MESSAGE_LOG
-    return lacking
+    is_lacking = {
+        _Need.CHECKPOINTS: isinstance(lines, Unreadable),
+        _Need.COLLECTED: isinstance(lines, Unreadable) or not (value_or(lines, ()) or is_ours),
+        _Need.REQUESTS: not isinstance(traces.requests, Seen),
+        _Need.DEAD_LETTERS: not isinstance(traces.dead_letters, Seen),
+        _Need.DOCUMENT: isinstance(evidence.progress, Unreadable),
+        _Need.MESSAGE_LOG: phase.message_table is None,
+    }
+    return reduce(or_, (need for need, lacks in is_lacking.items() if lacks), _Need.NOTHING)
 
 
 def _why_undetermined(problem: _Problem) -> str:

@@ -61,25 +61,26 @@ class Logged(msgspec.Struct, frozen=True):
     """What the completion log says of one date.
 
     `completed` maps expected processors to their first success, `reports` maps them to what they last
-    reported. `unexpected` are the names of other processors, as they came. `triggered` says whether
-    there is a row of the flag, and is None where no row says anything of it, as in a table without its columns;
-    `triggered_at` (UTC) is the time of that row, `trigger_reason` what it says of why. `flag_table` is what the
-    phase's flag table says, None where it says nothing: it is no completion log, and proves no completion.
+    reported. `unexpected` are the names of other processors, as they came. `flag` is what the rows say of the
+    flag, None where no row says anything of it, as in a table without its columns. `flag_table` is what the phase's
+    flag table says, None where it says nothing: it is no completion log, and proves no completion.
     """
 
     completed: Mapping[str, Arrival] = msgspec.field(default_factory=dict)
     reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
-    triggered: bool | None = None
-    triggered_at: datetime | None = None
-    trigger_reason: str | None = None
+    flag: Flag | None = None
     flag_table: Flag | None = None
+
+    @property
+    def triggered(self) -> bool | None:
+        """Whether there is a row of the flag."""
+        return None if self.flag is None else self.flag.is_set
 
     @property
     def flags(self) -> dict[str, Flag]:
         """What is said of the flag, by the table that says it."""
-        own = None if self.triggered is None else Flag(self.triggered, self.triggered_at, self.trigger_reason)
-        said = {"the completion log": own, "the flag table": self.flag_table}
+        said = {"the completion log": self.flag, "the flag table": self.flag_table}
         return {table: flag for table, flag in said.items() if flag is not None}
 
 
@@ -125,15 +126,12 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
             own[processor].append(row)
         elif not phase.is_known(row.processor_name):
             unexpected.add(row.processor_name)
-    flag = _flag(row for row in summaries if row.processor_name)
     return Seen(
         Logged(
             completed={processor: first for processor, of_it in own.items() if (first := _first_success(of_it))},
             reports={name: report for name, of_it in own.items() if (report := _last_report(of_it))},
             unexpected=frozenset(unexpected),
-            triggered=None if flag is None else flag.is_set,
-            triggered_at=None if flag is None else flag.at,
-            trigger_reason=None if flag is None else flag.reason,
+            flag=_flag(row for row in summaries if row.processor_name),
             flag_table=_flag(row for row in summaries if not row.processor_name),
         )
     )

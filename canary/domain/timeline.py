@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
+from canary.domain.evidence import Evidence, Logged, Source, Unreadable, value_or
 from canary.domain.silence import Silence
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.checkpoints import Checkpoint
@@ -53,13 +53,11 @@ def timeline_of(
     sources = (evidence.completion_log, evidence.progress, checkpoints)
     deadline = phase.deadline(evidence.game_date)
     entries = [TimelineEntry(deadline, "phases.toml", "the deadline by which all should be complete")]
-    lines = checkpoints.value if isinstance(checkpoints, Seen) else ()
-    progress = evidence.progress.value if isinstance(evidence.progress, Seen) else None
+    lines = value_or(checkpoints, ())
+    progress = value_or(evidence.progress, Progress(phase.expected))
     deliveries = _Deliveries(lines, progress, phase)
-    if isinstance(evidence.completion_log, Seen):
-        entries += _of_completion_log(evidence.completion_log.value, deliveries)
-    if progress is not None:
-        entries += _of_document(progress, deliveries)
+    entries += _of_completion_log(value_or(evidence.completion_log, Logged()), deliveries)
+    entries += _of_document(progress, deliveries)
     entries += [
         TimelineEntry(line.at, _CHECKPOINT, line.message, _processor(line, phase), deliveries.of_line(line))
         for line in lines
@@ -96,14 +94,13 @@ def delivery_text(entries: Sequence[TimelineEntry]) -> str:
 class _Deliveries:
     """Which delivery a line, a registration or a row belongs to: the first of its message, or of its processor."""
 
-    def __init__(self, lines: Sequence[Checkpoint], progress: Progress | None, phase: Phase) -> None:
+    def __init__(self, lines: Sequence[Checkpoint], progress: Progress, phase: Phase) -> None:
         self._of_message: dict[str, str] = {}
         self._of_processor: dict[str, str] = {}
         for line in lines:
             self._of_message.setdefault(str(line.fields.get("event_id")), self.of_line(line))
             self._of_processor.setdefault(_processor(line, phase), self.of_line(line))
-        registered = progress.registered if progress else {}
-        known = {name: self.of_message(entry.event_id) for name, entry in registered.items()}
+        known = {name: self.of_message(entry.event_id) for name, entry in progress.registered.items()}
         self._of_processor |= {name: delivery for name, delivery in known.items() if delivery}
 
     @staticmethod
@@ -130,8 +127,8 @@ def _of_completion_log(logged: Logged, deliveries: _Deliveries) -> Iterator[Time
         yield TimelineEntry(arrival.visible_at, source, f"{processor} has its row", processor, delivery)
     for name in sorted(logged.unexpected):
         yield TimelineEntry(None, source, f"{name}, which is not expected, has a row")
-    if logged.triggered_at is not None:
-        yield TimelineEntry(logged.triggered_at, source, "the trigger has its row")
+    if logged.flag is not None and logged.flag.at is not None:
+        yield TimelineEntry(logged.flag.at, source, "the trigger has its row")
 
 
 def _of_document(progress: Progress, deliveries: _Deliveries) -> Iterator[TimelineEntry]:

@@ -30,7 +30,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Unreadable
+from canary.domain.evidence import Absent, Evidence, Logged, Seen, Unreadable
 from canary.domain.facts import Facts
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
@@ -323,15 +323,11 @@ def _verdict(facts: Facts, kind: VerdictKind, summary: str, since: datetime | No
         triggered=facts.progress.trigger is not None,
         impact=_impact(facts) if kind.is_problem else None,
         notes=tuple(_notes(facts)),
-        output=_count(facts.evidence.outcome),
-        work=_count(facts.evidence.work),
+        output=facts.output,
+        work=facts.work,
         # No other code writes down there what it waits for.
         evaluates_anew=facts.progress.orchestrator_expected is not None,
     )
-
-
-def _count(source: Source[int]) -> int | None:
-    return source.value if isinstance(source, Seen) else None
 
 
 def _unknown(facts: Facts, reason: str, *, unreadable: bool = True) -> Verdict:

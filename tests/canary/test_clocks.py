@@ -165,7 +165,7 @@ def test_the_flag_of_a_table_is_known_from_its_time_on() -> None:
     moments = (AT - MINUTE, AT)
     found = [known_by(logged[then], moment).completion_log for moment in moments]
     assert [one.value.flag_table for one in found if isinstance(one, Seen)] == [Flag(is_set=False), then]
-    assert [without_a_time(one, PHASE) for one in logged.values()] == ["", "the flag table's flag"]
+    assert [[*without_a_time(one, PHASE)] for one in logged.values()] == [[], ["the flag table's flag"]]
 
 
 # What was expected then

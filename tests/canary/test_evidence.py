@@ -57,9 +57,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
         completed={"p2_nbacom_boxscores": Arrival(AT, AT + MINUTE)},
         reports={"p2_nbacom_boxscores": Report("failed", AT + 5 * MINUTE)},
         unexpected=frozenset({"p2_bdl_box_scores"}),
-        triggered=True,
-        triggered_at=AT,
-        trigger_reason="all_complete",
+        flag=Flag(is_set=True, at=AT, reason="all_complete"),
     )
     assert read_completion_log(rows, phase) == Seen(expected)
     assert read_completion_log(reversed(rows), phase) == Seen(expected)

@@ -375,7 +375,7 @@ def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     """Failures, a flag that was there once, a list that lacks somebody, registrations that are not there."""
-    completion_log = Seen(Logged({}, {FIVE[0]: Report("failed"), FIVE[1]: Report("success")}, triggered=True))
+    completion_log = Seen(Logged({}, {FIVE[0]: Report("failed"), FIVE[1]: Report("success")}, flag=Flag(is_set=True)))
     progress = registered([], orchestrator_expected=phase.expected - {FIVE[4]})
     assert verdict_of(completion_log, progress, DEADLINE).notes == (
         "the orchestrator does not wait for p2_odds_player_props, which phase2 expects",
@@ -388,11 +388,11 @@ def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
 def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
     """With bigquery_carries_flag the completion log's own row is the flag; without it nobody is accused."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
-    flagged = logged(FIVE, triggered=True, triggered_at=DONE + SECOND)
+    flagged = logged(FIVE, flag=Flag(is_set=True, at=DONE + SECOND))
     for completion_log, kind in (
-        (logged(FIVE, triggered=False), K.UNTRIGGERED),
+        (logged(FIVE, flag=Flag(is_set=False)), K.UNTRIGGERED),
         (flagged, K.TRIGGERED),
-        (logged(FIVE[:4], triggered=False), K.WAITING),
+        (logged(FIVE[:4], flag=Flag(is_set=False)), K.WAITING),
         (Absent(), K.UNKNOWN),
     ):
         evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=REFUSED)
@@ -426,7 +426,8 @@ def test_the_flag_table_stands_in_as_well(
 ) -> None:
     """Set in one table it was set; where they contradict each other, the verdict says so."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
-    log = logged(FIVE, triggered=triggered, flag_table=flag_table)
+    flag = None if triggered is None else Flag(is_set=triggered)
+    log = logged(FIVE, flag=flag, flag_table=flag_table)
     verdict = judge(Evidence(phase="phase2", game_date=DAY, completion_log=log, progress=REFUSED), carries, DONE + HOUR)
     assert verdict.kind is kind
     assert verdict.notes[-1] == f"Firestore could not be read (connection refused): the flag is BigQuery's{note}"
