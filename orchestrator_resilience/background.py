@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from orchestrator_resilience.deadline import Deadline
 
@@ -18,11 +18,8 @@ class Answer(Protocol[T_co]):
         """Return what the action returns, or raise what it raises; TimeoutError where it does neither in time."""
 
 
-class Beside(Protocol):
-    """Begins an action beside what goes on, as Background and AtOnce do."""
-
-    def __call__(self, action: Callable[[], T], /) -> Answer[T]:
-        """Begin it."""
+# Begins an action beside what goes on, as Background and AtOnce do.
+Beside = Callable[[Callable[[], Any]], Answer[Any]]
 
 
 class Background(Generic[T]):
@@ -38,8 +35,9 @@ class Background(Generic[T]):
         if sum(thread.name == _LEFT_BEHIND for thread in threading.enumerate()) < MAX_LEFT_BEHIND:
             self._thread.start()
         else:
-            error = TimeoutError(f"{MAX_LEFT_BEHIND} others have not answered, long after their time")
-            self._future.set_exception(error)
+            self._future.set_exception(
+                TimeoutError(f"{MAX_LEFT_BEHIND} others have not answered, long after their time")
+            )
 
     def _run(self, action: Callable[[], T]) -> None:
         try:
@@ -60,17 +58,12 @@ _LEFT_BEHIND = "left behind"
 MAX_LEFT_BEHIND = 8
 
 
-class AtOnce(Generic[T]):
+class AtOnce(Background[T]):
     """Runs an action before anything else happens: for simulated time and tests, which do not wait."""
 
     def __init__(self, action: Callable[[], T]) -> None:
-        self._future: Future[T] = Future()
+        self._future = Future()
         try:
             self._future.set_result(action())
         except Exception as error:  # noqa: BLE001 (raised to whoever asks for the answer)
             self._future.set_exception(error)
-
-    def answer(self, deadline: Deadline) -> T:
-        """Return what the action returned, or raise what it raised."""
-        del deadline
-        return self._future.result()

@@ -102,9 +102,11 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
             published_at = _published_at(
                 message.get("publishTime") or message.get("publish_time") or attributes.get("time")
             )
-            completion = _completion(fields, event_id, published_at, phase)
-            attempt = _count(envelope.get("deliveryAttempt"))
-            return replace(completion, delivery_attempt=attempt, traceparent=_traceparent(message, attributes))
+            return replace(
+                _completion(fields, event_id, published_at, phase),
+                delivery_attempt=_count(envelope.get("deliveryAttempt")),
+                traceparent=_traceparent(message, attributes),
+            )
         except InvalidMessageError as error:
             error.event_id = event_id
             error.raw = (body if isinstance(body, str) else shown(body or event))[:_RAW_CHARACTERS]

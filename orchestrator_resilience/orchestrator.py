@@ -144,9 +144,15 @@ class Orchestrator:
                 delivery.probed(f"not answered: published more than {minutes:g} min ago, so nobody waits any more")
                 return
             wrong = self._wrong_with_the_log()
-            who = {"phase": self._phase.name, "service": self._service, "revision": self._revision}
-            found = {"expected": sorted(self._phase.expected), "completion_log": wrong, "answered_at": self._clock()}
-            self._documents.merge(probe_ref(probe.id), {**who, **found})
+            answer = {
+                "phase": self._phase.name,
+                "service": self._service,
+                "revision": self._revision,
+                "expected": sorted(self._phase.expected),
+                "completion_log": wrong,
+                "answered_at": self._clock(),
+            }
+            self._documents.merge(probe_ref(probe.id), answer)
             delivery.probed(wrong)
 
     def _wrong_with_the_log(self) -> str | None:

@@ -302,7 +302,7 @@ _ALONE = _of(check(Stores(_NOBODY), PHASES, NOW), NEXT)
 
 def main(examples: int, seed: int) -> int:
     """Let the canary run so often; return the exit code."""
-    canary.sources.Background = AtOnce  # type: ignore[attr-defined, assignment]
+    canary.sources.Background = AtOnce  # type: ignore[attr-defined]
     began = time.perf_counter()
     for chunk in count():
         if chunk * CHUNK >= examples:

@@ -59,8 +59,9 @@ def new_silence(*, phase: str, first: date, last: date, reason: str, expires_at:
         raise ConfigurationError("--reason: say why, for those who wonder at the silence")
     if not now < expires_at <= now + LONGEST:
         raise ConfigurationError(f"--for: a silence lasts up to {LONGEST.days} days")
-    silence_id = secrets.token_hex(4)
-    return Silence(id=silence_id, phase=phase, first=first, last=last, reason=reason.strip(), expires_at=expires_at)
+    return Silence(
+        id=secrets.token_hex(4), phase=phase, first=first, last=last, reason=reason.strip(), expires_at=expires_at
+    )
 
 
 def silence_fields(document: Document | None, wanted: Mapping[str, Silence]) -> dict[str, Any]:

@@ -60,9 +60,7 @@ class Notified(msgspec.Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return what is worth a word; empty where all went well."""
-        failed, untold = dict(self.channels_failed), list(self.untold)
-        fields = {"channels_failed": failed, "untold": untold, "without_memory": self.without_memory}
-        return {name: value for name, value in fields.items() if value}
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value}
 
 
 def notify(

@@ -37,7 +37,7 @@ class Memory:
     """The documents as a run has read them, and its writes; `failure` is why one failed, empty where none has."""
 
     def __init__(self, documents: DocumentStore, incidents: Incidents | Unreadable) -> None:
-        self._documents = documents
+        self._store = documents
         self._deadline = Deadline(_SECONDS)
         self.is_readable = not isinstance(incidents, Unreadable)
         self.incidents: Incidents = {} if isinstance(incidents, Unreadable) else incidents
@@ -113,7 +113,6 @@ class Memory:
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do something without which the run goes on; returns whether it was done."""
         try:
-            self._check_deadline()
             act()
         except StoreError as error:
             self.failure = one_line(str(error))
@@ -127,7 +126,6 @@ class Memory:
     def _read_back(self, ref: DocumentRef) -> Document | None:
         """Read an incident again; as it was read before where that fails."""
         try:
-            self._check_deadline()
             return self._documents.get_all([ref]).get(ref)
         except StoreError:
             return self.incidents.get(ref)
@@ -136,13 +134,14 @@ class Memory:
         self.incidents = {**self.incidents, **self._documents.get_all(refs)}
 
     def _replace(self, ref: DocumentRef, fields: Mapping[str, Any]) -> bool:
-        self._check_deadline()
         return self._documents.update_if_unchanged(ref, fields, self._version(ref))
 
     def _version(self, ref: DocumentRef) -> str | None:
-        document = self.incidents.get(ref)
-        return document.version if document else None
+        return self.incidents[ref].version if ref in self.incidents else None
 
-    def _check_deadline(self) -> None:
+    @property
+    def _documents(self) -> DocumentStore:
+        """The store, as long as there is time."""
         if self._deadline.is_over:
             raise StoreError(f"the incidents could not be written within {self._deadline.seconds:g} s")
+        return self._store
