@@ -161,7 +161,7 @@ def print_flags(console: Console, verification: Verification) -> None:
             told = (comparison.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
             table.add_row(*told, Text(flag.agreement, style=style))
         console.print(table)
-    for line in verification.lines:
+    for line in [verification.advice, *verification.answers, *verification.setup_errors]:
         console.print(line, soft_wrap=True)
 
 

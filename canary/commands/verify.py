@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from canary.domain.evidence import Evidence, Seen, Unreadable
+from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.incident import INCIDENTS
 from canary.run import Outcome
 from canary.sources import gather
@@ -32,24 +32,12 @@ class Agreement(StrEnum):
 
 
 class FlagOfDate(msgspec.Struct, frozen=True):
-    """The flag of one date in Firestore and in a table; None where one could not be read, or the table does not say.
-
-    `readable` tells the two apart: whether both could be read.
-    """
+    """The flag of one date in Firestore and in a table; None where one could not be read, or the table does not say."""
 
     game_date: date
     firestore: bool | None
     bigquery: bool | None
-    readable: bool
-
-    @property
-    def agreement(self) -> Agreement:
-        """Whether both say the same."""
-        if not self.readable:
-            return Agreement.UNREADABLE
-        if self.bigquery is None:
-            return Agreement.NO_STATEMENT
-        return Agreement.AGREE if self.firestore == self.bigquery else Agreement.DIFFER
+    agreement: Agreement
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -63,8 +51,7 @@ class Comparison(msgspec.Struct, frozen=True):
     def carries(self) -> bool:
         """Whether the table has the flag on every date on which Firestore has it, at least one, and on no other."""
         has = [flag.bigquery for flag in self.flags if flag.firestore]
-        compared = all(flag.readable for flag in self.flags)
-        return compared and bool(has) and all(has) and not self.dates(Agreement.DIFFER)
+        return bool(has) and all(has) and not self.dates(Agreement.DIFFER) and not self.dates(Agreement.UNREADABLE)
 
     def dates(self, agreement: Agreement) -> list[date]:
         """Return the dates of which that holds."""
@@ -86,35 +73,21 @@ class Comparison(msgspec.Struct, frozen=True):
 
     def dates_to_json(self) -> list[dict[str, Any]]:
         """Return plain values, a date each."""
-        return [
-            {
-                "phase": self.phase,
-                "game_date": flag.game_date.isoformat(),
-                "firestore": flag.firestore,
-                "bigquery": flag.bigquery,
-                "agreement": flag.agreement.value,
-            }
-            for flag in self.flags
-        ]
+        return [{"phase": self.phase, **msgspec.to_builtins(flag)} for flag in self.flags]
 
 
 class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
     `lacking` are the columns that its completion log lacks, `others` the flag tables beside it, None where there can be
-    none. `flag_table` is the one that the phases file names. `refused` says what could not be searched or read.
+    none. `refused` says what could not be searched or read.
     """
 
+    phase: Phase
     completion_log: Comparison
     lacking: Sequence[str]
     others: tuple[Comparison, ...] | None = None
-    flag_table: str | None = None
     refused: tuple[str, ...] = ()
-
-    @property
-    def phase(self) -> str:
-        """The phase's name."""
-        return self.completion_log.phase
 
     @property
     def best(self) -> Comparison | None:
@@ -123,17 +96,7 @@ class Verified(msgspec.Struct, frozen=True):
             return self.completion_log
         # Set in one table is set: the completion log must not say so of a date on which it is not.
         wrong = any(flag.bigquery and flag.firestore is False for flag in self.completion_log.flags)
-        return None if wrong else next((one for one in self.others or () if one.carries), None)
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether BigQuery carries the flag; a completion log that lacks a column is no proof by itself."""
-        return self.best is not None and (self.best is not self.completion_log or not self.lacking)
-
-    @property
-    def is_wrong(self) -> bool:
-        """Whether something is to be mended, or not to be relied on."""
-        return bool(self.lacking) or any(one.dates(Agreement.DIFFER) for one in self.comparisons)
+        return None if wrong else next((table for table in self.others or () if table.carries), None)
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -141,25 +104,19 @@ class Verified(msgspec.Struct, frozen=True):
         return [self.completion_log, *(self.others or ())]
 
     @property
-    def answers(self) -> list[str]:
+    def answers(self) -> Iterator[str]:
         """Where else the flag is, how far that table agrees, and what to put into the phases file for it."""
-        found = [answer for other in self.others or () for answer in self._answer(other)]
+        name = self.phase.name
+        for table in self.others or ():
+            in_it = table.dates(Agreement.AGREE) or table.dates(Agreement.DIFFER)
+            yield f"{name}: {f'the flag is in {table.table}: it' if in_it else table.table} {table.text}"
+            lines = [] if self.phase.flag_table == table.table else [f'flag_table = "{table.table}"']
+            lines += ["bigquery_carries_flag = true"] if self.best is table else []
+            if in_it and lines and self.best is not self.completion_log:  # which needs neither
+                yield f"in the phases file, under [{name}]: {' and '.join(lines)}"
         if self.others == () and not self.refused and self.best is None:
-            found.append(f"{self.phase}: no other table beside {self.completion_log.table} has the flag")
-        return [*found, *(f"{self.phase}: {sentence}" for sentence in self.refused)]
-
-    def _answer(self, other: Comparison) -> Iterator[str]:
-        said = other.dates(Agreement.AGREE) or other.dates(Agreement.DIFFER)
-        yield f"{self.phase}: {'the flag is in ' if said else ''}{other.table}{': it' if said else ''} {other.text}"
-        if said and (lines := self._lines(other)):
-            yield f"in the phases file, under [{self.phase}]: {' and '.join(lines)}"
-
-    def _lines(self, other: Comparison) -> list[str]:
-        """Return what the phases file lacks for this table; nothing where the completion log does without."""
-        if self.best is self.completion_log:
-            return []
-        lines = [] if self.flag_table == other.table else [f'flag_table = "{other.table}"']
-        return [*lines, "bigquery_carries_flag = true"] if self.best is other else lines
+            yield f"{name}: no other table beside {self.completion_log.table} has the flag"
+        yield from (f"{name}: {sentence}" for sentence in self.refused)
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -176,20 +133,21 @@ class Verification(msgspec.Struct, frozen=True):
     @property
     def outcome(self) -> Outcome:
         """QUIET when BigQuery carries the flag and agrees, PROBLEM when it does not, else COULD_NOT_TELL."""
-        unproven = [phase for phase in self.phases if not phase.is_proven]
-        if any(phase.is_wrong for phase in unproven):
+        # A completion log that lacks a column is no proof by itself.
+        unproven = [one for one in self.phases if one.best is None or (one.best is one.completion_log and one.lacking)]
+        if any(one.lacking or any(table.dates(Agreement.DIFFER) for table in one.comparisons) for one in unproven):
             return Outcome.PROBLEM
         return Outcome.COULD_NOT_TELL if unproven or self.reasons else Outcome.QUIET
 
     @property
     def comparisons(self) -> list[Comparison]:
         """Those of all phases."""
-        return [one for phase in self.phases for one in phase.comparisons]
+        return [table for phase in self.phases for table in phase.comparisons]
 
     @property
-    def lines(self) -> list[str]:
-        """Everything that is to be said."""
-        return [self.advice, *(answer for phase in self.phases for answer in phase.answers), *self.setup_errors]
+    def answers(self) -> list[str]:
+        """Those of all phases."""
+        return [answer for phase in self.phases for answer in phase.answers]
 
     @property
     def advice(self) -> str:
@@ -199,39 +157,28 @@ class Verification(msgspec.Struct, frozen=True):
             by_itself = all(phase.best is phase.completion_log for phase in self.phases)
             how = ": set bigquery_carries_flag = true in the phases file" if by_itself else ", as follows"
             return f"use Firestore; BigQuery may stand in for it{how}"
-        if self._without_flag:
-            lacks = f"{', '.join(self._without_flag)} lacks {FLAG_COLUMN}"
+        if without_flag := [table for table, columns in self.missing_columns.items() if FLAG_COLUMN in columns]:
+            lacks = f"{', '.join(without_flag)} lacks {FLAG_COLUMN}"
             unreadable = "".join(f"; could not be read: {reason}" for reason in self.reasons)
             return f"the completion log has no column for the flag: use Firestore ({lacks}){unreadable}"
-        if self._lacking:
-            return f"use Firestore: {'; '.join(self._lacking)}; `canary setup` adds the columns"
-        if self._differing:
-            return f"use Firestore: BigQuery says otherwise of {', '.join(self._differing)}"
+        lacking = [f"{table} lacks {', '.join(columns)}" for table, columns in self.missing_columns.items() if columns]
+        if lacking:
+            return f"use Firestore: {'; '.join(lacking)}; `canary setup` adds the columns"
+        differing = [f"{table.phase} {day}" for table in self.comparisons for day in table.dates(Agreement.DIFFER)]
+        if differing:
+            return f"use Firestore: BigQuery says otherwise of {', '.join(dict.fromkeys(differing))}"
         if self.reasons:
             return f"could not tell: {'; '.join(self.reasons)}"
         return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
-
-    @property
-    def _without_flag(self) -> list[str]:
-        return [table for table, columns in self.missing_columns.items() if FLAG_COLUMN in columns]
-
-    @property
-    def _lacking(self) -> list[str]:
-        return [f"{table} lacks {', '.join(columns)}" for table, columns in self.missing_columns.items() if columns]
-
-    @property
-    def _differing(self) -> list[str]:
-        differing = (f"{one.phase} {day}" for one in self.comparisons for day in one.dates(Agreement.DIFFER))
-        return list(dict.fromkeys(differing))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "bigquery_carries_the_flag": self.outcome is Outcome.QUIET,
             "advice": self.advice,
-            "answers": [answer for phase in self.phases for answer in phase.answers],
-            "setup_errors": list(self.setup_errors),
-            "missing_columns": {table: list(columns) for table, columns in self.missing_columns.items()},
+            "answers": self.answers,
+            "setup_errors": self.setup_errors,
+            "missing_columns": self.missing_columns,
             "dates": [day for phase in self.phases for day in phase.completion_log.dates_to_json()],
             "flag_tables": [
                 {"table": other.table, "carries_the_flag": other.carries, "dates": other.dates_to_json()}
@@ -277,48 +224,54 @@ def _verified(
 ) -> Verified:
     if flag_tables is None:
         ((table, lacking),) = missing_columns.items() or (("the completion log", ()),)
-        return Verified(_by_completion_log(phase, table, lacking, evidence), lacking)
+        return Verified(phase, _by_completion_log(phase, table, lacking, evidence), lacking)
     table = flag_tables.completion_table(phase.name)
     lacking = missing_columns.get(table, ())
-    own = _by_completion_log(phase, table, lacking, evidence)
     names = [phase.flag_table] if phase.flag_table else []
     others, refused = [], []
     try:
         names += flag_tables.find(phase.name)
     except StoreError as error:
         refused.append(f"could not look for other tables beside {table}: {one_line(str(error))}")
+    days = [day.game_date for day in evidence]
     for name in names:
         try:
-            others.append(_by_flag_table(flag_tables, name, phase, evidence))
+            said = flag_tables.read(name, phase.name, min(days), max(days))
         except StoreError as error:
             refused.append(f"could not read {name}: {one_line(str(error))}")
-    return Verified(own, lacking, tuple(others), phase.flag_table, tuple(refused))
+        else:
+            flags = tuple(_flag(day, said.get(day.game_date)) for day in evidence)
+            others.append(Comparison(phase.name, name, flags))
+    return Verified(phase, _by_completion_log(phase, table, lacking, evidence), lacking, tuple(others), tuple(refused))
 
 
 def _by_completion_log(phase: Phase, table: str, lacking: Sequence[str], evidence: Iterable[Evidence]) -> Comparison:
-    return Comparison(phase.name, table, tuple(_of_completion_log(one, lacking) for one in evidence))
+    flags = tuple(_flag(day, _of_completion_log(day.completion_log, lacking)) for day in evidence)
+    return Comparison(phase.name, table, flags)
 
 
-def _of_completion_log(evidence: Evidence, lacking: Sequence[str]) -> FlagOfDate:
-    log = evidence.completion_log
-    # Without a row the flag is unset, if the table could say otherwise.
-    said = log.value.triggered if isinstance(log, Seen) else False
-    unreadable = isinstance(log, Unreadable)
-    return _flag(evidence, None if unreadable or FLAG_COLUMN in lacking else said, readable=not unreadable)
+def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Unreadable | None:
+    """Return what it says of the flag; without a row it is unset, if the table could say otherwise."""
+    if isinstance(log, Unreadable):
+        return log
+    return None if FLAG_COLUMN in lacking else isinstance(log, Seen) and log.value.triggered
 
 
-def _by_flag_table(flag_tables: FlagTables, table: str, phase: Phase, evidence: Sequence[Evidence]) -> Comparison:
-    days = [one.game_date for one in evidence]
-    said = flag_tables.read(table, phase.name, min(days), max(days))
-    return Comparison(phase.name, table, tuple(_flag(one, said.get(one.game_date)) for one in evidence))
-
-
-def _flag(evidence: Evidence, said: bool | None, *, readable: bool = True) -> FlagOfDate:  # noqa: FBT001 (a value)
+def _flag(evidence: Evidence, said: bool | Unreadable | None) -> FlagOfDate:  # noqa: FBT001 (a value)
     progress = evidence.progress
-    if isinstance(progress, Unreadable):
-        return FlagOfDate(evidence.game_date, None, said, readable=False)
     triggered = isinstance(progress, Seen) and progress.value.trigger is not None
-    return FlagOfDate(evidence.game_date, triggered, said, readable=readable)
+    if isinstance(progress, Unreadable) or isinstance(said, Unreadable):
+        agreement = Agreement.UNREADABLE
+    elif said is None:
+        agreement = Agreement.NO_STATEMENT
+    else:
+        agreement = Agreement.AGREE if triggered == said else Agreement.DIFFER
+    return FlagOfDate(
+        evidence.game_date,
+        firestore=None if isinstance(progress, Unreadable) else triggered,
+        bigquery=None if isinstance(said, Unreadable) else said,
+        agreement=agreement,
+    )
 
 
 def _difference(flag: FlagOfDate) -> str:
