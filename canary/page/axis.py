@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, tzinfo
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import msgspec
 
@@ -12,8 +12,8 @@ from canary.domain.verdict import duration_text
 _TOO_NEAR = 1.5
 # Labels stand 100 px apart where a lane is 650 px wide; on a phone every other is shown.
 _LABEL_EVERY = 15.5
-# What lasts longer without anything happening is folded, to a width of so many minutes.
-_IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 6.0
+# What lasts longer without anything happening is folded, to a width of so many minutes; a few seconds are seen as well.
+_IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -76,48 +76,35 @@ class FoldedAxis:
     """The time from the first to the last of some moments, in which long stretches without one are folded."""
 
     def __init__(self, moments: Iterable[datetime], zone: tzinfo) -> None:
-        self._moments, self._zone = sorted(set(moments)), zone
-        widths = [_FOLDED_MINUTES if late - early > _IDLE else _minutes(late - early) for early, late in self._gaps]
+        self._zone, ordered = zone, sorted(set(moments))
+        gaps = [late - early for early, late in pairwise(ordered)]
+        widths = [_FOLDED_MINUTES if gap > _IDLE else max(_LEAST_MINUTES, gap / timedelta(minutes=1)) for gap in gaps]
         scale = 96 / (sum(widths) or 1)
-        self._places = [2.0] if self._moments else []
-        for width in widths:
-            self._places.append(self._places[-1] + width * scale)
-
-    @property
-    def _gaps(self) -> Sequence[tuple[datetime, datetime]]:
-        return list(pairwise(self._moments))
+        places = accumulate((width * scale for width in widths), initial=2.0)
+        self._moments = [*zip(ordered, places, strict=False)]  # without a moment there is no place
 
     def x(self, at: datetime) -> float:
         """Return the position of a moment: between its neighbours, or at the edge."""
-        for (early, late), (left, right) in zip(self._gaps, pairwise(self._places), strict=True):
+        for (early, left), (late, right) in pairwise(self._moments):
             if early <= at <= late:
                 return round(left + (right - left) * ((at - early) / (late - early)), 2)
-        return round(max(self._places, default=0.0) if not self._moments or at >= self._moments[0] else 2.0, 2)
+        return round(max((place for moment, place in self._moments if moment <= at), default=2.0), 2)
 
-    def folds(self) -> tuple[Span, ...]:
+    def folds(self) -> list[Span]:
         """Return the stretches that are folded, and how long each is."""
-        gaps = zip(self._gaps, pairwise(self._places), strict=True)
-        return tuple(
+        return [
             Span(round(left, 2), round(right - left, 2), duration_text(late - early))
-            for (early, late), (left, right) in gaps
+            for (early, left), (late, right) in pairwise(self._moments)
             if late - early > _IDLE
-        )
+        ]
 
-    def ticks(self) -> tuple[Tick, ...]:
-        """Return the times at which something happened, as far as their labels have room."""
-        return tuple(self._ticks())
-
-    def _ticks(self) -> Iterator[Tick]:
+    def ticks(self) -> Iterator[Tick]:
+        """Yield the times at which something happened, as far as their labels have room."""
         last = -_LABEL_EVERY
-        for at, x in zip(self._moments, self._places, strict=True):
+        for at, x in self._moments:
             if x - last >= _LABEL_EVERY:
                 last = x
                 yield Tick(round(x, 2), f"{at.astimezone(self._zone):%H:%M}")
-
-
-def _minutes(duration: timedelta) -> float:
-    """Return a width for a duration: a few seconds are to be seen as well."""
-    return max(_LEAST_MINUTES / 4, duration / timedelta(minutes=1))
 
 
 def span(x: Callable[[datetime], float], start: datetime, end: datetime) -> Span:

@@ -1,6 +1,6 @@
 """What the board shows: open incidents, a lane for each of the last dates, and the last month."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from statistics import median
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from canary.domain.incident import Incident, Level
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
 from canary.page.axis import Axis, Mark, Span, Tick, merged, span
-from canary.run import Overview
+from canary.run import Overview, Report
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
@@ -94,7 +94,6 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     without_work: int
     unseen: int
     blind: timedelta
-    readable: bool
 
 
 class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,15 +107,16 @@ class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole page. `state` is what to read first; `unreadable` are the sources that did not answer."""
+    """The whole page of a `report`.
 
-    now: datetime
+    `state` is what to read first; `unreadable` are the incidents and silences, where they did not answer.
+    """
+
+    report: Report
     state: Badge
     faults: tuple[Fault, ...]
     phases: tuple[PhaseBoard, ...]
-    warnings: tuple[str, ...]
-    silences: tuple[str, ...]
-    unreadable: tuple[str, ...]
+    unreadable: Unreadable | None
     runs: Runs
     empty: bool
 
@@ -135,6 +135,7 @@ def board(
     `ran_at` is when the canary last ran, where the caller knows; `link` says where a date leads, None where nowhere.
     """
     report = found.report
+    unreadable = found.incidents if isinstance(found.incidents, Unreadable) else None
     kept = Runs() if isinstance(found.incidents, Unreadable) else read_runs(found.incidents.get(RUNS))
     runs = replace(kept, at=ran_at) if ran_at is not None else kept
     newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
@@ -144,15 +145,13 @@ def board(
     worst_first = tuple(sorted(faults, key=lambda fault: (fault.silenced, _TONES.index(fault.tone))))
     needy = [verdict for group in groups for verdict in group if not _is_silenced(found, verdict)]
     loud = sorted((badge(verdict).tone for verdict in needy), key=_TONES.index)
-    is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not _unreadable(found)
+    is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not unreadable
     return Board(
-        now=report.now,
+        report=report,
         state=_state(loud, is_empty=is_empty, silenced=bool(faults)),
         faults=worst_first,
         phases=tuple(_phase_board(found, phase, link, dates, runs) for phase in phases.values()),
-        warnings=report.warnings,
-        silences=tuple(silence.text for silence in report.silences),
-        unreadable=_unreadable(found),
+        unreadable=unreadable,
         runs=runs,
         empty=is_empty,
     )
@@ -208,13 +207,6 @@ def _has_anything(facts: Facts) -> bool:
     return bool(facts.completed_at or facts.last_status or facts.unexpected or facts.progress.trigger or facts.work)
 
 
-def _unreadable(found: Overview) -> tuple[str, ...]:
-    """Return what could not be read besides the sources of the dates, which are told as faults."""
-    if isinstance(found.incidents, Unreadable):
-        return (f"the incidents and silences: {found.incidents.reason}",)
-    return ()
-
-
 # The lanes
 
 
@@ -241,12 +233,12 @@ def _axis(phase: Phase, day: date) -> Axis:
 
 
 def _lane(verdict: Verdict, facts: Facts | None, found: Overview, phase: Phase, link: Link) -> Lane:
-    shown, day = badge(verdict), verdict.game_date
-    axis, now = _axis(phase, day), found.report.now
+    day, now = verdict.game_date, found.report.now
+    axis = _axis(phase, day)
     lane = Lane(
         date=day,
         href=link(phase.name, day),
-        badge=shown,
+        badge=badge(verdict),
         games=_games(verdict, phase),
         said=_said(verdict, phase),
         silenced=_is_silenced(found, verdict),
@@ -264,18 +256,16 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
     trigger = facts.progress.trigger
     flag_at = trigger.at if trigger else None
     until = flag_at or facts.now
-    known = span(axis.x, first, last) if first and last else None
     is_over = verdict.kind is VerdictKind.IDLE or verdict.triggered is None or (trigger and flag_at is None)
     pending = span(axis.x, last, until) if last and until > last and not is_over else None
-    complete = axis.x(facts.complete_at) if is_complete else None
     grace = span(axis.x, facts.complete_at, facts.complete_at + facts.phase.untriggered_after) if is_complete else None
     return replace(
         lane,
         marks=merged(completions(facts, axis.x)),
-        known=known,
+        known=span(axis.x, first, last) if first and last else None,
         pending=pending,
         grace=grace,
-        complete=complete,
+        complete=axis.x(facts.complete_at) if is_complete else None,
         flag=_flag(facts, axis, is_complete=is_complete) if verdict.triggered is not None else None,
     )
 
@@ -337,22 +327,21 @@ def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: 
         if verdict.game_date in known and known[verdict.game_date].opened_at <= found.report.now
     ]
     broken = {one.date: one for one in past}
-    detected = [one.detected for one in past if one.detected is not None]
-    lasted = [one.lasted for one in past if one.lasted is not None]
     return Month(
         days=tuple((v.game_date, _day(v, broken.get(v.game_date))) for v, _ in own),
         incidents=tuple(reversed(past)),
-        detected=_median(detected),
-        recovered=_median(lasted),
+        detected=_median(incident.detected for incident in past),
+        recovered=_median(incident.lasted for incident in past),
         without_work=sum(verdict.kind is VerdictKind.IDLE for verdict, _ in own),
         unseen=sum(verdict.kind is VerdictKind.UNKNOWN for verdict, _ in own),
         blind=runs.unseen_since(found.report.now - timedelta(days=len(own))),
-        readable=not isinstance(found.incidents, Unreadable),
     )
 
 
-def _median(durations: Sequence[timedelta]) -> timedelta | None:
-    return timedelta(seconds=median(one.total_seconds() for one in durations)) if durations else None
+def _median(durations: Iterable[timedelta | None]) -> timedelta | None:
+    """Return the median of those that are known."""
+    seconds = [duration.total_seconds() for duration in durations if duration is not None]
+    return timedelta(seconds=median(seconds)) if seconds else None
 
 
 def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, href: str | None) -> PastIncident:
@@ -382,8 +371,7 @@ def _begun(incident: Incident, facts: Facts | None) -> datetime | None:
 
 def _day(verdict: Verdict, incident: PastIncident | None) -> Badge:
     """Return how a date went: what is over is shown as well, and what nobody could see is neither good nor bad."""
-    shown = badge(verdict)
-    if incident is not None and verdict.kind.is_quiet:
-        lasted = f", {duration_text(incident.lasted)}" if incident.lasted is not None else ""
-        return Badge(f"was {incident.badge.word}{lasted}", "warn")
-    return shown
+    if incident is None or not verdict.kind.is_quiet:
+        return badge(verdict)
+    lasted = f", {duration_text(incident.lasted)}" if incident.lasted is not None else ""
+    return Badge(f"was {incident.badge.word}{lasted}", "warn")

@@ -6,12 +6,13 @@ from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.facts import Facts
 from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
-from canary.domain.verdict import Cause, CauseKind, Verdict, duration_text
-from canary.notify.message import CommandLine, Link, Message, alert, todo
-from canary.page.axis import FoldedAxis, Mark, Span, Tick, merged, span
+from canary.domain.verdict import Verdict, duration_text
+from canary.notify.message import CommandLine, Message, alert
+from canary.page.axis import FoldedAxis, Mark, Span, merged, span
 from canary.page.board import Badge, badge
 from orchestrator_resilience.phase import Phase
 
@@ -31,7 +32,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the timeline; `idle` says how long nothing had happened before, where that was long."""
 
-    at: datetime | None
     local: str
     seen_by: str
     what: str
@@ -40,57 +40,35 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OneDate(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole page of a date."""
+    """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence."""
 
     now: datetime
-    phase: Phase
-    verdict: Verdict
+    timeline: Timeline
     badge: Badge
     message: Message | None
-    actions: tuple[str, ...]
-    causes: tuple[Cause, ...]
-    ruled_out: tuple[CauseKind, ...]
-    links: tuple[Link, ...]
-    rows: tuple[Row, ...]
-    ticks: tuple[Tick, ...]
-    folds: tuple[Span, ...]
-    marked_now: float | None
+    picture: "Picture | None"
     moments: tuple[Moment, ...]
-    silences: tuple[str, ...]
-    unreadable: tuple[str, ...]
     zone: str
     json: str
 
 
-def one_date(found: Timeline, facts: Facts | None, phase: Phase, command: CommandLine, now: datetime) -> OneDate:
+def one_date(timeline: Timeline, facts: Facts | None, phase: Phase, command: CommandLine, now: datetime) -> OneDate:
     """Put together what is shown of a date; without `facts`, which were too odd, there is no picture."""
-    verdict, zone = found.verdict, ZoneInfo(phase.timezone)
-    needs_somebody = not verdict.kind.is_quiet
-    message = alert([verdict], phase, command, now) if needs_somebody else None
-    picture = _Picture(facts, zone, verdict) if facts is not None else None
+    verdict, zone = timeline.verdict, ZoneInfo(phase.timezone)
+    command = replace(command, page=None)  # the page does not lead to itself
     return OneDate(
         now=now,
-        phase=phase,
-        verdict=verdict,
+        timeline=timeline,
         badge=badge(verdict),
-        message=message,
-        actions=todo(verdict, phase) if needs_somebody else (),
-        causes=verdict.causes,
-        ruled_out=verdict.ruled_out,
-        links=tuple(link for link in command.links(verdict.phase, verdict.game_date) if "/dates/" not in link.url),
-        rows=tuple(picture.rows()) if picture else (),
-        ticks=picture.axis.ticks() if picture else (),
-        folds=picture.axis.folds() if picture else (),
-        marked_now=picture.now if picture else None,
-        moments=tuple(_moments(found, zone)),
-        silences=tuple(silence.text for silence in found.silences),
-        unreadable=found.unreadable,
+        message=None if verdict.kind.is_quiet else alert([verdict], phase, command, now),
+        picture=Picture(facts, zone, verdict) if facts is not None else None,
+        moments=tuple(_moments(timeline, zone)),
         zone=now.astimezone(zone).tzname() or phase.timezone,
-        json=json.dumps(msgspec.to_builtins(found), indent=1, ensure_ascii=False),
+        json=json.dumps(msgspec.to_builtins(timeline), indent=1, ensure_ascii=False),
     )
 
 
-class _Picture:
+class Picture:
     """The rows of a date on one axis: a processor each, those that only the orchestrator waits for, and the flag."""
 
     def __init__(self, facts: Facts, zone: tzinfo, verdict: Verdict) -> None:
@@ -182,7 +160,6 @@ def _moments(found: Timeline, zone: tzinfo) -> Iterator[Moment]:
         idle = first.at - before if first.at and before else None
         is_long = idle is not None and idle.total_seconds() >= 60 * _IDLE_MINUTES
         yield Moment(
-            at=first.at,
             local=f"{first.at.astimezone(zone):%m-%d %H:%M:%S}" if first.at else "not noted",
             seen_by=", ".join(dict.fromkeys(entry.seen_by for entry in group)),
             what=delivery_text(group),
