@@ -43,9 +43,9 @@ def evaluate(
     """Score the canary on thousands of simulated dates."""
     phase, console = load_phase("phase2", BUNDLED_PHASES), make_console()
     if again:
-        with simulated_folder(out, BUNDLED_PHASES.read_text("utf-8")) as folder:
-            print_scores(console, play(phase, again, folder.path))
-        click.echo(f"Look at it: {CommandLine(program(), folder=folder.path).to('explain', 'DATE')} --now TIME")
+        with simulated_folder(out, BUNDLED_PHASES.read_text("utf-8")):
+            print_scores(console, play(phase, again, out))
+        click.echo(f"Look at it: {CommandLine(program(), folder=out).to('explain', 'DATE')} --now TIME")
         return Outcome.QUIET
     names = list(worlds(seed, healthy_days, faulty_days))
     scores = []

@@ -16,7 +16,6 @@ from canary.domain.incident import incident_ref
 from canary.domain.silence import SILENCES
 from canary.domain.verdict import CauseKind, VerdictKind
 from canary.notify.channel import NotifyError
-from canary.playback.old_code import OldCode
 from evaluation.day import ALIKE, HOUR, MINUTE, Day, Injected, Report, Truth
 from evaluation.faults import (
     Fault,
@@ -51,6 +50,7 @@ from evaluation.healthy import (
     odd_lines,
     odd_unneeded_fields,
 )
+from evaluation.old_code import OldCode
 from evaluation.world import DELIVERED, Deliver, Outage, ProcessDeathError, is_second_run
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.phase import Period

@@ -11,10 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.playback.old_code import OldCode
 from canary.playback.schedule import ticks
 from evaluation.day import ALIKE, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, UNLIKE, Day, Injected, Report, Truth
 from evaluation.healthy import no_games_and_some_say_so
+from evaluation.old_code import OldCode
 from evaluation.stored import Stored
 from evaluation.world import DELIVERED, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience.checkpoints import CheckpointKind

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from canary.playback.old_code import OldCode
 from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
+from evaluation.old_code import OldCode
 from evaluation.world import InjectedFault, Outage
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import push_envelope

@@ -250,7 +250,9 @@ class World:
                 self._fault, self._alive = InjectedFault(), True
         if fault.retried:
             backoff = timedelta(seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF))
-            self.schedule.after(backoff, partial(self._attempt, envelope, fault, deliver, number + 1))
+            self.schedule.at(
+                self.schedule.clock.now + backoff, partial(self._attempt, envelope, fault, deliver, number + 1)
+            )
 
     def _befall(self, operation: str) -> bool | None:
         if operation == "update_if_unchanged" and self._fault.loses_race:
@@ -282,7 +284,7 @@ class World:
         if attempt == 0:
             self._ask_baselines(now)
         if not answered and attempt < len(_SCHEDULER_BACKOFFS):
-            self.schedule.after(_SCHEDULER_BACKOFFS[attempt], lambda: self._run(attempt + 1))
+            self.schedule.at(self.schedule.clock.now + _SCHEDULER_BACKOFFS[attempt], lambda: self._run(attempt + 1))
 
     def _watch(self, now: datetime) -> bool:
         """Run the canary once; False where the function would answer 503."""

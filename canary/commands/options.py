@@ -163,9 +163,8 @@ class Subject(msgspec.Struct, frozen=True):
 
 def subject(folder: Path | None, phase: str | None = None, now: datetime | None = None) -> Subject:
     """Return what the options are about: the folder of a simulated run brings its own phases and its time."""
-    run = read_simulated_folder(folder)
-    source = run.phases_file if run else None
-    every = load_phases(source)
+    run = read_simulated_folder(folder) if folder is not None else None
+    every = load_phases(run.phases_file if run else None)
     read_at = (run and run.now) or datetime.now(UTC)
     return Subject(
         phases={phase: phase_of(every, phase)} if phase else every,

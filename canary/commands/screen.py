@@ -6,7 +6,7 @@ from datetime import date, datetime
 from rich.console import Console
 from rich.text import Text
 
-from canary.commands.terminal import TerminalChannel, print_line
+from canary.commands.terminal import print_line, print_notifications
 from canary.domain.incident import NotificationKind
 from canary.domain.verdict import Impact, Verdict
 from canary.notify.channel import Notification
@@ -22,34 +22,33 @@ WIDTH = 80
 
 def show_everything(console: Console, phase: Phase, command: CommandLine) -> Show:
     """Return what prints each event as it happens."""
-    line, channel = terminal_lines(), TerminalChannel(console, {phase.name: phase}, command)
+    line, phases = terminal_lines(), {phase.name: phase}
 
     def show(event: Event) -> None:
-        match event.what:
-            case str() as headline:
+        match event:
+            case _, str() as headline:
                 console.rule(headline, align="left")
-            case Checkpoint() as checkpoint:
+            case _, Checkpoint() as checkpoint:
                 line(checkpoint)
-            case Notification() as notification:
-                channel.send([notification], event.at)
-            case Verdict() as verdict:
-                print_line(console, verdict, event.at)
+            case at, Notification() as notification:
+                print_notifications(console, [notification], phases, command, at)
+            case at, Verdict() as verdict:
+                print_line(console, verdict, at)
 
     return show
 
 
 def print_screen(console: Console, events: Sequence[Event], phase: Phase, command: CommandLine) -> None:
     """Print the demo's one screen: a healthy date in short, what went wrong with its alerts, and the end of it."""
-    channel = TerminalChannel(console, {phase.name: phase}, command)
 
     def show(day: date, impact: Impact | None = None) -> None:
         console.rule(f"{day:%B} {day.day}: {demo.WHAT_HAPPENED[day]}", align="left")
         for line in _checkpoints_of_the_last(events, day):
             text = f"{line.at:%H:%M:%S}Z {line.message}"
             console.print(Text(text, style="dim"), no_wrap=True, overflow="ellipsis")
-        alerts = [(n, at) for n, at in _notifications(events, day) if impact and n.verdict.impact is impact]
-        for alert, at in alerts[:1]:
-            channel.send([alert], at)
+        alerts = [(at, n) for at, n in _notifications(events, day) if impact and n.verdict.impact is impact]
+        for at, alert in alerts[:1]:
+            print_notifications(console, [alert], {phase.name: phase}, command, at)
 
     console.print(
         "February 2026 on simulated time, through the real orchestrator and canary. Each\n"
@@ -61,7 +60,7 @@ def print_screen(console: Console, events: Sequence[Event], phase: Phase, comman
     end = f"{demo.NEW_CODE:%B} {demo.NEW_CODE.day}: {demo.WHAT_HAPPENED[demo.NEW_CODE]}, and one re-run mends a date"
     console.rule(end, align="left")
     for day in demo.DATES:
-        for notification, at in _notifications(events, day):
+        for at, notification in _notifications(events, day):
             if notification.kind is NotificationKind.RESOLVED:
                 console.print(f"{at:%H:%M:%S}Z RESOLVED {day}: {notification.verdict.summary}", style="green")
 
@@ -69,10 +68,10 @@ def print_screen(console: Console, events: Sequence[Event], phase: Phase, comman
 def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpoint]:
     """Return the lines of the delivery with which the date was complete."""
     until = demo.at_minute(day, demo.NEXT_PHASE_WRITES)
-    lines = [event.what for event in events if isinstance(event.what, Checkpoint)]
-    own = [line for line in lines if line.fields["game_date"] == str(day) and line.at < until]
-    return [line for line in own if line.fields["delivery"] == own[-1].fields["delivery"]]
+    lines = [what for at, what in events if isinstance(what, Checkpoint) and at < until]
+    of_day = [line for line in lines if line.fields["game_date"] == str(day)]
+    return [line for line in of_day if line.fields["delivery"] == of_day[-1].fields["delivery"]]
 
 
-def _notifications(events: Sequence[Event], day: date) -> list[tuple[Notification, datetime]]:
-    return [(e.what, e.at) for e in events if isinstance(e.what, Notification) and e.what.verdict.game_date == day]
+def _notifications(events: Sequence[Event], day: date) -> list[tuple[datetime, Notification]]:
+    return [(at, what) for at, what in events if isinstance(what, Notification) and what.verdict.game_date == day]

@@ -28,10 +28,10 @@ def demo(out: Path, *, verbose: bool) -> Outcome:
     # One screen is as wide as the narrowest terminal that people have.
     console = make_console(None if verbose else min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns))
     phase, events = demo_phase(), list[Event]()
-    with simulated_folder(out, PHASES) as folder:
-        command = CommandLine(program(), folder=folder.path)
-        report = play_demo(folder.path, show_everything(console, phase, command) if verbose else events.append)
-        end_of_run(folder, report.now)
+    command = CommandLine(program(), folder=out)
+    with simulated_folder(out, PHASES):
+        report = play_demo(out, show_everything(console, phase, command) if verbose else events.append)
+        end_of_run(out, report.now)
     if not verbose:
         print_screen(console, events, phase, command)
     print_lines(console, report.verdicts)
@@ -51,10 +51,10 @@ def replay(about: Subject, *, file: Path, out: Path, until: datetime | None) -> 
     FILE has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or pulls it.
     """
     console, phases_file = make_console(), Settings.from_env().phases_file or BUNDLED_PHASES
-    with simulated_folder(out, phases_file.read_text("utf-8")) as folder:
-        command = CommandLine(program(), folder=folder.path, several=about.several)
-        report = play_messages(file, about.phase, folder.path, show_everything(console, about.phase, command), until)
-        end_of_run(folder, report.now)
+    command = CommandLine(program(), folder=out, several=about.several)
+    with simulated_folder(out, phases_file.read_text("utf-8")):
+        report = play_messages(file, about.phase, out, show_everything(console, about.phase, command), until)
+        end_of_run(out, report.now)
     print_lines(console, report.verdicts)
     click.echo(f"Look at it again: {command.to('status', phase=about.phase.name)}")
     return report.outcome

@@ -4,7 +4,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby
 from typing import TextIO, cast
 from zoneinfo import ZoneInfo
@@ -89,24 +89,23 @@ def print_alert(
     _print_panel(console, kind, alert(verdicts, phase, command, now), kind, now)
 
 
-class TerminalChannel:
-    """Prints a panel for each fault."""
-
-    def __init__(self, console: Console, phases: Mapping[str, Phase], command: CommandLine) -> None:
-        self._console = console
-        self._phases = phases
-        self._command = command
-
-    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Print the panels."""
-        for group, message in messages(notifications, self._phases, self._command, now):
-            _print_panel(self._console, group[0].kind, message, group[0].verdict.kind, now)
+def print_notifications(
+    console: Console,
+    notifications: Sequence[Notification],
+    phases: Mapping[str, Phase],
+    command: CommandLine,
+    now: datetime,
+) -> None:
+    """Print a panel for each fault, or for its end."""
+    for group, message in messages(notifications, phases, command, now):
+        _print_panel(console, group[0].kind, message, group[0].verdict.kind, now)
 
 
-def print_line(console: Console, verdict: Verdict, now: datetime | None = None) -> None:
-    """Print a verdict in one line, with the time of the run where it is given."""
+def print_line(console: Console, verdict: Verdict, now: datetime | None = None, until: date | None = None) -> None:
+    """Print a verdict in one line, with the time of the run where it is given; `until` is the last date like it."""
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
-    line = f"{time}{verdict.phase} {verdict.game_date} {verdict.kind}: {verdict.summary}"
+    dates = f"{verdict.game_date} to {until}" if until else verdict.game_date
+    line = f"{time}{verdict.phase} {dates} {verdict.kind}: {verdict.summary}"
     console.print(Text(_folded(line, console), style=_style(verdict.kind)), soft_wrap=True)
 
 
@@ -114,11 +113,7 @@ def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print verdicts in one line each; why a source could not be read is said once for all dates in a row."""
     for _, group in groupby(verdicts, lambda v: (v.phase, v.summary if v.unreadable else v.game_date)):
         first, *more = group
-        if more:
-            line = f"{first.phase} {first.game_date} to {more[-1].game_date} {first.kind}: {first.summary}"
-            console.print(Text(_folded(line, console), style=_style(first.kind)), soft_wrap=True)
-        else:
-            print_line(console, first)
+        print_line(console, first, until=more[-1].game_date if more else None)
 
 
 def _folded(line: str, console: Console) -> str:

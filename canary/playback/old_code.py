@@ -2,72 +2,28 @@
 
 It called a completion tracker, which merged the processor into the progress document, and then its
 own transaction, which found the processor there and took the message for a duplicate: no flag, no
-line. Its earlier form counted the document's keys, whoever they were.
+line.
 """
 
-from collections.abc import Callable
 from datetime import datetime
-
-from msgspec.structs import replace
+from typing import Any
 
 from orchestrator_resilience.completion import Completion
-from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.progress import document_id, read_progress, registration_fields
+from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, DocumentStore
 
 
-class OldCode:
-    """Both writes of the tracker, by a `clock` of its own; the flag only where it `counts` the keys."""
-
-    def __init__(
-        self,
-        phase: Phase,
-        documents: DocumentStore,
-        log: CompletionLog,
-        *,
-        counts: bool = False,
-        clock: Callable[[Completion], datetime] = lambda completion: completion.completed_at,
-    ) -> None:
-        self._phase = phase
-        self._documents = documents
-        self._log = log
-        self._counts = counts
-        self._clock = clock
-
-    def deliver(self, event: object) -> None:
-        """Handle one message as the old code did."""
-        self._track(Completion.from_event(event, self._phase))
-
-    def deliver_with_checkpoints(
-        self, event: object, checkpoints: CheckpointLogger, *, decides: bool = True, duplicate: bool | None = None
-    ) -> None:
-        """Handle one message as the old code with the six lines of the README does.
-
-        Without `decides` it returns from inside its block, as it did for a duplicate; with `duplicate` it says so.
-        """
-        completion = Completion.from_event(event, self._phase)
-        with checkpoints.delivery_of(completion) as delivery:
-            names = self._track(completion)
-            if decides:
-                delivery.post_transaction(should_trigger=False, completed=names, triggered=False, duplicate=duplicate)
-
-    def _track(self, completion: Completion) -> list[str]:
-        """Write the row and the registration, or what stood for one; return the document's processors."""
-        now = completion.completed_at
-        completion = replace(completion, completed_at=self._clock(completion))
-        self._log.append([completion_row(completion)], now=now)
-        ref = DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
-        if completion.processor is not None:
-            fields = registration_fields(read_progress({}, self._phase), completion, now)
-            del fields["_expected"]  # the old code did not write down what it waited for, nor what follows
-            for name in ("event_id", "registered_at"):
-                del fields[completion.processor][name]
-        else:
-            fields = {completion.raw_processor: {"completed_at": now, "status": completion.status.value}}
-        self._documents.merge(ref, fields)
-        names = [name for name in self._documents.get_all([ref])[ref].fields if not name.startswith("_")]
-        if self._counts and len(names) >= len(self._phase.expected):
-            self._documents.merge(ref, {"_triggered": True, "_triggered_at": now})
-        return names
+def track(
+    completion: Completion, phase: Phase, documents: DocumentStore, log: CompletionLog, now: datetime
+) -> DocumentRef:
+    """Write what the tracker wrote, whoever has completed: the row, and a key of the document; returns its address."""
+    log.append([completion_row(completion)], now=now)
+    entry: dict[str, Any] = {"completed_at": completion.completed_at, "status": completion.status.value}
+    if completion.processor is not None:
+        for name in ("record_count", "correlation_id", "execution_id"):
+            entry[name] = getattr(completion, name)
+    ref = DocumentRef(phase.firestore_collection, document_id(completion.game_date))
+    documents.merge(ref, {completion.processor or completion.raw_processor: entry})
+    return ref

@@ -7,8 +7,6 @@ much of what happens is shown.
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
 
-import msgspec
-
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification
 from canary.playback.schedule import Schedule, ticks
@@ -20,21 +18,10 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
-
-class Step(msgspec.Struct, frozen=True):
-    """Something that happens at a moment of simulated time (UTC)."""
-
-    at: datetime
-    act: Callable[[], None]
-
-
-class Event(msgspec.Struct, frozen=True):
-    """Something to show: a headline, a checkpoint, a notification, or a date's new verdict that is no problem."""
-
-    at: datetime
-    what: str | Checkpoint | Notification | Verdict
-
-
+# Something that happens at a moment of simulated time (UTC).
+Step = tuple[datetime, Callable[[], None]]
+# Something to show, and when: a headline, a checkpoint, a notification, or a date's new verdict that is no problem.
+Event = tuple[datetime, str | Checkpoint | Notification | Verdict]
 Show = Callable[[Event], None]
 
 
@@ -61,7 +48,7 @@ class Playback:
 
     def headline(self, text: str) -> None:
         """Say what comes."""
-        self._show(Event(self._schedule.clock.now, text))
+        self._show((self._schedule.clock.now, text))
 
     def run(self, steps: Sequence[Step], dates: Collection[date], until: datetime) -> Report:
         """Play `steps` in the order of their times, with a canary run every 15 minutes, up to `until`.
@@ -69,9 +56,9 @@ class Playback:
         Each run judges those of the game `dates` that are in its look-back window. Returns a last
         report, over all of them.
         """
-        for step in steps:
-            self._schedule.at(step.at, step.act)
-        for tick in ticks(min(step.at for step in steps), until):
+        for at, act in steps:
+            self._schedule.at(at, act)
+        for tick in ticks(min(at for at, _ in steps), until):
             self._schedule.play(until=tick)
             self._tick(dates, tick)
         self._schedule.play(until)
@@ -83,15 +70,15 @@ class Playback:
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Be the canary's channel."""
         for notification in notifications:
-            self._show(Event(now, notification))
+            self._show((now, notification))
 
     def warn(self, text: str, now: datetime) -> None:
         """Say it as a headline; nothing here is ever refused."""
-        self._show(Event(now, text))
+        self._show((now, text))
 
     def _leave(self, checkpoint: Checkpoint) -> None:
         self.stores.checkpoints(checkpoint)
-        self._show(Event(checkpoint.at, checkpoint))
+        self._show((checkpoint.at, checkpoint))
 
     def _tick(self, dates: Collection[date], now: datetime) -> None:
         """Run the canary over what it looks at by itself: the look-back window, and the problems before it."""
@@ -105,6 +92,6 @@ class Playback:
         )
         for verdict in report.verdicts:
             if not verdict.kind.is_problem and self._last_kinds.get(verdict.game_date) is not verdict.kind:
-                self._show(Event(now, verdict))
+                self._show((now, verdict))
             self._last_kinds[verdict.game_date] = verdict.kind
             self._problems |= {verdict.game_date} if verdict.kind.is_problem else set()

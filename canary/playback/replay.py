@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from canary.playback.playback import Playback, Show, Step
+from canary.playback.playback import Playback, Show
 from canary.playback.schedule import TICK
 from canary.run import Report
 from orchestrator_resilience.completion import Completion, push_envelope_of
@@ -33,7 +33,7 @@ def replay(file: Path, phase: Phase, folder: Path, show: Show, until: datetime |
     with EmbeddedStores(folder, durable=False) as stores:
         playback = Playback(phase, stores, show)
         deliver = playback.orchestrator(phase).deliver
-        steps = [Step(at, partial(deliver, envelope)) for at, envelope in messages]
+        steps = [(at, partial(deliver, envelope)) for at, envelope in messages]
         return playback.run(steps, dates, until or _end(messages, dates, phase))
 
 

@@ -23,10 +23,6 @@ class Schedule:
         """Plan `act` for `moment` (aware, UTC)."""
         heapq.heappush(self._planned, (moment, next(self._number), act))
 
-    def after(self, delay: timedelta, act: Callable[[], None]) -> None:
-        """Plan `act` for `delay` from now."""
-        self.at(self.clock.now + delay, act)
-
     def play(self, until: datetime) -> None:
         """Play everything up to `until`, what is planned on the way included."""
         while self._planned and self._planned[0][0] <= until:

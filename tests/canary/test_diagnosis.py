@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind
-from canary.playback.old_code import OldCode
 from canary.playback.schedule import Schedule
 from canary.run import Report
+from evaluation.old_code import OldCode
 from evaluation.world import WORK_QUERY, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience import Phase, StoreError, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES

@@ -6,26 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from canary.playback.folder import SimulatedFolder, end_of_run, read_simulated_folder, simulated_folder
+from canary.commands.options import subject
+from canary.playback.folder import end_of_run, read_simulated_folder, simulated_folder
 from orchestrator_resilience import ConfigurationError
 
 NOW = datetime(2026, 2, 14, 17, 0, tzinfo=UTC)
 
 
 def made(path: Path) -> Path:
-    with simulated_folder(path, "[phase2]") as folder:
+    with simulated_folder(path, "[phase2]"):
         (path / "old").write_text("")
         (path / "deep" / "er").mkdir(parents=True)
-        end_of_run(folder, NOW)
+        end_of_run(path, NOW)
     return path
 
 
 def test_it_knows_its_phases_and_its_time(tmp_path: Path) -> None:
     """As long as the run is not over, it has no time."""
-    with simulated_folder(tmp_path / "run", "[phase2]") as folder:
+    with simulated_folder(tmp_path / "run", "[phase2]"):
         assert (found := read_simulated_folder(tmp_path / "run")) is not None
         assert (found.now, found.phases_file.read_text()) == (None, "[phase2]")
-        end_of_run(folder, NOW)
+        end_of_run(tmp_path / "run", NOW)
     assert (found := read_simulated_folder(tmp_path / "run")) is not None
     assert found.now == NOW
 
@@ -80,9 +81,9 @@ def test_an_error_of_the_run_is_its_own(tmp_path: Path) -> None:
 
 def test_no_folder_is_no_simulated_run(tmp_path: Path) -> None:
     """Neither where none is named, nor where there is none."""
-    assert read_simulated_folder(None) is None
+    assert not subject(None).simulated
     assert read_simulated_folder(tmp_path / "none") is None
 
 
-def _run(path: Path) -> AbstractContextManager[SimulatedFolder]:
+def _run(path: Path) -> AbstractContextManager[None]:
     return simulated_folder(path, "[phase2]")
