@@ -59,9 +59,9 @@ def start() -> Handler:
     if own.slack_webhook_url:
         channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project, page=own.page_url))
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
-    known_as = settings.service or "canary"
+    every_channel = Channels(*channels, canary=settings.service or "canary")
     command = CommandLine(project=settings.project, several=len(phases) > 1)
-    return _served(Canary(stores, phases, Channels(*channels, canary=known_as), heartbeat, command).answer)
+    return _served(Canary(stores, phases, every_channel, heartbeat, command).answer)
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:

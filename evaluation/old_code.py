@@ -8,7 +8,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from canary.playback.old_code import track
+from canary.playback.demo import track
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.phase import Phase

@@ -2,10 +2,11 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -55,20 +56,27 @@ def check(about: Subject, *, dates: Sequence[date], as_json: bool, ascii_only: b
 @options("data", "phase", "now", "json", "ascii", "html", "days")
 def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int) -> Outcome:
     """Show the recent dates as a picture, or write them as a page."""
-    if html is not None:
-        return _write_board(about, html)
+    dates, diagnosed = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
     with about.stores() as stores:
-        found = overview(stores, about.phases, about.now, days, about.read_at)
+        found = overview(stores, about.phases, about.now, dates, about.read_at, diagnosed=diagnosed)
     report = found.report
-    if as_json:
+    if html is not None:  # a date leads to what this page says itself of it: no other page is there
+        ran_at = _last_run(about, stores)
+        shown = board(found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}")
+        _write(html, board_page(shown))
+    elif as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
-        return report.outcome
-    console = make_console(ascii_only=ascii_only)
-    print_board(console, board(found, about.phases, None, about.command, lambda *_: None, dates=days))
-    print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
-    print_silences(console, report.silences)
-    if word := _as_of(about, stores):
-        console.print(word)
+    else:
+        console = make_console(ascii_only=ascii_only)
+        print_board(console, board(found, about.phases, None, about.command, lambda *_: None, dates=days))
+        print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
+        print_silences(console, report.silences)
+        if about.simulated:
+            console.print(f"as of {about.now:%Y-%m-%d %H:%M}Z, in the simulated run of {about.folder}")
+        elif isinstance(stores, EmbeddedStores):  # on Google Cloud its log tells
+            ran_at = _last_run(about, stores)
+            ago = f"{ran_at.isoformat()}, {duration_text(about.now - ran_at)} ago" if ran_at else "none recorded here"
+            console.print(f"last canary run: {ago}")
     return report.outcome
 
 
@@ -81,22 +89,11 @@ def explain(about: Subject, *, game_date: date, as_json: bool, ascii_only: bool,
         found, facts = timeline_and_facts(stores, about.phase, game_date, about.now, about.read_at)
     if html is not None:
         _write(html, date_page(one_date(found, facts, about.phase, about.command, about.now), home=None))
-        return Report(about.now, (found.verdict,)).outcome
-    if as_json:
+    elif as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         print_timeline(make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now)
     return Report(about.now, (found.verdict,)).outcome
-
-
-def _write_board(about: Subject, path: Path) -> Outcome:
-    """Write the page, whose dates lead to what it says itself of each: no other page is there."""
-    with about.stores() as stores:
-        found = overview(stores, about.phases, about.now, MONTH_DATES, about.read_at, diagnosed=BOARD_DATES)
-        at = _last_run(about, stores)
-    shown = board(found, about.phases, at, about.command, lambda phase, day: f"#{phase}-{day}")
-    _write(path, board_page(shown))
-    return found.report.outcome
 
 
 def _write(path: Path, text: str) -> None:
@@ -128,25 +125,14 @@ def _record(report: Report, stores: EmbeddedStores) -> None:
         print(f"canary: the run could not be recorded: {error}", file=sys.stderr)
 
 
-def _as_of(about: Subject, stores: Stores) -> str | None:
-    """Say which time the table shows, or when the canary last ran; None on Google Cloud, where its log tells."""
-    if about.simulated:
-        return f"as of {about.now:%Y-%m-%d %H:%M}Z, in the simulated run of {about.folder}"
-    if not isinstance(stores, EmbeddedStores):
-        return None
-    at = _last_run(about, stores)
-    ago = f"{at.isoformat()}, {duration_text(about.now - at)} ago" if at else "none recorded here"
-    return f"last canary run: {ago}"
-
-
 def _last_run(about: Subject, stores: Stores) -> datetime | None:
     """Return when the embedded stores' canary last ran, by the time that is asked about."""
     if not isinstance(stores, EmbeddedStores):
         return None
-    line = last_line(stores.runs_path, lambda run: _is_by(instant(run.get("now")), about.now))
+
+    def is_by_now(run: Mapping[str, Any]) -> bool:
+        at = instant(run.get("now"))
+        return at is not None and at <= about.now
+
+    line = last_line(stores.runs_path, is_by_now)
     return instant(line.get("now")) if line else None
-
-
-def _is_by(at: datetime | None, now: datetime) -> bool:
-    """Whether it was at a time that can be, `now` at the latest."""
-    return at is not None and at <= now

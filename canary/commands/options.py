@@ -189,7 +189,5 @@ def program() -> str:
 
 def _from_here(path: str) -> str:
     """Return the path from the current folder where it is below, else as it is."""
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
-        return path
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -7,6 +7,7 @@ other table beside it that says of a date whether the flag is set.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, Flag
 
 
 class Agreement(StrEnum):
-    """What Firestore and a table of BigQuery say of one date's flag."""
+    """What Firestore and a table of BigQuery say of one date's flag, in the order in which it is told."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -60,16 +61,15 @@ class Comparison(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """How far it agrees with Firestore, and on which dates it does not."""
-        parts = []
-        if agreeing := self.dates(Agreement.AGREE):
-            parts.append(f"agrees with Firestore on {len(agreeing)} of {len(self.flags)} dates")
-        if differing := [flag for flag in self.flags if flag.agreement is Agreement.DIFFER]:
-            parts.append(f"differs on {', '.join(map(_difference, differing))}")
-        if silent := self.dates(Agreement.NO_STATEMENT):
-            parts.append(f"says nothing of {_dates(silent)}")
-        if unreadable := self.dates(Agreement.UNREADABLE):
-            parts.append(f"could not be compared on {_dates(unreadable)}")
-        return ", ".join(parts)
+        agreeing, differing, silent, unreadable = map(self.dates, Agreement)
+        differences = [_difference(flag) for flag in self.flags if flag.agreement is Agreement.DIFFER]
+        parts = (
+            (agreeing, f"agrees with Firestore on {len(agreeing)} of {len(self.flags)} dates"),
+            (differing, f"differs on {', '.join(differences)}"),
+            (silent, f"says nothing of {_dates(silent)}"),
+            (unreadable, f"could not be compared on {_dates(unreadable)}"),
+        )
+        return ", ".join(text for days, text in parts if days)
 
     def dates_to_json(self) -> list[dict[str, Any]]:
         """Return plain values, a date each."""
@@ -281,10 +281,7 @@ def _difference(flag: FlagOfDate) -> str:
 
 def _dates(days: Sequence[date]) -> str:
     """Name dates in their order, those in a row by the first and the last."""
-    runs: list[list[date]] = []
-    for day in days:
-        if runs and day - runs[-1][-1] == timedelta(days=1):
-            runs[-1].append(day)
-        else:
-            runs.append([day])
+    # In a row, a date and its number grow alike.
+    in_a_row = groupby(enumerate(days), lambda numbered: numbered[1] - timedelta(days=numbered[0]))
+    runs = [[day for _, day in run] for _, run in in_a_row]
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

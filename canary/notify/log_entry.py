@@ -37,9 +37,8 @@ class LogChannel:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
-        told = messages(notifications, self._phases, self._command, now)
-        entries = [self._entry(group, message) for group, message in told]  # before any is written
-        for entry in entries:
+        faults = messages(notifications, self._phases, self._command, now)
+        for entry in [self._entry(group, message) for group, message in faults]:  # all, before any is written
             self._write(entry)
 
     def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
@@ -55,10 +54,9 @@ class LogChannel:
         """Return the entry of one fault: the fields are those of its last date, and `game_dates` has all of them."""
         last = max(group, key=lambda one: one.verdict.game_date)
         verdict = last.verdict
-        levels = [one.incident.level for one in group]
         over = last.kind is NotificationKind.RESOLVED
         return {
-            "severity": "NOTICE" if over else max(levels, key=badness).value,
+            "severity": "NOTICE" if over else max((one.incident.level for one in group), key=badness).value,
             "message": f"CANARY_ALERT {last.kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
             "headline": message.headline,
             "canary_alert": last.kind.value,

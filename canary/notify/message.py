@@ -49,12 +49,10 @@ class CommandLine(msgspec.Struct, frozen=True):
 
     def links(self, phase: str, game_date: date) -> tuple["Link", ...]:
         """Return where a date can be looked at in a browser."""
-        found = []
-        if self.page is not None:
-            found.append(Link(f"See {game_date}", self.page + date_path(phase, game_date, several=self.several)))
-        if self.project is not None:
-            found.append(Link("Logs Explorer", logs_link(self.project, phase, game_date)))
-        return tuple(found)
+        path = date_path(phase, game_date, several=self.several)
+        page = [Link(f"See {game_date}", self.page + path)] if self.page is not None else []
+        logs = [Link("Logs Explorer", logs_link(self.project, phase, game_date))] if self.project is not None else []
+        return (*page, *logs)
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -138,19 +136,17 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
 }
 
 
-def todo(verdict: Verdict, phase: Phase, dates: str | None = None, harmed: str | None = None) -> tuple[str, ...]:
+def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str, ...]:
     """Return what to do, one thing a line: about the causes that are proven, else about the verdict.
 
-    The first is what to do now. `dates` are those of the fault, `harmed` those of them that are as bad as this one; by
-    default both are the verdict's.
+    The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are as bad as this one.
     """
     kinds = [cause.kind for cause in verdict.causes if cause.kind in verdict.proven]
-    about = dates or str(verdict.game_date)
     actions = [_filled_in(ADVICE[kind], verdict, phase, about) for kind in kinds] or [_about(verdict, phase, about)]
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         then = "then run" if kinds else "run"
         actions.append(f"{then} any of the {len(phase.expected)} again for {about}: that sets the flag")
-    return tuple(action for action in (_at_once(verdict, phase, harmed or about), *actions) if action)
+    return tuple(action for action in (_at_once(verdict, phase, harmed), *actions) if action)
 
 
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
@@ -210,11 +206,6 @@ def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     return [tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in found.values()]
 
 
-def alert(verdicts: Sequence[Verdict], phase: Phase, command: CommandLine, now: datetime) -> Message:
-    """Return the alert of one fault, for its dates."""
-    return _alert(verdicts, phase, command, now, severity=max(map(level, verdicts), key=badness))
-
-
 def messages(
     notifications: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
 ) -> list[tuple[tuple[Notification, ...], Message]]:
@@ -224,12 +215,9 @@ def messages(
         over = one.kind is NotificationKind.RESOLVED
         what = (one.verdict.phase, one.incident.kind, one.verdict.kind) if over else fault(one.verdict)
         groups.setdefault((one.kind, one.note, what), []).append(one)
-    ordered = sorted(groups.values(), key=lambda group: (_news(group[0].kind), -badness(_harm(group))))
+    news = list(NotificationKind)
+    ordered = sorted(groups.values(), key=lambda group: (news.index(group[0].kind), -badness(_harm(group))))
     return [(tuple(group), _notification(group, phases, command, now)) for group in ordered]
-
-
-def _news(kind: NotificationKind) -> int:
-    return list(NotificationKind).index(kind)
 
 
 def _harm(group: Sequence[Notification]) -> Level:
@@ -248,7 +236,7 @@ def _notification(
         return _over(group, phase, command, now)
     again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(first.kind, "")
     verdicts = [one.verdict for one in group]
-    return _alert(verdicts, phase, command, now, severity=_harm(group), again=again, note=first.note)
+    return alert(verdicts, phase, command, now, severity=_harm(group), again=again, note=first.note)
 
 
 def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime) -> Message:
@@ -260,32 +248,45 @@ def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLi
     facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
     facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
     shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
-    links = command.links(verdict.phase, verdict.game_date)
-    return Message(parts=parts, facts=tuple(facts), command=shown, links=links)
+    return Message(
+        parts=parts,
+        facts=tuple(facts),
+        command=shown,
+        links=command.links(verdict.phase, verdict.game_date),
+    )
 
 
-def _alert(
+def alert(
     verdicts: Sequence[Verdict],
     phase: Phase,
     command: CommandLine,
     now: datetime,
     *,
-    severity: Level,
+    severity: Level | None = None,
     again: str = "",
     note: str = "",
 ) -> Message:
-    """Return the message about dates of one fault: the worst of them stands for all, and the others are listed."""
+    """Return the alert of one fault, for its dates: the worst of them stands for all, and the others are listed.
+
+    `severity` is that of the worst date where it is not given; `again` is what it is besides, if it was told before.
+    """
     worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
     dates = _dates(verdicts, named=command.several)
     there = f" on {worst.game_date}" if len({_impact(one, phase) for one in verdicts}) > 1 else ""
-    how_bad = f"{severity}, {again}" if again else str(severity)
-    parts = (how_bad, dates, _kind(worst), _impact(worst, phase) + there, _why(worst))
+    how_bad = severity or level(worst)
+    parts = (
+        f"{how_bad}, {again}" if again else how_bad,
+        dates,
+        _kind(worst),
+        _impact(worst, phase) + there,
+        _why(worst),
+    )
     about = _dates(verdicts, named=False)
     harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
     return Message(
         parts=parts,
         facts=tuple(_facts(verdicts, worst, phase, now, note)),
-        actions=todo(worst, phase, about, harmed),
+        actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
         links=command.links(worst.phase, worst.game_date),
     )
@@ -364,7 +365,8 @@ def _facts(
         yield "What", worst.summary
     since = min((one.since for one in verdicts if one.since is not None), default=None)
     if since is not None:
-        yield "Since", f"{_moment(since, phase)}, {duration_text(now - since)} ago"
+        local = since.astimezone(ZoneInfo(phase.timezone))
+        yield "Since", f"{since:%Y-%m-%d %H:%M:%S}Z ({local:%H:%M %Z}), {duration_text(now - since)} ago"
     yield "Impact", f"{_impact_text(worst, phase)} {how_the_next_phase_starts(phase)}."
     causes = dict.fromkeys(f"{cause.kind}: {cause.proof}" for one in verdicts for cause in one.causes)
     ruled_out = [f"Ruled out: {', '.join(worst.ruled_out)}"] if worst.ruled_out else []
@@ -402,10 +404,6 @@ def logs_link(project: str, phase: str, game_date: date) -> str:
     since, until = game_date - timedelta(days=1), game_date + timedelta(days=8)
     times = f"startTime={since}T00:00:00Z;endTime={until}T00:00:00Z"
     return f"https://console.cloud.google.com/logs/query;query={quote(query, '')};{times}?project={quote(project, '')}"
-
-
-def _moment(at: datetime, phase: Phase) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S}Z ({at.astimezone(ZoneInfo(phase.timezone)):%H:%M %Z})"
 
 
 def _impact_text(verdict: Verdict, phase: Phase) -> str:

@@ -61,11 +61,9 @@ class Axis(msgspec.Struct, frozen=True):
 
     def ticks(self, every: timedelta) -> tuple[Tick, ...]:
         """Return a label for each step from the start on."""
-        steps = int((self.end - self.start) / every)
-        times = [self.start + number * every for number in range(steps + 1)]
+        steps = [number * every for number in range(int((self.end - self.start) / every) + 1)]
         return tuple(
-            Tick(round(100 * number * every / (self.end - self.start), 2), f"{at:%H:%M}")
-            for number, at in enumerate(times)
+            Tick(round(100 * step / (self.end - self.start), 2), f"{self.start + step:%H:%M}") for step in steps
         )
 
     def _shown(self, at: datetime) -> datetime:

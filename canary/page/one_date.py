@@ -24,7 +24,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     badge: Badge
-    marks: tuple[Mark, ...]
+    marks: tuple[Mark, ...] = ()
     pending: Span | None = None
     grace: Span | None = None
 
@@ -75,10 +75,9 @@ class Picture:
         self._facts, self._zone = facts, zone
         self._document_is_known = verdict.triggered is not None
         trigger = facts.progress.trigger
-        self._flag_at = trigger.at if trigger else None
         self._waits = bool(facts.completed_at) and trigger is None and self._document_is_known
         moments = [at for processor in facts.phase.expected for at, _, _ in self._of(processor)]
-        moments += [self._flag_at] if self._flag_at else []
+        moments += [trigger.at] if trigger and trigger.at else []
         moments += [facts.now] if self._waits else []
         if facts.completed_at and not facts.missing:
             moments += [facts.complete_at, facts.complete_at + facts.phase.untriggered_after]
@@ -88,13 +87,12 @@ class Picture:
     def rows(self) -> Iterator[Row]:
         """Yield the rows, in the order in which they completed."""
         facts = self._facts
-        latest = facts.now
-        for name in sorted(facts.phase.expected, key=lambda name: (facts.completed_at.get(name) or latest, name)):
+        for name in sorted(facts.phase.expected, key=lambda name: (facts.completed_at.get(name) or facts.now, name)):
             yield self._processor(name)
         for name in sorted((facts.progress.orchestrator_expected or frozenset()) - facts.phase.expected):
             reported = name in facts.unexpected
             word = Badge("unexpected", "warn") if reported else Badge("not expected", "bad")
-            yield Row(name=name, badge=word, marks=(), pending=None if reported else self._pending(None))
+            yield Row(name=name, badge=word, pending=None if reported else self._pending(None))
         yield self._flag()
 
     def _processor(self, name: str) -> Row:
@@ -115,21 +113,17 @@ class Picture:
         is_complete = bool(facts.completed_at) and not facts.missing
         after = facts.phase.untriggered_after
         grace = span(self.axis.x, facts.complete_at, facts.complete_at + after) if is_complete else None
+        row = Row(name="_triggered", badge=Badge("not known", "unknown"), grace=grace)
         if not self._document_is_known:
-            return Row(name="_triggered", badge=Badge("not known", "unknown"), marks=(), grace=grace)
+            return row
         if trigger is None:
             pending = self._pending(facts.complete_at) if is_complete else None
-            return Row(
-                name="_triggered",
-                badge=Badge("unset", "bad" if is_complete else "quiet"),
-                marks=(),
-                pending=pending,
-                grace=grace,
-            )
-        marks: tuple[Mark, ...] = ()
-        if trigger.at is not None:
-            marks = (Mark(self.axis.x(trigger.at), "ok", f"set {trigger.at.astimezone(self._zone):%m-%d %H:%M:%S}"),)
-        return Row(name="_triggered", badge=Badge("set", "good"), marks=marks, grace=grace)
+            return replace(row, badge=Badge("unset", "bad" if is_complete else "quiet"), pending=pending)
+        row = replace(row, badge=Badge("set", "good"))
+        if trigger.at is None:
+            return row
+        mark = Mark(self.axis.x(trigger.at), "ok", f"set {trigger.at.astimezone(self._zone):%m-%d %H:%M:%S}")
+        return replace(row, marks=(mark,))
 
     def _of(self, processor: str) -> Iterator[tuple[datetime, str, str]]:
         """Yield what is known of a processor's report: when it completed, had its row, was registered, or failed."""

@@ -22,12 +22,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from canary.playback.old_code import track
 from canary.playback.playback import Playback, Show, Step
 from canary.run import Report
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.phase import BUNDLED_PHASES, Phase, parse_phases
+from orchestrator_resilience.progress import document_id
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, DocumentStore
 from orchestrator_resilience.stores.embedded import DATASETS, EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 
@@ -118,6 +120,23 @@ def _take_for_a_duplicate(playback: Playback, phase: Phase, checkpoints: Checkpo
     with checkpoints.delivery_of(completion):
         stores = playback.stores
         track(completion, phase, stores.documents, stores.completion_log, completion.completed_at)
+
+
+def track(
+    completion: Completion, phase: Phase, documents: DocumentStore, log: CompletionLog, now: datetime
+) -> DocumentRef:
+    """Write what the old tracker wrote of anybody: the row, and a key of the document, whose address it returns."""
+    log.append([completion_row(completion)], now=now)
+    entry = {
+        "completed_at": completion.completed_at,
+        "status": completion.status.value,
+        "record_count": completion.record_count,
+        "correlation_id": completion.correlation_id,
+        "execution_id": completion.execution_id,
+    }
+    ref = DocumentRef(phase.firestore_collection, document_id(completion.game_date))
+    documents.merge(ref, {completion.processor or completion.raw_processor: entry})
+    return ref
 
 
 class _Tables:
