@@ -134,8 +134,13 @@ class Verification(msgspec.Struct, frozen=True):
     def outcome(self) -> Outcome:
         """QUIET when BigQuery carries the flag and agrees, PROBLEM when it does not, else COULD_NOT_TELL."""
         # A completion log that lacks a column is no proof by itself.
-        unproven = [one for one in self.phases if one.best is None or (one.best is one.completion_log and one.lacking)]
-        if any(one.lacking or any(table.dates(Agreement.DIFFER) for table in one.comparisons) for one in unproven):
+        unproven = [
+            phase
+            for phase in self.phases
+            if phase.best is None or (phase.best is phase.completion_log and phase.lacking)
+        ]
+        differ = [table for phase in unproven for table in phase.comparisons if table.dates(Agreement.DIFFER)]
+        if differ or any(phase.lacking for phase in unproven):
             return Outcome.PROBLEM
         return Outcome.COULD_NOT_TELL if unproven or self.reasons else Outcome.QUIET
 

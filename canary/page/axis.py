@@ -13,7 +13,7 @@ _TOO_NEAR = 1.5
 # Labels stand 100 px apart where a lane is 650 px wide; on a phone every other is shown.
 _LABEL_EVERY = 15.5
 # What lasts longer without anything happening is folded, to a width of so many minutes; a few seconds are seen as well.
-_IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
+IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ class FoldedAxis:
     def __init__(self, moments: Iterable[datetime], zone: tzinfo) -> None:
         self._zone, ordered = zone, sorted(set(moments))
         gaps = [late - early for early, late in pairwise(ordered)]
-        widths = [_FOLDED_MINUTES if gap > _IDLE else max(_LEAST_MINUTES, gap / timedelta(minutes=1)) for gap in gaps]
+        widths = [_FOLDED_MINUTES if gap > IDLE else max(_LEAST_MINUTES, gap / timedelta(minutes=1)) for gap in gaps]
         scale = 96 / (sum(widths) or 1)
         places = accumulate((width * scale for width in widths), initial=2.0)
         self._moments = [*zip(ordered, places, strict=False)]  # without a moment there is no place
@@ -93,7 +93,7 @@ class FoldedAxis:
         return [
             Span(round(left, 2), round(right - left, 2), duration_text(late - early))
             for (early, left), (late, right) in pairwise(self._moments)
-            if late - early > _IDLE
+            if late - early > IDLE
         ]
 
     def ticks(self) -> Iterator[Tick]:

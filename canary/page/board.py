@@ -142,14 +142,12 @@ def board(
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
     groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
     faults = [_fault(group, found, phases[group[0].phase], command, link) for group in groups]
-    worst_first = tuple(sorted(faults, key=lambda fault: (fault.silenced, _TONES.index(fault.tone))))
-    needy = [verdict for group in groups for verdict in group if not _is_silenced(found, verdict)]
-    loud = sorted((badge(verdict).tone for verdict in needy), key=_TONES.index)
+    loud = [badge(verdict).tone for group in groups for verdict in group if not _is_silenced(found, verdict)]
     is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not unreadable
     return Board(
         report=report,
-        state=_state(loud, is_empty=is_empty, silenced=bool(faults)),
-        faults=worst_first,
+        state=_state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults)),
+        faults=tuple(sorted(faults, key=lambda fault: (fault.silenced, _TONES.index(fault.tone)))),
         phases=tuple(_phase_board(found, phase, link, dates, runs) for phase in phases.values()),
         unreadable=unreadable,
         runs=runs,
@@ -175,9 +173,8 @@ _OF_LEVEL = {Level.CRITICAL: "bad", Level.ERROR: "bad", Level.WARNING: "warn"}
 
 
 def _fault(group: Sequence[Verdict], found: Overview, phase: Phase, command: CommandLine, link: Link) -> Fault:
-    message = alert(group, phase, command, found.report.now)
     return Fault(
-        message=message,
+        message=alert(group, phase, command, found.report.now),
         tone=min((badge(verdict).tone for verdict in group), key=_TONES.index),
         unseen=group[0].unreadable,
         dates=tuple((verdict.game_date, link(verdict.phase, verdict.game_date)) for verdict in group),
@@ -213,12 +210,11 @@ def _has_anything(facts: Facts) -> bool:
 def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, runs: Runs) -> PhaseBoard:
     own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
     newest = own[-dates:]
-    lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
     return PhaseBoard(
         phase=phase,
         zone=found.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
         ticks=_axis(phase, newest[-1][0].game_date).ticks(_STEP) if newest else (),
-        lanes=lanes,
+        lanes=tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest)),
         month=_month(own, found, phase, link, runs),
     )
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,11 +12,9 @@ from canary.domain.facts import Facts
 from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, duration_text
 from canary.notify.message import CommandLine, Message, alert
-from canary.page.axis import FoldedAxis, Mark, Span, merged, span
+from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged, span
 from canary.page.board import Badge, badge
 from orchestrator_resilience.phase import Phase
-
-_IDLE_MINUTES = 45
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,14 +149,13 @@ def _moments(found: Timeline, zone: tzinfo) -> Iterator[Moment]:
     before: datetime | None = None
     for group in by_delivery(found.entries):
         first = group[0]
-        idle = first.at - before if first.at and before else None
-        is_long = idle is not None and idle.total_seconds() >= 60 * _IDLE_MINUTES
+        idle = first.at - before if first.at and before else timedelta()
         yield Moment(
             local=f"{first.at.astimezone(zone):%m-%d %H:%M:%S}" if first.at else "not noted",
             seen_by=", ".join(dict.fromkeys(entry.seen_by for entry in group)),
             what=delivery_text(group),
             more=tuple(_line(entry, zone) for entry in group) if len(group) > 1 else (),
-            idle=duration_text(idle) if idle is not None and is_long else "",
+            idle=duration_text(idle) if idle >= IDLE else "",
         )
         before = max([at for entry in group if (at := entry.at)], default=before)
 
