@@ -14,7 +14,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from canary import sources
-from evaluation.baselines import BASELINES
 from evaluation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
 from evaluation.scenarios import FAULTY
 from evaluation.score import MESSAGES_A_DAY, Score
@@ -27,7 +26,6 @@ _SEVERAL_EVERY = 4
 _RIGHT_CAUSES = 0.95
 _Z = 1.96  # of 95 %
 _TOGETHER = ("", "two faults", "three faults")
-OURS = "this canary"
 
 
 def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
@@ -72,15 +70,6 @@ class Spread(Struct, frozen=True):
 
     median: float | None = None
     longest: float | None = None
-
-
-class PolicyScore(Struct, frozen=True):
-    """One policy over all dates: the share of faults detected, dates with a false alarm, delays from completion."""
-
-    detected: float
-    false_alarms: int
-    delay_minutes: Spread
-    messages_per_incident: float
 
 
 class FaultScore(Struct, frozen=True):
@@ -135,7 +124,6 @@ class Result(Struct, frozen=True):
     targets: tuple[Target, ...]
     attributes: Attributes
     taken: Taken
-    policies: dict[str, PolicyScore]
     faults: dict[str, FaultScore]
     healthy: dict[str, int]
     confusion: dict[str, dict[str, int]]
@@ -154,7 +142,6 @@ def add_up(scores: Iterable[Score]) -> Result:
         targets=tuple(_targets(everything, faulty)),
         attributes=_attributes(everything, faulty),
         taken=Taken(sum(s.taken for s in faulty), sum(s.misled for s in faulty)),
-        policies=_policies(healthy, faulty),
         faults={name: _fault(own) for name, own in sorted(_grouped(faulty).items())},
         healthy={name: len(own) for name, own in sorted(_grouped(healthy).items())},
         confusion=_confusion(single),
@@ -197,27 +184,6 @@ def _attributes(everything: list[Score], faulty: list[Score]) -> Attributes:
         minutes_to_detect=_spread(s.delay for s in faulty),
         minutes_to_reset=_spread(s.reset for s in faulty),
     )
-
-
-def _policies(healthy: list[Score], faulty: list[Score]) -> dict[str, PolicyScore]:
-    told = [s for s in faulty if s.notifications]
-    policies = {
-        OURS: PolicyScore(
-            detected=_share(s.detected for s in faulty),
-            false_alarms=sum(s.alarmed for s in healthy),
-            delay_minutes=_spread(s.completion_delay for s in faulty),
-            messages_per_incident=_mean(sum(s.notifications.values()) for s in told),
-        )
-    }
-    for name in BASELINES:
-        rang = [s.baselines[name] for s in faulty if s.baselines[name].runs]
-        policies[name] = PolicyScore(
-            detected=_share(bool(s.baselines[name].runs) for s in faulty),
-            false_alarms=sum(bool(s.baselines[name].runs) for s in healthy),
-            delay_minutes=_spread(alarm.delay_seconds for alarm in rang),
-            messages_per_incident=_mean(alarm.runs for alarm in rang),
-        )
-    return policies
 
 
 def _fault(own: list[Score]) -> FaultScore:

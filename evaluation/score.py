@@ -20,13 +20,6 @@ _A_DAY = timedelta(days=1)
 MESSAGES_A_DAY = 8
 
 
-class BaselineScore(msgspec.Struct, frozen=True):
-    """A baseline's alarms about one date: how many runs rang, and how long after what it should have noticed."""
-
-    runs: int
-    delay_seconds: float | None
-
-
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """One simulated date.
 
@@ -55,7 +48,6 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     misled: int = 0
     most_in_a_day: int = 0
     notifications: Mapping[NotificationKind, int] = {}
-    baselines: Mapping[str, BaselineScore] = {}
 
     @property
     def causes_are_right(self) -> bool:
@@ -79,7 +71,6 @@ def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
         healthy=True,
         flaws=tuple(flaws),
         alarmed=bool(flaws),
-        baselines=_baselines(world, day, None),
     )
 
 
@@ -137,7 +128,6 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         misled=repair.taken.misled,
         most_in_a_day=most_in_a_day,
         notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
-        baselines=_baselines(world, day, truth.counts_from),
     )
 
 
@@ -198,12 +188,3 @@ def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
         if pause > REMIND_EVERY + _REMINDER_SLACK:
             flaws.append(f"no word for {pause}")
     return flaws
-
-
-def _baselines(world: World, day: date, counts_from: datetime | None) -> dict[str, BaselineScore]:
-    scores = {}
-    for name, alarms in world.alarms.items():
-        alarm = alarms.get(day)
-        delay = (alarm.first - counts_from).total_seconds() if alarm and counts_from else None
-        scores[name] = BaselineScore(alarm.runs if alarm else 0, delay)
-    return scores

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.evaluate import FaultScore, PolicyScore, Result, Spread
+from evaluation.evaluate import FaultScore, Result, Spread
 from evaluation.score import Score
 
 _SHOWN_FLAWS = 20
@@ -24,7 +24,7 @@ def progress_bar(console: Console, total: int) -> tuple[Progress, Callable[[int]
 
 
 def print_result(console: Console, result: Result) -> None:
-    """Print the faults, the confusion matrix, the policies and the targets."""
+    """Print the faults, the confusion matrix and the targets."""
     kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
     console.print(f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones; {kinds}")
     rows = [[name, *_fault_row(score)] for name, score in result.faults.items()]
@@ -45,12 +45,6 @@ def print_result(console: Console, result: Result) -> None:
         for cause, named in result.confusion.items()
     ]
     _print_table(console, "Causes of single faults", ("true", "told last, on so many dates"), rows)
-    rows = [[name, *_policy_row(score)] for name, score in result.policies.items()]
-    headings = ("policy", "detected", "false alarms", "delay after completion", "longest", "messages an incident")
-    _print_table(console, "Policies, on the same dates", headings, rows)
-    console.print(
-        "A baseline has detected what it ever rang for, right or wrong, and each run that rings is a message.\n"
-    )
     console.print(_attributes(result), soft_wrap=True)
     for target in result.targets:
         word, style = _WORDS[target.met]
@@ -87,11 +81,6 @@ def _attributes(result: Result) -> str:
         f"precision {found.precision:.1%}, recall {found.recall:.1%}, to detect {detect}, to reset {reset}\n"
         f"{taken.pieces} pieces of evidence taken away: {taken.misled} times a lost line looked like another cause\n"
     )
-
-
-def _policy_row(score: PolicyScore) -> tuple[str, ...]:
-    delays = _delays(score.delay_minutes)
-    return f"{score.detected:.1%}", str(score.false_alarms), *delays, str(score.messages_per_incident)
 
 
 def _delays(spread: Spread) -> tuple[str, str]:

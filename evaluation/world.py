@@ -21,7 +21,6 @@ from canary.domain.verdict import CauseKind, Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch
-from evaluation.baselines import BASELINES, View
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.completion import Completion
@@ -107,17 +106,9 @@ class Judged(msgspec.Struct, frozen=True):
     ruled_out: frozenset[CauseKind]
 
 
-@dataclass(slots=True)
-class Alarms:
-    """A baseline's alarms about one date: the first, and how many runs rang."""
-
-    first: datetime
-    runs: int = 0
-
-
 @dataclass
 class World:
-    """A phase on stores of its own; what came of it are `told` (by channel), `warned`, `judged` and `alarms`.
+    """A phase on stores of its own; what came of it are `told` (by channel), `warned` and `judged`.
 
     Of a date that is `flickering`, each second run finds no output. `slack_fails` says at each message whether Slack
     does. The canary does not follow a phase that `is_removed` from its file.
@@ -141,7 +132,6 @@ class World:
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
-    alarms: dict[str, dict[date, Alarms]] = field(default_factory=lambda: {name: {} for name in BASELINES})
 
     def __post_init__(self) -> None:
         """Wire the orchestrator and the canary."""
@@ -281,8 +271,6 @@ class World:
             self._both = None
         else:
             answered = self._watch(now)
-        if attempt == 0:
-            self._ask_baselines(now)
         if not answered and attempt < len(_SCHEDULER_BACKOFFS):
             self.schedule.at(self.schedule.clock.now + _SCHEDULER_BACKOFFS[attempt], lambda: self._run(attempt + 1))
 
@@ -314,16 +302,6 @@ class World:
         if failure := self.slack_fails(self.schedule.clock.now):
             raise failure
         self.told["slack"] += told
-
-    def _ask_baselines(self, now: datetime) -> None:
-        """Let the baselines judge what this run has read; what could not be read they cannot judge either."""
-        if self.is_down("completion_log") or self.is_down("documents"):
-            return
-        view = View(self.phase, self._seen.completion_log.answer, self._seen.documents.answer)
-        for day in self.phase.recent_dates(now, self.phase.lookback_dates):
-            for name, rings in BASELINES.items():
-                if rings(view, day, now):
-                    self.alarms[name].setdefault(day, Alarms(now)).runs += 1
 
 
 def _another(phase: Phase) -> Phase:
@@ -363,10 +341,7 @@ class _People(msgspec.Struct, frozen=True):
 
 
 class _Guarded:
-    """A store whose operations ask first, and say when they have read; `answer` is what they have returned.
-
-    `ask` may answer in place of the operation.
-    """
+    """A store whose operations ask first, which may answer in their place, and say when they have read."""
 
     def __init__(
         self, store: object, ask: Callable[[str], bool | None], has_read: Callable[[], None] = lambda: None
@@ -374,7 +349,6 @@ class _Guarded:
         self._store = store
         self._ask = ask
         self._has_read = has_read
-        self.answer: Any = None
 
     def __getattr__(self, name: str) -> Any:
         operation = getattr(self._store, name)
@@ -383,8 +357,6 @@ class _Guarded:
             answer = self._ask(name)
             answer = operation(*args, **kwargs) if answer is None else answer
             if answer is not None and not isinstance(answer, bool):
-                # Documents may be read in two steps, and the second has the incidents only.
-                self.answer = {**(self.answer or {}), **answer} if isinstance(answer, dict) else answer
                 self._has_read()
             return answer
 

@@ -14,10 +14,9 @@ from canary.domain.incident import incident_ref
 from canary.domain.verdict import Cause, CauseKind, Verdict
 from canary.notify.channel import Channels
 from canary.notify.incidents import confirm_what_is_left
-from evaluation.baselines import BASELINES
 from evaluation.evaluate import add_up
 from evaluation.play import play_fault
-from evaluation.score import BaselineScore, Score
+from evaluation.score import Score
 from evaluation.world import World
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce
@@ -87,7 +86,6 @@ def _unmet(phase: Phase, scenario: str) -> set[str]:
 
 def test_the_bound_of_a_share() -> None:
     """Of 33 right ones out of 33, no more is known than that the share is 89.6 % or more."""
-    none = dict.fromkeys(BASELINES, BaselineScore(0, None))
     right = Score(
         scenario="any",
         seed="1",
@@ -95,7 +93,6 @@ def test_the_bound_of_a_share() -> None:
         healthy=False,
         flaws=(),
         alarmed=True,
-        baselines=none,
     )
     found = add_up([right] * 33).faults["any"]
     assert (found.dates, found.causes_right, found.at_least, found.undetermined) == (33, 1.0, 0.896, 1.0)
