@@ -2,17 +2,13 @@
 
 import base64
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
-
-from canary.domain.verdict import CauseKind, VerdictKind
-from evaluation.stored import Stored
 from evaluation.world import DELIVERED, Deliver, InjectedFault, World
 from orchestrator_resilience.testing import push_envelope
 
@@ -25,6 +21,8 @@ IN_MESSAGE_LOG_AFTER = DELIVERED + timedelta(seconds=1)
 _EVENING = ("p2_odds_game_lines", "p2_odds_player_props")
 _EVENING_MINUTES, _NIGHT_MINUTES = (17 * 60, 21 * 60), (24 * 60 + 30, 27 * 60)
 
+# The processor that is silent, or rejected, for days.
+BOX_SCORES = "p2_nbacom_boxscores"
 # Unexpected processors: names unlike any expected one, and such as resemble one, by the one that each resembles.
 UNLIKE = ("p2_nbacom_schedule", "EspnScoreboardProcessor", "BdlBoxScoresProcessor", "NbacRefereeProcessor")
 ALIKE = {"p2_odds_player_props": "OddsPlayerPointsProcessor", "p2_nbacom_gamebook_pdf": "NbacGamebookPdfProcessor"}
@@ -32,11 +30,12 @@ ALIKE = {"p2_odds_player_props": "OddsPlayerPointsProcessor", "p2_nbacom_gameboo
 
 @dataclass
 class Report:
-    """One message of a processor."""
+    """One message, under one of the names of an expected `processor`, or of another."""
 
     name: str
     at: datetime
     status: str = "success"
+    processor: str = ""
     delays: list[timedelta] = field(default_factory=lambda: [DELIVERED])
     fault: InjectedFault = field(default_factory=InjectedFault)
     odd: dict[str, object] = field(default_factory=dict)  # fields that nobody needs
@@ -45,46 +44,8 @@ class Report:
     message_id: str = ""  # once it is sent
 
 
-class Injected(msgspec.Struct, frozen=True):
-    """A cause that was made to be, and how it is seen that its evidence reached a store: there it can be proven."""
-
-    cause: CauseKind
-    is_stored: Callable[[Stored], bool]
-
-
-class Truth(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
-
-    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest, and `slack_late`
-    how much later still where Slack is down; one of `optional` may not be given, because no run may lie in its
-    time. Of the causes that were `injected`, all have to be named whose evidence reached a store, and no other;
-    none of them may be ruled out. `counts_from` is the completion from which an UNTRIGGERED's delay is measured.
-    Not `told`: the incidents cannot be read, so that only the run's answer tells. Where the evidence leaves it
-    open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears so many
-    `warnings` about the other; with `repeats`, what was told is lost, or what is wrong comes and goes. With
-    `take_away`, the date is judged again without pieces of its evidence.
-    """
-
-    due: Mapping[VerdictKind, datetime]
-    injected: tuple[Injected, ...] = ()
-    within: timedelta = 15 * MINUTE
-    slack_late: timedelta = timedelta()
-    optional: frozenset[VerdictKind] = frozenset()
-    counts_from: datetime | None = None
-    told: bool = True
-    arguable: frozenset[CauseKind] = frozenset()
-    channel: str = "slack"
-    warnings: int = 0
-    repeats: bool = False
-    take_away: bool = False
-
-    def causes(self, stored: Stored) -> frozenset[CauseKind]:
-        """Return the causes whose evidence is stored."""
-        return frozenset(one.cause for one in self.injected if one.is_stored(stored))
-
-
 class Day:
-    """A healthy date, to begin with; `before` are those before it, oldest first; `truth` is what is wrong with it."""
+    """A healthy date, to begin with; `before` are those before it, oldest first."""
 
     def __init__(self, world: World, day: date, rng: random.Random, *, base_id: str) -> None:
         self.world = world
@@ -96,7 +57,6 @@ class Day:
         self.reports = {processor: self._report(processor) for processor in sorted(world.phase.expected)}
         self.unexpected: list[Report] = []
         self.before: list[Day] = []
-        self.truth: Truth | None = None
         self._ids = (f"{base_id}-{number}" for number in count(1))
         self._untouched = list(self.reports)
         rng.shuffle(self._untouched)
@@ -122,11 +82,24 @@ class Day:
         midnight = datetime(self.date.year, self.date.month, self.date.day, tzinfo=zone)
         return (midnight + timedelta(minutes=minutes)).astimezone(UTC)
 
-    def victim(self, processor: str | None = None) -> str:
-        """Take a processor that no other fault of the date has taken."""
+    @property
+    def limit(self) -> timedelta:
+        """How long the date may stay untriggered once it is complete."""
+        return self.world.phase.untriggered_after
+
+    def complete_without(self, report: Report) -> datetime:
+        """When code that does not wait for one processor sets the flag."""
+        return max(other.at for other in self.reports.values() if other is not report) + DELIVERED
+
+    def victim(self, processor: str | None = None) -> Report:
+        """Take the message of a processor that no other fault of the date has taken."""
         chosen = processor or self._untouched[0]
         self._untouched.remove(chosen)
-        return chosen
+        return self.reports[chosen]
+
+    def silence(self, processor: str | None = None) -> Report:
+        """Take the message away; return it."""
+        return self.reports.pop(self.victim(processor).processor)
 
     def play(self) -> None:
         """Plan everything in the world."""
@@ -136,9 +109,11 @@ class Day:
         if self.output_after is not None and self.reports:
             self.world.schedule.at(self.complete_at + self.output_after, lambda: self.world.output.add(self.date))
 
-    def repeat(self, at: datetime, processor: str, status: str = "success") -> None:
-        """Plan a re-run of a processor: another message."""
-        self._send(Report(self.any_name(processor), at, status))
+    def repeat(self, at: datetime, processor: str, status: str = "success") -> Report:
+        """Plan a re-run of a processor; return its message."""
+        report = Report(self.any_name(processor), at, status, processor)
+        self._send(report)
+        return report
 
     def _send(self, report: Report) -> None:
         report.message_id = message_id = next(self._ids)
@@ -153,8 +128,8 @@ class Day:
         self.world.publish(report.at, envelope, delays=report.delays, fault=report.fault, deliver=self.deliver)
 
     def chance(self, share: float) -> bool:
-        """Decide at random."""
-        return self.rng.random() < share
+        """Decide at random, where there is anything to decide."""
+        return share >= 1 or (share > 0 and self.rng.random() < share)
 
     def any_name(self, processor: str) -> str:
         """Return one of the names under which a processor reports."""
@@ -162,4 +137,4 @@ class Day:
 
     def _report(self, processor: str) -> Report:
         first, last = _EVENING_MINUTES if processor in _EVENING else _NIGHT_MINUTES
-        return Report(self.any_name(processor), self.at(self.rng.uniform(first, last)))
+        return Report(self.any_name(processor), self.at(self.rng.uniform(first, last)), processor=processor)

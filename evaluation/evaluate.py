@@ -14,8 +14,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from canary import sources
+from evaluation.faults import FAULTS
 from evaluation.play import LEAD_IN, SEASON_DATES, play_fault, play_season, several
-from evaluation.scenarios import FAULTY
 from evaluation.score import MESSAGES_A_DAY, Score
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import ConfigurationError
@@ -33,7 +33,7 @@ def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
     for number in range(-(-healthy_days // SEASON_DATES)):
         yield f"{seed}/season/{number}"
     rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
-    single = cycle(FAULTY)
+    single = cycle(FAULTS)
     for number in range(faulty_days):
         fault = several(rng) if number % _SEVERAL_EVERY == _SEVERAL_EVERY - 1 else next(single)
         yield f"{seed}/{fault}/{number}"
@@ -44,9 +44,9 @@ def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
     match world.split("/"):
         case _, "season", _:
             return play_season(phase, world, folder=folder)
-        case _, faults, _ if set(faults.split(" + ")) <= FAULTY.keys():
+        case _, faults, _ if set(faults.split(" + ")) <= FAULTS.keys():
             return play_fault(phase, faults, world, folder)
-    raise ConfigurationError(f"{world!r} is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of {[*FAULTY]}")
+    raise ConfigurationError(f"{world!r} is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of {[*FAULTS]}")
 
 
 def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:

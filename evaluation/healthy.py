@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
+import msgspec
+
 from evaluation.old_code import OldCode
+from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
 from evaluation.world import InjectedFault, Outage
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import push_envelope
 
 _SECOND = timedelta(seconds=1)
 
-HealthyScenario = Callable[[Day], None]
+HealthyScenario = Callable[[Day], object]
 
 
 def normal(_: Day) -> None:
@@ -102,23 +104,30 @@ def canary_twice(day: Day) -> None:
     day.world.twice.add(day.date)
 
 
-def crashed_and_redelivered(day: Day) -> None:
-    """A process dies once or more; Pub/Sub's redelivery gets through."""
-    operation = day.rng.choice(["append", "get_all", "update_if_unchanged"])
-    day.reports[day.victim()].fault = InjectedFault(dies_at=operation, attempts=day.rng.randint(1, 5))
+def stopped(
+    how: str, *operations: str, last: bool = False, retried: float = 1, attempts: int | None = None
+) -> Callable[[Day], Report]:
+    """Return what stops deliveries of one message, or of the last one, at one of `operations`.
 
+    The process `dies_at` it, or the store refuses (`refused_at`); `retried` is the share of the messages that come
+    again, and with `attempts` so many deliveries are stopped at most. The last message sets the flag.
+    """
 
-def crashed_at_the_flag_and_redelivered(day: Day) -> None:
-    """As above, over the message that was to set the flag."""
-    day.reports[day.victim(day.last)].fault = InjectedFault(
-        dies_at="update_if_unchanged", attempts=day.rng.randint(1, 5), loses_race=True
-    )
+    def inject(day: Day) -> Report:
+        report = day.victim(day.last if last else None)
+        operation = day.rng.choice(operations) if len(operations) > 1 else operations[0]
+        fault = {how: operation, "retried": day.chance(retried), "loses_race": last}
+        fault |= {"attempts": day.rng.randint(1, attempts)} if attempts else {}
+        report.fault = msgspec.convert(fault, InjectedFault)
+        return report
+
+    return inject
 
 
 def store_hiccup(day: Day) -> None:
     """A store refuses for minutes; Pub/Sub's redeliveries get through."""
     for operation in day.rng.sample(["append", "get_all", "update_if_unchanged"], 2):
-        day.reports[day.victim()].fault = InjectedFault(refused_at=operation, attempts=day.rng.randint(1, 6))
+        day.victim().fault = InjectedFault(refused_at=operation, attempts=day.rng.randint(1, 6))
 
 
 def source_unreadable_once(day: Day) -> None:
@@ -232,27 +241,32 @@ def odd_lines(day: Day) -> None:
 
 
 def _deep(depth: int) -> object:
-    found: object = 1
-    for _ in range(depth):
-        found = [found]
-    return found
+    return json.loads("[" * depth + "1" + "]" * depth)
 
 
 HEALTHY: dict[str, HealthyScenario] = {
-    scenario.__name__: scenario
-    for scenario in (
-        *(
-            normal,
-            out_of_order,
-            duplicates,
-            within_a_second,
-            flag_29_minutes_late,
-            no_games,
-            no_games_and_some_say_so,
-            nothing_to_do,
-        ),
-        *(backfill, unexpected_report, partial_statuses, canary_twice, crashed_and_redelivered),
-        *(crashed_at_the_flag_and_redelivered, store_hiccup, source_unreadable_once, late_before_the_deadline),
-        *(odd_unneeded_fields, encoded_again, many_others_on_the_topic, gave_up_waiting, odd_document, odd_lines),
-    )
+    "normal": normal,
+    "out_of_order": out_of_order,
+    "duplicates": duplicates,
+    "within_a_second": within_a_second,
+    "flag_29_minutes_late": flag_29_minutes_late,
+    "no_games": no_games,
+    "no_games_and_some_say_so": no_games_and_some_say_so,
+    "nothing_to_do": nothing_to_do,
+    "backfill": backfill,
+    "unexpected_report": unexpected_report,
+    "partial_statuses": partial_statuses,
+    "canary_twice": canary_twice,
+    # A process dies once or more, also over the message that was to set the flag; Pub/Sub's redelivery gets through.
+    "crashed_and_redelivered": stopped("dies_at", "append", "get_all", "update_if_unchanged", attempts=5),
+    "crashed_at_the_flag_and_redelivered": stopped("dies_at", "update_if_unchanged", attempts=5, last=True),
+    "store_hiccup": store_hiccup,
+    "source_unreadable_once": source_unreadable_once,
+    "late_before_the_deadline": late_before_the_deadline,
+    "odd_unneeded_fields": odd_unneeded_fields,
+    "encoded_again": encoded_again,
+    "many_others_on_the_topic": many_others_on_the_topic,
+    "gave_up_waiting": gave_up_waiting,
+    "odd_document": odd_document,
+    "odd_lines": odd_lines,
 }

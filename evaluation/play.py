@@ -13,13 +13,12 @@ from msgspec.structs import replace
 
 from canary.domain.verdict import VerdictKind
 from canary.playback.schedule import TICK, Schedule, ticks
-from evaluation.day import HOUR, MINUTE, Day, Truth
-from evaluation.faults import TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from evaluation.day import HOUR, MINUTE, Day
+from evaluation.faults import FAULTS, TOGETHER, inject
 from evaluation.healthy import HEALTHY
-from evaluation.scenarios import FAULTY
 from evaluation.score import Repair, Score, score_fault, score_healthy
-from evaluation.stored import Stored
 from evaluation.taken import Taken, take_away
+from evaluation.truth import Stored, Truth
 from evaluation.world import OUTCOME_QUERY, WORK_QUERY, World
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -59,12 +58,14 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     lead_in = _dates(first, rng.randint(2, 4))
     subject = lead_in[-1] + _ONE_DAY
     names = scenario.split(" + ")
-    message_log = bool(WITH_MESSAGE_LOG & {*names}) or (not WITHOUT_MESSAGE_LOG & {*names} and _chance(rng, 0.5))
+    wanted = {FAULTS[name].message_log for name in names} - {None}
+    message_log = wanted == {True} if wanted else _chance(rng, 0.5)
     with _world(phase, first, folder, message_log=message_log) as world:
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         days[subject].before = [days[day] for day in lead_in]
-        truths = {subject: _truth([FAULTY[name](days[subject]) for name in names])}
-        truths |= {day: _seen_from(days[day], _noon(subject)) for day in lead_in if days[day].truth}
+        injected = [inject(name, days[subject]) for name in names]
+        truths = {subject: injected[0][subject] if len(names) == 1 else _together([own[subject] for own in injected])}
+        truths |= {day: _seen_from(truth, _noon(subject)) for day, truth in injected[0].items() if day != subject}
         for one in days.values():
             one.play()
         if scenario != "slack_down" and _chance(rng, 0.2):
@@ -103,8 +104,8 @@ def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
 def several(rng: random.Random) -> str:
     """Draw the names of two or three faults that one world can have."""
     while True:
-        names = {fault.__name__ for fault in rng.sample(TOGETHER, rng.choice([2, 2, 3]))}
-        if not (names & WITH_MESSAGE_LOG and names & WITHOUT_MESSAGE_LOG):
+        names = rng.sample(TOGETHER, rng.choice([2, 2, 3]))
+        if any(all(FAULTS[name].can_be(message_log=there) for name in names) for there in (True, False)):
             return " + ".join(sorted(names))
 
 
@@ -144,34 +145,26 @@ def _season(days: Sequence[date], rng: random.Random) -> list[str]:
     return ["clock_change" if day in changes else scenario for day, scenario in zip(days, scenarios, strict=False)]
 
 
-def _seen_from(day: Day, first_run: datetime) -> Truth:
+def _seen_from(truth: Truth, first_run: datetime) -> Truth:
     """Return the truth of a date of the lead-in, which nobody looks at before `first_run`."""
-    truth = day.truth or Truth(due={})
     return replace(truth, due={kind: max(at, first_run) for kind, at in truth.due.items()})
 
 
-def _truth(truths: Sequence[Truth]) -> Truth:
+def _together(truths: Sequence[Truth]) -> Truth:
     """Put the truths of all faults of one date together: a set that never completes is never UNTRIGGERED."""
-    if len(truths) == 1:
-        return truths[0]
     due: dict[VerdictKind, datetime] = {}
     for truth in truths:
         due |= {kind: min(at, due.get(kind, at)) for kind, at in truth.due.items()}
-    never_completes = VerdictKind.INCOMPLETE in due
-    if never_completes and VerdictKind.UNTRIGGERED in due:
-        del due[VerdictKind.UNTRIGGERED]
-    gap_shows = never_completes or any(VerdictKind.STORES_DISAGREE in t.due.keys() - t.optional for t in truths)
-    optional = frozenset[VerdictKind]() if gap_shows else frozenset().union(*(truth.optional for truth in truths))
-    return Truth(
+    completes = VerdictKind.INCOMPLETE not in due
+    if not completes:
+        due.pop(VerdictKind.UNTRIGGERED, None)
+    gap_shows = not completes or any(VerdictKind.STORES_DISAGREE in t.due.keys() - t.optional for t in truths)
+    return replace(
+        truths[0],
         due=due,
-        injected=tuple(one for truth in truths for one in truth.injected),
-        within=max(truth.within for truth in truths),
-        slack_late=max(truth.slack_late for truth in truths),
-        optional=optional,
-        counts_from=None if never_completes else next((t.counts_from for t in truths if t.counts_from), None),
-        told=all(truth.told for truth in truths),
-        arguable=frozenset().union(*(truth.arguable for truth in truths)),
-        take_away=any(truth.take_away for truth in truths),
+        injected=tuple(cause for truth in truths for cause in truth.injected),
+        optional=frozenset() if gap_shows else frozenset().union(*(truth.optional for truth in truths)),
+        counts_from=next((t.counts_from for t in truths if t.counts_from), None) if completes else None,
     )
 
 

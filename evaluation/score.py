@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from canary.domain.incident import REMIND_EVERY, NotificationKind
 from canary.domain.verdict import CauseKind, VerdictKind
-from evaluation.day import Truth
 from evaluation.taken import Taken
+from evaluation.truth import Truth
 from evaluation.world import Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
@@ -87,23 +87,23 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     """Score a faulty date: each verdict that is due, in its time, and no other."""
     told, logged = world.heard(truth.channel, day), world.heard("log", day)
     judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
-    news = _news(told) if truth.told else [(j.at, j.verdict) for j in judged]
+    news = _news(told) if truth.notified else [(j.at, j.verdict) for j in judged]
     late, flaws = _timing(news, replace(truth, within=truth.within + truth.slack_late)), []
-    if truth.told:
+    if truth.notified:
         flaws += [f"log: {flaw}" for flaw in _timing(_news(logged), truth)]
     earliest = min(truth.due.values())
     # Where a source comes and goes it may not be known before.
     early = [j for j in judged if j.at < earliest and (j.verdict.is_problem or not truth.repeats)]
     flaws += [f"{j.verdict} at {j.at:%m-%d %H:%M}, before it was due" for j in early[:1]]
     thought = frozenset[CauseKind]().union(*(one.causes for one in judged))
-    named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.told else thought
+    named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.notified else thought
     flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes - truth.arguable)]
     ruled_out = frozenset[CauseKind]().union(
         *(one.ruled_out for one in judged if repair.last_message_at < one.at < repair.at)
     )
-    wrongly = tuple(sorted(ruled_out & {one.cause for one in truth.injected}))
+    wrongly = tuple(sorted(ruled_out & {cause for cause, _ in truth.injected}))
     flaws += [f"{cause} was ruled out" for cause in wrongly]
-    flaws += _repeats(told) if truth.repeats else _message_flaws(told, expected=1 if truth.told else 0)
+    flaws += _repeats(told) if truth.repeats else _message_flaws(told, expected=1 if truth.notified else 0)
     flaws += _channel_flaws(world, day, truth)
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []

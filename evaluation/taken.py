@@ -16,8 +16,7 @@ from typing import Any
 import msgspec
 
 from canary.domain.verdict import CauseKind
-from evaluation.day import Truth
-from evaluation.stored import CHECKPOINTS, DATABASE, Stored
+from evaluation.truth import CHECKPOINTS, DATABASE, Stored, Truth
 from evaluation.world import World
 
 _PIECES = 12

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.scenarios import FAULTY
+from evaluation.faults import FAULTS
 from tests.docs.markdown import (
     DOCS,
     PAGES,
@@ -122,4 +122,4 @@ def test_the_deployment_page_has_every_step_and_substitution() -> None:
 
 def test_the_evaluation_counts_the_faults() -> None:
     """As many kinds as the simulation has."""
-    assert f"Faults of {len(FAULTY)} kinds" in text_of("docs/evaluation.md")
+    assert f"Faults of {len(FAULTS)} kinds" in text_of("docs/evaluation.md")

@@ -18,10 +18,9 @@ from canary.domain.verdict import Cause, CauseKind, Verdict
 from canary.notify.incidents import Notified
 from evaluation.__main__ import run
 from evaluation.evaluate import Result, add_up, worlds
-from evaluation.faults import FAULTS, TOGETHER, WITH_MESSAGE_LOG, WITHOUT_MESSAGE_LOG
+from evaluation.faults import FAULTS, TOGETHER
 from evaluation.healthy import HEALTHY
 from evaluation.play import _season, play_fault, play_season, several
-from evaluation.scenarios import FAULTY
 from evaluation.score import Score
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce
@@ -36,7 +35,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_one_thread")
-@pytest.mark.parametrize("fault", FAULTY)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault(phase: Phase, fault: str) -> None:
     """Each fault is told in its time, with its cause, once, and its end."""
     scores = play_fault(phase, fault, f"test/{fault}/1")
@@ -64,8 +63,8 @@ def test_a_season(phase: Phase, number: int) -> None:
 def test_every_kind_is_drawn() -> None:
     """No scenario is left out of a run of the default size."""
     names = [name.split("/")[1] for name in worlds(1, 1000, 200)]
-    assert {name for name in names if " + " not in name} == {"season", *FAULTY}
-    assert {part for name in names if " + " in name for part in name.split(" + ")} == {f.__name__ for f in TOGETHER}
+    assert {name for name in names if " + " not in name} == {"season", *FAULTS}
+    assert {part for name in names if " + " in name for part in name.split(" + ")} == {*TOGETHER}
     assert (names.count("season"), len(names)) == (50, 250)
     dates = [date(2026, 2, 20) + timedelta(days=n) for n in range(400)]
     assert set(_season(dates, random.Random(1))) == {*HEALTHY, "clock_change"}  # as drawn, because playing takes long
@@ -79,19 +78,14 @@ def test_a_world_is_the_same_again(phase: Phase, request: pytest.FixtureRequest)
     assert play_fault(phase, "crashed", "7/crashed/3") == at_once[0]
 
 
-def _made_by_name(fault: str) -> bool:
-    """Whether the evaluation makes the pipeline of this fault by its name."""
-    return fault in {*WITH_MESSAGE_LOG, *WITHOUT_MESSAGE_LOG}
-
-
 @pytest.mark.no_cover  # test_a_fault reaches the same lines, and counting them doubles the time
 @pytest.mark.usefixtures("_one_thread")
-@pytest.mark.parametrize("fault", [name for name in FAULTS if not _made_by_name(name)])
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.causes])
 def test_the_diagnosis_does_not_know_the_name_of_the_fault(
     phase: Phase, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """The same fault under another name is the same to the canary, word for word."""
-    monkeypatch.setitem(FAULTY, "gremlins", FAULTY[fault])
+    monkeypatch.setitem(FAULTS, "gremlins", FAULTS[fault])
     known, unknown = (play_fault(phase, scenario, "7/any/1") for scenario in (fault, "gremlins"))
     assert [_without_name(score) for score in known] == [_without_name(score) for score in unknown]
 
