@@ -6,7 +6,7 @@ BIN := .venv/bin
 CLI := .venv/.cli
 DEV := .venv/.dev
 
-.PHONY: demo test check format local bench bench-contention bench-truth bench-year chaos fuzz hostile interleavings load \
+.PHONY: demo test check format local bench bench-contention bench-truth chaos fuzz hostile interleavings load \
 	outages screenshot requirements clean
 
 # Who has everything has what the demo needs.
@@ -46,9 +46,6 @@ bench-contention: $(DEV)
 bench-truth: $(DEV)
 	@nice $(BIN)/python -m evaluation --healthy-days $(or $(HEALTHY),2000) --faulty-days $(or $(FAULTY),2000) \
 		--json truth.json
-
-bench-year: $(DEV)
-	@$(BIN)/python -m evaluation.year
 
 # Servers that refuse, hang, reset, drip, cut and talk garbage, alone and in pairs: half an hour at most.
 outages: $(DEV)

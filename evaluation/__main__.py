@@ -1,23 +1,32 @@
 """`python -m evaluation`: scores the canary on thousands of simulated dates."""
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
 
 from canary.commands.options import a_path, out_option, program, whole_number
 from canary.commands.terminal import make_console
 from canary.notify.message import CommandLine
 from canary.playback.folder import simulated_folder
 from canary.run import Outcome
-from evaluation.evaluate import add_up, play, play_all, worlds
-from evaluation.scores import print_result, print_scores, progress_bar
+from evaluation.play import play, play_all, worlds
+from evaluation.results import Result, Spread, add_up
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 
 _ANY = whole_number(0, 9_999_999)
+_SHOWN_FLAWS = 20
+_WORDS = {True: ("met", "green"), False: ("NOT MET", "bold red"), None: ("not measured", "yellow")}
+_HEADINGS = ("fault", "dates", "detected", "median", "longest", "causes right", "95 % bound", "undetermined")
 
 
 @click.command()
@@ -44,18 +53,24 @@ def evaluate(
     phase, console = load_phase("phase2", BUNDLED_PHASES), make_console()
     if again:
         with simulated_folder(out, BUNDLED_PHASES.read_text("utf-8")):
-            print_scores(console, play(phase, again, out))
+            for score in play(phase, again, out):
+                events = ", ".join(f"{count} {kind}" for kind, count in score.notifications.items() if count)
+                told = f"{', '.join(score.named) or 'no cause'}, told {events or 'nothing'}"
+                flaws = "; ".join(score.flaws) or "as it should be"
+                console.print(f"{score.game_date} {score.scenario}: {told}: {flaws}", soft_wrap=True)
         click.echo(f"Look at it: {CommandLine(program(), folder=out).to('explain', 'DATE')} --now TIME")
         return Outcome.QUIET
-    names = list(worlds(seed, healthy_days, faulty_days))
-    scores = []
-    bar, advance = progress_bar(console, healthy_days + faulty_days)
-    with bar:
-        for played in play_all(phase, names, jobs):
-            scores += played
-            advance(len(played))
-    result = add_up(scores)
-    print_result(console, result)
+    names, began = list(worlds(seed, healthy_days, faulty_days)), time.monotonic()
+    played = track(
+        play_all(phase, names, jobs),
+        "simulated worlds",
+        total=len(names),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    result = add_up(score for scores in played for score in scores)
+    _print_result(console, result, time.monotonic() - began)
     if result_file:
         try:
             result_file.write_bytes(msgspec.json.format(msgspec.json.encode(result)))
@@ -64,6 +79,36 @@ def evaluate(
     if any(target.met is None for target in result.targets):
         return Outcome.COULD_NOT_TELL
     return Outcome.QUIET if all(target.met for target in result.targets) else Outcome.PROBLEM
+
+
+def _print_result(console: Console, result: Result, seconds: float) -> None:
+    """Print the faults, the targets, and the flaws that were found first."""
+    kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
+    console.print(f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones in {seconds:.0f} s; {kinds}")
+    table = Table(*_HEADINGS, box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
+    for name, fault in result.faults.items():
+        shares = (f"{share:.1%}" for share in (fault.causes_right, fault.at_least, fault.undetermined))
+        table.add_row(name, str(fault.dates), str(fault.detected), *_delays(fault.minutes_to_detect), *shares)
+    console.print(table)
+    detect, reset = (" and ".join(_delays(spread)) for spread in (result.minutes_to_detect, result.minutes_to_reset))
+    console.print(
+        f"precision {result.precision:.1%}, recall {result.recall:.1%}, to detect {detect}, to reset {reset}\n"
+        f"{result.taken} pieces of evidence taken away: {result.misled} times a lost line looked like another cause\n",
+        soft_wrap=True,
+    )
+    for target in result.targets:
+        word, style = _WORDS[target.met]
+        console.print(Text(f"{word:12} {target.what}: {target.seen}", style=style))
+    for where, flaws in list(result.flaws.items())[:_SHOWN_FLAWS]:
+        console.print(f"  {where}: {'; '.join(flaws)}", soft_wrap=True)
+    if result.flaws:
+        world = next(iter(result.flaws)).rsplit(" ", 1)[0]
+        console.print(f"play one again: python -m evaluation --again {world!r} --out DIR", soft_wrap=True)
+
+
+def _delays(spread: Spread) -> tuple[str, str]:
+    return (f"{spread[0]:.1f} min", f"{spread[1]:.1f} min") if spread else ("", "")
 
 
 def run(argv: Sequence[str] | None = None) -> int:

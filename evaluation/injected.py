@@ -16,9 +16,9 @@ from canary.domain.incident import incident_ref
 from canary.domain.silence import SILENCES
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
-from evaluation.old_code import OldCode
 from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report
 from evaluation.healthy import HealthyScenario, odd_lines
+from evaluation.old_code import OldCode
 from evaluation.truth import Truth
 from evaluation.world import DELIVERED, Deliver, InjectedFault, Outage, ProcessDeathError, is_second_run
 from orchestrator_resilience.completion import Completion
@@ -322,7 +322,6 @@ def odd_memory(day: Day) -> None:
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
     memory = {"kind": "UNTRIGGERED", "causes": [], "level": "ERROR", "opened_at": ahead, "resolved": False}
     incidents: list[Mapping[str, Any]] = [
-        {**memory, "claimed_at": ahead},
         {**memory, "claim": {"run": "1", "at": ahead}, "receipts": []},
         {**memory, "receipts": {"slack": {**memory, "sent": [{"kind": "OPENED", "at": ahead}]}}},
         {"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7, "claim": "mine"},

@@ -1,34 +1,79 @@
 """Plays the worlds: seasons of healthy dates, and dates with a fault or two; each from its seed."""
 
+import os
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from itertools import cycle
+from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
+from canary import sources
 from canary.domain.verdict import VerdictKind
 from canary.playback.schedule import TICK, Schedule, ticks
 from evaluation.day import HOUR, MINUTE, Day
 from evaluation.faults import FAULTS, TOGETHER, inject
 from evaluation.healthy import HEALTHY
-from evaluation.score import Repair, Score, score_fault, score_healthy
+from evaluation.score import LEAD_IN, Repair, Score, score_fault, score_healthy
 from evaluation.taken import Taken, take_away
 from evaluation.truth import Stored, Truth
 from evaluation.world import OUTCOME_QUERY, WORK_QUERY, World
+from orchestrator_resilience.background import AtOnce
+from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 SEASON_DATES = 20
-LEAD_IN = "lead-in"
+# Of the faulty dates every so many has two faults or three.
+_SEVERAL_EVERY = 4
 _ONE_DAY = timedelta(days=1)
 # On these the clocks of the United States change.
 _CLOCK_CHANGES = (date(2025, 11, 2), date(2026, 3, 8), date(2026, 11, 1))
 _WEEK = 7
+
+
+def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
+    """Name the worlds: "SEED/season/NUMBER" has 20 healthy dates, "SEED/FAULT/NUMBER" one faulty date."""
+    for number in range(-(-healthy_days // SEASON_DATES)):
+        yield f"{seed}/season/{number}"
+    rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
+    single = cycle(FAULTS)
+    for number in range(faulty_days):
+        fault = several(rng) if number % _SEVERAL_EVERY == _SEVERAL_EVERY - 1 else next(single)
+        yield f"{seed}/{fault}/{number}"
+
+
+def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
+    """Play one world, and keep its stores in `folder`, if there is one; raises ConfigurationError for no such world."""
+    match world.split("/"):
+        case _, "season", _:
+            return play_season(phase, world, folder=folder)
+        case _, faults, _ if set(faults.split(" + ")) <= FAULTS.keys():
+            return play_fault(phase, faults, world, folder)
+    raise ConfigurationError(f"{world!r} is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of {[*FAULTS]}")
+
+
+def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
+    """Play the worlds `names` in `jobs` processes (by default one a core); yield the scores of each as it ends."""
+    with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), initializer=_read_in_turn) as pool:
+        try:
+            for future in as_completed([pool.submit(play, phase, world) for world in names]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _read_in_turn() -> None:
+    """Let this process read one source after another: nothing hangs here, and threads cost most of the time."""
+    setattr(sources, "Background", AtOnce)  # noqa: B010 (mypy takes no other class in its place)
 
 
 def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path | None = None) -> list[Score]:

@@ -18,6 +18,8 @@ _REMINDER_SLACK = timedelta(minutes=50)
 _MANY = 7
 _A_DAY = timedelta(days=1)
 MESSAGES_A_DAY = 8
+# The scenario of the healthy dates before a faulty one.
+LEAD_IN = "lead-in"
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import json
 import random
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,30 @@ import canary.domain.incident
 import canary.run
 import canary.sources
 from canary.commands import cli
+from canary.domain.incident import incident_ref
 from canary.domain.verdict import Cause, CauseKind, Verdict
-from canary.notify.incidents import Notified
+from canary.notify.channel import Channels
+from canary.notify.incidents import Notified, confirm_what_is_left
 from evaluation.__main__ import run
-from evaluation.evaluate import Result, add_up, worlds
 from evaluation.faults import FAULTS, TOGETHER
 from evaluation.healthy import HEALTHY
-from evaluation.play import _season, play_fault, play_season, several
+from evaluation.play import _season, play_fault, play_season, several, worlds
+from evaluation.results import add_up
 from evaluation.score import Score
+from evaluation.world import World
 from orchestrator_resilience import Phase
-from orchestrator_resilience.background import AtOnce
-from orchestrator_resilience.stores.base import DocumentRef
+from orchestrator_resilience.background import AtOnce, Background
+from orchestrator_resilience.stores.base import Document, DocumentRef
+from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteDocuments
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     # A third of the time of a world goes into threads: each of its runs starts four, and a season has 2,000 runs.
     monkeypatch.setattr(canary.sources, "Background", AtOnce)
 
 
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault(phase: Phase, fault: str) -> None:
     """Each fault is told in its time, with its cause, once, and its end."""
@@ -44,7 +47,6 @@ def test_a_fault(phase: Phase, fault: str) -> None:
     assert all(score.detected for score in scores if not score.healthy)
 
 
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("number", range(6))
 def test_several_faults_of_one_date(phase: Phase, number: int) -> None:
     """The causes of all are named, as far as they left a proof."""
@@ -53,7 +55,6 @@ def test_several_faults_of_one_date(phase: Phase, number: int) -> None:
     assert (score.flaws, score.named) == ((), score.causes)
 
 
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("number", range(3))
 def test_a_season(phase: Phase, number: int) -> None:
     """No alarm on any healthy date, whatever its kind."""
@@ -70,28 +71,26 @@ def test_every_kind_is_drawn() -> None:
     assert set(_season(dates, random.Random(1))) == {*HEALTHY, "clock_change"}  # as drawn, because playing takes long
 
 
-def test_a_world_is_the_same_again(phase: Phase, request: pytest.FixtureRequest) -> None:
+def test_a_world_is_the_same_again(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its seed makes it, so that a flaw can be looked at, and reading one source after another makes no other."""
-    at_once = [play_fault(phase, "crashed", "7/crashed/3") for _ in range(2)]
-    assert at_once[0] == at_once[1]
-    request.getfixturevalue("_one_thread")
-    assert play_fault(phase, "crashed", "7/crashed/3") == at_once[0]
+    in_turn = play_fault(phase, "crashed", "7/crashed/3")
+    monkeypatch.setattr(canary.sources, "Background", Background)
+    assert [play_fault(phase, "crashed", "7/crashed/3") for _ in range(2)] == [in_turn] * 2
 
 
 @pytest.mark.no_cover  # test_a_fault reaches the same lines, and counting them doubles the time
-@pytest.mark.usefixtures("_one_thread")
 @pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.causes])
 def test_the_diagnosis_does_not_know_the_name_of_the_fault(
     phase: Phase, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """The same fault under another name is the same to the canary, word for word."""
     monkeypatch.setitem(FAULTS, "gremlins", FAULTS[fault])
-    known, unknown = (play_fault(phase, scenario, "7/any/1") for scenario in (fault, "gremlins"))
-    assert [_without_name(score) for score in known] == [_without_name(score) for score in unknown]
-
-
-def _without_name(score: Score) -> dict[str, Any]:
-    return {name: getattr(score, name) for name in score.__struct_fields__ if name != "scenario"}
+    scores = play_fault(phase, fault, "7/any/1")
+    renamed = [
+        replace(score, scenario=score.scenario.replace("gremlins", fault))
+        for score in play_fault(phase, "gremlins", "7/any/1")
+    ]
+    assert renamed == scores
 
 
 def silent(*_: object, **__: object) -> Notified:
@@ -107,55 +106,60 @@ def always_never_invoked(verdict: Verdict, *_: object, **__: object) -> Verdict:
     return replace(verdict, causes=(Cause(CauseKind.NEVER_INVOKED, "of course"),))
 
 
-@pytest.mark.usefixtures("_one_thread")
+def all_ruled_out(verdict: Verdict, *_: object, **__: object) -> Verdict:
+    return replace(verdict, causes=(Cause(CauseKind.UNDETERMINED, ""),), ruled_out=tuple(CauseKind))
+
+
 @pytest.mark.parametrize(
-    ("worse", "unmet"),
+    ("owner", "worse", "unmet"),
     [
-        ((canary.run, "notify", silent), {"every fault is detected", "one opening"}),
-        ((canary.run, "explain", always_never_invoked), {"no cause is ever", "on 95 %"}),
-        ((canary.domain.incident, "REMIND_EVERY", timedelta(minutes=15)), {"one opening"}),
-        ((canary.domain.incident, "PASSES_WITHIN", timedelta(days=99)), {"one opening"}),
-        ((canary.domain.incident, "_is_worse", lambda *_: True), {"one opening"}),
-        ((canary.domain.incident, "_is_worse", lambda *_: False), {"every fault is detected", "on 95 %"}),
-        ((SqliteDocuments, "update_if_unchanged", always_won), {"one opening"}),
+        (canary.run, {"notify": silent}, {"every fault is detected", "one opening"}),
+        (canary.run, {"explain": always_never_invoked}, {"no cause is ever", "on 95 %"}),
+        (canary.run, {"explain": all_ruled_out}, {"no cause is ruled out"}),
+        (canary.domain.incident, {"REMIND_EVERY": timedelta(minutes=15)}, {"one opening"}),
+        (canary.domain.incident, {"REMIND_EVERY": timedelta(minutes=1), "_MESSAGES_A_DAY": 999}, {"no channel gets"}),
+        (canary.domain.incident, {"PASSES_WITHIN": timedelta(days=99)}, {"one opening"}),
+        (canary.domain.incident, {"_is_worse": lambda *_: True}, {"one opening"}),
+        (canary.domain.incident, {"_is_worse": lambda *_: False}, {"every fault is detected", "on 95 %"}),
+        (SqliteDocuments, {"update_if_unchanged": always_won}, {"one opening"}),
     ],
     ids=[
-        *("a silent canary", "a canary that guesses", "a canary that nags", "a canary that never says it is over"),
+        *("a silent canary", "a canary that guesses", "a canary that rules out too much", "a canary that nags"),
+        *("a canary that floods a channel", "a canary that never says it is over"),
         *("a canary to which everything is news", "a canary to which nothing is", "two canaries that both tell"),
     ],
 )
 def test_the_score_finds_a_worse_canary(
-    phase: Phase, monkeypatch: pytest.MonkeyPatch, worse: tuple[object, str, object], unmet: set[str]
+    phase: Phase, monkeypatch: pytest.MonkeyPatch, owner: object, worse: dict[str, object], unmet: set[str]
 ) -> None:
     """A target that cannot be missed would prove nothing."""
-    monkeypatch.setattr(*worse)
-    missed = _unmet(_sample(phase))
+    for name, value in worse.items():
+        monkeypatch.setattr(owner, name, value)
+    missed = _missed(_sample(phase))
     assert all(any(target.startswith(word) for target in missed) for word in unmet), missed
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_the_score_is_content_with_this_canary(phase: Phase) -> None:
     """On the same sample."""
-    assert _unmet(_sample(phase)) == set()
+    assert _missed(_sample(phase)) == set()
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_the_score_finds_a_hasty_canary(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not wait for half an hour accuses healthy dates."""
     for name in HEALTHY:
         monkeypatch.setitem(HEALTHY, name, HEALTHY["flag_29_minutes_late"])
     hasty = msgspec.structs.replace(phase, untriggered_after_minutes=5)
     scores = [score for number in range(4) for score in play_season(hasty, f"test/season/{number}", dates=2)]
-    assert "no false alarm on a healthy date" in _unmet(add_up(scores))
+    assert "no false alarm on a healthy date" in _missed(scores)
 
 
-def _sample(phase: Phase) -> Result:
+def _sample(phase: Phase) -> list[Score]:
     scenarios = ["short_circuit", "crashed", "failed", "crashed + renamed", "checkpoints_unreadable_at_first"]
-    return add_up(score for name in scenarios for score in play_fault(phase, name, f"3/{name}/3"))
+    return [score for name in scenarios for score in play_fault(phase, name, f"3/{name}/3")]
 
 
-def _unmet(result: Result) -> set[str]:
-    return {target.what for target in result.targets if target.met is False}
+def _missed(scores: list[Score]) -> set[str]:
+    return {target.what for target in add_up(scores).targets if target.met is False}
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +181,6 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.count("\nnot measured ") == 8
 
 
-@pytest.mark.usefixtures("_one_thread")
 def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its files are kept, so that the other commands can look at it."""
     folder = tmp_path / "world"
@@ -194,3 +197,67 @@ def test_no_such_world(world: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The names that there are."""
     assert run(["--again", world or "/"]) == 2
     assert "is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of ['never_invoked'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("scenario", "world"),
+    [
+        ("disabled", "test/disabled/0"),  # on the first date of its silence
+        ("delivery_lost + rejected", "t/delivery_lost + rejected/4"),  # of another processor than the verdict is about
+    ],
+)
+def test_what_may_still_be_is_not_ruled_out(phase: Phase, scenario: str, world: str) -> None:
+    """Nor is a cause of which the date has a proof, whichever processor it is about."""
+    scores = [score for score in play_fault(phase, scenario, world) if not score.healthy]
+    assert [(score.wrongly_ruled_out, score.flaws) for score in scores] == [((), ())] * len(scores)
+
+
+def test_only_what_reached_a_store_is_expected(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A death of which no line was kept is no cause that could be named."""
+    (with_lines,) = (score for score in play_fault(phase, "crashed", "7/crashed/3") if not score.healthy)
+    monkeypatch.setattr(World, "_leave", lambda *_: None)
+    (without,) = (score for score in play_fault(phase, "crashed", "7/crashed/3") if not score.healthy)
+    assert (with_lines.causes, with_lines.named) == ((CauseKind.CRASHED,), (CauseKind.CRASHED,))
+    assert (without.causes, without.named) == ((), ())
+
+
+def test_a_cause_that_rests_on_what_is_gone_is_found(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A canary that names its cause whatever is left of the evidence."""
+    name, world = "evidence_taken_away", "1/evidence_taken_away/3"
+    assert [score.flaws for score in play_fault(phase, name, world) if score.flaws] == []
+    stubborn = (Cause(CauseKind.NAME_DRIFT, "as ever"),)
+    monkeypatch.setattr(canary.run, "explain", lambda verdict, *_, **__: replace(verdict, causes=stubborn))
+    (score,) = (score for score in play_fault(phase, name, world) if not score.healthy)
+    assert score.taken == 12
+    assert any(flaw.startswith("without ") and flaw.endswith("NAME_DRIFT was named") for flaw in score.flaws)
+
+
+def test_the_bound_of_a_share() -> None:
+    """Of 33 right ones out of 33, no more is known than that the share is 89.6 % or more."""
+    right = Score(scenario="any", seed="1", game_date=date(2026, 2, 9), healthy=False, flaws=(), alarmed=True)
+    kind = add_up([right] * 33).faults["any"]
+    assert (kind.dates, kind.causes_right, kind.at_least, kind.undetermined) == (33, 1.0, 0.896, 1.0)
+
+
+class _AnotherRunIsFaster:
+    """Documents that another run of the process confirms while this one reads them."""
+
+    def __init__(self, stores: EmbeddedStores, channels: Channels) -> None:
+        self._documents, self._channels = stores.documents, channels
+        self.merge = stores.documents.merge
+        self.update_if_unchanged = stores.documents.update_if_unchanged
+
+    def get_all(self, refs: Any) -> dict[DocumentRef, Document]:
+        found = self._documents.get_all(refs)
+        self._channels.memory.unconfirmed.clear()
+        return found
+
+
+def test_two_runs_of_one_process_confirm_at_once(tmp_path: Path) -> None:
+    """Whoever comes second finds nothing left to do, and no error."""
+    channels, ref = Channels(), incident_ref("phase2", datetime(2026, 2, 9, tzinfo=UTC).date())
+    with EmbeddedStores(tmp_path) as stores:
+        stores.documents.merge(ref, {"kind": "UNTRIGGERED"})
+        channels.memory.unconfirmed[ref] = ("run", {"claim": None})
+        confirm_what_is_left(_AnotherRunIsFaster(stores, channels), channels)
+    assert channels.memory.unconfirmed == {}

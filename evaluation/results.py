@@ -1,0 +1,148 @@
+"""What the scores of all dates add up to: the targets, and the figures of each kind of fault."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from evaluation.score import LEAD_IN, MESSAGES_A_DAY, Score
+
+_RIGHT_CAUSES = 0.95
+_Z = 1.96  # of 95 %
+_TOGETHER = ("", "two faults", "three faults")
+
+# The median and the longest of delays, in minutes; None where there are none.
+Spread = tuple[float, float] | None
+
+
+class FaultScore(Struct, frozen=True):
+    """One kind of fault.
+
+    `causes_right` is the share of dates whose causes were all named, and no other; `at_least` is the lower end of its
+    95 % interval (Wilson's). `undetermined` is the share of dates of which no cause was named.
+    """
+
+    dates: int
+    detected: int
+    minutes_to_detect: Spread
+    causes_right: float
+    at_least: float
+    undetermined: float
+
+
+class Target(Struct, frozen=True):
+    """Something that the simulation has to show, and on how many dates it did; `met` is None where there were none."""
+
+    what: str
+    met: bool | None
+    seen: str
+
+
+class Result(Struct, frozen=True):
+    """Everything that a simulation shows.
+
+    `precision` is the share of alarms that were due, `recall` that of faults that were detected; it took so long to
+    detect from when a verdict was due, and to reset from the repair to RESOLVED. Of the pieces of evidence that were
+    `taken` away so many `misled`: a line that was gone looked like another cause.
+    """
+
+    healthy_days: int
+    faulty_days: int
+    targets: tuple[Target, ...]
+    precision: float
+    recall: float
+    minutes_to_detect: Spread
+    minutes_to_reset: Spread
+    taken: int
+    misled: int
+    healthy: dict[str, int]
+    faults: dict[str, FaultScore]
+    flaws: dict[str, tuple[str, ...]]
+
+
+def add_up(scores: Iterable[Score]) -> Result:
+    """Add up the scores of all dates."""
+    everything = list(scores)
+    healthy = [s for s in everything if s.healthy and s.scenario != LEAD_IN]
+    faulty = [s for s in everything if not s.healthy]
+    kinds: dict[str, list[Score]] = {}
+    for score in faulty:
+        kinds.setdefault(_TOGETHER[score.scenario.count(" + ")] or score.scenario, []).append(score)
+    return Result(
+        healthy_days=len(healthy),
+        faulty_days=len(faulty),
+        targets=tuple(_targets(everything, faulty)),
+        precision=_share(not s.healthy for s in everything if s.alarmed),
+        recall=_share(s.detected for s in faulty),
+        minutes_to_detect=_spread(s.delay for s in faulty),
+        minutes_to_reset=_spread(s.reset for s in faulty),
+        taken=sum(s.taken for s in faulty),
+        misled=sum(s.misled for s in faulty),
+        healthy=dict(sorted(Counter(s.scenario for s in healthy).items())),
+        faults={kind: _fault(dates) for kind, dates in sorted(kinds.items())},
+        flaws={f"{s.seed} {s.game_date}": s.flaws for s in everything if s.flaws},
+    )
+
+
+def _targets(everything: Sequence[Score], faulty: Sequence[Score]) -> Iterator[Target]:
+    healthy = [s for s in everything if s.healthy]
+    untriggered = [s for s in faulty if s.completion_delay is not None]
+    most = f"no channel gets more than {MESSAGES_A_DAY} messages of a date in 24 hours"
+    # What has to hold, on which dates, and on which share of them at least.
+    table: Sequence[tuple[str, Sequence[Score], Callable[[Score], bool], float]] = (
+        ("no false alarm on a healthy date", healthy, lambda s: not s.alarmed, 1),
+        ("every fault is detected in its time", faulty, lambda s: s.detected, 1),
+        ("UNTRIGGERED 30 to 45 min after the fifth completion", untriggered, _is_in_time, 1),
+        (
+            "on 95 % of the dates all causes are named, and no other",
+            faulty,
+            lambda s: s.causes_are_right,
+            _RIGHT_CAUSES,
+        ),
+        ("no cause is ever named that is none", faulty, lambda s: {*s.named} <= {*s.causes}, 1),
+        ("no cause is ruled out that there is", faulty, lambda s: not s.wrongly_ruled_out, 1),
+        (most, faulty, lambda s: s.most_in_a_day <= MESSAGES_A_DAY, 1),
+        (
+            "one opening, one resolution, reminders at their interval, nothing else",
+            everything,
+            lambda s: not s.flaws,
+            1,
+        ),
+    )
+    for what, dates, holds, least in table:
+        right = sum(map(holds, dates))
+        yield Target(what, right >= least * len(dates) if dates else None, f"{right} of {len(dates)} dates")
+
+
+def _is_in_time(score: Score) -> bool:
+    return 30 <= (score.completion_delay or 0) / 60 <= 45  # noqa: PLR2004 (minutes)
+
+
+def _fault(dates: Sequence[Score]) -> FaultScore:
+    return FaultScore(
+        dates=len(dates),
+        detected=sum(s.detected for s in dates),
+        minutes_to_detect=_spread(s.delay for s in dates),
+        causes_right=_share(s.causes_are_right for s in dates),
+        at_least=round(_at_least(sum(s.causes_are_right for s in dates), len(dates)), 3),
+        undetermined=_share(not s.named for s in dates),
+    )
+
+
+def _spread(seconds: Iterable[float | None]) -> Spread:
+    minutes = [second / 60 for second in seconds if second is not None]
+    return (round(statistics.median(minutes), 1), round(max(minutes), 1)) if minutes else None
+
+
+def _at_least(right: int, of: int) -> float:
+    """Return the lower end of Wilson's 95 % interval of a share."""
+    z, share = _Z, right / of
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return max(0.0, (share + z * z / (2 * of) - half) / (1 + z * z / of))
+
+
+def _share(answers: Iterable[bool]) -> float:
+    values = list(answers)
+    return sum(values) / len(values) if values else 1.0
