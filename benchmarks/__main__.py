@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from benchmarks import cold, deliveries, growth, lines
+from benchmarks import cold, deliveries, lines
 from benchmarks.measure import machine, versions
 
-_BENCHES = {"lines": lines.lines, "deliveries": deliveries.deliveries, "cold": cold.cold, "growth": growth.growth}
+_BENCHES = {"lines": lines.lines, "deliveries": deliveries.deliveries, "cold": cold.cold}
 
 
 def main() -> None:

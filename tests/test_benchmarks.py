@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, growth, lines, load
+from benchmarks import cost, lines, load
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 STEADY = load.Slice(second=15, rate=99, p50=69, p99=280, longest=400, failed=0, memory=89, threads=33, files=34)
@@ -14,12 +14,6 @@ STEADY = load.Slice(second=15, rate=99, p50=69, p99=280, longest=400, failed=0, 
 def test_all_libraries_write_the_same() -> None:
     """Else one that writes less would be the quicker one."""
     lines.check()
-
-
-@pytest.mark.parametrize("stuck", [False, True], ids=["well", "stuck"])
-def test_the_pairs_that_are_judged_are_what_the_bench_says(stuck: bool) -> None:  # noqa: FBT001
-    """Each run looks at its own verdicts."""
-    growth.run_over(2, 3, stuck=stuck)()
 
 
 def test_a_healthy_run_and_what_is_charged_for_it(tmp_path: Path) -> None:
