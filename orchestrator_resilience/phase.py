@@ -24,7 +24,6 @@ from orchestrator_resilience.settings import Settings
 
 BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
 
-PhaseName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z")]
 TableName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z")]
@@ -60,7 +59,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     the phase `on` that date.
     """
 
-    name: PhaseName
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
     next_phase: Text
     next_phase_started_by: Text
     flag_starts_next_phase: bool = False

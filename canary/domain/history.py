@@ -20,7 +20,6 @@ HISTORY = "canary_history"
 RUNS = DocumentRef(HISTORY, "runs")
 KEPT_FOR = timedelta(days=90)
 _REMEMBERED = timedelta(days=30)
-_EXPIRES = "expires_at"
 
 
 def history_ref(phase: str, game_date: date) -> DocumentRef:
@@ -32,7 +31,7 @@ def history_fields(game_date: date, incident: Incident) -> dict[str, Any]:
     """Return what is merged into the month of a date when its incident is over."""
     next_month = (game_date.replace(day=28) + timedelta(days=4)).replace(day=1)
     told = {name: value for name, value in to_fields(incident).items() if name not in {"receipts", "claim"}}
-    return {game_date.isoformat(): told, _EXPIRES: datetime.combine(next_month, time(), UTC) + KEPT_FOR}
+    return {game_date.isoformat(): told, "expires_at": datetime.combine(next_month, time(), UTC) + KEPT_FOR}
 
 
 def past_incidents(documents: Incidents, phase: str, dates: Iterable[date]) -> dict[date, Incident]:
@@ -93,5 +92,5 @@ def read_runs(document: Document | None, canary: str | None = None) -> Runs:
     """Return what is kept of a canary's runs, by default of the one that ran last; what is odd is left out."""
     fields = document.fields if document else {}
     kept = [fields.get(canary)] if canary is not None else fields.values()
-    runs = [found for one in kept if (found := from_fields(Runs, printable(one)))]
-    return max((one for one in runs if one.at), key=lambda one: str(one.at), default=Runs())
+    every = [from_fields(Runs, printable(runs)) for runs in kept]
+    return max((runs for runs in every if runs and runs.at), key=lambda runs: str(runs.at), default=Runs())

@@ -23,8 +23,8 @@ class Refusal(msgspec.Struct, frozen=True):
 def read_refusals(document: Document | None, channels: Mapping[str, Channel]) -> dict[str, Refusal]:
     """Return the refusals by the channel's name; one of another address than the channel's is over."""
     fields = document.fields if document else {}
-    found = {name: from_fields(Refusal, printable(fields.get(name))) for name in channels}
-    return {name: one for name, one in found.items() if one is not None and one.address == channels[name].address}
+    refusals = {name: from_fields(Refusal, printable(fields.get(name))) for name in channels}
+    return {name: kept for name, kept in refusals.items() if kept and kept.address == channels[name].address}
 
 
 def is_left_alone(refusal: Refusal, now: datetime) -> bool:
