@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from evaluation.world import DELIVERED, Deliver, InjectedFault, World
+from evaluation.world import DELIVERED, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience.testing import push_envelope
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -101,6 +101,12 @@ class Day:
         """Take the message away; return it."""
         return self.reports.pop(self.victim(processor).processor)
 
+    def down(
+        self, source: str, since: datetime, until: datetime, operation: str | None = None, *, flaps: bool = False
+    ) -> None:
+        """Take a source of the canary down, or an operation of it."""
+        self.world.outages.append(Outage(source, since, until, operation, flaps))
+
     def play(self) -> None:
         """Plan everything in the world."""
         self.world.work[self.date] = self.games
@@ -138,3 +144,7 @@ class Day:
     def _report(self, processor: str) -> Report:
         first, last = _EVENING_MINUTES if processor in _EVENING else _NIGHT_MINUTES
         return Report(self.any_name(processor), self.at(self.rng.uniform(first, last)), processor=processor)
+
+
+# What changes a date: it returns the message that it hits, if it is one.
+Scenario = Callable[[Day], Report | None]

@@ -13,11 +13,12 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.verdict import CauseKind, VerdictKind
+from canary.notify.channel import NotifyError
 from canary.playback.schedule import ticks
 from evaluation import healthy, injected
-from evaluation.day import BOX_SCORES, IN_MESSAGE_LOG_AFTER, MINUTE, Day, Report
+from evaluation.day import BOX_SCORES, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, Day, Report, Scenario
 from evaluation.truth import Stored, Truth
-from evaluation.world import DELIVERED
+from evaluation.world import DELIVERED, is_second_run
 
 _K, _C = VerdictKind, CauseKind
 _SECOND, _QUARTER = timedelta(seconds=1), 15 * MINUTE
@@ -32,7 +33,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     `like` this one. A fault shows on so many `dates` on end, and in worlds with a message log only, or only without.
     """
 
-    injects: injected.Injection = lambda _: None
+    injects: Scenario = lambda _: None
     due: Mapping[VerdictKind, Callable[[Day, Report], datetime]] = {}
     causes: Mapping[CauseKind, Callable[[Stored, Report], bool]] = {}
     one_of: tuple[str, ...] = ()
@@ -98,6 +99,7 @@ _UNREADABLE: _Due = {_K.UNKNOWN: lambda day, _: day.world.outages[-1].since}
 _UNKNOWN: _Due = {_K.UNKNOWN: lambda day, _: day.deadline}
 
 _REGISTERING = ("get_all", "update_if_unchanged")
+_AWAY = partial(NotifyError, "Slack answered 503")
 _SEEN_TWICE = Truth(within=30 * MINUTE)
 _CODE = ("short_circuit", "waits_for_too_many", "flag_overwritten")
 _SIMPLE = (*_CODE, "failed", "one_is_silent")
@@ -151,7 +153,7 @@ FAULTS: dict[str, Fault] = {
         message_log=False,
     ),
     "rejected": Fault(
-        injects=injected.unknown_status,
+        injects=injected.wrong_fields(lambda _: {"status": "finished"}),
         due=_INCOMPLETE,
         causes={_C.MESSAGE_REJECTED: Stored.was_rejected},
     ),
@@ -232,10 +234,11 @@ FAULTS: dict[str, Fault] = {
         consequence=injected.slack_that_refuses,
     ),
     "checkpoints_unreadable_at_first": Fault(
-        one_of=_BY_CHECKPOINTS, consequence=injected.outage_of_checkpoints_at_first
+        one_of=_BY_CHECKPOINTS,
+        consequence=lambda day, truth: day.down("checkpoints", day.at(0), max(truth.due.values()) + 10 * MINUTE),
     ),
     "checkpoints_unreadable": Fault(
-        injects=injected.outage_of_checkpoints,
+        injects=lambda day: day.down("checkpoints", day.at(0), day.at(0) + 9 * 24 * HOUR),
         one_of=(*_BY_CHECKPOINTS, "crashed_before_the_row", "row_write_failed"),
     ),
     # From the bug reports of other monitors: a fault, and beside it something odd that must not matter.
@@ -255,13 +258,21 @@ FAULTS: dict[str, Fault] = {
         one_of=_ANY,
     ),
     "undated_rejection": Fault(
-        injects=injected.unreadable_date,
+        injects=injected.wrong_fields(
+            lambda day: {
+                "game_date": day.rng.choice([None, f"{day.date:%m/%d/%Y}", "yesterday", 20260210, f"{day.date}T25:00"])
+            }
+        ),
         due=_INCOMPLETE,
         causes={_C.MESSAGE_REJECTED: Stored.nothing},
         like=Truth(arguable=frozenset({_C.MESSAGE_REJECTED})),
     ),
     "rejection_of_nobody": Fault(
-        injects=injected.anonymous_message, due=_INCOMPLETE, causes={_C.MESSAGE_REJECTED: Stored.nothing}
+        injects=injected.wrong_fields(
+            lambda day: {"processor_name": day.rng.choice([None, 17, ""]), "game_date": None}
+        ),
+        due=_INCOMPLETE,
+        causes={_C.MESSAGE_REJECTED: Stored.nothing},
     ),
     "cut_off_message": Fault(
         injects=injected.cut_off_message, due=_INCOMPLETE, causes={_C.MESSAGE_REJECTED: Stored.was_rejected}
@@ -303,11 +314,19 @@ FAULTS: dict[str, Fault] = {
         like=Truth(take_away=True),
     ),
     # Notifying, and what it depends on. Who never heard that it begins does not hear that it is over.
-    "slack_refused_for_good": Fault(injects=injected.slack_gone, one_of=_ANY, like=Truth(channel="log", warnings=1)),
-    "slack_away_until_it_is_over": Fault(injects=injected.slack_away, one_of=_SIMPLE, like=Truth(channel="log")),
+    "slack_refused_for_good": Fault(
+        injects=injected.slack_fails(lambda _: NotifyError("Slack answered 404", permanent=True, gone=True)),
+        one_of=_ANY,
+        like=Truth(channel="log", warnings=1),
+    ),
+    "slack_away_until_it_is_over": Fault(
+        injects=injected.slack_fails(lambda _: _AWAY()), one_of=_SIMPLE, like=Truth(channel="log")
+    ),
     "slack_away": Fault(one_of=_SIMPLE, consequence=injected.slack_away_until_it_is_known),
     "slack_flaps": Fault(
-        injects=injected.slack_that_flaps, one_of=_SIMPLE, like=Truth(slack_late=_QUARTER, repeats=True)
+        injects=injected.slack_fails(lambda now: _AWAY() if is_second_run(now) else None),
+        one_of=_SIMPLE,
+        like=Truth(slack_late=_QUARTER, repeats=True),
     ),
     "canary_dies_while_notifying": Fault(  # the next run tells, the log perhaps twice
         injects=injected.death_while_notifying, one_of=_SIMPLE, like=Truth(slack_late=_QUARTER)
@@ -319,11 +338,20 @@ FAULTS: dict[str, Fault] = {
     "told_without_memory": Fault(  # by the problem's age alone
         injects=injected.flag_in_bigquery,
         one_of=("short_circuit", "waits_for_too_many"),
-        consequence=injected.outage_of_memory,
+        consequence=lambda day, truth: day.down(
+            "documents",
+            truth.due[_K.UNTRIGGERED] - 20 * MINUTE,
+            truth.due[_K.UNTRIGGERED] + day.rng.uniform(16, 34) * MINUTE,
+        ),
         like=Truth(repeats=True),
     ),
     "source_flaps": Fault(  # what cannot be read is told one run later, and an UNTRIGGERED an hour after completion
-        injects=injected.flapping_source,
+        injects=lambda day: day.down(
+            day.rng.choice(["completion_log", "documents", "outcome", "checkpoints"]),
+            day.at(0),
+            day.deadline + 6 * HOUR,
+            flaps=True,
+        ),
         one_of=_SIMPLE,
         consequence=lambda _, truth: replace(truth, counts_from=None),
         like=Truth(within=30 * MINUTE, repeats=True),

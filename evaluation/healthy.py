@@ -9,15 +9,13 @@ from functools import partial
 
 import msgspec
 
-from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report
 from evaluation.old_code import OldCode
+from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
 from evaluation.world import InjectedFault, Outage
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import push_envelope
 
 _SECOND = timedelta(seconds=1)
-
-HealthyScenario = Callable[[Day], object]
 
 
 def normal(_: Day) -> None:
@@ -106,7 +104,7 @@ def canary_twice(day: Day) -> None:
 
 def stopped(
     how: str, *operations: str, last: bool = False, retried: float = 1, attempts: int | None = None
-) -> Callable[[Day], Report]:
+) -> Scenario:
     """Return what stops deliveries of one message, or of the last one, at one of `operations`.
 
     The process `dies_at` it, or the store refuses (`refused_at`); `retried` is the share of the messages that come
@@ -244,7 +242,7 @@ def _deep(depth: int) -> object:
     return json.loads("[" * depth + "1" + "]" * depth)
 
 
-HEALTHY: dict[str, HealthyScenario] = {
+HEALTHY: dict[str, Scenario] = {
     "normal": normal,
     "out_of_order": out_of_order,
     "duplicates": duplicates,

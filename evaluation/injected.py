@@ -16,17 +16,16 @@ from canary.domain.incident import incident_ref
 from canary.domain.silence import SILENCES
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
-from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report
-from evaluation.healthy import HealthyScenario, odd_lines
 from evaluation.old_code import OldCode
+from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
+from evaluation.healthy import odd_lines
 from evaluation.truth import Truth
-from evaluation.world import DELIVERED, Deliver, InjectedFault, Outage, ProcessDeathError, is_second_run
+from evaluation.world import DELIVERED, Deliver, InjectedFault, ProcessDeathError
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.phase import Period
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.testing import push_envelope
 
-Injection = Callable[[Day], Report | None]
 Consequence = Callable[[Day, Truth], Truth | None]
 
 _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
@@ -61,35 +60,23 @@ def repaired_early(day: Day) -> None:
 # Messages
 
 
-def unknown_status(day: Day) -> Report:
-    """One processor sends what the orchestrator cannot accept, and what completes nothing in a message log either."""
-    report = day.victim()
-    report.wrong = {"status": "finished"}
-    return report
+def wrong_fields(draw: Callable[[Day], dict[str, object]]) -> Scenario:
+    """Return what lets one message have fields that the orchestrator cannot accept, nor a message log."""
+
+    def inject(day: Day) -> Report:
+        report = day.victim()
+        report.wrong = draw(day)
+        return report
+
+    return inject
 
 
 def unknown_status_for_days(day: Day) -> Report:
-    """The same processor does, on three dates."""
+    """One processor sends what the orchestrator cannot accept, on three dates."""
     wrong: object = day.rng.choice(["finished", None, 7])
     for each in (*day.before[-2:], day):
         each.reports[BOX_SCORES].wrong = {"status": wrong}
     return day.reports[BOX_SCORES]
-
-
-def unreadable_date(day: Day) -> Report:
-    """The date of one message cannot be read."""
-    report = day.victim()
-    report.wrong = {
-        "game_date": day.rng.choice([None, f"{day.date:%m/%d/%Y}", "yesterday", 20260210, f"{day.date}T25:00"])
-    }
-    return report
-
-
-def anonymous_message(day: Day) -> Report:
-    """One message names neither processor nor date."""
-    report = day.victim()
-    report.wrong = {"processor_name": day.rng.choice([None, 17, ""]), "game_date": None}
-    return report
 
 
 def cut_off_message(day: Day) -> Report:
@@ -174,11 +161,9 @@ def clock_ahead(day: Day) -> None:
     """The old tracker's clock is minutes, hours or years ahead for one processor."""
     ahead = day.rng.choice([day.rng.uniform(1, 50) * MINUTE, day.rng.uniform(1, 48) * HOUR, timedelta(days=366 * 5)])
     name = day.any_name(day.victim().processor)
-
-    def clock(completion: Completion) -> datetime:
-        return completion.completed_at + (ahead if completion.raw_processor == name else timedelta())
-
-    day.deliver = _old_code(day, clock=clock).deliver
+    day.deliver = _old_code(
+        day, clock=lambda c: c.completed_at + (ahead if c.raw_processor == name else timedelta())
+    ).deliver
 
 
 def clock_behind(day: Day, truth: Truth) -> Truth:
@@ -211,7 +196,7 @@ def _come_too_late(day: Day) -> Report:
 # Processors
 
 
-def silence_of(processor: str | None = None, *, dates: int = 1) -> Injection:
+def silence_of(processor: str | None = None, *, dates: int = 1) -> Scenario:
     """Return what silences one processor, on so many dates on end."""
 
     def inject(day: Day) -> Report:
@@ -268,10 +253,9 @@ def registration_by_hand(day: Day) -> Report:
     envelope = push_envelope(report.name, str(day.date), report.at, message_id="by-hand")
 
     def register() -> None:
-        world = day.world
-        completion = Completion.from_event(envelope, world.phase)
-        fields = registration_fields(read_progress({}, world.phase), completion, report.at)
-        world.stores.documents.merge(world.ref(day.date), fields)
+        completion = Completion.from_event(envelope, day.world.phase)
+        fields = registration_fields(read_progress({}, day.world.phase), completion, report.at)
+        day.world.stores.documents.merge(day.world.ref(day.date), fields)
 
     day.world.schedule.at(report.at, register)
     return report
@@ -287,7 +271,7 @@ def no_output(day: Day) -> None:
     day.output_after = None
 
 
-def on_each_before(scenario: HealthyScenario, then: Injection) -> Injection:
+def on_each_before(scenario: Scenario, then: Scenario) -> Scenario:
     """Return what makes the dates before of another kind."""
 
     def inject(day: Day) -> Report | None:
@@ -298,14 +282,9 @@ def on_each_before(scenario: HealthyScenario, then: Injection) -> Injection:
     return inject
 
 
-def on_each(scenario: HealthyScenario) -> Injection:
+def on_each(scenario: Scenario) -> Scenario:
     """Return what makes the date and those before it of another kind."""
-
-    def inject(day: Day) -> None:
-        for each in (*day.before, day):
-            scenario(each)
-
-    return inject
+    return on_each_before(scenario, scenario)
 
 
 # What others have written, and the canary's own sources
@@ -333,12 +312,12 @@ def odd_memory(day: Day) -> None:
     world.schedule.at(day.at(0), partial(world.stores.documents.merge, ref, fields))
 
 
-def outage_of(source: str) -> Injection:
+def outage_of(source: str) -> Scenario:
     """Return what takes a source down for an hour or more, some time after the flag was set."""
 
     def inject(day: Day) -> None:
         since = day.complete_at + day.rng.uniform(100, 360) * MINUTE
-        day.world.outages.append(Outage(source, since, since + day.rng.uniform(45, 300) * MINUTE))
+        day.down(source, since, since + day.rng.uniform(45, 300) * MINUTE)
 
     return inject
 
@@ -346,23 +325,7 @@ def outage_of(source: str) -> Injection:
 def outage_of_work(day: Day) -> None:
     """Nothing has arrived by the deadline, and nothing says whether there was work."""
     day.reports, day.games = {}, 0
-    day.world.outages.append(Outage("work", day.at(0), day.deadline + 6 * HOUR))
-
-
-def outage_of_checkpoints(day: Day) -> None:
-    """Nobody can read the checkpoints."""
-    day.world.outages.append(Outage("checkpoints", day.at(0), day.at(0) + timedelta(days=9)))
-
-
-def outage_of_checkpoints_at_first(day: Day, truth: Truth) -> None:
-    """They can be read ten minutes after all is due."""
-    day.world.outages.append(Outage("checkpoints", day.at(0), max(truth.due.values()) + 10 * MINUTE))
-
-
-def flapping_source(day: Day) -> None:
-    """A source cannot be read in every second run."""
-    source = day.rng.choice(["completion_log", "documents", "outcome", "checkpoints"])
-    day.world.outages.append(Outage(source, day.at(0), day.deadline + 6 * HOUR, flaps=True))
+    day.down("work", day.at(0), day.deadline + 6 * HOUR)
 
 
 def flag_in_bigquery(day: Day) -> None:
@@ -370,19 +333,12 @@ def flag_in_bigquery(day: Day) -> None:
     day.world.phase = msgspec.structs.replace(day.world.phase, bigquery_carries_flag=True)
 
 
-def outage_of_memory(day: Day, truth: Truth) -> None:
-    """Firestore cannot be read while the first verdict is due."""
-    due = truth.due[VerdictKind.UNTRIGGERED]
-    day.world.outages.append(Outage("documents", due - 20 * MINUTE, due + day.rng.uniform(16, 34) * MINUTE))
-
-
 def refused_memory(operation: str) -> Consequence:
     """Return what lets Firestore refuse an `operation` of the canary's while a verdict is due."""
 
     def inject(day: Day, truth: Truth) -> None:
         due = day.rng.choice(list(truth.due.values()))
-        until = due + day.rng.uniform(16, 34) * MINUTE
-        day.world.outages.append(Outage("documents", due - MINUTE, until, operation))
+        day.down("documents", due - MINUTE, due + day.rng.uniform(16, 34) * MINUTE, operation)
 
     return inject
 
@@ -413,19 +369,13 @@ def slack_away_until_it_is_known(day: Day, truth: Truth) -> Truth:
     return replace(truth, slack_late=away + 15 * MINUTE)
 
 
-def slack_away(day: Day) -> None:
-    """Slack is down the whole time."""
-    day.world.slack_fails = lambda _: NotifyError("Slack answered 503")
+def slack_fails(why: Callable[[datetime], NotifyError | None]) -> Scenario:
+    """Return what lets Slack fail whenever there is a reason `why`."""
 
+    def inject(day: Day) -> None:
+        day.world.slack_fails = why
 
-def slack_gone(day: Day) -> None:
-    """The webhook was revoked."""
-    day.world.slack_fails = lambda _: NotifyError("Slack answered 404", permanent=True, gone=True)
-
-
-def slack_that_flaps(day: Day) -> None:
-    """Slack refuses in every second run."""
-    day.world.slack_fails = lambda now: NotifyError("Slack answered 503") if is_second_run(now) else None
+    return inject
 
 
 def death_while_notifying(day: Day) -> None:

@@ -86,9 +86,9 @@ def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path
     with _world(phase, first, folder, message_log=_chance(rng, 0.5)) as world:
         scenarios = dict(zip(days, _season(days, rng), strict=True))
         for number, (day, scenario) in enumerate(scenarios.items()):
-            one = Day(world, day, rng, base_id=str(number))
-            HEALTHY.get(scenario, HEALTHY["normal"])(one)
-            one.play()
+            simulated = Day(world, day, rng, base_id=str(number))
+            HEALTHY.get(scenario, HEALTHY["normal"])(simulated)
+            simulated.play()
         world.run_every_quarter_hour(_noon(first), _noon(days[-1]) + 2 * _ONE_DAY)
         return [score_healthy(world, day, scenario, seed) for day, scenario in scenarios.items()]
 
@@ -109,10 +109,15 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         days[subject].before = [days[day] for day in lead_in]
         injected = [inject(name, days[subject]) for name in names]
-        truths = {subject: injected[0][subject] if len(names) == 1 else _together([own[subject] for own in injected])}
-        truths |= {day: _seen_from(truth, _noon(subject)) for day, truth in injected[0].items() if day != subject}
-        for one in days.values():
-            one.play()
+        truths = {subject: _together([dates[subject] for dates in injected])}
+        noon = _noon(subject)  # nobody looks at the dates before until then
+        truths |= {
+            day: replace(truth, due={kind: max(at, noon) for kind, at in truth.due.items()})
+            for day, truth in injected[0].items()
+            if day != subject
+        }
+        for simulated in days.values():
+            simulated.play()
         if scenario != "slack_down" and _chance(rng, 0.2):
             world.twice |= days.keys()
         mended_at = _plan_repair(
@@ -190,13 +195,10 @@ def _season(days: Sequence[date], rng: random.Random) -> list[str]:
     return ["clock_change" if day in changes else scenario for day, scenario in zip(days, scenarios, strict=False)]
 
 
-def _seen_from(truth: Truth, first_run: datetime) -> Truth:
-    """Return the truth of a date of the lead-in, which nobody looks at before `first_run`."""
-    return replace(truth, due={kind: max(at, first_run) for kind, at in truth.due.items()})
-
-
 def _together(truths: Sequence[Truth]) -> Truth:
     """Put the truths of all faults of one date together: a set that never completes is never UNTRIGGERED."""
+    if len(truths) == 1:
+        return truths[0]
     due: dict[VerdictKind, datetime] = {}
     for truth in truths:
         due |= {kind: min(at, due.get(kind, at)) for kind, at in truth.due.items()}

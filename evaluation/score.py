@@ -87,9 +87,9 @@ class Repair(msgspec.Struct, frozen=True):
 
 def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth, *, repair: Repair) -> Score:
     """Score a faulty date: each verdict that is due, in its time, and no other."""
-    told, logged = world.heard(truth.channel, day), world.heard("log", day)
+    heard, logged = world.heard(truth.channel, day), world.heard("log", day)
     judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
-    news = _news(told) if truth.notified else [(j.at, j.verdict) for j in judged]
+    news = _news(heard) if truth.notified else [(j.at, j.verdict) for j in judged]
     late, flaws = _timing(news, replace(truth, within=truth.within + truth.slack_late)), []
     if truth.notified:
         flaws += [f"log: {flaw}" for flaw in _timing(_news(logged), truth)]
@@ -97,21 +97,21 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     # Where a source comes and goes it may not be known before.
     early = [j for j in judged if j.at < earliest and (j.verdict.is_problem or not truth.repeats)]
     flaws += [f"{j.verdict} at {j.at:%m-%d %H:%M}, before it was due" for j in early[:1]]
-    thought = frozenset[CauseKind]().union(*(one.causes for one in judged))
-    named = frozenset[CauseKind]().union(*(one.causes for one in told)) if truth.notified else thought
+    thought = frozenset[CauseKind]().union(*(j.causes for j in judged))
+    named = frozenset[CauseKind]().union(*(notice.causes for notice in heard)) if truth.notified else thought
     flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes - truth.arguable)]
     ruled_out = frozenset[CauseKind]().union(
-        *(one.ruled_out for one in judged if repair.last_message_at < one.at < repair.at)
+        *(j.ruled_out for j in judged if repair.last_message_at < j.at < repair.at)
     )
     wrongly = tuple(sorted(ruled_out & {cause for cause, _ in truth.injected}))
     flaws += [f"{cause} was ruled out" for cause in wrongly]
-    flaws += _repeats(told) if truth.repeats else _message_flaws(told, expected=1 if truth.notified else 0)
+    flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, expected=1 if truth.notified else 0)
     flaws += _channel_flaws(world, day, truth)
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
     first = min((at for at, _ in news), default=None)
     accused = min((t.at for t in logged if t.verdict is VerdictKind.UNTRIGGERED), default=None)
-    over = [t.at for t in told if t.notification is NotificationKind.RESOLVED]
+    over = [t.at for t in heard if t.notification is NotificationKind.RESOLVED]
     return Score(
         scenario=scenario,
         seed=seed,
@@ -129,7 +129,7 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         taken=repair.taken.pieces,
         misled=repair.taken.misled,
         most_in_a_day=most_in_a_day,
-        notifications={kind: sum(t.notification is kind for t in told) for kind in NotificationKind},
+        notifications={kind: sum(t.notification is kind for t in heard) for kind in NotificationKind},
     )
 
 
@@ -139,48 +139,48 @@ def _channel_flaws(world: World, day: date, truth: Truth) -> list[str]:
     return [*flaws, "slack was told"] if truth.channel != "slack" and world.heard("slack", day) else flaws
 
 
-def _news(told: list[Told]) -> list[tuple[datetime, VerdictKind]]:
-    return [(t.at, t.verdict) for t in told if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
+def _news(heard: list[Told]) -> list[tuple[datetime, VerdictKind]]:
+    return [(t.at, t.verdict) for t in heard if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
 
 
-def _repeats(told: list[Told]) -> list[str]:
+def _repeats(heard: list[Told]) -> list[str]:
     """Say what is wrong with messages that may repeat: the first opens, and the last says that it is over."""
-    kinds = [t.notification for t in told]
+    kinds = [t.notification for t in heard]
     is_whole = kinds[:1] == [NotificationKind.OPENED] and kinds[-1:] == [NotificationKind.RESOLVED]
     return [] if is_whole else [f"told {', '.join(kinds) or 'nothing'}"]
 
 
-def _most_in_a_day(told: list[Told]) -> int:
-    return max((sum(timedelta() <= one.at - t.at < _A_DAY for t in told) for one in told), default=0)
+def _most_in_a_day(heard: list[Told]) -> int:
+    return max((sum(timedelta() <= last.at - t.at < _A_DAY for t in heard) for last in heard), default=0)
 
 
 def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:
     """Say which verdict was not given in its time, and which was not due at all."""
     flaws = []
     for kind, due in truth.due.items():
-        at = min((at for at, told in news if told is kind), default=None)
+        at = min((at for at, verdict in news if verdict is kind), default=None)
         if (at is None and kind not in truth.optional) or (at is not None and not due <= at <= due + truth.within):
             when = f"{at:%m-%d %H:%M}" if at else "never"
             flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and told {when}")
     return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
 
 
-def _message_flaws(told: list[Told], *, expected: int) -> list[str]:
+def _message_flaws(heard: list[Told], *, expected: int) -> list[str]:
     """One opening, one resolution, reminders at their interval only, and no change that is none."""
     flaws = []
     for kind in (NotificationKind.OPENED, NotificationKind.RESOLVED):
-        count = sum(t.notification is kind for t in told)
+        count = sum(t.notification is kind for t in heard)
         if count != expected:
             flaws.append(f"{count} x {kind}")
     states = [
         (t.verdict, tuple(sorted(t.causes)), t.level)
-        for t in told
+        for t in heard
         if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
     ]
     flaws += [f"told again: {', '.join(map(str, state))}" for n, state in enumerate(states) if state in states[:n]]
-    for number, (before, after) in enumerate(pairwise(told)):
+    for number, (before, after) in enumerate(pairwise(heard)):
         pause = after.at - before.at
-        if sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in told[: number + 1]) >= _MANY:
+        if sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in heard[: number + 1]) >= _MANY:
             continue  # so many in a day that a reminder has to wait
         if (
             after.notification is NotificationKind.REMINDER
