@@ -18,7 +18,7 @@ from canary.commands.terminal import make_console
 from canary.notify.message import CommandLine
 from canary.playback.folder import simulated_folder
 from canary.run import Outcome
-from evaluation.play import play, play_all, worlds
+from evaluation.play import play, play_all, read_in_turn, worlds
 from evaluation.results import Result, Spread, add_up
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
@@ -52,6 +52,7 @@ def evaluate(
     """Score the canary on thousands of simulated dates."""
     phase, console = load_phase("phase2", BUNDLED_PHASES), make_console()
     if again:
+        read_in_turn()
         with simulated_folder(out, BUNDLED_PHASES.read_text("utf-8")):
             for score in play(phase, again, out):
                 events = ", ".join(f"{count} {kind}" for kind, count in score.notifications.items() if count)

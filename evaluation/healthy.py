@@ -9,8 +9,8 @@ from functools import partial
 
 import msgspec
 
-from evaluation.old_code import OldCode
 from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
+from evaluation.old_code import OldCode
 from evaluation.world import InjectedFault, Outage
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import push_envelope

@@ -16,9 +16,9 @@ from canary.domain.incident import incident_ref
 from canary.domain.silence import SILENCES
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
-from evaluation.old_code import OldCode
 from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
 from evaluation.healthy import odd_lines
+from evaluation.old_code import OldCode
 from evaluation.truth import Truth
 from evaluation.world import DELIVERED, Deliver, InjectedFault, ProcessDeathError
 from orchestrator_resilience.completion import Completion

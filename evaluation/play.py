@@ -62,7 +62,7 @@ def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
 
 def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
     """Play the worlds `names` in `jobs` processes (by default one a core); yield the scores of each as it ends."""
-    with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), initializer=_read_in_turn) as pool:
+    with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), initializer=read_in_turn) as pool:
         try:
             for future in as_completed([pool.submit(play, phase, world) for world in names]):
                 yield future.result()
@@ -71,8 +71,11 @@ def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Ite
             raise
 
 
-def _read_in_turn() -> None:
-    """Let this process read one source after another: nothing hangs here, and threads cost most of the time."""
+def read_in_turn() -> None:
+    """Let this process read one source after another: nothing hangs here, and threads cost most of the time.
+
+    Two canaries at once wait for each other in the thread that each of them runs in.
+    """
     setattr(sources, "Background", AtOnce)  # noqa: B010 (mypy takes no other class in its place)
 
 

@@ -181,8 +181,9 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.count("\nnot measured ") == 8
 
 
-def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its files are kept, so that the other commands can look at it."""
+def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are kept, so that the other commands can look at it; this one has two canaries at once."""
+    monkeypatch.setattr(canary.sources, "Background", Background)  # as it is where nobody has changed it
     folder = tmp_path / "world"
     assert run(["--again", "1/short_circuit/8", "--out", str(folder)]) == 0
     printed = capsys.readouterr().out
