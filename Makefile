@@ -49,15 +49,16 @@ bench-truth: $(DEV)
 
 # Servers that refuse, hang, reset, drip, cut and talk garbage, alone and in pairs: half an hour at most.
 outages: $(DEV)
-	@$(BIN)/python -m tests.outages $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.proof outages $(if $(SEED),--seed $(SEED))
 
 # Whole runs over what anybody may have written into the stores; RUNS and SEED may be given.
 hostile: $(DEV)
-	@$(BIN)/python -m tests.hostile_runs $(or $(RUNS),60000) $(SEED)
+	@$(BIN)/python -m tests.proof hostile --runs $(or $(RUNS),60000) $(if $(SEED),--seed $(SEED))
 
-# Bytes and values for everything that takes some from outside; MINUTES (10) and SEED may be given.
+# Bytes and values for everything that takes some from outside, beside its unit tests; MINUTES (10) and SEED may be
+# given. What is found becomes an `@example` there.
 fuzz: $(DEV)
-	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.proof fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 # The picture of the page in docs/.
 screenshot: $(DEV)
@@ -66,12 +67,12 @@ screenshot: $(DEV)
 # Every interleaving of more deliveries, and of more faults of two canaries, than `make test` has time for; REPLAY='…'
 # takes the steps of one again.
 interleavings: $(DEV)
-	@$(BIN)/python -m tests.interleavings "$(REPLAY)"
+	@$(BIN)/python -m tests.proof interleavings "$(REPLAY)"
 
 # 10,000 messages of 500 dates to instances that are killed at every step, then canaries that are killed, and meet;
 # SEED=… draws the same again.
 chaos: $(DEV)
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.proof chaos $(if $(SEED),--seed $(SEED))
 
 # Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions and the
 # command get the very versions that the tests ran with.

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from google.cloud import bigquery
+from hypothesis import settings
 
 from orchestrator_resilience import CheckpointLogger, Phase, load_phase
 from orchestrator_resilience.background import AtOnce
@@ -25,6 +26,9 @@ from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 from tests.environments import fetch_pip
 from tests.tables import refusals
 from tools.emulators import EmulatorError, emulators
+
+# A round of `make fuzz`, and of `make hostile`: twenty times as many inputs as in `make test`, whose profile has 100.
+settings.register_profile("long", max_examples=2_000)
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,24 @@
 """The `canary` command, as a user runs it."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+import canary.sources
 from canary.commands import cli
 from orchestrator_resilience import Completion, Phase
+from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row
@@ -20,6 +26,7 @@ from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
+from tests.proof.inputs import ENVELOPE, check_text, fuzzed, mutated_text
 
 DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
@@ -268,3 +275,54 @@ def test_names_from_outside_cannot_forge_a_line(
     printed = capsys.readouterr().out
     assert "not expected: evil\\x1b[2J\\nEvidence: all is fine" in printed
     assert "\x1b[2J" not in printed
+
+
+_COMMANDS = [
+    ["check", "--data", "data", "--now", "2026-02-10T07:15:00Z", "2026-02-09"],
+    ["check", "--data", "data", "--json", "--dry-run"],
+    ["status", "--data", "data", "--days", "9", "--ascii"],
+    ["status", "--data", "data", "--html", "page.html"],
+    ["explain", "2026-02-11", "--data", "data", "--phase", "phase2"],
+    ["silence", "add", "2026-02-11", "--data", "data", "--for", "12h", "--reason", "x", "--to", "2026-02-12"],
+    ["silence", "list", "--data", "data"],
+    ["silence", "end", "0", "--data", "data"],
+    ["verify", "--data", "data", "--days", "5"],
+    ["replay", "messages.jsonl", "--out", "replayed", "--until", "2026-02-10T09:00:00Z"],
+    ["--version"],
+]
+_WORDS = {
+    word: st.just(word) | mutated_text(word).map(lambda text: text.replace("\0", ""))
+    for line in _COMMANDS
+    for word in line
+}
+_typed = st.sampled_from(_COMMANDS).flatmap(
+    lambda line: st.tuples(st.just(line[0]), *(_WORDS[word] for word in line[1:])).map(list)
+)
+
+
+@pytest.fixture
+def _replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with what a replay has left."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(canary.sources, "Background", AtOnce)
+    monkeypatch.setenv("COLUMNS", "100")
+    Path("messages.jsonl").write_text(json.dumps(ENVELOPE) + "\n", "utf-8")
+    assert run("replay", "messages.jsonl", "--out", "data") in {0, 1, 3}
+
+
+@pytest.mark.usefixtures("_replayed")
+@fuzzed(6)
+@given(_typed)
+@example(["status", "--data", "\udc80data", "--html", "page.html"])
+@example(["silence", "list", "--data", "\x1b[31mdata"])
+@example(["check", "--now", "2026-02-10\x1b07:15:00"])
+def test_whatever_is_typed_ends_in_an_exit_code_and_a_text(words: list[str]) -> None:
+    """Without a traceback, and without what breaks a terminal."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(errors):
+        code = cli.main(words)
+    assert code in {0, 1, 2, 3}
+    assert "Traceback" not in errors.getvalue(), errors.getvalue()
+    check_text(errors.getvalue())
+    if all(word.isprintable() for word in words):  # a path is shown as it was typed, to be typed again
+        check_text(printed.getvalue())

@@ -24,7 +24,7 @@ from orchestrator_resilience.progress import Progress, Registration, Report, Tri
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
-from tests.hostile import AT, DAY, FIVE, PHASE, evidence_of, odd_times
+from tests.proof.inputs import AT, DAY, FIVE, PHASE, evidence_of, odd_times
 
 MINUTE, HOUR, YEAR = timedelta(minutes=1), timedelta(hours=1), timedelta(days=365)
 DEADLINE = PHASE.deadline(DAY)

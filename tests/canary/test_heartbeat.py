@@ -15,7 +15,7 @@ from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
-from tests.listener import FakeWebhook, fake_webhook
+from tests.proof.listener import FakeWebhook, fake_webhook
 from tools.emulators import free_port
 from tools.functions import canary_function
 

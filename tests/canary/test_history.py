@@ -1,43 +1,32 @@
 """What stays of the past: incidents that are over, the times that nobody saw, and what it costs to read them."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from canary.domain.documents import to_fields
 from canary.domain.history import KEPT_FOR, RUNS, Runs, Unseen, after_a_run, history_ref, read_runs
 from canary.domain.incident import OPEN_INCIDENTS, NotificationKind
 from canary.domain.verdict import CauseKind, VerdictKind
-from canary.notify.channel import Channels, Notification
+from canary.notify.channel import Channels
+from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine
+from canary.notify.refusals import read_refusals, refusal_text
 from canary.page.board import board
 from canary.run import overview, watch
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Document, DocumentRef
 from tests.page.situations import DAY, NOW, World, other_documents
+from tests.proof.doubles import RecordingChannel
+from tests.proof.inputs import AT, fuzzed, odd, texts, values
 
 TICK = timedelta(minutes=15)
-
-
-class Heard:
-    """A channel that keeps what it was told."""
-
-    name = "heard"
-    address = ""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[NotificationKind, date]] = []
-
-    def send(self, notifications: Iterable[Notification], now: datetime) -> None:  # noqa: ARG002 (a channel's)
-        """Keep it."""
-        self.told += [(one.kind, one.verdict.game_date) for one in notifications]
-
-    def warn(self, text: str, now: datetime) -> None:
-        """Say nothing."""
 
 
 class Counting:
@@ -64,7 +53,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "stores")
 
 
-def mended(world: World, heard: Heard) -> None:
+def mended(world: World, heard: RecordingChannel) -> None:
     """Break a date, have it told, mend it, and have that told."""
     world.play(DAY, drifted=True, output=False)
     world.watch(heard, NOW, NOW + TICK)
@@ -75,9 +64,9 @@ def mended(world: World, heard: Heard) -> None:
 def test_a_healthy_run_reads_seven_documents_a_phase(world: World) -> None:
     """Those of its dates; and four of the canary's own, however many phases there are."""
     world.healthy(days=7)
-    world.watch(Heard(), NOW)
+    world.watch(RecordingChannel(), NOW)
     counting = Counting(world)
-    watch(counting.stores, world.situation.phases, Channels(Heard()), NOW + TICK)
+    watch(counting.stores, world.situation.phases, Channels(RecordingChannel()), NOW + TICK)
     read = {name: counting.read.count(name) for name in sorted(set(counting.read))}
     assert read == {
         "canary_channels": 1,
@@ -90,7 +79,7 @@ def test_a_healthy_run_reads_seven_documents_a_phase(world: World) -> None:
 
 def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
     """With what it was, why, and how long; 30 dates cost two documents, and 90 days later it may go."""
-    heard = Heard()
+    heard = RecordingChannel()
     mended(world, heard)
     assert heard.told == [(NotificationKind.OPENED, DAY), (NotificationKind.RESOLVED, DAY)]
     counting, later = Counting(world), NOW + timedelta(days=20)
@@ -106,7 +95,7 @@ def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
 
 def test_a_list_that_was_lost_loses_no_incident(world: World) -> None:
     """While the problem lasts it is known by its own document, told once, and listed again."""
-    heard = Heard()
+    heard = RecordingChannel()
     world.play(DAY, drifted=True, output=False)
     world.watch(heard, NOW)
     world.stores.documents.merge(OPEN_INCIDENTS, {"canary": []})
@@ -118,7 +107,7 @@ def test_a_list_that_was_lost_loses_no_incident(world: World) -> None:
 
 def test_without_a_list_all_incidents_are_read(world: World) -> None:
     """As an earlier version left them."""
-    heard = Heard()
+    heard = RecordingChannel()
     world.play(DAY, drifted=True, output=False)
     world.watch(heard, NOW)
     counting = Counting(world)
@@ -137,7 +126,7 @@ def test_without_a_list_all_incidents_are_read(world: World) -> None:
 
 def test_what_cannot_be_read_a_second_time_is_told_without_memory(world: World) -> None:
     """The incident of a problem is read once its date is judged; that it does not come keeps nobody from being told."""
-    heard, counting = Heard(), Counting(world)
+    heard, counting = RecordingChannel(), Counting(world)
     world.watch(heard, NOW - 2 * TICK)
     world.play(DAY, drifted=True, output=False)
     real = counting._documents
@@ -190,9 +179,37 @@ def test_an_odd_record_of_runs_does_no_harm(odd: object) -> None:
 def test_the_page_says_when_the_canary_ran_and_did_not_see(world: World) -> None:
     """A run after two hours of none."""
     world.healthy(days=2)
-    world.watch(Heard(), NOW - timedelta(hours=2), NOW)
+    world.watch(RecordingChannel(), NOW - timedelta(hours=2), NOW)
     found = overview(world.stores, world.situation.phases, NOW + TICK, 30)
     shown = board(found, world.situation.phases, None, CommandLine(), lambda *_: None)
     assert shown.runs.at == NOW
     assert shown.phases[0].month.blind == timedelta(hours=2)
     assert RUNS.id == "runs"
+
+
+_unseen = odd({"since": AT, "until": AT + timedelta(hours=1), "why": "no run"}, values)
+_run = odd({"at": AT, "reason": "", "unseen": []}, values | st.lists(_unseen, max_size=3))
+
+
+@fuzzed(50)
+@given(st.dictionaries(texts, _run | values, max_size=3))
+def test_whatever_is_noted_of_runs_is_read(fields: dict[str, Any]) -> None:
+    """After another run they are read as they were written."""
+    runs = read_runs(Document(fields, "1"))
+    assert runs.unseen_since(datetime(2026, 1, 1, tzinfo=UTC)) >= timedelta()
+    later = after_a_run(runs, AT, "a reason")
+    assert read_runs(Document({"canary": to_fields(later)}, "1"), "canary") == later
+
+
+_REFUSAL = {"address": "", "at": AT, "reason": "x"}
+
+
+@fuzzed(50)
+@given(st.dictionaries(st.sampled_from(["log", "slack"]), odd(_REFUSAL, values) | values))
+@example({"log": {**_REFUSAL, "reason": "a\x1b[31m\nb"}})
+def test_whatever_is_noted_of_a_refused_channel_is_one_line(fields: dict[str, Any]) -> None:
+    """It is what other channels are told of it, and is read again as the same."""
+    channels = {"log": LogChannel({}), "slack": LogChannel({})}
+    for name, refusal in read_refusals(Document(fields, "1"), channels).items():
+        assert refusal_text(name, refusal).isprintable()
+        assert read_refusals(Document({name: to_fields(refusal)}, "1"), channels) == {name: refusal}

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from canary.domain.documents import from_fields, to_fields
 from canary.domain.incident import (
     CLAIM_EXPIRES_AFTER,
+    INCIDENTS,
     REMIND_EVERY,
     Claim,
     Incident,
@@ -23,9 +24,12 @@ from canary.domain.incident import (
     became_a_problem_at,
     delivered,
     kind_without_memory,
+    open_refs,
 )
 from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
 from orchestrator_resilience import Phase
+from orchestrator_resilience.stores.base import Document
+from tests.proof.inputs import fuzzed, incidents, texts, values
 
 DAY = date(2026, 2, 9)
 START = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
@@ -338,21 +342,28 @@ def test_a_cause_that_is_none_is_left_out(damage: dict[str, object]) -> None:
     assert known.causes == frozenset()
 
 
-EVER, NEVER = (at.replace(tzinfo=UTC) for at in (datetime.min, datetime.max))  # noqa: DTZ901 (they have a zone)
-ODD = st.recursive(
-    st.sampled_from([None, True, -1, 2**70, float("nan"), "", "OPENED", "9999-12-31", EVER, NEVER, START]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["kind", "level", "at", "sent", "run", "slack", "*"]), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
 DOCUMENT: dict[str, object] = {**STATE, "quiet_since": None, "receipts": {}, "claim": None}
 
 
-@given(st.dictionaries(st.sampled_from(sorted(DOCUMENT)), ODD))
+@fuzzed(25)
+@given(incidents | incidents.map(lambda fields: {**DOCUMENT, **fields}))
 def test_hostile_fields_are_read_or_left_out(fields: dict[str, object]) -> None:
-    """Nothing that a document holds raises, and nobody is left untold by it."""
-    step = advance(from_fields(Incident, {**DOCUMENT, **fields}), BAD, Run(now=START, id="1", channels=CHANNELS))
+    """What is read of an incident is read again as the same, and nobody is left untold by it."""
+    known = from_fields(Incident, fields)
+    assert known is None or from_fields(Incident, to_fields(known)) == known
+    step = advance(known, BAD, Run(now=START, id="1", channels=CHANNELS))
     assert step.incident is not None
     assert from_fields(Incident, to_fields(step.incident)) == step.incident
+
+
+@fuzzed(50)
+@given(
+    st.dictionaries(
+        texts,
+        values | st.lists(texts | st.sampled_from(["phase2:2026-02-09", "x:y:2026-02-09", "2026-02-09"]), max_size=4),
+        max_size=3,
+    )
+)
+def test_the_list_of_what_is_open_holds_incidents_only(fields: dict[str, object]) -> None:
+    """Whatever anybody has written there."""
+    assert {ref.collection for ref in open_refs(Document(fields, "1"))} <= {INCIDENTS}

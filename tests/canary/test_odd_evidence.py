@@ -13,10 +13,10 @@ from canary.commands import cli
 from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
-from canary.domain.incident import Run, advance, kind_without_memory
+from canary.domain.incident import NotificationKind, Run, advance, kind_without_memory
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Cause, CauseKind, VerdictKind, judge
-from canary.notify.channel import Channels, Notification
+from canary.notify.channel import Channels
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
 from canary.page.board import board
 from canary.page.one_date import one_date
@@ -32,7 +32,8 @@ from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog
 from orchestrator_resilience.testing import push_envelope
-from tests.hostile import AT, DAY, FIVE, PHASE, checkpoint_entries, deep, documents, evidence_of, logs
+from tests.proof.doubles import RecordingChannel
+from tests.proof.inputs import AT, DAY, FIVE, PHASE, checkpoint_entries, deep, documents, evidence_of, logs
 
 NEXT = DAY + timedelta(days=1)
 DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)  # of the date after
@@ -86,23 +87,6 @@ def ref(day: date) -> DocumentRef:
     return DocumentRef(PHASE.firestore_collection, str(day))
 
 
-class Told:
-    """A channel that keeps what it was told."""
-
-    name, address = "told", ""
-
-    def __init__(self) -> None:
-        self.dates: list[date] = []
-
-    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Keep the dates."""
-        del now
-        self.dates += [one.verdict.game_date for one in notifications]
-
-    def warn(self, text: str, now: datetime) -> None:
-        """Keep nothing: nobody is refused here."""
-
-
 ODD_DOCUMENTS: dict[str, dict[str, Any]] = {
     "Go's zero time": {"_triggered": True, "_triggered_at": YEAR_1},
     "the last year": {"_triggered": True, "_triggered_at": YEAR_9999},
@@ -121,13 +105,13 @@ ODD_DOCUMENTS: dict[str, dict[str, Any]] = {
 def test_an_odd_document_is_its_own_dates(stuck: EmbeddedStores, fields: dict[str, Any]) -> None:
     """The other date is accused and told, by every command."""
     stuck.documents.merge(ref(DAY), fields)
-    told, phases = Told(), {PHASE.name: PHASE}
+    told, phases = RecordingChannel(), {PHASE.name: PHASE}
     report = watch(stuck, phases, Channels(told), NOW)
     verdicts = {verdict.game_date: verdict for verdict in report.verdicts}
     alone = check(stuck, phases, NOW, {PHASE.name: [NEXT]}).verdicts
     assert (verdicts[NEXT],) == alone
     assert verdicts[NEXT].kind is VerdictKind.UNTRIGGERED
-    assert NEXT in told.dates
+    assert (NotificationKind.OPENED, NEXT) in told.told
     for day in (DAY, NEXT):
         assert timeline_and_facts(stuck, PHASE, day, NOW)[0].verdict == verdicts[day]
         assert cli.main(["explain", str(day), "--data", str(stuck.folder), "--now", "2026-02-11T07:21:00Z"]) in {
@@ -206,7 +190,7 @@ def test_what_nobody_has_foreseen_is_undetermined(
     """A problem whose diagnosis fails is told, with what failed and without a cause."""
     monkeypatch.setattr("canary.run.explain", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("canary.run.early_warnings", lambda *_: 1 / 0)
-    told = Told()
+    told = RecordingChannel()
     report = watch(stuck, {phase.name: phase}, Channels(told), NOW)
     (problem,) = [verdict for verdict in report.verdicts if verdict.kind.is_problem]
     why = "its evidence cannot be understood: ZeroDivisionError: division by zero"
@@ -214,4 +198,4 @@ def test_what_nobody_has_foreseen_is_undetermined(
     assert report.warnings == (
         "phase2: the recent dates could not be looked over: ZeroDivisionError: division by zero",
     )
-    assert told.dates == [NEXT]
+    assert told.told == [(NotificationKind.OPENED, NEXT)]

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from canary.commands.options import subject
 from canary.playback.folder import end_of_run, read_simulated_folder, simulated_folder
 from orchestrator_resilience import ConfigurationError
+from tests.proof.inputs import fuzzed, mutated
 
 NOW = datetime(2026, 2, 14, 17, 0, tzinfo=UTC)
 
@@ -87,3 +89,16 @@ def test_no_folder_is_no_simulated_run(tmp_path: Path) -> None:
 
 def _run(path: Path) -> AbstractContextManager[None]:
     return simulated_folder(path, "[phase2]")
+
+
+_MARK = b'{"made_by": "canary, on simulated time; the next run of the same command empties this folder", "now": "%s"}'
+
+
+@fuzzed(50)
+@given(mutated(_MARK % NOW.isoformat().encode()))
+def test_a_folder_is_a_simulated_runs_or_is_not(tmp_path: Path, data: bytes) -> None:
+    """Whatever its mark says."""
+    (tmp_path / "simulation.json").write_bytes(data)
+    folder = read_simulated_folder(tmp_path)
+    assert folder is None or folder.phases_file == tmp_path / "phases.toml"
+    assert folder is None or folder.now is None or folder.now.tzinfo is not None

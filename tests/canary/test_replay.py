@@ -4,8 +4,8 @@ import json
 import re
 from base64 import b64decode
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from canary.commands import cli
 from canary.playback.replay import _read
-from orchestrator_resilience import ConfigurationError, Phase
+from orchestrator_resilience import Completion, ConfigurationError, InvalidMessageError, Phase
 from orchestrator_resilience.testing import push_envelope
+from tests.proof.inputs import ENVELOPE, PHASE, fuzzed, mutated, or_error
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "messages.jsonl"
 DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
@@ -108,18 +109,29 @@ def test_other_forms_of_a_file(tmp_path: Path, phase: Phase, form: str) -> None:
     assert cli.main(["replay", str(tmp_path / "m.json")]) == 0
 
 
-@given(st.recursive(_scalars, lambda inner: st.lists(inner) | st.dictionaries(_keys, inner), max_leaves=8))
-def test_any_json_is_messages_or_a_complaint(value: object) -> None:
-    """Whatever the file holds, each of its messages has a time, or the line is named."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "m.json"
-        file.write_text(json.dumps(value))
-        try:
-            complaint, times = str(file), [at for at, _ in _read(file)]
-        except ConfigurationError as error:
-            complaint, times = str(error), []
-        assert complaint.startswith(str(file))
-        assert all(at.tzinfo is not None for at in times)
+_ONE = json.dumps(ENVELOPE)
+_files = mutated(
+    f"{_ONE}\n{json.dumps(ENVELOPE['message'])}\n".encode(),
+    json.dumps([ENVELOPE, {"data": ENVELOPE}], indent=1).encode(),
+    json.dumps({"id": "1", "time": "2026-02-10T07:15:00Z", "data": ENVELOPE}).encode(),
+)
+_json = st.recursive(_scalars, lambda inner: st.lists(inner) | st.dictionaries(_keys, inner), max_leaves=8)
+
+
+@fuzzed(25)
+@given(_files | _json.map(lambda value: json.dumps(value).encode()))
+def test_any_file_is_messages_or_a_complaint(tmp_path: Path, data: bytes) -> None:
+    """Each of its messages has a time and is the orchestrator's to judge, or the line is named."""
+    file = tmp_path / "m.json"
+    file.write_bytes(data)
+    messages = or_error(ConfigurationError, lambda: _read(file))
+    if isinstance(messages, ConfigurationError):
+        assert str(messages).startswith(str(file))
+        assert str(messages).isprintable(), ascii(str(messages))
+        return
+    for at, event in messages:
+        assert at.tzinfo is not None
+        or_error(InvalidMessageError, partial(Completion.from_event, event, PHASE))
 
 
 @pytest.mark.parametrize("command", ["check --data", "status --data", "demo --out", "replay --out x", "replay"])

@@ -1,46 +1,33 @@
 """Silences: what they cover, how they end, and how they are refused."""
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from canary.commands import cli
 from canary.commands.silence import add_silence
 from canary.domain.incident import NotificationKind
-from canary.domain.silence import SILENCES, Silence, parse_duration, read_silences
+from canary.domain.silence import SILENCES, Silence, parse_duration, read_silences, silence_fields
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.channel import Channels, Notification
+from canary.notify.channel import Channels
 from canary.run import watch
 from orchestrator_resilience import Phase
 from orchestrator_resilience.orchestrator import Orchestrator
+from orchestrator_resilience.stores.base import Document
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
+from tests.proof.doubles import RecordingChannel
+from tests.proof.inputs import AT, fuzzed, odd, silences, texts, values
 
 DAY = date(2026, 2, 9)
 NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 WANTED = {"phase2": [DAY]}
-
-
-class Recorder:
-    """Keeps the kinds of the notifications that it was given."""
-
-    name, address = "recorder", ""
-
-    def __init__(self) -> None:
-        self.kinds: list[NotificationKind] = []
-
-    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Keep them."""
-        assert now.tzinfo is not None
-        self.kinds += [notification.kind for notification in notifications]
-
-    def warn(self, text: str, now: datetime) -> None:
-        """Keep nothing: nobody is refused here."""
 
 
 @pytest.fixture
@@ -62,7 +49,7 @@ def silence(stores: EmbeddedStores, lasting: timedelta, day: date = DAY, phase: 
 def test_nobody_is_told_until_it_expires(stores: EmbeddedStores, phase: Phase) -> None:
     """A problem that outlasts its silence is told then."""
     silence(stores, HOUR)
-    recorder = Recorder()
+    recorder = RecordingChannel()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON, WANTED)
     watch(stores, {"phase2": phase}, Channels(recorder), NOON + HOUR - timedelta(seconds=1), WANTED)
     assert recorder.kinds == []
@@ -75,7 +62,7 @@ def test_other_dates_and_phases_are_told(stores: EmbeddedStores, phase: Phase) -
     """A silence is about what it names."""
     silence(stores, HOUR, DAY - timedelta(days=1))
     silence(stores, HOUR, phase="phase3")
-    recorder = Recorder()
+    recorder = RecordingChannel()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON, WANTED)
     assert recorder.kinds == [NotificationKind.OPENED]
 
@@ -84,7 +71,7 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
     stores: EmbeddedStores, phase: Phase, late: Orchestrator, clock: SimulatedClock
 ) -> None:
     """Who was told of the beginning is told of the end; no reminders in between."""
-    recorder = Recorder()
+    recorder = RecordingChannel()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON, WANTED)
     silence(stores, 9 * HOUR)
     watch(stores, {"phase2": phase}, Channels(recorder), NOON + 5 * HOUR, WANTED)
@@ -190,3 +177,18 @@ def test_an_end_that_no_silence_can_have(phase: Phase) -> None:
     day = verdict.game_date
     silences = [Silence(id="1", phase=phase.name, first=day, last=day, reason="x", expires_at=end) for end in ends]
     assert [one.covers(verdict, now) for one in silences] == [True, False, False]
+
+
+_SILENCE = {"first": "2026-02-09", "last": "2026-02-09", "phase": "phase2", "reason": "x", "expires_at": AT}
+
+
+@fuzzed(50)
+@given(silences | st.dictionaries(texts, odd(_SILENCE, values), max_size=3))
+@example({"\x1f": _SILENCE})
+def test_whatever_is_written_a_silence_is_one_line(fields: dict[str, object]) -> None:
+    """Those that are kept are read again as the same."""
+    document = Document(fields, "1")
+    read = read_silences(document)
+    assert all(f"{one.id} {one.text}".isprintable() for one in read), ascii(read)
+    written = {**fields, **silence_fields(document, {one.id: one for one in read})}
+    assert {one.id: one for one in read_silences(Document(written, "2"))} == {one.id: one for one in read}

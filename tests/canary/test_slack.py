@@ -4,20 +4,26 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from canary.domain.incident import Incident, NotificationKind, level
 from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
 from canary.notify.channel import Notification, NotifyError
+from canary.notify.heartbeat import Heartbeat, HeartbeatError
 from canary.notify.message import CommandLine, logs_link
 from canary.notify.slack import SlackChannel, escaped, message
 from orchestrator_resilience import Phase
 from orchestrator_resilience.errors import ConfigurationError, ResilienceError
-from tests.listener import OK, Answer, FakeWebhook, fake_webhook
+from tests.proof import inputs
+from tests.proof.inputs import fuzzed, mutated, or_error
+from tests.proof.listener import OK, Answer, FakeWebhook, RawAnswers, fake_webhook, http_answer, raw_answers
 from tools.emulators import free_port
 
 DAY = date(2026, 2, 9)
@@ -361,3 +367,49 @@ def test_a_line_break_after_the_address_does_no_harm(slack: FakeWebhook, phase: 
     """Secrets are often piped in with one."""
     SlackChannel(slack.url + "\n", {"phase2": phase}).send([notification()], NOW)
     assert len(slack.posts) == 1
+
+
+@pytest.fixture
+def raw() -> Iterator[RawAnswers]:
+    with raw_answers() as raw:
+        yield raw
+
+
+@fuzzed(12)
+@given(
+    mutated(
+        http_answer("ok"),
+        http_answer("invalid_token", "403 Forbidden"),
+        http_answer("rate_limited", "429 Too Many Requests", "Retry-After: 30"),
+        http_answer("no_service T0SECRET/B0SECRET", "404 Not Found"),
+        http_answer("", "302 Found", "Location: /services/T0SECRET/B0SECRETx"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html;charset=x\r\n\r\n2\r\nok\r\n0\r\n"
+        b"\r\n",
+    )
+)
+def test_whatever_is_answered_a_failure_is_one_line_without_the_address(raw: RawAnswers, answer: bytes) -> None:
+    """Slack's, and the heartbeat's; what is no answer of success is a failure."""
+    raw.answers = [answer]
+    url = f"http://{raw.host}/services/T0SECRET/B0SECRET"
+    error = or_error(NotifyError, lambda: SlackChannel(url, {}, seconds=0.2).warn("a word", NOW))
+    if error is None:
+        assert b"ok" in answer
+    else:
+        assert str(error).isprintable(), ascii(str(error))
+        assert "t0secret/b0secret" not in "".join(traceback.format_exception(error)).lower()
+        assert raw.host not in str(error)
+    with suppress(HeartbeatError):
+        Heartbeat(url, seconds=0.2).beat()
+        assert b"2" in answer
+
+
+@fuzzed(50)
+@given(
+    st.lists(inputs.texts | st.sampled_from(["&", "<", ">", "`", "```", "@", "@channel", "HERE", "x" * 9])).map("".join)
+)
+def test_no_text_is_a_link_a_mention_or_the_end_of_a_code_block(text: str) -> None:
+    """It is cut at the limit, and in the middle of no entity."""
+    shown = escaped(text, 40)
+    assert len(shown) <= 40
+    assert not any(piece in shown for piece in ("<", ">", "```", "@channel", "@here", "@everyone")), ascii(shown)
+    assert all(part.startswith(("amp;", "lt;", "gt;")) for part in shown.split("&")[1:]), ascii(shown)

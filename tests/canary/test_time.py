@@ -45,7 +45,7 @@ from canary.page.board import _axis
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
-from tests.hostile import FIVE, PHASE
+from tests.proof.inputs import FIVE, PHASE
 
 ZONES = [
     "America/New_York",

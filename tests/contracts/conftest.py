@@ -13,17 +13,17 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
-from tests.interleavings import values
+from tests.proof.doubles import plain_documents
 from tests.tables import make_real_table
 
 THEIRS = "bigquery, 12 columns"
 NAMED = "firestore, a named database"
 
 
-@pytest.fixture(params=["values", "sqlite", "firestore", NAMED])
+@pytest.fixture(params=["plain", "sqlite", "firestore", NAMED])
 def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
-    if request.param == "values":
-        yield values.doing()
+    if request.param == "plain":
+        yield plain_documents()
         return
     if request.param == "sqlite":
         stores: EmbeddedStores = request.getfixturevalue("stores")

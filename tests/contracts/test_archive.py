@@ -9,17 +9,37 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from google.cloud.logging_v2.types import LogEntry
+from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line
+from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores import cloud_logging
 from orchestrator_resilience.stores.base import CheckpointArchive, Request
-from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive, CloudLoggingRequests, checkpoint_filter
-from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line
+from orchestrator_resilience.stores.cloud_logging import (
+    CloudLoggingArchive,
+    CloudLoggingRequests,
+    _checkpoint,
+    checkpoint_filter,
+)
+from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line, last_line
 from orchestrator_resilience.testing import SimulatedClock
 from tests.contracts.logging_server import LoggingServer
-from tests.hostile import checkpoint_entries, checkpoint_entry, json_values
+from tests.proof.inputs import (
+    AT,
+    FIVE,
+    checkpoint_entries,
+    checkpoint_entry,
+    fuzzed,
+    json_values,
+    mutated,
+    odd,
+    or_error,
+)
 
 DAY = date(2026, 2, 9)
 Archive = tuple[Sink, CheckpointArchive]
@@ -153,6 +173,8 @@ ODD_LINES = {
     "a kind that there is not": json.dumps({**GOOD, "checkpoint": "CHECKPOINT_MADE_UP"}),
     "a kind that is a map": json.dumps({**GOOD, "checkpoint": {}}),
     "a severity that is a list": json.dumps({**GOOD, "severity": []}),
+    "too deep to be made harmless": json.dumps({**GOOD, "x": "DEEP"}).replace('"DEEP"', "[" * 700 + "]" * 700),
+    "too deep to be read": json.dumps({**GOOD, "x": "DEEP"}).replace('"DEEP"', "[" * 100_000),
     "nothing about its end": json.dumps({name: value for name, value in GOOD.items() if name != "closes"}),
 }
 
@@ -164,20 +186,6 @@ def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: st
     for one in (json.dumps(GOOD), line, json.dumps({**GOOD, "event_id": "2"})):
         append_line(file.path, one + "\n")
     assert [c.fields["event_id"] for c in file.read("phase2", [DAY])] == ["1", "2"]
-
-
-@given(json_values | checkpoint_entries)
-def test_any_line_is_a_checkpoint_of_known_types_or_none(entry: Any) -> None:
-    """What is read again has the type that it is written with, a time that can be, and a text that can be printed."""
-    try:
-        found = Checkpoint.from_json(entry)
-    except (KeyError, TypeError, ValueError):
-        return
-    lists = [found.fields.get(name, []) for name in ("completed", "missing", "expected", "steps", "causes")]
-    assert all(isinstance(item, str) for items in lists for item in items)
-    assert all(isinstance(found.fields.get(name, ""), (str, int)) for name in ("delivery", "event_id", "processor"))
-    assert found.at.tzinfo is not None
-    assert found.message.isprintable()
 
 
 def test_nothing_was_left(archive: Archive) -> None:
@@ -276,3 +284,61 @@ def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
         log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
         with pytest.raises(StoreError, match="orchestrator has had 3 requests or more since 2026-02-10 06:41"):
             log.requests(at, at + timedelta(hours=1))
+
+
+def check_read(checkpoint: Checkpoint) -> None:
+    """Hold what was read to the types that it is written with, what is harmless, and what is read again as the same."""
+    lists = [checkpoint.fields.get(name, []) for name in ("completed", "missing", "expected", "steps", "causes")]
+    assert all(isinstance(item, str) for items in lists for item in items)
+    assert all(
+        isinstance(checkpoint.fields.get(name, ""), (str, int)) for name in ("delivery", "event_id", "processor")
+    )
+    assert checkpoint.at.tzinfo is not None
+    assert checkpoint.message.isprintable()
+    assert json.dumps(printable(checkpoint.fields)) == json.dumps(checkpoint.fields)
+    line = json_line(checkpoint)
+    assert line.count("\n") == 1
+    assert Checkpoint.from_json(json.loads(line)).at == checkpoint.at
+
+
+_GOOD = json.dumps(checkpoint_entry(event_id="good")).encode()
+_lines = st.lists(checkpoint_entries | odd(checkpoint_entry(), json_values) | json_values, max_size=3).map(
+    lambda entries: b"\n".join(json.dumps(entry).encode() for entry in entries)
+)
+
+
+@fuzzed(25)
+@given(mutated(_GOOD) | _lines)
+def test_the_lines_around_an_odd_one_are_read(tmp_path: Path, data: bytes) -> None:
+    """Whatever is in between, and the last one is found from the end."""
+    archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    archive.path.write_bytes(b"\n".join([_GOOD, data, _GOOD, b""]))
+    lines = archive.read("phase2", [DAY])
+    assert [line.fields.get("event_id") for line in lines].count("good") >= 2
+    for line in lines:
+        check_read(line)
+    assert last_line(archive.path) == json.loads(_GOOD)
+
+
+_PAYLOAD = {name: value for name, value in checkpoint_entry().items() if name not in {"severity", "time"}}
+_ENTRY = {"timestamp": AT.isoformat(), "severity": "ERROR", "jsonPayload": _PAYLOAD, "labels": {"phase": "phase2"}}
+_ENTRIES = [
+    ParseDict(entry, LogEntry.pb(LogEntry())).SerializeToString()
+    for entry in (
+        _ENTRY,
+        {**_ENTRY, "jsonPayload": {**_PAYLOAD, "completed": FIVE, "sequence": 2.5, "raw": [{"a": None}]}},
+        {"timestamp": "9999-12-31T23:59:59.999999999Z", "textPayload": "CHECKPOINT_RECEIVED"},
+        {**_ENTRY, "httpRequest": {"status": 503, "requestUrl": "https://x.example/"}},
+    )
+]
+
+
+@fuzzed(50)
+@given(mutated(*_ENTRIES))
+@example(b"\x1a\x13CHECKPOINT_RECEIVEDJ\r\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")  # beyond year 9999
+def test_a_log_entry_is_a_checkpoint_or_none(data: bytes) -> None:
+    """What is no entry at all is the client's to refuse."""
+    entry = or_error(DecodeError, lambda: LogEntry.deserialize(data))
+    checkpoint = None if isinstance(entry, DecodeError) else _checkpoint(entry)
+    if checkpoint is not None:
+        check_read(checkpoint)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator_resilience import StoreError
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from tests.gate import Gate, gate
+from tests.proof.gate import Gate, gate
 
 REF = DocumentRef("phase2_completion", "2026-02-09")
 

@@ -1,16 +1,22 @@
 """The dead letters, read from Pub/Sub's emulator over its REST interface."""
 
+import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 import requests
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.stores.base import DeadLetter
 from orchestrator_resilience.stores.dead_letters import PubSubDeadLetters
 from orchestrator_resilience.testing import push_envelope
+from tests.proof.inputs import ENVELOPE, fuzzed, json_values, mutated, odd
+from tests.proof.listener import RawAnswers, http_answer, raw_answers
 
 DAY, AT = date(2026, 2, 9), datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 PROJECT, TOPIC, SUBSCRIPTION = "local-project", "some-dead-letters", "some-dead-letters"
@@ -66,3 +72,33 @@ def test_a_subscription_that_there_is_not(address: str, phase: Phase) -> None:
     letters = PubSubDeadLetters(PROJECT, "another-one", phase, emulator=address)
     with pytest.raises(StoreError, match=r"the dead letters: HTTPError: 404 .*another-one:pull"):
         letters.read()
+
+
+_LETTERS = {"receivedMessages": [{"ackId": "a", "message": ENVELOPE["message"]}]}
+_letter = st.builds(
+    lambda received, message: {**received, "message": message} if "message" in received else received,
+    odd({"ackId": "a", "message": 1}, json_values),
+    odd(ENVELOPE["message"], json_values),
+)
+_pulled = odd({"receivedMessages": []}, json_values | st.lists(_letter | json_values, max_size=3)) | json_values
+
+
+@pytest.fixture
+def raw() -> Iterator[RawAnswers]:
+    with raw_answers() as raw:
+        yield raw
+
+
+@fuzzed(12)
+@given(
+    _pulled.map(lambda pulled: http_answer(json.dumps(pulled)))
+    | mutated(http_answer(json.dumps(_LETTERS)), http_answer('{"error": {}}', "404 Not Found"))
+)
+@example(http_answer('{"receivedMessages": [{"ackId": "a"}]}'))
+@example(http_answer("null"))
+def test_whatever_is_answered_are_letters_or_an_error(raw: RawAnswers, phase: Phase, answer: bytes) -> None:
+    """Each letter has a time, and a name that can be shown."""
+    raw.answers = [answer, http_answer("{}")]
+    letters = PubSubDeadLetters("p", "s", phase, seconds=0.5, emulator=raw.host)
+    with suppress(StoreError):
+        assert all(one.at.tzinfo is not None and one.processor.isprintable() for one in letters.read())

@@ -25,7 +25,7 @@ from orchestrator_resilience.progress import read_progress
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from tests.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
+from tests.proof.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import canary_function, orchestrator_function
 

@@ -25,7 +25,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
-from tests.listener import QuietHandler, listening
+from tests.proof.listener import QuietHandler, listening
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import orchestrator_function
 

@@ -32,8 +32,8 @@ from orchestrator_resilience import ConfigurationError, Phase
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
-from tests.listener import OK, Answer, FakeWebhook, fake_webhook
 from tests.page.situations import other_documents
+from tests.proof.listener import OK, Answer, FakeWebhook, fake_webhook
 from tools.emulators import free_port
 from tools.functions import canary_function
 

@@ -10,13 +10,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator_resilience import CheckpointLogger, ConfigurationError, DeliveryError, InvalidMessageError, Phase
+from orchestrator_resilience import (
+    CheckpointLogger,
+    ConfigurationError,
+    DeliveryError,
+    InvalidMessageError,
+    Phase,
+    load_phase,
+)
 from orchestrator_resilience.checkpoints import (
     Checkpoint,
     CheckpointKind,
@@ -29,6 +36,7 @@ from orchestrator_resilience.checkpoints import (
 from orchestrator_resilience.plain import one_line, plain
 from orchestrator_resilience.sinks import default_sink, json_lines, stdlib_logging, terminal_lines
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
+from tests.proof.inputs import check_lines, fuzzed, odd, values
 
 FIVE = [
     "p2_bigdataball_pbp",
@@ -859,3 +867,97 @@ def test_every_sink_takes_every_kind(
             sink(Checkpoint(kind, severity, NOW, "text", {}))
     printed = capsys.readouterr().out.splitlines() + [r.getMessage() for r in caplog.records]
     assert len([line for line in printed if "CHECKPOINT_" in line]) == len(CheckpointKind) * len(Severity)
+
+
+class Refusing:
+    """An object that refuses whatever is asked of it."""
+
+    def _refuse(self, *_: object) -> Any:
+        raise RuntimeError("refused")
+
+    __str__ = __repr__ = __len__ = __iter__ = __bool__ = __eq__ = __hash__ = __getitem__ = __format__ = _refuse
+
+
+class RefusingText(str):
+    """A text that does."""
+
+    __slots__ = ()
+    __str__ = __repr__ = __len__ = __hash__ = __eq__ = isprintable = Refusing._refuse
+
+
+class RefusingError(Exception):
+    """An error that does."""
+
+    __str__ = Refusing._refuse
+
+
+def _circle() -> list[Any]:
+    circle: list[Any] = []
+    circle.append(circle)
+    return circle
+
+
+def _errors_in_a_circle() -> Exception:
+    first, second = ValueError("first"), RefusingError("second")
+    first.__cause__, second.__context__ = second, first
+    return first
+
+
+_ARGUMENTS = {"should_trigger", "completed", "triggered", "document", "duplicate", "attempts", "expected", "on_purpose"}
+_OPTIONAL = {"correlation_id", "delivery_attempt", "traceparent", "status"}
+
+
+class Foreign(NamedTuple):
+    """What is made in the test, because Hypothesis cannot look at it."""
+
+    make: Callable[[], Any]
+
+
+def made(said: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.make() if isinstance(value, Foreign) else value for name, value in said.items()}
+
+
+_MAKERS: list[Callable[[], Any]] = [
+    *(Refusing, lambda: RefusingText("x"), RefusingError, Hostile, _circle, _errors_in_a_circle),
+    *(lambda: (1 // number for number in (1, 0)), lambda: 1j, lambda: {1, "x"}, lambda: int),
+]
+_foreign: st.SearchStrategy[Any] = values | st.sampled_from([Foreign(make) for make in _MAKERS])
+_names = st.lists(st.sampled_from([*FIVE, "x"]))
+_calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
+    st.tuples(
+        st.just("post_transaction"),
+        odd({"should_trigger": False, "triggered": True, "completed": FIVE}, _foreign | _names | st.just(True)).map(
+            lambda said: {name: value for name, value in said.items() if name in _ARGUMENTS}
+        ),
+    ),
+    st.tuples(st.just("took"), st.fixed_dictionaries({"step": _foreign, "seconds": _foreign | st.just(0.1)})),
+    st.tuples(st.just("ignored"), st.fixed_dictionaries({"reason": _foreign})),
+    st.tuples(st.sampled_from(["rejected", "failed"]), st.fixed_dictionaries({"error": _foreign})),
+    st.tuples(st.just("unexpected"), st.just({})),
+)
+_DELIVERY = {"processor": FIVE[0], "game_date": "2026-02-09", "event_id": "17"}
+
+
+@fuzzed(25)
+@given(
+    odd({**_DELIVERY, "correlation_id": "c", "status": "success"}, _foreign).map(
+        lambda said: {**_DELIVERY, **{name: said[name] for name in said.keys() & (_DELIVERY.keys() | _OPTIONAL)}}
+    ),
+    st.lists(_calls, max_size=4),
+)
+@example({**_DELIVERY, "processor": Foreign(lambda: RefusingText("x"))}, [])
+@example({**_DELIVERY, "traceparent": Foreign(Refusing)}, [])
+def test_whatever_foreign_code_says_is_left_or_counted(
+    said: dict[str, Any], calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """Nothing is raised, and what is left are lines of JSON."""
+    sink = RecordingSink()
+    checkpoints = CheckpointLogger(load_phase("phase2"), sink, enabled=True)
+    with checkpoints.delivery(**made(said)) as delivery:
+        for method, arguments in calls:
+            getattr(delivery, method)(**made(arguments))
+    checkpoints.each_delivery(lambda *_: None)(made(said)["event_id"])
+    lines = check_lines("".join(json_line(one) for one in sink.checkpoints))
+    dropped = checkpoints.dropped + sum(line.get("dropped", 0) for line in lines)
+    assert dropped or sink.kinds()[0] == "RECEIVED"
+    assert dropped or any(line["closes"] for line in lines)

@@ -3,17 +3,22 @@
 import base64
 import json
 import math
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator_resilience import Completion, InvalidMessageError, Phase, Status, load_phase
+from orchestrator_resilience import CheckpointLogger, Completion, InvalidMessageError, Phase, Status, load_phase
+from orchestrator_resilience.checkpoints import json_line
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.testing import push_envelope
+from orchestrator_resilience.probe import ATTRIBUTE, probe_of
+from orchestrator_resilience.progress import Progress, read_progress, registration_fields
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores.bigquery import _json_row
+from orchestrator_resilience.testing import RecordingSink, push_envelope
+from tests.proof.inputs import AT, ENVELOPE, check_lines, check_text, fuzzed, json_values, mutated, odd, or_error
 
 PUBLISHED = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 PHASE = load_phase("phase2", BUNDLED_PHASES)
@@ -343,14 +348,56 @@ def test_no_completion_is_lost_for_a_field_that_nobody_needs(
     assert all(text is None or text.isprintable() for text in texts)
 
 
-@given(st.binary() | st.text() | _json)
-def test_anything_at_all_is_a_completion_or_an_invalid_message(event: object) -> None:
-    """Whatever arrives in place of an event, of a message, or of its data."""
-    data = base64.b64encode(event).decode() if isinstance(event, bytes) else event
-    shapes: list[object] = [event, {"message": event}, envelope("", data=data)]
-    shapes += [{"message": {**envelope(payload())["message"], **event}}] if isinstance(event, Mapping) else []
-    for shape in shapes:
-        try:
-            Completion.from_event(shape, PHASE)
-        except InvalidMessageError:
-            continue
+_BODY = base64.b64decode(ENVELOPE["message"]["data"])
+_bodies = mutated(
+    _BODY,
+    b"\xef\xbb\xbf" + _BODY,
+    json.dumps(_BODY.decode()).encode(),
+    base64.b64encode(_BODY),
+    b'{"processor_name": "x", "game_date": "2026-02-09T00:00:00Z", "status": "no_data"}',
+)
+_data = st.one_of(
+    _bodies.map(lambda body: base64.b64encode(body).decode()),
+    _bodies.map(lambda body: body.decode("utf-8", "surrogateescape")),
+)
+_message = odd({**ENVELOPE["message"], "message_id": "17", "publish_time": AT.isoformat()}, json_values)
+_messages = st.one_of(
+    st.builds(lambda data: {**ENVELOPE["message"], "data": data}, _data),
+    _message,
+    _message.map(lambda message: {**message, "attributes": {ATTRIBUTE: "0" * 32}}),
+    json_values,
+)
+_pushes = st.builds(
+    lambda around, message: {**around, "message": message},
+    odd({"message": {}, "subscription": "s", "deliveryAttempt": 2}, json_values),
+    _messages,
+)
+_events = st.builds(lambda push, others: {**others, "data": push}, _pushes, odd({"id": "1"}, json_values))
+_FIELDS = {"processor_name", "game_date", "status", "phase", "event", "message"}
+_FIELDS |= {"message.messageId", "message.publishTime", "message.data"}
+
+
+@fuzzed(50)
+@given(_pushes | _events | json_values | st.binary())
+@example({"message": {"attributes": {ATTRIBUTE: "0" * 32}, "publishTime": "\ud800"}})
+def test_whatever_is_delivered_is_a_probe_or_a_completion_or_refused(event: object) -> None:
+    """A completion can be stored, and is the same when it comes again; a refusal names the field, in one line."""
+    if (probe := probe_of(event)) is not None:
+        assert probe.is_stale(AT) in {False, True}
+        return
+    sent = or_error(InvalidMessageError, lambda: Completion.from_event(event, PHASE))
+    if isinstance(sent, InvalidMessageError):
+        sink = RecordingSink()
+        CheckpointLogger(PHASE, sink, enabled=True).rejected(sent)
+        assert sent.field in _FIELDS
+        assert len(sent.raw) <= 500
+        assert [line["checkpoint"] for line in check_lines(json_line(sink.checkpoints[0]))] == ["CHECKPOINT_REJECTED"]
+        return
+    for text in (sent.raw_processor, sent.event_id, *sent.odd_fields):
+        check_text(text)
+    json.dumps(_json_row(completion_row(sent), AT), allow_nan=False)
+    if sent.processor is not None:
+        fields = registration_fields(Progress(PHASE.expected), sent, AT)
+        assert sent.processor in PHASE.expected
+        assert read_progress(fields, PHASE).holds(sent)
+    assert Completion.from_event(event, PHASE) == sent

@@ -1,15 +1,17 @@
 """A phase's own queries over SQLite files: the embedded counterpart of BigQuery's."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
 
 from orchestrator_resilience import StoreError
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteCounts
+from tests.proof.inputs import fuzzed, mutated_text
 
 # As the bundled phases.toml has it.
 QUERY = """
@@ -62,3 +64,23 @@ def test_without_datasets_nothing_is_asked(stores: EmbeddedStores, datasets: Pat
     """The phase's queries then have no source; with them, they have."""
     assert stores.counts is None
     assert EmbeddedStores(datasets.parent).counts is not None
+
+
+@fuzzed(25)
+@given(
+    mutated_text(
+        "SELECT game_date, COUNT(*) FROM nba_raw.odd WHERE game_date BETWEEN @since AND @until GROUP BY 1",
+        "SELECT game_date, n FROM nba_raw.odd WHERE game_date = @since",
+        "SELECT game_date, n FROM odd",
+        "SELECT 1; SELECT @since, @until",
+    )
+)
+@example("SELECT @since, SUM(n) FROM nba_raw.odd")  # infinite
+def test_a_query_gives_counts_or_an_error(datasets: Path, query: str) -> None:
+    """Whatever it says, and whatever is in the tables."""
+    with closing(sqlite3.connect(datasets / "nba_raw.sqlite3")) as connection, connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS odd (game_date TEXT, n)")
+        days = [("2026-02-09", 7), ("2026-02-10", 9e999), ("yesterday", None)]
+        connection.executemany("INSERT INTO odd VALUES (?, ?)", days)
+    with suppress(StoreError):
+        assert all(type(n) is int for n in SqliteCounts(datasets).count(query, MONDAY, TUESDAY).values())

@@ -3,11 +3,12 @@
 import json
 import sqlite3
 import tracemalloc
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError
 from orchestrator_resilience.progress import read_progress
@@ -15,6 +16,8 @@ from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line, last_line
+from orchestrator_resilience.stores.sqlite import SqliteDocuments
+from tests.proof.inputs import fuzzed, mutated_text, or_error
 
 REF = DocumentRef("phase2_completion", "2026-02-09")
 DAY = date(2026, 2, 9)
@@ -193,3 +196,18 @@ def test_a_row_of_no_date_is_left_out(stores: EmbeddedStores) -> None:
     write(stores, "UPDATE phase_completions SET game_date = '2026-02-09x' WHERE row_id = 'p2_odd'")
     found = stores.completion_log.summarise(["phase2"], DAY, DAY + 24 * HOUR)
     assert [one.game_date for one in found] == [DAY + 24 * HOUR]
+
+
+@fuzzed(25)
+@given(mutated_text('{"a": {"$time": "2026-02-10T07:00:00+00:00"}, "b": [1.5]}'))
+def test_a_row_that_is_read_can_be_written(stores: EmbeddedStores, text: str) -> None:
+    """A damaged one is an error that names the file."""
+    documents = stores.documents
+    assert isinstance(documents, SqliteDocuments)
+    with documents._file.writing() as connection, suppress(UnicodeEncodeError):  # no file holds a lone surrogate
+        connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, 1)", (*REF, text))
+    read = or_error(StoreError, lambda: documents.get_all([REF]))
+    if isinstance(read, StoreError):
+        assert str(documents._file.path) in str(read)
+    else:
+        assert all(documents.update_if_unchanged(REF, one.fields, one.version) for one in read.values())

@@ -4,9 +4,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
 
 from orchestrator_resilience import ConfigurationError, Phase, load_phase, load_phases
 from orchestrator_resilience.phase import BUNDLED_PHASES, parse_phases
+from tests.proof.inputs import fuzzed, mutated, or_error
 
 TEXT = BUNDLED_PHASES.read_text("utf-8")
 
@@ -230,3 +232,42 @@ def test_a_phases_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch:
     own.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match=r"own\.toml: cannot be read"):
         load_phases()
+
+
+_LONG = b"""
+[phase2]
+next_phase = "Phase 3"
+next_phase_started_by = "x"
+message_phase = "phase_2_raw"
+firestore_collection = "phase2_completion"
+bigquery_table = "p.nba_orchestration.phase_completions"
+incomplete_by = "+1d 12:00"
+timezone = "America/New_York"
+partial_reasons = ["critical_plus_majority_*"]
+others = ["p2_x_*"]
+outcome_query = "SELECT @since, @until"
+[phase2.processors]
+p2_a = ["A"]
+p2_b = { aliases = ["B"], since = 2026-02-01, until = 2026-03-01 }
+[phase2.optional]
+p2_c = []
+"""
+
+
+@fuzzed(25)
+@given(mutated(BUNDLED_PHASES.read_bytes(), _LONG))
+@example(b"[[phase2]]\n" + b"x." * 2000 + b"x = 1\n")
+def test_a_file_can_be_used_or_is_refused_with_its_name(tmp_path: Path, data: bytes) -> None:
+    """Whatever is in it."""
+    file, day, now = tmp_path / "phases.toml", date(2026, 2, 9), datetime(2026, 2, 11, 7, 21, tzinfo=UTC)
+    file.write_bytes(data)
+    phases = or_error(ConfigurationError, lambda: load_phases(file))
+    if isinstance(phases, ConfigurationError):
+        assert str(phases).startswith(f"{file}: ")
+        return
+    for phase in phases.values():
+        assert phase.on(day).expected <= phase.expected
+        assert phase.begins(day) < phase.deadline(day)
+        assert phase.recent_dates(now, phase.history_dates)[-1] == phase.today(now)
+        assert all(phase.canonical(name) == name and phase.is_known(name) for name in phase.expected)
+        assert phase.nearest("P2Odd\x1b") in {None, *phase.expected}

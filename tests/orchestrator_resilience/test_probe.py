@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from canary.commands.probe import what_is_wrong, who_else
 from orchestrator_resilience import (
     CheckpointLogger,
     Completion,
@@ -22,6 +23,7 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.probe import ATTRIBUTE, DATA, MAX_AGE, Probe, probe_of, probe_ref
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
+from tests.proof.inputs import FIVE, PHASE, check_text, fuzzed, odd, texts, values
 
 NOW = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 ID = "0123456789abcdef" * 2
@@ -155,3 +157,19 @@ def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: 
     last = sink.checkpoints[-1]
     words = "not answered: published more than 10 min ago, so nobody waits any more (probe)"
     assert (last.severity, last.text, last.closes) == ("WARNING", words, True)
+
+
+_ANSWER = {"service": "orchestrator", "phase": "phase2", "expected": FIVE, "completion_log": None}
+
+
+@fuzzed(50)
+@given(odd(_ANSWER, values), st.dictionaries(texts, texts, max_size=2))
+@example({**_ANSWER, "expected": 1}, {})
+@example({"service": "\x1b[31m", "phase": "a\nb", "expected": ["x"], "completion_log": "\x1b"}, {})
+def test_what_is_wrong_with_an_answer_is_one_line(answer: dict[str, Any], subscriptions: dict[str, str]) -> None:
+    """Whatever is in it is compared."""
+    for service in (None, "orchestrator"):
+        wrong = what_is_wrong(answer, PHASE, service)
+        check_text(wrong or "")
+        assert "\n" not in (wrong or "")
+        check_text(who_else(subscriptions, service) or "")

@@ -1,6 +1,7 @@
 """Documents and the decision."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,18 +9,21 @@ from hypothesis import strategies as st
 
 from orchestrator_resilience import Completion, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.plain import instant
+from orchestrator_resilience.plain import instant, printable
 from orchestrator_resilience.progress import (
     Progress,
     Registration,
     Report,
     Trigger,
+    completion_fields,
     decide,
     read_progress,
     registration_fields,
     trigger_fields,
 )
 from orchestrator_resilience.testing import push_envelope
+from orchestrator_resilience.transaction import transaction_of
+from tests.proof.inputs import documents, fuzzed, texts, values
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
@@ -157,3 +161,18 @@ def test_a_registration_brings_the_list_up_to_date(phase: Phase) -> None:
     assert registration_fields(read_progress(fields, phase), sent, NOW) == {}
     drifted = read_progress({**fields, "_expected": ["p2_bdl_box_scores"]}, phase)
     assert registration_fields(drifted, sent, NOW) == {"_expected": sorted(phase.expected)}
+
+
+@fuzzed(50)
+@given(documents | st.dictionaries(st.sampled_from(sorted(PHASE.expected)) | texts, values))
+def test_every_document_is_read(fields: dict[str, Any]) -> None:
+    """What completes it sets the flag, and a line says what it holds."""
+    progress = read_progress(fields, PHASE)
+    assert progress.completed | progress.missing == PHASE.expected
+    read_progress(printable(fields), PHASE)
+    written, after = completion_fields(progress, completion("p2_bigdataball_pbp"), NOW)
+    again = read_progress({**fields, **written}, PHASE)
+    assert (again.completed, again.trigger is None) == (after.completed, after.trigger is None)
+    unsaid = dict.fromkeys(("completed", "triggered", "duplicate", "expected", "on_purpose"))
+    line = transaction_of(PHASE, document=fields, should_trigger=False, **unsaid)
+    assert (line.missing, line.triggered) == (sorted(progress.missing), progress.trigger is not None)

@@ -2,14 +2,20 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from canary.notify.heartbeat import Heartbeat
+from canary.notify.slack import SlackChannel
 from canary.settings import CanarySettings
 from orchestrator_resilience import ConfigurationError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
+from tests.proof.inputs import fuzzed, mutated_text, or_error
 
 
 def test_an_empty_environment_has_defaults() -> None:
@@ -109,3 +115,38 @@ def test_the_address_of_the_page_can_have_a_path_behind_it() -> None:
     for odd in ("canary.example", "javascript:alert(1)", "https://x|y", "https://x y", "https://x/?a=b"):
         with pytest.raises(ConfigurationError, match="PAGE_URL: expected an address"):
             CanarySettings.from_env({"PAGE_URL": odd})
+
+
+_VARIABLES = {
+    "CHECKPOINTS_ENABLED": "false",
+    "CANARY_ENABLED": "true",
+    "PHASES_FILE": "phases.toml",
+    "RESILIENCE_DATA_DIR": "data",
+    "PHASE": "phase2",
+    "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/T0/B0/SECRET",
+    "HEARTBEAT_URL": "https://hc-ping.com/SECRET",
+    "PAGE_URL": "https://canary.example.com",
+}
+
+
+@fuzzed(50)
+@given(
+    st.fixed_dictionaries(
+        {name: mutated_text(value).map(lambda text: text.replace("\0", "")) for name, value in _VARIABLES.items()}
+    )
+)
+def test_what_makes_no_sense_is_refused_by_its_name(env: dict[str, str]) -> None:
+    """An address that is a secret is not shown."""
+    settings = Settings.from_env(env)
+    readers: dict[str, Callable[[], object]] = {
+        "CHECKPOINTS_ENABLED": lambda: settings.checkpoints_enabled,
+        "": lambda: CanarySettings.from_env(env),
+        "SLACK_WEBHOOK_URL": lambda: SlackChannel(env["SLACK_WEBHOOK_URL"], {}),
+        "HEARTBEAT_URL": lambda: Heartbeat(env["HEARTBEAT_URL"]),
+    }
+    for variable, read in readers.items():
+        error = or_error(ConfigurationError, read)
+        if isinstance(error, ConfigurationError):
+            assert str(error).startswith(tuple(f"{name}: " for name in env if variable in {"", name})), error
+            assert str(error).isprintable(), ascii(str(error))
+            assert not (variable.endswith("URL") and "SECRET" in str(error))

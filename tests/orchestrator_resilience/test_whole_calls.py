@@ -23,7 +23,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.whole_calls import WholeCalls
 from orchestrator_resilience.testing import RecordingSink, push_envelope
-from tests.listener import QuietHandler, listening
+from tests.proof.listener import QuietHandler, listening
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 # What comes at once, before the rest comes byte by byte, in which the answer never ends.

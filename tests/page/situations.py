@@ -25,6 +25,7 @@ from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.stores.base import DocumentRef, Stores
 from orchestrator_resilience.stores.embedded import DATASETS, EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
+from tests.proof.doubles import RecordingChannel
 
 DAY = date(2026, 2, 11)
 NOW = datetime(2026, 2, 12, 7, 45, tzinfo=UTC)
@@ -118,24 +119,11 @@ class World:
             connection.executemany(f"INSERT INTO {table} VALUES (?)", [(day.isoformat(),)] * count)  # noqa: S608
 
 
-class _Nobody:
-    """A channel that everything is told, and that keeps nothing."""
-
-    name = "nobody"
-    address = ""
-
-    def send(self, notifications: Any, now: datetime) -> None:
-        """Take it."""
-
-    def warn(self, text: str, now: datetime) -> None:
-        """Take it."""
-
-
 def all_well(folder: Path) -> Situation:
     """Each date is triggered."""
     world = World(folder)
     world.healthy()
-    world.watch(_Nobody())
+    world.watch(RecordingChannel())
     return world.situation
 
 
@@ -169,8 +157,8 @@ def several_dates(folder: Path) -> Situation:
         day = DAY - timedelta(days=number)
         world.play(day, drifted=True, output=number > 0)
         at = datetime(day.year, day.month, day.day, 7, 15, tzinfo=UTC) + timedelta(days=1)
-        world.watch(_Nobody(), at, at + timedelta(minutes=15))
-    world.watch(_Nobody())
+        world.watch(RecordingChannel(), at, at + timedelta(minutes=15))
+    world.watch(RecordingChannel())
     return world.situation
 
 
@@ -192,7 +180,7 @@ def _stuck(folder: Path, *, output: bool) -> World:
     world = World(folder)
     world.healthy(until=DAY - timedelta(days=1), days=12)
     world.play(DAY, drifted=True, output=output)
-    world.watch(_Nobody())
+    world.watch(RecordingChannel())
     return world
 
 

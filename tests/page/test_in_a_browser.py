@@ -11,9 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from canary.notify.slack import SlackChannel
-from tests.listener import fake_webhook
 from tests.page.conftest import Visit, served
 from tests.page.situations import DAY, MINUTES, NOW, SITUATIONS, Situation, World
+from tests.proof.listener import fake_webhook
 
 Open = Callable[..., Visit]
 Make = Callable[[str], Situation]

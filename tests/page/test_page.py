@@ -1,21 +1,52 @@
 """The page as values and as text: where things stand, what it weighs, and what it does when a source hangs."""
 
+import io
+import json
+import re
 import time
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import flask
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+import canary.sources
 from canary import function
 from canary.commands import cli
+from canary.domain.history import RUNS, history_ref
+from canary.function import Canary
+from canary.notify.channel import Channels
+from canary.notify.log_entry import LogChannel
+from canary.notify.message import CommandLine
 from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
-from canary.page.render import HEADERS
+from canary.page.board import board
+from canary.page.one_date import one_date
+from canary.page.render import HEADERS, board_page, date_page
+from canary.run import overview, timeline_and_facts
+from orchestrator_resilience.background import AtOnce
 from tests.page.situations import DAY, NOW, SITUATIONS, Situation, other_documents
+from tests.proof import hostile, inputs
+from tests.proof.doubles import StoresOf
+from tests.proof.inputs import (
+    PHASE,
+    asked,
+    check_lines,
+    check_text,
+    documents,
+    fuzzed,
+    incidents,
+    mutated,
+    silences,
+    texts,
+    values,
+)
 
 EASTERN = ZoneInfo("America/New_York")
 NOON = datetime(2026, 2, 11, 12)  # noqa: DTZ001 (as a clock on the wall shows it)
@@ -112,3 +143,95 @@ def test_the_command_writes_both_pages(tmp_path: Path, capsys: pytest.CaptureFix
     assert "EXPECTATION_DRIFT" in date_file.read_text()
     assert cli.main(["status", "--html", str(tmp_path), *common]) == 2
     assert "canary: --html: " in capsys.readouterr().err
+
+
+_optional: dict[str, st.SearchStrategy[Any]] = {"since": values, "until": values, "why": texts}
+_unseen = st.lists(st.fixed_dictionaries({}, optional=_optional), max_size=2)
+_refusal = st.fixed_dictionaries({"address": st.just(""), "at": st.just(hostile.NOW), "reason": texts})
+_run = st.fixed_dictionaries({}, optional={"at": st.just(hostile.NOW), "reason": texts, "unseen": _unseen})
+_stored = st.builds(
+    hostile.hostile_stores,
+    st.builds(
+        hostile.Evidence,
+        document=documents,
+        incident=incidents,
+        silences=silences,
+        refusals=st.dictionaries(st.sampled_from(["log", "slack"]), _refusal | values),
+    ),
+    st.fixed_dictionaries(
+        {
+            RUNS: st.dictionaries(texts, _run | values, max_size=2),
+            history_ref(PHASE.name, inputs.DAY): st.dictionaries(
+                st.sampled_from([str(inputs.DAY), "expires_at"]) | texts, incidents | values, max_size=3
+            ),
+        }
+    ),
+)
+_TAGS = {
+    tag
+    for file in Path(canary.__path__[0], "page").glob("*.html")
+    for tag in re.findall(r"<(\w+)", file.read_text("utf-8"))
+}
+
+
+class Held(HTMLParser):
+    """A page, each of whose elements is held to the templates, and its attributes to what runs nothing."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Look at one element."""
+        assert tag in _TAGS - {"script"}, tag
+        for name, value in attrs:
+            assert not name.startswith("on"), (tag, name)
+            assert name not in {"href", "src"} or (value or "").startswith(("/", "#", "https://", "data:")), value
+            check_text(value or "")
+
+
+def check_page(html: str) -> None:
+    check_text(html)
+    assert html.count("<script") == 0
+    Held().feed(html)
+
+
+@pytest.fixture
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary.sources, "Background", AtOnce)
+
+
+@pytest.mark.usefixtures("_one_thread")
+@fuzzed(6)
+@given(
+    st.builds(
+        asked,
+        st.sampled_from(["GET", "GET", "GET", "POST", "PUT", "<x>"]),
+        path=mutated(b"/", b"/status", b"/dates/2026-02-09", b"/dates/20260209"),
+        query=mutated(b"phase=phase2", b"", b"phase=%00%ff&phase=x"),
+    ),
+    _stored,
+)
+def test_whatever_is_asked_is_answered_as_http_has_it(request_: flask.Request, stores: StoresOf) -> None:
+    """In JSON or as a page; what is printed are lines of JSON."""
+    printed, log = io.StringIO(), io.StringIO()
+    channels = Channels(LogChannel(hostile.PHASES, stream=log))
+    with redirect_stdout(printed):
+        answer, status, *_ = Canary(stores, hostile.PHASES, channels, None).answer(request_)
+    assert status in {200, 404, 405, 503}
+    check_lines(printed.getvalue())
+    check_lines(log.getvalue())
+    if isinstance(answer, str):
+        check_page(answer)
+    else:
+        json.dumps(answer, allow_nan=False)
+
+
+@pytest.mark.usefixtures("_one_thread")
+@fuzzed(4)
+@given(_stored)
+@example(hostile.hostile_stores(hostile.Evidence(), {RUNS: {"": {"at": hostile.NOW, "reason": "\x1f"}}}))
+def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
+    """They hold the elements that the templates have, and everything else as text."""
+    phases, command, now = hostile.PHASES, CommandLine(project="p"), hostile.NOW
+    seen = overview(stores, phases, now, 30, diagnosed=14)
+    check_page(board_page(board(seen, phases, None, command, lambda *_: None)))
+    for day in (inputs.DAY, hostile.NEXT):
+        timeline, facts = timeline_and_facts(stores, phases[PHASE.name], day, now)
+        check_page(date_page(one_date(timeline, facts, phases[PHASE.name], command, now)))

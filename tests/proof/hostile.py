@@ -1,0 +1,134 @@
+"""Stores with whatever anybody may have written of one date, beside a date that is stuck."""
+
+from collections.abc import Collection, Iterable
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, incident_ref
+from canary.domain.silence import SILENCES
+from orchestrator_resilience.checkpoints import Checkpoint, concerns
+from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary, Request
+from tests.proof.dates import completions, registered
+from tests.proof.doubles import StoresOf, plain_documents
+from tests.proof.inputs import (
+    AT,
+    DAY,
+    FIVE,
+    PHASE,
+    checkpoint_entries,
+    documents,
+    incidents,
+    or_error,
+    silences,
+    texts,
+    times,
+    values,
+)
+
+NEXT = DAY + timedelta(days=1)
+DONE = AT + timedelta(days=1)
+NOW = DONE + timedelta(minutes=40)
+PHASES = {PHASE.name: replace(PHASE, work_query="@since @until", outcome_query="@since @until.")}
+
+rows = st.builds(
+    ProcessorSummary,
+    phase=st.just(PHASE.name),
+    game_date=st.just(DAY),
+    processor_name=st.sampled_from(FIVE) | texts,
+    last_status=st.none() | st.sampled_from(["success", "failed", "no_data"]) | texts,
+    last_completed_at=st.none() | times,
+    first_completed_at=st.none() | times,
+    first_visible_at=st.none() | times,
+    is_triggered=st.sampled_from([None, False, True]),
+    triggered_at=st.none() | times,
+    trigger_reason=st.none() | texts,
+)
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What others have written: of DAY, and among the canary's own documents."""
+
+    document: dict[str, Any] | None = None
+    rows: list[ProcessorSummary] = msgspec.field(default_factory=list)
+    lines: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    requests: list[Request] = msgspec.field(default_factory=list)
+    incident: dict[str, Any] | None = None
+    open_incidents: dict[str, Any] | None = None
+    refusals: dict[str, Any] | None = None
+    silences: dict[str, Any] | None = None
+
+
+evidences = st.builds(
+    Evidence,
+    document=st.none() | documents,
+    rows=st.lists(rows, max_size=7),
+    lines=st.lists(checkpoint_entries, max_size=5),
+    requests=st.lists(st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])), max_size=6),
+    incident=st.none() | incidents,
+    open_incidents=st.none() | st.dictionaries(st.just("canary") | texts, values | st.lists(texts), max_size=2),
+    refusals=st.none() | st.dictionaries(st.sampled_from(["log", "slack"]) | texts, values, max_size=2),
+    silences=st.none() | silences,
+)
+
+
+class Written:
+    """What is read of the evidence and of the stuck date: rows, checkpoints, requests, and how much work there was."""
+
+    phase = PHASE.name
+
+    def __init__(self, evidence: Evidence) -> None:
+        stuck = ProcessorSummary(
+            phase=PHASE.name,
+            game_date=NEXT,
+            processor_name="",
+            last_status="success",
+            last_completed_at=DONE,
+            first_completed_at=DONE,
+            first_visible_at=DONE,
+            is_triggered=False,
+            trigger_reason=None,
+        )
+        self._rows = [*evidence.rows, *(replace(stuck, processor_name=name) for name in FIVE)]
+        read = [or_error(Exception, partial(Checkpoint.from_json, entry)) for entry in evidence.lines]
+        self._lines = [line for line in read if isinstance(line, Checkpoint)]
+        self._requests = sorted(request for request in evidence.requests if request.at.tzinfo is not None)
+
+    def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
+        """Return the rows."""
+        return [row for row in self._rows if row.phase in phases and since <= row.game_date <= until]
+
+    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
+        """Return the lines."""
+        lines = [line for line in self._lines if any(concerns(line, phase, day) for day in game_dates)]
+        return sorted(lines, key=lambda line: line.at)
+
+    def requests(self, since: datetime, until: datetime) -> list[Request]:
+        """Return those whose time can be compared."""
+        return [request for request in self._requests if since <= request.at < until]
+
+    def count(self, query: str, since: date, until: date) -> dict[date, int]:
+        """There was work on each date, and the next phase has written nothing yet."""
+        return {} if query.endswith(".") else {since + timedelta(days=n): 7 for n in range((until - since).days + 1)}
+
+
+def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = None) -> StoresOf:
+    """Return stores with the evidence, the stuck date, and `others` among the documents."""
+    written, stored = Written(evidence), plain_documents()
+    fields = {
+        DocumentRef(PHASE.firestore_collection, str(DAY)): evidence.document,
+        incident_ref(PHASE.name, DAY): evidence.incident,
+        OPEN_INCIDENTS: evidence.open_incidents,
+        REFUSALS: evidence.refusals,
+        SILENCES: evidence.silences,
+        DocumentRef(PHASE.firestore_collection, str(NEXT)): registered(completions(PHASE, NEXT, DONE)),
+        **(others or {}),
+    }
+    for ref, content in fields.items():
+        if content is not None:
+            stored.overwrite(ref, content)
+    return StoresOf(stored, written, checkpoints=written, requests=written, counts=written)
