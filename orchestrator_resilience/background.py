@@ -26,13 +26,14 @@ class Background(Generic[T]):
     """Runs an action in a thread of its own, from now on.
 
     Threads cannot be stopped: one that hangs is left behind as a daemon, and ends when its action does. As long as
-    MAX_LEFT_BEHIND of them have not ended, no more are begun: what is asked for then has no answer, at once.
+    MAX_LEFT_BEHIND of a `group` have not ended, no more of it are begun: what is asked for then has no answer, at once.
     """
 
-    def __init__(self, action: Callable[[], T]) -> None:
+    def __init__(self, action: Callable[[], T], group: str = "") -> None:
+        self._left_behind = f"left behind {group}"  # the name of a thread that nobody waits for any more
         self._future: Future[T] = Future()
         self._thread = threading.Thread(target=self._run, args=(action,), daemon=True)
-        if sum(thread.name == _LEFT_BEHIND for thread in threading.enumerate()) < MAX_LEFT_BEHIND:
+        if sum(thread.name == self._left_behind for thread in threading.enumerate()) < MAX_LEFT_BEHIND:
             self._thread.start()
         else:
             self._future.set_exception(
@@ -48,13 +49,11 @@ class Background(Generic[T]):
     def answer(self, deadline: Deadline) -> T:
         """Wait for what the action returns or raises; TimeoutError when the deadline is over first."""
         if not wait([self._future], deadline.left()).done:
-            self._thread.name = _LEFT_BEHIND
+            self._thread.name = self._left_behind
             raise TimeoutError(f"no answer within {deadline.seconds:g} s")
         return self._future.result()
 
 
-# Of a thread that nobody waits for any more.
-_LEFT_BEHIND = "left behind"
 MAX_LEFT_BEHIND = 8
 
 

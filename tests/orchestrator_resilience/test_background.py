@@ -23,7 +23,7 @@ def test_what_an_action_returns_or_raises_is_its_answer() -> None:
 
 
 def test_threads_that_are_left_behind_are_few_and_go_when_they_can() -> None:
-    """After eight that hang no more are begun, and who asks hears it at once; when they end, others begin again."""
+    """After eight of a group that hang no more of it are begun, and who asks hears it at once; later they are."""
     over = threading.Event()
     before = threading.active_count()
     for _ in range(MAX_LEFT_BEHIND):
@@ -35,6 +35,7 @@ def test_threads_that_are_left_behind_are_few_and_go_when_they_can() -> None:
             Background(lambda: 7).answer(Deadline(30))
         assert time.monotonic() - began < 5
     assert threading.active_count() == before + MAX_LEFT_BEHIND
+    assert Background(lambda: 7, "another group").answer(Deadline(10)) == 7
     over.set()
     give_up = time.monotonic() + 10
     while threading.active_count() > before:
