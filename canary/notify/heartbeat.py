@@ -4,9 +4,10 @@ What listens there (healthchecks and the like) rings when it has heard nothing f
 alarm that does not depend on this project's own Monitoring.
 """
 
-from canary.notify.webhook import NoAnswer, Webhook
+from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ResilienceError
+from orchestrator_resilience.http_calls import NoAnswer
 
 
 class HeartbeatError(ResilienceError):

@@ -10,14 +10,15 @@ from typing import Any
 
 from canary.notify.channel import Notification, NotifyError
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
-from canary.notify.webhook import Answer, NoAnswer, Webhook
+from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
+from orchestrator_resilience.http_calls import Answer, NoAnswer
 from orchestrator_resilience.phase import Phase
 
 # Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere.
 _MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 49, 2_800, 10_000
 _MAXIMUM_FIELDS, _MAXIMUM_FIELD = 10, 600
-_FIRST_PAUSE_SECONDS = 0.25
+_PAUSE_SECONDS = 0.5
 # Slack's answers for an address that is no address any more, whatever is posted to it.
 _GONE = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blocks"
@@ -63,38 +64,28 @@ class SlackChannel:
         self._post({"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False})
 
     def _post(self, body: dict[str, Any]) -> None:
-        failure = self._posted(body)
-        if failure is not None:
-            raise failure
-
-    def _posted(self, body: dict[str, Any]) -> NotifyError | None:
-        """Post until Slack has taken it, another attempt does not help, or there is no time for one."""
-        deadline, pause = Deadline(self._seconds), _FIRST_PAUSE_SECONDS
-        while True:
-            failure = self._failure(self._webhook.request(deadline, body), deadline)
-            if failure is None or failure.again_after is None:
-                return failure
-            wait = max(pause, failure.again_after)
-            if wait >= deadline.left():
-                return failure
-            time.sleep(wait)
-            pause *= 2
+        """Post until Slack may have taken it, another attempt does not help, or there is no time for one."""
+        deadline = Deadline(self._seconds)
+        while (failure := self._failure(self._webhook.request(deadline, body), deadline)) is not None:
+            if failure.again_after is None or failure.again_after >= deadline.left():
+                raise failure
+            time.sleep(failure.again_after)
 
     def _failure(self, answer: Answer | NoAnswer, deadline: Deadline) -> NotifyError | None:
         if isinstance(answer, NoAnswer):
             if deadline.is_over:
                 return NotifyError(f"Slack: no answer within {self._seconds:g} s")
-            return NotifyError(
-                f"Slack could not be reached: {answer.kind}", again_after=0.0 if answer.may_pass else None
-            )
-        if answer.status == HTTPStatus.OK and answer.text == "ok":  # a page to which a redirect led says something else
+            again_after = None if answer.may_be_posted else _PAUSE_SECONDS
+            return NotifyError(f"Slack could not be reached: {answer.kind}", again_after=again_after)
+        if answer.status == HTTPStatus.OK and answer.text == "ok":  # the page of somebody between says something else
             return None
         # Slack's own word for it, unless it is one of the address.
         known = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
         reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
-        if answer.status in {408, 429} or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return NotifyError(reason, again_after=answer.retry_after)
-        return NotifyError(reason, permanent=answer.status >= HTTPStatus.BAD_REQUEST, gone=answer.status in _GONE)
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return NotifyError(reason, again_after=max(answer.retry_after, _PAUSE_SECONDS))
+        permanent = answer.status in range(400, 500) and answer.status != HTTPStatus.REQUEST_TIMEOUT
+        return NotifyError(reason, permanent=permanent, gone=answer.status in _GONE)
 
 
 def message(

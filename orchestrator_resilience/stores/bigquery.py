@@ -29,11 +29,10 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
-from requests.exceptions import ConnectionError as RequestsConnectionError
-from requests.exceptions import RequestException
 
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, ConfigurationError, StoreError
+from orchestrator_resilience.http_calls import BrokenConnectionError, CallError, end_calls_in_time
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import COMPLETING_STATUSES
@@ -48,13 +47,12 @@ from orchestrator_resilience.stores.summary_sql import (
     messages_sql,
     summary_sql,
 )
-from orchestrator_resilience.stores.whole_calls import end_calls_in_time
 
 _TRANSIENT = (
     BadGateway,
+    BrokenConnectionError,
     GatewayTimeout,
     InternalServerError,
-    RequestsConnectionError,
     ServiceUnavailable,
     TooManyRequests,
 )
@@ -95,7 +93,7 @@ def _bigquery_errors(role: str = _READER) -> Iterator[None]:
     """Turn what the client raises into a StoreError of one sentence; `role` is what the calls inside need."""
     try:
         yield
-    except (GoogleAPIError, GoogleAuthError, RequestException, *ODD_ANSWER) as error:
+    except (GoogleAPIError, GoogleAuthError, CallError, *ODD_ANSWER) as error:
         raise StoreError(f"BigQuery: {_sentence(error, role)}") from error
 
 

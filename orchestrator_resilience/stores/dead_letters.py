@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-import requests
 from google.auth import default
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, InvalidMessageError, StoreError, store_errors
+from orchestrator_resilience.http_calls import CallError, end_calls_in_time
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import DeadLetter
-from orchestrator_resilience.stores.whole_calls import end_calls_in_time
 
 _SCOPES = ["https://www.googleapis.com/auth/pubsub"]
 _AT_ONCE, _MOST = 100, 1_000
@@ -41,18 +41,16 @@ class PubSubDeadLetters:
         return self._phase.name
 
     @cached_property
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        if not self._is_emulated:
-            credentials, _ = default(scopes=_SCOPES)
-            session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    def _session(self) -> AuthorizedSession:
+        credentials = AnonymousCredentials() if self._is_emulated else default(scopes=_SCOPES)[0]  # type: ignore[no-untyped-call]
+        session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         end_calls_in_time(session, self._seconds)
         return session
 
     def read(self) -> list[DeadLetter]:
         """Return the messages in which a processor and a date of the phase can be read, oldest first."""
         deadline, held = Deadline(self._seconds), list[str]()
-        with store_errors("the dead letters", requests.RequestException, GoogleAuthError, *ODD_ANSWER):
+        with store_errors("the dead letters", CallError, GoogleAuthError, *ODD_ANSWER):
             try:
                 found = [letter for one in self._pulled(held, deadline) if (letter := self._letter(one)) is not None]
             finally:

@@ -15,7 +15,7 @@ from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
-from tests.proof.listener import FakeWebhook, fake_webhook
+from tests.proof.listener import OK, FakeWebhook, fake_webhook
 from tools.emulators import free_port
 from tools.functions import canary_function
 
@@ -41,14 +41,15 @@ def test_every_success_is_heard(switch: FakeWebhook, status: int) -> None:
     assert switch.paths == ["/ping/secret"]
 
 
-@pytest.mark.parametrize("status", [304, 404, 410, 500, 503])
+@pytest.mark.parametrize("status", [302, 304, 404, 410, 500, 503])
 def test_another_answer_is_not_heard(switch: FakeWebhook, status: int) -> None:
     """The error has the status and not the address."""
-    switch.script = [(status, {}, "")]
+    switch.script = [(status, {"Location": "/ping/other"}, ""), OK]
     with pytest.raises(HeartbeatError) as caught:
         Heartbeat(switch.url).beat()
     assert str(caught.value) == f"the heartbeat was not heard: HTTP {status}"
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert switch.paths == ["/ping/secret"]
 
 
 def test_nobody_listens() -> None:

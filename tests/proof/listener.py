@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from ssl import SSLContext
 from threading import Event, Thread
 from typing import Any
 
@@ -22,12 +23,14 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listening(handler: type[QuietHandler]) -> Iterator[str]:
-    """Serve until the block ends; yields the address, "http://127.0.0.1:PORT"."""
+def listening(handler: type[BaseHTTPRequestHandler], context: SSLContext | None = None) -> Iterator[str]:
+    """Serve until the block ends, over TLS where there is a `context`; yields the address, "SCHEME://127.0.0.1:PORT"."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         # It looks that often whether it should end; left to itself it would be half a second late.
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' * (context is not None)}://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
 

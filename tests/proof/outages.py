@@ -49,6 +49,7 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import push_envelope
 from tests.contracts.logging_server import LoggingServer
+from tests.proof.bad_servers import KINDS, call_all, threads, trusted
 from tests.proof.dates import completions, registered
 from tests.proof.doubles import StoresOf
 from tests.proof.gate import Failure, Gate, gate
@@ -71,6 +72,7 @@ PAGE_SECONDS = 2 * 12 * SCALE + 3.0
 SERVERS = ("firestore", "bigquery", "logging", "metadata", "slack", "heartbeat")
 Outage = Mapping[str, Failure]
 _REPEATS, _MORE_THREADS, _MORE_DESCRIPTORS = 50, 8, 20
+_CALLS, _LATE_SECONDS, _MORE_MEGABYTES = 1_000, 2.0, 30
 # A post of which the answer was lost has been read all the same, and is sent again.
 _MAY_REPEAT = set(Failure) - {Failure.REFUSES}
 
@@ -352,7 +354,18 @@ def play_all(seed: int, pairs: int) -> int:
                 print(f"{number:4} {text:50} {'; '.join(flaws) or 'as promised'}", flush=True)
                 wrong += bool(flaws)
         print(f"{number} outages in {time.monotonic() - began:.0f} s; {wrong} not as promised", flush=True)
-        return wrong + _left_behind(world)
+        return wrong + _left_behind(world) + call_bad_servers(seed)
+
+
+def call_bad_servers(seed: int) -> int:
+    """Call servers that do not answer as they should; return whether a call was late, or anything is left behind."""
+    with tempfile.TemporaryDirectory() as folder, trusted(Path(folder)) as context:
+        call_all(KINDS, context)
+        before, figures = threads(), call_all(random.Random(seed).choices(KINDS, k=_CALLS), context)
+    shown = f"the longest {figures.longest:.2f} s, threads {before} to {figures.threads}, {figures.megabytes:+.1f} MB"
+    print(f"{_CALLS} calls of 50 ms: {shown}", flush=True)
+    # The thread of a look-up that has answered may be about to end.
+    return figures.longest > _LATE_SECONDS or figures.threads > before + 1 or figures.megabytes > _MORE_MEGABYTES
 
 
 def _left_behind(world: Servers) -> int:
