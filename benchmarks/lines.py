@@ -70,7 +70,7 @@ class Line(NamedTuple):
 
 _SUBJECT = f"{_KNOWN['processor']} {_KNOWN['game_date']}"
 _STATE = {"should_trigger": False, "triggered": False, "duplicate": False}
-_SETS = {"completed": _COMPLETED, "missing": _MISSING}
+_SETS = {"missing": _MISSING, "completed": _COMPLETED}
 _WORDS = " ".join(f"{name}={value}" for name, value in (_STATE | _SETS).items())
 _HASH = {"expected_hash": "0" * 12}
 LINE = Line("CHECKPOINT_IGNORED", f"{_REASON} ({_SUBJECT})", closes=True, fields={"outcome": "ignored"})

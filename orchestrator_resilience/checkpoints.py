@@ -15,7 +15,7 @@ from orchestrator_resilience.plain import TEXT_CHARACTERS, YEARS, one_line, prin
 SCHEMA = 1
 _LABELS = ("phase", "game_date", "processor")
 PRODUCER = "orchestrator_resilience"
-_LINE_CHARACTERS = 100_000
+_LINE_CHARACTERS = 200_000
 _encode = msgspec.json.Encoder().encode  # one for all: making it takes longer than using it
 
 
@@ -170,6 +170,12 @@ def concerns(checkpoint: Checkpoint, phase: str, game_date: date) -> bool:
     return bool(fields.get("game_date") == game_date.isoformat())
 
 
+def whole_list(checkpoint: Checkpoint, field: str) -> frozenset[str] | None:
+    """Return the names in a list of a line; None where the line has not all of them."""
+    fields = checkpoint.fields
+    return None if field not in fields or f"{field}_count" in fields else frozenset(fields[field])
+
+
 Sink = Callable[[Checkpoint], None]
 
 
@@ -181,7 +187,7 @@ def hash_of_names(names: Iterable[str]) -> str:
 def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
     """Render a checkpoint as one JSON object and a line break.
 
-    A line that a log entry could not hold (256 KB) is told without its large fields.
+    A line that a log entry could not hold (256 KB) is left without its large fields, which `left_out` names.
     """
     entry = checkpoint.to_json(project)
     line = _encode(entry).decode()
@@ -191,4 +197,5 @@ def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
         return f"{line}\n"
     small = {k: v for k, v in checkpoint.fields.items() if len(json.dumps(v)) <= TEXT_CHARACTERS}
     left_out = sorted(checkpoint.fields.keys() - small.keys())
-    return json_line(replace(checkpoint, fields={**small, "left_out": left_out}), project)
+    text = one_line(checkpoint.text)
+    return json_line(replace(checkpoint, text=text, fields={**small, "left_out": left_out}), project)

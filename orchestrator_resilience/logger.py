@@ -5,11 +5,13 @@ drop. Nothing here imports a cloud library: an orchestrator that exists already 
 """
 
 import functools
+import inspect
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -27,8 +29,9 @@ from orchestrator_resilience.checkpoints import (
 )
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
+from orchestrator_resilience.handler import handler_of
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.plain import calendar_date, one_line, plain
+from orchestrator_resilience.plain import LIST_ITEMS, TEXT_CHARACTERS, calendar_date, one_line, plain
 from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
@@ -36,9 +39,10 @@ from orchestrator_resilience.transaction import SEVERITY, transaction_of
 
 _CAUSES = 20
 _SUBJECT_CHARACTERS = 200
+_LIST_CHARACTERS = 50_000  # of the lines that say who is missing, by name
+_WITH_LISTS = {CheckpointKind.POST_TRANSACTION, CheckpointKind.WAITING}
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
-E = TypeVar("E")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -81,7 +85,7 @@ class CheckpointLogger:
         self.dropped = 0
         self._dropped_because = ""
         self._lock = threading.RLock()  # a signal handler may deliver while its own thread is in here
-        self._sink = sink or default_sink()
+        self._sink = default_sink() if sink is None else sink
         self.clock = clock
 
     def delivery(
@@ -136,19 +140,28 @@ class CheckpointLogger:
         """Begin the delivery of a probe, which is about no game date."""
         return Delivery(self, {"phase": self.phase.name, "raw_processor": "probe", "event_id": probe_id})
 
-    def each_delivery(self, function: Callable[[E, "Delivery"], R]) -> Callable[[E], R]:
-        """Decorate a function of one event, which then gets its delivery as a second argument.
+    def each_delivery(self, function: Callable[..., R]) -> Callable[..., R]:
+        """Decorate a function of an event, which then gets its delivery as the argument `delivery`.
 
         RECEIVED is left before the function begins, with what can be read of the event (a CloudEvent, its
-        plain-dict form, or a push envelope), and a closing checkpoint by its end, wherever it returns or raises.
+        plain-dict form, or a push envelope), and a closing checkpoint by its end, wherever it returns or raises. The
+        event is the first argument, after `self` or `cls`; all others are passed on. A coroutine runs inside the
+        delivery. Raises TypeError for what cannot be decorated, such as a generator function.
         """
+        handler = handler_of(function)
 
-        @functools.wraps(function)
-        def deliver(event: E) -> R:
-            with self._delivery_from(event) as delivery:
-                return function(event, delivery)
+        def deliver(*args: Any, **kwargs: Any) -> Any:
+            with ExitStack() as stack:
+                delivery = stack.enter_context(self._delivery_from(handler.event(args, kwargs)))
+                result = handler.call(function, args, kwargs, delivery)
+                return _run_within(result, stack.pop_all()) if inspect.iscoroutine(result) else result
 
-        return deliver
+        async def deliver_coroutine(*args: Any, **kwargs: Any) -> Any:
+            return await deliver(*args, **kwargs)
+
+        decorated = functools.wraps(function)(deliver_coroutine if inspect.iscoroutinefunction(function) else deliver)
+        vars(decorated)["__signature__"] = handler.signature
+        return decorated
 
     def rejected(self, error: InvalidMessageError) -> None:
         """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
@@ -282,7 +295,7 @@ class Delivery:
             text = f"{transaction.count}, _triggered is set{transaction.purpose}"
             self._leave(CheckpointKind.TRIGGERED, text, outcome=outcome, completed=transaction.completed)
         elif waits:
-            text = f"missing={transaction.missing} {transaction.count}"
+            text = f"{transaction.missing_text} {transaction.count}"
             self._leave(CheckpointKind.WAITING, text, outcome=outcome, missing=transaction.missing)
 
     @property
@@ -384,7 +397,7 @@ class Delivery:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
         # On RECEIVED processor and date come first, and on the others after the words that people search for.
-        said = one_line(text)
+        said = one_line(text, _LIST_CHARACTERS if kind in _WITH_LISTS else TEXT_CHARACTERS)
         text = f"{self._subject} {said}".rstrip() if kind is CheckpointKind.RECEIVED else f"{said} ({self._subject})"
         if outcome is not None:
             self._closed = True
@@ -394,6 +407,7 @@ class Delivery:
         fields = {
             **self._known,
             **_plain(extra),
+            **{f"{k}_count": len(v) for k, v in extra.items() if isinstance(v, list) and len(v) > LIST_ITEMS},
             "delivery": self._id,
             "sequence": self._sequence,
             "elapsed_ms": _milliseconds(time.monotonic() - self._started),
@@ -415,6 +429,11 @@ class Delivery:
         if found := " ".join(str(word) for word in words if word is not None):
             return found
         return f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+
+
+async def _run_within(result: Awaitable[R], delivery: AbstractContextManager[object]) -> R:
+    with delivery:
+        return await result
 
 
 def _plain(fields: Mapping[str, object]) -> dict[str, Any]:

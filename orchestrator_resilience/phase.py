@@ -268,7 +268,8 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
 
     Raises ConfigurationError naming the file, the phase and the field that is wrong.
     """
-    source = source or Settings.from_env().phases_file or BUNDLED_PHASES
+    if source is None:
+        source = Settings.from_env().phases_file or BUNDLED_PHASES
     try:
         text = source.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,8 @@ from typing import Any, overload
 # Dates and times outside these years are mistakes, and arithmetic on the last ones overflows.
 YEARS = range(2000, 2100)
 TEXT_CHARACTERS = 1000
-_ITEMS = 50
+# More than a phase has processors; what is nested is shown, and never read again.
+LIST_ITEMS, _ITEMS = 1000, 50
 _DEPTH = 4
 # Unlike repr, it is bounded in length and depth.
 _REPR = reprlib.Repr()
@@ -87,8 +88,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 def _plain(value: object, depth: int) -> Any:
     match value:
         case list() | tuple() | set() | frozenset() if depth < _DEPTH:
-            items = [plain(v, depth + 1) for v in islice(value, _ITEMS)]
-            return items if len(value) <= _ITEMS else [*items, f"… ({len(value)} in all)"]
+            return [plain(v, depth + 1) for v in islice(value, _ITEMS if depth else LIST_ITEMS)]
         case str():
             return one_line(str(value))
         case int():

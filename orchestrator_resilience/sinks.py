@@ -42,7 +42,7 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
     The logger's own level is set to INFO where it has none, because the root logger drops INFO
     unless somebody said otherwise.
     """
-    target = logger or logging.getLogger("orchestrator_resilience")
+    target = logging.getLogger("orchestrator_resilience") if logger is None else logger
     if target.level == logging.NOTSET:
         target.setLevel(logging.INFO)
     project = Settings.from_env().project
@@ -67,7 +67,7 @@ def _writer(stream: TextIO | None, render: Callable[[Checkpoint, TextIO], str]) 
 
     def write(checkpoint: Checkpoint) -> None:
         # Looked up each time: functions-framework replaces sys.stdout after the imports.
-        target = stream or sys.stdout
+        target = sys.stdout if stream is None else stream
         line = render(checkpoint, target)
         with lock:
             target.write(line)

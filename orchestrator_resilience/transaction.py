@@ -7,7 +7,12 @@ import msgspec
 
 from orchestrator_resilience.checkpoints import DeliveryOutcome, Severity
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import LIST_ITEMS, one_line
 from orchestrator_resilience.progress import completed_names, read_progress
+
+# So many names are said one by one where they are of less interest than those that are missing.
+_NAMES = 10
+_NAME_CHARACTERS = 200
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +44,15 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
             DeliveryOutcome.PREMATURE: ": _triggered is set although somebody is missing",
             DeliveryOutcome.PARTIAL: f": _triggered is set{self.purpose}",
         }
-        return f"{state} completed={self.completed} missing={self.missing}{remarks.get(self.outcome, '')}"
+        completed = f"completed={self.completed}" if len(self.completed) <= _NAMES else self.count
+        return f"{state} {self.missing_text} {completed}{remarks.get(self.outcome, '')}"
+
+    @property
+    def missing_text(self) -> str:
+        """Who is missing, such as "missing=['p2_bdl_box_scores']"; all of them, but for what no entry could hold."""
+        names = [one_line(name, _NAME_CHARACTERS) for name in self.missing[:LIST_ITEMS]]
+        more = len(self.missing) - len(names)
+        return f"missing={names} and {more} more" if more else f"missing={names}"
 
     @property
     def fields(self) -> dict[str, object]:

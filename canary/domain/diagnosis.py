@@ -54,7 +54,7 @@ from canary.domain.verdict import (
     waits_for_too_few,
     waits_for_too_many,
 )
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import NOT_COMPLETING
@@ -125,7 +125,7 @@ class _Problem(Facts, frozen=True, kw_only=True, dict=True):
     def waits_for_the_expected(self) -> bool:
         """Whether the orchestrator says that it waits for those whom the phase expects; code may not say anything."""
         post = self.last_line(CheckpointKind.POST_TRANSACTION)
-        said = self.progress.orchestrator_expected or frozenset(map(str, (post and post.fields.get("expected")) or ()))
+        said = self.progress.orchestrator_expected or (post and whole_list(post, "expected"))
         return said == self.phase.expected
 
     @property
@@ -601,7 +601,7 @@ def _short_circuit(problem: _Problem) -> _Proofs:
         # That nothing is missing counts only from code that says what it waits for, or that it saw a duplicate.
         if post.fields.get("duplicate") is True:
             return {_FLAG: f"{everybody}, and the last delivery took itself for a duplicate and did not set the flag"}
-        if post.fields.get("expected"):
+        if post.fields.get("expected") and "missing" in post.fields:
             return {_FLAG: f"{everybody}, and the last delivery found nothing missing and did not set the flag"}
         return None
     if problem.last_line_of_a_completion is CheckpointKind.IGNORED:
@@ -655,8 +655,8 @@ def _orchestrator_expected(problem: _Problem) -> tuple[frozenset[str] | None, fr
     reported = progress.unexpected | problem.completion_log.unexpected
     if progress.orchestrator_expected is not None or post is None:
         return progress.orchestrator_expected, reported
-    completed, missing = (frozenset(map(str, post.fields.get(field, ()))) for field in ("completed", "missing"))
-    return completed | missing, reported | completed
+    completed, missing = whole_list(post, "completed"), whole_list(post, "missing")
+    return (None, reported) if completed is None or missing is None else (completed | missing, reported | completed)
 
 
 def _moment(at: datetime) -> str:

@@ -46,7 +46,8 @@ class LogChannel:
         self._write({"severity": "ERROR", "message": f"CANARY_CHANNEL: {text}", "canary_channel": "REFUSED"})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        stream = self._stream or sys.stdout  # looked up each time: functions-framework replaces it
+        # Looked up each time: functions-framework replaces it.
+        stream = sys.stdout if self._stream is None else self._stream
         stream.write(json.dumps(entry) + "\n")
         stream.flush()
 

@@ -164,6 +164,27 @@ def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
     assert cause_of(world, LATER, VerdictKind.UNTRIGGERED).kind is CauseKind.EXPECTATION_DRIFT
 
 
+@pytest.mark.parametrize(
+    ("count", "length", "is_whole"), [(59, 20, True), (900, 20, True), (1500, 20, False), (300, 900, False)]
+)
+@pytest.mark.parametrize("come", [False, True])
+def test_nothing_follows_from_a_list_that_is_not_whole(
+    world: World, count: int, length: int, *, is_whole: bool, come: bool
+) -> None:
+    """What the orchestrator waits for is read where its line has all of it; of a cut list nothing is said."""
+    deliver_to_old_code(world)
+    others = [f"p2_{n:04}".ljust(length, "x") for n in range(count)]
+    with world.checkpoints_of(world.phase).delivery(processor=FIVE[0], game_date=DAY, event_id="1") as delivery:
+        completed = [*FIVE, *(others if come else ())]
+        delivery.post_transaction(should_trigger=False, completed=completed, triggered=False, expected=[*FIVE, *others])
+    verdict = verdict_of(world, LATER, VerdictKind.UNTRIGGERED)
+    assert "in all" not in verdict.causes[0].proof
+    drifts = CauseKind.EXPECTATION_DRIFT in [cause.kind for cause in verdict.causes]
+    assert drifts == (is_whole and not come)
+    if not is_whole:
+        assert CauseKind.EXPECTATION_DRIFT not in verdict.ruled_out
+
+
 def test_expectation_drift_that_triggers_too_early(world: World) -> None:
     """An orchestrator that does not wait for somebody sets the flag without it."""
     deliver_all(world, FIVE[1:], to=waiting_for(world, FIVE[1:]))

@@ -32,11 +32,12 @@ from orchestrator_resilience.checkpoints import (
     Sink,
     hash_of_names,
     json_line,
+    whole_list,
 )
 from orchestrator_resilience.plain import one_line, plain
 from orchestrator_resilience.sinks import default_sink, json_lines, stdlib_logging, terminal_lines
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
-from tests.proof.inputs import check_lines, fuzzed, odd, values
+from tests.proof.inputs import check_lines, few, fuzzed, odd, values
 
 FIVE = [
     "p2_bigdataball_pbp",
@@ -68,7 +69,7 @@ def test_the_six_lines_of_an_existing_orchestrator(checkpoints: CheckpointLogger
     """Received, what the transaction did, and the missing list."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, completed=FIVE[:4], triggered=False)
-    state = f"triggered=False completed={FIVE[:4]} missing={FIVE[4:]}"
+    state = f"triggered=False missing={FIVE[4:]} completed={FIVE[:4]}"
     assert messages(sink) == [
         "CHECKPOINT_RECEIVED: p2_nbacom_boxscores 2026-02-09",
         f"CHECKPOINT_POST_TRANSACTION: should_trigger=False {state} {WHOSE}",
@@ -308,8 +309,8 @@ def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLog
         delivery.post_transaction(should_trigger=False, completed=FIVE, triggered=False)
     last = sink.checkpoints[-1]
     assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.ERROR, True)
-    assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False ")
-    assert last.message.endswith(f"missing=[]: all are complete and _triggered is still unset {WHOSE}")
+    assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False missing=[] ")
+    assert last.message.endswith(f"completed={FIVE}: all are complete and _triggered is still unset {WHOSE}")
 
 
 def test_the_delivery_that_sets_the_flag_says_so(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
@@ -806,7 +807,7 @@ def test_values_are_bounded() -> None:
     assert plain(10**5000) == "an integer of 16610 bits"
     assert plain(math.inf) == "inf"
     assert len(plain("x" * 10_000)) < 1100
-    assert plain(list(range(1000)))[-2:] == [49, "… (1000 in all)"]
+    assert plain([list(range(1000))] * 1001) == [[*range(50)]] * 1000
     large = Checkpoint(
         CheckpointKind.IGNORED, Severity.INFO, NOW, "text", {"event_id": "1", "x": [["y" * 900] * 50] * 9}
     )
@@ -814,6 +815,91 @@ def test_values_are_bounded() -> None:
     assert json.loads(json_line(large))["left_out"] == ["x"]
     assert json.loads(json_line(large))["event_id"] == "1"
     assert one_line("a\x1b[31m\u2028\ud800b") == "a\\x1b[31m\\u2028\\ud800b"
+
+
+_named = st.sets(st.sampled_from([f"p2_processor_{n}" for n in range(1500)] + [*FIVE, "x" * 700, "o'clock"]))
+
+
+@few(40)
+@given(_named, _named | st.just(frozenset(f"p2_processor_{n}" for n in range(1500))))
+@example({f"p2_processor_{n}" for n in range(39)}, {f"p2_processor_{n}" for n in range(40)})
+@example({f"p2_processor_{n}" for n in range(58)}, {f"p2_processor_{n}" for n in range(59)})
+def test_however_many_are_expected_the_missing_are_said_first(completed: set[str], expected: frozenset[str]) -> None:
+    """Each by its name in text and fields, as far as an entry holds them; what is cut has its number beside it."""
+    sink = RecordingSink()
+    with begin(CheckpointLogger(load_phase("phase2"), sink)) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=completed, triggered=False, expected=expected)
+    post = sink.checkpoints[1]
+    lists = {"missing": expected - completed, "completed": expected & completed, "expected": expected}
+    for name, names in lists.items():
+        assert post.fields[name] == [one_line(one) for one in sorted(names)[:1000]]
+        assert post.fields.get(f"{name}_count", len(names)) == len(names)
+        assert (f"{name}_count" in post.fields) == (len(names) > 1000)
+        assert whole_list(post, name) in (names, None)
+    missing = sorted(one_line(name, 200) for name in lists["missing"])
+    assert post.text.startswith(f"should_trigger=False triggered=False missing={missing[:1000]}")
+    if missing:
+        assert sink.checkpoints[2].text.startswith(f"missing={missing[:1000]}")
+    for checkpoint in sink.checkpoints:
+        line = json_line(checkpoint)
+        assert len(line) < 256_000
+        read = Checkpoint.from_json(json.loads(line))
+        assert all(whole_list(read, name) in (names, None) for name, names in lists.items())
+
+
+def test_of_a_line_that_no_entry_holds_no_list_is_whole(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Names of 1,000 characters, and many: the line is left, without its lists, and still says who is missing."""
+    names = [f"{n}{'x' * 900}" for n in range(400)]
+    with begin(checkpoints) as delivery:
+        delivery.post_transaction(should_trigger=False, completed=[], triggered=False, expected=names)
+    line = json_line(sink.checkpoints[1])
+    assert len(line) < 5_000
+    read = Checkpoint.from_json(json.loads(line))
+    assert [whole_list(read, name) for name in ("missing", "expected", "completed")] == [None, None, frozenset()]
+    assert read.text.startswith("should_trigger=False triggered=False missing=['0xxx")
+
+
+class Falsy(list[Any]):
+    """A sink, a stream and a file that are empty: what they are is not tested by their truth."""
+
+    def __call__(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint."""
+        self.append(checkpoint)
+
+    write = list.append
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def isatty(self) -> bool:
+        """Be a file."""
+        return False
+
+
+class FalsyLogger(logging.Logger):
+    """A logger that is never true, and keeps its records."""
+
+    def __init__(self) -> None:
+        super().__init__("falsy")
+        self.records: list[logging.LogRecord] = []
+
+    def __bool__(self) -> bool:
+        return False
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Keep a record."""
+        self.records.append(record)
+
+
+def test_what_is_given_is_used_whether_it_is_true_or_not(phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty list of a class of its own is a sink, a stream or a logger like any other."""
+    itself, stream, text, logger = Falsy(), Falsy(), Falsy(), FalsyLogger()
+    takers: list[Sink] = [itself, json_lines(stream), terminal_lines(text), stdlib_logging(logger)]  # type: ignore[arg-type]
+    for sink in takers:
+        with begin(CheckpointLogger(phase, sink)) as delivery:
+            delivery.ignored("done")
+    assert (len(itself), len(stream), len(text), len(logger.records)) == (2, 2, 2, 2)
+    assert capsys.readouterr().out == ""
 
 
 class Hostile(Mapping[str, object]):
@@ -956,7 +1042,7 @@ def test_whatever_foreign_code_says_is_left_or_counted(
     with checkpoints.delivery(**made(said)) as delivery:
         for method, arguments in calls:
             getattr(delivery, method)(**made(arguments))
-    checkpoints.each_delivery(lambda *_: None)(made(said)["event_id"])
+    checkpoints.each_delivery(lambda event, delivery: None)(made(said)["event_id"])  # noqa: ARG005 (a function of both)
     lines = check_lines("".join(json_line(one) for one in sink.checkpoints))
     dropped = checkpoints.dropped + sum(line.get("dropped", 0) for line in lines)
     assert dropped or sink.kinds()[0] == "RECEIVED"
