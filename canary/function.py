@@ -10,6 +10,7 @@ A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answe
 import json
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any
@@ -160,7 +161,8 @@ def _failure(error: Exception) -> Answer:
     reason = f"{type(error).__name__}: {error}"
     answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
     entry = {"severity": "ERROR", "message": f"CANARY_RUN failed: {reason}", **answer}
-    print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
+    with suppress(OSError, ValueError):  # where nothing can be printed, the answer says it alone
+        print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
     return answer, 503
 
 

@@ -4,7 +4,8 @@ In comes a push of a subscription's, or a CloudEvent of Eventarc's: one message 
 The completion is appended to the completion log and registered in the progress document, and the
 flag is set when nobody is missing; checkpoints on stdout say how far that went.
 Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so that it comes again.
-A request that is too large to hold a completion is acknowledged unread.
+A request that is too large to hold a completion is acknowledged unread, and one that was cut off is answered with 400,
+so that it comes again.
 """
 
 import io
@@ -57,6 +58,8 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
             checkpoints.rejected(InvalidMessageError("request", reason, event_id=request.headers.get("ce-id")))
             # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
             return "", HTTPStatus.NO_CONTENT
+        if len(request.get_data()) < (request.content_length or 0):
+            return "", HTTPStatus.BAD_REQUEST
         orchestrator.deliver(_event(request), traceparent=request.headers.get("traceparent"))
         return "", HTTPStatus.NO_CONTENT
 

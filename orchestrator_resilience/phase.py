@@ -27,9 +27,13 @@ BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z")]
 TableName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z")]
+# What Firestore takes as the id of a collection.
+CollectionName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)(?!__.*__\Z)[^/\s]{1,200}\Z")]
 Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
 Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
+
+_PHASES_BYTES = 1024 * 1024
 
 # How many unknown names a phase remembers the answer for.
 _REMEMBERED_NAMES = 1_000
@@ -64,7 +68,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     next_phase_started_by: Text
     flag_starts_next_phase: bool = False
     message_phase: Text
-    firestore_collection: Annotated[str, Meta(pattern=r"^[^/\s]{1,200}\Z")]
+    firestore_collection: CollectionName
     bigquery_table: TableName
     message_table: TableName | None = None
     flag_table: TableName | None = None
@@ -270,11 +274,19 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
     """
     if source is None:
         source = Settings.from_env().phases_file or BUNDLED_PHASES
+    return parse_phases(read_phases(source), str(source))
+
+
+def read_phases(source: Traversable) -> str:
+    """Return the text of a phases file; ConfigurationError for one that cannot be read, or is too large to be one."""
     try:
-        text = source.read_text("utf-8")
+        with source.open("rb") as file:
+            content = file.read(_PHASES_BYTES + 1)
+        if len(content) > _PHASES_BYTES:
+            raise ConfigurationError(f"{source}: is over {_PHASES_BYTES} bytes, which no phases file is")
+        return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{source}: cannot be read: {error}") from error
-    return parse_phases(text, str(source))
 
 
 def load_phase(name: str, source: Traversable | None = None) -> Phase:

@@ -2,9 +2,11 @@
 
 import io
 import os
+import sqlite3
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TextIO
 
 from canary.run import Outcome
 from orchestrator_resilience.errors import ResilienceError
@@ -72,15 +74,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         _show(error)
         return error.exit_code
-    except ResilienceError as error:
-        print(f"canary: {printable(str(error))}", file=sys.stderr)
     except BrokenPipeError:
-        # The reader went away (`canary status | head`): nothing more can be said, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up(sys.stdout)  # the reader went away (`canary status | head`)
+    except (ResilienceError, OSError, sqlite3.Error) as error:  # the last two: a full disk, a file that is none
+        _complain(str(error))
     except KeyboardInterrupt:
-        print("canary: interrupted", file=sys.stderr)
+        _complain("interrupted")
     except Exception:  # noqa: BLE001 (Python's own exit code for a crash is 1, which here accuses somebody)
         traceback.print_exc()
     else:
         return outcome
     return Outcome.COULD_NOT_TELL
+
+
+def _complain(reason: str) -> None:
+    """Say in one line why the command could not run, as far as anything can be written."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"canary: {printable(reason)}")):
+        try:
+            print(text, end="\n" if text else "", file=stream, flush=True)
+        except OSError:
+            _give_up(stream)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let what could not be written go: Python would try again at exit, and end with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

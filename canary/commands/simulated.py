@@ -16,7 +16,7 @@ from canary.playback.folder import end_of_run, simulated_folder
 from canary.playback.playback import Event
 from canary.playback.replay import replay as play_messages
 from canary.run import Outcome
-from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.phase import BUNDLED_PHASES, read_phases
 from orchestrator_resilience.settings import Settings
 
 
@@ -52,7 +52,7 @@ def replay(about: Subject, *, file: Path, out: Path, until: datetime | None) -> 
     """
     console, phases_file = make_console(), Settings.from_env().phases_file or BUNDLED_PHASES
     command = CommandLine(program(), folder=out, several=about.several)
-    with simulated_folder(out, phases_file.read_text("utf-8")):
+    with simulated_folder(out, read_phases(phases_file)):
         report = play_messages(file, about.phase, out, show_everything(console, about.phase, command), until)
         end_of_run(out, report.now)
     print_lines(console, report.verdicts)

@@ -83,4 +83,4 @@ def parse_duration(text: str) -> timedelta:
 def _read(name: str, fields: object) -> Silence | None:
     if not isinstance(fields, Mapping):  # an ended one is None: documents have no way to lose a field
         return None
-    return from_fields(Silence, {**printable(fields), "id": printable(name), "reason": fields.get("reason")})
+    return from_fields(Silence, {**printable(fields), "id": printable(name)})

@@ -32,7 +32,7 @@ def simulated_folder(path: Path, phases: str) -> Iterator[None]:
     """
     with ExitStack() as until_its_end:
         try:
-            if path.exists() and (not path.is_dir() or (any(path.iterdir()) and _mark_of(path) is None)):
+            if path.exists() and (not path.is_dir() or (_has_anything(path) and _mark_of(path) is None)):
                 raise ConfigurationError(f"--out: {path} is there already, and is neither empty nor of an earlier run")
             path.mkdir(parents=True, exist_ok=True)
             mark = until_its_end.enter_context((path / _MARK).open("a+", encoding="utf-8"))
@@ -59,6 +59,11 @@ def read_simulated_folder(path: Path) -> SimulatedRun | None:
     return None if mark is None else SimulatedRun(path / _PHASES, instant(mark.get("now")))
 
 
+def _has_anything(path: Path) -> bool:
+    """Whether a folder holds more than a mark that could not be written, as on a full disk."""
+    return any(file.name != _MARK or file.stat().st_size for file in path.iterdir())
+
+
 def _empty(path: Path) -> None:
     for old in path.iterdir():
         if old.is_dir() and not old.is_symlink():
@@ -69,9 +74,8 @@ def _empty(path: Path) -> None:
 
 def _write(mark: TextIO, now: datetime | None) -> None:
     mark.seek(0)
-    mark.truncate()
     json.dump({"made_by": _MADE_BY, "now": now.isoformat() if now else None}, mark)
-    mark.flush()
+    mark.truncate()
 
 
 def _mark_of(path: Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ for its turn up to `BUSY_SECONDS`.
 """
 
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -70,12 +71,15 @@ class SqliteFile:
         self._synchronous = "FULL" if durable else "OFF"
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection; every failure comes out as a StoreError that names the file."""
         with self._lock:
             try:
+                if self._opened != self._identity():  # somebody has put another file in its place
+                    self._close()
                 self._connection = self._connection or self._open()
                 yield self._connection
             except (sqlite3.Error, OSError, ValueError, RecursionError) as error:  # the last two: damaged content
@@ -98,14 +102,27 @@ class SqliteFile:
     def close(self) -> None:
         """Close the connection; the next use opens another."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells the file from another one of its name; None where there is none."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _open(self) -> sqlite3.Connection:
         if not self._must_exist:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        elif not self.path.exists():
+            self.path.touch()
+        self._opened = self._identity()
+        if self._opened is None:
             raise FileNotFoundError("there is no such file: nothing has been delivered here yet")
         connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
@@ -218,7 +235,7 @@ class SqliteCounts:
     """A CountSource: runs a phase's own queries over SQLite files, each file a dataset.
 
     `nba_analytics.sqlite3` in `folder` is what a query calls `nba_analytics`, so that one written for
-    BigQuery runs as it is if it is plain SQL.
+    BigQuery runs as it is if it is plain SQL. Up to ten files can be named in one query.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -226,11 +243,13 @@ class SqliteCounts:
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date`."""
+        named = query.replace('""', '"')
         try:
             with closing(sqlite3.connect("file:?mode=memory", uri=True)) as connection:
                 for file in sorted(self._folder.glob("*.sqlite3")):
-                    name = file.stem.replace('"', '""')
-                    connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
+                    if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):  # SQLite takes ten
+                        name = file.stem.replace('"', '""')
+                        connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
                 rows = connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
                 return {date.fromisoformat(day): int(n) for day, n in rows}
         except (sqlite3.Error, OverflowError, TypeError, ValueError) as error:

@@ -4,10 +4,13 @@ import io
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +329,41 @@ def test_whatever_is_typed_ends_in_an_exit_code_and_a_text(words: list[str]) -> 
     check_text(errors.getvalue())
     if all(word.isprintable() for word in words):  # a path is shown as it was typed, to be typed again
         check_text(printed.getvalue())
+
+
+def _limit_files(size: int) -> None:
+    """Let no file grow beyond a size, as on a full disk or at the end of a quota."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("size", [0, 100, 1_000, 5_000, 20_000, 60_000])
+@pytest.mark.parametrize("arguments", [["demo"], ["replay", "examples/messages.jsonl"]], ids=["demo", "replay"])
+def test_a_full_disk_is_one_sentence(arguments: list[str], size: int, tmp_path: Path) -> None:
+    """Wherever it is full, and no traceback; with room again the same folder is taken."""
+    command = [sys.executable, "-m", "canary", *arguments, "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=partial(_limit_files, size),
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"canary: [^\n]+\n", done.stderr), done.stderr
+    if size == 0:
+        assert subprocess.run(command, capture_output=True, check=False).returncode in {0, 1}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["silence", "list"], ["status"], ["check", "--json"]])
+@pytest.mark.parametrize("streams", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_what_cannot_be_printed_accuses_nobody(arguments: list[str], streams: tuple[str, ...], stuck: Path) -> None:
+    """Exit code 2 where the answer is lost, and that of the answer where only the rest is."""
+    data = [] if arguments == ["--help"] else ["--data", str(stuck)]
+    command = [sys.executable, "-m", "canary", *arguments, *data]
+    expected = subprocess.run(command, capture_output=True, check=False).returncode
+    with Path("/dev/full").open("wb") as full:
+        others: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        done = subprocess.run(command, text=True, check=False, **{**others, **dict.fromkeys(streams, full)})
+    assert done.returncode == (2 if "stdout" in streams else expected)
+    assert done.stderr in (None, "", "canary: [Errno 28] No space left on device\n")

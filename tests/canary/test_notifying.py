@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -28,7 +29,7 @@ from canary.domain.incident import (
     read_incident,
 )
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.function import Canary
+from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.notify.log_entry import LogChannel
@@ -469,6 +470,72 @@ def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: E
     assert answers(NOON) == [200] * 3
     assert recorder.messages == [[(N.REMINDER, BEFORE), (OPENED, DAY)]]  # the first for as long as a whole day
     assert answers(NOON + timedelta(hours=1)) == [503] * 3
+
+
+class Empty(io.StringIO):
+    """A stream that is empty as a collection."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_stream_is_used_whether_it_is_true_or_not(
+    stores: EmbeddedStores, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not stdout."""
+    run(stores, phase, Channels(LogChannel({"phase2": phase}, stream=(stream := Empty()))), NOON, BAD)
+    assert "CANARY_ALERT OPENED" in stream.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+class Broken(io.StringIO):
+    """A stdout that does not take what is written, or not beyond its buffer."""
+
+    def __init__(self, operation: str, error: Exception) -> None:
+        super().__init__()
+        self.operation, self.failure = operation, error
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        self._take("write")
+        return super().write(text)
+
+    def flush(self) -> None:
+        """Pass it on."""
+        self._take("flush")
+
+    def _take(self, operation: str) -> None:
+        if operation == self.operation:
+            raise self.failure
+
+
+@pytest.mark.parametrize("operation", ["write", "flush"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "no space"), BrokenPipeError(), OSError(5, "I/O error"), ValueError("closed file")], ids=repr
+)
+@pytest.mark.usefixtures("late")
+def test_a_run_that_can_print_nothing_ends_in_json(
+    operation: str, error: Exception, stores: EmbeddedStores, phase: Phase
+) -> None:
+    """People hear on the other channels, once; the log has it when there is room again."""
+    recorder, log = Recorder(), LogChannel({"phase2": phase})
+    canary = Canary(stores, {"phase2": phase}, Channels(log, recorder), None)
+
+    def run_now(number: int) -> Any:
+        """Answer a run as the function does, at a time of the test's own."""
+        try:
+            return canary._route("POST", "/", NOON + number * TICK)
+        except Exception as failure:  # noqa: BLE001 (as the function has it)
+            return _failure(failure)
+
+    with redirect_stdout(Broken(operation, error)):
+        answers = [run_now(number) for number in range(3)]
+    assert [answer[1] for answer in answers] == [503] * 3
+    assert all(type(error).__name__ in json.dumps(answer[0]) for answer in answers)
+    with redirect_stdout(io.StringIO()) as printed:
+        assert run_now(3)[1] == 200
+    assert "CANARY_ALERT OPENED" in printed.getvalue()
+    assert len(recorder.messages) == 1
 
 
 def test_what_was_told_without_memory_is_remembered_where_that_is_possible(

@@ -102,3 +102,10 @@ def test_a_folder_is_a_simulated_runs_or_is_not(tmp_path: Path, data: bytes) -> 
     folder = read_simulated_folder(tmp_path)
     assert folder is None or folder.phases_file == tmp_path / "phases.toml"
     assert folder is None or folder.now is None or folder.now.tzinfo is not None
+
+
+def test_what_a_full_disk_has_left_can_be_emptied(tmp_path: Path) -> None:
+    """A mark without a word in it, and nothing else, is no one's folder."""
+    (tmp_path / "simulation.json").write_text("")
+    with _run(tmp_path):
+        assert read_simulated_folder(tmp_path) is not None

@@ -95,7 +95,7 @@ def test_a_silence_is_shown_wherever_its_date_is(tmp_path: Path, capsys: pytest.
         "phase": "phase2",
         "first": "2026-02-09",
         "last": "2026-02-09",
-        "reason": "All-Star\u202e\x1bbreak",
+        "reason": "All-Star\\u202e\\x1bbreak",
         "expires_at": "2026-02-13T17:00:00Z",
     }
     for command in (["check", "--dry-run"], ["status"], ["explain", str(DAY)]):
@@ -189,6 +189,6 @@ def test_whatever_is_written_a_silence_is_one_line(fields: dict[str, object]) ->
     """Those that are kept are read again as the same."""
     document = Document(fields, "1")
     read = read_silences(document)
-    assert all(f"{one.id} {one.text}".isprintable() for one in read), ascii(read)
+    assert all(f"{one.id} {one.text} {one.reason} {one.phase}".isprintable() for one in read), ascii(read)
     written = {**fields, **silence_fields(document, {one.id: one for one in read})}
     assert {one.id: one for one in read_silences(Document(written, "2"))} == {one.id: one for one in read}

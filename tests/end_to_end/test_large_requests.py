@@ -1,6 +1,7 @@
 """Requests of a size that no completion has, sent to the function's own process."""
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -84,4 +85,30 @@ def test_the_largest_that_can_be_a_completion_is_taken(running: Server) -> None:
     event["message"]["attributes"] = {f"attribute-{n}": "é" * 512 for n in range(100)}
     body = json.dumps(event)
     assert push(running, body.ljust(MAX_REQUEST_BYTES - 1), CLOUD_EVENT) == 204
+    assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
+
+
+_PUSH = json.dumps(push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")).encode()
+_CHUNKED = b"%x\r\n%s\r\n" % (len(_PUSH), _PUSH)
+_HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n%s\r\n\r\n"
+
+
+def sent(running: Server, request: bytes) -> int:
+    """Send bytes and no more; returns the status of the answer."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return int(b"".join(iter(lambda: connection.recv(65536), b"")).split()[1])
+
+
+def test_what_was_cut_off_comes_again(running: Server) -> None:
+    """Shorter than its length says, or without its last chunk, wherever it ends: 400, and no word of a rejection."""
+    length, chunks = _HEAD % b"Content-Length: %d", _HEAD % b"Transfer-Encoding: chunked"
+    ends = sorted({0, 1, len(_PUSH) // 2, len(_PUSH) - 1, *range(7, len(_PUSH), 67)})
+    assert {sent(running, length % len(_PUSH) + _PUSH[:end]) for end in ends} == {400}
+    assert sent(running, length % (len(_PUSH) + 1) + _PUSH) == 400
+    assert {sent(running, chunks + _CHUNKED[:end]) for end in ends if end} == {400}
+    assert [line["checkpoint"] for line in checkpoints(running)] == []
+    assert sent(running, length % len(_PUSH) + _PUSH) == 204
+    assert sent(running, chunks + _CHUNKED + b"0\r\n\r\n") == 204
     assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"

@@ -4,14 +4,16 @@ import sqlite3
 from contextlib import closing, suppress
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orchestrator_resilience import StoreError
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteCounts
-from tests.proof.inputs import fuzzed, mutated_text
+from tests.proof.inputs import few, fuzzed, mutated_text
 
 # As the bundled phases.toml has it.
 QUERY = """
@@ -84,3 +86,30 @@ def test_a_query_gives_counts_or_an_error(datasets: Path, query: str) -> None:
         connection.executemany("INSERT INTO odd VALUES (?, ?)", days)
     with suppress(StoreError):
         assert all(type(n) is int for n in SqliteCounts(datasets).count(query, MONDAY, TUESDAY).values())
+
+
+_stems = st.text(st.characters(codec="ascii", exclude_characters="/\0"), min_size=1, max_size=6).filter(
+    lambda stem: stem.strip(".") and stem.upper() not in {"MAIN", "TEMP"}
+)
+
+
+@few(25)
+@given(st.lists(_stems, min_size=11, max_size=15, unique_by=str.lower), st.integers(1, 10))
+@example([f"d{n}" for n in range(1, 13)], 1)
+def test_only_the_files_that_a_query_names_are_attached(stems: list[str], count: int) -> None:
+    """SQLite takes ten; of more files, each query has those that it names, whatever they are called."""
+    with TemporaryDirectory() as folder:
+        for number, stem in enumerate(stems):
+            with closing(sqlite3.connect(Path(folder) / f"{stem}.sqlite3")) as connection, connection:
+                connection.execute("CREATE TABLE rows (game_date TEXT, n)")
+                connection.execute("INSERT INTO rows VALUES ('2026-02-09', ?)", (1 << number,))
+        names = [stem.replace('"', '""') for stem in stems[:count]]
+        union = " UNION ALL ".join(f'SELECT game_date, n FROM "{name}".rows' for name in names)  # noqa: S608 (made above)
+        query = f"SELECT game_date, SUM(n) FROM ({union}) WHERE game_date BETWEEN @since AND @until GROUP BY 1"  # noqa: S608
+        assert SqliteCounts(Path(folder)).count(query, MONDAY, TUESDAY) == {MONDAY: (1 << count) - 1}
+
+
+def test_a_file_that_no_query_names_may_be_anything(datasets: Path) -> None:
+    """It is not even opened."""
+    (datasets / "nba_raw.sqlite3").write_bytes(b"x" * 5000)
+    assert SqliteCounts(datasets).count(QUERY, MONDAY, TUESDAY) == {MONDAY: 2}

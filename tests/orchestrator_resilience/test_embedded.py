@@ -1,8 +1,10 @@
 """The embedded stores: what only files can suffer."""
 
 import json
+import shutil
 import sqlite3
 import tracemalloc
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -211,3 +213,64 @@ def test_a_row_that_is_read_can_be_written(stores: EmbeddedStores, text: str) ->
         assert str(documents._file.path) in str(read)
     else:
         assert all(documents.update_if_unchanged(REF, one.fields, one.version) for one in read.values())
+
+
+def _copy_of(stores: EmbeddedStores, path: Path) -> Path:
+    """Return a copy as a backup has it: one file."""
+    database = stores.folder / "resilience.sqlite3"
+    with closing(sqlite3.connect(database)) as connection, closing(sqlite3.connect(path)) as copy:
+        connection.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+    return path
+
+
+def _remove(stores: EmbeddedStores) -> Path:
+    for file in stores.folder.glob("resilience.sqlite3*"):
+        file.unlink()
+    return stores.folder / "resilience.sqlite3"
+
+
+def _move_away(stores: EmbeddedStores, copy: Path) -> Path:
+    stores.folder.rename(copy.parent / "old")
+    stores.folder.mkdir()
+    return stores.folder / "resilience.sqlite3"
+
+
+REPLACED: dict[str, Callable[[EmbeddedStores, Path], object]] = {
+    "deleted": lambda stores, _: _remove(stores),
+    "deleted with its folder": lambda stores, _: shutil.rmtree(stores.folder),
+    "restored": lambda stores, copy: shutil.copy(copy, _remove(stores)),
+    "moved in": lambda stores, copy: copy.rename(_remove(stores)),
+    "its folder moved in": lambda stores, copy: copy.rename(_move_away(stores, copy)),
+}
+
+
+@pytest.mark.parametrize("way", REPLACED)
+@pytest.mark.parametrize("first", ["reads", "writes"])
+def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path, way: str, first: str) -> None:
+    """By each process that has it open, whichever comes first, and as often as it happens."""
+    with EmbeddedStores(tmp_path / "s") as stores, EmbeddedStores(tmp_path / "s", must_exist=True) as reader:
+        for number in range(3):
+            stores.documents.merge(REF, {"number": number})
+            copy = _copy_of(stores, tmp_path / f"copy-{number}")
+            stores.documents.merge(REF, {"later": True})
+            assert reader.documents.get_all([REF])[REF].fields == {"number": number, "later": True}
+            REPLACED[way](stores, copy)
+            if first == "writes":
+                stores.documents.merge(REF, {"new": number})
+            kept = {} if "deleted" in way else {"number": number}
+            kept |= {"new": number} if first == "writes" else {}
+            if kept:
+                assert [one.documents.get_all([REF])[REF].fields for one in (reader, stores)] == [kept] * 2
+            else:
+                with pytest.raises(StoreError, match=r"resilience\.sqlite3: there is no such file"):
+                    reader.documents.get_all([REF])
+                assert stores.documents.get_all([REF]) == reader.documents.get_all([REF]) == {}
+            stores.documents.update_if_unchanged(REF, dict.fromkeys(["later", "new"]), _version(stores))
+            _remove(stores)
+            shutil.rmtree(tmp_path / "old", ignore_errors=True)
+
+
+def _version(stores: EmbeddedStores) -> str | None:
+    document = stores.documents.get_all([REF]).get(REF)
+    return document.version if document else None

@@ -1,7 +1,12 @@
 """phases.toml: what it says, and how it is refused."""
 
+import os
+import threading
+import tracemalloc
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -126,6 +131,10 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
         ('"odds_api_game_lines"', '"BigDataBallPbpProcessor"', "processors: 'BigDataBallPbpProcessor' stands for both"),
         ("p2_odds_game_lines = [", '"a b" = [', "processors: 'a b': Expected `str` matching"),
         ("phase2_completion", "phase2/completion", "[phase2]: firestore_collection: Expected `str` matching"),
+        *(
+            ("phase2_completion", name, "[phase2]: firestore_collection: Expected `str` matching")
+            for name in (".", "..", "____", "__x__", "__a/b__", "/", "a/", "x" * 201, "a b")
+        ),
         ("nba_orchestration.phase", "phase", "[phase2]: bigquery_table: Expected `str` matching"),
         ("[phase2]", "[Phase-2]\n[phase2]", "[Phase-2]: "),
         ("[phase2]", 'name = "x"\n[phase2]', "[name]: expected a table, got 'x'"),
@@ -232,6 +241,61 @@ def test_a_phases_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch:
     own.write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match=r"own\.toml: cannot be read"):
         load_phases()
+
+
+@pytest.mark.parametrize("name", ["...", ".x", "..x", "__x", "x__", "_x_", "___", "phase2_completion", "é" * 200])
+def test_a_name_that_firestore_takes_is_taken(name: str) -> None:
+    """What is not reserved, however like that it looks."""
+    phases = parse_phases(TEXT.replace("phase2_completion", name, 1), "own.toml")
+    assert phases["phase2"].firestore_collection == name
+
+
+@pytest.mark.parametrize("kind", ["a device", "a large file", "a pipe"])
+def test_a_file_without_end_is_refused_by_its_size(kind: str, tmp_path: Path) -> None:
+    """Without being read: in a moment, and in little memory."""
+    file = Path("/dev/zero") if kind == "a device" else tmp_path / "phases.toml"
+    if kind == "a large file":
+        with file.open("wb") as large:
+            large.truncate(2**31)
+    elif kind == "a pipe":
+        os.mkfifo(file)
+        threading.Thread(target=_write_for_ever, args=(file,), daemon=True).start()
+    tracemalloc.start()
+    with pytest.raises(ConfigurationError, match=rf"{file}: is over 1048576 bytes"):
+        load_phases(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8_000_000
+
+
+def _write_for_ever(file: Path) -> None:
+    with suppress(BrokenPipeError), file.open("wb") as pipe:
+        while True:
+            pipe.write(b"#" * 65_536)
+
+
+def test_the_largest_file_is_read(tmp_path: Path) -> None:
+    """One with as many comments as it can have."""
+    file = tmp_path / "phases.toml"
+    file.write_text(TEXT.ljust(1024 * 1024, "#"), "utf-8")
+    assert sorted(load_phases(file)) == ["phase2"]
+
+
+class _Emptied:
+    """A file inside a package that is empty as a collection."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(BUNDLED_PHASES, name)
+
+
+def test_a_source_is_used_whether_it_is_true_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the environment's."""
+    monkeypatch.setenv("PHASES_FILE", "/nowhere")
+    source: Any = _Emptied()
+    assert sorted(load_phases(source)) == ["phase2"]
 
 
 _LONG = b"""
