@@ -29,9 +29,8 @@ from orchestrator_resilience.checkpoints import (
 )
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
-from orchestrator_resilience.handler import handler_of
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.plain import LIST_ITEMS, TEXT_CHARACTERS, calendar_date, one_line, plain
+from orchestrator_resilience.plain import LIST_ITEMS, TEXT_CHARACTERS, calendar_date, one_line, plain, shown
 from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
@@ -141,26 +140,28 @@ class CheckpointLogger:
         return Delivery(self, {"phase": self.phase.name, "raw_processor": "probe", "event_id": probe_id})
 
     def each_delivery(self, function: Callable[..., R]) -> Callable[..., R]:
-        """Decorate a function of an event, which then gets its delivery as the argument `delivery`.
+        """Decorate a function of an event, which then gets its delivery as its last argument, `delivery`.
 
         RECEIVED is left before the function begins, with what can be read of the event (a CloudEvent, its
         plain-dict form, or a push envelope), and a closing checkpoint by its end, wherever it returns or raises. The
         event is the first argument, after `self` or `cls`; all others are passed on. A coroutine runs inside the
         delivery. Raises TypeError for what cannot be decorated, such as a generator function.
         """
-        handler = handler_of(function)
+        signature, place = _seen_by_callers(function)
+        name = [*signature.parameters][place]
 
         def deliver(*args: Any, **kwargs: Any) -> Any:
             with ExitStack() as stack:
-                delivery = stack.enter_context(self._delivery_from(handler.event(args, kwargs)))
-                result = handler.call(function, args, kwargs, delivery)
+                event = args[place] if len(args) > place else kwargs.get(name)
+                delivery = stack.enter_context(self._delivery_from(event))
+                result = function(*args, **{**kwargs, "delivery": delivery})
                 return _run_within(result, stack.pop_all()) if inspect.iscoroutine(result) else result
 
         async def deliver_coroutine(*args: Any, **kwargs: Any) -> Any:
             return await deliver(*args, **kwargs)
 
         decorated = functools.wraps(function)(deliver_coroutine if inspect.iscoroutinefunction(function) else deliver)
-        vars(decorated)["__signature__"] = handler.signature
+        vars(decorated)["__signature__"] = signature
         return decorated
 
     def rejected(self, error: InvalidMessageError) -> None:
@@ -429,6 +430,31 @@ class Delivery:
         if found := " ".join(str(word) for word in words if word is not None):
             return found
         return f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+
+
+def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature, int]:
+    """Return a function's signature without its delivery, and the place of the event in it.
+
+    Raises TypeError, with what to use instead, for what cannot be called with an event and a delivery.
+    """
+    instead = "; a block does it everywhere: with checkpoints.delivery(...) as delivery"
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        raise TypeError(f"each_delivery takes a function, below all other decorators, not {shown(function)}{instead}")
+    inner, name, signature = inspect.unwrap(function), function.__qualname__, inspect.signature(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise TypeError(f"each_delivery: {name} is a generator function, whose body runs after its call{instead}")
+    parameters = {p.name: p.kind for p in signature.parameters.values()}
+    places = [place for place, kind in parameters.items() if kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    place = int(places[:1] in (["self"], ["cls"]))
+    is_last = parameters.get("delivery", 0) > 0 and "delivery" not in places[:-1]
+    if not is_last or places[place : place + 1] in ([], ["delivery"]):
+        raise TypeError(f"each_delivery: {name} has to take an event first, and `delivery` last{instead}")
+    # Of a function in the body of a class nobody knows whether it is a static method.
+    in_a_class = re.search(r"[^>]\.[^.]+\Z", name) and not inspect.ismethod(function)
+    if in_a_class and not place and places[1:2] not in ([], ["delivery"]):
+        raise TypeError(f"each_delivery: whether {places[0]} of {name} is the event is not known{instead}")
+    others = [parameter for parameter in signature.parameters.values() if parameter.name != "delivery"]
+    return signature.replace(parameters=others), place
 
 
 async def _run_within(result: Awaitable[R], delivery: AbstractContextManager[object]) -> R:

@@ -272,8 +272,7 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
 
     Raises ConfigurationError naming the file, the phase and the field that is wrong.
     """
-    if source is None:
-        source = Settings.from_env().phases_file or BUNDLED_PHASES
+    source = (Settings.from_env().phases_file or BUNDLED_PHASES) if source is None else source
     return parse_phases(read_phases(source), str(source))
 
 

@@ -6,7 +6,6 @@ import sqlite3
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TextIO
 
 from canary.run import Outcome
 from orchestrator_resilience.errors import ResilienceError
@@ -75,11 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(error)
         return error.exit_code
     except BrokenPipeError:
-        _give_up(sys.stdout)  # the reader went away (`canary status | head`)
+        _complain("")  # the reader went away (`canary status | head`)
     except (ResilienceError, OSError, sqlite3.Error) as error:  # the last two: a full disk, a file that is none
-        _complain(str(error))
+        _complain(f"canary: {printable(str(error))}\n")
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _complain("canary: interrupted\n")
     except Exception:  # noqa: BLE001 (Python's own exit code for a crash is 1, which here accuses somebody)
         traceback.print_exc()
     else:
@@ -87,15 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return Outcome.COULD_NOT_TELL
 
 
-def _complain(reason: str) -> None:
-    """Say in one line why the command could not run, as far as anything can be written."""
-    for stream, text in ((sys.stdout, ""), (sys.stderr, f"canary: {printable(reason)}")):
+def _complain(text: str) -> None:
+    """Say why the command could not run, as far as anything can be written."""
+    for stream, said in ((sys.stdout, ""), (sys.stderr, text)):
         try:
-            print(text, end="\n" if text else "", file=stream, flush=True)
-        except OSError:
-            _give_up(stream)
-
-
-def _give_up(stream: TextIO) -> None:
-    """Let what could not be written go: Python would try again at exit, and end with a code of its own."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            print(said, end="", file=stream, flush=True)
+        except OSError:  # nor can it be at exit, where Python would try again and end with a code of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -32,7 +32,11 @@ def simulated_folder(path: Path, phases: str) -> Iterator[None]:
     """
     with ExitStack() as until_its_end:
         try:
-            if path.exists() and (not path.is_dir() or (_has_anything(path) and _mark_of(path) is None)):
+            # A full disk leaves a mark without a word in it, which is nobody's.
+            files = (
+                [file for file in path.iterdir() if file.name != _MARK or file.stat().st_size] if path.is_dir() else []
+            )
+            if path.exists() and (not path.is_dir() or (files and _mark_of(path) is None)):
                 raise ConfigurationError(f"--out: {path} is there already, and is neither empty nor of an earlier run")
             path.mkdir(parents=True, exist_ok=True)
             mark = until_its_end.enter_context((path / _MARK).open("a+", encoding="utf-8"))
@@ -57,11 +61,6 @@ def read_simulated_folder(path: Path) -> SimulatedRun | None:
     """Return what a simulated run has left in a folder, None where that is not one of ours."""
     mark = _mark_of(path)
     return None if mark is None else SimulatedRun(path / _PHASES, instant(mark.get("now")))
-
-
-def _has_anything(path: Path) -> bool:
-    """Whether a folder holds more than a mark that could not be written, as on a full disk."""
-    return any(file.name != _MARK or file.stat().st_size for file in path.iterdir())
 
 
 def _empty(path: Path) -> None:

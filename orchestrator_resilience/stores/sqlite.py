@@ -111,11 +111,8 @@ class SqliteFile:
 
     def _identity(self) -> tuple[int, int] | None:
         """Return what tells the file from another one of its name; None where there is none."""
-        try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_dev, status.st_ino
+        status = self.path.stat() if self.path.exists() else None
+        return status and (status.st_dev, status.st_ino)
 
     def _open(self) -> sqlite3.Connection:
         if not self._must_exist:

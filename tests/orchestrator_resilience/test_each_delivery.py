@@ -32,7 +32,7 @@ def test_a_coroutine_runs_inside_its_delivery(checkpoints: CheckpointLogger, sin
     kinds: list[list[str]] = []
 
     @checkpoints.each_delivery
-    async def handle(event: dict[str, Any], delivery: Delivery, ending: str) -> object:
+    async def handle(event: dict[str, Any], ending: str, delivery: Delivery) -> object:
         await asyncio.sleep(0)
         kinds.append(sink.kinds()[-1:])
         if ending == "raises":
@@ -66,7 +66,7 @@ def test_deliveries_at_once_are_kept_apart(checkpoints: CheckpointLogger, sink: 
     """Each coroutine closes its own."""
 
     @checkpoints.each_delivery
-    async def handle(_: object, delivery: Delivery, number: int) -> None:
+    async def handle(_: object, number: int, delivery: Delivery) -> None:
         await asyncio.sleep(0.001 * (number % 3))
         delivery.ignored(str(number))
 
@@ -150,6 +150,9 @@ REFUSED: dict[str, Any] = {
     "no arguments": lambda: None,
     "any arguments": lambda *args, **kwargs: (args, kwargs),
     "only itself": lambda self, delivery: (self, delivery),
+    "a delivery before the event": lambda delivery, event: (event, delivery),
+    "a delivery before something else": lambda event, delivery, context: (event, delivery, context),
+    "a delivery by place only": eval("lambda event, delivery, /: (event, delivery)"),  # noqa: S307 (of tests alone)
     "an event by name only": lambda delivery, *, event: (event, delivery),
     "a method of another habit": Handlers.other,
 }
@@ -207,19 +210,18 @@ _others = st.lists(st.sampled_from(["a", "b", "c"]), unique=True, max_size=3)
 
 @st.composite
 def _functions(draw: st.DrawFn) -> tuple[str, list[Any], dict[str, Any]]:
-    """Return the source of a function with its delivery anywhere, and a call of it as if it had none."""
+    """Return the source of a function with its delivery after the others, or by name, and a call as if it had none."""
     names = ["event", *draw(_others)]
+    first_named = draw(st.integers(1, len(names)))
     places = [*names]
-    places.insert(draw(st.integers(0, len(names))), "delivery")
-    first_named = draw(st.integers(places.index("event") + 1, len(places)))
-    only_positional = draw(st.integers(0, first_named))
+    places.insert(draw(st.integers(first_named, len(names))), "delivery")
+    first_named += draw(st.booleans()) and places[first_named] == "delivery"
+    only_positional = draw(st.integers(0, first_named - (places[first_named - 1] == "delivery")))
     parts = places[:only_positional] + (["/"] if only_positional else []) + places[only_positional:first_named]
     parts += ["*", *places[first_named:]] if first_named < len(places) else []
     by_name = [name for name in names if places.index(name) >= first_named]
     may_be_named = [name for name in names if places.index(name) >= only_positional and name not in by_name]
-    is_last_positional = "delivery" not in places[:only_positional]
-    named_from = draw(st.integers(0, len(may_be_named))) if is_last_positional else len(may_be_named)
-    by_name += may_be_named[named_from:]
+    by_name += may_be_named[draw(st.integers(0, len(may_be_named))) :]
     values = {name: EVENT if name == "event" else name.upper() for name in names}
     source = f"lambda {', '.join(parts)}: ({', '.join(names)}, delivery)"
     return source, [values[n] for n in names if n not in by_name], {n: values[n] for n in by_name}
@@ -230,7 +232,7 @@ def _functions(draw: st.DrawFn) -> tuple[str, list[Any], dict[str, Any]]:
 def test_every_argument_reaches_the_parameter_that_it_is_for(
     function: tuple[str, list[Any], dict[str, Any]],
 ) -> None:
-    """Wherever the delivery stands among them, and whether they are given by place or by name."""
+    """Whether they are given by place or by name, and whatever comes after them."""
     source, args, kwargs = function
     sink = RecordingSink()
     decorated = CheckpointLogger(load_phase("phase2"), sink).each_delivery(eval(source))  # noqa: S307 (made above)
