@@ -25,7 +25,7 @@ from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
-from orchestrator_resilience.stores.summary_sql import completions_sql, summary_sql
+from orchestrator_resilience.stores.table_sql import completions_sql
 from orchestrator_resilience.testing import push_envelope
 from tools.emulators import PROJECT, emulators
 
@@ -113,4 +113,4 @@ def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> str:
     table = bigquery.describe(bigquery.full_name(_PHASE.bigquery_table))
     documents.close()
     bigquery.close()
-    return summary_sql([completions_sql(table)])
+    return completions_sql(table, [_PHASE.name])

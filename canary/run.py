@@ -21,12 +21,18 @@ from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
+from canary.notify.memory import Memory
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import DocumentRef, Stores
+
+# All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to remember, 10 each
+# for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds what an instance takes to start.
+RUN_SECONDS = 95.0
 
 
 class Outcome(IntEnum):
@@ -137,12 +143,15 @@ def watch(
     """Check, and tell people what they do not know yet: the run that the scheduler starts.
 
     An incident that was opened is followed beyond the look-back window, as far as the history reaches, and then closed.
-    Nothing is raised where somebody could not be told: `notified` in the report says so.
+    Nothing is raised where somebody could not be told: `notified` in the report says so. What was judged long ago is
+    not told: an instance may be frozen, and thaw minutes later.
     """
+    deadline = Deadline(RUN_SECONDS)
     confirm_what_is_left(stores.documents, channels)
     report, _, incidents = _run(stores, phases, now, wanted, also=[RUNS])
     every = wanted is None
-    notified = notify(stores.documents, report.verdicts, incidents, channels, phases=phases, now=now, follow_up=every)
+    memory = Memory(stores.documents, incidents, deadline)
+    notified = notify(memory, report.verdicts, channels, phases=phases, now=now, follow_up=every)
     if every and not isinstance(incidents, Unreadable):
         _remember_the_run(stores, report, read_runs(incidents.get(RUNS), channels.canary), channels.canary)
     return replace(report, notified=notified)
@@ -315,6 +324,7 @@ def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[s
     with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
     if with_document and (new := names(with_document[-1].newcomers)):
         yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
+    yield from sorted({f"judged without {reason}" for one in own for reason in one.evidence.left_out})
     try:
         yield from early_warnings([one.evidence for one in own], phase, now)
     except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)

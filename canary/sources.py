@@ -1,7 +1,7 @@
 """Reads the sources of one canary run, all at once, and ends in time whatever hangs.
 
-One query and one batch read, however many dates and phases there are, and one query more for each
-outcome or work query of a phase.
+One batch read of the documents, and one query a table: the completion logs, and of each phase its message log, flag
+table, outcome and work. Each stands alone: one that cannot be read takes no other with it.
 """
 
 from collections import defaultdict
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from threading import Semaphore
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -18,26 +18,24 @@ from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Trace
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
-from orchestrator_resilience.checkpoints import concerns
+from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line, printable
 from orchestrator_resilience.progress import Progress, document_id, read_progress
 from orchestrator_resilience.stores.base import (
-    CountSource,
-    DeadLetter,
     Document,
     DocumentRef,
+    Flag,
     ProcessorSummary,
-    Request,
     Stores,
 )
 
 T = TypeVar("T")
 _Documents = dict[DocumentRef, Document]
 
-# Of what a run may take, which deploy/common.sh adds up; what is left is for notifying people.
+# Of what a run may take, which canary/run.py adds up; what is left is for notifying people.
 READ_SECONDS = 35.0
 CHECKPOINTS_SECONDS = 15.0
 
@@ -64,32 +62,56 @@ def gather(
     dates = [(name, day) for name, days in wanted.items() for day in days]
     if not dates:
         return Gathered()
-    since, until = min(day for _, day in dates), max(day for _, day in dates)
+    window = min(day for _, day in dates), max(day for _, day in dates)
     refs = [*(_ref(phases[name], day) for name, day in dates), SILENCES, REFUSALS, OPEN_INCIDENTS, *also]
-    gate = _gate()
-    log = _Reading(
-        "the completion log", lambda: _by_date(stores.completion_log.summarise(wanted, since, until), phases), gate
-    )
-    documents = _Reading("the progress documents", lambda: _documents(stores, refs, dates), gate)
-    count = None if stores.counts is None else partial(_counted, stores.counts, since, until)
-    outcomes = _counting("outcome", {name: phases[name].outcome_query for name in wanted}, count, gate)
-    works = _counting("work", {name: phases[name].work_query for name in wanted}, count, gate)
+    own = {name: phases[name] for name in wanted}
+    gate, questions = _gate(), _questions(stores, own, window)
+    questions["progress documents", ""] = partial(_documents, stores, refs, dates)
+    readings = {key: _Reading(" ".join(("the", *key)).rstrip(), ask, gate) for key, ask in questions.items()}
     deadline = Deadline(seconds)
-    logged, found = log.answer(deadline), documents.answer(deadline)
-    outcome = {name: reading.answer(deadline) for name, reading in outcomes.items()}
-    work = {name: reading.answer(deadline) for name, reading in works.items()}
+    answers: dict[_Key, Any] = {key: reading.answer(deadline) for key, reading in readings.items()}
+    found = answers["progress documents", ""]
     evidence = tuple(
         Evidence(
             phase=name,
             game_date=day,
-            completion_log=_completion_log(logged, name, day),
-            progress=_progress(found, phases[name], day),
-            outcome=_count(outcome.get(name), day),
-            work=_count(work.get(name), day),
+            completion_log=_logged(
+                "completion log", answers["completion log", own[name].bigquery_table], own[name], day
+            ),
+            messages=_logged("message log", answers.get(("message log", name), Absent()), own[name], day),
+            flag_table=_flag(answers.get(("flag table", name), Absent()), day),
+            progress=_progress(found, own[name], day),
+            outcome=_count(answers.get(("outcome", name), Absent()), day),
+            work=_count(answers.get(("work", name), Absent()), day),
         )
         for name, day in dates
     )
-    return Gathered(evidence, found if isinstance(found, Unreadable) else found.value)
+    return Gathered(evidence, found.value if isinstance(found, Seen) else found)
+
+
+# What is asked, and of which table or phase.
+_Key = tuple[str, str]
+
+
+def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]) -> dict[_Key, Callable[[], Any]]:
+    """Return what is asked of the tables: each completion log once, whatever number of phases it has."""
+    logs: dict[str, list[str]] = defaultdict(list)
+    for name, phase in phases.items():
+        logs[phase.bigquery_table].append(name)
+    asked: dict[_Key, Callable[[], Any]] = {
+        ("completion log", table): partial(stores.completion_log.summarise, names, *window)
+        for table, names in logs.items()
+    }
+    messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
+    for name, phase in phases.items():
+        if messages is not None and phase.message_table is not None:
+            asked["message log", name] = partial(messages.summarise, name, *window)
+        if flags is not None and phase.flag_table is not None:
+            asked["flag table", name] = partial(flags.read, phase.flag_table, name, *window)
+        for what, query in (("outcome", phase.outcome_query), ("work", phase.work_query)):
+            if counts is not None and query is not None:
+                asked[what, name] = partial(counts.count, query, *window)
+    return asked
 
 
 def _documents(stores: Stores, refs: Sequence[DocumentRef], dates: Sequence[tuple[str, date]]) -> _Documents:
@@ -112,53 +134,38 @@ def read_traces(
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
         days[name].append(day)
-    gate = _gate()
-    lines = {
-        name: _Reading(f"the checkpoints of {name}", partial(stores.checkpoints.read, name, own), gate)
-        for name, own in days.items()
-    }
-    requests = _reading_requests(stores, days, phases, now, gate)
-    letters = _reading_dead_letters(stores, days, gate)
+    gate, asked = _gate(), dict[str, Callable[[], Any]]()
+    if days:
+        asked["checkpoints"] = partial(stores.checkpoints.read, days, now)
+    log, letters = stores.requests, stores.dead_letters
+    if log is not None and log.phase in days:
+        since = phases[log.phase].begins(min(days[log.phase]))
+        asked["requests to the orchestrator"] = partial(log.requests, since, now)
+    if letters is not None and letters.phase in days:
+        asked["dead letters"] = letters.read
+    readings = {what: _Reading(f"the {what}", read, gate) for what, read in asked.items()}
     deadline = Deadline(seconds)
-    checkpoints = {name: reading.answer(deadline) for name, reading in lines.items()}
-    requested = {name: reading.answer(deadline) for name, reading in requests.items()}
-    given_up = {name: reading.answer(deadline) for name, reading in letters.items()}
+    answers: dict[str, Any] = {what: reading.answer(deadline) for what, reading in readings.items()}
 
     def traces(name: str, day: date) -> Traces:
         begun = phases[name].begins(day)
+        lines = answers["checkpoints"]
+        requests = answers.get("requests to the orchestrator") if log is not None and log.phase == name else None
+        given_up = answers.get("dead letters") if letters is not None and letters.phase == name else None
         return Traces(
-            _those(checkpoints.get(name), lambda line: concerns(line, name, day)),
-            _those(requested.get(name), lambda one: one.at >= begun),
-            _those(given_up.get(name), lambda one: one.game_date == day and one.at <= now),
+            _those(lines, lambda found: [line for line in found.checkpoints if concerns(line, name, day)]),
+            _those(requests, lambda found: [one for one in found if one.at >= begun]),
+            _those(given_up, lambda found: [one for one in found if one.game_date == day and one.at <= now]),
+            lines.value.cut_at if isinstance(lines, Seen) else None,
         )
 
     return {problem: traces(*problem) for problem in problems}
 
 
-def _reading_requests(
-    stores: Stores, days: Mapping[str, Sequence[date]], phases: Mapping[str, Phase], now: datetime, gate: "_Gate"
-) -> "dict[str, _Reading[list[Request]]]":
-    """Begin to read the requests since the first date began that is of the orchestrator's phase, if one is."""
-    log = stores.requests if days else None
-    if log is None or log.phase not in days:
-        return {}
-    since = phases[log.phase].begins(min(days[log.phase]))
-    return {log.phase: _Reading("the requests to the orchestrator", partial(log.requests, since, now), gate)}
-
-
-def _reading_dead_letters(
-    stores: Stores, days: Mapping[str, Sequence[date]], gate: "_Gate"
-) -> "dict[str, _Reading[list[DeadLetter]]]":
-    letters = stores.dead_letters if days else None
-    if letters is None or letters.phase not in days:
-        return {}
-    return {letters.phase: _Reading("the dead letters", letters.read, gate)}
-
-
-def _those(source: Seen[list[T]] | Unreadable | None, wanted: Callable[[T], bool]) -> Source[Sequence[T]]:
+def _those(source: Seen[Any] | Unreadable | None, wanted: Callable[[Any], list[T]]) -> Source[Sequence[T]]:
     """Return what of a source is `wanted`; None is Absent."""
     if isinstance(source, Seen):
-        return Seen([one for one in source.value if wanted(one)])
+        return Seen(wanted(source.value))
     return Absent() if source is None else source
 
 
@@ -196,36 +203,19 @@ def _read(read: Callable[[], T], gate: _Gate) -> Seen[T] | Unreadable:
         return Unreadable(one_line(f"{type(error).__name__}: {error}"))
 
 
-_Count = Callable[[str], dict[date, int]]
+def _logged(what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase, day: date) -> Source[Logged]:
+    """Return what a table says of one date, what may be of any date with it."""
+    if not isinstance(answer, Seen):
+        return answer
+    own = (row for row in answer.value if row.phase == phase.name)
+    rows = [row for row in own if row.game_date == day or (row.game_date is None and _may_concern(row, day))]
+    return _understood(f"the {what} of {day}", lambda: read_completion_log(map(_harmless, rows), phase.on(day)))
 
 
-def _counting(
-    what: str, queries: Mapping[str, str | None], count: _Count | None, gate: _Gate
-) -> dict[str, _Reading[dict[date, int]]]:
-    """Begin the queries, by phase; left out where a phase has none, or nothing can answer it."""
-    if count is None:
-        return {}
-    asked = {name: query for name, query in queries.items() if query is not None}
-    return {name: _Reading(f"{what} of {name}", partial(count, query), gate) for name, query in asked.items()}
-
-
-def _counted(counts: CountSource, since: date, until: date, query: str) -> dict[date, int]:
-    return counts.count(query, since, until)
-
-
-_ByDate = Mapping[tuple[str, date], Source[Logged]]
-
-
-def _by_date(summaries: Sequence[ProcessorSummary], phases: Mapping[str, Phase]) -> _ByDate:
-    rows: dict[tuple[str, date], list[ProcessorSummary]] = defaultdict(list)
-    for row in summaries:
-        rows[row.phase, row.game_date].append(_harmless(row))
-    return {
-        (name, day): _understood(
-            f"the completion log of {day}", partial(read_completion_log, own, phases[name].on(day))
-        )
-        for (name, day), own in rows.items()
-    }
+def _may_concern(row: ProcessorSummary, day: date) -> bool:
+    """Whether a message without a date came when those of this date come."""
+    at = row.last_completed_at
+    return at is not None and 0 <= (at.date() - day).days < UNDATED_DAYS
 
 
 def _harmless(row: ProcessorSummary) -> ProcessorSummary:
@@ -238,12 +228,15 @@ def _harmless(row: ProcessorSummary) -> ProcessorSummary:
     )
 
 
-def _completion_log(answer: Seen[_ByDate] | Unreadable, phase: str, day: date) -> Source[Logged]:
-    return answer if isinstance(answer, Unreadable) else answer.value.get((phase, day), Absent())
+def _flag(answer: Source[Mapping[date, Flag]], day: date) -> Source[Flag]:
+    if not isinstance(answer, Seen):
+        return answer
+    flag = answer.value.get(day)
+    return Absent() if flag is None else Seen(replace(flag, reason=flag.reason and printable(flag.reason)))
 
 
-def _progress(answer: Seen[_Documents] | Unreadable, phase: Phase, day: date) -> Source[Progress]:
-    if isinstance(answer, Unreadable):
+def _progress(answer: Source[_Documents], phase: Phase, day: date) -> Source[Progress]:
+    if not isinstance(answer, Seen):
         return answer
     document = answer.value.get(_ref(phase, day))
     if document is None:
@@ -263,11 +256,9 @@ def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
         return Unreadable(one_line(f"{what} cannot be understood: {type(error).__name__}: {error}"))
 
 
-def _count(answer: Seen[dict[date, int]] | Unreadable | None, day: date) -> Source[int]:
+def _count(answer: Source[Mapping[date, int]], day: date) -> Source[int]:
     """Return the number of one date: 0 where the query does not mention it, Absent where there is no query."""
-    if answer is None:
-        return Absent()
-    return answer if isinstance(answer, Unreadable) else Seen(answer.value.get(day, 0))
+    return Seen(answer.value.get(day, 0)) if isinstance(answer, Seen) else answer
 
 
 def _ref(phase: Phase, day: date) -> DocumentRef:

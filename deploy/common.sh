@@ -22,8 +22,7 @@ MESSAGE_LOG=$TOPIC-messages
 PHASES_SECRET=$CANARY-phases
 OURS=managed_by=orchestrator-resilience # the label by which a later deployment knows what this project has made
 
-# What a run of the canary may take, for the function and the scheduler alike: 35 s to read the sources, 15 for the
-# checkpoints, 20 to remember incidents, 10 each for Slack and for a word about it, 5 for the heartbeat, 25 to start.
+# What a run of the canary may take, for the function and the scheduler alike: canary/run.py has 95 s, and 25 are to start.
 RUN_SECONDS=120
 
 # What the phases file says of tables: of each phase, or within the lines that a range of sed's chooses.

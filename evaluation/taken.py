@@ -38,6 +38,7 @@ class _Piece(msgspec.Struct, frozen=True):
     name: str
     lines: tuple[dict[str, Any], ...] = ()
     statement: tuple[str, tuple[str, ...]] | None = None
+    file: str = DATABASE
 
 
 def take_away(world: World, stored: Stored, truth: Truth, rng: random.Random) -> Taken:
@@ -64,7 +65,7 @@ def _pieces(stored: Stored) -> Iterator[_Piece]:
     for delivery, lines in deliveries.items():
         yield _Piece(f"the delivery {delivery}", tuple(lines))
     for row in stored.rows:
-        yield _Piece(f"the row {row['row_id']}", statement=(_WITHOUT_ROW, (row["row_id"],)))
+        yield _Piece(f"the row {row['row_id']}", statement=(_WITHOUT_ROW, (row["row_id"],)), file=row["file"])
     for name in sorted(stored.document.keys() - {"_triggered"}):  # without the flag it would be another fault
         where = f'$."{name}"', stored.phase.firestore_collection, str(stored.day)
         yield _Piece(f"the field {name}", statement=(_WITHOUT_FIELD, where))
@@ -75,7 +76,7 @@ def _without(piece: _Piece, stored: Stored) -> Iterator[None]:
     """Take a piece out of the stores, and put everything back."""
     file = stored.folder / CHECKPOINTS
     text = file.read_bytes()
-    with closing(sqlite3.connect(stored.folder / DATABASE)) as database, closing(sqlite3.connect(":memory:")) as copy:
+    with closing(sqlite3.connect(stored.folder / piece.file)) as database, closing(sqlite3.connect(":memory:")) as copy:
         database.backup(copy)
         file.write_bytes(b"".join(row for row in text.splitlines(keepends=True) if json.loads(row) not in piece.lines))
         count = 1

@@ -16,6 +16,7 @@ import msgspec
 
 from canary.domain.verdict import CauseKind, VerdictKind
 from evaluation.day import MINUTE, Report
+from evaluation.world import MESSAGES
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.phase import Phase
 
@@ -46,10 +47,12 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the date in the completion log, the message log's among them."""
+        """The rows of the date in the completion log, and those of the message log, each with the `file` it is in."""
         names = "row_id, event_id, processor_name, status, is_triggered, inserted_at"
         query = f"SELECT {names} FROM phase_completions WHERE game_date = ?"  # noqa: S608 (only names from here)
-        return [dict(zip(names.split(", "), row, strict=True)) for row in self._query(query, str(self.day))]
+        files = [file for file in (DATABASE, MESSAGES) if (self.folder / file).exists()]
+        rows = [(file, *row) for file in files for row in self._query(query, str(self.day), file=file)]
+        return [dict(zip(("file", *names.split(", ")), row, strict=True)) for row in rows]
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -150,8 +153,8 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
             {key: entry for key, entry in value.items() if isinstance(entry, dict)} if isinstance(value, dict) else {}
         )
 
-    def _query(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(self.folder / DATABASE)) as connection:
+    def _query(self, query: str, *values: str, file: str = DATABASE) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.folder / file)) as connection:
             return connection.execute(query, values).fetchall()
 
 

@@ -30,8 +30,9 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
-from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, RequestLog
+from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, ProcessorSummary, RequestLog
 from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteFile
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
 _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
@@ -45,6 +46,10 @@ DELIVERED = timedelta(seconds=1)
 
 # What the simulated phases ask; which query is meant is all that the simulated source looks at.
 OUTCOME_QUERY, WORK_QUERY = "outcome @since @until", "work @since @until"
+
+
+# The file in which the message log is kept: a table like the completion log's.
+MESSAGES = "messages.sqlite3"
 
 Deliver = Callable[[object], None]
 
@@ -139,6 +144,7 @@ class World:
         self._alive = True
         self._both: Barrier | None = None
         self._have_read: set[int] = set()
+        self.messages = SqliteCompletionLog(SqliteFile(self.stores.folder / MESSAGES, durable=False))
         self.documents: Any = _Guarded(self.stores.documents, self._befall)
         self.completion_log: Any = _Guarded(self.stores.completion_log, self._befall)
         self.orchestrator = self.orchestrator_of(self.phase)
@@ -180,13 +186,13 @@ class World:
 
     @property
     def has_message_log(self) -> bool:
-        """Whether every message also gets into the completion log without the orchestrator."""
+        """Whether Pub/Sub writes every message down by itself, without the orchestrator."""
         return self.phase.message_table is not None
 
     def message_log(self, at: datetime, envelope: Mapping[str, Any]) -> None:
-        """Plan a row of the completion log that is none of the orchestrator's."""
+        """Plan the row of a message in the message log."""
         row = completion_row(Completion.from_event(envelope, self.phase))
-        self.schedule.at(at, lambda: self.stores.completion_log.append([row], now=at))
+        self.schedule.at(at, lambda: self.messages.append([row], now=at))
 
     def ref(self, day: date) -> DocumentRef:
         """The address of a date's progress document."""
@@ -380,8 +386,12 @@ class _CanaryStores:
         self.documents = guarded("documents")
         self.completion_log = guarded("completion_log")
         self.checkpoints = guarded("checkpoints")
-        self.counts = self
+        self.counts = self.message_logs = self
         self.flag_tables = None
+
+    def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
+        """Answer what the message log says."""
+        return self._world.messages.summarise([phase], since, until)
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Answer the phase's queries: the output of the next phase, or the games."""

@@ -176,6 +176,19 @@ def whole_list(checkpoint: Checkpoint, field: str) -> frozenset[str] | None:
     return None if field not in fields or f"{field}_count" in fields else frozenset(fields[field])
 
 
+def in_order(line: Checkpoint) -> tuple[Any, ...]:
+    """Return by what lines are put into the order in which they were left."""
+    sequence = line.fields.get("sequence")
+    return line.at, str(line.fields.get("delivery")), sequence if isinstance(sequence, int) else 0
+
+
+def unanswered(lines: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Leave out RECEIVED of the deliveries that came to an end: their closing line says all that it says."""
+    kept = list(lines)
+    closed = {line.fields.get("delivery") for line in kept if line.closes}
+    return [line for line in kept if line.closes or line.fields.get("delivery") not in closed]
+
+
 Sink = Callable[[Checkpoint], None]
 
 

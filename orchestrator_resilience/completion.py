@@ -110,7 +110,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
         except InvalidMessageError as error:
             error.event_id = event_id
             error.raw = (body if isinstance(body, str) else shown(body or event))[:_RAW_CHARACTERS]
-            error.processor, error.game_date = _whose(body, phase)
+            error.processor, error.game_date = _whose(body)
             raise
 
 
@@ -210,14 +210,12 @@ def _from_base64(text: str) -> str:
     return base64.b64decode("".join(text.split()), validate=True).decode("utf-8-sig")
 
 
-def _whose(body: str | Mapping[str, Any] | None, phase: Phase) -> tuple[str | None, date | None]:
+def _whose(body: str | Mapping[str, Any] | None) -> tuple[str | None, date | None]:
     """Read the processor and the date of a message that is wrong elsewhere; None for what cannot be read."""
     try:
         fields = _fields(body or "")
     except InvalidMessageError:  # not JSON as a whole: both may still stand in it, each whole
         fields = dict(_WHOLE_FIELD.findall(body)) if isinstance(body, str) else {}
-    if _is_of_another(fields, phase):  # it says so of another phase
-        return None, None
     return _readable(_name, fields), _readable(_game_date, fields)
 
 

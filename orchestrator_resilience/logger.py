@@ -283,21 +283,22 @@ class Delivery:
         outcome = transaction.outcome
         self._expected_hash = hash_of_names(transaction.expected)
         sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
+        own = None if expected is None else sorted(transaction.expected)
+        fields: dict[str, Any] = {**transaction.fields, "expected": own, "attempts": attempts}
         self._leave(
             CheckpointKind.POST_TRANSACTION,
             transaction.text,
             severity=SEVERITY.get(outcome),
             outcome=None if waits or sets else outcome,
-            **transaction.fields,
-            expected=None if expected is None else sorted(transaction.expected),
-            attempts=attempts,
+            **fields,
         )
+        # Each line that closes a delivery says all of it, so that who reads many deliveries needs no other.
         if sets:
             text = f"{transaction.count}, _triggered is set{transaction.purpose}"
-            self._leave(CheckpointKind.TRIGGERED, text, outcome=outcome, completed=transaction.completed)
+            self._leave(CheckpointKind.TRIGGERED, text, outcome=outcome, **fields)
         elif waits:
             text = f"{transaction.missing_text} {transaction.count}"
-            self._leave(CheckpointKind.WAITING, text, outcome=outcome, missing=transaction.missing)
+            self._leave(CheckpointKind.WAITING, text, outcome=outcome, **fields)
 
     @property
     def _phase(self) -> Phase:

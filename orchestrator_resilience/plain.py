@@ -2,6 +2,7 @@
 
 import math
 import reprlib
+import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -62,7 +63,7 @@ def printable(value: object) -> object:
     match value:
         case str():
             if value.isprintable():
-                return value
+                return sys.intern(value)  # thousands of lines name the same processors
             return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
         case Mapping():
             return {printable(str(name)): printable(item) for name, item in value.items()}

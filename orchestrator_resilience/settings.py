@@ -1,12 +1,15 @@
 """The library's part of the environment, read in one place; the canary's own part is in canary/settings.py."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator_resilience.errors import ConfigurationError
 
+# A query over seven partitions reads megabytes; this only stops one that was written wrongly.
+MAXIMUM_BYTES_BILLED = 1024**3
 _ON = {"", "1", "true", "yes", "on"}
 _OFF = {"0", "false", "no", "off"}
 
@@ -22,6 +25,7 @@ class Settings:
     | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
     | GOOGLE_CLOUD_PROJECT | the project whose stores are used, and its traces         | embedded stores   |
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
+    | MAXIMUM_BYTES_BILLED | what one query may cost at the most, in bytes              | 1 GiB             |
     | FIRESTORE_DATABASE   | the Firestore database, where it is a named one           | (default)         |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | ORCHESTRATOR_SERVICE | its Cloud Run service, whose requests the canary looks at | none              |
@@ -40,6 +44,7 @@ class Settings:
     project: str | None
     bigquery_location: str | None
     bigquery_emulated: bool
+    maximum_bytes_billed: int
     firestore_database: str
     phase: str
     orchestrator_service: str | None
@@ -62,6 +67,7 @@ class Settings:
             project=env.get("GOOGLE_CLOUD_PROJECT") or None,
             bigquery_location=env.get("BIGQUERY_LOCATION") or None,
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
+            maximum_bytes_billed=_read_bytes("MAXIMUM_BYTES_BILLED", env.get("MAXIMUM_BYTES_BILLED", "")),
             firestore_database=env.get("FIRESTORE_DATABASE") or "(default)",
             phase=env.get("PHASE") or "phase2",
             orchestrator_service=env.get("ORCHESTRATOR_SERVICE") or None,
@@ -83,6 +89,13 @@ class Settings:
     def checkpoints_enabled(self) -> bool:
         """The switch of layer 1; ConfigurationError when it is in no known position."""
         return read_switch("CHECKPOINTS_ENABLED", self.checkpoints_switch)
+
+
+def _read_bytes(name: str, value: str) -> int:
+    """Return a number of bytes, by default 1 GiB; ConfigurationError for what is none."""
+    if not re.fullmatch(r"[0-9]{0,15}", value.strip()):
+        raise ConfigurationError(f"{name}: expected a number of bytes such as 1073741824, got {value[:40]!r}")
+    return int(value.strip() or MAXIMUM_BYTES_BILLED)
 
 
 def read_switch(name: str, value: str) -> bool:

@@ -245,7 +245,9 @@ def _verified(
         except StoreError as error:
             refused.append(f"could not read {name}: {one_line(str(error))}")
         else:
-            flags = tuple(_flag(day, said.get(day.game_date)) for day in evidence)
+            flags = tuple(
+                _flag(day, None if (flag := said.get(day.game_date)) is None else flag.is_set) for day in evidence
+            )
             others.append(Comparison(phase.name, name, flags))
     return Verified(phase, _by_completion_log(phase, table, lacking, evidence), lacking, tuple(others), tuple(refused))
 
@@ -259,7 +261,11 @@ def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Un
     """Return what it says of the flag; without a row it is unset, if the table could say otherwise."""
     if isinstance(log, Unreadable):
         return log
-    return None if FLAG_COLUMN in lacking else isinstance(log, Seen) and log.value.triggered
+    return (
+        None
+        if FLAG_COLUMN in lacking
+        else isinstance(log, Seen) and log.value.flag is not None and log.value.flag.is_set
+    )
 
 
 def _flag(evidence: Evidence, said: bool | Unreadable | None) -> FlagOfDate:  # noqa: FBT001 (a value)

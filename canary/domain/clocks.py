@@ -4,16 +4,20 @@ A time that is later than now cannot be told from any other, so it counts as not
 said where the time is asked for (facts.py): rather too late than too early, because an alert follows from it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from canary.domain.evidence import Arrival, Evidence, Flag, Logged, Seen
+from canary.domain.evidence import Arrival, Evidence, Logged, Seen, Source
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import Progress, Registration, Report
+from orchestrator_resilience.stores.base import Flag
+
+T = TypeVar("T")
 
 # A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
 _CLOCKS_DIFFER = timedelta(hours=1)
@@ -37,7 +41,6 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
         completed={name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()},
         reports=_reports(logged.reports, now),
         flag=logged.flag and replace(logged.flag, at=believed(logged.flag.at, now)),
-        flag_table=logged.flag_table and replace(logged.flag_table, at=believed(logged.flag_table.at, now)),
     )
 
 
@@ -74,12 +77,17 @@ def believed_checkpoints(lines: Sequence[Checkpoint], now: datetime, read_at: da
 
 def known_by(evidence: Evidence, now: datetime) -> Evidence:
     """Return what of a date's evidence was known at `now`, a time before it was read, as far as it carries a time."""
-    log, progress = evidence.completion_log, evidence.progress
     return replace(
         evidence,
-        completion_log=Seen(_log_by(log.value, now)) if isinstance(log, Seen) else log,
-        progress=Seen(_progress_by(progress.value, now)) if isinstance(progress, Seen) else progress,
+        completion_log=_by(evidence.completion_log, _log_by, now),
+        messages=_by(evidence.messages, _log_by, now),
+        flag_table=_by(evidence.flag_table, _flag_by, now),
+        progress=_by(evidence.progress, _progress_by, now),
     )
+
+
+def _by(source: Source[T], known: Callable[[T, datetime], T], now: datetime) -> Source[T]:
+    return Seen(known(source.value, now)) if isinstance(source, Seen) else source
 
 
 def _log_by(logged: Logged, now: datetime) -> Logged:
@@ -87,13 +95,13 @@ def _log_by(logged: Logged, now: datetime) -> Logged:
         logged,
         completed={n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)},
         reports=_reports_by(logged.reports, now),
-        flag=_flag_by(logged.flag, now),
-        flag_table=_flag_by(logged.flag_table, now),
+        flag=logged.flag and _flag_by(logged.flag, now),
+        unattributed=tuple(at for at in logged.unattributed if not _is_later(at, now)),
     )
 
 
-def _flag_by(flag: Flag | None, now: datetime) -> Flag | None:
-    return Flag(is_set=False) if flag is not None and _is_later(flag.at, now) else flag
+def _flag_by(flag: Flag, now: datetime) -> Flag:
+    return Flag(is_set=False) if _is_later(flag.at, now) else flag
 
 
 def _progress_by(progress: Progress, now: datetime) -> Progress:
@@ -128,8 +136,8 @@ def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
         yield from (f"the report of {name}" for name, report in reports if instant(report.at) is None)
         if trigger is not None and instant(trigger.at) is None:
             yield "`_triggered`"
-    table = evidence.completion_log.value.flag_table if isinstance(evidence.completion_log, Seen) else None
-    if table is not None and table.is_set and instant(table.at) is None:
+    table = evidence.flag_table
+    if isinstance(table, Seen) and table.value.is_set and instant(table.value.at) is None:
         yield "the flag table's flag"
     if isinstance(evidence.outcome, Seen):
         yield f"the output of {phase.next_phase}"

@@ -124,7 +124,7 @@ class _Problem(Facts, frozen=True, kw_only=True, dict=True):
     @property
     def waits_for_the_expected(self) -> bool:
         """Whether the orchestrator says that it waits for those whom the phase expects; code may not say anything."""
-        post = self.last_line(CheckpointKind.POST_TRANSACTION)
+        post = self.last_decision
         said = self.progress.orchestrator_expected or (post and whole_list(post, "expected"))
         return said == self.phase.expected
 
@@ -160,13 +160,14 @@ class _Problem(Facts, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def rejections(self) -> list[Checkpoint]:
-        """The lines of rejected messages that are not, by their own words, of another phase."""
+        """The lines of rejected messages, without those of another phase: by their own words, and of nobody here."""
         rejected = (line for line in self.checkpoints if line.kind is CheckpointKind.REJECTED)
-        return [line for line in rejected if line.fields.get("field") != "phase"]
+        expected = self.phase.expected
+        return [line for line in rejected if line.fields.get("field") != "phase" or self.processor_of(line) in expected]
 
     def may_have_been_rejected(self, processors: Collection[str]) -> bool:
         """Whether a message was rejected that may have been of one of these: it names nobody, or no date."""
-        return any(
+        return bool(self.completion_log.unattributed) or any(
             not line.fields.get("raw_processor")
             or (self.processor_of(line) in processors and self.may_be_of_another_date(line))
             for line in self.rejections
@@ -258,6 +259,8 @@ def explain(
     if not proven:
         lines = traces.checkpoints
         why = f"the checkpoints could not be read: {lines.reason}" if isinstance(lines, Unreadable) else ""
+        if traces.cut_at:
+            why = f"nothing was found in the lines since {_moment(traces.cut_at)}: there were too many before it"
         undetermined = Cause(CauseKind.UNDETERMINED, why or _why_undetermined(problem))
         return replace(verdict, causes=(undetermined,), ruled_out=_ruled_out(tried, problem))
     causes = tuple(Cause(kind, "; ".join(proofs)) for kind, proofs in proven.items())
@@ -285,11 +288,11 @@ def _lacking(evidence: Evidence, traces: Traces, history: Sequence[Facts], phase
     is_ours = any(one.progress.orchestrator_expected is not None for one in history)
     is_lacking = {
         _Need.CHECKPOINTS: isinstance(lines, Unreadable),
-        _Need.COLLECTED: isinstance(lines, Unreadable) or not (value_or(lines, ()) or is_ours),
+        _Need.COLLECTED: isinstance(lines, Unreadable) or bool(traces.cut_at) or not (value_or(lines, ()) or is_ours),
         _Need.REQUESTS: not isinstance(traces.requests, Seen),
         _Need.DEAD_LETTERS: not isinstance(traces.dead_letters, Seen),
         _Need.DOCUMENT: isinstance(evidence.progress, Unreadable),
-        _Need.MESSAGE_LOG: phase.message_table is None,
+        _Need.MESSAGE_LOG: phase.message_table is None or isinstance(evidence.messages, Unreadable),
     }
     return reduce(or_, (need for need, lacks in is_lacking.items() if lacks), _Need.NOTHING)
 
@@ -336,7 +339,7 @@ def _why_undetermined(problem: _Problem) -> str:
 def _flag_overwritten(problem: _Problem) -> _Proofs:
     if line := problem.last_line(CheckpointKind.TRIGGERED):
         return {_FLAG: f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"}
-    if problem.completion_log.triggered:
+    if problem.row_of_the_flag:
         return {_FLAG: "the completion log has the row of the trigger, and the flag is gone"}
     return {}
 
@@ -596,7 +599,7 @@ def _short_circuit(problem: _Problem) -> _Proofs:
     if problem.unregistered or not problem.checkpoints:
         return None
     everybody = f"all {len(problem.phase.expected)} are registered in the progress document"
-    post = problem.last_line(CheckpointKind.POST_TRANSACTION)
+    post = problem.last_decision
     if post and not post.fields.get("missing") and not post.fields.get("triggered"):
         # That nothing is missing counts only from code that says what it waits for, or that it saw a duplicate.
         if post.fields.get("duplicate") is True:
@@ -651,7 +654,7 @@ def _orchestrator_expected(problem: _Problem) -> tuple[frozenset[str] | None, fr
 
     A name that has come holds nothing up, even where the phase does not expect it.
     """
-    progress, post = problem.progress, problem.last_line(CheckpointKind.POST_TRANSACTION)
+    progress, post = problem.progress, problem.last_decision
     reported = progress.unexpected | problem.completion_log.unexpected
     if progress.orchestrator_expected is not None or post is None:
         return progress.orchestrator_expected, reported

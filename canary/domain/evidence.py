@@ -13,7 +13,7 @@ import msgspec
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import DeadLetter, ProcessorSummary, Request
+from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorSummary, Request
 
 T = TypeVar("T")
 
@@ -49,54 +49,51 @@ class Arrival(msgspec.Struct, frozen=True):
     visible_at: datetime
 
 
-class Flag(msgspec.Struct, frozen=True):
-    """What a table of BigQuery says of the flag: whether it is set, since when (UTC), and why it was set."""
-
-    is_set: bool
-    at: datetime | None = None
-    reason: str | None = None
-
-
 class Logged(msgspec.Struct, frozen=True):
-    """What the completion log says of one date.
+    """What the rows of the orchestrator, or the messages on the topic, say of one date.
 
     `completed` maps expected processors to their first success, `reports` maps them to what they last
-    reported. `unexpected` are the names of other processors, as they came. `flag` is what the rows say of the
-    flag, None where no row says anything of it, as in a table without its columns. `flag_table` is what the phase's
-    flag table says, None where it says nothing: it is no completion log, and proves no completion.
+    reported. `unexpected` are the names of other processors, as they came. `flag` is what the rows say of the flag,
+    None where they say nothing of it, as in a table without its columns. `unattributed` are the times (UTC) of messages
+    that may be of this date, and of which nobody can read the processor or the date.
     """
 
     completed: Mapping[str, Arrival] = msgspec.field(default_factory=dict)
     reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     flag: Flag | None = None
-    flag_table: Flag | None = None
-
-    @property
-    def triggered(self) -> bool | None:
-        """Whether there is a row of the flag."""
-        return None if self.flag is None else self.flag.is_set
-
-    @property
-    def flags(self) -> dict[str, Flag]:
-        """What is said of the flag, by the table that says it."""
-        said = {"the completion log": self.flag, "the flag table": self.flag_table}
-        return {table: flag for table, flag in said.items() if flag is not None}
+    unattributed: tuple[datetime, ...] = ()
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What each source says of one (phase, game date): everything that a verdict rests on.
 
-    `progress` is the progress document with the flag `_triggered`, `outcome` the number of rows that the
-    next phase has written, `work` the number of games that there were to process.
+    `completion_log` are the rows of the orchestrator, `messages` what Pub/Sub wrote down by itself, `progress` the
+    progress document with the flag `_triggered`, `flag_table` what an older tracker's table says of the flag, `outcome`
+    the number of rows that the next phase has written, `work` the number of games that there were to process.
     """
 
     phase: str
     game_date: date
     completion_log: Source[Logged]
     progress: Source[Progress]
+    messages: Source[Logged] = Absent()
+    flag_table: Source[Flag] = Absent()
     outcome: Source[int] = Absent()
     work: Source[int] = Absent()
+
+    @property
+    def flags(self) -> dict[str, Flag]:
+        """What BigQuery says of the flag, by the table that says it."""
+        said = [("the completion log", value_or(self.completion_log, Logged()).flag)]
+        said += [("the flag table", self.flag_table.value)] if isinstance(self.flag_table, Seen) else []
+        return {table: flag for table, flag in said if flag is not None}
+
+    @property
+    def left_out(self) -> list[str]:
+        """Why the sources could not be read that can be done without."""
+        optional = {"the message log": self.messages, "the flag table": self.flag_table}
+        return [f"{name}: {source.reason}" for name, source in optional.items() if isinstance(source, Unreadable)]
 
 
 class Traces(msgspec.Struct, frozen=True):
@@ -104,41 +101,57 @@ class Traces(msgspec.Struct, frozen=True):
 
     `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the requests to it since
     the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
+    There were so many lines that those before `cut_at` are not among them; None where all are.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
     requests: Source[Sequence[Request]] = Absent()
     dead_letters: Source[Sequence[DeadLetter]] = Absent()
+    cut_at: datetime | None = None
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:
-    """Put the rows of one date together, in whatever order they come; the aliases of a processor become one."""
+    """Put the rows, or messages, of one date together; the aliases of a processor become one."""
     summaries = list(rows)
     if not summaries:
         return Absent()
-    own: dict[str, list[ProcessorSummary]] = defaultdict(list)
-    unexpected: set[str] = set()
+    reports: dict[str, list[ProcessorSummary]] = defaultdict(list)
     for row in summaries:
-        if row.last_completed_at is None:
-            continue  # it speaks of the flag only
-        processor = phase.canonical(row.processor_name)
-        if processor is not None:
-            own[processor].append(row)
-        elif not phase.is_known(row.processor_name):
-            unexpected.add(row.processor_name)
+        if row.last_completed_at is not None and row.game_date is not None:  # else it speaks of the flag, or of no date
+            reports[phase.canonical(row.processor_name) or row.processor_name].append(row)
+    expected = {name: own for name, own in reports.items() if name in phase.expected}
     return Seen(
         Logged(
-            completed={processor: first for processor, of_it in own.items() if (first := _first_success(of_it))},
-            reports={name: report for name, of_it in own.items() if (report := _last_report(of_it))},
-            unexpected=frozenset(unexpected),
-            flag=_flag(row for row in summaries if row.processor_name),
-            flag_table=_flag(row for row in summaries if not row.processor_name),
+            completed={name: first for name, own in expected.items() if (first := _first_success(own))},
+            reports={name: report for name, own in expected.items() if (report := _last_report(own))},
+            unexpected=frozenset(name for name in reports.keys() - {""} if not phase.is_known(name)),
+            flag=_flag(summaries),
+            unattributed=tuple(
+                row.last_completed_at
+                for row in summaries
+                if row.last_completed_at and not (row.processor_name and row.game_date)
+            ),
         )
     )
 
 
+def merged(rows: Logged, messages: Logged) -> Logged:
+    """Return what both say: the first success of each processor, its last report, and the flag of the rows."""
+    completed = dict(rows.completed)
+    for name, arrival in messages.completed.items():
+        other = completed.get(name, arrival)
+        first, visible = min(arrival.completed_at, other.completed_at), min(arrival.visible_at, other.visible_at)
+        completed[name] = Arrival(first, visible)
+    reports = {
+        name: max((report for log in (rows, messages) if (report := log.reports.get(name))), key=_order)
+        for name in rows.reports.keys() | messages.reports.keys()
+    }
+    unexpected = rows.unexpected | messages.unexpected
+    return Logged(completed, reports, unexpected, rows.flag, (*rows.unattributed, *messages.unattributed))
+
+
 def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
-    """Return what rows of one table say together: one that says so is enough, and the first of these has the time."""
+    """Return what the rows of a date say together: one that says so is enough, and the first of these has the time."""
     said = [row for row in rows if row.is_triggered is not None]
     flags = sorted(
         (row for row in said if row.is_triggered), key=lambda row: (row.triggered_at is None, row.triggered_at)
@@ -155,4 +168,8 @@ def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:
 
 def _last_report(rows: Iterable[ProcessorSummary]) -> Report | None:
     reports = [Report(row.last_status, row.last_completed_at) for row in rows if row.last_status]
-    return max(reports, key=lambda report: (report.at is not None, report.at, report.status), default=None)
+    return max(reports, key=_order, default=None)
+
+
+def _order(report: Report) -> tuple[object, ...]:
+    return report.at is not None, report.at, report.status

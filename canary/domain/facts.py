@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from canary.domain.clocks import believed_log, believed_progress
-from canary.domain.evidence import Arrival, Evidence, Logged, Seen, value_or
+from canary.domain.evidence import Arrival, Evidence, Logged, Seen, merged, value_or
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
@@ -48,13 +48,19 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def completion_log(self) -> Logged:
-        """What the completion log says."""
-        return believed_log(value_or(self.evidence.completion_log, Logged()), self.now, self.deadline)
+        """What the completion log says, and the message log with it: which of the two has a completion, proves it."""
+        rows, messages = (value_or(one, Logged()) for one in (self.evidence.completion_log, self.evidence.messages))
+        return believed_log(merged(rows, messages), self.now, self.deadline)
 
     @cached_property
     def progress(self) -> Progress:
         """What the progress document says."""
         return believed_progress(value_or(self.evidence.progress, Progress(expected=self.phase.expected)), self.now)
+
+    @property
+    def row_of_the_flag(self) -> bool:
+        """Whether the completion log has a row that says that the flag was set."""
+        return self.completion_log.flag is not None and self.completion_log.flag.is_set
 
     # What has completed
 
@@ -186,6 +192,12 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         last = next((line for line in reversed(self.checkpoints) if line.kind is kind), None)
         return None if last is None or last.fields.get("unreadable_fields") else last
 
+    @property
+    def last_decision(self) -> Checkpoint | None:
+        """The last line that says what a delivery found after its transaction; None as above."""
+        last = next((line for line in reversed(self.checkpoints) if "should_trigger" in line.fields), None)
+        return None if last is None or last.fields.get("unreadable_fields") else last
+
     @cached_property
     def lines_by_message(self) -> dict[str, list[Checkpoint]]:
         """The checkpoints of each message, redeliveries included, oldest first."""
@@ -245,6 +257,7 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
 
 def _known_names(evidence: Evidence) -> frozenset[str]:
     """Return the processors that have reported of a date, or that the orchestrator waited for."""
-    log, progress = value_or(evidence.completion_log, Logged()), value_or(evidence.progress, _NO_REPORTS)
-    reported = log.reports.keys() | progress.reports.keys() | progress.registered.keys()
+    rows, messages = (value_or(one, Logged()).reports for one in (evidence.completion_log, evidence.messages))
+    progress = value_or(evidence.progress, _NO_REPORTS)
+    reported = rows.keys() | messages.keys() | progress.reports.keys() | progress.registered.keys()
     return frozenset(reported).union(progress.orchestrator_expected or ())

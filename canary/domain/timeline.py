@@ -50,13 +50,14 @@ def timeline_of(
     verdict: Verdict, evidence: Evidence, checkpoints: Source[Sequence[Checkpoint]], phase: Phase
 ) -> Timeline:
     """Put what all sources have seen of a date in one order; a time that cannot be is none."""
-    sources = (evidence.completion_log, evidence.progress, checkpoints)
+    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, checkpoints)
     deadline = phase.deadline(evidence.game_date)
     entries = [TimelineEntry(deadline, "phases.toml", "the deadline by which all should be complete")]
     lines = value_or(checkpoints, ())
     progress = value_or(evidence.progress, Progress(phase.expected))
     deliveries = _Deliveries(lines, progress, phase)
-    entries += _of_completion_log(value_or(evidence.completion_log, Logged()), deliveries)
+    for source, log in (("completion log", evidence.completion_log), ("message log", evidence.messages)):
+        entries += _of_log(source, value_or(log, Logged()), deliveries)
     entries += _of_document(progress, deliveries)
     entries += [
         TimelineEntry(line.at, _CHECKPOINT, line.message, _processor(line, phase), deliveries.of_line(line))
@@ -119,8 +120,7 @@ def _processor(line: Checkpoint, phase: Phase) -> str:
     return phase.canonical(raw) or raw
 
 
-def _of_completion_log(logged: Logged, deliveries: _Deliveries) -> Iterator[TimelineEntry]:
-    source = "completion log"
+def _of_log(source: str, logged: Logged, deliveries: _Deliveries) -> Iterator[TimelineEntry]:
     for processor, arrival in logged.completed.items():
         delivery = deliveries.of_processor(processor)
         yield TimelineEntry(arrival.completed_at, source, f"{processor} completed", processor, delivery)
@@ -129,6 +129,8 @@ def _of_completion_log(logged: Logged, deliveries: _Deliveries) -> Iterator[Time
         yield TimelineEntry(None, source, f"{name}, which is not expected, has a row")
     if logged.flag is not None and logged.flag.at is not None:
         yield TimelineEntry(logged.flag.at, source, "the trigger has its row")
+    for at in logged.unattributed:
+        yield TimelineEntry(at, source, "a message came whose processor or date cannot be read")
 
 
 def _of_document(progress: Progress, deliveries: _Deliveries) -> Iterator[TimelineEntry]:

@@ -30,7 +30,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.evidence import Absent, Evidence, Logged, Seen, Unreadable
+from canary.domain.evidence import Absent, Evidence, Seen, Unreadable
 from canary.domain.facts import Facts
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
@@ -155,10 +155,10 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
         return Verdict(kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody)
     log, progress = evidence.completion_log, evidence.progress
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
-    if phase.bigquery_carries_flag and isinstance(log, Seen) and isinstance(progress, Unreadable):
-        if log.value.flags:
-            verdict = judge(replace(evidence, progress=_progress_from(log.value, phase)), phase, now)
-            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(log.value)}"
+    if phase.bigquery_carries_flag and not isinstance(log, Unreadable) and isinstance(progress, Unreadable):
+        if evidence.flags:
+            verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now)
+            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
             read = [one for one in verdict.notes if _PROGRESS_DOCUMENT not in one]  # nobody has read that
             return replace(verdict, notes=(*read, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
@@ -176,20 +176,21 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     return _judge_incomplete(facts) if facts.missing else _judge_complete(facts)
 
 
-def _progress_from(completion_log: Logged, phase: Phase) -> Seen[Progress]:
+def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Progress]:
     """Take BigQuery's word for what the progress document would say: set in one table, the flag was set."""
     triggers = [
         Trigger(flag.at, flag.reason, deliberately_partial=phase.is_partial(flag.reason))
-        for flag in completion_log.flags.values()
+        for flag in evidence.flags.values()
         if flag.is_set
     ]
-    registered = {name: Registration(arrival.completed_at) for name, arrival in completion_log.completed.items()}
+    completed = Facts(evidence, phase, now).completion_log.completed
+    registered = {name: Registration(arrival.completed_at) for name, arrival in completed.items()}
     return Seen(Progress(phase.expected, registered, trigger=triggers[0] if triggers else None))
 
 
-def _contradiction(completion_log: Logged) -> str:
+def _contradiction(evidence: Evidence) -> str:
     """Say which table has the flag set and which unset; empty where they agree."""
-    by_state = {flag.is_set: table for table, flag in completion_log.flags.items()}
+    by_state = {flag.is_set: table for table, flag in evidence.flags.items()}
     return f"; {by_state[True]} has it set, {by_state[False]} unset: it is taken as set" if len(by_state) > 1 else ""
 
 
@@ -364,10 +365,11 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield f"not expected: {unexpected_text(facts.unexpected, phase)}"
     if facts.failed:
         yield f"reported failure: {names(facts.failed)}"
-    if facts.completion_log.triggered and facts.progress.trigger is None:
+    if facts.row_of_the_flag and facts.progress.trigger is None:
         yield "the completion log says that `_triggered` was set once"
-    if (flag := facts.completion_log.flag_table) and flag.is_set and facts.progress.trigger is None:
+    if facts.progress.trigger is None and (flag := facts.evidence.flags.get("the flag table")) and flag.is_set:
         yield f"{phase.flag_table} says that `_triggered` is set"
+    yield from (f"judged without {reason}" for reason in facts.evidence.left_out)
 
 
 # Words that the verdict and the diagnosis share

@@ -15,14 +15,12 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.documents import to_fields
-from canary.domain.evidence import Unreadable
 from canary.domain.history import history_fields, history_ref
 from canary.domain.incident import (
     OPEN_INCIDENTS,
     REFUSALS,
     RUN_EVERY,
     Incident,
-    Incidents,
     NotificationKind,
     Run,
     Step,
@@ -64,9 +62,8 @@ class Notified(msgspec.Struct, frozen=True):
 
 
 def notify(
-    documents: DocumentStore,
+    memory: Memory,
     verdicts: Sequence[Verdict],
-    incidents: Incidents | Unreadable,
     channels: Channels,
     *,
     phases: Mapping[str, Phase],
@@ -77,16 +74,17 @@ def notify(
 
     A silenced date is left as it is, unless it is well again. A date that another run has changed meanwhile is left to
     that run. With `follow_up`, open incidents of which there is no verdict are closed: their date is no longer watched.
+    A run that is past its time sends nothing.
     """
-    work = _Notifying(Memory(documents, incidents), channels, phases, now)
-    work.memory.fetch([ref for v in verdicts if not v.kind.is_quiet and (ref := _ref(v)) not in work.memory.incidents])
+    work = _Notifying(memory, channels, phases, now)
+    memory.fetch([ref for v in verdicts if not v.kind.is_quiet and (ref := _ref(v)) not in memory.incidents])
     decisions = [*work.of_verdicts(verdicts), *(work.of_dates_no_longer_watched(verdicts) if follow_up else ())]
     work.list_open_incidents(verdicts)
     for first in range(0, len(decisions), _DATES_AT_ONCE):  # people hear of the first before the last is claimed
         work.decide_and_send(decisions[first : first + _DATES_AT_ONCE])
     work.write_history()
     channels.memory.problems = (now, frozenset((v.phase, v.game_date) for v in verdicts if v.kind.is_problem))
-    return Notified(work.failures, tuple(work.untold), work.memory.failure)
+    return Notified(work.failures, tuple(work.untold), memory.failure)
 
 
 def confirm_what_is_left(documents: DocumentStore, channels: Channels) -> None:
@@ -160,7 +158,10 @@ class _Notifying:
         errors: dict[str, Exception | None] = {}
         for name in self._run.channels:
             wanted = [Notification(t.due[name], t.incident, t.verdict, t.note) for t in tasks if name in t.due]
-            sent, errors[name] = self._channels.send(name, wanted, self._run.now) if wanted else ((), None)
+            is_late = self.memory.run.is_over  # also if it was frozen since it claimed them
+            sent, errors[name] = (
+                self._channels.send(name, wanted, self._run.now) if wanted and not is_late else ((), None)
+            )
             for one in sent:
                 told[_ref(one.verdict)][name] = one.kind
         _each(lambda task: self._settle(task, told[task.ref]), tasks)
@@ -213,6 +214,10 @@ class _Notifying:
 
     def _guarded(self, decide: Callable[[Verdict], _Task | None], verdict: Verdict) -> _Task | None:
         """Decide about one date; whatever is odd about it, the others are told."""
+        if self.memory.run.is_over and verdict.kind.is_problem:
+            self._leave_untold(verdict, f"the run has taken more than {self.memory.run.seconds:g} s")
+        if self.memory.run.is_over:
+            return None
         try:
             return decide(verdict)
         except Exception as error:  # noqa: BLE001 (see above)

@@ -34,11 +34,15 @@ class OwnMemory:
 
 
 class Memory:
-    """The documents as a run has read them, and its writes; `failure` is why one failed, empty where none has."""
+    """The documents as a run has read them, and its writes, within its own time and that of the `run`.
 
-    def __init__(self, documents: DocumentStore, incidents: Incidents | Unreadable) -> None:
+    `failure` is why one failed, empty where none has.
+    """
+
+    def __init__(self, documents: DocumentStore, incidents: Incidents | Unreadable, run: Deadline) -> None:
         self._store = documents
-        self._deadline = Deadline(_SECONDS)
+        self.run = run
+        self._deadline = Deadline(min(_SECONDS, run.left()))
         self.is_readable = not isinstance(incidents, Unreadable)
         self.incidents: Incidents = {} if isinstance(incidents, Unreadable) else incidents
         self.failure = incidents.reason if isinstance(incidents, Unreadable) else ""

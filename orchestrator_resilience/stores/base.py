@@ -54,12 +54,12 @@ class ProcessorSummary(msgspec.Struct, frozen=True, kw_only=True):
     `is_triggered` TRUE, enters none of these and no `last_…`: they are None where there is nothing else.
 
     `is_triggered` is None where no row says anything of the flag, as in a table without its columns; `triggered_at`
-    is the first time that a row of the flag gives, None where none does. `processor_name` is empty for what the
-    phase's flag table says.
+    is the first time that a row of the flag gives, None where none does. Of messages, `processor_name` is empty and
+    `game_date` is None where it could not be read.
     """
 
     phase: str
-    game_date: date
+    game_date: date | None
     processor_name: str
     last_status: str | None
     last_completed_at: datetime | None
@@ -77,7 +77,7 @@ class CompletionLog(Protocol):
         """Store `rows`, with `now` as their `inserted_at`; appending a row again does no harm."""
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
-        """Summarise the rows of game dates `since` to `until` (both included), in one query."""
+        """Summarise the rows of game dates `since` to `until` (both included), in one query a table."""
 
     def setup(self) -> list[str]:
         """Make the tables that are missing, add the columns that they lack, and say what was done.
@@ -87,6 +87,24 @@ class CompletionLog(Protocol):
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks."""
+
+
+class MessageLogs(Protocol):
+    """Tables into which Pub/Sub writes every message by itself, whatever became of its delivery."""
+
+    def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
+        """Summarise a phase's messages about game dates `since` to `until`, and those about no date that can be read.
+
+        Those were published from the day before `since` on. In one query.
+        """
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """What a table says of the flag: whether it is set, since when (UTC), and why it was set."""
+
+    is_set: bool
+    at: datetime | None = None
+    reason: str | None = None
 
 
 class FlagTables(Protocol):
@@ -101,18 +119,27 @@ class FlagTables(Protocol):
         They are known by their columns; the phase's own `flag_table` is not among them.
         """
 
-    def read(self, table: str, phase: str, since: date, until: date) -> dict[date, bool]:
+    def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
         """Return what `table` says of game dates `since` to `until`; a date of which it says nothing is left out."""
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """What deliveries have left, oldest first: the line that closed each, and RECEIVED of one that nothing closed.
+
+    Where there were too many of a date or in all, the newest are kept, and `cut_at` is the time of the oldest of them.
+    """
+
+    checkpoints: Sequence[Checkpoint] = ()
+    cut_at: datetime | None = None
 
 
 class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""
 
-    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
-        """Return the checkpoints that concern one of these dates, in the order in which they were left.
+    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        """Return the lines that concern one of `wanted`, game dates by phase, and were left by `until`.
 
-        In one search, however many dates there are. Of a single date with too many lines the oldest are returned; where
-        those of several would be too many, StoreError.
+        In one search, however many dates and phases there are.
         """
 
 
@@ -170,6 +197,10 @@ class Stores(Protocol):
     @property
     def completion_log(self) -> CompletionLog:
         """The completion log."""
+
+    @property
+    def message_logs(self) -> MessageLogs | None:
+        """The phases' message logs, where there can be any."""
 
     @property
     def flag_tables(self) -> FlagTables | None:

@@ -7,16 +7,16 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import (
     BadGateway,
     BadRequest,
-    Forbidden,
     GatewayTimeout,
     GoogleAPICallError,
     GoogleAPIError,
@@ -35,17 +35,17 @@ from orchestrator_resilience.errors import ODD_ANSWER, ConfigurationError, Store
 from orchestrator_resilience.http_calls import BrokenConnectionError, CallError, end_calls_in_time
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.progress import COMPLETING_STATUSES
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
-from orchestrator_resilience.stores.base import ProcessorSummary
-from orchestrator_resilience.stores.summary_sql import (
+from orchestrator_resilience.settings import MAXIMUM_BYTES_BILLED
+from orchestrator_resilience.stores.base import Flag, ProcessorSummary
+from orchestrator_resilience.stores.completion_rows import fold
+from orchestrator_resilience.stores.table_sql import (
     FLAG_TABLE_COLUMNS,
     Table,
     completions_sql,
     flag_table_sql,
     flag_tables_sql,
     messages_sql,
-    summary_sql,
 )
 
 _TRANSIENT = (
@@ -56,9 +56,6 @@ _TRANSIENT = (
     ServiceUnavailable,
     TooManyRequests,
 )
-# A query over seven partitions reads megabytes; this only stops one that was written wrongly.
-_MAXIMUM_BYTES_BILLED = 1024**3
-
 # For how long a table is taken to look as it did: what `canary setup` adds is used after that at the latest.
 _DESCRIBED_SECONDS = 600.0
 
@@ -106,14 +103,28 @@ def _sentence(error: Exception, role: str) -> str:
     return f"{type(error).__name__}: {text}" + (f": {advice}" if advice else "")
 
 
+# What helps where BigQuery refuses, by its own `reason`; a reason that is not here has no advice that is true for it.
+_ADVICE = {
+    "accessDenied": "grant {role}",
+    "accessNotConfigured": "enable the API: gcloud services enable bigquery.googleapis.com",
+    "billingNotEnabled": "link the project to a billing account",
+    "bytesBilledLimitExceeded": "let the query read less, or raise MAXIMUM_BYTES_BILLED",
+    "notFound": "make it (`canary setup` makes the completion log), or name another in the phases file",
+    "quotaExceeded": "wait until the quota is renewed, or raise it",
+    "rateLimitExceeded": "let fewer queries run at once in the project",
+    "vpcServiceControls": "ask who keeps the perimeter to let this account in",
+}
+_OTHER_LOCATION = "set BIGQUERY_LOCATION to where the dataset is"
+
+
 def _advice(error: Exception, text: str, role: str) -> str:
-    if isinstance(error, NotFound):
-        return "make it (`canary setup` makes the completion log), or name another in the phases file"
-    if isinstance(error, Forbidden):
-        return f"grant {role}"
+    errors = error.errors if isinstance(error, GoogleAPICallError) else ()
+    reason = next((one.get("reason") for one in errors if isinstance(one, Mapping)), None)
+    if reason == "notFound" and re.search(r"\bnot found in location\b", text):
+        return _OTHER_LOCATION
     if isinstance(error, BadRequest) and text.startswith("Unrecognized name"):
         return "mend the query of the phases file, or the table that it names"
-    return ""
+    return _ADVICE.get(str(reason), "").format(role=role)
 
 
 class BigQuery:
@@ -125,9 +136,16 @@ class BigQuery:
     """
 
     def __init__(
-        self, project: str, *, location: str | None = None, emulated: bool = False, seconds: float = 20.0
+        self,
+        project: str,
+        *,
+        location: str | None = None,
+        emulated: bool = False,
+        seconds: float = 20.0,
+        maximum_bytes_billed: int = MAXIMUM_BYTES_BILLED,
     ) -> None:
         self.project = project
+        self._maximum_bytes_billed = maximum_bytes_billed
         # A query is two calls, and the last try of a call begins when its retries end.
         self.timeout = seconds / 4
         self.retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds / 4)
@@ -157,7 +175,7 @@ class BigQuery:
 
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
         """Return the rows of a query, in one call where it ends within that; raises StoreError."""
-        config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=_MAXIMUM_BYTES_BILLED)
+        config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed)
         with _bigquery_errors():
             try:
                 rows = self.client.query_and_wait(
@@ -180,6 +198,15 @@ class BigQuery:
     def table(self, name: str) -> bigquery.Table:
         """Ask for a table by its full name; raises what the client raises."""
         return self.client.get_table(name, retry=self.retry, timeout=self.timeout)
+
+    def read(self, name: str, select: Callable[[Table], str], parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
+        """Return what `select` makes of a table as it looks; raises StoreError, which names the table."""
+        table = self.full_name(name)
+        try:
+            return self.query(select(self.describe(table)), parameters)
+        except StoreError as error:
+            self.forget()
+            raise StoreError(f"{table}: {error}" if table not in str(error) else str(error)) from error
 
     def describe(self, name: str) -> Table:
         """Return what a table looks like, or looked like a few minutes ago; raises StoreError."""
@@ -207,7 +234,7 @@ class BigQuery:
 
 
 class BigQueryCompletionLog:
-    """A CompletionLog; each phase's rows are in the table that the phase names, and in its message and flag tables.
+    """A CompletionLog; each phase's rows are in the table that the phase names.
 
     The tables may be somebody else's, without our own columns: what they look like is asked for, and remembered for
     ten minutes.
@@ -245,24 +272,16 @@ class BigQueryCompletionLog:
             raise StoreError(f"BigQuery: {table.name} refused rows: {errors}")
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
-        """Summarise the rows of game dates `since` to `until`, in one query."""
-        names = sorted(phases)
-        if not names:
-            return []
-        tables = dict.fromkeys(self._tables[name] for name in names)
-        sources = [completions_sql(self._bigquery.describe(table)) for table in tables]
-        parameters = _summary_parameters(names, since, until)
-        for number, phase in enumerate(self._phases[name] for name in names):
-            if phase.message_table is not None:
-                sources.append(messages_sql(self._named(phase.message_table), phase.name, number))
-                own = bigquery.ScalarQueryParameter(f"message_phase_{number}", "STRING", phase.message_phase)
-                parameters.append(own)
-            if phase.flag_table is not None:
-                sources.append(flag_table_sql(self._named(phase.flag_table), phase.name))
-        return _summaries(self._bigquery, sources, parameters)
-
-    def _named(self, table: str) -> Table:
-        return self._bigquery.describe(self._bigquery.full_name(table))
+        """Summarise the rows of game dates `since` to `until`, in one query a table."""
+        by_table: dict[str, list[str]] = defaultdict(list)
+        for phase in sorted(phases):
+            by_table[self._tables[phase]].append(phase)
+        rows = [
+            row
+            for table, names in by_table.items()
+            for row in self._bigquery.read(table, partial(completions_sql, phases=names), _window(since, until))
+        ]
+        return fold(rows)
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
@@ -301,6 +320,23 @@ class BigQueryCompletionLog:
             return f"{name}: added {', '.join(field.name for field in lacking)}"
 
 
+class BigQueryMessageLogs:
+    """The MessageLogs that the phases name."""
+
+    def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
+        self._bigquery = bigquery_
+        self._phases = phases
+
+    def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
+        """Summarise a phase's messages; none where the phase names no message log."""
+        table, message_phase = self._phases[phase].message_table, self._phases[phase].message_phase
+        if table is None:
+            return []
+        own = bigquery.ScalarQueryParameter("message_phase", "STRING", message_phase)
+        rows = self._bigquery.read(table, messages_sql, [own, *_window(since, until)])
+        return fold(rows, phase=phase)
+
+
 class BigQueryFlagTables:
     """The FlagTables of the datasets in which the phases' completion logs are."""
 
@@ -328,11 +364,11 @@ class BigQueryFlagTables:
             if types == FLAG_TABLE_COLUMNS and f"{dataset}.{name}" != named and re.fullmatch(r"[A-Za-z0-9_]+", name)
         ]
 
-    def read(self, table: str, phase: str, since: date, until: date) -> dict[date, bool]:
+    def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
         """Return what `table` says of game dates `since` to `until`."""
-        source = flag_table_sql(self._bigquery.describe(self._bigquery.full_name(table)), phase)
-        rows = _summaries(self._bigquery, [source], _summary_parameters([phase], since, until))
-        return {row.game_date: row.is_triggered for row in rows if row.is_triggered is not None}
+        own = bigquery.ScalarQueryParameter("phase", "STRING", phase)
+        rows = self._bigquery.read(table, flag_table_sql, [own, *_window(since, until)])
+        return {row["game_date"]: Flag(row["is_set"], row["set_at"], row["reason"]) for row in rows}
 
 
 class BigQueryCounts:
@@ -380,23 +416,6 @@ def _window(since: date, until: date) -> list[Any]:
         bigquery.ScalarQueryParameter("since", "DATE", since),
         bigquery.ScalarQueryParameter("until", "DATE", until),
     ]
-
-
-def _summary_parameters(phases: Sequence[str], since: date, until: date) -> list[Any]:
-    return [
-        bigquery.ArrayQueryParameter("phases", "STRING", phases),
-        bigquery.ArrayQueryParameter("completing", "STRING", COMPLETING_STATUSES),
-        *_window(since, until),
-    ]
-
-
-def _summaries(bigquery_: BigQuery, sources: Iterable[str], parameters: Sequence[Any]) -> list[ProcessorSummary]:
-    try:
-        rows = bigquery_.query(summary_sql(sources), parameters)
-    except StoreError:
-        bigquery_.forget()
-        raise
-    return [ProcessorSummary(**dict(row.items())) for row in rows]
 
 
 def _standard_type(field: bigquery.SchemaField) -> str:

@@ -6,7 +6,13 @@ from functools import cached_property
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import CheckpointArchive, DeadLetters, RequestLog
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts, BigQueryFlagTables
+from orchestrator_resilience.stores.bigquery import (
+    BigQuery,
+    BigQueryCompletionLog,
+    BigQueryCounts,
+    BigQueryFlagTables,
+    BigQueryMessageLogs,
+)
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 
 
@@ -18,9 +24,15 @@ class CloudStores:
 
     def __init__(self, project: str, settings: Settings, phases: Mapping[str, Phase]) -> None:
         self._project, self._settings, self._phases = project, settings, phases
-        self._bigquery = BigQuery(project, location=settings.bigquery_location, emulated=settings.bigquery_emulated)
+        self._bigquery = BigQuery(
+            project,
+            location=settings.bigquery_location,
+            emulated=settings.bigquery_emulated,
+            maximum_bytes_billed=settings.maximum_bytes_billed,
+        )
         self.documents = FirestoreDocuments(project, settings.firestore_database)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
+        self.message_logs = BigQueryMessageLogs(self._bigquery, phases)
         self.flag_tables = BigQueryFlagTables(self._bigquery, phases)
         self.counts = BigQueryCounts(self._bigquery)
 

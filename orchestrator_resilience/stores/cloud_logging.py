@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from itertools import islice
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from google.api_core.exceptions import (
@@ -20,20 +19,27 @@ from google.cloud.logging_v2.services.logging_service_v2.transports import (
 )
 from google.cloud.logging_v2.types import ListLogEntriesRequest, LogEntry
 
-from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, CheckpointKind, Severity, concerns
+from orchestrator_resilience.checkpoints import (
+    UNDATED_DAYS,
+    Checkpoint,
+    CheckpointKind,
+    Severity,
+    concerns,
+    in_order,
+    unanswered,
+)
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, StoreError, store_errors
-from orchestrator_resilience.stores.base import Request
+from orchestrator_resilience.stores.base import Lines, Request
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 # Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
 _LEVELS = ((500, Severity.ERROR), (400, Severity.WARNING), (300, Severity.NOTICE))
 _PAGE_SIZE = 1000
-# A date leaves some dozens; this stops a loop of redeliveries from filling memory. The oldest are kept.
-_MAXIMUM_ENTRIES = 5000
-# Odds may come before their game; redeliveries end long before the default retention of 30 days.
-_BEFORE, _AFTER = timedelta(days=2), timedelta(days=31)
+# Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are kept.
+_MAXIMUM_ENTRIES = 10 * _PAGE_SIZE
+_BEFORE = timedelta(days=2)  # odds may come before their game
 _REQUESTS = "run.googleapis.com%2Frequests"
 
 Connect = Callable[[], LoggingServiceV2Transport]
@@ -60,24 +66,26 @@ class _CloudLogging:
         self._grpc.close()
 
     def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
+        """Return the newest entries first, ten pages of them at the most."""
         with self._grpc.asking() as client:
-            return list(islice(self._search(client, wanted, seconds), _MAXIMUM_ENTRIES))
+            return list(self._search(client, wanted, seconds))
 
     def _search(self, client: LoggingServiceV2Client, wanted: str, seconds: float) -> Iterator[LogEntry]:
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
             filter=wanted,
-            order_by="timestamp asc",
+            order_by="timestamp desc",
             page_size=_PAGE_SIZE,
         )
-        deadline = Deadline(seconds)
+        deadline, entries = Deadline(seconds), 0
         # A slow search answers with empty pages, any number of them.
         while left := deadline.left():
             half = left / 2  # the last try of a page begins when its retries end
             retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
             page = next(client.list_log_entries(request, retry=retry, timeout=half).pages)
             yield from page.entries
-            if not page.next_page_token:
+            entries += len(page.entries)
+            if not page.next_page_token or entries >= _MAXIMUM_ENTRIES:
                 return
             request.page_token = page.next_page_token
         raise StoreError(f"Cloud Logging: the search has not ended after {seconds:g} s")
@@ -86,15 +94,13 @@ class _CloudLogging:
 class CloudLoggingArchive(_CloudLogging):
     """A CheckpointArchive."""
 
-    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
-        """Return the checkpoints that concern one of these dates, oldest first."""
-        if not game_dates:
-            return []
-        entries = self._entries(checkpoint_filter(phase, game_dates), self._seconds)
-        if len(entries) >= _MAXIMUM_ENTRIES and len(game_dates) > 1:  # one date may have taken the room of the others
-            raise StoreError(f"Cloud Logging: {len(entries)} lines or more for {len(game_dates)} dates: ask for one")
-        found = [c for entry in entries if (c := _checkpoint(entry)) is not None]
-        return sorted((c for c in found if any(concerns(c, phase, day) for day in game_dates)), key=_order)
+    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        """Return the lines that concern one of these dates, oldest first."""
+        entries = self._entries(checkpoint_filter(wanted, until), self._seconds) if any(wanted.values()) else []
+        parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
+        concerned = [c for c in parsed if any(concerns(c, name, day) for name, days in wanted.items() for day in days)]
+        cut = parsed[-1].at if len(entries) >= _MAXIMUM_ENTRIES and parsed else None
+        return Lines(unanswered(sorted(concerned, key=in_order)), cut)
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
@@ -130,40 +136,38 @@ class CloudLoggingRequests(_CloudLogging):
             )
         )
         found = self._entries(wanted, self._seconds)
-        if len(found) >= _MAXIMUM_ENTRIES:  # the last ones, which count most, are not among them
-            raise StoreError(f"Cloud Logging: {self._service} has had {len(found)} requests or more since {since}")
         with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
-            return [Request(_moment(entry), entry.http_request.status) for entry in found]
+            return [Request(_moment(entry), entry.http_request.status) for entry in reversed(found)]
 
 
 def _close(client: LoggingServiceV2Client) -> None:
     client.transport.close()  # type: ignore[no-untyped-call]
 
 
-def checkpoint_filter(phase: str, game_dates: Collection[date]) -> str:
-    """Return the filter, in Cloud Logging's query language, that finds the checkpoints of these dates.
+def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -> str:
+    """Return the filter, in Cloud Logging's query language, that finds the lines of these dates by phase.
 
     With them come the rejections whose date nobody could read. Labels and timestamp are indexed, the payload is not.
     """
-    first, last = min(game_dates), max(game_dates)
-    undated = (
-        "NOT labels.game_date:*",
-        f'jsonPayload.checkpoint="{CheckpointKind.REJECTED}"',
-        *_between(first, last + timedelta(days=UNDATED_DAYS)),
-    )
-    dates = [f"labels.game_date={_quoted(day.isoformat())}" for day in sorted(game_dates)]
+    first = min(day for days in wanted.values() for day in days)
     return " AND ".join(
         (
-            f"labels.phase={_quoted(phase)}",
-            f"({' OR '.join(dates)} OR ({' AND '.join(undated)}))",
-            'jsonPayload.checkpoint:"CHECKPOINT_"',
-            *_between(first - _BEFORE, last + _AFTER),
+            f"({' OR '.join(f'({_of_phase(name, days)})' for name, days in wanted.items() if days)})",
+            f'(jsonPayload.closes=true OR jsonPayload.checkpoint="{CheckpointKind.RECEIVED}")',
+            *_within(datetime.combine(first - _BEFORE, time(), UTC), until),
         )
     )
 
 
-def _between(since: date, until: date) -> tuple[str, str]:
-    return f'timestamp>="{since}T00:00:00Z"', f'timestamp<"{until}T00:00:00Z"'
+def _of_phase(phase: str, game_dates: Collection[date]) -> str:
+    first, last = min(game_dates), max(game_dates) + timedelta(days=UNDATED_DAYS)
+    undated = (
+        "NOT labels.game_date:*",
+        f'jsonPayload.checkpoint="{CheckpointKind.REJECTED}"',
+        *_within(datetime.combine(first, time(), UTC), datetime.combine(last, time(), UTC)),
+    )
+    dates = [f"labels.game_date={_quoted(day.isoformat())}" for day in sorted(game_dates)]
+    return f"labels.phase={_quoted(phase)} AND ({' OR '.join(dates)} OR ({' AND '.join(undated)}))"
 
 
 def _within(since: datetime, until: datetime) -> tuple[str, str]:
@@ -203,8 +207,3 @@ def _with_integers(value: Any) -> Any:
             return [_with_integers(item) for item in value]
         case _:
             return value
-
-
-def _order(checkpoint: Checkpoint) -> tuple[Any, ...]:
-    sequence = checkpoint.fields.get("sequence")
-    return checkpoint.at, str(checkpoint.fields.get("delivery")), sequence if isinstance(sequence, int) else 0

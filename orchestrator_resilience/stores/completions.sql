@@ -1,19 +1,32 @@
--- The rows of one completion log, for phase_status.sql. GoogleSQL.
+-- The rows of one completion log, one line for each (phase, date, processor, status). GoogleSQL and SQLite.
 --
--- A column that the table does not have is NULL here: no statement, never FALSE. The dates are filtered here and not
--- where the tables are put together, because a table may require a filter on its partitions.
--- What is in braces is filled in.
+-- A column that the table does not have is NULL here: no statement, never FALSE. The dates are filtered where the table
+-- is read, because that prunes its partitions. Rows may be there twice (inserts are deduplicated at best effort), so
+-- nothing here counts them. What is in braces is filled in; fold() in completion_rows.py puts the lines together.
 SELECT
   phase,
   game_date,
   processor_name,
   status,
-  completed_at,
-  inserted_at,
-  {event_id} AS event_id,
-  {is_triggered} AS is_triggered,
-  {trigger_reason} AS trigger_reason
-FROM `{table}`
-WHERE game_date BETWEEN @since AND @until
-  AND processor_name != ''
-  AND COALESCE(completed_at, inserted_at) IS NOT NULL{partitions}
+  is_triggered,
+  MIN(seen_at) AS first_at,
+  MAX(seen_at) AS last_at,
+  MIN(visible_at) AS first_visible_at,
+  MAX(trigger_reason) AS trigger_reason
+FROM (
+  SELECT
+    phase,
+    game_date,
+    processor_name,
+    status,
+    {is_triggered} AS is_triggered,
+    {trigger_reason} AS trigger_reason,
+    COALESCE(completed_at, inserted_at) AS seen_at,
+    COALESCE(inserted_at, completed_at) AS visible_at
+  FROM `{table}`
+  WHERE game_date BETWEEN @since AND @until
+    AND phase IN ({phases})
+    AND processor_name != ''{partitions}
+)
+WHERE seen_at IS NOT NULL
+GROUP BY phase, game_date, processor_name, status, is_triggered

@@ -4,7 +4,7 @@ import os.path
 from pathlib import Path
 from typing import Self
 
-from orchestrator_resilience.stores.base import CountSource, DeadLetters, FlagTables, RequestLog
+from orchestrator_resilience.stores.base import CountSource, DeadLetters, FlagTables, MessageLogs, RequestLog
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
 
@@ -25,6 +25,7 @@ class EmbeddedStores:
         self.documents = SqliteDocuments(self._file)
         self.completion_log = SqliteCompletionLog(self._file)
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
+        self.message_logs: MessageLogs | None = None
         self.flag_tables: FlagTables | None = None
         self.requests: RequestLog | None = None
         self.dead_letters: DeadLetters | None = None

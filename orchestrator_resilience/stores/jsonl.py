@@ -1,15 +1,19 @@
 """Checkpoints in a file of JSON lines: the embedded counterpart of Cloud Logging."""
 
 import fcntl
-import json
 import os
+import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, json_line
+import msgspec
+
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, in_order, json_line
 from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.stores.base import Lines
 
 
 class JsonLinesArchive:
@@ -26,22 +30,52 @@ class JsonLinesArchive:
         """Append one checkpoint; raises StoreError."""
         append_line(self.path, json_line(checkpoint))
 
-    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
-        """Return the checkpoints that concern one of these dates, oldest first; none where there is no file.
+    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        """Return the lines that concern one of these dates, oldest first; none where there is no file.
 
-        The file is read line by line, and only what can concern one is parsed: it may have a million lines.
+        In one pass, in which only what is kept is parsed: the file may have a million lines.
         """
-        wanted = [CheckpointKind.REJECTED.value.encode(), *(day.isoformat().encode() for day in game_dates)]
+        dates = {day.isoformat().encode() for days in wanted.values() for day in days}
+        kept: dict[bytes, dict[bytes, bytes]] = defaultdict(dict)  # what closed a delivery, or RECEIVED by its delivery
+        cut = set[bytes]()
         try:
             with self.path.open("rb") as file:
-                lines = (line for line in file if any(one in line for one in wanted))
-                found = (parsed for line in lines if (parsed := _parsed(line)) is not None)
-                kept = [c for c in found if any(concerns(c, phase, day) for day in game_dates)]
+                for line in file:
+                    day = _said(_GAME_DATE, line)
+                    if day not in dates and (day or _REJECTED not in line):
+                        continue
+                    own, delivery = kept[day], _said(_DELIVERY, line)
+                    if _CLOSES.search(line):
+                        own.pop(delivery, None)
+                        own[line] = line
+                    elif delivery:
+                        own.setdefault(delivery, line)
+                    if len(own) > _MOST_OF_A_DATE:
+                        del own[next(iter(own))]
+                        cut.add(day)
         except FileNotFoundError:
-            return []
+            return Lines()
         except OSError as error:
             raise StoreError(f"{self.path}: {error}") from error
-        return sorted(kept, key=lambda c: c.at)
+        lines, cut_at = list[Checkpoint](), list[datetime]()
+        for day, own in kept.items():
+            parsed = [c for _ in range(len(own)) if (c := _parsed(own.popitem()[1])) is not None and c.at <= until]
+            lines += [c for c in parsed if any(concerns(c, name, at) for name, days in wanted.items() for at in days)]
+            cut_at += [min(c.at for c in parsed)] if day in cut and parsed else []
+        return Lines(sorted(lines, key=in_order), max(cut_at, default=None))
+
+
+# What tells of a line, without parsing it, whether it is wanted; in a text, a quotation mark has a backslash before it.
+_GAME_DATE, _DELIVERY = (re.compile(rb'"%b": ?"([^"]+)"' % name) for name in (b"game_date", b"delivery"))
+_CLOSES = re.compile(rb'"closes": ?true')
+_REJECTED = CheckpointKind.REJECTED.value.encode()
+# So many deliveries of a date are enough to know what became of it; the newest count most.
+_MOST_OF_A_DATE = 2_000
+
+
+def _said(field: re.Pattern[bytes], line: bytes) -> bytes:
+    found = field.search(line)
+    return found[1] if found else b""
 
 
 def append_line(path: Path, line: str) -> None:
@@ -76,7 +110,7 @@ def last_line(path: Path, wanted: Callable[[Mapping[str, Any]], bool] = lambda _
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
+        found = msgspec.json.decode(line)  # unlike json, it makes each name once, whatever number of lines has it
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -18,9 +18,10 @@ from typing import Any
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import calendar_date
-from orchestrator_resilience.progress import COMPLETING_STATUSES
-from orchestrator_resilience.rows import CompletionRow
+from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
+from orchestrator_resilience.stores.completion_rows import fold
+from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS, Table, completions_sql
 
 BUSY_SECONDS = 30.0
 
@@ -39,23 +40,8 @@ CREATE INDEX IF NOT EXISTS phase_completions_by_date ON phase_completions (game_
 PRAGMA user_version = 1;
 """
 
-_SUMMARY = """
-SELECT phase, game_date, processor_name,
-       MAX(CASE WHEN NOT is_triggered AND newest = 1 THEN status END),
-       MAX(CASE WHEN NOT is_triggered THEN completed_at END),
-       MIN(CASE WHEN NOT is_triggered AND status IN ({completing}) THEN completed_at END),
-       MIN(CASE WHEN NOT is_triggered AND status IN ({completing}) THEN inserted_at END),
-       MAX(is_triggered), MIN(CASE WHEN is_triggered THEN completed_at END), MAX(trigger_reason)
-FROM (
-    SELECT *, ROW_NUMBER() OVER (
-        PARTITION BY phase, game_date, processor_name ORDER BY is_triggered, completed_at DESC, row_id DESC
-    ) AS newest
-    FROM phase_completions
-    WHERE game_date BETWEEN ? AND ? AND phase IN ({phases}) AND processor_name != ''
-)
-GROUP BY phase, game_date, processor_name
-ORDER BY phase, game_date, processor_name
-"""
+# What the table of the schema looks like to a query.
+_TABLE = Table("phase_completions", dict.fromkeys((*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS), "") | OPTIONAL_COLUMNS)
 
 
 class SqliteFile:
@@ -211,12 +197,13 @@ class SqliteCompletionLog:
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Summarise the rows of game dates `since` to `until`."""
-        names = list(phases)
-        query = _SUMMARY.format(completing=_marks(COMPLETING_STATUSES), phases=_marks(names))
-        parameters = (*COMPLETING_STATUSES, *COMPLETING_STATUSES, since.isoformat(), until.isoformat(), *names)
+        parameters = {"since": since.isoformat(), "until": until.isoformat()}
         with self._file.reading() as connection:
-            found = connection.execute(query, parameters).fetchall()
-        return [_summary(*row) for row in found if calendar_date(row[1])]
+            lines = connection.execute(completions_sql(_TABLE, phases), parameters)
+            names = [column for column, *_ in lines.description]
+            found = [dict(zip(names, line, strict=True)) for line in lines]
+        dated = [line | {"game_date": day} for line in found if (day := calendar_date(line["game_date"]))]
+        return fold(line | {"is_triggered": bool(line["is_triggered"])} for line in dated)
 
     def setup(self) -> list[str]:
         """Make the file."""
@@ -253,10 +240,6 @@ class SqliteCounts:
             raise StoreError(f"{self._folder}: {error}") from error
 
 
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
-
-
 def _row_values(row: CompletionRow, now: datetime) -> tuple[object, ...]:
     return (
         row.row_id,
@@ -275,32 +258,6 @@ def _row_values(row: CompletionRow, now: datetime) -> tuple[object, ...]:
         row.is_triggered,
         row.trigger_reason,
         _text(now),
-    )
-
-
-def _summary(  # noqa: PLR0917 (the columns of _SUMMARY, in their order)
-    phase: str,
-    game_date: str,
-    processor_name: str,
-    last_status: str | None,
-    last_completed_at: str | None,
-    first_completed_at: str | None,
-    first_visible_at: str | None,
-    is_triggered: int,
-    triggered_at: str | None,
-    trigger_reason: str | None,
-) -> ProcessorSummary:
-    return ProcessorSummary(
-        phase=phase,
-        game_date=date.fromisoformat(game_date),
-        processor_name=processor_name,
-        last_status=last_status,
-        last_completed_at=_moment(last_completed_at) or _moment(first_visible_at),
-        first_completed_at=_moment(first_completed_at) or _moment(first_visible_at),
-        first_visible_at=_moment(first_visible_at) or _moment(first_completed_at),
-        is_triggered=bool(is_triggered),
-        triggered_at=_moment(triggered_at),
-        trigger_reason=trigger_reason,
     )
 
 

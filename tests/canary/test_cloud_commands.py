@@ -272,13 +272,16 @@ def test_a_table_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("NotFound") == 1
 
 
-def test_a_query_that_fails_is_unknown(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
-    """An answer may look like no rows at all: a failure must not be taken for dates without completions."""
-    schema = [bigquery.SchemaField(name, kind) for name, kind, _ in REAL_COLUMNS if name != "status"]
+def test_a_table_that_lacks_columns_is_unknown(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, and all that it lacks: a failure must not be taken for dates without completions."""
+    schema = [
+        bigquery.SchemaField(name, kind) for name, kind, _ in REAL_COLUMNS if name not in {"status", "inserted_at"}
+    ]
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
     assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
-    (line, *_) = capsys.readouterr().out.splitlines()
-    assert line.startswith("phase2 2026-02-09 UNKNOWN: could not tell: BigQuery: BadRequest: ")
+    said = " ".join(capsys.readouterr().out.split())
+    lacks = f"{dataset.project}.{TABLE} lacks status, inserted_at, which every completion log has"
+    assert said == f"phase2 2026-02-09 UNKNOWN: could not tell: {lacks}"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,10 @@ from canary.run import Report
 from evaluation.old_code import OldCode
 from evaluation.world import WORK_QUERY, Deliver, InjectedFault, Outage, World
 from orchestrator_resilience import Phase, StoreError, load_phase
+from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores import jsonl
 from orchestrator_resilience.stores.base import DeadLetter, Request
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
@@ -96,9 +99,13 @@ def refused_at_the_flag() -> InjectedFault:
 
 
 def log_messages(world: World, names: Sequence[str]) -> None:
-    """Let the completion log have rows, written at DONE, of messages that were not delivered."""
-    for name in names:
-        world.message_log(DONE, message(name))
+    """Let the message log have rows, written at DONE, of messages that were not delivered.
+
+    Without a message log they are the completion log's: then the function itself may have written them.
+    """
+    log = world.messages if world.has_message_log else world.stores.completion_log
+    rows = [completion_row(Completion.from_event(message(name), world.phase)) for name in names]
+    log.append(rows, now=DONE)
     world.schedule.play(DONE)
 
 
@@ -224,6 +231,17 @@ def test_crashed_at_each_redelivery(world: World) -> None:
         f"the delivery of {FIVE[4]} died after CHECKPOINT_RECEIVED at 2026-02-10 06:41:00Z: "
         "no later line of it, 4 deliveries have begun, none has ended",
     )
+
+
+def test_a_crash_before_the_lines_that_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many lines the newest are read: what the others could have told is neither said nor ruled out."""
+    monkeypatch.setattr(jsonl, "_MOST_OF_A_DATE", 4)
+    deliver(world, message(FIVE[4], DONE - HOUR), DONE - HOUR, fault=dies_at("get_all"))
+    deliver_all(world, FIVE[:4])
+    verdict = verdict_of(world, LATER, VerdictKind.UNTRIGGERED)
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.UNDETERMINED]
+    assert "the lines since 2026-02-10 06:38" in verdict.causes[0].proof
+    assert CauseKind.CRASHED not in verdict.ruled_out
 
 
 def test_a_delivery_under_way_has_not_crashed(world: World) -> None:
@@ -560,11 +578,20 @@ def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
 
 
 def test_a_rejection_of_another_phase(world: World) -> None:
-    """A message that says so of itself is nobody's here, although it has neither name nor date."""
+    """A message that says so of itself, and is of nobody whom this phase expects, is none of its own."""
+    deliver_all(world, FIVE[:4])
+    deliver(world, message("PlayerGameSummaryProcessor", phase="phase_3_analytics"))
+    verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
+    assert CauseKind.MESSAGE_REJECTED in verdict.ruled_out
+
+
+def test_a_rejection_of_an_expected_one_with_another_phase(world: World) -> None:
+    """The missing one sent its message, and wrote a wrong phase into it."""
     deliver_all(world, FIVE[:4])
     deliver(world, message(FIVE[4], phase="phase_3_raw"))
     verdict = verdict_of(world, LATE, VerdictKind.INCOMPLETE)
-    assert CauseKind.MESSAGE_REJECTED in verdict.ruled_out
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.MESSAGE_REJECTED]
+    assert "phase: expected 'phase_2_raw', got 'phase_3_raw'" in verdict.causes[0].proof
 
 
 def test_a_rejection_that_may_be_anybodys(world: World) -> None:

@@ -1,6 +1,5 @@
 """What the rows of the completion log say of a date."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -8,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary.domain.evidence import Absent, Arrival, Flag, Logged, Seen, read_completion_log
+from canary.domain.evidence import Absent, Arrival, Logged, Seen, Source, merged, read_completion_log, value_or
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.progress import Report
-from orchestrator_resilience.stores.base import ProcessorSummary
+from orchestrator_resilience.stores.base import Flag, ProcessorSummary
 
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -32,7 +31,7 @@ def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: 
 
 
 def flag(name: str, at: datetime | None = AT, reason: str | None = "all_complete") -> ProcessorSummary:
-    """Return what rows of the flag alone come to; without a name, what the flag table says."""
+    """Return what rows of the flag alone come to."""
     empty = {"last_status": None, "last_completed_at": None, "first_completed_at": None, "first_visible_at": None}
     said = {"is_triggered": True, "triggered_at": at, "trigger_reason": reason}
     return msgspec.structs.replace(row(name), **empty, **said)
@@ -71,7 +70,7 @@ def test_what_no_row_says_is_not_said(phase: Phase, said: list[bool | None], tri
     rows = [msgspec.structs.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
     found = read_completion_log(rows, phase)
     assert isinstance(found, Seen)
-    assert found.value.triggered is triggered
+    assert found.value.flag == (None if triggered is None else Flag(is_set=triggered))
 
 
 NAMES = ["p2_odds_game_lines", "NbacTeamBoxscoreProcessor", "p2_bdl_box_scores", "_trigger", "p2_new"]
@@ -80,26 +79,45 @@ FLAGS = st.lists(st.builds(flag, st.sampled_from(NAMES), TIMES), max_size=5)
 ROWS = st.lists(st.builds(row, st.sampled_from(NAMES), TIMES), max_size=5)
 
 
-@given(rows=ROWS, flags=FLAGS, said=st.sampled_from([[], [False], [True], [False, True]]))
-def test_the_flag_completes_nobody(
-    rows: list[ProcessorSummary], flags: list[ProcessorSummary], said: list[bool]
-) -> None:
-    """Rows of the flag, and what the flag table says, leave who has completed, who reported and who is unexpected."""
+@given(rows=ROWS, flags=FLAGS)
+def test_the_flag_completes_nobody(rows: list[ProcessorSummary], flags: list[ProcessorSummary]) -> None:
+    """Rows of the flag leave who has completed, who reported and who is unexpected."""
     phase = load_phase("phase2", BUNDLED_PHASES)
-    table = [msgspec.structs.replace(flag(""), is_triggered=one, triggered_at=AT if one else None) for one in said]
-    with_them, without = read_completion_log([*flags, *table, *rows], phase), read_completion_log(rows, phase)
-    assert isinstance(with_them, Seen) or not (rows or flags or said)
+    with_them, without = read_completion_log([*flags, *rows], phase), read_completion_log(rows, phase)
+    assert isinstance(with_them, Seen) or not (rows or flags)
     for name in ("completed", "reports", "unexpected"):
         assert _field(with_them, name) == _field(without, name)
-    assert _field(with_them, "triggered") == (True if flags else _field(without, "triggered"))
-    assert _field(with_them, "flag_table") == _flag_of(said)
+    said = _field(with_them, "flag")
+    assert (isinstance(said, Flag) and said.is_set) if flags else said == _field(without, "flag")
+
+
+@given(rows=ROWS, messages=ROWS)
+def test_both_logs_say_what_one_with_all_rows_would(
+    rows: list[ProcessorSummary], messages: list[ProcessorSummary]
+) -> None:
+    """The rows of the orchestrator and the messages on the topic, read apart, are together what they were in one."""
+    phase = load_phase("phase2", BUNDLED_PHASES)
+    silent = [msgspec.structs.replace(one, is_triggered=None) for one in messages]
+    apart = merged(*(_logged(read_completion_log(one, phase)) for one in (rows, silent)))
+    assert apart == _logged(read_completion_log([*rows, *silent], phase))
+
+
+def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
+    """A message without a name, and one without a date, are nobody's completion, and have their times."""
+    nameless, undated = row(""), msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None)
+    logged = _logged(read_completion_log([nameless, row("p2_odds_game_lines")], phase))
+    assert ({*logged.completed}, logged.unexpected, len(logged.unattributed)) == (
+        {"p2_odds_game_lines"},
+        frozenset(),
+        1,
+    )
+    logged = _logged(read_completion_log([undated], phase))
+    assert (logged.completed, logged.unattributed) == ({}, (undated.last_completed_at,))
+
+
+def _logged(source: Source[Logged]) -> Logged:
+    return value_or(source, Logged())
 
 
 def _field(found: object, name: str) -> object:
     return getattr(found.value if isinstance(found, Seen) else Logged(), name)
-
-
-def _flag_of(said: Sequence[bool]) -> Flag | None:
-    if not said:
-        return None
-    return Flag(is_set=True, at=AT, reason="all_complete") if any(said) else Flag(is_set=False)

@@ -33,9 +33,11 @@ from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.notify.log_entry import LogChannel
+from canary.notify.memory import Memory
 from canary.notify.message import logs_link
 from canary.run import watch
 from orchestrator_resilience import Phase
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
@@ -139,7 +141,8 @@ def run_on(
             incidents |= documents.get_all(listed)
     except StoreError as error:
         incidents = Unreadable(str(error))
-    return notify(documents, told, incidents, channels, phases={phase.name: phase}, now=now)
+    memory = Memory(documents, incidents, Deadline(60))
+    return notify(memory, told, channels, phases={phase.name: phase}, now=now)
 
 
 def faulty(stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, times: int = 100) -> Faulty:
@@ -722,3 +725,27 @@ def test_a_channel_that_has_failed_is_not_waited_for_again(stores: EmbeddedStore
     down.error = None
     run_on(stores.documents, phase, Channels(down, up), NOON + TICK, *many)
     assert (len(down.heard), len(up.heard)) == (60, 60)
+
+
+@pytest.mark.parametrize("frozen_at", ["reading", "claiming"])
+def test_a_run_past_its_own_time_sends_nothing(
+    stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch, frozen_at: str
+) -> None:
+    """A frozen instance thaws, and what it judged is old by then: the next run tells, and this one says so."""
+    heard, late = Recorder("slack"), Deadline(60)
+    read: dict[DocumentRef, Document] = {}
+    memory = Memory(stores.documents, read, late)
+    if frozen_at == "reading":
+        monkeypatch.setattr(late, "_at", time.monotonic())
+    else:
+        remember = memory.remember
+
+        def remember_and_freeze(*args: Any) -> bool:
+            monkeypatch.setattr(late, "_at", time.monotonic())
+            return remember(*args)
+
+        monkeypatch.setattr(memory, "remember", remember_and_freeze)
+    notified = notify(memory, [BAD], Channels(heard), phases={phase.name: phase}, now=NOON)
+    assert (heard.heard, len(notified.untold)) == ([], 1)
+    run_on(stores.documents, phase, Channels(heard), NOON + timedelta(minutes=15))
+    assert [kind for kind, _ in heard.heard] == [OPENED]

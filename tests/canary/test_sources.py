@@ -2,21 +2,26 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import msgspec
 import pytest
 
 from canary.domain.evidence import Absent, Seen, Unreadable
+from canary.domain.verdict import VerdictKind, judge
 from canary.sources import gather, read_traces
-from orchestrator_resilience import CheckpointLogger, Phase
-from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience import CheckpointLogger, Phase, StoreError
+from orchestrator_resilience.phase import BUNDLED_PHASES, load_phases
+from orchestrator_resilience.stores.base import Document, DocumentRef, Flag, Lines, ProcessorSummary
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 DAY = date(2026, 2, 9)
 WANTED = {"phase2": [DAY]}
+DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+PHASES = load_phases(BUNDLED_PHASES)
 
 
 class _Hanging:
@@ -103,13 +108,13 @@ def test_no_more_than_eight_questions_at_once(
 def test_all_dates_of_a_phase_are_one_search(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each date is given its own lines."""
+    """Whatever number of dates and phases there is; each date is given its own lines."""
     asked = []
     read = stores.checkpoints.read
 
-    def counted(name: str, days: Collection[date]) -> list[Checkpoint]:
-        asked.append((name, len(days)))
-        return read(name, days)
+    def counted(wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+        asked.append({name: len(days) for name, days in wanted.items()})
+        return read(wanted, until)
 
     monkeypatch.setattr(stores.checkpoints, "read", counted)
     days = [DAY - timedelta(days=n) for n in range(100)]
@@ -118,6 +123,93 @@ def test_all_dates_of_a_phase_are_one_search(
         with checkpoints.delivery(processor="p2_odds_game_lines", game_date=str(day), event_id=str(day)):
             pass
     found = read_traces(stores, [(phase.name, day) for day in days], {phase.name: phase}, datetime.now(UTC))
-    assert asked == [("phase2", 100)]
+    assert asked == [{"phase2": 100}]
     lines = [len(found[phase.name, day].checkpoints.value) for day in days]  # type: ignore[union-attr]
-    assert lines == [2, 2, *[0] * 98]
+    assert lines == [1, 1, *[0] * 98]
+
+
+FIVE = sorted(PHASES["phase2"].expected)
+REQUIRED = {
+    "the completion log of phase2": {"phase2"},
+    "the completion log of phase3": {"phase3"},
+    "the progress documents": {"phase2", "phase3"},
+    "the message log": set[str](),
+    "the flag table": set[str](),
+    "the outcome of phase2": set[str](),
+    "the work of phase2": set[str](),
+}
+
+
+class Answers:
+    """Two phases, each with a table of its own, whose five have completed; `broken` sources refuse, or hang."""
+
+    checkpoints: Any = None
+    requests = dead_letters = None
+
+    def __init__(self, broken: Collection[str], *, hang: bool) -> None:
+        self.documents = self.completion_log = self.message_logs = self.flag_tables = self.counts = self
+        self._broken, self._hang = broken, hang
+        self.released = threading.Event()
+
+    def _answer(self, source: str) -> None:
+        if source in self._broken:
+            if self._hang:
+                self.released.wait(30)
+            raise StoreError(f"{source}: 403 it refuses")
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Five registrations, and no flag."""
+        self._answer("the progress documents")
+        fields = {name: {"completed_at": DONE, "registered_at": DONE} for name in FIVE}
+        return {ref: Document(fields, "1") for ref in refs if ref.id == str(DAY)}
+
+    def summarise(self, phases: Sequence[str], since: date, until: date) -> list[ProcessorSummary]:
+        """The rows of a completion log, or no message."""
+        del since, until
+        if isinstance(phases, str):
+            self._answer("the message log")
+            return []
+        (phase,) = phases
+        self._answer(f"the completion log of {phase}")
+        times: dict[str, Any] = dict.fromkeys(("last_completed_at", "first_completed_at", "first_visible_at"), DONE)
+        return [
+            ProcessorSummary(
+                phase=phase, game_date=DAY, processor_name=name, last_status="success", is_triggered=None, **times
+            )
+            for name in FIVE
+        ]
+
+    def read(self, *_: object) -> dict[date, Flag]:
+        """The flag table's word."""
+        self._answer("the flag table")
+        return {DAY: Flag(is_set=False)}
+
+    def count(self, query: str, *_: object) -> dict[date, int]:
+        """Output and games."""
+        self._answer(f"the {query.split(maxsplit=1)[0]} of phase2")
+        return {DAY: 5}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("hang", [False, True], ids=["refusing", "hanging"])
+def test_each_source_stands_alone(hang: bool) -> None:  # noqa: FBT001
+    """Alone and in pairs: whoever cannot be read makes those dates unknown that need it, and no others."""
+    own = {"message_table": "d.messages", "flag_table": "d.flags"}
+    asked = {"outcome_query": "outcome @since @until", "work_query": "work @since @until"}
+    phases = {
+        "phase2": msgspec.structs.replace(PHASES["phase2"], **own, **asked),
+        "phase3": msgspec.structs.replace(PHASES["phase2"], name="phase3", bigquery_table="d.other"),
+    }
+    for broken in [*combinations(REQUIRED, 1), *combinations(REQUIRED, 2)]:
+        stores: Any = Answers(broken, hang=hang)
+        seconds = 0.1 if hang else 10
+        found = gather(stores, {name: [DAY] for name in phases}, phases, seconds=seconds).evidence
+        stores.released.set()
+        verdicts = {one.phase: judge(one, phases[one.phase], DONE + timedelta(hours=1)) for one in found}
+        unknown = {name for name, verdict in verdicts.items() if verdict.kind is VerdictKind.UNKNOWN}
+        assert unknown == set().union(*(REQUIRED[source] for source in broken)), broken
+        assert {verdict.kind for name, verdict in verdicts.items() if name not in unknown} <= {VerdictKind.UNTRIGGERED}
+        for source in {"the message log", "the flag table"} & {*broken} if "phase2" not in unknown else ():
+            assert any(note.startswith(f"judged without {source}: ") for note in verdicts["phase2"].notes), broken

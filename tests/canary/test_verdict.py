@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from canary.domain.evidence import Absent, Arrival, Evidence, Flag, Logged, Seen, Source, Unreadable
+from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, judge
 from canary.notify.message import CommandLine, alert
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
+from orchestrator_resilience.stores.base import Flag
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 FIVE = sorted(PHASE.expected)
@@ -43,6 +44,7 @@ def registered(names: list[str], trigger: Trigger | None = None, **more: Any) ->
     return Seen(Progress(expected=PHASE.expected, registered=entries, trigger=trigger, **more))
 
 
+SET, UNSET = Flag(is_set=True, at=DONE + SECOND, reason="all_complete"), Flag(is_set=False)
 TRIGGER = Trigger(DONE + SECOND, "all_complete", "5")
 PARTIAL = Trigger(DONE, "deadline_exceeded", deliberately_partial=True)
 ALL, FOUR = logged(FIVE), logged(FIVE[:4])
@@ -54,7 +56,7 @@ K = VerdictKind
 
 
 def verdict_of(
-    completion_log: Source[Logged], progress: Source[Progress], now: datetime = DONE + HOUR, **others: Source[int]
+    completion_log: Source[Logged], progress: Source[Progress], now: datetime = DONE + HOUR, **others: Any
 ) -> Verdict:
     evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others)
     return judge(evidence, PHASE, now)
@@ -375,7 +377,7 @@ def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
 
 def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     """Failures, a flag that was there once, a list that lacks somebody, registrations that are not there."""
-    completion_log = Seen(Logged({}, {FIVE[0]: Report("failed"), FIVE[1]: Report("success")}, flag=Flag(is_set=True)))
+    completion_log = Seen(Logged({}, {FIVE[0]: Report("failed"), FIVE[1]: Report("success")}, flag=SET))
     progress = registered([], orchestrator_expected=phase.expected - {FIVE[4]})
     assert verdict_of(completion_log, progress, DEADLINE).notes == (
         "the orchestrator does not wait for p2_odds_player_props, which phase2 expects",
@@ -388,11 +390,11 @@ def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
 def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
     """With bigquery_carries_flag the completion log's own row is the flag; without it nobody is accused."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
-    flagged = logged(FIVE, flag=Flag(is_set=True, at=DONE + SECOND))
+    flagged = logged(FIVE, flag=SET)
     for completion_log, kind in (
-        (logged(FIVE, flag=Flag(is_set=False)), K.UNTRIGGERED),
+        (logged(FIVE, flag=UNSET), K.UNTRIGGERED),
         (flagged, K.TRIGGERED),
-        (logged(FIVE[:4], flag=Flag(is_set=False)), K.WAITING),
+        (logged(FIVE[:4], flag=UNSET), K.WAITING),
         (Absent(), K.UNKNOWN),
     ):
         evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=REFUSED)
@@ -403,32 +405,29 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
         assert judge(evidence, phase, DONE + HOUR).kind is K.UNKNOWN
 
 
-SET, UNSET = Flag(is_set=True, at=DONE + SECOND, reason="all_complete"), Flag(is_set=False)
-
-
 @pytest.mark.parametrize(
-    ("triggered", "flag_table", "kind", "note"),
+    ("flag", "flag_table", "kind", "note"),
     [
         (None, SET, K.TRIGGERED, ""),
         (None, UNSET, K.UNTRIGGERED, ""),
-        (True, SET, K.TRIGGERED, ""),
-        (False, UNSET, K.UNTRIGGERED, ""),
-        (False, SET, K.TRIGGERED, "; the flag table has it set, the completion log unset: it is taken as set"),
-        (True, UNSET, K.TRIGGERED, "; the completion log has it set, the flag table unset: it is taken as set"),
+        (SET, SET, K.TRIGGERED, ""),
+        (UNSET, UNSET, K.UNTRIGGERED, ""),
+        (UNSET, SET, K.TRIGGERED, "; the flag table has it set, the completion log unset: it is taken as set"),
+        (SET, UNSET, K.TRIGGERED, "; the completion log has it set, the flag table unset: it is taken as set"),
     ],
 )
 def test_the_flag_table_stands_in_as_well(
     phase: Phase,
-    triggered: bool | None,  # noqa: FBT001
+    flag: Flag | None,
     flag_table: Flag,
     kind: K,
     note: str,
 ) -> None:
     """Set in one table it was set; where they contradict each other, the verdict says so."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
-    flag = None if triggered is None else Flag(is_set=triggered)
-    log = logged(FIVE, flag=flag, flag_table=flag_table)
-    verdict = judge(Evidence(phase="phase2", game_date=DAY, completion_log=log, progress=REFUSED), carries, DONE + HOUR)
+    sources: dict[str, Any] = {"completion_log": logged(FIVE, flag=flag), "flag_table": Seen(flag_table)}
+    evidence = Evidence(phase="phase2", game_date=DAY, progress=REFUSED, **sources)
+    verdict = judge(evidence, carries, DONE + HOUR)
     assert verdict.kind is kind
     assert verdict.notes[-1] == f"Firestore could not be read (connection refused): the flag is BigQuery's{note}"
 
@@ -437,17 +436,17 @@ def test_a_flag_that_was_partial_on_purpose_stands_in_as_such(phase: Phase) -> N
     """Its reason comes with it."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
     for reason, kind in (("deadline_exceeded", K.TRIGGERED), ("all_complete", K.PREMATURE)):
-        log = logged(FIVE[:4], flag_table=Flag(is_set=True, at=DONE, reason=reason))
-        evidence = Evidence(phase="phase2", game_date=DAY, completion_log=log, progress=REFUSED)
+        table = Seen(Flag(is_set=True, at=DONE, reason=reason))
+        evidence = Evidence(
+            phase="phase2", game_date=DAY, completion_log=logged(FIVE[:4]), progress=REFUSED, flag_table=table
+        )
         assert judge(evidence, carries, DONE + HOUR).kind is kind
 
 
 def test_the_flag_table_never_overrules_firestore(phase: Phase) -> None:
     """Where Firestore can be read its flag counts, and what the table says is a note."""
     named = msgspec.structs.replace(phase, bigquery_carries_flag=True, flag_table="d.status")
-    evidence = Evidence(
-        phase="phase2", game_date=DAY, completion_log=logged(FIVE, flag_table=SET), progress=registered(FIVE)
-    )
+    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=ALL, progress=DOC_ALL, flag_table=Seen(SET))
     verdict = judge(evidence, named, DONE + HOUR)
     assert verdict.kind is K.UNTRIGGERED
     assert verdict.notes[-1] == "d.status says that `_triggered` is set"

@@ -18,7 +18,7 @@ from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesR
 _SPECIAL = "logging.googleapis.com/"
 _TERM = re.compile(
     r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|httpRequest\.requestUrl|timestamp)"
-    r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*)',
+    r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*|true)',
     re.DOTALL,
 )
 _JOIN = re.compile(r" (AND|OR) ")
@@ -40,6 +40,7 @@ class LoggingServer:
         self._project = project
         self._page_limit = page_limit
         self._entries: dict[tuple[datetime, str], LogEntry] = {}
+        self._found: dict[str, list[LogEntry]] = {}
         self._transports: list[LoggingServiceV2GrpcTransport] = []
         self._closing = threading.Event()
 
@@ -116,10 +117,13 @@ class LoggingServer:
             raise
 
     def _page(self, request: ListLogEntriesRequest) -> ListLogEntriesResponse:
-        if request.order_by != "timestamp asc" or request.page_size < 0:
+        if request.order_by != "timestamp desc" or request.page_size < 0:
             raise ValueError(f"order_by {request.order_by!r}, page_size {request.page_size}")
-        holds = condition_of(request.filter)
-        found = [entry for _, entry in sorted(self._entries.items()) if holds(entry)]
+        if not request.page_token:  # the pages that follow are of this answer
+            holds = condition_of(request.filter)
+            entries = sorted(self._entries.items(), key=lambda item: item[0], reverse=True)
+            self._found[request.filter] = [entry for _, entry in entries if holds(entry)]
+        found = self._found[request.filter]
         start = int(request.page_token or 0)
         end = start + min(request.page_size or self._page_limit, self._page_limit)
         return ListLogEntriesResponse(entries=found[start:end], next_page_token=str(end) if end < len(found) else "")
@@ -164,8 +168,10 @@ def _one(text: str) -> tuple[Condition, str]:
     return _condition(term[1], term[2], "*" if term[3] == "*" else json.loads(term[3])), text[term.end() :]
 
 
-def _condition(path: str, operator: str, value: str) -> Condition:
+def _condition(path: str, operator: str, value: Any) -> Condition:
     match path.split("."), operator:
+        case ["jsonPayload", name], "=" if value is True:
+            return lambda entry: (entry.json_payload or {}).get(name) is True
         case ["timestamp"], ">=":
             since = datetime.fromisoformat(value)
             return lambda entry: entry.timestamp >= since

@@ -7,7 +7,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from itertools import cycle, product
 from typing import Any
 
 import msgspec
@@ -27,16 +26,24 @@ from zetasql.types import (  # type: ignore[import-untyped]
 
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
-from orchestrator_resilience.stores.summary_sql import flag_tables_sql
+from orchestrator_resilience.stores.bigquery import (
+    BigQuery,
+    BigQueryCompletionLog,
+    BigQueryCounts,
+    BigQueryFlagTables,
+    BigQueryMessageLogs,
+)
+from orchestrator_resilience.stores.table_sql import flag_tables_sql
 from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, STATUS_COLUMNS
 
 DAY = date(2026, 2, 9)
 SUMMARY = [
-    *(("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("last_status", "STRING")),
-    *(("last_completed_at", "TIMESTAMP"), ("first_completed_at", "TIMESTAMP"), ("first_visible_at", "TIMESTAMP")),
-    *(("is_triggered", "BOOL"), ("triggered_at", "TIMESTAMP"), ("trigger_reason", "STRING")),
+    *(("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("status", "STRING")),
+    *(("is_triggered", "BOOL"), ("first_at", "TIMESTAMP"), ("last_at", "TIMESTAMP")),
+    *(("first_visible_at", "TIMESTAMP"), ("trigger_reason", "STRING")),
 ]
+MESSAGES = [column for column in SUMMARY if column[0] not in {"phase", "is_triggered", "trigger_reason"}]
+FLAGS = [("game_date", "DATE"), ("is_set", "BOOL"), ("set_at", "TIMESTAMP"), ("reason", "STRING")]
 COUNT = [("game_date", "DATE"), ("n", "INT64")]
 STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}
 BY_DATE, BY_INGESTION = bigquery.TimePartitioning(field="game_date"), bigquery.TimePartitioning()
@@ -160,7 +167,7 @@ def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
     return {
         "as it is": make(dataset, "nba_orchestration.status", STATUS_COLUMNS, None),
         "by date": make(dataset, "nba_orchestration.status_by_date", STATUS_COLUMNS, BY_DATE),
-        "by ingestion": make(dataset, "nba_orchestration.status_by_ingestion", smallest, BY_INGESTION),
+        "status by ingestion": make(dataset, "nba_orchestration.status_by_ingestion", smallest, BY_INGESTION),
         "of other types": make(dataset, "nba_orchestration.odd_status", odd, None),
     }
 
@@ -168,16 +175,20 @@ def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
 def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> None:
     """Whatever the tables look like, and the examples of phases.toml; a name that nobody has is refused."""
     recorded, analyzer = Recorded(dataset.project, emulated=True), GoogleSql()
-    found: dict[tuple[str, ...], Any] = {}
     logs, topics, flags = completion_logs(dataset), message_logs(dataset), flag_tables(dataset)
-    for ((a, log), (c, status)), (b, topic) in zip(product(logs.items(), flags.items()), cycle(topics.items())):
-        tables = {"bigquery_table": log, "message_table": topic, "flag_table": status}
-        names = {field: str(table.reference) for field, table in tables.items()}
-        phases = {"phase2": msgspec.structs.replace(phase, **names), "phase3": _alone(phase, log)}
-        BigQueryCompletionLog(recorded, phases).summarise(phases, DAY, DAY)
-        found[a, b, c] = analyzer.analyze(tables.values(), recorded.sql, recorded.parameters)
-        assert recorded.sql.count("_PARTITIONTIME >=") == 1 + [a, c].count("by ingestion")
-    assert found == dict.fromkeys(found, SUMMARY)
+    for name, table in {**logs, **topics, **flags}.items():
+        named = str(table.reference)
+        phases = {"phase2": msgspec.structs.replace(phase, bigquery_table=named, message_table=named)}
+        phases["phase3"] = msgspec.structs.replace(phases["phase2"], name="phase3")
+        if name in logs:
+            BigQueryCompletionLog(recorded, phases).summarise(phases, DAY, DAY)
+        elif name in topics:
+            BigQueryMessageLogs(recorded, phases).summarise("phase2", DAY, DAY)
+        else:
+            BigQueryFlagTables(recorded, phases).read(named, "phase2", DAY, DAY)
+        expected = SUMMARY if name in logs else MESSAGES if name in topics else FLAGS
+        assert analyzer.analyze([table], recorded.sql, recorded.parameters) == expected, name
+        assert ("_PARTITIONTIME >=" in recorded.sql) == (name in topics or "by ingestion" in name)
 
     columns = [bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")]
     schema = bigquery.Table(f"{dataset.project}.nba_orchestration.COLUMNS", columns)
@@ -197,7 +208,3 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
     wrong = recorded.sql.replace("COUNT(*)", "nobody")
     assert "Unrecognized name: nobody" in analyzer.analyze(outputs, wrong, recorded.parameters)
     recorded.close()
-
-
-def _alone(phase: Phase, log: bigquery.Table) -> Phase:
-    return msgspec.structs.replace(phase, name="phase3", bigquery_table=str(log.reference))

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
+import msgspec
 import pytest
 from google.cloud.logging_v2.types import LogEntry
 from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
@@ -15,10 +17,12 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from canary.domain.evidence import Seen
+from canary.sources import read_traces
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line
 from orchestrator_resilience.plain import printable
-from orchestrator_resilience.stores import cloud_logging
+from orchestrator_resilience.stores import cloud_logging, jsonl
 from orchestrator_resilience.stores.base import CheckpointArchive, Request
 from orchestrator_resilience.stores.cloud_logging import (
     CloudLoggingArchive,
@@ -42,7 +46,12 @@ from tests.proof.inputs import (
 )
 
 DAY = date(2026, 2, 9)
+LATER = datetime(2026, 4, 1, tzinfo=UTC)
 Archive = tuple[Sink, CheckpointArchive]
+
+
+def read(archive: CheckpointArchive, *days: date, phase: str = "phase2", until: datetime = LATER) -> list[Checkpoint]:
+    return list(archive.read({phase: days}, until).checkpoints)
 
 
 @pytest.fixture
@@ -83,13 +92,30 @@ def deliver(archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Ch
 def test_a_dates_checkpoints_are_read_as_they_were_left(
     archive: Archive, deliver: Callable[[str], None], left: list[Checkpoint]
 ) -> None:
-    """Only that date's and what has none, oldest first, whole, to the microsecond."""
+    """What closed that date's deliveries and those without a date, oldest first, whole, to the microsecond."""
     for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
         deliver(day)
-    found = archive[1].read("phase2", [DAY])
-    assert found == [c for c in left if c.fields.get("game_date") in {"2026-02-09", None}]
-    own = ["RECEIVED", "POST_TRANSACTION", "WAITING", "REJECTED"]
-    assert [c.kind.name for c in found] == [*own, "REJECTED", *own, *own]
+    lines = read(archive[1], DAY)
+    assert lines == [c for c in left if c.closes and c.fields.get("game_date") in {"2026-02-09", None}]
+    own = ["WAITING", "REJECTED"]
+    assert [c.kind.name for c in lines] == [*own, "REJECTED", *own, *own]
+    assert lines[0].fields["should_trigger"] is False, "what closes a delivery says all of it"
+
+
+def test_a_delivery_that_never_ended_is_read(archive: Archive, phase: Phase, clock: SimulatedClock) -> None:
+    """RECEIVED of one that nothing closed stays, whatever the others did; and nothing that was left later is known."""
+    died = CheckpointLogger(phase, archive[0], clock=clock).delivery(processor="x", game_date=DAY, event_id="died")
+    died.__enter__()
+    clock.now += timedelta(minutes=1)
+    with CheckpointLogger(phase, archive[0], clock=clock).delivery(processor="x", game_date=DAY, event_id="ended"):
+        clock.now += timedelta(minutes=1)
+    assert [(c.kind.name, c.fields["event_id"]) for c in read(archive[1], DAY)] == [
+        ("RECEIVED", "died"),
+        ("IGNORED", "ended"),
+    ]
+    assert [c.fields["event_id"] for c in read(archive[1], DAY, until=clock.now - timedelta(seconds=1))] == ["died"] + (
+        ["ended"] if isinstance(archive[1], CloudLoggingArchive) else []
+    )
 
 
 @pytest.mark.parametrize(("days", "found"), [(-1, 0), (0, 1), (2, 1), (3, 0)])
@@ -99,8 +125,8 @@ def test_a_rejection_without_a_date_may_be_of_the_days_before(
     """As long as a date's messages come; another phase's is nobody's."""
     clock.now = datetime(2026, 2, 9, 12, tzinfo=UTC) + timedelta(days=days)
     CheckpointLogger(phase, archive[0], clock=clock).rejected(InvalidMessageError("game_date", "no date", raw="{}"))
-    assert len(archive[1].read("phase2", [DAY])) == found
-    assert archive[1].read("phase3", [DAY]) == []
+    assert len(read(archive[1], DAY)) == found
+    assert read(archive[1], DAY, phase="phase3") == []
 
 
 def test_several_dates_are_one_reading(
@@ -110,31 +136,58 @@ def test_several_dates_are_one_reading(
     days = ("2026-02-09", "2026-02-08", "2026-02-07")
     for day in days:
         deliver(day)
-    found = archive[1].read("phase2", [date.fromisoformat(days[0]), date.fromisoformat(days[2])])
-    assert found == [c for c in left if c.fields.get("game_date") != days[1]]
-    assert archive[1].read("phase2", []) == []
+    lines = read(archive[1], date.fromisoformat(days[0]), date.fromisoformat(days[2]))
+    assert lines == [c for c in left if c.closes and c.fields.get("game_date") != days[1]]
+    assert read(archive[1]) == []
+
+
+def test_several_phases_are_one_reading(archive: Archive, phase: Phase, clock: SimulatedClock) -> None:
+    """Each has its own dates."""
+    for name in ("phase2", "phase3", "phase4"):
+        checkpoints = CheckpointLogger(msgspec.structs.replace(phase, name=name), archive[0], clock=clock)
+        for day in (DAY, DAY - timedelta(days=1)):
+            with checkpoints.delivery(processor="x", game_date=day, event_id=f"{name} {day}"):
+                clock.now += timedelta(seconds=1)
+    lines = archive[1].read({"phase2": [DAY], "phase3": [DAY - timedelta(days=1)]}, LATER).checkpoints
+    assert [c.fields["event_id"] for c in lines] == ["phase2 2026-02-09", "phase3 2026-02-08"]
 
 
 def test_more_lines_than_one_search_can_have(
     monkeypatch: pytest.MonkeyPatch, phase: Phase, clock: SimulatedClock
 ) -> None:
-    """Of several dates nothing is concluded, because one may have taken the room of the others."""
-    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 3)
+    """The newest are kept, and it is said since when they are."""
+    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 6)  # of deliveries, each of which has two
     with LoggingServer("project") as server:
         checkpoints = CheckpointLogger(phase, lambda c: server.ingest(json_line(c)), clock=clock)
-        for number in range(2):
+        for number in range(5):
+            clock.now += timedelta(minutes=1)
             with checkpoints.delivery(processor="x", game_date="2026-02-09", event_id=str(number)):
                 pass
-        read = CloudLoggingArchive("project", connect=server.transport).read
-        assert len(read("phase2", [DAY])) == 3
-        with pytest.raises(StoreError, match="3 lines or more for 2 dates: ask for one"):
-            read("phase2", [DAY, DAY - timedelta(days=1)])
+        lines = CloudLoggingArchive("project", connect=server.transport).read({"phase2": [DAY]}, LATER)
+    assert [c.fields["event_id"] for c in lines.checkpoints] == ["2", "3", "4"]
+    assert lines.cut_at == lines.checkpoints[0].at
+
+
+def test_more_lines_of_a_date_than_are_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, phase: Phase, clock: SimulatedClock
+) -> None:
+    """Of each date the newest; another date keeps all of its own."""
+    monkeypatch.setattr(jsonl, "_MOST_OF_A_DATE", 3)
+    archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    for number in range(5):
+        clock.now += timedelta(minutes=1)
+        day = DAY if number else DAY - timedelta(days=1)
+        with CheckpointLogger(phase, archive, clock=clock).delivery(processor="x", game_date=day, event_id=str(number)):
+            pass
+    lines = archive.read({"phase2": [DAY, DAY - timedelta(days=1)]}, LATER)
+    assert [c.fields["event_id"] for c in lines.checkpoints] == ["0", "2", "3", "4"]
+    assert lines.cut_at == lines.checkpoints[1].at
 
 
 def test_another_phase_has_other_checkpoints(archive: Archive, deliver: Callable[[str], None]) -> None:
     """Phases are kept apart."""
     deliver("2026-02-09")
-    assert archive[1].read("phase3", [DAY]) == []
+    assert read(archive[1], DAY, phase="phase3") == []
 
 
 def test_a_field_of_another_type_is_left_out_and_named(
@@ -153,10 +206,10 @@ def test_a_field_of_another_type_is_left_out_and_named(
     known = {"phase": "phase2", "game_date": "2026-02-09", "duplicate": True, "note": [{"any": None}]}
     at = datetime(2026, 2, 10, 9, tzinfo=UTC)
     kind = CheckpointKind.POST_TRANSACTION
-    archive[0](Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}))
+    archive[0](Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}, closes=True))
     said = {**known, "sequence": 1, "unreadable_fields": sorted(odd)}
-    expected = Checkpoint(kind, Severity.INFO, at, "x", said)
-    assert archive[1].read("phase2", [DAY]) == [*left, expected]
+    expected = Checkpoint(kind, Severity.INFO, at, "x", said, closes=True)
+    assert read(archive[1], DAY) == [*(c for c in left if c.closes), expected]
 
 
 GOOD = checkpoint_entry()
@@ -183,25 +236,26 @@ ODD_LINES = {
 def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: str) -> None:
     """The lines before and after it are read."""
     file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
-    for one in (json.dumps(GOOD), line, json.dumps({**GOOD, "event_id": "2"})):
+    for one in (json.dumps(GOOD), line, json.dumps({**GOOD, "event_id": "2", "delivery": "d2"})):
         append_line(file.path, one + "\n")
-    assert [c.fields["event_id"] for c in file.read("phase2", [DAY])] == ["1", "2"]
+    assert [c.fields["event_id"] for c in read(file, DAY)] == ["1", "2"]
 
 
 def test_nothing_was_left(archive: Archive) -> None:
     """An archive without a line is empty, not broken."""
-    assert archive[1].read("phase2", [DAY]) == []
+    assert read(archive[1], DAY) == []
 
 
 def test_cloud_loggings_filter() -> None:
     """Built in one place, from indexed fields; what is quoted cannot end the quotation."""
-    assert checkpoint_filter("phase2", [DAY]) == (
-        'labels.phase="phase2" AND (labels.game_date="2026-02-09" OR (NOT labels.game_date:* AND '
-        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND timestamp>="2026-02-09T00:00:00Z" AND '
-        'timestamp<"2026-02-12T00:00:00Z")) AND jsonPayload.checkpoint:"CHECKPOINT_" AND '
-        'timestamp>="2026-02-07T00:00:00Z" AND timestamp<"2026-03-12T00:00:00Z"'
+    assert checkpoint_filter({"phase2": [DAY], "phase3": []}, LATER) == (
+        '((labels.phase="phase2" AND (labels.game_date="2026-02-09" OR (NOT labels.game_date:* AND '
+        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND timestamp>="2026-02-09T00:00:00+00:00" AND '
+        'timestamp<"2026-02-12T00:00:00+00:00")))) AND '
+        '(jsonPayload.closes=true OR jsonPayload.checkpoint="CHECKPOINT_RECEIVED") AND '
+        'timestamp>="2026-02-07T00:00:00+00:00" AND timestamp<"2026-04-01T00:00:00+00:00"'
     )
-    assert 'labels.phase="a\\" OR \\"" AND' in checkpoint_filter('a" OR "', [DAY])
+    assert 'labels.phase="a\\" OR \\"" AND' in checkpoint_filter({'a" OR "': [DAY]}, LATER)
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED])
@@ -212,7 +266,7 @@ def test_cloud_logging_refuses(status: grpc.StatusCode) -> None:
         archive = CloudLoggingArchive("project", seconds=1, connect=server.transport)
         began = time.monotonic()
         with pytest.raises(StoreError, match="Cloud Logging: "):
-            archive.read("phase2", [DAY])
+            read(archive, DAY)
         assert time.monotonic() - began < 3
         assert (len(server.requests) > 1) == (status is grpc.StatusCode.UNAVAILABLE)
 
@@ -223,7 +277,7 @@ def test_cloud_logging_hangs() -> None:
         server.delay_seconds = 60
         archive = CloudLoggingArchive("project", seconds=0.5, connect=server.transport)
         searches: list[Callable[[], object]] = [
-            lambda: archive.read("phase2", [DAY]),
+            lambda: read(archive, DAY),
             lambda: archive.statuses("orchestrator-x-uc.a.run.app", datetime.now(UTC), 0.5),
         ]
         for search in searches:
@@ -275,15 +329,15 @@ def test_the_requests_to_a_service() -> None:
 
 
 def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last ones would not be among them, so nothing may be concluded."""
+    """The newest are kept, because the last ones count most; in one search."""
     monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 3)
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
-        for minutes in range(4):
+        for minutes in range(5):
             server.log_request("https://x/", 403, at + timedelta(minutes=minutes), "orchestrator")
         log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
-        with pytest.raises(StoreError, match="orchestrator has had 3 requests or more since 2026-02-10 06:41"):
-            log.requests(at, at + timedelta(hours=1))
+        assert log.requests(at, at + timedelta(hours=1)) == [Request(at + timedelta(minutes=n), 403) for n in (2, 3, 4)]
+        assert len(server.requests) == 1
 
 
 def check_read(checkpoint: Checkpoint) -> None:
@@ -301,7 +355,7 @@ def check_read(checkpoint: Checkpoint) -> None:
     assert Checkpoint.from_json(json.loads(line)).at == checkpoint.at
 
 
-_GOOD = json.dumps(checkpoint_entry(event_id="good")).encode()
+_GOOD, _LAST = (json.dumps(checkpoint_entry(event_id="good", delivery=name)).encode() for name in ("0a", "0b"))
 _lines = st.lists(checkpoint_entries | odd(checkpoint_entry(), json_values) | json_values, max_size=3).map(
     lambda entries: b"\n".join(json.dumps(entry).encode() for entry in entries)
 )
@@ -312,12 +366,12 @@ _lines = st.lists(checkpoint_entries | odd(checkpoint_entry(), json_values) | js
 def test_the_lines_around_an_odd_one_are_read(tmp_path: Path, data: bytes) -> None:
     """Whatever is in between, and the last one is found from the end."""
     archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
-    archive.path.write_bytes(b"\n".join([_GOOD, data, _GOOD, b""]))
-    lines = archive.read("phase2", [DAY])
+    archive.path.write_bytes(b"\n".join([_GOOD, data, _LAST, b""]))
+    lines = read(archive, DAY)
     assert [line.fields.get("event_id") for line in lines].count("good") >= 2
     for line in lines:
         check_read(line)
-    assert last_line(archive.path) == json.loads(_GOOD)
+    assert last_line(archive.path) == json.loads(_LAST)
 
 
 _PAYLOAD = {name: value for name, value in checkpoint_entry().items() if name not in {"severity", "time"}}
@@ -342,3 +396,37 @@ def test_a_log_entry_is_a_checkpoint_or_none(data: bytes) -> None:
     checkpoint = None if isinstance(entry, DecodeError) else _checkpoint(entry)
     if checkpoint is not None:
         check_read(checkpoint)
+
+
+def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
+    """Three stuck dates are one search for lines and one for requests, in which the trouble of each date is found."""
+    days = [DAY + timedelta(days=number) for number in range(3)]
+    with LoggingServer("project", page_limit=1_000) as server:
+        checkpoints = CheckpointLogger(phase, lambda c: server.ingest(json_line(c)), clock=clock)
+        for day in days:
+            clock.now = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
+            died = checkpoints.delivery(processor="p2_odds_game_lines", game_date=day, event_id=f"died {day}")
+            died.__enter__()
+            name = f"failed {day}"
+            with checkpoints.delivery(processor="p2_odds_player_props", game_date=day, event_id=name) as failed:
+                failed.failed(StoreError("409"))
+            for number in range(1_000):
+                clock.now += timedelta(seconds=5)
+                server.log_request("https://x/", 204, clock.now, "orchestrator")
+                with checkpoints.delivery(processor="another", game_date=day, event_id=f"{day} {number}") as other:
+                    other.unexpected()
+        stores: Any = SimpleNamespace(
+            checkpoints=CloudLoggingArchive("project", seconds=60, connect=server.transport),
+            requests=CloudLoggingRequests("project", "orchestrator", phase.name, seconds=60, connect=server.transport),
+            dead_letters=None,
+        )
+        problems = [(phase.name, day) for day in days]
+        traces = read_traces(stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60)
+        assert [request.page_token for request in server.requests].count("") == 2
+    for day in days:
+        lines, requests = traces[phase.name, day].checkpoints, traces[phase.name, day].requests
+        assert isinstance(lines, Seen)
+        assert isinstance(requests, Seen)
+        assert {line.fields["event_id"] for line in lines.value[:2]} == {f"died {day}", f"failed {day}"}
+        assert (len(lines.value), traces[phase.name, day].cut_at) == (1_002, None)
+        assert len(requests.value) == 1_000 * (3 - days.index(day))

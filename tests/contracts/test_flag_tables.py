@@ -1,4 +1,4 @@
-"""The flag where an older tracker kept it: read with the completion log, found by its columns, offered as a view."""
+"""The flag where an older tracker kept it: read by itself, and found by its columns."""
 
 import sqlite3
 from contextlib import closing
@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.rows import CompletionRow
-from orchestrator_resilience.stores.base import ProcessorSummary
+from orchestrator_resilience.stores.base import Flag
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryFlagTables
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
@@ -35,21 +35,6 @@ def flag(day: date = DAY, **more: object) -> dict[str, object]:
 SET = flag(triggered_at=AT.isoformat(), trigger_reason="all_complete")
 
 
-def statement(*, is_triggered: bool, at: datetime | None = None, reason: str | None = None) -> ProcessorSummary:
-    return ProcessorSummary(
-        phase="phase2",
-        game_date=DAY,
-        processor_name="",
-        last_status=None,
-        last_completed_at=None,
-        first_completed_at=None,
-        first_visible_at=None,
-        is_triggered=is_triggered,
-        triggered_at=at,
-        trigger_reason=reason,
-    )
-
-
 def row(number: int, name: str, status: str = "success", **more: Any) -> CompletionRow:
     at = AT + timedelta(minutes=number)
     return CompletionRow(
@@ -63,57 +48,29 @@ def row(number: int, name: str, status: str = "success", **more: Any) -> Complet
     )
 
 
-ONCE = [statement(is_triggered=True, at=AT, reason="all_complete")]
+ONCE = Flag(is_set=True, at=AT, reason="all_complete")
 
 
 @pytest.mark.parametrize(
     ("flags", "without", "said"),
     [
         ([SET], [], ONCE),
-        ([SET], ["triggered_at", "trigger_reason", "mode"], [statement(is_triggered=True)]),
-        ([flag()], [], [statement(is_triggered=True)]),
-        ([flag(is_triggered=False, triggered_at=AT.isoformat())], [], [statement(is_triggered=False)]),
-        ([flag(is_triggered=None)], [], []),
+        ([SET], ["triggered_at", "trigger_reason", "mode"], Flag(is_set=True)),
+        ([flag()], [], Flag(is_set=True)),
+        ([flag(is_triggered=False, triggered_at=AT.isoformat())], [], Flag(is_set=False)),
+        ([flag(is_triggered=None)], [], None),
         ([flag(is_triggered=False), flag(is_triggered=None), SET] * 2, [], ONCE),
-        ([flag(NEXT), flag(DAY - timedelta(days=1)), flag(phase="phase3")], [], []),
-        ([], [], []),
+        ([flag(NEXT), flag(DAY - timedelta(days=1)), flag(phase="phase3")], [], None),
+        ([], [], None),
     ],
 )
 def test_what_the_flag_table_says(
-    dataset: BigQuery,
-    named: Phase,
-    flags: list[dict[str, object]],
-    without: list[str],
-    said: list[ProcessorSummary],
+    dataset: BigQuery, phase: Phase, flags: list[dict[str, object]], without: list[str], said: Flag | None
 ) -> None:
-    """TRUE, FALSE or nothing of each date, and of no processor; rows that are there twice are one."""
-    make_real_table(dataset)
+    """TRUE, FALSE or nothing of each date; rows that are there twice are one."""
     make_status_table(dataset, flags, without=without)
-    assert BigQueryCompletionLog(dataset, {"phase2": named}).summarise(["phase2"], DAY, DAY) == said
-    found = BigQueryFlagTables(dataset, {"phase2": named}).read(STATUS_TABLE, "phase2", DAY, DAY)
-    assert found == {one.game_date: one.is_triggered for one in said}
-
-
-def test_both_tables_are_one_query(dataset: BigQuery, named: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The completion log keeps its own word; the phase that does not name the flag table is told nothing of it."""
-    make_real_table(dataset, added=ADDED_COLUMNS)
-    make_status_table(dataset, [SET, flag(phase="phase3")])
-    other = msgspec.structs.replace(named, name="phase3", flag_table=None)
-    log = BigQueryCompletionLog(dataset, {"phase2": named, "phase3": other})
-    log.append([row(1, "p2_odds_game_lines")], now=AT)
-    queries, query = [], dataset.query
-
-    def counted(sql: str, parameters: Any) -> Any:
-        queries.append(sql)
-        return query(sql, parameters)
-
-    monkeypatch.setattr(dataset, "query", counted)
-    found = log.summarise(["phase2", "phase3"], DAY, DAY)
-    assert [(one.phase, one.processor_name, one.is_triggered) for one in found] == [
-        ("phase2", "", True),
-        ("phase2", "p2_odds_game_lines", False),
-    ]
-    assert len(queries) == 1
+    flag_tables = BigQueryFlagTables(dataset, {"phase2": phase})
+    assert flag_tables.read(STATUS_TABLE, "phase2", DAY, DAY) == ({} if said is None else {DAY: said})
 
 
 @pytest.mark.parametrize(
@@ -128,10 +85,9 @@ def test_a_table_of_something_else_is_an_error(
     dataset: BigQuery, named: Phase, changes: dict[str, Any], needs: str
 ) -> None:
     """It names the table, and what it needs."""
-    make_real_table(dataset)
     make_status_table(dataset, **changes)
-    with pytest.raises(StoreError, match=f"flag_table .*{STATUS_TABLE} needs the columns {needs}$"):
-        BigQueryCompletionLog(dataset, {"phase2": named}).summarise(["phase2"], DAY, DAY)
+    with pytest.raises(StoreError, match=f"{STATUS_TABLE} needs the columns {needs}$"):
+        BigQueryFlagTables(dataset, {"phase2": named}).read(STATUS_TABLE, "phase2", DAY, DAY)
 
 
 def make(dataset: BigQuery, name: str, *columns: tuple[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The message log: what a Pub/Sub BigQuery subscription wrote, read beside the completion log."""
+"""The message log: what a Pub/Sub BigQuery subscription wrote, read apart from the completion log."""
 
 import base64
 import json
@@ -14,9 +14,8 @@ from canary.domain.verdict import Cause, CauseKind, VerdictKind
 from canary.run import check
 from orchestrator_resilience import Completion, Phase, StoreError
 from orchestrator_resilience.probe import DATA
-from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
+from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryMessageLogs
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 
@@ -41,15 +40,13 @@ def data_type(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def log(dataset: BigQuery, with_messages: Phase, data_type: str) -> BigQueryCompletionLog:
+def log(dataset: BigQuery, with_messages: Phase, data_type: str) -> BigQueryMessageLogs:
     columns = {"subscription_name": "STRING", "message_id": "STRING", "publish_time": "TIMESTAMP"}
     schema = [bigquery.SchemaField(*one) for one in {**columns, "data": data_type, "attributes": "JSON"}.items()]
     table = bigquery.Table(f"{dataset.project}.{TABLE}", schema)
     table.time_partitioning = bigquery.TimePartitioning(field="publish_time")
     dataset.client.create_table(table)
-    found = BigQueryCompletionLog(dataset, {"phase2": with_messages, "phase3": _other(with_messages)})
-    found.setup()
-    return found
+    return BigQueryMessageLogs(dataset, {"phase2": with_messages, "phase3": _other(with_messages)})
 
 
 def _other(phase: Phase) -> Phase:
@@ -68,24 +65,28 @@ def message(name: object, **changes: object) -> bytes:
     return json.dumps(body).encode()
 
 
-def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog, data_type: str) -> None:
+def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
     """Under its raw name, completed and visible from its publication on; a number of any length does no harm."""
     wide = message(CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123)
     arrive(dataset, wide, message(CLASS_NAMES[1], status="failed", phase=None), data_type=data_type)
-    assert log.summarise(["phase2", "phase3"], DAY, DAY) == [
-        ProcessorSummary(
-            phase="phase2",
-            game_date=DAY,
-            processor_name=name,
-            last_status=status,
-            last_completed_at=AT,
-            first_completed_at=AT if status == "success" else None,
-            first_visible_at=AT if status == "success" else None,
-            is_triggered=None,
-            trigger_reason=None,
-        )
-        for name, status in ((CLASS_NAMES[0], "success"), (CLASS_NAMES[1], "failed"))
+    assert log.summarise("phase2", DAY, DAY) == [
+        summary(CLASS_NAMES[0], "success"),
+        msgspec.structs.replace(summary(CLASS_NAMES[1], "failed"), first_completed_at=None, first_visible_at=None),
     ]
+    assert log.summarise("phase3", DAY, DAY) == []
+
+
+def summary(name: str, status: str | None, day: date | None = DAY) -> ProcessorSummary:
+    return ProcessorSummary(
+        phase="phase2",
+        game_date=day,
+        processor_name=name,
+        last_status=status,
+        last_completed_at=AT,
+        first_completed_at=AT,
+        first_visible_at=AT,
+        is_triggered=None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,14 +98,14 @@ def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryCompletionLog, data_
 )
 @pytest.mark.parametrize("data_type", ["BYTES"])
 def test_what_the_orchestrator_reads_is_a_row(
-    dataset: BigQuery, log: BigQueryCompletionLog, with_messages: Phase, changes: dict[str, str]
+    dataset: BigQuery, log: BigQueryMessageLogs, with_messages: Phase, changes: dict[str, str]
 ) -> None:
     """Spaces, capitals and a midnight behind the date mean here what they mean there."""
     body = message(**{"name": CLASS_NAMES[0], **changes})
     event = {"message": {"data": base64.b64encode(body).decode(), "messageId": "1", "publishTime": AT.isoformat()}}
     completion = Completion.from_event(event, with_messages)
     arrive(dataset, body)
-    (row,) = log.summarise(["phase2"], DAY, DAY)
+    (row,) = log.summarise("phase2", DAY, DAY)
     assert (row.processor_name, row.last_status, row.game_date) == (
         completion.raw_processor,
         completion.status,
@@ -112,51 +113,43 @@ def test_what_the_orchestrator_reads_is_a_row(
     )
 
 
-def test_what_is_no_completion_is_not_seen(dataset: BigQuery, log: BigQueryCompletionLog, data_type: str) -> None:
-    """Bytes, text, another phase, no date, no name, a probe: all of it is in the table, none of it counts."""
-    some = [b"[1]", b'"x"', DATA, message("x", phase="phase_3"), message("x", game_date="soon")]
+def test_what_is_no_message_of_the_phase_is_not_seen(
+    dataset: BigQuery, log: BigQueryMessageLogs, data_type: str
+) -> None:
+    """Bytes, text, another phase, a probe: all of it is in the table, none of it counts."""
     others = {"BYTES": [b"\xff\xfe", b"not json", b""], "STRING": [b"not json", b""]}
-    bodies = [*some, message("x", game_date=None), message(None), *others.get(data_type, [])]
+    bodies = [b"[1]", b'"x"', DATA, message("x", phase="phase_3"), *others.get(data_type, [])]
     arrive(dataset, *bodies, data_type=data_type)
-    assert log.summarise(["phase2"], DAY - timedelta(days=3), DAY) == []
+    assert log.summarise("phase2", DAY - timedelta(days=3), DAY) == []
 
 
-@pytest.mark.parametrize("data_type", ["BYTES"])
-def test_both_sources_are_one_summary(dataset: BigQuery, log: BigQueryCompletionLog, phase: Phase) -> None:
-    """The orchestrator's row has the expected name, the message log's the class's; each is a row of its own."""
-    name = "p2_bigdataball_pbp"
-    row = CompletionRow(
-        row_id="phase2:m0",
-        phase="phase2",
-        game_date=DAY,
-        processor_name=name,
-        status="success",
-        completed_at=AT,
-        event_id="m0",
+def test_what_nobody_can_attribute_is_kept_as_such(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
+    """A message without a name, and one without a date: somebody published it, and nobody can say who, or for when."""
+    bodies = (
+        message(None),
+        message("x", game_date=None),
+        message("y", game_date="soon"),
+        message("z", game_date="2020-01-01"),
     )
-    log.append([row], now=AT + timedelta(seconds=5))
-    arrive(dataset, message(CLASS_NAMES[0]))
-    found = log.summarise(["phase2"], DAY, DAY)
-    assert [(s.processor_name, s.first_visible_at) for s in found] == [
-        (CLASS_NAMES[0], AT),
-        (name, AT + timedelta(seconds=5)),
+    arrive(dataset, *bodies, data_type=data_type)
+    assert log.summarise("phase2", DAY, DAY) == [
+        summary("x", "success", None),
+        summary("y", "success", None),
+        summary("", "success"),
     ]
-    assert {phase.canonical(s.processor_name) for s in found} == {name}
 
 
 @pytest.mark.parametrize("data_type", ["INTEGER"])
-def test_a_table_of_something_else_is_an_error(log: BigQueryCompletionLog) -> None:
+def test_a_table_of_something_else_is_an_error(log: BigQueryMessageLogs) -> None:
     """It names the table, and what is wrong with it."""
     with pytest.raises(StoreError, match=r"phase_messages needs a column data of BYTES, STRING or JSON, and has INT"):
-        log.summarise(["phase2"], DAY, DAY)
+        log.summarise("phase2", DAY, DAY)
 
 
-def test_a_completion_log_without_a_table_is_an_error(dataset: BigQuery, with_messages: Phase) -> None:
-    """Nothing is concluded from half of the sources."""
-    log = BigQueryCompletionLog(dataset, {"phase2": with_messages})
-    log.setup()
+def test_a_table_that_is_not_there_is_named(dataset: BigQuery, with_messages: Phase) -> None:
+    """Nothing else is concluded from it."""
     with pytest.raises(StoreError, match="phase_messages"):
-        log.summarise(["phase2"], DAY, DAY)
+        BigQueryMessageLogs(dataset, {"phase2": with_messages}).summarise("phase2", DAY, DAY)
 
 
 @dataclass
@@ -167,6 +160,7 @@ class Mixed:
     completion_log: BigQueryCompletionLog
     checkpoints: JsonLinesArchive
     counts: None = None
+    message_logs: BigQueryMessageLogs | None = None
     flag_tables: None = None
     requests: None = None
     dead_letters: None = None
@@ -178,11 +172,15 @@ class Mixed:
 
 @pytest.mark.parametrize("data_type", ["BYTES"])
 def test_a_function_that_was_never_invoked(
-    dataset: BigQuery, log: BigQueryCompletionLog, with_messages: Phase, tmp_path: Path
+    dataset: BigQuery, log: BigQueryMessageLogs, with_messages: Phase, tmp_path: Path
 ) -> None:
     """Nobody wrote anything but Pub/Sub, and the code is known to leave lines: proven, not guessed."""
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
-    stores = Mixed(FirestoreDocuments(dataset.project), log, JsonLinesArchive(tmp_path / "none.jsonl"))
+    rows = BigQueryCompletionLog(dataset, {"phase2": with_messages})
+    rows.setup()
+    stores = Mixed(
+        FirestoreDocuments(dataset.project), rows, JsonLinesArchive(tmp_path / "none.jsonl"), message_logs=log
+    )
     ref = DocumentRef(with_messages.firestore_collection, str(DAY - timedelta(days=1)))
     stores.documents.merge(ref, {"_expected": sorted(with_messages.expected)})
     (verdict,) = check(stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}).verdicts

@@ -47,6 +47,7 @@ class Stores:
     completion_log: CompletionLog
     checkpoints: CheckpointArchive
     counts: CountSource | None = None
+    message_logs: None = None
     flag_tables: FlagTables | None = None
     requests: None = None
     dead_letters: None = None
@@ -90,7 +91,7 @@ class Function:
 
     def lines(self) -> list[Checkpoint]:
         """Return the checkpoints of the date."""
-        return self.stores.checkpoints.read("phase2", [self.day])
+        return list(self.stores.checkpoints.read({"phase2": [self.day]}, datetime.now(UTC)).checkpoints)
 
     def verdict(self) -> Verdict:
         """Let the canary judge the date, an hour from now."""

@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import BadRequest, Forbidden, GoogleAPICallError, NotFound
-from google.cloud import bigquery
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,43 +15,69 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from tests.proof.inputs import DAY, PHASE, fuzzed, json_values, mutated, odd
 from tests.proof.listener import RawAnswers, http_answer, raw_answers
 
-REST = "https://bigquery.googleapis.com/bigquery/v2/projects/p"
 END = ", location: query\n\nLocation: US\nJob ID: 3b1c\n"
 
 
 MAKE_IT = "make it (`canary setup` makes the completion log), or name another in the phases file"
 READ_IT = "grant roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"
-DENIED = "Access Denied: Project p: User does not have bigquery.jobs.create permission in project p"
+DENIED = "Access Denied: Table p:d.t: User does not have permission to query table p:d.t, or perhaps it does not exist"
+PERIMETER = "VPC Service Controls: Request is prohibited by organization's policy. Identifier: abc-123"
+QUOTA = "Custom quota exceeded: Your usage exceeded the custom quota for QueryUsagePerDay"
+RATE = "Exceeded rate limits: too many concurrent queries for this project"
+API = "BigQuery API has not been used in project 123456 before or it is disabled"
+BYTES = "Query exceeded limit for bytes billed: 1073741824. 2214592512 or higher required"
+ELSEWHERE = "Not found: Dataset p:d was not found in location US"
+LET_IN = "ask who keeps the perimeter to let this account in"
 UNKNOWN_NAME = "Unrecognized name: status at [5:3]"
+# As documented at https://docs.cloud.google.com/bigquery/docs/error-messages: HTTP status, reason, message; then what
+# is told of it. No role is advised for anything else than a missing role.
+REFUSALS = [
+    (404, "notFound", "Not found: Table p:d.t", f"NotFound: Table p:d.t: {MAKE_IT}"),
+    (404, "notFound", ELSEWHERE, f"NotFound: {ELSEWHERE[11:]}: set BIGQUERY_LOCATION to where the dataset is"),
+    (403, "accessDenied", f"{DENIED}.", f"Forbidden: {DENIED}: {READ_IT}"),
+    (
+        403,
+        "vpcServiceControls",
+        PERIMETER,
+        f"Forbidden: {PERIMETER}: ask who keeps the perimeter to let this account in",
+    ),
+    (403, "quotaExceeded", QUOTA, f"Forbidden: {QUOTA}: wait until the quota is renewed, or raise it"),
+    (403, "rateLimitExceeded", RATE, f"Forbidden: {RATE}: let fewer queries run at once in the project"),
+    (
+        403,
+        "accessNotConfigured",
+        API,
+        f"Forbidden: {API}: enable the API: gcloud services enable bigquery.googleapis.com",
+    ),
+    (403, "billingNotEnabled", "Billing off", "Forbidden: Billing off: link the project to a billing account"),
+    (403, "somethingNew", "No", "Forbidden: No"),
+    (
+        400,
+        "bytesBilledLimitExceeded",
+        BYTES,
+        f"BadRequest: {BYTES}: let the query read less, or raise MAXIMUM_BYTES_BILLED",
+    ),
+    (
+        400,
+        "invalidQuery",
+        f"{UNKNOWN_NAME}; reason: invalidQuery, message: {UNKNOWN_NAME}{END}",
+        f"BadRequest: {UNKNOWN_NAME}: mend the query of the phases file, or the table that it names",
+    ),
+    (400, "invalidQuery", f"Syntax error{END}", "BadRequest: Syntax error, location: query"),
+    (400, "invalidQuery", "x" * 5000, f"BadRequest: {'x' * 200}… (5000 characters)"),
+]
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "told"),
-    [
-        (NotFound, f"GET {REST}/datasets/d/tables/t: Not found: Table p:d.t", f"NotFound: Table p:d.t: {MAKE_IT}"),
-        (NotFound, f"Not found: Table p:d.t; reason: notFound, message: x{END}", f"NotFound: Table p:d.t: {MAKE_IT}"),
-        (Forbidden, f"POST {REST}/jobs?prettyPrint=false: {DENIED}.", f"Forbidden: {DENIED}: {READ_IT}"),
-        (
-            BadRequest,
-            f"{UNKNOWN_NAME}; reason: invalidQuery, message: {UNKNOWN_NAME}{END}",
-            f"BadRequest: {UNKNOWN_NAME}: mend the query of the phases file, or the table that it names",
-        ),
-        (BadRequest, f"Syntax error{END}", "BadRequest: Syntax error, location: query"),
-        (BadRequest, "x" * 5000, f"BadRequest: {'x' * 200}… (5000 characters)"),
-    ],
+    ("status", "reason", "message", "told"), REFUSALS, ids=[f"{r[1]} {r[2][:9]}" for r in REFUSALS]
 )
-def test_an_error_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, kind: type[GoogleAPICallError], text: str, told: str
+def test_a_refusal_is_one_sentence_with_what_helps(
+    raw: RawAnswers, status: int, reason: str, message: str, told: str
 ) -> None:
-    """The class and the words that matter, without addresses, job ids, or page after page."""
-    store = BigQuery("p", emulated=True)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise kind(text)
-
-    monkeypatch.setattr(
-        bigquery.Client, "query_and_wait", refuse
-    )  # the emulator has other words, and no access to deny
+    """By BigQuery's own reason: the class and the words that matter, without addresses, job ids, or page after page."""
+    error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}
+    raw.answers = [http_answer(json.dumps({"error": error}), f"{status} No")]
+    store = BigQuery("p", emulated=True, seconds=1)
     with pytest.raises(StoreError) as raised:
         store.query("SELECT 1", [])
     store.close()

@@ -295,7 +295,7 @@ DAY = date(2026, 2, 9)
         (json.dumps(payload())[:-4], ("OddsApiPropsBatchProcessor", DAY)),
         (json.dumps(payload())[:70], ("OddsApiPropsBatchProcessor", None)),
         ('{"x": ' + "[" * 50_000 + ", " + NEEDED, ("OddsApiPropsBatchProcessor", DAY)),
-        (payload(phase="phase_3_analytics"), (None, None)),
+        (payload(phase="phase_3_analytics"), ("OddsApiPropsBatchProcessor", DAY)),
     ],
 )
 def test_a_rejected_message_says_whose_it_is(phase: Phase, sent: object, whose: tuple[str | None, date | None]) -> None:

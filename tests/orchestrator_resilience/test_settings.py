@@ -1,5 +1,6 @@
 """The environment, as the library and the canary read it."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def test_an_empty_environment_has_defaults() -> None:
         project=None,
         bigquery_location=None,
         bigquery_emulated=False,
+        maximum_bytes_billed=1024**3,
         firestore_database="(default)",
         phase="phase2",
         orchestrator_service=None,
@@ -37,6 +39,19 @@ def test_an_empty_environment_has_defaults() -> None:
         revision=None,
         colours=True,
     )
+
+
+@pytest.mark.parametrize(("text", "limit"), [("", 1024**3), (" 10485760 ", 10 * 1024**2)])
+def test_how_much_a_query_may_read_is_a_number_of_bytes(text: str, limit: int) -> None:
+    """By default 1 GiB."""
+    assert Settings.from_env({"MAXIMUM_BYTES_BILLED": text}).maximum_bytes_billed == limit
+
+
+@given(st.text(max_size=50).filter(lambda text: text.strip() and not re.fullmatch("[0-9]{1,15}", text.strip())))
+def test_what_is_no_number_of_bytes_is_refused_by_name(text: str) -> None:
+    """Whatever else it is."""
+    with pytest.raises(ConfigurationError, match="MAXIMUM_BYTES_BILLED: expected a number of bytes"):
+        Settings.from_env({"MAXIMUM_BYTES_BILLED": text})
 
 
 def test_the_canarys_defaults() -> None:

@@ -22,9 +22,10 @@ from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify import incidents
 from canary.notify.channel import Channels, NotifyError
 from canary.notify.incidents import confirm_what_is_left, notify
-from canary.notify.memory import OwnMemory
+from canary.notify.memory import Memory, OwnMemory
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
+from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.stores.base import Document, DocumentRef
@@ -95,7 +96,8 @@ class Canaries(Subject):
         confirm_what_is_left(documents, channels)
         stores: Any = StoresOf(documents, SimpleNamespace(summarise=lambda *_: []))
         read = gather(stores, {PHASE.name: [DAY]}, {PHASE.name: PHASE}).incidents
-        notify(documents, [_VERDICTS[self._life[round_]]], read, channels, phases={PHASE.name: PHASE}, now=now)
+        memory_ = Memory(documents, read, Deadline(60))
+        notify(memory_, [_VERDICTS[self._life[round_]]], channels, phases={PHASE.name: PHASE}, now=now)
         return self._remembered(channels.memory)
 
     def after(self, run: Run, outcome: Any) -> Run:

@@ -159,6 +159,7 @@ class StoresOf:
     checkpoints: Any = None
     requests: Any = None
     counts: Any = None
+    message_logs: Any = None
     flag_tables: None = None
     dead_letters: None = None
     closing: Sequence[Any] = field(default=())

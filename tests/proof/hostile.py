@@ -1,6 +1,6 @@
 """Stores with whatever anybody may have written of one date, beside a date that is stuck."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, incident_ref
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
-from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary, Request
+from orchestrator_resilience.stores.base import DocumentRef, Lines, ProcessorSummary, Request
 from tests.proof.dates import completions, registered
 from tests.proof.doubles import StoresOf, plain_documents
 from tests.proof.inputs import (
@@ -100,12 +100,13 @@ class Written:
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Return the rows."""
-        return [row for row in self._rows if row.phase in phases and since <= row.game_date <= until]
+        return [row for row in self._rows if row.phase in phases and row.game_date and since <= row.game_date <= until]
 
-    def read(self, phase: str, game_dates: Collection[date]) -> list[Checkpoint]:
+    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines."""
-        lines = [line for line in self._lines if any(concerns(line, phase, day) for day in game_dates)]
-        return sorted(lines, key=lambda line: line.at)
+        pairs = [(name, day) for name, days in wanted.items() for day in days]
+        lines = [line for line in self._lines if line.at <= until and any(concerns(line, *pair) for pair in pairs)]
+        return Lines(sorted(lines, key=lambda line: line.at))
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return those whose time can be compared."""

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from canary.domain.evidence import Absent, Arrival, Evidence, Flag, Logged, Seen, Source, Unreadable
+from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.incident import NotificationKind
 from canary.domain.verdict import VerdictKind
 from orchestrator_resilience.checkpoints import CheckpointKind, Severity
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.progress import Report
+from orchestrator_resilience.stores.base import Flag
 from orchestrator_resilience.testing import push_envelope
 
 T = TypeVar("T")
@@ -185,8 +186,8 @@ logs: st.SearchStrategy[Source[Logged]] = st.one_of(
         completed=st.dictionaries(st.sampled_from(FIVE), _arrival),
         reports=st.dictionaries(st.sampled_from(FIVE), reports),
         unexpected=st.frozensets(texts, max_size=3),
-        flag=st.none() | st.builds(Flag, st.booleans(), st.none() | times),
-        flag_table=st.none() | st.builds(Flag, st.booleans(), st.none() | times, st.none() | texts),
+        flag=st.none() | st.builds(Flag, st.booleans(), st.none() | times, st.none() | texts),
+        unattributed=st.lists(times, max_size=2).map(tuple),
     ).map(Seen),
 )
 """What the completion log may say of a date."""

@@ -1,4 +1,4 @@
-"""Composes what BigQuery is asked from what the tables look like: text from values, without a client."""
+"""Composes what a table is asked from what it looks like: text from values, without a client."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,8 @@ import msgspec
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS
 
+# Without these a table is no completion log.
+REQUIRED_COLUMNS = ("phase", "game_date", "processor_name", "status", "completed_at", "inserted_at")
 # By these a table is known that says of each phase and date whether the flag is set, and what else it may say.
 FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}
 _MORE_OF_A_FLAG_TABLE = {"triggered_at": "TIMESTAMP", "trigger_reason": "STRING"}
@@ -47,32 +49,37 @@ class Table(msgspec.Struct, frozen=True):
         return _INGESTED if self.by_ingestion else ""
 
 
-def completions_sql(table: Table) -> str:
-    """Select the rows of a completion log; a column that it lacks is NULL."""
-    optional = _columns(table, OPTIONAL_COLUMNS)
-    return _text("completions.sql").format(table=table.name, partitions=table.partitions, **optional)
+def completions_sql(table: Table, phases: Iterable[str]) -> str:
+    """Select the rows of a completion log; raises StoreError for a column that it needs and lacks.
+
+    One of our own that it lacks is NULL.
+    """
+    if lacking := [name for name in REQUIRED_COLUMNS if name not in table.columns]:
+        raise StoreError(f"{table.name} lacks {', '.join(lacking)}, which every completion log has")
+    names = ", ".join(f"'{name}'" for name in phases)  # a phase's name holds no quote
+    optional = _columns(table, {name: OPTIONAL_COLUMNS[name] for name in (FLAG_COLUMN, "trigger_reason")})
+    return _text("completions.sql").format(table=table.name, phases=names, partitions=table.partitions, **optional)
 
 
-def messages_sql(table: Table, phase: str, number: int) -> str:
-    """Select the rows of a message log that are of `phase`, whose `message_phase` is a parameter with `number`.
+def messages_sql(table: Table) -> str:
+    """Select what a message log says of the phase whose `message_phase` is a parameter.
 
     Raises StoreError where the table has no messages.
     """
     kind = table.columns.get("data", "none")
     if kind not in _BODIES:
-        raise StoreError(f"BigQuery: message_table {table.name} needs a column data of {_kinds()}, and has {kind}")
-    return _text("messages.sql").format(
-        table=table.name, partitions=table.partitions, phase=phase, number=number, body=_BODIES[kind]
-    )
+        *others, last = _BODIES
+        raise StoreError(f"{table.name} needs a column data of {', '.join(others)} or {last}, and has {kind}")
+    return _text("messages.sql").format(table=table.name, partitions=table.partitions, body=_BODIES[kind])
 
 
-def flag_table_sql(table: Table, phase: str) -> str:
-    """Select what a flag table says of `phase`; raises StoreError where it is no such table."""
+def flag_table_sql(table: Table) -> str:
+    """Select what a flag table says of a phase; raises StoreError where it is no such table."""
     wrong = [f"{name} {kind}" for name, kind in FLAG_TABLE_COLUMNS.items() if table.columns.get(name) != kind]
     if wrong:
-        raise StoreError(f"BigQuery: flag_table {table.name} needs the columns {', '.join(wrong)}")
+        raise StoreError(f"{table.name} needs the columns {', '.join(wrong)}")
     more = _columns(table, _MORE_OF_A_FLAG_TABLE)
-    return _text("flag_table.sql").format(table=table.name, partitions=table.partitions, phase=phase, **more)
+    return _text("flag_table.sql").format(table=table.name, partitions=table.partitions, **more)
 
 
 def flag_tables_sql(dataset: str) -> str:
@@ -80,11 +87,6 @@ def flag_tables_sql(dataset: str) -> str:
     return _text("find_flag_tables.sql").format(
         dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
     )
-
-
-def summary_sql(sources: Iterable[str]) -> str:
-    """Summarise what `sources` select."""
-    return _text("phase_status.sql").format(source=f"({' UNION ALL '.join(sources)})")
 
 
 def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
@@ -97,11 +99,6 @@ def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
 def _literals(texts: Iterable[str]) -> str:
     """Write texts as GoogleSQL does, whose escapes are those of JSON but for characters beyond ASCII."""
     return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
-
-
-def _kinds() -> str:
-    *others, last = _BODIES
-    return f"{', '.join(others)} or {last}"
 
 
 def _text(file: str) -> str:
