@@ -324,7 +324,7 @@ def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[s
     with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
     if with_document and (new := names(with_document[-1].newcomers)):
         yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
-    yield from sorted({f"judged without {reason}" for one in own for reason in one.evidence.left_out})
+    yield from sorted({reason for one in own for reason in one.evidence.left_out})
     try:
         yield from early_warnings([one.evidence for one in own], phase, now)
     except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)

@@ -91,9 +91,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left_out(self) -> list[str]:
-        """Why the sources could not be read that can be done without."""
+        """Say without which sources a date is judged, of those that can be done without, and why."""
         optional = {"the message log": self.messages, "the flag table": self.flag_table}
-        return [f"{name}: {source.reason}" for name, source in optional.items() if isinstance(source, Unreadable)]
+        return [
+            f"judged without {name}: {source.reason}"
+            for name, source in optional.items()
+            if isinstance(source, Unreadable)
+        ]
 
 
 class Traces(msgspec.Struct, frozen=True):

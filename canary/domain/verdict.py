@@ -168,6 +168,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
             phase=phase.name,
             game_date=evidence.game_date,
             summary=f"could not tell: {'; '.join(unreadable)}",
+            notes=tuple(evidence.left_out),
             unreadable=True,
         )
     facts = Facts(evidence, phase, now)
@@ -369,7 +370,7 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield "the completion log says that `_triggered` was set once"
     if facts.progress.trigger is None and (flag := facts.evidence.flags.get("the flag table")) and flag.is_set:
         yield f"{phase.flag_table} says that `_triggered` is set"
-    yield from (f"judged without {reason}" for reason in facts.evidence.left_out)
+    yield from facts.evidence.left_out
 
 
 # Words that the verdict and the diagnosis share
