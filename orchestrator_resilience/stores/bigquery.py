@@ -38,7 +38,7 @@ from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.settings import MAXIMUM_BYTES_BILLED
 from orchestrator_resilience.stores.base import Flag, ProcessorSummary
-from orchestrator_resilience.stores.completion_rows import fold
+from orchestrator_resilience.stores.completion_rows import add_up, fold
 from orchestrator_resilience.stores.table_sql import (
     FLAG_TABLE_COLUMNS,
     Table,
@@ -103,6 +103,7 @@ def _sentence(error: Exception, role: str) -> str:
     return f"{type(error).__name__}: {text}" + (f": {advice}" if advice else "")
 
 
+_PERIMETER = "ask who keeps the perimeter to let this account in"
 # What helps where BigQuery refuses, by its own `reason`; a reason that is not here has no advice that is true for it.
 _ADVICE = {
     "accessDenied": "grant {role}",
@@ -110,9 +111,10 @@ _ADVICE = {
     "billingNotEnabled": "link the project to a billing account",
     "bytesBilledLimitExceeded": "let the query read less, or raise MAXIMUM_BYTES_BILLED",
     "notFound": "make it (`canary setup` makes the completion log), or name another in the phases file",
+    "policyViolation": _PERIMETER,
     "quotaExceeded": "wait until the quota is renewed, or raise it",
     "rateLimitExceeded": "let fewer queries run at once in the project",
-    "vpcServiceControls": "ask who keeps the perimeter to let this account in",
+    "vpcServiceControls": _PERIMETER,
 }
 _OTHER_LOCATION = "set BIGQUERY_LOCATION to where the dataset is"
 
@@ -379,22 +381,12 @@ class BigQueryCounts:
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date`, as the query gives them."""
-        rows = self._bigquery.query(query, _window(since, until))
-        counts: dict[date, int] = defaultdict(int)
-        for row in rows:
-            day, count = row.get("game_date"), row.get("n")
-            # Anything else would match no date, and be taken for none: an all-clear that nobody gave.
-            if type(day) is not date or type(count) is not int:
-                raise StoreError(
-                    f"BigQuery: the query has to return game_date DATE and n INT64, not {dict(row.items())}"
-                )
-            counts[day] += count
-        return dict(counts)
+        return add_up(self._bigquery.query(query, _window(since, until)))
 
 
 def _lacking(table: bigquery.Table) -> list[bigquery.SchemaField]:
     """Return the columns that a table lacks; raises ConfigurationError for one of another type."""
-    there = {field.name: field for field in table.schema}
+    there = {field.name.lower(): field for field in table.schema}
     for field in _SCHEMA:
         known = there.get(field.name)
         if known is not None and (known.field_type, known.mode == "REPEATED") != (

@@ -1,14 +1,28 @@
-"""Puts together what completions.sql selects, for every store alike."""
+"""Puts together what completions.sql and a phase's own queries select, for every store alike."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
+from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import COMPLETING_STATUSES
 from orchestrator_resilience.stores.base import ProcessorSummary
 
 _Line = Mapping[str, Any]
+
+
+def add_up(rows: Iterable[_Line]) -> dict[date, int]:
+    """Return `n` by `game_date`, of what a phase's own query gives; raises StoreError for anything else."""
+    counts: dict[date, int] = defaultdict(int)
+    for row in rows:
+        day, count = row.get("game_date"), row.get("n")
+        # Anything else would match no date, and be taken for none: an all-clear that nobody gave.
+        if type(day) is not date or type(count) is not int:
+            raise StoreError(f"the query has to return game_date DATE and n INT64, not {dict(row.items())}")
+        counts[day] += count
+    return dict(counts)
 
 
 def fold(lines: Iterable[_Line], **of_all: Any) -> list[ProcessorSummary]:
@@ -17,7 +31,9 @@ def fold(lines: Iterable[_Line], **of_all: Any) -> list[ProcessorSummary]:
     for line in lines:
         columns = {"is_triggered": None, "trigger_reason": None, **of_all, **line}
         times = {name: instant(columns[name]) for name in ("first_at", "last_at", "first_visible_at")}
-        key = (columns["phase"], columns["game_date"], columns["processor_name"])
+        # What may be of several dates stays apart, by when it came.
+        came_at = times["last_at"] if columns["game_date"] is None else None
+        key = (columns["phase"], columns["game_date"], columns["processor_name"], came_at)
         groups[key].append({**columns, **times})
     return [_summary(key, groups[key]) for key in sorted(groups, key=str)]
 
@@ -28,7 +44,7 @@ def _summary(key: tuple[Any, ...], lines: Sequence[_Line]) -> ProcessorSummary:
     reports = [line for line in lines if not line["is_triggered"]]
     successes = [line for line in reports if line["status"] in COMPLETING_STATUSES]
     last: _Line = max(reports, key=lambda line: (str(line["last_at"] or ""), str(line["status"])), default={})
-    phase, game_date, processor_name = key
+    phase, game_date, processor_name, *_ = key
     return ProcessorSummary(
         phase=phase,
         game_date=game_date,

@@ -2,7 +2,8 @@
 --
 -- A column that the table does not have is NULL here: no statement, never FALSE. The dates are filtered where the table
 -- is read, because that prunes its partitions. Rows may be there twice (inserts are deduplicated at best effort), so
--- nothing here counts them. What is in braces is filled in; fold() in completion_rows.py puts the lines together.
+-- nothing here counts them. Spaces and capitals are read as they are by the orchestrator (completion.py). What is in
+-- braces is filled in; fold() in completion_rows.py puts the lines together.
 SELECT
   phase,
   game_date,
@@ -17,8 +18,8 @@ FROM (
   SELECT
     phase,
     game_date,
-    processor_name,
-    status,
+    TRIM(processor_name) AS processor_name,
+    LOWER(TRIM(status)) AS status,
     {is_triggered} AS is_triggered,
     {trigger_reason} AS trigger_reason,
     COALESCE(completed_at, inserted_at) AS seen_at,
@@ -26,7 +27,7 @@ FROM (
   FROM `{table}`
   WHERE game_date BETWEEN @since AND @until
     AND phase IN ({phases})
-    AND processor_name != ''{partitions}
+    AND TRIM(processor_name) != ''{partitions}
 )
 WHERE seen_at IS NOT NULL
 GROUP BY phase, game_date, processor_name, status, is_triggered

@@ -3,7 +3,8 @@
 --
 -- A message was visible from its publication on. What is no JSON, or of another phase, is somebody else's; a body
 -- without a phase is the phase's own. Spaces, capitals and a midnight behind the date are read as they are by the
--- orchestrator (completion.py). A name or a date that cannot be read is empty: the message may be anybody's, of any date.
+-- orchestrator (completion.py). A name or a date that cannot be read is empty: the message may be anybody's, of any date,
+-- and those of each day are a line of their own.
 -- What is in braces is filled in.
 SELECT
   game_date,
@@ -27,4 +28,4 @@ FROM (
 WHERE COALESCE(NULLIF(LOWER(TRIM(JSON_VALUE(body, '$.phase'))), ''), LOWER(@message_phase)) = LOWER(@message_phase)
   AND JSON_TYPE(body) = 'object'
   AND COALESCE(game_date, @since) BETWEEN @since AND @until
-GROUP BY game_date, processor_name, status
+GROUP BY game_date, processor_name, status, IF(game_date IS NULL, DATE(publish_time), NULL)

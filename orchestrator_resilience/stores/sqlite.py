@@ -20,7 +20,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import calendar_date
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
-from orchestrator_resilience.stores.completion_rows import fold
+from orchestrator_resilience.stores.completion_rows import add_up, fold
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS, Table, completions_sql
 
 BUSY_SECONDS = 30.0
@@ -41,7 +41,7 @@ PRAGMA user_version = 1;
 """
 
 # What the table of the schema looks like to a query.
-_TABLE = Table("phase_completions", dict.fromkeys((*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS), "") | OPTIONAL_COLUMNS)
+_TABLE = Table("phase_completions", REQUIRED_COLUMNS | OPTIONAL_COLUMNS)
 
 
 class SqliteFile:
@@ -235,7 +235,7 @@ class SqliteCounts:
                         name = file.stem.replace('"', '""')
                         connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
                 rows = connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
-                return {date.fromisoformat(day): int(n) for day, n in rows}
+                return add_up({"game_date": calendar_date(day) or day, "n": n} for day, n in rows)
         except (sqlite3.Error, OverflowError, TypeError, ValueError) as error:
             raise StoreError(f"{self._folder}: {error}") from error
 

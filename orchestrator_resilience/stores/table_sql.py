@@ -10,7 +10,14 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS
 
 # Without these a table is no completion log.
-REQUIRED_COLUMNS = ("phase", "game_date", "processor_name", "status", "completed_at", "inserted_at")
+REQUIRED_COLUMNS = {
+    "phase": "STRING",
+    "game_date": "DATE",
+    "processor_name": "STRING",
+    "status": "STRING",
+    "completed_at": "TIMESTAMP",
+    "inserted_at": "TIMESTAMP",
+}
 # By these a table is known that says of each phase and date whether the flag is set, and what else it may say.
 FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}
 _MORE_OF_A_FLAG_TABLE = {"triggered_at": "TIMESTAMP", "trigger_reason": "STRING"}
@@ -50,12 +57,11 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def completions_sql(table: Table, phases: Iterable[str]) -> str:
-    """Select the rows of a completion log; raises StoreError for a column that it needs and lacks.
+    """Select the rows of a completion log; raises StoreError for a column that it needs and has not as such.
 
     One of our own that it lacks is NULL.
     """
-    if lacking := [name for name in REQUIRED_COLUMNS if name not in table.columns]:
-        raise StoreError(f"{table.name} lacks {', '.join(lacking)}, which every completion log has")
+    _require(table, REQUIRED_COLUMNS)
     names = ", ".join(f"'{name}'" for name in phases)  # a phase's name holds no quote
     optional = _columns(table, {name: OPTIONAL_COLUMNS[name] for name in (FLAG_COLUMN, "trigger_reason")})
     return _text("completions.sql").format(table=table.name, phases=names, partitions=table.partitions, **optional)
@@ -66,6 +72,7 @@ def messages_sql(table: Table) -> str:
 
     Raises StoreError where the table has no messages.
     """
+    _require(table, {"publish_time": "TIMESTAMP"})
     kind = table.columns.get("data", "none")
     if kind not in _BODIES:
         *others, last = _BODIES
@@ -75,9 +82,7 @@ def messages_sql(table: Table) -> str:
 
 def flag_table_sql(table: Table) -> str:
     """Select what a flag table says of a phase; raises StoreError where it is no such table."""
-    wrong = [f"{name} {kind}" for name, kind in FLAG_TABLE_COLUMNS.items() if table.columns.get(name) != kind]
-    if wrong:
-        raise StoreError(f"{table.name} needs the columns {', '.join(wrong)}")
+    _require(table, FLAG_TABLE_COLUMNS)
     more = _columns(table, _MORE_OF_A_FLAG_TABLE)
     return _text("flag_table.sql").format(table=table.name, partitions=table.partitions, **more)
 
@@ -87,6 +92,12 @@ def flag_tables_sql(dataset: str) -> str:
     return _text("find_flag_tables.sql").format(
         dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
     )
+
+
+def _require(table: Table, columns: Mapping[str, str]) -> None:
+    """Raise a StoreError that names those of `columns`, given by their types, that the table has not as such."""
+    if wrong := [f"{name} {kind}" for name, kind in columns.items() if table.columns.get(name) != kind]:
+        raise StoreError(f"{table.name} needs the columns {', '.join(wrong)}")
 
 
 def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:

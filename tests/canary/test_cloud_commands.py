@@ -280,8 +280,31 @@ def test_a_table_that_lacks_columns_is_unknown(dataset: BigQuery, capsys: pytest
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
     assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
     said = " ".join(capsys.readouterr().out.split())
-    lacks = f"{dataset.project}.{TABLE} lacks status, inserted_at, which every completion log has"
+    lacks = f"{dataset.project}.{TABLE} needs the columns status STRING, inserted_at TIMESTAMP"
     assert said == f"phase2 2026-02-09 UNKNOWN: could not tell: {lacks}"
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "needed"),
+    [("status", "INTEGER", "STRING"), ("game_date", "TIMESTAMP", "DATE"), ("inserted_at", "DATETIME", "TIMESTAMP")],
+)
+def test_a_column_of_another_type_is_unknown(
+    dataset: BigQuery, column: str, kind: str, needed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named, with what is needed: a number that equals no status must not be taken for no completion."""
+    make_real_table(dataset, TABLE, (), **{column: kind})
+    assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    needs = f"{dataset.project}.{TABLE} needs the columns {column} {needed}"
+    assert said == f"phase2 2026-02-09 UNKNOWN: could not tell: {needs}"
+
+
+def test_capitals_in_the_names_of_columns_mean_nothing(dataset: BigQuery, phase: Phase) -> None:
+    """To BigQuery they are the same columns, and a second one of the name cannot be added."""
+    schema = [bigquery.SchemaField(name.upper(), kind, mode) for name, kind, mode in REAL_COLUMNS]
+    dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
+    log = BigQueryCompletionLog(dataset, {"phase2": phase})
+    assert log.missing_columns() == {f"{dataset.project}.{TABLE}": ADDED}
 
 
 @pytest.mark.parametrize(

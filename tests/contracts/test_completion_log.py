@@ -129,9 +129,17 @@ def test_the_row_of_the_flag_alone(completion_log: CompletionLog, summary: Proce
     assert completion_log.summarise(["phase2"], DAY, DAY) == ([] if summary.is_triggered is None else [alone])
 
 
-def test_a_row_without_a_name_is_nobodys(completion_log: CompletionLog) -> None:
+def test_spaces_and_capitals_mean_nothing(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+    """As they do in a message: whoever writes the table need not be the orchestrator."""
+    odd = another("1", 0, processor_name=f" {ROW.processor_name} ", status=" SUCCESS")
+    completion_log.append([odd], now=NOW)
+    assert completion_log.summarise(["phase2"], DAY, DAY) == [summary]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_row_without_a_name_is_nobodys(completion_log: CompletionLog, name: str) -> None:
     """An empty name is that of the flag table, which is another one."""
-    completion_log.append([another("1", 0, processor_name="")], now=NOW)
+    completion_log.append([another("1", 0, processor_name=name)], now=NOW)
     assert completion_log.summarise(["phase2"], DAY, DAY) == []
 
 

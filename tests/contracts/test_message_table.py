@@ -53,10 +53,10 @@ def _other(phase: Phase) -> Phase:
     return msgspec.structs.replace(phase, name="phase3", message_phase="phase_3", message_table=None)
 
 
-def arrive(dataset: BigQuery, *bodies: bytes, data_type: str = "BYTES") -> None:
+def arrive(dataset: BigQuery, *bodies: bytes, data_type: str = "BYTES", at: datetime = AT) -> None:
     """Write what Pub/Sub would; it puts into a column what fits its type, and nothing else."""
     data = [base64.b64encode(body).decode() if data_type == "BYTES" else body.decode() for body in bodies]
-    rows = [{"message_id": f"m{n}", "publish_time": AT.isoformat(), "data": one} for n, one in enumerate(data)]
+    rows = [{"message_id": f"m{n}", "publish_time": at.isoformat(), "data": one} for n, one in enumerate(data)]
     assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", rows, timeout=20) == []
 
 
@@ -137,6 +137,27 @@ def test_what_nobody_can_attribute_is_kept_as_such(dataset: BigQuery, log: BigQu
         summary("y", "success", None),
         summary("", "success"),
     ]
+
+
+@pytest.mark.parametrize("data_type", ["BYTES"])
+def test_messages_without_a_date_are_told_apart_by_the_day_they_came(
+    dataset: BigQuery, log: BigQueryMessageLogs
+) -> None:
+    """Each may be of the dates before it alone: the later one takes the place of none."""
+    days = [AT - timedelta(days=4), AT]
+    for day in days:
+        arrive(dataset, message("x", game_date=None), at=day)
+    found = log.summarise("phase2", DAY - timedelta(days=6), DAY)
+    assert {row.last_completed_at for row in found} == {*days}
+
+
+@pytest.mark.parametrize("columns", [{}, {"publish_time": "STRING"}])
+def test_a_table_without_times_is_an_error(dataset: BigQuery, with_messages: Phase, columns: dict[str, str]) -> None:
+    """It names the table, and the column."""
+    schema = [bigquery.SchemaField(*one) for one in {"data": "BYTES", **columns}.items()]
+    dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema))
+    with pytest.raises(StoreError, match=r"phase_messages needs the columns publish_time TIMESTAMP$"):
+        BigQueryMessageLogs(dataset, {"phase2": with_messages}).summarise("phase2", DAY, DAY)
 
 
 @pytest.mark.parametrize("data_type", ["INTEGER"])

@@ -35,12 +35,8 @@ REFUSALS = [
     (404, "notFound", "Not found: Table p:d.t", f"NotFound: Table p:d.t: {MAKE_IT}"),
     (404, "notFound", ELSEWHERE, f"NotFound: {ELSEWHERE[11:]}: set BIGQUERY_LOCATION to where the dataset is"),
     (403, "accessDenied", f"{DENIED}.", f"Forbidden: {DENIED}: {READ_IT}"),
-    (
-        403,
-        "vpcServiceControls",
-        PERIMETER,
-        f"Forbidden: {PERIMETER}: ask who keeps the perimeter to let this account in",
-    ),
+    (403, "vpcServiceControls", PERIMETER, f"Forbidden: {PERIMETER}: {LET_IN}"),
+    (403, "policyViolation", PERIMETER, f"Forbidden: {PERIMETER}: {LET_IN}"),
     (403, "quotaExceeded", QUOTA, f"Forbidden: {QUOTA}: wait until the quota is renewed, or raise it"),
     (403, "rateLimitExceeded", RATE, f"Forbidden: {RATE}: let fewer queries run at once in the project"),
     (

@@ -38,13 +38,20 @@ def test_a_file_is_a_dataset(datasets: Path) -> None:
     assert SqliteCounts(datasets).count(QUERY, MONDAY, TUESDAY) == {MONDAY: 2}
 
 
+def test_rows_of_one_date_are_added_up(datasets: Path) -> None:
+    """A query without GROUP BY means what it says, as it does in BigQuery."""
+    query = "SELECT game_date, 1 AS n FROM nba_analytics.player_game_summary WHERE game_date BETWEEN @since AND @until"
+    assert SqliteCounts(datasets).count(query, MONDAY, TUESDAY) == {MONDAY: 2}
+
+
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
         (QUERY.replace("player", "team"), "no such table: nba_analytics.team_game_summary"),
         ("SELECT @since, @until, 3", "unpack"),
         ("SELECT 'monday', 1 WHERE @since < @until", "monday"),
-        ("SELECT NULL, 1 WHERE @since < @until", "must be str"),
+        ("SELECT NULL, 1 WHERE @since < @until", "has to return game_date DATE and n INT64, not .*None"),
+        ("SELECT @since, 0.5 WHERE @since < @until", "has to return game_date DATE and n INT64, not .*0.5"),
         ("DELETE FROM nba_analytics.player_game_summary WHERE @since < @until", "readonly"),
     ],
 )
