@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.documents import to_fields
-from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable
+from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable, mapped
 from canary.domain.facts import Facts, newcomers
 from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs
 from canary.domain.incident import Incidents, incident_ref, read_incident
@@ -343,7 +343,7 @@ def _diagnosed(one: _Date, history: Sequence[Evidence], now: datetime, read_at: 
 
 def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:
     """Return the lines that were there at `now`."""
-    return Seen(believed_checkpoints(checkpoints.value, now, read_at)) if isinstance(checkpoints, Seen) else checkpoints
+    return mapped(checkpoints, lambda lines: believed_checkpoints(lines, now, read_at))
 
 
 def _described(error: Exception) -> str:

@@ -9,12 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from threading import Semaphore
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.evidence import Absent, Evidence, Logged, Seen, Source, Traces, Unreadable, read_completion_log
+from canary.domain.evidence import (
+    Absent,
+    Evidence,
+    Logged,
+    Seen,
+    Source,
+    Traces,
+    Unreadable,
+    mapped,
+    read_completion_log,
+)
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
 from canary.domain.silence import SILENCES
 from orchestrator_resilience.background import Background
@@ -28,6 +38,7 @@ from orchestrator_resilience.stores.base import (
     Document,
     DocumentRef,
     Flag,
+    Lines,
     ProcessorSummary,
     Stores,
 )
@@ -65,52 +76,49 @@ def gather(
     window = min(day for _, day in dates), max(day for _, day in dates)
     refs = [*(_ref(phases[name], day) for name, day in dates), SILENCES, REFUSALS, OPEN_INCIDENTS, *also]
     own = {name: phases[name] for name in wanted}
-    gate, questions = _gate(), _questions(stores, own, window)
-    questions["progress documents", ""] = partial(_documents, stores, refs, dates)
-    readings = {key: _Reading(" ".join(("the", *key)).rstrip(), ask, gate) for key, ask in questions.items()}
-    deadline = Deadline(seconds)
-    answers: dict[_Key, Any] = {key: reading.answer(deadline) for key, reading in readings.items()}
-    found = answers["progress documents", ""]
+    documents = {"progress documents": partial(_documents, stores, refs, dates)}
+    answers = _ask({**_questions(stores, own, window), **documents}, seconds)
+    found = answers["progress documents"]
     evidence = tuple(
         Evidence(
             phase=name,
             game_date=day,
             completion_log=_logged(
-                "completion log", answers["completion log", own[name].bigquery_table], own[name], day
+                "completion log", answers[f"completion log {own[name].bigquery_table}"], own[name], day
             ),
-            messages=_logged("message log", answers.get(("message log", name), Absent()), own[name], day),
-            flag_table=_flag(answers.get(("flag table", name), Absent()), day),
+            messages=_logged("message log", answers.get(f"message log {name}", Absent()), own[name], day),
+            flag_table=_flag(answers.get(f"flag table {name}", Absent()), day),
             progress=_progress(found, own[name], day),
-            outcome=_count(answers.get(("outcome", name), Absent()), day),
-            work=_count(answers.get(("work", name), Absent()), day),
+            outcome=_count(answers.get(f"outcome {name}", Absent()), day),
+            work=_count(answers.get(f"work {name}", Absent()), day),
         )
         for name, day in dates
     )
     return Gathered(evidence, found.value if isinstance(found, Seen) else found)
 
 
-# What is asked, and of which table or phase.
-_Key = tuple[str, str]
+# What is asked, by the words in which people are told of it.
+_Questions = Mapping[str, Callable[[], Any]]
 
 
-def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]) -> dict[_Key, Callable[[], Any]]:
+def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]) -> _Questions:
     """Return what is asked of the tables: each completion log once, whatever number of phases it has."""
     logs: dict[str, list[str]] = defaultdict(list)
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
-    asked: dict[_Key, Callable[[], Any]] = {
-        ("completion log", table): partial(stores.completion_log.summarise, names, *window)
+    asked: dict[str, Callable[[], Any]] = {
+        f"completion log {table}": partial(stores.completion_log.summarise, names, *window)
         for table, names in logs.items()
     }
     messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
     for name, phase in phases.items():
         if messages is not None and phase.message_table is not None:
-            asked["message log", name] = partial(messages.summarise, name, *window)
+            asked[f"message log {name}"] = partial(messages.summarise, name, *window)
         if flags is not None and phase.flag_table is not None:
-            asked["flag table", name] = partial(flags.read, phase.flag_table, name, *window)
+            asked[f"flag table {name}"] = partial(flags.read, phase.flag_table, name, *window)
         for what, query in (("outcome", phase.outcome_query), ("work", phase.work_query)):
             if counts is not None and query is not None:
-                asked[what, name] = partial(counts.count, query, *window)
+                asked[f"{what} {name}"] = partial(counts.count, query, *window)
     return asked
 
 
@@ -134,7 +142,7 @@ def read_traces(
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
         days[name].append(day)
-    gate, asked = _gate(), dict[str, Callable[[], Any]]()
+    asked = dict[str, Callable[[], Any]]()
     if days:
         asked["checkpoints"] = partial(stores.checkpoints.read, days, now)
     log, letters = stores.requests, stores.dead_letters
@@ -143,57 +151,44 @@ def read_traces(
         asked["requests to the orchestrator"] = partial(log.requests, since, now)
     if letters is not None and letters.phase in days:
         asked["dead letters"] = letters.read
-    readings = {what: _Reading(f"the {what}", read, gate) for what, read in asked.items()}
-    deadline = Deadline(seconds)
-    answers: dict[str, Any] = {what: reading.answer(deadline) for what, reading in readings.items()}
+    answers = _ask(asked, seconds)
 
     def traces(name: str, day: date) -> Traces:
         begun = phases[name].begins(day)
-        lines = answers["checkpoints"]
-        requests = answers.get("requests to the orchestrator") if log is not None and log.phase == name else None
-        given_up = answers.get("dead letters") if letters is not None and letters.phase == name else None
+        lines: Source[Lines] = answers["checkpoints"]
+        requests = answers["requests to the orchestrator"] if log is not None and log.phase == name else Absent()
+        given_up = answers["dead letters"] if letters is not None and letters.phase == name else Absent()
         return Traces(
-            _those(lines, lambda found: [line for line in found.checkpoints if concerns(line, name, day)]),
-            _those(requests, lambda found: [one for one in found if one.at >= begun]),
-            _those(given_up, lambda found: [one for one in found if one.game_date == day and one.at <= now]),
+            mapped(lines, lambda found: [line for line in found.checkpoints if concerns(line, name, day)]),
+            mapped(requests, lambda found: [one for one in found if one.at >= begun]),
+            mapped(given_up, lambda found: [one for one in found if one.game_date == day and one.at <= now]),
             lines.value.cut_at if isinstance(lines, Seen) else None,
         )
 
     return {problem: traces(*problem) for problem in problems}
 
 
-def _those(source: Seen[Any] | Unreadable | None, wanted: Callable[[Any], list[T]]) -> Source[Sequence[T]]:
-    """Return what of a source is `wanted`; None is Absent."""
-    if isinstance(source, Seen):
-        return Seen(wanted(source.value))
-    return Absent() if source is None else source
-
-
 # So many questions are asked at once; the others wait for their turn, within the time of all.
 _AT_ONCE = 8
-_Gate = Semaphore
 
 
-def _gate() -> _Gate:
-    return Semaphore(_AT_ONCE)
+def _ask(questions: _Questions, seconds: float) -> dict[str, Any]:
+    """Ask all from the beginning on, each in a thread of its own; returns Seen or Unreadable of each."""
+    gate = Semaphore(_AT_ONCE)
+    readings = {what: Background(partial(_read, ask, gate)) for what, ask in questions.items()}
+    deadline = Deadline(seconds)
+    return {what: _answer(what, reading, deadline) for what, reading in readings.items()}
 
 
-class _Reading(Generic[T]):
-    """Reads one source from the beginning on; `name` is how people are told of it."""
-
-    def __init__(self, name: str, read: Callable[[], T], gate: _Gate) -> None:
-        self._name = name
-        self._reading = Background(lambda: _read(read, gate))
-
-    def answer(self, deadline: Deadline) -> Seen[T] | Unreadable:
-        """Return the answer, once; what has not answered by then is Unreadable."""
-        try:
-            return self._reading.answer(deadline)
-        except TimeoutError as error:
-            return Unreadable(f"{self._name}: {error}")
+def _answer(what: str, reading: Background[Seen[T] | Unreadable], deadline: Deadline) -> Seen[T] | Unreadable:
+    """Return the answer, once; what has not answered by then is Unreadable."""
+    try:
+        return reading.answer(deadline)
+    except TimeoutError as error:
+        return Unreadable(f"the {what}: {error}")
 
 
-def _read(read: Callable[[], T], gate: _Gate) -> Seen[T] | Unreadable:
+def _read(read: Callable[[], T], gate: Semaphore) -> Seen[T] | Unreadable:
     try:
         with gate:
             return Seen(read())
@@ -241,11 +236,9 @@ def _progress(answer: Source[_Documents], phase: Phase, day: date) -> Source[Pro
     document = answer.value.get(_ref(phase, day))
     if document is None:
         return Absent()
-
-    def read() -> Seen[Progress]:
-        return Seen(read_progress(printable(document.fields), phase.on(day)))
-
-    return _understood(f"the progress document of {day}", read)
+    return _understood(
+        f"the progress document of {day}", lambda: Seen(read_progress(printable(document.fields), phase.on(day)))
+    )
 
 
 def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
@@ -258,7 +251,7 @@ def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
 
 def _count(answer: Source[Mapping[date, int]], day: date) -> Source[int]:
     """Return the number of one date: 0 where the query does not mention it, Absent where there is no query."""
-    return Seen(answer.value.get(day, 0)) if isinstance(answer, Seen) else answer
+    return mapped(answer, lambda counts: counts.get(day, 0))
 
 
 def _ref(phase: Phase, day: date) -> DocumentRef:

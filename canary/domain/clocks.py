@@ -4,20 +4,17 @@ A time that is later than now cannot be told from any other, so it counts as not
 said where the time is asked for (facts.py): rather too late than too early, because an alert follows from it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from msgspec.structs import replace
 
-from canary.domain.evidence import Arrival, Evidence, Logged, Seen, Source
+from canary.domain.evidence import Arrival, Evidence, Logged, Seen, mapped, value_or
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import Progress, Registration, Report
 from orchestrator_resilience.stores.base import Flag
-
-T = TypeVar("T")
 
 # A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
 _CLOCKS_DIFFER = timedelta(hours=1)
@@ -79,15 +76,11 @@ def known_by(evidence: Evidence, now: datetime) -> Evidence:
     """Return what of a date's evidence was known at `now`, a time before it was read, as far as it carries a time."""
     return replace(
         evidence,
-        completion_log=_by(evidence.completion_log, _log_by, now),
-        messages=_by(evidence.messages, _log_by, now),
-        flag_table=_by(evidence.flag_table, _flag_by, now),
-        progress=_by(evidence.progress, _progress_by, now),
+        completion_log=mapped(evidence.completion_log, lambda log: _log_by(log, now)),
+        messages=mapped(evidence.messages, lambda log: _log_by(log, now)),
+        flag_table=mapped(evidence.flag_table, lambda flag: _flag_by(flag, now)),
+        progress=mapped(evidence.progress, lambda progress: _progress_by(progress, now)),
     )
-
-
-def _by(source: Source[T], known: Callable[[T, datetime], T], now: datetime) -> Source[T]:
-    return Seen(known(source.value, now)) if isinstance(source, Seen) else source
 
 
 def _log_by(logged: Logged, now: datetime) -> Logged:
@@ -127,17 +120,17 @@ def _is_later(at: datetime | None, now: datetime) -> bool:
 
 def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
     """Name what of a date's evidence carries no time of its own, so that it may not have been known then."""
-    if isinstance(evidence.progress, Seen):
-        registered, trigger = evidence.progress.value.registered.items(), evidence.progress.value.trigger
-        for name, entry in registered:
-            if not (instant(entry.registered_at) or instant(entry.completed_at)):
-                yield f"the registration of {name}"
-        reports = evidence.progress.value.reports.items()
-        yield from (f"the report of {name}" for name, report in reports if instant(report.at) is None)
-        if trigger is not None and instant(trigger.at) is None:
-            yield "`_triggered`"
-    table = evidence.flag_table
-    if isinstance(table, Seen) and table.value.is_set and instant(table.value.at) is None:
-        yield "the flag table's flag"
+    progress, table = value_or(evidence.progress, Progress(frozenset())), evidence.flags.get("the flag table")
+    registered, reports, trigger = progress.registered, progress.reports, progress.trigger
+    times = [
+        *(
+            (f"the registration of {n}", instant(e.registered_at) or instant(e.completed_at))
+            for n, e in registered.items()
+        ),
+        *((f"the report of {n}", instant(report.at)) for n, report in reports.items()),
+        *([("`_triggered`", instant(trigger.at))] if trigger else []),
+        *([("the flag table's flag", instant(table.at))] if table and table.is_set else []),
+    ]
+    yield from (what for what, at in times if at is None)
     if isinstance(evidence.outcome, Seen):
         yield f"the output of {phase.next_phase}"

@@ -4,7 +4,7 @@ Nothing here reads anything: canary/sources.py does, and hands over what it foun
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Generic, TypeVar
 
@@ -16,6 +16,7 @@ from orchestrator_resilience.progress import Progress, Report
 from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorSummary, Request
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Seen(msgspec.Struct, Generic[T], frozen=True):
@@ -40,6 +41,11 @@ Source = Seen[T] | Absent | Unreadable
 def value_or(source: Source[T], default: T) -> T:
     """Return what the source says, or `default` where it says nothing or could not be read."""
     return source.value if isinstance(source, Seen) else default
+
+
+def mapped(source: Source[T], read: Callable[[T], U]) -> Source[U]:
+    """Return what `read` makes of what the source says."""
+    return Seen(read(source.value)) if isinstance(source, Seen) else source
 
 
 class Arrival(msgspec.Struct, frozen=True):

@@ -67,17 +67,15 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def completed_at(self) -> dict[str, datetime | None]:
         """The first success of each processor that has completed in either store; None where old code noted no time."""
-        found: dict[str, datetime | None] = {}
-        taken_for_unexpected = {name: self.progress.reports[name].at for name in self.taken_for_unexpected}
-        for processor in sorted(
-            self.completion_log.completed.keys() | self.progress.completed | {*taken_for_unexpected}
-        ):
-            arrival = self.completion_log.completed.get(processor)
-            registration = self.progress.registered.get(processor)
-            at = taken_for_unexpected.get(processor)
-            times = (arrival and arrival.completed_at, registration and registration.completed_at, at)
-            found[processor] = min((at for at in times if at), default=None)
-        return found
+        said = (
+            {name: arrival.completed_at for name, arrival in self.completion_log.completed.items()},
+            {name: entry.completed_at for name, entry in self.progress.registered.items()},
+            {name: self.progress.reports[name].at for name in self.taken_for_unexpected},
+        )
+        return {
+            name: min((at for times in said if (at := times.get(name))), default=None)
+            for name in sorted({*said[0], *self.progress.completed, *said[2]})
+        }
 
     @cached_property
     def taken_for_unexpected(self) -> list[str]:
@@ -162,9 +160,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @property
     def output_is_partial(self) -> bool:
         """Whether the next phase has some of the games, and lacks others; only where both are counted in games."""
-        if not self.phase.outcome_counts_games or self.output is None or self.work is None:
-            return False
-        return 0 < self.output < self.work
+        return self.phase.outcome_counts_games and 0 < (self.output or 0) < (self.work or 0)
 
     @property
     def had_no_work(self) -> bool:
