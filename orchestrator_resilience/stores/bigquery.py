@@ -35,7 +35,7 @@ from orchestrator_resilience.errors import ODD_ANSWER, ConfigurationError, Store
 from orchestrator_resilience.http_calls import BrokenConnectionError, CallError, end_calls_in_time
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
+from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.settings import MAXIMUM_BYTES_BILLED
 from orchestrator_resilience.stores.base import Flag, ProcessorSummary
 from orchestrator_resilience.stores.completion_rows import add_up, fold
@@ -235,17 +235,21 @@ class BigQuery:
         return table if table.count(".") > 1 else f"{self.project}.{table}"
 
 
-class BigQueryCompletionLog:
-    """A CompletionLog; each phase's rows are in the table that the phase names.
-
-    The tables may be somebody else's, without our own columns: what they look like is asked for, and remembered for
-    ten minutes.
-    """
+class _OfPhases:
+    """What is asked of the tables of `phases`; `_tables` are the full names of their completion logs."""
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
         self._phases = phases
         self._tables = {name: bigquery_.full_name(phase.bigquery_table) for name, phase in phases.items()}
+
+
+class BigQueryCompletionLog(_OfPhases):
+    """A CompletionLog; each phase's rows are in the table that the phase names.
+
+    The tables may be somebody else's, without our own columns: what they look like is asked for, and remembered for
+    ten minutes.
+    """
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago.
@@ -255,7 +259,11 @@ class BigQueryCompletionLog:
         """
         for name in dict.fromkeys(self._tables[row.phase] for row in rows):
             table = self._bigquery.describe(name)
-            own = [r for r in rows if self._tables[r.phase] == name and (table.has_flag or not r.is_triggered)]
+            own = [
+                r
+                for r in rows
+                if self._tables[r.phase] == name and (FLAG_COLUMN in table.columns or not r.is_triggered)
+            ]
             if own:
                 self._insert(table, own, now)
 
@@ -322,12 +330,8 @@ class BigQueryCompletionLog:
             return f"{name}: added {', '.join(field.name for field in lacking)}"
 
 
-class BigQueryMessageLogs:
+class BigQueryMessageLogs(_OfPhases):
     """The MessageLogs that the phases name."""
-
-    def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
-        self._bigquery = bigquery_
-        self._phases = phases
 
     def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
         """Summarise a phase's messages; none where the phase names no message log."""
@@ -339,16 +343,12 @@ class BigQueryMessageLogs:
         return fold(rows, phase=phase)
 
 
-class BigQueryFlagTables:
+class BigQueryFlagTables(_OfPhases):
     """The FlagTables of the datasets in which the phases' completion logs are."""
-
-    def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
-        self._bigquery = bigquery_
-        self._phases = phases
 
     def completion_table(self, phase: str) -> str:
         """Return the full name of the table that holds a phase's completion log."""
-        return self._bigquery.full_name(self._phases[phase].bigquery_table)
+        return self._tables[phase]
 
     def find(self, phase: str) -> list[str]:
         """Return the flag tables in the dataset of the phase's completion log, named as the phases file would."""

@@ -1,6 +1,5 @@
 """Composes what a table is asked from what it looks like: text from values, without a client."""
 
-import json
 from collections.abc import Iterable, Mapping
 from importlib import resources
 
@@ -46,11 +45,6 @@ class Table(msgspec.Struct, frozen=True):
     by_ingestion: bool = False
 
     @property
-    def has_flag(self) -> bool:
-        """Whether the table can say anything of the flag."""
-        return FLAG_COLUMN in self.columns
-
-    @property
     def partitions(self) -> str:
         """The condition without which a table may refuse to be read; empty where a column's is enough."""
         return _INGESTED if self.by_ingestion else ""
@@ -62,9 +56,10 @@ def completions_sql(table: Table, phases: Iterable[str]) -> str:
     One of our own that it lacks is NULL.
     """
     _require(table, REQUIRED_COLUMNS)
-    names = ", ".join(f"'{name}'" for name in phases)  # a phase's name holds no quote
     optional = _columns(table, {name: OPTIONAL_COLUMNS[name] for name in (FLAG_COLUMN, "trigger_reason")})
-    return _text("completions.sql").format(table=table.name, phases=names, partitions=table.partitions, **optional)
+    return _text("completions.sql").format(
+        table=table.name, phases=_literals(phases), partitions=table.partitions, **optional
+    )
 
 
 def messages_sql(table: Table) -> str:
@@ -108,8 +103,8 @@ def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def _literals(texts: Iterable[str]) -> str:
-    """Write texts as GoogleSQL does, whose escapes are those of JSON but for characters beyond ASCII."""
-    return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
+    """Write texts without a quote, as are the names of phases and columns, for GoogleSQL and SQLite."""
+    return ", ".join(f"'{text}'" for text in texts)
 
 
 def _text(file: str) -> str:
