@@ -183,10 +183,13 @@ def in_order(line: Checkpoint) -> tuple[Any, ...]:
 
 
 def unanswered(lines: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Leave out RECEIVED of the deliveries that came to an end: their closing line says all that it says."""
-    kept = list(lines)
-    closed = {line.fields.get("delivery") for line in kept if line.closes}
-    return [line for line in kept if line.closes or line.fields.get("delivery") not in closed]
+    """Leave out RECEIVED of the deliveries that came to an end: their closing line says all that it says.
+
+    And RECEIVED without a delivery, of which nobody can tell whether it came to one.
+    """
+    kept = [(line, tuple(map(line.fields.get, ("phase", "game_date", "delivery")))) for line in lines]
+    closed = {delivery for line, delivery in kept if line.closes}
+    return [line for line, delivery in kept if line.closes or (delivery[-1] and delivery not in closed)]
 
 
 Sink = Callable[[Checkpoint], None]

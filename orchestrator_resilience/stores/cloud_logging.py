@@ -99,7 +99,8 @@ class CloudLoggingArchive(_CloudLogging):
         entries = self._entries(checkpoint_filter(wanted, until), self._seconds) if any(wanted.values()) else []
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
         concerned = [c for c in parsed if any(concerns(c, name, day) for name, days in wanted.items() for day in days)]
-        cut = parsed[-1].at if len(entries) >= _MAXIMUM_ENTRIES and parsed else None
+        oldest = parsed[-1].at if parsed else until
+        cut = oldest if len(entries) >= _MAXIMUM_ENTRIES else None
         return Lines(unanswered(sorted(concerned, key=in_order)), cut)
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:

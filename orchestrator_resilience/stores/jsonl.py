@@ -2,18 +2,19 @@
 
 import fcntl
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, in_order, json_line
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, in_order, json_line, unanswered
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Lines
+
+R = TypeVar("R")
 
 
 class JsonLinesArchive:
@@ -33,49 +34,79 @@ class JsonLinesArchive:
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines that concern one of these dates, oldest first; none where there is no file.
 
-        In one pass, in which only what is kept is parsed: the file may have a million lines.
+        In one pass, in which only what is kept is parsed as a whole: the file may have a million lines.
         """
-        dates = {day.isoformat().encode() for days in wanted.values() for day in days}
-        kept: dict[bytes, dict[bytes, bytes]] = defaultdict(dict)  # what closed a delivery, or RECEIVED by its delivery
-        cut = set[bytes]()
+        dates = {name: {day.isoformat() for day in days} for name, days in wanted.items()}
+        # By phase and date what closed a delivery, or RECEIVED by its delivery.
+        kept: dict[tuple[str, str | None], dict[object, bytes]] = defaultdict(dict)
+        cut = set[tuple[str, str | None]]()
         try:
             with self.path.open("rb") as file:
                 for line in file:
-                    day = _said(_GAME_DATE, line)
-                    if day not in dates and (day or _REJECTED not in line):
+                    head = _or_none(_head, line)
+                    if head is None or not head.is_wanted(dates):
                         continue
-                    own, delivery = kept[day], _said(_DELIVERY, line)
-                    if _CLOSES.search(line):
-                        own.pop(delivery, None)
+                    own = kept[head.phase, head.day]
+                    if head.closes is not False:
+                        own.pop(head.known_by, None)
                         own[line] = line
-                    elif delivery:
-                        own.setdefault(delivery, line)
+                    elif head.checkpoint == CheckpointKind.RECEIVED and head.known_by:
+                        own.setdefault(head.known_by, line)
                     if len(own) > _MOST_OF_A_DATE:
                         del own[next(iter(own))]
-                        cut.add(day)
+                        cut.add((head.phase, head.day))
         except FileNotFoundError:
             return Lines()
         except OSError as error:
             raise StoreError(f"{self.path}: {error}") from error
         lines, cut_at = list[Checkpoint](), list[datetime]()
-        for day, own in kept.items():
-            parsed = [c for _ in range(len(own)) if (c := _parsed(own.popitem()[1])) is not None and c.at <= until]
+        for key, own in kept.items():
+            # From the newest to the oldest of the file, whatever their clocks said.
+            read = (_or_none(_checkpoint, own.popitem()[1]) for _ in range(len(own)))
+            parsed = [c for c in read if c is not None and c.at <= until]
             lines += [c for c in parsed if any(concerns(c, name, at) for name, days in wanted.items() for at in days)]
-            cut_at += [min(c.at for c in parsed)] if day in cut and parsed else []
-        return Lines(sorted(lines, key=in_order), max(cut_at, default=None))
+            cut_at += [parsed[-1].at if parsed else until] if key in cut else []
+        return Lines(unanswered(sorted(lines, key=in_order)), max(cut_at, default=None))
 
 
-# What tells of a line, without parsing it, whether it is wanted; in a text, a quotation mark has a backslash before it.
-_GAME_DATE, _DELIVERY = (re.compile(rb'"%b": ?"([^"]+)"' % name) for name in (b"game_date", b"delivery"))
-_CLOSES = re.compile(rb'"closes": ?true')
-_REJECTED = CheckpointKind.REJECTED.value.encode()
+class _Head(msgspec.Struct):
+    """What tells of a line, without the rest of it, whether it is wanted."""
+
+    checkpoint: str
+    closes: Any
+    phase: str
+    game_date: Any = None
+    delivery: Any = None
+
+    @property
+    def day(self) -> str | None:
+        return self.game_date if isinstance(self.game_date, str) else None
+
+    @property
+    def known_by(self) -> str | int | None:
+        return self.delivery if isinstance(self.delivery, (str, int)) else None
+
+    def is_wanted(self, dates: Mapping[str, Collection[str]]) -> bool:
+        undated = self.day is None and self.checkpoint == CheckpointKind.REJECTED
+        return self.phase in dates and (undated or self.day in dates[self.phase])
+
+
+_head = msgspec.json.Decoder(_Head).decode
+_object = msgspec.json.Decoder(dict[str, Any]).decode  # unlike json, it makes each name once, in however many lines
 # So many deliveries of a date are enough to know what became of it; the newest count most.
 _MOST_OF_A_DATE = 2_000
 
 
-def _said(field: re.Pattern[bytes], line: bytes) -> bytes:
-    found = field.search(line)
-    return found[1] if found else b""
+def _checkpoint(line: str) -> Checkpoint:
+    return Checkpoint.from_json(_object(line))
+
+
+def _or_none(read: Callable[[str], R], line: bytes) -> R | None:
+    """Read a line; None for one that a crash cut short, or that is something else."""
+    try:
+        return read(line.decode().removeprefix("\ufeff"))  # which an editor may put before the first one
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def append_line(path: Path, line: str) -> None:
@@ -104,21 +135,5 @@ def last_line(path: Path, wanted: Callable[[Mapping[str, Any]], bool] = lambda _
         lines = path.read_bytes().splitlines()
     except OSError:
         return None
-    objects = (_object(line) for line in reversed(lines))
+    objects = (_or_none(_object, line) for line in reversed(lines))
     return next((found for found in objects if found is not None and wanted(found)), None)
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        found = msgspec.json.decode(line)  # unlike json, it makes each name once, whatever number of lines has it
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _parsed(line: bytes) -> Checkpoint | None:
-    found = _object(line)
-    try:
-        return Checkpoint.from_json(found) if found is not None else None
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return None

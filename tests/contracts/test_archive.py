@@ -118,6 +118,36 @@ def test_a_delivery_that_never_ended_is_read(archive: Archive, phase: Phase, clo
     )
 
 
+_OPEN, _CLOSED = {"checkpoint": CheckpointKind.RECEIVED}, {"checkpoint": CheckpointKind.IGNORED, "sequence": 2}
+DEATHS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "closed before it was received": ([_CLOSED, _OPEN], ["IGNORED"]),
+    "something after its end": (
+        [_OPEN, _CLOSED, {"checkpoint": CheckpointKind.POST_TRANSACTION, "sequence": 3}],
+        ["IGNORED"],
+    ),
+    "another phase's": ([_OPEN, {**_CLOSED, "phase": "phase3"}], ["RECEIVED"]),
+    "another date's": ([_OPEN, {**_CLOSED, "game_date": "2026-02-08"}], ["RECEIVED"]),
+    "without a delivery": ([_OPEN | {"delivery": None}, _OPEN | {"delivery": ""}, _OPEN | {"delivery": {}}], []),
+    "a delivery that is a number": ([{**_OPEN, "delivery": 5}], ["RECEIVED"]),
+    "a nested one's": (
+        [{"note": {"game_date": "1", "delivery": "2", "closes": True, "phase": 3}, **_OPEN}],
+        ["RECEIVED"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DEATHS)
+def test_which_deliveries_died(archive: Archive, case: str) -> None:
+    """The same ones in every archive, in whatever order the lines came there."""
+    entries, kinds = DEATHS[case]
+    for entry in entries:
+        known = {"note": None, "phase": "phase2", "game_date": "2026-02-09", "delivery": "d", "sequence": 1, **entry}
+        kind = known.pop("checkpoint")
+        closes = kind is CheckpointKind.IGNORED
+        archive[0](Checkpoint(kind, Severity.INFO, AT + timedelta(seconds=known["sequence"]), "x", known, closes))
+    assert [line.kind.name for line in read(archive[1], DAY)] == kinds
+
+
 @pytest.mark.parametrize(("days", "found"), [(-1, 0), (0, 1), (2, 1), (3, 0)])
 def test_a_rejection_without_a_date_may_be_of_the_days_before(
     archive: Archive, phase: Phase, clock: SimulatedClock, days: int, found: int
@@ -239,6 +269,29 @@ def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: st
     for one in (json.dumps(GOOD), line, json.dumps({**GOOD, "event_id": "2", "delivery": "d2"})):
         append_line(file.path, one + "\n")
     assert [c.fields["event_id"] for c in read(file, DAY)] == ["1", "2"]
+
+
+def test_a_half_line_takes_nothing_with_it(tmp_path: Path) -> None:
+    """RECEIVED stays where what closed the delivery cannot be read; an editor's mark before the first line is none."""
+    file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
+    received = json.dumps({**GOOD, "checkpoint": "CHECKPOINT_RECEIVED", "closes": False, "delivery": "d"}).encode()
+    closing = json.dumps({**GOOD, "closes": True, "message": "\u00e4", "delivery": "d"}, ensure_ascii=False)
+    for end in (closing.encode()[:-5], closing.encode("latin-1"), b"\0\0" + closing.encode()):
+        file.path.write_bytes(b"\xef\xbb\xbf" + received + b"\r\n" + end)
+        assert [line.kind.name for line in read(file, DAY)] == ["RECEIVED"]
+
+
+def test_since_when_odd_lines_are_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A clock that jumped back does not move it, and where none can be read nothing is."""
+    monkeypatch.setattr(jsonl, "_MOST_OF_A_DATE", 3)
+    for times, since in ((("06", "07", "08", "01", "10"), "2026-02-10T08:00:00+00:00"), ("xxxxx", LATER.isoformat())):
+        file = JsonLinesArchive(tmp_path / f"{times[0]}.jsonl")
+        for number, hour in enumerate(times):
+            entry = {**GOOD, "time": f"2026-02-10T{hour}:00:00+00:00", "delivery": str(number), "closes": True}
+            append_line(file.path, json.dumps(entry) + "\n")
+        cut_at = file.read({"phase2": [DAY]}, LATER).cut_at
+        assert cut_at is not None
+        assert cut_at.isoformat() == since
 
 
 def test_nothing_was_left(archive: Archive) -> None:
