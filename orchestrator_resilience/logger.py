@@ -40,6 +40,7 @@ _CAUSES = 20
 _SUBJECT_CHARACTERS = 200
 _LIST_CHARACTERS = 50_000  # of the lines that say who is missing, by name
 _WITH_LISTS = {CheckpointKind.POST_TRANSACTION, CheckpointKind.WAITING}
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 R = TypeVar("R")
@@ -90,9 +91,9 @@ class CheckpointLogger:
     def delivery(
         self,
         *,
-        processor: str,
-        game_date: date | str,
-        event_id: str,
+        processor: str | None,
+        game_date: date | str | None,
+        event_id: str | None,
         correlation_id: str | None = None,
         delivery_attempt: int | None = None,
         traceparent: str | None = None,
@@ -100,16 +101,16 @@ class CheckpointLogger:
     ) -> "Delivery":
         """Begin a delivery: RECEIVED on entering the `with` block, a closing checkpoint by its end.
 
-        `processor` is the name in the message; the phase's aliases are applied. `traceparent` is
-        W3C trace context. Only what the block itself raises leaves the block.
+        `processor` is the name in the message, None where it has none; the phase's aliases are applied. `traceparent`
+        is W3C trace context. Only what the block itself raises leaves the block.
         """
         # Made plain before they are looked at: whatever a value is, it ends no delivery.
-        name, trace = plain(processor), _TRACEPARENT.fullmatch(str(plain(traceparent)))
+        name, day, trace = plain(processor), plain(game_date), _TRACEPARENT.fullmatch(str(plain(traceparent)))
         return Delivery(
             self,
             {
                 "phase": self.phase.name,
-                "game_date": game_date.date() if isinstance(game_date, datetime) else game_date,
+                "game_date": day[:10] if issubclass(type(game_date), datetime) else day,
                 "processor": self.phase.canonical(name) if isinstance(name, str) else None,
                 "raw_processor": processor,
                 "event_id": event_id,
@@ -164,9 +165,10 @@ class CheckpointLogger:
         vars(decorated)["__signature__"] = signature
         return decorated
 
-    def rejected(self, error: InvalidMessageError) -> None:
+    def rejected(self, error: InvalidMessageError | str) -> None:
         """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
-        self._delivery_of_invalid(error).rejected(error)
+        invalid = _invalid(error)
+        self._delivery_of_invalid(invalid).rejected(invalid)
 
     def _delivery_from(self, event: object) -> "Delivery":
         """Begin the delivery of an event as it came; whether it can be accepted is not decided here."""
@@ -175,19 +177,10 @@ class CheckpointLogger:
         except InvalidMessageError as error:
             return self._delivery_of_invalid(error)
         except Exception:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
-            return Delivery(self, {"phase": self.phase.name})
+            return self.delivery(processor=None, game_date=None, event_id=None)
 
     def _delivery_of_invalid(self, error: InvalidMessageError) -> "Delivery":
-        return Delivery(
-            self,
-            {
-                "phase": self.phase.name,
-                "game_date": error.game_date,
-                "processor": self.phase.canonical(error.processor) if error.processor else None,
-                "raw_processor": error.processor,
-                "event_id": error.event_id,
-            },
-        )
+        return self.delivery(processor=error.processor, game_date=error.game_date, event_id=error.event_id)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off; one that it does not take is counted."""
@@ -309,12 +302,12 @@ class Delivery:
     @_never_raises
     def took(self, step: str, seconds: float) -> None:
         """Add `seconds` to the time of a step, such as "register"; the closing line has them all in `step_ms`."""
-        self._step_seconds[step] = self._step_seconds.get(step, 0.0) + seconds
+        self._step_seconds[step] = self._step_seconds.get(step, 0.0) + float(seconds)
 
     @_never_raises
     def unexpected(self) -> None:
         """Leave UNEXPECTED: the processor is none of the phase's; the nearest expected name is given."""
-        raw = str(self._known["raw_processor"])
+        raw = str(self._known.get("raw_processor"))
         nearest = self._phase.nearest(raw)
         hint = f"the nearest expected name is {nearest}" if nearest else "no expected name resembles it"
         self._leave(
@@ -341,8 +334,7 @@ class Delivery:
 
         The message is acknowledged, and nobody will send it again.
         """
-        if not isinstance(error, InvalidMessageError):
-            error = InvalidMessageError("message", error)
+        error = _invalid(error)
         self._leave(
             CheckpointKind.REJECTED,
             f"{error} in {error.raw}" if error.raw else str(error),
@@ -376,7 +368,7 @@ class Delivery:
 
     @_never_raises
     def _returned_early(self) -> None:
-        status = self._known.get("status")
+        status = str(self._known.get("status"))
         if status in NOT_COMPLETING:  # of which nobody has to say anything
             self.ignored(f"{status} completes nothing")
             return
@@ -390,7 +382,7 @@ class Delivery:
     def _leave(
         self,
         kind: CheckpointKind,
-        text: str,
+        text: object,
         *,
         outcome: DeliveryOutcome | None = None,
         severity: Severity | None = None,
@@ -399,7 +391,10 @@ class Delivery:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
         # On RECEIVED processor and date come first, and on the others after the words that people search for.
-        said = one_line(text, _LIST_CHARACTERS if kind in _WITH_LISTS else TEXT_CHARACTERS)
+        said = one_line(
+            text if isinstance(text, str) else str(plain(text)),
+            _LIST_CHARACTERS if kind in _WITH_LISTS else TEXT_CHARACTERS,
+        )
         text = f"{self._subject} {said}".rstrip() if kind is CheckpointKind.RECEIVED else f"{said} ({self._subject})"
         if outcome is not None:
             self._closed = True
@@ -444,11 +439,12 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
     inner, name, signature = inspect.unwrap(function), function.__qualname__, inspect.signature(function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise TypeError(f"each_delivery: {name} is a generator function, whose body runs after its call{instead}")
-    parameters = {p.name: p.kind for p in signature.parameters.values()}
-    places = [place for place, kind in parameters.items() if kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    kinds = {p.name: p.kind for p in signature.parameters.values()}
+    places = [place for place, kind in kinds.items() if kind <= inspect.Parameter.VAR_POSITIONAL]
     place = int(places[:1] in (["self"], ["cls"]))
-    is_last = parameters.get("delivery", 0) > 0 and "delivery" not in places[:-1]
-    if not is_last or places[place : place + 1] in ([], ["delivery"]):
+    event = [*places, "delivery"][place]
+    is_last = kinds.get("delivery") in _BY_NAME and "delivery" not in places[:-1]
+    if not is_last or event == "delivery" or kinds[event] is inspect.Parameter.VAR_POSITIONAL:
         raise TypeError(f"each_delivery: {name} has to take an event first, and `delivery` last{instead}")
     # Of a function in the body of a class nobody knows whether it is a static method.
     in_a_class = re.search(r"[^>]\.[^.]+\Z", name) and not inspect.ismethod(function)
@@ -456,6 +452,10 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
         raise TypeError(f"each_delivery: whether {places[0]} of {name} is the event is not known{instead}")
     others = [parameter for parameter in signature.parameters.values() if parameter.name != "delivery"]
     return signature.replace(parameters=others), place
+
+
+def _invalid(error: object) -> InvalidMessageError:
+    return error if isinstance(error, InvalidMessageError) else InvalidMessageError("message", str(plain(error)))
 
 
 async def _run_within(result: Awaitable[R], delivery: AbstractContextManager[object]) -> R:

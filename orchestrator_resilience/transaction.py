@@ -131,6 +131,6 @@ def _flag(argument: str, value: object) -> bool:
 
 
 def _canonical(argument: str, names: Iterable[str], phase: Phase) -> frozenset[str]:
-    if isinstance(names, str):  # which is a collection, of its letters
+    if isinstance(names, (str, bytes)):  # which is a collection, of its letters
         raise TypeError(f"{argument} takes a collection of names, not the text {names!r}")
     return frozenset(phase.canonical(name) or name for name in names)

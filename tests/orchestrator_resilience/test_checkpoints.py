@@ -1047,3 +1047,41 @@ def test_whatever_foreign_code_says_is_left_or_counted(
     dropped = checkpoints.dropped + sum(line.get("dropped", 0) for line in lines)
     assert dropped or sink.kinds()[0] == "RECEIVED"
     assert dropped or any(line["closes"] for line in lines)
+
+
+def _fails(*_: object) -> Any:
+    raise ValueError
+
+
+NOT_A_TIME: Any = type("NaT", (datetime,), {"date": _fails, "isoformat": _fails})  # such as pandas' own
+UNSEEN: Any = type("Unseen", (), {"__repr__": _fails, "__class__": property(_fails)})
+
+
+ODD_USES: dict[str, tuple[dict[str, Any], Callable[[Any], None]]] = {
+    "a date that is none": ({"game_date": NOT_A_TIME(2026, 2, 9)}, lambda d: d.ignored("x")),
+    "a date that cannot be looked at": ({"game_date": UNSEEN()}, lambda d: d.ignored("x")),
+    "a status that is a list": ({"status": ["x"]}, lambda _: None),
+    "no reason": ({}, lambda d: d.ignored(None)),
+    "a reason that is an error": ({}, lambda d: d.ignored(ValueError("x"))),
+    "a reason that cannot be looked at": ({}, lambda d: d.ignored(UNSEEN())),
+    "an imaginary time": ({}, lambda d: d.took("a", 1j)),
+    "no processor": ({"processor": None, "event_id": None}, lambda d: d.unexpected()),
+}
+
+
+@pytest.mark.parametrize("use", ODD_USES)
+def test_an_odd_value_takes_no_closing_line(checkpoints: CheckpointLogger, sink: RecordingSink, use: str) -> None:
+    """A delivery that ended is closed, whatever was said of it; without that it would have died."""
+    known, odd_use = ODD_USES[use]
+    with checkpoints.delivery(**{"processor": "x", "game_date": "2026-02-09", "event_id": "1", **known}) as delivery:
+        odd_use(delivery)
+    assert [line.closes for line in sink.checkpoints] == [False, True]
+
+
+def test_what_is_rejected_may_be_any_error(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """Such as the one that an orchestrator's own parser raised."""
+    errors: tuple[Any, ...] = ("no date", ValueError("no date"))
+    for error in errors:
+        checkpoints.rejected(error)
+    texts = ["message: no date (an unreadable message)", "message: ValueError('no date') (an unreadable message)"]
+    assert [line.text for line in sink.checkpoints] == texts

@@ -153,6 +153,10 @@ REFUSED: dict[str, Any] = {
     "a delivery before the event": lambda delivery, event: (event, delivery),
     "a delivery before something else": lambda event, delivery, context: (event, delivery, context),
     "a delivery by place only": eval("lambda event, delivery, /: (event, delivery)"),  # noqa: S307 (of tests alone)
+    "more arguments after the delivery": lambda event, delivery, *others: (event, delivery, others),
+    "all arguments as the delivery": lambda event, *delivery: (event, delivery),
+    "all names as the delivery": lambda event, **delivery: (event, delivery),
+    "an event among all arguments": lambda *events, delivery: (events, delivery),
     "an event by name only": lambda delivery, *, event: (event, delivery),
     "a method of another habit": Handlers.other,
 }
