@@ -143,17 +143,15 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 # The fields that are read again, by their types.
-_TEXTS = {"phase", "game_date", "processor", "raw_processor", "event_id", "delivery", "field", "reason", "raw"}
 _LISTS = {"completed", "missing", "expected", "unexpected", "steps", "causes"}
-_FLAGS = {"should_trigger", "triggered", "duplicate"}
+_TEXTS = ("phase", "game_date", "processor", "raw_processor", "event_id", "delivery", "field", "reason", "raw")
+_TYPES = {"should_trigger": bool, "triggered": bool, "duplicate": bool, **dict.fromkeys(_TEXTS, str | int)}
 
 
 def _is_readable(name: str, value: object) -> bool:
     if name in _LISTS:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if name in _FLAGS:
-        return isinstance(value, bool)
-    return name not in _TEXTS or isinstance(value, (str, int))
+    return isinstance(value, _TYPES.get(name, object))
 
 
 # The days after its game date on which a date's messages come, but for re-runs.

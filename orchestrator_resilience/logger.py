@@ -167,20 +167,18 @@ class CheckpointLogger:
 
     def rejected(self, error: InvalidMessageError | str) -> None:
         """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
-        invalid = _invalid(error)
-        self._delivery_of_invalid(invalid).rejected(invalid)
+        self._delivery_of_invalid(error).rejected(error)
 
     def _delivery_from(self, event: object) -> "Delivery":
         """Begin the delivery of an event as it came; whether it can be accepted is not decided here."""
         try:
             return self.delivery_of(Completion.from_event(event, self.phase))
-        except InvalidMessageError as error:
+        except Exception as error:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
             return self._delivery_of_invalid(error)
-        except Exception:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
-            return self.delivery(processor=None, game_date=None, event_id=None)
 
-    def _delivery_of_invalid(self, error: InvalidMessageError) -> "Delivery":
-        return self.delivery(processor=error.processor, game_date=error.game_date, event_id=error.event_id)
+    def _delivery_of_invalid(self, error: object) -> "Delivery":
+        said = _invalid(error)
+        return self.delivery(processor=said.processor, game_date=said.game_date, event_id=said.event_id)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off; one that it does not take is counted."""
@@ -189,8 +187,8 @@ class CheckpointLogger:
         with self._lock:
             dropped, self.dropped = self.dropped, 0
         if dropped:
-            lost = {"dropped": dropped, "dropped_because": self._dropped_because}
-            checkpoint = replace(checkpoint, fields={**checkpoint.fields, **lost})
+            fields = {**checkpoint.fields, "dropped": dropped, "dropped_because": self._dropped_because}
+            checkpoint = replace(checkpoint, fields=fields)
         try:
             self._sink(checkpoint)
         except BaseException as error:
@@ -371,13 +369,13 @@ class Delivery:
         status = str(self._known.get("status"))
         if status in NOT_COMPLETING:  # of which nobody has to say anything
             self.ignored(f"{status} completes nothing")
-            return
-        self._leave(
-            CheckpointKind.IGNORED,
-            "the delivery ended without a word about its transaction",
-            severity=Severity.WARNING,
-            outcome=DeliveryOutcome.RETURNED_EARLY,
-        )
+        else:
+            self._leave(
+                CheckpointKind.IGNORED,
+                "the delivery ended without a word about its transaction",
+                severity=Severity.WARNING,
+                outcome=DeliveryOutcome.RETURNED_EARLY,
+            )
 
     def _leave(
         self,

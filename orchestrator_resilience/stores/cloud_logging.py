@@ -1,7 +1,7 @@
 """Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the log of requests."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -67,27 +67,23 @@ class _CloudLogging:
 
     def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
         """Return the newest entries first, ten pages of them at the most."""
-        with self._grpc.asking() as client:
-            return list(self._search(client, wanted, seconds))
-
-    def _search(self, client: LoggingServiceV2Client, wanted: str, seconds: float) -> Iterator[LogEntry]:
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
             filter=wanted,
             order_by="timestamp desc",
             page_size=_PAGE_SIZE,
         )
-        deadline, entries = Deadline(seconds), 0
-        # A slow search answers with empty pages, any number of them.
-        while left := deadline.left():
-            half = left / 2  # the last try of a page begins when its retries end
-            retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
-            page = next(client.list_log_entries(request, retry=retry, timeout=half).pages)
-            yield from page.entries
-            entries += len(page.entries)
-            if not page.next_page_token or entries >= _MAXIMUM_ENTRIES:
-                return
-            request.page_token = page.next_page_token
+        deadline, entries = Deadline(seconds), list[LogEntry]()
+        with self._grpc.asking() as client:
+            # A slow search answers with empty pages, any number of them.
+            while left := deadline.left():
+                half = left / 2  # the last try of a page begins when its retries end
+                retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
+                page = next(client.list_log_entries(request, retry=retry, timeout=half).pages)
+                entries += page.entries
+                if not page.next_page_token or len(entries) >= _MAXIMUM_ENTRIES:
+                    return entries
+                request.page_token = page.next_page_token
         raise StoreError(f"Cloud Logging: the search has not ended after {seconds:g} s")
 
 
@@ -100,8 +96,7 @@ class CloudLoggingArchive(_CloudLogging):
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
         concerned = [c for c in parsed if any(concerns(c, name, day) for name, days in wanted.items() for day in days)]
         oldest = parsed[-1].at if parsed else until
-        cut = oldest if len(entries) >= _MAXIMUM_ENTRIES else None
-        return Lines(unanswered(sorted(concerned, key=in_order)), cut)
+        return Lines(unanswered(sorted(concerned, key=in_order)), oldest if len(entries) >= _MAXIMUM_ENTRIES else None)
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
@@ -187,14 +182,11 @@ def _quoted(value: str) -> str:
 def _checkpoint(entry: LogEntry) -> Checkpoint | None:
     """Put the fields that Cloud Logging has moved back into the payload; None for what is no checkpoint."""
     try:
-        moved = {"severity": _severity(entry.severity), "time": entry.timestamp.isoformat()}
+        severity = next((severity for least, severity in _LEVELS if entry.severity >= least), Severity.INFO)
+        moved = {"severity": severity, "time": entry.timestamp.isoformat()}
         return Checkpoint.from_json({**_with_integers(entry.json_payload), **moved})
     except ODD_ANSWER:
         return None
-
-
-def _severity(level: int) -> Severity:
-    return next((severity for least, severity in _LEVELS if level >= least), Severity.INFO)
 
 
 def _with_integers(value: Any) -> Any:

@@ -48,10 +48,10 @@ class JsonLinesArchive:
                         continue
                     own = kept[head.phase, head.day]
                     if head.closes is not False:
-                        own.pop(head.known_by, None)
+                        own.pop(str(head.delivery), None)
                         own[line] = line
-                    elif head.checkpoint == CheckpointKind.RECEIVED and head.known_by:
-                        own.setdefault(head.known_by, line)
+                    elif head.checkpoint == CheckpointKind.RECEIVED:
+                        own.setdefault(str(head.delivery), line)
                     if len(own) > _MOST_OF_A_DATE:
                         del own[next(iter(own))]
                         cut.add((head.phase, head.day))
@@ -81,10 +81,6 @@ class _Head(msgspec.Struct):
     @property
     def day(self) -> str | None:
         return self.game_date if isinstance(self.game_date, str) else None
-
-    @property
-    def known_by(self) -> str | int | None:
-        return self.delivery if isinstance(self.delivery, (str, int)) else None
 
     def is_wanted(self, dates: Mapping[str, Collection[str]]) -> bool:
         undated = self.day is None and self.checkpoint == CheckpointKind.REJECTED
