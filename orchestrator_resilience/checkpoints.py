@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
@@ -111,8 +111,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
             "logging.googleapis.com/labels": {name: str(value) for name in _LABELS if (value := fields.get(name))},
         }
         if delivery:
-            operation = {"id": str(delivery), "producer": PRODUCER, "first": sequence == 1, "last": self.closes}
-            entry["logging.googleapis.com/operation"] = operation
+            entry["logging.googleapis.com/operation"] = {
+                "id": str(delivery),
+                "producer": PRODUCER,
+                "first": sequence == 1,
+                "last": self.closes,
+            }
         if trace:
             entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
             entry["logging.googleapis.com/spanId"] = fields.get("span")
@@ -174,20 +178,21 @@ def whole_list(checkpoint: Checkpoint, field: str) -> frozenset[str] | None:
     return None if field not in fields or f"{field}_count" in fields else frozenset(fields[field])
 
 
-def in_order(line: Checkpoint) -> tuple[Any, ...]:
-    """Return by what lines are put into the order in which they were left."""
+def deliveries(lines: Iterable[Checkpoint], wanted: Mapping[str, Collection[date]]) -> list[Checkpoint]:
+    """Return the lines that concern one of a phase's dates, in the order in which they were left.
+
+    Without RECEIVED of the deliveries that came to an end, because their closing line says all that it says; and
+    without those that name no delivery, of which nobody can tell whether it came to one.
+    """
+    concerned = (c for c in lines if any(concerns(c, phase, day) for phase, days in wanted.items() for day in days))
+    kept = [(c, tuple(map(c.fields.get, ("phase", "game_date", "delivery")))) for c in sorted(concerned, key=_left)]
+    closed = {delivery for c, delivery in kept if c.closes}
+    return [c for c, delivery in kept if c.closes or (delivery[-1] and delivery not in closed)]
+
+
+def _left(line: Checkpoint) -> tuple[Any, ...]:
     sequence = line.fields.get("sequence")
     return line.at, str(line.fields.get("delivery")), sequence if isinstance(sequence, int) else 0
-
-
-def unanswered(lines: Iterable[Checkpoint]) -> list[Checkpoint]:
-    """Leave out RECEIVED of the deliveries that came to an end: their closing line says all that it says.
-
-    And RECEIVED without a delivery, of which nobody can tell whether it came to one.
-    """
-    kept = [(line, tuple(map(line.fields.get, ("phase", "game_date", "delivery")))) for line in lines]
-    closed = {delivery for line, delivery in kept if line.closes}
-    return [line for line, delivery in kept if line.closes or (delivery[-1] and delivery not in closed)]
 
 
 Sink = Callable[[Checkpoint], None]

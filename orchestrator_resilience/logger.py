@@ -421,9 +421,8 @@ class Delivery:
     def _whose(self) -> str:
         known = self._known
         words = [known.get("processor") or known.get("raw_processor"), known.get("game_date")]
-        if found := " ".join(str(word) for word in words if word is not None):
-            return found
-        return f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+        unnamed = f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+        return " ".join(str(word) for word in words if word is not None) or unnamed
 
 
 def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature, int]:
@@ -473,12 +472,9 @@ def causes(error: BaseException) -> list[str]:
     found: list[BaseException] = []
 
     def follow(current: BaseException) -> None:
-        inner: Iterable[BaseException] = ()
-        if isinstance(current, DeliveryError):
-            inner = current.failures.values()
-        elif isinstance(current, BaseExceptionGroup):
-            inner = current.exceptions
-        for cause in (*inner, current.__cause__, current.__context__):
+        failures = current.failures.values() if isinstance(current, DeliveryError) else ()
+        grouped = current.exceptions if isinstance(current, BaseExceptionGroup) else ()
+        for cause in (*failures, *grouped, current.__cause__, current.__context__):
             known = any(cause is other for other in (error, *found))
             if cause is not None and not known and len(found) < _CAUSES:
                 found.append(cause)

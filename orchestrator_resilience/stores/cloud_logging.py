@@ -24,9 +24,7 @@ from orchestrator_resilience.checkpoints import (
     Checkpoint,
     CheckpointKind,
     Severity,
-    concerns,
-    in_order,
-    unanswered,
+    deliveries,
 )
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, StoreError, store_errors
@@ -94,9 +92,8 @@ class CloudLoggingArchive(_CloudLogging):
         """Return the lines that concern one of these dates, oldest first."""
         entries = self._entries(checkpoint_filter(wanted, until), self._seconds) if any(wanted.values()) else []
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
-        concerned = [c for c in parsed if any(concerns(c, name, day) for name, days in wanted.items() for day in days)]
         oldest = parsed[-1].at if parsed else until
-        return Lines(unanswered(sorted(concerned, key=in_order)), oldest if len(entries) >= _MAXIMUM_ENTRIES else None)
+        return Lines(deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None)
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""

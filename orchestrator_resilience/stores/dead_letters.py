@@ -61,11 +61,8 @@ class PubSubDeadLetters:
 
     def _pulled(self, held: list[str], deadline: Deadline) -> Iterator[Mapping[str, Any]]:
         """Yield the messages, and note in `held` what has to be given back."""
-        while len(held) < _MOST:
-            answer = self._call("pull", {"maxMessages": _AT_ONCE, "returnImmediately": True}, deadline)
-            received = answer.get("receivedMessages", [])
-            if not received:
-                return
+        pull = {"maxMessages": _AT_ONCE, "returnImmediately": True}
+        while len(held) < _MOST and (received := self._call("pull", pull, deadline).get("receivedMessages")):
             held += [one["ackId"] for one in received]
             yield from (one["message"] for one in received)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, in_order, json_line, unanswered
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, deliveries, json_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Lines
 
@@ -64,9 +64,9 @@ class JsonLinesArchive:
             # From the newest to the oldest of the file, whatever their clocks said.
             read = (_or_none(_checkpoint, own.popitem()[1]) for _ in range(len(own)))
             parsed = [c for c in read if c is not None and c.at <= until]
-            lines += [c for c in parsed if any(concerns(c, name, at) for name, days in wanted.items() for at in days)]
+            lines += parsed
             cut_at += [parsed[-1].at if parsed else until] if key in cut else []
-        return Lines(unanswered(sorted(lines, key=in_order)), max(cut_at, default=None))
+        return Lines(deliveries(lines, wanted), max(cut_at, default=None))
 
 
 class _Head(msgspec.Struct):
