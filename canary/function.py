@@ -21,7 +21,7 @@ import msgspec
 from flask.typing import ResponseReturnValue
 
 from canary.notify.channel import Channel, Channels
-from canary.notify.heartbeat import Heartbeat, HeartbeatError
+from canary.notify.heartbeat import Heartbeat
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine, date_path
 from canary.notify.slack import SlackChannel
@@ -136,8 +136,9 @@ class Canary(msgspec.Struct, frozen=True):
         report = watch(self.stores, self.phases, self.channels, now)
         _log(report)
         answer = _answer(report)
-        if self.heartbeat is not None and answer[1] == HTTPStatus.OK:
-            _beat(self.heartbeat)
+        # Whether the heartbeat was heard does not change the run.
+        if self.heartbeat is not None and answer[1] == HTTPStatus.OK and (failure := self.heartbeat.beat()):
+            print(json.dumps({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"}), flush=True)
         return answer
 
     def _status(self, now: datetime) -> _Json:
@@ -164,14 +165,6 @@ def _failure(error: Exception) -> Answer:
     with suppress(OSError, ValueError):  # where nothing can be printed, the answer says it alone
         print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
     return answer, 503
-
-
-def _beat(heartbeat: Heartbeat) -> None:
-    """Tell the outside that the canary is alive; whether it was heard does not change the run."""
-    try:
-        heartbeat.beat()
-    except HeartbeatError as error:
-        print(json.dumps({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {error}"}), flush=True)
 
 
 def _log(report: Report) -> None:

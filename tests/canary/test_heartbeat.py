@@ -2,7 +2,6 @@
 
 import json
 import time
-import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from canary.notify.heartbeat import Heartbeat, HeartbeatError
+from canary.notify.heartbeat import Heartbeat
 from orchestrator_resilience import CheckpointLogger, ConfigurationError, Phase
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.embedded import EmbeddedStores
@@ -29,7 +28,7 @@ def switch() -> Iterator[FakeWebhook]:
 
 def test_a_beat_is_one_request(switch: FakeWebhook) -> None:
     """The line break that a piped secret ends with is none of the address."""
-    Heartbeat(f"{switch.url}\n").beat()
+    assert Heartbeat(f"{switch.url}\n").beat() is None
     assert switch.paths == ["/ping/secret"]
 
 
@@ -37,35 +36,29 @@ def test_a_beat_is_one_request(switch: FakeWebhook) -> None:
 def test_every_success_is_heard(switch: FakeWebhook, status: int) -> None:
     """Services of this kind differ in how they say yes."""
     switch.script = [(status, {}, "")]
-    Heartbeat(switch.url).beat()
+    assert Heartbeat(switch.url).beat() is None
     assert switch.paths == ["/ping/secret"]
 
 
 @pytest.mark.parametrize("status", [302, 304, 404, 410, 500, 503])
 def test_another_answer_is_not_heard(switch: FakeWebhook, status: int) -> None:
-    """The error has the status and not the address."""
+    """The failure has the status and not the address."""
     switch.script = [(status, {"Location": "/ping/other"}, ""), OK]
-    with pytest.raises(HeartbeatError) as caught:
-        Heartbeat(switch.url).beat()
-    assert str(caught.value) == f"the heartbeat was not heard: HTTP {status}"
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert Heartbeat(switch.url).beat() == f"the heartbeat was not heard: HTTP {status}"
     assert switch.paths == ["/ping/secret"]
 
 
 def test_nobody_listens() -> None:
     """As above, with the kind of the failure."""
     heartbeat = Heartbeat(f"http://127.0.0.1:{free_port()}/ping/secret")
-    with pytest.raises(HeartbeatError, match=r"^the heartbeat was not heard: ConnectionRefusedError$") as caught:
-        heartbeat.beat()
-    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert heartbeat.beat() == "the heartbeat was not heard: ConnectionRefusedError"
 
 
 def test_a_switch_that_hangs_does_not_hold_up_the_run(switch: FakeWebhook) -> None:
     """It is not heard in time."""
     switch.hangs = True
     began = time.monotonic()
-    with pytest.raises(HeartbeatError, match=r"^the heartbeat was not heard: TimeoutError$"):
-        Heartbeat(switch.url, seconds=0.2).beat()
+    assert Heartbeat(switch.url, seconds=0.2).beat() == "the heartbeat was not heard: TimeoutError"
     assert time.monotonic() - began < 2
 
 
