@@ -315,7 +315,7 @@ FAULTS: dict[str, Fault] = {
     ),
     # Notifying, and what it depends on. Who never heard that it begins does not hear that it is over.
     "slack_refused_for_good": Fault(
-        injects=injected.slack_fails(lambda _: NotifyError("Slack answered 404", permanent=True, gone=True)),
+        injects=injected.slack_fails(lambda _: NotifyError("Slack answered 404", gone=True)),
         one_of=_ANY,
         like=Truth(channel="log", warnings=1),
     ),

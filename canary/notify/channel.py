@@ -13,17 +13,14 @@ from orchestrator_resilience.errors import ResilienceError
 
 
 class NotifyError(ResilienceError):
-    """People could not be told; `permanent` where the channel refuses the message, or the address itself.
+    """People could not be told; `gone` where the channel refuses the address itself, whatever the message.
 
-    `gone` where it is the address: it stays refused, whatever the message, until it is mended. `again_after` is the
-    least number of seconds before another attempt may help, None where none does.
+    It stays refused until it is mended. `again_after` is the least number of seconds before another attempt may help,
+    None where none does.
     """
 
-    def __init__(
-        self, reason: str, *, permanent: bool = False, gone: bool = False, again_after: float | None = None
-    ) -> None:
+    def __init__(self, reason: str, *, gone: bool = False, again_after: float | None = None) -> None:
         super().__init__(reason)
-        self.permanent = permanent
         self.gone = gone
         self.again_after = again_after
 

@@ -84,8 +84,7 @@ class SlackChannel:
         reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             return NotifyError(reason, again_after=max(answer.retry_after, _PAUSE_SECONDS))
-        permanent = answer.status in range(400, 500) and answer.status != HTTPStatus.REQUEST_TIMEOUT
-        return NotifyError(reason, permanent=permanent, gone=answer.status in _GONE)
+        return NotifyError(reason, gone=answer.status in _GONE)
 
 
 def message(

@@ -284,7 +284,7 @@ def test_an_odd_date_does_not_keep_the_others_from_being_told(stores: EmbeddedSt
 def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -> None:
     """On the other channels; the dead one is tried every four hours. Mended, it is told how things stand."""
     slack, log = Recorder("slack", "old"), Recorder("log")
-    slack.error = NotifyError("Slack answered 404 no_service", permanent=True, gone=True)
+    slack.error = NotifyError("Slack answered 404 no_service", gone=True)
     days = [DAY - timedelta(days=n) for n in range(3)]
     problems = [replace(BAD, game_date=day) for day in days]
     for number in range(96):
@@ -307,7 +307,7 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
 def test_an_address_that_is_taken_again_is_used_again(stores: EmbeddedStores, phase: Phase) -> None:
     """And refused once more, that is told once more."""
     slack, log = Recorder("slack"), Recorder("log")
-    gone = NotifyError("Slack answered 410", permanent=True, gone=True)
+    gone = NotifyError("Slack answered 410", gone=True)
     for number, error in enumerate([gone, None, gone]):
         slack.error = error
         for repeat in range(2):

@@ -240,12 +240,12 @@ def test_too_many_requests_are_waited_out(slack: FakeWebhook, phase: Phase) -> N
 
 @pytest.mark.parametrize("retry_after", ["3600", "9" * 5_000])
 def test_a_longer_wait_than_the_budget_fails_at_once(slack: FakeWebhook, phase: Phase, retry_after: str) -> None:
-    """The next run will try again, so it is not permanent."""
+    """The next run will try again, so the address is not given up."""
     slack.script = [(429, {"Retry-After": retry_after}, "rate_limited")]
     started = time.monotonic()
     error = failure(slack.url, phase, seconds=2.0)
     assert time.monotonic() - started < 1.5
-    assert (str(error), error.permanent, len(slack.posts)) == ("Slack answered 429 rate_limited", False, 1)
+    assert (str(error), error.gone, len(slack.posts)) == ("Slack answered 429 rate_limited", False, 1)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "-1"}, {"Retry-After": "nan"}, {"Retry-After": "soon"}])
@@ -258,10 +258,10 @@ def test_without_a_usable_time_to_wait_it_backs_off(slack: FakeWebhook, phase: P
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
 def test_what_slack_may_have_taken_is_posted_once(slack: FakeWebhook, phase: Phase, status: int) -> None:
-    """The next run tries again; it is not permanent: nothing is wrong with the message."""
+    """The next run tries again: nothing is wrong with the address."""
     slack.script = [(status, {"Retry-After": "0"}, "<html>Bad gateway</html>"), OK]
     error = failure(slack.url, phase)
-    assert (str(error), error.permanent, len(slack.posts)) == (f"Slack answered {status}", False, 1)
+    assert (str(error), error.gone, len(slack.posts)) == (f"Slack answered {status}", False, 1)
 
 
 @pytest.mark.parametrize("manner", [Manner.CLOSES, Manner.RESETS])
@@ -281,17 +281,17 @@ def test_a_connection_that_ends_after_the_post_is_posted_to_once(phase: Phase, p
 
     with listening(Handler) as address:
         error = failure(f"{address}{PATH}", phase)
-    assert (error.permanent, error.gone, posted) == (False, False, 1)
+    assert (error.gone, posted) == (False, 1)
 
 
 @pytest.mark.parametrize(
     ("status", "word"), [(400, "invalid_blocks"), (403, "action_prohibited"), (404, "no_service"), (410, "x_archived")]
 )
-def test_a_refusal_is_permanent(slack: FakeWebhook, phase: Phase, status: int, word: str) -> None:
+def test_a_refusal_is_not_tried_again(slack: FakeWebhook, phase: Phase, status: int, word: str) -> None:
     """It fails at once, with Slack's own word for it."""
     slack.script = [(status, {}, word)]
     error = failure(slack.url, phase)
-    assert (str(error), error.permanent, len(slack.posts)) == (f"Slack answered {status} {word}", True, 1)
+    assert (str(error), error.gone, len(slack.posts)) == (f"Slack answered {status} {word}", status != 400, 1)
     assert isinstance(error, ResilienceError)
 
 
@@ -299,14 +299,14 @@ def test_a_redirect_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
     """It is not followed: what it leads to says ok to whoever asks, and nobody was told."""
     slack.script = [(302, {"Location": "/signin"}, ""), OK]
     error = failure(slack.url, phase)
-    assert (str(error), error.permanent, slack.paths) == ("Slack answered 302", False, [PATH])
+    assert (str(error), slack.paths) == ("Slack answered 302", [PATH])
 
 
 def test_another_page_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
     """That of a proxy at which one has to sign in answers 200 as well."""
     slack.script = [PAGE]
     error = failure(slack.url, phase)
-    assert (str(error), error.permanent, len(slack.posts)) == ("Slack answered 200", False, 1)
+    assert (str(error), len(slack.posts)) == ("Slack answered 200", 1)
 
 
 def test_a_refused_connection_is_retried_within_the_budget(phase: Phase) -> None:
@@ -314,7 +314,7 @@ def test_a_refused_connection_is_retried_within_the_budget(phase: Phase) -> None
     started = time.monotonic()
     error = failure(f"http://127.0.0.1:{free_port()}{PATH}", phase, seconds=1.0)
     assert 0.5 < time.monotonic() - started < 1.5
-    assert (str(error), error.permanent) == ("Slack could not be reached: ConnectionRefusedError", False)
+    assert str(error) == "Slack could not be reached: ConnectionRefusedError"
 
 
 @pytest.mark.parametrize("how", ["hangs", "drips"])
@@ -324,7 +324,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_run(slack: FakeWebhook, phase:
     started = time.monotonic()
     error = failure(slack.url, phase, seconds=0.5)
     assert time.monotonic() - started < 1.0
-    assert (str(error), error.permanent) == ("Slack: no answer within 0.5 s", False)
+    assert str(error) == "Slack: no answer within 0.5 s"
 
 
 def whole_chain(error: NotifyError | None) -> str:
