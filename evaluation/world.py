@@ -322,7 +322,7 @@ def is_second_run(now: datetime) -> bool:
     return now.minute // 15 % 2 == 1
 
 
-class _People(msgspec.Struct, frozen=True):
+class _People(msgspec.Struct):
     """Those who are reached through one channel, which may raise."""
 
     name: str

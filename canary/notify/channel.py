@@ -40,11 +40,8 @@ class Channel(Protocol):
     `name` is what its receipts are kept under. `address` differs where another address was given, and does not show it.
     """
 
-    @property
-    def name(self) -> str: ...  # noqa: D102 (see above)
-
-    @property
-    def address(self) -> str: ...  # noqa: D102 (see above)
+    name: str
+    address: str
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Send all of `notifications`, in one message where there is one; raises when they could not be sent."""

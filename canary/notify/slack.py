@@ -44,16 +44,9 @@ class SlackChannel:
         seconds: float = 10.0,
     ) -> None:
         self._webhook = Webhook("SLACK_WEBHOOK_URL", url)
+        self.address = self._webhook.fingerprint
         self._phases, self._seconds = phases, seconds
         self._command = CommandLine(project=project, several=len(phases) > 1, page=page)
-
-    def __repr__(self) -> str:
-        return f"SlackChannel(url=<secret>, project={self._command.project!r}, seconds={self._seconds!r})"
-
-    @property
-    def address(self) -> str:
-        """Tells one address from another, and does not lead back to it."""
-        return self._webhook.fingerprint
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""

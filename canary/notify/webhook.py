@@ -14,20 +14,16 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 class Webhook:
-    """The address `url`; ConfigurationError, which names `variable` and shows no address, for what is none."""
+    """The address `url`; ConfigurationError, which names `variable` and shows no address, for what is none.
+
+    `fingerprint` is a few digits of a hash: enough to tell that it is another address, and too few to check a guess.
+    """
 
     def __init__(self, variable: str, url: str) -> None:
         self._url = url.strip()  # a secret that was piped into Secret Manager ends with a line break
         if not _is_address(self._url):
             raise ConfigurationError(f"{variable}: expected https://host/path; not shown, because it is a secret")
-
-    def __repr__(self) -> str:
-        return "Webhook(<secret>)"
-
-    @property
-    def fingerprint(self) -> str:
-        """A few digits of a hash: enough to tell that it is another address, and too few to check a guess."""
-        return hashlib.sha256(self._url.encode()).hexdigest()[:8]
+        self.fingerprint = hashlib.sha256(self._url.encode()).hexdigest()[:8]
 
     def is_quoted_in(self, text: str) -> bool:
         """Whether `text`, in lower case, is part of the address, or has a word of its path in it."""
