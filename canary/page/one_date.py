@@ -107,21 +107,23 @@ class Picture:
 
     def _flag(self) -> Row:
         facts = self._facts
-        trigger = facts.progress.trigger
-        is_complete = bool(facts.completed_at) and not facts.missing
-        after = facts.phase.untriggered_after
-        grace = span(self.axis.x, facts.complete_at, facts.complete_at + after) if is_complete else None
-        row = Row(name="_triggered", badge=Badge("not known", "unknown"), grace=grace)
+        trigger = facts.progress.trigger if self._document_is_known else None
+        is_complete, after = bool(facts.completed_at) and not facts.missing, facts.phase.untriggered_after
         if not self._document_is_known:
-            return row
-        if trigger is None:
-            pending = self._pending(facts.complete_at) if is_complete else None
-            return replace(row, badge=Badge("unset", "bad" if is_complete else "quiet"), pending=pending)
-        row = replace(row, badge=Badge("set", "good"))
-        if trigger.at is None:
-            return row
-        mark = Mark(self.axis.x(trigger.at), "ok", f"set {trigger.at.astimezone(self._zone):%m-%d %H:%M:%S}")
-        return replace(row, marks=(mark,))
+            word = Badge("not known", "unknown")
+        elif trigger is None:
+            word = Badge("unset", "bad" if is_complete else "quiet")
+        else:
+            word = Badge("set", "good")
+        at = trigger.at if trigger else None
+        mark = Mark(self.axis.x(at), "ok", f"set {at.astimezone(self._zone):%m-%d %H:%M:%S}") if at else None
+        return Row(
+            name="_triggered",
+            badge=word,
+            marks=(mark,) if mark else (),
+            pending=self._pending(facts.complete_at) if is_complete else None,
+            grace=span(self.axis.x, facts.complete_at, facts.complete_at + after) if is_complete else None,
+        )
 
     def _of(self, processor: str) -> Iterator[tuple[datetime, str, str]]:
         """Yield what is known of a processor's report: when it completed, had its row, was registered, or failed."""
