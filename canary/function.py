@@ -27,7 +27,7 @@ from canary.notify.message import CommandLine, date_path
 from canary.notify.slack import SlackChannel
 from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
-from canary.page.render import HEADERS, board_page, date_page
+from canary.page.render import HEADERS, as_html
 from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
 from orchestrator_resilience.phase import Phase, load_phases
@@ -126,11 +126,11 @@ class Canary(msgspec.Struct, frozen=True):
         found = overview(self.stores, self.phases, now, MONTH_DATES, diagnosed=BOARD_DATES, seconds=_PAGE_SECONDS)
         several = len(self.phases) > 1
         shown = board(found, self.phases, None, self.command, lambda phase, day: date_path(phase, day, several=several))
-        return board_page(shown), 200, HEADERS
+        return as_html(shown), 200, HEADERS
 
     def _date(self, phase: Phase, day: date, now: datetime) -> Answer:
         found, facts = timeline_and_facts(self.stores, phase, day, now, seconds=_PAGE_SECONDS)
-        return date_page(one_date(found, facts, phase, self.command, now)), 200, HEADERS
+        return as_html(one_date(found, facts, phase, self.command, now)), 200, HEADERS
 
     def _run(self, now: datetime) -> _Json:
         report = watch(self.stores, self.phases, self.channels, now)

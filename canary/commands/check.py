@@ -19,7 +19,7 @@ from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
 from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
-from canary.page.render import board_page, date_page
+from canary.page.render import as_html
 from canary.run import Outcome, Report, overview, timeline_and_facts
 from canary.run import check as run_check
 from canary.settings import CanarySettings
@@ -63,7 +63,7 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
     if html is not None:  # a date leads to what this page says itself of it: no other page is there
         ran_at = _last_run(about, stores)
         shown = board(found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}")
-        _write(html, board_page(shown))
+        _write(html, as_html(shown))
     elif as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
@@ -88,7 +88,7 @@ def explain(about: Subject, *, game_date: date, as_json: bool, ascii_only: bool,
     with about.stores() as stores:
         found, facts = timeline_and_facts(stores, about.phase, game_date, about.now, about.read_at)
     if html is not None:
-        _write(html, date_page(one_date(found, facts, about.phase, about.command, about.now), home=None))
+        _write(html, as_html(one_date(found, facts, about.phase, about.command, about.now), home=None))
     elif as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:

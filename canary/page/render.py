@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import markupsafe
 
@@ -31,14 +31,10 @@ HEADERS = {
 }
 
 
-def board_page(board: Board) -> str:
-    """Return the page with all dates."""
-    return _rendered("board.html", page=board)
-
-
-def date_page(one: OneDate, *, home: str | None = "/") -> str:
-    """Return the page of one date; `home` is where the other dates are, None where nowhere."""
-    return _rendered("date.html", page=one, home=home)
+def as_html(page: Board | OneDate, *, home: str | None = "/") -> str:
+    """Return the page with all dates, or of one; `home` is where the other dates are, None where nowhere."""
+    template = _environment().get_template("board.html" if isinstance(page, Board) else "date.html")
+    return template.render(style=_STYLE, policy=_POLICY, page=page, home=home)
 
 
 def _utc(at: datetime) -> str:
@@ -48,10 +44,6 @@ def _utc(at: datetime) -> str:
 def _code(text: str) -> markupsafe.Markup:
     """Show what stands between backticks as code."""
     return markupsafe.Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))  # noqa: S704 (escaped)
-
-
-def _rendered(template: str, **values: Any) -> str:
-    return _environment().get_template(template).render(style=_STYLE, policy=_POLICY, **values)
 
 
 @cache

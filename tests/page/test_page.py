@@ -28,7 +28,7 @@ from canary.notify.message import CommandLine
 from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
 from canary.page.board import board
 from canary.page.one_date import one_date
-from canary.page.render import HEADERS, board_page, date_page
+from canary.page.render import HEADERS, as_html
 from canary.run import overview, timeline_and_facts
 from orchestrator_resilience.background import AtOnce
 from tests.page.situations import DAY, NOW, SITUATIONS, Situation, other_documents
@@ -231,7 +231,7 @@ def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
     """They hold the elements that the templates have, and everything else as text."""
     phases, command, now = hostile.PHASES, CommandLine(project="p"), hostile.NOW
     seen = overview(stores, phases, now, 30, diagnosed=14)
-    check_page(board_page(board(seen, phases, None, command, lambda *_: None)))
+    check_page(as_html(board(seen, phases, None, command, lambda *_: None)))
     for day in (inputs.DAY, hostile.NEXT):
         timeline, facts = timeline_and_facts(stores, phases[PHASE.name], day, now)
-        check_page(date_page(one_date(timeline, facts, phases[PHASE.name], command, now)))
+        check_page(as_html(one_date(timeline, facts, phases[PHASE.name], command, now)))

@@ -33,7 +33,7 @@ from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine
 from canary.notify.slack import SlackChannel
 from canary.page.board import BOARD_DATES, board
-from canary.page.render import board_page
+from canary.page.render import as_html
 from canary.run import overview, watch
 from canary.sources import gather, read_traces
 from orchestrator_resilience import CheckpointLogger, Phase, load_phase
@@ -258,7 +258,7 @@ class _Scenario:
         """Look at the page as the function draws it."""
         phases, began = {self._world.phase.name: self._world.phase}, time.monotonic()
         found = overview(self._stores, phases, NOW + TICK, BOARD_DATES, seconds=12 * SCALE)
-        drawn = board_page(board(found, phases, None, CommandLine(), lambda *_: None))
+        drawn = as_html(board(found, phases, None, CommandLine(), lambda *_: None))
         if (seconds := time.monotonic() - began) > PAGE_SECONDS:
             yield f"the page took {seconds:.1f} s"
         if not all(f'datetime="{day}"' in drawn or str(day) in drawn for day in (WELL, STUCK)):
