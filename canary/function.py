@@ -116,7 +116,7 @@ class Canary(msgspec.Struct, frozen=True):
                 return {"GET": self._board, "POST": self._run}
             case ["status"]:
                 return {"GET": self._status}
-            case ["dates", text] if (day := _game_date(text)) is not None and phase in self.phases:
+            case ["dates", text] if (day := calendar_date(text)) and day.year in YEARS and phase in self.phases:
                 return {"GET": lambda now: self._date(self.phases[phase], day, now)}
             case _:
                 return {}
@@ -150,11 +150,6 @@ def _answer(report: Report) -> _Json:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
     reasons += [f"nobody was told of {one}" for one in report.notified.untold]
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
-
-
-def _game_date(text: str) -> date | None:
-    day = calendar_date(text)
-    return day if day is not None and day.year in YEARS else None
 
 
 def _failure(error: Exception) -> Answer:
