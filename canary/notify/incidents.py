@@ -331,9 +331,9 @@ def _no_longer_watched(ref: DocumentRef, phases: Mapping[str, Phase]) -> Verdict
 
 def _is_new(verdict: Verdict, before: tuple[datetime, frozenset[tuple[str, date]]] | None, now: datetime) -> bool:
     """Whether the run before, if this process did it, has not seen the problem yet."""
-    if before is None or not now - before[0] < RUN_EVERY * 1.5:
-        return False
-    return (verdict.phase, verdict.game_date) not in before[1]
+    return (
+        before is not None and now - before[0] < RUN_EVERY * 1.5 and (verdict.phase, verdict.game_date) not in before[1]
+    )
 
 
 def _reason(error: Exception) -> str:
