@@ -10,8 +10,7 @@ from canary.commands.options import Subject, a_path, a_time, options, out_option
 from canary.commands.screen import WIDTH, print_screen, show_everything
 from canary.commands.terminal import make_console, print_lines
 from canary.notify.message import CommandLine
-from canary.playback.demo import PHASES, demo_phase
-from canary.playback.demo import demo as play_demo
+from canary.playback.demo import PHASES, demo_phase, play_demo
 from canary.playback.folder import end_of_run, simulated_folder
 from canary.playback.playback import Event
 from canary.playback.replay import replay as play_messages

@@ -69,13 +69,13 @@ WHERE game_date BETWEEN @since AND @until GROUP BY game_date"""
 PHASES = BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]{_QUERIES}", 1)
 
 
-def demo(folder: Path, show: Show) -> Report:
+def play_demo(folder: Path, show: Show) -> Report:
     """Replay the week in `folder`; `show` is given all that happens, the report is about all its dates."""
     phase = demo_phase()
     tables = _Tables(folder / DATASETS)
     with EmbeddedStores(folder, durable=False) as stores:
         playback = Playback(phase, stores, show)
-        return playback.run(list(_steps(playback, phase, tables)), DATES, at_minute(NO_GAMES, 36 * 60))
+        return playback.run(list(_steps(playback, phase, tables, show)), DATES, at_minute(NO_GAMES, 36 * 60))
 
 
 def demo_phase() -> Phase:
@@ -84,7 +84,7 @@ def demo_phase() -> Phase:
     return phase
 
 
-def _steps(playback: Playback, phase: Phase, tables: "_Tables") -> Iterator[Step]:
+def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> Iterator[Step]:
     drifted = msgspec.structs.replace(phase, processors={**phase.processors, "p2_bdl_box_scores": ()})
     waiting_in_vain = playback.orchestrator(drifted).deliver
     in_service: dict[date, Callable[[object], None]] = {
@@ -94,10 +94,11 @@ def _steps(playback: Playback, phase: Phase, tables: "_Tables") -> Iterator[Step
     }
     new_code = playback.orchestrator(phase).deliver
     for day in DATES:
-        yield (at_minute(day, 18 * 60), partial(playback.headline, f"{day:%B} {day.day}: {WHAT_HAPPENED[day]}"))
+        begin = at_minute(day, 18 * 60)
+        yield (begin, partial(show, (begin, f"{day:%B} {day.day}: {WHAT_HAPPENED[day]}")))
         deliver = in_service.get(day, new_code)
         status = "success" if _GAMES[day] else "no_data"
-        yield (at_minute(day, 18 * 60), partial(tables.add, "nba_raw.schedule", day, _GAMES[day]))
+        yield (begin, partial(tables.add, "nba_raw.schedule", day, _GAMES[day]))
         for number, (processor, minute) in enumerate(_USUAL.items(), 1):
             at = at_minute(day, minute)
             envelope = push_envelope(processor, str(day), at, message_id=f"{day:%m%d}0{number}", status=status)
@@ -107,7 +108,7 @@ def _steps(playback: Playback, phase: Phase, tables: "_Tables") -> Iterator[Step
         if day != BLOCKED:
             yield (at_minute(day, NEXT_PHASE_WRITES), partial(tables.add_output, day))
     again = at_minute(NEW_CODE, 10 * 60)
-    yield (again, partial(playback.headline, "the game books of February 9 to 11 are run again"))
+    yield (again, partial(show, (again, "the game books of February 9 to 11 are run again")))
     for day in (SHORT_CIRCUITED, DRIFTED, BLOCKED):
         envelope = push_envelope("NbacGamebookProcessor", str(day), again, message_id=f"{day:%m%d}-re-run")
         yield (again, partial(new_code, envelope))

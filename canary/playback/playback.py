@@ -46,10 +46,6 @@ class Playback:
         """Return a logger that shows its lines and keeps them in the playback's stores."""
         return CheckpointLogger(phase, self._leave, clock=self._schedule.clock)
 
-    def headline(self, text: str) -> None:
-        """Say what comes."""
-        self._show((self._schedule.clock.now, text))
-
     def run(self, steps: Sequence[Step], dates: Collection[date], until: datetime) -> Report:
         """Play `steps` in the order of their times, with a canary run every 15 minutes, up to `until`.
 

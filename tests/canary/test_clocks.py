@@ -13,8 +13,7 @@ from canary.commands import cli
 from canary.domain.clocks import known_by, without_a_time
 from canary.domain.evidence import Absent, Arrival, Logged, Seen, Source
 from canary.domain.verdict import CauseKind, VerdictKind, judge
-from canary.playback.demo import demo as play_demo
-from canary.playback.demo import demo_phase
+from canary.playback.demo import demo_phase, play_demo
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
