@@ -35,8 +35,8 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
         verification = compare_flags(stores, about.phases, wanted)
     if as_json:
         click.echo(json.dumps(verification.to_json(), indent=2))
-        return verification.outcome
-    print_flags(make_console(), verification)
+    else:
+        print_flags(make_console(), verification)
     return verification.outcome
 
 

@@ -56,11 +56,8 @@ def list_silences(about: Subject) -> Outcome:
     """List the silences that are in force."""
     with about.stores() as stores:
         silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
-    in_force = [one for one in silences if one.expires_at > about.now]
-    for one in in_force:
-        click.echo(f"{one.id}  {one.text}")
-    if not in_force:
-        click.echo("no silence is in force")
+    in_force = [f"{one.id}  {one.text}" for one in silences if one.expires_at > about.now]
+    click.echo("\n".join(in_force or ["no silence is in force"]))
     return Outcome.QUIET
 
 
