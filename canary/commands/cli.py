@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Not click's own `main`, which exits with 1 where a reader went away: that would accuse somebody.
         with canary.make_context("canary", [*(sys.argv[1:] if argv is None else argv)]) as context:
-            outcome: int = canary.invoke(context)
+            outcome: int = canary.invoke(context) or Outcome.QUIET  # one that judges nothing returns nothing
         if sys.stdout is not None:
             sys.stdout.flush()
     except click.exceptions.Exit as end:

@@ -15,12 +15,11 @@ from orchestrator_resilience.settings import Settings
 
 @click.command()
 @options("data", "phase")
-def setup(about: Subject) -> Outcome:
+def setup(about: Subject) -> None:
     """Make the completion log's table, or add columns that it lacks."""
     with about.stores(must_exist=False) as stores:
         for done in stores.completion_log.setup():
             click.echo(done)
-    return Outcome.QUIET
 
 
 @click.command()

@@ -8,7 +8,6 @@ import click
 
 from canary.commands.options import Subject, a_date, a_duration, options
 from canary.domain.silence import SILENCES, Silence, new_silence, read_silences, silence_fields
-from canary.run import Outcome
 from orchestrator_resilience.errors import ConfigurationError, ContentionError
 from orchestrator_resilience.stores.base import DocumentStore
 
@@ -33,7 +32,7 @@ def silence() -> None:
     help="How long: 90m, 12h, 3d; 31 days at the most.",
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
-def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, reason: str) -> Outcome:
+def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, reason: str) -> None:
     """Notify nobody of a game date, or of those from it to another one, for a while."""
     with about.stores(must_exist=False) as stores:
         new = add_silence(
@@ -47,24 +46,22 @@ def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, r
         )
     end = about.command.to("silence", "end", new.id)
     click.echo(f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z; end it with {end}")
-    return Outcome.QUIET
 
 
 @silence.command("list")
 @options("data", "now")
-def list_silences(about: Subject) -> Outcome:
+def list_silences(about: Subject) -> None:
     """List the silences that are in force."""
     with about.stores() as stores:
         silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
     in_force = [f"{one.id}  {one.text}" for one in silences if one.expires_at > about.now]
     click.echo("\n".join(in_force or ["no silence is in force"]))
-    return Outcome.QUIET
 
 
 @silence.command()
 @click.argument("silence_id", metavar="ID")
 @options("data", "now")
-def end(about: Subject, *, silence_id: str) -> Outcome:
+def end(about: Subject, *, silence_id: str) -> None:
     """End a silence before its time; ID is what `list` shows."""
 
     def without(kept: dict[str, Silence]) -> dict[str, Silence]:
@@ -76,7 +73,6 @@ def end(about: Subject, *, silence_id: str) -> Outcome:
     with about.stores() as stores:
         _change(stores.documents, without, about.now)
     click.echo(f"silence {silence_id} is over")
-    return Outcome.QUIET
 
 
 def add_silence(documents: DocumentStore, *, now: datetime, **wanted: Any) -> Silence:

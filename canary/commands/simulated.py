@@ -22,7 +22,7 @@ from orchestrator_resilience.settings import Settings
 @click.command()
 @out_option("demo")
 @click.option("--verbose", is_flag=True, help="Everything that happens, instead of one screen.")
-def demo(out: Path, *, verbose: bool) -> Outcome:
+def demo(out: Path, *, verbose: bool) -> None:
     """Replay February 2026 through the real orchestrator and canary."""
     # One screen is as wide as the narrowest terminal that people have.
     console = make_console(None if verbose else min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns))
@@ -36,7 +36,6 @@ def demo(out: Path, *, verbose: bool) -> Outcome:
     print_lines(console, report.verdicts)
     commands = [command.to("explain", "2026-02-11"), command.to("status")]
     click.echo("\n  ".join(["Look at any of it:", *commands, *([] if verbose else [f"{program()} demo --verbose"])]))
-    return Outcome.QUIET
 
 
 @click.command()
