@@ -134,7 +134,7 @@ class _Notifying:
         self.untold: list[str] = []
         self._run = Run(now=now, id=secrets.token_hex(8), channels=tuple(channels.by_name), down=tuple(self.failures))
         self._gone: set[DocumentRef] = set()
-        self._over: dict[DocumentRef, Incident] = {}
+        self._over: dict[tuple[str, date], Incident] = {}
 
     def of_verdicts(self, verdicts: Iterable[Verdict]) -> Iterator[_Decision]:
         """Yield what decides about each of these dates, and claims what has to be sent."""
@@ -197,10 +197,8 @@ class _Notifying:
     def write_history(self) -> None:
         """Keep what is over, a document a month; that it cannot be kept holds up nobody."""
         months: dict[DocumentRef, dict[str, Any]] = {}
-        for ref, incident in self._over.items():
-            phase, _, day = ref.id.rpartition(":")
-            game_date = date.fromisoformat(day)
-            months.setdefault(history_ref(phase, game_date), {}).update(history_fields(game_date, incident))
+        for (phase, day), incident in self._over.items():
+            months.setdefault(history_ref(phase, day), {}).update(history_fields(day, incident))
         for ref, fields in months.items():
             self.memory.merge(ref, fields)
 
@@ -208,9 +206,9 @@ class _Notifying:
         known = self.memory.known(ref)
         return known.resolved if known is not None else ref in quiet or ref in self._gone
 
-    def _note_the_end(self, ref: DocumentRef, incident: Incident) -> None:
+    def _note_the_end(self, verdict: Verdict, incident: Incident) -> None:
         if incident.resolved:
-            self._over[ref] = incident
+            self._over[verdict.phase, verdict.game_date] = incident
 
     def _guarded(self, decide: Callable[[Verdict], _Task | None], verdict: Verdict) -> _Task | None:
         """Decide about one date; whatever is odd about it, the others are told."""
@@ -253,7 +251,7 @@ class _Notifying:
         except StoreError as error:
             self.memory.failure = _reason(error)
             return self._without_memory(verdict, step.due) if step.due else None
-        self._note_the_end(ref, incident)
+        self._note_the_end(verdict, incident)
         return _Task(verdict=verdict, incident=incident, due=step.due, run=run) if step.due else None
 
     def _without_memory(self, verdict: Verdict, names: Iterable[str]) -> _Task | None:
@@ -280,7 +278,7 @@ class _Notifying:
         if task.due and not told and {*task.due, *self._run.down} >= {*self._run.channels}:
             self._leave_untold(verdict, "no channel took it")
         if task.claimed:
-            self._note_the_end(task.ref, after)
+            self._note_the_end(verdict, after)
             fields = to_fields(after) if told else {"claim": None}
             if not self.memory.confirm(task.ref, fields) and told:
                 own.unconfirmed[task.ref] = (self._run.id, fields)
