@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from canary.commands.verify import Agreement, Verification
+from canary.commands.verify import FLAG_WORDS, Agreement, Verification
 from canary.domain.silence import Silence
 from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, VerdictKind
@@ -146,14 +146,13 @@ def _print_moment(console: Console, group: Sequence[TimelineEntry], zone: ZoneIn
 
 def print_flags(console: Console, verification: Verification) -> None:
     """Print what Firestore and each table of BigQuery say of the flag, one row a date, and what follows from it."""
-    words = {True: "set", False: "unset", None: "?"}
     for comparison in verification.comparisons:
         table = Table(box=box.SIMPLE_HEAD, title=comparison.table, title_justify="left")
         for heading in ("phase", "game date", "Firestore", "BigQuery", ""):
             table.add_column(heading)
         for flag in comparison.flags:
             style = "green" if flag.agreement is Agreement.AGREE else "bold red"
-            told = (comparison.phase, flag.game_date.isoformat(), words[flag.firestore], words[flag.bigquery])
+            told = (comparison.phase, flag.game_date.isoformat(), FLAG_WORDS[flag.firestore], FLAG_WORDS[flag.bigquery])
             table.add_row(*told, Text(flag.agreement, style=style))
         console.print(table)
     for line in [verification.advice, *verification.answers, *verification.setup_errors]:

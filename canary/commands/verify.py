@@ -32,6 +32,9 @@ class Agreement(StrEnum):
     UNREADABLE = "unreadable"
 
 
+FLAG_WORDS = {True: "set", False: "unset", None: "?"}
+
+
 class FlagOfDate(msgspec.Struct, frozen=True):
     """The flag of one date in Firestore and in a table; None where one could not be read, or the table does not say."""
 
@@ -286,8 +289,7 @@ def _flag(evidence: Evidence, said: bool | Unreadable | None) -> FlagOfDate:  # 
 
 
 def _difference(flag: FlagOfDate) -> str:
-    word = {True: "set", False: "unset"}
-    return f"{flag.game_date} ({word[bool(flag.firestore)]} in Firestore, {word[bool(flag.bigquery)]} there)"
+    return f"{flag.game_date} ({FLAG_WORDS[flag.firestore]} in Firestore, {FLAG_WORDS[flag.bigquery]} there)"
 
 
 def _dates(days: Sequence[date]) -> str:
