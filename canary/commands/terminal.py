@@ -106,7 +106,7 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None, 
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     dates = f"{verdict.game_date} to {until}" if until else verdict.game_date
     line = f"{time}{verdict.phase} {dates} {verdict.kind}: {verdict.summary}"
-    console.print(Text(_folded(line, console), style=_style(verdict.kind)), soft_wrap=True)
+    console.print(Text(_wrapped(line, console.width), style=_style(verdict.kind)), soft_wrap=True)
 
 
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
@@ -116,8 +116,9 @@ def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
         print_line(console, first, until=more[-1].game_date if more else None)
 
 
-def _folded(line: str, console: Console) -> str:
-    return textwrap.fill(line, console.width, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+def _wrapped(line: str, width: int, indent: str = "  ") -> str:
+    """Wrap one line, further ones indented; a path or a name is left whole, to be copied."""
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime) -> None:
@@ -129,7 +130,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
         print_line(console, timeline.verdict)
     print_silences(console, timeline.silences)
     for reason in timeline.unreadable:
-        console.print(_folded(f"not readable: {reason}", console), style="yellow", soft_wrap=True)
+        console.print(_wrapped(f"not readable: {reason}", console.width), style="yellow", soft_wrap=True)
     console.print(f"{'UTC':14}  {now.astimezone(zone).tzname() or phase.timezone:5}  one line a delivery", style="bold")
     for group in by_delivery(timeline.entries):
         _print_moment(console, group, zone)
@@ -163,16 +164,14 @@ def _print_panel(console: Console, title: str, message: Message, kind: VerdictKi
     """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
     text = replace(message, command="").text
-    wrapped = "\n".join(_wrapped(line, width) for line in text.split("\n"))
+    wrapped = "\n".join(_wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n"))
     console.print(Panel(Text(wrapped), title=heading, title_align="left", border_style=_style(kind)))
     console.print(f"Look: {message.command}", soft_wrap=True)
 
 
-def _wrapped(line: str, width: int) -> str:
-    """Wrap one line of an alert, what has a label below its text; a path or a name is left whole, to be copied."""
-    has_label = line[:9].rstrip().endswith(":") or line[:10].isspace()
-    indent = _INDENT if has_label else ""
-    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+def _has_label(line: str) -> bool:
+    """Whether a line of an alert is of a text with a label, below which its text goes on."""
+    return line[:9].rstrip().endswith(":") or line[:10].isspace()
 
 
 def _style(kind: VerdictKind) -> str:
