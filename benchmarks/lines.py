@@ -81,7 +81,7 @@ LINES = (
         "CHECKPOINT_WAITING",
         f"missing={_MISSING} 3/5 complete ({_SUBJECT})",
         closes=True,
-        fields={"missing": _MISSING, "outcome": "waiting", **_HASH},
+        fields=_STATE | _SETS | {"outcome": "waiting", **_HASH},
     ),
 )
 

@@ -25,6 +25,7 @@ from orchestrator_resilience.progress import read_progress
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS
 from tests.proof.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import canary_function, orchestrator_function
@@ -388,7 +389,7 @@ RUNNING = {
     "jobComplete": False,
     # And the table, which is asked for first.
     "tableReference": {"projectId": "broken-whole", "datasetId": "nba_orchestration", "tableId": "phase_completions"},
-    "schema": {"fields": []},
+    "schema": {"fields": [{"name": name, "type": kind} for name, kind in REQUIRED_COLUMNS.items()]},
 }
 
 

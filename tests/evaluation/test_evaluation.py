@@ -194,9 +194,9 @@ def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.parametrize("world", ["1/gremlins/3", "crashed", "1/crashed + gremlins/3", ""])
-def test_no_such_world(world: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_such_world(world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The names that there are."""
-    assert run(["--again", world or "/"]) == 2
+    assert run(["--again", world or "/", "--out", str(tmp_path / "world")]) == 2
     assert "is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of ['never_invoked'" in capsys.readouterr().err
 
 

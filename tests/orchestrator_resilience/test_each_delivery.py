@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import flask
 import pytest
@@ -18,6 +19,8 @@ from orchestrator_resilience.logger import Delivery
 from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tests.proof.inputs import few
 
+T = TypeVar("T")
+
 EVENT = push_envelope("OddsApiPropsProcessor", "2026-02-09", datetime(2026, 2, 10, 7, tzinfo=UTC), message_id="17")
 RECEIVED = "CHECKPOINT_RECEIVED: p2_odds_player_props 2026-02-09 success"
 
@@ -25,6 +28,12 @@ RECEIVED = "CHECKPOINT_RECEIVED: p2_odds_player_props 2026-02-09 success"
 @pytest.fixture
 def checkpoints(phase: Phase, sink: RecordingSink) -> CheckpointLogger:
     return CheckpointLogger(phase, sink)
+
+
+def in_a_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it in a thread of its own: whoever has a browser open has a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def test_a_coroutine_runs_inside_its_delivery(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
@@ -50,12 +59,12 @@ def test_a_coroutine_runs_inside_its_delivery(checkpoints: CheckpointLogger, sin
         await task
 
     assert inspect.iscoroutinefunction(handle)
-    assert asyncio.run(handle(EVENT, "returns")) is EVENT
-    asyncio.run(handle(EVENT, "says"))
+    assert in_a_loop(handle(EVENT, "returns")) is EVENT
+    in_a_loop(handle(EVENT, "says"))
     with pytest.raises(KeyError):
-        asyncio.run(handle(EVENT, "raises"))
+        in_a_loop(handle(EVENT, "raises"))
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(cancelled())
+        in_a_loop(cancelled())
     outcomes = [line.fields["outcome"] for line in sink.checkpoints if line.closes]
     assert kinds == [["RECEIVED"]] * 4
     assert outcomes == ["returned_early", "ignored", "failed", "failed"]
@@ -73,7 +82,7 @@ def test_deliveries_at_once_are_kept_apart(checkpoints: CheckpointLogger, sink: 
     async def all_at_once() -> None:
         await asyncio.gather(*(handle(EVENT, number) for number in range(20)))
 
-    asyncio.run(all_at_once())
+    in_a_loop(all_at_once())
     by_delivery = {line.fields["delivery"]: line.text for line in sink.checkpoints if line.closes}
     assert len(by_delivery) == 20
     assert sink.kinds()[:20] == ["RECEIVED"] * 20
@@ -89,7 +98,7 @@ def test_a_function_that_returns_a_coroutine_has_not_ended(checkpoints: Checkpoi
 
     pending = checkpoints.each_delivery(lambda event, delivery: body(delivery))(EVENT)  # noqa: ARG005 (the event's place)
     assert sink.kinds() == ["RECEIVED"]
-    assert asyncio.run(pending) == "returned"
+    assert in_a_loop(pending) == "returned"
     assert sink.kinds() == ["RECEIVED", "IGNORED"]
 
 
@@ -199,7 +208,7 @@ def test_methods_are_bound(checkpoints: CheckpointLogger, sink: RecordingSink) -
     for call in (one.method, Decorated.of_the_class, one.of_the_class, Decorated.static, one.static):
         call(EVENT)
     Decorated.method(one, event=EVENT)
-    asyncio.run(one.coroutine(EVENT))
+    in_a_loop(one.coroutine(EVENT))
     assert seen == [(who, EVENT, Delivery) for who in (one, Decorated, Decorated, None, None, one, one)]
     handlers = Handlers()
     assert checkpoints.each_delivery(handlers.method)(EVENT) is EVENT
