@@ -10,17 +10,18 @@ from canary.page.board import Board, Lane
 
 STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "magenta", "quiet": "dim"}
 _LONGEST_VERDICT = len("DOWNSTREAM_MISSING")
+_SHORTEST_LANE = 24
 _KEY = "━ completions  ▒ grace  ⚑ flag set  ⚐ unset  ╌ waiting  ┊ deadline  ┃ now"
 _MARKS = {"ok": "●", "failed": "✗", "unknown": "?"}
 _FLAGS = {"ok": "⚑", "failed": "⚐", "unknown": "?"}
 
 
 def print_board(console: Console, board: Board) -> None:
-    """Print a row for each date, oldest first, with its lane: as wide as the console, from 80 columns on."""
+    """Print a row for each date, oldest first, with its lane: as wide as the console, where it can be."""
     for phase in board.phases:
         name = len(phase.phase.name) + 11
         games = max([len(phase.phase.next_phase), *(len(lane.games.word) for lane in phase.lanes)])
-        width = console.width - name - games - _LONGEST_VERDICT - 3
+        width = max(_SHORTEST_LANE, console.width - name - games - _LONGEST_VERDICT - 3)
         heading = f"{phase.zone:>{name}} {_axis(phase.ticks, width)} {phase.phase.next_phase:{games}}"
         console.print(Text(heading, style="bold"), soft_wrap=True)
         for lane in reversed(phase.lanes):

@@ -138,6 +138,18 @@ def test_status_is_a_picture(stuck: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+@pytest.mark.parametrize("columns", ["1", "40", "60"])
+def test_status_in_a_narrow_terminal(
+    stuck: Path, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lanes are as short as they can be, and the rows longer than the terminal is wide."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3") == 1
+    printed = capsys.readouterr().out
+    assert "⚐" in printed
+    assert "UNTRIGGERED" in printed
+
+
 def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As many dates as were asked for."""
     run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "2", "--json")
