@@ -104,21 +104,22 @@ class Servers:
 def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator[Servers]:
     """Put the gates in front of the servers, and make the tables, with the rows of both dates."""
     hosts = {"firestore": "FIRESTORE_EMULATOR_HOST", "bigquery": "BIGQUERY_EMULATOR_HOST"}
+    direct = {variable: emulated[variable] for variable in hosts.values()}  # `emulated` may be what is patched here
     with ExitStack() as stack:
         slack = stack.enter_context(fake_webhook("/services/T0/B0/secret"))
         heartbeat = stack.enter_context(fake_webhook("/ping/secret"))
-        behind = {name: emulated[variable].removeprefix("http://") for name, variable in hosts.items()}
+        behind = {name: direct[variable].removeprefix("http://") for name, variable in hosts.items()}
         behind |= {"slack": _host(slack), "heartbeat": _host(heartbeat)}
         logging = stack.enter_context(LoggingServer(project))
         behind |= {"logging": logging.address, "metadata": stack.enter_context(metadata_server())}
         gates = {name: stack.enter_context(gate(target)) for name, target in behind.items()}
         for name, variable in hosts.items():
-            prefix = "http://" if emulated[variable].startswith("http://") else ""
+            prefix = "http://" if direct[variable].startswith("http://") else ""
             stack.enter_context(patch.dict(os.environ, {variable: prefix + gates[name].address}))
         stack.enter_context(_on_cloud_run(gates["metadata"].address))
         straight = BigQuery(project, emulated=True, seconds=120)
         log = BigQueryCompletionLog(straight, {phase.name: phase})
-        found = Servers(gates, logging, slack, heartbeat, project, log, {v: emulated[v] for v in hosts.values()}, phase)
+        found = Servers(gates, logging, slack, heartbeat, project, log, direct, phase)
         with found.straight_to():
             log.setup()
             for day in (WELL, STUCK):
