@@ -82,8 +82,12 @@ def server(
     environment: Mapping[str, str] | None = None,
     *,
     stop: signal.Signals = signal.SIGTERM,
+    folders: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run a server in a process group of its own; at the end the whole group gets `stop`, by its id."""
+    """Run a server in a process group of its own; at the end the whole group gets `stop`, by its id.
+
+    Where this process is killed, `folders` go with the server's own; else they are whoever's made them.
+    """
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         log = Path(folder) / "output.log"
         with log.open("wb") as output:
@@ -92,11 +96,12 @@ def server(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
-                cwd=folder,  # DuckDB puts what does not fit into memory below it
+                # What it puts away for a while, as DuckDB does with what is too large for memory, goes with the folder.
+                env={**os.environ, "TMPDIR": folder, **(environment or {})},
+                cwd=folder,
                 start_new_session=True,
             )
-        with _ended_with_this_one(process):
+        with _ended_with_this_one(process, [folder, *folders]):
             try:
                 yield Server(name, port, process, log)
             finally:
@@ -104,9 +109,12 @@ def server(
 
 
 @contextmanager
-def _ended_with_this_one(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Kill a process and its group when this process is gone, however it ended: a pipe to a shell is closed then."""
-    kill = ["sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(process.pid)]
+def _ended_with_this_one(process: subprocess.Popen[bytes], folders: Sequence[str]) -> Iterator[None]:
+    """Kill a process and its group, and take their folders away, when this process is gone, however it ended.
+
+    A pipe to a shell is closed then.
+    """
+    kill = ["sh", "-c", 'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$@"', str(process.pid), *folders]
     pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(kill, stdin=pipe, stderr=quiet, start_new_session=True) as watch:  # noqa: S603
         try:

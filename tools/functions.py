@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,18 +47,20 @@ def _function(name: str, environment: Mapping[str, str]) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix=f"staged-{name}-") as folder:
         source = stage(name, Path(folder)) / "main.py"
         settings = {"PYTHONPATH": folder, "PYTHONUNBUFFERED": "1", **environment}
-        with _served(TARGETS[name], source, TARGETS[name], settings) as running:
+        with _served(TARGETS[name], source, TARGETS[name], settings, [folder]) as running:
             yield running
 
 
 @contextmanager
-def _served(name: str, source: Path, target: str, settings: Mapping[str, str]) -> Iterator[Server]:
+def _served(
+    name: str, source: Path, target: str, settings: Mapping[str, str], folders: Sequence[str] = ()
+) -> Iterator[Server]:
     port = free_port()
     command = [
         *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
         *("--source", str(source), "--target", target),
     ]
     # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
-    with server(name, port, command, settings, stop=signal.SIGKILL) as running:
+    with server(name, port, command, settings, stop=signal.SIGKILL, folders=folders) as running:
         running.wait_until_it_answers()
         yield running

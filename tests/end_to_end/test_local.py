@@ -26,7 +26,12 @@ def local(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     printed = folder / "printed.txt"
     with printed.open("wb") as output:
         command = ["sh", "-c", f'"{sys.executable}" -m tools.local; exit $?']
-        make = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        temporary = folder / "temporary"
+        temporary.mkdir()
+        environment = {**os.environ, "TMPDIR": str(temporary)}
+        make = subprocess.Popen(
+            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+        )
     try:
         eventually(lambda: "Ctrl-C stops all" in printed.read_text() or make.poll() is not None)
         yield make, printed.read_text()
@@ -93,9 +98,11 @@ def test_nothing_is_left(tmp_path: Path, sign: signal.Signals) -> None:
     with local(tmp_path) as (make, printed):
         addresses = re.findall(r"127\.0\.0\.1:\d+", printed)
         assert all(listens(one) for one in addresses)
+        assert [*(tmp_path / "temporary").iterdir()]
         os.killpg(make.pid, sign)
         make.wait()
         eventually(lambda: not any(listens(one) for one in addresses))
+        eventually(lambda: not [*(tmp_path / "temporary").iterdir()])
 
 
 def test_the_examples_table_is_the_one_that_there_was() -> None:
