@@ -24,11 +24,19 @@ from orchestrator_resilience.stores.bigquery import BigQuery
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock
 from tests.environments import fetch_pip
+from tests.proof.listener import RawAnswers, raw_answers
 from tests.tables import refusals
 from tools.emulators import EmulatorError, emulators
 
 # A round of `make fuzz`, and of `make hostile`: twenty times as many inputs as in `make test`, whose profile has 100.
 settings.register_profile("long", max_examples=2_000)
+
+
+@pytest.fixture
+def raw() -> Iterator[RawAnswers]:
+    """Serve what a test says, byte for byte."""
+    with raw_answers() as raw:
+        yield raw
 
 
 @pytest.fixture(autouse=True)

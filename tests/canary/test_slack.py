@@ -34,7 +34,6 @@ from tests.proof.listener import (
     fake_webhook,
     http_answer,
     listening,
-    raw_answers,
 )
 from tools.emulators import free_port
 
@@ -397,12 +396,6 @@ def test_a_line_break_after_the_address_does_no_harm(slack: FakeWebhook, phase: 
     """Secrets are often piped in with one."""
     SlackChannel(slack.url + "\n", {"phase2": phase}).send([notification()], NOW)
     assert len(slack.posts) == 1
-
-
-@pytest.fixture
-def raw() -> Iterator[RawAnswers]:
-    with raw_answers() as raw:
-        yield raw
 
 
 @fuzzed(12)

@@ -16,7 +16,7 @@ from orchestrator_resilience.stores.base import DeadLetter
 from orchestrator_resilience.stores.dead_letters import PubSubDeadLetters
 from orchestrator_resilience.testing import push_envelope
 from tests.proof.inputs import ENVELOPE, fuzzed, json_values, mutated, odd
-from tests.proof.listener import RawAnswers, http_answer, raw_answers
+from tests.proof.listener import RawAnswers, http_answer
 
 DAY, AT = date(2026, 2, 9), datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 PROJECT, TOPIC, SUBSCRIPTION = "local-project", "some-dead-letters", "some-dead-letters"
@@ -81,12 +81,6 @@ _letter = st.builds(
     odd(ENVELOPE["message"], json_values),
 )
 _pulled = odd({"receivedMessages": []}, json_values | st.lists(_letter | json_values, max_size=3)) | json_values
-
-
-@pytest.fixture
-def raw() -> Iterator[RawAnswers]:
-    with raw_answers() as raw:
-        yield raw
 
 
 @fuzzed(12)

@@ -1,7 +1,6 @@
 """What BigQuery says in a page, as it is told: one sentence with what to do. The texts are BigQuery's own."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator_resilience import ConfigurationError, StoreError
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryCounts
 from tests.proof.inputs import DAY, PHASE, fuzzed, json_values, mutated, odd
-from tests.proof.listener import RawAnswers, http_answer, raw_answers
+from tests.proof.listener import RawAnswers, http_answer
 
 END = ", location: query\n\nLocation: US\nJob ID: 3b1c\n"
 
@@ -106,10 +105,9 @@ _status = st.sampled_from(["200 OK", "400 Bad Request", "403 Forbidden", "404 No
 
 
 @pytest.fixture
-def raw(monkeypatch: pytest.MonkeyPatch) -> Iterator[RawAnswers]:
-    with raw_answers() as raw:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://{raw.host}")
-        yield raw
+def raw(raw: RawAnswers, monkeypatch: pytest.MonkeyPatch) -> RawAnswers:
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://{raw.host}")
+    return raw
 
 
 @fuzzed(4)
