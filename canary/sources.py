@@ -6,7 +6,7 @@ table, outcome and work. Each stands alone: one that cannot be read takes no oth
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import partial
 from threading import Semaphore
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from canary.domain.evidence import (
     Unreadable,
     mapped,
     read_completion_log,
+    value_or,
 )
 from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
 from canary.domain.silence import SILENCES
@@ -32,7 +33,7 @@ from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.plain import one_line, printable
+from orchestrator_resilience.plain import instant, one_line, printable
 from orchestrator_resilience.progress import Progress, document_id, read_progress
 from orchestrator_resilience.stores.base import (
     Document,
@@ -48,6 +49,8 @@ _Documents = dict[DocumentRef, Document]
 
 # Of what a run may take, which canary/run.py adds up; what is left is for notifying people.
 READ_SECONDS = 35.0
+# So much further back the completion log is read, which tells one that begins later from one that lost the first rows.
+_EARLIER = timedelta(days=7)
 CHECKPOINTS_SECONDS = 15.0
 
 
@@ -79,7 +82,7 @@ def gather(
     documents = {"progress documents": partial(_documents, stores, refs, dates)}
     answers = _ask({**_questions(stores, own, window), **documents}, seconds)
     found = answers["progress documents"]
-    evidence = tuple(
+    evidence = [
         Evidence(
             phase=name,
             game_date=day,
@@ -91,10 +94,15 @@ def gather(
             progress=_progress(found, own[name], day),
             outcome=_count(answers.get(f"outcome {name}", Absent()), day),
             work=_count(answers.get(f"work {name}", Absent()), day),
+            log_since=_first_row(answers[f"completion log {own[name].bigquery_table}"], name),
         )
         for name, day in dates
-    )
-    return Gathered(evidence, found.value if isinstance(found, Seen) else found)
+    ]
+    elsewhere = [name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])]
+    evidence = [
+        replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one for one in evidence
+    ]
+    return Gathered(tuple(evidence), found.value if isinstance(found, Seen) else found)
 
 
 # What is asked, by the words in which people are told of it.
@@ -106,8 +114,9 @@ def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, 
     logs: dict[str, list[str]] = defaultdict(list)
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
+    since, until = window
     asked: dict[str, Callable[[], Any]] = {
-        f"completion log {table}": partial(stores.completion_log.summarise, names, *window)
+        f"completion log {table}": partial(stores.completion_log.summarise, names, since - _EARLIER, until)
         for table, names in logs.items()
     }
     messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
@@ -207,6 +216,25 @@ def _logged(what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase,
     return _understood(f"the {what} of {day}", lambda: read_completion_log(map(_harmless, rows), phase.on(day)))
 
 
+def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> datetime | None:
+    """Return when a completion log had the first row of a phase, as far as it was read; None where it has none."""
+    rows = value_or(answer, ())
+    return min((at for row in rows if row.phase == phase and (at := instant(row.first_visible_at))), default=None)
+
+
+def _is_elsewhere(evidence: Sequence[Evidence]) -> bool:
+    """Whether a phase has no document of any date, though its orchestrator has left rows of several."""
+    rows = [one for one in evidence if value_or(one.completion_log, Logged()).completed]
+    return len(rows) > 1 and all(isinstance(one.progress, Absent) for one in evidence)
+
+
+def _no_documents(phase: Phase) -> Unreadable:
+    return Unreadable(
+        f"{phase.firestore_collection} has no document of any date, though {phase.bigquery_table} has rows of several: "
+        "the collection's name is mistyped, or it is in another project or database"
+    )
+
+
 def _may_concern(row: ProcessorSummary, day: date) -> bool:
     """Whether a message without a date came when those of this date come."""
     at = row.last_completed_at
@@ -218,7 +246,7 @@ def _harmless(row: ProcessorSummary) -> ProcessorSummary:
     return replace(
         row,
         processor_name=printable(row.processor_name),
-        last_status=row.last_status and printable(row.last_status),
+        status=row.status and printable(row.status),
         trigger_reason=row.trigger_reason and printable(row.trigger_reason),
     )
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator_resilience.errors import InvalidMessageError
-from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.phase import COMPLETING_STATUSES, Phase
 from orchestrator_resilience.plain import YEARS, shown
 
 # A completion has under 2 kB. What is larger is no completion, and parsing it would only cost memory.
@@ -44,11 +44,6 @@ class Status(StrEnum):
     NO_DATA = "no_data"
     FAILED = "failed"
     SKIPPED = "skipped"
-
-    @property
-    def completes(self) -> bool:
-        """Whether a processor with this status has done its work for the date."""
-        return self in (Status.SUCCESS, Status.PARTIAL)
 
 
 @runtime_checkable
@@ -227,7 +222,7 @@ def _readable(read: Callable[[Mapping[str, Any]], T], fields: Mapping[str, Any])
 
 
 def _completion(fields: Mapping[str, Any], event_id: str, published_at: datetime, phase: Phase) -> Completion:
-    name, game_date, status = _name(fields), _game_date(fields), _status(fields)
+    name, game_date, status = _name(fields), _game_date(fields), _status(fields, phase)
     # BigQuery takes no streamed rows outside these bounds: the message would come back for ever.
     if not -_OLDEST <= game_date - published_at.date() <= _NEWEST:
         raise InvalidMessageError(
@@ -280,10 +275,12 @@ def _game_date(fields: Mapping[str, Any]) -> date:
     return found
 
 
-def _status(fields: Mapping[str, Any]) -> Status:
+def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
+    """Read a status; a word of the phase's own that completes a processor is a success."""
     text = _needed(fields, "status")
+    said = text.strip().lower()
     try:
-        return Status(text.strip().lower())
+        return Status.SUCCESS if phase.completes(said) and said not in COMPLETING_STATUSES else Status(said)
     except ValueError as error:
         raise InvalidMessageError("status", f"{shown(text)} is none of {', '.join(Status)}") from error
 

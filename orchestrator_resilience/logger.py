@@ -31,7 +31,6 @@ from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import LIST_ITEMS, TEXT_CHARACTERS, calendar_date, one_line, plain, shown
-from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
 from orchestrator_resilience.transaction import SEVERITY, transaction_of
@@ -366,8 +365,8 @@ class Delivery:
 
     @_never_raises
     def _returned_early(self) -> None:
-        status = str(self._known.get("status"))
-        if status in NOT_COMPLETING:  # of which nobody has to say anything
+        status = self._known.get("status")
+        if isinstance(status, str) and not self._phase.completes(status):  # of which nobody has to say anything
             self.ignored(f"{status} completes nothing")
         else:
             self._leave(

@@ -93,7 +93,7 @@ class Orchestrator:
             phase = self._phase.on(completion.game_date)
             if completion.processor not in phase.expected and phase.is_known(completion.raw_processor):
                 delivery.ignored(f"{completion.raw_processor} is known, and {phase.name} does not wait for it")
-            elif completion.processor is None or not completion.status.completes:
+            elif completion.processor is None or not phase.completes(completion.status):
                 self._report(completion, delivery)
             else:
                 self._complete(completion, delivery)
@@ -128,8 +128,9 @@ class Orchestrator:
                 triggered=trigger is not None,
                 duplicate=completion.processor in before.registered,
                 completed=after.completed,
-                expected=after.expected if self._phase.periods else None,
+                expected=after.expected if self._phase.periods or self._phase.modes else None,
                 attempts=attempts,
+                on_purpose=trigger.reason if trigger is not None and trigger.deliberately_partial else None,
             )
         writes.raise_if_any_failed()
 
@@ -183,8 +184,8 @@ class Orchestrator:
         ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):
             document, progress = self._read(ref, completion)
-            before = before or progress
-            fields, after = completion_fields(progress, completion, self._clock())
+            before, phase = before or progress, self._phase.on(completion.game_date)
+            fields, after = completion_fields(progress, completion, phase, self._clock())
             if not fields:
                 return before, progress, attempt
             if self._documents.update_if_unchanged(ref, fields, document.version if document else None):

@@ -4,9 +4,10 @@ Both layers read it from one file, phases.toml, so that the list cannot differ b
 """
 
 import difflib
+import math
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
@@ -24,11 +25,22 @@ from orchestrator_resilience.settings import Settings
 
 BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
 
+# What an error shows in place of a regular expression: an example of what matches it.
+_EXAMPLES = {
+    (_PROCESSOR := r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z"): "p2_odds_game_lines",
+    (_TABLE := r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z"): "dataset.table",
+    (_PHASE := r"^[a-z][a-z0-9_]{0,63}\Z"): "phase2",
+    # What Firestore takes as the id of a collection.
+    (_COLLECTION := r"^(?!\.{1,2}\Z)(?!__.*__\Z)[^/\s]{1,200}\Z"): "phase2_completion",
+    (_LOCAL_TIME := r"^\+[0-9]{1,2}d ([01][0-9]|2[0-3]):[0-5][0-9]\Z"): "+1d 12:00",
+}
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-ProcessorName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z")]
-TableName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z")]
-# What Firestore takes as the id of a collection.
-CollectionName = Annotated[str, Meta(pattern=r"^(?!\.{1,2}\Z)(?!__.*__\Z)[^/\s]{1,200}\Z")]
+ProcessorName = Annotated[str, Meta(pattern=_PROCESSOR)]
+TableName = Annotated[str, Meta(pattern=_TABLE)]
+CollectionName = Annotated[str, Meta(pattern=_COLLECTION)]
+LocalTime = Annotated[str, Meta(pattern=_LOCAL_TIME)]
+# A number of processors, or a share of all of them.
+Enough = Annotated[int, Meta(ge=1)] | Annotated[float, Meta(gt=0, le=1)]
 Minutes = Annotated[int, Meta(ge=0, le=7 * 24 * 60)]
 Query = Annotated[str, Meta(min_length=1, max_length=20_000)]
 Dates = Annotated[int, Meta(ge=1, le=31)]
@@ -39,11 +51,26 @@ _PHASES_BYTES = 1024 * 1024
 _REMEMBERED_NAMES = 1_000
 
 
+# A status that completes a processor, whatever the phase adds to them.
+COMPLETING_STATUSES = ("success", "partial")
+# The reason with which this project's orchestrator sets a flag without everybody, where `enough` allows it.
+ENOUGH_COMPLETE = "enough_complete"
+
+
 class Period(Struct, frozen=True, kw_only=True):
-    """The game dates of which a processor is expected: from `since` to `until`, both included; None for no end."""
+    """When something is expected: of the game dates from `since` to `until`, both included, None for no end.
+
+    `incomplete_by` is when a processor of these dates is late, None where that is not its own.
+    """
 
     since: date | None = None
     until: date | None = None
+    incomplete_by: LocalTime | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an end before the beginning."""
+        if self.since is not None and self.until is not None and self.until < self.since:
+            raise ValueError(f"until, {self.until}, is before since, {self.since}")
 
     def holds(self, game_date: date) -> bool:
         """Whether a game date is one of them."""
@@ -56,14 +83,32 @@ class _Processor(Period, frozen=True, forbid_unknown_fields=True, kw_only=True):
     aliases: tuple[Text, ...] = ()
 
 
-class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
-    """One table of phases.toml, validated; the file's comments say what each field is for.
+class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a phase is like while the progress document names this mode in `_mode`.
 
-    `periods` has the `since` and `until` of those processors that have one. What is asked of a game date is asked of
-    the phase `on` that date.
+    What is None is as in the phase. `critical` and `enough` are the mode's own.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
+    processors: Annotated[tuple[ProcessorName, ...], Meta(min_length=1)] | None = None
+    incomplete_by: LocalTime | None = None
+    partial_reasons: tuple[Text, ...] | None = None
+    critical: tuple[ProcessorName, ...] = ()
+    enough: Enough | None = None
+
+    def without(self, processors: Collection[str]) -> "Mode":
+        """The mode without some of its processors."""
+        kept = self.processors and tuple(name for name in self.processors if name not in processors)
+        return msgspec.structs.replace(self, processors=kept)
+
+
+class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+    """One table of phases.toml, validated; the file's comments say what each field is for.
+
+    `since` and `until` are the phase's season. `periods` has what is a processor's own of `since`, `until` and
+    `incomplete_by`. What is asked of a game date is asked of the phase `on` that date.
+    """
+
+    name: Annotated[str, Meta(pattern=_PHASE)]
     next_phase: Text
     next_phase_started_by: Text
     flag_starts_next_phase: bool = False
@@ -75,7 +120,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
     settle_minutes: Minutes = 2
     downstream_after_minutes: Minutes = 60
-    incomplete_by: Annotated[str, Meta(pattern=r"^\+[0-9]{1,2}d ([01][0-9]|2[0-3]):[0-5][0-9]\Z")] = "+1d 12:00"
+    incomplete_by: LocalTime = "+1d 12:00"
     timezone: str = "America/New_York"
     lookback_dates: Dates = 3
     history_dates: Dates = 7
@@ -84,6 +129,10 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     work_query: Query | None = None
     outcome_counts_games: bool = False
     partial_reasons: tuple[Text, ...] = ("deadline_exceeded",)
+    completed_statuses: tuple[Text, ...] = COMPLETING_STATUSES
+    critical: tuple[ProcessorName, ...] = ()
+    enough: Enough | None = None
+    modes: Mapping[str, Mode] = {}
     others: tuple[Text, ...] = ()
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
     optional: Mapping[ProcessorName, tuple[Text, ...]] = {}
@@ -91,6 +140,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     def __post_init__(self) -> None:
         """Refuse what the field types cannot express; the text starts with the field's name."""
+        super().__post_init__()
         self._check_names()
         self._check_times()
         for name in ("outcome_query", "work_query"):
@@ -106,9 +156,6 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             for name in (processor, *aliases):
                 if owner.setdefault(name, processor) != processor:
                     raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
-        for name, period in self.periods.items():
-            if period.since is not None and period.until is not None and period.until < period.since:
-                raise ValueError(f"processors.{name}: until, {period.until}, is before since, {period.since}")
         for name in sorted(self.processors.keys() & self.optional.keys()):
             raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
         for name in sorted(name for name in self._canonical if self._is_other(name)):
@@ -119,23 +166,49 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         try:
             ZoneInfo(self.timezone)
         except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
-            raise ValueError(f"timezone: {self.timezone!r} {_why_no_zone()}") from error
+            raise ValueError(f"timezone: {self.timezone!r} {_why_no_zone(self.timezone)}") from error
         if self.history_dates < self.lookback_dates:
             raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
-        days, _, _ = self._incomplete_by
-        if days > self.lookback_dates - 2:
-            raise ValueError(
-                f"incomplete_by: {self.incomplete_by!r} is when a date leaves the window of "
-                f"lookback_dates = {self.lookback_dates}: nobody would be told"
-            )
+        deadlines: dict[str, str | None] = {"incomplete_by": self.incomplete_by}
+        deadlines |= {f"processors.{name}: incomplete_by": own.incomplete_by for name, own in self.periods.items()}
+        deadlines |= {f"modes.{name}: incomplete_by": mode.incomplete_by for name, mode in self.modes.items()}
+        for field, deadline in deadlines.items():
+            if deadline is not None and _days_and_time(deadline)[0] > self.lookback_dates - 2:
+                raise ValueError(
+                    f"{field}: {deadline!r} is when a date leaves the window of "
+                    f"lookback_dates = {self.lookback_dates}: nobody would be told"
+                )
 
     def begins(self, game_date: date) -> datetime:
         """The moment (UTC) at which a game date begins."""
         return datetime.combine(game_date, time(), ZoneInfo(self.timezone)).astimezone(UTC)
 
-    def on(self, game_date: date) -> "Phase":
-        """The phase as it is for a game date: without the processors that are not expected of it."""
-        return self.without(name for name, period in self.periods.items() if not period.holds(game_date))
+    def on(self, game_date: date, mode: str | None = None) -> "Phase":
+        """The phase as it is for a game date: without the processors that are not expected of it, and in its mode."""
+        season = {} if self.holds(game_date) else self.processors
+        gone = [name for name, period in self.periods.items() if not period.holds(game_date)]
+        return self.in_mode(mode).without([*season, *gone])
+
+    def in_mode(self, mode: str | None) -> "Phase":
+        """The phase as it is in a mode; as it is where it has no such mode."""
+        return self._in_modes.get(mode, self)
+
+    @cached_property
+    def _in_modes(self) -> dict[str | None, "Phase"]:
+        return {name: self._in_mode(mode) for name, mode in self.modes.items()}
+
+    def _in_mode(self, mode: Mode) -> "Phase":
+        every = {**self.optional, **self.processors}
+        names = self.processors.keys() if mode.processors is None else mode.processors
+        return msgspec.structs.replace(
+            self,
+            processors={name: every[name] for name in names},
+            optional={name: aliases for name, aliases in every.items() if name not in names},
+            incomplete_by=mode.incomplete_by or self.incomplete_by,
+            partial_reasons=self.partial_reasons if mode.partial_reasons is None else mode.partial_reasons,
+            critical=mode.critical,
+            enough=mode.enough,
+        )
 
     def without(self, processors: Iterable[str]) -> "Phase":
         """The phase without some expected processors: known, so that nobody wonders at them, and never missing."""
@@ -145,7 +218,8 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         if gone not in self._without:
             kept = {name: aliases for name, aliases in self.processors.items() if name not in gone}
             known = {**self.optional, **{name: self.processors[name] for name in gone}}
-            self._without[gone] = msgspec.structs.replace(self, processors=kept, optional=known)
+            modes = {name: mode.without(gone) for name, mode in self.modes.items()}
+            self._without[gone] = msgspec.structs.replace(self, processors=kept, optional=known, modes=modes)
         return self._without[gone]
 
     @cached_property
@@ -156,6 +230,27 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     def expected(self) -> frozenset[str]:
         """The canonical names of the processors that have to complete."""
         return frozenset(self.processors)
+
+    @cached_property
+    def needed(self) -> int:
+        """How many of the expected processors have to complete: all, or as many as `enough` says."""
+        everybody = len(self.expected)
+        if isinstance(self.enough, float):
+            return math.ceil(self.enough * everybody - 1e-9)  # 0.6 of 5 is 3, whatever a float makes of it
+        return everybody if self.enough is None else min(self.enough, everybody)
+
+    def is_complete(self, processors: Collection[str]) -> bool:
+        """Whether these are enough by the phase's own rule: as many of the expected as needed, all critical ones."""
+        done = self.expected.intersection(processors)
+        return len(done) >= self.needed and done.issuperset(self.expected.intersection(self.critical))
+
+    @cached_property
+    def _completed_statuses(self) -> frozenset[str]:
+        return frozenset(status.strip().lower() for status in (*COMPLETING_STATUSES, *self.completed_statuses))
+
+    def completes(self, status: object) -> bool:
+        """Whether a processor that says this of its run has done its work for the date; capitals mean nothing."""
+        return isinstance(status, str) and status.strip().lower() in self._completed_statuses
 
     @cached_property
     def _canonical(self) -> dict[str, str]:
@@ -186,7 +281,8 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     def is_partial(self, reason: str | None) -> bool:
         """Whether a flag that was set for `reason` was set on purpose without everybody."""
-        return reason is not None and any(fnmatchcase(reason, pattern) for pattern in self.partial_reasons)
+        patterns = (*self.partial_reasons, ENOUGH_COMPLETE)
+        return reason is not None and any(fnmatchcase(reason, pattern) for pattern in patterns)
 
     def nearest(self, raw_name: str) -> str | None:
         """The expected processor that an unknown name may be another name of, or None.
@@ -212,11 +308,6 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return self._canonical[same[0]] if same else None
 
     @property
-    def _incomplete_by(self) -> tuple[int, int, int]:
-        days, hour, minute = re.findall(r"\d+", self.incomplete_by)
-        return int(days), int(hour), int(minute)
-
-    @property
     def untriggered_after(self) -> timedelta:
         """How long a complete date may stay untriggered."""
         return timedelta(minutes=self.untriggered_after_minutes)
@@ -231,9 +322,10 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         """How long the next phase may take to write its first row."""
         return timedelta(minutes=self.downstream_after_minutes)
 
-    def deadline(self, game_date: date) -> datetime:
-        """The moment (UTC) by which all processors of `game_date` should have completed."""
-        days, hour, minute = self._incomplete_by
+    def deadline(self, game_date: date, processor: str | None = None) -> datetime:
+        """The moment (UTC) by which a processor of `game_date` should have completed: its own, or that of all."""
+        own = self.periods.get(processor or "", self).incomplete_by
+        days, hour, minute = _days_and_time(own or self.incomplete_by)
         local = datetime.combine(game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone))
         return local.astimezone(UTC)
 
@@ -247,13 +339,25 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return tuple(today - timedelta(days=n) for n in reversed(range(count)))
 
 
-def _why_no_zone() -> str:
-    if available_timezones():
-        return "is not a time zone"
+def _days_and_time(local: str) -> tuple[int, int, int]:
+    """Read "+1d 12:00": days after the game date, hour and minute."""
+    days, hour, minute = re.findall(r"\d+", local)
+    return int(days), int(hour), int(minute)
+
+
+def _why_no_zone(name: str) -> str:
+    if zones := available_timezones():
+        return "is not a time zone" + _did_you_mean(name, zones)
     return (
         "cannot be looked up: this machine has no time zones, and the package tzdata, which brings them along, is not "
         "installed"
     )
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Ask whether one of `names` was meant, where one is like it; else empty."""
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
@@ -325,16 +429,42 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
     if "name" in table:
         raise ConfigurationError(f"{where}: name: unknown field; the table's own name is the phase's name")
     if "periods" in table:
-        raise ConfigurationError(f"{where}: periods: unknown field; since and until are a processor's own")
-    # Each processor on its own first: msgspec does not tell which key of a mapping was wrong.
-    for field in ("processors", "optional"):
-        processors = table.get(field)
-        for processor, aliases in processors.items() if isinstance(processors, dict) else ():
-            _convert(processor, ProcessorName, f"{where}: {field}: {processor!r}")
-            form = _Processor if isinstance(aliases, dict) and field == "processors" else tuple[Text, ...]
-            _convert(aliases, form, f"{where}: {field}.{processor}")
+        raise ConfigurationError(
+            f"{where}: periods: unknown field; since, until and incomplete_by are a processor's own"
+        )
+    # Each processor and each mode on its own first: msgspec does not tell which key of a mapping was wrong.
+    for field, of_all in _FORMS.items():
+        items = table.get(field)
+        for key, value in items.items() if isinstance(items, dict) else ():
+            if field != "modes":
+                _convert(key, ProcessorName, f"{where}: {field}: {key!r}")
+            form = _Processor if isinstance(value, dict) and field == "processors" else of_all
+            _convert(value, form, f"{where}: {field}.{key}")
     phase: Phase = _convert({**table, **_in_two(table.get("processors")), "name": name}, Phase, where)
+    _check_rule(phase, where)
+    for mode, own in phase.modes.items():
+        _check_known(own.processors or (), {**phase.processors, **phase.optional}, f"{where}: modes.{mode}: processors")
+        _check_rule(phase.in_mode(mode), f"{where}: modes.{mode}")
     return phase
+
+
+# What the keys of these fields stand for.
+_FORMS: dict[str, Any] = {"processors": tuple[Text, ...], "optional": tuple[Text, ...], "modes": Mode}
+
+
+def _check_rule(phase: Phase, where: str) -> None:
+    """Refuse a rule of `critical` and `enough` by which a date could not be complete, or that says nothing."""
+    _check_known(phase.critical, phase.processors, f"{where}: critical")
+    if phase.critical and phase.enough is None:
+        raise ConfigurationError(f"{where}: critical: says nothing without `enough`, how many there have to be in all")
+    if isinstance(phase.enough, int) and phase.enough > len(phase.processors):
+        raise ConfigurationError(f"{where}: enough: {phase.enough} is more than the {len(phase.processors)} processors")
+
+
+def _check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"{where}: {name!r} is none of the phase's{_did_you_mean(name, known)}")
 
 
 def _in_two(processors: Any) -> dict[str, Any]:
@@ -351,4 +481,8 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
         return msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
         field, reason = culprit(error)
+        for pattern, example in _EXAMPLES.items():
+            reason = reason.replace(f"matching regex {pattern!r}", f"such as {example!r}")
+        if "unknown field" in reason:
+            reason += _did_you_mean(field, [one.name for one in msgspec.structs.fields(type_)])
         raise ConfigurationError(f"{where}: {field}: {reason}" if field else f"{where}: {reason}") from error

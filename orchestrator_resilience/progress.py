@@ -13,14 +13,12 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from orchestrator_resilience.completion import Completion, Status
-from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.plain import instant
+from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.phase import ENOUGH_COMPLETE, Phase
+from orchestrator_resilience.plain import instant, shown
 
 Fields = Mapping[str, Any]
 
-COMPLETING_STATUSES = tuple(status.value for status in Status if status.completes)
-NOT_COMPLETING = frozenset(status.value for status in Status if not status.completes)
 ALL_COMPLETE = "all_complete"
 # Nobody looks at more names than that, and a document has an end.
 MAX_UNEXPECTED = 200
@@ -43,11 +41,6 @@ class Report(msgspec.Struct, frozen=True):
     at: datetime | None = None
     event_id: str | None = None
 
-    @property
-    def completes(self) -> bool:
-        """Whether the processor had done its work for the date."""
-        return self.status in COMPLETING_STATUSES
-
 
 class Trigger(msgspec.Struct, frozen=True):
     """The flag `_triggered`, by whom and why it was set."""
@@ -63,8 +56,8 @@ class Progress(msgspec.Struct, frozen=True):
 
     `registered` maps expected processors to their registrations, `reports` maps others of them to what they last
     said: that they did not complete, or that they did, to an orchestrator that does not expect them. `unexpected` are
-    other names that have reported. `expected` is what the phase waits for, `orchestrator_expected` is what the
-    orchestrator that wrote the document waited for (None where old code wrote it).
+    other names that have reported. `expected` is what the phase waits for, in the `mode` that the document names;
+    `orchestrator_expected` is what the orchestrator that wrote the document waited for (None where old code wrote it).
     """
 
     expected: frozenset[str]
@@ -73,6 +66,7 @@ class Progress(msgspec.Struct, frozen=True):
     unexpected: frozenset[str] = frozenset()
     trigger: Trigger | None = None
     orchestrator_expected: frozenset[str] | None = None
+    mode: str | None = None
 
     @property
     def completed(self) -> frozenset[str]:
@@ -99,9 +93,9 @@ class Progress(msgspec.Struct, frozen=True):
         return (known.completed_at, known.event_id or "") <= (completion.completed_at, completion.event_id)
 
 
-def decide(progress: Progress) -> bool:
+def decide(progress: Progress, phase: Phase) -> bool:
     """Whether to set the flag. Sets are compared: unexpected processors never count, one that was there before does."""
-    return progress.trigger is None and not progress.missing
+    return progress.trigger is None and phase.in_mode(progress.mode).is_complete(progress.completed)
 
 
 def document_id(game_date: date) -> str:
@@ -112,8 +106,9 @@ def document_id(game_date: date) -> str:
 def read_progress(fields: Fields, phase: Phase) -> Progress:
     """Read a document, those of old code included; never raises on what it does not understand."""
     registered: dict[str, Registration] = {}
-    unexpected = set(_map(fields, "_unexpected"))
-    for name in completed_names(fields):
+    unexpected, mode = set(_map(fields, "_unexpected")), _text(fields.get("_mode"))
+    phase = phase.in_mode(mode)
+    for name in completed_names(fields, phase):
         processor = phase.canonical(name)
         if processor is not None:
             registered[processor] = _first(registered.get(processor), _registration(fields[name]))
@@ -126,15 +121,18 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
         unexpected=frozenset(sorted(name for name in unexpected if not phase.is_known(name))[:MAX_UNEXPECTED]),
         trigger=_trigger(fields, phase),
         orchestrator_expected=_names(fields.get("_expected")),
+        mode=mode,
     )
 
 
-def completed_names(fields: Fields) -> list[str]:
+def completed_names(fields: Fields, phase: Phase) -> list[str]:
     """Return the names under which a document holds completions, whoever they are of."""
-    return [key for key, value in fields.items() if not key.startswith("_") and _completes(value)]
+    return [key for key, value in fields.items() if not key.startswith("_") and _is_completion(key, value, phase)]
 
 
-def completion_fields(progress: Progress, completion: Completion, now: datetime) -> tuple[dict[str, Any], Progress]:
+def completion_fields(
+    progress: Progress, completion: Completion, phase: Phase, now: datetime
+) -> tuple[dict[str, Any], Progress]:
     """What one commit has to write at `now` into a document that still has this `progress`, and the progress then.
 
     The registration, and the flag where that completes the set; nothing where the document says all that already.
@@ -146,9 +144,9 @@ def completion_fields(progress: Progress, completion: Completion, now: datetime)
         after = replace(after, registered={**progress.registered, completion.processor: entry})
         fields["_completed_count"] = len(after.completed)
         fields["_first_completion_at"] = _first_completion_at(after, now)
-    if decide(after):
+    if decide(after, phase):
         fields |= trigger_fields(after, event_id=completion.event_id, now=now)
-        after = replace(after, trigger=Trigger(now, ALL_COMPLETE, completion.event_id))
+        after = replace(after, trigger=_trigger(fields, phase.in_mode(progress.mode)))
     return fields, after
 
 
@@ -204,7 +202,7 @@ def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[
     return {
         "_triggered": True,
         "_triggered_at": now,
-        "_trigger_reason": ALL_COMPLETE,
+        "_trigger_reason": ENOUGH_COMPLETE if progress.missing else ALL_COMPLETE,
         "_trigger_event_id": event_id,
         "_completed_count": len(progress.completed),
         "_first_completion_at": _first_completion_at(progress, now),
@@ -217,7 +215,7 @@ def _first_completion_at(progress: Progress, now: datetime) -> datetime:
 
 def _registration(value: object) -> Registration:
     if not isinstance(value, Mapping):
-        return Registration()
+        return Registration(instant(value))
     return Registration(
         completed_at=instant(value.get("completed_at")),
         event_id=_text(value.get("event_id")),
@@ -240,10 +238,11 @@ def _reports(fields: Fields, phase: Phase, registered: Mapping[str, Registration
 
 
 def _report(value: object) -> Report | None:
-    if not isinstance(value, Mapping) or not isinstance(value.get("status"), str):
+    status = value.get("status") if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping) or status is None:
         return None
     return Report(
-        status=value["status"],
+        status=status.strip().lower() if isinstance(status, str) else shown(status),
         at=instant(value.get("reported_at", value.get("completed_at"))),
         event_id=_text(value.get("event_id")),
     )
@@ -263,12 +262,17 @@ def _first(known: Registration | None, other: Registration) -> Registration:
     return other
 
 
-def _completes(value: object) -> bool:
-    """Old code registered only what completed; an entry that says otherwise in as many words does not count."""
+def _is_completion(name: str, value: object, phase: Phase) -> bool:
+    """Old code registered only what completed; an entry that says another status in as many words does not count.
+
+    Beside the entries stand fields of somebody's own: they are no map, or one that says nothing of a completion. A
+    time alone is one of who is known.
+    """
     if not isinstance(value, Mapping):
-        return bool(value)
-    status = value.get("status")
-    return not (isinstance(status, str) and status in NOT_COMPLETING)
+        return phase.is_known(name) and instant(value) is not None
+    if value and phase.canonical(name) is None and not value.keys() & {"status", "completed_at"}:
+        return False
+    return value.get("status") is None or phase.completes(value["status"])
 
 
 def _trigger(fields: Fields, phase: Phase) -> Trigger | None:

@@ -103,8 +103,9 @@ def transaction_of(
 ) -> Transaction:
     """Put together what `Delivery.post_transaction` was given; raises TypeError for what makes no sense."""
     if document is not None and completed is None and triggered is None:
-        trigger = read_progress(document, phase).trigger
-        completed, triggered = completed_names(document), trigger is not None
+        progress = read_progress(document, phase)
+        phase, trigger = phase.in_mode(progress.mode), progress.trigger
+        completed, triggered = completed_names(document, phase), trigger is not None
         if trigger is not None and trigger.deliberately_partial and on_purpose is None:
             on_purpose = trigger.reason or "without a reason"
     elif document is not None or completed is None or triggered is None:

@@ -57,7 +57,6 @@ from canary.domain.verdict import (
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.progress import NOT_COMPLETING
 from orchestrator_resilience.stores.base import DeadLetter, Request
 
 # Statuses with which Cloud Run answers in place of the function: no right, no service, no instance.
@@ -132,7 +131,8 @@ class _Problem(Facts, frozen=True, kw_only=True, dict=True):
     def last_line_of_a_completion(self) -> CheckpointKind | None:
         """What the last delivery left that had something to decide: of an expected processor that did complete."""
         own = (line for line in reversed(self.checkpoints) if self.processor_of(line) in self.phase.expected)
-        return next((line.kind for line in own if line.fields.get("status") not in NOT_COMPLETING), None)
+        said = ((line.kind, line.fields.get("status")) for line in own)
+        return next((kind for kind, status in said if status is None or self.phase.completes(status)), None)
 
     def last_requests(self, statuses: Collection[int]) -> Sequence[Request]:
         """Return the last requests, if they ended with one of these statuses, from the last that did not on."""

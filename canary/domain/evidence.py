@@ -77,6 +77,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     `completion_log` are the rows of the orchestrator, `messages` what Pub/Sub wrote down by itself, `progress` the
     progress document with the flag `_triggered`, `flag_table` what an older tracker's table says of the flag, `outcome`
     the number of rows that the next phase has written, `work` the number of games that there were to process.
+    `log_since` (UTC) is when the completion log had its first row, of any date that was read: of what was registered
+    before, it says nothing. None where it has no row.
     """
 
     phase: str
@@ -87,6 +89,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     flag_table: Source[Flag] = Absent()
     outcome: Source[int] = Absent()
     work: Source[int] = Absent()
+    log_since: datetime | None = None
+
+    @property
+    def mode(self) -> str | None:
+        """The mode that the progress document names."""
+        return value_or(self.progress, Progress(frozenset())).mode
 
     @property
     def flags(self) -> dict[str, Flag]:
@@ -127,12 +135,12 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
         return Absent()
     reports: dict[str, list[ProcessorSummary]] = defaultdict(list)
     for row in summaries:
-        if row.last_completed_at is not None and row.game_date is not None:  # else it speaks of the flag, or of no date
+        if row.last_completed_at is not None and row.game_date is not None and not row.is_triggered:
             reports[phase.canonical(row.processor_name) or row.processor_name].append(row)
     expected = {name: own for name, own in reports.items() if name in phase.expected}
     return Seen(
         Logged(
-            completed={name: first for name, own in expected.items() if (first := _first_success(own))},
+            completed={name: first for name, own in expected.items() if (first := _first_success(own, phase))},
             reports={name: report for name, own in expected.items() if (report := _last_report(own))},
             unexpected=frozenset(name for name in reports.keys() - {""} if not phase.is_known(name)),
             flag=_flag(summaries),
@@ -164,20 +172,22 @@ def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
     """Return what the rows of a date say together: one that says so is enough, and the first of these has the time."""
     said = [row for row in rows if row.is_triggered is not None]
     flags = sorted(
-        (row for row in said if row.is_triggered), key=lambda row: (row.triggered_at is None, row.triggered_at)
+        (row for row in said if row.is_triggered),
+        key=lambda row: (row.first_completed_at is None, row.first_completed_at),
     )
     if flags:
-        return Flag(is_set=True, at=flags[0].triggered_at, reason=flags[0].trigger_reason)
+        return Flag(is_set=True, at=flags[0].first_completed_at, reason=flags[0].trigger_reason)
     return Flag(is_set=False) if said else None
 
 
-def _first_success(rows: Iterable[ProcessorSummary]) -> Arrival | None:
-    times = [(r.first_completed_at, r.first_visible_at) for r in rows if r.first_completed_at and r.first_visible_at]
+def _first_success(rows: Iterable[ProcessorSummary], phase: Phase) -> Arrival | None:
+    done = (row for row in rows if phase.completes(row.status))
+    times = [(r.first_completed_at, r.first_visible_at) for r in done if r.first_completed_at and r.first_visible_at]
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None
 
 
 def _last_report(rows: Iterable[ProcessorSummary]) -> Report | None:
-    reports = [Report(row.last_status, row.last_completed_at) for row in rows if row.last_status]
+    reports = [Report(row.status, row.last_completed_at) for row in rows if row.status]
     return max(reports, key=_order, default=None)
 
 

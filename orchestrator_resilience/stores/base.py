@@ -47,26 +47,23 @@ class DocumentStore(Protocol):
 
 
 class ProcessorSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows of one (phase, game date, processor name), summarised.
+    """All rows of one (phase, game date, processor name, status), summarised: whether that completes is not said here.
 
-    `first_completed_at` and `first_visible_at` are the first `completed_at` and the first
-    `inserted_at` among rows whose status completes, None when there is no such row. A row of the flag, with
-    `is_triggered` TRUE, enters none of these and no `last_…`: they are None where there is nothing else.
+    `first_completed_at` and `last_completed_at` are the first and the last `completed_at`, `first_visible_at` is the
+    first `inserted_at`. Rows of the flag, with `is_triggered` TRUE, are a summary of their own, and no completion.
 
-    `is_triggered` is None where no row says anything of the flag, as in a table without its columns; `triggered_at`
-    is the first time that a row of the flag gives, None where none does. Of messages, `processor_name` is empty and
-    `game_date` is None where it could not be read.
+    `is_triggered` is None where the rows say nothing of the flag, as in a table without its columns. Of messages,
+    `processor_name` is empty, and `game_date` and `status` are None, where they could not be read.
     """
 
     phase: str
     game_date: date | None
     processor_name: str
-    last_status: str | None
+    status: str | None
     last_completed_at: datetime | None
     first_completed_at: datetime | None
     first_visible_at: datetime | None
     is_triggered: bool | None
-    triggered_at: datetime | None = None
     trigger_reason: str | None = None
 
 

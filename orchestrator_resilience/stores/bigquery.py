@@ -38,7 +38,7 @@ from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.settings import MAXIMUM_BYTES_BILLED
 from orchestrator_resilience.stores.base import Flag, ProcessorSummary
-from orchestrator_resilience.stores.completion_rows import add_up, fold
+from orchestrator_resilience.stores.completion_rows import add_up, summaries
 from orchestrator_resilience.stores.table_sql import (
     FLAG_TABLE_COLUMNS,
     Table,
@@ -291,7 +291,7 @@ class BigQueryCompletionLog(_OfPhases):
             for table, names in by_table.items()
             for row in self._bigquery.read(table, partial(completions_sql, phases=names), _window(since, until))
         ]
-        return fold(rows)
+        return summaries(rows)
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
@@ -340,7 +340,7 @@ class BigQueryMessageLogs(_OfPhases):
             return []
         own = bigquery.ScalarQueryParameter("message_phase", "STRING", message_phase)
         rows = self._bigquery.read(table, messages_sql, [own, *_window(since, until)])
-        return fold(rows, phase=phase)
+        return summaries(rows, phase=phase)
 
 
 class BigQueryFlagTables(_OfPhases):

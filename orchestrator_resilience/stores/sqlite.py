@@ -20,7 +20,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import calendar_date
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
-from orchestrator_resilience.stores.completion_rows import add_up, fold
+from orchestrator_resilience.stores.completion_rows import add_up, summaries
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS, Table, completions_sql
 
 BUSY_SECONDS = 30.0
@@ -203,7 +203,7 @@ class SqliteCompletionLog:
             names = [column for column, *_ in lines.description]
             found = [dict(zip(names, line, strict=True)) for line in lines]
         dated = [line | {"game_date": day} for line in found if (day := calendar_date(line["game_date"]))]
-        return fold(line | {"is_triggered": bool(line["is_triggered"])} for line in dated)
+        return summaries(line | {"is_triggered": bool(line["is_triggered"])} for line in dated)
 
     def setup(self) -> list[str]:
         """Make the file."""

@@ -96,7 +96,7 @@ def test_setup_adds_what_an_old_table_lacks(
     sent = push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="1")
     log.append([completion_row(Completion.from_event(sent, phase))], now=at)
     found = log.summarise(["phase2"], date(2026, 2, 9), date(2026, 2, 9))
-    assert [(row.processor_name, row.last_status, row.first_visible_at) for row in found] == [
+    assert [(row.processor_name, row.status, row.first_visible_at) for row in found] == [
         ("NbacTeamBoxscoreProcessor", "success", datetime(2026, 2, 10, 6, 41, 5, tzinfo=UTC)),
         ("p2_odds_game_lines", "success", at),
     ]

@@ -22,7 +22,7 @@ def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: 
         phase="phase2",
         game_date=date(2026, 2, 9),
         processor_name=name,
-        last_status=status,
+        status=status,
         last_completed_at=last,
         first_completed_at=first,
         first_visible_at=first and first + MINUTE,
@@ -32,9 +32,7 @@ def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: 
 
 def flag(name: str, at: datetime | None = AT, reason: str | None = "all_complete") -> ProcessorSummary:
     """Return what rows of the flag alone come to."""
-    empty = {"last_status": None, "last_completed_at": None, "first_completed_at": None, "first_visible_at": None}
-    said = {"is_triggered": True, "triggered_at": at, "trigger_reason": reason}
-    return msgspec.structs.replace(row(name), **empty, **said)
+    return msgspec.structs.replace(row(name, at), is_triggered=True, trigger_reason=reason)
 
 
 def test_no_rows_are_absent(phase: Phase) -> None:
@@ -47,7 +45,7 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
     rows = [
         row("NbacPlayerBoxscoreProcessor", AT + MINUTE, last=AT + 5 * MINUTE, status="failed"),
         row("NbacTeamBoxscoreProcessor", AT),
-        row("p2_nbacom_boxscores", None, last=AT + 2 * MINUTE, status="no_data"),
+        row("p2_nbacom_boxscores", AT - MINUTE, last=AT + 2 * MINUTE, status="no_data"),
         row("p2_bdl_box_scores"),
         flag("p2_odds_game_lines"),
         flag("_trigger"),
@@ -70,7 +68,7 @@ def test_what_no_row_says_is_not_said(phase: Phase, said: list[bool | None], tri
     rows = [msgspec.structs.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
     found = read_completion_log(rows, phase)
     assert isinstance(found, Seen)
-    assert found.value.flag == (None if triggered is None else Flag(is_set=triggered))
+    assert found.value.flag == (None if triggered is None else Flag(is_set=triggered, at=AT if triggered else None))
 
 
 NAMES = ["p2_odds_game_lines", "NbacTeamBoxscoreProcessor", "p2_bdl_box_scores", "_trigger", "p2_new"]

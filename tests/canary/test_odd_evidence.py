@@ -128,7 +128,7 @@ ODD_ROWS: dict[str, dict[str, Any]] = {
     "a time that is a text": {"first_completed_at": "now", "first_visible_at": "then"},
     "year 1": {"first_completed_at": YEAR_1, "first_visible_at": YEAR_1, "last_completed_at": YEAR_1},
     "year 9999": {"first_completed_at": YEAR_9999, "first_visible_at": YEAR_9999},
-    "no status": {"last_status": None},
+    "no status": {"status": None},
     "no name": {"processor_name": None},
     "a list for a name": {"processor_name": ["p2"]},
 }

@@ -174,7 +174,7 @@ class Answers:
         times: dict[str, Any] = dict.fromkeys(("last_completed_at", "first_completed_at", "first_visible_at"), DONE)
         return [
             ProcessorSummary(
-                phase=phase, game_date=DAY, processor_name=name, last_status="success", is_triggered=None, **times
+                phase=phase, game_date=DAY, processor_name=name, status="success", is_triggered=None, **times
             )
             for name in FIVE
         ]

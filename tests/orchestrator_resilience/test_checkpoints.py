@@ -92,12 +92,13 @@ def test_the_orchestrators_own_list_is_compared_when_it_is_given(
 OLD_DOCUMENTS: dict[str, tuple[dict[str, Any], list[str], bool]] = {
     "nobody": ({}, [], False),
     "as the old tracker left it": ({name: {"status": "success"} for name in FIVE}, FIVE, False),
-    "names only": (dict.fromkeys(FIVE[:2], True), FIVE[:2], False),
+    "times only": (dict.fromkeys(FIVE[:2], NOW), FIVE[:2], False),
+    "fields of somebody's own": ({FIVE[0]: {}, "games": 7, "odds": {"n": 7}, FIVE[1]: True}, FIVE[:1], False),
     "one that failed": ({FIVE[0]: {"status": "success"}, FIVE[1]: {"status": "failed"}}, FIVE[:1], False),
     "our own fields": ({FIVE[0]: {}, "_triggered": False, "_expected": FIVE, "_mode": "x"}, FIVE[:1], False),
-    "set": ({**dict.fromkeys(FIVE, True), "_triggered": True, "_trigger_reason": "all_complete"}, FIVE, True),
-    "class names": ({"BigDataBallPbpProcessor": True}, ["p2_bigdataball_pbp"], False),
-    "a flag that is none": ({FIVE[0]: True, "_triggered": "yes"}, FIVE[:1], False),
+    "set": ({**dict.fromkeys(FIVE, NOW), "_triggered": True, "_trigger_reason": "all_complete"}, FIVE, True),
+    "class names": ({"BigDataBallPbpProcessor": NOW.isoformat()}, ["p2_bigdataball_pbp"], False),
+    "a flag that is none": ({FIVE[0]: NOW, "_triggered": "yes"}, FIVE[:1], False),
 }
 
 

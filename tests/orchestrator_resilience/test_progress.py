@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orchestrator_resilience import Completion, Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
@@ -39,7 +40,7 @@ def test_four_expected_and_an_unexpected_wait() -> None:
     four = sorted(PHASE.expected)[:4]
     fields: dict[str, dict[str, object]] = {processor: {} for processor in [*four, "p2_nbacom_schedule"]}
     progress = read_progress(fields, PHASE)
-    assert not decide(progress)
+    assert not decide(progress, PHASE)
     assert progress.missing == PHASE.expected - set(four)
     assert progress.unexpected == {"p2_nbacom_schedule"}
 
@@ -48,7 +49,7 @@ def test_four_expected_and_an_unexpected_wait() -> None:
 def test_the_decision_is_about_the_expected_set_alone(keys: set[str], triggered: bool) -> None:  # noqa: FBT001
     """Complete and untriggered triggers; nothing else does."""
     progress = read_progress({**{key: {} for key in keys}, "_triggered": triggered}, PHASE)
-    assert decide(progress) is (keys >= PHASE.expected and not triggered)
+    assert decide(progress, PHASE) is (keys >= PHASE.expected and not triggered)
 
 
 def test_what_is_written_is_read_again(phase: Phase) -> None:
@@ -82,7 +83,10 @@ def test_documents_of_old_code_are_read(phase: Phase) -> None:
         {
             "NbacTeamBoxscoreProcessor": {"completed_at": "2026-02-10T06:41:00+00:00", "status": "success"},
             "p2_nbacom_boxscores": {"completed_at": "2026-02-10T07:41:00+00:00"},
-            "p2_odds_game_lines": True,
+            "p2_odds_game_lines": AT,
+            "p2_games": 7,
+            "updated_at": AT,
+            "odds": {"games": 7},
             "p2_odds_player_props": {"completed_at": AT.replace(tzinfo=None), "event_id": 7},
             "p2_bigdataball_pbp": {"status": "failed"},
             "BigDataBallPbpProcessor": None,
@@ -101,7 +105,7 @@ def test_documents_of_old_code_are_read(phase: Phase) -> None:
         expected=phase.expected,
         registered={
             "p2_nbacom_boxscores": Registration(AT),
-            "p2_odds_game_lines": Registration(),
+            "p2_odds_game_lines": Registration(AT),
             "p2_odds_player_props": Registration(AT),
         },
         reports={"p2_bigdataball_pbp": Report("failed")},
@@ -127,7 +131,7 @@ def test_the_first_success_stands(phase: Phase) -> None:
     assert progress.holds(completion("p2_odds_game_lines", AT + timedelta(hours=1), "1"))
     assert not progress.holds(completion("p2_odds_game_lines", AT - timedelta(hours=1), "3"))
     assert not progress.holds(completion("p2_odds_player_props", AT, "4"))
-    assert read_progress({"p2_odds_game_lines": True}, phase).holds(completion("p2_odds_game_lines"))
+    assert read_progress({"p2_odds_game_lines": {}}, phase).holds(completion("p2_odds_game_lines"))
 
 
 @pytest.mark.parametrize(
@@ -148,10 +152,23 @@ def test_times_are_read_in_every_form_that_documents_hold(value: object, expecte
     assert instant(value) == expected
 
 
-@pytest.mark.parametrize("status", [[], {}, 7, None, "", "finished"])
-def test_a_status_of_any_kind_is_read(phase: Phase, status: object) -> None:
-    """Only an entry that says in as many words that it did not complete does not count."""
-    assert read_progress({"p2_odds_game_lines": {"status": status}}, phase).completed == {"p2_odds_game_lines"}
+@pytest.mark.parametrize(
+    ("status", "completes"),
+    [
+        *((status, True) for status in (None, "success", "SUCCESS", " Partial ", "finished", "FINISHED")),
+        *((status, False) for status in ([], {}, 7, "", "failed", "FAILED", "error", "running", "no_data", "Skipped")),
+    ],
+)
+def test_what_a_status_means(phase: Phase, status: object, completes: bool) -> None:  # noqa: FBT001
+    """Success, partial and the phase's own complete, in any case; all else is what the processor last said."""
+    phase = replace(phase, completed_statuses=("Finished",))
+    progress = read_progress({"p2_odds_game_lines": {"status": status}}, phase)
+    assert (progress.completed == {"p2_odds_game_lines"}) is completes
+    assert [report.status for report in progress.reports.values()] == ([] if completes else [shown_status(status)])
+
+
+def shown_status(status: object) -> str:
+    return status.lower() if isinstance(status, str) else repr(status)
 
 
 def test_a_registration_brings_the_list_up_to_date(phase: Phase) -> None:
@@ -170,7 +187,7 @@ def test_every_document_is_read(fields: dict[str, Any]) -> None:
     progress = read_progress(fields, PHASE)
     assert progress.completed | progress.missing == PHASE.expected
     read_progress(printable(fields), PHASE)
-    written, after = completion_fields(progress, completion("p2_bigdataball_pbp"), NOW)
+    written, after = completion_fields(progress, completion("p2_bigdataball_pbp"), PHASE, NOW)
     again = read_progress({**fields, **written}, PHASE)
     assert (again.completed, again.trigger is None) == (after.completed, after.trigger is None)
     unsaid = dict.fromkeys(("completed", "triggered", "duplicate", "expected", "on_purpose"))

@@ -40,12 +40,11 @@ rows = st.builds(
     phase=st.just(PHASE.name),
     game_date=st.just(DAY),
     processor_name=st.sampled_from(FIVE) | texts,
-    last_status=st.none() | st.sampled_from(["success", "failed", "no_data"]) | texts,
+    status=st.none() | st.sampled_from(["success", "failed", "no_data"]) | texts,
     last_completed_at=st.none() | times,
     first_completed_at=st.none() | times,
     first_visible_at=st.none() | times,
     is_triggered=st.sampled_from([None, False, True]),
-    triggered_at=st.none() | times,
     trigger_reason=st.none() | texts,
 )
 
@@ -86,7 +85,7 @@ class Written:
             phase=PHASE.name,
             game_date=NEXT,
             processor_name="",
-            last_status="success",
+            status="success",
             last_completed_at=DONE,
             first_completed_at=DONE,
             first_visible_at=DONE,

@@ -26,8 +26,8 @@ import requests
 from canary.domain.verdict import VerdictKind, judge
 from canary.sources import gather
 from orchestrator_resilience import Phase, load_phase
-from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.progress import COMPLETING_STATUSES, document_id, read_progress
+from orchestrator_resilience.phase import BUNDLED_PHASES, COMPLETING_STATUSES
+from orchestrator_resilience.progress import document_id, read_progress
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQueryCompletionLog
