@@ -295,7 +295,7 @@ def _judge_one(
 ) -> _Date:
     try:
         new = newcomers(evidence, phase, history)
-        phase = phase.on(evidence.game_date).without(new)
+        phase = phase.on(evidence.game_date, evidence.mode).without(new)
         verdict = judge(evidence, phase, now)
     except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates are judged)
         odd = Verdict(

@@ -80,6 +80,7 @@ def known_by(evidence: Evidence, now: datetime) -> Evidence:
         messages=mapped(evidence.messages, lambda log: _log_by(log, now)),
         flag_table=mapped(evidence.flag_table, lambda flag: _flag_by(flag, now)),
         progress=mapped(evidence.progress, lambda progress: _progress_by(progress, now)),
+        log_since=None if _is_later(evidence.log_since, now) else evidence.log_since,
     )
 
 

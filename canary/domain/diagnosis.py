@@ -108,7 +108,9 @@ class _Problem(Facts, frozen=True, kw_only=True, dict=True):
         if self.concerns_all:
             return self.phase.expected
         match self.kind:
-            case VerdictKind.INCOMPLETE | VerdictKind.PREMATURE:
+            case VerdictKind.INCOMPLETE:
+                return frozenset(self.overdue)
+            case VerdictKind.PREMATURE:
                 return frozenset(self.missing)
             case VerdictKind.SILENT:
                 return self.phase.expected

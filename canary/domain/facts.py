@@ -38,8 +38,8 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     history: Sequence["Facts"] = ()
 
     def __post_init__(self) -> None:
-        """Take the phase as it is on the date."""
-        force_setattr(self, "phase", self.phase.on(self.game_date))
+        """Take the phase as it is on the date, in its mode."""
+        force_setattr(self, "phase", self.phase.on(self.game_date, self.evidence.mode))
 
     @property
     def game_date(self) -> date:
@@ -80,12 +80,22 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def taken_for_unexpected(self) -> list[str]:
         """Expected processors that have completed, and that the orchestrator has among the unexpected ones."""
-        return sorted(name for name, report in self.progress.reports.items() if report.completes)
+        return sorted(name for name, report in self.progress.reports.items() if self.phase.completes(report.status))
 
     @cached_property
     def missing(self) -> list[str]:
         """Expected processors that have completed in neither store."""
         return sorted(self.phase.expected - self.completed_at.keys())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether as many have completed as the phase's own rule asks for."""
+        return self.phase.is_complete(self.completed_at)
+
+    @cached_property
+    def overdue(self) -> list[str]:
+        """Those of the missing whose own deadline has passed."""
+        return [name for name in self.missing if self.now >= self.phase.deadline(self.game_date, name)]
 
     @cached_property
     def last_status(self) -> dict[str, str]:
@@ -125,12 +135,14 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def complete_at(self) -> datetime:
-        """When the set became complete: the last of the first successes, so that a re-run changes nothing.
+        """When the set became complete: the last of the first successes that it needs; a re-run changes nothing.
 
         Where old documents give no time, the deadline is taken for it, here and below: rather too late than too
         early, because an alert follows from it.
         """
-        return max(at or self.deadline for at in self.completed_at.values())
+        times = {name: at or self.deadline for name, at in self.completed_at.items()}
+        critical = [times[name] for name in self.phase.critical if name in times]
+        return max([sorted(times.values())[self.phase.needed - 1], *critical])
 
     @property
     def has_settled(self) -> bool:
@@ -141,11 +153,13 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def output_is_due(self) -> bool:
-        """Whether the next phase has had the time to write something, since the trigger or the completion."""
+        """Whether the next phase has had the time to write something: since the trigger, else since it was due.
+
+        It is due when the set is complete, and at the deadline whoever is missing.
+        """
+        due = min(self.deadline, self.complete_at) if self.is_complete else self.deadline
         trigger = self.progress.trigger
-        if trigger is not None:
-            return self.now - (trigger.at or self.deadline) >= self.phase.downstream_after
-        return not self.missing and self.now - self.complete_at >= self.phase.downstream_after
+        return self.now - (due if trigger is None else trigger.at or self.deadline) >= self.phase.downstream_after
 
     @property
     def output(self) -> int | None:
@@ -164,17 +178,20 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def had_no_work(self) -> bool:
-        """Whether there were no games, or every processor says that it had nothing to do."""
-        idle = all(self.last_status.get(processor) in _NO_WORK for processor in self.phase.expected)
-        return self.evidence.work == Seen(0) or (idle and not self.completed_at)
+        """Whether there were no games, or every processor says that it had nothing to do and no source counts games."""
+        return self.work == 0 or (not self.work and self.report_no_work(self.phase.expected))
 
-    @cached_property
-    def contradicts_no_work(self) -> str:
-        """Who completed or failed although the work query counts no games; empty where nobody did, or it does not."""
-        if self.evidence.work != Seen(0):
-            return ""
-        parts = {"completed": self.completed_at, "failed": self.failed}
-        return "; ".join(f"{what}: {', '.join(sorted(who))}" for what, who in parts.items() if who)
+    def report_no_work(self, processors: Iterable[str]) -> bool:
+        """Whether each of them says that it had nothing to do, and nobody has completed."""
+        return not self.completed_at and all(self.last_status.get(name) in _NO_WORK for name in processors)
+
+    @property
+    def set_in_another_mode(self) -> bool:
+        """Whether the flag was set in a mode with fewer processors, by its deadline, and says nothing of this one's."""
+        at = self.progress.trigger.at if self.progress.trigger else None
+        done = [name for name, completed_at in self.completed_at.items() if at and (completed_at or at) <= at]
+        smaller = (mode for mode in map(self.phase.in_mode, self.phase.modes) if mode.expected < self.phase.expected)
+        return any(at and at <= mode.deadline(self.game_date) and mode.is_complete(done) for mode in smaller)
 
     # What the deliveries have left
 
@@ -238,10 +255,8 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
     the `history` up to this one has a report of them. One that had reported before, and is left out, is a mistake of
     the orchestrator's instead, and so is what it has done only once.
     """
-    said, expected = (
-        value_or(evidence.progress, _NO_REPORTS).orchestrator_expected,
-        phase.on(evidence.game_date).expected,
-    )
+    said = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
+    expected = phase.on(evidence.game_date, evidence.mode).expected
     if not said or said.isdisjoint(expected):  # a list of other names altogether is none that grew
         return frozenset()
     others = [one for one in history if one.phase == evidence.phase and one.game_date != evidence.game_date]

@@ -2,25 +2,25 @@
 
 The rules in the order in which they are tried; the first that applies decides:
 
-    the flag is set
+    the flag is set, and not by another mode while this one's set is incomplete
         PREMATURE           a processor has not completed, the flag was not meant to be partial, and there was work
         DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was work
         DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both are counted in games
         STORES_DISAGREE     one store has lacked a completion of the other for too long
         TRIGGERED           otherwise
-    the flag is unset, and all have completed
+    the flag is unset, and all have completed, or as many as the phase's own rule asks for
         UNTRIGGERED         30 minutes ago, and the rows have settled
         STORES_DISAGREE     as above
         SETTLING            otherwise
-    the flag is unset, and a processor has not completed
-        IDLE                there was no work, and nobody completed or failed all the same
-        STORES_DISAGREE     as above, and the deadline has not passed
-        WAITING             the deadline has not passed
-        INCOMPLETE          something has arrived
+    the flag is unset, and the set is incomplete
+        IDLE                there was no work, and nobody failed all the same
+        STORES_DISAGREE     as above, and no deadline of those that are missing has passed
+        WAITING             no deadline of those that are missing has passed
+        INCOMPLETE          something has arrived, or others still have time; and there was work, where nothing arrived
         SILENT              nothing has arrived, and there was work
 
 UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read; or, at the deadline, nothing
-has arrived and no source says whether there was work, or one says that there was none and processors say otherwise.
+has arrived and no source says whether there was work, or one says that there was none and a processor failed.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -111,8 +111,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said about one (phase, game date).
 
     `summary` is one sentence. `since` (UTC) is when the state began, where that is known: the moment
-    of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed` and
-    `missing` are expected processors, `unexpected` are other names. `triggered` is None where the
+    of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed`, `missing` and
+    `not_yet` are expected processors, the last those that are not late yet where others are. `unexpected` are other
+    names. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
     `causes` and `ruled_out` are what the diagnosis adds to a problem: all that are proven, or UNDETERMINED alone and,
     with it, what it is not. `evaluates_anew` tells that this project's orchestrator wrote the document: there, each
@@ -130,6 +131,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     completed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    not_yet: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     triggered: bool | None = None
     impact: Impact | None = None
@@ -149,7 +151,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     """Judge one (phase, game date) at `now` (aware) by the rules above."""
-    phase = phase.on(evidence.game_date)
+    phase = phase.on(evidence.game_date, evidence.mode)
     if not phase.expected:
         nobody = "no processor is expected on this date"
         return Verdict(kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody)
@@ -172,9 +174,10 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
             unreadable=True,
         )
     facts = Facts(evidence, phase, now)
-    if facts.progress.trigger is not None:
-        return _judge_triggered(facts, facts.progress.trigger)
-    return _judge_incomplete(facts) if facts.missing else _judge_complete(facts)
+    trigger = facts.progress.trigger
+    if trigger is not None and (facts.is_complete or not facts.set_in_another_mode):
+        return _judge_triggered(facts, trigger)
+    return _judge_complete(facts) if facts.is_complete else _judge_incomplete(facts)
 
 
 def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Progress]:
@@ -196,8 +199,9 @@ def _contradiction(evidence: Evidence) -> str:
 
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
-    missing = names(facts.missing)
-    if missing and not trigger.deliberately_partial and not facts.had_no_work:
+    missing = _said(facts, facts.missing)
+    on_purpose = trigger.deliberately_partial or facts.set_in_another_mode
+    if missing and not on_purpose and not facts.had_no_work:
         summary = f"`_triggered` is set, but these have not completed: {missing}"
         return _verdict(facts, VerdictKind.PREMATURE, summary, trigger.at)
     if verdict := _judge_output(facts, trigger):
@@ -232,7 +236,9 @@ def _judge_complete(facts: Facts) -> Verdict:
     """Apply the rule that the canary is made for: the set complete, the flag unset, 30 minutes later."""
     age = facts.now - facts.complete_at
     when = "at a time that nobody wrote down" if None in facts.completed_at.values() else f"{duration_text(age)} ago"
-    summary = f"all {len(facts.phase.expected)} processors completed {when}, `_triggered` is still unset"
+    done, everybody = len(facts.completed_at), len(facts.phase.expected)
+    who = f"{done} of {everybody} processors, which is enough," if facts.missing else f"all {everybody} processors"
+    summary = f"{who} completed {when}, `_triggered` is still unset"
     if age >= facts.phase.untriggered_after and facts.has_settled:
         return _verdict(facts, VerdictKind.UNTRIGGERED, summary, facts.complete_at)
     if disagreement := _disagreement(facts):  # an incident that is open already does not end by the set being complete
@@ -241,36 +247,41 @@ def _judge_complete(facts: Facts) -> Verdict:
 
 
 def _judge_incomplete(facts: Facts) -> Verdict:
-    if facts.had_no_work and not facts.contradicts_no_work:
-        who = "there was" if facts.evidence.work == Seen(0) else "every processor reports that it had"
-        return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do")
-    return _judge_waiting(facts) if facts.now < facts.deadline else _judge_late(facts)
+    if facts.had_no_work and not (facts.work == 0 and facts.failed):
+        who = "there was" if facts.work == 0 else "every processor reports that it had"
+        done = f"; completed all the same: {names(facts.completed_at)}" if facts.completed_at else ""
+        return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{done}")
+    # On a day without games nobody has anything to be late with; without a work query, the others have yet to say so.
+    may_be_idle = facts.overdue != facts.missing and not facts.work and facts.report_no_work(facts.overdue)
+    return _judge_late(facts, facts.overdue) if facts.overdue and not may_be_idle else _judge_waiting(facts)
 
 
 def _judge_waiting(facts: Facts) -> Verdict:
     if disagreement := _disagreement(facts):
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
     done = _completed_of_expected(facts)
-    summary = f"{done}, waiting for {names(facts.missing)}" if facts.completed_at else done
+    summary = f"{done}, waiting for {_said(facts, facts.missing)}" if facts.completed_at else done
     first = min((at for at in facts.completed_at.values() if at), default=None)
     return _verdict(facts, VerdictKind.WAITING, summary, first)
 
 
-def _judge_late(facts: Facts) -> Verdict:
-    late, work = f"{duration_text(facts.now - facts.deadline)} past the deadline", facts.evidence.work
+def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
+    since = min(facts.phase.deadline(facts.game_date, name) for name in overdue)
+    late, work = f"{duration_text(facts.now - since)} past the deadline", facts.evidence.work
     if isinstance(work, Unreadable):
         return _unknown(facts, f"how much work there was: {work.reason}")
-    if facts.contradicts_no_work:
-        reason = f"the work query says that there was no work, but {facts.contradicts_no_work}"
+    if work == Seen(0):
+        reason = f"the work query says that there was no work, but failed: {names(facts.failed)}"
         return _unknown(facts, reason, unreadable=False)
-    if facts.last_status or facts.unexpected or facts.completed_at:
-        summary = f"not completed, {late}: {names(facts.missing)}"
-        return _verdict(facts, VerdictKind.INCOMPLETE, summary, facts.deadline)
-    if isinstance(work, Absent):
-        reason = f"nothing has arrived, {late}, and no source says whether there was work to do"
+    has_arrived = bool(facts.last_status or facts.unexpected or facts.completed_at)
+    if isinstance(work, Absent) and not has_arrived:
+        reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
         return _unknown(facts, reason, unreadable=False)
-    summary = f"nothing has arrived, {late}, although there was work to do ({work.value})"
-    return _verdict(facts, VerdictKind.SILENT, summary, facts.deadline)
+    kind, said = VerdictKind.INCOMPLETE, f"not completed, {late}: {_said(facts, overdue)}"
+    if not has_arrived and overdue == facts.missing:
+        kind, said = VerdictKind.SILENT, f"nothing has arrived, {late}, although there was work to do ({facts.work})"
+    not_yet = tuple(name for name in facts.missing if name not in overdue)
+    return replace(_verdict(facts, kind, said, since), missing=tuple(overdue), not_yet=not_yet)
 
 
 def _disagreement(facts: Facts) -> str | None:
@@ -278,21 +289,28 @@ def _disagreement(facts: Facts) -> str | None:
 
     The time counts from when the first of the two stores took it up, not from when the message was published:
     messages may come late. A processor that the orchestrator does not wait for needs no time: it will never
-    be registered.
+    be registered. A later run that completed nothing takes nothing back, where the document shows that one instead.
+    Nothing is said of what was registered before the completion log had its first row.
     """
     recorded, registered, waits_for = facts.completion_log.completed, facts.progress.registered, _waits_for(facts)
+    log_since = facts.evidence.log_since or facts.now
 
-    def had_time(at: datetime | None) -> bool:
-        return facts.now - (at or facts.deadline) >= facts.phase.untriggered_after
+    def had_time(at: datetime) -> bool:
+        return facts.now - at >= facts.phase.untriggered_after
+
+    def ran_again(processor: str) -> bool:
+        report = facts.progress.reports.get(processor)
+        if report is None or facts.phase.completes(report.status):
+            return False
+        return (report.at or facts.now) >= recorded[processor].completed_at
 
     unregistered = names(
-        p for p, row in recorded.items() if p not in registered and (p not in waits_for or had_time(row.visible_at))
-    )
-    unrecorded = names(
         p
-        for p, entry in registered.items()
-        if p not in recorded and had_time(entry.registered_at or entry.completed_at)
+        for p, row in recorded.items()
+        if p not in registered and not ran_again(p) and (p not in waits_for or had_time(row.visible_at))
     )
+    seen_at = {p: e.registered_at or e.completed_at or facts.deadline for p, e in registered.items()}
+    unrecorded = names(p for p, at in seen_at.items() if p not in recorded and at >= log_since and had_time(at))
     unknown = names(facts.taken_for_unexpected)
     parts = [
         f"in the completion log, but not in the progress document: {unregistered}" if unregistered else "",
@@ -306,6 +324,12 @@ def _waits_for(facts: Facts) -> frozenset[str]:
     """Return what the orchestrator waits for; one that does not say is taken to expect what the phase expects."""
     said = facts.progress.orchestrator_expected
     return facts.phase.expected if said is None else said
+
+
+def _said(facts: Facts, processors: Iterable[str]) -> str:
+    """List processors, and what each last said of its run."""
+    said = facts.last_status
+    return names(f"{name} ({said[name]})" if name in said else name for name in processors)
 
 
 def _completed_of_expected(facts: Facts) -> str:
@@ -337,7 +361,9 @@ def _unknown(facts: Facts, reason: str, *, unreadable: bool = True) -> Verdict:
 
 
 def _impact(facts: Facts) -> Impact:
-    """Say whether the next phase ran; that it wrote nothing counts only once it has had the time to."""
+    """Say whether the next phase ran; that it wrote nothing counts only once it was due, and where there were games."""
+    if facts.work == 0:
+        return Impact.NONE
     match facts.evidence.outcome:
         case Seen(0):
             return Impact.BLOCKED if facts.output_is_due else Impact.UNKNOWN
@@ -348,15 +374,17 @@ def _impact(facts: Facts) -> Impact:
         case Absent() | Unreadable():
             # Where the flag starts the next phase, an unset one says itself that it was not started.
             unset = facts.progress.trigger is None and facts.phase.flag_starts_next_phase
-            return Impact.BLOCKED if unset and not facts.missing else Impact.UNKNOWN
+            return Impact.BLOCKED if unset and (facts.is_complete or facts.output_is_due) else Impact.UNKNOWN
 
 
 def _notes(facts: Facts) -> Iterator[str]:
     """Yield what else the evidence says, for the reader who looks for the cause."""
     phase = facts.phase
-    if not facts.missing and facts.progress.trigger is None:
-        unregistered = names(facts.unregistered)
-        everybody = f"all {len(phase.expected)} are registered {_PROGRESS_DOCUMENT}"
+    if isinstance(facts.evidence.progress, Absent) and facts.completed_at:
+        yield f"there is no {phase.firestore_collection}/{facts.game_date}: nobody has registered anything there"
+    elif facts.is_complete and facts.progress.trigger is None:
+        unregistered = names(facts.completed_at.keys() - facts.progress.registered.keys())
+        everybody = f"all {len(facts.completed_at)} are registered {_PROGRESS_DOCUMENT}"
         yield f"not registered {_PROGRESS_DOCUMENT}: {unregistered}" if unregistered else everybody
     if surplus := names(_waits_for(facts) - phase.expected):
         yield waits_for_too_many(surplus, phase)
@@ -364,8 +392,10 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield waits_for_too_few(left_out, phase)
     if facts.unexpected:
         yield f"not expected: {unexpected_text(facts.unexpected, phase)}"
-    if facts.failed:
-        yield f"reported failure: {names(facts.failed)}"
+    if again := [p for p in facts.completed_at if p in facts.last_status and not phase.completes(facts.last_status[p])]:
+        yield f"ran again after it had completed: {_said(facts, again)}"
+    if facts.work and facts.report_no_work(phase.expected):
+        yield f"every processor reports that it had no work, and the work query counts {facts.work}"
     if facts.row_of_the_flag and facts.progress.trigger is None:
         yield "the completion log says that `_triggered` was set once"
     if facts.progress.trigger is None and (flag := facts.evidence.flags.get("the flag table")) and flag.is_set:

@@ -152,7 +152,7 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
     """Say what cannot wait, or that all of it can: what the next phase lacks does not come by mending the flag."""
     if verdict.impact is Impact.NONE:
-        return f"nothing tonight: {phase.next_phase} has its output, the rest can wait"
+        return f"nothing tonight: {_impact(verdict, phase)}, the rest can wait"
     if verdict.kind is not VerdictKind.UNTRIGGERED:
         return ""
     if phase.flag_starts_next_phase:
@@ -305,14 +305,14 @@ def _kind(verdict: Verdict) -> str:
     """Say what is wrong, and with whom where it is somebody."""
     if verdict.kind not in {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE} or not verdict.missing:
         return verdict.kind
-    everybody = len(verdict.completed) + len(verdict.missing)
+    everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
     who = verdict.missing[0] if len(verdict.missing) == 1 else f"{len(verdict.missing)} of {everybody}"
     return f"{verdict.kind} without {who}"
 
 
 def _impact(verdict: Verdict, phase: Phase) -> str:
     if verdict.impact is Impact.NONE:
-        return f"{phase.next_phase} has its output"
+        return f"{phase.next_phase} has its output" if verdict.work != 0 else "there were no games"
     if verdict.output is not None:
         return f"{phase.next_phase} has {output_text(verdict, phase)}"
     return f"{phase.next_phase} not started" if verdict.impact is Impact.BLOCKED else "impact unknown"
@@ -409,6 +409,8 @@ def logs_link(project: str, phase: str, game_date: date) -> str:
 def _impact_text(verdict: Verdict, phase: Phase) -> str:
     has = f"{phase.next_phase} has {output_text(verdict, phase)}"
     match verdict.impact:
+        case Impact.NONE if verdict.work == 0:
+            return "NONE: there were no games."
         case Impact.BLOCKED if verdict.output is None:
             return f"BLOCKED: `_triggered` is unset, and what sets it starts {phase.next_phase}."
         case Impact.NONE | Impact.PARTIAL | Impact.BLOCKED:

@@ -306,7 +306,7 @@ def _games(verdict: Verdict, phase: Phase) -> Badge:
 
 def _said(verdict: Verdict, phase: Phase) -> str:
     flag = {True: "the flag is set", False: "the flag is unset", None: "the flag could not be read"}[verdict.triggered]
-    everybody = len(verdict.completed) + len(verdict.missing)
+    everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
     done = f"{len(verdict.completed)} of {everybody} complete, " if everybody else ""
     return f"{verdict.game_date}: {verdict.kind}; {done}{flag}; {phase.next_phase}: {_games(verdict, phase).word}"
 

@@ -142,7 +142,7 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
     ref = DocumentRef(PHASE.firestore_collection, str(DAY))
     later = AT + 5 * HOUR
     timed = {name: {"completed_at": AT, "registered_at": AT if name in FIVE[1:4] else later} for name in FIVE[1:]}
-    stores.documents.merge(ref, {FIVE[0]: True, **timed, "_triggered": True, "_expected": ["x"]})
+    stores.documents.merge(ref, {FIVE[0]: {}, **timed, "_triggered": True, "_expected": ["x"]})
     line = Checkpoint(
         CheckpointKind.TRIGGERED, Severity.INFO, later, "x", {"phase": "phase2", "game_date": str(DAY)}, True
     )

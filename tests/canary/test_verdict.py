@@ -58,6 +58,7 @@ K = VerdictKind
 def verdict_of(
     completion_log: Source[Logged], progress: Source[Progress], now: datetime = DONE + HOUR, **others: Any
 ) -> Verdict:
+    others.setdefault("log_since", DONE - timedelta(days=7))
     evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others)
     return judge(evidence, PHASE, now)
 
@@ -147,8 +148,8 @@ TABLE = {
         K.IDLE, "no work to do", now=DEADLINE + HOUR, completion_log=NOTHING, progress=NOTHING, work=Seen(0)
     ),
     "no games, some odds": Row(
-        K.UNKNOWN,
-        "the work query says that there was no work, but completed: p2_",
+        K.IDLE,
+        "there was no work to do; completed all the same: p2_",
         now=DEADLINE + HOUR,
         completion_log=FOUR,
         progress=DOC_FOUR,
@@ -160,8 +161,31 @@ TABLE = {
     "games, nothing": Row(
         K.SILENT, "there was work to do (9)", now=DEADLINE, completion_log=NOTHING, progress=NOTHING, work=Seen(9)
     ),
+    "no games, and a failure": Row(
+        K.UNKNOWN,
+        "the work query says that there was no work, but failed: p2_bigdataball_pbp",
+        now=DEADLINE + HOUR,
+        completion_log=Seen(Logged({}, {FIVE[0]: Report("failed")})),
+        progress=NOTHING,
+        work=Seen(0),
+    ),
+    "everybody without data on a day with games": Row(
+        K.WAITING, "0 of 5", now=DONE, completion_log=NO_WORK, progress=NOTHING, work=Seen(11)
+    ),
+    "everybody without data on a day with games, late": Row(
+        K.INCOMPLETE,
+        "p2_bigdataball_pbp (no_data), p2_nbacom_boxscores (no_data)",
+        now=DEADLINE,
+        completion_log=NO_WORK,
+        progress=NOTHING,
+        work=Seen(11),
+    ),
     "nothing, who knows": Row(
-        K.UNKNOWN, "no source says whether there was work", now=DEADLINE, completion_log=NOTHING, progress=NOTHING
+        K.UNKNOWN,
+        "without a `work_query` nothing says whether there was work",
+        now=DEADLINE,
+        completion_log=NOTHING,
+        progress=NOTHING,
     ),
     "nothing, games unreadable": Row(
         K.UNKNOWN, "connection refused", now=DEADLINE, completion_log=NOTHING, progress=NOTHING, work=REFUSED
@@ -381,7 +405,6 @@ def test_notes_tell_what_the_evidence_says(phase: Phase) -> None:
     progress = registered([], orchestrator_expected=phase.expected - {FIVE[4]})
     assert verdict_of(completion_log, progress, DEADLINE).notes == (
         "the orchestrator does not wait for p2_odds_player_props, which phase2 expects",
-        "reported failure: p2_bigdataball_pbp",
         "the completion log says that `_triggered` was set once",
     )
     assert verdict_of(ALL, DOC_FOUR).notes == ("not registered in the progress document: p2_odds_player_props",)
