@@ -10,9 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
-from canary.domain.diagnosis import early_warnings, explain
+from canary.domain.diagnosis import early_warnings, explain, silent_dates
 from canary.domain.documents import to_fields
-from canary.domain.evidence import Evidence, Seen, Source, Traces, Unreadable, mapped
+from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
 from canary.domain.facts import Facts, newcomers
 from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs
 from canary.domain.incident import Incidents, incident_ref, read_incident
@@ -198,20 +198,31 @@ def _run(
         return wanted is None and incident is not None and not incident.resolved
 
     every_date = _judged(gathered.evidence, phases, now, read_at)
-    warnings = tuple(
-        f"{name}: {warning}"
-        for name, phase in phases.items()
-        for warning in _warnings([one for one in every_date if one.evidence.game_date in history[name]], phase, now)
-    )
+    followed = {
+        name: [one for one in every_date if one.key[0] == name and one.is_sound and one.key[1] in history[name]]
+        for name in phases
+    }
     dates = [one for one in every_date if is_wanted(one.key)]
     problems = [one.key for one in dates if traced or one.verdict.kind.is_problem]
     explained = [(name, day) for name, day in problems if diagnosed is None or day in diagnosed[name]]
-    traces = read_traces(stores, explained, phases, now, seconds=min(seconds, CHECKPOINTS_SECONDS))
+    silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]
+    traced_dates = list(dict.fromkeys([*explained, *silent]))
+    traces = read_traces(stores, traced_dates, phases, now, seconds=min(seconds, CHECKPOINTS_SECONDS))
+
+    def lines_of(phase: str) -> list[Checkpoint]:
+        of_silent = (_there(traces[key].checkpoints, now, read_at) for key in silent if key[0] == phase)
+        return [line for lines in of_silent for line in value_or(lines, ())]
+
+    warnings = tuple(
+        f"{name}: {warning}"
+        for name, own in followed.items()
+        for warning in _warnings(own, phases[name], now, lines_of(name))
+    )
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
     dates = [replace(one, traces=traces.get(one.key, one.traces)) for one in dates]
     verdicts = tuple(
         _diagnosed(one, histories[one.key], now, read_at)
-        if one.key in traces and one.verdict.kind.is_problem
+        if one.key in explained and one.verdict.kind.is_problem
         else one.verdict
         for one in dates
     )
@@ -318,15 +329,32 @@ def _notes(evidence: Evidence, phase: Phase, new: Collection[str], now: datetime
         yield f"judged as of {now:%Y-%m-%d %H:%M}Z, and no time says whether this was known then: {timeless}"
 
 
-def _warnings(dates: Sequence[_Date], phase: Phase, now: datetime) -> Iterator[str]:
-    """Yield the early warnings of a phase's recent dates."""
-    own = [one for one in dates if one.is_sound and one.evidence.phase == phase.name]
+def _is_before(one: _Date, begins: datetime | None) -> bool:
+    """Whether a date was over before the completion log had its first row."""
+    return begins is None or one.phase.deadline(one.evidence.game_date) < begins
+
+
+def _silent_dates(own: Sequence[_Date], phase: Phase, now: datetime) -> set[date]:
+    """Return the recent dates of a phase since which one of its processors reports nothing."""
+    try:
+        dates = [Facts(one.evidence, phase, now) for one in own]
+        return {day for processor in phase.expected for day in silent_dates(processor, dates)}
+    except Exception:  # noqa: BLE001 (the warnings say so; the verdicts stand)
+        return set()
+
+
+def _warnings(own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence[Checkpoint]) -> Iterator[str]:
+    """Yield the early warnings of a phase's recent dates; `lines` are what deliveries left on dates of silence."""
     with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
     if with_document and (new := names(with_document[-1].newcomers)):
         yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
     yield from sorted({reason for one in own for reason in one.evidence.left_out})
+    begins = with_document[-1].evidence.log_since if with_document else None
+    if any(isinstance(one.evidence.completion_log, Absent) and _is_before(one, begins) for one in with_document):
+        first = f"has its first row from {begins:%Y-%m-%d %H:%M}Z" if begins else "has no row"
+        yield f"{phase.bigquery_table} {first}: dates before are judged by their documents alone"
     try:
-        yield from early_warnings([one.evidence for one in own], phase, now)
+        yield from early_warnings([one.evidence for one in own], phase, now, lines)
     except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)
         yield f"the recent dates could not be looked over: {_described(error)}"
 

@@ -42,7 +42,7 @@ from operator import or_
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.evidence import Evidence, Seen, Traces, Unreadable, value_or
+from canary.domain.evidence import Absent, Evidence, Seen, Traces, Unreadable, value_or
 from canary.domain.facts import Facts
 from canary.domain.verdict import (
     Cause,
@@ -339,6 +339,8 @@ def _why_undetermined(problem: _Problem) -> str:
     helps=_Need.COLLECTED,
 )
 def _flag_overwritten(problem: _Problem) -> _Proofs:
+    if isinstance(problem.evidence.progress, Absent):  # nobody has taken a flag out of a document that is not there
+        return None
     if line := problem.last_line(CheckpointKind.TRIGGERED):
         return {_FLAG: f"{line.kind} was left at {_moment(line.at)}, and the flag is gone"}
     if problem.row_of_the_flag:
@@ -620,21 +622,37 @@ def _what_it_explains(problem: _Problem, line: Checkpoint) -> str:
     return processor if processor in problem.concerned else _FLAG
 
 
-def early_warnings(history: Collection[Evidence], phase: Phase, now: datetime) -> tuple[str, ...]:
+def early_warnings(
+    history: Collection[Evidence], phase: Phase, now: datetime, lines: Iterable[Checkpoint] = ()
+) -> tuple[str, ...]:
     """Warn of what may become a problem: unexpected processors, and expected ones that report nothing any more.
 
-    `history` is the evidence of the phase's recent dates.
+    `history` is the evidence of the phase's recent dates, `lines` are checkpoints of those on which somebody is silent.
     """
     dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
     unexpected = {name for one in dates for name in one.unexpected}
     since = next((one.game_date for one in dates if one.unexpected), None)
     warnings = [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
-    silences = [silence for processor in sorted(phase.expected) if (silence := _silence(processor, dates))]
-    return (*warnings, *silences)
+    rejections = [line for line in lines if line.kind is CheckpointKind.REJECTED]
+    rejected = {phase.canonical(str(line.fields.get("raw_processor"))): _why_rejected(line) for line in rejections}
+    for processor in sorted(phase.expected):
+        if silent := silent_dates(processor, dates):
+            why = f"completed nothing since {silent[-1]}: its messages are rejected, {rejected.get(processor)}"
+            warnings.append(f"{processor} has {why}" if processor in rejected else _silence_text(processor, silent))
+    return tuple(warnings)
 
 
 def _silence(processor: str, history: Iterable[Facts]) -> str | None:
-    """Say since when a processor has not reported, where that is at least 3 dates in a row on which others completed.
+    silent = silent_dates(processor, history)
+    return _silence_text(processor, silent) if silent else None
+
+
+def _silence_text(processor: str, silent: Sequence[date]) -> str:
+    return f"{processor} has reported nothing since {silent[-1]}, while its peers have"
+
+
+def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:
+    """Return since when a processor has not reported, newest first, where that is 3 dates on which others completed.
 
     Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
     """
@@ -644,11 +662,9 @@ def _silence(processor: str, history: Iterable[Facts]) -> str | None:
             continue  # nobody waited for it then: perhaps there was no such processor
         if one.has_reported(processor):
             break
-        if one.completed_at and one.evidence.work != Seen(0) and one.now >= one.deadline:
+        if one.completed_at and one.evidence.work != Seen(0) and processor in one.overdue:
             silent.append(one.game_date)
-    if len(silent) < _SILENT_DATES:
-        return None
-    return f"{processor} has reported nothing since {silent[-1]}, while its peers have"
+    return silent if len(silent) >= _SILENT_DATES else []
 
 
 def _orchestrator_expected(problem: _Problem) -> tuple[frozenset[str] | None, frozenset[str]]:

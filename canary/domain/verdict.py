@@ -289,8 +289,9 @@ def _disagreement(facts: Facts) -> str | None:
 
     The time counts from when the first of the two stores took it up, not from when the message was published:
     messages may come late. A processor that the orchestrator does not wait for needs no time: it will never
-    be registered. A later run that completed nothing takes nothing back, where the document shows that one instead.
-    Nothing is said of what was registered before the completion log had its first row.
+    be registered. Nor does who came after a flag that was set on purpose without everybody, or whose later run
+    completed nothing, and stands in the document instead: that run takes nothing back. Nothing is said of what was
+    registered before the completion log had its first row.
     """
     recorded, registered, waits_for = facts.completion_log.completed, facts.progress.registered, _waits_for(facts)
     log_since = facts.evidence.log_since or facts.now
@@ -298,16 +299,17 @@ def _disagreement(facts: Facts) -> str | None:
     def had_time(at: datetime) -> bool:
         return facts.now - at >= facts.phase.untriggered_after
 
-    def ran_again(processor: str) -> bool:
+    def is_excused(processor: str) -> bool:
+        at, trigger = recorded[processor].completed_at, facts.progress.trigger
         report = facts.progress.reports.get(processor)
-        if report is None or facts.phase.completes(report.status):
-            return False
-        return (report.at or facts.now) >= recorded[processor].completed_at
+        if report is not None and not facts.phase.completes(report.status):
+            return (report.at or facts.now) >= at
+        return trigger is not None and trigger.deliberately_partial and (trigger.at or facts.now) <= at
 
     unregistered = names(
         p
         for p, row in recorded.items()
-        if p not in registered and not ran_again(p) and (p not in waits_for or had_time(row.visible_at))
+        if p not in registered and not is_excused(p) and (p not in waits_for or had_time(row.visible_at))
     )
     seen_at = {p: e.registered_at or e.completed_at or facts.deadline for p, e in registered.items()}
     unrecorded = names(p for p, at in seen_at.items() if p not in recorded and at >= log_since and had_time(at))

@@ -165,6 +165,7 @@ def test_what_is_wrong_is_named(old: str, new: str, culprit: str) -> None:
     assert culprit in str(caught.value)
 
 
+FIVE_NAMES = sorted(load_phase("phase2", BUNDLED_PHASES).expected)
 HEAD, FIVE = TEXT.split("[phase2.processors]\n")
 ADDED = """[phase2.processors]
 p2_new = {aliases = ["NewProcessor"], since = 2026-03-01, until = 2026-06-30}
@@ -197,6 +198,9 @@ def test_a_processor_is_expected_from_its_since_to_its_until() -> None:
         ("p2_new = {from = 2026-03-01}", "processors.p2_new: from: Object contains unknown field"),
         ("p2_new = {aliases = [7]}", "processors.p2_new: aliases[0]: Expected `str`, got `int`"),
         ("[phase2.optional]\np2_new = {since = 2026-03-01}", "optional.p2_new: Expected `array`, got `object`"),
+        ("p2_new = {incomplete_by = 'noon'}", "p2_new: incomplete_by: Expected `str` such as '+1d 12:00'"),
+        ("p2_new = {incomplete_by = '+2d 12:00'}", "[phase2]: processors.p2_new: incomplete_by: '+2d 12:00' is when"),
+        ("p2_new = {untill = 2026-03-01}", "Object contains unknown field `untill`; did you mean 'until'?"),
         ("[phase2.periods]\np2_new = {since = 2026-03-01}", "[phase2]: periods: unknown field"),
         ("[x]\nn = 0x" + "f" * 5000, "[x]: "),
     ],
@@ -205,6 +209,106 @@ def test_a_period_that_is_none_is_named(added: str, complaint: str) -> None:
     """With the processor and the field."""
     with pytest.raises(ConfigurationError) as caught:
         parse_phases(f"{TEXT}\n{added}\n", "own.toml")
+    assert complaint in str(caught.value)
+
+
+def phase_with(top: str = "", tables: str = "") -> Phase:
+    """Return the bundled phase with more fields, and with more tables."""
+    return parse_phases(TEXT.replace("[phase2]\n", f"[phase2]\n{top}\n", 1) + tables, "own.toml")["phase2"]
+
+
+def test_a_phase_has_a_season() -> None:
+    """Of other dates nobody is expected, and everybody known."""
+    phase = phase_with("since = 2026-03-01\nuntil = 2026-06-30")
+    for day, holds in (("2026-02-28", False), ("2026-03-01", True), ("2026-06-30", True), ("2026-07-01", False)):
+        on = phase.on(date.fromisoformat(day))
+        assert on.expected == (phase.expected if holds else frozenset())
+        assert on.is_known("OddsApiPropsProcessor")
+
+
+def test_a_processor_has_a_deadline_of_its_own() -> None:
+    """By the phase's time zone; the others keep the phase's."""
+    phase = phase_with(tables='\np2_early = {aliases = ["Early"], incomplete_by = "+0d 11:00"}\n')
+    day = date(2026, 2, 9)
+    assert phase.deadline(day, "p2_early") == datetime(2026, 2, 9, 16, tzinfo=UTC)
+    assert phase.deadline(day, "p2_odds_game_lines") == phase.deadline(day) == datetime(2026, 2, 10, 17, tzinfo=UTC)
+    assert phase.canonical("Early") == "p2_early"
+
+
+MODES = """
+[phase2.optional]
+p2_extra = ["Extra"]
+[phase2.modes.morning]
+processors = ["p2_odds_game_lines", "p2_extra"]
+incomplete_by = "+0d 11:00"
+partial_reasons = ["tier*"]
+critical = ["p2_odds_game_lines"]
+enough = 1
+[phase2.modes.night]
+"""
+
+
+def test_a_mode_waits_for_its_own() -> None:
+    """What it leaves out is as in the phase; others are known, and a name that is no mode changes nothing."""
+    phase, day = phase_with("critical = ['p2_bigdataball_pbp']\nenough = 0.6", MODES), date(2026, 2, 9)
+    morning, night = phase.on(day, "morning"), phase.on(day, "night")
+    assert (sorted(morning.expected), morning.needed) == (["p2_extra", "p2_odds_game_lines"], 1)
+    assert (morning.canonical("Extra"), morning.canonical("NbacGamebookProcessor")) == ("p2_extra", None)
+    assert morning.is_known("NbacGamebookProcessor")
+    assert morning.deadline(day) == datetime(2026, 2, 9, 16, tzinfo=UTC)
+    assert (morning.is_partial("tier2"), morning.is_partial("deadline_exceeded")) == (True, False)
+    assert (night.expected, night.needed, night.incomplete_by) == (phase.expected, 5, phase.incomplete_by)
+    assert phase.on(day, "noon") is phase.on(day) is phase
+    assert phase.without(["p2_odds_game_lines"]).on(day, "morning").expected == {"p2_extra"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "few", "enough"),
+    [
+        ("", FIVE_NAMES[:4], FIVE_NAMES),
+        ("enough = 3", FIVE_NAMES[:2], FIVE_NAMES[:3]),
+        ("enough = 0.6", FIVE_NAMES[:2], FIVE_NAMES[2:]),
+        ("enough = 0.61", FIVE_NAMES[:3], FIVE_NAMES[1:]),
+        ("enough = 1.0", FIVE_NAMES[:4], FIVE_NAMES),
+        (f"enough = 2\ncritical = ['{FIVE_NAMES[4]}']", FIVE_NAMES[:4], FIVE_NAMES[3:]),
+    ],
+)
+def test_how_many_are_enough(rule: str, few: list[str], enough: list[str]) -> None:
+    """A number, or a share of all of them, and the critical ones in any case; others never count."""
+    phase = phase_with(rule)
+    assert not phase.is_complete([*few, "p2_x", "p2_y", "p2_z"])
+    assert phase.is_complete(enough)
+
+
+@pytest.mark.parametrize(
+    ("top", "tables", "complaint"),
+    [
+        (
+            "critical = ['p2_odds_game_line']\nenough = 2",
+            "",
+            "critical: 'p2_odds_game_line' is none of the phase's; did",
+        ),
+        ("critical = ['p2_odds_game_lines']", "", "[phase2]: critical: says nothing without `enough`"),
+        ("enough = 6", "", "[phase2]: enough: 6 is more than the 5 processors"),
+        ("enough = 0", "", "[phase2]: enough: Expected `int` >= 1"),
+        ("enough = 1.5", "", "[phase2]: enough: Expected `float` <= 1.0"),
+        ("enough = 'most'", "", "[phase2]: enough: Expected `int | float | null`, got `str`"),
+        ("since = 2026-03-02\nuntil = 2026-03-01", "", "[phase2]: until, 2026-03-01, is before since, 2026-03-02"),
+        ("completed_statuses = 'done'", "", "[phase2]: completed_statuses: Expected `array`, got `str`"),
+        ("", "[phase2.modes]\nnight = 7", "[phase2]: modes.night: Expected `object`, got `int`"),
+        ("modes = 7", "", "[phase2]: modes: Expected `object`, got `int`"),
+        ("", "[phase2.modes.night]\nprocessors = []", "modes.night: processors: Expected `array` of length >= 1"),
+        ("", "[phase2.modes.night]\nprocessor = ['x']", "unknown field `processor`; did you mean 'processors'?"),
+        ("", "[phase2.modes.night]\nprocessors = ['p2_bigdatabal_pbp']", "did you mean 'p2_bigdataball_pbp'?"),
+        ("", "[phase2.modes.night]\nincomplete_by = 'noon'", "incomplete_by: Expected `str` such as '+1d 12:00'"),
+        ("", "[phase2.modes.night]\nincomplete_by = '+3d 12:00'", "modes.night: incomplete_by: '+3d 12:00' is when a"),
+        ("", "[phase2.modes.night]\nenough = 6", "[phase2]: modes.night: enough: 6 is more than the 5 processors"),
+    ],
+)
+def test_a_rule_or_a_mode_that_makes_no_sense_is_named(top: str, tables: str, complaint: str) -> None:
+    """With the mode and the field, and what may have been meant."""
+    with pytest.raises(ConfigurationError) as caught:
+        phase_with(top, f"\n{tables}\n")
     assert complaint in str(caught.value)
 
 
@@ -326,9 +430,13 @@ others = ["p2_x_*"]
 outcome_query = "SELECT @since, @until"
 [phase2.processors]
 p2_a = ["A"]
-p2_b = { aliases = ["B"], since = 2026-02-01, until = 2026-03-01 }
+p2_b = { aliases = ["B"], since = 2026-02-01, until = 2026-03-01, incomplete_by = "+0d 11:00" }
 [phase2.optional]
 p2_c = []
+[phase2.modes.night]
+processors = ["p2_a", "p2_c"]
+critical = ["p2_a"]
+enough = 0.5
 """
 
 
