@@ -658,7 +658,7 @@ def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:
     """
     silent: list[date] = []
     for one in sorted(history, key=lambda one: one.game_date, reverse=True):
-        if processor not in one.phase.expected & (one.progress.orchestrator_expected or one.phase.expected):
+        if processor not in one.phase.expected & one.waits_for:
             continue  # nobody waited for it then: perhaps there was no such processor
         if one.has_reported(processor):
             break

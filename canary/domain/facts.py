@@ -58,6 +58,13 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         return believed_progress(value_or(self.evidence.progress, Progress(expected=self.phase.expected)), self.now)
 
     @property
+    def waits_for(self) -> frozenset[str]:
+        """What the orchestrator waits for; one that does not say is taken to expect what the phase expects."""
+        return (
+            self.phase.expected if self.progress.orchestrator_expected is None else self.progress.orchestrator_expected
+        )
+
+    @property
     def row_of_the_flag(self) -> bool:
         """Whether the completion log has a row that says that the flag was set."""
         return self.completion_log.flag is not None and self.completion_log.flag.is_set

@@ -34,7 +34,7 @@ from canary.domain.evidence import Absent, Evidence, Seen, Unreadable
 from canary.domain.facts import Facts
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.progress import Progress, Registration, Trigger
+from orchestrator_resilience.progress import ALL_COMPLETE, Progress, Registration, Trigger
 
 # How many unexpected names one sentence can hold.
 _SHOWN = 4
@@ -113,8 +113,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `summary` is one sentence. `since` (UTC) is when the state began, where that is known: the moment
     of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed`, `missing` and
     `not_yet` are expected processors, the last those that are not late yet where others are. `unexpected` are other
-    names. `triggered` is None where the
-    flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
+    names. `triggered` is None where the flag could not be read, `impact` is None unless there is a problem. `notes` are
+    further facts.
     `causes` and `ruled_out` are what the diagnosis adds to a problem: all that are proven, or UNDETERMINED alone and,
     with it, what it is not. `evaluates_anew` tells that this project's orchestrator wrote the document: there, each
     delivery is evaluated, also of a processor that is registered already. `unreadable` tells the two kinds of UNKNOWN
@@ -200,7 +200,8 @@ def _contradiction(evidence: Evidence) -> str:
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
     missing = _said(facts, facts.missing)
-    on_purpose = trigger.deliberately_partial or facts.set_in_another_mode
+    by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE  # else it counted, and took others for them
+    on_purpose = trigger.deliberately_partial or facts.set_in_another_mode or by_its_rule
     if missing and not on_purpose and not facts.had_no_work:
         summary = f"`_triggered` is set, but these have not completed: {missing}"
         return _verdict(facts, VerdictKind.PREMATURE, summary, trigger.at)
@@ -259,10 +260,9 @@ def _judge_incomplete(facts: Facts) -> Verdict:
 def _judge_waiting(facts: Facts) -> Verdict:
     if disagreement := _disagreement(facts):
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
-    done = _completed_of_expected(facts)
-    summary = f"{done}, waiting for {_said(facts, facts.missing)}" if facts.completed_at else done
+    waiting = f", waiting for {_said(facts, facts.missing)}" if facts.completed_at else ""
     first = min((at for at in facts.completed_at.values() if at), default=None)
-    return _verdict(facts, VerdictKind.WAITING, summary, first)
+    return _verdict(facts, VerdictKind.WAITING, _completed_of_expected(facts) + waiting, first)
 
 
 def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
@@ -293,7 +293,7 @@ def _disagreement(facts: Facts) -> str | None:
     completed nothing, and stands in the document instead: that run takes nothing back. Nothing is said of what was
     registered before the completion log had its first row.
     """
-    recorded, registered, waits_for = facts.completion_log.completed, facts.progress.registered, _waits_for(facts)
+    recorded, registered = facts.completion_log.completed, facts.progress.registered
     log_since = facts.evidence.log_since or facts.now
 
     def had_time(at: datetime) -> bool:
@@ -309,7 +309,7 @@ def _disagreement(facts: Facts) -> str | None:
     unregistered = names(
         p
         for p, row in recorded.items()
-        if p not in registered and not is_excused(p) and (p not in waits_for or had_time(row.visible_at))
+        if p not in registered and not is_excused(p) and (p not in facts.waits_for or had_time(row.visible_at))
     )
     seen_at = {p: e.registered_at or e.completed_at or facts.deadline for p, e in registered.items()}
     unrecorded = names(p for p, at in seen_at.items() if p not in recorded and at >= log_since and had_time(at))
@@ -320,12 +320,6 @@ def _disagreement(facts: Facts) -> str | None:
         f"completed, but the orchestrator took it for unexpected: {unknown}" if unknown else "",
     ]
     return "; ".join(part for part in parts if part) or None
-
-
-def _waits_for(facts: Facts) -> frozenset[str]:
-    """Return what the orchestrator waits for; one that does not say is taken to expect what the phase expects."""
-    said = facts.progress.orchestrator_expected
-    return facts.phase.expected if said is None else said
 
 
 def _said(facts: Facts, processors: Iterable[str]) -> str:
@@ -388,9 +382,9 @@ def _notes(facts: Facts) -> Iterator[str]:
         unregistered = names(facts.completed_at.keys() - facts.progress.registered.keys())
         everybody = f"all {len(facts.completed_at)} are registered {_PROGRESS_DOCUMENT}"
         yield f"not registered {_PROGRESS_DOCUMENT}: {unregistered}" if unregistered else everybody
-    if surplus := names(_waits_for(facts) - phase.expected):
+    if surplus := names(facts.waits_for - phase.expected):
         yield waits_for_too_many(surplus, phase)
-    if left_out := names(phase.expected - _waits_for(facts)):
+    if left_out := names(phase.expected - facts.waits_for):
         yield waits_for_too_few(left_out, phase)
     if facts.unexpected:
         yield f"not expected: {unexpected_text(facts.unexpected, phase)}"

@@ -97,7 +97,7 @@ def test_a_report_of_the_future_is_not_the_last_one() -> None:
     """A failure whose clock is a year ahead does not outdate what is known since."""
     log = Seen(Logged({}, {FIVE[0]: Report("failed", AT + YEAR)}))
     document = Seen(Progress(PHASE.expected, reports={FIVE[0]: Report("no_data", AT)}))
-    assert "reported failure" not in " ".join(judge(evidence_of(log, progress=document), PHASE, DEADLINE + HOUR).notes)
+    assert "(failed)" not in judge(evidence_of(log, progress=document), PHASE, DEADLINE + HOUR).summary
 
 
 # What was known at a time before the stores were read
