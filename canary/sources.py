@@ -82,27 +82,30 @@ def gather(
     documents = {"progress documents": partial(_documents, stores, refs, dates)}
     answers = _ask({**_questions(stores, own, window), **documents}, seconds)
     found = answers["progress documents"]
-    evidence = [
-        Evidence(
-            phase=name,
-            game_date=day,
-            completion_log=_logged(
-                "completion log", answers[f"completion log {own[name].bigquery_table}"], own[name], day
-            ),
-            messages=_logged("message log", answers.get(f"message log {name}", Absent()), own[name], day),
-            flag_table=_flag(answers.get(f"flag table {name}", Absent()), day),
-            progress=_progress(found, own[name], day),
-            outcome=_count(answers.get(f"outcome {name}", Absent()), day),
-            work=_count(answers.get(f"work {name}", Absent()), day),
-            log_since=_first_row(answers[f"completion log {own[name].bigquery_table}"], name),
-        )
-        for name, day in dates
-    ]
+    evidence = [_evidence(phases[name], day, answers) for name, day in dates]
     elsewhere = [name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])]
     evidence = [
         replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one for one in evidence
     ]
     return Gathered(tuple(evidence), found.value if isinstance(found, Seen) else found)
+
+
+def _evidence(phase: Phase, day: date, answers: Mapping[str, Any]) -> Evidence:
+    """Return what the answers say of one date; the document says in which mode the rows have to be read."""
+    name, rows = phase.name, answers[f"completion log {phase.bigquery_table}"]
+    progress = _progress(answers["progress documents"], phase, day)
+    then = phase.on(day, value_or(progress, Progress(frozenset())).mode)
+    return Evidence(
+        phase=name,
+        game_date=day,
+        completion_log=_logged("completion log", rows, then, day),
+        messages=_logged("message log", answers.get(f"message log {name}", Absent()), then, day),
+        flag_table=_flag(answers.get(f"flag table {name}", Absent()), day),
+        progress=progress,
+        outcome=_count(answers.get(f"outcome {name}", Absent()), day),
+        work=_count(answers.get(f"work {name}", Absent()), day),
+        log_since=_first_row(rows, name),
+    )
 
 
 # What is asked, by the words in which people are told of it.
@@ -213,7 +216,7 @@ def _logged(what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase,
         return answer
     own = (row for row in answer.value if row.phase == phase.name)
     rows = [row for row in own if row.game_date == day or (row.game_date is None and _may_concern(row, day))]
-    return _understood(f"the {what} of {day}", lambda: read_completion_log(map(_harmless, rows), phase.on(day)))
+    return _understood(f"the {what} of {day}", lambda: read_completion_log(map(_harmless, rows), phase))
 
 
 def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> datetime | None:

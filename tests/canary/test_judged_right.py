@@ -16,7 +16,7 @@ from canary.notify.message import CommandLine, alert
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Phase, load_phases
 from orchestrator_resilience.orchestrator import Orchestrator
-from orchestrator_resilience.phase import BUNDLED_PHASES, Period, load_phase
+from orchestrator_resilience.phase import BUNDLED_PHASES, Mode, Period, load_phase
 from orchestrator_resilience.progress import read_progress
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
@@ -74,7 +74,7 @@ class Written:
         evidence = Evidence(
             phase=self.phase.name,
             game_date=DAY,
-            completion_log=read_completion_log(rows, self.phase),
+            completion_log=read_completion_log(rows, self.phase.on(DAY, self.fields.get("_mode"))),
             progress=Seen(read_progress(self.fields, self.phase.on(DAY))) if self.fields else Absent(),
             log_since=log_since,
             **others,
@@ -403,3 +403,18 @@ def test_this_projects_own_orchestrator_goes_by_the_same_rule(stores: EmbeddedSt
         "partial",
         "already_triggered",
     ]
+
+
+def test_rows_are_read_in_the_mode_of_the_document(stores: EmbeddedStores) -> None:
+    """Who is optional in the phase and expected in the mode, and the other way round."""
+    mode = Mode(processors=("p2_extra", FIVE[0]))
+    pipeline = Pipeline(stores, replace(PHASE, optional={"p2_extra": ("Extra",)}, modes={"morning": mode}))
+    for name in ("p2_extra", *FIVE[:3]):
+        pipeline.row(name, DAY, DONE)
+        pipeline.document(DAY, **{name: {"completed_at": DONE, "status": "success"}})
+    pipeline.document(DAY, _mode="morning")
+    (verdict,) = pipeline.check(DONE + 40 * MINUTE, DAY).verdicts
+    assert (verdict.kind, verdict.completed, verdict.unexpected) == (K.UNTRIGGERED, (FIVE[0], "p2_extra"), ())
+    pipeline.document(DAY, _triggered=True, _triggered_at=DONE)
+    (verdict,) = pipeline.check(DONE + 40 * MINUTE, DAY).verdicts
+    assert (verdict.kind, verdict.summary) == (K.TRIGGERED, "2 of 2 complete, `_triggered` is set")
