@@ -66,8 +66,8 @@ def no_games_and_some_say_so(day: Day) -> None:
 
 
 def nothing_to_do(day: Day) -> None:
-    """Everybody reports, and had nothing to do."""
-    day.games = day.rng.choice([0, 5])
+    """Everybody reports, and had nothing to do: there were no games."""
+    day.games = 0
     for report in day.reports.values():
         report.status = day.rng.choice(["no_data", "skipped"])
     day.output_after = None

@@ -498,7 +498,7 @@ def _processor_disabled(problem: _Problem) -> _Proofs:
     if _Need.COLLECTED in problem.lacking and _Need.MESSAGE_LOG in problem.lacking:
         return None
     until = [one for one in problem.history if one.game_date <= problem.game_date]
-    found = {p: silence for p in problem.missing if (silence := _silence(p, until))}
+    found = {p: _silence_text(p, silent) for p in problem.missing if (silent := silent_dates(p, until))}
     if found and not problem.may_have_been_rejected(found):
         return found
     # Who is silent for the first time may have been switched off as well.
@@ -640,11 +640,6 @@ def early_warnings(
             why = f"completed nothing since {silent[-1]}: its messages are rejected, {rejected.get(processor)}"
             warnings.append(f"{processor} has {why}" if processor in rejected else _silence_text(processor, silent))
     return tuple(warnings)
-
-
-def _silence(processor: str, history: Iterable[Facts]) -> str | None:
-    silent = silent_dates(processor, history)
-    return _silence_text(processor, silent) if silent else None
 
 
 def _silence_text(processor: str, silent: Sequence[date]) -> str:

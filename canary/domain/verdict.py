@@ -293,33 +293,32 @@ def _disagreement(facts: Facts) -> str | None:
     completed nothing, and stands in the document instead: that run takes nothing back. Nothing is said of what was
     registered before the completion log had its first row.
     """
-    recorded, registered = facts.completion_log.completed, facts.progress.registered
+    recorded, registered, reports = facts.completion_log.completed, facts.progress.registered, facts.progress.reports
     log_since = facts.evidence.log_since or facts.now
 
     def had_time(at: datetime) -> bool:
         return facts.now - at >= facts.phase.untriggered_after
 
     def is_excused(processor: str) -> bool:
-        at, trigger = recorded[processor].completed_at, facts.progress.trigger
-        report = facts.progress.reports.get(processor)
+        at, trigger, report = recorded[processor].completed_at, facts.progress.trigger, reports.get(processor)
         if report is not None and not facts.phase.completes(report.status):
             return (report.at or facts.now) >= at
         return trigger is not None and trigger.deliberately_partial and (trigger.at or facts.now) <= at
 
-    unregistered = names(
-        p
-        for p, row in recorded.items()
-        if p not in registered and not is_excused(p) and (p not in facts.waits_for or had_time(row.visible_at))
-    )
+    def is_due(processor: str, visible_at: datetime) -> bool:
+        return not is_excused(processor) and (processor not in facts.waits_for or had_time(visible_at))
+
     seen_at = {p: e.registered_at or e.completed_at or facts.deadline for p, e in registered.items()}
-    unrecorded = names(p for p, at in seen_at.items() if p not in recorded and at >= log_since and had_time(at))
-    unknown = names(facts.taken_for_unexpected)
-    parts = [
-        f"in the completion log, but not in the progress document: {unregistered}" if unregistered else "",
-        f"in the progress document, but not in the completion log: {unrecorded}" if unrecorded else "",
-        f"completed, but the orchestrator took it for unexpected: {unknown}" if unknown else "",
-    ]
-    return "; ".join(part for part in parts if part) or None
+    parts = {
+        "in the completion log, but not in the progress document": [
+            p for p, row in recorded.items() if p not in registered and is_due(p, row.visible_at)
+        ],
+        "in the progress document, but not in the completion log": [
+            p for p, at in seen_at.items() if p not in recorded and at >= log_since and had_time(at)
+        ],
+        "completed, but the orchestrator took it for unexpected": facts.taken_for_unexpected,
+    }
+    return "; ".join(f"{what}: {names(who)}" for what, who in parts.items() if who) or None
 
 
 def _said(facts: Facts, processors: Iterable[str]) -> str:

@@ -248,7 +248,7 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
     """Add what happened to a lane."""
     times = [at for at in facts.completed_at.values() if at is not None]
     first, last = min(times, default=None), max(times, default=None)
-    is_complete = bool(times) and not facts.missing
+    is_complete = bool(times) and facts.is_complete
     trigger = facts.progress.trigger
     flag_at = trigger.at if trigger else None
     until = flag_at or facts.now
@@ -357,7 +357,7 @@ def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, hre
 def _begun(incident: Incident, facts: Facts | None) -> datetime | None:
     """Return when the problem began: with the last completion, or with the deadline."""
     match incident.kind:
-        case VerdictKind.UNTRIGGERED if facts is not None and not facts.missing:
+        case VerdictKind.UNTRIGGERED if facts is not None and facts.is_complete:
             return facts.complete_at
         case VerdictKind.INCOMPLETE | VerdictKind.SILENT if facts is not None:
             return facts.deadline
