@@ -28,6 +28,7 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
+from orchestrator_resilience.progress import Progress
 from orchestrator_resilience.stores.base import DocumentRef, Stores
 
 # All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to remember, 10 each
@@ -330,8 +331,10 @@ def _notes(evidence: Evidence, phase: Phase, new: Collection[str], now: datetime
 
 
 def _is_before(one: _Date, begins: datetime | None) -> bool:
-    """Whether a date was over before the completion log had its first row."""
-    return begins is None or one.phase.deadline(one.evidence.game_date) < begins
+    """Whether a date with registrations, and without a row, was over before the completion log had its first one."""
+    has_no_row = isinstance(one.evidence.completion_log, Absent)
+    was_over = begins is None or one.phase.deadline(one.evidence.game_date) < begins
+    return was_over and has_no_row and bool(value_or(one.evidence.progress, Progress(frozenset())).registered)
 
 
 def _silent_dates(own: Sequence[_Date], phase: Phase, now: datetime) -> set[date]:
@@ -350,7 +353,7 @@ def _warnings(own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence
         yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
     yield from sorted({reason for one in own for reason in one.evidence.left_out})
     begins = with_document[-1].evidence.log_since if with_document else None
-    if any(isinstance(one.evidence.completion_log, Absent) and _is_before(one, begins) for one in with_document):
+    if any(_is_before(one, begins) for one in with_document):
         first = f"has its first row from {begins:%Y-%m-%d %H:%M}Z" if begins else "has no row"
         yield f"{phase.bigquery_table} {first}: dates before are judged by their documents alone"
     try:

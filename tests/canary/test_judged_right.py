@@ -15,6 +15,7 @@ from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind, judge
 from canary.notify.message import CommandLine, alert
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Phase, load_phases
+from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES, Mode, Period, load_phase
 from orchestrator_resilience.progress import read_progress
@@ -307,6 +308,22 @@ def test_where_the_log_begins_is_said_once(stores: EmbeddedStores) -> None:
     assert {verdict.kind for verdict in report.verdicts} == {K.TRIGGERED}
     alone = "dates before are judged by their documents alone"
     assert report.warnings == (f"phase2: {PHASE.bigquery_table} has its first row from 2026-02-10 06:41Z: {alone}",)
+
+
+def test_a_log_that_cannot_be_read_does_not_begin_anywhere(
+    stores: EmbeddedStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is UNKNOWN, and no warning."""
+    pipeline = Pipeline(stores)
+    for day, done in past(2):
+        pipeline.document(day, **{name: {"completed_at": done, "status": "success"} for name in FIVE})
+
+    def refuse(*_: Any) -> None:
+        raise StoreError("denied")
+
+    monkeypatch.setattr(stores.completion_log, "summarise", refuse)
+    report = pipeline.check(DONE + 12 * HOUR, DAY)
+    assert ([verdict.kind for verdict in report.verdicts], report.warnings) == ([K.UNKNOWN], ())
 
 
 def test_a_row_that_is_missing_between_others_is_still_told(stores: EmbeddedStores) -> None:

@@ -62,7 +62,7 @@ def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: Si
     progress = read_progress(stores.documents.get_all([REF])[REF].fields, phase)
     assert (progress.missing, progress.trigger is not None) == (frozenset(), True)
     rows = stores.completion_log.summarise(["phase2"], DAY, DAY)
-    assert sorted(row.processor_name for row in rows) == sorted(phase.expected)
+    assert sorted(row.processor_name for row in rows if not row.is_triggered) == sorted(phase.expected)
     assert sum(row.is_triggered is True for row in rows) == 1
     report = check(stores, {"phase2": phase}, clock.now, {"phase2": [DAY]})
     assert [v.kind.value for v in report.verdicts] == ["TRIGGERED"]
