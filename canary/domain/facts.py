@@ -104,6 +104,12 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         """Those of the missing whose own deadline has passed."""
         return [name for name in self.missing if self.now >= self.phase.deadline(self.game_date, name)]
 
+    def may_have_completed(self, processor: str) -> bool:
+        """Whether the document shows a run after the flag alone, and the log is younger than the date."""
+        report, trigger, since = self.progress.reports.get(processor), self.progress.trigger, self.evidence.log_since
+        is_rerun = report and trigger and report.at and trigger.at and report.at > trigger.at
+        return bool(is_rerun) and (since is None or since > self.phase.begins(self.game_date))
+
     @cached_property
     def last_status(self) -> dict[str, str]:
         """What each expected processor last reported, to whichever store heard of it last."""

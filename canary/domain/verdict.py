@@ -202,7 +202,8 @@ def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
     missing = _said(facts, facts.missing)
     by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE  # else it counted, and took others for them
     on_purpose = trigger.deliberately_partial or facts.set_in_another_mode or by_its_rule
-    if missing and not on_purpose and not facts.had_no_work:
+    is_missing = not all(map(facts.may_have_completed, facts.missing))
+    if is_missing and not on_purpose and not facts.had_no_work:
         summary = f"`_triggered` is set, but these have not completed: {missing}"
         return _verdict(facts, VerdictKind.PREMATURE, summary, trigger.at)
     if verdict := _judge_output(facts, trigger):

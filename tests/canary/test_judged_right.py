@@ -28,6 +28,7 @@ from tests.proof.inputs import few
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 FIVE = sorted(PHASE.expected)
 PHASE_3 = load_phases(Path(__file__).parents[2] / "examples" / "phases_of_a_pipeline.toml")["phase3"]
+UPCOMING = "upcoming_player_game_context"
 DAY = date(2026, 2, 9)
 DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)  # 01:41 in New York
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -95,16 +96,19 @@ def dates(draw: Callable[..., Any]) -> Written:
     return written
 
 
-@few(100)
-@given(dates(), st.integers(0, 3000))
-def test_no_false_alarm(written: Written, minutes: int) -> None:
+BEGINNINGS = st.sampled_from([None, DONE - 7 * 24 * HOUR, DONE - 2 * MINUTE, DONE + 10 * MINUTE, DONE + 9 * HOUR])
+
+
+@few(150)
+@given(dates(), st.integers(0, 3000), BEGINNINGS)
+def test_no_false_alarm(written: Written, minutes: int, log_since: datetime | None) -> None:
     """Complete, and the flag set a moment later: quiet at any time after, whatever else is written there."""
     written.fields |= {
         "_triggered": True,
         "_triggered_at": DONE + timedelta(seconds=5),
         "_trigger_reason": "all_complete",
     }
-    assert written.verdict(DONE + (minutes + 1) * MINUTE).kind is K.TRIGGERED
+    assert written.verdict(DONE + (minutes + 21) * MINUTE, log_since).kind is K.TRIGGERED
 
 
 @few(100)
@@ -435,3 +439,13 @@ def test_rows_are_read_in_the_mode_of_the_document(stores: EmbeddedStores) -> No
     pipeline.document(DAY, _triggered=True, _triggered_at=DONE)
     (verdict,) = pipeline.check(DONE + 40 * MINUTE, DAY).verdicts
     assert (verdict.kind, verdict.summary) == (K.TRIGGERED, "2 of 2 complete, `_triggered` is set")
+
+
+def test_a_line_of_an_existing_orchestrator_is_about_its_mode(sink: RecordingSink) -> None:
+    """The document says in which mode it is, and so who is missing."""
+    logger = CheckpointLogger(PHASE_3, sink, clock=SimulatedClock(DONE))
+    document = {UPCOMING: {"status": "success"}, "_mode": "same_day", "_triggered": True}
+    with logger.delivery(processor=UPCOMING, game_date=DAY, status="success", event_id="1") as delivery:
+        delivery.post_transaction(should_trigger=True, document=document)
+    last = sink.checkpoints[-1].fields
+    assert (last["outcome"], last["missing"], last["completed"]) == ("triggered", [], [UPCOMING])
