@@ -26,7 +26,7 @@ from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 _ANY = whole_number(0, 9_999_999)
 _SHOWN_FLAWS = 20
 _WORDS = {True: ("met", "green"), False: ("NOT MET", "bold red"), None: ("not measured", "yellow")}
-_HEADINGS = ("fault", "dates", "detected", "median", "longest", "causes right", "95 % bound", "undetermined")
+_HEADINGS = ("fault", "dates", "detected", "median", "longest", "explained", "95 % bound", "undetermined", "exact")
 
 
 @click.command()
@@ -89,13 +89,14 @@ def _print_result(console: Console, result: Result, seconds: float) -> None:
     table = Table(*_HEADINGS, box=box.SIMPLE_HEAD)
     table.columns[0].no_wrap = True
     for name, fault in result.faults.items():
-        shares = (f"{share:.1%}" for share in (fault.causes_right, fault.at_least, fault.undetermined))
+        shares = map(_percent, (fault.explained, fault.at_least, fault.undetermined, fault.exact))
         table.add_row(name, str(fault.dates), str(fault.detected), *_delays(fault.minutes_to_detect), *shares)
     console.print(table)
     detect, reset = (" and ".join(_delays(spread)) for spread in (result.minutes_to_detect, result.minutes_to_reset))
     console.print(
         f"precision {result.precision:.1%}, recall {result.recall:.1%}, to detect {detect}, to reset {reset}\n"
-        f"{result.taken} pieces of evidence taken away: {result.misled} times a lost line looked like another cause\n",
+        f"where it stopped: {_percent(result.exact) or 'no'} exact, {result.wrong_causes} dates with a wrong cause; "
+        f"{result.taken} pieces of evidence taken away\n",
         soft_wrap=True,
     )
     for target in result.targets:
@@ -106,6 +107,10 @@ def _print_result(console: Console, result: Result, seconds: float) -> None:
     if result.flaws:
         world = next(iter(result.flaws)).rsplit(" ", 1)[0]
         console.print(f"play one again: python -m evaluation --again {world!r} --out DIR", soft_wrap=True)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
 
 
 def _delays(spread: Spread) -> tuple[str, str]:

@@ -123,9 +123,10 @@ class Day:
 
     def _send(self, report: Report) -> None:
         report.message_id = message_id = next(self._ids)
-        if self.world.has_message_log and not report.wrong:
+        if self.world.has_message_log:
             plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
-            self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain)
+            unreadable = bool(report.wrong and report.written)
+            self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain, report.wrong, unreadable=unreadable)
         fields: dict[str, Any] = {"message_id": message_id, "status": report.status, **report.odd, **report.wrong}
         envelope = push_envelope(report.name, str(self.date), report.at, **fields)
         if report.written:

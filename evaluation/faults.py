@@ -1,41 +1,45 @@
 """The table of the faults: what happens to a date, and what is right to say of it.
 
-A row says what is injected (evaluation/injected.py), from when each verdict is due, and for each cause by what of the
-stores it is proven. The truth of a date is made from its row when the fault is injected. It is for the score: what the
-canary reads are the stores, and nothing in them says what was done.
+A row says what is injected (evaluation/injected.py), from when each verdict is due, at which stage it stops whom, and
+by what of the stores the cause is proven. The truth of a date is made from its row when the fault is injected. It is
+for the score: what the canary reads are the stores, and nothing in them says what was done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.verdict import CauseKind, VerdictKind
+from canary.domain.stages import CauseKind, Stage
+from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
 from canary.playback.schedule import ticks
 from evaluation import healthy, injected
 from evaluation.day import BOX_SCORES, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, Day, Report, Scenario
-from evaluation.truth import Stored, Truth
+from evaluation.truth import THE_DATE, Stop, Stored, Truth
 from evaluation.world import DELIVERED, is_second_run
 
-_K, _C = VerdictKind, CauseKind
+_K, _C, _S = VerdictKind, CauseKind, Stage
+_Proof = Callable[[Stored, Report], bool]
+_Stops = Callable[[Day, Report], tuple[Stop, ...]]
 _SECOND, _QUARTER = timedelta(seconds=1), 15 * MINUTE
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table.
 
-    `injects` changes the day, and returns the message that it hits. `due` says when each verdict is due, `causes` by
-    what each cause is proven, of the day and that message. `one_of` names faults of which one happens as well; its
-    truth is the row's, unless that has a `due` of its own. `consequence` is injected last. The truth is otherwise
-    `like` this one. A fault shows on so many `dates` on end, and in worlds with a message log only, or only without.
+    `injects` changes the day, and returns the message that it hits. `due` says when each verdict is due, `stops` where
+    the date or its processors really stop, of the day and that message. `one_of` names faults of which one happens as
+    well; its truth is the row's, unless that has a `due` of its own. `consequence` is injected last. The truth is
+    otherwise `like` this one. A fault shows on so many `dates` on end, and in worlds with a message log only, or only
+    without.
     """
 
     injects: Scenario = lambda _: None
     due: Mapping[VerdictKind, Callable[[Day, Report], datetime]] = {}
-    causes: Mapping[CauseKind, Callable[[Stored, Report], bool]] = {}
+    stops: _Stops = lambda *_: ()
     one_of: tuple[str, ...] = ()
     consequence: injected.Consequence = lambda *_: None
     like: Truth = Truth()
@@ -57,8 +61,8 @@ def inject(name: str, day: Day) -> dict[date, Truth]:
     if fault.one_of:
         possible = [other for other in fault.one_of if FAULTS[other].can_be(message_log=day.world.has_message_log)]
         drawn = inject(day.rng.choice(possible), day)[day.date]
-        facts = {name: getattr(drawn, name) for name in ("due", "injected", "counts_from", "optional")}
-        truth = truth if fault.due else replace(fault.like, **facts)
+        facts = {name: getattr(drawn, name) for name in ("due", "stops", "counts_from", "optional")}
+        truth = replace(fault.like, **facts | ({"due": truth.due} if fault.due else {}))
     return truths | {day.date: fault.consequence(day, truth) or truth}
 
 
@@ -69,15 +73,50 @@ def _truth(fault: Fault, day: Day, hit: Report) -> Truth:
     return replace(
         fault.like,
         due=due,
-        injected=tuple((cause, partial(_is_proven, proof, hit)) for cause, proof in fault.causes.items()),
+        stops=fault.stops(day, hit),
         counts_from=late - day.limit if late else None,
         optional=frozenset() if is_seen else frozenset({_K.STORES_DISAGREE}),
     )
 
 
-def _is_proven(proof: Callable[[Stored, Report], bool], hit: Report, stored: Stored) -> bool:
-    return proof(stored, hit)
+# Whom a fault stops, and where; without a proof where nobody can say why.
 
+
+def _the_date(*_: object) -> Iterable[str]:
+    return [THE_DATE]
+
+
+def _everybody(day: Day, _: Report) -> Iterable[str]:
+    return day.world.phase.expected
+
+
+def _stops(
+    stage: Stage,
+    cause: CauseKind = CauseKind.UNDETERMINED,
+    proof: _Proof = Stored.nothing,
+    *,
+    whom: Callable[[Day, Report], Iterable[str]] = lambda _, hit: [hit.processor],
+) -> _Stops:
+    """Return what stops somebody from when the message that is hit was to come: by default its processor.
+
+    A processor has stopped by the deadline at the latest; where no message is hit, the date once it is complete.
+    """
+
+    def stops(day: Day, hit: Report) -> tuple[Stop, ...]:
+        subjects = frozenset(whom(day, hit))
+        since = hit.at if THE_DATE in subjects else min(hit.at, day.deadline)
+        return (
+            Stop(stage=stage, subjects=subjects, since=since, cause=cause, is_stored=lambda stored: proof(stored, hit)),
+        )
+
+    return stops
+
+
+_SILENCE = _stops(_S.RAN)
+_REJECTION = _stops(_S.ACCEPTED, _C.MESSAGE_REJECTED, Stored.was_rejected)
+_LONGER_LIST = _stops(_S.DECIDED, _C.EXPECTATION_DRIFT, Stored.waits_for_others, whom=_the_date)
+_FAILURE = _stops(_S.RAN, _C.PROCESSOR_FAILED, Stored.says_so)
+_NO_FLAG = _stops(_S.DECIDED, whom=_the_date)
 
 # From when each verdict is due, by the day and the message that was hit. A completion of which the completion log
 # alone knows is a gap in half an hour; once the set is complete, the flag is missing as well.
@@ -107,111 +146,117 @@ _ANY = (*_CODE, "crashed", "write_failed", "failed", "rejected", "renamed", "one
 _BY_CHECKPOINTS = ("crashed", "write_failed", "crashed_at_the_flag", "delivery_lost", "never_invoked")
 
 FAULTS: dict[str, Fault] = {
-    # One message. Where the last one is lost, nobody can tell if others would come.
+    # One message, or each from one on. That the function was not started, only a log of requests proves.
     "never_invoked": Fault(
         injects=injected.no_permission,
         due=_UNDELIVERED,
-        causes={_C.NEVER_INVOKED: Stored.several_came_to_nothing},
+        stops=_stops(
+            _S.DELIVERED,
+            _C.NOT_DELIVERED,
+            Stored.was_turned_away,
+            whom=lambda day, hit: [name for name, report in day.reports.items() if report.at >= hit.at],
+        ),
         message_log=True,
     ),
     "delivery_lost": Fault(
         injects=injected.lost_message,
         due=_UNDELIVERED,
-        causes={_C.DELIVERY_LOST: Stored.came_to_nothing},
+        stops=_stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.never_came),
         message_log=True,
     ),
     "crashed": Fault(
         injects=healthy.stopped("dies_at", *_REGISTERING, retried=0.5),
         due=_UNREGISTERED,
-        causes={_C.CRASHED: Stored.has_died},
+        stops=_stops(_S.REGISTERED, _C.CRASHED, Stored.has_died),
     ),
     "crashed_at_the_flag": Fault(
         injects=healthy.stopped("dies_at", "update_if_unchanged", retried=0, last=True),
         due=_UNTRIGGERED,
-        causes={_C.CRASHED: Stored.has_died},
+        stops=_stops(_S.DECIDED, _C.CRASHED, Stored.has_died, whom=_the_date),
     ),
     "crashed_before_the_row": Fault(
         injects=healthy.stopped("dies_at", "append", retried=0.5),
         due=_INCOMPLETE,
-        causes={_C.CRASHED: Stored.has_died},
+        stops=_stops(_S.RECORDED, _C.CRASHED, Stored.has_died),
         message_log=False,
     ),
     "write_failed": Fault(
         injects=healthy.stopped("refused_at", *_REGISTERING, retried=0.8),
         due=_UNREGISTERED,
-        causes={_C.WRITE_FAILED: Stored.has_failed},
+        stops=_stops(_S.REGISTERED, _C.WRITE_FAILED, Stored.has_failed),
     ),
     "write_failed_at_the_flag": Fault(
         injects=healthy.stopped("refused_at", "update_if_unchanged", last=True),
         due=_UNTRIGGERED,
-        causes={_C.WRITE_FAILED: Stored.has_failed},
+        stops=_stops(_S.DECIDED, _C.WRITE_FAILED, Stored.has_failed, whom=_the_date),
     ),
     "row_write_failed": Fault(
         injects=healthy.stopped("refused_at", "append", retried=0.5),
         due=_GAP,
-        causes={_C.WRITE_FAILED: Stored.has_failed},
+        stops=_stops(_S.RECORDED, _C.WRITE_FAILED, Stored.has_failed),
         message_log=False,
     ),
     "rejected": Fault(
         injects=injected.wrong_fields(lambda _: {"status": "finished"}),
         due=_INCOMPLETE,
-        causes={_C.MESSAGE_REJECTED: Stored.was_rejected},
+        stops=_REJECTION,
     ),
     # The orchestrator's code, its list and its flag.
     "short_circuit": Fault(
         injects=injected.duplicates_only,
         due=_UNTRIGGERED,
-        causes={_C.SHORT_CIRCUIT: Stored.took_for_duplicate},
+        stops=_stops(_S.DECIDED, _C.SHORT_CIRCUIT, Stored.took_for_duplicate, whom=_the_date),
     ),
-    "short_circuit_without_a_word": Fault(
-        injects=injected.code_without_a_word,
-        due=_UNTRIGGERED,
-        causes={_C.SHORT_CIRCUIT: Stored.nothing},
+    "no_flag_without_a_word": Fault(  # a short circuit and a longer list leave the same
+        injects=injected.code_without_a_word, due=_UNTRIGGERED, stops=_NO_FLAG
     ),
     "waits_for_too_many": Fault(
         injects=injected.longer_list,
         due=_UNTRIGGERED,
-        causes={_C.EXPECTATION_DRIFT: Stored.waits_for_others},
+        stops=_LONGER_LIST,
     ),
     "waits_for_too_few": Fault(
         injects=injected.shorter_list,
         due=_PREMATURE_GAP,
-        causes={_C.EXPECTATION_DRIFT: Stored.waits_for_others},
+        stops=_stops(_S.ACCEPTED, _C.EXPECTATION_DRIFT, Stored.waits_for_others),
     ),
     "renamed": Fault(
         injects=injected.new_name,
         due=_INCOMPLETE,
-        causes={_C.NAME_DRIFT: Stored.was_renamed},
+        stops=_stops(_S.ACCEPTED, _C.NAME_DRIFT, Stored.was_renamed),
     ),
     "disabled": Fault(
         injects=injected.silence_of(BOX_SCORES, dates=3),
         due=_INCOMPLETE,
-        causes={_C.PROCESSOR_DISABLED: Stored.is_silent_for_days},
+        stops=_SILENCE,
         dates=3,
     ),
     "failed": Fault(
         injects=injected.failure,
         due=_INCOMPLETE,
-        causes={_C.PROCESSOR_FAILED: Stored.says_that_it_failed},
+        stops=_FAILURE,
     ),
+    "no_data": Fault(injects=injected.no_data, due=_INCOMPLETE, stops=_stops(_S.RAN, _C.NO_DATA, Stored.says_so)),
     "flag_overwritten": Fault(
         due=_UNTRIGGERED,
-        causes={_C.FLAG_OVERWRITTEN: Stored.flag_was_set},
+        stops=_stops(_S.FLAGGED, _C.FLAG_OVERWRITTEN, Stored.flag_was_set, whom=_the_date),
         consequence=injected.overwritten_flag,
     ),
-    # What no cause of the list explains, or what cannot be proven.
-    "one_is_silent": Fault(injects=injected.silence_of(), due=_INCOMPLETE),
+    # What no cause of the list explains, or what cannot be proven. A flag that was set too early stops nobody,
+    # and what Phase 3 does with it is no stage of this phase, whose flag does not start it.
+    "one_is_silent": Fault(injects=injected.silence_of(), due=_INCOMPLETE, stops=_SILENCE),
     "one_is_silent_and_another_resembles_it": Fault(
-        injects=partial(injected.silence_beside_another_name, always=True), due=_INCOMPLETE
+        injects=partial(injected.silence_beside_another_name, always=True), due=_INCOMPLETE, stops=_SILENCE
     ),
     "one_is_silent_after_days_without_games": Fault(
         injects=injected.on_each_before(healthy.no_games_and_some_say_so, injected.silence_of(BOX_SCORES)),
         due=_INCOMPLETE,
+        stops=_SILENCE,
     ),
     "counted_an_unexpected_one": Fault(injects=injected.counted_keys, due=_PREMATURE),
-    "dead_pipeline": Fault(injects=lambda day: day.reports.clear(), due=_SILENT),
+    "dead_pipeline": Fault(injects=lambda day: day.reports.clear(), due=_SILENT, stops=_stops(_S.RAN, whom=_everybody)),
     "downstream_missing": Fault(injects=injected.no_output, due=_NO_OUTPUT),
-    "registered_without_a_row": Fault(injects=injected.registration_by_hand, due=_BY_HAND),
+    "registered_without_a_row": Fault(injects=injected.registration_by_hand, due=_BY_HAND, stops=_stops(_S.RECORDED)),
     # More than one thing in a row: what was repaired is no cause, and a problem that becomes another is one incident.
     "repaired_before": Fault(
         injects=injected.repaired_early,
@@ -220,7 +265,7 @@ FAULTS: dict[str, Fault] = {
     "repaired_by_halves": Fault(
         injects=injected.longer_list_and_failure,
         due=_INCOMPLETE_FIRST,
-        causes={_C.EXPECTATION_DRIFT: Stored.waits_for_others, _C.PROCESSOR_FAILED: Stored.says_that_it_failed},
+        stops=lambda day, hit: (*_FAILURE(day, day.reports[hit.processor]), *_LONGER_LIST(day, hit)),
     ),
     # The canary's own sources, and Slack. The incidents are in the documents: only the answers of the runs tell.
     "completion_log_unreadable": Fault(injects=injected.outage_of("completion_log"), due=_UNREADABLE, like=_SEEN_TWICE),
@@ -228,7 +273,9 @@ FAULTS: dict[str, Fault] = {
         injects=injected.outage_of("documents"), due=_UNREADABLE, like=replace(_SEEN_TWICE, notified=False)
     ),
     "outcome_unreadable": Fault(injects=injected.outage_of("outcome"), due=_UNREADABLE, like=_SEEN_TWICE),
-    "work_unreadable": Fault(injects=injected.outage_of_work, due=_UNKNOWN, like=_SEEN_TWICE),
+    "work_unreadable": Fault(
+        injects=injected.outage_of_work, due=_UNKNOWN, stops=_stops(_S.RAN, whom=_everybody), like=_SEEN_TWICE
+    ),
     "slack_down": Fault(
         one_of=(*_CODE, "crashed_at_the_flag", "crashed", "write_failed", "never_invoked", "delivery_lost"),
         consequence=injected.slack_that_refuses,
@@ -243,16 +290,14 @@ FAULTS: dict[str, Fault] = {
     ),
     # From the bug reports of other monitors: a fault, and beside it something odd that must not matter.
     # Other people's clocks: the flag is missing all the same.
-    "clock_ahead": Fault(injects=injected.clock_ahead, due=_UNTRIGGERED, causes={_C.SHORT_CIRCUIT: Stored.nothing}),
-    "clock_behind": Fault(
-        due=_UNTRIGGERED, causes={_C.SHORT_CIRCUIT: Stored.nothing}, consequence=injected.clock_behind
-    ),
+    "clock_ahead": Fault(injects=injected.clock_ahead, due=_UNTRIGGERED, stops=_NO_FLAG),
+    "clock_behind": Fault(due=_UNTRIGGERED, stops=_NO_FLAG, consequence=injected.clock_behind),
     # What others have written, on a date beside.
     "odd_document_beside": Fault(injects=lambda day: healthy.odd_document(day.rng.choice(day.before)), one_of=_ANY),
     "odd_lines_beside": Fault(injects=injected.odd_lines_of_two_dates, one_of=_ANY),
     "given_up_beside": Fault(injects=lambda day: healthy.gave_up_waiting(day.before[-1]), one_of=_ANY),
     "odd_incident": Fault(injects=injected.odd_memory, one_of=_ANY),
-    # Messages. Whose rejection has no date may be anybody's who lacks it: it is never ruled out.
+    # Messages. Whose rejection has no date may be of any date that lacks it.
     "odd_unneeded_fields_beside": Fault(
         injects=injected.on_each(lambda day: day.rng.choice([healthy.odd_unneeded_fields, healthy.encoded_again])(day)),
         one_of=_ANY,
@@ -264,7 +309,7 @@ FAULTS: dict[str, Fault] = {
             }
         ),
         due=_INCOMPLETE,
-        causes={_C.MESSAGE_REJECTED: Stored.nothing},
+        stops=_stops(_S.ACCEPTED, _C.MESSAGE_REJECTED),
         like=Truth(arguable=frozenset({_C.MESSAGE_REJECTED})),
     ),
     "rejection_of_nobody": Fault(
@@ -272,15 +317,13 @@ FAULTS: dict[str, Fault] = {
             lambda day: {"processor_name": day.rng.choice([None, 17, ""]), "game_date": None}
         ),
         due=_INCOMPLETE,
-        causes={_C.MESSAGE_REJECTED: Stored.nothing},
+        stops=_stops(_S.ACCEPTED, _C.MESSAGE_REJECTED),
     ),
-    "cut_off_message": Fault(
-        injects=injected.cut_off_message, due=_INCOMPLETE, causes={_C.MESSAGE_REJECTED: Stored.was_rejected}
-    ),
+    "cut_off_message": Fault(injects=injected.cut_off_message, due=_INCOMPLETE, stops=_REJECTION),
     "rejected_for_days": Fault(  # and not switched off
         injects=injected.unknown_status_for_days,
         due=_INCOMPLETE,
-        causes={_C.MESSAGE_REJECTED: Stored.was_rejected},
+        stops=_REJECTION,
         dates=3,
     ),
     # Names, lists and what there was to do. A rename on the first date of all may as well be another processor.
@@ -288,18 +331,13 @@ FAULTS: dict[str, Fault] = {
     "renamed_without_history": Fault(
         injects=injected.on_each_before(healthy.no_games, injected.new_name),
         due=_INCOMPLETE,
-        causes={_C.NAME_DRIFT: Stored.nothing},
+        stops=_stops(_S.ACCEPTED, _C.NAME_DRIFT),
     ),
     "renamed_to_one_that_was_there": Fault(
-        injects=partial(injected.silence_beside_another_name, always=False), due=_INCOMPLETE
+        injects=partial(injected.silence_beside_another_name, always=False), due=_INCOMPLETE, stops=_SILENCE
     ),
-    "common_words": Fault(injects=injected.silence_beside_common_words, due=_INCOMPLETE),
-    "drift_without_a_word": Fault(
-        injects=injected.code_without_a_word,
-        due=_UNTRIGGERED,
-        causes={_C.EXPECTATION_DRIFT: Stored.nothing, _C.SHORT_CIRCUIT: Stored.nothing},
-    ),
-    "list_grows": Fault(injects=injected.list_that_grows, due=_INCOMPLETE),
+    "common_words": Fault(injects=injected.silence_beside_common_words, due=_INCOMPLETE, stops=_SILENCE),
+    "list_grows": Fault(injects=injected.list_that_grows, due=_INCOMPLETE, stops=_SILENCE),
     "work_query_contradicted": Fault(  # not known, never idle; of what is not known nobody is reminded
         injects=injected.no_games_in_the_schedule,
         one_of=("failed", "one_is_silent"),

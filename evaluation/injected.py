@@ -61,7 +61,7 @@ def repaired_early(day: Day) -> None:
 
 
 def wrong_fields(draw: Callable[[Day], dict[str, object]]) -> Scenario:
-    """Return what lets one message have fields that the orchestrator cannot accept, nor a message log."""
+    """Return what lets one message have fields that the orchestrator cannot accept."""
 
     def inject(day: Day) -> Report:
         report = day.victim()
@@ -82,7 +82,7 @@ def unknown_status_for_days(day: Day) -> Report:
 def cut_off_message(day: Day) -> Report:
     """The body of one message is cut off, or in another encoding; its name and date can still be read."""
     report = day.victim()
-    report.wrong = {"status": "success"}  # the message log cannot read it either
+    report.wrong = {"status": "success"}
     ways: list[Callable[[str], bytes]] = [
         lambda body: body[: body.index('"execution_id"') - 2].encode(),
         lambda body: (body[:-1] + ", }").encode(),
@@ -130,7 +130,7 @@ def counted_keys(day: Day) -> Report:
     return report
 
 
-def list_that_grows(day: Day) -> None:
+def list_that_grows(day: Day) -> Report:
     """A sixth processor is expected from this date on, and is silent; the dates before are judged by five."""
     world, name = day.world, "p2_bdl_lineups"
     known_since = day.chance(0.5)
@@ -139,6 +139,7 @@ def list_that_grows(day: Day) -> None:
     deployed_at = day.before[0].at(11 * 60) if known_since else day.at(11 * 60)
     for what, value in (("phase", grown), ("orchestrator", world.orchestrator_of(grown))):
         world.schedule.at(deployed_at, partial(setattr, world, what, value))
+    return Report(name, day.complete_at, processor=name)
 
 
 def longer_list_and_failure(day: Day) -> Report:
@@ -205,20 +206,22 @@ def silence_of(processor: str | None = None, *, dates: int = 1) -> Scenario:
     return inject
 
 
-def silence_beside_another_name(day: Day, *, always: bool) -> None:
+def silence_beside_another_name(day: Day, *, always: bool) -> Report:
     """A processor is silent, and an unexpected one with a name like its own has been there before, once or `always`."""
     processor = day.rng.choice(sorted(ALIKE))
-    day.silence(processor)
+    silenced = day.silence(processor)
     for each in (*(day.before if always else [day.rng.choice(day.before)]), day):
         each.unexpected.append(Report(ALIKE[processor], each.at(25 * 60)))
+    return silenced
 
 
-def silence_beside_common_words(day: Day) -> None:
+def silence_beside_common_words(day: Day) -> Report:
     """A processor is silent, and new names share words with it that name no processor."""
-    day.silence(BOX_SCORES)
+    silenced = day.silence(BOX_SCORES)
     names = ["NbacPlayerListProcessor", "BdlPlayerBoxscoresProcessor", "NbacTeamListProcessor", "BdlBoxScoresProcessor"]
     for name in day.rng.sample(names, day.rng.randint(1, 4)):
         day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
+    return silenced
 
 
 def new_name(day: Day) -> Report:
@@ -243,6 +246,13 @@ def failure(day: Day) -> Report:
     report.status = "failed"
     for _ in range(day.rng.randint(0, 3)):
         day.repeat(report.at + day.rng.uniform(10, 120) * MINUTE, report.processor, status="failed")
+    return report
+
+
+def no_data(day: Day) -> Report:
+    """A processor says that it had nothing to do, and there are games."""
+    report = day.victim()
+    report.status = day.rng.choice(["no_data", "skipped"])
     return report
 
 

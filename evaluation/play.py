@@ -23,8 +23,8 @@ from evaluation.faults import FAULTS, TOGETHER, inject
 from evaluation.healthy import HEALTHY
 from evaluation.score import LEAD_IN, Repair, Score, score_fault, score_healthy
 from evaluation.taken import Taken, take_away
-from evaluation.truth import Stored, Truth
-from evaluation.world import OUTCOME_QUERY, WORK_QUERY, World
+from evaluation.truth import THE_DATE, Stop, Stored, Truth
+from evaluation.world import OUTCOME_QUERY, WORK_QUERY, Requests, World
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase
@@ -109,6 +109,7 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     wanted = {FAULTS[name].message_log for name in names} - {None}
     message_log = wanted == {True} if wanted else _chance(rng, 0.5)
     with _world(phase, first, folder, message_log=message_log) as world:
+        world.requests = Requests(world) if _chance(random.Random(f"requests {seed}"), 0.5) else None  # noqa: S311
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         days[subject].before = [days[day] for day in lead_in]
         injected = [inject(name, days[subject]) for name in names]
@@ -149,9 +150,10 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
 def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
     """Look into the stores, just before the repair, for what can be proven of a date."""
     world = day.world
-    stored = Stored(world.stores.folder, world.phase, day.date, not world.is_down("checkpoints"))
+    requests = world.requests.seen if world.requests else None
+    stored = Stored(world.stores.folder, world.phase, day.date, not world.is_down("checkpoints"), requests)
     taken = take_away(world, stored, truth, day.rng) if truth.take_away else Taken()
-    return Repair(at, day.complete_at, truth.causes(stored), taken)
+    return Repair(at, truth.causes(stored), taken)
 
 
 def several(rng: random.Random) -> str:
@@ -212,10 +214,15 @@ def _together(truths: Sequence[Truth]) -> Truth:
     return replace(
         truths[0],
         due=due,
-        injected=tuple(cause for truth in truths for cause in truth.injected),
+        stops=tuple(_of_processors(truths) or truths[0].stops),
         optional=frozenset() if gap_shows else frozenset().union(*(truth.optional for truth in truths)),
         counts_from=next((t.counts_from for t in truths if t.counts_from), None) if completes else None,
     )
+
+
+def _of_processors(truths: Sequence[Truth]) -> list[Stop]:
+    """Return the stops that are processors': while one of them is not registered, the date is not decided."""
+    return [stop for truth in truths for stop in truth.stops if THE_DATE not in stop.subjects]
 
 
 def _plan_repair(world: World, known_at: datetime, days: Sequence[Day], rng: random.Random) -> datetime:

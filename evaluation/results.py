@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from evaluation.score import LEAD_IN, MESSAGES_A_DAY, Score
 
-_RIGHT_CAUSES = 0.95
+_EXPLAINED = 0.99
 _Z = 1.96  # of 95 %
 _TOGETHER = ("", "two faults", "three faults")
 
@@ -20,15 +20,17 @@ Spread = tuple[float, float] | None
 class FaultScore(Struct, frozen=True):
     """One kind of fault.
 
-    `causes_right` is the share of dates whose causes were all named, and no other; `at_least` is the lower end of its
-    95 % interval (Wilson's). `undetermined` is the share of dates of which no cause was named.
+    `explained` is the share of dates whose stages and causes were all right, and no other named; `at_least` is the
+    lower end of its 95 % interval (Wilson's). `exact` is the share of the intervals that hold a single stage, None
+    where there were none. `undetermined` is the share of dates of which no cause was named.
     """
 
     dates: int
     detected: int
     minutes_to_detect: Spread
-    causes_right: float
+    explained: float
     at_least: float
+    exact: float | None
     undetermined: float
 
 
@@ -44,8 +46,9 @@ class Result(Struct, frozen=True):
     """Everything that a simulation shows.
 
     `precision` is the share of alarms that were due, `recall` that of faults that were detected; it took so long to
-    detect from when a verdict was due, and to reset from the repair to RESOLVED. Of the pieces of evidence that were
-    `taken` away so many `misled`: a line that was gone looked like another cause.
+    detect from when a verdict was due, and to reset from the repair to RESOLVED. `exact` is the share of the intervals
+    that hold a single stage, None where there were none; on so many dates were there `wrong_causes`. So many pieces of
+    evidence were `taken` away.
     """
 
     healthy_days: int
@@ -55,8 +58,9 @@ class Result(Struct, frozen=True):
     recall: float
     minutes_to_detect: Spread
     minutes_to_reset: Spread
+    exact: float | None
+    wrong_causes: int
     taken: int
-    misled: int
     healthy: dict[str, int]
     faults: dict[str, FaultScore]
     flaws: dict[str, tuple[str, ...]]
@@ -78,8 +82,9 @@ def add_up(scores: Iterable[Score]) -> Result:
         recall=_share(s.detected for s in faulty),
         minutes_to_detect=_spread(s.delay for s in faulty),
         minutes_to_reset=_spread(s.reset for s in faulty),
+        exact=_exact(faulty),
+        wrong_causes=sum(not _names_no_other(s) for s in faulty),
         taken=sum(s.taken for s in faulty),
-        misled=sum(s.misled for s in faulty),
         healthy=dict(sorted(Counter(s.scenario for s in healthy).items())),
         faults={kind: _fault(dates) for kind, dates in sorted(kinds.items())},
         flaws={f"{s.seed} {s.game_date}": s.flaws for s in everything if s.flaws},
@@ -96,13 +101,13 @@ def _targets(everything: Sequence[Score], faulty: Sequence[Score]) -> Iterator[T
         ("every fault is detected in its time", faulty, lambda s: s.detected, 1),
         ("UNTRIGGERED 30 to 45 min after the fifth completion", untriggered, _is_in_time, 1),
         (
-            "on 95 % of the dates all causes are named, and no other",
+            "on 99 % of the dates all stages and causes are right, and no other named",
             faulty,
-            lambda s: s.causes_are_right,
-            _RIGHT_CAUSES,
+            lambda s: s.is_explained,
+            _EXPLAINED,
         ),
-        ("no cause is ever named that is none", faulty, lambda s: {*s.named} <= {*s.causes}, 1),
-        ("no cause is ruled out that there is", faulty, lambda s: not s.wrongly_ruled_out, 1),
+        ("no cause is ever named that is none", faulty, _names_no_other, 1),
+        ("where it stopped is told, and in every interval", faulty, lambda s: not s.misplaced, 1),
         (most, faulty, lambda s: s.most_in_a_day <= MESSAGES_A_DAY, 1),
         (
             "one opening, one resolution, reminders at their interval, nothing else",
@@ -116,6 +121,10 @@ def _targets(everything: Sequence[Score], faulty: Sequence[Score]) -> Iterator[T
         yield Target(what, right >= least * len(dates) if dates else None, f"{right} of {len(dates)} dates")
 
 
+def _names_no_other(score: Score) -> bool:
+    return {*score.named} <= {*score.causes}
+
+
 def _is_in_time(score: Score) -> bool:
     return 30 <= (score.completion_delay or 0) / 60 <= 45  # noqa: PLR2004 (minutes)
 
@@ -125,10 +134,16 @@ def _fault(dates: Sequence[Score]) -> FaultScore:
         dates=len(dates),
         detected=sum(s.detected for s in dates),
         minutes_to_detect=_spread(s.delay for s in dates),
-        causes_right=_share(s.causes_are_right for s in dates),
-        at_least=round(_at_least(sum(s.causes_are_right for s in dates), len(dates)), 3),
+        explained=_share(s.is_explained for s in dates),
+        at_least=round(_at_least(sum(s.is_explained for s in dates), len(dates)), 3),
+        exact=_exact(dates),
         undetermined=_share(not s.named for s in dates),
     )
+
+
+def _exact(dates: Sequence[Score]) -> float | None:
+    intervals = sum(s.intervals for s in dates)
+    return sum(s.exact for s in dates) / intervals if intervals else None
 
 
 def _spread(seconds: Iterable[float | None]) -> Spread:

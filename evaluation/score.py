@@ -8,10 +8,11 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.incident import REMIND_EVERY, NotificationKind
-from canary.domain.verdict import CauseKind, VerdictKind
+from canary.domain.stages import CauseKind
+from canary.domain.verdict import VerdictKind
 from evaluation.taken import Taken
-from evaluation.truth import Truth
-from evaluation.world import Told, World
+from evaluation.truth import Truth, by_subject, is_exact
+from evaluation.world import Judged, Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
 _REMINDER_SLACK = timedelta(minutes=50)
@@ -28,9 +29,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
     completion to the word UNTRIGGERED in the log, `reset` from the repair to RESOLVED. `causes` are those whose
-    evidence was stored, `named` those that people were told. Of `taken` pieces of evidence so many were taken away,
-    and in `misled` a line that was gone looked like another cause. `most_in_a_day` are the messages of the channel that
-    got most of them within 24 hours.
+    evidence was stored, `named` those that any run found: one that is found later is told with the next reminder, which
+    the repair may forestall. `misplaced` says what was wrong with what was said of
+    where it stopped. Before the repair that were so many `intervals`, one for each subject, of which so many were
+    `exact`. So many pieces of evidence were `taken` away. `most_in_a_day` are the messages of the channel that got most
+    of them within 24 hours.
     """
 
     scenario: str
@@ -45,16 +48,17 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     reset: float | None = None
     causes: tuple[CauseKind, ...] = ()
     named: tuple[CauseKind, ...] = ()
-    wrongly_ruled_out: tuple[CauseKind, ...] = ()
+    misplaced: tuple[str, ...] = ()
+    intervals: int = 0
+    exact: int = 0
     taken: int = 0
-    misled: int = 0
     most_in_a_day: int = 0
     notifications: Mapping[NotificationKind, int] = {}
 
     @property
-    def causes_are_right(self) -> bool:
-        """Whether all causes were named, and no other: one too few or too many is as wrong as none."""
-        return self.named == self.causes
+    def is_explained(self) -> bool:
+        """Whether all stages and causes were right, and no other named: one too few or too many is as wrong as none."""
+        return self.named == self.causes and not self.misplaced
 
 
 def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
@@ -77,10 +81,9 @@ def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
 
 
 class Repair(msgspec.Struct, frozen=True):
-    """When a date was repaired, the causes whose evidence was stored by then, and when the last message had come."""
+    """When a date was repaired, and the causes whose evidence was stored by then."""
 
     at: datetime
-    last_message_at: datetime
     causes: frozenset[CauseKind]
     taken: Taken
 
@@ -97,14 +100,13 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     # Where a source comes and goes it may not be known before.
     early = [j for j in judged if j.at < earliest and (j.verdict.is_problem or not truth.repeats)]
     flaws += [f"{j.verdict} at {j.at:%m-%d %H:%M}, before it was due" for j in early[:1]]
-    thought = frozenset[CauseKind]().union(*(j.causes for j in judged))
-    named = frozenset[CauseKind]().union(*(notice.causes for notice in heard)) if truth.notified else thought
-    flaws += [f"{cause} was named" for cause in sorted((thought | named) - repair.causes - truth.arguable)]
-    ruled_out = frozenset[CauseKind]().union(
-        *(j.ruled_out for j in judged if repair.last_message_at < j.at < repair.at)
-    )
-    wrongly = tuple(sorted(ruled_out & {cause for cause, _ in truth.injected}))
-    flaws += [f"{cause} was ruled out" for cause in wrongly]
+    said = frozenset(cause.kind for j in judged for cause in j.causes) - {CauseKind.UNDETERMINED}
+    named = said.union(*(notice.causes for notice in heard))
+    before = [j for j in judged if j.at < repair.at]
+    misplaced = tuple(_misplaced(before, truth))
+    last = [cause for _, cause in by_subject(before[-1].causes if before else ())]
+    flaws += [f"{cause} was named" for cause in sorted(named - repair.causes - truth.arguable)]
+    flaws += misplaced
     flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, expected=1 if truth.notified else 0)
     flaws += _channel_flaws(world, day, truth)
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
@@ -125,12 +127,20 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         reset=(over[-1] - repair.at).total_seconds() if over else None,
         causes=tuple(sorted(repair.causes - truth.arguable)),
         named=tuple(sorted(named - truth.arguable)),
-        wrongly_ruled_out=wrongly,
+        misplaced=misplaced,
+        intervals=len(last),
+        exact=sum(map(is_exact, last)),
         taken=repair.taken.pieces,
-        misled=repair.taken.misled,
         most_in_a_day=most_in_a_day,
         notifications={kind: sum(t.notification is kind for t in heard) for kind in NotificationKind},
     )
+
+
+def _misplaced(judged: list[Judged], truth: Truth) -> list[str]:
+    """Say each thing once that was wrong with what was said of where it stopped."""
+    causes = [cause for j in judged for cause in j.causes]
+    unsound = dict.fromkeys(flaw for j in judged for flaw in truth.unsound(j.causes, j.at))
+    return [*unsound, *truth.unmentioned(causes)]
 
 
 def _channel_flaws(world: World, day: date, truth: Truth) -> list[str]:

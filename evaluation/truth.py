@@ -1,11 +1,11 @@
-"""The truth of a date: what is due, and which causes the stores hold a proof of; for the score alone.
+"""The truth of a date: what is due, where it really stopped, and which causes the stores hold a proof of.
 
 The stores are read by hand: the truth of a simulated date rests on no code of the canary's.
 """
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -14,17 +14,28 @@ from typing import Any
 
 import msgspec
 
-from canary.domain.verdict import CauseKind, VerdictKind
-from evaluation.day import MINUTE, Report
+from canary.domain.stages import Cause, CauseKind, Stage
+from canary.domain.verdict import VerdictKind
+from canary.playback.schedule import TICK, ticks
+from evaluation.day import IN_MESSAGE_LOG_AFTER, MINUTE, Report
 from evaluation.world import MESSAGES
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import Request
 
 DATABASE, CHECKPOINTS = "resilience.sqlite3", "checkpoints.jsonl"
+# The subject of what is about the date, and about no processor.
+THE_DATE = ""
+# With these statuses the platform turns a request away, and says, with it or one above, that the function failed.
+_FORBIDDEN, _FAILED = 403, 500
+# The ranks of where nothing is known to have been reached, or to be missing.
+_START, _OPEN = -1, len(Stage)
 
 
 class Stored(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date in the stores of a `folder`; without lines where they are not `readable`.
+
+    `requests` are those that the service ever got, None where nobody writes them down.
 
     Methods that take a message say whether it is proven that a fault has `hit` it.
     """
@@ -33,17 +44,16 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     phase: Phase
     day: date
     readable: bool = True
+    requests: Sequence[Request] | None = None
 
     def on(self, day: date) -> "Stored":
         """Return what is stored of another date."""
-        return Stored(self.folder, self.phase, day, self.readable)
+        return Stored(self.folder, self.phase, day, self.readable, self.requests)
 
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """The checkpoints of the date, in the order in which they were left."""
-        file = self.folder / CHECKPOINTS
-        texts = file.read_bytes().splitlines() if self.readable and file.exists() else []
-        return [line for line in map(_checkpoint, texts) if line.get("game_date") == str(self.day)]
+        return [line for line in self._all_lines if line.get("game_date") == str(self.day)]
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -81,17 +91,20 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         """Of what leaves no evidence in any store."""
         return False
 
-    def several_came_to_nothing(self, _: Report) -> bool:
-        """Two rows of Pub/Sub's own or more, and nothing that the function left of either."""
-        silent = {row["event_id"] for row in self._completions if not self._lines_of(row["event_id"])}
-        return self.readable and len(silent) > 1
+    def never_came(self, hit: Report) -> bool:
+        """The message's row in the message log, and no line of it, while lines of other messages are collected.
 
-    def came_to_nothing(self, hit: Report) -> bool:
-        """The message's row, and a sign of a later delivery: a line, or a registration."""
-        rows = [_time(row["inserted_at"]) for row in self._completions if row["event_id"] == hit.message_id]
-        registered = [entry["registered_at"] for entry in self.registrations.values() if entry.get("registered_at")]
-        signs = [*(line["time"] for line in self.lines), *(moment["$time"] for moment in registered)]
-        return self.readable and rows != [] and any(_time(sign) > min(rows) for sign in signs)
+        A function that dies as it starts leaves no line either, but a request that failed.
+        """
+        statuses = self._statuses_since(hit)
+        if statuses is None or any(status >= _FAILED for status in statuses):
+            return False
+        is_published = any(row["file"] == MESSAGES and row["event_id"] == hit.message_id for row in self.rows)
+        return is_published and (not statuses or (self._all_lines != [] and not self._lines_of(hit.message_id)))
+
+    def was_turned_away(self, hit: Report) -> bool:
+        """All requests since the message were turned away."""
+        return self._statuses_since(hit) == {_FORBIDDEN}
 
     def has_died(self, hit: Report) -> bool:
         """Deliveries of the message have begun, and none of them has ended."""
@@ -122,23 +135,29 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         with_old_name = [hit.name in names for names in before if hit.processor in names]
         return hit.name in self.reported and with_old_name != [] and not any(with_old_name)
 
-    def is_silent_for_days(self, hit: Report) -> bool:
-        """The processor reported on none of three dates, and others on each."""
-        reports = [self.on(self.day - timedelta(days=n)).reported for n in range(3)]
-        return all(names and hit.processor not in names for names in reports)
-
-    def says_that_it_failed(self, hit: Report) -> bool:
-        """The processor's own report."""
-        return "failed" in self.reported.get(hit.processor, ())
+    def says_so(self, hit: Report) -> bool:
+        """The processor's own report, with the status that completes nothing, in a store or in a line."""
+        lines = {str(line.get("status")) for line in self.lines if line.get("processor") == hit.processor}
+        return hit.status in lines | self.reported.get(hit.processor, set())
 
     def flag_was_set(self, _: Report) -> bool:
-        """A line or a row says that the flag was set."""
+        """A line or a row says that the flag was set, and the document is there without it."""
         lines = any(line["checkpoint"] == CheckpointKind.TRIGGERED for line in self.lines)
-        return lines or any(row["is_triggered"] for row in self.rows)
+        was_set = lines or any(row["is_triggered"] for row in self.rows)
+        return was_set and self.document != {} and not self.document.get("_triggered")
 
-    @property
-    def _completions(self) -> list[dict[str, Any]]:
-        return [row for row in self.rows if not row["is_triggered"]]
+    def _statuses_since(self, hit: Report) -> set[int] | None:
+        """What requests got from a message on until its time was up, and a run could tell; later ones prove less."""
+        due = hit.at + IN_MESSAGE_LOG_AFTER + self.phase.untriggered_after
+        until = next(ticks(due, due + TICK))
+        return None if self.requests is None else {status for at, status in self.requests if hit.at <= at < until}
+
+    @cached_property
+    def _all_lines(self) -> list[dict[str, Any]]:
+        """The checkpoints of all dates."""
+        file = self.folder / CHECKPOINTS
+        texts = file.read_bytes().splitlines() if self.readable and file.exists() else []
+        return [line for line in map(_checkpoint, texts) if line]
 
     def _lines_of(self, message_id: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line.get("event_id") == message_id]
@@ -167,8 +186,40 @@ def _checkpoint(text: bytes) -> dict[str, Any]:
     return line if isinstance(line, dict) and line.get("checkpoint") in set(CheckpointKind) and "closes" in line else {}
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something that was injected really stopped its `subjects`, processors or THE_DATE, from `since` (UTC) on.
+
+    `stage` is the first stage that they did not get past. `cause` is why, UNDETERMINED where nobody can say; whether
+    the stores hold a proof of it is `is_stored`.
+    """
+
+    stage: Stage
+    subjects: frozenset[str]
+    since: datetime
+    cause: CauseKind = CauseKind.UNDETERMINED
+    is_stored: Callable[[Stored], bool] = lambda _: False
+
+    def is_within(self, cause: Cause) -> bool:
+        """Whether the interval of `cause` contains the stage; of two stages of equal rank neither proves the other."""
+        starts_before = cause.after is None or (cause.after.rank <= self.stage.rank and cause.after is not self.stage)
+        return starts_before and (cause.until is None or self.stage.rank <= cause.until.rank)
+
+
+def interval(cause: Cause) -> tuple[int, int]:
+    """Return the ranks between which it stopped: after the first, and at the latest at the second."""
+    after = _START if cause.after is None else cause.after.rank
+    return after, _OPEN if cause.until is None else cause.until.rank
+
+
+def is_exact(cause: Cause) -> bool:
+    """Whether the interval holds a single stage."""
+    after, until = interval(cause)
+    return until - after <= 1
+
+
+def by_subject(causes: Iterable[Cause]) -> Iterator[tuple[str, Cause]]:
+    """Yield each cause for each of its subjects."""
+    return ((subject, cause) for cause in causes for subject in cause.subjects or (THE_DATE,))
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,16 +227,16 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
 
     `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest, and `slack_late`
     how much later still where Slack is down; one of `optional` may not be given, because no run may lie in its
-    time. Of the causes that were `injected`, all have to be named whose evidence reached a store, and no other;
-    none of them may be ruled out. `counts_from` is the completion from which an UNTRIGGERED's delay is measured.
-    Not `notified`: the incidents cannot be read, so that only the run's answer tells. Where the evidence leaves it
-    open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears so many
-    `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes. With
+    time. Of the causes of its `stops`, all have to be named whose evidence reached a store, and no other; what is
+    said of where it stopped has to contain the stage. `counts_from` is the completion from which an UNTRIGGERED's
+    delay is measured. Not `notified`: the incidents cannot be read, so that only the run's answer tells. Where the
+    evidence leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears
+    so many `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes. With
     `take_away`, the date is judged again without pieces of its evidence.
     """
 
     due: Mapping[VerdictKind, datetime] = {}
-    injected: tuple[tuple[CauseKind, Callable[[Stored], bool]], ...] = ()
+    stops: tuple[Stop, ...] = ()
     counts_from: datetime | None = None
     optional: frozenset[VerdictKind] = frozenset()
     within: timedelta = 15 * MINUTE
@@ -199,4 +250,30 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
 
     def causes(self, stored: Stored) -> frozenset[CauseKind]:
         """Return the causes whose evidence is stored."""
-        return frozenset(cause for cause, is_proven in self.injected if is_proven(stored))
+        return frozenset(stop.cause for stop in self.stops if stop.is_stored(stored))
+
+    def unsound(self, causes: Iterable[Cause], at: datetime) -> list[str]:
+        """Say which of the `causes` that were named at `at` do not fit where, and why, their subjects stopped.
+
+        One that is open at both ends, and names no kind, says nothing.
+        """
+        return [
+            f"{subject or 'the date'}: {cause.kind} after {cause.after} until {cause.until}"
+            for subject, cause in by_subject(causes)
+            if not self._fits(subject, cause, at)
+        ]
+
+    def _fits(self, subject: str, cause: Cause, at: datetime) -> bool:
+        stops = [stop for stop in self.stops if subject in stop.subjects and stop.since <= at]
+        if not stops and cause.until is None:
+            return cause.kind is CauseKind.UNDETERMINED
+        kinds = {CauseKind.UNDETERMINED, *self.arguable}
+        return any(stop.is_within(cause) and cause.kind in kinds | {stop.cause} for stop in stops)
+
+    def unmentioned(self, causes: Iterable[Cause]) -> list[str]:
+        """Say of which subjects that stopped none of `causes` is, where a problem was due."""
+        if not any(kind.is_problem for kind in self.due):
+            return []
+        mentioned = {subject for subject, cause in by_subject(causes) if cause.until is not None}
+        stopped = frozenset[str]().union(*(stop.subjects for stop in self.stops))
+        return [f"{subject or 'the date'}: nothing said where it stopped" for subject in sorted(stopped - mentioned)]

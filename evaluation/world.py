@@ -8,7 +8,7 @@ that refuse.
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from threading import Barrier, get_ident
 from typing import Any
@@ -17,7 +17,8 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.incident import Level, NotificationKind, level
-from canary.domain.verdict import CauseKind, Verdict, VerdictKind
+from canary.domain.stages import Cause, CauseKind
+from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch
@@ -30,12 +31,14 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
-from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, ProcessorSummary, RequestLog
+from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, ProcessorSummary, Request, RequestLog
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteFile
 
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
 _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
+# What the platform answers for the function: it did, it may not be invoked, it failed.
+_NO_CONTENT, _FORBIDDEN, _UNAVAILABLE = 204, 403, 503
 # For which one of two canaries waits for the other.
 _BOTH_SECONDS = 30.0
 # As deploy/canary.sh has it: what answers 503 is tried again after these.
@@ -103,12 +106,11 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What the canary says of a date, from `at` until its next word of another kind."""
+    """What the canary says of a date from `at` until it says something else; of its causes where it stopped."""
 
     at: datetime
     verdict: VerdictKind
-    causes: frozenset[CauseKind]
-    ruled_out: frozenset[CauseKind]
+    causes: tuple[Cause, ...]
 
 
 @dataclass
@@ -132,8 +134,9 @@ class World:
     is_removed: bool = False
     is_invokable: bool = True
     mended: bool = False
-    requests: RequestLog | None = None
+    requests: "Requests | None" = None
     dead_letters: DeadLetters | None = None
+    unattributed: list[ProcessorSummary] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
@@ -189,10 +192,19 @@ class World:
         """Whether Pub/Sub writes every message down by itself, without the orchestrator."""
         return self.phase.message_table is not None
 
-    def message_log(self, at: datetime, envelope: Mapping[str, Any]) -> None:
-        """Plan the row of a message in the message log."""
+    def message_log(
+        self, at: datetime, envelope: Mapping[str, Any], wrong: Mapping[str, object], *, unreadable: bool
+    ) -> None:
+        """Plan the row of a message in the message log, which has each, also one with `wrong` fields.
+
+        Of one without a name or a date, and of one whose body is `unreadable`, it tells the time alone.
+        """
         row = completion_row(Completion.from_event(envelope, self.phase))
-        self.schedule.at(at, lambda: self.messages.append([row], now=at))
+        row = replace(row, status=str(wrong.get("status", row.status) or ""))
+        if unreadable or not {"processor_name", "game_date"}.isdisjoint(wrong):
+            self.schedule.at(at, lambda: self.unattributed.append(_unattributed(row.phase, at)))
+        else:
+            self.schedule.at(at, lambda: self.messages.append([row], now=at))
 
     def ref(self, day: date) -> DocumentRef:
         """The address of a date's progress document."""
@@ -233,18 +245,20 @@ class World:
 
     def _attempt(self, envelope: Mapping[str, Any], fault: InjectedFault, deliver: Deliver | None, number: int) -> None:
         """Deliver a message once; plan the next attempt where this one fails."""
+        status = _FORBIDDEN
         if self.is_invokable:
             spared = self.mended or number > fault.attempts
             self._fault, self._alive = InjectedFault() if spared else fault, True
             try:
                 (self.orchestrator.deliver if deliver is None or self.mended else deliver)(envelope)
+                status = _NO_CONTENT
             except (DeliveryError, ProcessDeathError):
-                pass
-            else:
-                return
+                status = _UNAVAILABLE
             finally:
                 self._fault, self._alive = InjectedFault(), True
-        if fault.retried:
+        if self.requests is not None:
+            self.requests.seen.append(Request(self.schedule.clock.now, status))
+        if fault.retried and status != _NO_CONTENT:
             backoff = timedelta(seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF))
             self.schedule.at(
                 self.schedule.clock.now + backoff, partial(self._attempt, envelope, fault, deliver, number + 1)
@@ -294,7 +308,8 @@ class World:
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
         known = self.judged.setdefault(verdict.game_date, [])
-        new = Judged(now, verdict.kind, verdict.proven, frozenset(verdict.ruled_out))
+        causes = (Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until) for c in verdict.causes)
+        new = Judged(now, verdict.kind, tuple(causes))
         if not known or replace(known[-1], at=now) != new:
             known.append(new)
 
@@ -308,6 +323,20 @@ class World:
         if failure := self.slack_fails(self.schedule.clock.now):
             raise failure
         self.told["slack"] += told
+
+
+def _unattributed(phase: str, at: datetime) -> ProcessorSummary:
+    """Return what the message log says of a message that came at `at`, and of which nobody can say whose it is."""
+    return ProcessorSummary(
+        phase=phase,
+        game_date=None,
+        processor_name="",
+        status=None,
+        last_completed_at=at,
+        first_completed_at=None,
+        first_visible_at=None,
+        is_triggered=None,
+    )
 
 
 def _another(phase: Phase) -> Phase:
@@ -344,6 +373,30 @@ class _People(msgspec.Struct):
     def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (a channel's method)
         """Take a word about another channel."""
         self.warned.append(text)
+
+
+@dataclass
+class Requests:
+    """The request log of the service: what was `seen`, with the status that each got."""
+
+    world: World
+    seen: list[Request] = field(default_factory=list)
+
+    @property
+    def phase(self) -> str:
+        """The phase of the orchestrator."""
+        return self.world.phase.name
+
+    def requests(self, since: datetime, until: datetime) -> list[Request]:
+        """Return the requests from `since` to before `until`."""
+        if self.world.is_down("requests"):
+            raise StoreError("requests: DeadlineExceeded: 504")
+        return [request for request in self.seen if since <= request.at < until]
+
+    def last_answer(self, before: datetime) -> datetime | None:
+        """Return when one was last answered with 2xx."""
+        earlier = self.requests(datetime.min.replace(tzinfo=UTC), before)
+        return max((request.at for request in earlier if request.status == _NO_CONTENT), default=None)
 
 
 class _Guarded:
@@ -391,7 +444,9 @@ class _CanaryStores:
 
     def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
         """Answer what the message log says."""
-        return self._world.messages.summarise([phase], since, until)
+        if self._world.is_down("message_log"):
+            raise StoreError("message_log: DeadlineExceeded: 504")
+        return [*self._world.messages.summarise([phase], since, until), *self._world.unattributed]
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Answer the phase's queries: the output of the next phase, or the games."""
