@@ -10,15 +10,18 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
-from canary.domain.diagnosis import early_warnings, explain, silent_dates
 from canary.domain.documents import to_fields
 from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
 from canary.domain.facts import Facts, newcomers
 from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs
 from canary.domain.incident import Incidents, incident_ref, read_incident
+from canary.domain.path import where_it_stopped
+from canary.domain.path.known import heard_of
 from canary.domain.silence import SILENCES, Silence, read_silences
+from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
-from canary.domain.verdict import Cause, CauseKind, Verdict, VerdictKind, judge, names
+from canary.domain.verdict import Verdict, VerdictKind, judge, names
+from canary.domain.warnings import early_warnings, silent_dates
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, confirm_what_is_left, notify
 from canary.notify.memory import Memory
@@ -182,7 +185,7 @@ def _run(
     """Gather further back than is judged, because some causes show only over several dates.
 
     Returns the report, and in the same order the dates, and the incidents. What the deliveries have left is read of
-    dates with a problem only, unless all are `traced`.
+    dates that are not quiet only, unless all are `traced`; with it they are judged once more.
     """
     read_at = read_at or now
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
@@ -204,7 +207,7 @@ def _run(
         for name in phases
     }
     dates = [one for one in every_date if is_wanted(one.key)]
-    problems = [one.key for one in dates if traced or one.verdict.kind.is_problem]
+    problems = [one.key for one in dates if traced or not one.verdict.kind.is_quiet]
     explained = [(name, day) for name, day in problems if diagnosed is None or day in diagnosed[name]]
     silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]
     traced_dates = list(dict.fromkeys([*explained, *silent]))
@@ -222,9 +225,7 @@ def _run(
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
     dates = [replace(one, traces=traces.get(one.key, one.traces)) for one in dates]
     verdicts = tuple(
-        _diagnosed(one, histories[one.key], now, read_at)
-        if one.key in explained and one.verdict.kind.is_problem
-        else one.verdict
+        _explained(one, histories.get(one.key, ()), now, read_at) if one.key in explained else one.verdict
         for one in dates
     )
     silences = read_silences(documents.get(SILENCES))
@@ -250,9 +251,12 @@ def timeline_and_facts(
         stores, {phase.name: phase}, now, {phase.name: [day]}, read_at, seconds=seconds, traced=True
     )
     (verdict,) = report.verdicts
-    lines = _there(own.traces.checkpoints, now, read_at or now)
-    timeline = timeline_of(verdict, own.evidence, lines, own.phase)
-    return replace(timeline, silences=report.silences), own.facts(now)
+    facts = own.facts(now)
+    if facts is None:
+        return Timeline(verdict, (), (verdict.summary,), report.silences), None
+    traces = replace(own.traces, checkpoints=_there(own.traces.checkpoints, now, read_at or now))
+    timeline = timeline_of(verdict, own.evidence, traces, own.phase, now)
+    return replace(timeline, silences=report.silences), facts
 
 
 class _Date(msgspec.Struct, frozen=True):
@@ -362,14 +366,21 @@ def _warnings(own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
-def _diagnosed(one: _Date, history: Sequence[Evidence], now: datetime, read_at: datetime) -> Verdict:
-    """Add the causes to a problem; `history` is the evidence around it of dates that could be judged."""
+def _explained(one: _Date, history: Sequence[Evidence], now: datetime, read_at: datetime) -> Verdict:
+    """Judge a date again with what its deliveries have left, and say where it stopped.
+
+    `history` is the evidence around it of dates that could be judged.
+    """
+    if not one.is_sound:
+        return one.verdict
     try:
         there = replace(one.traces, checkpoints=_there(one.traces.checkpoints, now, read_at))
-        return explain(one.verdict, one.evidence, there, history=history, phase=one.phase, now=now)
+        heard = heard_of(there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase)
+        verdict = replace(judge(one.evidence, one.phase, now, heard), notes=one.verdict.notes)
+        return where_it_stopped(verdict, one.evidence, there, history=history, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
-        undetermined = Cause(CauseKind.UNDETERMINED, f"its evidence cannot be understood: {_described(error)}")
-        return replace(one.verdict, causes=(undetermined,))
+        words = f"its evidence cannot be understood: {_described(error)}"
+        return replace(one.verdict, causes=(Cause(kind=CauseKind.UNDETERMINED, words=words),))
 
 
 def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:

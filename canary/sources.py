@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from threading import Semaphore
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
@@ -161,6 +161,7 @@ def read_traces(
     if log is not None and log.phase in days:
         since = phases[log.phase].begins(min(days[log.phase]))
         asked["requests to the orchestrator"] = partial(log.requests, since, now)
+        asked["last answer before them"] = lambda: log.last_answer(since)
     if letters is not None and letters.phase in days:
         asked["dead letters"] = letters.read
     answers = _ask(asked, seconds)
@@ -168,16 +169,25 @@ def read_traces(
     def traces(name: str, day: date) -> Traces:
         begun = phases[name].begins(day)
         lines: Source[Lines] = answers["checkpoints"]
-        requests = answers["requests to the orchestrator"] if log is not None and log.phase == name else Absent()
+        is_logged = log is not None and log.phase == name
+        requests = answers["requests to the orchestrator"] if is_logged else Absent()
+        last_answer = answers["last answer before them"] if is_logged else Absent()
         given_up = answers["dead letters"] if letters is not None and letters.phase == name else Absent()
         return Traces(
             mapped(lines, lambda found: [line for line in found.checkpoints if concerns(line, name, day)]),
             mapped(requests, lambda found: [one for one in found if one.at >= begun]),
             mapped(given_up, lambda found: [one for one in found if one.game_date == day and one.at <= now]),
             lines.value.cut_at if isinstance(lines, Seen) else None,
+            _there(mapped(lines, lambda found: found.before.get(name))),
+            _there(last_answer),
         )
 
     return {problem: traces(*problem) for problem in problems}
+
+
+def _there(source: Source[T | None]) -> Source[T]:
+    """Return what a source says, Absent where that is nothing."""
+    return Absent() if isinstance(source, Seen) and source.value is None else cast("Source[T]", source)
 
 
 # So many questions are asked at once; the others wait for their turn, within the time of all.

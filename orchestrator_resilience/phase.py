@@ -133,6 +133,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     critical: tuple[ProcessorName, ...] = ()
     enough: Enough | None = None
     modes: Mapping[str, Mode] = {}
+    pending_field: Text = "_trigger_pending"
     others: tuple[Text, ...] = ()
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
     optional: Mapping[ProcessorName, tuple[Text, ...]] = {}

@@ -51,6 +51,14 @@ class Trigger(msgspec.Struct, frozen=True):
     deliberately_partial: bool = False
 
 
+class Pending(msgspec.Struct, frozen=True):
+    """A word of the code's own that it has decided to start the next phase, and whether it says that this succeeded."""
+
+    at: datetime | None
+    reason: str | None
+    succeeded: bool = False
+
+
 class Progress(msgspec.Struct, frozen=True):
     """What one document says.
 
@@ -58,6 +66,7 @@ class Progress(msgspec.Struct, frozen=True):
     said: that they did not complete, or that they did, to an orchestrator that does not expect them. `unexpected` are
     other names that have reported. `expected` is what the phase waits for, in the `mode` that the document names;
     `orchestrator_expected` is what the orchestrator that wrote the document waited for (None where old code wrote it).
+    `pending` is what the code says of a start of the next phase that it has decided on.
     """
 
     expected: frozenset[str]
@@ -67,6 +76,7 @@ class Progress(msgspec.Struct, frozen=True):
     trigger: Trigger | None = None
     orchestrator_expected: frozenset[str] | None = None
     mode: str | None = None
+    pending: Pending | None = None
 
     @property
     def completed(self) -> frozenset[str]:
@@ -122,6 +132,7 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
         trigger=_trigger(fields, phase),
         orchestrator_expected=_names(fields.get("_expected")),
         mode=mode,
+        pending=_pending(fields, phase),
     )
 
 
@@ -286,6 +297,14 @@ def _trigger(fields: Fields, phase: Phase) -> Trigger | None:
         event_id=_text(fields.get("_trigger_event_id")),
         deliberately_partial=fields.get("_partial_completion") is True or phase.is_partial(reason),
     )
+
+
+def _pending(fields: Fields, phase: Phase) -> Pending | None:
+    if fields.get(phase.pending_field) is not True:
+        return None
+    at, reason = instant(fields.get(f"{phase.pending_field}_at")), _text(fields.get("_trigger_reason"))
+    # The live code leaves the first behind when it goes well, too.
+    return Pending(at, reason, succeeded=fields.get("_trigger_succeeded") is True)
 
 
 def _text(value: object) -> str | None:

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from canary.commands.verify import FLAG_WORDS, Agreement, Verification
 from canary.domain.silence import Silence
-from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
+from canary.domain.stages import Step
+from canary.domain.timeline import Timeline, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine, Message, alert, messages
@@ -136,7 +137,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
         _print_moment(console, group, zone)
 
 
-def _print_moment(console: Console, group: Sequence[TimelineEntry], zone: ZoneInfo) -> None:
+def _print_moment(console: Console, group: Sequence[Step], zone: ZoneInfo) -> None:
     """Print what belongs to one delivery, its times before it."""
     at = group[0].at
     times = f"{at:%m-%d %H:%M:%S}  {at.astimezone(zone):%H:%M}  " if at else f"{'not noted':23}"

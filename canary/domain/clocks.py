@@ -38,6 +38,7 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
         completed={name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()},
         reports=_reports(logged.reports, now),
         flag=logged.flag and replace(logged.flag, at=believed(logged.flag.at, now)),
+        unattributed=tuple(moment for at in logged.unattributed if (moment := believed(at, now))),
     )
 
 

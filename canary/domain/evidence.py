@@ -119,13 +119,17 @@ class Traces(msgspec.Struct, frozen=True):
 
     `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the requests to it since
     the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
-    There were so many lines that those before `cut_at` are not among them; None where all are.
+    There were so many lines that those before `cut_at` are not among them; None where all are. `last_line` is the last
+    line of the phase before the date, `last_answer` when a request was last answered with 2xx before it (UTC): they
+    show that such things are collected.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
     requests: Source[Sequence[Request]] = Absent()
     dead_letters: Source[Sequence[DeadLetter]] = Absent()
     cut_at: datetime | None = None
+    last_line: Source[Checkpoint] = Absent()
+    last_answer: Source[datetime] = Absent()
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:

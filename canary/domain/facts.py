@@ -4,7 +4,7 @@ The verdict asks what has completed, whether the flag is set, and whether it is 
 looks at the checkpoints of the date and at the dates before it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, datetime
 from functools import cached_property
 
@@ -12,8 +12,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from canary.domain.clocks import believed_log, believed_progress
-from canary.domain.evidence import Arrival, Evidence, Logged, Seen, merged, value_or
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
+from canary.domain.evidence import Evidence, Logged, Seen, merged, value_or
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress
@@ -34,8 +33,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     evidence: Evidence
     phase: Phase
     now: datetime
-    checkpoints: Sequence[Checkpoint] = ()
-    history: Sequence["Facts"] = ()
+    heard_of: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Take the phase as it is on the date, in its mode."""
@@ -49,8 +47,17 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def completion_log(self) -> Logged:
         """What the completion log says, and the message log with it: which of the two has a completion, proves it."""
-        rows, messages = (value_or(one, Logged()) for one in (self.evidence.completion_log, self.evidence.messages))
-        return believed_log(merged(rows, messages), self.now, self.deadline)
+        return merged(self.rows, self.messages)
+
+    @cached_property
+    def rows(self) -> Logged:
+        """What the orchestrator's own rows say."""
+        return believed_log(value_or(self.evidence.completion_log, Logged()), self.now, self.deadline)
+
+    @cached_property
+    def messages(self) -> Logged:
+        """What the messages say that Pub/Sub wrote down."""
+        return believed_log(value_or(self.evidence.messages, Logged()), self.now, self.deadline)
 
     @cached_property
     def progress(self) -> Progress:
@@ -205,60 +212,6 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         done = [name for name, completed_at in self.completed_at.items() if at and (completed_at or at) <= at]
         smaller = (mode for mode in map(self.phase.in_mode, self.phase.modes) if mode.expected < self.phase.expected)
         return any(at and at <= mode.deadline(self.game_date) and mode.is_complete(done) for mode in smaller)
-
-    # What the deliveries have left
-
-    def processor_of(self, line: Checkpoint) -> str:
-        """The processor of a line; an orchestrator that does not expect it leaves its raw name only."""
-        raw = str(line.fields.get("processor") or line.fields.get("raw_processor"))
-        return self.phase.canonical(raw) or raw
-
-    def last_line(self, kind: CheckpointKind) -> Checkpoint | None:
-        """The last checkpoint of a kind; None too where it could not be read whole, because it outdates the others."""
-        last = next((line for line in reversed(self.checkpoints) if line.kind is kind), None)
-        return None if last is None or last.fields.get("unreadable_fields") else last
-
-    @property
-    def last_decision(self) -> Checkpoint | None:
-        """The last line that says what a delivery found after its transaction; None as above."""
-        last = next((line for line in reversed(self.checkpoints) if "should_trigger" in line.fields), None)
-        return None if last is None or last.fields.get("unreadable_fields") else last
-
-    @cached_property
-    def lines_by_message(self) -> dict[str, list[Checkpoint]]:
-        """The checkpoints of each message, redeliveries included, oldest first."""
-        found: dict[str, list[Checkpoint]] = {}
-        for line in self.checkpoints:
-            found.setdefault(str(line.fields.get("event_id")), []).append(line)
-        return found
-
-    def first_line_since(self, processor: str, arrival: Arrival) -> datetime | None:
-        """When a delivery of a processor's success, or of a later report of it, left its first line."""
-        own = (line.at for line in self.checkpoints if self.processor_of(line) == processor)
-        return next((at for at in own if at >= arrival.completed_at), None)
-
-    def was_answered(self, processor: str, arrival: Arrival) -> bool:
-        """Whether, within the time that a flag may take, a delivery left a line or registered the processor."""
-        entry = self.progress.registered.get(processor)
-        # Old code noted no time at which it registered, and leaves no lines.
-        registered_at = (entry.registered_at or arrival.visible_at) if entry else None
-        times = (self.first_line_since(processor, arrival), registered_at)
-        return any(at is not None and at - arrival.visible_at < self.phase.untriggered_after for at in times)
-
-    @cached_property
-    def without_a_delivery(self) -> dict[str, Arrival]:
-        """Completions in the log that are not registered, and of whose delivery there is no line."""
-        return {
-            processor: arrival
-            for processor, arrival in self.completion_log.completed.items()
-            if processor in self.unregistered and self.first_line_since(processor, arrival) is None
-        }
-
-    def signs_of_life(self, since: datetime) -> list[datetime]:
-        """When the function left something after `since`: a line of this date, a registration of any."""
-        registered = [entry.registered_at for one in self.history for entry in one.progress.registered.values()]
-        times = [*(line.at for line in self.checkpoints), *(at for at in registered if at is not None)]
-        return sorted(at for at in times if at > since)
 
 
 def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> frozenset[str]:

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from canary.domain.clocks import believed
 from canary.domain.documents import from_fields
-from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind
+from canary.domain.stages import CauseKind
+from canary.domain.verdict import Impact, Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import calendar_date
 from orchestrator_resilience.stores.base import Document, DocumentRef
@@ -276,10 +277,8 @@ def _receipt(before: Receipt | None, kind: NotificationKind, verdict: Verdict, n
 
 
 def _is_worse(known: Incident | Receipt, verdict: Verdict) -> bool:
-    """Whether it is another problem, has one more proven cause, or does more harm; to know less is not worse."""
-    more_causes = not verdict.proven <= known.causes
-    more_harm = badness(level(verdict)) > badness(known.level)
-    return known.kind is not verdict.kind or more_causes or more_harm
+    """Whether it is another problem, or does more harm; to know more of its causes is not worse, nor to know less."""
+    return known.kind is not verdict.kind or badness(level(verdict)) > badness(known.level)
 
 
 def _opened(verdict: Verdict, receipts: Mapping[str, Receipt], now: datetime) -> Incident:

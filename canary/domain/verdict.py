@@ -32,6 +32,7 @@ from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Seen, Unreadable
 from canary.domain.facts import Facts
+from canary.domain.stages import Cause, CauseKind, Standing, Step
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import ALL_COMPLETE, Progress, Registration, Trigger
@@ -70,7 +71,6 @@ class VerdictKind(StrEnum):
         return not self.is_quiet and self is not VerdictKind.UNKNOWN
 
 
-_PROGRESS_DOCUMENT = "in the progress document"
 _QUIET = {VerdictKind.IDLE, VerdictKind.WAITING, VerdictKind.SETTLING, VerdictKind.TRIGGERED}
 
 
@@ -83,30 +83,6 @@ class Impact(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-class CauseKind(StrEnum):
-    """Every cause there is."""
-
-    NEVER_INVOKED = "NEVER_INVOKED"
-    MESSAGE_REJECTED = "MESSAGE_REJECTED"
-    DELIVERY_LOST = "DELIVERY_LOST"
-    CRASHED = "CRASHED"
-    WRITE_FAILED = "WRITE_FAILED"
-    SHORT_CIRCUIT = "SHORT_CIRCUIT"
-    EXPECTATION_DRIFT = "EXPECTATION_DRIFT"
-    NAME_DRIFT = "NAME_DRIFT"
-    PROCESSOR_DISABLED = "PROCESSOR_DISABLED"
-    PROCESSOR_FAILED = "PROCESSOR_FAILED"
-    FLAG_OVERWRITTEN = "FLAG_OVERWRITTEN"
-    UNDETERMINED = "UNDETERMINED"
-
-
-class Cause(msgspec.Struct, frozen=True):
-    """Why: the kind, and the facts that prove it."""
-
-    kind: CauseKind
-    proof: str
-
-
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said about one (phase, game date).
 
@@ -115,11 +91,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     `not_yet` are expected processors, the last those that are not late yet where others are. `unexpected` are other
     names. `triggered` is None where the flag could not be read, `impact` is None unless there is a problem. `notes` are
     further facts.
-    `causes` and `ruled_out` are what the diagnosis adds to a problem: all that are proven, or UNDETERMINED alone and,
-    with it, what it is not. `evaluates_anew` tells that this project's orchestrator wrote the document: there, each
-    delivery is evaluated, also of a processor that is registered already. `unreadable` tells the two kinds of UNKNOWN
-    apart: true where a source could not be read, false where every source answered, and nobody can say whether there
-    was work.
+    `path`, `causes` and `standing` are added to what is not quiet: what is known of each stage of each processor and of
+    the date, where that stopped, and what stands beside it. `evaluates_anew` tells that this project's orchestrator
+    wrote the document: there, each delivery is evaluated, also of a processor that is registered already. `unreadable`
+    tells the two kinds of UNKNOWN apart: true where a source could not be read, false where every source answered, and
+    nobody can say whether there was work.
     `output` is the number of rows that the next phase wrote, or of games where `outcome_counts_games`; `work` is
     the number of games. Each is None where no source says so.
     """
@@ -137,7 +113,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     impact: Impact | None = None
     notes: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
-    ruled_out: tuple[CauseKind, ...] = ()
+    path: tuple[Step, ...] = ()
+    standing: tuple[Standing, ...] = ()
     evaluates_anew: bool = False
     unreadable: bool = False
     output: int | None = None
@@ -149,8 +126,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(cause.kind for cause in self.causes) - {CauseKind.UNDETERMINED}
 
 
-def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
-    """Judge one (phase, game date) at `now` (aware) by the rules above."""
+def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[str] = frozenset()) -> Verdict:
+    """Judge one (phase, game_date) at `now` (aware) by the rules above.
+
+    `heard_of` are the processors of which a delivery has left a line, whatever the stores have of it.
+    """
     phase = phase.on(evidence.game_date, evidence.mode)
     if not phase.expected:
         nobody = "no processor is expected on this date"
@@ -159,10 +139,9 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
     if phase.bigquery_carries_flag and not isinstance(log, Unreadable) and isinstance(progress, Unreadable):
         if evidence.flags:
-            verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now)
+            verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard_of)
             note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
-            read = [one for one in verdict.notes if _PROGRESS_DOCUMENT not in one]  # nobody has read that
-            return replace(verdict, notes=(*read, note))
+            return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
     if unreadable:
         return Verdict(
@@ -173,7 +152,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime) -> Verdict:
             notes=tuple(evidence.left_out),
             unreadable=True,
         )
-    facts = Facts(evidence, phase, now)
+    facts = Facts(evidence, phase, now, heard_of)
     trigger = facts.progress.trigger
     if trigger is not None and (facts.is_complete or not facts.set_in_another_mode):
         return _judge_triggered(facts, trigger)
@@ -274,7 +253,7 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
     if work == Seen(0):
         reason = f"the work query says that there was no work, but failed: {names(facts.failed)}"
         return _unknown(facts, reason, unreadable=False)
-    has_arrived = bool(facts.last_status or facts.unexpected or facts.completed_at)
+    has_arrived = bool(facts.last_status or facts.unexpected or facts.completed_at or facts.heard_of)
     if isinstance(work, Absent) and not has_arrived:
         reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
         return _unknown(facts, reason, unreadable=False)
@@ -374,42 +353,20 @@ def _impact(facts: Facts) -> Impact:
 
 
 def _notes(facts: Facts) -> Iterator[str]:
-    """Yield what else the evidence says, for the reader who looks for the cause."""
+    """Yield what else the evidence says, and no path does."""
     phase = facts.phase
     if isinstance(facts.evidence.progress, Absent) and facts.completed_at:
         yield f"there is no {phase.firestore_collection}/{facts.game_date}: nobody has registered anything there"
-    elif facts.is_complete and facts.progress.trigger is None:
-        unregistered = names(facts.completed_at.keys() - facts.progress.registered.keys())
-        everybody = f"all {len(facts.completed_at)} are registered {_PROGRESS_DOCUMENT}"
-        yield f"not registered {_PROGRESS_DOCUMENT}: {unregistered}" if unregistered else everybody
-    if surplus := names(facts.waits_for - phase.expected):
-        yield waits_for_too_many(surplus, phase)
-    if left_out := names(phase.expected - facts.waits_for):
-        yield waits_for_too_few(left_out, phase)
     if facts.unexpected:
         yield f"not expected: {unexpected_text(facts.unexpected, phase)}"
     if again := [p for p in facts.completed_at if p in facts.last_status and not phase.completes(facts.last_status[p])]:
         yield f"ran again after it had completed: {_said(facts, again)}"
     if facts.work and facts.report_no_work(phase.expected):
         yield f"every processor reports that it had no work, and the work query counts {facts.work}"
-    if facts.row_of_the_flag and facts.progress.trigger is None:
-        yield "the completion log says that `_triggered` was set once"
-    if facts.progress.trigger is None and (flag := facts.evidence.flags.get("the flag table")) and flag.is_set:
-        yield f"{phase.flag_table} says that `_triggered` is set"
     yield from facts.evidence.left_out
 
 
-# Words that the verdict and the diagnosis share
-
-
-def waits_for_too_many(surplus: str, phase: Phase) -> str:
-    """Say that the orchestrator expects processors that the phase does not."""
-    return f"the orchestrator also waits for {surplus}, which {phase.name} does not expect"
-
-
-def waits_for_too_few(left_out: str, phase: Phase) -> str:
-    """Say that the orchestrator does not expect processors that the phase does."""
-    return f"the orchestrator does not wait for {left_out}, which {phase.name} expects"
+# Words that others use as well
 
 
 def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:

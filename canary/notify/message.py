@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from canary.domain.incident import Level, NotificationKind, badness, level
-from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind, duration_text
+from canary.domain.path.text import cause_text, path_text, short_text, standing_text
+from canary.domain.stages import CauseKind, Stage
+from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, names
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
@@ -70,12 +72,16 @@ def date_path(phase: str, game_date: date, *, several: bool) -> str:
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What is told of one fault, or of its end: the same for every channel.
 
-    `parts` make the first line: how bad it is, which dates, the verdict, whether it matters, and why. `actions` are
-    what to do, the first of them now, and `command` shows more. `facts` are labels with their texts; a text may have
-    several lines.
+    The first line is made of how bad it is, which dates, the verdict, whether it matters, and why. `actions` are what
+    to do, the first of them now, and `command` shows more. `facts` are labels with their texts; a text may have several
+    lines.
     """
 
-    parts: tuple[str, ...]
+    severity: str
+    dates: str
+    verdict: str
+    impact: str
+    why: str
     facts: tuple[tuple[str, str], ...]
     actions: tuple[str, ...] = ()
     command: str = ""
@@ -84,8 +90,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def headline(self) -> str:
         """The first line, which a phone shows; its last part gives way."""
-        head = " · ".join(self.parts[:-1]) + " · "
-        return (head + clipped(self.parts[-1], LONGEST_HEADLINE - len(head)))[:LONGEST_HEADLINE]
+        head = f"{self.severity} · {self.dates} · {self.verdict} · {self.impact} · "
+        return (head + clipped(self.why, LONGEST_HEADLINE - len(head)))[:LONGEST_HEADLINE]
 
     @property
     def text(self) -> str:
@@ -98,7 +104,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, *(f"{link.label}: {link.url}" for link in self.links)])
 
 
-# What to do, and where; `{date}` and `{document}` are those of the verdict.
+# What to do where nobody wrote down why, by the stage at which it stopped at the latest.
+BY_STAGE: dict[Stage, str] = {
+    Stage.RAN: "look at the log of {who} for {date}, and run it again",
+    Stage.PUBLISHED: "look at the log of {who} for {date}: it published nothing here; run it again",
+    Stage.DELIVERED: (
+        "look at the log of {who} for {date}, then at the subscription, the permission to invoke the function, and "
+        "its own log"
+    ),
+}
+
+# What to do, and where; `{date}` and `{document}` are those of the verdict, `{who}` the processors that stopped.
 ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.IDLE: "nothing",
     VerdictKind.WAITING: "nothing",
@@ -111,28 +127,30 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.PREMATURE: (
         "see in `{document}` what was counted as complete; expect partial data of {date} in the next phase"
     ),
-    VerdictKind.INCOMPLETE: "look at the log of the missing processor for {date}, and run it again",
+    VerdictKind.INCOMPLETE: "look at the log of {who} for {date}, and run it again",
     VerdictKind.SILENT: "look at the topic, the subscription and the permission to invoke the function",
     VerdictKind.DOWNSTREAM_MISSING: "look at the log of the next phase for {date}, and at its subscription",
     VerdictKind.DOWNSTREAM_PARTIAL: "see which games of {date} the next phase lacks, and run it for those",
-    VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of that processor, and run it again for {date}",
+    VerdictKind.STORES_DISAGREE: "look for `CHECKPOINT_FAILED` of {who}, and run it again for {date}",
     VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
-    CauseKind.FLAG_OVERWRITTEN: "find out who else writes `{document}` (Firestore's audit logs of data access)",
-    CauseKind.EXPECTATION_DRIFT: "deploy the orchestrator with the list of `phases.toml`",
-    CauseKind.MESSAGE_REJECTED: "mend what publishes the message, and run that processor again for {date}",
+    CauseKind.PROCESSOR_FAILED: "look at the log of {who} for {date}, and run it again",
+    CauseKind.NO_DATA: "see whether {who} should have had data for {date}; if so, run it again",
+    CauseKind.NOT_PUBLISHED: "look at the log of {who} for {date}: it ran, and published nothing",
+    CauseKind.NOT_DELIVERED: (
+        "check the subscription, the permission to invoke the function, and its dead letters; then run {who} again "
+        "for {date}"
+    ),
+    CauseKind.MESSAGE_REJECTED: "mend what publishes the message of {who}, and run it again for {date}",
+    CauseKind.NAME_DRIFT: "add the new name of {who} to its aliases in `phases.toml`, and deploy both layers",
     CauseKind.CRASHED: "look at the function's own log at that time; check that its retries are on",
     CauseKind.WRITE_FAILED: (
-        "mend what the line's `causes` name; check that the function's retries are on, and that no `except` of its "
-        "own swallows the error"
+        "mend what the words of the failure name; check that the function's retries are on, and that no `except` of "
+        "its own swallows the error"
     ),
-    CauseKind.NAME_DRIFT: "add the new name to the processor's aliases in `phases.toml`, and deploy both layers",
-    CauseKind.PROCESSOR_FAILED: "look at the log of the processor that failed, and run it again for {date}",
-    CauseKind.PROCESSOR_DISABLED: "switch the processor on, or give it an `until` in `phases.toml`",
-    CauseKind.NEVER_INVOKED: "check the function's trigger, and the permission to invoke it",
-    CauseKind.DELIVERY_LOST: (
-        "look at the subscription's dead letters and retries; run the processor again for {date}"
-    ),
+    CauseKind.EXPECTATION_DRIFT: "deploy the orchestrator with the list of `phases.toml`",
     CauseKind.SHORT_CIRCUIT: "deploy code that evaluates what is registered already",
+    CauseKind.FLAG_OVERWRITTEN: "find out who else writes `{document}` (Firestore's audit logs of data access)",
+    CauseKind.NOT_STARTED: "mend what the words of the refusal name, and start {next_phase} for {date}",
 }
 
 
@@ -141,10 +159,11 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
 
     The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are as bad as this one.
     """
-    kinds = [cause.kind for cause in verdict.causes if cause.kind in verdict.proven]
-    actions = [_filled_in(ADVICE[kind], verdict, phase, about) for kind in kinds] or [_about(verdict, phase, about)]
+    proven = [cause for cause in verdict.causes if cause.kind in verdict.proven]
+    actions = [_filled_in(ADVICE[cause.kind], verdict, phase, about, names(cause.subjects)) for cause in proven]
+    actions = actions or [_about(verdict, phase, about)]
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
-        then = "then run" if kinds else "run"
+        then = "then run" if proven else "run"
         actions.append(f"{then} any of the {len(phase.expected)} again for {about}: that sets the flag")
     return tuple(action for action in (_at_once(verdict, phase, harmed), *actions) if action)
 
@@ -170,11 +189,15 @@ def _about(verdict: Verdict, phase: Phase, about: str) -> str:
         return f"see which is right for {about}, the processors or the `work_query` in `phases.toml`"
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         return ""  # a re-run is enough
-    return _filled_in(ADVICE[verdict.kind], verdict, phase, about)
+    first = verdict.causes[0] if verdict.causes else None
+    who = names(first.subjects if first and first.subjects else verdict.missing)
+    by_stage = BY_STAGE.get(first.until) if first and first.until else None
+    return _filled_in(by_stage or ADVICE[verdict.kind], verdict, phase, about, who)
 
 
-def _filled_in(action: str, verdict: Verdict, phase: Phase, about: str) -> str:
-    return action.format(date=about, document=f"{phase.firestore_collection}/{verdict.game_date}")
+def _filled_in(action: str, verdict: Verdict, phase: Phase, about: str, who: str) -> str:
+    document = f"{phase.firestore_collection}/{verdict.game_date}"
+    return action.format(date=about, document=document, who=who, next_phase=phase.next_phase)
 
 
 def how_the_next_phase_starts(phase: Phase) -> str:
@@ -194,8 +217,9 @@ def fault(verdict: Verdict) -> Hashable:
         return verdict.phase, verdict.summary
     if verdict.kind is VerdictKind.UNKNOWN:
         return verdict.phase, verdict.kind, verdict.work
-    why = verdict.proven or (verdict.game_date, verdict.kind)  # what nobody can explain may have several reasons
-    return verdict.phase, verdict.kind, why, verdict.missing
+    why = {(cause.kind, cause.until, cause.subjects) for cause in verdict.causes if cause.kind in verdict.proven}
+    # What nobody can explain may have several reasons.
+    return verdict.phase, verdict.kind, frozenset(why) or verdict.game_date, verdict.missing
 
 
 def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
@@ -244,12 +268,15 @@ def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLi
     verdict, incident = verdicts[-1], group[-1].incident
     is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
     after = duration_text(now - min(one.incident.opened_at for one in group))
-    parts = ("RESOLVED", _dates(verdicts, named=command.several), is_over, f"{after} after the alert", verdict.summary)
     facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
     facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
     shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
     return Message(
-        parts=parts,
+        severity="RESOLVED",
+        dates=_dates(verdicts, named=command.several),
+        verdict=is_over,
+        impact=f"{after} after the alert",
+        why=verdict.summary,
         facts=tuple(facts),
         command=shown,
         links=command.links(verdict.phase, verdict.game_date),
@@ -271,20 +298,16 @@ def alert(
     `severity` is that of the worst date where it is not given; `again` is what it is besides, if it was told before.
     """
     worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
-    dates = _dates(verdicts, named=command.several)
     there = f" on {worst.game_date}" if len({_impact(one, phase) for one in verdicts}) > 1 else ""
     how_bad = severity or level(worst)
-    parts = (
-        f"{how_bad}, {again}" if again else how_bad,
-        dates,
-        _kind(worst),
-        _impact(worst, phase) + there,
-        _why(worst),
-    )
     about = _dates(verdicts, named=False)
     harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
     return Message(
-        parts=parts,
+        severity=f"{how_bad}, {again}" if again else how_bad,
+        dates=_dates(verdicts, named=command.several),
+        verdict=_kind(worst),
+        impact=_impact(worst, phase) + there,
+        why=_why(worst, phase),
         facts=tuple(_facts(verdicts, worst, phase, now, note)),
         actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
@@ -318,35 +341,15 @@ def _impact(verdict: Verdict, phase: Phase) -> str:
     return f"{phase.next_phase} not started" if verdict.impact is Impact.BLOCKED else "impact unknown"
 
 
-_IN_SHORT = {
-    CauseKind.NEVER_INVOKED: "the orchestrator is not invoked",
-    CauseKind.MESSAGE_REJECTED: "a message was rejected",
-    CauseKind.DELIVERY_LOST: "a delivery was lost",
-    CauseKind.CRASHED: "a delivery crashed",
-    CauseKind.WRITE_FAILED: "a write failed",
-    CauseKind.SHORT_CIRCUIT: "the last delivery did not decide",
-    CauseKind.NAME_DRIFT: "a processor has another name",
-    CauseKind.PROCESSOR_DISABLED: "a processor is switched off",
-    CauseKind.PROCESSOR_FAILED: "a processor failed",
-    CauseKind.FLAG_OVERWRITTEN: "the flag was set, and is gone",
-    CauseKind.UNDETERMINED: "cause unknown",
-}
-
-
-def _why(verdict: Verdict) -> str:
+def _why(verdict: Verdict, phase: Phase) -> str:
     """Say the first cause in a few words, and how many more there are."""
     if verdict.kind is VerdictKind.UNKNOWN:
         return verdict.summary.removeprefix("could not tell: ")
     if not verdict.causes:
-        return _IN_SHORT[CauseKind.UNDETERMINED]
-    first, more = verdict.causes[0], len(verdict.causes) - 1
-    return _in_short(first) + (f", and {more} more" if more else "")
-
-
-def _in_short(cause: Cause) -> str:
-    if cause.kind is CauseKind.EXPECTATION_DRIFT:  # its proof names the processor, which says most
-        return cause.proof.partition(", which ")[0].replace(" also waits for ", " waits for ")
-    return _IN_SHORT[cause.kind]
+        return "cause unknown"
+    proven = [cause for cause in verdict.causes if cause.kind in verdict.proven] or verdict.causes
+    more = len(verdict.causes) - 1
+    return short_text(proven[0], phase.next_phase) + (f", and {more} more" if more else "")
 
 
 # The facts below it
@@ -368,14 +371,15 @@ def _facts(
         local = since.astimezone(ZoneInfo(phase.timezone))
         yield "Since", f"{since:%Y-%m-%d %H:%M:%S}Z ({local:%H:%M %Z}), {duration_text(now - since)} ago"
     yield "Impact", f"{_impact_text(worst, phase)} {how_the_next_phase_starts(phase)}."
-    causes = dict.fromkeys(f"{cause.kind}: {cause.proof}" for one in verdicts for cause in one.causes)
-    ruled_out = [f"Ruled out: {', '.join(worst.ruled_out)}"] if worst.ruled_out else []
-    if causes:
-        yield "Cause", "\n".join([*causes, *ruled_out])
-    known = " ".join(causes)
-    notes = dict.fromkeys(note for one in verdicts for note in one.notes if note not in known)
-    if notes:
-        yield "Evidence", "\n".join(notes)
+    texts = {
+        "Path": [path_text(one) for one in verdicts],
+        "Cause": [f"{cause.kind} {cause_text(cause)}" for one in verdicts for cause in one.causes],
+        "Beside": [standing_text(beside, phase.name) for one in verdicts for beside in one.standing],
+        "Evidence": [note for one in verdicts for note in one.notes],
+    }
+    for label, found in texts.items():
+        if shown_once := "\n".join(text for text in dict.fromkeys(found) if text):
+            yield label, shown_once
     if note:
         yield "Note", note
 

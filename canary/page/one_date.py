@@ -9,8 +9,10 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.facts import Facts
-from canary.domain.timeline import Timeline, TimelineEntry, by_delivery, delivery_text
-from canary.domain.verdict import Verdict, duration_text
+from canary.domain.path.text import MARKS, step_text
+from canary.domain.stages import Step
+from canary.domain.timeline import Timeline, by_delivery, delivery_text
+from canary.domain.verdict import Verdict, duration_text, names
 from canary.notify.message import CommandLine, Message, alert
 from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged, span
 from canary.page.board import Badge, badge
@@ -37,6 +39,13 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     idle: str
 
 
+class PathRow(msgspec.Struct, frozen=True):
+    """How far somebody came: of each stage its name, a badge, and the same in words with who says so."""
+
+    who: str
+    cells: tuple[tuple[str, Badge, str], ...]
+
+
 class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence."""
 
@@ -45,6 +54,7 @@ class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     badge: Badge
     message: Message | None
     picture: "Picture | None"
+    path: tuple[PathRow, ...]
     moments: tuple[Moment, ...]
     zone: str
     json: str
@@ -60,6 +70,7 @@ def one_date(timeline: Timeline, facts: Facts | None, phase: Phase, command: Com
         badge=badge(verdict),
         message=None if verdict.kind.is_quiet else alert([verdict], phase, command, now),
         picture=Picture(facts, zone, verdict) if facts is not None else None,
+        path=tuple(path_rows(verdict)),
         moments=tuple(_moments(timeline, zone)),
         zone=now.astimezone(zone).tzname() or phase.timezone,
         json=json.dumps(msgspec.to_builtins(timeline), indent=1, ensure_ascii=False),
@@ -77,7 +88,7 @@ class Picture:
         moments = [at for processor in facts.phase.expected for at, _, _ in self._of(processor)]
         moments += [trigger.at] if trigger and trigger.at else []
         moments += [facts.now] if self._waits else []
-        if facts.completed_at and not facts.missing:
+        if facts.completed_at and facts.is_complete:
             moments += [facts.complete_at, facts.complete_at + facts.phase.untriggered_after]
         self.axis = FoldedAxis(moments, zone)
         self.now = self.axis.x(facts.now) if self._waits else None
@@ -108,7 +119,7 @@ class Picture:
     def _flag(self) -> Row:
         facts = self._facts
         trigger = facts.progress.trigger if self._document_is_known else None
-        is_complete, after = bool(facts.completed_at) and not facts.missing, facts.phase.untriggered_after
+        is_complete, after = bool(facts.completed_at) and facts.is_complete, facts.phase.untriggered_after
         if not self._document_is_known:
             word = Badge("not known", "unknown")
         elif trigger is None:
@@ -154,7 +165,7 @@ def _moments(found: Timeline, zone: tzinfo) -> Iterator[Moment]:
         idle = first.at - before if first.at and before else timedelta()
         yield Moment(
             local=f"{first.at.astimezone(zone):%m-%d %H:%M:%S}" if first.at else "not noted",
-            seen_by=", ".join(dict.fromkeys(entry.seen_by for entry in group)),
+            seen_by=", ".join(dict.fromkeys(entry.source for entry in group)),
             what=delivery_text(group),
             more=tuple(_line(entry, zone) for entry in group) if len(group) > 1 else (),
             idle=duration_text(idle) if idle >= IDLE else "",
@@ -162,6 +173,18 @@ def _moments(found: Timeline, zone: tzinfo) -> Iterator[Moment]:
         before = max([at for entry in group if (at := entry.at)], default=before)
 
 
-def _line(entry: TimelineEntry, zone: tzinfo) -> str:
+def _line(entry: Step, zone: tzinfo) -> str:
     at = f"{entry.at.astimezone(zone):%H:%M:%S}" if entry.at else "not noted"
-    return f"{at} {entry.seen_by}: {entry.what}"
+    return f"{at} {step_text(entry)}"
+
+
+def path_rows(verdict: Verdict) -> Iterator[PathRow]:
+    """Yield the path of each processor, those that are alike as one, and then that of the date."""
+    groups: dict[tuple[object, ...], list[tuple[Step, ...]]] = {}
+    for subject in dict.fromkeys(step.subject for step in verdict.path):
+        steps = tuple(step for step in verdict.path if step.subject == subject)
+        alike = tuple((step.stage, step.state, step.source) for step in steps)
+        groups.setdefault(alike, []).append(steps)
+    for group in groups.values():
+        who = names(steps[0].subject for steps in group if steps[0].subject) or "the date"
+        yield PathRow(who, tuple((step.stage, Badge(*MARKS[step.state]), step_text(step)) for step in group[0]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import markupsafe
 
+from canary.domain.path.text import cause_text
 from canary.domain.verdict import duration_text
 from canary.page.board import Board
 from canary.page.one_date import OneDate
@@ -58,5 +59,5 @@ def _environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"utc": _utc, "lasting": duration_text, "code": _code}
+    made.filters |= {"utc": _utc, "lasting": duration_text, "code": _code, "cause": cause_text}
     return made

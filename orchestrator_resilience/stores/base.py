@@ -124,10 +124,13 @@ class Lines(msgspec.Struct, frozen=True):
     """What deliveries have left, oldest first: the line that closed each, and RECEIVED of one that nothing closed.
 
     Where there were too many of a date or in all, the newest are kept, and `cut_at` is the time of the oldest of them.
+    `before` has of each phase the last line of level INFO from before the first of its dates, midnight UTC, if there is
+    one: who leaves such lines does so for every delivery.
     """
 
     checkpoints: Sequence[Checkpoint] = ()
     cut_at: datetime | None = None
+    before: Mapping[str, Checkpoint] = msgspec.field(default_factory=dict)
 
 
 class CheckpointArchive(Protocol):
@@ -136,7 +139,7 @@ class CheckpointArchive(Protocol):
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines that concern one of `wanted`, game dates by phase, and were left by `until`.
 
-        In one search, however many dates and phases there are.
+        In one search, however many dates and phases there are, and one for what was `before`.
         """
 
 
@@ -157,13 +160,17 @@ class RequestLog(Protocol):
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return the requests from `since` to before `until`, oldest first."""
 
+    def last_answer(self, before: datetime) -> datetime | None:
+        """Return when a request was last answered with 2xx, before this; None where that is not known."""
+
 
 class DeadLetter(NamedTuple):
-    """A message that Pub/Sub has given up delivering: whose, of which date, and since when it lies there (UTC)."""
+    """A message that Pub/Sub has given up delivering: whose, of which date, when it was published (UTC), its status."""
 
     processor: str
     game_date: date
     at: datetime
+    status: str = "success"
 
 
 class DeadLetters(Protocol):

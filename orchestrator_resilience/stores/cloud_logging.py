@@ -38,6 +38,7 @@ _PAGE_SIZE = 1000
 # Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are kept.
 _MAXIMUM_ENTRIES = 10 * _PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
+_SHOWN_WITHIN = timedelta(days=31)  # before a date: what shows that such entries are collected at all
 _REQUESTS = "run.googleapis.com%2Frequests"
 
 Connect = Callable[[], LoggingServiceV2Transport]
@@ -63,13 +64,14 @@ class _CloudLogging:
         """Close the client, where there is one; the next use makes another."""
         self._grpc.close()
 
-    def _entries(self, wanted: str, seconds: float) -> list[LogEntry]:
-        """Return the newest entries first, ten pages of them at the most."""
+    def _entries(self, wanted: str, seconds: float, at_most: int = 0) -> list[LogEntry]:
+        """Return the newest entries first, ten pages of them at the most, or `at_most`."""
+        at_most = at_most or _MAXIMUM_ENTRIES
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
             filter=wanted,
             order_by="timestamp desc",
-            page_size=_PAGE_SIZE,
+            page_size=min(_PAGE_SIZE, at_most),
         )
         deadline, entries = Deadline(seconds), list[LogEntry]()
         with self._grpc.asking() as client:
@@ -79,7 +81,7 @@ class _CloudLogging:
                 retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
                 page = next(client.list_log_entries(request, retry=retry, timeout=half).pages)
                 entries += page.entries
-                if not page.next_page_token or len(entries) >= _MAXIMUM_ENTRIES:
+                if not page.next_page_token or len(entries) >= at_most:
                     return entries
                 request.page_token = page.next_page_token
         raise StoreError(f"Cloud Logging: the search has not ended after {seconds:g} s")
@@ -90,10 +92,30 @@ class CloudLoggingArchive(_CloudLogging):
 
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines that concern one of these dates, oldest first."""
-        entries = self._entries(checkpoint_filter(wanted, until), self._seconds) if any(wanted.values()) else []
+        wanted = {name: days for name, days in wanted.items() if days}
+        if not wanted:
+            return Lines()
+        deadline = Deadline(self._seconds)
+        entries = self._entries(checkpoint_filter(wanted, until), deadline.left())
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
         oldest = parsed[-1].at if parsed else until
-        return Lines(deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None)
+        before = self._before({name: min(days) for name, days in wanted.items()}, deadline)
+        return Lines(deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None, before)
+
+    def _before(self, firsts: Mapping[str, date], deadline: Deadline) -> dict[str, Checkpoint]:
+        """Return the last ordinary line of each phase from before its first date; what cannot be read is left out."""
+        midnights = {name: datetime.combine(day, time(), UTC) for name, day in firsts.items()}
+        phases = " OR ".join(
+            f"(labels.phase={_quoted(name)} AND {' AND '.join(_within(midnight - _SHOWN_WITHIN, midnight))})"
+            for name, midnight in midnights.items()
+        )
+        try:
+            wanted = f'({phases}) AND severity="{Severity.INFO}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
+            entries = self._entries(wanted, deadline.left(), at_most=_PAGE_SIZE)
+        except StoreError:
+            return {}
+        lines = [line for entry in reversed(entries) if (line := _checkpoint(entry)) is not None]
+        return {str(line.fields.get("phase")): line for line in lines}
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
@@ -121,14 +143,18 @@ class CloudLoggingRequests(_CloudLogging):
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return the requests from `since` to before `until`, oldest first."""
-        wanted = " AND ".join(
-            (
-                f"logName={_quoted(f'projects/{self._project}/logs/{_REQUESTS}')}",
-                f"resource.labels.service_name={_quoted(self._service)}",
-                *_within(since, until),
-            )
-        )
-        found = self._entries(wanted, self._seconds)
+        return self._requests(_within(since, until))
+
+    def last_answer(self, before: datetime) -> datetime | None:
+        """Return when a request was last answered with 2xx, before this; None where that is not known."""
+        answered = ("httpRequest.status>=200", "httpRequest.status<300")
+        found = self._requests((*answered, *_within(before - _SHOWN_WITHIN, before)), at_most=1)
+        return found[-1].at if found else None
+
+    def _requests(self, conditions: Sequence[str], at_most: int = 0) -> list[Request]:
+        name = f"logName={_quoted(f'projects/{self._project}/logs/{_REQUESTS}')}"
+        service = f"resource.labels.service_name={_quoted(self._service)}"
+        found = self._entries(" AND ".join((name, service, *conditions)), self._seconds, at_most)
         with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
             return [Request(_moment(entry), entry.http_request.status) for entry in reversed(found)]
 

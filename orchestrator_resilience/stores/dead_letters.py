@@ -72,7 +72,7 @@ class PubSubDeadLetters:
         except InvalidMessageError:
             return None
         name = completion.processor or completion.raw_processor
-        return DeadLetter(name, completion.game_date, completion.completed_at)
+        return DeadLetter(name, completion.game_date, completion.completed_at, completion.status)
 
     def _call(self, method: str, body: Mapping[str, Any], deadline: Deadline) -> Mapping[str, Any]:
         if deadline.is_over:

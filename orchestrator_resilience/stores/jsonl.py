@@ -3,14 +3,14 @@
 import fcntl
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, deliveries, json_line
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, deliveries, json_line
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Lines
 
@@ -36,29 +36,26 @@ class JsonLinesArchive:
 
         In one pass, in which only what is kept is parsed as a whole: the file may have a million lines.
         """
-        dates = {name: {day.isoformat() for day in days} for name, days in wanted.items()}
+        dates = {name: {day.isoformat() for day in days} for name, days in wanted.items() if days}
+        begin = {name: min(days) for name, days in dates.items()}
+        before = dict[str, bytes]()
         # By phase and date what closed a delivery, or RECEIVED by its delivery.
         kept: dict[tuple[str, str | None], dict[object, bytes]] = defaultdict(dict)
         cut = set[tuple[str, str | None]]()
-        try:
-            with self.path.open("rb") as file:
-                for line in file:
-                    head = _or_none(_head, line)
-                    if head is None or not head.is_wanted(dates):
-                        continue
-                    own = kept[head.phase, head.day]
-                    if head.closes is not False:
-                        own.pop(str(head.delivery), None)
-                        own[line] = line
-                    elif head.checkpoint == CheckpointKind.RECEIVED:
-                        own.setdefault(str(head.delivery), line)
-                    if len(own) > _MOST_OF_A_DATE:
-                        del own[next(iter(own))]
-                        cut.add((head.phase, head.day))
-        except FileNotFoundError:
-            return Lines()
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error}") from error
+        for line, head in self._heads():
+            if head.severity == Severity.INFO and head.time < begin.get(head.phase, ""):
+                before[head.phase] = line
+            if not head.is_wanted(dates):
+                continue
+            own = kept[head.phase, head.day]
+            if head.closes is not False:
+                own.pop(str(head.delivery), None)
+                own[line] = line
+            elif head.checkpoint == CheckpointKind.RECEIVED:
+                own.setdefault(str(head.delivery), line)
+            if len(own) > _MOST_OF_A_DATE:
+                del own[next(iter(own))]
+                cut.add((head.phase, head.day))
         lines, cut_at = list[Checkpoint](), list[datetime]()
         for key, own in kept.items():
             # From the newest to the oldest of the file, whatever their clocks said.
@@ -66,7 +63,20 @@ class JsonLinesArchive:
             parsed = [c for c in read if c is not None and c.at <= until]
             lines += parsed
             cut_at += [parsed[-1].at if parsed else until] if key in cut else []
-        return Lines(deliveries(lines, wanted), max(cut_at, default=None))
+        found = {name: last for name, line in before.items() if (last := _or_none(_checkpoint, line)) is not None}
+        return Lines(deliveries(lines, wanted), max(cut_at, default=None), found)
+
+    def _heads(self) -> "Iterator[tuple[bytes, _Head]]":
+        """Yield the lines that can be read, with what tells whether they are wanted."""
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    if (head := _or_none(_head, line)) is not None:
+                        yield line, head
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error}") from error
 
 
 class _Head(msgspec.Struct):
@@ -75,6 +85,8 @@ class _Head(msgspec.Struct):
     checkpoint: str
     closes: Any
     phase: str
+    time: str = ""
+    severity: Any = None
     game_date: Any = None
     delivery: Any = None
 

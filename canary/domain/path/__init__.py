@@ -1,0 +1,242 @@
+"""The path: where a completion, or a date, stopped, and why.
+
+Theory
+======
+
+A completion goes a fixed way: its processor RAN, the message was PUBLISHED, DELIVERED to the function and ACCEPTED by
+it, then RECORDED in the completion log and REGISTERED in the document. When all are registered, the date goes on: it
+is DECIDED, FLAGGED, and where the flag starts the next phase, that is STARTED and has its OUTPUT. Each stage is a fact
+that somebody wrote down, and each source is read by itself (`READINGS`), into facts of what was reached, what was
+refused and in whose words, and what is missed: not there, although the source would have shown it.
+
+- Of one message, what was reached or refused proves what lies before it, as far as ACCEPTED. Row and registration do
+  not prove each other, nothing of the date proves a processor's stage, the output does not prove the flag.
+- Deliveries are events and stay. Registration and flag are states: there, or undone, where somebody saw them there and
+  the document, which is there, does not have them.
+- It stopped after the last stage reached, at the latest at the first that was refused or missed. Often that is an
+  interval, and then it is shown as one.
+- A refusal belongs to the first stage after the last that was reached: one failure is not three causes. Of several
+  refusals of one stage the last counts. A missed stage names its cause only where the stage before it was reached.
+- Where nothing stopped, no cause is named. What is no stop, and yet worth knowing, stands beside the path.
+
+The answer is *sound*: the interval contains the stage at which it stopped, and nothing that was reached is called
+missing. It is *monotone*: a whole source taken away only widens the interval.
+
+UNDETERMINED is an answer. A wrong cause costs an engineer more time than to be told what is not known.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+
+from msgspec.structs import replace
+
+from canary.domain.evidence import Evidence, Seen, Traces, Unreadable
+from canary.domain.facts import Facts
+from canary.domain.path.document import DOCUMENT, document
+from canary.domain.path.known import Fact, Known, Reading
+from canary.domain.path.lines import lines
+from canary.domain.path.names import names
+from canary.domain.path.requests import dead_letters, requests
+from canary.domain.path.standing import standing
+from canary.domain.path.tables import messages, output, rows
+from canary.domain.stages import Cause, CauseKind, Stage, State
+from canary.domain.verdict import Verdict, VerdictKind
+from orchestrator_resilience.phase import Phase
+
+# A new source is one module, and its place here.
+READINGS: tuple[Reading, ...] = (messages, rows, document, names, lines, requests, dead_letters, output)
+
+_OF_PROCESSORS = tuple(stage for stage in Stage if stage.rank <= Stage.REGISTERED.rank)
+_OF_THE_DATE = tuple(stage for stage in Stage if stage.rank > Stage.REGISTERED.rank)
+_OF_THE_FLAG = (Stage.DECIDED, Stage.FLAGGED)
+_BAD = (State.REFUSED, State.MISSED, State.UNDONE)
+_STATES = (Stage.REGISTERED, Stage.FLAGGED)
+
+
+def where_it_stopped(
+    verdict: Verdict,
+    evidence: Evidence,
+    traces: Traces,
+    *,
+    history: Collection[Evidence],
+    phase: Phase,
+    now: datetime,
+) -> Verdict:
+    """Add the path to a verdict, and to a problem its causes; `history` is the evidence of the dates around it."""
+    known = Known(Facts(evidence, phase, now), traces, [Facts(one, phase, now) for one in history])
+    facts = defaultdict[str, list[Fact]](list)
+    for fact in facts_of(known):
+        facts[fact.subject].append(fact)
+    was_flagged = any(fact.stage is Stage.FLAGGED and fact.state is State.REACHED for fact in facts[""])
+    goals = dict(_goals(verdict.kind, known, was_flagged=was_flagged))
+    stops, path = list[Cause](), list[Fact]()
+    for subject in (*sorted(known.phase.expected), ""):
+        goal = goals.get(subject, Stage.REGISTERED if subject else Stage.FLAGGED)
+        steps = _steps(subject, facts[subject], goal, known)
+        path += steps.values()
+        if subject in goals and (stop := _stop(subject, steps, goal, known)):
+            stops.append(stop)
+    causes = tuple(sorted(_alike(stops), key=lambda cause: cause.kind is CauseKind.UNDETERMINED))
+    if not causes and verdict.kind.is_problem:
+        causes = (Cause(kind=CauseKind.UNDETERMINED),)
+    beside = tuple(standing(known, causes))
+    return replace(verdict, path=tuple(fact.as_step() for fact in path), causes=causes, standing=beside)
+
+
+def facts_of(known: Known) -> Iterator[Fact]:
+    """Yield what every source says of a date."""
+    for reading in READINGS:
+        yield from reading(known)
+
+
+def _goals(kind: VerdictKind, known: Known, *, was_flagged: bool) -> Iterator[tuple[str, Stage]]:
+    """Yield whose stop a verdict asks for, and the stage that should have been reached: only this knows of verdicts."""
+    facts = known.facts
+    is_readable = not isinstance(facts.evidence.progress, Unreadable)
+    unregistered = facts.unregistered if is_readable else frozenset[str]()
+    match kind:
+        case VerdictKind.INCOMPLETE | VerdictKind.SILENT | VerdictKind.PREMATURE | VerdictKind.UNKNOWN:
+            yield from dict.fromkeys(facts.missing, Stage.REGISTERED).items()
+        case VerdictKind.UNTRIGGERED:
+            came = unregistered.intersection(facts.completed_at)
+            yield from dict.fromkeys(came, Stage.REGISTERED).items()
+            if was_flagged or not came:
+                yield "", Stage.FLAGGED
+        case VerdictKind.STORES_DISAGREE:
+            recorded = facts.completion_log.completed.keys()
+            yield from dict.fromkeys(facts.progress.completed - recorded, Stage.RECORDED).items()
+            late = {name for name in recorded & unregistered if not known.is_early(name)}
+            yield from dict.fromkeys(late.union(facts.taken_for_unexpected), Stage.REGISTERED).items()
+        case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL if known.phase.flag_starts_next_phase:
+            yield "", Stage.OUTPUT
+
+
+def _steps(subject: str, facts: Sequence[Fact], goal: Stage, known: Known) -> Mapping[Stage, Fact]:
+    """Return what is known of each stage of a subject, in the order of the path."""
+    stages = _OF_PROCESSORS if subject else _OF_THE_DATE if known.phase.flag_starts_next_phase else _OF_THE_FLAG
+    found: dict[Stage, Fact] = {}
+    for fact in facts:
+        if fact.state is State.REACHED:
+            before = [stage for stage in stages if stage.rank < fact.stage.rank and stage.rank <= Stage.ACCEPTED.rank]
+            for stage in {fact.stage, *before}.intersection(stages):
+                found.setdefault(stage, replace(fact, stage=stage))
+    came = max((stage.rank for stage in found if stage.rank < goal.rank), default=_START if subject else _REGISTERED)
+    for fact in sorted(facts, key=lambda fact: fact.next_stage):
+        if fact.state in _BAD:
+            bad = _placed(fact, _next(stages, came, goal), found, known) if fact.next_stage else fact
+            found[bad.stage] = _graver(found.get(bad.stage), bad)
+    for fact in facts:  # what nobody can attribute, or what proves nothing alone, supports what is missed
+        step = found.get(fact.stage, fact)
+        if fact.state is State.NOT_KNOWN and step.state in {State.MISSED, State.NOT_KNOWN}:
+            words = dict.fromkeys(filter(None, (step.words, fact.words)))
+            found[fact.stage] = replace(step, words="; ".join(words))
+    rest = State.NOT_YET if known.is_early(subject) else State.NOT_KNOWN
+    return {stage: found.get(stage) or Fact(stage=stage, state=rest, subject=subject) for stage in stages}
+
+
+_START, _REGISTERED = -1, Stage.REGISTERED.rank
+
+
+def _next(stages: Collection[Stage], came: int, goal: Stage) -> Stage:
+    """Return the stage after the last that was reached; of two of equal rank that which is asked for."""
+    return goal if came + 1 >= goal.rank else next(stage for stage in stages if stage.rank == came + 1)
+
+
+def _placed(fact: Fact, stage: Stage, found: Mapping[Stage, Fact], known: Known) -> Fact:
+    """Put a bad end to the stage after the last: where no document tells how far it came, a row that is missed does."""
+    cause = CauseKind.NOT_STARTED if stage is Stage.STARTED else fact.cause
+    if stage is not Stage.REGISTERED or isinstance(known.facts.evidence.progress, Seen):
+        return replace(fact, stage=stage, cause=cause)
+    is_missed = Stage.RECORDED in found and found[Stage.RECORDED].state is State.MISSED
+    return replace(
+        fact, stage=Stage.RECORDED if is_missed else stage, state=fact.state if is_missed else State.NOT_KNOWN
+    )
+
+
+def _graver(known: Fact | None, bad: Fact) -> Fact:
+    """Return what counts of two facts of one stage: what was reached, but for a state that is not there any more.
+
+    Of several refusals it is the last, and any of them says more than that something is missing.
+    """
+    if known is None:
+        return bad
+    if known.state in {State.REACHED, State.UNDONE}:
+        is_undone = bad.source == DOCUMENT and bad.state is State.MISSED and bad.stage in _STATES
+        overwritten = CauseKind.FLAG_OVERWRITTEN if bad.stage is Stage.FLAGGED else CauseKind.UNDETERMINED
+        return replace(known, state=State.UNDONE, cause=overwritten) if is_undone else known
+    return max(known, bad, key=_weight)
+
+
+def _weight(fact: Fact) -> tuple[bool, bool, float]:
+    is_named = fact.cause is not CauseKind.UNDETERMINED
+    return fact.state is State.REFUSED, is_named, _moment(fact)
+
+
+def _moment(said: Fact | Cause) -> float:
+    return said.at.timestamp() if said.at else 0.0
+
+
+def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) -> Cause | None:
+    """Return where a subject stopped short of its goal; None where it did not, or where it may still come."""
+    if steps[goal].state is State.REACHED:
+        return None
+    came = [stage for stage, fact in steps.items() if fact.state is State.REACHED and stage.rank < goal.rank]
+    begins_at = Stage.REGISTERED if not subject and known.is_complete else None
+    after = came[-1] if came else begins_at
+    rank = _START if after is None else after.rank
+    bad = [fact for stage, fact in steps.items() if fact.state in _BAD and rank < stage.rank <= goal.rank]
+    first = min(
+        bad,
+        key=lambda fact: (fact.stage.rank, fact.state is not State.REFUSED, fact.stage is not goal),
+        default=steps[goal],
+    )
+    if not bad and first.state is State.NOT_YET:
+        return None
+    is_proven = first.state is not State.MISSED or first.stage.rank == rank + 1
+    return Cause(
+        kind=first.cause if is_proven else CauseKind.UNDETERMINED,
+        subjects=(subject,) if subject else (),
+        after=after,
+        until=first.stage if bad else None,
+        between=tuple(stage for stage in steps if rank < stage.rank < first.stage.rank) if bad else (),
+        source=first.source,
+        at=first.at,
+        words=first.words or steps[goal].words,
+        since=_since(subject, known),
+    )
+
+
+def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
+    """Yield the stops, those that are alike as one, in the words of the last of them."""
+    groups = defaultdict[Cause, list[Cause]](list)
+    for stop in stops:
+        groups[replace(stop, subjects=(), at=None, words="")].append(stop)
+    for alike in groups.values():
+        last, others = max(alike, key=_moment), len({stop.words for stop in alike}) - 1
+        words = f"{last.words}; others in {others} other words" if others else last.words
+        yield replace(last, subjects=tuple(name for stop in alike for name in stop.subjects), words=words)
+
+
+def _since(subject: str, known: Known) -> date | None:
+    """Return the first of the dates in a row, up to this one, on which it stopped alike; None where that is this one.
+
+    Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
+    """
+    since, here = None, _in_the_stores(known.facts, subject)
+    before = (one for one in known.history if one.game_date < known.facts.game_date)
+    for one in sorted(before, key=lambda one: one.game_date, reverse=True):
+        if not one.completed_at or one.work == 0 or known.now < one.deadline:
+            continue
+        if (subject and subject not in one.phase.expected & one.waits_for) or _in_the_stores(one, subject) != here:
+            break
+        since = one.game_date
+    return since
+
+
+def _in_the_stores(facts: Facts, subject: str) -> tuple[object, ...]:
+    """Return how far a subject has come, as far as the stores tell."""
+    if not subject:
+        return facts.is_complete, facts.progress.trigger is None
+    logs = (facts.messages.completed, facts.rows.completed, facts.progress.completed)
+    return (*(subject in held for held in logs), facts.last_status.get(subject))

@@ -1,0 +1,240 @@
+"""What is known of one date, as the readings of its sources take it, and the facts that they find there."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Protocol
+
+import msgspec
+
+from canary.domain.evidence import Logged, Seen, Traces, Unreadable, value_or
+from canary.domain.facts import Facts
+from canary.domain.stages import CauseKind, Step
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import Request
+
+# A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
+LIFETIME = timedelta(minutes=10)
+ANSWERED, FAILED = range(200, 300), range(500, 600)
+
+
+class Fact(Step, frozen=True, kw_only=True):
+    """What one source says of a stage, and for a refusal or an absence which `cause` follows from it.
+
+    Where it is `next_stage`, it is about the first stage after the last that was reached, whichever that is: a line of
+    failure says that a delivery ended, and the stores say how far it had come.
+    """
+
+    cause: CauseKind = CauseKind.UNDETERMINED
+    next_stage: bool = False
+
+    def as_step(self) -> Step:
+        """Return what people are shown of it."""
+        return Step(**{name: getattr(self, name) for name in Step.__struct_fields__})
+
+
+class Reading(Protocol):
+    """How one source is read: a new source is one module with a function like this, and a place in the path's list."""
+
+    def __call__(self, known: "Known") -> Iterable[Fact]:
+        """Yield what the source says was reached, refused or undone, and what its silence proves to be missed.
+
+        Its silence counts if its own time is up, if it has shown entries of the same kind before and of every delivery
+        since that is known from elsewhere, and if nothing that it has and nobody can attribute may be this one's.
+        """
+
+
+class Known(msgspec.Struct, frozen=True, dict=True):
+    """The facts of one date, what its deliveries have left, and the facts of the dates around it, this one included."""
+
+    facts: Facts
+    traces: Traces
+    history: Sequence[Facts] = ()
+
+    @property
+    def phase(self) -> Phase:
+        """The phase as it is on the date."""
+        return self.facts.phase
+
+    @property
+    def now(self) -> datetime:
+        """When it is judged."""
+        return self.facts.now
+
+    def is_late(self, name: str) -> bool:
+        """Whether a processor should have completed by now."""
+        return self.now >= self.phase.deadline(self.facts.game_date, name)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether as many are registered as the phase's own rule asks for."""
+        return self.phase.is_complete(self.facts.progress.registered)
+
+    def had_time(self, at: datetime) -> bool:
+        """Whether what happened at `at` should have been taken up by now."""
+        return self.now - at >= self.phase.untriggered_after
+
+    @cached_property
+    def lines(self) -> Sequence[Checkpoint]:
+        """The lines of the date, oldest first."""
+        return value_or(self.traces.checkpoints, ())
+
+    @cached_property
+    def requests(self) -> Sequence[Request]:
+        """The requests to the service since the date began, oldest first."""
+        return value_or(self.traces.requests, ())
+
+    def processor_of(self, line: Checkpoint) -> str:
+        """The processor of a line, or its raw name: an orchestrator that does not expect it leaves no other."""
+        raw = str(line.fields.get("processor") or line.fields.get("raw_processor") or "")
+        return self.phase.canonical(raw) or raw
+
+    @cached_property
+    def deliveries(self) -> list[list[Checkpoint]]:
+        """The lines of each delivery of an expected processor, by when it left its last line."""
+        found: dict[object, list[Checkpoint]] = {}
+        for number, line in enumerate(self.lines):
+            if self.processor_of(line) in self.phase.expected:
+                found.setdefault(line.fields.get("delivery") or number, []).append(line)
+        return sorted(found.values(), key=lambda lines: lines[-1].at)
+
+    def completing(self) -> Iterator[list[Checkpoint]]:
+        """Yield the deliveries that had something to decide: of a message that says that its processor completed."""
+        for lines in self.deliveries:
+            status, kind = lines[-1].fields.get("status"), lines[-1].kind
+            if (status is None or self.phase.completes(status)) and kind is not CheckpointKind.REJECTED:
+                yield lines
+
+    def is_dead(self, lines: Sequence[Checkpoint]) -> bool:
+        """Whether a delivery has left nothing for longer than it can have lived, and no other of its message ended."""
+        if lines[-1].kind is not CheckpointKind.RECEIVED or self.now - lines[-1].at < LIFETIME:
+            return False
+        message = lines[-1].fields.get("event_id")
+        own = (line for line in self.lines if message is not None and line.fields.get("event_id") == message)
+        return not any(line.closes for line in own) and self._has_ends(self.processor_of(lines[-1]))
+
+    def _has_ends(self, name: str) -> bool:
+        """Whether others than `name` that were handled since the first line have a line that says how it ended."""
+        ended = {self.processor_of(line) for line in self.lines if line.closes} | {name}
+        return all(other in ended for other, at in self.handled_at.items() if at >= self.lines[0].at)
+
+    @cached_property
+    def unattributed(self) -> list[datetime]:
+        """When something came of which nobody can say whose, or of which date, it was."""
+        lines = (line for line in self.lines if line.kind is CheckpointKind.REJECTED)
+        rejected = [line.at for line in lines if not line.fields.get("raw_processor") or self.may_be_of_another(line)]
+        return [*self.facts.completion_log.unattributed, *rejected]
+
+    @cached_property
+    def messages_are_kept(self) -> bool:
+        """Whether the message log has shown messages, and has those of all that are known to have been handled."""
+        logs = (value_or(one.evidence.messages, Logged()) for one in self.history)
+        return any(log.completed for log in logs) and self.handled_at.keys() <= self.facts.messages.completed.keys()
+
+    def may_be_nobodys(self, name: str, since: datetime) -> bool:
+        """Whether what came since, and nobody can attribute, may be of a processor.
+
+        So may be what came under an unexpected name.
+        """
+        return self.may_have_another_name(name) or any(at >= since for at in self.unattributed)
+
+    def may_have_another_name(self, name: str) -> bool:
+        """Whether a processor may be one of the unexpected: of those that have not reported of one date with it."""
+        others = [one.unexpected for one in self.history if one.has_reported(name)]
+        lines = (line for line in self.lines if line.kind is CheckpointKind.UNEXPECTED)
+        strange = {*self.facts.unexpected, *map(self.processor_of, lines)} - self.phase.expected
+        return not strange <= set[str]().union(*others)
+
+    def none_failed_since(self, since: datetime) -> bool:
+        """Whether the log of requests is kept, and has none since then that the function answered with an error."""
+        return self.shows_answers(since) and not any(one.at >= since and one.status in FAILED for one in self.requests)
+
+    def shows_answers(self, since: datetime) -> bool:
+        """Whether the log of requests had one that was answered, before then: some people leave those out."""
+        before = any(one.status in ANSWERED and one.at < since for one in self.requests)
+        return isinstance(self.traces.requests, Seen) and (before or isinstance(self.traces.last_answer, Seen))
+
+    def is_nowhere(self, name: str) -> bool:
+        """Whether a store that can be read does not have a processor, and none does."""
+        evidence = self.facts.evidence
+        is_readable = isinstance(evidence.progress, Seen) or not isinstance(evidence.completion_log, Unreadable)
+        return is_readable and name not in self.facts.progress.registered and name not in self.facts.rows.completed
+
+    def is_early(self, name: str) -> bool:
+        """Whether a processor may still come."""
+        arrival = self.facts.completion_log.completed.get(name)
+        return name in self.facts.unregistered and (
+            not self.is_late(name) if arrival is None else not self.had_time(arrival.visible_at)
+        )
+
+    def may_be_of_another(self, line: Checkpoint) -> bool:
+        """Whether a line without a date may as well be of another one that lacks its processor.
+
+        That of another date can come from the deadline of the day before on; until its own deadline it may still come.
+        """
+        if line.fields.get("game_date") is not None:
+            return False
+        others = (one for one in self.history if one.game_date != self.facts.game_date)
+        return any(
+            self.processor_of(line) in one.unregistered
+            and concerns(line, self.phase.name, one.game_date)
+            and (line.at >= self.phase.deadline(one.game_date - timedelta(days=1)) or self.now >= one.deadline)
+            for one in others
+        )
+
+    @cached_property
+    def handled_at(self) -> dict[str, datetime]:
+        """When a delivery of each processor has written something into the stores, as far as a time is known."""
+        rows = {name: arrival.visible_at for name, arrival in self.facts.rows.completed.items()}
+        return rows | self.registered_at
+
+    @cached_property
+    def registered_at(self) -> dict[str, datetime]:
+        """When each processor was registered, as far as a time is known; old code noted when it completed."""
+        times = {n: entry.registered_at or entry.completed_at for n, entry in self.facts.progress.registered.items()}
+        return {name: at for name, at in times.items() if at is not None}
+
+    @cached_property
+    def orchestrator_expected(self) -> frozenset[str] | None:
+        """What the orchestrator says that it waits for, in its document or in its last line; None where nowhere."""
+        said = self.facts.progress.orchestrator_expected
+        for line in reversed(self.lines):
+            completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
+            if said is None and completed is not None and missing is not None:
+                said = completed | missing
+        return said
+
+    def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
+        """Return why the orchestrator took an expected processor for unexpected: by its list, or by its name."""
+        said = self.facts.progress.orchestrator_expected
+        if said is not None and name not in said:
+            return CauseKind.EXPECTATION_DRIFT, "the orchestrator's list does not have it"
+        return CauseKind.NAME_DRIFT, "taken for unexpected, by its name"
+
+    def first_duplicates(self) -> Iterator[str]:
+        """Yield whose first delivery took itself for a duplicate."""
+        heard: set[str] = set()
+        for lines in self.completing():
+            name = self.processor_of(lines[-1])
+            if name not in heard and any(line.fields.get("duplicate") is True for line in lines):
+                yield name
+            heard.add(name)
+
+    def surplus(self, waits_for: Collection[str] | None, held: Collection[str] = ()) -> list[str]:
+        """Return whom code waits for that the phase does not expect, and that has not come under its own name."""
+        came = {*held, *self.facts.progress.unexpected, *self.facts.completion_log.unexpected}
+        return sorted({*(waits_for or ())} - self.phase.expected - came)
+
+
+def heard_of(lines: Iterable[Checkpoint], phase: Phase) -> frozenset[str]:
+    """Return the expected processors of which a delivery of the date has left a line."""
+    raw = (
+        line.fields.get("processor") or line.fields.get("raw_processor") for line in lines if "game_date" in line.fields
+    )
+    return frozenset(name for one in raw if (name := phase.canonical(str(one))) in phase.expected)
+
+
+def moment_text(at: datetime) -> str:
+    """Say a time (UTC) to the second."""
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"

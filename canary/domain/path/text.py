@@ -1,0 +1,127 @@
+"""The path, its stops and what stands beside it, in words: the same for the alert, the terminal and the page."""
+
+from canary.domain.path.known import moment_text
+from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, Step
+from canary.domain.verdict import Verdict, names
+from orchestrator_resilience.plain import one_line
+
+_WORDS = 300
+VERBS = {
+    Stage.RAN: "run",
+    Stage.PUBLISHED: "published",
+    Stage.DELIVERED: "delivered",
+    Stage.ACCEPTED: "accepted",
+    Stage.RECORDED: "in the completion log",
+    Stage.REGISTERED: "registered",
+    Stage.DECIDED: "decided",
+    Stage.FLAGGED: "`_triggered`",
+    Stage.STARTED: "next phase started",
+    Stage.OUTPUT: "output",
+}
+_STATES = {
+    State.REACHED: "yes",
+    State.REFUSED: "no",
+    State.MISSED: "no",
+    State.UNDONE: "undone",
+    State.NOT_YET: "not yet",
+    State.NOT_KNOWN: "not known",
+}
+# A state as a short word, and the tone in which it is shown.
+MARKS = {
+    State.REACHED: ("yes", "good"),
+    State.REFUSED: ("refused", "bad"),
+    State.MISSED: ("missed", "bad"),
+    State.UNDONE: ("undone", "bad"),
+    State.NOT_YET: ("not yet", "quiet"),
+    State.NOT_KNOWN: ("?", "unknown"),
+}
+IN_SHORT = {
+    CauseKind.PROCESSOR_FAILED: "a processor failed",
+    CauseKind.NO_DATA: "a processor had no data",
+    CauseKind.NOT_PUBLISHED: "a processor ran and published nothing",
+    CauseKind.NOT_DELIVERED: "the function was not started",
+    CauseKind.MESSAGE_REJECTED: "a message was rejected",
+    CauseKind.NAME_DRIFT: "a processor has another name",
+    CauseKind.CRASHED: "a delivery crashed",
+    CauseKind.WRITE_FAILED: "a write failed",
+    CauseKind.EXPECTATION_DRIFT: "the orchestrator has another list",
+    CauseKind.SHORT_CIRCUIT: "the last delivery did not decide",
+    CauseKind.FLAG_OVERWRITTEN: "the flag was set, and is gone",
+    CauseKind.NOT_STARTED: "the next phase was not started",
+}
+
+
+def path_text(verdict: Verdict) -> str:
+    """Say how far everybody and the date have come, stage by stage, as far as somebody knows, and to the first "no".
+
+    Where all have come through a stage between two that say so too, it is left out.
+    """
+    said = list[str]()
+    for stage in Stage:
+        steps = [step for step in verdict.path if step.stage is stage]
+        known = [step for step in steps if step.state not in {State.NOT_KNOWN, State.NOT_YET}]
+        if not known:
+            continue
+        came = sum(step.state is State.REACHED for step in steps)
+        if not known[0].subject:
+            words = f", {known[0].words}" if known[0].state is not State.REACHED and known[0].words else ""
+            said.append(f"{VERBS[stage]}: {_STATES[known[0].state]}{words}")
+            if not came:
+                break
+        elif came < len(steps) or stage not in _UNSAID:
+            said.append(f"{VERBS[stage]} {came} of {len(steps)}")
+    return " · ".join(said)
+
+
+# What goes without saying, where all have come that far.
+_UNSAID = {Stage.RAN, Stage.ACCEPTED, Stage.RECORDED}
+
+
+def cause_text(cause: Cause) -> str:
+    """Say where it stopped, after the cause's name: between which stages, who, in whose words, and since which date."""
+    parts = [_between(cause), names(cause.subjects), one_line(cause.proof, _WORDS)]
+    if cause.between and not cause.words:
+        parts.append(f"nothing says anything of {', '.join(cause.between)}")
+    since = f"; stopped alike since {cause.since}" if cause.since else ""
+    return ": ".join(filter(None, parts)) + since
+
+
+def _between(cause: Cause) -> str:
+    """Say at which stage it stopped, or between which."""
+    if cause.until is None:
+        return f"after {cause.after}" if cause.after else "nothing says where it stopped"
+    if cause.after and not cause.between:
+        return f"at {cause.until}"
+    return f"after {cause.after}, at {cause.until} at the latest" if cause.after else f"at {cause.until} at the latest"
+
+
+def short_text(cause: Cause, phase: str) -> str:
+    """Say a cause in a few words."""
+    if cause.kind is CauseKind.EXPECTATION_DRIFT and cause.words:  # they name the processor, which says most
+        return f"the orchestrator {cause.words.partition(', and ')[0]}".replace("also waits", "waits")
+    if cause.kind is CauseKind.UNDETERMINED:
+        return f"stopped by {cause.until}, cause unknown" if cause.until else "cause unknown"
+    return IN_SHORT[cause.kind].replace("the next phase", phase)
+
+
+def standing_text(one: Standing, phase: str) -> str:
+    """Say what stands beside the path of a date of `phase`."""
+    who = names(one.subjects)
+    match one.kind:
+        case StandingKind.WAITS_FOR_TOO_MANY:
+            return f"the orchestrator also waits for {who}, which {phase} does not expect"
+        case StandingKind.WAITS_FOR_TOO_FEW:
+            return f"the orchestrator does not wait for {who}, which {phase} expects"
+        case StandingKind.DUPLICATES:
+            return f"taken for a duplicate at its first delivery: {who}"
+        case StandingKind.SET_WITHOUT:
+            return f"`_triggered` was set without {who}" + (f": {one_line(one.words, _WORDS)}" if one.words else "")
+        case StandingKind.RESEMBLES:
+            return f"{one.subjects[0]} resembles {one.subjects[1]}, which is missing"
+
+
+def step_text(step: Step) -> str:
+    """Say what is known of one stage, and who says so."""
+    words = f", {one_line(step.words, _WORDS)}" if step.words else ""
+    at = f", {moment_text(step.at)}" if step.at else ""
+    return f"{VERBS[step.stage]}: {_STATES[step.state]}{words}" + (f" ({step.source}{at})" if step.source else "")

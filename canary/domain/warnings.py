@@ -1,0 +1,54 @@
+"""Early warnings: what may become a problem, seen over the recent dates of a phase."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime
+
+from canary.domain.evidence import Evidence, Seen
+from canary.domain.facts import Facts
+from canary.domain.path.lines import why_rejected
+from canary.domain.verdict import unexpected_text
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
+from orchestrator_resilience.phase import Phase
+
+# On how many dates in a row a processor has to be silent; two may be chance.
+_SILENT_DATES = 3
+
+
+def early_warnings(
+    history: Collection[Evidence], phase: Phase, now: datetime, lines: Iterable[Checkpoint] = ()
+) -> tuple[str, ...]:
+    """Warn of what may become a problem: unexpected processors, and expected ones that report nothing any more.
+
+    `history` is the evidence of the phase's recent dates, `lines` are checkpoints of those on which somebody is silent.
+    """
+    dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
+    unexpected = {name for one in dates for name in one.unexpected}
+    since = next((one.game_date for one in dates if one.unexpected), None)
+    warnings = [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
+    rejections = [line for line in lines if line.kind is CheckpointKind.REJECTED]
+    rejected = {phase.canonical(str(line.fields.get("raw_processor"))): why_rejected(line) for line in rejections}
+    for processor in sorted(phase.expected):
+        if silent := silent_dates(processor, dates):
+            why = f"completed nothing since {silent[-1]}: its messages are rejected, {rejected.get(processor)}"
+            warnings.append(f"{processor} has {why}" if processor in rejected else _silence_text(processor, silent))
+    return tuple(warnings)
+
+
+def _silence_text(processor: str, silent: Sequence[date]) -> str:
+    return f"{processor} has reported nothing since {silent[-1]}, while its peers have"
+
+
+def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:
+    """Return since when a processor has not reported, newest first, where that is 3 dates on which others completed.
+
+    Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
+    """
+    silent: list[date] = []
+    for one in sorted(history, key=lambda one: one.game_date, reverse=True):
+        if processor not in one.phase.expected & one.waits_for:
+            continue  # nobody waited for it then: perhaps there was no such processor
+        if one.has_reported(processor):
+            break
+        if one.completed_at and one.evidence.work != Seen(0) and processor in one.overdue:
+            silent.append(one.game_date)
+    return silent if len(silent) >= _SILENT_DATES else []
