@@ -105,11 +105,17 @@ class Written:
         """Return the lines."""
         pairs = [(name, day) for name, days in wanted.items() for day in days]
         lines = [line for line in self._lines if line.at <= until and any(concerns(line, *pair) for pair in pairs)]
-        return Lines(sorted(lines, key=lambda line: line.at))
+        before = {PHASE.name: self._lines[-1]} if self._lines else {}
+        return Lines(sorted(lines, key=lambda line: line.at), before=before)
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return those whose time can be compared."""
         return [request for request in self._requests if since <= request.at < until]
+
+    def last_answer(self, before: datetime) -> datetime | None:
+        """Return the last one that was answered."""
+        answered = (one.at for one in self._requests if one.at < before and one.status // 100 == 2)
+        return max(answered, default=None)
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """There was work on each date, and the next phase has written nothing yet."""

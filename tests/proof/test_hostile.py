@@ -88,4 +88,4 @@ def _look(stores: StoresOf, report: Report) -> None:
 
 def _without_causes(report: Report, day: object) -> Verdict:
     (verdict,) = (one for one in report.verdicts if one.game_date == day)
-    return replace(verdict, causes=(), ruled_out=(), notes=verdict.notes[:1])
+    return replace(verdict, causes=(), path=(), standing=(), notes=verdict.notes[:1])
