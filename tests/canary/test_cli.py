@@ -161,11 +161,12 @@ def test_explain_tells_the_timeline_of_a_date(stuck: Path, capsys: pytest.Captur
     """The alert, what to do, and every source's moments in one order, in UTC and local time."""
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
-    assert "UNDETERMINED: all 5 are registered, by code that leaves no checkpoints: it took the last one" in printed
+    assert "Cause:    UNDETERMINED after REGISTERED, at FLAGGED at the latest" in printed
+    assert "nothing says anything of DECIDED" in printed
     assert "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor" in printed
     rows = [line for line in printed.splitlines() if re.match(r"02-10 \d\d:\d\d:\d\d  \d\d:\d\d  ", line)]
     assert rows == sorted(rows)
-    assert sum("is registered by message" in line for line in printed.splitlines()) == 5
+    assert sum("in the completion log, registered" in line for line in rows) == 5
     assert rows[0].startswith("02-10 06:41:00  01:41  p2_")
     assert rows[-1].startswith("02-10 17:00:00  12:00  the deadline")
 
@@ -175,11 +176,12 @@ def test_explain_of_a_healthy_date(stuck: Path, capsys: pytest.CaptureFixture[st
     arguments = ("explain", "2026-02-08", "--data", stuck, "--now", "2026-02-10T07:15:00Z")
     assert run(*arguments) == 0
     printed = capsys.readouterr().out
-    assert "`_triggered` is set by message 2026-02-08-4: all_complete" in printed
+    assert "registered, `_triggered`; all_complete" in " ".join(printed.split())
     assert run(*arguments, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["verdict"]["kind"] == "TRIGGERED"
-    assert [m["what"] for m in answer["entries"] if m["seen_by"] == "document"][-1] in printed
+    flag = [step for step in answer["entries"] if step["source"] == "document"][-1]
+    assert (flag["stage"], flag["entry"]) == ("FLAGGED", "2026-02-08-4")
 
 
 def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,9 +189,9 @@ def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.Capture
     (stuck / "checkpoints.jsonl").mkdir()
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
-    assert "UNDETERMINED: the checkpoints could not be read" in printed
+    assert "UNDETERMINED after REGISTERED" in printed
     assert "not readable: " in printed
-    assert "is registered by message" in printed
+    assert "in the completion log, registered" in printed
 
 
 def test_without_data_nothing_is_told_and_nothing_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

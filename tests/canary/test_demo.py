@@ -57,13 +57,14 @@ def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
     """The date whose Phase 3 output is there, and that of 14 games without a row, each with its cause."""
     harmless, real = alerts(screen)
     assert harmless.startswith("OPENED 2026-02-10 07:15Z WARNING · 2026-02-09 · UNTRIGGERED · Phase 3 has its output")
-    assert "Cause: SHORT_CIRCUIT: " in re.sub(" +", " ", harmless)
+    assert "Cause: SHORT_CIRCUIT at DECIDED: " in re.sub(" +", " ", harmless)
     assert "NONE: Phase 3 has 260 rows for 10 games." in harmless
     headline = "CRITICAL, changed · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games"
     assert real.startswith(
         f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores Do now:"
     )
-    assert "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect" in real
+    assert "registered 5 of 5 · decided: no, also waits for p2_bdl_box_scores" in real
+    assert "Cause: EXPECTATION_DRIFT at DECIDED: also waits for p2_bdl_box_scores" in re.sub(" +", " ", real)
     assert "BLOCKED: Phase 3 has 0 of 14 games." in real
 
 

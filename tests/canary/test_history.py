@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from canary.domain.documents import to_fields
 from canary.domain.history import KEPT_FOR, RUNS, Runs, Unseen, after_a_run, history_ref, read_runs
 from canary.domain.incident import OPEN_INCIDENTS, NotificationKind
-from canary.domain.verdict import CauseKind, VerdictKind
+from canary.domain.stages import CauseKind
+from canary.domain.verdict import VerdictKind
 from canary.notify.channel import Channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Seen, read_completion_log
-from canary.domain.verdict import CauseKind, Impact, Verdict, VerdictKind, judge
+from canary.domain.stages import CauseKind
+from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
 from canary.notify.message import CommandLine, alert
 from canary.run import check
 from orchestrator_resilience import CheckpointLogger, Phase, load_phases

@@ -1,6 +1,5 @@
-"""One odd value concerns its own date: the others are judged, diagnosed and told as if it were not there."""
+"""One odd value concerns its own date: the others are judged, explained and told as if it were not there."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -10,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary.commands import cli
-from canary.domain.diagnosis import early_warnings, explain
 from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
 from canary.domain.incident import NotificationKind, Run, advance, kind_without_memory
+from canary.domain.path import where_it_stopped
+from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import timeline_of
-from canary.domain.verdict import Cause, CauseKind, VerdictKind, judge
+from canary.domain.verdict import VerdictKind, judge
+from canary.domain.warnings import early_warnings
 from canary.notify.channel import Channels
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
 from canary.page.board import board
@@ -49,15 +50,15 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     """No document, row or checkpoint ends in an error, on the page neither; every moment that is told can have been."""
     now = AT + timedelta(minutes=minutes)
     evidence = evidence_of(log, progress=Seen(read_progress(fields, PHASE)))
-    lines: Source[Sequence[Checkpoint]] = Seen([line for entry in entries if (line := _parsed(entry)) is not None])
+    traces = Traces(Seen([line for entry in entries if (line := _parsed(entry)) is not None]))
     verdict = judge(evidence, PHASE, now)
     if verdict.kind.is_problem:
-        verdict = explain(verdict, evidence, Traces(lines), history=[evidence], phase=PHASE, now=now)
+        verdict = where_it_stopped(verdict, evidence, traces, history=[evidence], phase=PHASE, now=now)
     early_warnings([evidence], PHASE, now)
     advance(None, verdict, Run(now=now, id="1", channels=["told"]))
     kind_without_memory(verdict, PHASE, now, None, is_new=False)
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
-    found = timeline_of(verdict, evidence, lines, PHASE)
+    found = timeline_of(verdict, evidence, traces, PHASE, now)
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     facts, command = Facts(evidence, PHASE, now), CommandLine()
     assert "</html>" in as_html(one_date(found, facts, PHASE, command, now))
@@ -181,20 +182,20 @@ def test_an_odd_checkpoint_leaves_the_cause_of_its_date(orchestrator: Orchestrat
             append_line(stores.checkpoints.path, line + "\n")
     (verdict,) = check(stores, {PHASE.name: PHASE}, PHASE.deadline(DAY), {PHASE.name: [DAY]}).verdicts
     assert verdict.kind is VerdictKind.INCOMPLETE
-    assert "cannot be understood" not in verdict.causes[0].proof
+    assert "cannot be understood" not in verdict.causes[0].words
 
 
 def test_what_nobody_has_foreseen_is_undetermined(
     stuck: EmbeddedStores, monkeypatch: pytest.MonkeyPatch, phase: Phase
 ) -> None:
-    """A problem whose diagnosis fails is told, with what failed and without a cause."""
-    monkeypatch.setattr("canary.run.explain", lambda *_, **__: 1 / 0)
+    """A problem whose path cannot be made out is told, with what failed and without a cause."""
+    monkeypatch.setattr("canary.run.where_it_stopped", lambda *_, **__: 1 / 0)
     monkeypatch.setattr("canary.run.early_warnings", lambda *_: 1 / 0)
     told = RecordingChannel()
     report = watch(stuck, {phase.name: phase}, Channels(told), NOW)
     (problem,) = [verdict for verdict in report.verdicts if verdict.kind.is_problem]
     why = "its evidence cannot be understood: ZeroDivisionError: division by zero"
-    assert problem.causes == (Cause(CauseKind.UNDETERMINED, why),)
+    assert problem.causes == (Cause(kind=CauseKind.UNDETERMINED, words=why),)
     assert report.warnings == (
         "phase2: the recent dates could not be looked over: ZeroDivisionError: division by zero",
     )

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary.domain.incident import Incident, NotificationKind, level
-from canary.domain.verdict import Cause, CauseKind, Impact, Verdict, VerdictKind
+from canary.domain.stages import Cause, CauseKind, Stage
+from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.channel import Notification, NotifyError
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, logs_link
@@ -103,7 +104,11 @@ def buttons(body: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 DRIFT = Cause(
-    CauseKind.EXPECTATION_DRIFT, "the orchestrator also waits for p2_bdl_box_scores, which phase2 does not expect"
+    kind=CauseKind.EXPECTATION_DRIFT,
+    after=Stage.REGISTERED,
+    until=Stage.DECIDED,
+    source="document",
+    words="also waits for p2_bdl_box_scores",
 )
 EMBEDDED = CommandLine()
 
@@ -130,7 +135,7 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
             "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription nba-phase3-analytics-sub starts "
             "it, not `_triggered`."
         ),
-        f"*Cause*\nEXPECTATION_DRIFT: {DRIFT.proof}",
+        "*Cause*\nEXPECTATION_DRIFT at DECIDED: also waits for p2_bdl_box_scores (document)",
         "See 2026-02-09",
         "Logs Explorer",
     ]

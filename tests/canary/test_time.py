@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from canary.domain.diagnosis import explain
 from canary.domain.documents import from_fields, to_fields
 from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Traces
 from canary.domain.history import Runs, after_a_run, history_fields, history_ref
@@ -37,6 +36,7 @@ from canary.domain.incident import (
     delivered,
     kind_without_memory,
 )
+from canary.domain.path import where_it_stopped
 from canary.domain.silence import LONGEST, new_silence
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
@@ -245,16 +245,17 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(drawn: tuple[Any, ...]
 
     written = [{**line.to_json(), "time": line.at.astimezone(tz).isoformat()} for line in lines]
 
-    def said(one: Evidence, seen: Source[Sequence[Checkpoint]], at: datetime) -> tuple[Verdict, list[Any]]:
+    def said(one: Evidence, seen: Traces, at: datetime) -> tuple[Verdict, list[Any]]:
         verdict = judge(one, phase, at)
         if verdict.kind.is_problem:
-            verdict = explain(verdict, one, Traces(seen), history=[one], phase=phase, now=at)
-        entries = timeline_of(verdict, one, seen, phase).entries
+            verdict = where_it_stopped(verdict, one, seen, history=[one], phase=phase, now=at)
+        entries = timeline_of(verdict, one, seen, phase, at).entries
         assert [entry.at for entry in entries] == sorted(entry.at for entry in entries if entry.at)
-        return verdict, sorted((entry.at, entry.what) for entry in entries if entry.at)
+        return verdict, sorted((one.at, one.stage, one.subject, one.words) for one in entries if one.at)
 
-    there = said(moved(evidence, tz), Seen([Checkpoint.from_json(line) for line in written]), now.astimezone(tz))
-    assert there == said(evidence, Seen(lines), now)
+    elsewhere = Traces(Seen([Checkpoint.from_json(line) for line in written]))
+    there = said(moved(evidence, tz), elsewhere, now.astimezone(tz))
+    assert there == said(evidence, Traces(Seen(lines)), now)
 
 
 @settings(DRAWN, max_examples=300)

@@ -9,16 +9,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from operator import ge, lt
 from typing import Any, Self
 
 import grpc  # type: ignore[import-untyped]
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
 from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesResponse, LogEntry
+from google.logging.type.log_severity_pb2 import LogSeverity  # type: ignore[import-untyped]
 
 _SPECIAL = "logging.googleapis.com/"
 _TERM = re.compile(
-    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|httpRequest\.requestUrl|timestamp)"
-    r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*|true)',
+    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|httpRequest\.(?:requestUrl|status)|severity|timestamp)"
+    r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*|true|\d+)',
     re.DOTALL,
 )
 _JOIN = re.compile(r" (AND|OR) ")
@@ -172,12 +174,8 @@ def _condition(path: str, operator: str, value: Any) -> Condition:
     match path.split("."), operator:
         case ["jsonPayload", name], "=" if value is True:
             return lambda entry: (entry.json_payload or {}).get(name) is True
-        case ["timestamp"], ">=":
-            since = datetime.fromisoformat(value)
-            return lambda entry: entry.timestamp >= since
-        case ["timestamp"], "<":
-            until = datetime.fromisoformat(value)
-            return lambda entry: entry.timestamp < until
+        case ["timestamp"] | ["httpRequest", "status"], ">=" | "<":
+            return _compared(path, operator, value)
         case ["labels" as part, name], ":" if value == "*":
             return lambda entry: _text(entry, part, name) is not None
         case ["labels" | "jsonPayload" as part, name], "=":
@@ -188,10 +186,21 @@ def _condition(path: str, operator: str, value: Any) -> Condition:
             return lambda entry: entry.resource.labels.get(name, "").casefold() == value.casefold()
         case ["logName"], "=":
             return lambda entry: entry.log_name.casefold() == value.casefold()
+        case ["severity"], "=":
+            return lambda entry: entry.severity == LogSeverity.Value(value)
         case ["httpRequest", "requestUrl"], ":":
             return lambda entry: value.casefold() in entry.http_request.request_url.casefold()
         case _:
             raise ValueError(f"filter: {path}{operator}")
+
+
+def _compared(path: str, operator: str, value: Any) -> Condition:
+    """Compare the time of an entry, or its status, which only that of a request has."""
+    compare = ge if operator == ">=" else lt
+    if path == "timestamp":
+        moment = datetime.fromisoformat(value)
+        return lambda entry: compare(entry.timestamp, moment)
+    return lambda entry: entry.http_request.status != 0 and compare(entry.http_request.status, value)
 
 
 def _text(entry: LogEntry, part: str, name: str) -> str | None:

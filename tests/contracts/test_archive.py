@@ -182,6 +182,22 @@ def test_several_phases_are_one_reading(archive: Archive, phase: Phase, clock: S
     assert [c.fields["event_id"] for c in lines] == ["phase2 2026-02-09", "phase3 2026-02-08"]
 
 
+def test_what_was_left_before_the_dates(archive: Archive, phase: Phase, clock: SimulatedClock) -> None:
+    """The last ordinary line of each phase, which shows that such lines are kept at all."""
+    wanted = {"phase2": [DAY + timedelta(days=1), DAY], "phase3": [DAY], "phase4": [DAY]}
+    assert archive[1].read(wanted, LATER).before == {}
+    for name, hours in (("phase2", -50), ("phase3", -40), ("phase2", -30), ("phase2", 1), ("phase4", 1)):
+        clock.now = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(hours=hours)
+        checkpoints = CheckpointLogger(msgspec.structs.replace(phase, name=name), archive[0], clock=clock)
+        with checkpoints.delivery(processor=FIVE[0], game_date="2026-02-07", event_id=f"{name} {hours}"):
+            pass
+        checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))  # an error may be all that is kept
+    before = archive[1].read(wanted, LATER).before
+    found = {name: (line.fields["event_id"], line.severity) for name, line in before.items()}
+    assert found == {"phase2": ("phase2 -30", Severity.INFO), "phase3": ("phase3 -40", Severity.INFO)}
+    assert archive[1].read({"phase2": []}, LATER).before == {}
+
+
 def test_more_lines_than_one_search_can_have(
     monkeypatch: pytest.MonkeyPatch, phase: Phase, clock: SimulatedClock
 ) -> None:
@@ -393,6 +409,22 @@ def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(server.requests) == 1
 
 
+def test_the_last_answer_before_a_moment() -> None:
+    """With 2xx, of that service, and not longer ago than anybody needs to know."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
+        server.log_request("https://x/", 204, at - timedelta(days=32), "orchestrator")
+        assert log.last_answer(at) is None
+        for minutes, status in ((-9, 200), (-7, 204), (-5, 199), (-4, 302), (-3, 403), (-2, 503), (0, 204)):
+            server.log_request("https://x/", status, at + timedelta(minutes=minutes), "orchestrator")
+        server.log_request("https://x/", 204, at - timedelta(minutes=1), "canary")
+        assert log.last_answer(at) == at - timedelta(minutes=7)
+        server.fail_with = grpc.StatusCode.PERMISSION_DENIED
+        with pytest.raises(StoreError, match="Cloud Logging: "):
+            log.last_answer(at)
+
+
 def check_read(checkpoint: Checkpoint) -> None:
     """Hold what was read to the types that it is written with, what is harmless, and what is read again as the same."""
     lists = [checkpoint.fields.get(name, []) for name in ("completed", "missing", "expected", "steps", "causes")]
@@ -452,7 +484,10 @@ def test_a_log_entry_is_a_checkpoint_or_none(data: bytes) -> None:
 
 
 def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
-    """Three stuck dates are one search for lines and one for requests, in which the trouble of each date is found."""
+    """Three stuck dates are one search for lines and one for requests, in which the trouble of each date is found.
+
+    And one for what was there before each of the two.
+    """
     days = [DAY + timedelta(days=number) for number in range(3)]
     with LoggingServer("project", page_limit=1_000) as server:
         checkpoints = CheckpointLogger(phase, lambda c: server.ingest(json_line(c)), clock=clock)
@@ -475,7 +510,7 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
         )
         problems = [(phase.name, day) for day in days]
         traces = read_traces(stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60)
-        assert [request.page_token for request in server.requests].count("") == 2
+        assert [request.page_token for request in server.requests].count("") == 4
     for day in days:
         lines, requests = traces[phase.name, day].checkpoints, traces[phase.name, day].requests
         assert isinstance(lines, Seen)

@@ -10,11 +10,12 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from canary.domain.verdict import Cause, CauseKind, VerdictKind
+from canary.domain.stages import CauseKind, Stage
+from canary.domain.verdict import VerdictKind
 from canary.run import check
 from orchestrator_resilience import Completion, Phase, StoreError
 from orchestrator_resilience.probe import DATA
-from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
+from orchestrator_resilience.stores.base import ProcessorSummary, Request
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryMessageLogs
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
@@ -183,7 +184,7 @@ class Mixed:
     counts: None = None
     message_logs: BigQueryMessageLogs | None = None
     flag_tables: None = None
-    requests: None = None
+    requests: "Unasked | None" = None
     dead_letters: None = None
 
     def close(self) -> None:
@@ -191,21 +192,34 @@ class Mixed:
         self.documents.close()
 
 
+class Unasked:
+    """A log in which no request is, and which had one the day before."""
+
+    phase = "phase2"
+
+    def requests(self, since: datetime, until: datetime) -> list[Request]:  # noqa: ARG002 (a log's method)
+        """Return none."""
+        return []
+
+    def last_answer(self, before: datetime) -> datetime:
+        """Return when there was one."""
+        return before - timedelta(days=1)
+
+
 @pytest.mark.parametrize("data_type", ["BYTES"])
 def test_a_function_that_was_never_invoked(
     dataset: BigQuery, log: BigQueryMessageLogs, with_messages: Phase, tmp_path: Path
 ) -> None:
-    """Nobody wrote anything but Pub/Sub, and the code is known to leave lines: proven, not guessed."""
+    """Nobody wrote anything but Pub/Sub, and no request has come since: proven, not guessed."""
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
     rows = BigQueryCompletionLog(dataset, {"phase2": with_messages})
     rows.setup()
-    stores = Mixed(
-        FirestoreDocuments(dataset.project), rows, JsonLinesArchive(tmp_path / "none.jsonl"), message_logs=log
-    )
-    ref = DocumentRef(with_messages.firestore_collection, str(DAY - timedelta(days=1)))
-    stores.documents.merge(ref, {"_expected": sorted(with_messages.expected)})
+    documents, lines = FirestoreDocuments(dataset.project), JsonLinesArchive(tmp_path / "none.jsonl")
+    stores = Mixed(documents, rows, lines, message_logs=log, requests=Unasked())
     (verdict,) = check(stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}).verdicts
     stores.close()
     assert verdict.kind is VerdictKind.UNTRIGGERED
-    proof = "5 completions since 2026-02-10 06:41:00Z, and no delivery has left a line or a registration"
-    assert verdict.causes == (Cause(CauseKind.NEVER_INVOKED, proof),)
+    (cause,) = verdict.causes
+    assert (cause.kind, cause.after, cause.until) == (CauseKind.NOT_DELIVERED, Stage.PUBLISHED, Stage.DELIVERED)
+    assert cause.subjects == tuple(sorted(with_messages.expected))
+    assert cause.words == "no request since 2026-02-10 06:41:00Z"

@@ -3,7 +3,8 @@
 import pytest
 
 from canary.domain.incident import NotificationKind
-from canary.domain.verdict import CauseKind, Impact, VerdictKind
+from canary.domain.stages import CauseKind
+from canary.domain.verdict import Impact, VerdictKind
 from canary.notify.message import ADVICE
 from tests.docs.markdown import first_cells, rows, sections
 
@@ -28,7 +29,8 @@ def test_it_says_the_same_as_the_alerts() -> None:
     advised = {row[0].strip("`"): row[-1] for table in ("Verdicts", "Causes") for row in rows(RUNBOOK[table])}
     for kind in (*VerdictKind, *CauseKind):
         if kind is not CauseKind.UNDETERMINED:
-            assert advised[kind] == ADVICE[kind].format(date="DATE", document="DOCUMENT")
+            words = {"date": "DATE", "document": "DOCUMENT", "who": "PROCESSOR", "next_phase": "Phase 3"}
+            assert advised[kind] == ADVICE[kind].format(**words)
 
 
 def test_every_cause_is_there_once() -> None:

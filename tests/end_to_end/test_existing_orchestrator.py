@@ -142,10 +142,7 @@ def test_the_short_circuit(serve: Serve) -> None:
         assert function.deliver("p2_nbacom_schedule", status="failed") == [200]
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "SHORT_CIRCUIT")
-    assert verdict.causes[0].proof == (
-        "all 5 are registered in the progress document, and the last delivery found nothing missing and did not set "
-        "the flag"
-    )
+    assert verdict.causes[0].words == "the delivery found nothing missing: should_trigger=False"
 
 
 @pytest.mark.parametrize("environment", [{"TRACKER_WRITES_DOCUMENT": "false"}, {}], ids=["alone", "with the tracker"])
@@ -159,7 +156,7 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
         )
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
-    assert "p2_bdl_box_scores" in verdict.causes[0].proof
+    assert verdict.causes[0].words == "also waits for p2_bdl_box_scores"
 
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:
@@ -175,8 +172,7 @@ def test_the_contention_that_is_swallowed(serve: Serve) -> None:
         assert (last.fields["outcome"], last.fields["error_class"]) == ("failed", "ValueError")
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "WRITE_FAILED")
-    assert verdict.causes[0].proof.startswith(f"the delivery of {LAST} failed in a step of its own at ")
-    assert verdict.causes[0].proof.endswith("Aborted: 409 Transaction lock timeout.")
+    assert verdict.causes[0].words.endswith("Aborted: 409 Transaction lock timeout.")
 
 
 @contextmanager

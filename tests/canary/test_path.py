@@ -1,0 +1,1049 @@
+"""Where a date stopped and why: brought about with the real orchestrator on real stores, found by the real canary."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from canary.domain.stages import CauseKind, Stage, Standing, StandingKind, State
+from canary.domain.verdict import Verdict, VerdictKind
+from canary.playback.schedule import Schedule
+from canary.run import Report
+from evaluation.old_code import OldCode
+from evaluation.world import OUTCOME_QUERY, WORK_QUERY, Deliver, InjectedFault, Outage, Requests, World
+from orchestrator_resilience import CheckpointLogger, Phase, StoreError, load_phase
+from orchestrator_resilience.background import AtOnce
+from orchestrator_resilience.completion import Completion
+from orchestrator_resilience.orchestrator import Orchestrator
+from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.rows import completion_row
+from orchestrator_resilience.stores import jsonl
+from orchestrator_resilience.stores.base import DeadLetter, Request
+from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.testing import push_envelope
+
+FIVE = tuple(sorted(load_phase("phase2", BUNDLED_PHASES).expected))
+LAST = FIVE[4:]
+DAY = date(2026, 2, 9)
+DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+LATER = DONE + timedelta(minutes=34)
+LATE = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
+MINUTE, HOUR, ONE_DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MESSAGE_TABLE = "nba_orchestration.phase_messages"
+
+Stop = tuple[CauseKind, tuple[str, ...], Stage | None, Stage | None]
+NOWHERE: Stop = (CauseKind.UNDETERMINED, (), None, None)
+
+with_message_log = pytest.mark.parametrize("world", [MESSAGE_TABLE], indirect=True, ids=["with a message log"])
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, phase: Phase, stores: EmbeddedStores) -> World:
+    """The simulated pipeline, by default without a message log."""
+    table = getattr(request, "param", None)
+    return World(msgspec.structs.replace(phase, message_table=table), stores, Schedule(DONE))
+
+
+def message(name: str, at: datetime = DONE, day: date = DAY, **payload: Any) -> dict[str, Any]:
+    return push_envelope(name, str(day), at, **{"message_id": f"{day}-{name}", **payload})
+
+
+def deliver(
+    world: World,
+    envelope: dict[str, Any],
+    at: datetime = DONE,
+    *,
+    fault: InjectedFault | None = None,
+    to: Deliver | None = None,
+) -> None:
+    """Deliver a message at `at`, by default to the phase's own orchestrator."""
+    world.publish(at, envelope, delays=[timedelta(0)], fault=fault, deliver=to)
+    world.schedule.play(at)
+
+
+def deliver_all(
+    world: World,
+    names: Sequence[str],
+    day: date = DAY,
+    *,
+    fault: InjectedFault | None = None,
+    to: Deliver | None = None,
+    **payload: Any,
+) -> None:
+    """Deliver a message of each, a minute apart, the last one at DONE on the night after `day`."""
+    for number, name in enumerate(names, 1 - len(names)):
+        at = DONE + (day - DAY) + number * MINUTE
+        deliver(world, message(name, at, day, **payload), at, fault=fault, to=to)
+
+
+def healthy_before(world: World, dates: int = 3) -> None:
+    """Let the dates before DAY have gone well: so it is known that lines and messages are written down at all."""
+    for back in range(dates, 0, -1):
+        deliver_all(world, FIVE, DAY - back * ONE_DAY)
+        if world.has_message_log:
+            log_messages(world, FIVE, DAY - back * ONE_DAY)
+
+
+def waiting_for(world: World, names: Sequence[str]) -> Deliver:
+    """Return an orchestrator that waits for others than the phase does."""
+    processors = {name: world.phase.processors.get(name, ()) for name in names}
+    return world.orchestrator_of(msgspec.structs.replace(world.phase, processors=processors)).deliver
+
+
+def refusing(world: World) -> Deliver:
+    """Return an orchestrator whose stores have taken its rights away."""
+
+    class Refuses:
+        def __getattr__(self, name: str) -> Any:
+            def refuse(*_: object, **__: object) -> None:
+                raise StoreError("PermissionDenied: 403 Missing or insufficient permissions.")
+
+            return refuse
+
+    stores: Any = Refuses()
+    lines = world.checkpoints_of(world.phase)
+    return Orchestrator(world.phase, stores, stores, lines, world.schedule.clock, beside=AtOnce).deliver
+
+
+def without_lines(world: World) -> Deliver:
+    """Return an orchestrator that was told to leave no lines."""
+    quiet = CheckpointLogger(world.phase, world.stores.checkpoints, enabled=False, clock=world.schedule.clock)
+    stores = world.stores
+    log = stores.completion_log
+    return Orchestrator(world.phase, stores.documents, log, quiet, world.schedule.clock, beside=AtOnce).deliver
+
+
+def dies_at(operation: str) -> InjectedFault:
+    """The process dies at an operation of a store, and the message is not delivered again."""
+    return InjectedFault(dies_at=operation, retried=False)
+
+
+def refused_at(operation: str) -> InjectedFault:
+    """A store refuses an operation, and the message is not delivered again."""
+    return InjectedFault(refused_at=operation, retried=False)
+
+
+def dies_at_the_flag() -> InjectedFault:
+    """The process has lost the race for its commit, merges its registration, and dies before the flag."""
+    return InjectedFault(dies_at="update_if_unchanged", retried=False, loses_race=True)
+
+
+def refused_at_the_flag() -> InjectedFault:
+    """As above, and the store refuses the flag."""
+    return InjectedFault(refused_at="update_if_unchanged", retried=False, loses_race=True)
+
+
+def log_messages(world: World, names: Sequence[str], day: date = DAY, at: datetime | None = None) -> None:
+    """Let the message log have rows, by default written at DONE on the night after `day`.
+
+    Without a message log they are the completion log's: then the function itself may have written them.
+    """
+    log, at = world.messages if world.has_message_log else world.stores.completion_log, at or DONE + (day - DAY)
+    rows = [completion_row(Completion.from_event(message(name, at, day), world.phase)) for name in names]
+    log.append(rows, now=at)
+    world.schedule.play(max(at, world.schedule.clock.now))
+
+
+def deliver_to_old_code(world: World, names: Sequence[str] = FIVE) -> None:
+    """Let the old tracker register them; it leaves no checkpoints."""
+    old = OldCode(world.phase, world.stores.documents, world.stores.completion_log)
+    deliver_all(world, names, to=old.deliver)
+
+
+def leave_line(world: World, name: str, *, event_id: str = "1", says: Mapping[str, Any] | None = None) -> None:
+    """Leave the lines of a delivery by code of somebody else's, which `says` what it decided, or returns without."""
+    with world.checkpoints_of(world.phase).delivery(processor=name, game_date=DAY, event_id=event_id) as delivery:
+        if says is not None:
+            delivery.post_transaction(**{"should_trigger": False, "completed": FIVE, "triggered": False, **says})
+
+
+def change_document(world: World, **fields: Any) -> None:
+    """Let somebody else write into the document of DAY."""
+    world.stores.documents.merge(world.ref(DAY), fields)
+
+
+def starts_the_next_phase(world: World) -> None:
+    """Let the flag start the next phase, whose output is counted, and nothing be there of seven games."""
+    queries = {"outcome_query": OUTCOME_QUERY, "work_query": WORK_QUERY}
+    world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=True, **queries)
+    world.work[DAY] = 7
+
+
+def report(world: World, now: datetime) -> Report:
+    """Let the canary judge DAY at `now`."""
+    world.schedule.play(now)
+    return world.check(DAY)
+
+
+def judged(
+    world: World,
+    now: datetime,
+    kind: VerdictKind,
+    *stopped: Stop,
+    words: str = "",
+    beside: Collection[Standing] | None = None,
+) -> Verdict:
+    """Let the canary judge DAY at `now`; returns what it says: its verdict, where it stopped, and `words` of why.
+
+    `beside` is what stands beside the path, where that is of any interest.
+    """
+    (verdict,) = report(world, now).verdicts
+    assert verdict.kind is kind
+    assert [(one.kind, one.subjects, one.after, one.until) for one in verdict.causes] == [*stopped]
+    assert words in " | ".join(one.words for one in verdict.causes)
+    assert beside is None or list(verdict.standing) == [*beside]
+    return verdict
+
+
+def state_of(verdict: Verdict, stage: Stage, subject: str = "") -> State:
+    """Return what is known of a stage."""
+    return next(step.state for step in verdict.path if step.stage is stage and step.subject == subject)
+
+
+# The flag
+
+
+@pytest.mark.parametrize("with_lines", [True, False])
+def test_flag_overwritten(world: World, *, with_lines: bool) -> None:
+    """A line says that the flag was set, and so does the trigger's own row; the document says that it is not."""
+    deliver_all(world, FIVE)
+    change_document(world, _triggered=False)
+    if not with_lines:
+        world.stores.checkpoints.path.unlink()
+    after = Stage.DECIDED if with_lines else Stage.REGISTERED
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.FLAG_OVERWRITTEN, (), after, Stage.FLAGGED))
+
+
+def test_registration_and_flag_are_undone(world: World) -> None:
+    """Somebody has written the document anew: both are said."""
+    deliver_all(world, FIVE)
+    change_document(world, _triggered=False, **{FIVE[4]: None})
+    lost = (CauseKind.UNDETERMINED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    overwritten = (CauseKind.FLAG_OVERWRITTEN, (), Stage.DECIDED, Stage.FLAGGED)
+    verdict = judged(world, LATER, VerdictKind.UNTRIGGERED, overwritten, lost)
+    assert state_of(verdict, Stage.REGISTERED, FIVE[4]) is state_of(verdict, Stage.FLAGGED) is State.UNDONE
+
+
+@pytest.mark.parametrize("with_lines", [True, False])
+def test_a_document_that_is_gone_was_not_overwritten(world: World, *, with_lines: bool) -> None:
+    """Its time to live was up, or it is in another database."""
+    deliver_all(world, FIVE)
+    elsewhere = msgspec.structs.replace(world.phase, firestore_collection="of_another_database")
+    world.phase = elsewhere
+    if not with_lines:
+        world.stores.checkpoints.path.unlink()
+    (verdict,) = report(world, LATER).verdicts
+    assert {cause.kind for cause in verdict.causes} == {CauseKind.UNDETERMINED}
+    assert State.UNDONE not in {step.state for step in verdict.path}
+
+
+# What the orchestrator waits for
+
+
+def test_expectation_drift(world: World) -> None:
+    """The orchestrator waits for a processor that was switched off: its document says so."""
+    deliver_all(world, FIVE, to=waiting_for(world, [*FIVE, "p2_bdl_box_scores"]))
+    stop = (CauseKind.EXPECTATION_DRIFT, (), Stage.REGISTERED, Stage.DECIDED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="also waits for p2_bdl_box_scores", beside=[])
+
+
+def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
+    """One that only leaves lines shows its list there; what took itself for a duplicate since does not hide it."""
+    deliver_to_old_code(world)
+    leave_line(world, FIVE[4], event_id="deciding", says={"expected": [*FIVE, "p2_bdl"]})
+    stop = (CauseKind.EXPECTATION_DRIFT, (), Stage.REGISTERED, Stage.DECIDED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="also waits for p2_bdl")
+    for number in range(3):
+        world.schedule.play(LATER + number * MINUTE)
+        leave_line(world, FIVE[number], event_id=f"again {number}", says={"duplicate": True})
+    judged(world, LATER + 3 * MINUTE, VerdictKind.UNTRIGGERED, stop, words="also waits for p2_bdl, and 3 since")
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "is_whole"), [(59, 20, True), (900, 20, True), (1500, 20, False), (300, 900, False)]
+)
+@pytest.mark.parametrize("come", [False, True])
+def test_nothing_follows_from_a_list_that_is_not_whole(
+    world: World, count: int, length: int, *, is_whole: bool, come: bool
+) -> None:
+    """What the orchestrator waits for is read where its line has all of it; of a cut list nothing is said."""
+    deliver_to_old_code(world)
+    others = [f"p2_{n:04}".ljust(length, "x") for n in range(count)]
+    leave_line(world, FIVE[0], says={"completed": [*FIVE, *(others if come else ())], "expected": [*FIVE, *others]})
+    (verdict,) = report(world, LATER).verdicts
+    drifts = CauseKind.EXPECTATION_DRIFT in [cause.kind for cause in verdict.causes]
+    assert (verdict.kind, drifts) == (VerdictKind.UNTRIGGERED, is_whole and not come)
+
+
+def test_expectation_drift_that_triggers_too_early(world: World) -> None:
+    """An orchestrator that does not wait for somebody sets the flag without it, and will never register it."""
+    drifted = waiting_for(world, FIVE[1:])
+    deliver_all(world, FIVE[1:], to=drifted)
+    too_few = Standing(StandingKind.WAITS_FOR_TOO_FEW, FIVE[:1])
+    set_without = Standing(StandingKind.SET_WITHOUT, FIVE[:1], "all_complete")
+    judged(world, LATER, VerdictKind.PREMATURE, NOWHERE, beside=[too_few, set_without])
+    deliver_all(world, world.phase.processors[FIVE[0]][:1], to=drifted)
+    stop = (CauseKind.EXPECTATION_DRIFT, FIVE[:1], Stage.DELIVERED, Stage.ACCEPTED)
+    judged(world, LATER, VerdictKind.STORES_DISAGREE, stop, beside=[too_few])
+
+
+def test_one_that_is_there_holds_nothing_up(world: World) -> None:
+    """The orchestrator waits for a sixth, which has reported: the refused flag is the cause."""
+    six = waiting_for(world, [*FIVE, "p2_new"])
+    deliver_all(world, ["p2_new", *FIVE[:4]], to=six)
+    deliver_all(world, LAST, to=six, fault=refused_at_the_flag())
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.WRITE_FAILED, (), Stage.REGISTERED, Stage.DECIDED))
+
+
+def test_a_list_that_is_wrong_and_a_process_that_died(world: World) -> None:
+    """Either alone would have kept the flag unset: the one is where it stopped, the other is said beside it."""
+    six = waiting_for(world, [*FIVE, "p2_bdl_box_scores"])
+    deliver_all(world, FIVE[:4], to=six)
+    deliver_all(world, LAST, to=six, fault=dies_at("update_if_unchanged"))
+    stop = (CauseKind.CRASHED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    too_many = Standing(StandingKind.WAITS_FOR_TOO_MANY, ("p2_bdl_box_scores",))
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, beside=[too_many])
+
+
+# What became of a delivery
+
+
+@pytest.mark.parametrize("operation", ["get_all", "update_if_unchanged"])
+def test_crashed(world: World, operation: str) -> None:
+    """The last delivery left RECEIVED and nothing more."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=dies_at(operation))
+    stop = (CauseKind.CRASHED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="begun and not ended, no line after RECEIVED")
+
+
+def test_crashed_at_the_flag(world: World) -> None:
+    """It had registered its processor, and then it died: the same line, and the stores say how far it had come."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=dies_at_the_flag())
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.CRASHED, (), Stage.REGISTERED, Stage.DECIDED))
+
+
+def test_crashed_at_each_redelivery(world: World) -> None:
+    """A message that kills the process each time comes again every ten minutes: the first death is old enough."""
+    deliver_all(world, FIVE[:4])
+    for minutes in (0, 10, 20, 30):
+        deliver(world, message(FIVE[4]), DONE + minutes * MINUTE, fault=dies_at("update_if_unchanged"))
+    stop = (CauseKind.CRASHED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+def test_a_crash_before_the_lines_that_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many lines the newest are read: that the fifth has none of these proves nothing."""
+    healthy_before(world)
+    monkeypatch.setattr(jsonl, "_MOST_OF_A_DATE", 4)
+    deliver(world, message(FIVE[4], DONE - HOUR), DONE - HOUR, fault=dies_at("get_all"))
+    deliver_all(world, FIVE[:4])
+    stop = (CauseKind.UNDETERMINED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+def test_a_delivery_under_way_has_not_crashed(world: World) -> None:
+    """For ten minutes it may still be working."""
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(FIVE[4], LATE - 9 * MINUTE), LATE - 9 * MINUTE, fault=dies_at("append"))
+    there = (LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, *there))
+    judged(world, LATE + MINUTE, VerdictKind.INCOMPLETE, (CauseKind.CRASHED, *there))
+
+
+def test_a_crash_that_a_redelivery_mended_is_no_cause(world: World) -> None:
+    """The same message came again and got through; nobody knows of the fifth."""
+    deliver_all(world, FIVE[:3])
+    deliver_all(world, FIVE[3:4], fault=dies_at("append"))
+    unknown = (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    dead = (CauseKind.CRASHED, FIVE[3:4], Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, dead, unknown)
+    deliver_all(world, FIVE[3:4])
+    judged(world, LATE, VerdictKind.INCOMPLETE, unknown)
+
+
+def test_a_write_failed(world: World) -> None:
+    """FAILED names the step and the store's own words; the row was written."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=refused_at("update_if_unchanged"))
+    stop = (CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    words = "failed in register: StoreError: update_if_unchanged: ServiceUnavailable: 503 try again later"
+    verdict = judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=words)
+    assert (verdict.causes[0].source, verdict.causes[0].at) == ("checkpoint", DONE)
+
+
+def test_the_write_of_the_flag_failed(world: World) -> None:
+    """The registration is there, so that it is the date that stopped."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=refused_at_the_flag())
+    stop = (CauseKind.WRITE_FAILED, (), Stage.REGISTERED, Stage.DECIDED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="failed in register: StoreError")
+
+
+def test_a_write_failed_that_leaves_a_gap(world: World) -> None:
+    """The completion log refused a row: the date is triggered, and the two stores disagree."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=refused_at("append"))
+    stop = (CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.RECORDED)
+    judged(world, LATER, VerdictKind.STORES_DISAGREE, stop, words="append_completion")
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_failed_is_still_known_at_the_deadline(world: World, *, late: bool) -> None:
+    """The delivery of the last one was refused everywhere: it has left no more than its line."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, to=refusing(world))
+    stops = [(CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)] if late else []
+    judged(world, LATE if late else LATER, VerdictKind.INCOMPLETE if late else VerdictKind.WAITING, *stops)
+
+
+@pytest.mark.parametrize("games", [None, 7])
+@pytest.mark.parametrize("how", ["failed", "died", "rejected"])
+def test_what_came_to_nothing_is_not_nothing(world: World, how: str, games: int | None) -> None:
+    """All five came, and not one got through: with and without a count of the games, that is what is said."""
+    healthy_before(world)
+    if games:
+        world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
+        world.work |= {DAY - back * ONE_DAY: games for back in range(4)}
+    for _ in range(4):
+        if how == "rejected":
+            deliver_all(world, FIVE, status="completed")
+        else:
+            fails = {"to": refusing(world)} if how == "failed" else {"fault": dies_at("append")}
+            deliver_all(world, FIVE, **fails)
+    stop = {
+        "failed": (CauseKind.WRITE_FAILED, FIVE, Stage.ACCEPTED, Stage.RECORDED),
+        "died": (CauseKind.CRASHED, FIVE, Stage.ACCEPTED, Stage.RECORDED),
+        "rejected": (CauseKind.MESSAGE_REJECTED, FIVE, Stage.DELIVERED, Stage.ACCEPTED),
+    }[how]
+    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, stop)
+    assert "nothing has arrived" not in verdict.summary
+
+
+def test_what_was_repaired_explains_nothing(world: World) -> None:
+    """A delivery died, and the processor was run again; later the flag could not be written."""
+    early = DONE - HOUR
+    deliver(world, message(FIVE[0], early, message_id="dies"), early, fault=dies_at("update_if_unchanged"))
+    mended = early + 35 * MINUTE
+    dead = (CauseKind.CRASHED, FIVE[:1], Stage.ACCEPTED, None)  # there is no document yet, which says nothing
+    judged(world, mended, VerdictKind.STORES_DISAGREE, dead)
+    deliver(world, message(FIVE[0], early, message_id="again"), mended)
+    deliver_all(world, FIVE[1:4])
+    deliver_all(world, LAST, fault=refused_at_the_flag())
+    stop = (CauseKind.WRITE_FAILED, (), Stage.REGISTERED, Stage.DECIDED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="failed in register")
+
+
+def test_set_too_early_and_the_missing_one_failed(world: World) -> None:
+    """Somebody has set the flag: what the missing one's own delivery came to is said all the same."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, to=refusing(world))
+    change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="4 of 5")
+    stop = (CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.PREMATURE, stop, beside=[Standing(StandingKind.SET_WITHOUT, LAST, "4 of 5")])
+
+
+def test_each_processor_has_its_own_cause(world: World) -> None:
+    """One failed, one crashed, one was rejected, and of the fourth nothing is known."""
+    deliver_all(world, FIVE[:1])
+    deliver_all(world, FIVE[1:2], status="failed")
+    deliver_all(world, FIVE[2:3], fault=dies_at("append"))
+    deliver_all(world, FIVE[3:4], status="finished")
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (CauseKind.PROCESSOR_FAILED, FIVE[1:2], None, Stage.RAN),
+        (CauseKind.CRASHED, FIVE[2:3], Stage.ACCEPTED, Stage.REGISTERED),
+        (CauseKind.MESSAGE_REJECTED, FIVE[3:4], Stage.DELIVERED, Stage.ACCEPTED),
+        (CauseKind.UNDETERMINED, FIVE[4:], None, Stage.REGISTERED),
+    )
+
+
+# What was decided
+
+
+def test_code_that_leaves_no_line_does_not_say_why(world: World) -> None:
+    """All registered and no flag: it may have been decided or not."""
+    deliver_to_old_code(world)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED))
+
+
+@pytest.mark.parametrize(
+    ("says", "words"),
+    [
+        ({"duplicate": True}, "took itself for a duplicate"),
+        ({"expected": FIVE}, "found nothing missing"),
+        (None, "returned without a decision"),
+        ({}, None),
+    ],
+    ids=["a duplicate", "what it waits for", "nothing", "neither"],
+)
+def test_short_circuit(world: World, says: dict[str, Any] | None, words: str | None) -> None:
+    """The existing function with the six lines in it: it decides wrongly and says why, or returns without deciding."""
+    deliver_to_old_code(world)
+    leave_line(world, FIVE[4], says=says)
+    proven = (CauseKind.SHORT_CIRCUIT, (), Stage.REGISTERED, Stage.DECIDED)
+    stop = proven if words else (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=words or "")
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [(dies_at_the_flag(), CauseKind.CRASHED), (refused_at_the_flag(), CauseKind.WRITE_FAILED)],
+    ids=["died", "refused"],
+)
+def test_duplicates_do_not_hide_how_the_deciding_delivery_ended(
+    world: World, fault: InjectedFault, cause: CauseKind
+) -> None:
+    """All were registered by then, so that each later one is a duplicate."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=fault)
+    for number in range(3):
+        world.schedule.play(DONE + (number + 1) * MINUTE)
+        leave_line(world, FIVE[number], event_id=f"again {number}", says={"duplicate": True})
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (cause, (), Stage.REGISTERED, Stage.DECIDED))
+
+
+def test_first_deliveries_that_say_duplicate_while_one_is_missing(world: World) -> None:
+    """No cause of the missing one, and yet what has to be known of the orchestrator: it will not set the flag."""
+    deliver_to_old_code(world, FIVE[:4])
+    for number in range(4):
+        world.schedule.play(DONE + number * MINUTE)
+        says = {"completed": FIVE[: number + 1], "duplicate": True}
+        leave_line(world, FIVE[number], event_id=str(number), says=says)
+    unknown = (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, unknown, beside=[Standing(StandingKind.DUPLICATES, FIVE[:4])])
+
+
+@pytest.mark.parametrize("again", ["the same", "a re-run"])
+def test_what_says_duplicate_later_is_as_it_should_be(world: World, again: str) -> None:
+    """Only the first delivery of a processor is none."""
+    deliver_to_old_code(world, FIVE[:4])
+    leave_line(world, FIVE[0], event_id="the same", says={"completed": FIVE[:4]})
+    world.schedule.play(DONE + MINUTE)
+    leave_line(world, FIVE[0], event_id=again, says={"completed": FIVE[:4], "duplicate": True})
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED), beside=[])
+
+
+@pytest.mark.parametrize(
+    ("processor", "status"),
+    [(FIVE[4], "no_data"), (FIVE[4], "failed"), ("p2_nbacom_schedule", "success"), ("p2_nbacom_schedule", None)],
+)
+def test_a_delivery_without_anything_to_decide_is_no_short_circuit(
+    world: World, processor: str, status: str | None
+) -> None:
+    """That it was ignored, as it had to be, says nothing of those that should have set the flag."""
+    deliver_to_old_code(world)
+    with world.checkpoints_of(world.phase).delivery(
+        processor=processor, game_date=DAY, event_id="1", status=status
+    ) as delivery:
+        delivery.ignored("nothing to do")
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED))
+
+
+# What follows the flag
+
+
+@pytest.mark.parametrize("has_decided", [True, False])
+def test_a_gate_refused_behind_the_flag(world: World, *, has_decided: bool) -> None:
+    """The delivery that set the flag failed at what starts the next phase: its words are in its line."""
+    starts_the_next_phase(world)
+    deliver_to_old_code(world, FIVE[:4])
+    deliver_to_old_code(world, LAST)
+    change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="all_complete")
+    with world.checkpoints_of(world.phase).delivery(processor=FIVE[4], game_date=DAY, event_id="1") as delivery:
+        if has_decided:
+            delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True)
+        delivery.failed(ValueError("data incomplete for 2026-02-09, cannot start"))
+    after = Stage.FLAGGED
+    stop = (CauseKind.NOT_STARTED, (), after, Stage.STARTED)
+    judged(world, LATE, VerdictKind.DOWNSTREAM_MISSING, stop, words="data incomplete for 2026-02-09, cannot start")
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_no_output_and_nobody_says_why(world: World, *, starts: bool) -> None:
+    """Behind the flag it is the next phase's own affair; where the flag does not start it, there is no stop at all."""
+    starts_the_next_phase(world)
+    world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=starts)
+    deliver_all(world, FIVE)
+    stop = (CauseKind.UNDETERMINED, (), Stage.FLAGGED, Stage.OUTPUT) if starts else NOWHERE
+    judged(world, LATE, VerdictKind.DOWNSTREAM_MISSING, stop)
+
+
+PENDING = {"_trigger_pending": True, "_trigger_pending_at": DONE, "_trigger_reason": "critical_plus_majority_80pct"}
+
+
+def test_the_start_was_pending_and_the_flag_is_unset(world: World) -> None:
+    """The code's own record that it had decided, and that the start did not succeed."""
+    deliver_to_old_code(world)
+    change_document(world, **PENDING)
+    stop = (CauseKind.NOT_STARTED, (), Stage.DECIDED, Stage.FLAGGED)
+    words = "`_trigger_pending` was left behind: critical_plus_majority_80pct"
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=words)
+
+
+def test_the_start_was_pending_and_the_flag_is_set(world: World) -> None:
+    """Then it is the start of the next phase that is missing."""
+    starts_the_next_phase(world)
+    deliver_to_old_code(world)
+    change_document(world, **PENDING, _triggered=True, _triggered_at=DONE)
+    stop = (CauseKind.NOT_STARTED, (), Stage.FLAGGED, Stage.STARTED)
+    judged(world, LATE, VerdictKind.DOWNSTREAM_MISSING, stop, words="critical_plus_majority_80pct")
+
+
+def test_what_is_pending_since_a_minute_ago_is_not_refused(world: World) -> None:
+    """It may yet be started."""
+    deliver_to_old_code(world)
+    change_document(world, **{**PENDING, "_trigger_pending_at": LATER - MINUTE})
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.DECIDED, Stage.FLAGGED))
+
+
+# Names and runs
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_name_drift(world: World, before: int) -> None:
+    """A renamed class reports in place of the missing processor, which was alone before; else it is a hint."""
+    healthy_before(world, before)
+    deliver_all(world, [p for p in FIVE if p != "p2_nbacom_boxscores"])
+    deliver_all(world, ["NbacPlayerBoxscoresProcessor"])
+    boxscores = ("p2_nbacom_boxscores",)
+    stop = (
+        (CauseKind.NAME_DRIFT, boxscores, Stage.DELIVERED, Stage.ACCEPTED)
+        if before
+        else (CauseKind.UNDETERMINED, boxscores, None, Stage.REGISTERED)
+    )
+    hint = Standing(StandingKind.RESEMBLES, ("NbacPlayerBoxscoresProcessor", *boxscores))
+    words = "NbacPlayerBoxscoresProcessor is not expected, and resembles it" if before else ""
+    judged(world, LATE, VerdictKind.INCOMPLETE, stop, words=words, beside=[] if before else [hint])
+
+
+@pytest.mark.parametrize("both_on", [1, 2], ids=["the date before", "a date before that"])
+def test_two_that_report_on_one_date_are_no_rename(world: World, both_on: int) -> None:
+    """An unexpected processor that was there beside the one whose name it resembles is a hint, and proves nothing."""
+    healthy_before(world, 3)
+    deliver_all(world, ["OddsPlayerPointsProcessor"], DAY - both_on * ONE_DAY)
+    props = ("p2_odds_player_props",)
+    deliver_all(world, [p for p in FIVE if p not in props])
+    deliver_all(world, ["OddsPlayerPointsProcessor"])
+    stop = (CauseKind.UNDETERMINED, props, None, Stage.DELIVERED)
+    hint = Standing(StandingKind.RESEMBLES, ("OddsPlayerPointsProcessor", *props))
+    judged(world, LATE, VerdictKind.INCOMPLETE, stop, beside=[hint])
+
+
+def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
+    """The phases file was mended, the orchestrator was not: it has the processor among the unexpected."""
+    without = dict.fromkeys(FIVE, ())
+    old = world.orchestrator_of(msgspec.structs.replace(world.phase, processors=without)).deliver
+    deliver_all(world, [*FIVE[:4], world.phase.processors[FIVE[4]][0]], to=old)
+    stop = (CauseKind.NAME_DRIFT, LAST, Stage.DELIVERED, Stage.ACCEPTED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="taken for unexpected, by its name")
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [("failed", CauseKind.PROCESSOR_FAILED), ("no_data", CauseKind.NO_DATA), ("skipped", CauseKind.NO_DATA)],
+)
+@pytest.mark.parametrize("requests", ["absent", "unreadable"])
+def test_the_processor_says_it_itself(world: World, status: str, cause: CauseKind, requests: str) -> None:
+    """The missing one has reported that it has nothing to give; that the request log cannot be read changes nothing."""
+    if requests == "unreadable":
+        world.requests = Requests(world)
+        world.outages.append(Outage("requests", DONE, LATE + MINUTE))
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, status=status)
+    judged(world, LATE, VerdictKind.INCOMPLETE, (cause, LAST, None, Stage.RAN), words=f"reported {status}")
+
+
+@pytest.mark.parametrize("dates", [1, 2, 5])
+def test_stopped_alike_since(world: World, dates: int) -> None:
+    """Nothing of the fifth on these dates, while its peers have completed."""
+    for back in range(6, -1, -1):
+        deliver_all(world, FIVE if back >= dates else FIVE[:4], DAY - back * ONE_DAY)
+    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
+    assert verdict.causes[0].since == (DAY - (dates - 1) * ONE_DAY if dates > 1 else None)
+
+
+# What was published, and whether it was delivered
+
+
+@with_message_log
+@pytest.mark.parametrize("logged", [True, False])
+def test_nothing_was_delivered(world: World, requested: Callable[..., None], *, logged: bool) -> None:
+    """Only the message log has them, and deliveries leave lines: it was not started, or it died as it started."""
+    healthy_before(world)
+    log_messages(world, FIVE)
+    if logged:
+        requested(before=True)
+    cause = CauseKind.NOT_DELIVERED if logged else CauseKind.UNDETERMINED
+    stop = (cause, FIVE, Stage.PUBLISHED, Stage.DELIVERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="no delivery has left a line, and others have")
+
+
+@pytest.mark.parametrize("world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"])
+def test_code_of_which_nothing_is_known_may_just_leave_nothing(world: World) -> None:
+    """No line on any date: that there is none of this one proves nothing. A row is a sign of a delivery."""
+    log_messages(world, FIVE)
+    after = Stage.PUBLISHED if world.has_message_log else Stage.ACCEPTED
+    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, FIVE, after, None))
+
+
+@with_message_log
+def test_some_were_not_delivered(world: World) -> None:
+    """Three messages of five came, among them one that was published after those that did not."""
+    world.requests = Requests(world)
+    healthy_before(world)
+    deliver_all(world, FIVE[:2])
+    log_messages(world, FIVE[2:4])
+    deliver(world, message(FIVE[4]), DONE + MINUTE)
+    stop = (CauseKind.NOT_DELIVERED, FIVE[2:4], Stage.PUBLISHED, Stage.DELIVERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+@with_message_log
+def test_the_backlog_is_delivered(world: World) -> None:
+    """Deliveries that begin at last: those that have not come are still those that stopped."""
+    world.requests = Requests(world)
+    healthy_before(world)
+    log_messages(world, FIVE)
+    at = DONE + 40 * MINUTE
+    deliver(world, message(FIVE[0]), at)
+    stop = (CauseKind.NOT_DELIVERED, FIVE[1:], Stage.PUBLISHED, Stage.DELIVERED)
+    judged(world, at + MINUTE, VerdictKind.UNTRIGGERED, stop)
+
+
+@with_message_log
+def test_not_delivered_after_a_failure_was_delivered(world: World) -> None:
+    """The processor failed, which was delivered; that it succeeded later was not."""
+    world.requests = Requests(world)
+    healthy_before(world)
+    early = DONE - HOUR
+    deliver(world, message(FIVE[3], early, status="failed", message_id="a failure"), early)
+    deliver_all(world, FIVE[:3])
+    log_messages(world, FIVE[3:4])
+    deliver(world, message(FIVE[4]), DONE + MINUTE)
+    stop = (CauseKind.NOT_DELIVERED, FIVE[3:4], Stage.PUBLISHED, Stage.DELIVERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+@with_message_log
+def test_what_leaves_no_lines_any_more_proves_nothing(world: World) -> None:
+    """The lines were switched off: those that got through have none either."""
+    healthy_before(world)
+    deliver_all(world, FIVE[:4], to=without_lines(world))
+    log_messages(world, FIVE)
+    stop = (CauseKind.UNDETERMINED, LAST, Stage.PUBLISHED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+@with_message_log
+def test_a_line_that_names_nobody_beside_two_that_are_published(world: World) -> None:
+    """It may be of either: of neither it is said that nothing was delivered."""
+    healthy_before(world)
+    deliver_all(world, FIVE[:3])
+    log_messages(world, FIVE)
+    deliver(world, message(FIVE[4], processor_name=7))
+    stop = (CauseKind.UNDETERMINED, FIVE[3:], Stage.PUBLISHED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+@with_message_log
+def test_a_message_that_names_nobody_beside_two_that_are_published(world: World) -> None:
+    """The log has it without a name or a date: that it is not of this one, nobody can say."""
+    healthy_before(world)
+    log_messages(world, FIVE)
+    deliver_all(world, FIVE[:3])
+    world.message_log(DONE, message(FIVE[4]), {}, unreadable=True)
+    stop = (CauseKind.UNDETERMINED, FIVE[3:], Stage.PUBLISHED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+    deliver(world, message(FIVE[3]))
+    deliver_all(world, LAST, fault=refused_at_the_flag())
+    refused = (CauseKind.WRITE_FAILED, (), Stage.REGISTERED, Stage.DECIDED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, refused)
+
+
+@with_message_log
+def test_what_was_published_under_the_next_date(world: World) -> None:
+    """One of five has a wrong date in its message: of this date it was not published, and more is not known."""
+    healthy_before(world)
+    deliver_all(world, FIVE[:4])
+    log_messages(world, FIVE[:4])
+    deliver(world, message(FIVE[4], DONE, DAY + ONE_DAY))
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED))
+
+
+@pytest.mark.parametrize(
+    ("kept", "cause", "until"),
+    [
+        ("requests", CauseKind.NOT_DELIVERED, Stage.DELIVERED),
+        ("lines", CauseKind.UNDETERMINED, Stage.DELIVERED),
+        ("nothing", CauseKind.UNDETERMINED, Stage.REGISTERED),
+    ],
+)
+def test_a_message_lies_in_the_dead_letters(world: World, kept: str, cause: CauseKind, until: Stage) -> None:
+    """What failed at each delivery is given up as well, and would show elsewhere; another date's says nothing."""
+    world.requests = Requests(world) if kept == "requests" else None
+    if kept != "nothing":
+        healthy_before(world)
+    (deliver_to_old_code if kept == "nothing" else deliver_all)(world, FIVE[:3])
+    world.dead_letters = Letters([DeadLetter(FIVE[3], DAY, DONE), DeadLetter(FIVE[4], DAY - ONE_DAY, DONE)])
+    given_up, unknown = (cause, FIVE[3:4], Stage.PUBLISHED, until), (CauseKind.UNDETERMINED, LAST, None, until)
+    judged(world, LATE, VerdictKind.INCOMPLETE, given_up, unknown, words="Pub/Sub has given up delivering it")
+
+
+def test_a_dead_letter_that_was_sent_again(world: World) -> None:
+    """What has been registered since is not missing."""
+    deliver_all(world, FIVE)
+    world.dead_letters = Letters([DeadLetter(FIVE[3], DAY, DONE)])
+    judged(world, LATE, VerdictKind.TRIGGERED)
+
+
+@dataclass
+class Letters:
+    """What could not be delivered to the orchestrator of phase2."""
+
+    found: list[DeadLetter]
+    phase: str = "phase2"
+
+    def read(self) -> list[DeadLetter]:
+        """Return all of it."""
+        return self.found
+
+
+# What was rejected
+
+
+@pytest.mark.parametrize("world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"])
+@pytest.mark.parametrize(
+    ("odd", "words"),
+    [
+        ({"status": "finished"}, "status: 'finished' is none of success, partial, no_data, failed, skipped"),
+        ({"phase": "phase_3_raw"}, "phase: expected 'phase_2_raw', got 'phase_3_raw'"),
+        ({"phase": "phase_2"}, "phase: expected 'phase_2_raw', got 'phase_2'"),
+        *(({"game_date": odd}, "game_date: ") for odd in (None, "03/10/2026", "9 Feb", 20260209, ["2026-02-09"])),
+    ],
+)
+def test_message_rejected(world: World, odd: dict[str, Any], words: str) -> None:
+    """It was acknowledged: its line says whose it was and what is wrong.
+
+    One without a date is of the only date that lacks its processor, and whose messages come then.
+    """
+    healthy_before(world, 1)
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(FIVE[4], **odd))
+    if world.has_message_log:
+        log_messages(world, LAST)
+    kind = VerdictKind.UNTRIGGERED if world.has_message_log else VerdictKind.INCOMPLETE
+    judged(world, LATE, kind, (CauseKind.MESSAGE_REJECTED, LAST, Stage.DELIVERED, Stage.ACCEPTED), words=words)
+
+
+def test_who_is_rejected_is_not_silent(world: World) -> None:
+    """Of a processor whose messages say a wrong phase, on one date after the other, that is what is warned of."""
+    for back in (2, 1, 0):
+        deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
+        deliver_all(world, LAST, DAY - back * ONE_DAY, phase="phase_2")
+    (warning,) = report(world, LATE).warnings
+    assert warning.startswith(f"phase2: {FIVE[4]} has completed nothing since 2026-02-07: its messages are rejected")
+
+
+def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
+    """Two dates lack its processor: neither may name it."""
+    deliver_all(world, FIVE[:4], DAY - ONE_DAY)
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(FIVE[4], game_date=None))
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"), [("PlayerGameSummaryProcessor", {"phase": "phase_3_analytics"}), (FIVE[4], {"processor_name": 7})]
+)
+def test_a_rejection_that_is_not_of_the_missing_one(world: World, name: str, odd: dict[str, Any]) -> None:
+    """Of nobody whom this phase expects, or of whom nobody can say: that proves nothing of the missing one."""
+    deliver_all(world, FIVE[:4])
+    deliver(world, message(name, **odd))
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+
+
+# What the platform says of the requests
+
+
+@pytest.fixture
+def requested(world: World) -> Callable[..., None]:
+    """Let the platform have answered requests with these statuses, a minute apart from DONE on, and no others.
+
+    With `before` one was answered the week before.
+    """
+
+    def answered(*statuses: int, before: bool = False) -> None:
+        seen = [Request(DONE - 7 * ONE_DAY, 204)] if before else []
+        world.requests = Requests(world, [*seen, *(Request(DONE + n * MINUTE, one) for n, one in enumerate(statuses))])
+
+    return answered
+
+
+THREE = "for all 3 requests from 2026-02-10 06:42:00Z to 2026-02-10 06:44:00Z"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+def test_the_platform_turns_requests_away(world: World, requested: Callable[..., None], status: int) -> None:
+    """Without a message log and without a line it is proven that the function is not invoked."""
+    deliver_to_old_code(world, FIVE[:4])
+    requested(204, status, status, status)
+    stop = (CauseKind.NOT_DELIVERED, LAST, None, Stage.DELIVERED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, stop, words=f"HTTP {status} {THREE}")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_platform_turns_every_request_away(world: World, requested: Callable[..., None], *, before: bool) -> None:
+    """Nothing at all has arrived, although there was work; a log that has never shown a 2xx may be without them."""
+    requested(403, 403, 403, before=before)
+    world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
+    world.work[DAY] = 7
+    there = (CauseKind.NOT_DELIVERED, FIVE, None, Stage.DELIVERED)
+    judged(world, LATE, VerdictKind.SILENT, there if before else (CauseKind.UNDETERMINED, FIVE, None, None))
+
+
+def test_requests_that_came_through_in_the_end(world: World, requested: Callable[..., None]) -> None:
+    """What was turned away for a while came again."""
+    deliver_all(world, FIVE[:4])
+    requested(403, 403, 204)
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_passing_refusals_in_a_log_without_what_went_well(
+    world: World, requested: Callable[..., None], status: int
+) -> None:
+    """Many people exclude the 2xx; what has been registered since was delivered."""
+    for number, name in enumerate(FIVE[:4]):
+        at = DONE + (3 + number) * MINUTE
+        deliver(world, message(name, at), at)
+    requested(status, status, before=True)
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+
+
+@with_message_log
+def test_refusals_of_nobody_support_what_is_missed(world: World, requested: Callable[..., None]) -> None:
+    """Some requests were turned away, and one of five messages has left no line: the two are said together."""
+    healthy_before(world)
+    log_messages(world, FIVE)
+    deliver_all(world, FIVE[:3])
+    deliver(world, message(FIVE[3]), DONE + 3 * MINUTE)
+    requested(204, 429, 429, 204, before=True)
+    stop = (CauseKind.NOT_DELIVERED, LAST, Stage.PUBLISHED, Stage.DELIVERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="HTTP 429 for 2 of 4 requests")
+
+
+@with_message_log
+@pytest.mark.parametrize("before", [True, False])
+def test_no_request_has_come(world: World, requested: Callable[..., None], *, before: bool) -> None:
+    """An empty log is no absence of requests, unless it has shown one."""
+    deliver_to_old_code(world, FIVE[:4])
+    log_messages(world, LAST, at=DONE + MINUTE)
+    requested(before=before)
+    lost = (CauseKind.NOT_DELIVERED, LAST, Stage.PUBLISHED, Stage.DELIVERED)
+    unknown = (CauseKind.UNDETERMINED, LAST, Stage.PUBLISHED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, lost if before else unknown)
+
+
+@with_message_log
+def test_one_of_the_published_dies_as_the_function_starts(world: World, requested: Callable[..., None]) -> None:
+    """Each request since its message came has ended in an error, and it has left no line."""
+    healthy_before(world)
+    deliver_all(world, FIVE[:4])
+    log_messages(world, LAST, at=DONE + MINUTE)
+    requested(204, 500, 503, 500)
+    stop = (CauseKind.CRASHED, LAST, Stage.PUBLISHED, Stage.DELIVERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=f"HTTP 500, 503 {THREE}")
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_every_request_fails(world: World, requested: Callable[..., None], *, lines: bool) -> None:
+    """Lines that are collected, and are not there, tell that it dies as it starts; else it may die anywhere."""
+    if lines:
+        healthy_before(world)
+    requested(503, 503, 503, before=True)
+    world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
+    world.work |= {DAY - back * ONE_DAY: 7 for back in range(4)}
+    stop = (CauseKind.CRASHED, FIVE, None, Stage.DELIVERED) if lines else (CauseKind.UNDETERMINED, FIVE, None, None)
+    words = "HTTP 503 for all 3 requests from 2026-02-10 06:41:00Z to 2026-02-10 06:43:00Z"
+    verdict = judged(world, LATE, VerdictKind.SILENT, stop, words=words)
+    assert lines or "no line says how far they came" in verdict.causes[0].words
+
+
+# Where not enough is known
+
+
+def test_what_cannot_be_read_widens_the_interval(world: World) -> None:
+    """With the lines unreadable nothing that rests on them is named."""
+    deliver_all(world, FIVE[:4])
+    deliver_all(world, LAST, fault=dies_at("update_if_unchanged"))
+    world.outages.append(Outage("checkpoints", DONE, LATE))
+    stop = (CauseKind.UNDETERMINED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
+
+
+def test_one_that_has_left_nothing(world: World) -> None:
+    """It did not run, did not publish, or was not delivered: where lines are collected, that is as far as it came."""
+    deliver_all(world, FIVE[:4])
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+    healthy_before(world)
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
+
+
+def test_of_quiet_dates_nothing_more_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are read only for dates with a problem."""
+    deliver_all(world, FIVE)
+    monkeypatch.setattr(world.stores.checkpoints, "read", None)
+    verdict = judged(world, LATER, VerdictKind.TRIGGERED)
+    assert verdict.path == ()
+
+
+# Early warnings
+
+
+def test_early_warnings(world: World) -> None:
+    """An unexpected processor on its first date, and a processor that has been silent for three, are warned of."""
+    for back in range(3):
+        deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
+    deliver_all(world, ["weather", "NbacPlayerBoxscoresProcessor"])
+    at_night = f"phase2: {FIVE[4]} has reported nothing"
+    assert not any(warning.startswith(at_night) for warning in report(world, DONE).warnings)  # the date is not over
+    assert report(world, LATE).warnings == (
+        "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles p2_nbacom_boxscores), weather",
+        f"phase2: {FIVE[4]} has reported nothing since 2026-02-07, while its peers have",
+    )
+
+
+def test_dates_without_work_are_no_silence(world: World) -> None:
+    """On two dates some said that they had nothing to do; on the one after them one is silent, for the first time."""
+    deliver_all(world, FIVE, DAY - 3 * ONE_DAY)
+    for back in (2, 1):
+        deliver_all(world, FIVE[:2], DAY - back * ONE_DAY, status="no_data")
+    deliver_all(world, FIVE[:4])
+    assert report(world, LATE).warnings == ()
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
+
+
+def test_a_registration_is_no_silence(world: World) -> None:
+    """Rows that BigQuery refused were still heard of: the document has them."""
+    for back in (2, 1):
+        deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
+        deliver_all(world, LAST, DAY - back * ONE_DAY, fault=refused_at("append"))
+    deliver_all(world, FIVE[:4])
+    assert report(world, LATE).warnings == ()
+    before = world.check(DAY - 2 * ONE_DAY, DAY - ONE_DAY).verdicts
+    assert [verdict.kind for verdict in before] == [VerdictKind.STORES_DISAGREE] * 2
+
+
+def test_healthy_dates_have_no_warnings(world: World) -> None:
+    """Nothing is warned of, a day without games in between included."""
+    for back in range(4):
+        status = "no_data" if back == 1 else "success"
+        deliver_all(world, FIVE, DAY - back * ONE_DAY, status=status)
+    assert report(world, LATER).warnings == ()
