@@ -10,6 +10,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from typing import ClassVar
 
 import pytest
 import requests
@@ -110,7 +111,7 @@ def test_an_endless_answer_is_not_read(ssl_context: ssl.SSLContext) -> None:
 class Redirecting(QuietHandler):
     """Redirects, and says ok where it redirects to."""
 
-    asked: list[str]
+    asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:  # noqa: D102, N802 (the name that the server calls)
         self.asked.append(self.path)
@@ -271,7 +272,7 @@ def test_who_is_not_believed_is_not_told(ssl_context: ssl.SSLContext, monkeypatc
 class Proxy(QuietHandler):
     """Connects to whom it is asked for, and keeps what it was asked."""
 
-    asked: list[str]
+    asked: ClassVar[list[str]] = []
 
     def do_CONNECT(self) -> None:  # noqa: D102, N802 (as above)
         self.asked.append(self.requestline)
