@@ -69,7 +69,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one stage, of a processor or (`subject` is empty) of the date.
 
     `source` says so, `at` (UTC) is when it happened there, `words` are what was written of it, and `entry` is the id of
-    the message, row or delivery.
+    the message, row or delivery. So many deliveries said something of the kind `later`.
     """
 
     stage: Stage
@@ -79,6 +79,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
     words: str = ""
     entry: str = ""
+    later: int = 0
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +88,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     It stopped after the stage `after` (None: nobody knows of any that was reached), and at the latest at `until` (None:
     nobody knows of any that was not); `between` are the stages of which nothing is known. `subjects` are the processors
     that stopped alike, none where it is the date. `kind` is UNDETERMINED where nobody wrote down why. `source`, `at`
-    (UTC) and `words` are those of the last refusal, `since` the first of the dates in a row on which it stopped alike.
+    (UTC), `words` and `later` are those of the refusal that counts, `since` the first of the dates in a row on which it
+    stopped alike.
     """
 
     kind: CauseKind
@@ -98,6 +100,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
     at: datetime | None = None
     words: str = ""
+    later: int = 0
     since: date | None = None
 
     @property

@@ -108,7 +108,7 @@ DRIFT = Cause(
     after=Stage.REGISTERED,
     until=Stage.DECIDED,
     source="document",
-    words="also waits for p2_bdl_box_scores",
+    words="waits for p2_bdl_box_scores",
 )
 EMBEDDED = CommandLine()
 
@@ -135,7 +135,7 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
             "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription nba-phase3-analytics-sub starts "
             "it, not `_triggered`."
         ),
-        "*Cause*\nEXPECTATION_DRIFT at DECIDED: also waits for p2_bdl_box_scores (document)",
+        "*Cause*\nEXPECTATION_DRIFT at DECIDED: waits for p2_bdl_box_scores (document)",
         "See 2026-02-09",
         "Logs Explorer",
     ]

@@ -156,7 +156,7 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
         )
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
-    assert verdict.causes[0].words == "also waits for p2_bdl_box_scores"
+    assert verdict.causes[0].words == "waits for p2_bdl_box_scores"
 
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:

@@ -203,6 +203,7 @@ def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) 
         source=first.source,
         at=first.at,
         words=first.words or steps[goal].words,
+        later=first.later,
         since=_since(subject, known),
     )
 
@@ -211,7 +212,7 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
     """Yield the stops, those that are alike as one, in the words of the last of them."""
     groups = defaultdict[Cause, list[Cause]](list)
     for stop in stops:
-        groups[replace(stop, subjects=(), at=None, words="")].append(stop)
+        groups[replace(stop, subjects=(), at=None, words="", later=0)].append(stop)
     for alike in groups.values():
         last, others = max(alike, key=_moment), len({stop.words for stop in alike}) - 1
         words = f"{last.words}; others in {others} other words" if others else last.words

@@ -40,12 +40,12 @@ def document(known: Known) -> Iterator[Fact]:
 
 def _of_the_date(known: Known, progress: Progress) -> Iterator[Fact]:
     trigger, pending = progress.trigger, progress.pending
-    if surplus := known.surplus(progress.orchestrator_expected):
+    if known.is_complete and (surplus := known.surplus(progress.orchestrator_expected)):
         yield replace(
             _SAID,
             stage=Stage.DECIDED,
             state=State.REFUSED,
-            words=f"also waits for {', '.join(surplus)}",
+            words=f"waits for {', '.join(surplus)}",
             cause=CauseKind.EXPECTATION_DRIFT,
         )
     if trigger is not None:

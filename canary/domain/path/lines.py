@@ -152,8 +152,8 @@ def _decision(known: Known) -> Iterator[Fact]:
     if cause := _why_not(known, chosen):
         kind, words = cause
         later = sum(line.at > chosen.at for line in decisions)
-        words += f", and {later} since" if later else ""
-        yield replace(_fact(chosen), stage=Stage.DECIDED, state=State.REFUSED, cause=kind, words=words)
+        refused = replace(_fact(chosen), stage=Stage.DECIDED, state=State.REFUSED, later=later)
+        yield replace(refused, cause=kind, words=words)
 
 
 def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
@@ -189,7 +189,7 @@ def _why_not(known: Known, line: Checkpoint) -> tuple[CauseKind, str] | None:
     completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
     waits_for = None if completed is None or missing is None else completed | missing
     if surplus := known.surplus(waits_for, completed or frozenset()):
-        return CauseKind.EXPECTATION_DRIFT, f"also waits for {', '.join(surplus)}"
+        return CauseKind.EXPECTATION_DRIFT, f"waits for {', '.join(surplus)}"
     if fields.get("duplicate") is True:
         return CauseKind.SHORT_CIRCUIT, "the delivery took itself for a duplicate: should_trigger=False"
     if line.kind is CheckpointKind.IGNORED:

@@ -18,14 +18,6 @@ VERBS = {
     Stage.STARTED: "next phase started",
     Stage.OUTPUT: "output",
 }
-_STATES = {
-    State.REACHED: "yes",
-    State.REFUSED: "no",
-    State.MISSED: "no",
-    State.UNDONE: "undone",
-    State.NOT_YET: "not yet",
-    State.NOT_KNOWN: "not known",
-}
 # A state as a short word, and the tone in which it is shown.
 MARKS = {
     State.REACHED: ("yes", "good"),
@@ -33,7 +25,7 @@ MARKS = {
     State.MISSED: ("missed", "bad"),
     State.UNDONE: ("undone", "bad"),
     State.NOT_YET: ("not yet", "quiet"),
-    State.NOT_KNOWN: ("?", "unknown"),
+    State.NOT_KNOWN: ("not known", "unknown"),
 }
 IN_SHORT = {
     CauseKind.PROCESSOR_FAILED: "a processor failed",
@@ -65,7 +57,8 @@ def path_text(verdict: Verdict) -> str:
         came = sum(step.state is State.REACHED for step in steps)
         if not known[0].subject:
             words = f", {known[0].words}" if known[0].state is not State.REACHED and known[0].words else ""
-            said.append(f"{VERBS[stage]}: {_STATES[known[0].state]}{words}")
+            word = "no" if known[0].state in {State.REFUSED, State.MISSED} else MARKS[known[0].state][0]
+            said.append(f"{VERBS[stage]}: {word}{words}")
             if not came:
                 break
         elif came < len(steps) or stage not in _UNSAID:
@@ -82,8 +75,9 @@ def cause_text(cause: Cause) -> str:
     parts = [_between(cause), names(cause.subjects), one_line(cause.proof, _WORDS)]
     if cause.between and not cause.words:
         parts.append(f"nothing says anything of {', '.join(cause.between)}")
+    later = f", and {cause.later} later" if cause.later else ""
     since = f"; stopped alike since {cause.since}" if cause.since else ""
-    return ": ".join(filter(None, parts)) + since
+    return ": ".join(filter(None, parts)) + later + since
 
 
 def _between(cause: Cause) -> str:
@@ -98,7 +92,7 @@ def _between(cause: Cause) -> str:
 def short_text(cause: Cause, phase: str) -> str:
     """Say a cause in a few words."""
     if cause.kind is CauseKind.EXPECTATION_DRIFT and cause.words:  # they name the processor, which says most
-        return f"the orchestrator {cause.words.partition(', and ')[0]}".replace("also waits", "waits")
+        return f"the orchestrator {cause.words}"
     if cause.kind is CauseKind.UNDETERMINED:
         return f"stopped by {cause.until}, cause unknown" if cause.until else "cause unknown"
     return IN_SHORT[cause.kind].replace("the next phase", phase)
@@ -124,4 +118,4 @@ def step_text(step: Step) -> str:
     """Say what is known of one stage, and who says so."""
     words = f", {one_line(step.words, _WORDS)}" if step.words else ""
     at = f", {moment_text(step.at)}" if step.at else ""
-    return f"{VERBS[step.stage]}: {_STATES[step.state]}{words}" + (f" ({step.source}{at})" if step.source else "")
+    return f"{VERBS[step.stage]}: {MARKS[step.state][0]}{words}" + (f" ({step.source}{at})" if step.source else "")
