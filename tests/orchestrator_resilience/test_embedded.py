@@ -84,6 +84,21 @@ def test_a_value_that_no_document_holds_is_refused(stores: EmbeddedStores) -> No
     assert stores.documents.get_all([REF])[REF].fields == {"a": 1, "b": 2}
 
 
+def test_a_transaction_that_cannot_end_is_over(stores: EmbeddedStores) -> None:
+    """What fails at its very end is undone, and the next one begins."""
+    stores.documents.merge(REF, {"n": 0})
+    with stores._file.reading() as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("CREATE TABLE odd (id INTEGER PRIMARY KEY, n REFERENCES odd DEFERRABLE INITIALLY DEFERRED)")
+        connection.execute("CREATE TRIGGER late AFTER INSERT ON documents BEGIN INSERT INTO odd (n) VALUES (7); END")
+    with pytest.raises(StoreError, match=r"resilience\.sqlite3: "):
+        stores.documents.merge(REF, {"n": 1})
+    write(stores, "DROP TRIGGER late")
+    assert stores.documents.get_all([REF])[REF].fields == {"n": 0}
+    stores.documents.merge(REF, {"n": 2})
+    assert stores.documents.get_all([REF])[REF].fields == {"n": 2}
+
+
 def test_closed_stores_open_again(stores: EmbeddedStores) -> None:
     """Closing is no end."""
     stores.documents.merge(REF, {"a": 1})
