@@ -134,6 +134,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     enough: Enough | None = None
     modes: Mapping[str, Mode] = {}
     pending_field: Text = "_trigger_pending"
+    succeeded_field: Text = "_trigger_succeeded"
     others: tuple[Text, ...] = ()
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
     optional: Mapping[ProcessorName, tuple[Text, ...]] = {}

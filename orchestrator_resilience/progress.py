@@ -304,7 +304,7 @@ def _pending(fields: Fields, phase: Phase) -> Pending | None:
         return None
     at, reason = instant(fields.get(f"{phase.pending_field}_at")), _text(fields.get("_trigger_reason"))
     # The live code leaves the first behind when it goes well, too.
-    return Pending(at, reason, succeeded=fields.get("_trigger_succeeded") is True)
+    return Pending(at, reason, succeeded=fields.get(phase.succeeded_field) is True)
 
 
 def _text(value: object) -> str | None:

@@ -59,6 +59,7 @@ def believed_progress(progress: Progress, now: datetime) -> Progress:
         registered={name: _registration(one, now) for name, one in progress.registered.items()},
         reports=_reports(progress.reports, now),
         trigger=progress.trigger and replace(progress.trigger, at=believed(progress.trigger.at, now)),
+        pending=progress.pending and replace(progress.pending, at=believed(progress.pending.at, now)),
     )
 
 
@@ -106,7 +107,9 @@ def _progress_by(progress: Progress, now: datetime) -> Progress:
         if not _is_later(entry.registered_at or entry.completed_at, now)
     }
     trigger = None if progress.trigger is not None and _is_later(progress.trigger.at, now) else progress.trigger
-    then = replace(progress, registered=registered, reports=_reports_by(progress.reports, now), trigger=trigger)
+    pending = None if progress.pending is not None and _is_later(progress.pending.at, now) else progress.pending
+    reports = _reports_by(progress.reports, now)
+    then = replace(progress, registered=registered, reports=reports, trigger=trigger, pending=pending)
     # Whoever wrote into it later may have written down as well what it waits for.
     return then if then == progress else replace(then, orchestrator_expected=None)
 
@@ -131,6 +134,7 @@ def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
         ),
         *((f"the report of {n}", instant(report.at)) for n, report in reports.items()),
         *([("`_triggered`", instant(trigger.at))] if trigger else []),
+        *([(f"`{phase.pending_field}`", instant(progress.pending.at))] if progress.pending else []),
         *([("the flag table's flag", instant(table.at))] if table and table.is_set else []),
     ]
     yield from (what for what, at in times if at is None)

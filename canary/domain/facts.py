@@ -1,8 +1,4 @@
-"""The facts of one date: what follows from its evidence, for the verdict and for the diagnosis alike.
-
-The verdict asks what has completed, whether the flag is set, and whether it is late. The diagnosis also
-looks at the checkpoints of the date and at the dates before it.
-"""
+"""The facts of one date: what follows from its evidence, for the verdict and for the path alike."""
 
 from collections.abc import Iterable
 from datetime import date, datetime
@@ -25,9 +21,8 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date as it stands at `now` (aware), and what follows from it.
 
     `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py).
-    A source that has nothing, or that could not be read, is empty here: whether that matters is for each
-    rule to say. `checkpoints` are those of the date, oldest first. `history` are the facts of the phase's
-    recent dates, this one included.
+    A source that has nothing, or that could not be read, is empty here: whether that matters is for each rule to say.
+    `heard_of` are the processors of which a delivery has left a line, whatever the stores have of it.
     """
 
     evidence: Evidence
@@ -70,11 +65,6 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         return (
             self.phase.expected if self.progress.orchestrator_expected is None else self.progress.orchestrator_expected
         )
-
-    @property
-    def row_of_the_flag(self) -> bool:
-        """Whether the completion log has a row that says that the flag was set."""
-        return self.completion_log.flag is not None and self.completion_log.flag.is_set
 
     # What has completed
 

@@ -52,7 +52,6 @@ class CauseKind(StrEnum):
 
     PROCESSOR_FAILED = "PROCESSOR_FAILED"
     NO_DATA = "NO_DATA"
-    NOT_PUBLISHED = "NOT_PUBLISHED"
     NOT_DELIVERED = "NOT_DELIVERED"
     MESSAGE_REJECTED = "MESSAGE_REJECTED"
     NAME_DRIFT = "NAME_DRIFT"
@@ -69,7 +68,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one stage, of a processor or (`subject` is empty) of the date.
 
     `source` says so, `at` (UTC) is when it happened there, `words` are what was written of it, and `entry` is the id of
-    the message, row or delivery. So many deliveries said something of the kind `later`.
+    the message, row or delivery. So many deliveries said something of the kind `later`. `names` are those of whom the
+    words are, `statuses` those that requests were answered with (HTTP).
     """
 
     stage: Stage
@@ -80,6 +80,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     words: str = ""
     entry: str = ""
     later: int = 0
+    names: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +90,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     It stopped after the stage `after` (None: nobody knows of any that was reached), and at the latest at `until` (None:
     nobody knows of any that was not); `between` are the stages of which nothing is known. `subjects` are the processors
     that stopped alike, none where it is the date. `kind` is UNDETERMINED where nobody wrote down why. `source`, `at`
-    (UTC), `words` and `later` are those of the refusal that counts, `since` the first of the dates in a row on which it
-    stopped alike.
+    (UTC), `words`, `later`, `names` and `statuses` are those of the refusal that counts, `since` the first of the dates
+    in a row on which it stopped alike.
     """
 
     kind: CauseKind
@@ -101,6 +103,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
     words: str = ""
     later: int = 0
+    names: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
     since: date | None = None
 
     @property

@@ -64,7 +64,7 @@ def where_it_stopped(
     now: datetime,
 ) -> Verdict:
     """Add the path to a verdict, and to a problem its causes; `history` is the evidence of the dates around it."""
-    known = Known(Facts(evidence, phase, now), traces, [Facts(one, phase, now) for one in history])
+    known = Known(evidence, phase, now, traces=traces, history=[Facts(one, phase, now) for one in history])
     facts = defaultdict[str, list[Fact]](list)
     for fact in facts_of(known):
         facts[fact.subject].append(fact)
@@ -92,22 +92,21 @@ def facts_of(known: Known) -> Iterator[Fact]:
 
 def _goals(kind: VerdictKind, known: Known, *, was_flagged: bool) -> Iterator[tuple[str, Stage]]:
     """Yield whose stop a verdict asks for, and the stage that should have been reached: only this knows of verdicts."""
-    facts = known.facts
-    is_readable = not isinstance(facts.evidence.progress, Unreadable)
-    unregistered = facts.unregistered if is_readable else frozenset[str]()
+    is_readable = not isinstance(known.evidence.progress, Unreadable)
+    unregistered = known.unregistered if is_readable else frozenset[str]()
     match kind:
         case VerdictKind.INCOMPLETE | VerdictKind.SILENT | VerdictKind.PREMATURE | VerdictKind.UNKNOWN:
-            yield from dict.fromkeys(facts.missing, Stage.REGISTERED).items()
+            yield from dict.fromkeys(known.missing, Stage.REGISTERED).items()
         case VerdictKind.UNTRIGGERED:
-            came = unregistered.intersection(facts.completed_at)
+            came = unregistered.intersection(known.completed_at)
             yield from dict.fromkeys(came, Stage.REGISTERED).items()
-            if was_flagged or not came:
+            if was_flagged or not came or known.is_registered:
                 yield "", Stage.FLAGGED
         case VerdictKind.STORES_DISAGREE:
-            recorded = facts.completion_log.completed.keys()
-            yield from dict.fromkeys(facts.progress.completed - recorded, Stage.RECORDED).items()
+            recorded = known.completion_log.completed.keys()
+            yield from dict.fromkeys(known.progress.completed - recorded, Stage.RECORDED).items()
             late = {name for name in recorded & unregistered if not known.is_early(name)}
-            yield from dict.fromkeys(late.union(facts.taken_for_unexpected), Stage.REGISTERED).items()
+            yield from dict.fromkeys(late.union(known.taken_for_unexpected), Stage.REGISTERED).items()
         case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL if known.phase.flag_starts_next_phase:
             yield "", Stage.OUTPUT
 
@@ -145,8 +144,9 @@ def _next(stages: Collection[Stage], came: int, goal: Stage) -> Stage:
 
 def _placed(fact: Fact, stage: Stage, found: Mapping[Stage, Fact], known: Known) -> Fact:
     """Put a bad end to the stage after the last: where no document tells how far it came, a row that is missed does."""
-    cause = CauseKind.NOT_STARTED if stage is Stage.STARTED else fact.cause
-    if stage is not Stage.REGISTERED or isinstance(known.facts.evidence.progress, Seen):
+    is_pending = stage is Stage.FLAGGED and known.progress.pending is not None
+    cause = CauseKind.NOT_STARTED if stage is Stage.STARTED or is_pending else fact.cause
+    if stage is not Stage.REGISTERED or isinstance(known.evidence.progress, Seen):
         return replace(fact, stage=stage, cause=cause)
     is_missed = Stage.RECORDED in found and found[Stage.RECORDED].state is State.MISSED
     return replace(
@@ -164,13 +164,15 @@ def _graver(known: Fact | None, bad: Fact) -> Fact:
     if known.state in {State.REACHED, State.UNDONE}:
         is_undone = bad.source == DOCUMENT and bad.state is State.MISSED and bad.stage in _STATES
         overwritten = CauseKind.FLAG_OVERWRITTEN if bad.stage is Stage.FLAGGED else CauseKind.UNDETERMINED
-        return replace(known, state=State.UNDONE, cause=overwritten) if is_undone else known
+        words = "; ".join(filter(None, ("it was there, and is no longer in the document", bad.words)))
+        return replace(known, state=State.UNDONE, cause=overwritten, words=words) if is_undone else known
     return max(known, bad, key=_weight)
 
 
-def _weight(fact: Fact) -> tuple[bool, bool, float]:
+def _weight(fact: Fact) -> tuple[object, ...]:
+    """What a delivery says of itself says more than that a field was left behind."""
     is_named = fact.cause is not CauseKind.UNDETERMINED
-    return fact.state is State.REFUSED, is_named, _moment(fact)
+    return fact.state is State.REFUSED, is_named, fact.source != DOCUMENT, _moment(fact)
 
 
 def _moment(said: Fact | Cause) -> float:
@@ -182,7 +184,7 @@ def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) 
     if steps[goal].state is State.REACHED:
         return None
     came = [stage for stage, fact in steps.items() if fact.state is State.REACHED and stage.rank < goal.rank]
-    begins_at = Stage.REGISTERED if not subject and known.is_complete else None
+    begins_at = Stage.REGISTERED if not subject and known.is_registered else None
     after = came[-1] if came else begins_at
     rank = _START if after is None else after.rank
     bad = [fact for stage, fact in steps.items() if fact.state in _BAD and rank < stage.rank <= goal.rank]
@@ -199,11 +201,15 @@ def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) 
         subjects=(subject,) if subject else (),
         after=after,
         until=first.stage if bad else None,
-        between=tuple(stage for stage in steps if rank < stage.rank < first.stage.rank) if bad else (),
+        between=tuple(
+            stage for stage, fact in steps.items() if bad and rank < stage.rank < first.stage.rank and not fact.words
+        ),
         source=first.source,
         at=first.at,
         words=first.words or steps[goal].words,
         later=first.later,
+        names=first.names,
+        statuses=first.statuses,
         since=_since(subject, known),
     )
 
@@ -214,9 +220,8 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
     for stop in stops:
         groups[replace(stop, subjects=(), at=None, words="", later=0)].append(stop)
     for alike in groups.values():
-        last, others = max(alike, key=_moment), len({stop.words for stop in alike}) - 1
-        words = f"{last.words}; others in {others} other words" if others else last.words
-        yield replace(last, subjects=tuple(name for stop in alike for name in stop.subjects), words=words)
+        subjects = tuple(name for stop in alike for name in stop.subjects)
+        yield replace(max(alike, key=_moment), subjects=subjects)
 
 
 def _since(subject: str, known: Known) -> date | None:
@@ -224,8 +229,8 @@ def _since(subject: str, known: Known) -> date | None:
 
     Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
     """
-    since, here = None, _in_the_stores(known.facts, subject)
-    before = (one for one in known.history if one.game_date < known.facts.game_date)
+    since, here = None, _in_the_stores(known, subject)
+    before = (one for one in known.history if one.game_date < known.game_date)
     for one in sorted(before, key=lambda one: one.game_date, reverse=True):
         if not one.completed_at or one.work == 0 or known.now < one.deadline:
             continue
@@ -238,6 +243,7 @@ def _since(subject: str, known: Known) -> date | None:
 def _in_the_stores(facts: Facts, subject: str) -> tuple[object, ...]:
     """Return how far a subject has come, as far as the stores tell."""
     if not subject:
-        return facts.is_complete, facts.progress.trigger is None
+        is_set = facts.progress.trigger is not None
+        return facts.is_complete, is_set, is_set and (facts.output_is_partial, bool(facts.output))
     logs = (facts.messages.completed, facts.rows.completed, facts.progress.completed)
     return (*(subject in held for held in logs), facts.last_status.get(subject))

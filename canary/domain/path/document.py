@@ -16,13 +16,13 @@ _SAID = Fact(stage=Stage.DELIVERED, state=State.REACHED, source=DOCUMENT)
 
 def document(known: Known) -> Iterator[Fact]:
     """A document that is not there says nothing: it may have been removed, or be in another database."""
-    if not isinstance(known.facts.evidence.progress, Seen):
+    if not isinstance(known.evidence.progress, Seen):
         return
-    facts, progress = known.facts, known.facts.progress
+    progress = known.progress
     for name, entry in progress.registered.items():
         at = entry.registered_at or entry.completed_at
         yield replace(_SAID, stage=Stage.REGISTERED, subject=name, at=at, entry=entry.event_id or "")
-    for name in facts.unregistered:
+    for name in known.unregistered:
         report = progress.reports.get(name)
         if report is not None and known.phase.completes(report.status):
             came = replace(_SAID, subject=name, at=report.at, entry=report.event_id or "")
@@ -32,7 +32,8 @@ def document(known: Known) -> Iterator[Fact]:
         elif report is not None and (said := cause_of(report.status)):
             yield refused_run(name, DOCUMENT, report, said)
         if not known.is_early(name):
-            yield replace(_SAID, stage=Stage.REGISTERED, state=State.MISSED, subject=name)
+            words = f"its last report is {report.status}" if report is not None else ""
+            yield replace(_SAID, stage=Stage.REGISTERED, state=State.MISSED, subject=name, words=words)
     for name in sorted(progress.unexpected):
         yield replace(_SAID, subject=name, words="not expected")
     yield from _of_the_date(known, progress)
@@ -40,18 +41,19 @@ def document(known: Known) -> Iterator[Fact]:
 
 def _of_the_date(known: Known, progress: Progress) -> Iterator[Fact]:
     trigger, pending = progress.trigger, progress.pending
-    if known.is_complete and (surplus := known.surplus(progress.orchestrator_expected)):
+    if known.is_registered and (surplus := known.surplus(progress.orchestrator_expected)):
         yield replace(
             _SAID,
             stage=Stage.DECIDED,
             state=State.REFUSED,
             words=f"waits for {', '.join(surplus)}",
+            names=surplus,
             cause=CauseKind.EXPECTATION_DRIFT,
         )
     if trigger is not None:
         at, entry, words = trigger.at, trigger.event_id or "", trigger.reason or ""
         yield replace(_SAID, stage=Stage.FLAGGED, at=at, entry=entry, words=words)
-    elif known.facts.is_complete:
+    elif known.is_complete or any(flag.is_set for flag in known.evidence.flags.values()):
         yield replace(_SAID, stage=Stage.FLAGGED, state=State.MISSED)
     if pending is not None:
         yield replace(_SAID, stage=Stage.DECIDED, at=pending.at, words="pending")

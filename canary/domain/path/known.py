@@ -5,8 +5,6 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Protocol
 
-import msgspec
-
 from canary.domain.evidence import Logged, Seen, Traces, Unreadable, value_or
 from canary.domain.facts import Facts
 from canary.domain.stages import CauseKind, Step
@@ -45,31 +43,20 @@ class Reading(Protocol):
         """
 
 
-class Known(msgspec.Struct, frozen=True, dict=True):
+class Known(Facts, frozen=True, dict=True, kw_only=True):
     """The facts of one date, what its deliveries have left, and the facts of the dates around it, this one included."""
 
-    facts: Facts
     traces: Traces
     history: Sequence[Facts] = ()
 
-    @property
-    def phase(self) -> Phase:
-        """The phase as it is on the date."""
-        return self.facts.phase
-
-    @property
-    def now(self) -> datetime:
-        """When it is judged."""
-        return self.facts.now
-
     def is_late(self, name: str) -> bool:
         """Whether a processor should have completed by now."""
-        return self.now >= self.phase.deadline(self.facts.game_date, name)
+        return self.now >= self.phase.deadline(self.game_date, name)
 
     @property
-    def is_complete(self) -> bool:
+    def is_registered(self) -> bool:
         """Whether as many are registered as the phase's own rule asks for."""
-        return self.phase.is_complete(self.facts.progress.registered)
+        return self.phase.is_complete(self.progress.registered)
 
     def had_time(self, at: datetime) -> bool:
         """Whether what happened at `at` should have been taken up by now."""
@@ -124,13 +111,13 @@ class Known(msgspec.Struct, frozen=True, dict=True):
         """When something came of which nobody can say whose, or of which date, it was."""
         lines = (line for line in self.lines if line.kind is CheckpointKind.REJECTED)
         rejected = [line.at for line in lines if not line.fields.get("raw_processor") or self.may_be_of_another(line)]
-        return [*self.facts.completion_log.unattributed, *rejected]
+        return [*self.completion_log.unattributed, *rejected]
 
     @cached_property
     def messages_are_kept(self) -> bool:
         """Whether the message log has shown messages, and has those of all that are known to have been handled."""
         logs = (value_or(one.evidence.messages, Logged()) for one in self.history)
-        return any(log.completed for log in logs) and self.handled_at.keys() <= self.facts.messages.completed.keys()
+        return any(log.completed for log in logs) and self.handled_at.keys() <= self.messages.completed.keys()
 
     def may_be_nobodys(self, name: str, since: datetime) -> bool:
         """Whether what came since, and nobody can attribute, may be of a processor.
@@ -143,7 +130,7 @@ class Known(msgspec.Struct, frozen=True, dict=True):
         """Whether a processor may be one of the unexpected: of those that have not reported of one date with it."""
         others = [one.unexpected for one in self.history if one.has_reported(name)]
         lines = (line for line in self.lines if line.kind is CheckpointKind.UNEXPECTED)
-        strange = {*self.facts.unexpected, *map(self.processor_of, lines)} - self.phase.expected
+        strange = {*self.unexpected, *map(self.processor_of, lines)} - self.phase.expected
         return not strange <= set[str]().union(*others)
 
     def none_failed_since(self, since: datetime) -> bool:
@@ -157,14 +144,14 @@ class Known(msgspec.Struct, frozen=True, dict=True):
 
     def is_nowhere(self, name: str) -> bool:
         """Whether a store that can be read does not have a processor, and none does."""
-        evidence = self.facts.evidence
+        evidence = self.evidence
         is_readable = isinstance(evidence.progress, Seen) or not isinstance(evidence.completion_log, Unreadable)
-        return is_readable and name not in self.facts.progress.registered and name not in self.facts.rows.completed
+        return is_readable and name not in self.progress.registered and name not in self.rows.completed
 
     def is_early(self, name: str) -> bool:
         """Whether a processor may still come."""
-        arrival = self.facts.completion_log.completed.get(name)
-        return name in self.facts.unregistered and (
+        arrival = self.completion_log.completed.get(name)
+        return name in self.unregistered and (
             not self.is_late(name) if arrival is None else not self.had_time(arrival.visible_at)
         )
 
@@ -175,7 +162,7 @@ class Known(msgspec.Struct, frozen=True, dict=True):
         """
         if line.fields.get("game_date") is not None:
             return False
-        others = (one for one in self.history if one.game_date != self.facts.game_date)
+        others = (one for one in self.history if one.game_date != self.game_date)
         return any(
             self.processor_of(line) in one.unregistered
             and concerns(line, self.phase.name, one.game_date)
@@ -186,19 +173,19 @@ class Known(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def handled_at(self) -> dict[str, datetime]:
         """When a delivery of each processor has written something into the stores, as far as a time is known."""
-        rows = {name: arrival.visible_at for name, arrival in self.facts.rows.completed.items()}
+        rows = {name: arrival.visible_at for name, arrival in self.rows.completed.items()}
         return rows | self.registered_at
 
     @cached_property
     def registered_at(self) -> dict[str, datetime]:
         """When each processor was registered, as far as a time is known; old code noted when it completed."""
-        times = {n: entry.registered_at or entry.completed_at for n, entry in self.facts.progress.registered.items()}
+        times = {n: entry.registered_at or entry.completed_at for n, entry in self.progress.registered.items()}
         return {name: at for name, at in times.items() if at is not None}
 
     @cached_property
     def orchestrator_expected(self) -> frozenset[str] | None:
         """What the orchestrator says that it waits for, in its document or in its last line; None where nowhere."""
-        said = self.facts.progress.orchestrator_expected
+        said = self.progress.orchestrator_expected
         for line in reversed(self.lines):
             completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
             if said is None and completed is not None and missing is not None:
@@ -207,7 +194,7 @@ class Known(msgspec.Struct, frozen=True, dict=True):
 
     def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
         """Return why the orchestrator took an expected processor for unexpected: by its list, or by its name."""
-        said = self.facts.progress.orchestrator_expected
+        said = self.progress.orchestrator_expected
         if said is not None and name not in said:
             return CauseKind.EXPECTATION_DRIFT, "the orchestrator's list does not have it"
         return CauseKind.NAME_DRIFT, "taken for unexpected, by its name"
@@ -221,10 +208,10 @@ class Known(msgspec.Struct, frozen=True, dict=True):
                 yield name
             heard.add(name)
 
-    def surplus(self, waits_for: Collection[str] | None, held: Collection[str] = ()) -> list[str]:
+    def surplus(self, waits_for: Collection[str] | None, held: Collection[str] = ()) -> tuple[str, ...]:
         """Return whom code waits for that the phase does not expect, and that has not come under its own name."""
-        came = {*held, *self.facts.progress.unexpected, *self.facts.completion_log.unexpected}
-        return sorted({*(waits_for or ())} - self.phase.expected - came)
+        came = {*held, *self.progress.unexpected, *self.completion_log.unexpected}
+        return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
 
 
 def heard_of(lines: Iterable[Checkpoint], phase: Phase) -> frozenset[str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from canary.domain.evidence import Seen
-from canary.domain.path.known import ANSWERED, Fact, Known
+from canary.domain.path.known import ANSWERED, LIFETIME, Fact, Known
 from canary.domain.path.tables import cause_of
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, whole_list
@@ -109,8 +109,8 @@ def _without_a_line(known: Known) -> Iterator[Fact]:
     A function that dies as it starts leaves none either: that it was not started, only a log of requests proves in
     which none has failed since.
     """
-    published = known.facts.messages.completed
-    begun = known.phase.begins(known.facts.game_date)
+    published = known.messages.completed
+    begun = known.phase.begins(known.game_date)
     for name in known.phase.expected:
         arrival = published.get(name)
         since = begun if arrival is None else arrival.visible_at
@@ -134,7 +134,7 @@ def _decision(known: Known) -> Iterator[Fact]:
     Where it took itself for a duplicate, and another did not, that one says more; that it failed or died counts before
     what took itself for a duplicate since.
     """
-    if not known.is_complete:
+    if not known.is_registered:
         return
     found = [delivery for delivery in known.completing() if _saw_all(known, delivery)]
     ends = [delivery[-1] for delivery in found]
@@ -143,17 +143,14 @@ def _decision(known: Known) -> Iterator[Fact]:
         return
     bad = [end for own in found if _concerns_the_date(known, own[-1]) and (end := _bad_end(known, own))]
     chosen = next((line for line in decisions if _is_of_its_own(line)), None)
-    if known.facts.progress.trigger is not None or (bad and chosen is None):
+    if known.progress.trigger is not None or (bad and chosen is None):
         yield from bad[:1]
         return
     chosen = chosen or next(iter(decisions), None)
     if chosen is None:
         return
-    if cause := _why_not(known, chosen):
-        kind, words = cause
-        later = sum(line.at > chosen.at for line in decisions)
-        refused = replace(_fact(chosen), stage=Stage.DECIDED, state=State.REFUSED, later=later)
-        yield replace(refused, cause=kind, words=words)
+    if refused := _why_not(known, chosen):
+        yield replace(refused, later=sum(line.at > chosen.at for line in decisions))
 
 
 def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
@@ -161,10 +158,15 @@ def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
 
     Once the flag is set, only the code that set it can have failed to start the next phase.
     """
-    steps, trigger = set(line.fields.get("steps") or ()), known.facts.progress.trigger
-    if trigger is None:
-        return steps != {*_ROW_ALONE}
-    return not steps and line.fields.get("event_id") == (trigger.event_id or line.fields.get("event_id"))
+    steps, trigger = set(line.fields.get("steps") or ()), known.progress.trigger
+    if trigger is None or trigger.at is None:
+        return trigger is None and steps != {*_ROW_ALONE}
+    if trigger.event_id is not None:
+        return not steps and line.fields.get("event_id") == trigger.event_id
+    # Old code does not say which delivery set it: one that says so itself, else one that may have been under way then.
+    ends = (own[-1].fields for own in known.deliveries)
+    says_so = any(end.get("should_trigger") is True and end.get("triggered") is True for end in ends)
+    return not steps and not says_so and trigger.at <= line.at < trigger.at + LIFETIME
 
 
 def _is_of_its_own(line: Checkpoint) -> bool:
@@ -181,22 +183,24 @@ def _saw_all(known: Known, delivery: Sequence[Checkpoint]) -> bool:
     return last is not None and (delivery[-1].at >= times[last] or known.processor_of(delivery[-1]) == last)
 
 
-def _why_not(known: Known, line: Checkpoint) -> tuple[CauseKind, str] | None:
+def _why_not(known: Known, line: Checkpoint) -> Fact | None:
     """Return why a delivery that found all registered did not set the flag; None where its line does not say."""
     fields = line.fields
     if fields.get("triggered") or fields.get("should_trigger"):
         return None
     completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
     waits_for = None if completed is None or missing is None else completed | missing
+    refused = replace(_fact(line), stage=Stage.DECIDED, state=State.REFUSED, cause=CauseKind.SHORT_CIRCUIT)
     if surplus := known.surplus(waits_for, completed or frozenset()):
-        return CauseKind.EXPECTATION_DRIFT, f"waits for {', '.join(surplus)}"
+        words = f"waits for {', '.join(surplus)}"
+        return replace(refused, cause=CauseKind.EXPECTATION_DRIFT, words=words, names=surplus)
     if fields.get("duplicate") is True:
-        return CauseKind.SHORT_CIRCUIT, "the delivery took itself for a duplicate: should_trigger=False"
+        return replace(refused, words="the delivery took itself for a duplicate: should_trigger=False")
     if line.kind is CheckpointKind.IGNORED:
-        return CauseKind.SHORT_CIRCUIT, "the delivery returned without a decision"
+        return replace(refused, words="the delivery returned without a decision")
     # That nothing is missing counts only from code that says what it waits for.
     if fields.get("expected") and missing == frozenset():
-        return CauseKind.SHORT_CIRCUIT, "the delivery found nothing missing: should_trigger=False"
+        return replace(refused, words="the delivery found nothing missing: should_trigger=False")
     return None
 
 

@@ -30,7 +30,7 @@ def dead_letters(known: Known) -> Iterator[Fact]:
     So it stopped by DELIVERED where a delivery would have left a line, or a request that failed, and only the log of
     requests tells that none failed; without either nobody can tell.
     """
-    begun = known.phase.begins(known.facts.game_date)
+    begun = known.phase.begins(known.game_date)
     none_failed, is_collected = known.none_failed_since(begun), are_collected(known, begun)
     for letter in value_or(known.traces.dead_letters, ()):
         if cause := cause_of(letter.status):
@@ -52,12 +52,17 @@ def requests(known: Known) -> Iterator[Fact]:
     bad = known.requests[answered[-1] + 1 if answered else 0 :]
     nowhere = [name for name in known.phase.expected if known.is_nowhere(name)]
     if bad and not _was_handled(known, bad[0].at) and (said := _refused(known, bad)):
-        yield from (replace(said, subject=name) for name in nowhere if _came_since(known, name, bad[0].at))
+        for name in nowhere:
+            if _came_since(known, name, bad[0].at):
+                # Where others were handled, what died may be of anybody on the topic.
+                is_its_own = said.cause is not CauseKind.CRASHED or name in known.messages.completed
+                is_proven = is_its_own or len(nowhere) == len(known.phase.expected)
+                yield replace(said, subject=name, cause=said.cause if is_proven else CauseKind.UNDETERMINED)
     elif turned_away := [one for one in known.requests if one.status in _TURNED_AWAY]:
         # Somebody's: they prove nobody's, and support that a message is missed.
         words = _words(turned_away, f"{len(turned_away)} of {len(known.requests)}")
         yield from (replace(_SAID, state=State.NOT_KNOWN, subject=name, words=words) for name in nowhere)
-    for name, arrival in known.facts.messages.completed.items():
+    for name, arrival in known.messages.completed.items():
         since = arrival.visible_at
         has_come = any(one.at >= since for one in known.requests) or _was_handled(known, since)
         if known.shows_answers(since) and not has_come and known.had_time(since):
@@ -67,10 +72,10 @@ def requests(known: Known) -> Iterator[Fact]:
 
 def _came_since(known: Known, name: str, since: datetime) -> bool:
     """Whether a processor's message came when all requests were bad, and not before, nor after the deadline only."""
-    arrival = known.facts.messages.completed.get(name)
+    arrival = known.messages.completed.get(name)
     if arrival is None:
         may_have_come = known.is_late(name) and not known.messages_are_kept and not known.unattributed
-        return may_have_come and since < known.facts.deadline and not known.may_have_another_name(name)
+        return may_have_come and since < known.deadline and not known.may_have_another_name(name)
     return not any(one.status in ANSWERED and arrival.visible_at <= one.at < since for one in known.requests)
 
 
@@ -82,7 +87,7 @@ def _words(bad: Sequence[Request], many: str) -> str:
 def _refused(known: Known, bad: Sequence[Request]) -> Fact | None:
     """Return what all requests since the first of `bad` prove: none was delivered, or each has killed the function."""
     statuses, since = {one.status for one in bad}, bad[0].at
-    said = replace(_SAID, at=bad[-1].at, words=_words(bad, f"all {len(bad)}"))
+    said = replace(_SAID, at=bad[-1].at, words=_words(bad, f"all {len(bad)}"), statuses=tuple(sorted(statuses)))
     if statuses <= _TURNED_AWAY:
         return replace(said, cause=CauseKind.NOT_DELIVERED) if known.shows_answers(since) else None
     if are_collected(known, since) and not any(line.at >= since for line in known.lines):

@@ -8,17 +8,18 @@ from canary.domain.stages import Cause, CauseKind, Standing, StandingKind
 
 def standing(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
     """Yield what holds of the date beside its `causes`, and is not one of them."""
-    facts, phase = known.facts, known.phase
+    phase = known.phase
     kinds = {cause.kind for cause in causes}
     if CauseKind.EXPECTATION_DRIFT not in kinds and (surplus := known.surplus(known.orchestrator_expected)):
-        yield Standing(StandingKind.WAITS_FOR_TOO_MANY, tuple(surplus))
+        yield Standing(StandingKind.WAITS_FOR_TOO_MANY, surplus)
     if left_out := tuple(sorted(phase.expected - (known.orchestrator_expected or phase.expected))):
         yield Standing(StandingKind.WAITS_FOR_TOO_FEW, left_out)
     if CauseKind.SHORT_CIRCUIT not in kinds and (duplicates := tuple(known.first_duplicates())):
         yield Standing(StandingKind.DUPLICATES, duplicates)
-    if facts.missing and facts.progress.trigger is not None:
-        yield Standing(StandingKind.SET_WITHOUT, tuple(facts.missing), facts.progress.trigger.reason or "")
+    without = tuple(name for name in known.missing if not known.may_have_completed(name))
+    if without and known.progress.trigger is not None:
+        yield Standing(StandingKind.SET_WITHOUT, without, known.progress.trigger.reason or "")
     if CauseKind.NAME_DRIFT not in kinds:
-        for name in facts.unexpected:
-            if (nearest := phase.nearest(name)) and nearest in facts.missing:
+        for name in known.unexpected:
+            if (nearest := phase.nearest(name)) and nearest in known.missing:
                 yield Standing(StandingKind.RESEMBLES, (name, nearest))

@@ -21,38 +21,38 @@ _RECORDED = Fact(stage=Stage.RECORDED, state=State.REACHED, source=_ROWS)
 
 def messages(known: Known) -> Iterator[Fact]:
     """PUBLISHED, and what a processor says of its run."""
-    logged = known.facts.messages
+    logged = known.messages
     for name, arrival in logged.completed.items():
         yield replace(_PUBLISHED, subject=name, at=arrival.visible_at)
     yield from _others(logged, _PUBLISHED)
-    if known.messages_are_kept and not isinstance(known.facts.evidence.messages, Unreadable):
+    if known.messages_are_kept and not isinstance(known.evidence.messages, Unreadable):
         for name in known.phase.expected - logged.reports.keys() - logged.completed.keys():
-            if known.is_late(name) and not known.may_be_nobodys(name, known.phase.begins(known.facts.game_date)):
-                yield replace(_PUBLISHED, state=State.MISSED, subject=name, cause=CauseKind.NOT_PUBLISHED)
+            if known.is_late(name) and not known.may_be_nobodys(name, known.phase.begins(known.game_date)):
+                yield replace(_PUBLISHED, state=State.MISSED, subject=name)
 
 
 def rows(known: Known) -> Iterator[Fact]:
     """RECORDED, what a processor says of its run, and FLAGGED by the row of the trigger or a tracker's table."""
-    facts, evidence = known.facts, known.facts.evidence
-    for name, arrival in facts.rows.completed.items():
+    evidence = known.evidence
+    for name, arrival in known.rows.completed.items():
         yield replace(_RECORDED, subject=name, at=arrival.visible_at)
-    yield from _others(facts.rows, _RECORDED)
+    yield from _others(known.rows, _RECORDED)
     table = evidence.flag_table
-    for source, flag in ((_ROWS, facts.rows.flag), (_FLAG_TABLE, table.value if isinstance(table, Seen) else None)):
+    for source, flag in ((_ROWS, known.rows.flag), (_FLAG_TABLE, table.value if isinstance(table, Seen) else None)):
         if flag is not None and flag.is_set:
             yield Fact(stage=Stage.FLAGGED, state=State.REACHED, source=source, at=flag.at, words=flag.reason or "")
     if isinstance(evidence.completion_log, Unreadable):
         return
     if any(one.rows.completed for one in known.history):
-        for name in facts.phase.expected - facts.rows.completed.keys():
+        for name in known.phase.expected - known.rows.completed.keys():
             if not known.is_early(name):
                 yield replace(_RECORDED, state=State.MISSED, subject=name)
 
 
 def output(known: Known) -> Iterator[Fact]:
     """OUTPUT, as the outcome query counts it; where the flag does not start the next phase, it is no stage of it."""
-    counted = known.facts.output if known.phase.flag_starts_next_phase else None
-    if counted is not None and (counted or known.facts.output_is_due):
+    counted = known.output if known.phase.flag_starts_next_phase else None
+    if counted is not None and (counted or known.output_is_due):
         state = State.REACHED if counted else State.MISSED
         yield Fact(stage=Stage.OUTPUT, state=state, source="outcome query")
 

@@ -1,5 +1,7 @@
 """The path, its stops and what stands beside it, in words: the same for the alert, the terminal and the page."""
 
+from collections import Counter
+
 from canary.domain.path.known import moment_text
 from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, Step
 from canary.domain.verdict import Verdict, names
@@ -30,7 +32,6 @@ MARKS = {
 IN_SHORT = {
     CauseKind.PROCESSOR_FAILED: "a processor failed",
     CauseKind.NO_DATA: "a processor had no data",
-    CauseKind.NOT_PUBLISHED: "a processor ran and published nothing",
     CauseKind.NOT_DELIVERED: "the function was not started",
     CauseKind.MESSAGE_REJECTED: "a message was rejected",
     CauseKind.NAME_DRIFT: "a processor has another name",
@@ -39,35 +40,36 @@ IN_SHORT = {
     CauseKind.EXPECTATION_DRIFT: "the orchestrator has another list",
     CauseKind.SHORT_CIRCUIT: "the last delivery did not decide",
     CauseKind.FLAG_OVERWRITTEN: "the flag was set, and is gone",
-    CauseKind.NOT_STARTED: "the next phase was not started",
+    CauseKind.NOT_STARTED: "{next_phase} was not started",
 }
 
 
 def path_text(verdict: Verdict) -> str:
     """Say how far everybody and the date have come, stage by stage, as far as somebody knows, and to the first "no".
 
-    Where all have come through a stage between two that say so too, it is left out.
+    What all have come through goes without saying between two stages that say so too; that somebody ran, always.
     """
     said = list[str]()
     for stage in Stage:
         steps = [step for step in verdict.path if step.stage is stage]
-        known = [step for step in steps if step.state not in {State.NOT_KNOWN, State.NOT_YET}]
-        if not known:
+        count = Counter(step.state for step in steps)
+        known = [step for step in steps if step.state not in {State.NOT_KNOWN, State.NOT_YET} or step.words]
+        if not known or (stage is Stage.RAN and not count[State.REFUSED]):
             continue
-        came = sum(step.state is State.REACHED for step in steps)
         if not known[0].subject:
-            words = f", {known[0].words}" if known[0].state is not State.REACHED and known[0].words else ""
             word = "no" if known[0].state in {State.REFUSED, State.MISSED} else MARKS[known[0].state][0]
+            words = f", {known[0].words}" if known[0].state is not State.REACHED and known[0].words else ""
             said.append(f"{VERBS[stage]}: {word}{words}")
-            if not came:
+            if known[0].state in {State.REFUSED, State.MISSED, State.UNDONE}:
                 break
-        elif came < len(steps) or stage not in _UNSAID:
-            said.append(f"{VERBS[stage]} {came} of {len(steps)}")
+        elif count[State.REACHED] < len(steps) or stage not in _UNSAID:
+            rest = "".join(f", {count[state]} {MARKS[state][0]}" for state in _COUNTED if count[state])
+            said.append(f"{VERBS[stage]} {count[State.REACHED]} of {len(steps)}{rest}")
     return " · ".join(said)
 
 
-# What goes without saying, where all have come that far.
-_UNSAID = {Stage.RAN, Stage.ACCEPTED, Stage.RECORDED}
+# What goes without saying, where all have come that far; and what is counted beside those that have come.
+_UNSAID, _COUNTED = {Stage.RAN, Stage.ACCEPTED, Stage.RECORDED}, (State.UNDONE, State.NOT_KNOWN)
 
 
 def cause_text(cause: Cause) -> str:
@@ -91,11 +93,11 @@ def _between(cause: Cause) -> str:
 
 def short_text(cause: Cause, phase: str) -> str:
     """Say a cause in a few words."""
-    if cause.kind is CauseKind.EXPECTATION_DRIFT and cause.words:  # they name the processor, which says most
-        return f"the orchestrator {cause.words}"
+    if cause.names:
+        return f"the orchestrator waits for {names(cause.names)}"
     if cause.kind is CauseKind.UNDETERMINED:
         return f"stopped by {cause.until}, cause unknown" if cause.until else "cause unknown"
-    return IN_SHORT[cause.kind].replace("the next phase", phase)
+    return IN_SHORT[cause.kind].format(next_phase=phase)
 
 
 def standing_text(one: Standing, phase: str) -> str:
