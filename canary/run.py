@@ -16,7 +16,7 @@ from canary.domain.facts import Facts, newcomers
 from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs
 from canary.domain.incident import Incidents, incident_ref, read_incident
 from canary.domain.path import where_it_stopped
-from canary.domain.path.known import heard_of
+from canary.domain.path.known import Known, heard_of
 from canary.domain.silence import SILENCES, Silence, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
@@ -163,7 +163,7 @@ def watch(
 
 def _remember_the_run(stores: Stores, report: Report, known: Runs, canary: str) -> None:
     """Keep when the canary ran, and what it did not see; that it cannot be kept does not change the run."""
-    reason = next((verdict.summary for verdict in report.verdicts if verdict.unreadable), "")
+    reason = next((verdict.reason for verdict in report.verdicts if verdict.unreadable), "")
     try:
         stores.documents.merge(RUNS, {canary: to_fields(after_a_run(known, report.now, reason))})
     except StoreError:
@@ -223,11 +223,8 @@ def _run(
         for warning in _warnings(own, phases[name], now, lines_of(name))
     )
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
-    dates = [replace(one, traces=traces.get(one.key, one.traces)) for one in dates]
-    verdicts = tuple(
-        _explained(one, histories.get(one.key, ()), now, read_at) if one.key in explained else one.verdict
-        for one in dates
-    )
+    dates = [replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ())) for one in dates]
+    verdicts = tuple(_explained(one, now, read_at) if one.key in explained else one.verdict for one in dates)
     silences = read_silences(documents.get(SILENCES))
     covering = tuple(silence for silence in silences if any(silence.covers(v, now) for v in verdicts))
     return Report(now, verdicts, warnings, covering), dates, gathered.incidents
@@ -255,14 +252,15 @@ def timeline_and_facts(
     if facts is None:
         return Timeline(verdict, (), (verdict.summary,), report.silences), None
     traces = replace(own.traces, checkpoints=_there(own.traces.checkpoints, now, read_at or now))
-    timeline = timeline_of(verdict, own.evidence, traces, own.phase, now)
+    around = [Facts(one, own.phase, now) for one in own.around]
+    timeline = timeline_of(verdict, Known(own.evidence, own.phase, now, traces=traces, history=around))
     return replace(timeline, silences=report.silences), facts
 
 
 class _Date(msgspec.Struct, frozen=True):
     """One date as it was judged, by its `phase` as it was then: without `newcomers`.
 
-    `is_sound` tells that nothing of its evidence was too odd to be judged by.
+    `is_sound` tells that nothing of its evidence was too odd to be judged by; `around` is that of the dates around it.
     """
 
     evidence: Evidence
@@ -271,6 +269,7 @@ class _Date(msgspec.Struct, frozen=True):
     newcomers: frozenset[str] = frozenset()
     is_sound: bool = True
     traces: Traces = Traces()
+    around: Sequence[Evidence] = ()
 
     @property
     def key(self) -> tuple[str, date]:
@@ -318,7 +317,8 @@ def _judge_one(
             kind=VerdictKind.UNKNOWN,
             phase=evidence.phase,
             game_date=evidence.game_date,
-            summary=f"could not tell: its evidence cannot be understood: {_described(error)}",
+            summary=f"could not tell: {(reason := f'its evidence cannot be understood: {_described(error)}')}",
+            reason=reason,
             unreadable=True,
         )
         return _Date(evidence, phase, odd, is_sound=False)
@@ -366,18 +366,15 @@ def _warnings(own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
-def _explained(one: _Date, history: Sequence[Evidence], now: datetime, read_at: datetime) -> Verdict:
-    """Judge a date again with what its deliveries have left, and say where it stopped.
-
-    `history` is the evidence around it of dates that could be judged.
-    """
+def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
+    """Judge a date again with what its deliveries have left, and say where it stopped."""
     if not one.is_sound:
         return one.verdict
     try:
         there = replace(one.traces, checkpoints=_there(one.traces.checkpoints, now, read_at))
         heard = heard_of(there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase)
         verdict = replace(judge(one.evidence, one.phase, now, heard), notes=one.verdict.notes)
-        return where_it_stopped(verdict, one.evidence, there, history=history, phase=one.phase, now=now)
+        return where_it_stopped(verdict, one.evidence, there, history=one.around, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         words = f"its evidence cannot be understood: {_described(error)}"
         return replace(one.verdict, causes=(Cause(kind=CauseKind.UNDETERMINED, words=words),))

@@ -112,7 +112,7 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None, 
 
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print verdicts in one line each; why a source could not be read is said once for all dates in a row."""
-    for _, group in groupby(verdicts, lambda v: (v.phase, v.summary if v.unreadable else v.game_date)):
+    for _, group in groupby(verdicts, lambda v: (v.phase, v.reason if v.unreadable else v.game_date)):
         first, *more = group
         print_line(console, first, until=more[-1].game_date if more else None)
 

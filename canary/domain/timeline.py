@@ -1,19 +1,16 @@
 """The timeline of one date for a person: the facts of its path in the order of their times, delivery by delivery."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 import msgspec
 
-from canary.domain.evidence import Evidence, Traces, Unreadable
-from canary.domain.facts import Facts
+from canary.domain.evidence import Unreadable
 from canary.domain.path import facts_of
 from canary.domain.path.known import Known
 from canary.domain.path.text import VERBS, step_text
 from canary.domain.silence import Silence
 from canary.domain.stages import Stage, State, Step
 from canary.domain.verdict import Verdict
-from orchestrator_resilience.phase import Phase
 
 _DEADLINE = "the deadline by which all should be complete"
 
@@ -30,15 +27,15 @@ class Timeline(msgspec.Struct, frozen=True):
     silences: tuple[Silence, ...] = ()
 
 
-def timeline_of(verdict: Verdict, evidence: Evidence, traces: Traces, phase: Phase, now: datetime) -> Timeline:
+def timeline_of(verdict: Verdict, known: Known) -> Timeline:
     """Put what all sources have seen of a date in one order; a time that cannot be is none."""
-    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, traces.checkpoints)
-    deadline = phase.deadline(evidence.game_date)
+    evidence, deadline = known.evidence, known.deadline
+    lines = known.traces.checkpoints
+    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, lines)
     late = Step(stage=Stage.REGISTERED, state=State.NOT_YET, source="phases.toml", at=deadline, words=_DEADLINE)
-    entries = [late, *_entries(Known(Facts(evidence, phase, now), traces))]
     return Timeline(
         verdict=verdict,
-        entries=tuple(sorted(entries, key=lambda step: (step.at is not None, step.at or deadline))),
+        entries=tuple(sorted([late, *_entries(known)], key=lambda step: (step.at is not None, step.at or deadline))),
         unreadable=tuple(source.reason for source in sources if isinstance(source, Unreadable)),
     )
 

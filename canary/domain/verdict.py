@@ -86,8 +86,8 @@ class Impact(StrEnum):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said about one (phase, game date).
 
-    `summary` is one sentence. `since` (UTC) is when the state began, where that is known: the moment
-    of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed`, `missing` and
+    `summary` is one sentence, `reason` why it is UNKNOWN. `since` (UTC) is when the state began, where that is known:
+    the moment of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed`, `missing` and
     `not_yet` are expected processors, the last those that are not late yet where others are. `unexpected` are other
     names. `triggered` is None where the flag could not be read, `impact` is None unless there is a problem. `notes` are
     further facts.
@@ -116,6 +116,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     path: tuple[Step, ...] = ()
     standing: tuple[Standing, ...] = ()
     evaluates_anew: bool = False
+    reason: str = ""
     unreadable: bool = False
     output: int | None = None
     work: int | None = None
@@ -137,6 +138,11 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
         return Verdict(kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody)
     log, progress = evidence.completion_log, evidence.progress
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
+    if isinstance(progress, Absent) and any(flag.is_set for flag in evidence.flags.values()):
+        # It may have been removed, or be in another database: it does not say that the flag is unset.
+        verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard_of)
+        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: the flag is BigQuery's"
+        return replace(verdict, notes=(*verdict.notes, note))
     if phase.bigquery_carries_flag and not isinstance(log, Unreadable) and isinstance(progress, Unreadable):
         if evidence.flags:
             verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard_of)
@@ -149,6 +155,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
             phase=phase.name,
             game_date=evidence.game_date,
             summary=f"could not tell: {'; '.join(unreadable)}",
+            reason="; ".join(unreadable),
             notes=tuple(evidence.left_out),
             unreadable=True,
         )
@@ -332,7 +339,8 @@ def _verdict(facts: Facts, kind: VerdictKind, summary: str, since: datetime | No
 
 
 def _unknown(facts: Facts, reason: str, *, unreadable: bool = True) -> Verdict:
-    return replace(_verdict(facts, VerdictKind.UNKNOWN, f"could not tell: {reason}"), unreadable=unreadable)
+    verdict = _verdict(facts, VerdictKind.UNKNOWN, f"could not tell: {reason}")
+    return replace(verdict, reason=reason, unreadable=unreadable)
 
 
 def _impact(facts: Facts) -> Impact:
@@ -356,7 +364,7 @@ def _notes(facts: Facts) -> Iterator[str]:
     """Yield what else the evidence says, and no path does."""
     phase = facts.phase
     if isinstance(facts.evidence.progress, Absent) and facts.completed_at:
-        yield f"there is no {phase.firestore_collection}/{facts.game_date}: nobody has registered anything there"
+        yield f"there is no {phase.firestore_collection}/{facts.game_date}"
     if facts.unexpected:
         yield f"not expected: {unexpected_text(facts.unexpected, phase)}"
     if again := [p for p in facts.completed_at if p in facts.last_status and not phase.completes(facts.last_status[p])]:

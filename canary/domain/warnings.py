@@ -1,10 +1,11 @@
 """Early warnings: what may become a problem, seen over the recent dates of a phase."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import date, datetime
 
 from canary.domain.evidence import Evidence, Seen
 from canary.domain.facts import Facts
+from canary.domain.path.known import heard_of
 from canary.domain.path.lines import why_rejected
 from canary.domain.verdict import unexpected_text
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
@@ -15,7 +16,7 @@ _SILENT_DATES = 3
 
 
 def early_warnings(
-    history: Collection[Evidence], phase: Phase, now: datetime, lines: Iterable[Checkpoint] = ()
+    history: Collection[Evidence], phase: Phase, now: datetime, lines: Collection[Checkpoint] = ()
 ) -> tuple[str, ...]:
     """Warn of what may become a problem: unexpected processors, and expected ones that report nothing any more.
 
@@ -26,16 +27,16 @@ def early_warnings(
     since = next((one.game_date for one in dates if one.unexpected), None)
     warnings = [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
     rejections = [line for line in lines if line.kind is CheckpointKind.REJECTED]
-    rejected = {phase.canonical(str(line.fields.get("raw_processor"))): why_rejected(line) for line in rejections}
+    why = dict.fromkeys(heard_of(lines, phase), "its deliveries come to nothing")
+    for line in rejections:
+        name = phase.canonical(str(line.fields.get("raw_processor"))) or ""
+        why[name] = f"its messages are rejected, {why_rejected(line)}"
     for processor in sorted(phase.expected):
         if silent := silent_dates(processor, dates):
-            why = f"completed nothing since {silent[-1]}: its messages are rejected, {rejected.get(processor)}"
-            warnings.append(f"{processor} has {why}" if processor in rejected else _silence_text(processor, silent))
+            nothing = f"{processor} has reported nothing since {silent[-1]}, while its peers have"
+            known = f"{processor} has completed nothing since {silent[-1]}: {why.get(processor)}"
+            warnings.append(known if processor in why else nothing)
     return tuple(warnings)
-
-
-def _silence_text(processor: str, silent: Sequence[date]) -> str:
-    return f"{processor} has reported nothing since {silent[-1]}, while its peers have"
 
 
 def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:

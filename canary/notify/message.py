@@ -15,7 +15,7 @@ import msgspec
 
 from canary.domain.incident import Level, NotificationKind, badness, level
 from canary.domain.path.text import cause_text, path_text, short_text, standing_text
-from canary.domain.stages import CauseKind, Stage
+from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, names
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
@@ -114,6 +114,14 @@ BY_STAGE: dict[Stage, str] = {
     ),
 }
 
+# What to do where requests were turned away, by how they were answered.
+BY_STATUS: dict[int, str] = {
+    401: "let the subscription sign its requests (`--push-auth-service-account`); then run {who} again for {date}",
+    403: "give the subscription's account `roles/run.invoker` on the service; then run {who} again for {date}",
+    404: "see whether the service is there, under the subscription's address; then run {who} again for {date}",
+    429: "no instance was free: raise the service's maximum, or see what keeps them; then run {who} again for {date}",
+}
+
 # What to do, and where; `{date}` and `{document}` are those of the verdict, `{who}` the processors that stopped.
 ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.IDLE: "nothing",
@@ -135,11 +143,7 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.UNKNOWN: "mend the source; this is neither an all-clear nor an accusation",
     CauseKind.PROCESSOR_FAILED: "look at the log of {who} for {date}, and run it again",
     CauseKind.NO_DATA: "see whether {who} should have had data for {date}; if so, run it again",
-    CauseKind.NOT_PUBLISHED: "look at the log of {who} for {date}: it ran, and published nothing",
-    CauseKind.NOT_DELIVERED: (
-        "check the subscription, the permission to invoke the function, and its dead letters; then run {who} again "
-        "for {date}"
-    ),
+    CauseKind.NOT_DELIVERED: "check the subscription and its dead letters; then run {who} again for {date}",
     CauseKind.MESSAGE_REJECTED: "mend what publishes the message of {who}, and run it again for {date}",
     CauseKind.NAME_DRIFT: "add the new name of {who} to its aliases in `phases.toml`, and deploy both layers",
     CauseKind.CRASHED: "look at the function's own log at that time; check that its retries are on",
@@ -160,12 +164,17 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
     The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are as bad as this one.
     """
     proven = [cause for cause in verdict.causes if cause.kind in verdict.proven]
-    actions = [_filled_in(ADVICE[cause.kind], verdict, phase, about, names(cause.subjects)) for cause in proven]
+    actions = [_filled_in(_advice(cause), verdict, phase, about, names(cause.subjects)) for cause in proven]
     actions = actions or [_about(verdict, phase, about)]
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         then = "then run" if proven else "run"
         actions.append(f"{then} any of the {len(phase.expected)} again for {about}: that sets the flag")
     return tuple(action for action in (_at_once(verdict, phase, harmed), *actions) if action)
+
+
+def _advice(cause: Cause) -> str:
+    """Return what to do about a cause; for a request that was turned away, by why it was."""
+    return next((BY_STATUS[status] for status in cause.statuses if status in BY_STATUS), ADVICE[cause.kind])
 
 
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
@@ -214,7 +223,7 @@ def how_the_next_phase_starts(phase: Phase) -> str:
 def fault(verdict: Verdict) -> Hashable:
     """Return what two dates have in common that have the same problem for the same reason."""
     if verdict.unreadable:
-        return verdict.phase, verdict.summary
+        return verdict.phase, verdict.reason
     if verdict.kind is VerdictKind.UNKNOWN:
         return verdict.phase, verdict.kind, verdict.work
     why = {(cause.kind, cause.until, cause.subjects) for cause in verdict.causes if cause.kind in verdict.proven}
@@ -344,7 +353,7 @@ def _impact(verdict: Verdict, phase: Phase) -> str:
 def _why(verdict: Verdict, phase: Phase) -> str:
     """Say the first cause in a few words, and how many more there are."""
     if verdict.kind is VerdictKind.UNKNOWN:
-        return verdict.summary.removeprefix("could not tell: ")
+        return verdict.reason
     if not verdict.causes:
         return "cause unknown"
     proven = [cause for cause in verdict.causes if cause.kind in verdict.proven] or verdict.causes
