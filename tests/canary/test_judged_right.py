@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Seen, read_completion_log
-from canary.domain.stages import CauseKind
 from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
 from canary.notify.message import CommandLine, alert
 from canary.run import check
@@ -360,7 +359,7 @@ def test_a_collection_without_documents_is_named_on_every_date(stores: EmbeddedS
 
 
 def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
-    """Where the other dates have theirs: the date is accused, and no flag is said to have been taken away."""
+    """Where the other dates have theirs: the trigger's own row says that the flag was set, and nobody is accused."""
     pipeline = Pipeline(stores)
     for day, done in past(3):
         for name in FIVE:
@@ -368,9 +367,8 @@ def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
     with stores.documents._file.writing() as database:
         database.execute("DELETE FROM documents WHERE id = ?", (str(DAY),))
     (verdict,) = pipeline.check(DONE + 2 * HOUR, DAY).verdicts
-    assert verdict.kind is K.UNTRIGGERED
-    assert f"there is no phase2_completion/{DAY}: nobody has registered anything there" in verdict.notes
-    assert CauseKind.FLAG_OVERWRITTEN not in verdict.proven
+    assert verdict.kind is K.TRIGGERED
+    assert f"there is no phase2_completion/{DAY}: the flag is BigQuery's" in verdict.notes
 
 
 def test_a_failed_rerun_takes_nothing_back(stores: EmbeddedStores) -> None:

@@ -13,6 +13,7 @@ from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
 from canary.domain.incident import NotificationKind, Run, advance, kind_without_memory
 from canary.domain.path import where_it_stopped
+from canary.domain.path.known import Known
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import VerdictKind, judge
@@ -58,7 +59,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     advance(None, verdict, Run(now=now, id="1", channels=["told"]))
     kind_without_memory(verdict, PHASE, now, None, is_new=False)
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
-    found = timeline_of(verdict, evidence, traces, PHASE, now)
+    found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     facts, command = Facts(evidence, PHASE, now), CommandLine()
     assert "</html>" in as_html(one_date(found, facts, PHASE, command, now))

@@ -228,15 +228,19 @@ def test_registration_and_flag_are_undone(world: World) -> None:
 
 
 @pytest.mark.parametrize("with_lines", [True, False])
-def test_a_document_that_is_gone_was_not_overwritten(world: World, *, with_lines: bool) -> None:
-    """Its time to live was up, or it is in another database."""
+@pytest.mark.parametrize("with_row", [True, False])
+def test_a_document_that_is_gone_was_not_overwritten(world: World, *, with_lines: bool, with_row: bool) -> None:
+    """Its time to live was up, or it is in another database; the trigger's own row says that the flag was set."""
     deliver_all(world, FIVE)
-    elsewhere = msgspec.structs.replace(world.phase, firestore_collection="of_another_database")
-    world.phase = elsewhere
+    world.phase = msgspec.structs.replace(world.phase, firestore_collection="of_another_database")
     if not with_lines:
         world.stores.checkpoints.path.unlink()
+    if not with_row:
+        with world.stores.documents._file.writing() as database:
+            database.execute("DELETE FROM phase_completions WHERE is_triggered")
     (verdict,) = report(world, LATER).verdicts
-    assert {cause.kind for cause in verdict.causes} == {CauseKind.UNDETERMINED}
+    assert verdict.kind is (VerdictKind.TRIGGERED if with_row else VerdictKind.UNTRIGGERED)
+    assert {cause.kind for cause in verdict.causes} == (set() if with_row else {CauseKind.UNDETERMINED})
     assert State.UNDONE not in {step.state for step in verdict.path}
 
 

@@ -109,6 +109,7 @@ DRIFT = Cause(
     until=Stage.DECIDED,
     source="document",
     words="waits for p2_bdl_box_scores",
+    names=("p2_bdl_box_scores",),
 )
 EMBEDDED = CommandLine()
 

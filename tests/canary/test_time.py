@@ -37,6 +37,7 @@ from canary.domain.incident import (
     kind_without_memory,
 )
 from canary.domain.path import where_it_stopped
+from canary.domain.path.known import Known
 from canary.domain.silence import LONGEST, new_silence
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
@@ -249,7 +250,7 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(drawn: tuple[Any, ...]
         verdict = judge(one, phase, at)
         if verdict.kind.is_problem:
             verdict = where_it_stopped(verdict, one, seen, history=[one], phase=phase, now=at)
-        entries = timeline_of(verdict, one, seen, phase, at).entries
+        entries = timeline_of(verdict, Known(one, phase, at, traces=seen)).entries
         assert [entry.at for entry in entries] == sorted(entry.at for entry in entries if entry.at)
         return verdict, sorted((one.at, one.stage, one.subject, one.words) for one in entries if one.at)
 

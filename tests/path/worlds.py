@@ -247,7 +247,7 @@ class Happened:
             return Truth(**known, stage=stage, kinds=stops[stage].kinds or frozenset(), is_up=is_up)
         if subject and Stage.PUBLISHED not in reached and now >= self.phase.deadline(DAY):
             stage = Stage.PUBLISHED if Stage.RAN in reached else Stage.RAN
-            return Truth(**known, stage=stage, kinds=frozenset({CauseKind.NOT_PUBLISHED}))  # type: ignore[arg-type]
+            return Truth(**known, stage=stage, kinds=frozenset())  # type: ignore[arg-type]
         return Truth(**known)  # type: ignore[arg-type]
 
 
