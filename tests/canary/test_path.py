@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from canary.domain.path.text import path_text
 from canary.domain.stages import CauseKind, Stage, Standing, StandingKind, State
 from canary.domain.verdict import Verdict, VerdictKind
+from canary.notify.message import CommandLine, alert
 from canary.playback.schedule import Schedule
-from canary.run import Report
+from canary.run import Report, check
 from evaluation.old_code import OldCode
 from evaluation.world import OUTCOME_QUERY, WORK_QUERY, Deliver, InjectedFault, Outage, Requests, World
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError, load_phase
@@ -1052,3 +1054,144 @@ def test_healthy_dates_have_no_warnings(world: World) -> None:
         status = "no_data" if back == 1 else "success"
         deliver_all(world, FIVE, DAY - back * ONE_DAY, status=status)
     assert report(world, LATER).warnings == ()
+
+
+# What was judged wrong in other people's hands
+
+
+def deliver_to_their_code(world: World, names: Sequence[str] = FIVE, **fields: Any) -> None:
+    """Let code of theirs register them, note `fields` with the last one, and leave its lines."""
+    for number, name in enumerate(names, 1 - len(names)):
+        world.schedule.play(DONE + number * MINUTE)
+        entry = {"completed_at": DONE + number * MINUTE, "status": "success"}
+        is_last = name == names[-1]
+        change_document(world, **{name: entry}, **(fields if is_last else {}))
+        says = {"completed": names[: names.index(name) + 1], "should_trigger": is_last, "triggered": is_last}
+        leave_line(world, name, event_id=name, says=says if "_triggered" in fields else None)
+    log_messages(world, names)
+
+
+def fail(world: World, name: str, words: str) -> None:
+    """Leave the lines of a delivery by code of theirs that fails with these words."""
+    delivery = world.checkpoints_of(world.phase).delivery(processor=name, game_date=DAY, event_id=words)
+    with pytest.raises(ValueError, match=words), delivery:
+        raise ValueError(words)
+
+
+SET: dict[str, Any] = {"_triggered": True, "_triggered_at": DONE, "_trigger_reason": "all_complete"}
+
+
+def test_a_failed_rerun_is_not_why_the_next_phase_did_not_start(world: World) -> None:
+    """Old code does not say which delivery set the flag; the lines of the one that did say so."""
+    starts_the_next_phase(world)
+    deliver_to_their_code(world, **SET)
+    fail(world, FIVE[1], "another failure")
+    stop = (CauseKind.UNDETERMINED, (), Stage.FLAGGED, Stage.OUTPUT)
+    judged(world, DONE + 90 * MINUTE, VerdictKind.DOWNSTREAM_MISSING, stop)
+
+
+def test_dates_with_their_output_did_not_stop_alike(world: World) -> None:
+    """That a flag was set as well is no stop."""
+    starts_the_next_phase(world)
+    healthy_before(world)
+    for back in range(1, 4):
+        world.work[DAY - back * ONE_DAY] = 7
+        world.output.add(DAY - back * ONE_DAY)
+    deliver_to_their_code(world, **SET)
+    stop = (CauseKind.UNDETERMINED, (), Stage.FLAGGED, Stage.OUTPUT)
+    verdict = judged(world, DONE + 90 * MINUTE, VerdictKind.DOWNSTREAM_MISSING, stop)
+    assert verdict.causes[0].since is None
+
+
+def test_what_the_code_says_of_its_success_is_shown(world: World) -> None:
+    """It proves nothing, and is no stage of which nothing is known."""
+    starts_the_next_phase(world)
+    deliver_to_their_code(world, **SET, _trigger_pending=True, _trigger_succeeded=True)
+    stop = (CauseKind.UNDETERMINED, (), Stage.FLAGGED, Stage.OUTPUT)
+    verdict = judged(world, DONE + 90 * MINUTE, VerdictKind.DOWNSTREAM_MISSING, stop)
+    assert "next phase started: not known, the code says that it succeeded" in path_text(verdict)
+    assert verdict.causes[0].between == ()
+
+
+@pytest.mark.parametrize("seconds", [0, 2])
+def test_the_words_of_the_gate_count_before_what_was_left_behind(world: World, seconds: int) -> None:
+    """Whichever of the two was noted later."""
+    starts_the_next_phase(world)
+    pending = {"_trigger_pending": True, "_trigger_pending_at": DONE, "_trigger_reason": "all_complete"}
+    deliver_to_their_code(world, FIVE[:4])
+    world.schedule.play(DONE)
+    change_document(world, **{FIVE[4]: {"completed_at": DONE, "status": "success"}}, **pending)
+    world.schedule.play(DONE + timedelta(seconds=seconds))
+    fail(world, FIVE[4], "coverage 40% below gate")
+    stop = (CauseKind.NOT_STARTED, (), Stage.DECIDED, Stage.FLAGGED)
+    judged(world, DONE + 2 * HOUR, VerdictKind.UNTRIGGERED, stop, words="coverage 40% below gate")
+
+
+def test_pending_is_known_from_its_time_on(world: World) -> None:
+    """Judged as of an earlier time, nobody had decided yet."""
+    deliver_to_their_code(world, _trigger_pending=True, _trigger_pending_at=DONE + 90 * MINUTE)
+    then, now = DONE + 40 * MINUTE, DONE + 3 * HOUR
+    days = {world.phase.name: [DAY]}
+    (verdict,) = check(world.stores, {world.phase.name: world.phase}, then, days, now).verdicts
+    assert state_of(verdict, Stage.DECIDED) is not State.REACHED
+
+
+def test_a_majority_that_is_registered_has_a_decision(world: World) -> None:
+    """A fifth that is in the log alone does not hide why the flag is unset."""
+    world.phase = msgspec.structs.replace(world.phase, enough=3)
+    for name in FIVE[:4]:
+        change_document(world, **{name: {"completed_at": DONE, "status": "success"}})
+    leave_line(world, FIVE[3], says={"completed": FIVE[:4], "duplicate": True})
+    log_messages(world, FIVE)
+    verdict = report(world, DONE + 2 * HOUR).verdicts[0]
+    assert (CauseKind.SHORT_CIRCUIT, ()) in [(cause.kind, cause.subjects) for cause in verdict.causes]
+
+
+def test_a_report_over_a_registration_is_said(world: World) -> None:
+    """A re-run's tracker wrote it there before anybody set the flag."""
+    deliver_to_old_code(world)
+    change_document(world, **{FIVE[0]: {"completed_at": LATER, "status": "failed"}})
+    verdict = report(world, LATER + HOUR).verdicts[0]
+    assert "failed" in " ".join(cause.words for cause in verdict.causes)
+
+
+def test_what_is_undone_is_counted_as_that(world: World) -> None:
+    """Neither as registered nor as never there."""
+    deliver_all(world, FIVE)
+    change_document(world, **{FIVE[4]: None})
+    assert "registered 4 of 5, 1 undone" in path_text(report(world, LATER + HOUR).verdicts[0])
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [(401, "sign its requests"), (403, "roles/run.invoker"), (404, "address"), (429, "no instance was free")],
+)
+def test_the_advice_is_that_for_the_status(world: World, status: int, advice: str) -> None:
+    """A service without an instance lacks no role."""
+    healthy_before(world)
+    deliver_to_old_code(world, FIVE[:4])
+    world.requests = Requests(
+        world, [Request(DONE - HOUR, 204), *(Request(DONE + n * MINUTE, status) for n in range(1, 4))]
+    )
+    verdict = report(world, LATE).verdicts[0]
+    assert CauseKind.NOT_DELIVERED in verdict.proven
+    assert advice in " ".join(alert([verdict], world.phase, CommandLine(), LATE).actions)
+
+
+def test_what_dies_among_others_may_be_anybodys(world: World) -> None:
+    """Four were handled, and requests of others on the topic fail since: of the fifth nothing is known."""
+    healthy_before(world)
+    deliver_all(world, FIVE[:4])
+    world.requests = Requests(
+        world, [Request(DONE - HOUR, 204), *(Request(DONE + n * MINUTE, 503) for n in range(1, 9))]
+    )
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED), words="503")
+
+
+def test_deliveries_that_fail_each_day_are_no_silence(world: World) -> None:
+    """The early warning says that they come to nothing."""
+    for back in range(3, -1, -1):
+        deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
+        deliver_all(world, LAST, DAY - back * ONE_DAY, to=refusing(world))
+    (warning,) = report(world, LATE).warnings
+    assert warning.endswith(": its deliveries come to nothing")
