@@ -123,7 +123,7 @@ class Canary(msgspec.Struct, frozen=True):
 
     def _board(self, now: datetime) -> Answer:
         """Answer with all dates; a source that hangs leaves the rest of the page."""
-        found = overview(self.stores, self.phases, now, MONTH_DATES, diagnosed=BOARD_DATES, seconds=_PAGE_SECONDS)
+        found = overview(self.stores, self.phases, now, MONTH_DATES, explained=BOARD_DATES, seconds=_PAGE_SECONDS)
         several = len(self.phases) > 1
         shown = board(found, self.phases, None, self.command, lambda phase, day: date_path(phase, day, several=several))
         return as_html(shown), 200, HEADERS

@@ -1,4 +1,4 @@
-"""One canary run: gather the evidence, judge each date, diagnose the problems, report."""
+"""One canary run: gather the evidence, judge each date, say where the problems stopped, report."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -122,18 +122,18 @@ def overview(
     days: int,
     read_at: datetime | None = None,
     *,
-    diagnosed: int | None = None,
+    explained: int | None = None,
     seconds: float = READ_SECONDS,
 ) -> Overview:
-    """Judge the last `days` dates of each phase, and find the causes for the last `diagnosed` of them. Tells nobody.
+    """Judge the last `days` dates of each phase, and find the causes for the last `explained` of them. Tells nobody.
 
     What has not answered after `seconds` is unreadable. `read_at` is as in `check`.
     """
     wanted = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
-    recent = {name: phase.recent_dates(now, diagnosed or days) for name, phase in phases.items()}
+    recent = {name: phase.recent_dates(now, explained or days) for name, phase in phases.items()}
     months = {history_ref(name, day) for name, dates in wanted.items() for day in dates}
     also = [RUNS, *sorted(months, key=str)]
-    report, dates, incidents = _run(stores, phases, now, wanted, read_at, diagnosed=recent, also=also, seconds=seconds)
+    report, dates, incidents = _run(stores, phases, now, wanted, read_at, explained=recent, also=also, seconds=seconds)
     return Overview(report, tuple(one.facts(now) for one in dates), incidents)
 
 
@@ -177,7 +177,7 @@ def _run(
     wanted: Mapping[str, Sequence[date]] | None,
     read_at: datetime | None = None,
     *,
-    diagnosed: Mapping[str, Collection[date]] | None = None,
+    explained: Mapping[str, Collection[date]] | None = None,
     also: Sequence[DocumentRef] = (),
     seconds: float = READ_SECONDS,
     traced: bool = False,
@@ -208,9 +208,9 @@ def _run(
     }
     dates = [one for one in every_date if is_wanted(one.key)]
     problems = [one.key for one in dates if traced or not one.verdict.kind.is_quiet]
-    explained = [(name, day) for name, day in problems if diagnosed is None or day in diagnosed[name]]
+    asked = [(name, day) for name, day in problems if explained is None or day in explained[name]]
     silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]
-    traced_dates = list(dict.fromkeys([*explained, *silent]))
+    traced_dates = list(dict.fromkeys([*asked, *silent]))
     traces = read_traces(stores, traced_dates, phases, now, seconds=min(seconds, CHECKPOINTS_SECONDS))
 
     def lines_of(phase: str) -> list[Checkpoint]:
@@ -224,7 +224,7 @@ def _run(
     )
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
     dates = [replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ())) for one in dates]
-    verdicts = tuple(_explained(one, now, read_at) if one.key in explained else one.verdict for one in dates)
+    verdicts = tuple(_explained(one, now, read_at) if one.key in asked else one.verdict for one in dates)
     silences = read_silences(documents.get(SILENCES))
     covering = tuple(silence for silence in silences if any(silence.covers(v, now) for v in verdicts))
     return Report(now, verdicts, warnings, covering), dates, gathered.incidents
@@ -239,7 +239,7 @@ def timeline_and_facts(
     *,
     seconds: float = READ_SECONDS,
 ) -> tuple[Timeline, Facts | None]:
-    """Judge one date, diagnose it if it has a problem, and put together what every source saw of it.
+    """Judge one date, say where it stopped, and put together what every source saw of it.
 
     Returns the timeline, and the facts from which it can be drawn; None where they are too odd. `read_at` and `seconds`
     are as in `overview`.

@@ -56,9 +56,9 @@ def check(about: Subject, *, dates: Sequence[date], as_json: bool, ascii_only: b
 @options("data", "phase", "now", "json", "ascii", "html", "days")
 def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int) -> Outcome:
     """Show the recent dates as a picture, or write them as a page."""
-    dates, diagnosed = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
+    dates, explained = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
     with about.stores() as stores:
-        found = overview(stores, about.phases, about.now, dates, about.read_at, diagnosed=diagnosed)
+        found = overview(stores, about.phases, about.now, dates, about.read_at, explained=explained)
     report = found.report
     if html is not None:  # a date leads to what this page says itself of it: no other page is there
         ran_at = _last_run(about, stores)

@@ -230,7 +230,7 @@ def test_whatever_is_asked_is_answered_as_http_has_it(request_: flask.Request, s
 def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
     """They hold the elements that the templates have, and everything else as text."""
     phases, command, now = hostile.PHASES, CommandLine(project="p"), hostile.NOW
-    seen = overview(stores, phases, now, 30, diagnosed=14)
+    seen = overview(stores, phases, now, 30, explained=14)
     check_page(as_html(board(seen, phases, None, command, lambda *_: None)))
     for day in (inputs.DAY, hostile.NEXT):
         timeline, facts = timeline_and_facts(stores, phases[PHASE.name], day, now)
