@@ -194,8 +194,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
     def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
         """Return why the orchestrator took an expected processor for unexpected: by its list, or by its name."""
-        said = self.progress.orchestrator_expected
-        if said is not None and name not in said:
+        said = self.orchestrator_expected
+        if said is None:
+            return CauseKind.UNDETERMINED, "taken for unexpected"
+        if name not in said:
             return CauseKind.EXPECTATION_DRIFT, "the orchestrator's list does not have it"
         return CauseKind.NAME_DRIFT, "taken for unexpected, by its name"
 
