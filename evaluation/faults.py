@@ -340,7 +340,7 @@ FAULTS: dict[str, Fault] = {
     "list_grows": Fault(injects=injected.list_that_grows, due=_INCOMPLETE, stops=_SILENCE),
     "work_query_contradicted": Fault(  # not known, never idle; of what is not known nobody is reminded
         injects=injected.no_games_in_the_schedule,
-        one_of=("failed", "one_is_silent"),
+        one_of=("failed",),
         due=_UNKNOWN,
         like=replace(_SEEN_TWICE, repeats=True),
     ),
