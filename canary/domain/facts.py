@@ -99,7 +99,11 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def overdue(self) -> list[str]:
         """Those of the missing whose own deadline has passed."""
-        return [name for name in self.missing if self.now >= self.phase.deadline(self.game_date, name)]
+        return [name for name in self.missing if self.is_late(name)]
+
+    def is_late(self, name: str) -> bool:
+        """Whether a processor should have completed by now."""
+        return self.now >= self.phase.deadline(self.game_date, name)
 
     def may_have_completed(self, processor: str) -> bool:
         """Whether the document shows a run after the flag alone, and the log is younger than the date."""

@@ -49,10 +49,6 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     traces: Traces
     history: Sequence[Facts] = ()
 
-    def is_late(self, name: str) -> bool:
-        """Whether a processor should have completed by now."""
-        return self.now >= self.phase.deadline(self.game_date, name)
-
     @property
     def is_registered(self) -> bool:
         """Whether as many are registered as the phase's own rule asks for."""
