@@ -13,7 +13,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, firestore
 
 _PROJECT = os.environ["GOOGLE_CLOUD_PROJECT"]
-_OWN = (("canary_silences", "all"), ("canary_refusals", "all"), ("canary_incidents", "open"))
+_OWN = (("canary_people", "all"), ("canary_memory", "canary"), ("canary_memory", "canary:phase2:2026-02"))
 
 
 def documents(dates: list[date]) -> list[Any]:

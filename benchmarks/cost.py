@@ -80,6 +80,8 @@ class _Counting:
                     return operation(refs)
                 case "merge" | "update_if_unchanged":
                     self._used["Firestore, writes"] += 1
+                case "commit":
+                    self._used["Firestore, writes"] += len(args[0])
                 case "append":
                     self._used["rows"] += len(args[0])
                 case "summarise":

@@ -123,7 +123,15 @@ class Canary(msgspec.Struct, frozen=True):
 
     def _board(self, now: datetime) -> Answer:
         """Answer with all dates; a source that hangs leaves the rest of the page."""
-        found = overview(self.stores, self.phases, now, MONTH_DATES, explained=BOARD_DATES, seconds=_PAGE_SECONDS)
+        found = overview(
+            self.stores,
+            self.phases,
+            now,
+            MONTH_DATES,
+            explained=BOARD_DATES,
+            seconds=_PAGE_SECONDS,
+            canary=self.channels.canary,
+        )
         several = len(self.phases) > 1
         shown = board(found, self.phases, None, self.command, lambda phase, day: date_path(phase, day, several=several))
         return as_html(shown), 200, HEADERS
@@ -148,7 +156,7 @@ class Canary(msgspec.Struct, frozen=True):
 
 def _answer(report: Report) -> _Json:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
-    reasons += [f"nobody was told of {one}" for one in report.notified.untold]
+    reasons += [f"nobody was notified of {one}" for one in report.notified.untold]
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 

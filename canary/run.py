@@ -10,29 +10,26 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
-from canary.domain.documents import to_fields
 from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
 from canary.domain.facts import Facts, newcomers
-from canary.domain.history import RUNS, Runs, after_a_run, history_ref, read_runs
-from canary.domain.incident import Incidents, incident_ref, read_incident
+from canary.domain.incident import RUN_EVERY, DateMemory
+from canary.domain.memory import Documents, canary_ref, month_ref, read_date, read_runs
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known, heard_of
-from canary.domain.silence import SILENCES, Silence, read_silences
+from canary.domain.silence import PEOPLE, Silence, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Verdict, VerdictKind, judge, names
 from canary.domain.warnings import early_warnings, silent_dates
 from canary.notify.channel import Channels
-from canary.notify.incidents import Notified, confirm_what_is_left, notify
-from canary.notify.memory import Memory
+from canary.notify.incidents import Judged, Notified, notify
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.deadline import Deadline
-from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import Progress
-from orchestrator_resilience.stores.base import DocumentRef, Stores
+from orchestrator_resilience.stores.base import Stores
 
 # All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to remember, 10 each
 # for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds what an instance takes to start.
@@ -89,6 +86,7 @@ class Report(msgspec.Struct, frozen=True):
         """Return the line that proves that the canary is alive: one word a date."""
         dates = [{"phase": v.phase, "game_date": v.game_date.isoformat(), "verdict": v.kind} for v in self.verdicts]
         line = {"run": "CANARY_RUN", "now": self.now.isoformat(), "outcome": self.outcome.name, "dates": dates}
+        line |= {"silences": [silence.text for silence in self.silences]} if self.silences else {}
         return {**line, **self.notified.to_json()}
 
 
@@ -97,7 +95,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     report: Report
     facts: tuple[Facts | None, ...]
-    incidents: Incidents | Unreadable
+    remembered: Documents | Unreadable
+    canary: str = "canary"
 
 
 def check(
@@ -124,17 +123,19 @@ def overview(
     *,
     explained: int | None = None,
     seconds: float = READ_SECONDS,
+    canary: str = "canary",
 ) -> Overview:
     """Judge the last `days` dates of each phase, and find the causes for the last `explained` of them. Tells nobody.
 
-    What has not answered after `seconds` is unreadable. `read_at` is as in `check`.
+    What has not answered after `seconds` is unreadable. `read_at` is as in `check`. What is remembered is that of the
+    `canary` of this name.
     """
     wanted = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, explained or days) for name, phase in phases.items()}
-    months = {history_ref(name, day) for name, dates in wanted.items() for day in dates}
-    also = [RUNS, *sorted(months, key=str)]
-    report, dates, incidents = _run(stores, phases, now, wanted, read_at, explained=recent, also=also, seconds=seconds)
-    return Overview(report, tuple(one.facts(now) for one in dates), incidents)
+    report, dates, remembered = _run(
+        stores, phases, now, wanted, read_at, explained=recent, seconds=seconds, canary=canary
+    )
+    return Overview(report, tuple(one.facts(now) for one in dates), remembered, canary)
 
 
 def watch(
@@ -151,23 +152,47 @@ def watch(
     not told: an instance may be frozen, and thaw minutes later.
     """
     deadline = Deadline(RUN_SECONDS)
-    confirm_what_is_left(stores.documents, channels)
-    report, _, incidents = _run(stores, phases, now, wanted, also=[RUNS])
-    every = wanted is None
-    memory = Memory(stores.documents, incidents, deadline)
-    notified = notify(memory, report.verdicts, channels, phases=phases, now=now, follow_up=every)
-    if every and not isinstance(incidents, Unreadable):
-        _remember_the_run(stores, report, read_runs(incidents.get(RUNS), channels.canary), channels.canary)
-    return replace(report, notified=notified)
+    report, dates, remembered = _run(stores, phases, now, wanted, canary=channels.canary, follows=True)
+    complete = frozenset(one.key for one in dates if (facts := one.facts(now)) is not None and _is_complete(facts))
+    away = _left_out(phases, now, remembered, channels.canary) if wanted is None else ""
+    judged = Judged(report.verdicts, complete, wanted is None, away)
+    notified = notify(stores.documents, remembered, judged, channels, phases=phases, now=now, deadline=deadline)
+    return replace(report, warnings=(*report.warnings, *([away] if away else [])), notified=notified)
 
 
-def _remember_the_run(stores: Stores, report: Report, known: Runs, canary: str) -> None:
-    """Keep when the canary ran, and what it did not see; that it cannot be kept does not change the run."""
-    reason = next((verdict.reason for verdict in report.verdicts if verdict.unreadable), "")
+def _as_seen(evidence: Evidence, memory: DateMemory, now: datetime) -> Evidence:
+    """Add what the canary itself has seen of a date by `now`: that the set was complete, and the flag set."""
+    complete_at, flag_at = (at if at and at <= now else None for at in (memory.complete_at, memory.flag_at))
+    return replace(evidence, complete_seen_at=complete_at, flag_seen_at=flag_at)
+
+
+def _is_complete(facts: Facts) -> bool:
+    """Whether the set is complete; what is too odd to say is not."""
     try:
-        stores.documents.merge(RUNS, {canary: to_fields(after_a_run(known, report.now, reason))})
-    except StoreError:
-        return
+        return facts.is_complete
+    except Exception:  # noqa: BLE001 (whatever somebody has written there)
+        return False
+
+
+def _unjudged(phase: Phase, now: datetime, remembered: Documents | Unreadable, canary: str) -> tuple[date, ...]:
+    """Return the dates of a phase that nobody judged while the canary was away, the oldest first."""
+    document = None if isinstance(remembered, Unreadable) else remembered.get(canary_ref(canary))
+    runs = read_runs(document)
+    since = runs.judged_from.get(phase.name)
+    if runs.at is None or since is None or now - runs.at <= 2 * RUN_EVERY:
+        return ()
+    first = phase.recent_dates(now, phase.lookback_dates)[0]
+    return tuple(date.fromordinal(n) for n in range(since.toordinal(), first.toordinal()))
+
+
+def _left_out(phases: Mapping[str, Phase], now: datetime, remembered: Documents | Unreadable, canary: str) -> str:
+    """Say which dates are older than what is read, and were never judged because the canary was away."""
+    said = []
+    for name, phase in phases.items():
+        oldest = phase.recent_dates(now, phase.history_dates)[0]
+        if older := [day for day in _unjudged(phase, now, remembered, canary) if day < oldest]:
+            said.append(f"{name} {older[0]} to {older[-1]}" if len(older) > 1 else f"{name} {older[0]}")
+    return f"the canary was away, and does not look at these dates any more: {', '.join(said)}" if said else ""
 
 
 def _run(
@@ -178,30 +203,36 @@ def _run(
     read_at: datetime | None = None,
     *,
     explained: Mapping[str, Collection[date]] | None = None,
-    also: Sequence[DocumentRef] = (),
     seconds: float = READ_SECONDS,
     traced: bool = False,
-) -> "tuple[Report, list[_Date], Incidents | Unreadable]":
+    canary: str = "canary",
+    follows: bool = False,
+) -> "tuple[Report, list[_Date], Documents | Unreadable]":
     """Gather further back than is judged, because some causes show only over several dates.
 
-    Returns the report, and in the same order the dates, and the incidents. What the deliveries have left is read of
-    dates that are not quiet only, unless all are `traced`; with it they are judged once more.
+    Returns the report, and in the same order the dates, and what the `canary` of this name remembers. What the
+    deliveries have left is read of dates that are not quiet only, unless all are `traced`; with it they are judged once
+    more. One that `follows` reads as well what it has opened in older months.
     """
     read_at = read_at or now
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
     window = recent if wanted is None else wanted
     every = {name: sorted({*history[name], *days}) for name, days in window.items()}
-    gathered = gather(stores, every, phases, also=also, seconds=seconds)
-    documents = {} if isinstance(gathered.incidents, Unreadable) else gathered.incidents
+    gathered = gather(stores, every, phases, canary=canary, now=now if follows else None, seconds=seconds)
+    documents = {} if isinstance(gathered.remembered, Unreadable) else gathered.remembered
+    unjudged = {name: _unjudged(phase, now, documents, canary) for name, phase in phases.items()}
+
+    def remembered(key: tuple[str, date]) -> DateMemory:
+        return read_date(documents.get(month_ref(canary, key[0], f"{key[1]:%Y-%m}")), key[1], now)
 
     def is_wanted(key: tuple[str, date]) -> bool:
         if key[1] in window[key[0]]:
             return True
-        incident = read_incident(documents.get(incident_ref(*key)))
-        return wanted is None and incident is not None and not incident.resolved
+        return wanted is None and (key[1] in unjudged[key[0]] or remembered(key).open is not None)
 
-    every_date = _judged(gathered.evidence, phases, now, read_at)
+    evidence = [_as_seen(one, remembered((one.phase, one.game_date)), now) for one in gathered.evidence]
+    every_date = _judged(evidence, phases, now, read_at)
     followed = {
         name: [one for one in every_date if one.key[0] == name and one.is_sound and one.key[1] in history[name]]
         for name in phases
@@ -225,9 +256,9 @@ def _run(
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
     dates = [replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ())) for one in dates]
     verdicts = tuple(_explained(one, now, read_at) if one.key in asked else one.verdict for one in dates)
-    silences = read_silences(documents.get(SILENCES))
+    silences = read_silences(documents.get(PEOPLE))
     covering = tuple(silence for silence in silences if any(silence.covers(v, now) for v in verdicts))
-    return Report(now, verdicts, warnings, covering), dates, gathered.incidents
+    return Report(now, verdicts, warnings, covering), dates, gathered.remembered
 
 
 def timeline_and_facts(

@@ -26,8 +26,8 @@ from canary.domain.evidence import (
     read_completion_log,
     value_or,
 )
-from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, Incidents, incident_ref, open_refs
-from canary.domain.silence import SILENCES
+from canary.domain.memory import Documents, canary_ref, is_readable, month_refs, older_refs, read_runs
+from canary.domain.silence import PEOPLE
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
 from orchestrator_resilience.deadline import Deadline
@@ -55,10 +55,10 @@ CHECKPOINTS_SECONDS = 15.0
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """The evidence by phase and then by date, and the incidents of the same dates."""
+    """The evidence by phase and then by date, and the documents of what is remembered, and of what people said."""
 
     evidence: tuple[Evidence, ...] = ()
-    incidents: Incidents | Unreadable = msgspec.field(default_factory=dict)
+    remembered: Documents | Unreadable = msgspec.field(default_factory=dict)
 
 
 def gather(
@@ -66,20 +66,23 @@ def gather(
     wanted: Mapping[str, Sequence[date]],
     phases: Mapping[str, Phase],
     *,
-    also: Sequence[DocumentRef] = (),
+    canary: str = "canary",
+    now: datetime | None = None,
     seconds: float = READ_SECONDS,
 ) -> Gathered:
     """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable.
 
-    `also` are further documents, which are then among the incidents.
+    What the `canary` of this name remembers is read with it: the months of these dates, and with `now` (aware) older
+    ones in which something is open.
     """
     dates = [(name, day) for name, days in wanted.items() for day in days]
     if not dates:
         return Gathered()
     window = min(day for _, day in dates), max(day for _, day in dates)
-    refs = [*(_ref(phases[name], day) for name, day in dates), SILENCES, REFUSALS, OPEN_INCIDENTS, *also]
+    months = [ref for name, days in wanted.items() for ref in month_refs(canary, name, days)]
+    refs = [*(_ref(phases[name], day) for name, day in dates), PEOPLE, canary_ref(canary), *months]
     own = {name: phases[name] for name in wanted}
-    documents = {"progress documents": partial(_documents, stores, refs, dates)}
+    documents = {"progress documents": partial(_documents, stores, refs, canary, now, [*phases])}
     answers = _ask({**_questions(stores, own, window), **documents}, seconds)
     found = answers["progress documents"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
@@ -87,7 +90,10 @@ def gather(
     evidence = [
         replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one for one in evidence
     ]
-    return Gathered(tuple(evidence), found.value if isinstance(found, Seen) else found)
+    remembered: Documents | Unreadable = found.value if isinstance(found, Seen) else found
+    if not isinstance(remembered, Unreadable) and not is_readable(remembered.get(canary_ref(canary))):
+        remembered = Unreadable("what the canary remembers is in another format than this code reads")
+    return Gathered(tuple(evidence), remembered)
 
 
 def _evidence(phase: Phase, day: date, answers: Mapping[str, Any]) -> Evidence:
@@ -134,11 +140,13 @@ def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, 
     return asked
 
 
-def _documents(stores: Stores, refs: Sequence[DocumentRef], dates: Sequence[tuple[str, date]]) -> _Documents:
-    """Read documents, and of the incidents of `dates` those that are listed as open; without a list all of them."""
-    found, own = stores.documents.get_all(refs), [incident_ref(*one) for one in dates]
-    listed = open_refs(found[OPEN_INCIDENTS]) if OPEN_INCIDENTS in found else own
-    further = [ref for ref in own if ref in listed]
+def _documents(
+    stores: Stores, refs: Sequence[DocumentRef], canary: str, now: datetime | None, phases: Sequence[str]
+) -> _Documents:
+    """Read documents, and then the older months in which the canary remembers something open."""
+    found = stores.documents.get_all(refs)
+    older = older_refs(read_runs(found.get(canary_ref(canary))), canary, now, phases) if now else []
+    further = [ref for ref in older if ref not in refs]
     return {**found, **(stores.documents.get_all(further) if further else {})}
 
 

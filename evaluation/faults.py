@@ -369,10 +369,9 @@ FAULTS: dict[str, Fault] = {
     "canary_dies_while_notifying": Fault(  # the next run tells, the log perhaps twice
         injects=injected.death_while_notifying, one_of=_SIMPLE, like=Truth(slack_late=_QUARTER)
     ),
-    "claim_refused": Fault(  # people are told without memory, and of other dates as well
-        one_of=_SIMPLE, consequence=injected.refused_memory("update_if_unchanged"), like=Truth(repeats=True)
+    "memory_refused": Fault(  # people are notified without memory, and of other dates as well
+        one_of=_SIMPLE, consequence=injected.refused_memory("commit"), like=Truth(repeats=True)
     ),
-    "confirmation_refused": Fault(one_of=_SIMPLE, consequence=injected.refused_memory("merge")),
     "told_without_memory": Fault(  # by the problem's age alone
         injects=injected.flag_in_bigquery,
         one_of=("short_circuit", "waits_for_too_many"),

@@ -4,6 +4,7 @@ Each returns the message that it hits, if it is one. What depends on the time at
 as well, and returns it where it is another one then.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,8 +13,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.incident import incident_ref
-from canary.domain.silence import SILENCES
+from canary.domain.memory import month_ref
+from canary.domain.silence import PEOPLE
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
 from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
@@ -307,18 +308,21 @@ def odd_lines_of_two_dates(day: Day) -> None:
 
 
 def odd_memory(day: Day) -> None:
-    """The incident's document, or that of the silences, is of other types, or from the future: it is none."""
+    """What is remembered of the date, or what people said, is of other types, or from the future: it is none."""
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
-    memory = {"kind": "UNTRIGGERED", "causes": [], "level": "ERROR", "opened_at": ahead, "resolved": False}
-    incidents: list[Mapping[str, Any]] = [
-        {**memory, "claim": {"run": "1", "at": ahead}, "receipts": []},
-        {**memory, "receipts": {"slack": {**memory, "sent": [{"kind": "OPENED", "at": ahead}]}}},
-        {"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7, "claim": "mine"},
-        {"kind": "GONE", "level": None, "opened_at": day.at(0), "receipts": {"slack": None}},
+    memory = {"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": ahead.isoformat()}
+    receipt = {**memory, "verdicts": ["UNTRIGGERED"], "sent": "OPENED", "heard": True, "at": ahead.isoformat()}
+    dates: list[Any] = [
+        {"verdict": "GONE", "incidents": [{**memory, "receipts": []}]},
+        {"incidents": [{**memory, "receipts": {"slack": receipt}}], "sent": {"slack": [{"kind": "OPENED", "at": 7}]}},
+        {"incidents": [{"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7}], "away_since": "soon"},
+        [1, None],
     ]
+    month = month_ref("canary", world.phase.name, f"{day.date:%Y-%m}")
+    text = day.rng.choice([*map(json.dumps, dates), "{", 7])
     silences: list[Mapping[str, Any]] = [{"1": "for ever"}, {"1": {"until": None, "since": str(day.date)}}, {"x": []}]
-    incident = incident_ref(world.phase.name, day.date), day.rng.choice(incidents)
-    ref, fields = day.rng.choice([incident, (SILENCES, day.rng.choice(silences))])
+    said = {"silences": day.rng.choice(silences), "acknowledgements": 7}
+    ref, fields = day.rng.choice([(month, {str(day.date): text}), (PEOPLE, said)])
     world.schedule.at(day.at(0), partial(world.stores.documents.merge, ref, fields))
 
 

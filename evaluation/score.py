@@ -15,7 +15,8 @@ from evaluation.truth import Truth, by_subject, is_exact
 from evaluation.world import Judged, Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
-_REMINDER_SLACK = timedelta(minutes=50)
+# A warning waits for the hour of the deadline, also one that was worse when people heard of it last.
+_LONGEST_PAUSE = timedelta(hours=37)
 _MANY = 7
 _A_DAY = timedelta(days=1)
 MESSAGES_A_DAY = 8
@@ -107,7 +108,8 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     last = [cause for _, cause in by_subject(before[-1].causes if before else ())]
     flaws += [f"{cause} was named" for cause in sorted(named - repair.causes - truth.arguable)]
     flaws += misplaced
-    flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, expected=1 if truth.notified else 0)
+    if truth.notified:  # else without memory: by the clock, and not when it is over
+        flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, expected=1)
     flaws += _channel_flaws(world, day, truth)
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
@@ -192,11 +194,8 @@ def _message_flaws(heard: list[Told], *, expected: int) -> list[str]:
         pause = after.at - before.at
         if sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in heard[: number + 1]) >= _MANY:
             continue  # so many in a day that a reminder has to wait
-        if (
-            after.notification is NotificationKind.REMINDER
-            and not REMIND_EVERY <= pause <= REMIND_EVERY + _REMINDER_SLACK
-        ):
+        if after.notification is NotificationKind.REMINDER and not REMIND_EVERY <= pause <= _LONGEST_PAUSE:
             flaws.append(f"a reminder after {pause}")
-        if pause > REMIND_EVERY + _REMINDER_SLACK:
+        if pause > _LONGEST_PAUSE:
             flaws.append(f"no word for {pause}")
     return flaws

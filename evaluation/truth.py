@@ -229,7 +229,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     how much later still where Slack is down; one of `optional` may not be given, because no run may lie in its
     time. Of the causes of its `stops`, all have to be named whose evidence reached a store, and no other; what is
     said of where it stopped has to contain the stage. `counts_from` is the completion from which an UNTRIGGERED's
-    delay is measured. Not `notified`: the incidents cannot be read, so that only the run's answer tells. Where the
+    delay is measured. Not `notified`: memory cannot be read, so that people hear by the clock only. Where the
     evidence leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears
     so many `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes. With
     `take_away`, the date is judged again without pieces of its evidence.

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.incident import Level, NotificationKind, level
+from canary.domain.incident import NotificationKind
 from canary.domain.stages import Cause, CauseKind
-from canary.domain.verdict import Verdict, VerdictKind
+from canary.domain.verdict import Level, Verdict, VerdictKind, level
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch

@@ -53,12 +53,14 @@ def check(about: Subject, *, dates: Sequence[date], as_json: bool, ascii_only: b
 
 
 @click.command()
-@options("data", "phase", "now", "json", "ascii", "html", "days")
+@options("data", "phase", "now", "json", "ascii", "html", "days", "canary")
 def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int) -> Outcome:
     """Show the recent dates as a picture, or write them as a page."""
     dates, explained = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
     with about.stores() as stores:
-        found = overview(stores, about.phases, about.now, dates, about.read_at, explained=explained)
+        found = overview(
+            stores, about.phases, about.now, dates, about.read_at, explained=explained, canary=about.canary
+        )
     report = found.report
     if html is not None:  # a date leads to what this page says itself of it: no other page is there
         ran_at = _last_run(about, stores)

@@ -81,6 +81,14 @@ _OPTIONS: Mapping[str, Wrapped] = {
     "data": click.option("--data", type=a_path, metavar="DIR", help="The embedded stores in this folder."),
     "phase": click.option("--phase", metavar="NAME", help="Only this phase of the phases file."),
     "now": click.option("--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."),
+    "canary": click.option(
+        "--canary",
+        envvar="CANARY_NAME",
+        default="canary",
+        show_default=True,
+        metavar="NAME",
+        help="Whose memory: the name of its service.",
+    ),
     "json": click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     "ascii": click.option("--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours."),
     "html": click.option("--html", type=a_path, metavar="FILE", help="Write a page that a browser shows."),
@@ -96,13 +104,17 @@ _OPTIONS: Mapping[str, Wrapped] = {
 
 
 def options(*names: str) -> Wrapped:
-    """Add the options of these names; what `--data`, `--phase` and `--now` say becomes one argument, `about`."""
+    """Add the options of these names; what those of `subject` say becomes one argument, `about`."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         def command(
-            data: Path | None = None, phase: str | None = None, now: datetime | None = None, **others: Any
+            data: Path | None = None,
+            phase: str | None = None,
+            now: datetime | None = None,
+            canary: str = "canary",
+            **others: Any,
         ) -> Any:
-            return function(subject(data, phase, now), **others)
+            return function(subject(data, phase, now, canary), **others)
 
         decorated: Callable[..., Any] = wraps(function)(command)
         for name in reversed(names):
@@ -130,7 +142,7 @@ class Subject(msgspec.Struct, frozen=True):
     `read_at` is the time at which the stores are read: the present, or the end of a simulated run.
     `folder` is that of the embedded stores which were named, None for those that the settings ask for;
     `simulated` tells that a simulated run has left it. `several`: there are more phases than one, so
-    that a command has to say which is meant.
+    that a command has to say which is meant. `canary` is the name of the canary whose memory is read.
     """
 
     phases: Mapping[str, Phase]
@@ -139,6 +151,7 @@ class Subject(msgspec.Struct, frozen=True):
     folder: Path | None
     simulated: bool
     several: bool
+    canary: str = "canary"
 
     @property
     def phase(self) -> Phase:
@@ -161,7 +174,9 @@ class Subject(msgspec.Struct, frozen=True):
         return closing(open_stores(Settings.from_env(), self.phases, must_exist=must_exist))
 
 
-def subject(folder: Path | None, phase: str | None = None, now: datetime | None = None) -> Subject:
+def subject(
+    folder: Path | None, phase: str | None = None, now: datetime | None = None, canary: str = "canary"
+) -> Subject:
     """Return what the options are about: the folder of a simulated run brings its own phases and its time."""
     run = read_simulated_folder(folder) if folder is not None else None
     every = load_phases(run.phases_file if run else None)
@@ -173,6 +188,7 @@ def subject(folder: Path | None, phase: str | None = None, now: datetime | None 
         folder=folder,
         simulated=run is not None,
         several=len(every) > 1,
+        canary=canary,
     )
 
 

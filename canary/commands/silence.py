@@ -1,17 +1,28 @@
-"""`canary silence`: dates of which nobody is notified for a while."""
+"""`canary silence` and `canary ack`: what people say to the canary."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import click
 
 from canary.commands.options import Subject, a_date, a_duration, options
-from canary.domain.silence import SILENCES, Silence, new_silence, read_silences, silence_fields
+from canary.domain.memory import month_ref, month_refs, read_date
+from canary.domain.silence import (
+    PEOPLE,
+    Acknowledgement,
+    Silence,
+    acknowledgement_fields,
+    new_silence,
+    read_silences,
+    silence_fields,
+)
 from orchestrator_resilience.errors import ConfigurationError, ContentionError
-from orchestrator_resilience.stores.base import DocumentStore
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import Document, DocumentStore
 
 _ATTEMPTS = 10
+_by = click.option("--by", envvar="USER", default="", metavar="NAME", help="Who says so; by default $USER.")
 
 
 @click.group()
@@ -21,7 +32,8 @@ def silence() -> None:
 
 @silence.command()
 @click.argument("first", type=a_date, metavar="DATE")
-@options("data", "phase", "now")
+@options("data", "phase", "now", "canary")
+@_by
 @click.option("--to", "last", type=a_date, metavar="DATE", help="The last game date.")
 @click.option(
     "--for",
@@ -32,7 +44,7 @@ def silence() -> None:
     help="How long: 90m, 12h, 3d; 31 days at the most.",
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
-def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, reason: str) -> None:
+def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, reason: str, by: str) -> None:
     """Notify nobody of a game date, or of those from it to another one, for a while."""
     with about.stores(must_exist=False) as stores:
         new = add_silence(
@@ -43,9 +55,12 @@ def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, r
             reason=reason,
             expires_at=about.now + lasting,
             now=about.now,
+            by=by,
         )
+        covered = _covered(new, about.phase, stores.documents, about.canary, about.now)
     end = about.command.to("silence", "end", new.id)
     click.echo(f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z; end it with {end}")
+    click.echo(covered)
 
 
 @silence.command("list")
@@ -53,7 +68,7 @@ def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, r
 def list_silences(about: Subject) -> None:
     """List the silences that are in force."""
     with about.stores() as stores:
-        silences = read_silences(stores.documents.get_all([SILENCES]).get(SILENCES))
+        silences = read_silences(stores.documents.get_all([PEOPLE]).get(PEOPLE))
     in_force = [f"{one.id}  {one.text}" for one in silences if one.expires_at > about.now]
     click.echo("\n".join(in_force or ["no silence is in force"]))
 
@@ -71,25 +86,74 @@ def end(about: Subject, *, silence_id: str) -> None:
         return {name: one for name, one in kept.items() if name != silence_id}
 
     with about.stores() as stores:
-        _change(stores.documents, without, about.now)
+        _change_silences(stores.documents, without, about.now)
     click.echo(f"silence {silence_id} is over")
+
+
+@click.command()
+@click.argument("game_date", type=a_date, metavar="DATE")
+@options("data", "phase", "now", "canary")
+@_by
+@click.option("--note", default="", help="What is being done.")
+def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
+    """Say that an open incident is in hand: no reminders of it for 24 hours, unless it gets worse."""
+    phase, ref = about.phase.name, month_ref(about.canary, about.phase.name, f"{game_date:%Y-%m}")
+    with about.stores() as stores:
+        incident = read_date(stores.documents.get_all([ref]).get(ref), game_date, about.now).open
+        if incident is None:
+            raise ConfigurationError(f"the canary {about.canary} has no open incident of {phase} {game_date}")
+        said = Acknowledgement(
+            phase=phase,
+            game_date=game_date,
+            at=about.now,
+            opened_at=incident.opened_at,
+            level=incident.level,
+            by=by.strip(),
+            note=note.strip(),
+        )
+        _change(stores.documents, lambda document: acknowledgement_fields(document, said))
+    click.echo(f"{phase} {game_date} {incident.kind}: {said.text}")
 
 
 def add_silence(documents: DocumentStore, *, now: datetime, **wanted: Any) -> Silence:
     """Add a silence, made as `new_silence` makes it, and forget those that have expired."""
     new = new_silence(now=now, **wanted)
-    _change(documents, lambda kept: {**kept, new.id: new}, now)
+    _change_silences(documents, lambda kept: {**kept, new.id: new}, now)
     return new
 
 
-def _change(
+def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: str, now: datetime) -> str:
+    """Say which dates a silence covers, and what is wrong with them now."""
+    watched = phase.recent_dates(now, phase.history_dates)
+    if silence.last < watched[0]:
+        return f"it covers nothing: {phase.name} is watched from {watched[0]} on"
+    found = documents.get_all(month_refs(canary, phase.name, watched))
+
+    def wrong() -> Iterator[str]:
+        for day in watched:
+            incident = read_date(found.get(month_ref(canary, phase.name, f"{day:%Y-%m}")), day, now).open
+            if incident is not None and silence.first <= day <= silence.last:
+                yield f"{day} {incident.kind}"
+
+    dates = str(silence.first) if silence.first == silence.last else f"{silence.first} to {silence.last}"
+    return f"it covers {phase.name} {dates}: {', '.join(wrong()) or 'none of them is wrong yet'}"
+
+
+def _change_silences(
     documents: DocumentStore, change: Callable[[dict[str, Silence]], dict[str, Silence]], now: datetime
 ) -> None:
-    """Change the silences that are in force; of two people who do so at once neither loses."""
+    """Change the silences that are in force."""
+
+    def fields(document: Document | None) -> dict[str, Any]:
+        return silence_fields(change({one.id: one for one in read_silences(document) if one.expires_at > now}))
+
+    _change(documents, fields)
+
+
+def _change(documents: DocumentStore, fields: Callable[[Document | None], dict[str, Any]]) -> None:
+    """Change what people said; of two who do so at once neither loses."""
     for _ in range(_ATTEMPTS):
-        document = documents.get_all([SILENCES]).get(SILENCES)
-        kept = {one.id: one for one in read_silences(document) if one.expires_at > now}
-        fields = silence_fields(document, change(kept))
-        if documents.update_if_unchanged(SILENCES, fields, document.version if document else None):
+        document = documents.get_all([PEOPLE]).get(PEOPLE)
+        if documents.update_if_unchanged(PEOPLE, fields(document), document.version if document else None):
             return
-    raise ContentionError(f"{SILENCES.collection}/{SILENCES.id} changed under each of {_ATTEMPTS} attempts")
+    raise ContentionError(f"{PEOPLE.collection}/{PEOPLE.id} changed under each of {_ATTEMPTS} attempts")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
-from canary.domain.incident import INCIDENTS
+from canary.domain.memory import MEMORY
 from canary.run import Outcome
 from canary.sources import gather
 from orchestrator_resilience.errors import StoreError
@@ -215,7 +215,7 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
     """Yield whether the right to write documents is missing; nothing is written: no document is as old as that."""
     try:
-        documents.update_if_unchanged(DocumentRef(INCIDENTS, "verify"), {"verify": True}, "1970-01-01T00:00:01Z")
+        documents.update_if_unchanged(DocumentRef(MEMORY, "verify"), {"verify": True}, "1970-01-01T00:00:01Z")
     except StoreError as error:
         if "PermissionDenied" in str(error):
             yield (

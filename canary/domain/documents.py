@@ -53,6 +53,8 @@ def _read(shape: inspect.Type, kept: Any) -> Any:
             return calendar_date(kept)
         case inspect.BoolType():
             return kept is True
+        case inspect.IntType():
+            return kept if isinstance(kept, int) and not isinstance(kept, bool) and 0 <= kept < 2**31 else None
         case _:
             return str(kept)
 

@@ -78,7 +78,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     progress document with the flag `_triggered`, `flag_table` what an older tracker's table says of the flag, `outcome`
     the number of rows that the next phase has written, `work` the number of games that there were to process.
     `log_since` (UTC) is when the completion log had its first row, of any date that was read: of what was registered
-    before, it says nothing. None where it has no row.
+    before, it says nothing. None where it has no row. `complete_seen_at` and `flag_seen_at` (UTC) are when the canary
+    itself first saw the set complete, and the flag set; None where it has not, or does not remember.
     """
 
     phase: str
@@ -90,6 +91,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Source[int] = Absent()
     work: Source[int] = Absent()
     log_since: datetime | None = None
+    complete_seen_at: datetime | None = None
+    flag_seen_at: datetime | None = None
 
     @property
     def mode(self) -> str | None:

@@ -156,7 +156,11 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         """
         times = {name: at or self.deadline for name, at in self.completed_at.items()}
         critical = [times[name] for name in self.phase.critical if name in times]
-        return max([sorted(times.values())[self.phase.needed - 1], *critical])
+        complete_at = max([sorted(times.values())[self.phase.needed - 1], *critical])
+        # A tracker may renew its times at each report: it was complete when the canary saw that. Not with modes, of
+        # which each counts another set.
+        seen_at = None if self.phase.modes else self.evidence.complete_seen_at
+        return min(complete_at, seen_at or complete_at)
 
     @property
     def has_settled(self) -> bool:

@@ -1,6 +1,8 @@
-"""Silences: dates of a phase of which nobody is told for a while, with a reason and an end.
+"""What people say to the canary: silences, and acknowledgements.
 
-All of them are in one document, so that a run reads them with its one batch read.
+A silence is of dates of a phase of which nobody is notified for a while, with an author, a reason and an end. An
+acknowledgement says that somebody has an incident in hand. All of them are in one document, which a run reads with its
+one batch read, and which no run writes.
 """
 
 import re
@@ -12,19 +14,20 @@ from typing import Any
 import msgspec
 
 from canary.domain.documents import from_fields, to_fields
-from canary.domain.verdict import Verdict
+from canary.domain.verdict import Level, Verdict
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.plain import one_line, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
-SILENCES = DocumentRef("canary_silences", "all")
+PEOPLE = DocumentRef("canary_people", "all")
 LONGEST = timedelta(days=31)
+MOST_ACKNOWLEDGEMENTS = 200
 # By so much the clock of who made a silence may be ahead.
 _CLOCKS_DIFFER = timedelta(hours=1)
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """The game dates `first` to `last` (both included) of a phase, until `expires_at`."""
+    """The game dates `first` to `last` (both included) of a phase, until `expires_at` (UTC); who made it, and why."""
 
     id: str
     phase: str
@@ -32,26 +35,69 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     last: date
     reason: str
     expires_at: datetime
+    by: str = ""
 
     def covers(self, verdict: Verdict, now: datetime) -> bool:
-        """Whether nobody is told of `verdict`; a silence that ends later than one can is none."""
-        same = self.phase == verdict.phase and self.first <= verdict.game_date <= self.last
+        """Whether nobody is notified of `verdict` at `now` (aware)."""
+        return self.is_of(verdict.phase, verdict.game_date, now)
+
+    def is_of(self, phase: str, game_date: date, now: datetime) -> bool:
+        """Whether it is in force for a date; one that ends later than one can is not believed yet."""
+        same = self.phase == phase and self.first <= game_date <= self.last
         return same and now < self.expires_at <= now + LONGEST + _CLOCKS_DIFFER
 
     @property
     def text(self) -> str:
         """Say in one line what is silenced, until when, and why."""
         dates = str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
-        return f"{self.phase} {dates}, until {self.expires_at:%Y-%m-%d %H:%M}Z: {one_line(self.reason)}"
+        by = f" (by {one_line(self.by)})" if self.by else ""
+        return f"{self.phase} {dates}, until {self.expires_at:%Y-%m-%d %H:%M}Z: {one_line(self.reason)}{by}"
+
+
+class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
+    """That somebody (`by`) has an incident in hand since `at` (UTC), with a `note`.
+
+    `opened_at` and `level` are the incident's as it was seen: it holds reminders only while both still fit.
+    """
+
+    phase: str
+    game_date: date
+    at: datetime
+    opened_at: datetime
+    level: Level
+    by: str = ""
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """Say in one line who has it in hand, and since when."""
+        note = f": {one_line(self.note)}" if self.note else ""
+        return f"acknowledged by {one_line(self.by) or 'somebody'} at {self.at:%Y-%m-%d %H:%M}Z{note}"
 
 
 def read_silences(document: Document | None) -> tuple[Silence, ...]:
-    """Read the document, by their ends; what cannot be read silences nothing."""
-    found = (_read(name, fields) for name, fields in (document.fields if document else {}).items())
+    """Read the silences of the document, by their ends; what cannot be read silences nothing."""
+    kept = document.fields.get("silences") if document else None
+    found = (_read(str(name), fields) for name, fields in (kept if isinstance(kept, Mapping) else {}).items())
     return tuple(sorted((silence for silence in found if silence), key=lambda silence: silence.expires_at))
 
 
-def new_silence(*, phase: str, first: date, last: date, reason: str, expires_at: datetime, now: datetime) -> Silence:
+def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, ...]:
+    """Read the acknowledgements of the document, the oldest first; what cannot be read acknowledges nothing."""
+    kept = document.fields.get("acknowledgements") if document else None
+    every = [from_fields(Acknowledgement, printable(one)) for one in (kept if isinstance(kept, (list, tuple)) else ())]
+    return tuple(sorted((one for one in every if one), key=lambda one: one.at))
+
+
+def acknowledgement_fields(document: Document | None, added: Acknowledgement) -> dict[str, Any]:
+    """Return the document's field for the acknowledgements with one more; the oldest are dropped."""
+    kept = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
+    return {"acknowledgements": [to_fields(one) for one in kept]}
+
+
+def new_silence(
+    *, phase: str, first: date, last: date, reason: str, expires_at: datetime, now: datetime, by: str = ""
+) -> Silence:
     """Return a new silence; raises ConfigurationError for one that makes no sense."""
     if last < first:
         raise ConfigurationError(f"--to: {last} is before {first}")
@@ -60,15 +106,20 @@ def new_silence(*, phase: str, first: date, last: date, reason: str, expires_at:
     if not now < expires_at <= now + LONGEST:
         raise ConfigurationError(f"--for: a silence lasts up to {LONGEST.days} days")
     return Silence(
-        id=secrets.token_hex(4), phase=phase, first=first, last=last, reason=reason.strip(), expires_at=expires_at
+        id=secrets.token_hex(4),
+        phase=phase,
+        first=first,
+        last=last,
+        reason=reason.strip(),
+        expires_at=expires_at,
+        by=by.strip(),
     )
 
 
-def silence_fields(document: Document | None, wanted: Mapping[str, Silence]) -> dict[str, Any]:
-    """Return the document's fields for the silences `wanted`, by id; what it holds besides becomes None."""
-    gone = dict.fromkeys((document.fields if document else {}).keys() - wanted.keys())
+def silence_fields(wanted: Mapping[str, Silence]) -> dict[str, Any]:
+    """Return the document's field for the silences `wanted`, by id: they replace what was there."""
     kept = {name: to_fields(silence) for name, silence in wanted.items()}
-    return {**gone, **{name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()}}
+    return {"silences": {name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()}}
 
 
 def parse_duration(text: str) -> timedelta:
@@ -81,6 +132,6 @@ def parse_duration(text: str) -> timedelta:
 
 
 def _read(name: str, fields: object) -> Silence | None:
-    if not isinstance(fields, Mapping):  # an ended one is None: documents have no way to lose a field
+    if not isinstance(fields, Mapping):
         return None
     return from_fields(Silence, {**printable(fields), "id": printable(name)})

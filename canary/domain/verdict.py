@@ -83,6 +83,19 @@ class Impact(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+class Level(StrEnum):
+    """How bad a problem is, in the words of Cloud Logging."""
+
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+def badness(how_bad: Level) -> int:
+    """Return a number that is higher for what is worse."""
+    return list(Level).index(how_bad)
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said about one (phase, game date).
 
@@ -127,6 +140,17 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(cause.kind for cause in self.causes) - {CauseKind.UNDETERMINED}
 
 
+def level(verdict: Verdict) -> Level:
+    """Return how bad it is: a warning without harm, critical with it, an error where nobody knows."""
+    match verdict.impact:
+        case Impact.NONE:
+            return Level.WARNING
+        case Impact.PARTIAL | Impact.BLOCKED:
+            return Level.CRITICAL
+        case Impact.UNKNOWN | None:
+            return Level.ERROR
+
+
 def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[str] = frozenset()) -> Verdict:
     """Judge one (phase, game_date) at `now` (aware) by the rules above.
 
@@ -149,6 +173,16 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
             note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
             return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
+    if isinstance(progress, Absent) and evidence.flag_seen_at is not None:
+        there = _progress_from(evidence, phase, now).value
+        # Who was missing then is in a document that is gone: nobody is accused of that now.
+        set_then = there.trigger or Trigger(evidence.flag_seen_at, None, deliberately_partial=True)
+        known = replace(evidence, progress=Seen(replace(there, trigger=set_then)), flag_seen_at=None)
+        verdict = judge(known, phase, now, heard_of)
+        note = (
+            f"the progress document is gone; the canary saw `_triggered` set by {evidence.flag_seen_at:%Y-%m-%d %H:%M}Z"
+        )
+        return replace(verdict, notes=(*verdict.notes, note))
     if unreadable:
         return Verdict(
             kind=VerdictKind.UNKNOWN,

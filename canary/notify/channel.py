@@ -1,14 +1,14 @@
 """What people are told, a way to reach them, and all the ways that a canary has."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Protocol
 
 import msgspec
 
-from canary.domain.incident import Incident, NotificationKind
+from canary.domain.incident import RUN_EVERY, Incident, NotificationKind
 from canary.domain.verdict import Verdict
-from canary.notify.memory import OwnMemory
 from orchestrator_resilience.errors import ResilienceError
 
 
@@ -16,22 +16,48 @@ class NotifyError(ResilienceError):
     """People could not be told; `gone` where the channel refuses the address itself, whatever the message.
 
     It stays refused until it is mended. `again_after` is the least number of seconds before another attempt may help,
-    None where none does.
+    None where none does. `may_be_posted` where only the answer may be lost.
     """
 
-    def __init__(self, reason: str, *, gone: bool = False, again_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, *, gone: bool = False, again_after: float | None = None, may_be_posted: bool = False
+    ) -> None:
         super().__init__(reason)
         self.gone = gone
+        self.may_be_posted = may_be_posted
         self.again_after = again_after
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """What a channel is told of an incident: its kind, the incident, the verdict behind it, and a `note` if any."""
+    """What a channel is sent of an incident: its kind, the incident, the verdict behind it, and a `note` if any.
+
+    `also` are the verdicts of the other dates of its group, of which the channel knows.
+    """
 
     kind: NotificationKind
     incident: Incident
     verdict: Verdict
     note: str = ""
+    also: tuple[Verdict, ...] = ()
+
+
+@dataclass
+class OwnMemory:
+    """What a process remembers by itself between its runs, for when the documents cannot be read or written.
+
+    `told_at` is when it last sent a channel something of a date. `first_seen` is when it first saw each date that was
+    not quiet in its last run, None where it had not run just before; `ran_at` is when that run was. `warned_of` are the
+    refused channels of which it has warned.
+    """
+
+    told_at: dict[tuple[str, str, date], datetime] = field(default_factory=dict)
+    first_seen: dict[tuple[str, date], datetime | None] = field(default_factory=dict)
+    ran_at: datetime | None = None
+    warned_of: set[str] = field(default_factory=set)
+
+    def unseen_before(self, now: datetime) -> datetime | None:
+        """Return when it first sees what it sees only now: `now`, where it saw how things were a run before."""
+        return now if self.ran_at is not None and now - self.ran_at < RUN_EVERY * 1.5 else None
 
 
 class Channel(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from canary.domain.incident import NotificationKind, badness
+from canary.domain.verdict import badness, level
 from canary.notify.channel import Notification
-from canary.notify.message import CommandLine, Message, logs_link, messages, shortened
+from canary.notify.message import CommandLine, Message, logs_link, messages, severity, shortened
 from orchestrator_resilience.phase import Phase
 
 # An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
@@ -52,15 +52,14 @@ class LogChannel:
         stream.flush()
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
-        """Return the entry of one fault: the fields are those of its last date, and `game_dates` has all of them."""
-        last = max(group, key=lambda one: one.verdict.game_date)
-        verdict = last.verdict
-        over = last.kind is NotificationKind.RESOLVED
+        """Return the entry of one group: its fields are those of its worst date, and `game_dates` has all of them."""
+        worst = max(group, key=lambda one: (badness(level(one.verdict)), one.verdict.game_date))
+        verdict = worst.verdict
         return {
-            "severity": "NOTICE" if over else max((one.incident.level for one in group), key=badness).value,
-            "message": f"CANARY_ALERT {last.kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
+            "severity": "NOTICE" if worst.kind.is_end else severity(group).value,
+            "message": f"CANARY_ALERT {worst.kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
             "headline": message.headline,
-            "canary_alert": last.kind.value,
+            "canary_alert": worst.kind.value,
             "phase": verdict.phase,
             "game_date": verdict.game_date.isoformat(),
             "game_dates": sorted(one.verdict.game_date.isoformat() for one in group),

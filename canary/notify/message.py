@@ -13,16 +13,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from canary.domain.incident import Level, NotificationKind, badness, level
+from canary.domain.incident import NotificationKind, group_of
 from canary.domain.path.text import cause_text, path_text, short_text, standing_text
 from canary.domain.stages import Cause, CauseKind, Stage
-from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text, names
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, badness, duration_text, level, names
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
 # Slack's header takes as many characters, and its preview shows no more.
 LONGEST_HEADLINE = 150
-_LISTED_DATES = 7
+_LISTED_DATES, _NAMED_DATES = 7, 3
 
 
 class CommandLine(msgspec.Struct, frozen=True):
@@ -220,22 +220,11 @@ def how_the_next_phase_starts(phase: Phase) -> str:
 # Faults: what several dates have in common
 
 
-def fault(verdict: Verdict) -> Hashable:
-    """Return what two dates have in common that have the same problem for the same reason."""
-    if verdict.unreadable:
-        return verdict.phase, verdict.reason
-    if verdict.kind is VerdictKind.UNKNOWN:
-        return verdict.phase, verdict.kind, verdict.work
-    why = {(cause.kind, cause.until, cause.subjects) for cause in verdict.causes if cause.kind in verdict.proven}
-    # What nobody can explain may have several reasons.
-    return verdict.phase, verdict.kind, frozenset(why) or verdict.game_date, verdict.missing
-
-
 def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     """Put the dates of one fault together, in the order in which each fault comes first."""
     found: dict[Hashable, list[Verdict]] = {}
     for verdict in verdicts:
-        found.setdefault(fault(verdict), []).append(verdict)
+        found.setdefault(group_of(verdict), []).append(verdict)
     return [tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in found.values()]
 
 
@@ -245,16 +234,17 @@ def messages(
     """Return what has to be told, one message for each fault: what is new first, and the worst of it."""
     groups: dict[Hashable, list[Notification]] = {}
     for one in notifications:
-        over = one.kind is NotificationKind.RESOLVED
-        what = (one.verdict.phase, one.incident.kind, one.verdict.kind) if over else fault(one.verdict)
+        what = (one.verdict.phase, one.incident.kind, one.verdict.kind) if one.kind.is_end else group_of(one.verdict)
         groups.setdefault((one.kind, one.note, what), []).append(one)
     news = list(NotificationKind)
-    ordered = sorted(groups.values(), key=lambda group: (news.index(group[0].kind), -badness(_harm(group))))
+    ordered = sorted(groups.values(), key=lambda group: (news.index(group[0].kind), -badness(severity(group))))
     return [(tuple(group), _notification(group, phases, command, now)) for group in ordered]
 
 
-def _harm(group: Sequence[Notification]) -> Level:
-    return max((one.incident.level for one in group), key=badness)
+def severity(group: Sequence[Notification]) -> Level:
+    """Return how bad a group is now; while nobody knows, as bad as it was."""
+    levels = (one.incident.level if one.verdict.kind.is_quiet else level(one.verdict) for one in group)
+    return max(levels, key=badness)
 
 
 def _notification(
@@ -265,23 +255,29 @@ def _notification(
     The phase may be gone from the phases file, which then is why it is over.
     """
     first, phase = group[0], phases.get(group[0].verdict.phase)
-    if first.kind is NotificationKind.RESOLVED or phase is None:
+    if first.kind.is_end or phase is None:
         return _over(group, phase, command, now)
     again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(first.kind, "")
-    verdicts = [one.verdict for one in group]
-    return alert(verdicts, phase, command, now, severity=_harm(group), again=again, note=first.note)
+    also = {verdict.game_date: verdict for one in group for verdict in one.also}
+    verdicts = [*(also | {one.verdict.game_date: one.verdict for one in group}).values()]
+    verdicts.sort(key=lambda verdict: verdict.game_date)
+    return alert(verdicts, phase, command, now, again=again, note=first.note)
 
 
 def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime) -> Message:
     verdicts = [one.verdict for one in group]
     verdict, incident = verdicts[-1], group[-1].incident
+    is_expired = group[-1].kind is NotificationKind.EXPIRED
     is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
+    if is_expired:
+        is_over = f"still {incident.kind} when last seen"
     after = duration_text(now - min(one.incident.opened_at for one in group))
     facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
     facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
+    facts += [("Note", group[-1].note)] if group[-1].note else []
     shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
     return Message(
-        severity="RESOLVED",
+        severity=group[-1].kind,
         dates=_dates(verdicts, named=command.several),
         verdict=is_over,
         impact=f"{after} after the alert",
@@ -298,17 +294,17 @@ def alert(
     command: CommandLine,
     now: datetime,
     *,
-    severity: Level | None = None,
     again: str = "",
     note: str = "",
 ) -> Message:
     """Return the alert of one fault, for its dates: the worst of them stands for all, and the others are listed.
 
-    `severity` is that of the worst date where it is not given; `again` is what it is besides, if it was told before.
+    `again` is what it is besides, if people were notified of it before.
     """
     worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
-    there = f" on {worst.game_date}" if len({_impact(one, phase) for one in verdicts}) > 1 else ""
-    how_bad = severity or level(worst)
+    alike = [one for one in verdicts if _impact(one, phase) == _impact(worst, phase)]
+    there = f" on {_dates(alike, named=False)}" if len(alike) < len(verdicts) else ""
+    how_bad = level(worst)
     about = _dates(verdicts, named=False)
     harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
     return Message(
@@ -329,7 +325,15 @@ def alert(
 
 def _dates(verdicts: Sequence[Verdict], *, named: bool) -> str:
     days = sorted(verdict.game_date for verdict in verdicts)
-    span = str(days[0]) if len(days) == 1 else f"{len(days)} dates, {days[0]} to {days[-1]:%m-%d}"
+    is_whole = (days[-1] - days[0]).days == len(days) - 1
+    if len(days) == 1:
+        span = str(days[0])
+    elif is_whole:
+        span = f"{len(days)} dates, {days[0]} to {days[-1]:%m-%d}"
+    elif len(days) <= _NAMED_DATES:
+        span = ", ".join([str(days[0]), *(f"{day:%m-%d}" for day in days[1:])])
+    else:
+        span = f"{len(days)} dates between {days[0]} and {days[-1]:%m-%d}"
     return f"{verdicts[0].phase} {span}" if named else span
 
 

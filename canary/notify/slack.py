@@ -67,9 +67,10 @@ class SlackChannel:
     def _failure(self, answer: Answer | NoAnswer, deadline: Deadline) -> NotifyError | None:
         if isinstance(answer, NoAnswer):
             if deadline.is_over:
-                return NotifyError(f"Slack: no answer within {self._seconds:g} s")
+                return NotifyError(f"Slack: no answer within {self._seconds:g} s", may_be_posted=answer.may_be_posted)
             again_after = None if answer.may_be_posted else _PAUSE_SECONDS
-            return NotifyError(f"Slack could not be reached: {answer.kind}", again_after=again_after)
+            words = f"Slack could not be reached: {answer.kind}"
+            return NotifyError(words, again_after=again_after, may_be_posted=answer.may_be_posted)
         if answer.status == HTTPStatus.OK and answer.text == "ok":  # the page of somebody between says something else
             return None
         # Slack's own word for it, unless it is one of the address.

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
-from canary.domain.history import RUNS, Runs, past_incidents, read_runs
-from canary.domain.incident import Incident, Level
-from canary.domain.verdict import Impact, Verdict, VerdictKind, duration_text
+from canary.domain.incident import Incident, NotificationKind
+from canary.domain.memory import Runs, canary_ref, month_ref, read_date, read_runs
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
 from canary.page.axis import Axis, Mark, Span, Tick, merged, span
 from canary.run import Overview, Report
@@ -70,7 +70,10 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`."""
+    """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`.
+
+    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead.
+    """
 
     date: date
     href: str | None
@@ -79,6 +82,7 @@ class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
     opened: datetime
     detected: timedelta | None
     lasted: timedelta | None
+    expired_at: datetime | None = None
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,8 +139,9 @@ def board(
     `ran_at` is when the canary last ran, where the caller knows; `link` says where a date leads, None where nowhere.
     """
     report = found.report
-    unreadable = found.incidents if isinstance(found.incidents, Unreadable) else None
-    kept = Runs() if isinstance(found.incidents, Unreadable) else read_runs(found.incidents.get(RUNS))
+    unreadable = found.remembered if isinstance(found.remembered, Unreadable) else None
+    documents = {} if isinstance(found.remembered, Unreadable) else found.remembered
+    kept = read_runs(documents.get(canary_ref(found.canary)))
     runs = replace(kept, at=ran_at) if ran_at is not None else kept
     newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
@@ -315,12 +320,16 @@ def _said(verdict: Verdict, phase: Phase) -> str:
 
 
 def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: Phase, link: Link, runs: Runs) -> Month:
-    documents = {} if isinstance(found.incidents, Unreadable) else found.incidents
-    known = past_incidents(documents, phase.name, [verdict.game_date for verdict, _ in own])
+    documents = {} if isinstance(found.remembered, Unreadable) else found.remembered
     past = [
-        _past(verdict.game_date, known[verdict.game_date], facts, found.report.now, link(phase.name, verdict.game_date))
+        _past(verdict.game_date, incident, facts, found.report.now, link(phase.name, verdict.game_date))
         for verdict, facts in own
-        if verdict.game_date in known and known[verdict.game_date].opened_at <= found.report.now
+        for incident in read_date(
+            documents.get(month_ref(found.canary, phase.name, f"{verdict.game_date:%Y-%m}")),
+            verdict.game_date,
+            found.report.now,
+        ).incidents
+        if incident.opened_at <= found.report.now
     ]
     broken = {one.date: one for one in past}
     return Month(
@@ -341,16 +350,19 @@ def _median(durations: Iterable[timedelta | None]) -> timedelta | None:
 
 
 def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, href: str | None) -> PastIncident:
-    over = incident.quiet_since if incident.quiet_since and incident.quiet_since <= now else None
+    is_expired = incident.expired or incident.ended is NotificationKind.EXPIRED
+    ended = incident.over_at or incident.quiet_since
+    over = ended if ended and ended <= now else None
     begun = _begun(incident, facts)
     return PastIncident(
         date=day,
         href=href,
-        badge=Badge(incident.kind, "quiet" if over else _OF_LEVEL[incident.level]),
+        badge=Badge(incident.kind, "quiet" if over and not is_expired else _OF_LEVEL[incident.level]),
         why=", ".join(sorted(incident.causes)) or "not known",
         opened=incident.opened_at,
         detected=incident.opened_at - begun if begun and begun <= incident.opened_at else None,
-        lasted=over - incident.opened_at if over else None,
+        lasted=over - incident.opened_at if over and not is_expired else None,
+        expired_at=over if is_expired else None,
     )
 
 

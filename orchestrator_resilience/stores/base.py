@@ -27,8 +27,12 @@ class Document(msgspec.Struct, frozen=True):
     version: str
 
 
+# A whole document that is to be stored, and the version that was read of it (None: it did not exist).
+Write = tuple[DocumentRef, Mapping[str, Any], str | None]
+
+
 class DocumentStore(Protocol):
-    """Documents with the two writes that cannot lose an update: a merge, and compare-and-set.
+    """Documents with the writes that cannot lose an update: a merge, and compare-and-set of one or of many.
 
     Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list or tuple, dict.
     """
@@ -43,6 +47,14 @@ class DocumentStore(Protocol):
         """Set top-level `fields` if the document still has `version` (None: if it does not exist).
 
         Returns False, having written nothing, when it has changed.
+        """
+
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace whole documents, each named once: all of them if each still has its version, else none.
+
+        Returns False, having written nothing, when somebody else has changed one. An answer that was lost is a
+        StoreError: all may have been written, at once or a little later, or none. A document that is replaced by its
+        equal may keep its version, so that of two who write the same both may be told True.
         """
 
 

@@ -4,7 +4,8 @@ Writes are merges and compare-and-set; there is no read-modify-write transaction
 client retries an aborted commit five times without a pause, and loses to contention.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
@@ -15,6 +16,7 @@ from google.api_core.exceptions import (
     DeadlineExceeded,
     FailedPrecondition,
     InternalServerError,
+    NotFound,
     ResourceExhausted,
     ServiceUnavailable,
 )
@@ -23,10 +25,12 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.field_path import FieldPath
 from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
 
-from orchestrator_resilience.stores.base import Document, DocumentRef
+from orchestrator_resilience.stores.base import Document, DocumentRef, Write
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
-_TRANSIENT = (Aborted, DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
+_TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
+# Somebody else has written, is writing, or has deleted it. (Without a database, reading the version has failed.)
+_CHANGED = (Aborted, AlreadyExists, FailedPrecondition, NotFound)
 
 
 class FirestoreDocuments:
@@ -38,7 +42,8 @@ class FirestoreDocuments:
     def __init__(self, project: str, database: str = "(default)", *, seconds: float = 10.0) -> None:
         # The last try of a call begins when its retries end.
         self._timeout = seconds / 2
-        self._retry = Retry(if_exception_type(*_TRANSIENT), initial=0.05, maximum=1.0, timeout=seconds / 2)
+        self._retrying = partial(Retry, initial=0.05, maximum=1.0, timeout=seconds / 2)
+        self._retry = self._retrying(if_exception_type(Aborted, *_TRANSIENT))
         self._grpc = GrpcClient("Firestore", lambda: _Client(project=project, database=database), _close)
 
     def close(self) -> None:
@@ -74,14 +79,37 @@ class FirestoreDocuments:
                 if version is None:
                     _document(client, ref).create(dict(fields), retry=self._retry, timeout=self._timeout)
                 else:
-                    seen = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
                     _document(client, ref).update(
                         {FieldPath(name).to_api_repr(): value for name, value in fields.items()},
-                        option=client.write_option(last_update_time=seen),
+                        option=_unchanged_since(client, version),
                         retry=self._retry,
                         timeout=self._timeout,
                     )
             except (AlreadyExists, FailedPrecondition):
+                return False
+            return True
+
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace whole documents if each still has its version.
+
+        A retry may find them changed by a try whose answer was lost: whose write that is, nobody knows then.
+        """
+        failed: list[Exception] = []
+        retry = self._retrying(if_exception_type(*_TRANSIENT), on_error=failed.append)
+        with self._grpc.asking() as client:
+            batch = client.batch()
+            for ref, fields, version in writes:
+                if version is None:
+                    batch.create(_document(client, ref), dict(fields))
+                else:
+                    batch.set(_document(client, ref), dict(fields))
+                    # `set` takes no option, and `update` keeps the fields that it does not name.
+                    _unchanged_since(client, version).modify_write(batch._write_pbs[-1])  # noqa: SLF001
+            try:
+                batch.commit(retry=retry, timeout=self._timeout)
+            except _CHANGED as error:
+                if failed:
+                    raise failed[-1] from error
                 return False
             return True
 
@@ -106,6 +134,11 @@ class _Client(firestore.Client):
 
 def _close(client: firestore.Client) -> None:
     client._firestore_api.transport.close()  # noqa: SLF001 (its own `close` leaves the connection open)
+
+
+def _unchanged_since(client: firestore.Client, version: str) -> Any:
+    seen = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
+    return client.write_option(last_update_time=seen)
 
 
 def _document(client: firestore.Client, ref: DocumentRef) -> firestore.DocumentReference:

@@ -19,7 +19,7 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import calendar_date
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
-from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary
+from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary, Write
 from orchestrator_resilience.stores.completion_rows import add_up, summaries
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS, Table, completions_sql
 
@@ -143,41 +143,51 @@ class SqliteDocuments:
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents."""
         with self._file.reading() as connection:
-            found = ((ref, self._get(connection, ref)) for ref in refs)
-            return {ref: document for ref, document in found if document is not None}
+            found = ((ref, *self._get(connection, ref)) for ref in refs)
+            return {ref: Document(fields, version) for ref, fields, version in found if version is not None}
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
         with self._file.writing() as connection:
-            known = self._get(connection, ref)
-            self._put(connection, ref, _merged(known.fields if known else {}, fields), known)
+            known, version = self._get(connection, ref)
+            self._put(connection, ref, _merged(known, fields), version)
 
     def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
         """Set top-level `fields` if the document still has `version`."""
         with self._file.writing() as connection:
-            known = self._get(connection, ref)
-            if (known.version if known else None) != version:
-                return False
-            self._put(connection, ref, {**(known.fields if known else {}), **fields}, known)
-            return True
+            known, _ = self._get(connection, ref)
+            return self._replace(connection, [(ref, {**known, **fields}, version)])
 
-    def _get(self, connection: sqlite3.Connection, ref: DocumentRef) -> Document | None:
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace whole documents if each still has its version."""
+        with self._file.writing() as connection:
+            return self._replace(connection, writes)
+
+    def _replace(self, connection: sqlite3.Connection, writes: Sequence[Write]) -> bool:
+        if any(self._get(connection, ref)[1] != version for ref, _, version in writes):
+            return False
+        for write in writes:
+            self._put(connection, *write)
+        return True
+
+    def _get(self, connection: sqlite3.Connection, ref: DocumentRef) -> tuple[dict[str, Any], str | None]:
+        """Return a document's fields and its version; None where there is no document."""
         row = connection.execute(
             "SELECT fields, version FROM documents WHERE collection = ? AND id = ?", ref
         ).fetchone()
         if row is None:
-            return None
+            return {}, None
         fields = json.loads(row[0], object_hook=_restored)
         if not isinstance(fields, dict):
             raise ValueError(f"document {ref.collection}/{ref.id} is no map")  # noqa: TRY004 (damaged content)
-        return Document(fields, str(row[1]))
+        return fields, str(row[1])
 
     def _put(
-        self, connection: sqlite3.Connection, ref: DocumentRef, fields: Mapping[str, Any], known: Document | None
+        self, connection: sqlite3.Connection, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
     ) -> None:
         connection.execute(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
-            (*ref, json.dumps(fields, default=_stored), int(known.version) + 1 if known else 1),
+            (*ref, json.dumps(fields, default=_stored), int(version or 0) + 1),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from google.cloud import bigquery
 
 from canary.commands import cli
-from canary.domain.incident import OPEN_INCIDENTS
+from canary.domain.silence import PEOPLE
 from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.run import check
@@ -160,13 +160,13 @@ def test_the_right_to_write_is_missed_by_verify_alone(
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
     assert verify(capsys)[1]["setup_errors"] == []
-    nowhere = DocumentRef("canary_incidents", "verify")
+    nowhere = DocumentRef("canary_memory", "verify")
     assert cloud_stores.documents.get_all([nowhere]) == {}
 
     def refuse(*_: object) -> None:
         raise StoreError("Firestore: PermissionDenied: 403 Missing or insufficient permissions.")
 
-    for write in ("merge", "update_if_unchanged"):  # the emulator asks nobody for rights
+    for write in ("merge", "update_if_unchanged", "commit"):  # the emulator asks nobody for rights
         monkeypatch.setattr(FirestoreDocuments, write, refuse)
     (error,) = verify(capsys)[1]["setup_errors"]
     assert error.startswith("set-up: this account may not write Firestore")
@@ -399,7 +399,7 @@ def test_a_run_costs_one_query_and_one_batch_read(
     stores = open_stores(Settings.from_env(), phases)
     assert isinstance(stores, CloudStores)
     stores.completion_log.setup()
-    stores.documents.merge(OPEN_INCIDENTS, {"canary": []})
+    stores.documents.merge(PEOPLE, {"silences": {}})
     calls: list[str] = []
     client, firestore = stores._bigquery.client, stores.documents._grpc.client
     call_api, get_all = client._call_api, firestore.get_all

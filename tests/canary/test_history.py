@@ -1,28 +1,36 @@
 """What stays of the past: incidents that are over, the times that nobody saw, and what it costs to read them."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from canary.domain.documents import to_fields
-from canary.domain.history import KEPT_FOR, RUNS, Runs, Unseen, after_a_run, history_ref, read_runs
-from canary.domain.incident import OPEN_INCIDENTS, NotificationKind
+from canary.commands import cli
+from canary.domain.incident import NotificationKind
+from canary.domain.memory import (
+    MOST_UNSEEN,
+    Runs,
+    Unseen,
+    after_a_run,
+    canary_ref,
+    month_ref,
+    read_date,
+    read_runs,
+    runs_fields,
+)
 from canary.domain.stages import CauseKind
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import Channels
-from canary.notify.log_entry import LogChannel
+from canary.notify.incidents import refusal_text
 from canary.notify.message import CommandLine
-from canary.notify.refusals import read_refusals, refusal_text
 from canary.page.board import board
 from canary.run import overview, watch
-from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.stores.base import Document, DocumentRef
+from orchestrator_resilience.stores.base import Document, DocumentRef, Write
 from tests.page.situations import DAY, NOW, World, other_documents
 from tests.proof.doubles import RecordingChannel
 from tests.proof.inputs import AT, fuzzed, odd, texts, values
@@ -36,6 +44,7 @@ class Counting:
     def __init__(self, world: World) -> None:
         self._documents: Any = world.stores.documents
         self.read: list[str] = []
+        self.written: list[DocumentRef] = []
         self.stores = other_documents(world.stores, self)
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
@@ -44,6 +53,12 @@ class Counting:
         self.read += [ref.collection for ref in asked]
         found: dict[DocumentRef, Document] = self._documents.get_all(asked)
         return found
+
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace them, and count them."""
+        self.written += [ref for ref, _, _ in writes]
+        done: bool = self._documents.commit(writes)
+        return done
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._documents, name)
@@ -62,88 +77,124 @@ def mended(world: World, heard: RecordingChannel) -> None:
     world.watch(heard, *(NOW + number * TICK for number in range(2, 5)))
 
 
-def test_a_healthy_run_reads_seven_documents_a_phase(world: World) -> None:
-    """Those of its dates; and four of the canary's own, however many phases there are."""
+def test_a_run_in_which_nothing_changed_reads_ten_documents_and_writes_one(world: World) -> None:
+    """Those of its dates, their months, what people said and the canary's own, which it writes."""
     world.healthy(days=7)
     world.watch(RecordingChannel(), NOW)
     counting = Counting(world)
     watch(counting.stores, world.situation.phases, Channels(RecordingChannel()), NOW + TICK)
     read = {name: counting.read.count(name) for name in sorted(set(counting.read))}
-    assert read == {
-        "canary_channels": 1,
-        "canary_history": 1,
-        "canary_incidents": 1,
-        "canary_silences": 1,
-        "phase2_completion": 7,
-    }
+    assert read == {"canary_memory": 2, "canary_people": 1, "phase2_completion": 7}
+    assert counting.written == [canary_ref("canary")]
 
 
 def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
-    """With what it was, why, and how long; 30 dates cost two documents, and 90 days later it may go."""
+    """With what it was, why, and how long; 30 dates cost two documents."""
     heard = RecordingChannel()
     mended(world, heard)
     assert heard.told == [(NotificationKind.OPENED, DAY), (NotificationKind.RESOLVED, DAY)]
     counting, later = Counting(world), NOW + timedelta(days=20)
     found = overview(counting.stores, world.situation.phases, later, 30)
-    assert (counting.read.count("canary_history"), counting.read.count("canary_incidents")) == (3, 1)
+    assert counting.read.count("canary_memory") == 3
     shown = board(found, world.situation.phases, None, CommandLine(), lambda *_: None)
     (past,) = shown.phases[0].month.incidents
     assert (past.date, past.badge.word, past.why) == (DAY, VerdictKind.UNTRIGGERED, CauseKind.EXPECTATION_DRIFT)
     assert (past.opened, past.detected, past.lasted) == (NOW, timedelta(minutes=64), 2 * TICK)
-    (month,) = world.stores.documents.get_all([history_ref("phase2", DAY)]).values()
-    assert month.fields["expires_at"] == datetime(2026, 3, 1, tzinfo=UTC) + KEPT_FOR
 
 
-def test_a_list_that_was_lost_loses_no_incident(world: World) -> None:
-    """While the problem lasts it is known by its own document, told once, and listed again."""
+def test_an_incident_that_expired_did_not_recover(world: World) -> None:
+    """The page says so, and counts it into no median."""
+    heard = RecordingChannel()
+    world.play(DAY, drifted=True, output=False)
+    world.watch(heard, NOW, NOW + timedelta(days=8), NOW + timedelta(days=8, minutes=15))
+    assert heard.kinds == [NotificationKind.OPENED, NotificationKind.EXPIRED]
+    found = overview(world.stores, world.situation.phases, NOW + timedelta(days=9), 30)
+    month = board(found, world.situation.phases, None, CommandLine(), lambda *_: None).phases[0].month
+    (past,) = month.incidents
+    assert (past.lasted, past.expired_at, month.recovered) == (None, NOW + timedelta(days=8), None)
+
+
+def test_the_history_says_what_was_sent(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """When, to whom, and why as it was known then; and who had it in hand."""
     heard = RecordingChannel()
     world.play(DAY, drifted=True, output=False)
     world.watch(heard, NOW)
-    world.stores.documents.merge(OPEN_INCIDENTS, {"canary": []})
-    world.watch(heard, NOW + TICK)
+    data = ["--data", str(world.stores.folder), "--now"]
+    acknowledge = ["ack", str(DAY), "--by", "ada", "--note", "on it", *data, f"{NOW + TICK:%Y-%m-%dT%H:%M:%SZ}"]
+    assert cli.main(acknowledge) == 0
+    assert f"acknowledged by ada at {NOW + TICK:%Y-%m-%d} 08:00Z: on it" in capsys.readouterr().out
+    world.watch(heard, *(NOW + number * TICK for number in range(2, 40)))
+    assert heard.kinds == [NotificationKind.OPENED]
     world.play(DAY)
-    world.watch(heard, *(NOW + number * TICK for number in range(2, 5)))
-    assert heard.told == [(NotificationKind.OPENED, DAY), (NotificationKind.RESOLVED, DAY)]
+    world.watch(heard, *(NOW + number * TICK for number in range(40, 43)))
+    later = f"{NOW + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
+    assert cli.main(["history", str(DAY), *data, later]) == 0
+    first, opened, acknowledged, resolved = capsys.readouterr().out.splitlines()
+    assert first == f"phase2 {DAY} UNTRIGGERED, RESOLVED {NOW:%Y-%m-%d} 17:45Z"
+    assert opened.startswith(f"  {NOW:%Y-%m-%d} 07:45Z OPENED UNTRIGGERED EXPECTATION_DRIFT to log: ")
+    assert acknowledged == f"  {NOW:%Y-%m-%d} 08:00Z ACKNOWLEDGED by ada: on it"
+    assert resolved.startswith(f"  {NOW:%Y-%m-%d} 18:00Z RESOLVED UNTRIGGERED to log: ")
+    assert cli.main(["history", "--json", *data, later]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert [event["what"] for event in entry["incidents"][0]["events"]] == ["OPENED", "ACKNOWLEDGED", "RESOLVED"]
+    assert cli.main(["history", "2026-02-01", *data, later]) == 0
+    assert capsys.readouterr().out == "no incident is remembered\n"
+    assert cli.main([*acknowledge[:-1], later]) == 2
+    assert "the canary canary has no open incident of phase2" in capsys.readouterr().err
 
 
-def test_without_a_list_all_incidents_are_read(world: World) -> None:
-    """As an earlier version left them."""
+def test_a_date_that_got_stuck_while_the_canary_was_away(world: World) -> None:
+    """Each date from the last run's window on is judged, as far as they are read; older ones are one word."""
     heard = RecordingChannel()
+    world.healthy(until=DAY - timedelta(days=1), days=7)
+    world.watch(heard, NOW - timedelta(days=1))
     world.play(DAY, drifted=True, output=False)
+    world.watch(heard, NOW + timedelta(days=5))
+    assert heard.told == [(NotificationKind.OPENED, DAY)]
+    world.watch(heard, NOW + timedelta(days=40), NOW + timedelta(days=40, minutes=15))
+    assert heard.kinds == [NotificationKind.OPENED, NotificationKind.EXPIRED]
+    said = "the canary was away, and does not look at these dates any more: phase2"
+    assert heard.warnings == [f"{said} 2026-02-09 to 2026-02-10", f"{said} 2026-02-15 to 2026-03-17"]
+
+
+def test_what_the_canary_saw_first_is_remembered(world: World) -> None:
+    """The set complete, the flag, and output; a quiet date, too."""
+    world.healthy(days=1)
+    world.watch(RecordingChannel(), NOW, NOW + TICK)
+    ref = month_ref("canary", "phase2", f"{DAY:%Y-%m}")
+    memory = read_date(world.stores.documents.get_all([ref]).get(ref), DAY, NOW + TICK)
+    assert (memory.verdict, memory.complete_at, memory.flag_at, memory.output_at) == (
+        VerdictKind.TRIGGERED,
+        NOW,
+        NOW,
+        NOW,
+    )
+
+
+def test_a_tracker_that_renews_its_times_hides_nothing(world: World) -> None:
+    """The set was complete when the canary saw that, whatever is written over it at each report."""
+    heard = RecordingChannel()
+    world.play(DAY, drifted=True)
+    names, before = sorted(world.situation.phases["phase2"].expected), NOW - timedelta(hours=1)
+    for number in range(4):
+        at = before + number * TICK
+        world.write(DAY, {name: {"completed_at": at, "registered_at": at} for name in names})
+        world.watch(heard, at)
+    assert (NotificationKind.OPENED, DAY) in heard.told
+
+
+def test_a_document_that_a_ttl_took_away_is_no_unset_flag(world: World) -> None:
+    """The canary has seen the flag set."""
+    heard = RecordingChannel()
+    world.healthy(days=2)
     world.watch(heard, NOW)
     counting = Counting(world)
-    absent = counting._documents.get_all
-
-    def without_a_list(refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        return {ref: found for ref, found in absent(refs).items() if ref != OPEN_INCIDENTS}
-
-    counting._documents = SimpleNamespace(get_all=without_a_list, merge=lambda *_: None)
-    found = overview(counting.stores, world.situation.phases, NOW, 7)
-    assert counting.read.count("canary_incidents") == 8
-    assert (
-        len(board(found, world.situation.phases, None, CommandLine(), lambda *_: None).phases[0].month.incidents) == 1
-    )
-
-
-def test_what_cannot_be_read_a_second_time_is_told_without_memory(world: World) -> None:
-    """The incident of a problem is read once its date is judged; that it does not come keeps nobody from being told."""
-    heard, counting = RecordingChannel(), Counting(world)
-    world.watch(heard, NOW - 2 * TICK)
-    world.play(DAY, drifted=True, output=False)
-    real = counting._documents
-
-    def not_the_incidents(refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        if all(ref.collection == "canary_incidents" for ref in refs):
-            raise StoreError("ServiceUnavailable: 503")
-        found: dict[DocumentRef, Document] = real.get_all(refs)
-        return found
-
-    counting._documents = SimpleNamespace(
-        get_all=not_the_incidents, merge=real.merge, update_if_unchanged=real.update_if_unchanged
-    )
-    report = watch(counting.stores, world.situation.phases, Channels(heard), NOW - 2 * TICK)
-    assert report.notified.without_memory == "ServiceUnavailable: 503"
-    assert heard.told == [(NotificationKind.OPENED, DAY)]
+    real, gone = counting._documents, DocumentRef("phase2_completion", str(DAY))
+    counting.get_all = lambda refs: real.get_all([ref for ref in refs if ref != gone])  # type: ignore[method-assign]
+    report = watch(counting.stores, world.situation.phases, Channels(heard), NOW + TICK)
+    (verdict,) = (one for one in report.verdicts if one.game_date == DAY)
+    assert (verdict.kind, heard.told) == (VerdictKind.TRIGGERED, [])
+    assert any("the progress document is gone" in note for note in verdict.notes)
 
 
 # The time that nobody saw
@@ -153,11 +204,11 @@ def test_runs_that_did_not_come_leave_a_time_unseen() -> None:
     """From the last run to the next one, where that is two runs late; what cannot be is none."""
     runs = after_a_run(Runs(), NOW, "")
     runs = after_a_run(runs, NOW + TICK, "")
-    assert runs == Runs(NOW + TICK)
+    assert runs == Runs(at=NOW + TICK)
     runs = after_a_run(runs, NOW + 5 * TICK, "")
     assert runs.unseen == (Unseen(NOW + TICK, NOW + 5 * TICK, "no run"),)
     assert runs.unseen_since(NOW + 3 * TICK) == 2 * TICK
-    assert after_a_run(Runs(NOW + TICK), NOW, "") == Runs(NOW)
+    assert after_a_run(Runs(at=NOW + TICK), NOW, "") == Runs(at=NOW)
 
 
 def test_runs_that_could_not_tell_are_one_time() -> None:
@@ -166,15 +217,25 @@ def test_runs_that_could_not_tell_are_one_time() -> None:
     for number, reason in enumerate(["", "503", "503", ""]):
         runs = after_a_run(runs, NOW + number * TICK, reason)
     assert runs.unseen == (Unseen(NOW + TICK, NOW + 3 * TICK, "503"),)
-    later = after_a_run(Runs(NOW + timedelta(days=40), "", runs.unseen), NOW + timedelta(days=40, minutes=15), "")
+    later = after_a_run(Runs(at=NOW + timedelta(days=40), unseen=runs.unseen), NOW + timedelta(days=40, minutes=15), "")
     assert later.unseen == ()
 
 
-@pytest.mark.parametrize("odd", [None, 7, [], {"at": "soon"}, {"at": NOW, "unseen": [7, {"since": NOW}, {}]}])
+def test_a_month_of_passing_faults_stays_small() -> None:
+    """With other words each time: the last 200 times, each in a few words."""
+    runs = Runs()
+    for number in range(30 * 96):
+        runs = after_a_run(runs, NOW + number * TICK, f"{number} " + "x" * 2_000 if number % 2 else "")
+    assert len(runs.unseen) == MOST_UNSEEN
+    assert len(str(runs_fields(runs))) < 100_000
+
+
+@pytest.mark.parametrize("odd", [None, 7, [], {"at": NOW}, [7, {"since": NOW}, {}]])
 def test_an_odd_record_of_runs_does_no_harm(odd: object) -> None:
     """What can be read of it counts."""
-    found = read_runs(Document({"odd": odd, "canary": to_fields(Runs(NOW, "503"))}, "1"))
-    assert (found.at, found.unseen) == (NOW, ())
+    fields = {**runs_fields(Runs(at=NOW, reason="503")), "unseen": odd, "open": odd, "judged_from": odd}
+    found = read_runs(Document(fields, "1"))
+    assert (found.at, found.reason, found.unseen) == (NOW, "503", ())
 
 
 def test_the_page_says_when_the_canary_ran_and_did_not_see(world: World) -> None:
@@ -185,32 +246,26 @@ def test_the_page_says_when_the_canary_ran_and_did_not_see(world: World) -> None
     shown = board(found, world.situation.phases, None, CommandLine(), lambda *_: None)
     assert shown.runs.at == NOW
     assert shown.phases[0].month.blind == timedelta(hours=2)
-    assert RUNS.id == "runs"
 
 
 _unseen = odd({"since": AT, "until": AT + timedelta(hours=1), "why": "no run"}, values)
 _run = odd({"at": AT, "reason": "", "unseen": []}, values | st.lists(_unseen, max_size=3))
 
 
+_REFUSAL = odd({"address": "", "at": AT, "reason": "a\x1b[31m\nb"}, values)
+_fields = st.builds(
+    lambda run, refusals: {**run, "refusals": refusals},
+    _run,
+    values | st.dictionaries(st.sampled_from(["log", "slack"]), _REFUSAL | values),
+)
+
+
 @fuzzed(50)
-@given(st.dictionaries(texts, _run | values, max_size=3))
+@given(_fields | st.dictionaries(texts, values, max_size=3))
 def test_whatever_is_noted_of_runs_is_read(fields: dict[str, Any]) -> None:
-    """After another run they are read as they were written."""
+    """After another run it is read as it was written; what others are sent of a refusal is one line."""
     runs = read_runs(Document(fields, "1"))
     assert runs.unseen_since(datetime(2026, 1, 1, tzinfo=UTC)) >= timedelta()
+    assert all(refusal_text(name, refusal).isprintable() for name, refusal in runs.refusals.items())
     later = after_a_run(runs, AT, "a reason")
-    assert read_runs(Document({"canary": to_fields(later)}, "1"), "canary") == later
-
-
-_REFUSAL = {"address": "", "at": AT, "reason": "x"}
-
-
-@fuzzed(50)
-@given(st.dictionaries(st.sampled_from(["log", "slack"]), odd(_REFUSAL, values) | values))
-@example({"log": {**_REFUSAL, "reason": "a\x1b[31m\nb"}})
-def test_whatever_is_noted_of_a_refused_channel_is_one_line(fields: dict[str, Any]) -> None:
-    """It is what other channels are told of it, and is read again as the same."""
-    channels = {"log": LogChannel({}), "slack": LogChannel({})}
-    for name, refusal in read_refusals(Document(fields, "1"), channels).items():
-        assert refusal_text(name, refusal).isprintable()
-        assert read_refusals(Document({name: to_fields(refusal)}, "1"), channels) == {name: refusal}
+    assert read_runs(Document(runs_fields(later), "1")) == later

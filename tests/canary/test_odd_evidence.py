@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
-from canary.domain.incident import NotificationKind, Run, advance, kind_without_memory
+from canary.domain.incident import DateMemory, NotificationKind, Situation, follow, slot_is_due
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known
 from canary.domain.stages import Cause, CauseKind
@@ -56,8 +56,8 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     if verdict.kind.is_problem:
         verdict = where_it_stopped(verdict, evidence, traces, history=[evidence], phase=PHASE, now=now)
     early_warnings([evidence], PHASE, now)
-    advance(None, verdict, Run(now=now, id="1", channels=["told"]))
-    kind_without_memory(verdict, PHASE, now, None, is_new=False)
+    follow(DateMemory(), verdict, Situation(now=now, run="1", addresses={"told": ""}))
+    slot_is_due(verdict, PHASE, now, None, None)
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
     found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.commands.silence import add_silence
 from canary.domain.incident import NotificationKind
-from canary.domain.silence import SILENCES, Silence, parse_duration, read_silences, silence_fields
+from canary.domain.silence import PEOPLE, Silence, parse_duration, read_silences, silence_fields
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels
 from canary.run import watch
@@ -86,10 +86,10 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
 def test_a_silence_is_shown_wherever_its_date_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By `check`, `status` and `explain`, for people and in JSON; not where it covers no date that is shown."""
     data = ["--data", str(tmp_path / "stores"), "--now", "2026-02-10T17:00:00Z"]
-    add = ["silence", "add", *data, str(DAY), "--for", "3d", "--reason", "All-Star\u202e\x1bbreak"]
+    add = ["silence", "add", *data, str(DAY), "--for", "3d", "--reason", "All-Star\u202e\x1bbreak", "--by", "ada"]
     assert cli.main(add) == 0
     silence_id = capsys.readouterr().out.split()[1]
-    line = "silenced: phase2 2026-02-09, until 2026-02-13 17:00Z: All-Star\\u202e\\x1bbreak"
+    line = "silenced: phase2 2026-02-09, until 2026-02-13 17:00Z: All-Star\\u202e\\x1bbreak (by ada)"
     fields = {
         "id": silence_id,
         "phase": "phase2",
@@ -97,6 +97,7 @@ def test_a_silence_is_shown_wherever_its_date_is(tmp_path: Path, capsys: pytest.
         "last": "2026-02-09",
         "reason": "All-Star\\u202e\\x1bbreak",
         "expires_at": "2026-02-13T17:00:00Z",
+        "by": "ada",
     }
     for command in (["check", "--dry-run"], ["status"], ["explain", str(DAY)]):
         cli.main([*command, *data])
@@ -114,7 +115,7 @@ def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
     """Each silence stays."""
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda n: silence(stores, HOUR, DAY + timedelta(days=n)), range(5)))
-    found = read_silences(stores.documents.get_all([SILENCES])[SILENCES])
+    found = read_silences(stores.documents.get_all([PEOPLE])[PEOPLE])
     assert sorted(s.first for s in found) == [DAY + timedelta(days=n) for n in range(5)]
 
 
@@ -165,8 +166,8 @@ def test_an_end_is_mandatory(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_cannot_be_read_silences_nothing(stores: EmbeddedStores) -> None:
     """A damaged entry is left out, the others count."""
     silence(stores, HOUR)
-    stores.documents.merge(SILENCES, {"a": 7, "b": {"first": "soon"}, "c": {"first": "2026-02-09"}})
-    assert len(read_silences(stores.documents.get_all([SILENCES])[SILENCES])) == 1
+    stores.documents.merge(PEOPLE, {"silences": {"a": 7, "b": {"first": "soon"}, "c": {"first": "2026-02-09"}}})
+    assert len(read_silences(stores.documents.get_all([PEOPLE])[PEOPLE])) == 1
 
 
 def test_an_end_that_no_silence_can_have(phase: Phase) -> None:
@@ -187,8 +188,7 @@ _SILENCE = {"first": "2026-02-09", "last": "2026-02-09", "phase": "phase2", "rea
 @example({"\x1f": _SILENCE})
 def test_whatever_is_written_a_silence_is_one_line(fields: dict[str, object]) -> None:
     """Those that are kept are read again as the same."""
-    document = Document(fields, "1")
-    read = read_silences(document)
+    read = read_silences(Document({"silences": fields}, "1"))
     assert all(f"{one.id} {one.text} {one.reason} {one.phase}".isprintable() for one in read), ascii(read)
-    written = {**fields, **silence_fields(document, {one.id: one for one in read})}
+    written = silence_fields({one.id: one for one in read})
     assert {one.id: one for one in read_silences(Document(written, "2"))} == {one.id: one for one in read}

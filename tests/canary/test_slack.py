@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary.domain.incident import Incident, NotificationKind, level
+from canary.domain.incident import Incident, NotificationKind
 from canary.domain.stages import Cause, CauseKind, Stage
-from canary.domain.verdict import Impact, Verdict, VerdictKind
+from canary.domain.verdict import Impact, Verdict, VerdictKind, level
 from canary.notify.channel import Notification, NotifyError
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, logs_link

@@ -21,21 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from canary.domain.documents import from_fields, to_fields
 from canary.domain.evidence import Absent, Arrival, Evidence, Logged, Seen, Source, Traces
-from canary.domain.history import Runs, after_a_run, history_fields, history_ref
 from canary.domain.incident import (
     QUIET_AFTER_RETURN,
     REMIND_EVERY,
     RUN_EVERY,
-    Incident,
-    Level,
+    DateMemory,
     NotificationKind,
-    Run,
-    advance,
-    delivered,
-    kind_without_memory,
+    slot_is_due,
 )
+from canary.domain.memory import Runs, after_a_run, month_fields, read_date
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known
 from canary.domain.silence import LONGEST, new_silence
@@ -46,7 +41,9 @@ from canary.page.board import _axis
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
+from orchestrator_resilience.stores.base import Document
 from tests.proof.inputs import FIVE, PHASE
+from tests.proof.steps import AT, step
 
 ZONES = [
     "America/New_York",
@@ -366,23 +363,18 @@ def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
     """By up to an hour before any run: opened once, reminded of after four hours or more, and told when it is over."""
     ends = data.draw(st.integers(1, len(jumps)))
     real, behind = place.at, timedelta()
-    known: Incident | None = None
+    memory = DateMemory()
     heard: list[tuple[datetime, NotificationKind]] = []
     for number, back in enumerate([*jumps, *[0] * (QUIET_AFTER_RETURN // RUN_EVERY + 1)]):
         real, behind = real + RUN_EVERY, behind + back * MINUTE
         one = verdict(K.UNTRIGGERED if number < ends else K.TRIGGERED)
-        run = Run(now=real - behind, id=str(number), channels=("log",))
-        step = advance(known, one, run)
-        known = step.incident
-        if step.due and known is not None:
-            heard += [(real, kind) for kind in step.due.values()]
-            known = delivered(known, one, step.due, run)
-        known = None if known is None else from_fields(Incident, to_fields(known))
+        memory, sent = step(memory, one, replace(AT, now=real - behind, run=str(number)))
+        heard += [(real, kind) for kind in {*sent.values()}]
+        memory = read_date(Document(month_fields(None, {one.game_date: memory}), "1"), one.game_date)
     kinds = [kind for _, kind in heard]
     assert kinds == [N.OPENED, *[N.REMINDER] * (len(kinds) - 2), N.RESOLVED]
     assert all(late - early >= REMIND_EVERY for (early, _), (late, kind) in pairwise(heard) if kind is N.REMINDER)
-    assert known is not None
-    assert known.resolved
+    assert memory.incidents[-1].ended is N.RESOLVED
 
 
 @settings(DRAWN, max_examples=100)
@@ -391,16 +383,12 @@ def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) ->
     """With memory and without, also in the night in which the wall's hours are 23 or 25."""
     since, phase = place.at - 31 * MINUTE, place.phase
     nows = [place.at + offset * MINUTE + n * RUN_EVERY for n in range(100)]
-    one, known, last = replace(verdict(K.UNTRIGGERED), since=since), None, None
+    one, memory, last = replace(verdict(K.UNTRIGGERED), since=since), DateMemory(), None
     heard: dict[str, list[datetime]] = {"memory": [], "none": []}
     for number, now in enumerate(nows):
-        run = Run(now=now, id=str(number), channels=("log",))
-        step = advance(known, one, run)
-        known = step.incident
-        if step.due and known is not None:
-            known = delivered(known, one, step.due, run)
-            heard["memory"].append(now)
-        if kind_without_memory(one, phase, now, last, is_new=number == 0):
+        memory, sent = step(memory, one, replace(AT, now=now, run=str(number)))
+        heard["memory"] += [now] if sent else []
+        if slot_is_due(one, phase, now, last, nows[0]):
             last = now
             heard["none"].append(now)
     assert {late - early for early, late in pairwise(heard["memory"])} == {REMIND_EVERY}
@@ -420,26 +408,11 @@ def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int
     assert {now: silence.covers(one, now) for now in nows} == {now: now < until for now in nows}
 
 
-@settings(DRAWN)
-@given(st.dates(date(2000, 1, 1), date(2099, 12, 31)) | st.sampled_from([date(2024, 2, 29), date(2025, 12, 31)]))
-def test_the_history_of_a_date_is_kept_for_90_days_after_its_month(day: date) -> None:
-    """A year's last month is followed by January, and February has as many days as it has."""
-    fields = history_fields(day, Incident(kind=K.SILENT, causes=frozenset(), level=Level.ERROR, opened_at=_noon(day)))
-    kept_until: datetime = fields["expires_at"]
-    first = (kept_until - 90 * DAY).date()
-    assert history_ref("phase2", day) == history_ref("phase2", first - DAY) != history_ref("phase2", first)
-    assert first.day == 1
-
-
-def _noon(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-
-
 @settings(DRAWN, max_examples=150)
 @given(places(), st.lists(st.sampled_from([-20, -1, 0, 15, 15, 15, 120]), min_size=1, max_size=12))
 def test_what_nobody_saw_is_not_forgotten_by_a_clock_that_jumps(place: Place, steps: list[int]) -> None:
     """Two runs at once are a jump as well: the one that is written down last may have begun first."""
-    runs, now = after_a_run(Runs(place.at - 3 * HOUR), place.at, ""), place.at
+    runs, now = after_a_run(Runs(at=place.at - 3 * HOUR), place.at, ""), place.at
     gap = runs.unseen[0]
     for minutes in steps:
         now += minutes * MINUTE

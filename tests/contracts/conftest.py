@@ -1,6 +1,7 @@
 """Every implementation of every Protocol, for the contract suites."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -33,6 +34,19 @@ def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
     firestore = FirestoreDocuments(request.getfixturevalue("cloud"), database)
     yield firestore
     firestore.close()
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def both(request: pytest.FixtureRequest) -> Iterator[tuple[DocumentStore, DocumentStore]]:
+    """Return the same documents as two processes have them, each with a connection of its own."""
+    if request.param == "sqlite":
+        stores: EmbeddedStores = request.getfixturevalue("stores")
+        with EmbeddedStores(stores.folder, durable=False) as others:
+            yield stores.documents, others.documents
+        return
+    project = request.getfixturevalue("cloud")
+    with closing(FirestoreDocuments(project)) as one, closing(FirestoreDocuments(project)) as other:
+        yield one, other
 
 
 @pytest.fixture(params=["sqlite", "bigquery", THEIRS])

@@ -1,7 +1,10 @@
 """What every DocumentStore does."""
 
+import json
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,8 @@ from orchestrator_resilience.stores.base import DocumentRef, DocumentStore
 
 REF = DocumentRef("phase2_completion", "2026-02-09")
 OTHER = DocumentRef("phase2_completion", "2026-02-10")
+THIRD = DocumentRef("canary", "phase2")
+ELSEWHERE = DocumentRef("canary", "phase3")
 FIELDS = {
     "p2_odds_game_lines": {
         "completed_at": datetime(2026, 2, 10, 6, 41, 0, 123456, tzinfo=UTC),
@@ -92,3 +97,124 @@ def test_racing_threads_lose_nothing_and_one_wins(documents: DocumentStore) -> N
         won = list(pool.map(lambda n: documents.update_if_unchanged(REF, {"winner": n}, document.version), range(20)))
     assert won.count(True) == 1
     assert documents.get_all([REF])[REF].fields["winner"] == won.index(True)
+
+
+# Many documents at once
+
+
+def fields_of(documents: DocumentStore, *refs: DocumentRef) -> list[Mapping[str, Any] | None]:
+    found = documents.get_all(refs)
+    return [found[ref].fields if ref in found else None for ref in refs]
+
+
+def versions_of(documents: DocumentStore, refs: Iterable[DocumentRef]) -> dict[DocumentRef, str | None]:
+    asked = [*refs]
+    found = documents.get_all(asked)
+    return {ref: found[ref].version if ref in found else None for ref in asked}
+
+
+def test_a_commit_replaces_whole_documents(documents: DocumentStore) -> None:
+    """What it does not name is gone, in maps as well; any name is one field; new documents are made beside."""
+    documents.merge(REF, {"a": {"x": 1}, "b": 1})
+    new = {"a": {"y": 2}, "c.d": [1, {"e": None}], "2026-02-09": "{}", "`": True}
+    seen = versions_of(documents, [REF])[REF]
+    assert documents.commit([(REF, new, seen), (OTHER, FIELDS, None), (THIRD, new, None)])
+    assert fields_of(documents, REF, OTHER, THIRD) == [new, FIELDS, new]
+    assert documents.commit([(THIRD, {}, versions_of(documents, [THIRD])[THIRD])])
+    assert fields_of(documents, REF, OTHER, THIRD) == [new, FIELDS, {}]
+
+
+def test_a_commit_of_nothing_holds(documents: DocumentStore) -> None:
+    """There is nothing that could have changed."""
+    assert documents.commit([])
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("since", ["changed", "made", "gone"])
+def test_a_commit_is_all_or_none(documents: DocumentStore, place: int, since: str) -> None:
+    """Whichever of its documents is another one by now, none is written: neither one that is there, nor a new one."""
+    refs = [REF, OTHER, THIRD]
+    for ref in (refs[place - 1], refs[place] if since == "changed" else ELSEWHERE):
+        documents.merge(ref, {"old": True})
+    seen = versions_of(documents, refs)
+    if since == "gone":
+        seen[refs[place]] = versions_of(documents, [ELSEWHERE])[ELSEWHERE]
+    else:
+        documents.merge(refs[place], {"others": True})
+    before = documents.get_all(refs)
+    assert not documents.commit([(ref, {"new": True}, version) for ref, version in seen.items()])
+    assert documents.get_all(refs) == before
+    assert documents.commit([(ref, {"new": True}, version) for ref, version in versions_of(documents, refs).items()])
+    assert fields_of(documents, *refs) == [{"new": True}] * 3
+
+
+def test_a_commit_changes_the_versions(documents: DocumentStore) -> None:
+    """So that nothing else holds that was read before: no commit, no update."""
+    documents.merge(REF, {"n": 0})
+    seen = versions_of(documents, [REF, OTHER])
+    assert documents.commit([(ref, {"n": 1}, version) for ref, version in seen.items()])
+    now = versions_of(documents, [REF, OTHER])
+    for ref, version in seen.items():
+        assert now[ref] != version
+        assert not documents.commit([(ref, {"n": 2}, version)])
+        assert not documents.update_if_unchanged(ref, {"n": 2}, version)
+        assert documents.update_if_unchanged(ref, {"m": 3}, now[ref])
+        assert not documents.commit([(ref, {"n": 2}, now[ref])])
+    assert fields_of(documents, REF, OTHER) == [{"n": 1, "m": 3}] * 2
+
+
+def test_a_commit_of_what_is_stored_holds(documents: DocumentStore) -> None:
+    """Firestore keeps the version then, and nobody is kept away by it: for that, something new has to be written."""
+    documents.merge(REF, {"a": {"x": 1}})
+    seen = versions_of(documents, [REF])[REF]
+    assert documents.commit([(REF, {"a": {"x": 1}}, seen)])
+    assert documents.commit([(REF, {"a": {"x": 2}}, versions_of(documents, [REF])[REF])])
+    assert not documents.commit([(REF, {"a": {"x": 2}}, seen)])
+    assert fields_of(documents, REF) == [{"a": {"x": 2}}]
+
+
+def test_a_commit_holds_a_large_month(documents: DocumentStore) -> None:
+    """256 KB, one field a date, each a text of JSON with what no alphabet has."""
+    days = [date(2026, 3, 1) + timedelta(days=n) for n in range(31)]
+    text = json.dumps({"words": 'é\u2028\U0001f3c0 "quoted" ' * 335}, ensure_ascii=False)
+    month = {day.isoformat(): text for day in days}
+    assert 250_000 < len(json.dumps(month, ensure_ascii=False).encode()) < 256 * 1024
+    for number in range(2):
+        written = {**month, "n": number}
+        seen = versions_of(documents, [REF, OTHER])
+        assert documents.commit([(ref, written, version) for ref, version in seen.items()])
+        assert fields_of(documents, REF, OTHER) == [written] * 2
+
+
+def test_of_racing_commits_one_holds(both: tuple[DocumentStore, DocumentStore]) -> None:
+    """Whoever reads first, and in whichever order they name the documents: all is from one of them."""
+    for made in (False, True):
+        seen = versions_of(both[0], [REF, OTHER, THIRD])
+        assert (None in seen.values()) != made
+
+        def race(number: int, made: bool = made, seen: dict[DocumentRef, str | None] = seen) -> bool:  # noqa: FBT001
+            writes = [(ref, {"winner": number, "made": made}, version) for ref, version in seen.items()]
+            return both[number % 2].commit(writes[:: 1 if number % 3 else -1])
+
+        with ThreadPoolExecutor(12) as pool:
+            won = [*pool.map(race, range(1, 13))]
+        assert won.count(True) == 1
+        assert fields_of(both[1], *seen) == [{"winner": won.index(True) + 1, "made": made}] * 3
+
+
+def test_commits_that_overlap_lose_nothing(both: tuple[DocumentStore, DocumentStore]) -> None:
+    """Who has lost reads again; each two of three documents, counted up together, have the right counts at the end."""
+    pairs = [(REF, OTHER), (THIRD, OTHER), (THIRD, REF)]
+
+    def count(number: int) -> None:
+        documents, pair = both[number % 2], pairs[number % 3]
+        while True:
+            found = documents.get_all(pair)
+            counts = {ref: found[ref].fields["n"] if ref in found else 0 for ref in pair}
+            versions = {ref: found[ref].version if ref in found else None for ref in pair}
+            if documents.commit([(ref, {"n": counts[ref] + 1}, versions[ref]) for ref in pair]):
+                return
+
+    with ThreadPoolExecutor(6) as pool:
+        [*pool.map(count, range(18))]
+    assert fields_of(both[0], REF, OTHER, THIRD) == [{"n": 12}] * 3

@@ -13,7 +13,7 @@ from google.cloud.logging_v2.types import LogMetric
 from google.cloud.monitoring_dashboard_v1.types import Dashboard
 from google.cloud.monitoring_v3.types import AlertPolicy
 
-from canary.domain.incident import NotificationKind, Run, advance
+from canary.domain.incident import DateMemory, NotificationKind, Situation, follow
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.log_entry import LogChannel
@@ -244,22 +244,24 @@ def test_the_canarys_notifications_are_found(
 ) -> None:
     """An alert, that it is over, and that a channel is refused are each for one policy; the dashboard shows alerts."""
     verdict = Verdict(phase="phase2", game_date=date(2026, 2, 9), kind=VerdictKind.SILENT, summary="nothing arrived")
-    step = advance(None, verdict, Run(now=NOW, id="1", channels=["log"]))
-    assert step.incident is not None
+    incident = follow(DateMemory(), verdict, Situation(now=NOW, run="1", addresses={"log": ""})).open
+    assert incident is not None
     stream = io.StringIO()
-    notifications = [Notification(kind, step.incident, verdict) for kind in NotificationKind]
+    notifications = [Notification(kind, incident, verdict) for kind in NotificationKind]
     channel = LogChannel({"phase2": phase}, stream=stream)
     channel.send(notifications, NOW)
     channel.warn("a channel is refused", NOW)
     entries = [as_ingested(line, "phase2-canary") for line in stream.getvalue().splitlines()]
     kinds = {kind.value for kind in NotificationKind}
-    (filter_,), (over,), (refused,) = (filters(policies[f"canary_{name}"]) for name in ("alert", "resolved", "channel"))
-    assert found(filter_, entries, "canary_alert") == kinds - {"RESOLVED"}
+    names = ("alert", "resolved", "expired", "channel")
+    (filter_,), (over,), (expired,), (refused,) = (filters(policies[f"canary_{name}"]) for name in names)
+    assert found(filter_, entries, "canary_alert") == kinds - {"RESOLVED", "EXPIRED"}
+    assert found(expired, entries, "canary_alert") == {"EXPIRED"}
     assert found(over, entries, "canary_alert") == {"RESOLVED"}
     assert [entry["jsonPayload"]["canary_channel"] for entry in entries if matches(refused, entry)] == ["REFUSED"]
     panels = [tile.widget.logs_panel.filter for tile in dashboard.mosaic_layout.tiles if "logs_panel" in tile.widget]
     assert found(panels[1], entries, "canary_alert") == kinds
-    for name in ("canary_alert", "canary_resolved"):
+    for name in ("canary_alert", "canary_resolved", "canary_expired"):
         extractors = policies[name].conditions[0].condition_matched_log.label_extractors
         assert {f"EXTRACT(jsonPayload.{label})" for label in entries[0]["jsonPayload"]} >= set(extractors.values())
 

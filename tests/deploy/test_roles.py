@@ -17,7 +17,9 @@ from tests.deploy.transcripts import EVERYTHING, PACKAGES, ROOT, Call, recorded
 # The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
 CLIENTS: dict[str, tuple[type, ...]] = {
     "google.cloud.bigquery": (bigquery.Client, bigquery.QueryJob),
-    "google.cloud.firestore": (firestore.Client, firestore.DocumentReference, firestore.CollectionReference),
+    "google.cloud.firestore": (
+        *(firestore.Client, firestore.DocumentReference, firestore.CollectionReference, firestore.WriteBatch),
+    ),
     "google.cloud.logging_v2.services.logging_service_v2": (LoggingServiceV2Client,),
     "google.cloud.pubsub_v1": (PublisherClient, SubscriberClient),
 }
@@ -44,6 +46,8 @@ CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "firestore.set": ("datastore.entities.update", "roles/datastore.user", FUNCTIONS),
     "firestore.update": ("datastore.entities.update", "roles/datastore.user", FUNCTIONS),
     "firestore.create": ("datastore.entities.create", "roles/datastore.user", FUNCTIONS),
+    "firestore.commit": ("datastore.entities.update", "roles/datastore.user", FUNCTIONS),
+    "firestore.batch": NOTHING,
     "firestore.collection": NOTHING,
     "firestore.document": NOTHING,
     "firestore.write_option": NOTHING,

@@ -4,17 +4,15 @@ import inspect
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from canary.commands.cli import main as canary
+from canary.notify import incidents
 from canary.notify.heartbeat import Heartbeat
-from canary.notify.memory import Memory
 from canary.notify.slack import SlackChannel
 from canary.run import RUN_SECONDS
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS
-from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.phase import load_phases
 from tests.deploy.transcripts import PACKAGES, RECORDED, ROOT, TRANSCRIPTS, Call, cloud_build, recorded, transcript
 
@@ -76,8 +74,7 @@ def test_one_timeout_for_a_run() -> None:
     seconds = float(timeout)
     assert deadline == f"{seconds:g}s"
     slack, beat = (inspect.signature(c).parameters["seconds"].default for c in (SlackChannel, Heartbeat))
-    nothing: Any = {}
-    remembers = Memory(nothing, nothing, Deadline(RUN_SECONDS))._deadline.seconds
+    remembers = incidents._SECONDS
     parts = [READ_SECONDS, CHECKPOINTS_SECONDS, remembers, 2 * slack, beat]
     assert sum(parts) == RUN_SECONDS == seconds - 25
     # Four attempts and their pauses are over before the next quarter of an hour.

@@ -18,7 +18,7 @@ import pytest
 import requests
 from google.cloud import bigquery, firestore
 
-from canary.domain.incident import REFUSALS, incident_ref
+from canary.domain.memory import canary_ref, month_ref
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress
@@ -221,9 +221,10 @@ def test_the_incident(pipeline: Pipeline) -> None:
     pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
     eventually(lambda: "TRIGGERED" in pipeline.kinds(), "the re-run did not get through")
     assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
-    pipeline.documents.merge(
-        incident_ref("phase2", pipeline.today), {"quiet_since": done}
-    )  # a quarter of an hour later
+    ref = month_ref("under-test", "phase2", f"{pipeline.today:%Y-%m}")  # a quarter of an hour later
+    kept = json.loads(pipeline.documents.get_all([ref])[ref].fields[str(pipeline.today)])
+    kept["incidents"][0]["quiet_since"] = done.isoformat()
+    pipeline.documents.merge(ref, {str(pipeline.today): json.dumps(kept)})
     assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
     lines = [json.loads(x) for x in pipeline.canary.log.read_text().splitlines() if x.startswith("{")]
     alerts = [line for line in lines if "canary_alert" in line]
@@ -256,9 +257,10 @@ def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
     assert [line["severity"] for line in lines if "run" in line] == ["WARNING"] * 2
     assert len(pipeline.slack.posts) == 1
     assert "secret" not in pipeline.canary.log.read_text()
-    refused = pipeline.documents.get_all([REFUSALS])[REFUSALS].fields["slack"]
+    own = canary_ref("under-test")
+    refused = pipeline.documents.get_all([own])[own].fields["refusals"]["slack"]
     pipeline.slack.script = [OK]
-    pipeline.documents.merge(REFUSALS, {"slack": {**refused, "address": "another"}})
+    pipeline.documents.merge(own, {"refusals": {"slack": {**refused, "address": "another"}}})
     for _ in range(2):
         assert "channels_failed" not in pipeline.run_canary()[1]
     assert [post["text"].startswith("ERROR · ") for post in pipeline.slack.accepted] == [True]

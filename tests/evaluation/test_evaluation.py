@@ -2,9 +2,9 @@
 
 import json
 import random
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,11 +14,9 @@ import canary.domain.incident
 import canary.run
 import canary.sources
 from canary.commands import cli
-from canary.domain.incident import incident_ref
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import Verdict
-from canary.notify.channel import Channels
-from canary.notify.incidents import Notified, confirm_what_is_left
+from canary.notify.incidents import Notified
 from evaluation.__main__ import run
 from evaluation.faults import FAULTS, TOGETHER
 from evaluation.healthy import HEALTHY
@@ -28,8 +26,7 @@ from evaluation.score import Score
 from evaluation.world import World
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce, Background
-from orchestrator_resilience.stores.base import Document, DocumentRef
-from orchestrator_resilience.stores.embedded import EmbeddedStores
+from orchestrator_resilience.stores.base import Write
 from orchestrator_resilience.stores.sqlite import SqliteDocuments
 
 
@@ -98,8 +95,9 @@ def silent(*_: object, **__: object) -> Notified:
     return Notified()
 
 
-def always_won(self: SqliteDocuments, ref: DocumentRef, fields: dict[str, Any], version: str | None) -> bool:  # noqa: ARG001
-    self.merge(ref, fields)
+def always_won(self: SqliteDocuments, writes: Sequence[Write]) -> bool:
+    for ref, fields, _ in writes:
+        self.merge(ref, fields)
     return True
 
 
@@ -122,7 +120,7 @@ def always_before_it_ran(verdict: Verdict, *_: object, **__: object) -> Verdict:
         (canary.domain.incident, {"PASSES_WITHIN": timedelta(days=99)}, {"one opening"}),
         (canary.domain.incident, {"_is_worse": lambda *_: True}, {"one opening"}),
         (canary.domain.incident, {"_is_worse": lambda *_: False}, {"every fault is detected"}),
-        (SqliteDocuments, {"update_if_unchanged": always_won}, {"one opening"}),
+        (SqliteDocuments, {"commit": always_won}, {"one opening"}),
     ],
     ids=[
         *("a silent canary", "a canary that guesses", "a canary that knows too well where", "a canary that nags"),
@@ -226,27 +224,3 @@ def test_the_bound_of_a_share() -> None:
     right = Score(scenario="any", seed="1", game_date=date(2026, 2, 9), healthy=False, flaws=(), alarmed=True)
     kind = add_up([right] * 33).faults["any"]
     assert (kind.dates, kind.explained, kind.at_least, kind.undetermined) == (33, 1.0, 0.896, 1.0)
-
-
-class _AnotherRunIsFaster:
-    """Documents that another run of the process confirms while this one reads them."""
-
-    def __init__(self, stores: EmbeddedStores, channels: Channels) -> None:
-        self._documents, self._channels = stores.documents, channels
-        self.merge = stores.documents.merge
-        self.update_if_unchanged = stores.documents.update_if_unchanged
-
-    def get_all(self, refs: Any) -> dict[DocumentRef, Document]:
-        found = self._documents.get_all(refs)
-        self._channels.memory.unconfirmed.clear()
-        return found
-
-
-def test_two_runs_of_one_process_confirm_at_once(tmp_path: Path) -> None:
-    """Whoever comes second finds nothing left to do, and no error."""
-    channels, ref = Channels(), incident_ref("phase2", datetime(2026, 2, 9, tzinfo=UTC).date())
-    with EmbeddedStores(tmp_path) as stores:
-        stores.documents.merge(ref, {"kind": "UNTRIGGERED"})
-        channels.memory.unconfirmed[ref] = ("run", {"claim": None})
-        confirm_what_is_left(_AnotherRunIsFaster(stores, channels), channels)
-    assert channels.memory.unconfirmed == {}

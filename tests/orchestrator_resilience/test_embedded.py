@@ -84,6 +84,21 @@ def test_a_value_that_no_document_holds_is_refused(stores: EmbeddedStores) -> No
     assert stores.documents.get_all([REF])[REF].fields == {"a": 1, "b": 2}
 
 
+def test_a_commit_that_fails_half_way_writes_nothing(stores: EmbeddedStores) -> None:
+    """Whether by what it is given, or by the disk at its second document."""
+    good, odd = (REF, {"a": 1}, None), DocumentRef("phase2_completion", "odd")
+    with pytest.raises(TypeError):
+        stores.documents.commit([good, (odd, {"a": object()}, None)])
+    write(
+        stores,
+        "CREATE TRIGGER full BEFORE INSERT ON documents WHEN NEW.id = 'odd' BEGIN SELECT RAISE(FAIL, 'disk'); END",
+    )
+    with pytest.raises(StoreError, match=r"resilience\.sqlite3: disk"):
+        stores.documents.commit([good, (odd, {"a": 1}, None)])
+    assert stores.documents.get_all([REF, odd]) == {}
+    assert stores.documents.commit([good])
+
+
 def test_a_transaction_that_cannot_end_is_over(stores: EmbeddedStores) -> None:
     """What fails at its very end is undone, and the next one begins."""
     stores.documents.merge(REF, {"n": 0})
@@ -97,6 +112,13 @@ def test_a_transaction_that_cannot_end_is_over(stores: EmbeddedStores) -> None:
     assert stores.documents.get_all([REF])[REF].fields == {"n": 0}
     stores.documents.merge(REF, {"n": 2})
     assert stores.documents.get_all([REF])[REF].fields == {"n": 2}
+
+
+def test_a_commit_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """Not an answer: nobody knows what is stored, where the file cannot be opened."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/resilience\.sqlite3: "):
+        EmbeddedStores(tmp_path / "file").documents.commit([(REF, {"a": 1}, None)])
 
 
 def test_closed_stores_open_again(stores: EmbeddedStores) -> None:

@@ -27,7 +27,14 @@ from orchestrator_resilience.progress import (
     registration_fields,
 )
 from orchestrator_resilience.rows import CompletionRow
-from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore, ProcessorSummary
+from orchestrator_resilience.stores.base import (
+    CompletionLog,
+    Document,
+    DocumentRef,
+    DocumentStore,
+    ProcessorSummary,
+    Write,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
 
@@ -237,6 +244,11 @@ class Watched:
             done = self._documents.update_if_unchanged(ref, fields, version)
             self.triggers += done and "_triggered" in fields
         return done
+
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace."""
+        with self._around("commit"):
+            return self._documents.commit(writes)
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Append."""

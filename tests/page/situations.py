@@ -145,7 +145,7 @@ def unreadable(folder: Path) -> Situation:
     def refused(*_: Any, **__: Any) -> Any:
         raise StoreError("PermissionDenied: 403 Missing or insufficient permissions; roles/datastore.viewer helps")
 
-    documents = SimpleNamespace(get_all=refused, merge=refused, update_if_unchanged=refused)
+    documents = SimpleNamespace(get_all=refused, merge=refused, update_if_unchanged=refused, commit=refused)
     return replace(world.situation, stores=other_documents(world.stores, documents))
 
 

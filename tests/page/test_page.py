@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import canary.sources
 from canary import function
 from canary.commands import cli
-from canary.domain.history import RUNS, history_ref
+from canary.domain.memory import canary_ref, month_ref
 from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.notify.log_entry import LogChannel
@@ -39,9 +39,9 @@ from tests.proof.inputs import (
     asked,
     check_lines,
     check_text,
+    date_memories,
     documents,
     fuzzed,
-    incidents,
     mutated,
     silences,
     texts,
@@ -154,15 +154,15 @@ _stored = st.builds(
     st.builds(
         hostile.Evidence,
         document=documents,
-        incident=incidents,
+        memory=date_memories,
         silences=silences,
         refusals=st.dictionaries(st.sampled_from(["log", "slack"]), _refusal | values),
     ),
     st.fixed_dictionaries(
         {
-            RUNS: st.dictionaries(texts, _run | values, max_size=2),
-            history_ref(PHASE.name, inputs.DAY): st.dictionaries(
-                st.sampled_from([str(inputs.DAY), "expires_at"]) | texts, incidents | values, max_size=3
+            canary_ref("canary"): _run,
+            month_ref("canary", PHASE.name, f"{inputs.DAY:%Y-%m}"): st.dictionaries(
+                st.sampled_from([str(inputs.DAY), "2026-02-30"]) | texts, date_memories, max_size=3
             ),
         }
     ),
@@ -226,7 +226,7 @@ def test_whatever_is_asked_is_answered_as_http_has_it(request_: flask.Request, s
 @pytest.mark.usefixtures("_one_thread")
 @fuzzed(4)
 @given(_stored)
-@example(hostile.hostile_stores(hostile.Evidence(), {RUNS: {"": {"at": hostile.NOW, "reason": "\x1f"}}}))
+@example(hostile.hostile_stores(hostile.Evidence(), {canary_ref("canary"): {"at": hostile.NOW, "reason": "\x1f"}}))
 def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
     """They hold the elements that the templates have, and everything else as text."""
     phases, command, now = hostile.PHASES, CommandLine(project="p"), hostile.NOW

@@ -1,14 +1,16 @@
-"""Two canary runs over an incident's life, in every order: the subject, its invariants, and two that are wrong.
+"""Canary runs over an incident's life, in every order: the subject, its invariants, and two that are wrong.
 
-What is taken is `confirm_what_is_left`, `gather` and `notify`. A life is written `bwgg`: what the verdict is in each
-round, a problem (b), a worse one (w), or all is well (g). In each round both canaries run; when both have ended or
-died, `tick`: 15 minutes pass. Some more rounds follow in which nothing fails. Each canary is a process: what it
-remembers by itself is gone when it dies. An operation is one on the documents, or a message to a channel.
+What is taken is `gather` and `notify`. A life is written `bwgg`: what the verdict is in each round, a problem (b), a
+worse one (w), or all is well (g); `3bg` is one with three canaries instead of two, `bg+` one in which somebody
+acknowledges at any moment. In each round every canary runs; when all have ended or died, `tick`: 15 minutes pass. Some
+more rounds follow in which nothing fails. Each canary is a process: what it remembers by itself is gone when it dies.
+An operation is one on the documents, or a message to a channel; of one that fails nobody knows whether it was posted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
@@ -16,13 +18,13 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from canary import sources
-from canary.domain.history import history_ref
-from canary.domain.incident import OPEN_INCIDENTS, incident_ref, open_refs, read_incident
-from canary.domain.verdict import Impact, Verdict, VerdictKind
+from canary.domain.incident import NotificationKind
+from canary.domain.memory import month_ref, read_date
+from canary.domain.silence import PEOPLE, Acknowledgement, acknowledgement_fields
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind
 from canary.notify import incidents
-from canary.notify.channel import Channels, NotifyError
-from canary.notify.incidents import confirm_what_is_left, notify
-from canary.notify.memory import Memory, OwnMemory
+from canary.notify.channel import Channels, NotifyError, OwnMemory
+from canary.notify.incidents import Judged, notify
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.deadline import Deadline
@@ -34,11 +36,11 @@ from tests.proof.explorer import DIED, Ask, Move, Run, State, Subject, frozen
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 DAY = date(2026, 2, 9)
-REF = incident_ref(PHASE.name, DAY)
+REF = month_ref("canary", PHASE.name, "2026-02")
 NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
 TICK = timedelta(minutes=15)
 CHANNELS: Final = ("log", "slack")
-# As many as it takes to note that all is well, to say so, and to take it off the list.
+# As many as it takes to note that all is well, to say so, and to say so again after a lost answer.
 _CLOSING = "ggg"
 _BAD = Verdict(
     kind=VerdictKind.UNTRIGGERED, phase=PHASE.name, game_date=DAY, summary="", since=NOON - timedelta(minutes=40)
@@ -48,7 +50,11 @@ _VERDICTS = {
     "w": replace(_BAD, impact=Impact.BLOCKED),
     "g": replace(_BAD, kind=VerdictKind.TRIGGERED, since=None),
 }
-Heard = Sequence[tuple[str, int]]
+# What a channel was told, in which round, and whether with a word that the beginning may not have been heard.
+Heard = Sequence[tuple[str, int, bool]]
+_ACKNOWLEDGED = Acknowledgement(
+    phase=PHASE.name, game_date=DAY, at=NOON, opened_at=NOON, level=Level.CRITICAL, by="somebody"
+)
 
 
 class Era(NamedTuple):
@@ -68,16 +74,17 @@ class View(NamedTuple):
 
 
 class Canaries(Subject):
-    """Two canaries over one life. With `strict`, who was told by a run that died has to hear in any case of the end."""
+    """Some canaries over one life."""
 
     era = Era()
-    value = Value({OPEN_INCIDENTS: Document({"canary": []}, "1")})  # as the runs before have left it
 
-    def __init__(self, life: str, *, strict: bool = False) -> None:
-        self._life, self._failing, self._strict = life + _CLOSING, len(life), strict
+    def __init__(self, life: str) -> None:
+        count, life = (int(life[0]), life[1:]) if life[0].isdigit() else (2, life)
+        self._acknowledges, life = life.endswith("+"), life.rstrip("+")
+        self._life, self._failing = life + _CLOSING, len(life)
         self._memories: dict[Any, OwnMemory] = {}
         self._empty = self._remembered(OwnMemory())
-        self.first = [Run(number, (0, self._empty)) for number in (0, 1)]
+        self.first = [Run(number, (0, self._empty)) for number in range(count)]
         self._run_id = ""
 
     def documents(self, stores: Any) -> Any:
@@ -90,14 +97,14 @@ class Canaries(Subject):
         self._run_id = f"{round_}/{run.number}"
         channels = Channels(*(_channel(name, round_, ask) for name in CHANNELS))
         own = self._memories[memory]
-        channels.memory = OwnMemory(dict(own.told_at), own.problems, dict(own.unconfirmed), set(own.warned_of))
+        channels.memory = OwnMemory(dict(own.told_at), dict(own.first_seen), own.ran_at, set(own.warned_of))
         now = NOON + round_ * TICK + run.number * timedelta(seconds=1)
         documents = self.documents(Watched(PlainStores(), lambda operation, _: ask(operation)))
-        confirm_what_is_left(documents, channels)
         stores: Any = StoresOf(documents, SimpleNamespace(summarise=lambda *_: []))
-        read = gather(stores, {PHASE.name: [DAY]}, {PHASE.name: PHASE}).incidents
-        memory_ = Memory(documents, read, Deadline(60))
-        notify(memory_, [_VERDICTS[self._life[round_]]], channels, phases={PHASE.name: PHASE}, now=now)
+        phases = {PHASE.name: PHASE}
+        remembered = gather(stores, {PHASE.name: [DAY]}, phases, now=now).remembered
+        judged = Judged([_VERDICTS[self._life[round_]]])
+        notify(documents, remembered, judged, channels, phases=phases, now=now, deadline=Deadline(60))
         return self._remembered(channels.memory)
 
     def after(self, run: Run, outcome: Any) -> Run:
@@ -109,6 +116,10 @@ class Canaries(Subject):
     def moves(self, state: State) -> Iterator[Move]:
         """Let 15 minutes pass; who wrote a document, and when, is of no account then."""
         era: Era = state.era
+        stored = state.stored.value.documents
+        if self._acknowledges and PEOPLE not in stored:
+            said = Document(acknowledgement_fields(None, _ACKNOWLEDGED), "1")
+            yield Move("ack", (), value=Value({**stored, PEOPLE: said}), era=era)
         if not _is_over(state) or era.round + 1 == len(self._life):
             return
         documents = {ref: replace(one, version="1") for ref, one in state.stored.value.documents.items()}
@@ -134,11 +145,17 @@ class Canaries(Subject):
         """Return how far it is."""
         return View(state.era, state.faults, _is_over(state))
 
+    def violations_of_step(self, before: Value, after: Value) -> Iterator[str]:
+        """What people say is never written by a run."""
+        if PEOPLE in before.documents and after.fields(PEOPLE) != before.fields(PEOPLE):
+            yield "an acknowledgement is lost"
+
     def violations_of_state(self, value: Value, view: Any) -> Iterator[str]:
         """Each channel hears each thing once, in its order, and once more at the most for each fault."""
         for name in CHANNELS:
-            told = [kind for kind, _ in heard(value, name)]
-            if told and told[0] != "OPENED":
+            heard_here = heard(value, name)
+            told = [kind for kind, _, _ in heard_here]
+            if told and told[0] != "OPENED" and not (told[0] == "RESOLVED" and heard_here[0][2] and view.faults):
                 yield f"{name} was told {told[0]} before OPENED"
             if "RESOLVED" in told and {*told[told.index("RESOLVED") :]} != {"RESOLVED"}:
                 yield f"{name} was told {told}"
@@ -148,28 +165,31 @@ class Canaries(Subject):
                 yield f"{name} was told {more} times again, after {view.faults} faults"
         if view.is_over and not view.era.has_failed:
             for name in CHANNELS:
-                yield from self._violations_of_a_round(name, heard(value, name), view.era)
+                yield from self._violations_of_a_round(name, value, view.era)
             if view.era.round + 1 == len(self._life):
-                yield from _left(value, has_failed=view.faults > 0)
+                yield from _left(value, NOON + view.era.round * TICK, view.faults)
 
-    def _violations_of_a_round(self, name: str, told: Heard, era: Era) -> Iterator[str]:
-        """Say what a channel was not told at the end of a round in which nothing failed."""
-        verdict, worse, kinds = self._life[era.round], self._life.find("w"), {kind for kind, _ in told}
-        # Who was told by a run that died, and by no other one, is told of the end only where the problem goes on.
-        is_over = verdict == "g" and era.calm >= ({"g"} if self._strict else {"g", self._life[0]})
+    def _violations_of_a_round(self, name: str, value: Value, era: Era) -> Iterator[str]:
+        """Say what a channel was not told at the end of a round in which nothing failed.
+
+        Of what was sent without memory nobody knows, so that its end is not promised.
+        """
+        told = heard(value, name)
+        is_remembered = bool(read_date(value.documents.get(REF), DAY, NOON + era.round * TICK).incidents)
+        verdict, worse, kinds = self._life[era.round], self._life.find("w"), {kind for kind, _, _ in told}
         if verdict != "g" and "OPENED" not in kinds:
             yield f"{name} was not told OPENED"
-        if verdict == "w" and not any(number >= worse for _, number in told):
+        if verdict == "w" and not any(number >= worse for _, number, _ in told):
             yield f"{name} was not told that it is worse"
-        if is_over and "OPENED" in kinds and "RESOLVED" not in kinds:
+        if verdict == "g" and "g" in era.calm and is_remembered and "OPENED" in kinds and "RESOLVED" not in kinds:
             yield f"{name} was not told RESOLVED"
 
     def shown(self, value: Value) -> str:
         """Return what each channel has heard."""
-        return str({name: " ".join(kind for kind, _ in heard(value, name)) for name in CHANNELS})
+        return str({name: " ".join(kind for kind, *_ in heard(value, name)) for name in CHANNELS})
 
     def _remembered(self, memory: OwnMemory) -> Any:
-        key = (frozen(memory.told_at), memory.problems, frozen(memory.unconfirmed), frozenset(memory.warned_of))
+        key = (frozen(memory.told_at), frozen(memory.first_seen), memory.ran_at, frozenset(memory.warned_of))
         self._memories.setdefault(key, memory)
         return key
 
@@ -186,9 +206,10 @@ def _channel(name: str, round_: int, ask: Ask) -> Any:
     def watch(operation: Operation, _: Callable[[], Any]) -> None:
         ((notification,), _now) = operation.arguments
         try:
-            ask(Operation("hear", (DocumentRef("told", name), (notification.kind.value, round_))))
+            sent = (notification.kind.value, round_, "may not have reached you" in notification.note)
+            ask(Operation("hear", (DocumentRef("told", name), sent)))
         except StoreError as error:
-            raise NotifyError("injected") from error
+            raise NotifyError("injected", may_be_posted=True) from error
 
     return Watched(RecordingChannel(name), watch, ["send"])
 
@@ -197,38 +218,43 @@ def _is_over(state: State) -> bool:
     return not state.late and all(course.run.is_over for course in state.courses)
 
 
-def _left(value: Value, *, has_failed: bool) -> Iterator[str]:
-    documents = value.documents
-    incident = read_incident(documents.get(REF))
-    if incident is not None and (incident.claim or not incident.resolved):
+def _left(value: Value, now: datetime, faults: int) -> Iterator[str]:
+    """Say what is left at the end, and where the history is not what was sent; without memory nothing can be noted."""
+    memory = read_date(value.documents.get(REF), DAY, now)
+    if memory.open is not None:
         yield "the incident is left open at the end"
-    if listed := open_refs(documents.get(OPEN_INCIDENTS)):
-        yield f"listed as open at the end: {[ref.id for ref in listed]}"
-    if not has_failed and DAY.isoformat() not in value.fields(history_ref(PHASE.name, DAY)):
-        yield "the incident is not in the history"
+    events = [event for incident in memory.incidents for event in incident.events]
+    for name, kind in product(CHANNELS, NotificationKind):
+        noted = sum(event.what == kind and name in event.to for event in events)
+        unknown = sum(event.what == kind and name in event.unanswered for event in events)
+        count = sum(told == kind for told, _, _ in heard(value, name))
+        if not noted <= count <= noted + unknown + faults:
+            yield f"the history is not what {name} was sent of {kind}"
 
 
-class Unclaimed(Canaries):
+class Unversioned(Canaries):
     """Wrong: writes whatever has been written meanwhile."""
 
     def documents(self, stores: Any) -> Any:
         """Return documents that compare no versions."""
 
         def watch(operation: Operation, _: Callable[[], Any]) -> bool:
-            ref, fields, _version = operation.arguments
-            stores.merge(ref, fields)
+            for ref, fields, _version in operation.arguments[0]:
+                stores.overwrite(ref, fields)
             return True
 
-        return Watched(stores, watch, ["update_if_unchanged"])
+        return Watched(stores, watch, ["commit"])
 
 
-class Unlisted(Canaries):
-    """Wrong: says of the list of open incidents that it was written."""
+class Unnoted(Canaries):
+    """Wrong: writes no receipts before it sends, but says so."""
 
     def documents(self, stores: Any) -> Any:
-        """Return documents that never write it."""
+        """Return documents whose first commit of a run never happens."""
+        committed = list[Operation]()
 
         def watch(operation: Operation, do: Callable[[], Any]) -> Any:
-            return operation.arguments[0] == OPEN_INCIDENTS or do()
+            committed.append(operation)
+            return len(committed) == 1 or do()
 
-        return Watched(stores, watch, ["update_if_unchanged"])
+        return Watched(stores, watch, ["commit"])

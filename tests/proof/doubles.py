@@ -16,9 +16,9 @@ import msgspec
 from canary.domain.incident import NotificationKind
 from canary.notify.channel import Notification
 from orchestrator_resilience.rows import CompletionRow
-from orchestrator_resilience.stores.base import Document, DocumentRef
+from orchestrator_resilience.stores.base import Document, DocumentRef, Write
 
-STORE_OPERATIONS = ("get_all", "merge", "update_if_unchanged", "overwrite", "append")
+STORE_OPERATIONS = ("get_all", "merge", "update_if_unchanged", "commit", "overwrite", "append")
 
 
 class Operation(NamedTuple):
@@ -76,10 +76,16 @@ class PlainStores:
 
     def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
         """Set top-level `fields` if the document still has `version`."""
-        stored = self.value.documents.get(ref)
-        if (stored.version if stored else None) != version:
+        return self.commit([(ref, {**self.value.fields(ref), **fields}, version)])
+
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace whole documents if each still has its version; as in Firestore, equal fields keep it."""
+        stored = self.value.documents
+        if any((stored[ref].version if ref in stored else None) != version for ref, _, version in writes):
             return False
-        self.overwrite(ref, {**self.value.fields(ref), **fields})
+        for ref, fields, _ in writes:
+            if ref not in stored or fields != stored[ref].fields:
+                self.overwrite(ref, fields)
         return True
 
     def overwrite(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:

@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from canary.domain.incident import OPEN_INCIDENTS, REFUSALS, incident_ref
-from canary.domain.silence import SILENCES
+from canary.domain.memory import canary_ref, month_ref
+from canary.domain.silence import PEOPLE
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.stores.base import DocumentRef, Lines, ProcessorSummary, Request
 from tests.proof.dates import completions, registered
@@ -21,8 +21,8 @@ from tests.proof.inputs import (
     FIVE,
     PHASE,
     checkpoint_entries,
+    date_memories,
     documents,
-    incidents,
     or_error,
     silences,
     texts,
@@ -56,8 +56,8 @@ class Evidence(msgspec.Struct, frozen=True):
     rows: list[ProcessorSummary] = msgspec.field(default_factory=list)
     lines: list[dict[str, Any]] = msgspec.field(default_factory=list)
     requests: list[Request] = msgspec.field(default_factory=list)
-    incident: dict[str, Any] | None = None
-    open_incidents: dict[str, Any] | None = None
+    memory: Any = None
+    runs: dict[str, Any] | None = None
     refusals: dict[str, Any] | None = None
     silences: dict[str, Any] | None = None
 
@@ -68,8 +68,11 @@ evidences = st.builds(
     rows=st.lists(rows, max_size=7),
     lines=st.lists(checkpoint_entries, max_size=5),
     requests=st.lists(st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])), max_size=6),
-    incident=st.none() | incidents,
-    open_incidents=st.none() | st.dictionaries(st.just("canary") | texts, values | st.lists(texts), max_size=2),
+    memory=st.none() | date_memories,
+    runs=st.none()
+    | st.fixed_dictionaries(
+        {}, optional={**dict.fromkeys(["at", "open", "judged_from", "unseen", "format"], values), "reason": texts}
+    ),
     refusals=st.none() | st.dictionaries(st.sampled_from(["log", "slack"]) | texts, values, max_size=2),
     silences=st.none() | silences,
 )
@@ -122,15 +125,22 @@ class Written:
         return {} if query.endswith(".") else {since + timedelta(days=n): 7 for n in range((until - since).days + 1)}
 
 
+def _runs(evidence: Evidence) -> dict[str, Any] | None:
+    if evidence.runs is None and evidence.refusals is None:
+        return None
+    return {**(evidence.runs or {}), "refusals": evidence.refusals or {}}
+
+
 def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = None) -> StoresOf:
     """Return stores with the evidence, the stuck date, and `others` among the documents."""
     written, stored = Written(evidence), plain_documents()
     fields = {
         DocumentRef(PHASE.firestore_collection, str(DAY)): evidence.document,
-        incident_ref(PHASE.name, DAY): evidence.incident,
-        OPEN_INCIDENTS: evidence.open_incidents,
-        REFUSALS: evidence.refusals,
-        SILENCES: evidence.silences,
+        month_ref("canary", PHASE.name, f"{DAY:%Y-%m}"): None
+        if evidence.memory is None
+        else {str(DAY): evidence.memory},
+        canary_ref("canary"): _runs(evidence),
+        PEOPLE: None if evidence.silences is None else {"silences": evidence.silences},
         DocumentRef(PHASE.firestore_collection, str(NEXT)): registered(completions(PHASE, NEXT, DONE)),
         **(others or {}),
     }

@@ -236,27 +236,49 @@ def evidence_of(log: Source[Logged], **others: Any) -> Evidence:
 
 kinds = st.sampled_from([*VerdictKind, *NotificationKind, "OPENED", "ERROR", "LOG"]).map(str)
 sent = st.lists(st.fixed_dictionaries({}, optional={"kind": kinds | values, "at": times | values}), max_size=9)
-receipts = st.dictionaries(
-    st.sampled_from(["log", "slack", "*"]) | texts,
-    values | st.fixed_dictionaries({}, optional={"kind": kinds, "level": kinds, "causes": values, "sent": sent}),
-    max_size=3,
+_receipt = st.fixed_dictionaries(
+    {},
+    optional={
+        "verdicts": st.lists(kinds, max_size=2),
+        "level": kinds,
+        "sent": kinds,
+        "at": times | values,
+        "run": texts,
+        "heard": values,
+        "began": values,
+        "address": texts | st.just(""),
+    },
 )
-claims = values | st.fixed_dictionaries({"run": texts, "at": times})
+receipts = st.dictionaries(st.sampled_from(["log", "slack", "*"]) | texts, values | _receipt, max_size=3)
+_event = st.fixed_dictionaries({}, optional={"what": kinds, "at": times, "to": values, "why": texts, "by": texts})
 incidents = st.fixed_dictionaries(
     {},
     optional={
         "kind": kinds | values,
-        "cause": values,
         "causes": values | st.lists(kinds),
         "level": kinds | values,
         "opened_at": times | values,
         "quiet_since": times | values,
         "receipts": receipts | values,
-        "claim": claims,
-        "resolved": values,
+        **dict.fromkeys(["silenced", "returned", "expired", "reminders", "ended"], values),
+        "over_at": st.none() | times | values,
+        "events": values | st.lists(_event | values, max_size=3),
     },
 )
 """The fields of an incident."""
+_date = st.fixed_dictionaries(
+    {},
+    optional={
+        "verdict": kinds | values,
+        "complete_at": times | values,
+        "away_since": times | values,
+        "incidents": values | st.lists(incidents | values, max_size=3),
+        "forgotten": values,
+        "sent": values | st.dictionaries(st.sampled_from(["log", "slack"]), sent | values, max_size=2),
+    },
+)
+date_memories = (_date | values).map(lambda value: json.dumps(value, default=str)) | values
+"""What is remembered of a date: a text of JSON, or anything."""
 
 # One that somebody else wrote may silence its own date; the other one is not named in it.
 silences = st.dictionaries(
@@ -267,7 +289,7 @@ silences = st.dictionaries(
     ).flatmap(lambda known: st.builds(lambda at, why: {**known, "expires_at": at, "reason": why}, times, texts)),
     max_size=3,
 )
-"""The document of the silences."""
+"""The silences among what people said."""
 
 
 ENVELOPE = push_envelope(FIVE[0], str(DAY), AT, message_id="17", entities_changed=["a"], is_incremental=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from tests.proof.canaries import Canaries, Unclaimed, Unlisted
+from tests.proof.canaries import Canaries, Unnoted, Unversioned
 from tests.proof.deliveries import REPLACED, AsInFebruary, Deliveries, Overwriting, WithRowsLast
 from tests.proof.explorer import Explorer, Subject
 
@@ -19,8 +19,8 @@ SUBJECTS: dict[str, Callable[[str], Subject]] = {
     "canaries": Canaries,
     "overwriting": Overwriting,
     "as-in-february": AsInFebruary,
-    "unclaimed": Unclaimed,
-    "unlisted": Unlisted,
+    "unversioned": Unversioned,
+    "unnoted": Unnoted,
 }
 # The same orchestrator, with the rows before everything else and after it: a thread beside it makes them in between.
 _RIGHT = ("today", "with-rows-last")
@@ -30,8 +30,8 @@ _MORE_DELIVERIES = (
     *(("ab/ab", 3), ("ab/abb", 1), ("ab/aAb", 1), ("ab/abu", 2), ("ab/abn", 2), ("ab/aabb", 0), ("abc/abcc", 0)),
     *(("abc/abcu", 1), ("abcd/abcd", 0), ("abc/abc", 2)),
 )
-_LIVES = (("bgg", 1), ("bwg", 0), ("bgb", 0))
-_MORE_LIVES = (("bg", 3), ("bgg", 2), ("bbg", 2), ("bwg", 2), ("bwgg", 1), ("bgb", 1))
+_LIVES = (("bgg", 0), ("bg", 1), ("bwg", 0), ("bgb", 0), ("bg+", 0))
+_MORE_LIVES = (("bg", 2), ("bg+", 1), ("bwg", 1), ("bgb", 1), ("3bg", 1))
 Case = tuple[str, str, int]
 SHORT: list[Case] = [
     *((name, *case) for name in _RIGHT for case in _DELIVERIES),

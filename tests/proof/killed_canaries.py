@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import requests
 
-from canary.domain.incident import OPEN_INCIDENTS, incident_ref, open_refs, read_incident
+from canary.domain.memory import month_ref, read_date
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.rows import completion_row
@@ -100,7 +100,7 @@ class Canaries:
             return NO_MEMORY
         if answer.status_code == HTTPStatus.OK:
             return WELL
-        return HELD if "another run was about to tell" in found["reason"] else str(found["reason"])
+        return HELD if "another run was about to send" in found["reason"] else str(found["reason"])
 
     def runs(self, now: datetime, rng: random.Random | None = None, count: int = 1, dies: int = 0) -> list[str]:
         """Do so many runs that begin at the same moment, the first of which dies at the step `dies` of its process."""
@@ -216,14 +216,11 @@ class Life:
         for (channel, kind, day), count in self._world.heard().items():
             if day in self.days and kind not in {"OPENED", "RESOLVED"}:
                 yield f"{day}: {channel} was told {kind} {count} times"
-        refs = [incident_ref(self._phase.name, day) for day in self.days]
-        documents = self._world.documents.get_all([OPEN_INCIDENTS, *refs])
-        for ref in refs:
-            incident = read_incident(documents.get(ref))
-            if incident is None or not incident.resolved or incident.claim:
-                yield f"{ref.id} is left as {incident}"
-        if listed := set(open_refs(documents.get(OPEN_INCIDENTS))) & {*refs}:
-            yield f"listed as open: {sorted(ref.id for ref in listed)}"
+        for day in self.days:
+            ref = month_ref("canary", self._phase.name, f"{day:%Y-%m}")
+            memory = read_date(self._world.documents.get_all([ref]).get(ref), day, self.now)
+            if memory.open is not None:
+                yield f"{day} is left as {memory.open}"
 
     def _ref(self, day: date) -> DocumentRef:
         return DocumentRef(self._phase.firestore_collection, str(day))

@@ -63,7 +63,7 @@ class Death:
 def _orchestrator(death: Death) -> Callable[[flask.Request], Any]:
     def opened(*args: Any, **named: Any) -> Any:
         stores: Any = open_stores(*args, **named)
-        stores.documents = death.watched(stores.documents, "get_all", "merge", "update_if_unchanged")
+        stores.documents = death.watched(stores.documents, "get_all", "merge", "update_if_unchanged", "commit")
         stores.completion_log = death.watched(stores.completion_log, "append")
         return stores
 
@@ -84,7 +84,7 @@ def _canary(death: Death) -> Callable[[flask.Request], Any]:
     def opened(*args: Any, **named: Any) -> Any:
         stores: Any = open_stores(*args, **named)
         documents = FirestoreDocuments(os.environ["GOOGLE_CLOUD_PROJECT"], seconds=10 * SCALE)
-        stores.documents = death.watched(documents, "get_all", "merge", "update_if_unchanged")
+        stores.documents = death.watched(documents, "get_all", "merge", "update_if_unchanged", "commit")
         stores.completion_log = death.watched(stores.completion_log, "summarise")
         stores.checkpoints = JsonLinesArchive(death.folder / "checkpoints.jsonl")  # Cloud Logging is not here
         return stores

@@ -1,10 +1,11 @@
 """The short form of `make chaos`."""
 
+import json
 import random
 from datetime import date
 from pathlib import Path
 
-from canary.domain.incident import OPEN_INCIDENTS
+from canary.domain.memory import month_ref
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from tests.proof.killed_canaries import DEADLY, Life, at_once, canaries, dies_at
@@ -64,14 +65,16 @@ def test_what_people_were_not_told_is_found(cloud: str, dataset: BigQuery, phase
         life = Life(world)
         world.slack.accepted += [{"text": "ERROR · 2 dates, 2026-02-09 to 02-10 · UNTRIGGERED"}] * 2
         world.slack.accepted += [{"text": "ERROR, reminder · 2026-02-10 · UNTRIGGERED"}]
-        world.documents.merge(OPEN_INCIDENTS, {"canary": ["phase2:2026-02-10"]})
-        assert [*life.flaws("opens", 1), *life.flaws_at_the_end()] == [
+        left = json.dumps(
+            {"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-11T07:15:00Z"}]}
+        )
+        world.documents.merge(month_ref("canary", phase.name, "2026-02"), {"2026-02-10": left})
+        *flaws, last = [*life.flaws("opens", 1), *life.flaws_at_the_end()]
+        assert last.startswith("2026-02-10 is left as Incident(")
+        assert flaws == [
             "2026-02-09: log was told OPENED 0 times, at the most 1 expected",
             "2026-02-10: log was told OPENED 0 times, at the most 1 expected",
             "2026-02-09: slack was told OPENED 2 times, at the most 1 expected",
             "2026-02-10: slack was told OPENED 2 times, at the most 1 expected",
             "2026-02-10: slack was told REMINDER 1 times",
-            "phase2:2026-02-09 is left as None",
-            "phase2:2026-02-10 is left as None",
-            "listed as open: ['phase2:2026-02-10']",
         ]

@@ -1,0 +1,68 @@
+"""`canary history`: what was sent of each incident, when, to whom, and why."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import click
+import msgspec
+
+from canary.commands.options import Subject, a_date, options
+from canary.domain.incident import DateMemory, Event, Incident
+from canary.domain.memory import month_refs, read_month
+from orchestrator_resilience.phase import Phase
+
+_DATES = 30
+
+
+@click.command()
+@click.argument("game_date", type=a_date, metavar="[DATE]", required=False)
+@options("data", "phase", "now", "json", "canary")
+def history(about: Subject, *, game_date: date | None, as_json: bool) -> None:
+    """Show the incidents of one date, or of the last 30: what was sent, to whom and why, and how they ended."""
+    with about.stores() as stores:
+        found = [
+            (name, day, memory)
+            for name, phase in about.phases.items()
+            for ref in month_refs(about.canary, name, _days(phase, about, game_date))
+            for day, memory in read_month(stores.documents.get_all([ref]).get(ref), about.now).items()
+            if day in _days(phase, about, game_date) and memory.incidents
+        ]
+    if as_json:
+        click.echo(json.dumps([_fields(*one) for one in found], indent=2))
+        return
+    lines = [line for name, day, memory in found for line in _lines(name, day, memory)]
+    click.echo("\n".join(lines or ["no incident is remembered"]))
+
+
+def _days(phase: Phase, about: Subject, game_date: date | None) -> tuple[date, ...]:
+    return (game_date,) if game_date else phase.recent_dates(about.now, _DATES)
+
+
+def _fields(phase: str, day: date, memory: DateMemory) -> Mapping[str, Any]:
+    kept = [msgspec.to_builtins(one, order="deterministic") for one in memory.incidents]
+    incidents = [{name: value for name, value in one.items() if name != "receipts"} for one in kept]
+    return {"phase": phase, "game_date": day.isoformat(), "incidents": incidents, "forgotten": memory.forgotten}
+
+
+def _lines(phase: str, day: date, memory: DateMemory) -> Iterator[str]:
+    if memory.forgotten:
+        yield f"{phase} {day}: {memory.forgotten} earlier incidents are not kept"
+    for incident in memory.incidents:
+        yield f"{phase} {day} {incident.kind}, {_state(incident)}"
+        yield from (f"  {event.at:%Y-%m-%d %H:%M}Z {_words(event)}" for event in incident.events)
+        if incident.reminders and incident.reminded_at:
+            yield f"  {incident.reminders} reminders, the last at {incident.reminded_at:%Y-%m-%d %H:%M}Z"
+
+
+def _state(incident: Incident) -> str:
+    return f"{incident.ended} {incident.over_at:%Y-%m-%d %H:%M}Z" if incident.over_at else "open"
+
+
+def _words(event: Event) -> str:
+    if event.by or event.verdict is None:
+        return f"{event.what} by {event.by or 'somebody'}" + (f": {event.why}" if event.why else "")
+    to = [*event.to, *(f"{name} (no answer)" for name in event.unanswered)]
+    causes = f" {', '.join(event.causes)}" if event.causes else ""
+    return f"{event.what} {event.verdict}{causes} to {', '.join(to) or 'nobody'}: {event.why}"
