@@ -9,20 +9,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from canary.domain.advance import Judged
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
 from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import RUN_EVERY, DateMemory
-from canary.domain.memory import Documents, canary_ref, month_ref, read_date, read_runs
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known, heard_of
+from canary.domain.remembered import Documents, canary_ref, month_ref, read_date, read_runs
 from canary.domain.silence import PEOPLE, Silence, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Verdict, VerdictKind, judge, names
 from canary.domain.warnings import early_warnings, silent_dates
 from canary.notify.channel import Channels
-from canary.notify.incidents import Judged, Notified, notify
+from canary.notify.incidents import Notified, notify
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.deadline import Deadline

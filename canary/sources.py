@@ -26,7 +26,7 @@ from canary.domain.evidence import (
     read_completion_log,
     value_or,
 )
-from canary.domain.memory import Documents, canary_ref, is_readable, month_refs, older_refs, read_runs
+from canary.domain.remembered import Documents, canary_ref, is_readable, month_refs, older_refs, read_runs
 from canary.domain.silence import PEOPLE
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns

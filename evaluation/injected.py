@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.memory import month_ref
+from canary.domain.remembered import month_ref
 from canary.domain.silence import PEOPLE
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError

@@ -10,7 +10,7 @@ import msgspec
 
 from canary.commands.options import Subject, a_date, options
 from canary.domain.incident import DateMemory, Event, Incident
-from canary.domain.memory import month_refs, read_month
+from canary.domain.remembered import month_refs, read_month
 from orchestrator_resilience.phase import Phase
 
 _DATES = 30

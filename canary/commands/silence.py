@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from canary.commands.options import Subject, a_date, a_duration, options
-from canary.domain.memory import month_ref, month_refs, read_date
+from canary.domain.remembered import month_ref, month_refs, read_date
 from canary.domain.silence import (
     PEOPLE,
     Acknowledgement,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
-from canary.domain.memory import MEMORY
+from canary.domain.remembered import MEMORY
 from canary.run import Outcome
 from canary.sources import gather
 from orchestrator_resilience.errors import StoreError

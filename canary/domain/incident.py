@@ -17,7 +17,7 @@ counts, it is sent again, and whoever may have heard of the beginning hears of t
 """
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -531,46 +531,6 @@ def closed(memory: DateMemory, situation: Situation) -> DateMemory:
         return memory  # silenced to its end: everybody has yet to hear of it
     ended = NotificationKind.EXPIRED if incident.expired else NotificationKind.RESOLVED
     return memory.with_open(replace(incident, receipts={}, ended=ended, over_at=incident.quiet_since))
-
-
-# Where nothing can be remembered
-
-
-def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, last: datetime | None, first: datetime | None) -> bool:
-    """Whether a problem has to be sent where memory cannot be written: when its age enters a slot of REMIND_EVERY.
-
-    With runs 15 minutes apart one run of each slot sends. What this very process knows from its runs before counts all
-    the same: `last` is when it sent something of the problem, `first` when it saw it first, None where it had not run
-    just before. Not knowing is sent in the slots of the clock, and when it lasts.
-    """
-    begun = became_a_problem_at(verdict, phase)
-    slot, within = divmod(_minute(now) - begun, REMIND_EVERY)
-    if last is not None:
-        return slot > (_minute(last) - begun) // REMIND_EVERY
-    if within < RUN_EVERY:
-        return True
-    return first is not None and (verdict.kind.is_problem or now - first >= PASSES_WITHIN)
-
-
-def became_a_problem_at(verdict: Verdict, phase: Phase) -> datetime:
-    """Return the minute (UTC) from which the slots count: since when the verdict is what it is.
-
-    A verdict without `since` has no age: its slots are those of the clock, from midnight UTC on.
-    """
-    if verdict.since is None:
-        return datetime(1970, 1, 1, tzinfo=UTC)
-    match verdict.kind:
-        case VerdictKind.UNTRIGGERED:
-            return _minute(verdict.since + phase.untriggered_after)
-        case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL:
-            return _minute(verdict.since + phase.downstream_after)
-        case _:
-            return _minute(verdict.since)
-
-
-def _minute(at: datetime) -> datetime:
-    """Drop the seconds, by which the scheduler's runs are more or less late."""
-    return at.replace(second=0, microsecond=0)
 
 
 def is_stretch(incident: Incident, channel: str, now: datetime) -> bool:

@@ -75,6 +75,18 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
         return f"acknowledged by {one_line(self.by) or 'somebody'} at {self.at:%Y-%m-%d %H:%M}Z{note}"
 
 
+class People(msgspec.Struct, frozen=True):
+    """All that people said: silences, by their ends, and acknowledgements, the oldest first."""
+
+    silences: tuple[Silence, ...] = ()
+    acknowledgements: tuple[Acknowledgement, ...] = ()
+
+
+def read_people(document: Document | None) -> People:
+    """Read all that people said."""
+    return People(read_silences(document), read_acknowledgements(document))
+
+
 def read_silences(document: Document | None) -> tuple[Silence, ...]:
     """Read the silences of the document, by their ends; what cannot be read silences nothing."""
     kept = document.fields.get("silences") if document else None

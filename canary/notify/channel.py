@@ -1,13 +1,13 @@
 """What people are told, a way to reach them, and all the ways that a canary has."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from canary.domain.incident import RUN_EVERY, Incident, NotificationKind
+from canary.domain.incident import Incident, NotificationKind
+from canary.domain.slots import OwnMemory
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.errors import ResilienceError
 
@@ -39,25 +39,6 @@ class Notification(msgspec.Struct, frozen=True):
     verdict: Verdict
     note: str = ""
     also: tuple[Verdict, ...] = ()
-
-
-@dataclass
-class OwnMemory:
-    """What a process remembers by itself between its runs, for when the documents cannot be read or written.
-
-    `told_at` is when it last sent a channel something of a date. `first_seen` is when it first saw each date that was
-    not quiet in its last run, None where it had not run just before; `ran_at` is when that run was. `warned_of` are the
-    refused channels of which it has warned.
-    """
-
-    told_at: dict[tuple[str, str, date], datetime] = field(default_factory=dict)
-    first_seen: dict[tuple[str, date], datetime | None] = field(default_factory=dict)
-    ran_at: datetime | None = None
-    warned_of: set[str] = field(default_factory=set)
-
-    def unseen_before(self, now: datetime) -> datetime | None:
-        """Return when it first sees what it sees only now: `now`, where it saw how things were a run before."""
-        return now if self.ran_at is not None and now - self.ran_at < RUN_EVERY * 1.5 else None
 
 
 class Channel(Protocol):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
 from canary.domain.incident import Incident, NotificationKind
-from canary.domain.memory import Runs, canary_ref, month_ref, read_date, read_runs
+from canary.domain.remembered import Runs, canary_ref, month_ref, read_date, read_runs
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
 from canary.page.axis import Axis, Mark, Span, Tick, merged, span

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from canary.commands import cli
 from canary.domain.incident import NotificationKind
-from canary.domain.memory import (
+from canary.domain.remembered import (
     MOST_UNSEEN,
     Runs,
     Unseen,

@@ -20,14 +20,13 @@ from canary.domain.incident import (
     Outcome,
     Situation,
     answered,
-    became_a_problem_at,
     follow,
     held,
     sending,
-    slot_is_due,
 )
-from canary.domain.memory import FORMAT, month_fields, read_date, read_month, read_runs
+from canary.domain.remembered import FORMAT, month_fields, read_date, read_month, read_runs
 from canary.domain.silence import Acknowledgement
+from canary.domain.slots import became_a_problem_at, slot_is_due
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind
 from orchestrator_resilience import Phase

@@ -17,14 +17,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from canary.domain.advance import Judged
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import DateMemory, Incident, NotificationKind
-from canary.domain.memory import canary_ref, month_ref, older_refs, read_date, read_runs
+from canary.domain.remembered import canary_ref, month_ref, older_refs, read_date, read_runs
 from canary.domain.silence import PEOPLE
 from canary.domain.verdict import Level, Verdict, VerdictKind
 from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError
-from canary.notify.incidents import Judged, Notified, notify
+from canary.notify.incidents import Notified, notify
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import logs_link
 from canary.run import watch

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
-from canary.domain.incident import DateMemory, NotificationKind, Situation, follow, slot_is_due
+from canary.domain.incident import DateMemory, NotificationKind, Situation, follow
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known
+from canary.domain.slots import slot_is_due
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import VerdictKind, judge

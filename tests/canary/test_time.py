@@ -28,12 +28,12 @@ from canary.domain.incident import (
     RUN_EVERY,
     DateMemory,
     NotificationKind,
-    slot_is_due,
 )
-from canary.domain.memory import Runs, after_a_run, month_fields, read_date
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known
+from canary.domain.remembered import Runs, after_a_run, month_fields, read_date
 from canary.domain.silence import LONGEST, new_silence
+from canary.domain.slots import slot_is_due
 from canary.domain.timeline import timeline_of
 from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
 from canary.page.axis import FoldedAxis

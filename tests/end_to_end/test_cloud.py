@@ -18,7 +18,7 @@ import pytest
 import requests
 from google.cloud import bigquery, firestore
 
-from canary.domain.memory import canary_ref, month_ref
+from canary.domain.remembered import canary_ref, month_ref
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import canary.sources
 from canary import function
 from canary.commands import cli
-from canary.domain.memory import canary_ref, month_ref
+from canary.domain.remembered import canary_ref, month_ref
 from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.notify.log_entry import LogChannel

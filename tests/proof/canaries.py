@@ -18,13 +18,15 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from canary import sources
+from canary.domain.advance import Judged
 from canary.domain.incident import NotificationKind
-from canary.domain.memory import month_ref, read_date
+from canary.domain.remembered import month_ref, read_date
 from canary.domain.silence import PEOPLE, Acknowledgement, acknowledgement_fields
+from canary.domain.slots import OwnMemory
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind
 from canary.notify import incidents
-from canary.notify.channel import Channels, NotifyError, OwnMemory
-from canary.notify.incidents import Judged, notify
+from canary.notify.channel import Channels, NotifyError
+from canary.notify.incidents import notify
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.deadline import Deadline

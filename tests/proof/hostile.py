@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from canary.domain.memory import canary_ref, month_ref
+from canary.domain.remembered import canary_ref, month_ref
 from canary.domain.silence import PEOPLE
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.stores.base import DocumentRef, Lines, ProcessorSummary, Request

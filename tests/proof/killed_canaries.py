@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import requests
 
-from canary.domain.memory import month_ref, read_date
+from canary.domain.remembered import month_ref, read_date
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.rows import completion_row

@@ -5,7 +5,7 @@ import random
 from datetime import date
 from pathlib import Path
 
-from canary.domain.memory import month_ref
+from canary.domain.remembered import month_ref
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from tests.proof.killed_canaries import DEADLY, Life, at_once, canaries, dies_at

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from canary import sources
+from canary.domain.advance import Judged
 from canary.domain.incident import DateMemory
-from canary.domain.memory import month_ref, read_date
+from canary.domain.remembered import month_ref, read_date
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
-from canary.notify.incidents import Judged, notify
+from canary.notify.incidents import notify
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.deadline import Deadline

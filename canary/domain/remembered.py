@@ -103,6 +103,12 @@ def month_refs(canary: str, phase: str, days: Iterable[date]) -> list[DocumentRe
     return [month_ref(canary, phase, month) for month in sorted({f"{day:%Y-%m}" for day in days})]
 
 
+def months_of(documents: Documents, canary: str, phase: str) -> list[DocumentRef]:
+    """Return the addresses of the months of a phase that were read, the oldest first."""
+    prefix = month_ref(canary, phase, "").id
+    return sorted(ref for ref in documents if ref.collection == MEMORY and ref.id.startswith(prefix))
+
+
 def older_refs(runs: Runs, canary: str, now: datetime, phases: Iterable[str]) -> list[DocumentRef]:
     """Return the months in which something is open: all up to this one of a phase that was removed."""
     refs = []

@@ -1,0 +1,149 @@
+"""One run over the dates of a phase: what is remembered afterwards, and what each channel has to be sent."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import date, datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from canary.domain.incident import (
+    DateMemory,
+    NotificationKind,
+    Situation,
+    closed,
+    due,
+    expire,
+    follow,
+    group_of,
+    held,
+    is_stretch,
+    knows,
+    sending,
+)
+from canary.domain.path.text import path_text
+from canary.domain.silence import People
+from canary.domain.verdict import Verdict, VerdictKind
+from orchestrator_resilience.plain import one_line
+
+_PATH_CHARACTERS = 200
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What a run has judged: the verdicts, and the dates whose set is complete.
+
+    `everything`: it looked at all that it follows, so that what is missing is looked at no longer. `left_out` are the
+    dates that nobody judged while the canary was away, in a word to people; empty where there are none.
+    """
+
+    verdicts: Sequence[Verdict]
+    complete: frozenset[tuple[str, date]] = frozenset()
+    everything: bool = True
+    left_out: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a run makes of one phase: what was `known`, `followed` by the verdicts, and `after` what will be sent.
+
+    `due` are the messages by date and channel. Each date of `followed` has a verdict, one that nobody looks at any more
+    as well, and its situation.
+    """
+
+    known: Mapping[date, DateMemory]
+    followed: Mapping[date, DateMemory]
+    after: Mapping[date, DateMemory]
+    due: Mapping[date, Mapping[str, NotificationKind]]
+    verdicts: Mapping[date, Verdict]
+    situations: Mapping[date, Situation]
+
+    @property
+    def changes(self) -> dict[date, DateMemory]:
+        """What has to be written."""
+        return {day: memory for day, memory in self.after.items() if memory != self.known[day]}
+
+    def has_heard(self, day: date) -> bool:
+        """Whether a channel had heard of the incident before this run."""
+        memory, situation = self.followed[day], self.situations[day]
+        return any(knows(memory, name, situation) and not held(memory, name, situation) for name in situation.addresses)
+
+    def is_held(self, day: date) -> bool:
+        """Whether another run is sending something of the date at this moment."""
+        return any(held(self.known[day], name, self.situations[day]) for name in self.situations[day].addresses)
+
+
+def advance(
+    phase: str,
+    remembered: Mapping[date, DateMemory],
+    judged: Judged,
+    situation: Situation,
+    people: People,
+    *,
+    ran_at: datetime | None,
+) -> Plan:
+    """Take the verdicts of a phase into what is `remembered` of it; `ran_at` is when the canary ran before."""
+    verdicts = {verdict.game_date: verdict for verdict in judged.verdicts if verdict.phase == phase}
+    known = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
+    gone = [day for day, memory in known.items() if memory.open and day not in verdicts and judged.everything]
+    situations = {day: _of(phase, day, situation, people, gone=day in gone) for day in (*verdicts, *gone)}
+    followed = {
+        day: follow(known[day], verdict, situations[day], is_complete=(phase, day) in judged.complete)
+        for day, verdict in verdicts.items()
+    }
+    followed |= {day: expire(known[day], situations[day]) for day in gone}
+    verdicts |= {day: _no_longer_watched(phase, day, followed[day], situations[day], ran_at) for day in gone}
+    groups = _last_sent(followed, verdicts)
+    every = {**known, **followed}
+    stretch = [name for name in situation.addresses if _knows_a_stretch(every, name, situation.now)]
+    after, messages = {}, dict[date, Mapping[str, NotificationKind]]()
+    for day, memory in sorted(followed.items()):
+        verdict = verdicts[day]
+        own = replace(situations[day], group_at=groups.get(group_of(verdict), {}), stretch=stretch)
+        kinds = {name: kind for name in own.addresses if (kind := due(memory, name, verdict, own))}
+        if kinds:
+            messages[day] = kinds
+            why = one_line(path_text(verdict) or verdict.summary, _PATH_CHARACTERS)
+            after[day] = sending(memory, kinds, verdict, why, own)
+        else:
+            after[day] = closed(memory, own)
+    return Plan(known, followed, after, messages, verdicts, situations)
+
+
+def oldest_open(dates: Mapping[date, DateMemory]) -> str:
+    """Return the oldest month in which something is open, such as 2026-02; empty where nothing is."""
+    return min((f"{day:%Y-%m}" for day, memory in dates.items() if memory.open), default="")
+
+
+def _of(phase: str, day: date, situation: Situation, people: People, *, gone: bool) -> Situation:
+    """Return what holds for one date: what people said of it."""
+    return replace(
+        situation,
+        silenced=any(silence.is_of(phase, day, situation.now) for silence in people.silences),
+        acknowledgements=tuple(ack for ack in people.acknowledgements if (ack.phase, ack.game_date) == (phase, day)),
+        gone=gone,
+    )
+
+
+def _last_sent(
+    followed: Mapping[date, DateMemory], verdicts: Mapping[date, Verdict]
+) -> dict[Hashable, dict[str, datetime]]:
+    """Return when each channel was last sent something of each group of dates."""
+    groups: dict[Hashable, dict[str, datetime]] = {}
+    for day, memory in followed.items():
+        for name, receipt in (memory.open.receipts if memory.open else {}).items():
+            last = groups.setdefault(group_of(verdicts[day]), {})
+            last[name] = max(receipt.at, last.get(name, receipt.at))
+    return groups
+
+
+def _knows_a_stretch(dates: Mapping[date, DateMemory], channel: str, now: datetime) -> bool:
+    return any(is_stretch(incident, channel, now) for memory in dates.values() for incident in memory.incidents)
+
+
+def _no_longer_watched(
+    phase: str, day: date, memory: DateMemory, situation: Situation, ran_at: datetime | None
+) -> Verdict:
+    """Return the verdict of a date that no run looks at any more: as it was seen last."""
+    kept = situation.phase is not None
+    why = "it is older than the dates that are read" if kept else f"{phase} is not in the phases file any more"
+    kind = memory.open.kind if memory.open else VerdictKind.UNKNOWN
+    seen = f"; last seen {kind} at {ran_at:%Y-%m-%d %H:%M}Z" if ran_at else ""
+    return Verdict(kind=VerdictKind.UNKNOWN, phase=phase, game_date=day, summary=f"no longer watched: {why}{seen}")

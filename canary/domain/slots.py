@@ -1,0 +1,100 @@
+"""Notifying where nothing can be remembered: once in each four hours of a problem's own age.
+
+With runs 15 minutes apart one run of each slot sends. What this very process knows from its runs before counts all the
+same.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+
+from canary.domain.incident import (
+    PASSES_WITHIN,
+    REMIND_EVERY,
+    RUN_EVERY,
+    DateMemory,
+    NotificationKind,
+    Situation,
+    acknowledged,
+    knows,
+)
+from canary.domain.verdict import Verdict, VerdictKind
+from orchestrator_resilience.phase import Phase
+
+
+@dataclass
+class OwnMemory:
+    """What a process remembers by itself between its runs, for when the documents cannot be read or written.
+
+    `told_at` is when it last sent a channel something of a date. `first_seen` is when it first saw each date that was
+    not quiet in its last run, None where it had not run just before; `ran_at` is when that run was. `warned_of` are the
+    refused channels of which it has warned.
+    """
+
+    told_at: dict[tuple[str, str, date], datetime] = field(default_factory=dict)
+    first_seen: dict[tuple[str, date], datetime | None] = field(default_factory=dict)
+    ran_at: datetime | None = None
+    warned_of: set[str] = field(default_factory=set)
+
+    def seen_since(self, phase: str, day: date, now: datetime) -> datetime | None:
+        """Return when it first saw that a date is not quiet: `now`, where it saw how things were a run before."""
+        saw_before = self.ran_at is not None and now - self.ran_at < RUN_EVERY * 1.5
+        return self.first_seen.get((phase, day), now if saw_before else None)
+
+    def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
+        """Keep what a run has seen: the dates that were not quiet."""
+        self.first_seen = {key: self.seen_since(*key, now) for key in loud}
+        self.told_at = {key: at for key, at in self.told_at.items() if key[1:] in self.first_seen}
+        self.ran_at = now
+
+
+def due_without_memory(
+    memory: DateMemory, channel: str, verdict: Verdict, situation: Situation, own: OwnMemory
+) -> NotificationKind | None:
+    """Return what a channel has to be sent of a date; `memory` is what could be read of it, and not written."""
+    day, now, phase = verdict.game_date, situation.now, situation.phase
+    if phase is None or channel in situation.down or situation.silenced:
+        return None
+    if memory.open is not None and acknowledged(memory.open, channel, situation) is not None:
+        return None
+    last, first = own.told_at.get((channel, phase.name, day)), own.seen_since(phase.name, day, now)
+    if not slot_is_due(verdict, phase, now, last, first):
+        return None
+    is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= REMIND_EVERY
+    is_again = knows(memory, channel, situation) or last is not None or (first is None and is_old)
+    return NotificationKind.REMINDER if is_again else NotificationKind.OPENED
+
+
+def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, last: datetime | None, first: datetime | None) -> bool:
+    """Whether a problem has to be sent where memory cannot be written: when its age enters a slot of REMIND_EVERY.
+
+    `last` is when this process sent something of the problem, `first` when it saw it first, None where it had not run
+    just before. Not knowing is sent in the slots of the clock, and when it lasts.
+    """
+    begun = became_a_problem_at(verdict, phase)
+    slot, within = divmod(_minute(now) - begun, REMIND_EVERY)
+    if last is not None:
+        return slot > (_minute(last) - begun) // REMIND_EVERY
+    if within < RUN_EVERY:
+        return True
+    return first is not None and (verdict.kind.is_problem or now - first >= PASSES_WITHIN)
+
+
+def became_a_problem_at(verdict: Verdict, phase: Phase) -> datetime:
+    """Return the minute (UTC) from which the slots count: since when the verdict is what it is.
+
+    A verdict without `since` has no age: its slots are those of the clock, from midnight UTC on.
+    """
+    if verdict.since is None:
+        return datetime(1970, 1, 1, tzinfo=UTC)
+    match verdict.kind:
+        case VerdictKind.UNTRIGGERED:
+            return _minute(verdict.since + phase.untriggered_after)
+        case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL:
+            return _minute(verdict.since + phase.downstream_after)
+        case _:
+            return _minute(verdict.since)
+
+
+def _minute(at: datetime) -> datetime:
+    """Drop the seconds, by which the scheduler's runs are more or less late."""
+    return at.replace(second=0, microsecond=0)
