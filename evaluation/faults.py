@@ -396,7 +396,7 @@ FAULTS: dict[str, Fault] = {
     "output_flickers": Fault(
         injects=lambda day: day.world.flickering.add(day.date),
         due=_NO_OUTPUT,
-        like=replace(_SEEN_TWICE, repeats=True),
+        like=Truth(within=60 * MINUTE, repeats=True),
     ),
     "phase_removed": Fault(one_of=_SIMPLE, consequence=injected.removed_phase),
 }

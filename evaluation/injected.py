@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from canary.domain.incident import NotificationKind
 from canary.domain.remembered import month_ref
 from canary.domain.silence import PEOPLE
 from canary.domain.verdict import VerdictKind
@@ -357,10 +358,11 @@ def refused_memory(operation: str) -> Consequence:
     return inject
 
 
-def removed_phase(day: Day, truth: Truth) -> None:
-    """The phase is taken out of the file while its incident is open."""
+def removed_phase(day: Day, truth: Truth) -> Truth:
+    """The phase is taken out of the file while its incident is open: nobody knows whether it is over."""
     at = max(truth.due.values()) + day.rng.uniform(16, 34) * MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "is_removed", True))
+    return replace(truth, ends=NotificationKind.EXPIRED)
 
 
 # Slack

@@ -9,14 +9,15 @@ from msgspec.structs import replace
 
 from canary.domain.incident import REMIND_EVERY, NotificationKind
 from canary.domain.stages import CauseKind
-from canary.domain.verdict import VerdictKind
+from canary.domain.verdict import Level, VerdictKind
 from evaluation.taken import Taken
 from evaluation.truth import Truth, by_subject, is_exact
 from evaluation.world import Judged, Told, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
-# A warning waits for the hour of the deadline, also one that was worse when people heard of it last.
-_LONGEST_PAUSE = timedelta(hours=37)
+_REMINDER_SLACK = timedelta(minutes=50)
+# What is, or has become, a warning waits for the hour of the deadline, twelve hours after the last at the least.
+_WARNING_PAUSE = timedelta(hours=37)
 _MANY = 7
 _A_DAY = timedelta(days=1)
 MESSAGES_A_DAY = 8
@@ -109,7 +110,7 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     flaws += [f"{cause} was named" for cause in sorted(named - repair.causes - truth.arguable)]
     flaws += misplaced
     if truth.notified:  # else without memory: by the clock, and not when it is over
-        flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, expected=1)
+        flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, judged, truth.ends)
     flaws += _channel_flaws(world, day, truth)
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
@@ -177,13 +178,10 @@ def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]
     return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
 
 
-def _message_flaws(heard: list[Told], *, expected: int) -> list[str]:
-    """One opening, one resolution, reminders at their interval only, and no change that is none."""
-    flaws = []
-    for kind in (NotificationKind.OPENED, NotificationKind.RESOLVED):
-        count = sum(t.notification is kind for t in heard)
-        if count != expected:
-            flaws.append(f"{count} x {kind}")
+def _message_flaws(heard: list[Told], judged: list[Judged], ends: NotificationKind) -> list[str]:
+    """One opening, one end, reminders at their interval only, and no change that is none."""
+    counted = {kind: sum(t.notification is kind for t in heard) for kind in NotificationKind}
+    flaws = [f"{counted[kind]} x {kind}" for kind in (NotificationKind.OPENED, ends) if counted[kind] != 1]
     states = [
         (t.verdict, tuple(sorted(t.causes)), t.level)
         for t in heard
@@ -194,8 +192,10 @@ def _message_flaws(heard: list[Told], *, expected: int) -> list[str]:
         pause = after.at - before.at
         if sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in heard[: number + 1]) >= _MANY:
             continue  # so many in a day that a reminder has to wait
-        if after.notification is NotificationKind.REMINDER and not REMIND_EVERY <= pause <= _LONGEST_PAUSE:
+        is_warning = any(j.level is Level.WARNING for j in judged if j.at <= after.at)
+        longest = _WARNING_PAUSE if is_warning else REMIND_EVERY + _REMINDER_SLACK
+        if after.notification is NotificationKind.REMINDER and not REMIND_EVERY <= pause <= longest:
             flaws.append(f"a reminder after {pause}")
-        if pause > _LONGEST_PAUSE:
+        if pause > longest:
             flaws.append(f"no word for {pause}")
     return flaws

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from canary.domain.incident import NotificationKind
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import VerdictKind
 from canary.playback.schedule import TICK, ticks
@@ -231,8 +232,8 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     said of where it stopped has to contain the stage. `counts_from` is the completion from which an UNTRIGGERED's
     delay is measured. Not `notified`: memory cannot be read, so that people hear by the clock only. Where the
     evidence leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears
-    so many `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes. With
-    `take_away`, the date is judged again without pieces of its evidence.
+    so many `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes; `ends`
+    is what is said at last. With `take_away`, the date is judged again without pieces of its evidence.
     """
 
     due: Mapping[VerdictKind, datetime] = {}
@@ -246,6 +247,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     channel: str = "slack"
     warnings: int = 0
     repeats: bool = False
+    ends: NotificationKind = NotificationKind.RESOLVED
     take_away: bool = False
 
     def causes(self, stored: Stored) -> frozenset[CauseKind]:

@@ -44,6 +44,9 @@ _BOTH_SECONDS = 30.0
 # As deploy/canary.sh has it: what answers 503 is tried again after these.
 _SCHEDULER_BACKOFFS = (timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40))
 
+# From one run to the next.
+_MINUTES = 15
+
 # How long a delivery takes where nothing holds it up.
 DELIVERED = timedelta(seconds=1)
 
@@ -111,14 +114,15 @@ class Judged(msgspec.Struct, frozen=True):
     at: datetime
     verdict: VerdictKind
     causes: tuple[Cause, ...]
+    level: Level = Level.ERROR
 
 
 @dataclass
 class World:
     """A phase on stores of its own; what came of it are `told` (by channel), `warned` and `judged`.
 
-    Of a date that is `flickering`, each second run finds no output. `slack_fails` says at each message whether Slack
-    does. The canary does not follow a phase that `is_removed` from its file.
+    Of a date that is `flickering`, only one run of each hour finds output. `slack_fails` says at each message whether
+    Slack does. The canary does not follow a phase that `is_removed` from its file.
     """
 
     phase: Phase
@@ -309,7 +313,7 @@ class World:
     def _note(self, verdict: Verdict, now: datetime) -> None:
         known = self.judged.setdefault(verdict.game_date, [])
         causes = (Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until) for c in verdict.causes)
-        new = Judged(now, verdict.kind, tuple(causes))
+        new = Judged(now, verdict.kind, tuple(causes), level(verdict))
         if not known or replace(known[-1], at=now) != new:
             known.append(new)
 
@@ -348,7 +352,7 @@ def _another(phase: Phase) -> Phase:
 
 def is_second_run(now: datetime) -> bool:
     """Whether it is each second of the runs, those at a quarter past and a quarter to."""
-    return now.minute // 15 % 2 == 1
+    return now.minute // _MINUTES % 2 == 1
 
 
 class _People(msgspec.Struct):
@@ -455,7 +459,8 @@ class _CanaryStores:
             raise StoreError("BigQuery: DeadlineExceeded: 504")
         days = (since + timedelta(days=n) for n in range((until - since).days + 1))
         if query == OUTCOME_QUERY:
-            hidden = world.flickering if is_second_run(world.schedule.clock.now) else set()
+            # Once in a while it is there; away for one run alone, it is only being written anew.
+            hidden = world.flickering if world.schedule.clock.now.minute >= _MINUTES else set()
             return {day: 363 for day in days if day in world.output - hidden}
         return {day: world.work[day] for day in days if day in world.work}
 

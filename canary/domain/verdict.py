@@ -162,10 +162,14 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
         return Verdict(kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody)
     log, progress = evidence.completion_log, evidence.progress
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
-    if isinstance(progress, Absent) and any(flag.is_set for flag in evidence.flags.values()):
+    in_bigquery, seen_at = any(flag.is_set for flag in evidence.flags.values()), evidence.flag_seen_at
+    if isinstance(progress, Absent) and (in_bigquery or seen_at):
         # It may have been removed, or be in another database: it does not say that the flag is unset.
         verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard_of)
-        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: the flag is BigQuery's"
+        said = (
+            "the flag is BigQuery's" if in_bigquery else f"the canary saw it with the flag by {seen_at:%Y-%m-%d %H:%M}Z"
+        )
+        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: {said}"
         return replace(verdict, notes=(*verdict.notes, note))
     if phase.bigquery_carries_flag and not isinstance(log, Unreadable) and isinstance(progress, Unreadable):
         if evidence.flags:
@@ -173,16 +177,6 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
             note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
             return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
-    if isinstance(progress, Absent) and evidence.flag_seen_at is not None:
-        there = _progress_from(evidence, phase, now).value
-        # Who was missing then is in a document that is gone: nobody is accused of that now.
-        set_then = there.trigger or Trigger(evidence.flag_seen_at, None, deliberately_partial=True)
-        known = replace(evidence, progress=Seen(replace(there, trigger=set_then)), flag_seen_at=None)
-        verdict = judge(known, phase, now, heard_of)
-        note = (
-            f"the progress document is gone; the canary saw `_triggered` set by {evidence.flag_seen_at:%Y-%m-%d %H:%M}Z"
-        )
-        return replace(verdict, notes=(*verdict.notes, note))
     if unreadable:
         return Verdict(
             kind=VerdictKind.UNKNOWN,
@@ -201,12 +195,15 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
 
 
 def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Progress]:
-    """Take BigQuery's word for what the progress document would say: set in one table, the flag was set."""
+    """Return what a document that is not there would say: the flag is set where one table, or the canary, saw it."""
     triggers = [
         Trigger(flag.at, flag.reason, deliberately_partial=phase.is_partial(flag.reason))
         for flag in evidence.flags.values()
         if flag.is_set
     ]
+    if isinstance(evidence.progress, Absent) and evidence.flag_seen_at is not None:
+        # Who was missing then is in a document that is gone: nobody is accused of that now.
+        triggers.append(Trigger(evidence.flag_seen_at, None, deliberately_partial=True))
     completed = Facts(evidence, phase, now).completion_log.completed
     registered = {name: Registration(arrival.completed_at) for name, arrival in completed.items()}
     return Seen(Progress(phase.expected, registered, trigger=triggers[0] if triggers else None))

@@ -194,7 +194,7 @@ def test_a_document_that_a_ttl_took_away_is_no_unset_flag(world: World) -> None:
     report = watch(counting.stores, world.situation.phases, Channels(heard), NOW + TICK)
     (verdict,) = (one for one in report.verdicts if one.game_date == DAY)
     assert (verdict.kind, heard.told) == (VerdictKind.TRIGGERED, [])
-    assert any("the progress document is gone" in note for note in verdict.notes)
+    assert any("there is no phase2_completion" in note for note in verdict.notes)
 
 
 # The time that nobody saw

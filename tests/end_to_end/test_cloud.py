@@ -291,7 +291,7 @@ def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(cloud: str, dataset
     assert not any("in the progress document" in note for note in own[0]["notes"])
     (alert,) = (line["message"] for line in lines if "canary_alert" in line)
     assert "all 5 processors completed 40 min ago" in alert
-    assert "\nNote:     told without memory, once in 4 hours, and not when it is over: Firestore: " in alert
+    assert "\nNote:     sent without memory, once in 4 hours, and not when it is over: Firestore: " in alert
 
 
 def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:

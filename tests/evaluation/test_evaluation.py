@@ -116,7 +116,11 @@ def always_before_it_ran(verdict: Verdict, *_: object, **__: object) -> Verdict:
         (canary.run, {"where_it_stopped": always_not_delivered}, {"no cause is ever", "on 99 %"}),
         (canary.run, {"where_it_stopped": always_before_it_ran}, {"where it stopped", "on 99 %"}),
         (canary.domain.incident, {"REMIND_EVERY": timedelta(minutes=15)}, {"one opening"}),
-        (canary.domain.incident, {"REMIND_EVERY": timedelta(minutes=1), "_MESSAGES_A_DAY": 999}, {"no channel gets"}),
+        (
+            canary.domain.incident,
+            {"REMIND_EVERY": timedelta(minutes=1), "_MESSAGES_A_DAY": 999, "_REMINDERS_UP_TO": 999},
+            {"no channel gets"},
+        ),
         (canary.domain.incident, {"PASSES_WITHIN": timedelta(days=99)}, {"one opening"}),
         (canary.domain.incident, {"_is_worse": lambda *_: True}, {"one opening"}),
         (canary.domain.incident, {"_is_worse": lambda *_: False}, {"every fault is detected"}),

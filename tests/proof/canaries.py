@@ -2,9 +2,11 @@
 
 What is taken is `gather` and `notify`. A life is written `bwgg`: what the verdict is in each round, a problem (b), a
 worse one (w), or all is well (g); `3bg` is one with three canaries instead of two, `bg+` one in which somebody
-acknowledges at any moment. In each round every canary runs; when all have ended or died, `tick`: 15 minutes pass. Some
-more rounds follow in which nothing fails. Each canary is a process: what it remembers by itself is gone when it dies.
-An operation is one on the documents, or a message to a channel; of one that fails nobody knows whether it was posted.
+acknowledges at any moment, `bg-` one in which somebody silences the date at any moment, for that round. In each round
+every canary runs; when all have ended or died, `tick`: 15 minutes pass. Some more rounds follow in which nothing fails.
+Each canary is a process: what it remembers by itself is gone when it dies. One that freezes neither commits nor sends
+once it thaws, so that it is one that died. An operation is one on the documents, or a message to a channel; of one that
+fails nobody knows whether it was posted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,14 @@ from canary import sources
 from canary.domain.advance import Judged
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import month_ref, read_date
-from canary.domain.silence import PEOPLE, Acknowledgement, acknowledgement_fields
+from canary.domain.silence import (
+    PEOPLE,
+    Acknowledgement,
+    Silence,
+    acknowledgement_fields,
+    read_silences,
+    silence_fields,
+)
 from canary.domain.slots import OwnMemory
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind
 from canary.notify import incidents
@@ -82,7 +91,7 @@ class Canaries(Subject):
 
     def __init__(self, life: str) -> None:
         count, life = (int(life[0]), life[1:]) if life[0].isdigit() else (2, life)
-        self._acknowledges, life = life.endswith("+"), life.rstrip("+")
+        self._says, life = life[len(life.rstrip("+-")) :], life.rstrip("+-")
         self._life, self._failing = life + _CLOSING, len(life)
         self._memories: dict[Any, OwnMemory] = {}
         self._empty = self._remembered(OwnMemory())
@@ -119,9 +128,9 @@ class Canaries(Subject):
         """Let 15 minutes pass; who wrote a document, and when, is of no account then."""
         era: Era = state.era
         stored = state.stored.value.documents
-        if self._acknowledges and PEOPLE not in stored:
-            said = Document(acknowledgement_fields(None, _ACKNOWLEDGED), "1")
-            yield Move("ack", (), value=Value({**stored, PEOPLE: said}), era=era)
+        if self._says and PEOPLE not in stored:
+            said = Document(_said(era.round)[self._says], "1")
+            yield Move("say", (), value=Value({**stored, PEOPLE: said}), era=era)
         if not _is_over(state) or era.round + 1 == len(self._life):
             return
         documents = {ref: replace(one, version="1") for ref, one in state.stored.value.documents.items()}
@@ -150,7 +159,7 @@ class Canaries(Subject):
     def violations_of_step(self, before: Value, after: Value) -> Iterator[str]:
         """What people say is never written by a run."""
         if PEOPLE in before.documents and after.fields(PEOPLE) != before.fields(PEOPLE):
-            yield "an acknowledgement is lost"
+            yield "what somebody said is lost"
 
     def violations_of_state(self, value: Value, view: Any) -> Iterator[str]:
         """Each channel hears each thing once, in its order, and once more at the most for each fault."""
@@ -176,12 +185,14 @@ class Canaries(Subject):
 
         Of what was sent without memory nobody knows, so that its end is not promised.
         """
-        told = heard(value, name)
-        is_remembered = bool(read_date(value.documents.get(REF), DAY, NOON + era.round * TICK).incidents)
+        told, now = heard(value, name), NOON + era.round * TICK
+        silences = read_silences(value.documents.get(PEOPLE))
+        is_silenced = any(silence.covers(_BAD, now) for silence in silences)
+        is_remembered = bool(read_date(value.documents.get(REF), DAY, now).incidents)
         verdict, worse, kinds = self._life[era.round], self._life.find("w"), {kind for kind, _, _ in told}
-        if verdict != "g" and "OPENED" not in kinds:
+        if verdict != "g" and "OPENED" not in kinds and not is_silenced:
             yield f"{name} was not told OPENED"
-        if verdict == "w" and not any(number >= worse for _, number, _ in told):
+        if verdict == "w" and not any(number >= worse for _, number, _ in told) and not is_silenced:
             yield f"{name} was not told that it is worse"
         if verdict == "g" and "g" in era.calm and is_remembered and "OPENED" in kinds and "RESOLVED" not in kinds:
             yield f"{name} was not told RESOLVED"
@@ -194,6 +205,13 @@ class Canaries(Subject):
         key = (frozen(memory.told_at), frozen(memory.first_seen), memory.ran_at, frozenset(memory.warned_of))
         self._memories.setdefault(key, memory)
         return key
+
+
+def _said(round_: int) -> dict[str, dict[str, Any]]:
+    """Return what somebody may say in a round: that it is in hand, or that nobody is to be notified in it."""
+    ends = NOON + (round_ + 1) * TICK - timedelta(seconds=1)
+    silence = Silence(id="1", phase=PHASE.name, first=DAY, last=DAY, reason="a reason", expires_at=ends)
+    return {"+": acknowledgement_fields(None, _ACKNOWLEDGED), "-": silence_fields({"1": silence})}
 
 
 def heard(value: Value, channel: str) -> Heard:
