@@ -7,16 +7,7 @@ same.
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from canary.domain.incident import (
-    PASSES_WITHIN,
-    REMIND_EVERY,
-    RUN_EVERY,
-    DateMemory,
-    NotificationKind,
-    Situation,
-    acknowledged,
-    knows,
-)
+from canary.domain.incident import PASSES_WITHIN, REMIND_EVERY, RUN_EVERY, NotificationKind
 from canary.domain.verdict import Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
 
@@ -35,10 +26,13 @@ class OwnMemory:
     ran_at: datetime | None = None
     warned_of: set[str] = field(default_factory=set)
 
+    def saw_before(self, now: datetime) -> bool:
+        """Whether it saw how things were a run before."""
+        return self.ran_at is not None and now - self.ran_at < RUN_EVERY * 1.5
+
     def seen_since(self, phase: str, day: date, now: datetime) -> datetime | None:
         """Return when it first saw that a date is not quiet: `now`, where it saw how things were a run before."""
-        saw_before = self.ran_at is not None and now - self.ran_at < RUN_EVERY * 1.5
-        return self.first_seen.get((phase, day), now if saw_before else None)
+        return self.first_seen.get((phase, day), now if self.saw_before(now) else None)
 
     def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
         """Keep what a run has seen: the dates that were not quiet."""
@@ -48,20 +42,24 @@ class OwnMemory:
 
 
 def due_without_memory(
-    memory: DateMemory, channel: str, verdict: Verdict, situation: Situation, own: OwnMemory
+    verdict: Verdict, channel: str, phase: Phase, now: datetime, own: OwnMemory, *, said: NotificationKind | None
 ) -> NotificationKind | None:
-    """Return what a channel has to be sent of a date; `memory` is what could be read of it, and not written."""
-    day, now, phase = verdict.game_date, situation.now, situation.phase
-    if phase is None or channel in situation.down or situation.silenced:
+    """Return what a channel has to be sent of a date.
+
+    `said` is what memory says is due, while it can be read and not written; None where it cannot be read either.
+    """
+    last, first = own.told_at.get((channel, phase.name, verdict.game_date)), own.seen_since(*_key(verdict), now)
+    is_first = said is not None and last is None and own.saw_before(now)
+    if not is_first and not slot_is_due(verdict, phase, now, last, first):
         return None
-    if memory.open is not None and acknowledged(memory.open, channel, situation) is not None:
-        return None
-    last, first = own.told_at.get((channel, phase.name, day)), own.seen_since(phase.name, day, now)
-    if not slot_is_due(verdict, phase, now, last, first):
-        return None
+    if said not in {None, NotificationKind.OPENED}:
+        return said
     is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= REMIND_EVERY
-    is_again = knows(memory, channel, situation) or last is not None or (first is None and is_old)
-    return NotificationKind.REMINDER if is_again else NotificationKind.OPENED
+    return NotificationKind.REMINDER if last is not None or (first is None and is_old) else NotificationKind.OPENED
+
+
+def _key(verdict: Verdict) -> tuple[str, date]:
+    return verdict.phase, verdict.game_date
 
 
 def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, last: datetime | None, first: datetime | None) -> bool:

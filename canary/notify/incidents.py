@@ -260,20 +260,27 @@ class _Notifying:
     def _send_without_memory(self, plan: Plan) -> None:
         """Send what a problem's age asks for; what is remembered says which kind it is, where it can be read."""
         note = f"sent without memory, once in 4 hours, and not when it is over: {self.without_memory}"
-        loud = {day: v for day, v in plan.verdicts.items() if v.kind.is_problem or v.unreadable}
         own = self._channels.memory
+        loud = {day: v for day, v in plan.verdicts.items() if v.kind.is_problem or v.unreadable}
         for name in self._channels.by_name:
             wanted = []
             for day, verdict in loud.items():
-                memory = plan.followed[day]
-                kind = due_without_memory(memory, name, verdict, plan.situations[day], own)
+                kind, memory = self._kind_without_memory(plan, day, name), plan.followed[day]
                 if kind is not None and memory.open is not None:
                     wanted.append(Notification(kind, memory.open, verdict, note))
             self._outcomes(name, wanted)
         for day, verdict in loud.items():
             is_known = any((name, verdict.phase, day) in own.told_at for name in self._channels.by_name)
-            if verdict.kind.is_problem and not is_known and not plan.situations[day].silenced:
+            if verdict.kind.is_problem and not (is_known or plan.has_heard(day) or plan.situations[day].silenced):
                 self._leave_untold(verdict, "nobody knows whether anybody was notified before")
+
+    def _kind_without_memory(self, plan: Plan, day: date, name: str) -> NotificationKind | None:
+        verdict, said = plan.verdicts[day], plan.due.get(day, {}).get(name)
+        if self._memory.is_readable and (said is None or said.is_end):
+            return None
+        said = said if self._memory.is_readable else None
+        phase, own = self._phases[verdict.phase], self._channels.memory
+        return due_without_memory(verdict, name, phase, self._situation.now, own, said=said)
 
     # The canary itself
 

@@ -517,9 +517,20 @@ def test_a_process_knows_what_it_told_without_memory(
     ]
 
 
+def test_what_cannot_be_written_is_sent_as_memory_says(stores: EmbeddedStores, phase: Phase) -> None:
+    """A process that was blind at first: the incident is known, so it goes on, and what is not due is not sent."""
+    run(stores, phase, Channels(first := Recorder()), NOON, BAD)
+    assert first.heard == [(OPENED, DAY)]
+    for hours, sent in ((2, []), (5, [(N.REMINDER, DAY)])):
+        channels, later = Channels(recorder := Recorder()), NOON + timedelta(hours=hours)
+        run_on(unreadable(stores), phase, channels, later - TICK, replace(BAD, kind=K.UNKNOWN, unreadable=True))
+        said = run_on(read_only(stores), phase, channels, later, BAD)
+        assert (recorder.heard, said.untold) == (sent, ())
+
+
 @pytest.mark.usefixtures("late")
 def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: EmbeddedStores, phase: Phase) -> None:
-    """Its process knows that in its further runs; one that does not know it answers 503."""
+    """Its process knows that in its further runs; one that does not know it answers 503, and notifies in its second."""
     own = copy.copy(stores)
     own.documents = read_only(stores)  # type: ignore[assignment]
     recorder = Recorder()
@@ -530,7 +541,7 @@ def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: E
 
     assert answers(NOON) == [200] * 3
     assert recorder.messages == [[(N.REMINDER, BEFORE), (OPENED, DAY)]]  # the first for as long as a whole day
-    assert answers(NOON + timedelta(hours=1)) == [503] * 3
+    assert answers(NOON + timedelta(hours=1)) == [503, 200, 200]
 
 
 class Empty(io.StringIO):
