@@ -7,7 +7,7 @@ CLI := .venv/.cli
 DEV := .venv/.dev
 
 .PHONY: demo test check format local bench bench-contention bench-truth chaos fuzz hostile interleavings load \
-	outages path screenshot requirements clean
+	outages path years screenshot requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -59,6 +59,10 @@ hostile: $(DEV)
 # given. What is found becomes an `@example` there.
 fuzz: $(DEV)
 	@$(BIN)/python -m tests.proof fuzz --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+# Five years of a run every 15 minutes, with faults of stores and channels, deaths and absences; SEED may be given.
+years: $(DEV)
+	@$(BIN)/python -m tests.proof years $(if $(SEED),--seed $(SEED))
 
 # Where it stopped, in 20,000 worlds whose truth is known: a quarter of an hour; WORLDS and SEED may be given.
 path: $(DEV)

@@ -6,6 +6,7 @@
     python -m tests.proof hostile [--runs 60000] [--seed N]
     python -m tests.proof fuzz [--minutes 10] [--seed N]
     python -m tests.proof path [--worlds 20000] [--seed N]
+    python -m tests.proof years [--seed N]
 
 `fuzz` and `hostile` are tests of pytest, in rounds of other inputs: with the same seed they are the same again. Exit
 code: 0, or another one where something was not as promised.
@@ -23,6 +24,7 @@ from tests.proof.interleavings import LONG, explore, replay
 from tests.proof.killed_canaries import watch
 from tests.proof.killed_orchestrators import deliver
 from tests.proof.outages import play_all
+from tests.proof.years import live
 
 _FUZZED = ("-m", "fuzz", "-n", "auto", "tests/canary", "tests/contracts", "tests/orchestrator_resilience", "tests/page")
 _HOSTILE = ("tests/proof/test_hostile.py",)
@@ -32,7 +34,7 @@ _HOSTILE_RUNS = 3_000  # a round
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(prog="tests.proof", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("proof", choices=["interleavings", "chaos", "outages", "hostile", "fuzz", "path"])
+    parser.add_argument("proof", choices=["interleavings", "chaos", "outages", "hostile", "fuzz", "path", "years"])
     parser.add_argument("line", nargs="?", default="", help="steps of an interleaving to take again")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), metavar="N")
     parser.add_argument("--runs", type=int, default=60_000, metavar="N")
@@ -57,6 +59,8 @@ def main() -> int:
             return int(bool(play_all(options.seed, options.pairs)))
         case "path":
             return walk(options.seed, options.worlds)
+        case "years":
+            return live(options.seed)
         case "fuzz":
             return _rounds(_FUZZED, options.seed, lambda number: not number or time.monotonic() < end)
         case _:

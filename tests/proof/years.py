@@ -70,6 +70,25 @@ class _People:
         """Take a word about the canary."""
 
 
+def live(seed: int, years: int = 5) -> int:
+    """Live some years with faults, and one without troubles; print what came of each, and return the exit code."""
+    wrong = 0
+    for number in range(years + 1):
+        healthy = number == years
+        year = Year(seed + number, days=365, faults=0.02, troubles=0 if healthy else 0.2)
+        year.play()
+        flaws = [*year.flaws()]
+        heard = [kind for channel in year.people for _, kind, _ in channel.heard]
+        print(
+            f"seed {seed + number}: {len(year.ran_at):,} runs, {len(year.deaths)} deaths, {len(year.disturbed)} faults,"
+            f" {len(year.troubles)} stuck dates; sent {dict(sorted(Counter(heard).items()))}; {len(flaws)} flaws",
+            flush=True,
+        )
+        print(*flaws[:20], sep="\n", end="\n" if flaws else "")
+        wrong += len(flaws)
+    return int(bool(wrong))
+
+
 class Year:
     """So many days from one seed; `faults` is how often an operation fails, 0 for a healthy year."""
 
