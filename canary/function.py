@@ -20,6 +20,7 @@ import functions_framework
 import msgspec
 from flask.typing import ResponseReturnValue
 
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.notify.channel import Channel, Channels
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.log_entry import LogChannel
@@ -60,7 +61,7 @@ def start() -> Handler:
     if own.slack_webhook_url:
         channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project, page=own.page_url))
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
-    every_channel = Channels(*channels, canary=settings.service or "canary")
+    every_channel = Channels(*channels, canary=settings.service or DEFAULT_CANARY)
     command = CommandLine(project=settings.project, several=len(phases) > 1)
     return _served(Canary(stores, phases, every_channel, heartbeat, command).answer)
 

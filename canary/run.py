@@ -16,7 +16,7 @@ from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import RUN_EVERY, DateMemory
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known, heard_of
-from canary.domain.remembered import Documents, canary_ref, month_ref, read_date, read_runs
+from canary.domain.remembered import DEFAULT_CANARY, Documents, canary_ref, month_ref, read_date, read_runs
 from canary.domain.silence import PEOPLE, Silence, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
@@ -97,7 +97,7 @@ class Overview(msgspec.Struct, frozen=True):
     report: Report
     facts: tuple[Facts | None, ...]
     remembered: Documents | Unreadable
-    canary: str = "canary"
+    canary: str = DEFAULT_CANARY
 
 
 def check(
@@ -124,7 +124,7 @@ def overview(
     *,
     explained: int | None = None,
     seconds: float = READ_SECONDS,
-    canary: str = "canary",
+    canary: str = DEFAULT_CANARY,
 ) -> Overview:
     """Judge the last `days` dates of each phase, and find the causes for the last `explained` of them. Tells nobody.
 
@@ -206,7 +206,7 @@ def _run(
     explained: Mapping[str, Collection[date]] | None = None,
     seconds: float = READ_SECONDS,
     traced: bool = False,
-    canary: str = "canary",
+    canary: str = DEFAULT_CANARY,
     follows: bool = False,
 ) -> "tuple[Report, list[_Date], Documents | Unreadable]":
     """Gather further back than is judged, because some causes show only over several dates.

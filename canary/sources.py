@@ -26,7 +26,15 @@ from canary.domain.evidence import (
     read_completion_log,
     value_or,
 )
-from canary.domain.remembered import Documents, canary_ref, is_readable, month_refs, older_refs, read_runs
+from canary.domain.remembered import (
+    DEFAULT_CANARY,
+    Documents,
+    canary_ref,
+    is_readable,
+    month_refs,
+    older_refs,
+    read_runs,
+)
 from canary.domain.silence import PEOPLE
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
@@ -66,7 +74,7 @@ def gather(
     wanted: Mapping[str, Sequence[date]],
     phases: Mapping[str, Phase],
     *,
-    canary: str = "canary",
+    canary: str = DEFAULT_CANARY,
     now: datetime | None = None,
     seconds: float = READ_SECONDS,
 ) -> Gathered:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.incident import NotificationKind
-from canary.domain.remembered import month_ref
+from canary.domain.remembered import DEFAULT_CANARY, month_ref
 from canary.domain.silence import PEOPLE
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
@@ -319,7 +319,7 @@ def odd_memory(day: Day) -> None:
         {"incidents": [{"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7}], "away_since": "soon"},
         [1, None],
     ]
-    month = month_ref("canary", world.phase.name, f"{day.date:%Y-%m}")
+    month = month_ref(DEFAULT_CANARY, world.phase.name, f"{day.date:%Y-%m}")
     text = day.rng.choice([*map(json.dumps, dates), "{", 7])
     silences: list[Mapping[str, Any]] = [{"1": "for ever"}, {"1": {"until": None, "since": str(day.date)}}, {"x": []}]
     said = {"silences": day.rng.choice(silences), "acknowledgements": 7}

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.silence import parse_duration
 from canary.notify.message import CommandLine
 from canary.playback.folder import read_simulated_folder
@@ -84,7 +85,7 @@ _OPTIONS: Mapping[str, Wrapped] = {
     "canary": click.option(
         "--canary",
         envvar="CANARY_NAME",
-        default="canary",
+        default=DEFAULT_CANARY,
         show_default=True,
         metavar="NAME",
         help="Whose memory: the name of its service.",
@@ -111,7 +112,7 @@ def options(*names: str) -> Wrapped:
             data: Path | None = None,
             phase: str | None = None,
             now: datetime | None = None,
-            canary: str = "canary",
+            canary: str = DEFAULT_CANARY,
             **others: Any,
         ) -> Any:
             return function(subject(data, phase, now, canary), **others)
@@ -151,7 +152,7 @@ class Subject(msgspec.Struct, frozen=True):
     folder: Path | None
     simulated: bool
     several: bool
-    canary: str = "canary"
+    canary: str = DEFAULT_CANARY
 
     @property
     def phase(self) -> Phase:
@@ -175,7 +176,7 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 def subject(
-    folder: Path | None, phase: str | None = None, now: datetime | None = None, canary: str = "canary"
+    folder: Path | None, phase: str | None = None, now: datetime | None = None, canary: str = DEFAULT_CANARY
 ) -> Subject:
     """Return what the options are about: the folder of a simulated run brings its own phases and its time."""
     run = read_simulated_folder(folder) if folder is not None else None

@@ -101,7 +101,9 @@ def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
     with about.stores() as stores:
         incident = read_date(stores.documents.get_all([ref]).get(ref), game_date, about.now).open
         if incident is None:
-            raise ConfigurationError(f"the canary {about.canary} has no open incident of {phase} {game_date}")
+            raise ConfigurationError(
+                f"the canary {about.canary} has no open incident of {phase} {game_date}; --canary names another canary"
+            )
         said = Acknowledgement(
             phase=phase,
             game_date=game_date,

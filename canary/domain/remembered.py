@@ -19,6 +19,8 @@ from orchestrator_resilience.plain import calendar_date, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
 MEMORY = "canary_memory"
+# A canary without another name; cloudbuild.yaml calls its service so.
+DEFAULT_CANARY = "phase2-canary"
 FORMAT = 1
 MOST_UNSEEN = 200
 # Firestore takes 1 MiB a document; this is read and written in less than a tenth of a second.
@@ -90,7 +92,7 @@ def after_a_run(runs: Runs, now: datetime, reason: str) -> Runs:
 
 def canary_ref(canary: str) -> DocumentRef:
     """Return the address of a canary's own document."""
-    return DocumentRef(MEMORY, canary.replace("/", "_") or "canary")
+    return DocumentRef(MEMORY, canary.replace("/", "_") or DEFAULT_CANARY)
 
 
 def month_ref(canary: str, phase: str, month: str) -> DocumentRef:

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from canary.domain.incident import Incident, NotificationKind
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.slots import OwnMemory
 from canary.domain.verdict import Verdict
 from orchestrator_resilience.errors import ResilienceError
@@ -63,7 +64,7 @@ class Channels:
     One object is kept for as long as the process lives, and with it the process's own memory.
     """
 
-    def __init__(self, *channels: Channel, canary: str = "canary") -> None:
+    def __init__(self, *channels: Channel, canary: str = DEFAULT_CANARY) -> None:
         self.by_name = {channel.name: channel for channel in channels}
         self.canary = canary
         self.memory = OwnMemory()

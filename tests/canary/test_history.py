@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import (
+    DEFAULT_CANARY,
     MOST_UNSEEN,
     Runs,
     Unseen,
@@ -85,7 +86,7 @@ def test_a_run_in_which_nothing_changed_reads_ten_documents_and_writes_one(world
     watch(counting.stores, world.situation.phases, Channels(RecordingChannel()), NOW + TICK)
     read = {name: counting.read.count(name) for name in sorted(set(counting.read))}
     assert read == {"canary_memory": 2, "canary_people": 1, "phase2_completion": 7}
-    assert counting.written == [canary_ref("canary")]
+    assert counting.written == [canary_ref(DEFAULT_CANARY)]
 
 
 def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
@@ -140,7 +141,7 @@ def test_the_history_says_what_was_sent(world: World, capsys: pytest.CaptureFixt
     assert cli.main(["history", "2026-02-01", *data, later]) == 0
     assert capsys.readouterr().out == "no incident is remembered\n"
     assert cli.main([*acknowledge[:-1], later]) == 2
-    assert "the canary canary has no open incident of phase2" in capsys.readouterr().err
+    assert "the canary phase2-canary has no open incident of phase2" in capsys.readouterr().err
 
 
 def test_a_date_that_got_stuck_while_the_canary_was_away(world: World) -> None:
@@ -161,7 +162,7 @@ def test_what_the_canary_saw_first_is_remembered(world: World) -> None:
     """The set complete, the flag, and output; a quiet date, too."""
     world.healthy(days=1)
     world.watch(RecordingChannel(), NOW, NOW + TICK)
-    ref = month_ref("canary", "phase2", f"{DAY:%Y-%m}")
+    ref = month_ref(DEFAULT_CANARY, "phase2", f"{DAY:%Y-%m}")
     memory = read_date(world.stores.documents.get_all([ref]).get(ref), DAY, NOW + TICK)
     assert (memory.verdict, memory.complete_at, memory.flag_at, memory.output_at) == (
         VerdictKind.TRIGGERED,

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from canary.domain.advance import Judged
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import DateMemory, Incident, NotificationKind
-from canary.domain.remembered import canary_ref, month_ref, older_refs, read_date, read_runs
+from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref, older_refs, read_date, read_runs
 from canary.domain.silence import PEOPLE
 from canary.domain.verdict import Level, Verdict, VerdictKind
 from canary.function import Canary, _failure
@@ -161,7 +161,7 @@ def faulty(stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, 
     return Faulty(stores.documents, fault)
 
 
-REF, CANARY = month_ref("canary", "phase2", "2026-02"), canary_ref("canary")
+REF, CANARY = month_ref(DEFAULT_CANARY, "phase2", "2026-02"), canary_ref(DEFAULT_CANARY)
 
 
 def remembered(stores: EmbeddedStores, day: date = DAY) -> DateMemory:

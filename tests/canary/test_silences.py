@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from canary.commands import cli
 from canary.commands.silence import add_silence
 from canary.domain.incident import NotificationKind
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.silence import PEOPLE, Silence, parse_duration, read_silences, silence_fields
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels
@@ -192,3 +193,9 @@ def test_whatever_is_written_a_silence_is_one_line(fields: dict[str, object]) ->
     assert all(f"{one.id} {one.text} {one.reason} {one.phase}".isprintable() for one in read), ascii(read)
     written = silence_fields({one.id: one for one in read})
     assert {one.id: one for one in read_silences(Document(written, "2"))} == {one.id: one for one in read}
+
+
+def test_the_commands_read_the_memory_of_the_canary_that_is_deployed() -> None:
+    """Unless another one is named."""
+    substitutions = (Path(__file__).parents[2] / "cloudbuild.yaml").read_text("utf-8")
+    assert f"\n  _CANARY: {DEFAULT_CANARY}\n" in substitutions

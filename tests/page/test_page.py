@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import canary.sources
 from canary import function
 from canary.commands import cli
-from canary.domain.remembered import canary_ref, month_ref
+from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref
 from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.notify.log_entry import LogChannel
@@ -160,8 +160,8 @@ _stored = st.builds(
     ),
     st.fixed_dictionaries(
         {
-            canary_ref("canary"): _run,
-            month_ref("canary", PHASE.name, f"{inputs.DAY:%Y-%m}"): st.dictionaries(
+            canary_ref(DEFAULT_CANARY): _run,
+            month_ref(DEFAULT_CANARY, PHASE.name, f"{inputs.DAY:%Y-%m}"): st.dictionaries(
                 st.sampled_from([str(inputs.DAY), "2026-02-30"]) | texts, date_memories, max_size=3
             ),
         }
@@ -226,7 +226,9 @@ def test_whatever_is_asked_is_answered_as_http_has_it(request_: flask.Request, s
 @pytest.mark.usefixtures("_one_thread")
 @fuzzed(4)
 @given(_stored)
-@example(hostile.hostile_stores(hostile.Evidence(), {canary_ref("canary"): {"at": hostile.NOW, "reason": "\x1f"}}))
+@example(
+    hostile.hostile_stores(hostile.Evidence(), {canary_ref(DEFAULT_CANARY): {"at": hostile.NOW, "reason": "\x1f"}})
+)
 def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
     """They hold the elements that the templates have, and everything else as text."""
     phases, command, now = hostile.PHASES, CommandLine(project="p"), hostile.NOW

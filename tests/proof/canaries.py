@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from canary import sources
 from canary.domain.advance import Judged
 from canary.domain.incident import NotificationKind
-from canary.domain.remembered import month_ref, read_date
+from canary.domain.remembered import DEFAULT_CANARY, month_ref, read_date
 from canary.domain.silence import (
     PEOPLE,
     Acknowledgement,
@@ -47,7 +47,7 @@ from tests.proof.explorer import DIED, Ask, Move, Run, State, Subject, frozen
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 DAY = date(2026, 2, 9)
-REF = month_ref("canary", PHASE.name, "2026-02")
+REF = month_ref(DEFAULT_CANARY, PHASE.name, "2026-02")
 NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
 TICK = timedelta(minutes=15)
 CHANNELS: Final = ("log", "slack")

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from canary.domain.remembered import canary_ref, month_ref
+from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref
 from canary.domain.silence import PEOPLE
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.stores.base import DocumentRef, Lines, ProcessorSummary, Request
@@ -136,10 +136,10 @@ def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = N
     written, stored = Written(evidence), plain_documents()
     fields = {
         DocumentRef(PHASE.firestore_collection, str(DAY)): evidence.document,
-        month_ref("canary", PHASE.name, f"{DAY:%Y-%m}"): None
+        month_ref(DEFAULT_CANARY, PHASE.name, f"{DAY:%Y-%m}"): None
         if evidence.memory is None
         else {str(DAY): evidence.memory},
-        canary_ref("canary"): _runs(evidence),
+        canary_ref(DEFAULT_CANARY): _runs(evidence),
         PEOPLE: None if evidence.silences is None else {"silences": evidence.silences},
         DocumentRef(PHASE.firestore_collection, str(NEXT)): registered(completions(PHASE, NEXT, DONE)),
         **(others or {}),

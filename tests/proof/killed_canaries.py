@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import requests
 
-from canary.domain.remembered import month_ref, read_date
+from canary.domain.remembered import DEFAULT_CANARY, month_ref, read_date
 from orchestrator_resilience import Phase, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.rows import completion_row
@@ -217,7 +217,7 @@ class Life:
             if day in self.days and kind not in {"OPENED", "RESOLVED"}:
                 yield f"{day}: {channel} was told {kind} {count} times"
         for day in self.days:
-            ref = month_ref("canary", self._phase.name, f"{day:%Y-%m}")
+            ref = month_ref(DEFAULT_CANARY, self._phase.name, f"{day:%Y-%m}")
             memory = read_date(self._world.documents.get_all([ref]).get(ref), day, self.now)
             if memory.open is not None:
                 yield f"{day} is left as {memory.open}"

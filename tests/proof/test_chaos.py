@@ -5,7 +5,7 @@ import random
 from datetime import date
 from pathlib import Path
 
-from canary.domain.remembered import month_ref
+from canary.domain.remembered import DEFAULT_CANARY, month_ref
 from orchestrator_resilience import Phase
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from tests.proof.killed_canaries import DEADLY, Life, at_once, canaries, dies_at
@@ -68,7 +68,7 @@ def test_what_people_were_not_told_is_found(cloud: str, dataset: BigQuery, phase
         left = json.dumps(
             {"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-11T07:15:00Z"}]}
         )
-        world.documents.merge(month_ref("canary", phase.name, "2026-02"), {"2026-02-10": left})
+        world.documents.merge(month_ref(DEFAULT_CANARY, phase.name, "2026-02"), {"2026-02-10": left})
         *flaws, last = [*life.flaws("opens", 1), *life.flaws_at_the_end()]
         assert last.startswith("2026-02-10 is left as Incident(")
         assert flaws == [

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from canary import sources
 from canary.domain.advance import Judged
 from canary.domain.incident import DateMemory
-from canary.domain.remembered import month_ref, read_date
+from canary.domain.remembered import DEFAULT_CANARY, month_ref, read_date
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.channel import Channels, Notification, NotifyError
 from canary.notify.incidents import notify
@@ -175,7 +175,7 @@ class Year:
 
     def remembered(self, day: date) -> DateMemory:
         """Return what is remembered of a date at the end."""
-        ref = month_ref("canary", PHASE.name, f"{day:%Y-%m}")
+        ref = month_ref(DEFAULT_CANARY, PHASE.name, f"{day:%Y-%m}")
         return read_date(self.stores.value.documents.get(ref), day)
 
     def flaws(self) -> Iterator[str]:
