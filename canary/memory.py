@@ -1,8 +1,8 @@
 """What a canary remembers, as a run has read it, and how it is written: only over what was read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import DateMemory
@@ -17,23 +17,28 @@ from canary.domain.remembered import (
     read_runs,
     runs_fields,
 )
-from canary.domain.silence import PEOPLE, People, read_people
+from canary.domain.silence import People, people_ref, read_people
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
+
+T = TypeVar("T")
+# For all that a run reads again and writes; what takes longer is done without memory.
+MEMORY_SECONDS = 20.0
 
 
 class Memory:
     """The documents of one canary in one run.
 
     `failure` is why something could not be read or written, empty where all could. What is asked of the store after
-    the `deadline` is a StoreError, as is what it does not answer.
+    20 seconds of its own, or after the `deadline` of the run, is a StoreError, as is what it does not answer.
     """
 
     def __init__(
         self, store: DocumentStore, documents: Documents | Unreadable, canary: str, now: datetime, deadline: Deadline
     ) -> None:
         self._store, self._canary, self._now, self._deadline = store, canary, now, deadline
+        self._seconds_left = MEMORY_SECONDS
         self.is_readable = not isinstance(documents, Unreadable)
         self.failure = documents.reason if isinstance(documents, Unreadable) else ""
         self._documents: dict[DocumentRef, Document] = {} if isinstance(documents, Unreadable) else {**documents}
@@ -46,12 +51,16 @@ class Memory:
     @property
     def people(self) -> People:
         """What people said."""
-        return read_people(self._documents.get(PEOPLE))
+        return read_people(self._documents.get(people_ref(self._canary)))
 
     def dates(self, phase: str) -> dict[date, DateMemory]:
         """Return what is remembered of the dates of a phase, in the months that were read."""
-        months = months_of(self._documents, self._canary, phase)
-        return {day: memory for ref in months for day, memory in read_month(self._documents[ref], self._now).items()}
+        return {
+            day: memory
+            for ref in months_of(self._documents, self._canary, phase)
+            for day, memory in read_month(self._documents[ref], self._now).items()
+            if ref == month_ref(self._canary, phase, f"{day:%Y-%m}")
+        }
 
     def commit(self, phase: str, changes: Mapping[date, DateMemory]) -> bool:
         """Write what has changed in a phase, unless somebody else has written meanwhile.
@@ -79,8 +88,9 @@ class Memory:
         if not changes:
             return True
         versions = {ref: document.version for ref, document in self._documents.items()}
+        writes = [(ref, fields, versions.get(ref)) for ref, fields in changes.items()]
         try:
-            if self._within_time.commit([(ref, fields, versions.get(ref)) for ref, fields in changes.items()]):
+            if self._asked(lambda store: store.commit(writes)):
                 return True
         except StoreError as error:
             self.failure = str(error)
@@ -89,11 +99,15 @@ class Memory:
 
     def _read(self, refs: Iterable[DocumentRef]) -> None:
         refs = [*refs]
-        found = self._within_time.get_all(refs)
+        found = self._asked(lambda store: store.get_all(refs))
         self._documents = {ref: kept for ref, kept in self._documents.items() if ref not in refs} | found
 
-    @property
-    def _within_time(self) -> DocumentStore:
-        if self._deadline.is_over:
-            raise StoreError(f"memory could not be read and written within {self._deadline.seconds:g} s")
-        return self._store
+    def _asked(self, ask: Callable[[DocumentStore], T]) -> T:
+        """Return what the store answers; only its own time counts, not that of the channels."""
+        deadline = Deadline(self._seconds_left)
+        if deadline.is_over or self._deadline.is_over:
+            raise StoreError(f"memory could not be read and written within {MEMORY_SECONDS:g} s")
+        try:
+            return ask(self._store)
+        finally:
+            self._seconds_left = deadline.left()

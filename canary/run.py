@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -13,11 +13,11 @@ from canary.domain.advance import Judged
 from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
 from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
 from canary.domain.facts import Facts, newcomers
-from canary.domain.incident import RUN_EVERY, DateMemory
+from canary.domain.incident import DateMemory
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known, heard_of
-from canary.domain.remembered import DEFAULT_CANARY, Documents, canary_ref, month_ref, read_date, read_runs
-from canary.domain.silence import PEOPLE, Silence, read_silences
+from canary.domain.remembered import DEFAULT_CANARY, Documents, Runs, canary_ref, month_ref, read_date, read_runs
+from canary.domain.silence import Silence, people_ref, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
 from canary.domain.verdict import Verdict, VerdictKind, judge, names
@@ -155,7 +155,8 @@ def watch(
     deadline = Deadline(RUN_SECONDS)
     report, dates, remembered = _run(stores, phases, now, wanted, canary=channels.canary, follows=True)
     complete = frozenset(one.key for one in dates if (facts := one.facts(now)) is not None and _is_complete(facts))
-    away = _left_out(phases, now, remembered, channels.canary) if wanted is None else ""
+    runs = Runs() if isinstance(remembered, Unreadable) else read_runs(remembered.get(canary_ref(channels.canary)))
+    away = _left_out(phases, now, runs) if wanted is None else ""
     judged = Judged(report.verdicts, complete, wanted is None, away)
     notified = notify(stores.documents, remembered, judged, channels, phases=phases, now=now, deadline=deadline)
     return replace(report, warnings=(*report.warnings, *([away] if away else [])), notified=notified)
@@ -175,24 +176,14 @@ def _is_complete(facts: Facts) -> bool:
         return False
 
 
-def _unjudged(phase: Phase, now: datetime, remembered: Documents | Unreadable, canary: str) -> tuple[date, ...]:
-    """Return the dates of a phase that nobody judged while the canary was away, the oldest first."""
-    document = None if isinstance(remembered, Unreadable) else remembered.get(canary_ref(canary))
-    runs = read_runs(document)
-    since = runs.judged_from.get(phase.name)
-    if runs.at is None or since is None or now - runs.at <= 2 * RUN_EVERY:
-        return ()
-    first = phase.recent_dates(now, phase.lookback_dates)[0]
-    return tuple(date.fromordinal(n) for n in range(since.toordinal(), first.toordinal()))
-
-
-def _left_out(phases: Mapping[str, Phase], now: datetime, remembered: Documents | Unreadable, canary: str) -> str:
-    """Say which dates are older than what is read, and were never judged because the canary was away."""
-    said = []
-    for name, phase in phases.items():
-        oldest = phase.recent_dates(now, phase.history_dates)[0]
-        if older := [day for day in _unjudged(phase, now, remembered, canary) if day < oldest]:
-            said.append(f"{name} {older[0]} to {older[-1]}" if len(older) > 1 else f"{name} {older[0]}")
+def _left_out(phases: Mapping[str, Phase], now: datetime, runs: Runs) -> str:
+    """Say which dates are older than what is read, and were not judged since the canary was away."""
+    oldest = {name: phase.recent_dates(now, phase.history_dates)[0] for name, phase in phases.items()}
+    said = [
+        f"{name} {since} to {oldest[name] - timedelta(days=1)}"
+        for name, since in runs.judged_from.items()
+        if name in oldest and since < oldest[name]
+    ]
     return f"the canary was away, and does not look at these dates any more: {', '.join(said)}" if said else ""
 
 
@@ -222,15 +213,16 @@ def _run(
     every = {name: sorted({*history[name], *days}) for name, days in window.items()}
     gathered = gather(stores, every, phases, canary=canary, now=now if follows else None, seconds=seconds)
     documents = {} if isinstance(gathered.remembered, Unreadable) else gathered.remembered
-    unjudged = {name: _unjudged(phase, now, documents, canary) for name, phase in phases.items()}
+    judged_from = read_runs(documents.get(canary_ref(canary))).judged_from if follows and wanted is None else {}
 
     def remembered(key: tuple[str, date]) -> DateMemory:
         return read_date(documents.get(month_ref(canary, key[0], f"{key[1]:%Y-%m}")), key[1], now)
 
     def is_wanted(key: tuple[str, date]) -> bool:
-        if key[1] in window[key[0]]:
-            return True
-        return wanted is None and (key[1] in unjudged[key[0]] or remembered(key).open is not None)
+        phase, day = key
+        if day in window[phase] or wanted is not None:
+            return day in window[phase]
+        return judged_from.get(phase, window[phase][0]) <= day < window[phase][0] or remembered(key).open is not None
 
     evidence = [_as_seen(one, remembered((one.phase, one.game_date)), now) for one in gathered.evidence]
     every_date = _judged(evidence, phases, now, read_at)
@@ -257,7 +249,7 @@ def _run(
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
     dates = [replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ())) for one in dates]
     verdicts = tuple(_explained(one, now, read_at) if one.key in asked else one.verdict for one in dates)
-    silences = read_silences(documents.get(PEOPLE))
+    silences = read_silences(documents.get(people_ref(canary)))
     covering = tuple(silence for silence in silences if any(silence.covers(v, now) for v in verdicts))
     return Report(now, verdicts, warnings, covering), dates, gathered.remembered
 

@@ -35,7 +35,7 @@ from canary.domain.remembered import (
     older_refs,
     read_runs,
 )
-from canary.domain.silence import PEOPLE
+from canary.domain.silence import people_ref
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
 from orchestrator_resilience.deadline import Deadline
@@ -88,7 +88,7 @@ def gather(
         return Gathered()
     window = min(day for _, day in dates), max(day for _, day in dates)
     months = [ref for name, days in wanted.items() for ref in month_refs(canary, name, days)]
-    refs = [*(_ref(phases[name], day) for name, day in dates), PEOPLE, canary_ref(canary), *months]
+    refs = [*(_ref(phases[name], day) for name, day in dates), people_ref(canary), canary_ref(canary), *months]
     own = {name: phases[name] for name in wanted}
     documents = {"progress documents": partial(_documents, stores, refs, canary, now, [*phases])}
     answers = _ask({**_questions(stores, own, window), **documents}, seconds)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import DEFAULT_CANARY, month_ref
-from canary.domain.silence import PEOPLE
+from canary.domain.silence import people_ref
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
 from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
@@ -323,7 +323,7 @@ def odd_memory(day: Day) -> None:
     text = day.rng.choice([*map(json.dumps, dates), "{", 7])
     silences: list[Mapping[str, Any]] = [{"1": "for ever"}, {"1": {"until": None, "since": str(day.date)}}, {"x": []}]
     said = {"silences": day.rng.choice(silences), "acknowledgements": 7}
-    ref, fields = day.rng.choice([(month, {str(day.date): text}), (PEOPLE, said)])
+    ref, fields = day.rng.choice([(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), said)])
     world.schedule.at(day.at(0), partial(world.stores.documents.merge, ref, fields))
 
 

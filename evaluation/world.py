@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from canary.domain.incident import NotificationKind
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.verdict import Level, Verdict, VerdictKind, level
-from canary.notify.channel import Channels, Notification, NotifyError
+from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch
 from orchestrator_resilience.background import AtOnce
@@ -374,7 +374,7 @@ class _People(msgspec.Struct):
             ]
         )
 
-    def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (a channel's method)
+    def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (a channel's method)
         """Take a word about another channel."""
         self.warned.append(text)
 

@@ -53,11 +53,14 @@ def _lines(phase: str, day: date, memory: DateMemory) -> Iterator[str]:
         yield f"{phase} {day} {incident.kind}, {_state(incident)}"
         yield from (f"  {event.at:%Y-%m-%d %H:%M}Z {_words(event)}" for event in incident.events)
         if incident.reminders and incident.reminded_at:
-            yield f"  {incident.reminders} reminders, the last at {incident.reminded_at:%Y-%m-%d %H:%M}Z"
+            counts = ", ".join(f"{count} to {name}" for name, count in sorted(incident.reminders.items()))
+            yield f"  reminders: {counts}, the last at {incident.reminded_at:%Y-%m-%d %H:%M}Z"
 
 
 def _state(incident: Incident) -> str:
-    return f"{incident.ended} {incident.over_at:%Y-%m-%d %H:%M}Z" if incident.over_at else "open"
+    if incident.over_at:
+        return f"{incident.ended} {incident.over_at:%Y-%m-%d %H:%M}Z"
+    return f"quiet since {incident.quiet_since:%Y-%m-%d %H:%M}Z" if incident.quiet_twice else "open"
 
 
 def _words(event: Event) -> str:

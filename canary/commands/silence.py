@@ -9,12 +9,13 @@ import click
 from canary.commands.options import Subject, a_date, a_duration, options
 from canary.domain.remembered import month_ref, month_refs, read_date
 from canary.domain.silence import (
-    PEOPLE,
     Acknowledgement,
     Silence,
     acknowledgement_fields,
     new_silence,
+    people_ref,
     read_silences,
+    short_words,
     silence_fields,
 )
 from orchestrator_resilience.errors import ConfigurationError, ContentionError
@@ -49,6 +50,7 @@ def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, r
     with about.stores(must_exist=False) as stores:
         new = add_silence(
             stores.documents,
+            about.canary,
             phase=about.phase.name,
             first=first,
             last=last or first,
@@ -64,18 +66,19 @@ def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, r
 
 
 @silence.command("list")
-@options("data", "now")
+@options("data", "now", "canary")
 def list_silences(about: Subject) -> None:
     """List the silences that are in force."""
     with about.stores() as stores:
-        silences = read_silences(stores.documents.get_all([PEOPLE]).get(PEOPLE))
+        ref = people_ref(about.canary)
+        silences = read_silences(stores.documents.get_all([ref]).get(ref))
     in_force = [f"{one.id}  {one.text}" for one in silences if one.expires_at > about.now]
     click.echo("\n".join(in_force or ["no silence is in force"]))
 
 
 @silence.command()
 @click.argument("silence_id", metavar="ID")
-@options("data", "now")
+@options("data", "now", "canary")
 def end(about: Subject, *, silence_id: str) -> None:
     """End a silence before its time; ID is what `list` shows."""
 
@@ -86,7 +89,7 @@ def end(about: Subject, *, silence_id: str) -> None:
         return {name: one for name, one in kept.items() if name != silence_id}
 
     with about.stores() as stores:
-        _change_silences(stores.documents, without, about.now)
+        _change_silences(stores.documents, about.canary, without, about.now)
     click.echo(f"silence {silence_id} is over")
 
 
@@ -99,7 +102,7 @@ def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
     """Say that an open incident is in hand: no reminders of it for 24 hours, unless it gets worse."""
     phase, ref = about.phase.name, month_ref(about.canary, about.phase.name, f"{game_date:%Y-%m}")
     with about.stores() as stores:
-        incident = read_date(stores.documents.get_all([ref]).get(ref), game_date, about.now).open
+        incident = read_date(stores.documents.get_all([ref]).get(ref), game_date).open
         if incident is None:
             raise ConfigurationError(
                 f"the canary {about.canary} has no open incident of {phase} {game_date}; --canary names another canary"
@@ -110,17 +113,17 @@ def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
             at=about.now,
             opened_at=incident.opened_at,
             level=incident.level,
-            by=by.strip(),
-            note=note.strip(),
+            by=short_words("--by", by),
+            note=short_words("--note", note),
         )
-        _change(stores.documents, lambda document: acknowledgement_fields(document, said))
+        _change(stores.documents, about.canary, lambda document: acknowledgement_fields(document, said))
     click.echo(f"{phase} {game_date} {incident.kind}: {said.text}")
 
 
-def add_silence(documents: DocumentStore, *, now: datetime, **wanted: Any) -> Silence:
+def add_silence(documents: DocumentStore, canary: str, *, now: datetime, **wanted: Any) -> Silence:
     """Add a silence, made as `new_silence` makes it, and forget those that have expired."""
     new = new_silence(now=now, **wanted)
-    _change_silences(documents, lambda kept: {**kept, new.id: new}, now)
+    _change_silences(documents, canary, lambda kept: {**kept, new.id: new}, now)
     return new
 
 
@@ -142,20 +145,21 @@ def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: s
 
 
 def _change_silences(
-    documents: DocumentStore, change: Callable[[dict[str, Silence]], dict[str, Silence]], now: datetime
+    documents: DocumentStore, canary: str, change: Callable[[dict[str, Silence]], dict[str, Silence]], now: datetime
 ) -> None:
     """Change the silences that are in force."""
 
     def fields(document: Document | None) -> dict[str, Any]:
         return silence_fields(change({one.id: one for one in read_silences(document) if one.expires_at > now}))
 
-    _change(documents, fields)
+    _change(documents, canary, fields)
 
 
-def _change(documents: DocumentStore, fields: Callable[[Document | None], dict[str, Any]]) -> None:
-    """Change what people said; of two who do so at once neither loses."""
+def _change(documents: DocumentStore, canary: str, fields: Callable[[Document | None], dict[str, Any]]) -> None:
+    """Change what people said to a canary; of two who do so at once neither loses."""
+    ref = people_ref(canary)
     for _ in range(_ATTEMPTS):
-        document = documents.get_all([PEOPLE]).get(PEOPLE)
-        if documents.update_if_unchanged(PEOPLE, fields(document), document.version if document else None):
+        document = documents.get_all([ref]).get(ref)
+        if documents.update_if_unchanged(ref, fields(document), document.version if document else None):
             return
-    raise ContentionError(f"{PEOPLE.collection}/{PEOPLE.id} changed under each of {_ATTEMPTS} attempts")
+    raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {_ATTEMPTS} attempts")

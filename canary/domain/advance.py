@@ -6,7 +6,9 @@ from datetime import date, datetime
 import msgspec
 from msgspec.structs import replace
 
+from canary.domain.clocks import CLOCKS_DIFFER
 from canary.domain.incident import (
+    RUN_EVERY,
     DateMemory,
     NotificationKind,
     Situation,
@@ -15,9 +17,9 @@ from canary.domain.incident import (
     expire,
     follow,
     group_of,
-    held,
     is_stretch,
-    knows,
+    is_unheard,
+    last_seen,
     sending,
 )
 from canary.domain.path.text import path_text
@@ -60,14 +62,9 @@ class Plan(msgspec.Struct, frozen=True):
         """What has to be written."""
         return {day: memory for day, memory in self.after.items() if memory != self.known[day]}
 
-    def has_heard(self, day: date) -> bool:
-        """Whether a channel had heard of the incident before this run."""
-        memory, situation = self.followed[day], self.situations[day]
-        return any(knows(memory, name, situation) and not held(memory, name, situation) for name in situation.addresses)
-
-    def is_held(self, day: date) -> bool:
-        """Whether another run is sending something of the date at this moment."""
-        return any(held(self.known[day], name, self.situations[day]) for name in self.situations[day].addresses)
+    def is_unheard(self, day: date, memory: DateMemory) -> bool:
+        """Whether there is a problem of which nobody is known to have heard, by what is remembered of it now."""
+        return is_unheard(memory, self.verdicts[day], self.situations[day])
 
 
 def advance(
@@ -93,18 +90,63 @@ def advance(
     groups = _last_sent(followed, verdicts)
     every = {**known, **followed}
     stretch = [name for name in situation.addresses if _knows_a_stretch(every, name, situation.now)]
-    after, messages = {}, dict[date, Mapping[str, NotificationKind]]()
+    situations = {
+        day: replace(own, group_at=groups.get(group_of(verdicts[day]), {}), stretch=stretch)
+        for day, own in situations.items()
+    }
+    messages = _messages(followed, verdicts, situations)
+    after = {}
     for day, memory in sorted(followed.items()):
-        verdict = verdicts[day]
-        own = replace(situations[day], group_at=groups.get(group_of(verdict), {}), stretch=stretch)
-        kinds = {name: kind for name in own.addresses if (kind := due(memory, name, verdict, own))}
-        if kinds:
-            messages[day] = kinds
-            why = one_line(path_text(verdict) or verdict.summary, _PATH_CHARACTERS)
-            after[day] = sending(memory, kinds, verdict, why, own)
+        if day in messages:
+            why = one_line(path_text(verdicts[day]) or verdicts[day].summary, _PATH_CHARACTERS)
+            after[day] = sending(memory, messages[day], verdicts[day], why, situations[day])
         else:
-            after[day] = closed(memory, own)
+            after[day] = closed(memory, situations[day])
     return Plan(known, followed, after, messages, verdicts, situations)
+
+
+def _messages(
+    followed: Mapping[date, DateMemory], verdicts: Mapping[date, Verdict], situations: Mapping[date, Situation]
+) -> dict[date, dict[str, NotificationKind]]:
+    """Return what is due, by date and channel: what opens lists all of its group, which needs no reminders then."""
+    messages: dict[date, dict[str, NotificationKind]] = {}
+    for day, memory in sorted(followed.items()):
+        own = situations[day]
+        kinds = {name: kind for name in own.addresses if (kind := due(memory, name, verdicts[day], own))}
+        messages |= {day: kinds} if kinds else {}
+    opening = {
+        (group_of(verdicts[day]), name)
+        for day, kinds in messages.items()
+        for name, kind in kinds.items()
+        if kind is NotificationKind.OPENED
+    }
+    left = {
+        day: {
+            name: kind
+            for name, kind in kinds.items()
+            if kind is not NotificationKind.REMINDER or (group_of(verdicts[day]), name) not in opening
+        }
+        for day, kinds in messages.items()
+    }
+    return {day: kinds for day, kinds in left.items() if kinds}
+
+
+def unsettled(plan: Plan, now: datetime) -> date | None:
+    """Return the oldest date that has to be judged again, as nothing is wrong and it may not be over; None without one.
+
+    One with an incident is followed for that.
+    """
+    return min((day for day in plan.verdicts if _may_change(plan, day, now)), default=None)
+
+
+def _may_change(plan: Plan, day: date, now: datetime) -> bool:
+    verdict, phase = plan.verdicts[day], plan.situations[day].phase
+    if plan.after[day].open is not None or plan.situations[day].gone or verdict.kind is VerdictKind.IDLE:
+        return False
+    if verdict.kind is not VerdictKind.TRIGGERED:
+        return True
+    is_due = phase is None or verdict.since is None or now >= verdict.since + phase.downstream_after + RUN_EVERY
+    return verdict.output == 0 and not is_due
 
 
 def oldest_open(dates: Mapping[date, DateMemory]) -> str:
@@ -117,7 +159,11 @@ def _of(phase: str, day: date, situation: Situation, people: People, *, gone: bo
     return replace(
         situation,
         silenced=any(silence.is_of(phase, day, situation.now) for silence in people.silences),
-        acknowledgements=tuple(ack for ack in people.acknowledgements if (ack.phase, ack.game_date) == (phase, day)),
+        acknowledgements=tuple(
+            ack
+            for ack in people.acknowledgements
+            if (ack.phase, ack.game_date) == (phase, day) and ack.at - situation.now <= CLOCKS_DIFFER
+        ),
         gone=gone,
     )
 
@@ -144,6 +190,5 @@ def _no_longer_watched(
     """Return the verdict of a date that no run looks at any more: as it was seen last."""
     kept = situation.phase is not None
     why = "it is older than the dates that are read" if kept else f"{phase} is not in the phases file any more"
-    kind = memory.open.kind if memory.open else VerdictKind.UNKNOWN
-    seen = f"; last seen {kind} at {ran_at:%Y-%m-%d %H:%M}Z" if ran_at else ""
-    return Verdict(kind=VerdictKind.UNKNOWN, phase=phase, game_date=day, summary=f"no longer watched: {why}{seen}")
+    summary = f"no longer watched: {why}{last_seen(memory, ran_at)}"
+    return Verdict(kind=VerdictKind.UNKNOWN, phase=phase, game_date=day, summary=summary)

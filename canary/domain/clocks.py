@@ -17,13 +17,13 @@ from orchestrator_resilience.progress import Progress, Registration, Report
 from orchestrator_resilience.stores.base import Flag
 
 # A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
-_CLOCKS_DIFFER = timedelta(hours=1)
+CLOCKS_DIFFER = timedelta(hours=1)
 
 
 def believed(at: datetime | None, now: datetime) -> datetime | None:
     """Return a time (UTC) as it can be believed at `now`: None where it cannot be one, or has not come yet."""
     moment = instant(at)
-    if moment is None or moment - now > _CLOCKS_DIFFER:
+    if moment is None or moment - now > CLOCKS_DIFFER:
         return None
     return min(moment, now)
 

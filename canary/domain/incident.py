@@ -25,7 +25,7 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.clocks import believed
-from canary.domain.silence import Acknowledgement
+from canary.domain.silence import LONGEST, Acknowledgement
 from canary.domain.stages import CauseKind
 from canary.domain.verdict import Level, Verdict, VerdictKind, badness, level
 from orchestrator_resilience.phase import Phase
@@ -46,17 +46,14 @@ MOST_INCIDENTS, MOST_EVENTS = 4, 12
 _NOTED_CAUSES = 3
 
 _A_DAY = timedelta(days=1)
-_CLOCKS_DIFFER = timedelta(hours=1)
 # An end that a channel does not take is tried for so long.
 _ENDS_FOR = timedelta(days=7)
-# Of 8 in 24 hours one is left for what is sent where nothing can be remembered.
-_MESSAGES_A_DAY = 7
-# Reminders leave the rest to what is news.
-_REMINDERS_UP_TO = 6
+# The messages of 24 hours, ends not counted, up to which each kind is sent: what is worse than all before goes last.
+_REMINDERS_UP_TO, _CHANGES_UP_TO, _MESSAGES_A_DAY = 6, 7, 8
 # Further changes are sent when a reminder would be.
 _CHANGES_AT_ONCE = 2
-# An end that gets no answer is sent so often, and then taken for heard: nothing is pending for ever.
-_ENDS_WITHOUT_ANSWER = 3
+# What gets no answer is sent so often, and then taken for heard: nothing is pending for ever.
+_TRIES = 3
 # A stretch of days of which no source says whether there was work is one matter for so long.
 _ONE_STRETCH = timedelta(days=7)
 
@@ -94,8 +91,10 @@ class Sent(msgspec.Struct, frozen=True):
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one channel was sent of an open incident: the message `sent` at `at` (UTC), and whether it was `heard`.
 
-    `run` is the run that sends it, empty once the answer is noted. `began` tells that a beginning was certainly heard.
-    `verdicts` are the problems that the channel may have heard of, `level` is the last one. `address` is that of then.
+    `run` is the run that sends it, empty once the answer is noted; `tries` counts how often it was sent without one.
+    `began` tells that something of the incident was certainly heard, `changed_at` (UTC) is when it was last said to be
+    worse. `verdicts` are the problems that the channel may have heard of, `level` is the last one. `address` is that of
+    then.
     """
 
     address: str = ""
@@ -104,14 +103,19 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sent: NotificationKind
     at: datetime
     run: str = ""
+    tries: int = 1
     heard: bool = False
     began: bool = False
+    changed_at: datetime | None = None
+
+
+ACKNOWLEDGED = "ACKNOWLEDGED"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened to an incident, for its history; reminders are counted instead.
 
-    `what` is a NotificationKind, or "ACKNOWLEDGED", then with `by` and its note as `why`. `to` are the channels that
+    `what` is a NotificationKind, or ACKNOWLEDGED, then with `by` and its note as `why`. `to` are the channels that
     heard it, and `unanswered` those of which nobody knows. `verdict`, `causes` and `why` are as they were then.
     """
 
@@ -128,21 +132,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One incident of a date; all times are UTC.
 
-    `kind`, `level` and `causes` (those proven so far) are what is wrong now. `quiet_since` is when the first of the
-    last verdicts was given that are all quiet. `silenced`: it was, so its end is news to everybody. `returned`:
-    the one before it had ended within a day. `expired`: its date is looked at no longer. `ended` and `over_at` are
-    its end.
+    `kind`, `level` and `causes` (those proven so far) are what is wrong now; `unreadable`, that a source could not be
+    read as it began. `quiet_since` is when the first of the last verdicts was given that are all quiet, `quiet_twice`
+    that there was another one. `silenced`: it was, so that it has expired is news to everybody. `returned`: the one
+    before it had ended within a day. `expired`: its date is looked at no longer. `ended` and `over_at` are its end.
+    `reminders` counts those of each channel.
     """
 
     kind: VerdictKind
     level: Level
     opened_at: datetime
     causes: frozenset[CauseKind] = frozenset()
+    unreadable: bool = False
     quiet_since: datetime | None = None
+    quiet_twice: bool = False
     silenced: bool = False
     returned: bool = False
     expired: bool = False
-    reminders: int = 0
+    reminders: Mapping[str, int] = msgspec.field(default_factory=dict)
     reminded_at: datetime | None = None
     ended: NotificationKind | None = None
     over_at: datetime | None = None
@@ -151,7 +158,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is remembered of one date: its last verdict, what the canary saw there first, and its incidents.
+    """What is remembered of one date: its last verdict (`since` when, UTC), what was first seen there, its incidents.
 
     `complete_at`, `flag_at` and `output_at` (UTC) are when this canary first saw the set complete, the flag set, and
     output; `away_since` is since when there is none, although there was. `forgotten` counts incidents over the cap of
@@ -159,6 +166,7 @@ class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     verdict: VerdictKind | None = None
+    since: datetime | None = None
     complete_at: datetime | None = None
     flag_at: datetime | None = None
     output_at: datetime | None = None
@@ -188,17 +196,16 @@ class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """What one run at `now` (aware) goes by, by its id `run`, for one date of `phase` (None: it was removed).
 
-    `addresses` are those of the channels by name. `down` are the channels that are not tried now, `refused` those of
-    them that are refused for good. `silenced` and `acknowledgements` are what people said of the date, `gone` tells
-    that nobody looks at it any more. `group_at` is when each channel was last sent something of the date's group,
-    `stretch` are the channels that know of a stretch of days without an answer.
+    `addresses` are those of the channels by name, `down` are those that are not tried now. `silenced` and
+    `acknowledgements` are what people said of the date, `gone` tells that nobody looks at it any more. `group_at` is
+    when each channel was last sent something of the date's group, `stretch` are the channels that know of a stretch of
+    days without an answer.
     """
 
     now: datetime
     run: str
     addresses: Mapping[str, str]
     down: Collection[str] = ()
-    refused: Collection[str] = ()
     phase: Phase | None = None
     silenced: bool = False
     acknowledgements: tuple[Acknowledgement, ...] = ()
@@ -231,7 +238,7 @@ def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
     if incident is None:
         return memory
     receipts = {
-        name: replace(receipt, at=at)
+        name: _believed_receipt(receipt, at, now)
         for name, receipt in incident.receipts.items()
         if (at := believed(receipt.at, now)) is not None
     }
@@ -240,43 +247,90 @@ def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
     return memory.with_open(replace(incident, receipts=receipts, quiet_since=quiet_since, opened_at=opened_at))
 
 
+def _believed_receipt(receipt: Receipt, at: datetime, now: datetime) -> Receipt:
+    """Believe the time of a receipt. Of a run whose clock is far ahead nobody knows whether it still goes on."""
+    is_running = receipt.at - now < RUN_IS_OVER_AFTER
+    return replace(receipt, at=at, run=receipt.run if is_running else "")
+
+
 def follow(memory: DateMemory, verdict: Verdict, situation: Situation, *, is_complete: bool = False) -> DateMemory:
     """Take a verdict in, before anybody is notified; `is_complete` tells that the set is."""
-    now = situation.now
+    now, kind = situation.now, verdict.kind
     memory = _first_seen(believed_memory(memory, now), verdict, now, is_complete=is_complete)
-    incident, kind = memory.open, verdict.kind
-    if incident is not None and situation.acknowledgements:
+    incident = memory.open
+    if incident is not None:
         incident = _with_acknowledgements(incident, situation.acknowledgements)
+        if incident.expired:  # it is looked at again
+            incident = replace(incident, expired=False, quiet_since=None)
         memory = memory.with_open(incident)
-    if memory.away_since is not None and now - memory.away_since < PASSES_WITHIN:
-        return memory  # a rebuilt output is away for a moment: neither quiet nor worse
+    # A rebuilt output is away for a moment: neither quiet nor worse. What is wrong besides is wrong all the same.
+    is_passing = memory.away_since is not None and now - memory.away_since < PASSES_WITHIN
+    if is_passing and (incident is not None or kind.is_of_the_output):
+        return memory
     if incident is None:
         return memory if kind.is_quiet else memory.with_open(_opened(memory, verdict, situation))
+    return _gone_on(memory, incident, verdict, situation)
+
+
+def _gone_on(memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation) -> DateMemory:
+    """Take a verdict into the incident that goes on."""
+    now, kind = situation.now, verdict.kind
     if kind.is_quiet:
         # A complete set is not over yet: the incident ends when the flag is set.
         if kind is VerdictKind.SETTLING and incident.kind is not VerdictKind.UNKNOWN:
-            return memory.with_open(replace(incident, quiet_since=None))
+            return memory.with_open(replace(incident, quiet_since=None, quiet_twice=False))
         if not incident.receipts:
             return memory.with_open(None)  # nobody may have heard of it
-        return memory.with_open(replace(incident, quiet_since=incident.quiet_since or now))
+        since = incident.quiet_since or now
+        return memory.with_open(replace(incident, quiet_since=since, quiet_twice=now - since >= PASSES_WITHIN))
     incident = replace(incident, silenced=incident.silenced or situation.silenced)
     if kind is VerdictKind.UNKNOWN:
         return memory.with_open(incident)  # not knowing neither ends a problem nor makes it worse
     if incident.kind is VerdictKind.UNKNOWN and not incident.receipts:
         return memory.with_open(_opened(memory, verdict, situation))
+    if any(receipt.sent.is_end for receipt in incident.receipts.values()):
+        return _begun_again(memory, incident, verdict, situation)
     causes = verdict.proven | (incident.causes if incident.kind is kind else frozenset())
-    return memory.with_open(replace(incident, kind=kind, level=level(verdict), causes=causes, quiet_since=None))
+    return memory.with_open(
+        replace(incident, kind=kind, level=level(verdict), causes=causes, quiet_since=None, quiet_twice=False)
+    )
+
+
+def _begun_again(memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation) -> DateMemory:
+    """End an incident whose end was sent to a channel, and begin another; who was not sent it knows of a problem."""
+    over = _over(incident, incident.quiet_since or situation.now)
+    left = {name: receipt for name, receipt in incident.receipts.items() if not receipt.sent.is_end}
+    memory = memory.with_open(over)
+    return memory.with_open(replace(_opened(memory, verdict, situation), receipts=left))
+
+
+def _over(incident: Incident, at: datetime) -> Incident:
+    has_expired = incident.expired or any(r.sent is NotificationKind.EXPIRED for r in incident.receipts.values())
+    ended = NotificationKind.EXPIRED if has_expired else NotificationKind.RESOLVED
+    return replace(incident, receipts={}, ended=ended, over_at=at)
 
 
 def expire(memory: DateMemory, situation: Situation) -> DateMemory:
-    """Take in that nobody looks at a date any more, whose silence ends first; what was quiet when last seen is over."""
+    """Take in that nobody looks at a date any more; what was found quiet twice is over, what was silenced is said."""
     memory = believed_memory(memory, situation.now)
     incident = memory.open
-    if incident is None or situation.silenced or incident.quiet_since is not None:
+    if incident is None or incident.expired or incident.quiet_twice:
         return memory
-    if not incident.receipts and not incident.silenced:
+    silenced = incident.silenced or situation.silenced
+    if not incident.receipts and not silenced:
         return memory.with_open(None)
-    return memory.with_open(replace(incident, expired=True, quiet_since=situation.now))
+    return memory.with_open(replace(incident, expired=True, silenced=silenced, quiet_since=situation.now))
+
+
+def last_seen(memory: DateMemory, ran_at: datetime | None) -> str:
+    """Say when a date that is not looked at any more was last seen to be wrong, `ran_at` (UTC) being the run before."""
+    incident = memory.open
+    if incident is None or ran_at is None:
+        return ""
+    until = min(ran_at, incident.quiet_since or ran_at)
+    if memory.verdict is not incident.kind and memory.since is not None:
+        return f"; last seen {incident.kind} before {memory.since:%Y-%m-%d %H:%M}Z, {memory.verdict} since then"
+    return f"; last seen {incident.kind} at {until:%Y-%m-%d %H:%M}Z"
 
 
 def _first_seen(memory: DateMemory, verdict: Verdict, now: datetime, *, is_complete: bool) -> DateMemory:
@@ -285,6 +339,7 @@ def _first_seen(memory: DateMemory, verdict: Verdict, now: datetime, *, is_compl
     return replace(
         memory,
         verdict=verdict.kind,
+        since=memory.since if memory.verdict is verdict.kind else now,
         complete_at=memory.complete_at or (now if is_complete else None),
         flag_at=memory.flag_at or (now if verdict.triggered else None),
         output_at=memory.output_at or (now if has_output else None),
@@ -300,19 +355,21 @@ def _opened(memory: DateMemory, verdict: Verdict, situation: Situation) -> Incid
         level=level(verdict),
         causes=verdict.proven,
         opened_at=situation.now,
+        unreadable=verdict.unreadable,
         returned=returned,
         silenced=situation.silenced,
     )
 
 
 def _with_acknowledgements(incident: Incident, acknowledgements: Iterable[Acknowledgement]) -> Incident:
-    noted = {(event.at, event.by) for event in incident.events}
+    """Note the acknowledgements that are later than those noted: the cap may have dropped some."""
+    noted = max((event.at for event in incident.events if event.what == ACKNOWLEDGED), default=None)
     events = [
-        Event(what="ACKNOWLEDGED", at=one.at, by=one.by, why=one.note)
-        for one in acknowledgements
-        if one.opened_at == incident.opened_at and (one.at, one.by) not in noted
+        Event(what=ACKNOWLEDGED, at=ack.at, by=ack.by, why=ack.note)
+        for ack in acknowledgements
+        if ack.opened_at == incident.opened_at and (noted is None or ack.at > noted)
     ]
-    return replace(incident, events=_capped((*incident.events, *events)))
+    return replace(incident, events=_capped((*incident.events, *events))) if events else incident
 
 
 def _capped(events: tuple[Event, ...]) -> tuple[Event, ...]:
@@ -330,10 +387,15 @@ def held(memory: DateMemory, channel: str, situation: Situation) -> bool:
     return is_running and receipt is not None and receipt.run not in {"", situation.run}
 
 
-def knows(memory: DateMemory, channel: str, situation: Situation) -> bool:
-    """Whether the channel may have heard of the incident that goes on, and not of its end."""
-    receipt = _receipt(memory, channel, situation)
-    return receipt is not None and not receipt.sent.is_end
+def is_unheard(memory: DateMemory, verdict: Verdict, situation: Situation) -> bool:
+    """Whether there is a problem of which no channel is known to have heard, although somebody has to."""
+    incident = memory.open
+    if incident is None or situation.silenced or situation.gone or verdict.kind.is_quiet:
+        return False
+    receipts = [_receipt(memory, name, situation) for name in situation.addresses]
+    if any(receipt and receipt.began and not receipt.sent.is_end for receipt in receipts):
+        return False
+    return any(_begins(incident, name, verdict, situation) for name in situation.addresses)
 
 
 def _receipt(memory: DateMemory, channel: str, situation: Situation) -> Receipt | None:
@@ -344,7 +406,7 @@ def _receipt(memory: DateMemory, channel: str, situation: Situation) -> Receipt 
 
 def due(memory: DateMemory, channel: str, verdict: Verdict, situation: Situation) -> NotificationKind | None:
     """Return what the channel has to be sent now of the date, if anything."""
-    incident, receipt, now = memory.open, _receipt(memory, channel, situation), situation.now
+    incident = memory.open
     if incident is None or channel in situation.down or held(memory, channel, situation):
         return None
     if incident.quiet_since is not None:
@@ -352,19 +414,29 @@ def due(memory: DateMemory, channel: str, verdict: Verdict, situation: Situation
         return _due_at_the_end(memory, incident, channel, situation) if is_seen else None
     if situation.silenced or verdict.kind.is_quiet:
         return None
-    count = memory.within_a_day(channel, now)
+    kind, up_to = _due_while_it_lasts(memory, incident, channel, verdict, situation)
+    return kind if memory.within_a_day(channel, situation.now) < up_to else None
+
+
+def _due_while_it_lasts(
+    memory: DateMemory, incident: Incident, channel: str, verdict: Verdict, situation: Situation
+) -> tuple[NotificationKind | None, int]:
+    """Return what is due, and up to how many messages of the last 24 hours it is sent."""
+    receipt, now = _receipt(memory, channel, situation), situation.now
     if receipt is None or receipt.sent.is_end:
-        kind = NotificationKind.OPENED if _begins(incident, channel, verdict, situation) else None
-    elif not receipt.heard and receipt.sent is not NotificationKind.REMINDER:
-        kind = receipt.sent
-    elif verdict.kind.is_problem and _is_worse(incident, receipt):
+        begins = _begins(incident, channel, verdict, situation)
+        return (NotificationKind.OPENED if begins else None), _MESSAGES_A_DAY
+    if not receipt.heard and receipt.sent is not NotificationKind.REMINDER and receipt.tries < _TRIES:
+        return receipt.sent, _MESSAGES_A_DAY
+    does_more_harm = badness(incident.level) > badness(receipt.level)
+    is_other = incident.kind.is_problem and incident.kind not in receipt.verdicts
+    if verdict.kind.is_problem and (does_more_harm or is_other):
         changed = memory.within_a_day(channel, now, NotificationKind.CHANGED)
         at_once = changed < _CHANGES_AT_ONCE or now - receipt.at >= REMIND_EVERY
-        kind = NotificationKind.CHANGED if at_once else None
-    else:
-        is_due = count < _REMINDERS_UP_TO and _reminder_is_due(incident, channel, verdict, situation)
-        kind = NotificationKind.REMINDER if is_due else None
-    return kind if count < _MESSAGES_A_DAY else None
+        up_to = _MESSAGES_A_DAY if does_more_harm else _CHANGES_UP_TO
+        return (NotificationKind.CHANGED if at_once else None), up_to
+    is_due = _reminder_is_due(incident, receipt, channel, verdict, situation)
+    return (NotificationKind.REMINDER if is_due else None), _REMINDERS_UP_TO
 
 
 def _due_at_the_end(
@@ -372,20 +444,19 @@ def _due_at_the_end(
 ) -> NotificationKind | None:
     receipt, now = _receipt(memory, channel, situation), situation.now
     assert incident.quiet_since is not None
-    if incident.expired:
-        is_news = receipt is not None or not incident.receipts
-        return NotificationKind.EXPIRED if is_news and not _has_ended(memory, channel, receipt, now) else None
-    wait = QUIET_AFTER_RETURN if incident.returned else PASSES_WITHIN
-    if receipt is None or _has_ended(memory, channel, receipt, now) or now - incident.quiet_since < wait:
+    if not _has_to_hear_the_end(incident, receipt):
         return None
-    return NotificationKind.RESOLVED
+    if incident.expired:
+        return None if situation.silenced else NotificationKind.EXPIRED
+    wait = QUIET_AFTER_RETURN if incident.returned else PASSES_WITHIN
+    return NotificationKind.RESOLVED if incident.quiet_twice and now - incident.quiet_since >= wait else None
 
 
-def _has_ended(memory: DateMemory, channel: str, receipt: Receipt | None, now: datetime) -> bool:
-    if receipt is None or not receipt.sent.is_end:
-        return False
-    ends = memory.within_a_day(channel, now, NotificationKind.RESOLVED, NotificationKind.EXPIRED)
-    return receipt.heard or (not receipt.run and ends >= _ENDS_WITHOUT_ANSWER)
+def _has_to_hear_the_end(incident: Incident, receipt: Receipt | None) -> bool:
+    """Whether a channel may have heard of the beginning and not of the end; of what was silenced everybody hears."""
+    if receipt is None:
+        return incident.expired and incident.silenced
+    return not receipt.sent.is_end or not (receipt.heard or (not receipt.run and receipt.tries >= _TRIES))
 
 
 def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situation) -> bool:
@@ -397,35 +468,30 @@ def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situa
     return situation.now - incident.opened_at >= PASSES_WITHIN
 
 
-def _is_worse(incident: Incident, receipt: Receipt) -> bool:
-    """Whether it is a problem that the channel has not heard of, or does more harm than it heard."""
-    is_other = incident.kind.is_problem and incident.kind not in receipt.verdicts
-    return is_other or badness(incident.level) > badness(receipt.level)
-
-
-def _reminder_is_due(incident: Incident, channel: str, verdict: Verdict, situation: Situation) -> bool:
+def _reminder_is_due(
+    incident: Incident, receipt: Receipt, channel: str, verdict: Verdict, situation: Situation
+) -> bool:
     # Where nothing is broken, that no source knows of any work needs no reminder.
     goes_on = verdict.kind.is_problem or (incident.kind is VerdictKind.UNKNOWN and verdict.unreadable)
     if not goes_on or acknowledged(incident, channel, situation) is not None:
         return False
-    last = situation.group_at.get(channel, incident.opened_at)
     if incident.level is not Level.WARNING or situation.phase is None:
-        return situation.now - last >= REMIND_EVERY
+        return situation.now - situation.group_at.get(channel, receipt.at) >= REMIND_EVERY
     zone, deadline = ZoneInfo(situation.phase.timezone), situation.phase.deadline(verdict.game_date)
     is_the_hour = situation.now.astimezone(zone).hour == deadline.astimezone(zone).hour
-    return is_the_hour and situation.now - last >= WARN_EVERY
+    return is_the_hour and situation.now - receipt.at >= WARN_EVERY
 
 
 def acknowledged(incident: Incident, channel: str, situation: Situation) -> Acknowledgement | None:
     """Return the acknowledgement that holds reminders: of this incident, no worse than it was, for 24 hours."""
     receipt = incident.receipts.get(channel)
-    changed_at = receipt.at if receipt and receipt.sent is NotificationKind.CHANGED else None
+    changed_at = receipt.changed_at if receipt else None
     fits = [
         one
         for one in situation.acknowledgements
         if one.opened_at == incident.opened_at
         and badness(incident.level) <= badness(one.level)
-        and -_CLOCKS_DIFFER <= situation.now - one.at < ACKNOWLEDGED_FOR
+        and situation.now - one.at < ACKNOWLEDGED_FOR
         and (changed_at is None or changed_at <= one.at)
     ]
     return fits[-1] if fits else None
@@ -451,7 +517,9 @@ def sending(
             sent=kind,
             at=now,
             run=situation.run,
+            tries=before.tries + 1 if before and before.sent is kind and not before.heard else 1,
             began=before is not None and before.began,
+            changed_at=now if kind is NotificationKind.CHANGED else before.changed_at if before and goes_on else None,
         )
         recent = [one for one in sent.get(channel, ()) if now - one.at < _A_DAY]
         sent[channel] = (*recent, Sent(kind, now))
@@ -460,13 +528,14 @@ def sending(
         causes = tuple(sorted(verdict.proven))[:_NOTED_CAUSES]
         event = Event(what=kind, at=now, unanswered=to, verdict=incident.kind, causes=causes, why=why)
         events.append(event)
-    is_reminder = NotificationKind.REMINDER in kinds.values()
+    reminded = [channel for channel, kind in kinds.items() if kind is NotificationKind.REMINDER]
+    counted = {channel: incident.reminders.get(channel, 0) + 1 for channel in reminded}
     after = replace(
         incident,
         receipts=receipts,
         events=_capped(tuple(events)),
-        reminders=incident.reminders + is_reminder,
-        reminded_at=now if is_reminder else incident.reminded_at,
+        reminders={**incident.reminders, **counted},
+        reminded_at=now if reminded else incident.reminded_at,
     )
     return replace(memory.with_open(after), sent=sent)
 
@@ -481,8 +550,9 @@ def answered(
     incident = memory.open
     if incident is None:
         return memory
-    known = before.open.receipts if before.open else {}
-    receipts, sent, events, reminders = dict(incident.receipts), dict(memory.sent), incident.events, incident.reminders
+    known = before.open or Incident(kind=incident.kind, level=incident.level, opened_at=incident.opened_at)
+    receipts, sent, events = dict(incident.receipts), dict(memory.sent), incident.events
+    reminders = dict(incident.reminders)
     mine = {
         name: outcome for name, outcome in outcomes.items() if name in receipts and receipts[name].run == situation.run
     }
@@ -492,12 +562,12 @@ def answered(
         if outcome is Outcome.NOT_POSTED:
             sent[name] = tuple(one for one in sent.get(name, ()) if one != Sent(receipt.sent, receipt.at))
             receipts.pop(name)
-            receipts |= {name: known[name]} if name in known else {}
+            receipts |= {name: known.receipts[name]} if name in known.receipts else {}
+            if receipt.sent is NotificationKind.REMINDER:
+                reminders[name] -= 1
         events = tuple(event for event in (_noted(one, name, outcome, receipt) for one in events) if event is not None)
-    reminded = [name for name in mine if incident.receipts[name].sent is NotificationKind.REMINDER]
-    if reminded and all(mine[name] is Outcome.NOT_POSTED for name in reminded):
-        reminders -= 1
-    after = replace(incident, receipts=receipts, events=events, reminders=reminders)
+    reminded_at = incident.reminded_at if reminders != known.reminders else known.reminded_at
+    after = replace(incident, receipts=receipts, events=events, reminders=reminders, reminded_at=reminded_at)
     return closed(replace(memory.with_open(after), sent=sent), situation)
 
 
@@ -518,22 +588,18 @@ def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Ev
 def closed(memory: DateMemory, situation: Situation) -> DateMemory:
     """Close an incident whose end every channel has heard that has to; nobody waits for one that is no more."""
     incident, now = memory.open, situation.now
-    if incident is None or incident.quiet_since is None:
+    if incident is None or incident.quiet_since is None or not (incident.expired or incident.quiet_twice):
         return memory
-    receipts = {name: _receipt(memory, name, situation) for name in situation.addresses if name in incident.receipts}
-    waiting = {name for name, one in receipts.items() if one and not _has_ended(memory, name, one, now)}
-    lasted = now - incident.quiet_since
-    if not incident.expired and lasted < PASSES_WITHIN:
+    receipts = [_receipt(memory, name, situation) for name in situation.addresses]
+    is_waited_for = any(_has_to_hear_the_end(incident, receipt) for receipt in receipts)
+    longest = _ENDS_FOR + (LONGEST if incident.silenced else timedelta())
+    if is_waited_for and now - incident.quiet_since < longest:
         return memory
-    if waiting.difference(situation.refused) and lasted < _ENDS_FOR:
-        return memory
-    if incident.expired and not incident.receipts:
-        return memory  # silenced to its end: everybody has yet to hear of it
-    ended = NotificationKind.EXPIRED if incident.expired else NotificationKind.RESOLVED
-    return memory.with_open(replace(incident, receipts={}, ended=ended, over_at=incident.quiet_since))
+    return memory.with_open(_over(incident, incident.quiet_since))
 
 
 def is_stretch(incident: Incident, channel: str, now: datetime) -> bool:
     """Whether a channel was sent within a week that no source says whether there was work; it may be over since."""
     sent = [event for event in incident.events if channel in (*event.to, *event.unanswered)]
-    return incident.kind is VerdictKind.UNKNOWN and any(now - event.at < _ONE_STRETCH for event in sent)
+    is_undecided = incident.kind is VerdictKind.UNKNOWN and not incident.unreadable
+    return is_undecided and any(now - event.at < _ONE_STRETCH for event in sent)

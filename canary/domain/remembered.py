@@ -6,15 +6,16 @@ canary itself. What is damaged is left out alone. The first format is number 1; 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
 
 from canary.domain.documents import from_fields, to_fields
-from canary.domain.incident import RUN_EVERY, DateMemory, believed_memory
+from canary.domain.incident import RUN_EVERY, DateMemory, Event, believed_memory
 from orchestrator_resilience.plain import calendar_date, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
@@ -26,17 +27,18 @@ MOST_UNSEEN = 200
 # Firestore takes 1 MiB a document; this is read and written in less than a tenth of a second.
 MOST_BYTES = 240_000
 _REASON_CHARACTERS = 200
-# A phase that was removed is looked for in so many months.
-_MONTHS = 4
+# So many months before this one are looked at where nobody knows, and at the most.
+_MONTHS, _MOST_MONTHS = 3, 24
 Documents = Mapping[DocumentRef, Document]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """That an address was refused for good: which, when last (UTC), and the channel's words for it."""
+    """That an address was refused for good: when last (UTC), in which words, and whether the others were told."""
 
     address: str
     at: datetime
     reason: str
+    said: bool = False
 
 
 class Unseen(msgspec.Struct, frozen=True):
@@ -55,8 +57,8 @@ class Unseen(msgspec.Struct, frozen=True):
 class Runs(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of a canary itself.
 
-    `at` is when it ran last, and `reason` what it could not tell then. `judged_from` is the first date that it had
-    judged, and `open` the oldest month with something open, empty where nothing is, for each phase that it ever
+    `at` is when it ran last, and `reason` what it could not tell then. `judged_from` is the first date that still has
+    to be judged, and `open` the oldest month with something open, empty where nothing is, for each phase that it ever
     followed. `refusals` are by the name of the channel. `unseen` are the times that it did not see, 200 at the most.
     """
 
@@ -92,7 +94,7 @@ def after_a_run(runs: Runs, now: datetime, reason: str) -> Runs:
 
 def canary_ref(canary: str) -> DocumentRef:
     """Return the address of a canary's own document."""
-    return DocumentRef(MEMORY, canary.replace("/", "_") or DEFAULT_CANARY)
+    return DocumentRef(MEMORY, quote(canary, safe=""))
 
 
 def month_ref(canary: str, phase: str, month: str) -> DocumentRef:
@@ -112,19 +114,19 @@ def months_of(documents: Documents, canary: str, phase: str) -> list[DocumentRef
 
 
 def older_refs(runs: Runs, canary: str, now: datetime, phases: Iterable[str]) -> list[DocumentRef]:
-    """Return the months in which something is open: all up to this one of a phase that was removed."""
+    """Return the months up to this one from the oldest on in which something is open.
+
+    Where that is not known of a phase, which is so before the first run, they are the last four.
+    """
+    this = now.year * 12 + now.month - 1
     refs = []
-    for phase, oldest in runs.open.items():
-        months = [oldest] if phase in phases else [*_months(now)]
-        refs += [month_ref(canary, phase, month) for month in months if oldest and month >= oldest]
+    for phase in dict.fromkeys([*phases, *runs.open]):
+        oldest = runs.open.get(phase, "?")
+        day = calendar_date(f"{oldest}-01")
+        first = max(day.year * 12 + day.month - 1, this - _MOST_MONTHS) if day else this - _MONTHS
+        months = range(first, this + 1) if oldest else ()
+        refs += [month_ref(canary, phase, f"{month // 12:04}-{month % 12 + 1:02}") for month in months]
     return refs
-
-
-def _months(now: datetime) -> Iterator[str]:
-    first = now.date().replace(day=1)
-    for _ in range(_MONTHS):
-        yield f"{first:%Y-%m}"
-        first = (first - timedelta(days=1)).replace(day=1)
 
 
 def read_runs(document: Document | None) -> Runs:
@@ -140,13 +142,17 @@ def is_readable(document: Document | None) -> bool:
 
 def read_date(document: Document | None, game_date: date, now: datetime | None = None) -> DateMemory:
     """Read what is remembered of a date in its month; with `now` (aware), as far as it can be believed then."""
-    text = document.fields.get(game_date.isoformat()) if document else None
+    memory = _read(document.fields.get(game_date.isoformat()) if document else None) or DateMemory()
+    return memory if now is None else believed_memory(memory, now)
+
+
+def _read(text: object) -> DateMemory | None:
+    """Read the text of a date; None where it is damaged."""
     try:
         fields = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         fields = None
-    memory = from_fields(DateMemory, printable(fields)) or DateMemory()
-    return memory if now is None else believed_memory(memory, now)
+    return from_fields(DateMemory, printable(fields))
 
 
 def read_month(document: Document | None, now: datetime | None = None) -> dict[date, DateMemory]:
@@ -156,14 +162,21 @@ def read_month(document: Document | None, now: datetime | None = None) -> dict[d
 
 
 def month_fields(document: Document | None, dates: Mapping[date, DateMemory]) -> dict[str, Any]:
-    """Return the whole document of a month, with `dates` in it as they are now."""
+    """Return the whole document of a month, with `dates` in it as they are now.
+
+    Where it grows too large, the oldest dates lose the words of their events first, then what lies between the first
+    and the last event of each incident.
+    """
     changed = {day.isoformat(): _text(memory) for day, memory in dates.items()}
     fields = {**(document.fields if document else {}), **changed}
     size = sum(len(str(value)) for value in fields.values())
-    for name in sorted(fields):  # the oldest dates lose the words first
-        if size > MOST_BYTES and (short := _without_words(fields[name])):
-            size += len(short) - len(str(fields[name]))
-            fields[name] = short
+    for shorter in (_without_words, _ends_of):
+        for name in sorted(fields):
+            if size > MOST_BYTES and (memory := _read(fields[name])):
+                incidents = tuple(replace(incident, events=shorter(incident.events)) for incident in memory.incidents)
+                text = _text(replace(memory, incidents=incidents))
+                size += len(text) - len(str(fields[name]))
+                fields[name] = text
     return fields
 
 
@@ -172,19 +185,12 @@ def _text(memory: DateMemory) -> str:
     return json.dumps(fields, separators=(",", ":"))
 
 
-def _without_words(text: object) -> str | None:
-    """Return a date without what its events say in words; None where it cannot be read."""
-    try:
-        memory = from_fields(DateMemory, json.loads(text)) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        memory = None
-    if memory is None:
-        return None
-    incidents = [
-        replace(one, events=tuple(replace(event, why="", causes=()) for event in one.events))
-        for one in memory.incidents
-    ]
-    return _text(replace(memory, incidents=tuple(incidents)))
+def _without_words(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    return tuple(replace(event, why="", causes=()) for event in events)
+
+
+def _ends_of(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    return events if len(events) <= 2 else (events[0], events[-1])  # noqa: PLR2004 (two)
 
 
 def runs_fields(runs: Runs) -> dict[str, Any]:

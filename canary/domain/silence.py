@@ -10,20 +10,20 @@ import secrets
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
+from canary.domain.clocks import CLOCKS_DIFFER
 from canary.domain.documents import from_fields, to_fields
 from canary.domain.verdict import Level, Verdict
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.plain import one_line, printable
 from orchestrator_resilience.stores.base import Document, DocumentRef
 
-PEOPLE = DocumentRef("canary_people", "all")
 LONGEST = timedelta(days=31)
-MOST_ACKNOWLEDGEMENTS = 200
-# By so much the clock of who made a silence may be ahead.
-_CLOCKS_DIFFER = timedelta(hours=1)
+MOST_ACKNOWLEDGEMENTS = MOST_SILENCES = 200
+_LONGEST_WORDS = 300
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     def is_of(self, phase: str, game_date: date, now: datetime) -> bool:
         """Whether it is in force for a date; one that ends later than one can is not believed yet."""
         same = self.phase == phase and self.first <= game_date <= self.last
-        return same and now < self.expires_at <= now + LONGEST + _CLOCKS_DIFFER
+        return same and now < self.expires_at <= now + LONGEST + CLOCKS_DIFFER
 
     @property
     def text(self) -> str:
@@ -73,6 +73,11 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
         """Say in one line who has it in hand, and since when."""
         note = f": {one_line(self.note)}" if self.note else ""
         return f"acknowledged by {one_line(self.by) or 'somebody'} at {self.at:%Y-%m-%d %H:%M}Z{note}"
+
+
+def people_ref(canary: str) -> DocumentRef:
+    """Return the address of what people said to the canary of this name."""
+    return DocumentRef("canary_people", quote(canary, safe=""))
 
 
 class People(msgspec.Struct, frozen=True):
@@ -107,13 +112,20 @@ def acknowledgement_fields(document: Document | None, added: Acknowledgement) ->
     return {"acknowledgements": [to_fields(one) for one in kept]}
 
 
+def short_words(option: str, text: str) -> str:
+    """Return what somebody says, without blanks around it; raises ConfigurationError where it is too long to keep."""
+    if len(text) > _LONGEST_WORDS:
+        raise ConfigurationError(f"{option}: {_LONGEST_WORDS} characters at the most, and this has {len(text)}")
+    return text.strip()
+
+
 def new_silence(
     *, phase: str, first: date, last: date, reason: str, expires_at: datetime, now: datetime, by: str = ""
 ) -> Silence:
     """Return a new silence; raises ConfigurationError for one that makes no sense."""
     if last < first:
         raise ConfigurationError(f"--to: {last} is before {first}")
-    if not reason.strip():
+    if not short_words("--reason", reason):
         raise ConfigurationError("--reason: say why, for those who wonder at the silence")
     if not now < expires_at <= now + LONGEST:
         raise ConfigurationError(f"--for: a silence lasts up to {LONGEST.days} days")
@@ -122,14 +134,19 @@ def new_silence(
         phase=phase,
         first=first,
         last=last,
-        reason=reason.strip(),
+        reason=short_words("--reason", reason),
         expires_at=expires_at,
-        by=by.strip(),
+        by=short_words("--by", by),
     )
 
 
 def silence_fields(wanted: Mapping[str, Silence]) -> dict[str, Any]:
-    """Return the document's field for the silences `wanted`, by id: they replace what was there."""
+    """Return the document's field for the silences `wanted`, by id: they replace what was there.
+
+    Raises ConfigurationError for too many.
+    """
+    if len(wanted) > MOST_SILENCES:
+        raise ConfigurationError(f"{MOST_SILENCES} silences are in force: end some, or let one cover more dates")
     kept = {name: to_fields(silence) for name, silence in wanted.items()}
     return {"silences": {name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()}}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from canary.domain.incident import PASSES_WITHIN, REMIND_EVERY, RUN_EVERY, NotificationKind
-from canary.domain.verdict import Verdict, VerdictKind
+from canary.domain.verdict import Level, Verdict, VerdictKind, badness, level
 from orchestrator_resilience.phase import Phase
 
 
@@ -16,12 +16,12 @@ from orchestrator_resilience.phase import Phase
 class OwnMemory:
     """What a process remembers by itself between its runs, for when the documents cannot be read or written.
 
-    `told_at` is when it last sent a channel something of a date. `first_seen` is when it first saw each date that was
-    not quiet in its last run, None where it had not run just before; `ran_at` is when that run was. `warned_of` are the
-    refused channels of which it has warned.
+    `told` is when it last sent a channel something of a date, and how bad that was. `first_seen` is when it first saw
+    each date that was not quiet in its last run, None where it had not run just before; `ran_at` is when that run was.
+    `warned_of` are the refused channels of which it has warned.
     """
 
-    told_at: dict[tuple[str, str, date], datetime] = field(default_factory=dict)
+    told: dict[tuple[str, str, date], tuple[datetime, Level]] = field(default_factory=dict)
     first_seen: dict[tuple[str, date], datetime | None] = field(default_factory=dict)
     ran_at: datetime | None = None
     warned_of: set[str] = field(default_factory=set)
@@ -37,7 +37,8 @@ class OwnMemory:
     def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
         """Keep what a run has seen: the dates that were not quiet."""
         self.first_seen = {key: self.seen_since(*key, now) for key in loud}
-        self.told_at = {key: at for key, at in self.told_at.items() if key[1:] in self.first_seen}
+        recent = {key: told for key, told in self.told.items() if now - told[0] < REMIND_EVERY}
+        self.told = {key: told for key, told in self.told.items() if key[1:] in self.first_seen} | recent
         self.ran_at = now
 
 
@@ -48,33 +49,30 @@ def due_without_memory(
 
     `said` is what memory says is due, while it can be read and not written; None where it cannot be read either.
     """
-    last, first = own.told_at.get((channel, phase.name, verdict.game_date)), own.seen_since(*_key(verdict), now)
-    is_first = said is not None and last is None and own.saw_before(now)
-    if not is_first and not slot_is_due(verdict, phase, now, last, first):
+    key = (phase.name, verdict.game_date)
+    told, first = own.told.get((channel, *key)), own.seen_since(*key, now)
+    if told is not None:
+        last, how_bad = told
+        is_due = _minute(now) - _minute(last) >= REMIND_EVERY or badness(level(verdict)) > badness(how_bad)
+    else:
+        is_due = (said is not None and own.saw_before(now)) or slot_is_due(verdict, phase, now, first)
+    if not is_due:
         return None
     if said not in {None, NotificationKind.OPENED}:
         return said
     is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= REMIND_EVERY
-    return NotificationKind.REMINDER if last is not None or (first is None and is_old) else NotificationKind.OPENED
+    return NotificationKind.REMINDER if told is not None or (first is None and is_old) else NotificationKind.OPENED
 
 
-def _key(verdict: Verdict) -> tuple[str, date]:
-    return verdict.phase, verdict.game_date
+def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime | None) -> bool:
+    """Whether a problem of which this process has sent nothing is sent now: when its age enters a slot of REMIND_EVERY.
 
-
-def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, last: datetime | None, first: datetime | None) -> bool:
-    """Whether a problem has to be sent where memory cannot be written: when its age enters a slot of REMIND_EVERY.
-
-    `last` is when this process sent something of the problem, `first` when it saw it first, None where it had not run
-    just before. Not knowing is sent in the slots of the clock, and when it lasts.
+    With runs 15 minutes apart one run of each slot sends. `first` is when this process saw it first, None where it had
+    not run just before: what is new to it is sent at once, and not knowing when it lasts.
     """
-    begun = became_a_problem_at(verdict, phase)
-    slot, within = divmod(_minute(now) - begun, REMIND_EVERY)
-    if last is not None:
-        return slot > (_minute(last) - begun) // REMIND_EVERY
-    if within < RUN_EVERY:
-        return True
-    return first is not None and (verdict.kind.is_problem or now - first >= PASSES_WITHIN)
+    if first is not None:
+        return verdict.kind.is_problem or now - first >= PASSES_WITHIN
+    return (_minute(now) - became_a_problem_at(verdict, phase)) % REMIND_EVERY < RUN_EVERY
 
 
 def became_a_problem_at(verdict: Verdict, phase: Phase) -> datetime:

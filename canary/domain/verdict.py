@@ -70,6 +70,11 @@ class VerdictKind(StrEnum):
         """Whether something is wrong, as opposed to quiet or unknown."""
         return not self.is_quiet and self is not VerdictKind.UNKNOWN
 
+    @property
+    def is_of_the_output(self) -> bool:
+        """Whether nothing is wrong but the next phase's output."""
+        return self in {VerdictKind.DOWNSTREAM_MISSING, VerdictKind.DOWNSTREAM_PARTIAL}
+
 
 _QUIET = {VerdictKind.IDLE, VerdictKind.WAITING, VerdictKind.SETTLING, VerdictKind.TRIGGERED}
 

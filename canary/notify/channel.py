@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -29,6 +30,13 @@ class NotifyError(ResilienceError):
         self.again_after = again_after
 
 
+class Warned(StrEnum):
+    """What people are warned of about the canary itself: a channel that is refused, or that it was away."""
+
+    CHANNEL = "CHANNEL"
+    AWAY = "AWAY"
+
+
 class Notification(msgspec.Struct, frozen=True):
     """What a channel is sent of an incident: its kind, the incident, the verdict behind it, and a `note` if any.
 
@@ -54,7 +62,7 @@ class Channel(Protocol):
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Send all of `notifications`, in one message where there is one; raises when they could not be sent."""
 
-    def warn(self, text: str, now: datetime) -> None:
+    def warn(self, what: Warned, text: str, now: datetime) -> None:
         """Send a word about the canary itself; raises when it could not be sent."""
 
 
@@ -85,10 +93,10 @@ class Channels:
             return [one for sent, _ in each for one in sent], next((failure for _, failure in each if failure), None)
         return notifications, None
 
-    def warn(self, name: str, text: str, now: datetime) -> Exception | None:
+    def warn(self, name: str, what: Warned, text: str, now: datetime) -> Exception | None:
         """Send a word about the canary itself over one channel; returns the failure."""
         try:
-            self.by_name[name].warn(text, now)
+            self.by_name[name].warn(what, text, now)
         except Exception as error:  # noqa: BLE001 (as above)
             return error
         return None

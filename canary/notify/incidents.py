@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from canary.domain.advance import Judged, Plan, advance, oldest_open
+from canary.domain.advance import Judged, Plan, advance, oldest_open, unsettled
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import (
     REMIND_EVERY,
     RUN_IS_OVER_AFTER,
+    DateMemory,
     NotificationKind,
     Outcome,
     Situation,
@@ -27,17 +28,15 @@ from canary.domain.incident import (
 )
 from canary.domain.remembered import Documents, Refusal, Runs, after_a_run
 from canary.domain.slots import due_without_memory
-from canary.domain.verdict import Verdict
+from canary.domain.verdict import level
 from canary.memory import Memory
-from canary.notify.channel import Channels, Notification, NotifyError
+from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import DocumentStore
 
-# For all that a run writes; what takes longer is done without memory.
-_SECONDS = 20.0
 _ATTEMPTS = 3
 # As many dates as one message has room for.
 _DATES_AT_ONCE = 24
@@ -73,7 +72,7 @@ def notify(
 
     `remembered` are the documents as the run has read them. A run past its `deadline` neither commits nor sends.
     """
-    memory = Memory(store, remembered, channels.canary, now, Deadline(min(_SECONDS, deadline.left())))
+    memory = Memory(store, remembered, channels.canary, now, deadline)
     run = _Notifying(memory, judged, channels, phases=phases, now=now, deadline=deadline)
     for phase in run.phases():
         run.notify_of(phase)
@@ -103,13 +102,14 @@ class _Notifying:
             name: refusal for name, refusal in self._runs.refusals.items() if refusal.address == addresses.get(name)
         }
         refused = {name: refusal for name, refusal in self._refusals.items() if _is_left_alone(refusal, now)}
-        self._situation = Situation(now=now, run=secrets.token_hex(8), addresses=addresses, refused=tuple(refused))
+        self._situation = Situation(now=now, run=secrets.token_hex(8), addresses=addresses)
         self.failures = {name: refusal.reason for name, refusal in refused.items()}
         self.without_memory = memory.failure
         self.untold: list[str] = []
         self._heard: set[str] = set()
         self._gone: dict[str, Refusal] = {}
         self._open: dict[str, str] = {}
+        self._judged_from: dict[str, date] = {}
 
     def phases(self) -> list[str]:
         """Return the phases that have verdicts, and those that were removed and have something open."""
@@ -123,7 +123,7 @@ class _Notifying:
         try:
             for _ in range(0 if failed else _ATTEMPTS):
                 if self._deadline.is_over:
-                    self._leave_untold_what_is_due(plan, f"the run has taken more than {self._deadline.seconds:g} s")
+                    self._leave_untold(plan, plan.followed, f"the run has taken more than {self._deadline.seconds:g} s")
                     return
                 if self._memory.commit(phase, plan.changes) or self._is_mine(phase, plan):
                     self._send(phase, plan)
@@ -134,15 +134,13 @@ class _Notifying:
             failed = str(error)
         if failed:
             self.without_memory = one_line(failed)
-            self._send_without_memory(plan)
+            self._send_without_memory(phase, plan)
         else:
-            self._leave_untold_what_is_due(plan, "other runs were first, each time")
+            self._leave_untold(plan, plan.followed, "other runs were first, each time")
 
     def _plan(self, phase: str) -> Plan:
         situation = replace(self._situation, phase=self._phases.get(phase), down=tuple(self.failures))
-        plan = advance(phase, self._memory.dates(phase), self._judged, situation, self._people, ran_at=self._runs.at)
-        self._open[phase] = oldest_open({**plan.known, **plan.after})
-        return plan
+        return advance(phase, self._memory.dates(phase), self._judged, situation, self._people, ran_at=self._runs.at)
 
     def _is_mine(self, phase: str, plan: Plan) -> bool:
         """Whether what was about to be sent is written down as this run's: only the answer was lost, or came late."""
@@ -160,10 +158,13 @@ class _Notifying:
             wanted = [self._notification(plan, day, plan.due[day][name], name) for day in days]
             for day, outcome in self._outcomes(name, wanted).items():
                 outcomes[day][name] = outcome
-        for day, verdict in plan.verdicts.items():
-            self._note_untold(plan, day, verdict, {*outcomes.get(day, {}).values()})
-        if plan.due:
-            self._note(phase, plan, outcomes)
+        noted = self._note(phase, plan, outcomes) if plan.due else {}
+        after = {**plan.after, **noted}
+        self._open[phase] = oldest_open({**plan.known, **after})
+        if phase in self._phases:
+            first = self._phases[phase].recent_dates(self._situation.now, self._phases[phase].lookback_dates)[0]
+            self._judged_from[phase] = min(first, unsettled(plan, self._situation.now) or first)
+        self._leave_untold(plan, after, "no channel is known to have taken it")
 
     def _outcomes(self, name: str, wanted: Sequence[Notification]) -> dict[date, Outcome]:
         """Send a channel what it is due, and return what came of it."""
@@ -186,8 +187,8 @@ class _Notifying:
         may_be = isinstance(error, NotifyError) and error.may_be_posted
         otherwise = Outcome.NOT_KNOWN if may_be else Outcome.NOT_POSTED
         outcomes = {day: Outcome.HEARD if day in heard else otherwise for day in days}
-        posted = [day for day, outcome in outcomes.items() if outcome is not Outcome.NOT_POSTED]
-        self._channels.memory.told_at |= {(name, wanted[0].verdict.phase, day): now for day in posted}
+        posted = [one.verdict for one in wanted if outcomes[one.verdict.game_date] is not Outcome.NOT_POSTED]
+        self._channels.memory.told |= {(name, one.phase, one.game_date): (now, level(one)) for one in posted}
         return outcomes
 
     def _notification(self, plan: Plan, day: date, kind: NotificationKind, name: str) -> Notification:
@@ -197,7 +198,7 @@ class _Notifying:
             other
             for other_day, other in plan.verdicts.items()
             if kind is NotificationKind.OPENED
-            and other_day not in plan.due
+            and name not in plan.due.get(other_day, {})
             and not other.kind.is_quiet
             and (other_incident := plan.after[other_day].open)
             and name in other_incident.receipts
@@ -217,9 +218,11 @@ class _Notifying:
         if kind.is_end and name in incident.receipts and not incident.receipts[name].began:
             yield f"began {incident.opened_at:%Y-%m-%d %H:%M}Z; the message that it began may not have reached you"
 
-    def _note(self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, Outcome]]) -> None:
-        """Write down what came of the messages; where that fails, they may have been heard."""
-        failed = ""
+    def _note(
+        self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, Outcome]]
+    ) -> Mapping[date, DateMemory]:
+        """Write down what came of the messages, and return it; where that fails, they may have been heard."""
+        failed, noted = "", dict[date, DateMemory]()
         for _ in range(_ATTEMPTS):
             try:
                 self._memory.read_again(phase, outcomes)
@@ -229,35 +232,22 @@ class _Notifying:
                     for day, mine in outcomes.items()
                     if day in known
                 }
-                changes = {day: memory for day, memory in noted.items() if memory != known[day]}
-                if self._memory.commit(phase, changes):
-                    self._open[phase] = oldest_open({**plan.known, **plan.after, **noted})
-                    return
+                if self._memory.commit(phase, {day: one for day, one in noted.items() if one != known[day]}):
+                    return noted
                 failed = self._memory.failure or failed
             except StoreError as error:
                 failed = str(error)
         self.without_memory = one_line(failed) or self.without_memory
+        return noted
 
     # Who was not notified
 
-    def _leave_untold_what_is_due(self, plan: Plan, reason: str) -> None:
-        for day in plan.due:
-            if plan.verdicts[day].kind.is_problem and not plan.has_heard(day):
-                self._leave_untold(plan.verdicts[day], reason)
+    def _leave_untold(self, plan: Plan, after: Mapping[date, DateMemory], reason: str) -> None:
+        """Note each problem of which nobody is known to have heard, by what is remembered after this run."""
+        unheard = [day for day, memory in sorted(after.items()) if plan.is_unheard(day, memory)]
+        self.untold += [f"{plan.verdicts[day].phase} {day}: {reason}" for day in unheard]
 
-    def _note_untold(self, plan: Plan, day: date, verdict: Verdict, outcomes: set[Outcome]) -> None:
-        """Note a date of which nobody was notified: no channel took it, or another run was about to send it."""
-        if verdict.kind.is_quiet or plan.has_heard(day):
-            return
-        if outcomes == {Outcome.NOT_POSTED}:
-            self._leave_untold(verdict, "no channel took it")
-        elif not outcomes and plan.is_held(day):
-            self._leave_untold(verdict, "another run was about to send it")  # and may have died
-
-    def _leave_untold(self, verdict: Verdict, reason: str) -> None:
-        self.untold.append(f"{verdict.phase} {verdict.game_date}: {reason}")
-
-    def _send_without_memory(self, plan: Plan) -> None:
+    def _send_without_memory(self, phase: str, plan: Plan) -> None:
         """Send what a problem's age asks for; what is remembered says which kind it is, where it can be read."""
         note = f"sent without memory, once in 4 hours, and not when it is over: {self.without_memory}"
         own = self._channels.memory
@@ -269,10 +259,9 @@ class _Notifying:
                 if kind is not None and memory.open is not None:
                     wanted.append(Notification(kind, memory.open, verdict, note))
             self._outcomes(name, wanted)
-        for day, verdict in loud.items():
-            is_known = any((name, verdict.phase, day) in own.told_at for name in self._channels.by_name)
-            if verdict.kind.is_problem and not (is_known or plan.has_heard(day) or plan.situations[day].silenced):
-                self._leave_untold(verdict, "nobody knows whether anybody was notified before")
+        known = {(verdict_phase, day) for _, verdict_phase, day in own.told}
+        unknown = {day: memory for day, memory in plan.followed.items() if (phase, day) not in known}
+        self._leave_untold(plan, unknown, "nobody knows whether anybody was notified before")
 
     def _kind_without_memory(self, plan: Plan, day: date, name: str) -> NotificationKind | None:
         verdict, said = plan.verdicts[day], plan.due.get(day, {}).get(name)
@@ -286,41 +275,70 @@ class _Notifying:
 
     def remember_the_run(self) -> None:
         """Keep when the canary ran, what it did not see, and which channels are refused; say what is new of these."""
-        new = {name: refusal for name, refusal in self._gone.items() if name not in self._refusals}
+        own, names, new = self._channels.memory, self._channels.by_name.keys(), dict[str, Refusal]()
         is_ours: bool | None = None
         try:
             for _ in range(_ATTEMPTS if self._memory.is_readable and not self._deadline.is_over else 0):
-                if is_ours := self._memory.commit_runs(self._after(self._memory.runs)):
+                after = self._after(self._memory.runs)
+                new = {name: refusal for name, refusal in after.refusals.items() if not refusal.said}
+                if is_ours := self._memory.commit_runs(_said(after)):
                     break
-                new = {name: refusal for name, refusal in new.items() if name not in self._memory.runs.refusals}
         except StoreError:
             is_ours = None
-        own = self._channels.memory
-        for name, refusal in new.items():
-            if is_ours or (is_ours is None and name not in own.warned_of):
-                self._warn(refusal_text(name, refusal), self._channels.by_name.keys() - self._gone.keys())
-        if self._judged.left_out and is_ours:
-            self._warn(self._judged.left_out, self._channels.by_name.keys() - self.failures.keys())
+        if not is_ours:
+            new = {
+                name: refusal for name, refusal in self._gone.items() if is_ours is None and name not in own.warned_of
+            }
         own.warned_of = (own.warned_of | {*self._gone}) - self._heard
+        words = {name: refusal_text(name, refusal) for name, refusal in new.items()}
+        unsaid = [name for name, text in words.items() if not self._warn(Warned.CHANNEL, text, names - {*self._gone})]
+        left_out = self._judged.left_out if is_ours else ""
+        is_left_out_unsaid = bool(left_out) and not self._warn(Warned.AWAY, left_out, names - self.failures.keys())
+        if is_ours and (unsaid or is_left_out_unsaid):
+            self._take_back(unsaid, self._runs.judged_from if is_left_out_unsaid else {})
+
+    def _take_back(self, unsaid: Sequence[str], judged_from: Mapping[str, date]) -> None:
+        """Write down that nobody took these words: the next run says them."""
+        try:
+            for _ in range(_ATTEMPTS):
+                runs = self._memory.runs
+                refusals = {
+                    name: replace(refusal, said=refusal.said and name not in unsaid)
+                    for name, refusal in runs.refusals.items()
+                }
+                after = replace(runs, refusals=refusals, judged_from={**runs.judged_from, **judged_from})
+                if self._memory.commit_runs(after):
+                    return
+        except StoreError:
+            own = self._channels.memory
+            own.warned_of -= {*unsaid}
 
     def _after(self, runs: Runs) -> Runs:
         """Return what is remembered of the canary after this run."""
         now = self._situation.now
         reason = next((one_line(verdict.summary) for verdict in self._judged.verdicts if verdict.unreadable), "")
-        first = {name: phase.recent_dates(now, phase.lookback_dates)[0] for name, phase in self._phases.items()}
-        gone = {**runs.refusals, **self._gone}
-        left = gone.keys() & self._channels.by_name.keys() - self._heard
+        gone = {
+            name: replace(refusal, said=name in self._refusals and self._refusals[name].said)
+            for name, refusal in self._gone.items()
+        }
+        kept = {**runs.refusals, **gone}
+        left = kept.keys() & self._channels.by_name.keys() - self._heard
         return replace(
             after_a_run(runs, now, reason),
-            judged_from={**runs.judged_from, **first},
+            judged_from={**runs.judged_from, **self._judged_from},
             open={**runs.open, **self._open},
-            refusals={name: gone[name] for name in sorted(left)},
+            refusals={name: kept[name] for name in sorted(left)},
         )
 
-    def _warn(self, text: str, names: Iterable[str]) -> None:
-        for name in sorted(names):
-            if (error := self._channels.warn(name, text, self._situation.now)) is not None:
-                self.failures[name] = _reason(error)
+    def _warn(self, what: Warned, text: str, names: Iterable[str]) -> bool:
+        """Send a word about the canary itself; returns whether a channel took it."""
+        errors = {name: self._channels.warn(name, what, text, self._situation.now) for name in sorted(names)}
+        self.failures |= {name: _reason(error) for name, error in errors.items() if error is not None}
+        return None in errors.values()
+
+
+def _said(runs: Runs) -> Runs:
+    return replace(runs, refusals={name: replace(refusal, said=True) for name, refusal in runs.refusals.items()})
 
 
 def _is_left_alone(refusal: Refusal, now: datetime) -> bool:

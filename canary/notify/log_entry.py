@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from canary.domain.verdict import badness, level
-from canary.notify.channel import Notification
-from canary.notify.message import CommandLine, Message, logs_link, messages, severity, shortened
+from canary.notify.channel import Notification, Warned
+from canary.notify.message import CommandLine, Message, logs_link, messages, severity, shortened, verdicts_of
 from orchestrator_resilience.phase import Phase
 
 # An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
@@ -41,9 +41,10 @@ class LogChannel:
         for entry in [self._entry(group, message) for group, message in faults]:  # all, before any is written
             self._write(entry)
 
-    def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
+    def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
         """Write an entry about the canary itself."""
-        self._write({"severity": "ERROR", "message": f"CANARY_CHANNEL: {text}", "canary_channel": "REFUSED"})
+        refused = {"canary_channel": "REFUSED"} if what is Warned.CHANNEL else {}
+        self._write({"severity": "ERROR", "message": f"CANARY_{what}: {text}", **refused})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         # Looked up each time: functions-framework replaces it.
@@ -53,16 +54,16 @@ class LogChannel:
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
         """Return the entry of one group: its fields are those of its worst date, and `game_dates` has all of them."""
-        worst = max(group, key=lambda one: (badness(level(one.verdict)), one.verdict.game_date))
-        verdict = worst.verdict
+        kind, verdicts = group[0].kind, verdicts_of(group)
+        verdict = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
         return {
-            "severity": "NOTICE" if worst.kind.is_end else severity(group).value,
-            "message": f"CANARY_ALERT {worst.kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
+            "severity": "NOTICE" if kind.is_end else severity(group).value,
+            "message": f"CANARY_ALERT {kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
             "headline": message.headline,
-            "canary_alert": worst.kind.value,
+            "canary_alert": kind.value,
             "phase": verdict.phase,
             "game_date": verdict.game_date.isoformat(),
-            "game_dates": sorted(one.verdict.game_date.isoformat() for one in group),
+            "game_dates": sorted(one.game_date.isoformat() for one in verdicts),
             "verdict": verdict.kind.value,
             "cause": ", ".join(cause.kind for cause in verdict.causes) or None,
             "impact": verdict.impact.value if verdict.impact else None,

@@ -244,7 +244,14 @@ def messages(
 def severity(group: Sequence[Notification]) -> Level:
     """Return how bad a group is now; while nobody knows, as bad as it was."""
     levels = (one.incident.level if one.verdict.kind.is_quiet else level(one.verdict) for one in group)
-    return max(levels, key=badness)
+    others = (level(verdict) for one in group for verdict in one.also)
+    return max([*levels, *others], key=badness)
+
+
+def verdicts_of(group: Sequence[Notification]) -> list[Verdict]:
+    """Return the verdicts of all dates of a group, those of which the channel knows already as well."""
+    verdicts = [verdict for one in group for verdict in (one.verdict, *one.also)]
+    return list({verdict.game_date: verdict for verdict in reversed(verdicts)}.values())
 
 
 def _notification(

@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from canary.notify.channel import Notification, NotifyError
+from canary.notify.channel import Notification, NotifyError, Warned
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
 from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
@@ -52,7 +52,7 @@ class SlackChannel:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
         self._post(message(notifications, self._phases, self._command, now))
 
-    def warn(self, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
+    def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
         """Post a word about the canary itself; raises NotifyError."""
         self._post({"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False})
 

@@ -351,7 +351,7 @@ def _median(durations: Iterable[timedelta | None]) -> timedelta | None:
 
 def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, href: str | None) -> PastIncident:
     is_expired = incident.expired or incident.ended is NotificationKind.EXPIRED
-    ended = incident.over_at or incident.quiet_since
+    ended = incident.over_at or (incident.quiet_since if incident.quiet_twice or incident.expired else None)
     over = ended if ended and ended <= now else None
     begun = _begun(incident, facts)
     return PastIncident(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
 
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.channel import Channels, Notification
+from canary.notify.channel import Channels, Notification, Warned
 from canary.playback.schedule import Schedule, ticks
 from canary.run import Report, check, watch
 from orchestrator_resilience.background import AtOnce
@@ -68,7 +68,7 @@ class Playback:
         for notification in notifications:
             self._show((now, notification))
 
-    def warn(self, text: str, now: datetime) -> None:
+    def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the text has it)
         """Say it as a headline; nothing here is ever refused."""
         self._show((now, text))
 

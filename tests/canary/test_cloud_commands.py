@@ -10,7 +10,8 @@ import pytest
 from google.cloud import bigquery
 
 from canary.commands import cli
-from canary.domain.silence import PEOPLE
+from canary.domain.remembered import DEFAULT_CANARY
+from canary.domain.silence import people_ref
 from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.run import check
@@ -399,7 +400,7 @@ def test_a_run_costs_one_query_and_one_batch_read(
     stores = open_stores(Settings.from_env(), phases)
     assert isinstance(stores, CloudStores)
     stores.completion_log.setup()
-    stores.documents.merge(PEOPLE, {"silences": {}})
+    stores.documents.merge(people_ref(DEFAULT_CANARY), {"silences": {}})
     calls: list[str] = []
     client, firestore = stores._bigquery.client, stores.documents._grpc.client
     call_api, get_all = client._call_api, firestore.get_all

@@ -26,7 +26,7 @@ from canary.domain.incident import (
 )
 from canary.domain.remembered import FORMAT, month_fields, read_date, read_month, read_runs
 from canary.domain.silence import Acknowledgement
-from canary.domain.slots import became_a_problem_at, slot_is_due
+from canary.domain.slots import OwnMemory, became_a_problem_at, due_without_memory, slot_is_due
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind
 from orchestrator_resilience import Phase
@@ -247,7 +247,7 @@ def test_what_is_silenced_before_it_begins_is_kept() -> None:
     after, _ = step(waiting, None, replace(AT, now=LATER + TICK))
     assert after.open is None
     assert step(memory, GOOD, replace(silenced, now=LATER)) == (
-        replace(after, verdict=K.TRIGGERED, incidents=(), sent={}),
+        replace(after, verdict=K.TRIGGERED, since=LATER, incidents=(), sent={}),
         {},
     )
 
@@ -357,13 +357,15 @@ def test_an_end_without_an_answer_is_given_up() -> None:
     assert (count, memory.open) == (3, None)
 
 
-def test_nobody_waits_for_a_channel_that_is_refused_or_gone() -> None:
-    """The incident ends for the others."""
+def test_nobody_waits_for_a_channel_that_is_gone() -> None:
+    """The incident ends for the others; one that is down, or refused, is waited for a week."""
     memory = follow(opened(), GOOD, replace(AT, now=START + TICK))
-    situation = replace(AT, now=START + 2 * TICK, run="3", down=["slack"], refused=["slack"])
-    assert step(memory, GOOD, situation)[0].open is None
-    assert step(memory, GOOD, replace(situation, refused=[]))[0].open is not None
-    assert step(memory, GOOD, replace(situation, down=[], addresses={"log": ""}))[0].open is None
+    situation = replace(AT, now=START + 2 * TICK, run="3", down=["slack"])
+    waiting, heard = step(memory, GOOD, situation)
+    assert (heard, waiting.open is not None) == ({"log": N.RESOLVED}, True)
+    assert step(waiting, GOOD, replace(situation, now=LATER, run="4", down=[]))[1] == {"slack": N.RESOLVED}
+    assert step(waiting, GOOD, replace(situation, now=LATER + timedelta(days=7), run="4"))[0].open is None
+    assert step(memory, GOOD, replace(situation, addresses={"log": ""}, down=[]))[0].open is None
 
 
 # By names, which Hypothesis shows.
@@ -445,27 +447,34 @@ def test_without_memory_a_problem_is_sent_once_in_each_slot(
         sent = [
             number
             for number in range(96)
-            if slot_is_due(one, phase, START + number * TICK + timedelta(seconds=late * (number % 2)), None, None)
+            if slot_is_due(one, phase, START + number * TICK + timedelta(seconds=late * (number % 2)), None)
         ]
         assert sent == list(range(0, 96, 16))
 
 
 def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
-    """A run that comes twice sends once, a problem that is seen late is sent late, and no slot is left out."""
-    one = replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2))
-    assert not slot_is_due(one, phase, START, None, None)
-    assert slot_is_due(one, phase, START, None, START)
-    assert not slot_is_due(one, phase, START + TICK, START, START)
-    assert slot_is_due(one, phase, START + timedelta(hours=3), START, START)
+    """A run that comes twice sends once, a problem that is seen late is sent late, and what is worse at once."""
+    one, own, ran = replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2)), OwnMemory(), OwnMemory()
+    ran.end_of_run([], START - TICK)
+
+    def due(now: datetime, own: OwnMemory, seen: Verdict = one) -> NotificationKind | None:
+        return due_without_memory(seen, "log", phase, now, own, said=None)
+
+    assert (due(START, own), due(START, ran)) == (None, N.OPENED)
+    ran.told["log", "phase2", DAY] = START, Level.ERROR
+    ran.end_of_run([("phase2", DAY)], START)
+    worse = replace(one, impact=Impact.BLOCKED)
+    assert (due(START + TICK, ran), due(START + TICK, ran, worse)) == (None, N.REMINDER)
+    assert [due(START + REMIND_EVERY - late, ran) for late in (TICK, timedelta(0))] == [None, N.REMINDER]
 
 
 def test_not_knowing_has_the_slots_of_the_clock(phase: Phase) -> None:
     """At 0, 4, 8, 12, 16 and 20 o'clock UTC; and when it lasts, by a process that saw it begin."""
     midnight = datetime(2026, 2, 10, tzinfo=UTC)
-    sent = [n for n in range(96) if slot_is_due(DARK, phase, midnight + n * TICK, None, None)]
+    sent = [n for n in range(96) if slot_is_due(DARK, phase, midnight + n * TICK, None)]
     assert sent == list(range(0, 96, 16))
-    assert not slot_is_due(DARK, phase, START, None, START)
-    assert slot_is_due(DARK, phase, START + TICK, None, START)
+    assert not slot_is_due(DARK, phase, midnight, midnight)
+    assert slot_is_due(DARK, phase, START + TICK, START)
 
 
 # Documents
@@ -501,7 +510,7 @@ def test_what_is_remembered_survives_its_document() -> None:
 
 STORED = (
     '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", "incidents": [{"kind": "UNTRIGGERED", "level":'
-    ' "ERROR", "opened_at": "2026-02-10T07:15:00Z", "reminders": 2, "events": [{"what": "OPENED", "at":'
+    ' "ERROR", "opened_at": "2026-02-10T07:15:00Z", "reminders": {"log": 2}, "events": [{"what": "OPENED", "at":'
     ' "2026-02-10T07:15:00Z", "to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}],'
     ' "receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", "at":'
     ' "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], "sent": {"log": [{"kind": "OPENED", "at":'
@@ -515,7 +524,11 @@ def test_a_stored_copy_of_format_1_is_read() -> None:
     assert FORMAT == 1
     assert (memory.verdict, memory.complete_at) == (K.UNTRIGGERED, START)
     assert memory.open is not None
-    assert (memory.open.reminders, memory.open.events[0].to, memory.open.receipts["log"].heard) == (2, ("log",), True)
+    assert (memory.open.reminders, memory.open.events[0].to, memory.open.receipts["log"].heard) == (
+        {"log": 2},
+        ("log",),
+        True,
+    )
     assert json.loads(str(month_fields(None, {DAY: memory})[str(DAY)])) == json.loads(STORED)
     assert read_runs(Document({"format": 1, "at": START, "open": {"phase2": "2026-02"}}, "1")).open == {
         "phase2": "2026-02"

@@ -58,7 +58,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
         verdict = where_it_stopped(verdict, evidence, traces, history=[evidence], phase=PHASE, now=now)
     early_warnings([evidence], PHASE, now)
     follow(DateMemory(), verdict, Situation(now=now, run="1", addresses={"told": ""}))
-    slot_is_due(verdict, PHASE, now, None, None)
+    slot_is_due(verdict, PHASE, now, None)
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
     found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)

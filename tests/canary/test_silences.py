@@ -13,7 +13,7 @@ from canary.commands import cli
 from canary.commands.silence import add_silence
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import DEFAULT_CANARY
-from canary.domain.silence import PEOPLE, Silence, parse_duration, read_silences, silence_fields
+from canary.domain.silence import Silence, parse_duration, people_ref, read_silences, silence_fields
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels
 from canary.run import watch
@@ -25,6 +25,7 @@ from orchestrator_resilience.testing import SimulatedClock, push_envelope
 from tests.proof.doubles import RecordingChannel
 from tests.proof.inputs import AT, fuzzed, odd, silences, texts, values
 
+PEOPLE = people_ref(DEFAULT_CANARY)
 DAY = date(2026, 2, 9)
 NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -42,7 +43,14 @@ def late(orchestrator: Orchestrator, phase: Phase, clock: SimulatedClock) -> Orc
 
 def silence(stores: EmbeddedStores, lasting: timedelta, day: date = DAY, phase: str = "phase2") -> None:
     add_silence(
-        stores.documents, phase=phase, first=day, last=day, reason="planned", expires_at=NOON + lasting, now=NOON
+        stores.documents,
+        DEFAULT_CANARY,
+        phase=phase,
+        first=day,
+        last=day,
+        reason="planned",
+        expires_at=NOON + lasting,
+        now=NOON,
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from canary.domain.incident import Incident, NotificationKind
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import Impact, Verdict, VerdictKind, level
-from canary.notify.channel import Notification, NotifyError
+from canary.notify.channel import Notification, NotifyError, Warned
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, logs_link
 from canary.notify.slack import SlackChannel, escaped, message
@@ -420,7 +420,7 @@ def test_whatever_is_answered_a_failure_is_one_line_without_the_address(raw: Raw
     """Slack's, and the heartbeat's; what is no answer of success is a failure."""
     raw.answers = [answer]
     url = f"http://{raw.host}/services/T0SECRET/B0SECRET"
-    error = or_error(NotifyError, lambda: SlackChannel(url, {}, seconds=0.2).warn("a word", NOW))
+    error = or_error(NotifyError, lambda: SlackChannel(url, {}, seconds=0.2).warn(Warned.CHANNEL, "a word", NOW))
     if error is None:
         assert b"ok" in answer
     else:

@@ -33,9 +33,9 @@ from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known
 from canary.domain.remembered import Runs, after_a_run, month_fields, read_date
 from canary.domain.silence import LONGEST, new_silence
-from canary.domain.slots import slot_is_due
+from canary.domain.slots import OwnMemory, due_without_memory
 from canary.domain.timeline import timeline_of
-from canary.domain.verdict import Impact, Verdict, VerdictKind, judge
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, judge
 from canary.page.axis import FoldedAxis
 from canary.page.board import _axis
 from orchestrator_resilience import Phase
@@ -383,14 +383,15 @@ def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) ->
     """With memory and without, also in the night in which the wall's hours are 23 or 25."""
     since, phase = place.at - 31 * MINUTE, place.phase
     nows = [place.at + offset * MINUTE + n * RUN_EVERY for n in range(100)]
-    one, memory, last = replace(verdict(K.UNTRIGGERED), since=since), DateMemory(), None
+    one, memory, own = replace(verdict(K.UNTRIGGERED), since=since), DateMemory(), OwnMemory()
     heard: dict[str, list[datetime]] = {"memory": [], "none": []}
     for number, now in enumerate(nows):
         memory, sent = step(memory, one, replace(AT, now=now, run=str(number)))
         heard["memory"] += [now] if sent else []
-        if slot_is_due(one, phase, now, last, nows[0]):
-            last = now
+        if due_without_memory(one, "log", phase, now, own, said=None):
+            own.told["log", phase.name, one.game_date] = now, Level.ERROR
             heard["none"].append(now)
+        own.end_of_run([(phase.name, one.game_date)], now)
     assert {late - early for early, late in pairwise(heard["memory"])} == {REMIND_EVERY}
     assert {late - early for early, late in pairwise(heard["none"][1:])} == {REMIND_EVERY}
     assert heard["none"][1] - heard["none"][0] <= REMIND_EVERY

@@ -15,7 +15,7 @@ from google.cloud.monitoring_v3.types import AlertPolicy
 
 from canary.domain.incident import DateMemory, NotificationKind, Situation, follow
 from canary.domain.verdict import Verdict, VerdictKind
-from canary.notify.channel import Channels, Notification, NotifyError
+from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from canary.notify.log_entry import LogChannel
 from canary.run import Outcome, Report, watch
 from orchestrator_resilience import CheckpointLogger, Phase
@@ -250,7 +250,7 @@ def test_the_canarys_notifications_are_found(
     notifications = [Notification(kind, incident, verdict) for kind in NotificationKind]
     channel = LogChannel({"phase2": phase}, stream=stream)
     channel.send(notifications, NOW)
-    channel.warn("a channel is refused", NOW)
+    channel.warn(Warned.CHANNEL, "a channel is refused", NOW)
     entries = [as_ingested(line, "phase2-canary") for line in stream.getvalue().splitlines()]
     kinds = {kind.value for kind in NotificationKind}
     names = ("alert", "resolved", "expired", "channel")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from canary.commands.cli import main as canary
-from canary.notify import incidents
+from canary.memory import MEMORY_SECONDS
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.slack import SlackChannel
 from canary.run import RUN_SECONDS
@@ -74,7 +74,7 @@ def test_one_timeout_for_a_run() -> None:
     seconds = float(timeout)
     assert deadline == f"{seconds:g}s"
     slack, beat = (inspect.signature(c).parameters["seconds"].default for c in (SlackChannel, Heartbeat))
-    remembers = incidents._SECONDS
+    remembers = MEMORY_SECONDS
     parts = [READ_SECONDS, CHECKPOINTS_SECONDS, remembers, 2 * slack, beat]
     assert sum(parts) == RUN_SECONDS == seconds - 25
     # Four attempts and their pauses are over before the next quarter of an hour.

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from canary.commands.silence import add_silence
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.function import Canary
 from canary.notify.channel import Channel, Channels
 from canary.notify.message import CommandLine
@@ -167,7 +168,8 @@ def silenced(folder: Path) -> Situation:
     world = _stuck(folder, output=False)
     expires_at = NOW + timedelta(hours=12)
     why = "the Phase 3 team mends it by noon"
-    add_silence(world.stores.documents, phase="phase2", first=DAY, last=DAY, reason=why, expires_at=expires_at, now=NOW)
+    wanted = {"phase": "phase2", "first": DAY, "last": DAY, "reason": why, "expires_at": expires_at}
+    add_silence(world.stores.documents, DEFAULT_CANARY, now=NOW, **wanted)
     return world.situation
 
 

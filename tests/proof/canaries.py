@@ -24,10 +24,10 @@ from canary.domain.advance import Judged
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import DEFAULT_CANARY, month_ref, read_date
 from canary.domain.silence import (
-    PEOPLE,
     Acknowledgement,
     Silence,
     acknowledgement_fields,
+    people_ref,
     read_silences,
     silence_fields,
 )
@@ -46,6 +46,7 @@ from tests.proof.doubles import Operation, PlainStores, RecordingChannel, Stores
 from tests.proof.explorer import DIED, Ask, Move, Run, State, Subject, frozen
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
+PEOPLE = people_ref(DEFAULT_CANARY)
 DAY = date(2026, 2, 9)
 REF = month_ref(DEFAULT_CANARY, PHASE.name, "2026-02")
 NOON = datetime(2026, 2, 10, 17, 0, tzinfo=UTC)
@@ -108,7 +109,7 @@ class Canaries(Subject):
         self._run_id = f"{round_}/{run.number}"
         channels = Channels(*(_channel(name, round_, ask) for name in CHANNELS))
         own = self._memories[memory]
-        channels.memory = OwnMemory(dict(own.told_at), dict(own.first_seen), own.ran_at, set(own.warned_of))
+        channels.memory = OwnMemory(dict(own.told), dict(own.first_seen), own.ran_at, set(own.warned_of))
         now = NOON + round_ * TICK + run.number * timedelta(seconds=1)
         documents = self.documents(Watched(PlainStores(), lambda operation, _: ask(operation)))
         stores: Any = StoresOf(documents, SimpleNamespace(summarise=lambda *_: []))
@@ -202,7 +203,7 @@ class Canaries(Subject):
         return str({name: " ".join(kind for kind, *_ in heard(value, name)) for name in CHANNELS})
 
     def _remembered(self, memory: OwnMemory) -> Any:
-        key = (frozen(memory.told_at), frozen(memory.first_seen), memory.ran_at, frozenset(memory.warned_of))
+        key = (frozen(memory.told), frozen(memory.first_seen), memory.ran_at, frozenset(memory.warned_of))
         self._memories.setdefault(key, memory)
         return key
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from canary.domain.incident import NotificationKind
-from canary.notify.channel import Notification
+from canary.notify.channel import Notification, Warned
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import Document, DocumentRef, Write
 
@@ -150,7 +150,7 @@ class RecordingChannel:
         assert now.tzinfo is not None
         self.sent += notifications
 
-    def warn(self, text: str, now: datetime) -> None:
+    def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the text has it)
         """Keep it."""
         assert now.tzinfo is not None
         self.warnings.append(text)

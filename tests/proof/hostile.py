@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref
-from canary.domain.silence import PEOPLE
+from canary.domain.silence import people_ref
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.stores.base import DocumentRef, Lines, ProcessorSummary, Request
 from tests.proof.dates import completions, registered
@@ -140,7 +140,7 @@ def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = N
         if evidence.memory is None
         else {str(DAY): evidence.memory},
         canary_ref(DEFAULT_CANARY): _runs(evidence),
-        PEOPLE: None if evidence.silences is None else {"silences": evidence.silences},
+        people_ref(DEFAULT_CANARY): None if evidence.silences is None else {"silences": evidence.silences},
         DocumentRef(PHASE.firestore_collection, str(NEXT)): registered(completions(PHASE, NEXT, DONE)),
         **(others or {}),
     }

@@ -17,7 +17,7 @@ from canary.domain.advance import Judged
 from canary.domain.incident import DateMemory
 from canary.domain.remembered import DEFAULT_CANARY, month_ref, read_date
 from canary.domain.verdict import Impact, Verdict, VerdictKind
-from canary.notify.channel import Channels, Notification, NotifyError
+from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from canary.notify.incidents import notify
 from canary.sources import gather
 from orchestrator_resilience.background import AtOnce
@@ -66,7 +66,7 @@ class _People:
         if fault == "no answer":
             raise NotifyError("no answer", may_be_posted=True)
 
-    def warn(self, text: str, now: datetime) -> None:
+    def warn(self, what: Warned, text: str, now: datetime) -> None:
         """Take a word about the canary."""
 
 
