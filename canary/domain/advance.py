@@ -17,6 +17,7 @@ from canary.domain.incident import (
     expire,
     follow,
     group_of,
+    held,
     is_stretch,
     is_unheard,
     last_seen,
@@ -65,6 +66,11 @@ class Plan(msgspec.Struct, frozen=True):
     def is_unheard(self, day: date, memory: DateMemory) -> bool:
         """Whether there is a problem of which nobody is known to have heard, by what is remembered of it now."""
         return is_unheard(memory, self.verdicts[day], self.situations[day])
+
+    def is_held(self, day: date, memory: DateMemory) -> bool:
+        """Whether another run is sending something of the date at this moment, unless it has died."""
+        situation = self.situations[day]
+        return any(held(memory, name, situation) for name in situation.addresses)
 
 
 def advance(

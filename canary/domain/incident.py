@@ -428,12 +428,10 @@ def _due_while_it_lasts(
         return (NotificationKind.OPENED if begins else None), _MESSAGES_A_DAY
     if not receipt.heard and receipt.sent is not NotificationKind.REMINDER and receipt.tries < _TRIES:
         return receipt.sent, _MESSAGES_A_DAY
-    does_more_harm = badness(incident.level) > badness(receipt.level)
-    is_other = incident.kind.is_problem and incident.kind not in receipt.verdicts
-    if verdict.kind.is_problem and (does_more_harm or is_other):
+    if verdict.kind.is_problem and _is_worse(incident, receipt):
         changed = memory.within_a_day(channel, now, NotificationKind.CHANGED)
         at_once = changed < _CHANGES_AT_ONCE or now - receipt.at >= REMIND_EVERY
-        up_to = _MESSAGES_A_DAY if does_more_harm else _CHANGES_UP_TO
+        up_to = _MESSAGES_A_DAY if badness(incident.level) > badness(receipt.level) else _CHANGES_UP_TO
         return (NotificationKind.CHANGED if at_once else None), up_to
     is_due = _reminder_is_due(incident, receipt, channel, verdict, situation)
     return (NotificationKind.REMINDER if is_due else None), _REMINDERS_UP_TO
@@ -466,6 +464,12 @@ def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situa
     if not verdict.unreadable and channel in situation.stretch:
         return False
     return situation.now - incident.opened_at >= PASSES_WITHIN
+
+
+def _is_worse(incident: Incident, receipt: Receipt) -> bool:
+    """Whether it is a problem that the channel has not heard of, or does more harm than it heard."""
+    is_other = incident.kind.is_problem and incident.kind not in receipt.verdicts
+    return is_other or badness(incident.level) > badness(receipt.level)
 
 
 def _reminder_is_due(

@@ -244,8 +244,10 @@ class _Notifying:
 
     def _leave_untold(self, plan: Plan, after: Mapping[date, DateMemory], reason: str) -> None:
         """Note each problem of which nobody is known to have heard, by what is remembered after this run."""
-        unheard = [day for day, memory in sorted(after.items()) if plan.is_unheard(day, memory)]
-        self.untold += [f"{plan.verdicts[day].phase} {day}: {reason}" for day in unheard]
+        for day, memory in sorted(after.items()):
+            if plan.is_unheard(day, memory):
+                why = "another run was about to send it" if plan.is_held(day, memory) else reason
+                self.untold.append(f"{plan.verdicts[day].phase} {day}: {why}")
 
     def _send_without_memory(self, phase: str, plan: Plan) -> None:
         """Send what a problem's age asks for; what is remembered says which kind it is, where it can be read."""

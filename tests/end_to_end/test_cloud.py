@@ -289,7 +289,7 @@ def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(cloud: str, dataset
     own = [next(v for v in a["verdicts"] if v["game_date"] == row["game_date"]) for a in answers]
     assert [(one["kind"], "untold" in a) for one, a in zip(own, answers, strict=True)] == [("UNTRIGGERED", False)] * 2
     assert not any("in the progress document" in note for note in own[0]["notes"])
-    (alert,) = (line["message"] for line in lines if "canary_alert" in line)
+    (alert,) = (line["message"] for line in lines if line.get("game_date") == row["game_date"])
     assert "all 5 processors completed 40 min ago" in alert
     assert "\nNote:     sent without memory, once in 4 hours, and not when it is over: Firestore: " in alert
 

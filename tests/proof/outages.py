@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 from google.auth.compute_engine import _metadata
 
-import canary.notify.incidents
+import canary.memory
 import canary.run
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.notify.channel import Channels
@@ -194,7 +194,7 @@ def scaled() -> Iterator[None]:
     with (
         patch.object(canary.run, "gather", _sooner(gather)),
         patch.object(canary.run, "read_traces", _sooner(read_traces)),
-        patch.object(canary.notify.incidents, "_SECONDS", 20 * SCALE),
+        patch.object(canary.memory, "MEMORY_SECONDS", canary.memory.MEMORY_SECONDS * SCALE),
     ):
         yield
 
