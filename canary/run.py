@@ -231,7 +231,11 @@ def _run(
         for name in phases
     }
     dates = [one for one in every_date if is_wanted(one.key)]
-    problems = [one.key for one in dates if traced or not one.verdict.kind.is_quiet]
+    problems = [
+        one.key
+        for one in dates
+        if traced or not one.verdict.kind.is_quiet or _may_have_been_refused(one, remembered(one.key), now)
+    ]
     asked = [(name, day) for name, day in problems if explained is None or day in explained[name]]
     silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]
     traced_dates = list(dict.fromkeys([*asked, *silent]))
@@ -388,6 +392,15 @@ def _warnings(own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence
         yield from early_warnings([one.evidence for one in own], phase, now, lines)
     except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)
         yield f"the recent dates could not be looked over: {_described(error)}"
+
+
+def _may_have_been_refused(one: _Date, memory: DateMemory, now: datetime) -> bool:
+    """Whether only the code's own lines can tell that the next phase was not started: its output is not due yet.
+
+    Of what is open they tell as well when it is over.
+    """
+    facts = one.facts(now)
+    return facts is not None and facts.awaits_output and (memory.open is not None or not facts.output_is_due)
 
 
 def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:

@@ -29,6 +29,8 @@ class CheckpointKind(StrEnum):
     WAITING = "CHECKPOINT_WAITING"
     POST_TRANSACTION = "CHECKPOINT_POST_TRANSACTION"
     TRIGGERED = "CHECKPOINT_TRIGGERED"
+    STARTED = "CHECKPOINT_STARTED"
+    NOT_STARTED = "CHECKPOINT_NOT_STARTED"
     FAILED = "CHECKPOINT_FAILED"
     PROBED = "CHECKPOINT_PROBED"
 
@@ -42,6 +44,8 @@ class DeliveryOutcome(StrEnum):
     STUCK = "stuck"  # complete, and the flag is unset
     PREMATURE = "premature"  # the flag is set, and somebody is missing
     PARTIAL = "partial"  # as above, on purpose
+    STARTED = "started"  # the next phase
+    NOT_STARTED = "not_started"
     IGNORED = "ignored"
     UNEXPECTED = "unexpected"
     REJECTED = "rejected"
@@ -67,6 +71,8 @@ DEFAULT_SEVERITY = {
     CheckpointKind.WAITING: Severity.INFO,
     CheckpointKind.POST_TRANSACTION: Severity.INFO,
     CheckpointKind.TRIGGERED: Severity.NOTICE,
+    CheckpointKind.STARTED: Severity.INFO,
+    CheckpointKind.NOT_STARTED: Severity.ERROR,
     CheckpointKind.FAILED: Severity.ERROR,
     CheckpointKind.PROBED: Severity.INFO,
 }

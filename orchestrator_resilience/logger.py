@@ -220,6 +220,7 @@ class Delivery:
         self._closed = False
         self._failure: BaseException | None = None
         self._expected_hash: str | None = None
+        self._transaction: dict[str, Any] = {}
         self._step_seconds: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -275,6 +276,7 @@ class Delivery:
         sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
         own = None if expected is None else sorted(transaction.expected)
         fields: dict[str, Any] = {**transaction.fields, "expected": own, "attempts": attempts}
+        self._transaction = fields
         self._leave(
             CheckpointKind.POST_TRANSACTION,
             transaction.text,
@@ -289,6 +291,23 @@ class Delivery:
         elif waits:
             text = f"{transaction.missing_text} {transaction.count}"
             self._leave(CheckpointKind.WAITING, text, outcome=outcome, **fields)
+
+    @_never_raises
+    def started(self, *, message_id: str | None = None) -> None:
+        """Leave STARTED: the next phase was started, by the message of this id where there is one.
+
+        For code whose flag starts the next phase; after `post_transaction`, whose fields the line has as well.
+        """
+        text = f"the next phase was started{f' by message {message_id}' if message_id else ''}"
+        fields = {**self._transaction, "message_id": message_id}
+        self._leave(CheckpointKind.STARTED, text, outcome=DeliveryOutcome.STARTED, **fields)
+
+    @_never_raises
+    def not_started(self, reason: str | BaseException) -> None:
+        """Leave NOT_STARTED: it was decided, and the next phase was not started: a gate refused, or a call failed."""
+        why = _described(reason) if isinstance(reason, BaseException) else str(reason)
+        fields = {**self._transaction, "reason": one_line(why, TEXT_CHARACTERS)}
+        self._leave(CheckpointKind.NOT_STARTED, why, outcome=DeliveryOutcome.NOT_STARTED, **fields)
 
     @property
     def _phase(self) -> Phase:

@@ -17,18 +17,32 @@ _NO_REPORTS = Progress(frozenset())
 _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """What the lines of a date's deliveries say that a verdict depends on.
+
+    `processors` are those of which there is one, whatever the stores have of it. `not_started` is why the next phase
+    was not started, in the words of the code; empty where no line says so, or a later one that it was.
+    """
+
+    processors: frozenset[str] = frozenset()
+    not_started: str = ""
+
+
+NOTHING_HEARD = Heard()
+
+
 class Facts(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date as it stands at `now` (aware), and what follows from it.
 
     `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py).
     A source that has nothing, or that could not be read, is empty here: whether that matters is for each rule to say.
-    `heard_of` are the processors of which a delivery has left a line, whatever the stores have of it.
+    `heard` is what the lines of its deliveries say.
     """
 
     evidence: Evidence
     phase: Phase
     now: datetime
-    heard_of: frozenset[str] = frozenset()
+    heard: Heard = NOTHING_HEARD
 
     def __post_init__(self) -> None:
         """Take the phase as it is on the date, in its mode."""
@@ -178,6 +192,17 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         due = min(self.deadline, self.complete_at) if self.is_complete else self.deadline
         trigger = self.progress.trigger
         return self.now - (due if trigger is None else trigger.at or self.deadline) >= self.phase.downstream_after
+
+    @property
+    def start_was_refused(self) -> bool:
+        """Whether the code says that it did not start the next phase, which nothing else starts."""
+        return self.phase.flag_starts_next_phase and bool(self.heard.not_started)
+
+    @property
+    def awaits_output(self) -> bool:
+        """Whether it has to be started by now what the flag starts, and that has yet to write something."""
+        is_decided = self.progress.trigger is not None or self.is_complete
+        return self.phase.flag_starts_next_phase and is_decided and not self.output
 
     @property
     def output(self) -> int | None:

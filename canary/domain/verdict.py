@@ -31,7 +31,7 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.evidence import Absent, Evidence, Seen, Unreadable
-from canary.domain.facts import Facts
+from canary.domain.facts import NOTHING_HEARD, Facts, Heard
 from canary.domain.stages import Cause, CauseKind, Standing, Step
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
@@ -156,10 +156,10 @@ def level(verdict: Verdict) -> Level:
             return Level.ERROR
 
 
-def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[str] = frozenset()) -> Verdict:
+def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHING_HEARD) -> Verdict:
     """Judge one (phase, game_date) at `now` (aware) by the rules above.
 
-    `heard_of` are the processors of which a delivery has left a line, whatever the stores have of it.
+    `heard` is what the lines of its deliveries say, where they were read.
     """
     phase = phase.on(evidence.game_date, evidence.mode)
     if not phase.expected:
@@ -170,7 +170,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
     in_bigquery, seen_at = any(flag.is_set for flag in evidence.flags.values()), evidence.flag_seen_at
     if isinstance(progress, Absent) and (in_bigquery or seen_at):
         # It may have been removed, or be in another database: it does not say that the flag is unset.
-        verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard_of)
+        verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard)
         said = (
             "the flag is BigQuery's" if in_bigquery else f"the canary saw it with the flag by {seen_at:%Y-%m-%d %H:%M}Z"
         )
@@ -178,7 +178,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
         return replace(verdict, notes=(*verdict.notes, note))
     if phase.bigquery_carries_flag and not isinstance(log, Unreadable) and isinstance(progress, Unreadable):
         if evidence.flags:
-            verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard_of)
+            verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard)
             note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
             return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
@@ -192,7 +192,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard_of: frozenset[s
             notes=tuple(evidence.left_out),
             unreadable=True,
         )
-    facts = Facts(evidence, phase, now, heard_of)
+    facts = Facts(evidence, phase, now, heard)
     trigger = facts.progress.trigger
     if trigger is not None and (facts.is_complete or not facts.set_in_another_mode):
         return _judge_triggered(facts, trigger)
@@ -241,6 +241,10 @@ def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
 def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
     """Judge what the next phase has made of the flag; None where nothing is wrong, or it is too early to tell."""
     outcome, work, next_phase = facts.evidence.outcome, facts.evidence.work, facts.phase.next_phase
+    if facts.start_was_refused and not facts.output and not facts.had_no_work:
+        why = one_line(facts.heard.not_started, _REASON_CHARACTERS)
+        summary = f"`_triggered` is set, but {next_phase} was not started: {why}"
+        return _verdict(facts, VerdictKind.DOWNSTREAM_MISSING, summary, trigger.at)
     if not facts.output_is_due:
         return None
     if isinstance(outcome, Unreadable):
@@ -263,6 +267,10 @@ def _judge_complete(facts: Facts) -> Verdict:
     done, everybody = len(facts.completed_at), len(facts.phase.expected)
     who = f"{done} of {everybody} processors, which is enough," if facts.missing else f"all {everybody} processors"
     summary = f"{who} completed {when}, `_triggered` is still unset"
+    if facts.start_was_refused:
+        why = one_line(facts.heard.not_started, _REASON_CHARACTERS)
+        summary = f"{summary}: {facts.phase.next_phase} was not started: {why}"
+        return _verdict(facts, VerdictKind.UNTRIGGERED, summary, facts.complete_at)
     if age >= facts.phase.untriggered_after and facts.has_settled:
         return _verdict(facts, VerdictKind.UNTRIGGERED, summary, facts.complete_at)
     if disagreement := _disagreement(facts):  # an incident that is open already does not end by the set being complete
@@ -296,7 +304,7 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
     if work == Seen(0):
         reason = f"the work query says that there was no work, but failed: {names(facts.failed)}"
         return _unknown(facts, reason, unreadable=False)
-    has_arrived = bool(facts.last_status or facts.unexpected or facts.completed_at or facts.heard_of)
+    has_arrived = bool(facts.last_status or facts.unexpected or facts.completed_at or facts.heard.processors)
     if isinstance(work, Absent) and not has_arrived:
         reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
         return _unknown(facts, reason, unreadable=False)
@@ -385,7 +393,7 @@ def _impact(facts: Facts) -> Impact:
         return Impact.NONE
     match facts.evidence.outcome:
         case Seen(0):
-            return Impact.BLOCKED if facts.output_is_due else Impact.UNKNOWN
+            return Impact.BLOCKED if facts.output_is_due or facts.start_was_refused else Impact.UNKNOWN
         case Seen() if facts.output_is_partial:
             return Impact.PARTIAL if facts.output_is_due else Impact.UNKNOWN
         case Seen():
@@ -393,6 +401,8 @@ def _impact(facts: Facts) -> Impact:
         case Absent() | Unreadable():
             # Where the flag starts the next phase, an unset one says itself that it was not started.
             unset = facts.progress.trigger is None and facts.phase.flag_starts_next_phase
+            if facts.start_was_refused:
+                return Impact.BLOCKED
             return Impact.BLOCKED if unset and (facts.is_complete or facts.output_is_due) else Impact.UNKNOWN
 
 

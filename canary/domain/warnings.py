@@ -27,7 +27,7 @@ def early_warnings(
     since = next((one.game_date for one in dates if one.unexpected), None)
     warnings = [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
     rejections = [line for line in lines if line.kind is CheckpointKind.REJECTED]
-    why = dict.fromkeys(heard_of(lines, phase), "its deliveries come to nothing")
+    why = dict.fromkeys(heard_of(lines, phase).processors, "its deliveries come to nothing")
     for line in rejections:
         name = phase.canonical(str(line.fields.get("raw_processor"))) or ""
         why[name] = f"its messages are rejected, {why_rejected(line)}"

@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from canary.domain.incident import NotificationKind
 from canary.domain.path.text import path_text
 from canary.domain.stages import CauseKind, Stage, Standing, StandingKind, State
-from canary.domain.verdict import Verdict, VerdictKind
+from canary.domain.verdict import Impact, Verdict, VerdictKind
+from canary.notify.channel import Channels
 from canary.notify.message import CommandLine, alert
 from canary.playback.schedule import Schedule
-from canary.run import Report, check
+from canary.run import Report, check, watch
 from evaluation.old_code import OldCode
 from evaluation.world import OUTCOME_QUERY, WORK_QUERY, Deliver, InjectedFault, Outage, Requests, World
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError, load_phase
@@ -26,6 +28,7 @@ from orchestrator_resilience.stores import jsonl
 from orchestrator_resilience.stores.base import DeadLetter, Request
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
+from tests.proof.doubles import RecordingChannel
 
 FIVE = tuple(sorted(load_phase("phase2", BUNDLED_PHASES).expected))
 LAST = FIVE[4:]
@@ -570,6 +573,84 @@ def test_a_gate_refused_behind_the_flag(world: World, *, has_decided: bool) -> N
     after = Stage.FLAGGED
     stop = (CauseKind.NOT_STARTED, (), after, Stage.STARTED)
     judged(world, LATE, VerdictKind.DOWNSTREAM_MISSING, stop, words="data incomplete for 2026-02-09, cannot start")
+
+
+def start(world: World, at: datetime, why: str = "", *, is_set: bool = True) -> None:
+    """Let the delivery that completed the set start the next phase, or say why it does not."""
+    world.schedule.play(at)
+    if is_set:
+        change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="all_complete")
+    with world.checkpoints_of(world.phase).delivery(processor=FIVE[4], game_date=DAY, event_id="1") as delivery:
+        delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=is_set)
+        delivery.not_started(why) if why else delivery.started(message_id="17")
+
+
+@pytest.mark.parametrize(
+    ("is_set", "kind", "stop"),
+    [
+        (True, VerdictKind.DOWNSTREAM_MISSING, (CauseKind.NOT_STARTED, (), Stage.FLAGGED, Stage.STARTED)),
+        (False, VerdictKind.UNTRIGGERED, (CauseKind.NOT_STARTED, (), Stage.DECIDED, Stage.FLAGGED)),
+    ],
+)
+def test_a_start_that_was_refused_is_known_at_once(
+    world: World, *, is_set: bool, kind: VerdictKind, stop: Stop
+) -> None:
+    """By the code's own line, long before the output is due; whether the flag was set before the start, or is not."""
+    starts_the_next_phase(world)
+    deliver_to_old_code(world)
+    start(world, DONE + MINUTE, "Phase 2 data incomplete", is_set=is_set)
+    verdict = judged(world, DONE + 3 * MINUTE, kind, stop, words="Phase 2 data incomplete")
+    assert "was not started: Phase 2 data incomplete" in verdict.summary
+    assert verdict.impact is Impact.BLOCKED
+
+
+def test_a_start_that_came_later_is_no_refusal(world: World) -> None:
+    """Once it was started it was, whatever is refused before or after."""
+    starts_the_next_phase(world)
+    deliver_to_old_code(world)
+    start(world, DONE + MINUTE, "the gate is closed")
+    start(world, DONE + 10 * MINUTE)
+    start(world, DONE + 11 * MINUTE, "it is started already")
+    (verdict,) = report(world, DONE + 12 * MINUTE).verdicts
+    assert (verdict.kind, state_of(verdict, Stage.STARTED)) == (VerdictKind.TRIGGERED, State.REACHED)
+    (late,) = report(world, LATE).verdicts
+    assert [(one.kind, one.after, one.until) for one in late.causes] == [
+        (CauseKind.UNDETERMINED, Stage.STARTED, Stage.OUTPUT)
+    ]
+
+
+def test_people_hear_of_a_refused_start_until_it_is_started(world: World) -> None:
+    """In the next run, and that it is over once a line says so: no query counts any output."""
+    world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=True, outcome_query=None)
+    deliver_to_old_code(world)
+    start(world, DONE + MINUTE, "the gate is closed")
+    channel = RecordingChannel()
+    channels, phases = Channels(channel), {world.phase.name: world.phase}
+
+    def run_until(end: datetime, now: datetime) -> None:
+        while now < end:
+            watch(world.stores, phases, channels, now)
+            now += timedelta(minutes=15)
+
+    run_until(DONE + 3 * HOUR, DONE + 2 * MINUTE)
+    assert [kind for kind, day in channel.told if day == DAY][:1] == [NotificationKind.OPENED]
+    assert NotificationKind.RESOLVED not in [kind for kind, day in channel.told if day == DAY]
+    start(world, DONE + 3 * HOUR)
+    run_until(DONE + 4 * HOUR, DONE + 3 * HOUR + MINUTE)
+    assert [kind for kind, day in channel.told if day == DAY][-1:] == [NotificationKind.RESOLVED]
+
+
+def test_a_refused_start_whose_output_is_there_is_over(world: World) -> None:
+    """Somebody has started the next phase by hand; where the flag does not start it, nobody asks."""
+    for starts, has_output in ((True, True), (False, False)):
+        starts_the_next_phase(world)
+        world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=starts)
+        deliver_to_old_code(world)
+        start(world, DONE + MINUTE, "the gate is closed")
+        world.output |= {DAY} if has_output else set()
+        (verdict,) = report(world, DONE + 12 * MINUTE).verdicts
+        assert verdict.kind is VerdictKind.TRIGGERED
+        world.output.clear()
 
 
 @pytest.mark.parametrize("starts", [True, False])

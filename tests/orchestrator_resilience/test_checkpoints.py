@@ -221,6 +221,8 @@ ENDINGS: dict[DeliveryOutcome, Callable[[Any], None]] = {
     DeliveryOutcome.PARTIAL: lambda d: d.post_transaction(
         should_trigger=False, document={"_triggered": True, "_partial_completion": True}
     ),
+    DeliveryOutcome.STARTED: lambda d: d.started(message_id="17"),
+    DeliveryOutcome.NOT_STARTED: lambda d: d.not_started("Phase 3 data incomplete"),
     DeliveryOutcome.IGNORED: lambda d: d.ignored("no_data"),
     DeliveryOutcome.UNEXPECTED: lambda d: d.unexpected(),
     DeliveryOutcome.REJECTED: lambda d: d.rejected("no game_date"),
@@ -253,6 +255,30 @@ def test_the_closing_line_says_it_all(
         {**common, "first": line is sink.checkpoints[0], "last": line is last} for line in sink.checkpoints
     ]
     assert [Checkpoint.from_json(entry) for entry in entries] == sink.checkpoints
+
+
+@pytest.mark.parametrize(
+    ("start", "severity", "text"),
+    [
+        (lambda d: d.started(message_id="17"), Severity.INFO, "the next phase was started by message 17"),
+        (lambda d: d.started(), Severity.INFO, "the next phase was started"),
+        (lambda d: d.not_started("Phase 3 data incomplete"), Severity.ERROR, "Phase 3 data incomplete"),
+        (lambda d: d.not_started(TimeoutError("5 s")), Severity.ERROR, "TimeoutError: 5 s"),
+    ],
+)
+def test_whether_the_next_phase_was_started(
+    start: Callable[[Any], None], severity: Severity, text: str, checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
+    """The line closes the delivery, and says as well what the transaction did; without one it stands alone."""
+    for is_decided in (True, False):
+        with begin(checkpoints) as delivery:
+            if is_decided:
+                delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True)
+            start(delivery)
+        last = sink.checkpoints[-1]
+        assert (last.severity, last.closes, last.text) == (severity, True, f"{text} {WHOSE.strip()}")
+        assert last.fields.get("should_trigger") is (True if is_decided else None)
+        assert last.fields.get("reason") == (text if severity is Severity.ERROR else None)
 
 
 def test_a_line_of_an_older_version_is_read() -> None:

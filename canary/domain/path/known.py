@@ -6,15 +6,18 @@ from functools import cached_property
 from typing import Protocol
 
 from canary.domain.evidence import Logged, Seen, Traces, Unreadable, value_or
-from canary.domain.facts import Facts
+from canary.domain.facts import Facts, Heard
 from canary.domain.stages import CauseKind, Step
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import Request
 
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 LIFETIME = timedelta(minutes=10)
 ANSWERED, FAILED = range(200, 300), range(500, 600)
+# How much of somebody's words one fact can hold.
+WORDS = 400
 
 
 class Fact(Step, frozen=True, kw_only=True):
@@ -212,12 +215,26 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
 
 
-def heard_of(lines: Iterable[Checkpoint], phase: Phase) -> frozenset[str]:
-    """Return the expected processors of which a delivery of the date has left a line."""
+def heard_of(lines: Collection[Checkpoint], phase: Phase) -> Heard:
+    """Return what the lines of a date say that a verdict depends on."""
     raw = (
         line.fields.get("processor") or line.fields.get("raw_processor") for line in lines if "game_date" in line.fields
     )
-    return frozenset(name for one in raw if (name := phase.canonical(str(one))) in phase.expected)
+    processors = frozenset(name for one in raw if (name := phase.canonical(str(one))) in phase.expected)
+    refused = refused_start(lines)
+    return Heard(processors, why_not_started(refused) if refused else "")
+
+
+def refused_start(lines: Collection[Checkpoint]) -> Checkpoint | None:
+    """Return the last line that says that the next phase was not started; None where one says that it was."""
+    started = any(line.kind is CheckpointKind.STARTED for line in lines)
+    refused = [line for line in lines if line.kind is CheckpointKind.NOT_STARTED]
+    return None if started else max(refused, key=lambda line: line.at, default=None)
+
+
+def why_not_started(line: Checkpoint) -> str:
+    """Return why the next phase was not started, in the words of the code."""
+    return one_line(str(line.fields.get("reason") or line.text), WORDS)
 
 
 def moment_text(at: datetime) -> str:

@@ -6,15 +6,13 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from canary.domain.evidence import Seen
-from canary.domain.path.known import ANSWERED, LIFETIME, Fact, Known
+from canary.domain.path.known import ANSWERED, LIFETIME, WORDS, Fact, Known, refused_start, why_not_started
 from canary.domain.path.tables import cause_of
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, whole_list
 from orchestrator_resilience.plain import one_line
 
 _SOURCE = "checkpoint"
-# How much of somebody's words one fact can hold.
-_WORDS = 400
 # The steps of a delivery in which nothing failed but its row.
 _ROW_ALONE = ["append_completion"]
 
@@ -25,6 +23,10 @@ def lines(known: Known) -> Iterator[Fact]:
         yield from _of_delivery(known, delivery)
     yield from _without_a_line(known)
     yield from _decision(known)
+    if refused := refused_start(known.lines):
+        # Some code sets the flag only once it has started the next phase.
+        said = replace(_fact(refused), next_stage=True, state=State.REFUSED, words=why_not_started(refused))
+        yield replace(said, cause=CauseKind.NOT_STARTED)
 
 
 def _of_delivery(known: Known, delivery: Sequence[Checkpoint]) -> Iterator[Fact]:
@@ -61,6 +63,8 @@ def _seen(line: Checkpoint) -> Iterator[Fact]:
         yield replace(said, stage=Stage.DECIDED)
     if line.fields.get("triggered") is True:
         yield replace(said, stage=Stage.FLAGGED)
+    if line.kind is CheckpointKind.STARTED:
+        yield replace(said, stage=Stage.STARTED, words=one_line(line.text, WORDS))
 
 
 def _bad_end(known: Known, delivery: Sequence[Checkpoint]) -> Fact | None:
@@ -71,7 +75,7 @@ def _bad_end(known: Known, delivery: Sequence[Checkpoint]) -> Fact | None:
         steps = last.fields.get("steps") or []
         causes = last.fields.get("causes") or [last.fields.get("error", last.text)]
         where = f" in {', '.join(steps)}" if steps else ""
-        words = f"failed{where}: {one_line(str(causes[0]), _WORDS)}"
+        words = f"failed{where}: {one_line(str(causes[0]), WORDS)}"
         if steps == _ROW_ALONE:
             end = replace(end, stage=Stage.RECORDED, next_stage=False)
         return replace(end, state=State.REFUSED, cause=CauseKind.WRITE_FAILED, words=words)
@@ -84,7 +88,7 @@ def _bad_end(known: Known, delivery: Sequence[Checkpoint]) -> Fact | None:
 def why_rejected(line: Checkpoint) -> str:
     """Return which field is wrong, and how; else what the line says."""
     field, reason = line.fields.get("field"), line.fields.get("reason")
-    return one_line(f"{field}: {reason}" if field and reason else line.text, _WORDS)
+    return one_line(f"{field}: {reason}" if field and reason else line.text, WORDS)
 
 
 def are_collected(known: Known, since: datetime) -> bool:
