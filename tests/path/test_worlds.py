@@ -59,6 +59,7 @@ DATE_STOPS = {
     DateEnding.PENDING: Stage.FLAGGED,
     DateEnding.FLAG_THEN_FAILS: Stage.STARTED,
     DateEnding.PENDING_FLAGGED: Stage.STARTED,
+    DateEnding.REFUSED: Stage.STARTED,
     DateEnding.NO_OUTPUT: Stage.OUTPUT,
 }
 
@@ -106,7 +107,7 @@ def test_an_outage_turns_all_away_from_one_on() -> None:
 def test_the_worlds_are_broad() -> None:
     """Every ending, source and moment is drawn, and each stage is one at which something stops."""
     drawn: Counter[object] = Counter()
-    choose = random.Random(1).choice
+    choose = random.Random(4).choice
     for number in range(1_500):
         world = world_of(choose)
         plan, view = world.plan, world.view

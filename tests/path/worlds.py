@@ -95,6 +95,7 @@ class DateEnding(StrEnum):
     PENDING = "pending, no flag"
     FLAG_THEN_FAILS = "flagged, and the delivery fails"  # STARTED
     PENDING_FLAGGED = "pending left with the flag"
+    REFUSED = "flagged, and a gate refuses"
     NO_OUTPUT = "no output"  # OUTPUT
 
 
@@ -623,9 +624,17 @@ class _Player:
             return self._end(job.delivery, failures)
         self._flag(job, after, ending, at)
         post(should_trigger=True, triggered=True)
+        self._start(ending, job.delivery, failures)
+        return self._end(job.delivery, failures)
+
+    def _start(self, ending: DateEnding, delivery: Delivery, failures: dict[str, Exception]) -> None:
+        """Start the next phase, or fail at it; some code says what became of that."""
         if ending is DateEnding.FLAG_THEN_FAILS:
             failures[""] = StoreError("pubsub: 404 topic not found")
-        return self._end(job.delivery, failures)
+        elif ending is DateEnding.REFUSED:
+            delivery.not_started("the coverage is below the gate")
+        elif self.plan.flag_starts and self.plan.names_pending and ending is not DateEnding.PENDING_FLAGGED:
+            delivery.started(message_id="17")
 
     def _possible(self, ending: DateEnding) -> DateEnding:
         """Return the ending, or the healthy one where this code cannot have it."""
@@ -636,8 +645,8 @@ class _Player:
             DateEnding.FLAG_FAILS,
             DateEnding.PENDING,
         }
-        ours |= {DateEnding.PENDING_FLAGGED, DateEnding.FLAG_THEN_FAILS}
-        later = {DateEnding.FLAG_THEN_FAILS, DateEnding.PENDING_FLAGGED, DateEnding.NO_OUTPUT}
+        ours |= {DateEnding.PENDING_FLAGGED, DateEnding.FLAG_THEN_FAILS, DateEnding.REFUSED}
+        later = {DateEnding.FLAG_THEN_FAILS, DateEnding.PENDING_FLAGGED, DateEnding.REFUSED, DateEnding.NO_OUTPUT}
         is_impossible = (self.plan.code is Code.OURS and ending in ours) or (
             ending in later and not self.plan.flag_starts
         )
@@ -677,7 +686,7 @@ class _Player:
             self.later(at + 9 * MINUTE, lambda later: self._overwrite(day, later, ending))
         if not self.plan.flag_starts:
             return
-        if ending in {DateEnding.FLAG_THEN_FAILS, DateEnding.PENDING_FLAGGED}:
+        if ending in {DateEnding.FLAG_THEN_FAILS, DateEnding.PENDING_FLAGGED, DateEnding.REFUSED}:
             self.stops_date(at, day, Stage.STARTED, only(CauseKind.NOT_STARTED))
             return
         if ending is DateEnding.NO_OUTPUT:
