@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,21 +47,27 @@ def pinned(folder: Path) -> Path:
     return file
 
 
-def test_a_wheel_beside_the_function(dataset: BigQuery, python: Path, source: Path, tmp_path: Path) -> None:
-    """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves."""
+@pytest.fixture
+def folder(dataset: BigQuery, source: Path) -> Path:
+    """Return a folder with the function alone, as somebody has it."""
     make_real_table(dataset)
-    folder = source / "my-function"
-    folder.mkdir()
-    shutil.copy(AFTER / "main.py", folder)
+    made = source / "my-function"
+    made.mkdir()
+    shutil.copy(AFTER / "main.py", made)
     asked = (AFTER / "requirements.txt").read_text("utf-8").splitlines()
-    (folder / "requirements.txt").write_text("\n".join(line for line in asked if line[0] != ".") + "\n", "utf-8")
-    (commands,) = (block.text for block in blocks("docs/integrate.md", "sh"))
+    (made / "requirements.txt").write_text("\n".join(line for line in asked if line[0] != ".") + "\n", "utf-8")
+    return made
+
+
+def follow(commands: str, python: Path, source: Path) -> None:
+    """Do what the documentation says, with this Python's pip."""
     environment = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
     pip = f'pip() {{ "{python}" -m pip "$@"; }}; '
     fetch(["bash", "-ec", f"cd '{source}'; {pip}{commands}"], environment)
-    (line,) = (x for x in (folder / "requirements.txt").read_text("utf-8").splitlines() if x[0] == ".")
-    assert re.fullmatch(r"\./orchestrator_resilience-[\w.]+-py3-none-any\.whl", line)
 
+
+def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
+    """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
     install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
     fetch(["bash", "-ec", f'cd "{folder}"; {install}'])
     port = free_port()
@@ -75,6 +82,24 @@ def test_a_wheel_beside_the_function(dataset: BigQuery, python: Path, source: Pa
             200,
             ["CHECKPOINT_RECEIVED", "CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"],
         ), running.log.read_text()[-3000:]
+
+
+def test_a_wheel_beside_the_function(folder: Path, python: Path, source: Path, tmp_path: Path) -> None:
+    """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves."""
+    follow(next(block.text for block in blocks("docs/integrate.md", "sh") if "pip wheel" in block.text), python, source)
+    (line,) = (x for x in (folder / "requirements.txt").read_text("utf-8").splitlines() if x[0] == ".")
+    assert re.fullmatch(r"\./orchestrator_resilience-[\w.]+-py3-none-any\.whl", line)
+    serve_one_message(folder, python, tmp_path)
+
+
+def test_the_package_itself_beside_the_function(folder: Path, python: Path, source: Path, tmp_path: Path) -> None:
+    """Where a build copies folders by their names and nothing else; its requirements are those of the project."""
+    follow(next(block.text for block in blocks("docs/integrate.md", "sh") if "cp -R" in block.text), python, source)
+    asked = (folder / "requirements.txt").read_text("utf-8").splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {*project["dependencies"]} <= {*asked}
+    copied = Path(shutil.copytree(folder, tmp_path / "built"))
+    serve_one_message(copied, python, tmp_path)
 
 
 def test_a_tag_of_the_repository(python: Path, source: Path) -> None:
