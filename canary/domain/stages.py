@@ -116,13 +116,19 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StandingKind(StrEnum):
-    """What can be known beside the path: of the orchestrator's list, of first deliveries, of the flag, of names."""
+    """What can be known beside the path: of the orchestrator's list, of first deliveries, of the flag, of names.
+
+    CHANGED_REVISION and CHANGED_LIST: between the last line that was good and the first that was not, the code was
+    another, or the list that it waits for. That is no cause.
+    """
 
     WAITS_FOR_TOO_MANY = "WAITS_FOR_TOO_MANY"
     WAITS_FOR_TOO_FEW = "WAITS_FOR_TOO_FEW"
     DUPLICATES = "DUPLICATES"
     SET_WITHOUT = "SET_WITHOUT"
     RESEMBLES = "RESEMBLES"
+    CHANGED_REVISION = "CHANGED_REVISION"
+    CHANGED_LIST = "CHANGED_LIST"
 
 
 class Standing(msgspec.Struct, frozen=True):

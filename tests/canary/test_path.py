@@ -3,13 +3,14 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import msgspec
 import pytest
 
 from canary.domain.incident import NotificationKind
-from canary.domain.path.text import path_text
+from canary.domain.path.text import path_text, standing_text
 from canary.domain.stages import CauseKind, Stage, Standing, StandingKind, State
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.notify.channel import Channels
@@ -689,6 +690,49 @@ def test_what_is_pending_since_a_minute_ago_is_not_refused(world: World) -> None
     deliver_to_old_code(world)
     change_document(world, **{**PENDING, "_trigger_pending_at": LATER - MINUTE})
     judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.DECIDED, Stage.FLAGGED))
+
+
+# What changed
+
+
+def changed_in(world: World, monkeypatch: pytest.MonkeyPatch, revisions: Sequence[str]) -> list[Standing]:
+    """Let each delivery of the five come from its revision; the last found the set complete, and set no flag."""
+    deliver_to_old_code(world)
+    for number, (name, revision) in enumerate(zip(FIVE, revisions, strict=True), 1):
+        monkeypatch.setenv("K_REVISION", revision)
+        says = {"completed": FIVE[:number], "duplicate": number == len(FIVE)}
+        leave_line(world, name, event_id=str(number), says=says)
+        world.schedule.play(world.schedule.clock.now + MINUTE)
+    (verdict,) = report(world, LATER).verdicts
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.SHORT_CIRCUIT]
+    return [one for one in verdict.standing if one.kind is StandingKind.CHANGED_REVISION]
+
+
+@pytest.mark.parametrize("revisions", [*map("".join, product("AB", repeat=len(FIVE)))])
+def test_a_revision_between_the_last_good_line_and_the_first_bad(
+    world: World, monkeypatch: pytest.MonkeyPatch, revisions: str
+) -> None:
+    """It stands beside the cause, with both times; a change before the last good delivery is innocent."""
+    found = changed_in(world, monkeypatch, revisions)
+    good, bad = revisions[-2], revisions[-1]
+    assert [one.subjects for one in found] == ([(good, bad)] if good != bad else [])
+    for one in found:
+        said = f"changed before: the revision, from {good} to {bad} (last good 2026-02-10 "
+        assert said in standing_text(one, "Phase 2")
+
+
+@pytest.mark.parametrize(("lists", "is_changed"), [((5, 5, 5, 5, 6), True), ((5, 6, 6, 6, 6), True), ((6,) * 5, False)])
+def test_the_list_changed_before_it_stopped(world: World, lists: Sequence[int], *, is_changed: bool) -> None:
+    """By the hash that each line has of it: who waits for six looks healthy until the fifth has come."""
+    six = (*FIVE, "p2_bdl_box_scores")
+    deliver_to_old_code(world)
+    for number, (name, count) in enumerate(zip(FIVE, lists, strict=True), 1):
+        leave_line(world, name, event_id=str(number), says={"completed": FIVE[:number], "expected": six[:count]})
+        world.schedule.play(world.schedule.clock.now + MINUTE)
+    (verdict,) = report(world, LATER).verdicts
+    assert [cause.kind for cause in verdict.causes] == [CauseKind.EXPECTATION_DRIFT]
+    found = [standing_text(one, "Phase 2") for one in verdict.standing if one.kind is StandingKind.CHANGED_LIST]
+    assert [text.partition(" (")[0] for text in found] == ["changed before: the list that it waits for"] * is_changed
 
 
 # Names and runs

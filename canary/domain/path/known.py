@@ -16,6 +16,8 @@ from orchestrator_resilience.stores.base import Request
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 LIFETIME = timedelta(minutes=10)
 ANSWERED, FAILED = range(200, 300), range(500, 600)
+# The source of what lines say.
+LINES = "checkpoint"
 # How much of somebody's words one fact can hold.
 WORDS = 400
 

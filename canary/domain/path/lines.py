@@ -6,13 +6,12 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from canary.domain.evidence import Seen
-from canary.domain.path.known import ANSWERED, LIFETIME, WORDS, Fact, Known, refused_start, why_not_started
+from canary.domain.path.known import ANSWERED, LIFETIME, LINES, WORDS, Fact, Known, refused_start, why_not_started
 from canary.domain.path.tables import cause_of
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, whole_list
 from orchestrator_resilience.plain import one_line
 
-_SOURCE = "checkpoint"
 # The steps of a delivery in which nothing failed but its row.
 _ROW_ALONE = ["append_completion"]
 
@@ -126,7 +125,7 @@ def _without_a_line(known: Known) -> Iterator[Fact]:
                 stage=Stage.DELIVERED,
                 state=State.MISSED,
                 subject=name,
-                source=_SOURCE,
+                source=LINES,
                 words="no delivery has left a line, and others have",
                 cause=CauseKind.NOT_DELIVERED if known.none_failed_since(since) else CauseKind.UNDETERMINED,
             )
@@ -211,4 +210,4 @@ def _why_not(known: Known, line: Checkpoint) -> Fact | None:
 def _fact(line: Checkpoint) -> Fact:
     """Return the fact that a delivery came, by its line."""
     entry = str(line.fields.get("event_id") or line.fields.get("delivery") or "")
-    return Fact(stage=Stage.DELIVERED, state=State.REACHED, source=_SOURCE, at=line.at, entry=entry)
+    return Fact(stage=Stage.DELIVERED, state=State.REACHED, source=LINES, at=line.at, entry=entry)

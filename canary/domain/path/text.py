@@ -114,6 +114,10 @@ def standing_text(one: Standing, phase: str) -> str:
             return f"`_triggered` was set without {who}" + (f": {one_line(one.words, _WORDS)}" if one.words else "")
         case StandingKind.RESEMBLES:
             return f"{one.subjects[0]} resembles {one.subjects[1]}, which is missing"
+        case StandingKind.CHANGED_REVISION:
+            return f"changed before: the revision, from {one.subjects[0]} to {one.subjects[1]} ({one.words})"
+        case StandingKind.CHANGED_LIST:
+            return f"changed before: the list that it waits for ({one.words})"
 
 
 def step_text(step: Step) -> str:
