@@ -84,22 +84,22 @@ def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
         ), running.log.read_text()[-3000:]
 
 
-def test_a_wheel_beside_the_function(folder: Path, python: Path, source: Path, tmp_path: Path) -> None:
-    """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves."""
-    follow(next(block.text for block in blocks("docs/integrate.md", "sh") if "pip wheel" in block.text), python, source)
+def test_the_package_or_a_wheel_beside_the_function(folder: Path, python: Path, source: Path, tmp_path: Path) -> None:
+    """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves.
+
+    First for a build that copies folders by their names and nothing else, then with the wheel, in one environment.
+    """
+    built = Path(shutil.copytree(folder, source / "built"))
+    texts = [block.text for block in blocks("docs/integrate.md", "sh")]
+    follow(next(text for text in texts if "cp -R" in text).replace("my-function", "built"), python, source)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {*project["dependencies"]} <= {*(built / "requirements.txt").read_text("utf-8").splitlines()}
+    serve_one_message(built, python, tmp_path)
+
+    follow(next(text for text in texts if "pip wheel" in text), python, source)
     (line,) = (x for x in (folder / "requirements.txt").read_text("utf-8").splitlines() if x[0] == ".")
     assert re.fullmatch(r"\./orchestrator_resilience-[\w.]+-py3-none-any\.whl", line)
     serve_one_message(folder, python, tmp_path)
-
-
-def test_the_package_itself_beside_the_function(folder: Path, python: Path, source: Path, tmp_path: Path) -> None:
-    """Where a build copies folders by their names and nothing else; its requirements are those of the project."""
-    follow(next(block.text for block in blocks("docs/integrate.md", "sh") if "cp -R" in block.text), python, source)
-    asked = (folder / "requirements.txt").read_text("utf-8").splitlines()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert {*project["dependencies"]} <= {*asked}
-    copied = Path(shutil.copytree(folder, tmp_path / "built"))
-    serve_one_message(copied, python, tmp_path)
 
 
 def test_a_tag_of_the_repository(python: Path, source: Path) -> None:

@@ -30,7 +30,7 @@ _MORE_DELIVERIES = (
     *(("ab/ab", 3), ("ab/abb", 1), ("ab/aAb", 1), ("ab/abu", 2), ("ab/abn", 2), ("ab/aabb", 0), ("abc/abcc", 0)),
     *(("abc/abcu", 1), ("abcd/abcd", 0), ("abc/abc", 2)),
 )
-_LIVES = (("bgg", 0), ("bg", 1), ("bwg", 0), ("bgb", 0), ("bg+", 0), ("bg-", 0), ("bbg-", 0))
+_LIVES = (("bgg", 0), ("bg", 1), ("bwg", 0), ("bgb", 0), ("bg+", 0), ("bg-", 0))
 _MORE_LIVES = (("bg", 2), ("bg+", 1), ("bbg-", 1), ("bwg", 1), ("bgb", 1), ("3bg", 1))
 Case = tuple[str, str, int]
 SHORT: list[Case] = [
