@@ -600,9 +600,9 @@ def test_a_log_entry_is_an_error_or_none(data: bytes) -> None:
 
 
 def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
-    """Three stuck dates are one search for lines and one for requests, in which the trouble of each date is found.
+    """Three stuck dates are one search each for lines, requests and errors, in which each date's trouble is found.
 
-    And one for what was there before each of the two.
+    And one for what was there before each of the first two.
     """
     days = [DAY + timedelta(days=number) for number in range(3)]
     with LoggingServer("project", page_limit=1_000) as server:
@@ -614,22 +614,29 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
             name = f"failed {day}"
             with checkpoints.delivery(processor="p2_odds_player_props", game_date=day, event_id=name) as failed:
                 failed.failed(StoreError("409"))
+            server.log(STDERR, clock.now, "orchestrator", "ERROR", text_payload=f"StoreError: {day}")
             for number in range(1_000):
                 clock.now += timedelta(seconds=5)
                 server.log_request("https://x/", 204, clock.now, "orchestrator")
                 with checkpoints.delivery(processor="another", game_date=day, event_id=f"{day} {number}") as other:
                     other.unexpected()
+        named: Any = {"seconds": 60, "connect": server.transport}
         stores: Any = SimpleNamespace(
-            checkpoints=CloudLoggingArchive("project", seconds=60, connect=server.transport),
-            requests=CloudLoggingRequests("project", "orchestrator", phase.name, seconds=60, connect=server.transport),
+            checkpoints=CloudLoggingArchive("project", **named),
+            requests=CloudLoggingRequests("project", "orchestrator", phase.name, **named),
             dead_letters=None,
-            service_errors=None,
+            service_errors=CloudLoggingErrors(
+                "project", "orchestrator", phase.name, seconds=60, connect=server.transport
+            ),
         )
         problems = [(phase.name, day) for day in days]
         traces = read_traces(stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60)
-        assert [request.page_token for request in server.requests].count("") == 4
+        assert [request.page_token for request in server.requests].count("") == 5
     for day in days:
         lines, requests = traces[phase.name, day].checkpoints, traces[phase.name, day].requests
+        errors = traces[phase.name, day].errors
+        assert isinstance(errors, Seen)
+        assert [error.words for error in errors.value.errors] == [f"StoreError: {one}" for one in days if one >= day]
         assert isinstance(lines, Seen)
         assert isinstance(requests, Seen)
         assert {line.fields["event_id"] for line in lines.value[:2]} == {f"died {day}", f"failed {day}"}
