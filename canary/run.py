@@ -410,7 +410,8 @@ def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
     try:
         there = replace(one.traces, checkpoints=_there(one.traces.checkpoints, now, read_at))
         heard = heard_of(there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase)
-        verdict = replace(judge(one.evidence, one.phase, now, heard), notes=one.verdict.notes)
+        notes = (*one.verdict.notes, *one.traces.left_out)
+        verdict = replace(judge(one.evidence, one.phase, now, heard), notes=notes)
         return where_it_stopped(verdict, one.evidence, there, history=one.around, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         words = f"its evidence cannot be understood: {_described(error)}"

@@ -49,6 +49,7 @@ from orchestrator_resilience.stores.base import (
     Flag,
     Lines,
     ProcessorSummary,
+    ServiceErrors,
     Stores,
 )
 
@@ -173,11 +174,15 @@ def read_traces(
     asked = dict[str, Callable[[], Any]]()
     if days:
         asked["checkpoints"] = partial(stores.checkpoints.read, days, now)
-    log, letters = stores.requests, stores.dead_letters
+    log, letters, errors = stores.requests, stores.dead_letters, stores.service_errors
     if log is not None and log.phase in days:
         since = phases[log.phase].begins(min(days[log.phase]))
         asked["requests to the orchestrator"] = partial(log.requests, since, now)
         asked["last answer before them"] = lambda: log.last_answer(since)
+    if errors is not None and errors.phase in days:
+        asked["errors of the orchestrator"] = partial(
+            errors.errors, phases[errors.phase].begins(min(days[errors.phase])), now
+        )
     if letters is not None and letters.phase in days:
         asked["dead letters"] = letters.read
     answers = _ask(asked, seconds)
@@ -188,6 +193,7 @@ def read_traces(
         is_logged = log is not None and log.phase == name
         requests = answers["requests to the orchestrator"] if is_logged else Absent()
         last_answer = answers["last answer before them"] if is_logged else Absent()
+        failures = answers["errors of the orchestrator"] if errors is not None and errors.phase == name else Absent()
         given_up = answers["dead letters"] if letters is not None and letters.phase == name else Absent()
         return Traces(
             mapped(lines, lambda found: [line for line in found.checkpoints if concerns(line, name, day)]),
@@ -196,9 +202,14 @@ def read_traces(
             lines.value.cut_at if isinstance(lines, Seen) else None,
             _there(mapped(lines, lambda found: found.before.get(name))),
             _there(last_answer),
+            mapped(failures, lambda found: _errors_since(found, begun)),
         )
 
     return {problem: traces(*problem) for problem in problems}
+
+
+def _errors_since(found: ServiceErrors, begun: datetime) -> ServiceErrors:
+    return found._replace(errors=[error for error in found.errors if error.at >= begun])
 
 
 def _there(source: Source[T | None]) -> Source[T]:

@@ -151,7 +151,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         """What requests got from a message on until its time was up, and a run could tell; later ones prove less."""
         due = hit.at + IN_MESSAGE_LOG_AFTER + self.phase.untriggered_after
         until = next(ticks(due, due + TICK))
-        return None if self.requests is None else {status for at, status in self.requests if hit.at <= at < until}
+        return None if self.requests is None else {one.status for one in self.requests if hit.at <= one.at < until}
 
     @cached_property
     def _all_lines(self) -> list[dict[str, Any]]:

@@ -31,7 +31,14 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
-from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, ProcessorSummary, Request, RequestLog
+from orchestrator_resilience.stores.base import (
+    DeadLetters,
+    DocumentRef,
+    ErrorLog,
+    ProcessorSummary,
+    Request,
+    RequestLog,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteFile
 
@@ -140,6 +147,7 @@ class World:
     mended: bool = False
     requests: "Requests | None" = None
     dead_letters: DeadLetters | None = None
+    service_errors: ErrorLog | None = None
     unattributed: list[ProcessorSummary] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
@@ -468,6 +476,11 @@ class _CanaryStores:
     def requests(self) -> RequestLog | None:
         """What the platform has written down of the requests to the orchestrator."""
         return self._world.requests
+
+    @property
+    def service_errors(self) -> ErrorLog | None:
+        """What the service and the platform have written down of its errors."""
+        return self._world.service_errors
 
     @property
     def dead_letters(self) -> DeadLetters | None:

@@ -28,7 +28,7 @@ class Settings:
     | MAXIMUM_BYTES_BILLED | what one query may cost at the most, in bytes              | 1 GiB             |
     | FIRESTORE_DATABASE   | the Firestore database, where it is a named one           | (default)         |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
-    | ORCHESTRATOR_SERVICE | its Cloud Run service, whose requests the canary looks at | none              |
+    | ORCHESTRATOR_SERVICE | its Cloud Run service: its requests and errors are read   | none              |
     | DEAD_LETTERS         | a subscription to its dead letters, for the canary        | none              |
     | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
     | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |

@@ -5,7 +5,7 @@ other table beside it that says of a date whether the flag is set.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import Any
@@ -20,7 +20,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import FLAG_COLUMN
-from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, FlagTables, Stores
+from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, ErrorLog, FlagTables, Stores
 
 
 class Agreement(StrEnum):
@@ -209,7 +209,23 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
         _verified(stores.flag_tables, phases[name], [e for e in evidence if e.phase == name], missing_columns)
         for name in wanted
     )
-    return Verification(verified, missing_columns, tuple(sorted(reasons)), tuple(_setup_errors(stores.documents)))
+    setup_errors = (*_setup_errors(stores.documents), *_log_errors(stores.service_errors, phases))
+    return Verification(verified, missing_columns, tuple(sorted(reasons)), setup_errors)
+
+
+def _log_errors(log: ErrorLog | None, phases: Mapping[str, Phase]) -> Iterator[str]:
+    """Yield whether the right to read logs is missing, by a look at a minute of one; where it is known which."""
+    if log is None or log.phase not in phases:
+        return
+    minute = datetime(2026, 2, 9, tzinfo=UTC)  # any one will do
+    try:
+        log.errors(minute, minute + timedelta(minutes=1))
+    except StoreError as error:
+        if "PermissionDenied" in str(error):
+            yield (
+                "set-up: this account may not read logs; the canary's own needs roles/logging.viewer "
+                f"to say where a completion stopped, and why ({one_line(str(error), 200)})"
+            )
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:

@@ -13,7 +13,7 @@ import msgspec
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorSummary, Request
+from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorSummary, Request, ServiceErrors
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -124,7 +124,7 @@ class Traces(msgspec.Struct, frozen=True):
     the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
     There were so many lines that those before `cut_at` are not among them; None where all are. `last_line` is the last
     line of the phase before the date, `last_answer` when a request was last answered with 2xx before it (UTC): they
-    show that such things are collected.
+    show that such things are collected. `errors` are those of the service and of the platform since the date began.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -133,6 +133,22 @@ class Traces(msgspec.Struct, frozen=True):
     cut_at: datetime | None = None
     last_line: Source[Checkpoint] = Absent()
     last_answer: Source[datetime] = Absent()
+    errors: Source[ServiceErrors] = Absent()
+
+    @property
+    def left_out(self) -> list[str]:
+        """Say of what it could not be read, and why, once for each reason."""
+        sources = {
+            "the checkpoints": self.checkpoints,
+            "the requests to the service": self.requests,
+            "the service's errors": self.errors,
+            "the dead letters": self.dead_letters,
+        }
+        reasons = defaultdict[str, list[str]](list)
+        for name, source in sources.items():
+            if isinstance(source, Unreadable):
+                reasons[source.reason].append(name)
+        return [f"explained without {' and '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:

@@ -53,7 +53,9 @@ def due_without_memory(
     told, first = own.told.get((channel, *key)), own.seen_since(*key, now)
     if told is not None:
         last, how_bad = told
-        is_due = _minute(now) - _minute(last) >= REMIND_EVERY or badness(level(verdict)) > badness(how_bad)
+        if badness(level(verdict)) > badness(how_bad):
+            return NotificationKind.CHANGED
+        is_due = _minute(now) - _minute(last) >= REMIND_EVERY
     else:
         is_due = (said is not None and own.saw_before(now)) or slot_is_due(verdict, phase, now, first)
     if not is_due:

@@ -30,13 +30,13 @@ class Timeline(msgspec.Struct, frozen=True):
 def timeline_of(verdict: Verdict, known: Known) -> Timeline:
     """Put what all sources have seen of a date in one order; a time that cannot be is none."""
     evidence, deadline = known.evidence, known.deadline
-    lines = known.traces.checkpoints
-    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, lines)
+    lines, errors = known.traces.checkpoints, known.traces.errors
+    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, lines, errors)
     late = Step(stage=Stage.REGISTERED, state=State.NOT_YET, source="phases.toml", at=deadline, words=_DEADLINE)
     return Timeline(
         verdict=verdict,
         entries=tuple(sorted([late, *_entries(known)], key=lambda step: (step.at is not None, step.at or deadline))),
-        unreadable=tuple(source.reason for source in sources if isinstance(source, Unreadable)),
+        unreadable=tuple(dict.fromkeys(source.reason for source in sources if isinstance(source, Unreadable))),
     )
 
 

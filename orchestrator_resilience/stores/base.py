@@ -4,7 +4,7 @@ All times are aware datetimes in UTC. Every method raises StoreError when the st
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -156,10 +156,15 @@ class CheckpointArchive(Protocol):
 
 
 class Request(NamedTuple):
-    """One request that the platform brought to the orchestrator's service: when (UTC), and the HTTP status it got."""
+    """One request that the platform brought to the orchestrator's service: when (UTC), and the HTTP status it got.
+
+    It `took` so long, and `trace` is the id of its trace; empty where the platform did not write one down.
+    """
 
     at: datetime
     status: int
+    took: timedelta = timedelta(0)
+    trace: str = ""
 
 
 class RequestLog(Protocol):
@@ -174,6 +179,38 @@ class RequestLog(Protocol):
 
     def last_answer(self, before: datetime) -> datetime | None:
         """Return when a request was last answered with 2xx, before this; None where that is not known."""
+
+
+class ServiceError(NamedTuple):
+    """One error that the orchestrator's service, or the platform that runs it, wrote down: when (UTC), in one line.
+
+    `trace` is the id of the trace in which it was written, empty where it names none. `is_platform` are the platform's
+    own words; they say of some that an instance `failed_to_start`.
+    """
+
+    at: datetime
+    words: str
+    trace: str = ""
+    is_platform: bool = False
+    failed_to_start: bool = False
+
+
+class ServiceErrors(NamedTuple):
+    """Such errors, oldest first; where there were too many, those before `cut_at` are not among them."""
+
+    errors: Sequence[ServiceError] = ()
+    cut_at: datetime | None = None
+
+
+class ErrorLog(Protocol):
+    """Where a service's own errors, and what the platform says of its instances, are written down."""
+
+    @property
+    def phase(self) -> str:
+        """The phase whose orchestrator the service is."""
+
+    def errors(self, since: datetime, until: datetime) -> ServiceErrors:
+        """Return the errors from `since` to before `until` that are no checkpoints, the newest where there are many."""
 
 
 class DeadLetter(NamedTuple):
@@ -229,6 +266,10 @@ class Stores(Protocol):
     @property
     def requests(self) -> RequestLog | None:
         """The requests to the orchestrator, where they are written down and it is known which service it is."""
+
+    @property
+    def service_errors(self) -> ErrorLog | None:
+        """The errors of the orchestrator's service, where they are written down and it is known which service it is."""
 
     @property
     def dead_letters(self) -> DeadLetters | None:

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.settings import Settings
-from orchestrator_resilience.stores.base import CheckpointArchive, DeadLetters, RequestLog
+from orchestrator_resilience.stores.base import CheckpointArchive, DeadLetters, ErrorLog, RequestLog
 from orchestrator_resilience.stores.bigquery import (
     BigQuery,
     BigQueryCompletionLog,
@@ -52,6 +52,16 @@ class CloudStores:
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingRequests  # noqa: PLC0415
 
         return CloudLoggingRequests(self._project, service, phase)
+
+    @cached_property
+    def service_errors(self) -> ErrorLog | None:
+        """The errors of the orchestrator's service, where the settings name it."""
+        service, phase = self._settings.orchestrator_service, self._settings.phase
+        if service is None:
+            return None
+        from orchestrator_resilience.stores.cloud_logging import CloudLoggingErrors  # noqa: PLC0415
+
+        return CloudLoggingErrors(self._project, service, phase)
 
     @cached_property
     def dead_letters(self) -> DeadLetters | None:

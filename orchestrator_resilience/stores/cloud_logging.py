@@ -1,4 +1,7 @@
-"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the log of requests."""
+"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the logs of the platform.
+
+Those are the requests that a service got, and the errors that it, or the platform of it, wrote down.
+"""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,7 +31,9 @@ from orchestrator_resilience.checkpoints import (
 )
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import ODD_ANSWER, StoreError, store_errors
-from orchestrator_resilience.stores.base import Lines, Request
+from orchestrator_resilience.plain import one_line
+from orchestrator_resilience.stores.base import Lines, Request, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.error_words import error_words
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
@@ -40,6 +45,16 @@ _MAXIMUM_ENTRIES = 10 * _PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
 _SHOWN_WITHIN = timedelta(days=31)  # before a date: what shows that such entries are collected at all
 _REQUESTS = "run.googleapis.com%2Frequests"
+_OUTPUT = ("run.googleapis.com%2Fstderr", "run.googleapis.com%2Fstdout")
+_SYSTEM = "run.googleapis.com%2Fvarlog%2Fsystem"
+_MAXIMUM_ERRORS = 2 * _PAGE_SIZE
+# How Cloud Run says that no instance was started: on the instance, and on the request that waited for it.
+_FAILED_TO_START = (
+    "failed to start",
+    "the instance was not started",
+    "could not start successfully",
+    "failed the readiness check",
+)
 
 Connect = Callable[[], LoggingServiceV2Transport]
 
@@ -152,11 +167,35 @@ class CloudLoggingRequests(_CloudLogging):
         return found[-1].at if found else None
 
     def _requests(self, conditions: Sequence[str], at_most: int = 0) -> list[Request]:
-        name = f"logName={_quoted(f'projects/{self._project}/logs/{_REQUESTS}')}"
-        service = f"resource.labels.service_name={_quoted(self._service)}"
-        found = self._entries(" AND ".join((name, service, *conditions)), self._seconds, at_most)
+        log = _in_log(self._project, _REQUESTS)
+        found = self._entries(" AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most)
         with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
-            return [Request(_moment(entry), entry.http_request.status) for entry in reversed(found)]
+            return [_request(entry) for entry in reversed(found)]
+
+
+class CloudLoggingErrors(_CloudLogging):
+    """An ErrorLog: what `service`, the orchestrator of `phase`, and Cloud Run itself write down of its errors."""
+
+    def __init__(
+        self,
+        project: str,
+        service: str,
+        phase: str,
+        *,
+        seconds: float = 15.0,
+        connect: Connect = _connect,
+    ) -> None:
+        super().__init__(project, seconds=seconds, connect=connect)
+        self._service = service
+        self.phase = phase
+
+    def errors(self, since: datetime, until: datetime) -> ServiceErrors:
+        """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""
+        wanted = " AND ".join((_of_service(self._service), *_within(since, until), error_filter(self._project)))
+        entries = self._entries(wanted, self._seconds, at_most=_MAXIMUM_ERRORS)
+        found = [error for entry in reversed(entries) if (error := _service_error(entry)) is not None]
+        is_cut = bool(found) and len(entries) >= _MAXIMUM_ERRORS
+        return ServiceErrors(found, found[0].at if is_cut else None)
 
 
 def _close(client: LoggingServiceV2Client) -> None:
@@ -176,6 +215,28 @@ def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -
             *_within(datetime.combine(first - _BEFORE, time(), UTC), until),
         )
     )
+
+
+def error_filter(project: str) -> str:
+    """Return the filter for a service's output from ERROR on, and the platform's own words from WARNING on.
+
+    Those are about an instance, or about one request. Checkpoints are no errors of that kind: they are read as such.
+    """
+    no_checkpoint = 'NOT jsonPayload.checkpoint:"CHECKPOINT_" AND NOT textPayload:"CHECKPOINT_"'
+    output = " OR ".join(_in_log(project, log) for log in _OUTPUT)
+    system, requests = _in_log(project, _SYSTEM), f"({_in_log(project, _REQUESTS)} AND textPayload:*)"
+    return (
+        f'((({output}) AND severity>="ERROR" AND {no_checkpoint}) OR '
+        f'(({system} OR {requests}) AND severity>="WARNING"))'
+    )
+
+
+def _in_log(project: str, log: str) -> str:
+    return f"logName={_quoted(f'projects/{project}/logs/{log}')}"
+
+
+def _of_service(service: str) -> str:
+    return f"resource.labels.service_name={_quoted(service)}"
 
 
 def _of_phase(phase: str, game_dates: Collection[date]) -> str:
@@ -200,6 +261,27 @@ def _moment(entry: LogEntry) -> datetime:
 
 def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)  # the query language escapes with a backslash, as JSON does
+
+
+def _trace(entry: LogEntry) -> str:
+    """Return the id of an entry's trace, of which it has the whole name."""
+    return one_line(entry.trace.rpartition("/")[2])
+
+
+def _request(entry: LogEntry) -> Request:
+    took = entry.http_request.latency.ToTimedelta()
+    return Request(_moment(entry), entry.http_request.status, took, _trace(entry))
+
+
+def _service_error(entry: LogEntry) -> ServiceError | None:
+    """Return what an entry says of an error; None where it says nothing."""
+    try:
+        words = error_words(entry.text_payload or entry.json_payload)
+        is_platform = not entry.log_name.endswith(_OUTPUT)
+        no_start = is_platform and any(sign in words.casefold() for sign in _FAILED_TO_START)
+        return ServiceError(_moment(entry), words, _trace(entry), is_platform, no_start) if words else None
+    except ODD_ANSWER:
+        return None
 
 
 def _checkpoint(entry: LogEntry) -> Checkpoint | None:

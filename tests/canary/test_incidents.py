@@ -464,7 +464,7 @@ def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
     ran.told["log", "phase2", DAY] = START, Level.ERROR
     ran.end_of_run([("phase2", DAY)], START)
     worse = replace(one, impact=Impact.BLOCKED)
-    assert (due(START + TICK, ran), due(START + TICK, ran, worse)) == (None, N.REMINDER)
+    assert (due(START + TICK, ran), due(START + TICK, ran, worse)) == (None, N.CHANGED)
     assert [due(START + REMIND_EVERY - late, ran) for late in (TICK, timedelta(0))] == [None, N.REMINDER]
 
 

@@ -26,7 +26,7 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores import jsonl
-from orchestrator_resilience.stores.base import DeadLetter, Request
+from orchestrator_resilience.stores.base import DeadLetter, Request, ServiceError, ServiceErrors
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 from tests.proof.doubles import RecordingChannel
@@ -1106,6 +1106,35 @@ def test_every_request_fails(world: World, requested: Callable[..., None], *, li
     words = "HTTP 503 for all 3 requests from 2026-02-10 06:41:00Z to 2026-02-10 06:43:00Z"
     verdict = judged(world, LATE, VerdictKind.SILENT, stop, words=words)
     assert lines or "no line says how far they came" in verdict.causes[0].words
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_why_every_request_fails(world: World, requested: Callable[..., None], *, is_readable: bool) -> None:
+    """In the service's own words, where these can be read; that they cannot is said once, and changes nothing else."""
+    healthy_before(world)
+    requested(503, 503, 503, before=True)
+    world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
+    world.work |= {DAY - back * ONE_DAY: 7 for back in range(4)}
+    world.service_errors = Errors([ServiceError(DONE + 2 * MINUTE, "OSError: read-only")], is_readable=is_readable)
+    verdict = judged(world, LATE, VerdictKind.SILENT, (CauseKind.CRASHED, FIVE, None, Stage.DELIVERED))
+    assert verdict.causes[0].words.endswith(": OSError: read-only" if is_readable else "06:43:00Z")
+    said = [note for note in verdict.notes if note.startswith("explained without")]
+    assert said == ([] if is_readable else ["explained without the service's errors: Cloud Logging: PermissionDenied"])
+
+
+@dataclass
+class Errors:
+    """What the service of phase2 wrote of its errors."""
+
+    found: list[ServiceError]
+    is_readable: bool
+    phase: str = "phase2"
+
+    def errors(self, since: datetime, until: datetime) -> ServiceErrors:
+        """Return those of this time."""
+        if not self.is_readable:
+            raise StoreError("Cloud Logging: PermissionDenied")
+        return ServiceErrors([error for error in self.found if since <= error.at < until])
 
 
 # Where not enough is known

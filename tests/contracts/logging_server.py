@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import ge, lt
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ from google.logging.type.log_severity_pb2 import LogSeverity  # type: ignore[imp
 
 _SPECIAL = "logging.googleapis.com/"
 _TERM = re.compile(
-    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|httpRequest\.(?:requestUrl|status)|severity|timestamp)"
+    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|textPayload|httpRequest\.(?:requestUrl|status)|severity|timestamp)"
     r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*|true|\d+)',
     re.DOTALL,
 )
@@ -94,14 +94,21 @@ class LoggingServer:
         )
         self._entries.setdefault((entry.timestamp, entry.insert_id), entry)
 
-    def log_request(self, url: str, status: int, at: datetime, service: str = "") -> None:
-        """Store the entry that Cloud Run leaves of one request to a service."""
+    def log_request(self, url: str, status: int, at: datetime, service: str = "", **fields: Any) -> None:
+        """Store the entry that Cloud Run leaves of one request to a service; `latency` is that of the request."""
+        request = {"request_method": "POST", "request_url": url, "status": status}
+        request["latency"] = fields.pop("latency", timedelta(0))
+        self.log("run.googleapis.com%2Frequests", at, service, http_request=request, **fields)
+
+    def log(self, log: str, at: datetime, service: str = "", severity: str = "DEFAULT", **fields: Any) -> None:
+        """Store an entry of a service in one of its logs, with its `text_payload` or `json_payload`."""
         entry = LogEntry(
-            log_name=f"projects/{self._project}/logs/run.googleapis.com%2Frequests",
+            log_name=f"projects/{self._project}/logs/{log}",
             timestamp=at,
-            insert_id=f"request-{len(self._entries)}",
+            severity=severity,
+            insert_id=f"entry-{len(self._entries)}",
             resource={"type": "cloud_run_revision", "labels": {"service_name": service}},
-            http_request={"request_method": "POST", "request_url": url, "status": status},
+            **fields,
         )
         self._entries[entry.timestamp, entry.insert_id] = entry
 
@@ -186,10 +193,12 @@ def _condition(path: str, operator: str, value: Any) -> Condition:
             return lambda entry: entry.resource.labels.get(name, "").casefold() == value.casefold()
         case ["logName"], "=":
             return lambda entry: entry.log_name.casefold() == value.casefold()
-        case ["severity"], "=":
-            return lambda entry: entry.severity == LogSeverity.Value(value)
-        case ["httpRequest", "requestUrl"], ":":
-            return lambda entry: value.casefold() in entry.http_request.request_url.casefold()
+        case ["severity"], "=" | ">=":
+            level = LogSeverity.Value(value)
+            return lambda entry: (entry.severity == level) if operator == "=" else (entry.severity >= level)
+        case ["httpRequest", "requestUrl"] | ["textPayload"], ":":
+            wanted = "" if value == "*" else value.casefold()
+            return lambda entry: bool(body := _body(entry, path)) and wanted in body.casefold()
         case _:
             raise ValueError(f"filter: {path}{operator}")
 
@@ -201,6 +210,10 @@ def _compared(path: str, operator: str, value: Any) -> Condition:
         moment = datetime.fromisoformat(value)
         return lambda entry: compare(entry.timestamp, moment)
     return lambda entry: entry.http_request.status != 0 and compare(entry.http_request.status, value)
+
+
+def _body(entry: LogEntry, path: str) -> str:
+    return entry.text_payload if path == "textPayload" else entry.http_request.request_url
 
 
 def _text(entry: LogEntry, part: str, name: str) -> str | None:

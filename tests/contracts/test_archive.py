@@ -17,19 +17,23 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from canary.commands.verify import verify
 from canary.domain.evidence import Seen
 from canary.sources import read_traces
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line
 from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores import cloud_logging, jsonl
-from orchestrator_resilience.stores.base import CheckpointArchive, Request
+from orchestrator_resilience.stores.base import CheckpointArchive, Request, ServiceError, ServiceErrors
 from orchestrator_resilience.stores.cloud_logging import (
     CloudLoggingArchive,
+    CloudLoggingErrors,
     CloudLoggingRequests,
     _checkpoint,
+    _service_error,
     checkpoint_filter,
 )
+from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line, last_line
 from orchestrator_resilience.testing import SimulatedClock
 from tests.contracts.logging_server import LoggingServer
@@ -425,6 +429,105 @@ def test_the_last_answer_before_a_moment() -> None:
             log.last_answer(at)
 
 
+STDERR, STDOUT, SYSTEM = ("run.googleapis.com%2F" + log for log in ("stderr", "stdout", "varlog%2Fsystem"))
+REQUESTS = "run.googleapis.com%2Frequests"
+NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
+TRACEBACK = f'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n{NO_MODULE}\n'
+NO_START = 'Default STARTUP TCP probe failed 1 time for container "worker" on port 8080. The instance was not started.'
+READINESS = "The request failed because the instance failed the readiness check."
+TRACE = "projects/project/traces/" + "a" * 32
+
+
+def test_the_errors_of_a_service() -> None:
+    """Its output from ERROR on, the platform's words from WARNING on, oldest first: none of another service or time."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+
+        def left(minutes: int, log: str, severity: str, service: str = "orchestrator", **fields: Any) -> None:
+            server.log(log, at + timedelta(minutes=minutes), service, severity, **fields)
+
+        left(0, STDERR, "ERROR", text_payload=TRACEBACK, trace=TRACE)
+        left(1, STDOUT, "CRITICAL", json_payload={"message": "quota", "stack_trace": TRACEBACK})
+        left(2, SYSTEM, "ERROR", text_payload=NO_START)
+        left(3, SYSTEM, "WARNING", text_payload="Container called exit(1).")
+        left(4, REQUESTS, "ERROR", text_payload=READINESS, trace=TRACE)
+        left(5, STDERR, "ALERT", text_payload="CHECKPOINT_FAILED: register")
+        left(
+            5,
+            STDOUT,
+            "ERROR",
+            json_payload={"checkpoint": "CHECKPOINT_FAILED", "message": "CHECKPOINT_FAILED: register"},
+        )
+        left(5, STDERR, "WARNING", text_payload="slow")
+        left(5, SYSTEM, "INFO", text_payload="Starting new instance.")
+        left(5, STDERR, "ERROR", json_payload={"code": 7})
+        left(5, STDERR, "ERROR", "canary", text_payload=TRACEBACK)
+        left(-1, STDERR, "ERROR", text_payload=TRACEBACK)
+        left(9, STDERR, "ERROR", text_payload=TRACEBACK)
+        server.log_request("https://x/", 503, at, "orchestrator", severity="ERROR")
+        log = CloudLoggingErrors("project", "orchestrator", "phase2", connect=server.transport)
+        assert log.errors(at, at + timedelta(minutes=9)) == ServiceErrors(
+            [
+                ServiceError(at, NO_MODULE, "a" * 32),
+                ServiceError(at + timedelta(minutes=1), NO_MODULE),
+                ServiceError(at + timedelta(minutes=2), NO_START, "", True, True),
+                ServiceError(at + timedelta(minutes=3), "Container called exit(1).", "", True),
+                ServiceError(at + timedelta(minutes=4), READINESS, "a" * 32, True, True),
+            ]
+        )
+
+
+def test_too_many_errors_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest are kept, and it is said from when on; one search, and no more than its two pages."""
+    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ERRORS", 6)
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        for minutes in range(9):
+            server.log(STDERR, at + timedelta(minutes=minutes), "orchestrator", "ERROR", text_payload=f"E: {minutes}")
+        log = CloudLoggingErrors("project", "orchestrator", "phase2", connect=server.transport)
+        found = log.errors(at, at + timedelta(hours=1))
+        assert [error.words for error in found.errors] == [f"E: {minutes}" for minutes in range(3, 9)]
+        assert found.cut_at == at + timedelta(minutes=3)
+        assert [request.page_token for request in server.requests] == ["", "3"]
+
+
+@pytest.mark.parametrize("status", [grpc.StatusCode.PERMISSION_DENIED, None])
+def test_the_errors_cannot_be_read(status: grpc.StatusCode | None) -> None:
+    """Without the right to, or in time: the store is named."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        server.fail_with, server.delay_seconds = status, 0.0 if status else 60.0
+        log = CloudLoggingErrors("project", "orchestrator", "phase2", seconds=0.5, connect=server.transport)
+        with pytest.raises(StoreError, match="Cloud Logging: "):
+            log.errors(at, at + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("status", "errors"),
+    [(None, 0), (grpc.StatusCode.PERMISSION_DENIED, 1), (grpc.StatusCode.INVALID_ARGUMENT, 0)],
+)
+def test_verify_names_the_right_to_read_logs(
+    stores: EmbeddedStores, phase: Phase, status: grpc.StatusCode | None, errors: int
+) -> None:
+    """Where it is missing, by its role; another failure is none of the set-up."""
+    with LoggingServer("project") as server:
+        server.fail_with = status
+        stores.service_errors = CloudLoggingErrors("project", "orchestrator", phase.name, connect=server.transport)
+        found = verify(stores, {phase.name: phase}, {phase.name: [DAY]}).setup_errors
+    assert len(found) == errors
+    assert all("roles/logging.viewer" in error and "PermissionDenied" in error for error in found)
+
+
+def test_the_time_and_the_trace_of_a_request() -> None:
+    """How long it took tells which errors may be of it."""
+    at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    with LoggingServer("project") as server:
+        took = timedelta(seconds=241.5)
+        server.log_request("https://x/", 503, at, "orchestrator", latency=took, trace=TRACE)
+        log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
+        assert log.requests(at, at + timedelta(minutes=4)) == [Request(at, 503, took, "a" * 32)]
+
+
 def check_read(checkpoint: Checkpoint) -> None:
     """Hold what was read to the types that it is written with, what is harmless, and what is read again as the same."""
     lists = [checkpoint.fields.get(name, []) for name in ("completed", "missing", "expected", "steps", "causes")]
@@ -483,10 +586,23 @@ def test_a_log_entry_is_a_checkpoint_or_none(data: bytes) -> None:
         check_read(checkpoint)
 
 
-def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
-    """Three stuck dates are one search for lines and one for requests, in which the trouble of each date is found.
+@fuzzed(50)
+@given(mutated(*_ENTRIES))
+def test_a_log_entry_is_an_error_or_none(data: bytes) -> None:
+    """In one line that can be shown, and of a time that can be."""
+    entry = or_error(DecodeError, lambda: LogEntry.deserialize(data))
+    error = None if isinstance(entry, DecodeError) else _service_error(entry)
+    if error is not None:
+        assert 0 < len(error.words) <= 200
+        assert error.words.isprintable()
+        assert error.trace.isprintable()
+        assert error.at.tzinfo is not None
 
-    And one for what was there before each of the two.
+
+def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
+    """Three stuck dates are one search each for lines, requests and errors, in which each date's trouble is found.
+
+    And one for what was there before each of the first two.
     """
     days = [DAY + timedelta(days=number) for number in range(3)]
     with LoggingServer("project", page_limit=1_000) as server:
@@ -498,21 +614,29 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
             name = f"failed {day}"
             with checkpoints.delivery(processor="p2_odds_player_props", game_date=day, event_id=name) as failed:
                 failed.failed(StoreError("409"))
+            server.log(STDERR, clock.now, "orchestrator", "ERROR", text_payload=f"StoreError: {day}")
             for number in range(1_000):
                 clock.now += timedelta(seconds=5)
                 server.log_request("https://x/", 204, clock.now, "orchestrator")
                 with checkpoints.delivery(processor="another", game_date=day, event_id=f"{day} {number}") as other:
                     other.unexpected()
+        named: Any = {"seconds": 60, "connect": server.transport}
         stores: Any = SimpleNamespace(
-            checkpoints=CloudLoggingArchive("project", seconds=60, connect=server.transport),
-            requests=CloudLoggingRequests("project", "orchestrator", phase.name, seconds=60, connect=server.transport),
+            checkpoints=CloudLoggingArchive("project", **named),
+            requests=CloudLoggingRequests("project", "orchestrator", phase.name, **named),
             dead_letters=None,
+            service_errors=CloudLoggingErrors(
+                "project", "orchestrator", phase.name, seconds=60, connect=server.transport
+            ),
         )
         problems = [(phase.name, day) for day in days]
         traces = read_traces(stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60)
-        assert [request.page_token for request in server.requests].count("") == 4
+        assert [request.page_token for request in server.requests].count("") == 5
     for day in days:
         lines, requests = traces[phase.name, day].checkpoints, traces[phase.name, day].requests
+        errors = traces[phase.name, day].errors
+        assert isinstance(errors, Seen)
+        assert [error.words for error in errors.value.errors] == [f"StoreError: {one}" for one in days if one >= day]
         assert isinstance(lines, Seen)
         assert isinstance(requests, Seen)
         assert {line.fields["event_id"] for line in lines.value[:2]} == {f"died {day}", f"failed {day}"}

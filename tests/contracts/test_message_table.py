@@ -186,6 +186,7 @@ class Mixed:
     flag_tables: None = None
     requests: "Unasked | None" = None
     dead_letters: None = None
+    service_errors: None = None
 
     def close(self) -> None:
         """Close Firestore's client."""

@@ -51,6 +51,7 @@ class Stores:
     flag_tables: FlagTables | None = None
     requests: None = None
     dead_letters: None = None
+    service_errors: None = None
 
     def close(self) -> None:
         """Leave what belongs to the fixtures open."""

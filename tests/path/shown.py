@@ -28,7 +28,7 @@ from canary.domain.evidence import (
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, Severity, concerns, deliveries
 from orchestrator_resilience.progress import Progress, read_progress
-from orchestrator_resilience.stores.base import Flag, ProcessorSummary
+from orchestrator_resilience.stores.base import Flag, ProcessorSummary, ServiceError, ServiceErrors
 from tests.path.worlds import (
     BUNDLED,
     DATES,
@@ -36,6 +36,7 @@ from tests.path.worlds import (
     FIVE,
     MINUTE,
     ONE_DAY,
+    SECOND,
     Code,
     DateEnding,
     Ending,
@@ -49,6 +50,8 @@ from tests.path.worlds import (
 
 T = TypeVar("T")
 
+# So many errors are kept where they are cut off; and what errors say that have nothing to do with a request.
+_KEPT, UNRELATED = 3, "KeyError: 'unrelated'"
 NO_ANSWER = Unreadable("drawn as unreadable")
 
 
@@ -85,6 +88,18 @@ class Requests(StrEnum):
     EMPTY = "request log empty"
     ABSENT = "no request log"
     UNREADABLE = "request log unreadable"
+
+
+class Errors(StrEnum):
+    """How the errors of the service are collected."""
+
+    WHOLE = "errors"
+    UNTRACED = "errors without traces"
+    CUT = "errors cut"
+    UNRELATED = "errors, and unrelated ones"
+    EMPTY = "no errors"
+    ABSENT = "no log of errors"
+    UNREADABLE = "errors unreadable"
 
 
 class Documents(StrEnum):
@@ -130,6 +145,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     lines: Lines = Lines.COLLECTED
     messages: Messages = Messages.COLLECTED
     requests: Requests = Requests.WHOLE
+    errors: Errors = Errors.WHOLE
     documents: Documents = Documents.THERE
     rows: Rows = Rows.WITH_FLAG
     dead_letters: Side = Side.THERE
@@ -145,7 +161,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Say what each source is, shortly, where it is not whole."""
         whole = View()
         named = [name for name in ("dead_letters", "flag_table", "outcome", "work") if getattr(self, name) != "there"]
-        own = [self.lines, self.messages, self.requests, self.documents, self.rows]
+        own = [self.lines, self.messages, self.requests, self.errors, self.documents, self.rows]
         odd = [str(value) for value in own if value not in msgspec.structs.astuple(whole)]
         return "; ".join([f"{self.moment} (+{self.minutes} min)", *odd, *(f"{n} {getattr(self, n)}" for n in named)])
 
@@ -223,6 +239,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
             "cut_at": self._cut_at,
             "last_line": self._last_line,
             "last_answer": self._last_answer,
+            "errors": self._errors,
         }
         return Traces(**{name: value for name, value in fields.items() if name in Traces.__struct_fields__})  # type: ignore[arg-type]
 
@@ -403,6 +420,33 @@ class World(msgspec.Struct, frozen=True, dict=True):
         return Seen(max(before)) if before and self.view.requests is Requests.WHOLE else Absent()
 
     @property
+    def _errors(self) -> Source[ServiceErrors]:
+        begun, view = self.phase.begins(DAY), self.view.errors
+        if view is Errors.ABSENT:
+            return Absent()
+        if view is Errors.UNREADABLE:
+            return NO_ANSWER
+        if view is Errors.EMPTY:
+            return Seen(ServiceErrors())
+        errors = self.happened.errors + (self._unrelated if view is Errors.UNRELATED else [])
+        own = sorted(error for error in errors if begun <= error.at < self.now)
+        if view is Errors.UNTRACED:
+            own = [error._replace(trace="") for error in own]
+        is_cut = view is Errors.CUT and len(own) > _KEPT
+        return Seen(ServiceErrors(own[-_KEPT:], own[-_KEPT].at) if is_cut else ServiceErrors(own))
+
+    @property
+    def _unrelated(self) -> list[ServiceError]:
+        """Errors all the time, but for that of requests that were not answered."""
+        bad = [request.at for request in self.happened.requests if not 200 <= request.status < 300]
+        begun, found = self.phase.begins(DAY), list[ServiceError]()
+        for number in range(600):
+            at = begun + (7 * number + self.view.minutes % 7) * MINUTE + 2 * SECOND
+            if all(abs(at - other) > 10 * SECOND for other in bad):
+                found += [ServiceError(at, UNRELATED), ServiceError(at, f"{UNRELATED}: not started", "", True, True)]
+        return found
+
+    @property
     def _dead_letters(self) -> Source[list[object]]:
         own = [one for one in self.happened.dead_letters if one.game_date == DAY and one.at <= self.now]
         return mapped(_side(self.view.dead_letters, own), list)
@@ -427,6 +471,7 @@ TAKEN = {
     "lines": ("lines", Lines.UNREADABLE),
     "messages": ("messages", Messages.UNREADABLE),
     "requests": ("requests", Requests.UNREADABLE),
+    "errors": ("errors", Errors.UNREADABLE),
     "documents": ("documents", Documents.UNREADABLE),
     "rows": ("rows", Rows.UNREADABLE),
     "dead_letters": ("dead_letters", Side.UNREADABLE),
@@ -502,6 +547,7 @@ def view_of(choose: Choose) -> View:
         flag_table=choose(_mostly(Side.ABSENT, Side)),
         moment=choose(_mostly(Moment.AFTER_DEADLINE, Moment, 3)),
         minutes=choose((1, 0, 3, 9, 12, 20, 40, 75)),
+        errors=choose(_mostly(Errors.WHOLE, Errors, 2)),
         sample=choose(range(65536)),
         since=choose(range(5)),
     )

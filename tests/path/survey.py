@@ -3,7 +3,7 @@
 Sound: the interval of each cause has the stage at which its subject really stopped; no stage that was reached is shown
 as refused or missed, and none as reached or undone that was not. On time: nobody is given a cause whose time is not up,
 nor is what is healthy. Right: a cause that is named is the true one. Monotone: without one source, each interval is as
-wide or wider, and no other cause is named.
+wide or wider, and no other cause is named. Cited: no error is that has nothing to do with a request that failed.
 
 What cannot be told from these stores, and is counted by itself:
 
@@ -25,11 +25,11 @@ from enum import StrEnum
 
 import msgspec
 
-from canary.domain.evidence import Seen
+from canary.domain.evidence import Seen, value_or
 from canary.domain.path import where_it_stopped
 from canary.domain.stages import Cause, CauseKind, Stage, State
 from canary.domain.verdict import Verdict, judge
-from tests.path.shown import TAKEN, Lines, Messages, Side, World, without, world_of
+from tests.path.shown import TAKEN, UNRELATED, Lines, Messages, Side, World, without, world_of
 from tests.path.worlds import DAY, FIVE, Code, Ending, Truth
 
 _STAGES = list(Stage)
@@ -175,6 +175,14 @@ def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
                 yield Flaw("right", text, undecidable(world, subject))
 
 
+def miscited(world: World, verdict: Verdict) -> Iterator[Flaw]:
+    """Yield the words of errors that have nothing to do with a request, where a log tells which requests failed."""
+    words = [*(cause.words for cause in verdict.causes), *(step.words for step in verdict.path)]
+    for text in words if value_or(world.traces.requests, []) else ():
+        if UNRELATED in text:
+            yield Flaw("cited", f"{text}, and no request was of it")
+
+
 def narrower(world: World, verdict: Verdict, source: str) -> Iterator[Flaw]:
     """Yield what is narrower without a source than with it, and other causes that are named then."""
     less = without(world, source)
@@ -231,7 +239,7 @@ class Tally:
             self.whole += number * world.is_whole
             self.whole_exact += number * (world.is_whole and is_exact(cause))
             self.named += number * (cause.kind is not CauseKind.UNDETERMINED)
-        found = [*unsound(world, verdict), *untimely(world, verdict), *wrong(world, verdict)]
+        found = [*unsound(world, verdict), *untimely(world, verdict), *wrong(world, verdict), *miscited(world, verdict)]
         if monotone:
             found += narrower(world, verdict, list(TAKEN)[self.worlds % len(TAKEN)])
         for flaw in found:

@@ -11,6 +11,7 @@ from canary.domain.stages import Stage
 from canary.domain.verdict import VerdictKind, judge
 from tests.path.shown import (
     Documents,
+    Errors,
     Lines,
     Messages,
     Moment,
@@ -23,7 +24,7 @@ from tests.path.shown import (
 )
 from tests.path.worlds import BUNDLED, DAY, FIVE, Code, DateEnding, Ending, Outage, Plan, play
 
-KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Documents, Rows, Moment)
+KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Documents, Rows, Moment)
 JUDGED = 200
 VERDICTS = {VerdictKind.UNTRIGGERED, VerdictKind.INCOMPLETE, VerdictKind.SILENT, VerdictKind.STORES_DISAGREE}
 SIDES = ("dead_letters", "flag_table", "outcome", "work")
@@ -114,7 +115,7 @@ def test_the_worlds_are_broad() -> None:
         drawn.update(
             [*((Ending, ending) for ending in set(plan.endings)), (DateEnding, plan.date_ending), (Code, plan.code)]
         )
-        named = [view.lines, view.messages, view.requests, view.documents, view.rows, view.moment]
+        named = [view.lines, view.messages, view.requests, view.errors, view.documents, view.rows, view.moment]
         drawn.update((type(value), value) for value in named)
         drawn.update((name, getattr(view, name)) for name in SIDES)
         if number < JUDGED:

@@ -31,7 +31,7 @@ from orchestrator_resilience.progress import (
     report_fields,
     trigger_fields,
 )
-from orchestrator_resilience.stores.base import DeadLetter, Request
+from orchestrator_resilience.stores.base import DeadLetter, Request, ServiceError
 from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_envelope
 
 BUNDLED = load_phase("phase2", BUNDLED_PHASES)
@@ -42,6 +42,10 @@ DATES = (DAY - 2 * ONE_DAY, DAY - ONE_DAY, DAY, DAY + ONE_DAY)
 # The name of a processor that shares the topic, and the one of an expected processor after it was renamed.
 OTHER, SURPLUS = "p1_schedule_scraper", "p2_bdl_box_scores"
 LIFETIME = timedelta(minutes=10)
+# What the service and the platform write of a request that is not answered.
+NO_MODULE, STORE_FAILED = "ModuleNotFoundError: No module named 'yaml'", "StoreError: firestore: PERMISSION_DENIED"
+NO_START, NO_INSTANCE = "The instance was not started.", "There was no available instance."
+NO_MEMORY = "Memory limit of 256 MiB exceeded."
 _FOR_EVER = datetime(2027, 1, 1, tzinfo=UTC)
 
 
@@ -206,6 +210,7 @@ class Happened:
         self.messages: list[Message] = []
         self.rows: list[Row] = []
         self.requests: list[Request] = []
+        self.errors: list[ServiceError] = []
         self.dead_letters: list[DeadLetter] = []
         self.events: list[Event] = []
         self.documents: dict[date, dict[str, Any]] = {}
@@ -454,13 +459,27 @@ class _Player:
         if status:
             kind = CauseKind.CRASHED if status >= 500 else CauseKind.NOT_DELIVERED
             self.stops(at, message, Stage.DELIVERED, only(kind))
+            if status >= 500:
+                self._fails(at, NO_MODULE)
+                self._fails(at, NO_START, is_platform=True, failed_to_start=True)
+            elif status == 429:
+                self._fails(at, NO_INSTANCE, is_platform=True)
             self._answer(message, at + SECOND, attempt, status)
             return
         self._went_through(at, message, Stage.DELIVERED)
         self._begin(message, at, attempt)
 
+    def _fails(self, at: datetime, words: str, *, is_platform: bool = False, failed_to_start: bool = False) -> None:
+        """Leave an error in the trace of the next request that is answered."""
+        trace = self._next_trace
+        self.happened.errors.append(ServiceError(at, words, trace, is_platform, failed_to_start))
+
+    @property
+    def _next_trace(self) -> str:
+        return f"trace {len(self.happened.requests)}"
+
     def _answer(self, message: Message, at: datetime, attempt: int, status: int) -> None:
-        self.happened.requests.append(Request(at, status))
+        self.happened.requests.append(Request(at, status, trace=self._next_trace))
         if 200 <= status < 300:
             return
         if attempt < self.plan.attempts:
@@ -507,9 +526,15 @@ class _Player:
         else:
             status = self._complete(job, at)
         if status:
+            if status >= 500:
+                self._fails(at, STORE_FAILED)
             self._answer(message, at, job.attempt, status)
         else:  # it has died: the platform answers, and the message comes again
-            self._answer(message, at + 5 * MINUTE, job.attempt, 503)
+            self.later(at + 5 * MINUTE, lambda end: self._out_of_memory(job, end))
+
+    def _out_of_memory(self, job: "_Job", at: datetime) -> None:
+        self._fails(at, NO_MEMORY, is_platform=True)
+        self._answer(job.message, at, job.attempt, 503)
 
     def _progress(self, job: "_Job") -> Progress:
         return read_progress(self.happened.documents.get(job.day, {}), job.phase)

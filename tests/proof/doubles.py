@@ -168,6 +168,7 @@ class StoresOf:
     message_logs: Any = None
     flag_tables: None = None
     dead_letters: None = None
+    service_errors: Any = None
     closing: Sequence[Any] = field(default=())
 
     def close(self) -> None:

@@ -12,7 +12,14 @@ from msgspec.structs import replace
 from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref
 from canary.domain.silence import people_ref
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
-from orchestrator_resilience.stores.base import DocumentRef, Lines, ProcessorSummary, Request
+from orchestrator_resilience.stores.base import (
+    DocumentRef,
+    Lines,
+    ProcessorSummary,
+    Request,
+    ServiceError,
+    ServiceErrors,
+)
 from tests.proof.dates import completions, registered
 from tests.proof.doubles import StoresOf, plain_documents
 from tests.proof.inputs import (
@@ -56,6 +63,7 @@ class Evidence(msgspec.Struct, frozen=True):
     rows: list[ProcessorSummary] = msgspec.field(default_factory=list)
     lines: list[dict[str, Any]] = msgspec.field(default_factory=list)
     requests: list[Request] = msgspec.field(default_factory=list)
+    errors: list[ServiceError] = msgspec.field(default_factory=list)
     memory: Any = None
     runs: dict[str, Any] | None = None
     refusals: dict[str, Any] | None = None
@@ -68,6 +76,7 @@ evidences = st.builds(
     rows=st.lists(rows, max_size=7),
     lines=st.lists(checkpoint_entries, max_size=5),
     requests=st.lists(st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])), max_size=6),
+    errors=st.lists(st.builds(ServiceError, times, texts, texts), max_size=4),
     memory=st.none() | date_memories,
     runs=st.none()
     | st.fixed_dictionaries(
@@ -100,6 +109,8 @@ class Written:
         self._lines = [line for line in read if isinstance(line, Checkpoint)]
         self._requests = sorted(request for request in evidence.requests if request.at.tzinfo is not None)
 
+        self._errors = sorted(error for error in evidence.errors if error.at.tzinfo is not None)
+
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Return the rows."""
         return [row for row in self._rows if row.phase in phases and row.game_date and since <= row.game_date <= until]
@@ -114,6 +125,10 @@ class Written:
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return those whose time can be compared."""
         return [request for request in self._requests if since <= request.at < until]
+
+    def errors(self, since: datetime, until: datetime) -> ServiceErrors:
+        """Return those whose time can be compared."""
+        return ServiceErrors([error for error in self._errors if since <= error.at < until])
 
     def last_answer(self, before: datetime) -> datetime | None:
         """Return the last one that was answered."""
@@ -147,4 +162,4 @@ def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = N
     for ref, content in fields.items():
         if content is not None:
             stored.overwrite(ref, content)
-    return StoresOf(stored, written, checkpoints=written, requests=written, counts=written)
+    return StoresOf(stored, written, checkpoints=written, requests=written, counts=written, service_errors=written)

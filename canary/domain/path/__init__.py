@@ -34,6 +34,7 @@ from msgspec.structs import replace
 from canary.domain.evidence import Evidence, Seen, Traces, Unreadable
 from canary.domain.facts import Facts
 from canary.domain.path.document import DOCUMENT, document
+from canary.domain.path.errors import errors
 from canary.domain.path.known import Fact, Known, Reading
 from canary.domain.path.lines import lines
 from canary.domain.path.names import names
@@ -45,7 +46,7 @@ from canary.domain.verdict import Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
 
 # A new source is one module, and its place here.
-READINGS: tuple[Reading, ...] = (messages, rows, document, names, lines, requests, dead_letters, output)
+READINGS: tuple[Reading, ...] = (messages, rows, document, names, lines, requests, errors, dead_letters, output)
 
 _OF_PROCESSORS = tuple(stage for stage in Stage if stage.rank <= Stage.REGISTERED.rank)
 _OF_THE_DATE = tuple(stage for stage in Stage if stage.rank > Stage.REGISTERED.rank)

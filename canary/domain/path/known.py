@@ -11,7 +11,7 @@ from canary.domain.stages import CauseKind, Step
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.stores.base import Request
+from orchestrator_resilience.stores.base import Request, ServiceErrors
 
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 LIFETIME = timedelta(minutes=10)
@@ -72,6 +72,11 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     def requests(self) -> Sequence[Request]:
         """The requests to the service since the date began, oldest first."""
         return value_or(self.traces.requests, ())
+
+    @cached_property
+    def errors(self) -> ServiceErrors:
+        """The errors of the service and of the platform since the date began, oldest first."""
+        return value_or(self.traces.errors, ServiceErrors())
 
     def processor_of(self, line: Checkpoint) -> str:
         """The processor of a line, or its raw name: an orchestrator that does not expect it leaves no other."""
@@ -142,6 +147,19 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """Whether the log of requests had one that was answered, before then: some people leave those out."""
         before = any(one.status in ANSWERED and one.at < since for one in self.requests)
         return isinstance(self.traces.requests, Seen) and (before or isinstance(self.traces.last_answer, Seen))
+
+    def was_handled(self, since: datetime) -> bool:
+        """Whether a delivery has come to a good end since, of which the log then has no request."""
+        ended = [line.at for line in self.lines if line.closes and line.kind is not CheckpointKind.FAILED]
+        return any(at >= since for at in (*ended, *self.handled_at.values()))
+
+    def came_since(self, name: str, since: datetime) -> bool:
+        """Whether a processor's message came when all requests were bad, not before, nor after the deadline only."""
+        arrival = self.messages.completed.get(name)
+        if arrival is None:
+            may_have_come = self.is_late(name) and not self.messages_are_kept and not self.unattributed
+            return may_have_come and since < self.deadline and not self.may_have_another_name(name)
+        return not any(one.status in ANSWERED and arrival.visible_at <= one.at < since for one in self.requests)
 
     def is_nowhere(self, name: str) -> bool:
         """Whether a store that can be read does not have a processor, and none does."""

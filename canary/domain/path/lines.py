@@ -6,6 +6,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from canary.domain.evidence import Seen
+from canary.domain.path.errors import why_died
 from canary.domain.path.known import ANSWERED, LIFETIME, LINES, WORDS, Fact, Known, refused_start, why_not_started
 from canary.domain.path.tables import cause_of
 from canary.domain.stages import CauseKind, Stage, State
@@ -79,7 +80,8 @@ def _bad_end(known: Known, delivery: Sequence[Checkpoint]) -> Fact | None:
             end = replace(end, stage=Stage.RECORDED, next_stage=False)
         return replace(end, state=State.REFUSED, cause=CauseKind.WRITE_FAILED, words=words)
     if known.is_dead(delivery):
-        words = f"begun and not ended, no line after {last.kind.removeprefix('CHECKPOINT_')}"
+        said = f"begun and not ended, no line after {last.kind.removeprefix('CHECKPOINT_')}"
+        words = ": ".join(filter(None, (said, why_died(known, last))))
         return replace(end, state=State.MISSED, cause=CauseKind.CRASHED, words=words)
     return None
 

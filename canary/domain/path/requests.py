@@ -5,16 +5,15 @@ where one was answered before, and nothing known from elsewhere was handled sinc
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from msgspec.structs import replace
 
 from canary.domain.evidence import value_or
+from canary.domain.path.errors import failed_to_start, why_failed
 from canary.domain.path.known import ANSWERED, FAILED, Fact, Known, moment_text
 from canary.domain.path.lines import are_collected
 from canary.domain.path.tables import cause_of, refused_run
 from canary.domain.stages import CauseKind, Stage, State
-from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.progress import Report
 from orchestrator_resilience.stores.base import Request
 
@@ -51,54 +50,43 @@ def requests(known: Known) -> Iterator[Fact]:
     answered = [number for number, one in enumerate(known.requests) if one.status in ANSWERED]
     bad = known.requests[answered[-1] + 1 if answered else 0 :]
     nowhere = [name for name in known.phase.expected if known.is_nowhere(name)]
-    if bad and not _was_handled(known, bad[0].at) and (said := _refused(known, bad)):
+    if bad and not known.was_handled(bad[0].at) and (said := _refused(known, bad)):
         for name in nowhere:
-            if _came_since(known, name, bad[0].at):
+            if known.came_since(name, bad[0].at):
                 # Where others were handled, what died may be of anybody on the topic.
                 is_its_own = said.cause is not CauseKind.CRASHED or name in known.messages.completed
                 is_proven = is_its_own or len(nowhere) == len(known.phase.expected)
                 yield replace(said, subject=name, cause=said.cause if is_proven else CauseKind.UNDETERMINED)
     elif turned_away := [one for one in known.requests if one.status in _TURNED_AWAY]:
         # Somebody's: they prove nobody's, and support that a message is missed.
-        words = _words(turned_away, f"{len(turned_away)} of {len(known.requests)}")
+        words = _words(known, turned_away, f"{len(turned_away)} of {len(known.requests)}")
         yield from (replace(_SAID, state=State.NOT_KNOWN, subject=name, words=words) for name in nowhere)
     for name, arrival in known.messages.completed.items():
         since = arrival.visible_at
-        has_come = any(one.at >= since for one in known.requests) or _was_handled(known, since)
+        has_come = any(one.at >= since for one in known.requests) or known.was_handled(since)
         if known.shows_answers(since) and not has_come and known.had_time(since):
             words = f"no request since {moment_text(since)}"
             yield replace(_SAID, state=State.MISSED, subject=name, words=words, cause=CauseKind.NOT_DELIVERED)
 
 
-def _came_since(known: Known, name: str, since: datetime) -> bool:
-    """Whether a processor's message came when all requests were bad, and not before, nor after the deadline only."""
-    arrival = known.messages.completed.get(name)
-    if arrival is None:
-        may_have_come = known.is_late(name) and not known.messages_are_kept and not known.unattributed
-        return may_have_come and since < known.deadline and not known.may_have_another_name(name)
-    return not any(one.status in ANSWERED and arrival.visible_at <= one.at < since for one in known.requests)
-
-
-def _words(bad: Sequence[Request], many: str) -> str:
+def _words(known: Known, bad: Sequence[Request], many: str) -> str:
     listed = ", ".join(str(status) for status in sorted({one.status for one in bad}))
-    return f"HTTP {listed} for {many} requests from {moment_text(bad[0].at)} to {moment_text(bad[-1].at)}"
+    said = f"HTTP {listed} for {many} requests from {moment_text(bad[0].at)} to {moment_text(bad[-1].at)}"
+    return ": ".join(filter(None, (said, why_failed(known, bad))))
 
 
 def _refused(known: Known, bad: Sequence[Request]) -> Fact | None:
     """Return what all requests since the first of `bad` prove: none was delivered, or each has killed the function."""
     statuses, since = {one.status for one in bad}, bad[0].at
-    said = replace(_SAID, at=bad[-1].at, words=_words(bad, f"all {len(bad)}"), statuses=tuple(sorted(statuses)))
+    said = replace(_SAID, at=bad[-1].at, words=_words(known, bad, f"all {len(bad)}"), statuses=tuple(sorted(statuses)))
     if statuses <= _TURNED_AWAY:
         return replace(said, cause=CauseKind.NOT_DELIVERED) if known.shows_answers(since) else None
     if are_collected(known, since) and not any(line.at >= since for line in known.lines):
         return replace(said, cause=CauseKind.CRASHED) if statuses <= {*FAILED} else said
     if known.shows_answers(since):
-        words = f"{said.words}, and no line says how far they came"
+        is_silent = not any(line.at >= since for line in known.lines)
+        if is_silent and statuses <= {*FAILED} and failed_to_start(known, bad):
+            return replace(said, cause=CauseKind.CRASHED)
+        words = f"{said.words}; no line says how far they came"
         return replace(said, stage=Stage.REGISTERED, state=State.NOT_KNOWN, words=words)
     return None
-
-
-def _was_handled(known: Known, since: datetime) -> bool:
-    """Whether a delivery has come to a good end since, of which the log then has no request."""
-    ended = [line.at for line in known.lines if line.closes and line.kind is not CheckpointKind.FAILED]
-    return any(at >= since for at in (*ended, *known.handled_at.values()))

@@ -1,0 +1,94 @@
+"""The errors that the service and the platform wrote down: why requests failed, each in one line.
+
+They name no processor, and are no stop by themselves: they are the words of requests that failed, and of deliveries
+that died. What can be attributed to neither is not said, so that nothing is from before the stop, or after it was over.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from canary.domain.path.known import FAILED, Fact, Known, moment_text
+from canary.domain.stages import Stage, State
+from orchestrator_resilience.checkpoints import Checkpoint
+from orchestrator_resilience.stores.base import Request, ServiceError
+
+_SOURCE = "service errors"
+# A request has the time at which it came; what it wrote comes later, by another clock. What a process writes as it dies
+# comes up to some seconds after its request has ended, and a retry at the earliest ten seconds after that.
+_CLOCKS, _DYING = timedelta(seconds=1), timedelta(seconds=5)
+# Cloud Run lets an instance take four minutes to start, and a request an hour.
+_STARTING, _LONGEST = timedelta(minutes=5), timedelta(hours=1)
+
+
+def errors(known: Known) -> Iterator[Fact]:
+    """That an instance failed to start when a message came supports that it was not delivered, if nothing ran since.
+
+    Of whom that is, only a request would tell: where these are kept, it is said of those that failed, and not here.
+    """
+    failed = [error for error in known.errors.errors if error.failed_to_start and not _ran(known, error.at)]
+    if not failed or known.requests or known.shows_answers(failed[0].at):
+        return
+    for name, arrival in known.messages.completed.items():
+        came = arrival.completed_at
+        own = [error for error in failed if -_CLOCKS <= error.at - came <= _STARTING]
+        if own and known.is_nowhere(name):
+            words = f"at {moment_text(own[0].at)} the platform said: {own[0].words}"
+            yield Fact(stage=Stage.DELIVERED, state=State.NOT_KNOWN, subject=name, source=_SOURCE, words=words)
+
+
+def why_failed(known: Known, bad: Sequence[Request]) -> str:
+    """Return why the last of these requests failed of which that is known; that it could not be read; else nothing."""
+    said = next((words for request in reversed(bad) if (words := _words(_errors_of(known, request)))), "")
+    cut_at = known.errors.cut_at
+    if said or cut_at is None or cut_at <= bad[0].at:
+        return said
+    return f"the service's errors before {moment_text(cut_at)} were too many to be read"
+
+
+def failed_to_start(known: Known, bad: Sequence[Request]) -> bool:
+    """Whether the platform says of each of these requests that no instance was started for it: of each by itself."""
+    taken = set[int]()
+    for request in bad:
+        own = (error for error in _errors_of(known, request) if error.failed_to_start and id(error) not in taken)
+        if (error := next(own, None)) is None:
+            return False
+        taken.add(id(error))
+    return True
+
+
+def why_died(known: Known, line: Checkpoint) -> str:
+    """Return why a delivery died: what was written in its trace, or of the request that has it; else nothing."""
+    trace = line.fields.get("trace")
+    if not trace:
+        return ""
+    written = [error for error in known.errors.errors if error.trace == trace and error.at - line.at >= -_CLOCKS]
+    failed = [request for request in known.requests if request.trace == trace and request.status in FAILED]
+    return _words([*written, *(error for request in failed for error in _errors_of(known, request))])
+
+
+def _errors_of(known: Known, request: Request) -> list[ServiceError]:
+    """Return the errors of a request that was not answered: those of its time that are not of another trace.
+
+    What the platform turned away has reached no code, so that only its own words are about it.
+    """
+
+    def since_it_came(error: ServiceError) -> timedelta:
+        return error.at - request.at
+
+    written, ended = known.errors.errors, min(request.took, _LONGEST)
+    first = bisect_left(written, -_CLOCKS, key=since_it_came)
+    last = bisect_right(written, ended + _DYING, key=since_it_came)
+    is_alike = {"", request.trace}
+    own = [error for error in written[first:last] if not request.trace or error.trace in is_alike]
+    return [error for error in own if error.is_platform or request.status in FAILED]
+
+
+def _words(own: Sequence[ServiceError]) -> str:
+    """Return the last words of the service itself, which say more than those of the platform on its end."""
+    return max(own, key=lambda error: (not error.is_platform, error.at)).words if own else ""
+
+
+def _ran(known: Known, since: datetime) -> bool:
+    """Whether there was an instance since: a delivery has left something."""
+    return known.was_handled(since) or any(line.at >= since for line in known.lines)
