@@ -31,7 +31,14 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
-from orchestrator_resilience.stores.base import DeadLetters, DocumentRef, ProcessorSummary, Request, RequestLog
+from orchestrator_resilience.stores.base import (
+    DeadLetters,
+    DocumentRef,
+    ProcessorRun,
+    ProcessorSummary,
+    Request,
+    RequestLog,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteFile
 
@@ -141,6 +148,7 @@ class World:
     requests: "Requests | None" = None
     dead_letters: DeadLetters | None = None
     unattributed: list[ProcessorSummary] = field(default_factory=list)
+    runs: list[ProcessorRun] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
@@ -463,6 +471,12 @@ class _CanaryStores:
             hidden = world.flickering if world.schedule.clock.now.minute >= _MINUTES else set()
             return {day: 363 for day in days if day in world.output - hidden}
         return {day: world.work[day] for day in days if day in world.work}
+
+    def runs(self, _: str, since: date, until: date) -> list[ProcessorRun]:
+        """Answer who has run."""
+        if self._world.is_down("runs"):
+            raise StoreError("BigQuery: DeadlineExceeded: 504")
+        return [run for run in self._world.runs if since <= run.game_date <= until]
 
     @property
     def requests(self) -> RequestLog | None:
