@@ -13,7 +13,7 @@ import msgspec
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorSummary, Request
+from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorRun, ProcessorSummary, Request
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -124,7 +124,8 @@ class Traces(msgspec.Struct, frozen=True):
     the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
     There were so many lines that those before `cut_at` are not among them; None where all are. `last_line` is the last
     line of the phase before the date, `last_answer` when a request was last answered with 2xx before it (UTC): they
-    show that such things are collected.
+    show that such things are collected. `runs` are those of processors for this date, for those of the history before
+    it, and for the next one, under whatever name.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -133,6 +134,12 @@ class Traces(msgspec.Struct, frozen=True):
     cut_at: datetime | None = None
     last_line: Source[Checkpoint] = Absent()
     last_answer: Source[datetime] = Absent()
+    runs: Source[Sequence[ProcessorRun]] = Absent()
+
+    @property
+    def left_out(self) -> list[str]:
+        """Say without which source a date is explained, of those that can be done without, and why."""
+        return [f"judged without the runs: {self.runs.reason}"] if isinstance(self.runs, Unreadable) else []
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:
