@@ -184,7 +184,7 @@ def read_traces(
         asked["dead letters"] = letters.read
     for name, own in days.items():
         query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
-        if stores.counts is not None and query is not None:
+        if query is not None and stores.counts is not None:
             asked[f"runs {name}"] = partial(stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY)
     answers = _ask(asked, seconds)
 
