@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.advance import Judged
-from canary.domain.clocks import believed_checkpoints, known_by, without_a_time
+from canary.domain.clocks import believed_checkpoints, believed_runs, known_by, without_a_time
 from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
 from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import DateMemory
@@ -279,7 +279,7 @@ def timeline_and_facts(
     facts = own.facts(now)
     if facts is None:
         return Timeline(verdict, (), (verdict.summary,), report.silences), None
-    traces = replace(own.traces, checkpoints=_there(own.traces.checkpoints, now, read_at or now))
+    traces = _traces_there(own.traces, now, read_at or now)
     around = [Facts(one, own.phase, now) for one in own.around]
     timeline = timeline_of(verdict, Known(own.evidence, own.phase, now, traces=traces, history=around))
     return replace(timeline, silences=report.silences), facts
@@ -408,10 +408,9 @@ def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
     if not one.is_sound:
         return one.verdict
     try:
-        there = replace(one.traces, checkpoints=_there(one.traces.checkpoints, now, read_at))
+        there = _traces_there(one.traces, now, read_at)
         heard = heard_of(there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase)
-        notes = (*one.verdict.notes, *one.traces.left_out)
-        verdict = replace(judge(one.evidence, one.phase, now, heard), notes=notes)
+        verdict = replace(judge(one.evidence, one.phase, now, heard), notes=(*one.verdict.notes, *there.left_out))
         return where_it_stopped(verdict, one.evidence, there, history=one.around, phase=one.phase, now=now)
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         words = f"its evidence cannot be understood: {_described(error)}"
@@ -421,6 +420,12 @@ def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
 def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:
     """Return the lines that were there at `now`."""
     return mapped(checkpoints, lambda lines: believed_checkpoints(lines, now, read_at))
+
+
+def _traces_there(traces: Traces, now: datetime, read_at: datetime) -> Traces:
+    """Return what there was at `now` of what the deliveries and the processors have left."""
+    there = _there(traces.checkpoints, now, read_at)
+    return replace(traces, checkpoints=there, runs=mapped(traces.runs, lambda runs: believed_runs(runs, now, read_at)))
 
 
 def _described(error: Exception) -> str:

@@ -48,6 +48,7 @@ from orchestrator_resilience.stores.base import (
     DocumentRef,
     Flag,
     Lines,
+    ProcessorRun,
     ProcessorSummary,
     ServiceErrors,
     Stores,
@@ -61,6 +62,7 @@ READ_SECONDS = 35.0
 # So much further back the completion log is read, which tells one that begins later from one that lost the first rows.
 _EARLIER = timedelta(days=7)
 CHECKPOINTS_SECONDS = 15.0
+_ONE_DAY = timedelta(days=1)
 
 
 class Gathered(msgspec.Struct, frozen=True):
@@ -185,6 +187,10 @@ def read_traces(
         )
     if letters is not None and letters.phase in days:
         asked["dead letters"] = letters.read
+    for name, own in days.items():
+        query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
+        if query is not None and stores.counts is not None:
+            asked[f"runs {name}"] = partial(stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY)
     answers = _ask(asked, seconds)
 
     def traces(name: str, day: date) -> Traces:
@@ -203,6 +209,7 @@ def read_traces(
             _there(mapped(lines, lambda found: found.before.get(name))),
             _there(last_answer),
             mapped(failures, lambda found: _errors_since(found, begun)),
+            mapped(answers.get(f"runs {name}", Absent()), lambda found: _runs_around(found, phases[name], day)),
         )
 
     return {problem: traces(*problem) for problem in problems}
@@ -210,6 +217,16 @@ def read_traces(
 
 def _errors_since(found: ServiceErrors, begun: datetime) -> ServiceErrors:
     return found._replace(errors=[error for error in found.errors if error.at >= begun])
+
+
+def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[ProcessorRun]:
+    """Return the runs for a date, for its history, and for the next date; their texts can be shown as they are."""
+    since, until = day - timedelta(days=phase.history_dates), day + _ONE_DAY
+    return [
+        replace(run, processor=printable(run.processor), status=run.status and printable(run.status))
+        for run in runs
+        if since <= run.game_date <= until
+    ]
 
 
 def _there(source: Source[T | None]) -> Source[T]:

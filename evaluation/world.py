@@ -35,6 +35,7 @@ from orchestrator_resilience.stores.base import (
     DeadLetters,
     DocumentRef,
     ErrorLog,
+    ProcessorRun,
     ProcessorSummary,
     Request,
     RequestLog,
@@ -149,6 +150,7 @@ class World:
     dead_letters: DeadLetters | None = None
     service_errors: ErrorLog | None = None
     unattributed: list[ProcessorSummary] = field(default_factory=list)
+    runs: list[ProcessorRun] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
@@ -471,6 +473,12 @@ class _CanaryStores:
             hidden = world.flickering if world.schedule.clock.now.minute >= _MINUTES else set()
             return {day: 363 for day in days if day in world.output - hidden}
         return {day: world.work[day] for day in days if day in world.work}
+
+    def runs(self, _: str, since: date, until: date) -> list[ProcessorRun]:
+        """Answer who has run."""
+        if self._world.is_down("runs"):
+            raise StoreError("BigQuery: DeadlineExceeded: 504")
+        return [run for run in self._world.runs if since <= run.game_date <= until]
 
     @property
     def requests(self) -> RequestLog | None:

@@ -127,6 +127,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     bigquery_carries_flag: bool = False
     outcome_query: Query | None = None
     work_query: Query | None = None
+    runs_query: Query | None = None
     outcome_counts_games: bool = False
     partial_reasons: tuple[Text, ...] = ("deadline_exceeded",)
     completed_statuses: tuple[Text, ...] = COMPLETING_STATUSES
@@ -145,7 +146,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         super().__post_init__()
         self._check_names()
         self._check_times()
-        for name in ("outcome_query", "work_query"):
+        for name in ("outcome_query", "work_query", "runs_query"):
             query = getattr(self, name)
             for parameter in ("@since", "@until"):
                 if query is not None and parameter not in query:

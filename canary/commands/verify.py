@@ -1,7 +1,7 @@
 """`canary verify`: where in BigQuery is the flag, and does it agree with Firestore?
 
 The question that the plan left open, answered from the data of the last dates: by the completion log, and by every
-other table beside it that says of a date whether the flag is set.
+other table beside it that says of a date whether the flag is set. And does the phase's query of runs work?
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.remembered import MEMORY
@@ -20,7 +21,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import FLAG_COLUMN
-from orchestrator_resilience.stores.base import DocumentRef, DocumentStore, ErrorLog, FlagTables, Stores
+from orchestrator_resilience.stores.base import CountSource, DocumentRef, DocumentStore, ErrorLog, FlagTables, Stores
 
 
 class Agreement(StrEnum):
@@ -83,7 +84,7 @@ class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
     `lacking` are the columns that its completion log lacks, `others` the flag tables beside it, None where there can be
-    none. `refused` says what could not be searched or read.
+    none. `refused` says what could not be searched or read, `runs` what the query of runs answers, if there is one.
     """
 
     phase: Phase
@@ -91,6 +92,7 @@ class Verified(msgspec.Struct, frozen=True):
     lacking: Sequence[str]
     others: tuple[Comparison, ...] | None = None
     refused: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
 
     @property
     def best(self) -> Comparison | None:
@@ -119,7 +121,7 @@ class Verified(msgspec.Struct, frozen=True):
                 yield f"in the phases file, under [{name}]: {' and '.join(lines)}"
         if self.others == () and not self.refused and self.best is None:
             yield f"{name}: no other table beside {self.completion_log.table} has the flag"
-        yield from (f"{name}: {sentence}" for sentence in self.refused)
+        yield from (f"{name}: {sentence}" for sentence in (*self.refused, *self.runs))
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -206,8 +208,11 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
         missing_columns = {}
         reasons.add(one_line(str(error)))
     verified = tuple(
-        _verified(stores.flag_tables, phases[name], [e for e in evidence if e.phase == name], missing_columns)
-        for name in wanted
+        replace(
+            _verified(stores.flag_tables, phases[name], [e for e in evidence if e.phase == name], missing_columns),
+            runs=tuple(_runs(stores.counts, phases[name], days)),
+        )
+        for name, days in wanted.items()
     )
     setup_errors = (*_setup_errors(stores.documents), *_log_errors(stores.service_errors, phases))
     return Verification(verified, missing_columns, tuple(sorted(reasons)), setup_errors)
@@ -226,6 +231,20 @@ def _log_errors(log: ErrorLog | None, phases: Mapping[str, Phase]) -> Iterator[s
                 "set-up: this account may not read logs; the canary's own needs roles/logging.viewer "
                 f"to say where a completion stopped, and why ({one_line(str(error), 200)})"
             )
+
+
+def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Iterator[str]:
+    """Yield whether a phase's query of runs can be read, and of whom it has runs; nothing where there is none."""
+    if counts is None or phase.runs_query is None:
+        return
+    try:
+        runs = counts.runs(phase.runs_query, min(days), max(days))
+    except StoreError as error:
+        yield f"runs_query cannot be read: {one_line(str(error))}"
+        return
+    without = sorted(phase.expected - {phase.canonical(run.processor) for run in runs})
+    rest = f"; it has none of {', '.join(without)}" if without else ", of each expected processor"
+    yield f"runs_query has {len(runs)} runs of {_dates(days)}{rest}"
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:

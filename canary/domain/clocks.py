@@ -14,7 +14,7 @@ from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import Progress, Registration, Report
-from orchestrator_resilience.stores.base import Flag
+from orchestrator_resilience.stores.base import Flag, ProcessorRun
 
 # A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
 CLOCKS_DIFFER = timedelta(hours=1)
@@ -72,6 +72,23 @@ def _registration(entry: Registration, now: datetime) -> Registration:
 def believed_checkpoints(lines: Sequence[Checkpoint], now: datetime, read_at: datetime) -> list[Checkpoint]:
     """Return the lines that were there at `now`, in their order; `read_at` is when they were read."""
     return [replace(line, at=min(line.at, now)) for line in lines if min(line.at, read_at) <= now]
+
+
+def believed_runs(runs: Sequence[ProcessorRun], now: datetime, read_at: datetime) -> list[ProcessorRun]:
+    """Return the runs as far as they had come at `now`, with times that can be believed; `read_at` is as above."""
+    then = runs if now >= read_at else [run for each in runs if (run := _run_by(each, now))]
+    return [
+        replace(run, started_at=believed(run.started_at, now), finished_at=believed(run.finished_at, now))
+        for run in then
+    ]
+
+
+def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
+    """Return what was known of a run, its status from its end on; None where it had not begun, or nobody says when."""
+    began, finished_at = instant(run.started_at) or instant(run.finished_at), instant(run.finished_at)
+    if began is None or began > now:
+        return None
+    return run if finished_at and finished_at <= now else replace(run, finished_at=None, status=None)
 
 
 def known_by(evidence: Evidence, now: datetime) -> Evidence:

@@ -13,7 +13,7 @@ import msgspec
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorSummary, Request, ServiceErrors
+from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorRun, ProcessorSummary, Request, ServiceErrors
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -124,7 +124,9 @@ class Traces(msgspec.Struct, frozen=True):
     the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
     There were so many lines that those before `cut_at` are not among them; None where all are. `last_line` is the last
     line of the phase before the date, `last_answer` when a request was last answered with 2xx before it (UTC): they
-    show that such things are collected. `errors` are those of the service and of the platform since the date began.
+    show that such things are collected. `errors` are those of the service and of the platform since the date began,
+    `runs` those of processors for this date, for those of the history before it, and for the next one, under whatever
+    name.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -134,6 +136,7 @@ class Traces(msgspec.Struct, frozen=True):
     last_line: Source[Checkpoint] = Absent()
     last_answer: Source[datetime] = Absent()
     errors: Source[ServiceErrors] = Absent()
+    runs: Source[Sequence[ProcessorRun]] = Absent()
 
     @property
     def left_out(self) -> list[str]:
@@ -143,6 +146,7 @@ class Traces(msgspec.Struct, frozen=True):
             "the requests to the service": self.requests,
             "the service's errors": self.errors,
             "the dead letters": self.dead_letters,
+            "the runs": self.runs,
         }
         reasons = defaultdict[str, list[str]](list)
         for name, source in sources.items():

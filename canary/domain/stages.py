@@ -50,8 +50,10 @@ class State(StrEnum):
 class CauseKind(StrEnum):
     """Every cause there is."""
 
+    NOT_RUN = "NOT_RUN"
     PROCESSOR_FAILED = "PROCESSOR_FAILED"
     NO_DATA = "NO_DATA"
+    NOT_PUBLISHED = "NOT_PUBLISHED"
     NOT_DELIVERED = "NOT_DELIVERED"
     MESSAGE_REJECTED = "MESSAGE_REJECTED"
     NAME_DRIFT = "NAME_DRIFT"

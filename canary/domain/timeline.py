@@ -30,8 +30,8 @@ class Timeline(msgspec.Struct, frozen=True):
 def timeline_of(verdict: Verdict, known: Known) -> Timeline:
     """Put what all sources have seen of a date in one order; a time that cannot be is none."""
     evidence, deadline = known.evidence, known.deadline
-    lines, errors = known.traces.checkpoints, known.traces.errors
-    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, lines, errors)
+    traces = (known.traces.checkpoints, known.traces.errors, known.traces.runs)
+    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, *traces)
     late = Step(stage=Stage.REGISTERED, state=State.NOT_YET, source="phases.toml", at=deadline, words=_DEADLINE)
     return Timeline(
         verdict=verdict,

@@ -233,11 +233,31 @@ class DeadLetters(Protocol):
         """Return those that lie there, oldest first; they stay."""
 
 
+class ProcessorRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a processor, as the pipeline's own table has it; `processor` is the name there, `status` its word.
+
+    None where the table does not say when it started or finished (UTC), or how it ended.
+    """
+
+    processor: str
+    game_date: date
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    status: str | None = None
+
+
 class CountSource(Protocol):
-    """Answers a phase's own queries: how much output there is, how much work there was."""
+    """Answers a phase's own queries: how much output there is, how much work there was, and who has run."""
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date` for game dates `since` to `until`, in one query."""
+
+    def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
+        """Return the runs of processors for game dates `since` to `until`, in one query.
+
+        The query has the columns processor, game_date, started_at, finished_at and status; StoreError names the one
+        that is missing, or holds something else.
+        """
 
 
 class Stores(Protocol):

@@ -37,8 +37,9 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import FLAG_COLUMN, OPTIONAL_COLUMNS, CompletionRow
 from orchestrator_resilience.settings import MAXIMUM_BYTES_BILLED
-from orchestrator_resilience.stores.base import Flag, ProcessorSummary
+from orchestrator_resilience.stores.base import Flag, ProcessorRun, ProcessorSummary
 from orchestrator_resilience.stores.completion_rows import add_up, summaries
+from orchestrator_resilience.stores.run_rows import processor_runs
 from orchestrator_resilience.stores.table_sql import (
     FLAG_TABLE_COLUMNS,
     Table,
@@ -176,7 +177,11 @@ class BigQuery:
                 self._client = None
 
     def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
-        """Return the rows of a query, in one call where it ends within that; raises StoreError."""
+        """Return the rows of a query; raises StoreError."""
+        return self.query_with_columns(sql, parameters)[1]
+
+    def query_with_columns(self, sql: str, parameters: Sequence[Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
+        """Return the columns and the rows of a query, in one call where it ends within that; raises StoreError."""
         config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed)
         with _bigquery_errors():
             try:
@@ -195,7 +200,7 @@ class BigQuery:
                 failure = job.exception(timeout=self.timeout)  # type: ignore[no-untyped-call]
                 if failure is not None:
                     raise failure
-            return list(rows)
+            return [field.name for field in rows.schema or ()], list(rows)
 
     def table(self, name: str) -> bigquery.Table:
         """Ask for a table by its full name; raises what the client raises."""
@@ -382,6 +387,10 @@ class BigQueryCounts:
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date`, as the query gives them."""
         return add_up(self._bigquery.query(query, _window(since, until)))
+
+    def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
+        """Return the runs, as the query gives them."""
+        return processor_runs(*self._bigquery.query_with_columns(query, _window(since, until)))
 
 
 def _lacking(table: bigquery.Table) -> list[bigquery.SchemaField]:

@@ -17,10 +17,11 @@ from typing import Any
 
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
-from orchestrator_resilience.plain import calendar_date
+from orchestrator_resilience.plain import calendar_date, instant
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
-from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorSummary, Write
+from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorRun, ProcessorSummary, Write
 from orchestrator_resilience.stores.completion_rows import add_up, summaries
+from orchestrator_resilience.stores.run_rows import processor_runs
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS, Table, completions_sql
 
 BUSY_SECONDS = 30.0
@@ -237,6 +238,18 @@ class SqliteCounts:
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date`."""
+        with self._answer(query, since, until) as rows:
+            return add_up({"game_date": calendar_date(day) or day, "n": n} for day, n in rows)
+
+    def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
+        """Return the runs; times are ISO texts with their zone, or in UTC."""
+        with self._answer(query, since, until) as rows:
+            columns = [column for column, *_ in rows.description]
+            return processor_runs(columns, (_typed(dict(zip(columns, row, strict=True))) for row in rows))
+
+    @contextmanager
+    def _answer(self, query: str, since: date, until: date) -> Iterator[sqlite3.Cursor]:
+        """Lend the rows of a query; every failure comes out as a StoreError that names the folder."""
         named = query.replace('""', '"')
         try:
             with closing(sqlite3.connect("file:?mode=memory", uri=True)) as connection:
@@ -244,10 +257,15 @@ class SqliteCounts:
                     if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):  # SQLite takes ten
                         name = file.stem.replace('"', '""')
                         connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
-                rows = connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
-                return add_up({"game_date": calendar_date(day) or day, "n": n} for day, n in rows)
+                yield connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
         except (sqlite3.Error, OverflowError, TypeError, ValueError) as error:
             raise StoreError(f"{self._folder}: {error}") from error
+
+
+def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of runs with the date and the times that SQLite holds as texts; what is none stays as it is."""
+    times = {name: instant(row.get(name)) or row.get(name) for name in ("started_at", "finished_at")}
+    return {**row, **times, "game_date": calendar_date(row.get("game_date")) or row.get("game_date")}
 
 
 def _row_values(row: CompletionRow, now: datetime) -> tuple[object, ...]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary.commands import cli
-from canary.domain.clocks import known_by, without_a_time
+from canary.domain.clocks import believed_runs, known_by, without_a_time
 from canary.domain.evidence import Absent, Arrival, Logged, Seen, Source
 from canary.domain.stages import Standing, StandingKind
 from canary.domain.verdict import VerdictKind, judge
@@ -21,7 +21,7 @@ from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Seve
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import Period
 from orchestrator_resilience.progress import Progress, Registration, Report, Trigger
-from orchestrator_resilience.stores.base import DocumentRef, Flag
+from orchestrator_resilience.stores.base import DocumentRef, Flag, ProcessorRun
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 from tests.proof.inputs import AT, DAY, FIVE, PHASE, evidence_of, odd_times
@@ -92,6 +92,41 @@ def test_whatever_the_clocks_say_the_deadline_is_the_end(times: list[tuple[datet
     log = Seen(Logged({name: Arrival(*pair) for name, pair in zip(FIVE, times, strict=True)}))
     now = DEADLINE + 30 * MINUTE + minutes * MINUTE
     assert kind(log, Absent(), now) is VerdictKind.UNTRIGGERED
+
+
+@pytest.mark.parametrize(
+    ("started", "finished", "known"),
+    [
+        (-60, -30, (-60, -30, "success")),
+        (-60, 30, (-60, None, None)),
+        (-60, None, (-60, None, None)),
+        (None, -30, (None, -30, "success")),
+        (30, 60, None),
+        (None, 30, None),
+        (None, None, None),
+    ],
+)
+def test_a_run_is_known_as_far_as_it_had_come(
+    started: int | None, finished: int | None, known: tuple[int | None, int | None, str | None] | None
+) -> None:
+    """By a time before it was read: what ended later had no status yet, and what carries no time was not known."""
+    run = _run(started, finished, "success")
+    assert believed_runs([run], AT, AT + timedelta(days=1)) == ([_run(*known)] if known else [])
+
+
+def test_a_run_of_the_future_has_no_time() -> None:
+    """A clock that is ahead by minutes is only badly set; by hours, what it says is no time. The status stays."""
+    runs = [_run(20, 30, "success"), _run(-60, 120, "success"), _run(None, None, "success")]
+    assert believed_runs(runs, AT, AT) == [
+        _run(0, 0, "success"),
+        _run(-60, None, "success"),
+        _run(None, None, "success"),
+    ]
+
+
+def _run(started: int | None, finished: int | None, status: str | None) -> ProcessorRun:
+    began, ended = (None if minutes is None else AT + timedelta(minutes=minutes) for minutes in (started, finished))
+    return ProcessorRun(processor="p2", game_date=DAY, started_at=began, finished_at=ended, status=status)
 
 
 def test_a_report_of_the_future_is_not_the_last_one() -> None:

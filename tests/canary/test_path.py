@@ -26,7 +26,7 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores import jsonl
-from orchestrator_resilience.stores.base import DeadLetter, Request, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.base import DeadLetter, ProcessorRun, Request, ServiceError, ServiceErrors
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 from tests.proof.doubles import RecordingChannel
@@ -799,6 +799,194 @@ def test_stopped_alike_since(world: World, dates: int) -> None:
         deliver_all(world, FIVE if back >= dates else FIVE[:4], DAY - back * ONE_DAY)
     verdict = judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
     assert verdict.causes[0].since == (DAY - (dates - 1) * ONE_DAY if dates > 1 else None)
+
+
+# Who has run
+
+RAN = datetime(2026, 2, 10, 6, 10, tzinfo=UTC)
+SUCCESS = "ran 06:10 to 06:14Z, success"
+FIFTH, OTHER = FIVE[4], "p1_schedule_scraper"
+
+
+def run(
+    name: str = FIFTH, status: str | None = "success", *, day: date = DAY, after: int = 0, lasted: int | None = 4
+) -> ProcessorRun:
+    """Return a run on the night after `day`, so many minutes after the usual time; without an end where it has none."""
+    began = RAN + (day - DAY) + after * MINUTE
+    ended = None if lasted is None else began + lasted * MINUTE
+    return ProcessorRun(processor=name, game_date=day, started_at=began, finished_at=ended, status=status)
+
+
+def with_runs(world: World, *runs: ProcessorRun, come: Sequence[str] = FIVE[:4]) -> None:
+    """Let some `come`, and the runs be known: theirs, `runs`, and those of everybody on the three dates before."""
+    healthy_before(world)
+    deliver_all(world, come)
+    log_messages(world, come)
+    ask_for_runs(world)
+    days = [DAY - back * ONE_DAY for back in (1, 2, 3)]
+    world.runs += [run(name, day=day) for day in days for name in (*FIVE, OTHER)]
+    world.runs += [*(run(name) for name in come), *runs]
+
+
+def ask_for_runs(world: World) -> None:
+    world.phase = msgspec.structs.replace(world.phase, runs_query="SELECT @since, @until")
+
+
+NOT_RUN: Stop = (CauseKind.NOT_RUN, LAST, None, Stage.RAN)
+NOTHING_PUBLISHED: Stop = (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED)
+RAN_AND_NOTHING: Stop = (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.PUBLISHED)
+
+
+@with_message_log
+def test_it_has_not_run(world: World) -> None:
+    """The query has shown its runs of earlier dates, and it is late: the last date for which it ran is named."""
+    with_runs(world)
+    world.runs = [one for one in world.runs if one.processor != FIFTH or one.game_date < DAY - ONE_DAY]
+    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, NOT_RUN, words="has not run since 2026-02-07")
+    assert state_of(verdict, Stage.RAN, FIFTH) is State.MISSED
+    assert "run 4 of 5" in path_text(verdict)
+    assert "a processor has not run" in alert([verdict], world.phase, CommandLine(), LATE).headline
+
+
+@with_message_log
+@pytest.mark.parametrize(
+    ("runs", "dropped"),
+    [
+        ([], {FIFTH}),
+        ([run("p2_a_new_name")], set()),
+        ([run(day=DAY + ONE_DAY, after=-24 * 60)], set()),
+        ([run(day=DAY - ONE_DAY, after=24 * 60)], set()),
+        ([ProcessorRun(processor=FIFTH, game_date=DAY)], set()),
+        ([], {FIVE[0]}),
+    ],
+    ids=["never seen", "a strange name", "for the next date", "for the date before", "planned", "runs are lost"],
+)
+def test_that_it_has_not_run_does_not_count(world: World, runs: list[ProcessorRun], dropped: set[str]) -> None:
+    """Where it never ran, may have run under another name or date, or a run of another one is not there either."""
+    with_runs(world)
+    world.runs = [one for one in world.runs if one.processor not in dropped] + runs
+    judged(world, LATE, VerdictKind.INCOMPLETE, NOTHING_PUBLISHED)
+
+
+def test_a_table_that_may_be_written_no_longer_names_no_cause(world: World) -> None:
+    """Nobody has run since: that is said, and why nobody knows; a run of anybody shows that it is written."""
+    healthy_before(world)
+    ask_for_runs(world)
+    world.runs += [run(name, day=DAY - ONE_DAY) for name in (*FIVE, OTHER)]
+    (verdict,) = report(world, LATE).verdicts
+    assert [(one.kind, one.until, one.words) for one in verdict.causes] == [
+        (CauseKind.UNDETERMINED, Stage.RAN, "has not run since 2026-02-08")
+    ]
+    world.runs.append(run(OTHER))
+    (verdict,) = report(world, LATE).verdicts
+    assert [(one.kind, one.subjects) for one in verdict.causes] == [(CauseKind.NOT_RUN, FIVE)]
+
+
+def test_those_that_have_not_run_are_told_apart_by_since_when(world: World) -> None:
+    """What is said of one is not said of the others."""
+    with_runs(world, come=FIVE[:2])
+    world.runs = [one for one in world.runs if one.processor != FIVE[2] or one.game_date < DAY - ONE_DAY]
+    (verdict,) = report(world, LATE).verdicts
+    assert [(one.kind, one.subjects, one.words) for one in verdict.causes] == [
+        (CauseKind.NOT_RUN, FIVE[2:3], "has not run since 2026-02-07"),
+        (CauseKind.NOT_RUN, FIVE[3:], "has not run since 2026-02-08"),
+    ]
+
+
+def test_it_is_not_late_yet(world: World) -> None:
+    """Before its deadline it may still run."""
+    with_runs(world)
+    (verdict,) = report(world, LATER).verdicts
+    assert verdict.causes == ()
+
+
+@with_message_log
+def test_it_ran_and_published_nothing(world: World) -> None:
+    """Its run succeeded, and the message log has nothing of it, nor has a line; its alias in the query is as good."""
+    with_runs(world, run(world.phase.processors[FIFTH][0]))
+    words = f"{SUCCESS}, and the message log has nothing of it"
+    stop = (CauseKind.NOT_PUBLISHED, LAST, Stage.RAN, Stage.PUBLISHED)
+    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, stop, words=words)
+    assert state_of(verdict, Stage.RAN, FIFTH) is State.REACHED
+
+
+@with_message_log
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        ([run(status=None, lasted=None)], "ran from 06:10Z, and nothing says that it ended"),
+        ([run(status="running", lasted=None)], "ran from 06:10Z, running"),
+        ([run(after=10 * 60 + 46)], "ran 16:56 to 17:00Z, success"),
+        ([run(status="failed"), run(status="running", after=30, lasted=None)], "ran from 06:40Z, running"),
+    ],
+    ids=["no word", "running", "just now", "again"],
+)
+def test_a_run_that_has_not_ended_names_no_cause(world: World, runs: list[ProcessorRun], words: str) -> None:
+    """Or has ended just now: it has run, and why there is no message, nobody says."""
+    with_runs(world, *runs)
+    judged(world, LATE, VerdictKind.INCOMPLETE, RAN_AND_NOTHING, words=words)
+
+
+@with_message_log
+def test_a_message_under_the_next_date_may_be_its(world: World) -> None:
+    """So it is not said that it published nothing."""
+    with_runs(world, run())
+    log_messages(world, LAST, DAY + ONE_DAY, RAN + 4 * MINUTE)
+    judged(world, LATE, VerdictKind.INCOMPLETE, RAN_AND_NOTHING)
+
+
+def test_without_a_message_log_it_has_run_and_no_more_is_known(world: World) -> None:
+    """It stopped after RAN; that no delivery left a line is no word of why."""
+    with_runs(world, run())
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.DELIVERED))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "cause"),
+    [
+        (["failed"], CauseKind.PROCESSOR_FAILED),
+        (["no_data"], CauseKind.NO_DATA),
+        (["failed", "no_data"], CauseKind.NO_DATA),
+        (["FAILED"], CauseKind.PROCESSOR_FAILED),
+    ],
+)
+def test_its_last_run_says_that_it_has_nothing(world: World, statuses: list[str], cause: CauseKind) -> None:
+    """In the word of the table."""
+    with_runs(world, *(run(status=status, after=10 * number) for number, status in enumerate(statuses)))
+    judged(world, LATE, VerdictKind.INCOMPLETE, (cause, LAST, None, Stage.RAN), words=f"Z, {statuses[-1]}")
+
+
+@pytest.mark.parametrize("statuses", [["failed", "success"], ["success", "failed"]])
+def test_a_run_that_succeeded_says_more_than_one_that_failed(world: World, statuses: list[str]) -> None:
+    """Before it or after it."""
+    with_runs(world, *(run(status=status, after=10 * number) for number, status in enumerate(statuses)))
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.DELIVERED))
+
+
+def test_its_own_report_says_more_than_its_run(world: World) -> None:
+    """A run may end well, and have nothing to give."""
+    with_runs(world, run())
+    deliver(world, message(FIFTH, status="no_data"))
+    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.NO_DATA, LAST, None, Stage.RAN), words="reported no_data")
+
+
+def test_a_completion_says_more_than_a_run(world: World) -> None:
+    """Whose message was rejected has published it, whatever its run says; and runs of others are nobody's."""
+    with_runs(world, run(status="failed"), run(OTHER, "failed"))
+    deliver(world, message(FIFTH, status="finished"))
+    stop = (CauseKind.MESSAGE_REJECTED, LAST, Stage.DELIVERED, Stage.ACCEPTED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, stop)
+
+
+def test_runs_that_cannot_be_read(world: World) -> None:
+    """Nothing is claimed, and it is said; without a query nothing is said either."""
+    with_runs(world)
+    world.outages.append(Outage("runs", DONE, LATE + MINUTE))
+    stop = (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED)
+    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, stop)
+    assert verdict.notes == ("explained without the runs: BigQuery: DeadlineExceeded: 504",)
+    world.phase = msgspec.structs.replace(world.phase, runs_query=None)
+    assert judged(world, LATE, VerdictKind.INCOMPLETE, stop).notes == ()
 
 
 # What was published, and whether it was delivered

@@ -15,7 +15,7 @@ from canary.domain.verdict import VerdictKind, judge
 from canary.sources import gather, read_traces
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phases
-from orchestrator_resilience.stores.base import Document, DocumentRef, Flag, Lines, ProcessorSummary
+from orchestrator_resilience.stores.base import Document, DocumentRef, Flag, Lines, ProcessorRun, ProcessorSummary
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 DAY = date(2026, 2, 9)
@@ -126,6 +126,37 @@ def test_all_dates_of_a_phase_are_one_search(
     assert asked == [{"phase2": 100}]
     lines = [len(found[phase.name, day].checkpoints.value) for day in days]  # type: ignore[union-attr]
     assert lines == [1, 1, *[0] * 98]
+
+
+class OneQuery:
+    """Answers with runs of every date of three, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, date, date]] = []
+
+    def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
+        """A run of each date, under a name that would break a line."""
+        self.asked.append((query, since, until))
+        days = (since + timedelta(days=n) for n in range((until - since).days + 1))
+        return [ProcessorRun(processor="p2\n", game_date=day, status="\x1b[31m") for day in days]
+
+
+def test_the_runs_of_all_dates_are_one_query(
+    stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the history before them and the next date; each date is given its own, whose texts can be shown."""
+    counts = OneQuery()
+    monkeypatch.setattr(stores, "counts", counts)
+    phases = {"phase2": msgspec.structs.replace(phase, runs_query="@since @until"), "other": phase}
+    before = DAY - timedelta(days=20)
+    found = read_traces(stores, [("phase2", DAY), ("phase2", before), ("other", DAY)], phases, datetime.now(UTC))
+    next_day = DAY + timedelta(days=1)
+    assert counts.asked == [("@since @until", before - timedelta(days=phase.history_dates), next_day)]
+    assert found["other", DAY].runs == Absent()
+    runs = found["phase2", DAY].runs
+    assert isinstance(runs, Seen)
+    assert [run.game_date for run in runs.value] == [next_day - timedelta(days=n) for n in range(8, -1, -1)]
+    assert {(run.processor, run.status) for run in runs.value} == {("p2\\n", "\\x1b[31m")}
 
 
 FIVE = sorted(PHASES["phase2"].expected)

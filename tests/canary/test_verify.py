@@ -2,17 +2,21 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from canary.commands import cli
 from orchestrator_resilience import StoreError
-from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryFlagTables
+from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.tables import STATUS_TABLE, TABLE, make_real_table, make_status_table
 
@@ -170,3 +174,53 @@ def test_the_completion_log_of_another_phase_is_not_mixed_up(
         *[("phase3", False)] * 4,
         *[("phase2", None)] * 4,
     ]
+
+
+RUNS = """runs_query = '''
+SELECT name AS processor, day AS game_date, NULL AS started_at, NULL AS finished_at, NULL AS status
+FROM nba.runs WHERE day BETWEEN @since AND @until'''
+"""
+FIVE = sorted(load_phase("phase2", BUNDLED_PHASES).expected)
+HAS_RUNS = "phase2: runs_query has {} runs of 2026-02-08 to 2026-02-11"
+
+
+@pytest.mark.parametrize(
+    ("query", "names", "said"),
+    [
+        (RUNS, [*FIVE, FIVE[0], "p1_other"], f"{HAS_RUNS.format(7)}, of each expected processor"),
+        (RUNS, FIVE[:3], f"{HAS_RUNS.format(3)}; it has none of {', '.join(FIVE[3:])}"),
+        (RUNS, [], f"{HAS_RUNS.format(0)}; it has none of {', '.join(FIVE)}"),
+        (
+            RUNS.replace("AS processor", "AS who"),
+            FIVE,
+            "phase2: runs_query cannot be read: the query of runs has no column",
+        ),
+        (RUNS.replace("nba.runs", "nba.none"), FIVE, "no such table: nba.none"),
+        ("", FIVE, ""),
+    ],
+    ids=["all", "some", "none", "a column is missing", "no such table", "no query"],
+)
+def test_whether_the_query_of_runs_works(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    capsys: pytest.CaptureFixture[str],
+    query: str,
+    names: list[str],
+    said: str,
+) -> None:
+    """How many runs it has, and of whom none; or what is wrong with it."""
+    (tmp_path / "datasets").mkdir()
+    with closing(sqlite3.connect(tmp_path / "datasets" / "nba.sqlite3")) as connection, connection:
+        connection.execute("CREATE TABLE runs (name TEXT, day TEXT)")
+        connection.executemany("INSERT INTO runs VALUES (?, '2026-02-09')", [(name,) for name in names])
+    with EmbeddedStores(tmp_path) as stores:
+        stores.completion_log.setup()
+    file = tmp_path / "phases.toml"
+    file.write_text(BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]\n{query}", 1), "utf-8")
+    monkeypatch.setenv("PHASES_FILE", str(file))
+    cli.main(["verify", "--days", "4", "--now", NOW.isoformat(), "--json", "--data", str(tmp_path)])
+    answers = json.loads(capsys.readouterr().out)["answers"]
+    about_runs = [answer for answer in answers if "runs_query" in answer]
+    assert len(about_runs) == bool(said)
+    assert said in "".join(about_runs)

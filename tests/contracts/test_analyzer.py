@@ -45,6 +45,14 @@ SUMMARY = [
 MESSAGES = [column for column in SUMMARY if column[0] not in {"phase", "is_triggered", "trigger_reason"}]
 FLAGS = [("game_date", "DATE"), ("is_set", "BOOL"), ("set_at", "TIMESTAMP"), ("reason", "STRING")]
 COUNT = [("game_date", "DATE"), ("n", "INT64")]
+RUNS = [
+    *(("processor", "STRING"), ("game_date", "DATE"), ("started_at", "TIMESTAMP"), ("finished_at", "TIMESTAMP")),
+    ("status", "STRING"),
+]
+THEIR_RUNS = [
+    *(bigquery.SchemaField("processor_name", "STRING"), bigquery.SchemaField("data_date", "DATE")),
+    *(bigquery.SchemaField("started_at", "TIMESTAMP"), bigquery.SchemaField("status", "STRING")),
+]
 STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}
 BY_DATE, BY_INGESTION = bigquery.TimePartitioning(field="game_date"), bigquery.TimePartitioning()
 
@@ -62,10 +70,10 @@ class Recorded(BigQuery):
     sql = ""
     parameters: Sequence[Any] = ()
 
-    def query(self, sql: str, parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
+    def query_with_columns(self, sql: str, parameters: Sequence[Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
         """Answer nothing."""
         self.sql, self.parameters = sql, parameters
-        return []
+        return [name for name, _ in RUNS], []
 
 
 class GoogleSql:
@@ -136,7 +144,7 @@ def make(
 def example_queries() -> dict[str, str]:
     """Return the queries that the bundled phases.toml has in comments."""
     text = BUNDLED_PHASES.read_text("utf-8")
-    found = re.findall(r'^# (?:outcome|work)_query = """\n(?:# .*\n)*?# .*"""$', text, re.MULTILINE)
+    found = re.findall(r'^# (?:outcome|work|runs)_query = """\n(?:# .*\n)*?# .*"""$', text, re.MULTILINE)
     queries: dict[str, str] = tomllib.loads("\n".join(re.sub("^# ", "", one, flags=re.MULTILINE) for one in found))
     return queries
 
@@ -196,6 +204,7 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
     assert analyzer.analyze([schema], search, []) == [(field.name, "STRING") for field in columns]
 
     queries = example_queries()
+    runs = queries.pop("runs_query")
     assert set(queries) == {"outcome_query", "work_query"}
     outputs = [
         bigquery.Table(f"{dataset.project}.{table}", [bigquery.SchemaField("game_date", "DATE")])
@@ -205,6 +214,11 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
         BigQueryCounts(recorded).count(query, DAY, DAY)
         assert analyzer.analyze(outputs, recorded.sql, recorded.parameters) == COUNT
 
+    BigQueryCounts(recorded).runs(runs, DAY, DAY)
+    table = bigquery.Table(f"{dataset.project}.nba_orchestration.processor_runs", THEIR_RUNS)
+    assert analyzer.analyze([table], recorded.sql, recorded.parameters) == RUNS
+
+    BigQueryCounts(recorded).count(queries["work_query"], DAY, DAY)
     wrong = recorded.sql.replace("COUNT(*)", "nobody")
     assert "Unrecognized name: nobody" in analyzer.analyze(outputs, wrong, recorded.parameters)
     recorded.close()

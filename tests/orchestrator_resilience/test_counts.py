@@ -85,7 +85,10 @@ def test_without_datasets_nothing_is_asked(stores: EmbeddedStores, datasets: Pat
     )
 )
 @example("SELECT @since, SUM(n) FROM nba_raw.odd")  # infinite
-def test_a_query_gives_counts_or_an_error(datasets: Path, query: str) -> None:
+@example(
+    "SELECT 'p2' AS processor, @since AS game_date, n AS started_at, n AS finished_at, n AS status FROM nba_raw.odd"
+)
+def test_a_query_gives_counts_or_runs_or_an_error(datasets: Path, query: str) -> None:
     """Whatever it says, and whatever is in the tables."""
     with closing(sqlite3.connect(datasets / "nba_raw.sqlite3")) as connection, connection:
         connection.execute("CREATE TABLE IF NOT EXISTS odd (game_date TEXT, n)")
@@ -93,6 +96,8 @@ def test_a_query_gives_counts_or_an_error(datasets: Path, query: str) -> None:
         connection.executemany("INSERT INTO odd VALUES (?, ?)", days)
     with suppress(StoreError):
         assert all(type(n) is int for n in SqliteCounts(datasets).count(query, MONDAY, TUESDAY).values())
+    with suppress(StoreError):
+        assert all(type(run.game_date) is date for run in SqliteCounts(datasets).runs(query, MONDAY, TUESDAY))
 
 
 _stems = st.text(st.characters(codec="ascii", exclude_characters="/\0"), min_size=1, max_size=6).filter(

@@ -154,6 +154,11 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
         ("[phase2]", 'name = "x"\n[phase2]', "[name]: expected a table, got 'x'"),
         ("[phase2]", '[phase2]\nname = "x"', "[phase2]: name: unknown field"),
         ("[phase2]", "[phase2", "own.toml: "),
+        *(
+            ("[phase2]", f'[phase2]\n{query}_query = "{text}"', f"[phase2]: {query}_query: has to use {parameter}")
+            for query in ("outcome", "work", "runs")
+            for text, parameter in (("SELECT @until", "@since"), ("SELECT @since", "@until"))
+        ),
     ],
 )
 def test_what_is_wrong_is_named(old: str, new: str, culprit: str) -> None:

@@ -3,7 +3,7 @@
 A `View` says of each source how it is collected. Evidence and traces are put together as canary/sources.py does it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -28,7 +28,7 @@ from canary.domain.evidence import (
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, Severity, concerns, deliveries
 from orchestrator_resilience.progress import Progress, read_progress
-from orchestrator_resilience.stores.base import Flag, ProcessorSummary, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.base import Flag, ProcessorRun, ProcessorSummary, ServiceError, ServiceErrors
 from tests.path.worlds import (
     BUNDLED,
     DATES,
@@ -43,6 +43,7 @@ from tests.path.worlds import (
     Happened,
     Outage,
     Plan,
+    Run,
     Truth,
     phase_of,
     play,
@@ -102,6 +103,19 @@ class Errors(StrEnum):
     UNREADABLE = "errors unreadable"
 
 
+class Runs(StrEnum):
+    """What the query of the processors' runs shows."""
+
+    WHOLE = "runs"
+    WITHOUT_END = "runs without their end"
+    ENDED = "runs that have ended"
+    SINCE_THE_DATE = "runs since this date"
+    OFF_BEFORE = "runs off since before the date"
+    EMPTY = "runs empty"
+    ABSENT = "no runs query"
+    UNREADABLE = "runs unreadable"
+
+
 class Documents(StrEnum):
     """What has become of the progress documents."""
 
@@ -146,6 +160,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     messages: Messages = Messages.COLLECTED
     requests: Requests = Requests.WHOLE
     errors: Errors = Errors.WHOLE
+    runs: Runs = Runs.WHOLE
     documents: Documents = Documents.THERE
     rows: Rows = Rows.WITH_FLAG
     dead_letters: Side = Side.THERE
@@ -161,7 +176,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Say what each source is, shortly, where it is not whole."""
         whole = View()
         named = [name for name in ("dead_letters", "flag_table", "outcome", "work") if getattr(self, name) != "there"]
-        own = [self.lines, self.messages, self.requests, self.errors, self.documents, self.rows]
+        own = [self.lines, self.messages, self.requests, self.errors, self.runs, self.documents, self.rows]
         odd = [str(value) for value in own if value not in msgspec.structs.astuple(whole)]
         return "; ".join([f"{self.moment} (+{self.minutes} min)", *odd, *(f"{n} {getattr(self, n)}" for n in named)])
 
@@ -240,6 +255,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
             "last_line": self._last_line,
             "last_answer": self._last_answer,
             "errors": self._errors,
+            "runs": self._runs,
         }
         return Traces(**{name: value for name, value in fields.items() if name in Traces.__struct_fields__})  # type: ignore[arg-type]
 
@@ -375,7 +391,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
         view, rows = self.view, {Rows.WITH_FLAG, Rows.WITHOUT_FLAG}
         is_told = view.lines is Lines.COLLECTED and self.plan.code is not Code.SILENT and view.rows in rows
         is_stored = view.documents is Documents.THERE and view.messages is Messages.COLLECTED
-        return is_told and is_stored and view.requests is Requests.WHOLE
+        return is_told and is_stored and view.requests is Requests.WHOLE and view.runs is Runs.WHOLE
 
     @property
     def _cut_at(self) -> datetime | None:
@@ -451,6 +467,46 @@ class World(msgspec.Struct, frozen=True, dict=True):
         own = [one for one in self.happened.dead_letters if one.game_date == DAY and one.at <= self.now]
         return mapped(_side(self.view.dead_letters, own), list)
 
+    @property
+    def _runs(self) -> Source[list[ProcessorRun]]:
+        """Return the runs as the canary believes them; every second one is under another name of its processor."""
+        view, begun = self.view.runs, self.phase.begins(DAY)
+        if view in {Runs.ABSENT, Runs.UNREADABLE}:
+            return Absent() if view is Runs.ABSENT else NO_ANSWER
+        keeps: dict[Runs, Callable[[Run], bool]] = {
+            Runs.EMPTY: lambda _: False,
+            Runs.SINCE_THE_DATE: lambda run: run.began >= begun,
+            Runs.OFF_BEFORE: lambda run: run.began < begun,
+            Runs.ENDED: lambda run: run.ended is not None and run.ended <= self.now,
+        }
+        is_shown = keeps.get(view)
+        return Seen(
+            [
+                _as_seen(run, self.phase, self.now, with_end=view is not Runs.WITHOUT_END, aliased=number % 2 == 0)
+                for number, run in enumerate(self.happened.runs)
+                if run.began <= self.now and run.day <= DAY + ONE_DAY and (is_shown is None or is_shown(run))
+            ]
+        )
+
+    @property
+    def has_completion(self) -> bool:
+        """Whether somebody's completion of the date can be read."""
+        progress = value_or(self.evidence.progress, Progress(frozenset()))
+        logs = [value_or(log, Logged()).completed for log in (self.evidence.completion_log, self.evidence.messages)]
+        return bool(progress.registered) or any(logs)
+
+
+def _as_seen(run: Run, phase: Phase, now: datetime, *, with_end: bool, aliased: bool) -> ProcessorRun:
+    has_ended = run.ended is not None and run.ended <= now
+    names = phase.processors.get(run.name)
+    return ProcessorRun(
+        processor=names[0] if names and aliased else run.name,
+        game_date=run.day,
+        started_at=run.began,
+        finished_at=run.ended if has_ended and with_end else None,
+        status=run.status if has_ended else "running",
+    )
+
 
 def _begin() -> datetime:
     return BUNDLED.begins(DAY) + timedelta(hours=24)
@@ -472,6 +528,7 @@ TAKEN = {
     "messages": ("messages", Messages.UNREADABLE),
     "requests": ("requests", Requests.UNREADABLE),
     "errors": ("errors", Errors.UNREADABLE),
+    "runs": ("runs", Runs.UNREADABLE),
     "documents": ("documents", Documents.UNREADABLE),
     "rows": ("rows", Rows.UNREADABLE),
     "dead_letters": ("dead_letters", Side.UNREADABLE),
@@ -558,6 +615,7 @@ def view_of(choose: Choose) -> View:
         lines=choose(_mostly(Lines.COLLECTED, Lines, 3)),
         messages=choose(_mostly(Messages.COLLECTED, Messages, 2)),
         requests=choose(_mostly(Requests.WHOLE, Requests, 2)),
+        runs=choose(_mostly(Runs.WHOLE, [*Runs, Runs.ABSENT, Runs.ABSENT], 3)),
         documents=choose(_mostly(Documents.THERE, Documents, 12)),
         rows=choose(_mostly(Rows.WITH_FLAG, Rows, 12)),
         outcome=choose(_mostly(Side.THERE, Side, 4)),

@@ -12,6 +12,8 @@ What cannot be told from these stores, and is counted by itself:
 - SWITCHED_OFF: lines are no longer left, and no delivery since is known from elsewhere: as if none had come.
 - FILTERED: a message of another `phase`, or that is no JSON, is in no message log, and no line of it can be read: as if
   nobody had published it.
+- NOT_KEPT: runs are no longer written down, and no completion of the date is known: as if nobody had run.
+- DIED_UNSEEN: runs are written down when they have ended: one that died is as if it had not begun.
 - UNPUBLISHED: all requests since some time are turned away, and neither the message log nor a line says whether this
   one's message was among them, was delivered before, or was never published.
 - GIVEN_UP: a dead letter says that Pub/Sub gave up; whether the message was never delivered, or was and failed or died
@@ -29,7 +31,7 @@ from canary.domain.evidence import Seen, value_or
 from canary.domain.path import where_it_stopped
 from canary.domain.stages import Cause, CauseKind, Stage, State
 from canary.domain.verdict import Verdict, judge
-from tests.path.shown import TAKEN, UNRELATED, Lines, Messages, Side, World, without, world_of
+from tests.path.shown import TAKEN, UNRELATED, Lines, Messages, Runs, Side, World, without, world_of
 from tests.path.worlds import DAY, FIVE, Code, Ending, Truth
 
 _STAGES = list(Stage)
@@ -44,6 +46,8 @@ class Undecidable(StrEnum):
     SAMPLED = "sampled lines"
     SWITCHED_OFF = "lines switched off"
     FILTERED = "filtered by the message log"
+    NOT_KEPT = "runs switched off"
+    DIED_UNSEEN = "a run that died, in a table of those that have ended"
     UNPUBLISHED = "an outage without a message log"
     GIVEN_UP = "a dead letter alone"
 
@@ -75,6 +79,10 @@ def undecidable(world: World, subject: str) -> Undecidable | None:
         return Undecidable.SAMPLED
     if view.lines in {Lines.OFF_BEFORE, Lines.OFF_WITHIN} and is_seen:
         return Undecidable.SWITCHED_OFF
+    if view.runs is Runs.OFF_BEFORE and subject and not world.has_completion:
+        return Undecidable.NOT_KEPT
+    if view.runs is Runs.ENDED and ending is Ending.DIES_RUNNING:
+        return Undecidable.DIED_UNSEEN
     has_line = world.has_line_of(subject)
     has_messages = view.messages in {Messages.COLLECTED, Messages.SINCE_THE_DATE}
     if ending in {Ending.REJECTED_PHASE, Ending.REJECTED_WHOLE} and not has_line:

@@ -17,6 +17,7 @@ from tests.path.shown import (
     Moment,
     Requests,
     Rows,
+    Runs,
     Side,
     View,
     World,
@@ -24,15 +25,18 @@ from tests.path.shown import (
 )
 from tests.path.worlds import BUNDLED, DAY, FIVE, Code, DateEnding, Ending, Outage, Plan, play
 
-KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Documents, Rows, Moment)
+KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Runs, Documents, Rows, Moment)
 JUDGED = 200
 VERDICTS = {VerdictKind.UNTRIGGERED, VerdictKind.INCOMPLETE, VerdictKind.SILENT, VerdictKind.STORES_DISAGREE}
 SIDES = ("dead_letters", "flag_table", "outcome", "work")
 LATER = BUNDLED.deadline(DAY) + timedelta(days=1)
 # Of each ending of one completion, the stage at which it stops a day after the deadline.
 STOPS = {
-    Stage.RAN: {Ending.REPORTS_FAILED, Ending.REPORTS_NO_DATA, Ending.REPORTS_SKIPPED, Ending.NEVER_RAN},
-    Stage.PUBLISHED: {Ending.NOT_PUBLISHED, Ending.OTHER_DATE},
+    Stage.RAN: {
+        *(Ending.REPORTS_FAILED, Ending.REPORTS_NO_DATA, Ending.REPORTS_SKIPPED),
+        *(Ending.FAILS_SILENTLY, Ending.NEVER_RAN),
+    },
+    Stage.PUBLISHED: {Ending.NOT_PUBLISHED, Ending.DIES_RUNNING, Ending.OTHER_DATE},
     Stage.DELIVERED: {Ending.FORBIDDEN, Ending.NOT_FOUND, Ending.TOO_MANY, Ending.UNAUTHORISED, Ending.DIES_AT_START},
     Stage.ACCEPTED: {
         *(
@@ -115,7 +119,16 @@ def test_the_worlds_are_broad() -> None:
         drawn.update(
             [*((Ending, ending) for ending in set(plan.endings)), (DateEnding, plan.date_ending), (Code, plan.code)]
         )
-        named = [view.lines, view.messages, view.requests, view.errors, view.documents, view.rows, view.moment]
+        named = [
+            view.lines,
+            view.messages,
+            view.requests,
+            view.errors,
+            view.runs,
+            view.documents,
+            view.rows,
+            view.moment,
+        ]
         drawn.update((type(value), value) for value in named)
         drawn.update((name, getattr(view, name)) for name in SIDES)
         if number < JUDGED:

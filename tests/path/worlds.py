@@ -58,8 +58,11 @@ class Ending(StrEnum):
     REPORTS_FAILED = "reports failed"  # RAN
     REPORTS_NO_DATA = "reports no_data"
     REPORTS_SKIPPED = "reports skipped"
+    FAILS_SILENTLY = "fails, and reports nothing"
     NEVER_RAN = "never ran"
+    RETRIED = "healthy, after a run that failed"
     NOT_PUBLISHED = "not published"  # PUBLISHED
+    DIES_RUNNING = "dies while it runs"
     OTHER_DATE = "published under the next date"
     FORBIDDEN = "403"  # DELIVERED
     NOT_FOUND = "404"
@@ -174,6 +177,16 @@ class Row(msgspec.Struct, frozen=True):
     is_flag: bool = False
 
 
+class Run(msgspec.Struct, frozen=True):
+    """A run of a processor under a name, for the date that it says; one that died has no end."""
+
+    name: str
+    day: date
+    began: datetime
+    ended: datetime | None
+    status: str
+
+
 class Event(msgspec.Struct, frozen=True):
     """A stage of a processor, or (`subject` is empty) of a date, was reached, stopped or undone."""
 
@@ -209,6 +222,7 @@ class Happened:
         self.phase = phase_of(plan)
         self.messages: list[Message] = []
         self.rows: list[Row] = []
+        self.runs: list[Run] = []
         self.requests: list[Request] = []
         self.errors: list[ServiceError] = []
         self.dead_letters: list[DeadLetter] = []
@@ -252,8 +266,11 @@ class Happened:
             is_up = is_answered or now - stops[stage].at >= LIFETIME
             return Truth(**known, stage=stage, kinds=stops[stage].kinds or frozenset(), is_up=is_up)
         if subject and Stage.PUBLISHED not in reached and now >= self.phase.deadline(DAY):
-            stage = Stage.PUBLISHED if Stage.RAN in reached else Stage.RAN
-            return Truth(**known, stage=stage, kinds=frozenset())  # type: ignore[arg-type]
+            if Stage.RAN not in reached:
+                return Truth(**known, stage=Stage.RAN, kinds=only(CauseKind.NOT_RUN))  # type: ignore[arg-type]
+            is_silent = self.plan.endings[FIVE.index(subject)] is Ending.NOT_PUBLISHED
+            kinds = only(CauseKind.NOT_PUBLISHED) if is_silent else NOTHING
+            return Truth(**known, stage=Stage.PUBLISHED, kinds=kinds)  # type: ignore[arg-type]
         return Truth(**known)  # type: ignore[arg-type]
 
 
@@ -264,7 +281,8 @@ def phase_of(plan: Plan) -> Phase:
 
 _STATUSES = {Ending.FORBIDDEN: 403, Ending.NOT_FOUND: 404, Ending.TOO_MANY: 429, Ending.UNAUTHORISED: 401}
 _REPORTS = {Ending.REPORTS_FAILED: "failed", Ending.REPORTS_NO_DATA: "no_data", Ending.REPORTS_SKIPPED: "skipped"}
-_NO_MESSAGE = {Ending.NEVER_RAN, Ending.NOT_PUBLISHED}
+_NO_MESSAGE = {Ending.NEVER_RAN, Ending.NOT_PUBLISHED, Ending.FAILS_SILENTLY, Ending.DIES_RUNNING}
+_FAILS = {**_REPORTS, Ending.FAILS_SILENTLY: "failed"}
 _REJECTED: dict[Ending, dict[str, Any]] = {
     Ending.REJECTED_STATUS: {"status": "done"},
     Ending.REJECTED_PHASE: {"phase": "phase_2"},
@@ -273,7 +291,7 @@ _REJECTED: dict[Ending, dict[str, Any]] = {
     Ending.REJECTED_WHOLE: {},
 }
 _RENAMED = {Ending.RENAMED: "p2_the_new_one", Ending.RESEMBLING: "{}_v2"}
-_ALIVE = (Ending.HEALTHY, Ending.SLOW, Ending.LATE)
+_ALIVE = (Ending.HEALTHY, Ending.SLOW, Ending.LATE, Ending.RETRIED)
 NOTHING: frozenset[CauseKind] = frozenset()
 
 
@@ -379,15 +397,22 @@ class _Player:
         envelope = push_envelope(name, str(day), at, message_id=f"{day}-{name or 'nameless'}", **payload)
         ending = Ending.HEALTHY if name else Ending.REJECTED_NAME
         message = Message(at, f"{day}-{name or 'nameless'}", day, None, ending, envelope, name, day, "success")
+        self.happened.runs.append(Run(name or OTHER, day, at - MINUTE, at - SECOND, "success"))
         self._onto_the_topic(message)
 
     def _run(self, day: date, name: str, ending: Ending, at: datetime, run: str) -> None:
         """Let a processor run, and publish what it has to say."""
-        if ending is not Ending.NEVER_RAN and ending not in _REPORTS:
-            self.reached(at - SECOND, day, name, Stage.RAN)
+        said, dated = _RENAMED.get(ending, "{}").format(name), day + ONE_DAY if ending is Ending.OTHER_DATE else day
+        if ending is Ending.RETRIED:
+            self._note_run(
+                Ending.FAILS_SILENTLY, day, name, Run(name, day, at - 40 * MINUTE, at - 37 * MINUTE, "failed")
+            )
+        if ending is not Ending.NEVER_RAN:
+            ended = None if ending is Ending.DIES_RUNNING else at - SECOND
+            status = "running" if ended is None else _FAILS.get(ending, "success")
+            self._note_run(ending, day, name, Run(said, dated, at - 3 * MINUTE, ended, status))
         if ending in _NO_MESSAGE:
             return
-        said, dated = _RENAMED.get(ending, "{}").format(name), day + ONE_DAY if ending is Ending.OTHER_DATE else day
         payload = _REJECTED.get(ending, {})
         status = payload.get("status") or _REPORTS.get(ending, "success")
         identity = f"{day}-{name}-{run}"
@@ -407,12 +432,17 @@ class _Player:
             phase=payload.get("phase", "phase_2_raw"),
             rerun=run != "1",
         )
-        if ending in _REPORTS:
-            kind = CauseKind.PROCESSOR_FAILED if ending is Ending.REPORTS_FAILED else CauseKind.NO_DATA
-            self.stops(at, message, Stage.RAN, only(kind))
-        elif ending is not Ending.OTHER_DATE:
+        if ending not in _REPORTS and ending is not Ending.OTHER_DATE:
             self.reached(at, day, name, Stage.PUBLISHED)
         self._onto_the_topic(message)
+
+    def _note_run(self, ending: Ending, day: date, name: str, run: Run) -> None:
+        """Note a run, and what is true of it: one that failed has run, and yet not."""
+        self.happened.runs.append(run)
+        self.reached(run.began, day, name, Stage.RAN)
+        if run.ended and ending in _FAILS:
+            kind = CauseKind.PROCESSOR_FAILED if run.status == "failed" else CauseKind.NO_DATA
+            self.undone(run.ended, day, name, Stage.RAN, only(kind))
 
     def _onto_the_topic(self, message: Message) -> None:
         self.happened.messages.append(message)

@@ -15,6 +15,7 @@ from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.stores.base import (
     DocumentRef,
     Lines,
+    ProcessorRun,
     ProcessorSummary,
     Request,
     ServiceError,
@@ -40,7 +41,9 @@ from tests.proof.inputs import (
 NEXT = DAY + timedelta(days=1)
 DONE = AT + timedelta(days=1)
 NOW = DONE + timedelta(minutes=40)
-PHASES = {PHASE.name: replace(PHASE, work_query="@since @until", outcome_query="@since @until.")}
+PHASES = {
+    PHASE.name: replace(PHASE, work_query="@since @until", outcome_query="@since @until.", runs_query="@since @until")
+}
 
 rows = st.builds(
     ProcessorSummary,
@@ -56,6 +59,16 @@ rows = st.builds(
 )
 
 
+processor_runs = st.builds(
+    ProcessorRun,
+    processor=st.sampled_from(FIVE) | texts,
+    game_date=st.sampled_from([DAY - timedelta(days=1), DAY, NEXT]),
+    started_at=st.none() | times,
+    finished_at=st.none() | times,
+    status=st.none() | st.sampled_from(["success", "failed", "no_data", "running"]) | texts,
+)
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What others have written: of DAY, and among the canary's own documents."""
 
@@ -64,6 +77,7 @@ class Evidence(msgspec.Struct, frozen=True):
     lines: list[dict[str, Any]] = msgspec.field(default_factory=list)
     requests: list[Request] = msgspec.field(default_factory=list)
     errors: list[ServiceError] = msgspec.field(default_factory=list)
+    processor_runs: list[ProcessorRun] = msgspec.field(default_factory=list)
     memory: Any = None
     runs: dict[str, Any] | None = None
     refusals: dict[str, Any] | None = None
@@ -77,6 +91,7 @@ evidences = st.builds(
     lines=st.lists(checkpoint_entries, max_size=5),
     requests=st.lists(st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])), max_size=6),
     errors=st.lists(st.builds(ServiceError, times, texts, texts), max_size=4),
+    processor_runs=st.lists(processor_runs, max_size=7),
     memory=st.none() | date_memories,
     runs=st.none()
     | st.fixed_dictionaries(
@@ -107,6 +122,7 @@ class Written:
         self._rows = [*evidence.rows, *(replace(stuck, processor_name=name) for name in FIVE)]
         read = [or_error(Exception, partial(Checkpoint.from_json, entry)) for entry in evidence.lines]
         self._lines = [line for line in read if isinstance(line, Checkpoint)]
+        self._runs = evidence.processor_runs
         self._requests = sorted(request for request in evidence.requests if request.at.tzinfo is not None)
 
         self._errors = sorted(error for error in evidence.errors if error.at.tzinfo is not None)
@@ -138,6 +154,10 @@ class Written:
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """There was work on each date, and the next phase has written nothing yet."""
         return {} if query.endswith(".") else {since + timedelta(days=n): 7 for n in range((until - since).days + 1)}
+
+    def runs(self, _: str, since: date, until: date) -> list[ProcessorRun]:
+        """Return the runs."""
+        return [run for run in self._runs if since <= run.game_date <= until]
 
 
 def _runs(evidence: Evidence) -> dict[str, Any] | None:

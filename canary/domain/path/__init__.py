@@ -39,6 +39,7 @@ from canary.domain.path.known import Fact, Known, Reading
 from canary.domain.path.lines import lines
 from canary.domain.path.names import names
 from canary.domain.path.requests import dead_letters, requests
+from canary.domain.path.runs import runs
 from canary.domain.path.standing import standing
 from canary.domain.path.tables import messages, output, rows
 from canary.domain.stages import Cause, CauseKind, Stage, State
@@ -46,7 +47,9 @@ from canary.domain.verdict import Verdict, VerdictKind
 from orchestrator_resilience.phase import Phase
 
 # A new source is one module, and its place here.
-READINGS: tuple[Reading, ...] = (messages, rows, document, names, lines, requests, errors, dead_letters, output)
+READINGS: tuple[Reading, ...] = (
+    *(runs, messages, rows, document, names, lines, requests, errors, dead_letters, output),
+)
 
 _OF_PROCESSORS = tuple(stage for stage in Stage if stage.rank <= Stage.REGISTERED.rank)
 _OF_THE_DATE = tuple(stage for stage in Stage if stage.rank > Stage.REGISTERED.rank)
@@ -219,7 +222,9 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
     """Yield the stops, those that are alike as one, in the words of the last of them."""
     groups = defaultdict[Cause, list[Cause]](list)
     for stop in stops:
-        groups[replace(stop, subjects=(), at=None, words="", later=0)].append(stop)
+        is_not_run = stop.until is Stage.RAN and stop.kind in {CauseKind.NOT_RUN, CauseKind.UNDETERMINED}
+        words = stop.words if is_not_run else ""  # since when, which differs
+        groups[replace(stop, subjects=(), at=None, words=words, later=0)].append(stop)
     for alike in groups.values():
         subjects = tuple(name for stop in alike for name in stop.subjects)
         yield replace(max(alike, key=_moment), subjects=subjects)

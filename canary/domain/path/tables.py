@@ -25,10 +25,17 @@ def messages(known: Known) -> Iterator[Fact]:
     for name, arrival in logged.completed.items():
         yield replace(_PUBLISHED, subject=name, at=arrival.visible_at)
     yield from _others(logged, _PUBLISHED)
-    if known.messages_are_kept and not isinstance(known.evidence.messages, Unreadable):
-        for name in known.phase.expected - logged.reports.keys() - logged.completed.keys():
-            if known.is_late(name) and not known.may_be_nobodys(name, known.phase.begins(known.game_date)):
-                yield replace(_PUBLISHED, state=State.MISSED, subject=name)
+    for name in unpublished(known):
+        yield replace(_PUBLISHED, state=State.MISSED, subject=name)
+
+
+def unpublished(known: Known) -> frozenset[str]:
+    """Return the processors of which the message log has no message, where it would have one."""
+    if not known.messages_are_kept or isinstance(known.evidence.messages, Unreadable):
+        return frozenset()
+    begun, logged = known.phase.begins(known.game_date), known.messages
+    without = known.phase.expected - logged.reports.keys() - logged.completed.keys()
+    return frozenset(name for name in without if known.is_late(name) and not known.may_be_nobodys(name, begun))
 
 
 def rows(known: Known) -> Iterator[Fact]:

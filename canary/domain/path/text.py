@@ -30,8 +30,10 @@ MARKS = {
     State.NOT_KNOWN: ("not known", "unknown"),
 }
 IN_SHORT = {
+    CauseKind.NOT_RUN: "a processor has not run",
     CauseKind.PROCESSOR_FAILED: "a processor failed",
     CauseKind.NO_DATA: "a processor had no data",
+    CauseKind.NOT_PUBLISHED: "a processor ran and published nothing",
     CauseKind.NOT_DELIVERED: "the function was not started",
     CauseKind.MESSAGE_REJECTED: "a message was rejected",
     CauseKind.NAME_DRIFT: "a processor has another name",
@@ -54,7 +56,7 @@ def path_text(verdict: Verdict) -> str:
         steps = [step for step in verdict.path if step.stage is stage]
         count = Counter(step.state for step in steps)
         known = [step for step in steps if step.state not in {State.NOT_KNOWN, State.NOT_YET} or step.words]
-        if not known or (stage is Stage.RAN and not count[State.REFUSED]):
+        if not known or (stage is Stage.RAN and not (count[State.REFUSED] or count[State.MISSED])):
             continue
         if not known[0].subject:
             word = "no" if known[0].state in {State.REFUSED, State.MISSED} else MARKS[known[0].state][0]
