@@ -86,6 +86,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[int, ...] = ()
 
 
+def moment_text(at: datetime) -> str:
+    """Say a time (UTC) to the second."""
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"
+
+
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Where it stopped, and why.
 
@@ -112,7 +117,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proof(self) -> str:
         """In whose words, who says so, and when (UTC); empty where nobody says anything."""
-        at = [f"{self.at:%Y-%m-%d %H:%M:%S}Z"] if self.at else []
+        at = [moment_text(self.at)] if self.at else []
         where = f"({', '.join([self.source, *at])})" if self.source else ""
         return " ".join(part for part in (self.words, where) if part)
 

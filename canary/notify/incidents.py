@@ -292,8 +292,8 @@ class _Notifying:
                 name: refusal for name, refusal in self._gone.items() if is_ours is None and name not in own.warned_of
             }
         own.warned_of = (own.warned_of | {*self._gone}) - self._heard
-        words = {name: refusal_text(name, refusal) for name, refusal in new.items()}
-        unsaid = [name for name, text in words.items() if not self._warn(Warned.CHANNEL, text, names - {*self._gone})]
+        words, others = {name: refusal_text(name, refusal) for name, refusal in new.items()}, names - {*self._gone}
+        unsaid = [name for name, text in words.items() if others and not self._warn(Warned.CHANNEL, text, others)]
         left_out = self._judged.left_out if is_ours else ""
         is_left_out_unsaid = bool(left_out) and not self._warn(Warned.AWAY, left_out, names - self.failures.keys())
         if is_ours and (unsaid or is_left_out_unsaid):

@@ -8,8 +8,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from canary.domain.path.known import FAILED, Fact, Known, moment_text
-from canary.domain.stages import Stage, State
+from canary.domain.path.known import FAILED, Fact, Known
+from canary.domain.stages import Stage, State, moment_text
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.stores.base import Request, ServiceError
 

@@ -80,8 +80,7 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
     def processor_of(self, line: Checkpoint) -> str:
         """The processor of a line, or its raw name: an orchestrator that does not expect it leaves no other."""
-        raw = str(line.fields.get("processor") or line.fields.get("raw_processor") or "")
-        return self.phase.canonical(raw) or raw
+        return processor_of(line, self.phase)
 
     @cached_property
     def deliveries(self) -> list[list[Checkpoint]]:
@@ -235,12 +234,16 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
 
 
+def processor_of(line: Checkpoint, phase: Phase) -> str:
+    """Return the processor of a line, or its raw name where the phase has no other for it."""
+    raw = str(line.fields.get("processor") or line.fields.get("raw_processor") or "")
+    return phase.canonical(raw) or raw
+
+
 def heard_of(lines: Collection[Checkpoint], phase: Phase) -> Heard:
     """Return what the lines of a date say that a verdict depends on."""
-    raw = (
-        line.fields.get("processor") or line.fields.get("raw_processor") for line in lines if "game_date" in line.fields
-    )
-    processors = frozenset(name for one in raw if (name := phase.canonical(str(one))) in phase.expected)
+    named = (processor_of(line, phase) for line in lines if "game_date" in line.fields)
+    processors = phase.expected.intersection(named)
     refused = refused_start(lines)
     return Heard(processors, why_not_started(refused) if refused else "")
 
@@ -255,8 +258,3 @@ def refused_start(lines: Collection[Checkpoint]) -> Checkpoint | None:
 def why_not_started(line: Checkpoint) -> str:
     """Return why the next phase was not started, in the words of the code."""
     return one_line(str(line.fields.get("reason") or line.text), WORDS)
-
-
-def moment_text(at: datetime) -> str:
-    """Say a time (UTC) to the second."""
-    return f"{at:%Y-%m-%d %H:%M:%S}Z"

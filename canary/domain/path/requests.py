@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from canary.domain.evidence import value_or
 from canary.domain.path.errors import failed_to_start, why_failed
-from canary.domain.path.known import ANSWERED, FAILED, Fact, Known, moment_text
+from canary.domain.path.known import ANSWERED, FAILED, Fact, Known
 from canary.domain.path.lines import are_collected
 from canary.domain.path.tables import cause_of, refused_run
-from canary.domain.stages import CauseKind, Stage, State
+from canary.domain.stages import CauseKind, Stage, State, moment_text
 from orchestrator_resilience.progress import Report
 from orchestrator_resilience.stores.base import Request
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from canary.domain.evidence import Seen
-from canary.domain.path.known import LINES, Known, moment_text
-from canary.domain.stages import Cause, CauseKind, Standing, StandingKind
+from canary.domain.path.known import LINES, Known
+from canary.domain.stages import Cause, CauseKind, Standing, StandingKind, moment_text
 from orchestrator_resilience.checkpoints import Checkpoint, Severity
 from orchestrator_resilience.plain import one_line
 

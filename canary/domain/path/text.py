@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-from canary.domain.path.known import moment_text
-from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, Step
+from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, Step, moment_text
 from canary.domain.verdict import Verdict, names
 from orchestrator_resilience.plain import one_line
 
