@@ -305,6 +305,8 @@ class Delivery:
     @_never_raises
     def not_started(self, reason: str | BaseException) -> None:
         """Leave NOT_STARTED: it was decided, and the next phase was not started: a gate refused, or a call failed."""
+        if isinstance(reason, BaseException):
+            self._failure = reason  # where it leaves the block as well, that is no other failure
         why = _described(reason) if isinstance(reason, BaseException) else str(reason)
         fields = {**self._transaction, "reason": one_line(why, TEXT_CHARACTERS)}
         self._leave(CheckpointKind.NOT_STARTED, why, outcome=DeliveryOutcome.NOT_STARTED, **fields)

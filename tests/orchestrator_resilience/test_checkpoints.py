@@ -281,6 +281,22 @@ def test_whether_the_next_phase_was_started(
         assert last.fields.get("reason") == (text if severity is Severity.ERROR else None)
 
 
+def test_a_refused_start_that_is_raised_on_is_said_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+    """The error that leaves the block is the one that was given as the reason; another one is a failure of its own."""
+    reason = ValueError("the gate is closed")
+
+    def deliver(raised: Exception) -> None:
+        with begin(checkpoints) as delivery:
+            delivery.not_started(reason)
+            raise raised
+
+    for raised, kinds in ((reason, ["NOT_STARTED"]), (KeyError("another"), ["NOT_STARTED", "FAILED"])):
+        before = len(sink.checkpoints)
+        with pytest.raises(type(raised)):
+            deliver(raised)
+        assert sink.kinds()[before + 1 :] == kinds
+
+
 def test_a_line_of_an_older_version_is_read() -> None:
     """It has none of the fields of the closing line."""
     entry = {
