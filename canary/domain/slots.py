@@ -53,7 +53,7 @@ def due_without_memory(
     told, first = own.told.get((channel, *key)), own.seen_since(*key, now)
     if told is not None:
         last, how_bad = told
-        if badness(level(verdict)) > badness(how_bad):
+        if verdict.kind.is_problem and badness(level(verdict)) > badness(how_bad):
             return NotificationKind.CHANGED
         is_due = _minute(now) - _minute(last) >= REMIND_EVERY
     else:

@@ -465,6 +465,9 @@ def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
     ran.end_of_run([("phase2", DAY)], START)
     worse = replace(one, impact=Impact.BLOCKED)
     assert (due(START + TICK, ran), due(START + TICK, ran, worse)) == (None, N.CHANGED)
+    ran.told["log", "phase2", DAY] = START, Level.WARNING
+    assert due(START + TICK, ran, DARK) is None  # not knowing is no worse
+    ran.told["log", "phase2", DAY] = START, Level.ERROR
     assert [due(START + REMIND_EVERY - late, ran) for late in (TICK, timedelta(0))] == [None, N.REMINDER]
 
 
