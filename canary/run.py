@@ -16,7 +16,7 @@ from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import DateMemory
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known, heard_of
-from canary.domain.remembered import DEFAULT_CANARY, Documents, Runs, canary_ref, month_ref, read_date, read_runs
+from canary.domain.remembered import DEFAULT_CANARY, Documents, Runs, canary_ref, date_memory, read_runs
 from canary.domain.silence import Silence, people_ref, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
@@ -215,16 +215,16 @@ def _run(
     documents = {} if isinstance(gathered.remembered, Unreadable) else gathered.remembered
     judged_from = read_runs(documents.get(canary_ref(canary))).judged_from if follows and wanted is None else {}
 
-    def remembered(key: tuple[str, date]) -> DateMemory:
-        return read_date(documents.get(month_ref(canary, key[0], f"{key[1]:%Y-%m}")), key[1], now)
+    keys = [(one.phase, one.game_date) for one in gathered.evidence]
+    memories = {key: date_memory(documents, canary, *key, now) for key in keys}
 
     def is_wanted(key: tuple[str, date]) -> bool:
         phase, day = key
         if day in window[phase] or wanted is not None:
             return day in window[phase]
-        return judged_from.get(phase, window[phase][0]) <= day < window[phase][0] or remembered(key).open is not None
+        return judged_from.get(phase, window[phase][0]) <= day < window[phase][0] or memories[key].open is not None
 
-    evidence = [_as_seen(one, remembered((one.phase, one.game_date)), now) for one in gathered.evidence]
+    evidence = [_as_seen(one, memories[one.phase, one.game_date], now) for one in gathered.evidence]
     every_date = _judged(evidence, phases, now, read_at)
     followed = {
         name: [one for one in every_date if one.key[0] == name and one.is_sound and one.key[1] in history[name]]
@@ -234,7 +234,7 @@ def _run(
     problems = [
         one.key
         for one in dates
-        if traced or not one.verdict.kind.is_quiet or _may_have_been_refused(one, remembered(one.key), now)
+        if traced or not one.verdict.kind.is_quiet or _may_have_been_refused(one, memories[one.key], now)
     ]
     asked = [(name, day) for name, day in problems if explained is None or day in explained[name]]
     silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]

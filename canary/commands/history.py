@@ -10,7 +10,7 @@ import msgspec
 
 from canary.commands.options import Subject, a_date, options
 from canary.domain.incident import DateMemory, Event, Incident
-from canary.domain.remembered import month_refs, read_month
+from canary.domain.remembered import date_memory, month_refs
 from orchestrator_resilience.phase import Phase
 
 _DATES = 30
@@ -22,12 +22,14 @@ _DATES = 30
 def history(about: Subject, *, game_date: date | None, as_json: bool) -> None:
     """Show the incidents of one date, or of the last 30: what was sent, to whom and why, and how they ended."""
     with about.stores() as stores:
+        days = {name: _days(phase, about, game_date) for name, phase in about.phases.items()}
+        refs = [ref for name, own in days.items() for ref in month_refs(about.canary, name, own)]
+        documents = stores.documents.get_all(refs)
         found = [
             (name, day, memory)
-            for name, phase in about.phases.items()
-            for ref in month_refs(about.canary, name, _days(phase, about, game_date))
-            for day, memory in read_month(stores.documents.get_all([ref]).get(ref), about.now).items()
-            if day in _days(phase, about, game_date) and memory.incidents
+            for name, own in days.items()
+            for day in own
+            if (memory := date_memory(documents, about.canary, name, day, about.now)).incidents
         ]
     if as_json:
         click.echo(json.dumps([_fields(*one) for one in found], indent=2))

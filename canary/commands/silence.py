@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from canary.commands.options import Subject, a_date, a_duration, options
-from canary.domain.remembered import month_ref, month_refs, read_date
+from canary.domain.remembered import date_memory, month_refs
 from canary.domain.silence import (
     Acknowledgement,
     Silence,
@@ -100,9 +100,10 @@ def end(about: Subject, *, silence_id: str) -> None:
 @click.option("--note", default="", help="What is being done.")
 def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
     """Say that an open incident is in hand: no reminders of it for 24 hours, unless it gets worse."""
-    phase, ref = about.phase.name, month_ref(about.canary, about.phase.name, f"{game_date:%Y-%m}")
+    phase = about.phase.name
     with about.stores() as stores:
-        incident = read_date(stores.documents.get_all([ref]).get(ref), game_date).open
+        months = stores.documents.get_all(month_refs(about.canary, phase, [game_date]))
+        incident = date_memory(months, about.canary, phase, game_date).open
         if incident is None:
             raise ConfigurationError(
                 f"the canary {about.canary} has no open incident of {phase} {game_date}; --canary names another canary"
@@ -136,7 +137,7 @@ def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: s
 
     def wrong() -> Iterator[str]:
         for day in watched:
-            incident = read_date(found.get(month_ref(canary, phase.name, f"{day:%Y-%m}")), day, now).open
+            incident = date_memory(found, canary, phase.name, day, now).open
             if incident is not None and silence.first <= day <= silence.last:
                 yield f"{day} {incident.kind}"
 

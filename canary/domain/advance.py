@@ -137,17 +137,18 @@ def _messages(
     return {day: kinds for day, kinds in left.items() if kinds}
 
 
-def unsettled(plan: Plan, now: datetime) -> date | None:
+def unsettled(plan: Plan) -> date | None:
     """Return the oldest date that has to be judged again, as nothing is wrong and it may not be over; None without one.
 
     One with an incident is followed for that.
     """
-    return min((day for day in plan.verdicts if _may_change(plan, day, now)), default=None)
+    return min((day for day in plan.verdicts if _may_change(plan, day)), default=None)
 
 
-def _may_change(plan: Plan, day: date, now: datetime) -> bool:
-    verdict, phase = plan.verdicts[day], plan.situations[day].phase
-    if plan.after[day].open is not None or plan.situations[day].gone or verdict.kind is VerdictKind.IDLE:
+def _may_change(plan: Plan, day: date) -> bool:
+    verdict, situation = plan.verdicts[day], plan.situations[day]
+    phase, now = situation.phase, situation.now
+    if plan.after[day].open is not None or situation.gone or verdict.kind is VerdictKind.IDLE:
         return False
     if verdict.kind is not VerdictKind.TRIGGERED:
         return True

@@ -146,6 +146,14 @@ def read_date(document: Document | None, game_date: date, now: datetime | None =
     return memory if now is None else believed_memory(memory, now)
 
 
+def date_memory(
+    documents: Documents, canary: str, phase: str, game_date: date, now: datetime | None = None
+) -> DateMemory:
+    """Return what is remembered of a date of a phase among the documents that were read; `now` is as in `read_date`."""
+    (ref,) = month_refs(canary, phase, [game_date])
+    return read_date(documents.get(ref), game_date, now)
+
+
 def _read(text: object) -> DateMemory | None:
     """Read the text of a date; None where it is damaged."""
     try:

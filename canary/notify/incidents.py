@@ -163,7 +163,7 @@ class _Notifying:
         self._open[phase] = oldest_open({**plan.known, **after})
         if phase in self._phases:
             first = self._phases[phase].recent_dates(self._situation.now, self._phases[phase].lookback_dates)[0]
-            self._judged_from[phase] = min(first, unsettled(plan, self._situation.now) or first)
+            self._judged_from[phase] = min(first, unsettled(plan) or first)
         self._leave_untold(plan, after, "no channel is known to have taken it")
 
     def _outcomes(self, name: str, wanted: Sequence[Notification]) -> dict[date, Outcome]:

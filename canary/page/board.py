@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
 from canary.domain.incident import Incident, NotificationKind
-from canary.domain.remembered import Runs, canary_ref, month_ref, read_date, read_runs
+from canary.domain.remembered import Runs, canary_ref, date_memory, read_runs
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
 from canary.page.axis import Axis, Mark, Span, Tick, merged, span
@@ -324,11 +324,7 @@ def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: 
     past = [
         _past(verdict.game_date, incident, facts, found.report.now, link(phase.name, verdict.game_date))
         for verdict, facts in own
-        for incident in read_date(
-            documents.get(month_ref(found.canary, phase.name, f"{verdict.game_date:%Y-%m}")),
-            verdict.game_date,
-            found.report.now,
-        ).incidents
+        for incident in date_memory(documents, found.canary, phase.name, verdict.game_date, found.report.now).incidents
         if incident.opened_at <= found.report.now
     ]
     broken = {one.date: one for one in past}

@@ -140,8 +140,8 @@ class CloudLoggingArchive(_CloudLogging):
         return {entry.http_request.status for entry in self._entries(wanted, seconds)}
 
 
-class CloudLoggingRequests(_CloudLogging):
-    """A RequestLog: what Cloud Run writes down of the requests to `service`, the orchestrator of `phase`."""
+class _ServiceLog(_CloudLogging):
+    """What is written down of `service`, the orchestrator of `phase`."""
 
     def __init__(
         self,
@@ -155,6 +155,10 @@ class CloudLoggingRequests(_CloudLogging):
         super().__init__(project, seconds=seconds, connect=connect)
         self._service = service
         self.phase = phase
+
+
+class CloudLoggingRequests(_ServiceLog):
+    """A RequestLog: what Cloud Run writes down of the requests to the service."""
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return the requests from `since` to before `until`, oldest first."""
@@ -173,21 +177,8 @@ class CloudLoggingRequests(_CloudLogging):
             return [_request(entry) for entry in reversed(found)]
 
 
-class CloudLoggingErrors(_CloudLogging):
-    """An ErrorLog: what `service`, the orchestrator of `phase`, and Cloud Run itself write down of its errors."""
-
-    def __init__(
-        self,
-        project: str,
-        service: str,
-        phase: str,
-        *,
-        seconds: float = 15.0,
-        connect: Connect = _connect,
-    ) -> None:
-        super().__init__(project, seconds=seconds, connect=connect)
-        self._service = service
-        self.phase = phase
+class CloudLoggingErrors(_ServiceLog):
+    """An ErrorLog: what the service, and Cloud Run itself, write down of its errors."""
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
         """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""

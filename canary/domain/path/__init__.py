@@ -35,7 +35,7 @@ from canary.domain.evidence import Evidence, Seen, Traces, Unreadable
 from canary.domain.facts import Facts
 from canary.domain.path.document import DOCUMENT, document
 from canary.domain.path.errors import errors
-from canary.domain.path.known import Fact, Known, Reading
+from canary.domain.path.known import Fact, Known, Reading, moment_of
 from canary.domain.path.lines import lines
 from canary.domain.path.names import names
 from canary.domain.path.requests import dead_letters, requests
@@ -176,11 +176,7 @@ def _graver(known: Fact | None, bad: Fact) -> Fact:
 def _weight(fact: Fact) -> tuple[object, ...]:
     """What a delivery says of itself says more than that a field was left behind."""
     is_named = fact.cause is not CauseKind.UNDETERMINED
-    return fact.state is State.REFUSED, is_named, fact.source != DOCUMENT, _moment(fact)
-
-
-def _moment(said: Fact | Cause) -> float:
-    return said.at.timestamp() if said.at else 0.0
+    return fact.state is State.REFUSED, is_named, fact.source != DOCUMENT, moment_of(fact)
 
 
 def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) -> Cause | None:
@@ -227,7 +223,7 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
         groups[replace(stop, subjects=(), at=None, words=words, later=0)].append(stop)
     for alike in groups.values():
         subjects = tuple(name for stop in alike for name in stop.subjects)
-        yield replace(max(alike, key=_moment), subjects=subjects)
+        yield replace(max(alike, key=moment_of), subjects=subjects)
 
 
 def _since(subject: str, known: Known) -> date | None:

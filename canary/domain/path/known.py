@@ -7,7 +7,7 @@ from typing import Protocol
 
 from canary.domain.evidence import Logged, Seen, Traces, Unreadable, value_or
 from canary.domain.facts import Facts, Heard
-from canary.domain.stages import CauseKind, Step
+from canary.domain.stages import Cause, CauseKind, Step
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
@@ -232,6 +232,11 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """Return whom code waits for that the phase does not expect, and that has not come under its own name."""
         came = {*held, *self.progress.unexpected, *self.completion_log.unexpected}
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
+
+
+def moment_of(said: Step | Cause) -> float:
+    """Return when something was said, as a number to sort by; what has no time comes first."""
+    return said.at.timestamp() if said.at else 0.0
 
 
 def processor_of(line: Checkpoint, phase: Phase) -> str:

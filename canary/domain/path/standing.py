@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from canary.domain.evidence import Seen
-from canary.domain.path.known import LINES, Known
+from canary.domain.path.known import LINES, Known, moment_of
 from canary.domain.stages import Cause, CauseKind, Standing, StandingKind, moment_text
 from orchestrator_resilience.checkpoints import Checkpoint, Severity
 from orchestrator_resilience.plain import one_line
@@ -38,9 +38,8 @@ def _changed(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
     """
     last = known.traces.last_line
     lines = [*([last.value] if isinstance(last, Seen) else []), *known.lines]
-    stop = min(
-        (cause for cause in causes if cause.source == LINES and cause.at and not cause.since), key=_moment, default=None
-    )
+    stops = (cause for cause in causes if cause.source == LINES and cause.at and not cause.since)
+    stop = min(stops, key=moment_of, default=None)
     good, bad = _around(lines, stop) if stop else (None, None)
     for kind, field in ((StandingKind.CHANGED_REVISION, "revision"), (StandingKind.CHANGED_LIST, "expected_hash")):
         was, became = (str(line.fields.get(field) or "") if line else "" for line in (good, bad))
@@ -67,7 +66,3 @@ def _around(lines: Sequence[Checkpoint], stop: Cause) -> tuple[Checkpoint | None
 
 def _is_good(line: Checkpoint) -> bool:
     return line.closes and line.severity in {Severity.INFO, Severity.NOTICE}
-
-
-def _moment(cause: Cause) -> float:
-    return cause.at.timestamp() if cause.at else 0.0
