@@ -27,6 +27,7 @@ _ANY = whole_number(0, 9_999_999)
 _SHOWN_FLAWS = 20
 _WORDS = {True: ("met", "green"), False: ("NOT MET", "bold red"), None: ("not measured", "yellow")}
 _HEADINGS = ("fault", "dates", "detected", "median", "longest", "explained", "95 % bound", "undetermined", "exact")
+_GROUP_HEADINGS = ("group", "dates", "notified after", "stage", "exact", "words", "change named")
 
 
 @click.command()
@@ -92,6 +93,13 @@ def _print_result(console: Console, result: Result, seconds: float) -> None:
         shares = map(_percent, (fault.explained, fault.at_least, fault.undetermined, fault.exact))
         table.add_row(name, str(fault.dates), str(fault.detected), *_delays(fault.minutes_to_detect), *shares)
     console.print(table)
+    groups = Table(*_GROUP_HEADINGS, box=box.SIMPLE_HEAD)
+    for name, group in result.groups.items():
+        after = " and ".join(_delays(group.minutes_to_detect))
+        row = (str(group.dates), after, group.stages, _percent(group.exact), group.words, _percent(group.changed))
+        groups.add_row(name, *row)
+    if result.groups:
+        console.print(groups)
     detect, reset = (" and ".join(_delays(spread)) for spread in (result.minutes_to_detect, result.minutes_to_reset))
     console.print(
         f"precision {result.precision:.1%}, recall {result.recall:.1%}, to detect {detect}, to reset {reset}\n"

@@ -16,7 +16,7 @@ from canary.domain.stages import CauseKind, Stage
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
 from canary.playback.schedule import ticks
-from evaluation import healthy, injected
+from evaluation import healthy, injected, reported
 from evaluation.day import BOX_SCORES, HOUR, IN_MESSAGE_LOG_AFTER, MINUTE, Day, Report, Scenario
 from evaluation.truth import THE_DATE, Stop, Stored, Truth
 from evaluation.world import DELIVERED, is_second_run
@@ -24,6 +24,8 @@ from evaluation.world import DELIVERED, is_second_run
 _K, _C, _S = VerdictKind, CauseKind, Stage
 _Proof = Callable[[Stored, Report], bool]
 _Stops = Callable[[Day, Report], tuple[Stop, ...]]
+# None where a verdict is not due in that world.
+_Due = Mapping[VerdictKind, Callable[[Day, Report], datetime | None]]
 _SECOND, _QUARTER = timedelta(seconds=1), 15 * MINUTE
 
 
@@ -34,17 +36,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     the date or its processors really stop, of the day and that message. `one_of` names faults of which one happens as
     well; its truth is the row's, unless that has a `due` of its own. `consequence` is injected last. The truth is
     otherwise `like` this one. A fault shows on so many `dates` on end, and in worlds with a message log only, or only
-    without.
+    without. `group` is that of the pipeline's own write-ups.
     """
 
     injects: Scenario = lambda _: None
-    due: Mapping[VerdictKind, Callable[[Day, Report], datetime]] = {}
+    due: _Due = {}
     stops: _Stops = lambda *_: ()
     one_of: tuple[str, ...] = ()
     consequence: injected.Consequence = lambda *_: None
     like: Truth = Truth()
     dates: int = 1
     message_log: bool | None = None
+    group: str = ""
 
     def can_be(self, *, message_log: bool) -> bool:
         """Whether a world with or without a message log can have this fault."""
@@ -67,7 +70,7 @@ def inject(name: str, day: Day) -> dict[date, Truth]:
 
 
 def _truth(fault: Fault, day: Day, hit: Report) -> Truth:
-    due = {kind: when(day, hit) for kind, when in fault.due.items()}
+    due = {kind: at for kind, when in fault.due.items() if (at := when(day, hit))}
     gap, late = due.get(_K.STORES_DISAGREE), due.get(_K.UNTRIGGERED)
     is_seen = not gap or not late or next(ticks(gap - _SECOND, late - _SECOND), None) is not None
     return replace(
@@ -84,6 +87,18 @@ def _truth(fault: Fault, day: Day, hit: Report) -> Truth:
 
 def _the_date(*_: object) -> Iterable[str]:
     return [THE_DATE]
+
+
+def _is_first(day: Day, hit: Report) -> bool:
+    return hit.at <= min(report.at for report in day.reports.values())
+
+
+def _by_night(*_: object) -> Iterable[str]:
+    return reported.NIGHT
+
+
+def _all_since(day: Day, hit: Report) -> Iterable[str]:
+    return [name for name, report in day.reports.items() if report.at >= hit.at]
 
 
 def _everybody(day: Day, _: Report) -> Iterable[str]:
@@ -120,12 +135,20 @@ _NO_FLAG = _stops(_S.DECIDED, whom=_the_date)
 
 # From when each verdict is due, by the day and the message that was hit. A completion of which the completion log
 # alone knows is a gap in half an hour; once the set is complete, the flag is missing as well.
-_Due = Mapping[VerdictKind, Callable[[Day, Report], datetime]]
 _INCOMPLETE: _Due = {_K.INCOMPLETE: lambda day, _: day.deadline}
 _UNTRIGGERED: _Due = {_K.UNTRIGGERED: lambda day, _: day.complete_at + day.limit}
 _GAP: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + DELIVERED + day.limit}
 _UNREGISTERED: _Due = {**_GAP, **_UNTRIGGERED}
 _UNDELIVERED: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + IN_MESSAGE_LOG_AFTER + day.limit, **_UNTRIGGERED}
+# Of what is not delivered only the message log tells before the deadline.
+_TURNED_AWAY: _Due = {
+    _K.INCOMPLETE: lambda day, hit: None if day.world.has_message_log or _is_first(day, hit) else day.deadline,
+    _K.SILENT: lambda day, hit: None if day.world.has_message_log or not _is_first(day, hit) else day.deadline,
+    **{
+        kind: lambda day, hit, when=when: when(day, hit) if day.world.has_message_log else None  # type: ignore[misc]
+        for kind, when in _UNDELIVERED.items()
+    },
+}
 _BY_HAND: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + day.limit}
 _PREMATURE: _Due = {_K.PREMATURE: lambda day, hit: day.complete_without(hit)}
 _PREMATURE_GAP: _Due = {**_PREMATURE, _K.STORES_DISAGREE: lambda _, hit: hit.at + IN_MESSAGE_LOG_AFTER}
@@ -137,6 +160,10 @@ _NO_OUTPUT: _Due = {
 _UNREADABLE: _Due = {_K.UNKNOWN: lambda day, _: day.world.outages[-1].since}
 _UNKNOWN: _Due = {_K.UNKNOWN: lambda day, _: day.deadline}
 
+_REFUSED_START: _Due = {_K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + DELIVERED}
+_SOME_GAMES: _Due = {
+    _K.DOWNSTREAM_PARTIAL: lambda day, _: day.complete_at + DELIVERED + day.world.phase.downstream_after
+}
 _REGISTERING = ("get_all", "update_if_unchanged")
 _AWAY = partial(NotifyError, "Slack answered 503")
 _SEEN_TWICE = Truth(within=30 * MINUTE)
@@ -154,7 +181,7 @@ FAULTS: dict[str, Fault] = {
             _S.DELIVERED,
             _C.NOT_DELIVERED,
             Stored.was_turned_away,
-            whom=lambda day, hit: [name for name, report in day.reports.items() if report.at >= hit.at],
+            whom=_all_since,
         ),
         message_log=True,
     ),
@@ -399,6 +426,84 @@ FAULTS: dict[str, Fault] = {
         like=Truth(within=60 * MINUTE, repeats=True),
     ),
     "phase_removed": Fault(one_of=_SIMPLE, consequence=injected.removed_phase),
+    # What the pipeline's own write-ups tell, by their groups.
+    "gate_refuses": Fault(
+        injects=reported.gate_refuses,
+        due=_REFUSED_START,
+        stops=_stops(_S.STARTED, _C.NOT_STARTED, Stored.was_refused, whom=_the_date),
+        like=Truth(words=reported.GATE),
+        group="the next phase is refused behind the flag",
+    ),
+    "start_is_left_pending": Fault(
+        injects=reported.start_is_left_pending,
+        due=_NO_OUTPUT,
+        stops=_stops(_S.STARTED, _C.NOT_STARTED, Stored.is_pending, whom=_the_date),
+        like=Truth(words="publish failed: 504"),
+        group="the next phase is refused behind the flag",
+    ),
+    "package_is_missing": Fault(
+        injects=reported.package_is_missing,
+        due=_TURNED_AWAY,
+        stops=_stops(_S.DELIVERED, _C.CRASHED, Stored.could_not_start, whom=_all_since),
+        like=Truth(words=reported.NO_MODULE),
+        group="the function does not start",
+    ),
+    "publishes_nothing": Fault(
+        injects=reported.publishes_nothing,
+        due=_INCOMPLETE,
+        stops=_stops(_S.PUBLISHED, _C.NOT_PUBLISHED, Stored.published_nothing),
+        like=Truth(words="success"),
+        group="a completion is not published",
+    ),
+    "job_is_paused": Fault(
+        injects=reported.job_is_paused,
+        due=_INCOMPLETE,
+        stops=_stops(_S.RAN, _C.NOT_RUN, Stored.was_not_started, whom=_by_night),
+        like=Truth(words="paused"),
+        group="the upstream does not start",
+    ),
+    "job_is_refused": Fault(
+        injects=reported.job_is_refused,
+        due=_INCOMPLETE,
+        stops=_stops(_S.RAN, _C.NOT_RUN, Stored.was_not_started, whom=_by_night),
+        like=Truth(words=reported.DENIED),
+        group="the upstream does not start",
+    ),
+    "old_code_is_deployed": Fault(
+        injects=reported.old_code_is_deployed,
+        due=_UNTRIGGERED,
+        stops=_stops(_S.DECIDED, _C.SHORT_CIRCUIT, Stored.took_for_duplicate, whom=_the_date),
+        group="the tracker writes before the transaction",
+    ),
+    "wrong_list_is_deployed": Fault(
+        injects=reported.wrong_list_is_deployed,
+        due=_UNTRIGGERED,
+        stops=_LONGER_LIST,
+        like=Truth(words="waits for"),
+        group="a wrong list, or a wrong name",
+    ),
+    "wrong_name": Fault(
+        injects=injected.new_name,
+        due=_INCOMPLETE,
+        stops=_stops(_S.ACCEPTED, _C.NAME_DRIFT, Stored.was_renamed),
+        group="a wrong list, or a wrong name",
+    ),
+    "some_games_only": Fault(injects=reported.some_games_only, due=_SOME_GAMES, group="some games only"),
+    "right_is_lost": Fault(
+        injects=reported.right_is_lost,
+        due=_TURNED_AWAY,
+        stops=_stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.was_turned_away, whom=_all_since),
+        like=Truth(words="403"),
+        group="no right, or no instance",
+    ),
+    "no_instance": Fault(
+        injects=reported.no_instance,
+        due=_TURNED_AWAY,
+        stops=_stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.was_turned_away, whom=_all_since),
+        like=Truth(words="429"),
+        group="no right, or no instance",
+    ),
+    "flag_is_set_too_early": Fault(injects=injected.counted_keys, due=_PREMATURE, group="the flag is set too early"),
 }
 
 # Two or three of these may befall one date: each takes a processor of its own, and at most one is about the code.

@@ -3,16 +3,16 @@
 Its earlier form counted the document's keys, whoever they were.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from msgspec.structs import replace
 
 from canary.playback.demo import track
 from orchestrator_resilience.completion import Completion
-from orchestrator_resilience.logger import CheckpointLogger
+from orchestrator_resilience.logger import CheckpointLogger, Delivery
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.stores.base import CompletionLog, DocumentStore
+from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, DocumentStore
 
 
 class OldCode:
@@ -49,6 +49,25 @@ class OldCode:
             names = self._track(completion)
             if decides:
                 delivery.post_transaction(should_trigger=False, completed=names, triggered=False, duplicate=duplicate)
+
+    def deliver_and_start(
+        self,
+        event: object,
+        checkpoints: CheckpointLogger,
+        start: Callable[[Delivery], None] = lambda _: None,
+        fields: Mapping[str, object] | None = None,
+    ) -> None:
+        """Handle one message as code does whose flag starts the next phase: set the flag and `fields`, and `start`."""
+        completion = Completion.from_event(event, self._phase)
+        with checkpoints.delivery_of(completion) as delivery:
+            names, now = self._track(completion), completion.completed_at
+            is_complete = self._phase.is_complete(names)
+            delivery.post_transaction(should_trigger=is_complete, completed=names, triggered=is_complete)
+            if is_complete:
+                flag = {"_triggered": True, "_triggered_at": now, **(fields or {})}
+                flag |= {"_trigger_pending_at": now} if fields else {}
+                self._documents.merge(DocumentRef(self._phase.firestore_collection, str(completion.game_date)), flag)
+                start(delivery)
 
     def _track(self, completion: Completion) -> list[str]:
         """Write the row and the registration, or what stood for one; return the document's processors."""

@@ -21,6 +21,7 @@ from canary.playback.schedule import TICK, Schedule, ticks
 from evaluation.day import HOUR, MINUTE, Day
 from evaluation.faults import FAULTS, TOGETHER, inject
 from evaluation.healthy import HEALTHY
+from evaluation.reported import INNOCENT, JOB, SERVICE
 from evaluation.score import LEAD_IN, Repair, Score, score_fault, score_healthy
 from evaluation.taken import Taken, take_away
 from evaluation.truth import THE_DATE, Stop, Stored, Truth
@@ -28,6 +29,7 @@ from evaluation.world import OUTCOME_QUERY, WORK_QUERY, Requests, World
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.stores.base import Change, Component
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 SEASON_DATES = 20
@@ -37,6 +39,7 @@ _ONE_DAY = timedelta(days=1)
 # On these the clocks of the United States change.
 _CLOCK_CHANGES = (date(2025, 11, 2), date(2026, 3, 8), date(2026, 11, 1))
 _WEEK = 7
+_PARTS = ((Component.SERVICE, SERVICE), (Component.TABLE, "nba_orchestration.phase_completions"), (Component.JOB, JOB))
 
 
 def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
@@ -109,10 +112,11 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     wanted = {FAULTS[name].message_log for name in names} - {None}
     message_log = wanted == {True} if wanted else _chance(rng, 0.5)
     with _world(phase, first, folder, message_log=message_log) as world:
-        world.requests = Requests(world) if _chance(random.Random(f"requests {seed}"), 0.5) else None  # noqa: S311
+        _keep_logs(world, seed)
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         days[subject].before = [days[day] for day in lead_in]
         injected = [inject(name, days[subject]) for name in names]
+        _change_something(world, [days[day] for day in lead_in], days[subject], FAULTS[names[0]].dates)
         truths = {subject: _together([dates[subject] for dates in injected])}
         noon = _noon(subject)  # nobody looks at the dates before until then
         truths |= {
@@ -151,9 +155,28 @@ def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
     """Look into the stores, just before the repair, for what can be proven of a date."""
     world = day.world
     requests = world.requests.seen if world.requests else None
-    stored = Stored(world.stores.folder, world.phase, day.date, not world.is_down("checkpoints"), requests)
+    are_readable, shows_changes = not world.is_down("checkpoints"), world.changes is not None
+    stored = Stored(world.stores.folder, world.phase, day.date, are_readable, requests, shows_changes)
     taken = take_away(world, stored, truth, day.rng) if truth.take_away else Taken()
     return Repair(at, truth.causes(stored), taken)
+
+
+def _keep_logs(world: World, seed: str) -> None:
+    """Let the platform keep what it writes down, or not, each log by itself."""
+    rng = random.Random(f"requests {seed}")  # noqa: S311 (as above)
+    world.requests = Requests(world) if _chance(rng, 0.5) else None
+    world.service_errors = world.platform if _chance(rng, 0.7) else None
+    world.changes = world.platform if _chance(rng, 0.7) else None
+
+
+def _change_something(world: World, before: Sequence[Day], day: Day, dates: int) -> None:
+    """Let somebody change what has nothing to do with a fault: before it last worked, and after it did not."""
+    made = world.platform.changes_made
+    if dates == 1 and before[-1].reports:
+        early = min(report.at for report in before[-1].reports.values())
+        made += [Change(early - n * HOUR, part, name, "deployed", INNOCENT) for n, (part, name) in enumerate(_PARTS, 1)]
+    late = day.deadline + 2 * HOUR
+    made += [Change(late + n * HOUR, part, name, "deployed", INNOCENT) for n, (part, name) in enumerate(_PARTS)]
 
 
 def several(rng: random.Random) -> str:
@@ -238,6 +261,7 @@ def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
     """Do what an engineer does: deploy what works, run the processors again; the next phase writes its output."""
     world.mended = world.is_invokable = True
     world.flickering.clear()
+    world.games_written.clear()
     world.slack_refuses += slack_refuses
     for day in days:
         world.output.add(day.date)

@@ -1,6 +1,6 @@
 """What the canary said of each date, held against the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -8,8 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.domain.incident import REMIND_EVERY, NotificationKind
-from canary.domain.stages import CauseKind
+from canary.domain.stages import CauseKind, Stage, Standing
 from canary.domain.verdict import Level, VerdictKind
+from evaluation.reported import GUILTY, INNOCENT, NO_MODULE
 from evaluation.taken import Taken
 from evaluation.truth import Truth, by_subject, is_exact
 from evaluation.world import Judged, Told, World
@@ -35,7 +36,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     the repair may forestall. `misplaced` says what was wrong with what was said of
     where it stopped. Before the repair that were so many `intervals`, one for each subject, of which so many were
     `exact`. So many pieces of evidence were `taken` away. `most_in_a_day` are the messages of the channel that got most
-    of them within 24 hours.
+    of them within 24 hours. What was said last before the repair: it stopped at which `stages` at the latest, in whose
+    `words`, and whether the change is named that it came of; None where it came of none, or nobody could look.
     """
 
     scenario: str
@@ -55,6 +57,9 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     exact: int = 0
     taken: int = 0
     most_in_a_day: int = 0
+    stages: tuple[Stage, ...] = ()
+    words: str = ""
+    changed: bool | None = None
     notifications: Mapping[NotificationKind, int] = {}
 
     @property
@@ -112,6 +117,12 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
     if truth.notified:  # else without memory: by the clock, and not when it is over
         flaws += _repeats(heard) if truth.repeats else _message_flaws(heard, judged, truth.ends)
     flaws += _channel_flaws(world, day, truth)
+    explained = world.explained.get(day)
+    words = "; ".join(cause.words for cause in explained.causes if cause.words) if explained else ""
+    if truth.words and repair.causes and not _is_in(truth, words, world):
+        flaws.append(f"not in its words: {words}")
+    beside = explained.standing if explained else ()
+    flaws += [f"an innocent change was named: {one.words}" for one in beside if one.who == INNOCENT]
     most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
     first = min((at for at, _ in news), default=None)
@@ -135,8 +146,22 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         exact=sum(map(is_exact, last)),
         taken=repair.taken.pieces,
         most_in_a_day=most_in_a_day,
+        stages=tuple(sorted({cause.until for cause in explained.causes if cause.until})) if explained else (),
+        words=words,
+        changed=_names_guilty(world, beside),
         notifications={kind: sum(t.notification is kind for t in heard) for kind in NotificationKind},
     )
+
+
+def _is_in(truth: Truth, words: str, world: World) -> bool:
+    """Whether the cause is told in the words that were written of it; nobody has those of errors that are not kept."""
+    return truth.words in words or (truth.words == NO_MODULE and world.service_errors is None)
+
+
+def _names_guilty(world: World, beside: Iterable[Standing]) -> bool | None:
+    """Whether what was changed just before is named beside the cause."""
+    guilty = [change.at for change in world.platform.changes_made if change.who == GUILTY]
+    return any(one.at in guilty for one in beside) if guilty and world.changes else None
 
 
 def _misplaced(judged: list[Judged], truth: Truth) -> list[str]:

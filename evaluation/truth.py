@@ -28,7 +28,7 @@ DATABASE, CHECKPOINTS = "resilience.sqlite3", "checkpoints.jsonl"
 # The subject of what is about the date, and about no processor.
 THE_DATE = ""
 # With these statuses the platform turns a request away, and says, with it or one above, that the function failed.
-_FORBIDDEN, _FAILED = 403, 500
+_FORBIDDEN, _TOO_MANY, _FAILED = 403, 429, 500
 # The ranks of where nothing is known to have been reached, or to be missing.
 _START, _OPEN = -1, len(Stage)
 
@@ -36,7 +36,8 @@ _START, _OPEN = -1, len(Stage)
 class Stored(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date in the stores of a `folder`; without lines where they are not `readable`.
 
-    `requests` are those that the service ever got, None where nobody writes them down.
+    `requests` are those that the service ever got, None where nobody writes them down. The platform's log of changes,
+    and of its scheduler's attempts, can be read where it `shows_changes`.
 
     Methods that take a message say whether it is proven that a fault has `hit` it.
     """
@@ -46,10 +47,11 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     day: date
     readable: bool = True
     requests: Sequence[Request] | None = None
+    shows_changes: bool = False
 
     def on(self, day: date) -> "Stored":
         """Return what is stored of another date."""
-        return Stored(self.folder, self.phase, day, self.readable, self.requests)
+        return Stored(self.folder, self.phase, day, self.readable, self.requests, self.shows_changes)
 
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
@@ -105,7 +107,21 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     def was_turned_away(self, hit: Report) -> bool:
         """All requests since the message were turned away."""
-        return self._statuses_since(hit) == {_FORBIDDEN}
+        return self._statuses_since(hit) in ({_FORBIDDEN}, {_TOO_MANY})
+
+    def could_not_start(self, hit: Report) -> bool:
+        """All requests since the message failed, and they are this phase's: its message log says so, or nobody came."""
+        statuses = self._statuses_since(hit) or set()
+        is_its_own = any(row["file"] == MESSAGES for row in self.rows) or not self.rows
+        return statuses != set() and min(statuses) >= _FAILED and is_its_own
+
+    def was_not_started(self, _: Report) -> bool:
+        """The platform says that its scheduler did not start it, or could not."""
+        return self.shows_changes
+
+    def published_nothing(self, _: Report) -> bool:
+        """The message log has other messages of the date, and lines are collected: it ran, and sent nothing."""
+        return any(row["file"] == MESSAGES for row in self.rows) and self._all_lines != []
 
     def has_died(self, hit: Report) -> bool:
         """Deliveries of the message have begun, and none of them has ended."""
@@ -135,6 +151,14 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         before = [self.on(self.day - timedelta(days=n)).reported for n in range(1, 5)]
         with_old_name = [hit.name in names for names in before if hit.processor in names]
         return hit.name in self.reported and with_old_name != [] and not any(with_old_name)
+
+    def was_refused(self, _: Report) -> bool:
+        """A line says that the next phase was not started."""
+        return any(line["checkpoint"] == CheckpointKind.NOT_STARTED for line in self.lines)
+
+    def is_pending(self, _: Report) -> bool:
+        """The code says in the document that it is about to start the next phase."""
+        return self.document.get("_trigger_pending") is True
 
     def says_so(self, hit: Report) -> bool:
         """The processor's own report, with the status that completes nothing, in a store or in a line."""
@@ -233,7 +257,8 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     delay is measured. Not `notified`: memory cannot be read, so that people hear by the clock only. Where the
     evidence leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears
     so many `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes; `ends`
-    is what is said at last. With `take_away`, the date is judged again without pieces of its evidence.
+    is what is said at last. With `take_away`, the date is judged again without pieces of its evidence. Where the
+    cause is proven, `words` have to be among those in which it is told.
     """
 
     due: Mapping[VerdictKind, datetime] = {}
@@ -249,6 +274,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     repeats: bool = False
     ends: NotificationKind = NotificationKind.RESOLVED
     take_away: bool = False
+    words: str = ""
 
     def causes(self, stored: Stored) -> frozenset[CauseKind]:
         """Return the causes whose evidence is stored."""

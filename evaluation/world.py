@@ -32,6 +32,10 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import document_id
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import (
+    Attempt,
+    Change,
+    ChangeLog,
+    Changes,
     DeadLetters,
     DocumentRef,
     ErrorLog,
@@ -39,6 +43,8 @@ from orchestrator_resilience.stores.base import (
     ProcessorSummary,
     Request,
     RequestLog,
+    ServiceError,
+    ServiceErrors,
 )
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteFile
@@ -46,7 +52,7 @@ from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteFil
 # Pub/Sub's retries of a function deployed with --retry: from 10 s, doubling, up to 600 s.
 _FIRST_BACKOFF, _LAST_BACKOFF = 10, 600
 # What the platform answers for the function: it did, it may not be invoked, it failed.
-_NO_CONTENT, _FORBIDDEN, _UNAVAILABLE = 204, 403, 503
+_NO_CONTENT, _FORBIDDEN, TOO_MANY, _UNAVAILABLE = 204, 403, 429, 503
 # For which one of two canaries waits for the other.
 _BOTH_SECONDS = 30.0
 # As deploy/canary.sh has it: what answers 503 is tried again after these.
@@ -64,6 +70,11 @@ OUTCOME_QUERY, WORK_QUERY = "outcome @since @until", "work @since @until"
 
 # The file in which the message log is kept: a table like the completion log's.
 MESSAGES = "messages.sqlite3"
+
+# What the next phase writes of a date, in rows.
+_ROWS = 363
+# What the platform says of a request for which no instance was started, and of one for which there was none.
+_NO_START, NO_INSTANCE = "The instance was not started.", "There was no available instance."
 
 Deliver = Callable[[object], None]
 
@@ -129,8 +140,10 @@ class Judged(msgspec.Struct, frozen=True):
 class World:
     """A phase on stores of its own; what came of it are `told` (by channel), `warned` and `judged`.
 
-    Of a date that is `flickering`, only one run of each hour finds output. `slack_fails` says at each message whether
-    Slack does. The canary does not follow a phase that `is_removed` from its file.
+    Of a date that is `flickering`, only one run of each hour finds output; of those with `games_written` the next phase
+    has so many games only. `slack_fails` says at each message whether
+    Slack does. The canary does not follow a phase that `is_removed` from its file. Where the service `cannot_start`, it
+    says so at each request. `explained` is what was last said of a date while it was broken.
     """
 
     phase: Phase
@@ -144,19 +157,25 @@ class World:
     slack_fails: Callable[[datetime], BaseException | None] = lambda _: None
     warned: list[str] = field(default_factory=list)
     is_removed: bool = False
+    games_written: dict[date, int] = field(default_factory=dict)
     is_invokable: bool = True
+    turned_away_with: int = _FORBIDDEN
+    cannot_start: str = ""
     mended: bool = False
     requests: "Requests | None" = None
     dead_letters: DeadLetters | None = None
     service_errors: ErrorLog | None = None
+    changes: ChangeLog | None = None
     unattributed: list[ProcessorSummary] = field(default_factory=list)
     runs: list[ProcessorRun] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
     told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
     judged: dict[date, list[Judged]] = field(default_factory=dict)
+    explained: dict[date, Verdict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Wire the orchestrator and the canary."""
+        self.platform = Platform(self)
         self._fault = InjectedFault()
         self._alive = True
         self._both: Barrier | None = None
@@ -259,8 +278,15 @@ class World:
 
     def _attempt(self, envelope: Mapping[str, Any], fault: InjectedFault, deliver: Deliver | None, number: int) -> None:
         """Deliver a message once; plan the next attempt where this one fails."""
-        status = _FORBIDDEN
-        if self.is_invokable:
+        status = self.turned_away_with
+        if self.cannot_start and not self.mended:
+            status = _UNAVAILABLE
+            self.platform.fails(self.cannot_start)
+            self.platform.fails(_NO_START, is_platform=True, failed_to_start=True)
+        elif not self.is_invokable:
+            if status == TOO_MANY:
+                self.platform.fails(NO_INSTANCE, is_platform=True)
+        else:
             spared = self.mended or number > fault.attempts
             self._fault, self._alive = InjectedFault() if spared else fault, True
             try:
@@ -271,7 +297,8 @@ class World:
             finally:
                 self._fault, self._alive = InjectedFault(), True
         if self.requests is not None:
-            self.requests.seen.append(Request(self.schedule.clock.now, status))
+            self.requests.seen.append(Request(self.schedule.clock.now, status, trace=self.platform.trace))
+        self.platform.number += 1
         if fault.retried and status != _NO_CONTENT:
             backoff = timedelta(seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF))
             self.schedule.at(
@@ -321,6 +348,8 @@ class World:
         return not report.notified.untold and not any(verdict.unreadable for verdict in report.verdicts)
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
+        if verdict.kind.is_problem and not self.mended:
+            self.explained[verdict.game_date] = verdict
         known = self.judged.setdefault(verdict.game_date, [])
         causes = (Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until) for c in verdict.causes)
         new = Judged(now, verdict.kind, tuple(causes), level(verdict))
@@ -413,6 +442,46 @@ class Requests:
         return max((request.at for request in earlier if request.status == _NO_CONTENT), default=None)
 
 
+@dataclass
+class Platform:
+    """What the platform, and the service on it, write down besides: errors, and what somebody has changed."""
+
+    world: World
+    errors_left: list[ServiceError] = field(default_factory=list)
+    changes_made: list[Change] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    number: int = 0
+
+    @property
+    def phase(self) -> str:
+        """The phase of the orchestrator."""
+        return self.world.phase.name
+
+    @property
+    def trace(self) -> str:
+        """The trace of the request that is under way."""
+        return f"trace-{self.number}"
+
+    def fails(self, words: str, *, is_platform: bool = False, failed_to_start: bool = False) -> None:
+        """Leave an error of the request that is under way."""
+        error = ServiceError(self.world.schedule.clock.now, words, self.trace, is_platform, failed_to_start)
+        self.errors_left.append(error)
+
+    def errors(self, since: datetime, until: datetime) -> ServiceErrors:
+        """Return the errors from `since` to before `until`."""
+        if self.world.is_down("errors"):
+            raise StoreError("errors: DeadlineExceeded: 504")
+        return ServiceErrors([error for error in self.errors_left if since <= error.at < until])
+
+    def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
+        """Return what was changed before `until`."""
+        if self.world.is_down("changes"):
+            raise StoreError("changes: DeadlineExceeded: 504")
+        made = sorted(change for change in self.changes_made if change.at < until)
+        attempts = sorted(attempt for attempt in self.attempts if attempt.at < until)
+        return dict.fromkeys(begun, Changes(made, attempts))
+
+
 class _Guarded:
     """A store whose operations ask first, which may answer in their place, and say when they have read."""
 
@@ -471,7 +540,7 @@ class _CanaryStores:
         if query == OUTCOME_QUERY:
             # Once in a while it is there; away for one run alone, it is only being written anew.
             hidden = world.flickering if world.schedule.clock.now.minute >= _MINUTES else set()
-            return {day: 363 for day in days if day in world.output - hidden}
+            return {day: world.games_written.get(day, _ROWS) for day in days if day in world.output - hidden}
         return {day: world.work[day] for day in days if day in world.work}
 
     def runs(self, _: str, since: date, until: date) -> list[ProcessorRun]:
@@ -489,6 +558,11 @@ class _CanaryStores:
     def service_errors(self) -> ErrorLog | None:
         """What the service and the platform have written down of its errors."""
         return self._world.service_errors
+
+    @property
+    def changes(self) -> ChangeLog | None:
+        """What the platform has written down of who changed what."""
+        return self._world.changes
 
     @property
     def dead_letters(self) -> DeadLetters | None:

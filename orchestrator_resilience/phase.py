@@ -128,6 +128,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     outcome_query: Query | None = None
     work_query: Query | None = None
     runs_query: Query | None = None
+    scheduler_jobs: Mapping[Text, tuple[ProcessorName, ...]] = {}
+    topic: Text | None = None
+    subscription: Text | None = None
     outcome_counts_games: bool = False
     partial_reasons: tuple[Text, ...] = ("deadline_exceeded",)
     completed_statuses: tuple[Text, ...] = COMPLETING_STATUSES
@@ -161,6 +164,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
                     raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
         for name in sorted(self.processors.keys() & self.optional.keys()):
             raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
+        started = {name for names in self.scheduler_jobs.values() for name in names}
+        for name in sorted(started - self.processors.keys() - self.optional.keys()):
+            raise ValueError(f"scheduler_jobs: {name} is neither an expected processor nor an optional one")
         for name in sorted(name for name in self._canonical if self._is_other(name)):
             raise ValueError(f"others: a pattern matches {name!r}, a name of {owner[name]}, which is expected")
 

@@ -126,7 +126,8 @@ class StandingKind(StrEnum):
     """What can be known beside the path: of the orchestrator's list, of first deliveries, of the flag, of names.
 
     CHANGED_REVISION and CHANGED_LIST: between the last line that was good and the first that was not, the code was
-    another, or the list that it waits for. That is no cause.
+    another, or the list that it waits for. CHANGED: between the two, somebody changed a component of the stage; and
+    UNCHANGED, nobody did. That is no cause.
     """
 
     WAITS_FOR_TOO_MANY = "WAITS_FOR_TOO_MANY"
@@ -136,11 +137,15 @@ class StandingKind(StrEnum):
     RESEMBLES = "RESEMBLES"
     CHANGED_REVISION = "CHANGED_REVISION"
     CHANGED_LIST = "CHANGED_LIST"
+    CHANGED = "CHANGED"
+    UNCHANGED = "UNCHANGED"
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A fact that is no stop: about whom, and in whose words."""
+    """A fact that is no stop: about whom, and in whose words; a change has a time (UTC), and `who` made it."""
 
     kind: StandingKind
     subjects: tuple[str, ...] = ()
     words: str = ""
+    at: datetime | None = None
+    who: str = ""

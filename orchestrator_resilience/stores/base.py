@@ -5,6 +5,7 @@ All times are aware datetimes in UTC. Every method raises StoreError when the st
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -213,6 +214,59 @@ class ErrorLog(Protocol):
         """Return the errors from `since` to before `until` that are no checkpoints, the newest where there are many."""
 
 
+class Component(StrEnum):
+    """What a phase is deployed as, and what somebody may change of it."""
+
+    SERVICE = "service"
+    SUBSCRIPTION = "subscription"
+    TOPIC = "topic"
+    TABLE = "table"
+    JOB = "scheduler job"
+
+
+class Change(NamedTuple):
+    """What somebody did to a component, by its name: when it took effect (UTC), and `who`, an account up to its @.
+
+    `what` is deployed, deleted, paused, resumed, or what the platform calls it; `made` is the revision that came of it.
+    """
+
+    at: datetime
+    component: Component
+    name: str
+    what: str
+    who: str = ""
+    made: str = ""
+
+
+class Attempt(NamedTuple):
+    """One attempt of a scheduler job: when it ended (UTC), and how, in the scheduler's words; empty where it succeeded."""
+
+    at: datetime
+    job: str
+    failure: str = ""
+
+
+class Changes(NamedTuple):
+    """The changes of a phase's components, and the attempts of its scheduler jobs, oldest first.
+
+    Where there were too many of them, those before `cut_at` are not among them.
+    """
+
+    changes: Sequence[Change] = ()
+    attempts: Sequence[Attempt] = ()
+    cut_at: datetime | None = None
+
+
+class ChangeLog(Protocol):
+    """Where the platform writes down who changed what, and how its scheduler's jobs went."""
+
+    def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
+        """Return by phase what happened to its components before `until`, in one search.
+
+        Of a phase that has `begun` then, changes are looked for from a month before, attempts from two days before.
+        """
+
+
 class DeadLetter(NamedTuple):
     """A message that Pub/Sub has given up delivering: whose, of which date, when it was published (UTC), its status."""
 
@@ -290,6 +344,10 @@ class Stores(Protocol):
     @property
     def service_errors(self) -> ErrorLog | None:
         """The errors of the orchestrator's service, where they are written down and it is known which service it is."""
+
+    @property
+    def changes(self) -> ChangeLog | None:
+        """What was changed of the deployment, where that is written down."""
 
     @property
     def dead_letters(self) -> DeadLetters | None:

@@ -4,7 +4,15 @@ import os.path
 from pathlib import Path
 from typing import Self
 
-from orchestrator_resilience.stores.base import CountSource, DeadLetters, ErrorLog, FlagTables, MessageLogs, RequestLog
+from orchestrator_resilience.stores.base import (
+    ChangeLog,
+    CountSource,
+    DeadLetters,
+    ErrorLog,
+    FlagTables,
+    MessageLogs,
+    RequestLog,
+)
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
 
@@ -29,6 +37,7 @@ class EmbeddedStores:
         self.flag_tables: FlagTables | None = None
         self.requests: RequestLog | None = None
         self.service_errors: ErrorLog | None = None
+        self.changes: ChangeLog | None = None
         self.dead_letters: DeadLetters | None = None
         datasets = folder / DATASETS
         is_there = os.path.isdir(datasets)  # noqa: PTH112 (unlike Path's, it never raises)
