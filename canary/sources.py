@@ -44,6 +44,7 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import instant, one_line, printable
 from orchestrator_resilience.progress import Progress, document_id, read_progress
 from orchestrator_resilience.stores.base import (
+    Changes,
     Document,
     DocumentRef,
     Flag,
@@ -187,6 +188,9 @@ def read_traces(
         )
     if letters is not None and letters.phase in days:
         asked["dead letters"] = letters.read
+    if stores.changes is not None and days:
+        begun_at = {name: phases[name].begins(min(own)) for name, own in days.items()}
+        asked["what was changed"] = partial(stores.changes.changes, begun_at, now)
     for name, own in days.items():
         query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
         if query is not None and stores.counts is not None:
@@ -210,6 +214,7 @@ def read_traces(
             _there(last_answer),
             mapped(failures, lambda found: _errors_since(found, begun)),
             mapped(answers.get(f"runs {name}", Absent()), lambda found: _runs_around(found, phases[name], day)),
+            mapped(answers.get("what was changed", Absent()), lambda found: found.get(name, Changes())),
         )
 
     return {problem: traces(*problem) for problem in problems}

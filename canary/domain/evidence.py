@@ -13,7 +13,15 @@ import msgspec
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress, Report
-from orchestrator_resilience.stores.base import DeadLetter, Flag, ProcessorRun, ProcessorSummary, Request, ServiceErrors
+from orchestrator_resilience.stores.base import (
+    Changes,
+    DeadLetter,
+    Flag,
+    ProcessorRun,
+    ProcessorSummary,
+    Request,
+    ServiceErrors,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -126,7 +134,7 @@ class Traces(msgspec.Struct, frozen=True):
     line of the phase before the date, `last_answer` when a request was last answered with 2xx before it (UTC): they
     show that such things are collected. `errors` are those of the service and of the platform since the date began,
     `runs` those of processors for this date, for those of the history before it, and for the next one, under whatever
-    name.
+    name, `changes` what was changed of the phase's components up to now, and how its scheduler's jobs went.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -137,6 +145,7 @@ class Traces(msgspec.Struct, frozen=True):
     last_answer: Source[datetime] = Absent()
     errors: Source[ServiceErrors] = Absent()
     runs: Source[Sequence[ProcessorRun]] = Absent()
+    changes: Source[Changes] = Absent()
 
     @property
     def left_out(self) -> list[str]:
@@ -147,6 +156,7 @@ class Traces(msgspec.Struct, frozen=True):
             "the service's errors": self.errors,
             "the dead letters": self.dead_letters,
             "the runs": self.runs,
+            "what was changed": self.changes,
         }
         reasons = defaultdict[str, list[str]](list)
         for name, source in sources.items():

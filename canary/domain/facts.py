@@ -176,6 +176,18 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         seen_at = None if self.phase.modes else self.evidence.complete_seen_at
         return min(complete_at, seen_at or complete_at)
 
+    @cached_property
+    def handled_at(self) -> dict[str, datetime]:
+        """When a delivery of each processor has written something into the stores, as far as a time is known."""
+        rows = {name: arrival.visible_at for name, arrival in self.rows.completed.items()}
+        return rows | self.registered_at
+
+    @cached_property
+    def registered_at(self) -> dict[str, datetime]:
+        """When each processor was registered, as far as a time is known; old code noted when it completed."""
+        times = {n: entry.registered_at or entry.completed_at for n, entry in self.progress.registered.items()}
+        return {name: at for name, at in times.items() if at is not None}
+
     @property
     def has_settled(self) -> bool:
         """Whether the rows have been in the completion log for long enough to have been worked on."""

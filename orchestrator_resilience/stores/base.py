@@ -239,7 +239,7 @@ class Change(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One attempt of a scheduler job: when it ended (UTC), and how, in the scheduler's words; empty where it succeeded."""
+    """An attempt of a scheduler job: when it ended (UTC), and its `failure` in the scheduler's words; empty: none."""
 
     at: datetime
     job: str

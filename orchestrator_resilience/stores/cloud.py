@@ -5,7 +5,14 @@ from functools import cached_property
 
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.settings import Settings
-from orchestrator_resilience.stores.base import CheckpointArchive, DeadLetters, ErrorLog, RequestLog
+from orchestrator_resilience.stores.base import (
+    ChangeLog,
+    CheckpointArchive,
+    Component,
+    DeadLetters,
+    ErrorLog,
+    RequestLog,
+)
 from orchestrator_resilience.stores.bigquery import (
     BigQuery,
     BigQueryCompletionLog,
@@ -62,6 +69,22 @@ class CloudStores:
         from orchestrator_resilience.stores.cloud_logging import CloudLoggingErrors  # noqa: PLC0415
 
         return CloudLoggingErrors(self._project, service, phase)
+
+    @cached_property
+    def changes(self) -> ChangeLog | None:
+        """What was changed of the phases' tables, topics, subscriptions and jobs, and of the service, where named."""
+        from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges  # noqa: PLC0415
+
+        return CloudLoggingChanges(self._project, {name: self._parts(phase) for name, phase in self._phases.items()})
+
+    def _parts(self, phase: Phase) -> list[tuple[Component, str]]:
+        """Return what a phase is deployed as in this project."""
+        parts = [(Component.JOB, job) for job in phase.scheduler_jobs]
+        project, _, _ = phase.bigquery_table.rpartition(".")[0].rpartition(".")
+        parts += [(Component.TABLE, phase.bigquery_table)] if project in {"", self._project} else []
+        service = self._settings.orchestrator_service if phase.name == self._settings.phase else None
+        named = {Component.TOPIC: phase.topic, Component.SUBSCRIPTION: phase.subscription, Component.SERVICE: service}
+        return parts + [(component, name) for component, name in named.items() if name]
 
     @cached_property
     def dead_letters(self) -> DeadLetters | None:

@@ -39,15 +39,15 @@ from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClie
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
 # Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
 _LEVELS = ((500, Severity.ERROR), (400, Severity.WARNING), (300, Severity.NOTICE))
-_PAGE_SIZE = 1000
+PAGE_SIZE = 1000
 # Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are kept.
-_MAXIMUM_ENTRIES = 10 * _PAGE_SIZE
+_MAXIMUM_ENTRIES = 10 * PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
 _SHOWN_WITHIN = timedelta(days=31)  # before a date: what shows that such entries are collected at all
 _REQUESTS = "run.googleapis.com%2Frequests"
 _OUTPUT = ("run.googleapis.com%2Fstderr", "run.googleapis.com%2Fstdout")
 _SYSTEM = "run.googleapis.com%2Fvarlog%2Fsystem"
-_MAXIMUM_ERRORS = 2 * _PAGE_SIZE
+_MAXIMUM_ERRORS = 2 * PAGE_SIZE
 # How Cloud Run says that no instance was started: on the instance, and on the request that waited for it.
 _FAILED_TO_START = (
     "failed to start",
@@ -59,18 +59,19 @@ _FAILED_TO_START = (
 Connect = Callable[[], LoggingServiceV2Transport]
 
 
-def _connect() -> LoggingServiceV2Transport:
+def connect_to_google() -> LoggingServiceV2Transport:
+    """Return a transport of its own to Google's server."""
     channel = LoggingServiceV2GrpcTransport.create_channel(options=CHANNEL_OPTIONS)
     return LoggingServiceV2GrpcTransport(channel=channel)
 
 
-class _CloudLogging:
+class CloudLogging:
     """The entries of a project.
 
     `seconds` bounds each search, its pages and retries included. `connect` is for another server than Google's.
     """
 
-    def __init__(self, project: str, *, seconds: float = 15.0, connect: Connect = _connect) -> None:
+    def __init__(self, project: str, *, seconds: float = 15.0, connect: Connect = connect_to_google) -> None:
         self._project = project
         self._seconds = seconds
         self._grpc = GrpcClient("Cloud Logging", lambda: LoggingServiceV2Client(transport=connect()), _close)
@@ -86,7 +87,7 @@ class _CloudLogging:
             resource_names=[f"projects/{self._project}"],
             filter=wanted,
             order_by="timestamp desc",
-            page_size=min(_PAGE_SIZE, at_most),
+            page_size=min(PAGE_SIZE, at_most),
         )
         deadline, entries = Deadline(seconds), list[LogEntry]()
         with self._grpc.asking() as client:
@@ -102,7 +103,7 @@ class _CloudLogging:
         raise StoreError(f"Cloud Logging: the search has not ended after {seconds:g} s")
 
 
-class CloudLoggingArchive(_CloudLogging):
+class CloudLoggingArchive(CloudLogging):
     """A CheckpointArchive."""
 
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
@@ -121,12 +122,12 @@ class CloudLoggingArchive(_CloudLogging):
         """Return the last ordinary line of each phase from before its first date; what cannot be read is left out."""
         midnights = {name: datetime.combine(day, time(), UTC) for name, day in firsts.items()}
         phases = " OR ".join(
-            f"(labels.phase={_quoted(name)} AND {' AND '.join(_within(midnight - _SHOWN_WITHIN, midnight))})"
+            f"(labels.phase={quoted(name)} AND {' AND '.join(within(midnight - _SHOWN_WITHIN, midnight))})"
             for name, midnight in midnights.items()
         )
         try:
             wanted = f'({phases}) AND severity="{Severity.INFO}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
-            entries = self._entries(wanted, deadline.left(), at_most=_PAGE_SIZE)
+            entries = self._entries(wanted, deadline.left(), at_most=PAGE_SIZE)
         except StoreError:
             return {}
         lines = [line for entry in reversed(entries) if (line := _checkpoint(entry)) is not None]
@@ -135,12 +136,12 @@ class CloudLoggingArchive(_CloudLogging):
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
         # With what stands before it, because a service's host may be the end of another's.
-        address = _quoted(f"://{host}")
+        address = quoted(f"://{host}")
         wanted = f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
         return {entry.http_request.status for entry in self._entries(wanted, seconds)}
 
 
-class _ServiceLog(_CloudLogging):
+class _ServiceLog(CloudLogging):
     """What is written down of `service`, the orchestrator of `phase`."""
 
     def __init__(
@@ -150,7 +151,7 @@ class _ServiceLog(_CloudLogging):
         phase: str,
         *,
         seconds: float = 15.0,
-        connect: Connect = _connect,
+        connect: Connect = connect_to_google,
     ) -> None:
         super().__init__(project, seconds=seconds, connect=connect)
         self._service = service
@@ -162,16 +163,16 @@ class CloudLoggingRequests(_ServiceLog):
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         """Return the requests from `since` to before `until`, oldest first."""
-        return self._requests(_within(since, until))
+        return self._requests(within(since, until))
 
     def last_answer(self, before: datetime) -> datetime | None:
         """Return when a request was last answered with 2xx, before this; None where that is not known."""
         answered = ("httpRequest.status>=200", "httpRequest.status<300")
-        found = self._requests((*answered, *_within(before - _SHOWN_WITHIN, before)), at_most=1)
+        found = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
         return found[-1].at if found else None
 
     def _requests(self, conditions: Sequence[str], at_most: int = 0) -> list[Request]:
-        log = _in_log(self._project, _REQUESTS)
+        log = in_log(self._project, _REQUESTS)
         found = self._entries(" AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most)
         with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
             return [_request(entry) for entry in reversed(found)]
@@ -182,7 +183,7 @@ class CloudLoggingErrors(_ServiceLog):
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
         """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""
-        wanted = " AND ".join((_of_service(self._service), *_within(since, until), error_filter(self._project)))
+        wanted = " AND ".join((_of_service(self._service), *within(since, until), error_filter(self._project)))
         entries = self._entries(wanted, self._seconds, at_most=_MAXIMUM_ERRORS)
         found = [error for entry in reversed(entries) if (error := _service_error(entry)) is not None]
         is_cut = bool(found) and len(entries) >= _MAXIMUM_ERRORS
@@ -203,7 +204,7 @@ def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -
         (
             f"({' OR '.join(f'({_of_phase(name, days)})' for name, days in wanted.items() if days)})",
             f'(jsonPayload.closes=true OR jsonPayload.checkpoint="{CheckpointKind.RECEIVED}")',
-            *_within(datetime.combine(first - _BEFORE, time(), UTC), until),
+            *within(datetime.combine(first - _BEFORE, time(), UTC), until),
         )
     )
 
@@ -214,20 +215,21 @@ def error_filter(project: str) -> str:
     Those are about an instance, or about one request. Checkpoints are no errors of that kind: they are read as such.
     """
     no_checkpoint = 'NOT jsonPayload.checkpoint:"CHECKPOINT_" AND NOT textPayload:"CHECKPOINT_"'
-    output = " OR ".join(_in_log(project, log) for log in _OUTPUT)
-    system, requests = _in_log(project, _SYSTEM), f"({_in_log(project, _REQUESTS)} AND textPayload:*)"
+    output = " OR ".join(in_log(project, log) for log in _OUTPUT)
+    system, requests = in_log(project, _SYSTEM), f"({in_log(project, _REQUESTS)} AND textPayload:*)"
     return (
         f'((({output}) AND severity>="ERROR" AND {no_checkpoint}) OR '
         f'(({system} OR {requests}) AND severity>="WARNING"))'
     )
 
 
-def _in_log(project: str, log: str) -> str:
-    return f"logName={_quoted(f'projects/{project}/logs/{log}')}"
+def in_log(project: str, log: str) -> str:
+    """Return the condition that an entry is in a log."""
+    return f"logName={quoted(f'projects/{project}/logs/{log}')}"
 
 
 def _of_service(service: str) -> str:
-    return f"resource.labels.service_name={_quoted(service)}"
+    return f"resource.labels.service_name={quoted(service)}"
 
 
 def _of_phase(phase: str, game_dates: Collection[date]) -> str:
@@ -235,22 +237,24 @@ def _of_phase(phase: str, game_dates: Collection[date]) -> str:
     undated = (
         "NOT labels.game_date:*",
         f'jsonPayload.checkpoint="{CheckpointKind.REJECTED}"',
-        *_within(datetime.combine(first, time(), UTC), datetime.combine(last, time(), UTC)),
+        *within(datetime.combine(first, time(), UTC), datetime.combine(last, time(), UTC)),
     )
-    dates = [f"labels.game_date={_quoted(day.isoformat())}" for day in sorted(game_dates)]
-    return f"labels.phase={_quoted(phase)} AND ({' OR '.join(dates)} OR ({' AND '.join(undated)}))"
+    dates = [f"labels.game_date={quoted(day.isoformat())}" for day in sorted(game_dates)]
+    return f"labels.phase={quoted(phase)} AND ({' OR '.join(dates)} OR ({' AND '.join(undated)}))"
 
 
-def _within(since: datetime, until: datetime) -> tuple[str, str]:
+def within(since: datetime, until: datetime) -> tuple[str, str]:
+    """Return the conditions that an entry is from `since` on, and from before `until`."""
     return f'timestamp>="{since.astimezone(UTC).isoformat()}"', f'timestamp<"{until.astimezone(UTC).isoformat()}"'
 
 
-def _moment(entry: LogEntry) -> datetime:
+def moment(entry: LogEntry) -> datetime:
     """Return the time of an entry as one of Python's, without the nanoseconds."""
     return datetime.fromisoformat(entry.timestamp.isoformat()).astimezone(UTC)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """Return a text as the query language has it."""
     return json.dumps(value, ensure_ascii=False)  # the query language escapes with a backslash, as JSON does
 
 
@@ -261,7 +265,7 @@ def _trace(entry: LogEntry) -> str:
 
 def _request(entry: LogEntry) -> Request:
     took = entry.http_request.latency.ToTimedelta()
-    return Request(_moment(entry), entry.http_request.status, took, _trace(entry))
+    return Request(moment(entry), entry.http_request.status, took, _trace(entry))
 
 
 def _service_error(entry: LogEntry) -> ServiceError | None:
@@ -270,7 +274,7 @@ def _service_error(entry: LogEntry) -> ServiceError | None:
         words = error_words(entry.text_payload or entry.json_payload)
         is_platform = not entry.log_name.endswith(_OUTPUT)
         no_start = is_platform and any(sign in words.casefold() for sign in _FAILED_TO_START)
-        return ServiceError(_moment(entry), words, _trace(entry), is_platform, no_start) if words else None
+        return ServiceError(moment(entry), words, _trace(entry), is_platform, no_start) if words else None
     except ODD_ANSWER:
         return None
 

@@ -175,7 +175,7 @@ class Answers:
     """Two phases, each with a table of its own, whose five have completed; `broken` sources refuse, or hang."""
 
     checkpoints: Any = None
-    requests = dead_letters = service_errors = None
+    requests = dead_letters = service_errors = changes = None
 
     def __init__(self, broken: Collection[str], *, hang: bool) -> None:
         self.documents = self.completion_log = self.message_logs = self.flag_tables = self.counts = self

@@ -187,6 +187,7 @@ class Mixed:
     requests: "Unasked | None" = None
     dead_letters: None = None
     service_errors: None = None
+    changes: None = None
 
     def close(self) -> None:
         """Close Firestore's client."""

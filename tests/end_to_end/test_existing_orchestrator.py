@@ -52,6 +52,7 @@ class Stores:
     requests: None = None
     dead_letters: None = None
     service_errors: None = None
+    changes: None = None
 
     def close(self) -> None:
         """Leave what belongs to the fixtures open."""

@@ -169,6 +169,7 @@ class StoresOf:
     flag_tables: None = None
     dead_letters: None = None
     service_errors: Any = None
+    changes: Any = None
     closing: Sequence[Any] = field(default=())
 
     def close(self) -> None:

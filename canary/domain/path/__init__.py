@@ -35,6 +35,7 @@ from canary.domain.evidence import Evidence, Seen, Traces, Unreadable
 from canary.domain.facts import Facts
 from canary.domain.path.document import DOCUMENT, document
 from canary.domain.path.errors import errors
+from canary.domain.path.jobs import jobs
 from canary.domain.path.known import Fact, Known, Reading, moment_of
 from canary.domain.path.lines import lines
 from canary.domain.path.names import names
@@ -48,7 +49,7 @@ from orchestrator_resilience.phase import Phase
 
 # A new source is one module, and its place here.
 READINGS: tuple[Reading, ...] = (
-    *(runs, messages, rows, document, names, lines, requests, errors, dead_letters, output),
+    *(runs, jobs, messages, rows, document, names, lines, requests, errors, dead_letters, output),
 )
 
 _OF_PROCESSORS = tuple(stage for stage in Stage if stage.rank <= Stage.REGISTERED.rank)
@@ -84,7 +85,7 @@ def where_it_stopped(
     causes = tuple(sorted(_alike(stops), key=lambda cause: cause.kind is CauseKind.UNDETERMINED))
     if not causes and verdict.kind.is_problem:
         causes = (Cause(kind=CauseKind.UNDETERMINED),)
-    beside = tuple(standing(known, causes))
+    beside = tuple(standing(known, causes, path))
     return replace(verdict, path=tuple(fact.as_step() for fact in path), causes=causes, standing=beside)
 
 

@@ -11,7 +11,7 @@ from canary.domain.stages import Cause, CauseKind, Step
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, concerns, whole_list
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.stores.base import Request, ServiceErrors
+from orchestrator_resilience.stores.base import Changes, Request, ServiceErrors
 
 # A function is ended after 540 s at the most: a delivery that has left nothing for longer is dead.
 LIFETIME = timedelta(minutes=10)
@@ -77,6 +77,17 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     def errors(self) -> ServiceErrors:
         """The errors of the service and of the platform since the date began, oldest first."""
         return value_or(self.traces.errors, ServiceErrors())
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What was changed of the phase's components, and the attempts of its scheduler's jobs, oldest first."""
+        return value_or(self.traces.changes, Changes())
+
+    @cached_property
+    def bad_requests(self) -> Sequence[Request]:
+        """The requests since the last one that was answered, oldest first."""
+        answered = [number for number, one in enumerate(self.requests) if one.status in ANSWERED]
+        return self.requests[answered[-1] + 1 if answered else 0 :]
 
     def processor_of(self, line: Checkpoint) -> str:
         """The processor of a line, or its raw name: an orchestrator that does not expect it leaves no other."""
@@ -187,18 +198,6 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
             and (line.at >= self.phase.deadline(one.game_date - timedelta(days=1)) or self.now >= one.deadline)
             for one in others
         )
-
-    @cached_property
-    def handled_at(self) -> dict[str, datetime]:
-        """When a delivery of each processor has written something into the stores, as far as a time is known."""
-        rows = {name: arrival.visible_at for name, arrival in self.rows.completed.items()}
-        return rows | self.registered_at
-
-    @cached_property
-    def registered_at(self) -> dict[str, datetime]:
-        """When each processor was registered, as far as a time is known; old code noted when it completed."""
-        times = {n: entry.registered_at or entry.completed_at for n, entry in self.progress.registered.items()}
-        return {name: at for name, at in times.items() if at is not None}
 
     @cached_property
     def orchestrator_expected(self) -> frozenset[str] | None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from canary.domain.evidence import value_or
 from canary.domain.path.errors import failed_to_start, why_failed
-from canary.domain.path.known import ANSWERED, FAILED, Fact, Known
+from canary.domain.path.known import FAILED, Fact, Known
 from canary.domain.path.lines import are_collected
 from canary.domain.path.tables import cause_of, refused_run
 from canary.domain.stages import CauseKind, Stage, State, moment_text
@@ -47,8 +47,7 @@ def dead_letters(known: Known) -> Iterator[Fact]:
 
 def requests(known: Known) -> Iterator[Fact]:
     """DELIVERED as the service's log of requests has it, which names nobody: it is said of all that left nothing."""
-    answered = [number for number, one in enumerate(known.requests) if one.status in ANSWERED]
-    bad = known.requests[answered[-1] + 1 if answered else 0 :]
+    bad = known.bad_requests
     nowhere = [name for name in known.phase.expected if known.is_nowhere(name)]
     if bad and not known.was_handled(bad[0].at) and (said := _refused(known, bad)):
         for name in nowhere:

@@ -101,8 +101,8 @@ def short_text(cause: Cause, phase: str) -> str:
     return IN_SHORT[cause.kind].format(next_phase=phase)
 
 
-def standing_text(one: Standing, phase: str) -> str:
-    """Say what stands beside the path of a date of `phase`."""
+def standing_text(one: Standing, phase: str, *, with_who: bool = False) -> str:
+    """Say what stands beside the path of a date of `phase`; of a change `with_who` made it."""
     who = names(one.subjects)
     match one.kind:
         case StandingKind.WAITS_FOR_TOO_MANY:
@@ -119,6 +119,13 @@ def standing_text(one: Standing, phase: str) -> str:
             return f"changed before: the revision, from {one.subjects[0]} to {one.subjects[1]} ({one.words})"
         case StandingKind.CHANGED_LIST:
             return f"changed before: the list that it waits for ({one.words})"
+        case StandingKind.CHANGED:
+            component, name, what = one.subjects
+            by = f" by {one.who}" if with_who and one.who else ""
+            at = f"{moment_text(one.at)} " if one.at else ""
+            return f"changed before: {at}{component} `{name}` {what}{by}, {one.words}"
+        case StandingKind.UNCHANGED:
+            return f"nothing was changed of its {', '.join(one.subjects)} {one.words}"
 
 
 def step_text(step: Step) -> str:
