@@ -479,7 +479,7 @@ class Platform:
             raise StoreError("changes: DeadlineExceeded: 504")
         made = sorted(change for change in self.changes_made if change.at < until)
         attempts = sorted(attempt for attempt in self.attempts if attempt.at < until)
-        return dict.fromkeys(begun, Changes(made, attempts))
+        return dict.fromkeys(begun, Changes(made, attempts, looked_at=frozenset(change[1:3] for change in made)))
 
 
 class _Guarded:

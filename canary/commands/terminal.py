@@ -83,11 +83,17 @@ def print_silences(console: Console, silences: Iterable[Silence]) -> None:
 
 
 def print_alert(
-    console: Console, verdicts: Sequence[Verdict], phase: Phase, command: CommandLine, now: datetime
+    console: Console,
+    verdicts: Sequence[Verdict],
+    phase: Phase,
+    command: CommandLine,
+    now: datetime,
+    *,
+    with_who: bool = False,
 ) -> None:
     """Print the alert of one fault, for its dates."""
     kind = verdicts[0].kind
-    _print_panel(console, kind, alert(verdicts, phase, command, now), kind, now)
+    _print_panel(console, kind, alert(verdicts, phase, command, now, with_who=with_who), kind, now)
 
 
 def print_notifications(
@@ -126,7 +132,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
     """Print the verdict, what to do, what is known of its cause, and the deliveries that led to it."""
     zone = ZoneInfo(phase.timezone)
     if timeline.verdict.kind.is_problem:
-        print_alert(console, [timeline.verdict], phase, command, now)
+        print_alert(console, [timeline.verdict], phase, command, now, with_who=True)
     else:
         print_line(console, timeline.verdict)
     print_silences(console, timeline.silences)

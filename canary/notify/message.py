@@ -305,10 +305,11 @@ def alert(
     *,
     again: str = "",
     note: str = "",
+    with_who: bool = False,
 ) -> Message:
     """Return the alert of one fault, for its dates: the worst of them stands for all, and the others are listed.
 
-    `again` is what it is besides, if people were notified of it before.
+    `again` is what it is besides, if people were notified of it before. Who changed something is said `with_who` alone.
     """
     worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
     alike = [one for one in verdicts if _impact(one, phase) == _impact(worst, phase)]
@@ -322,7 +323,7 @@ def alert(
         verdict=_kind(worst),
         impact=_impact(worst, phase) + there,
         why=_why(worst, phase),
-        facts=tuple(_facts(verdicts, worst, phase, now, note)),
+        facts=tuple(_facts(verdicts, worst, phase, now, note, with_who=with_who)),
         actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
         links=command.links(worst.phase, worst.game_date),
@@ -378,7 +379,7 @@ def _why(verdict: Verdict, phase: Phase) -> str:
 
 
 def _facts(
-    verdicts: Sequence[Verdict], worst: Verdict, phase: Phase, now: datetime, note: str
+    verdicts: Sequence[Verdict], worst: Verdict, phase: Phase, now: datetime, note: str, *, with_who: bool
 ) -> Iterator[tuple[str, str]]:
     """Yield what is the matter, since when, whether it matters, why, and what else is known."""
     if len(verdicts) > 1:
@@ -396,7 +397,7 @@ def _facts(
     texts = {
         "Path": [path_text(one) for one in verdicts],
         "Cause": [f"{cause.kind} {cause_text(cause)}" for one in verdicts for cause in one.causes],
-        "Beside": [standing_text(beside, phase.name) for one in verdicts for beside in one.standing],
+        "Beside": [standing_text(beside, phase.name, with_who=with_who) for one in verdicts for beside in one.standing],
         "Evidence": [note for one in verdicts for note in one.notes],
     }
     for label, found in texts.items():

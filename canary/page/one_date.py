@@ -68,7 +68,7 @@ def one_date(timeline: Timeline, facts: Facts | None, phase: Phase, command: Com
         now=now,
         timeline=timeline,
         badge=badge(verdict),
-        message=None if verdict.kind.is_quiet else alert([verdict], phase, command, now),
+        message=None if verdict.kind.is_quiet else alert([verdict], phase, command, now, with_who=True),
         picture=Picture(facts, zone, verdict) if facts is not None else None,
         path=tuple(path_rows(verdict)),
         moments=tuple(_moments(timeline, zone)),

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from orchestrator_resilience.errors import ODD_ANSWER
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component
+from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component, Part
 from orchestrator_resilience.stores.cloud_logging import (
     PAGE_SIZE,
     CloudLogging,
@@ -46,9 +46,6 @@ _BY_VERB = {"Create": "created", "Insert": "created", "Delete": "deleted", "Upda
 _DEPLOYED = ("Create", "Replace", "Update")
 # Admin activity that changes nothing.
 _NO_CHANGE = frozenset({"RunJob"})
-
-# A component of a phase, by its name.
-Part = tuple[Component, str]
 
 
 class CloudLoggingChanges(CloudLogging):
@@ -114,22 +111,33 @@ def _of_phase(
 ) -> Changes:
     jobs = {name for part, name in parts if part is Component.JOB}
     own = [change for change in made if (change.component, change.name) in {*parts}]
-    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at)
+    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(parts))
 
 
 def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
     """Return the changes that came about, oldest first: one of each operation, and of each deployment."""
     operations: dict[str, Change | None] = {}
     for number, entry in enumerate(entries):
-        operations[entry.operation.id or str(number)] = _change(entry, parts)
+        key, change = entry.operation.id or str(number), _change(entry, parts)
+        first = operations.get(key)
+        operations[key] = change._replace(began=first.began or first.at) if change and first else change
     found: dict[tuple[object, ...], list[Change]] = {}
-    for change in sorted(filter(None, operations.values())):
+    for change in sorted((one for one in operations.values() if one), key=lambda one: one.began or one.at):
         own = found.setdefault(change[1:4], [])
-        if own and change.at - own[-1].at < _SAME:
-            own[-1] = own[-1]._replace(at=change.at, made=own[-1].made or change.made)
+        if own and _is_one_deployment(own[-1], change):
+            first = own[-1]
+            own[-1] = first._replace(
+                at=max(first.at, change.at), began=first.began or first.at, made=first.made or change.made
+            )
         else:
             own.append(change)
-    return sorted(change for own in found.values() for change in own)
+    return sorted((change for own in found.values() for change in own), key=lambda one: one.at)
+
+
+def _is_one_deployment(first: Change, then: Change) -> bool:
+    """Whether both are of one deployment: a function's, and within it that of its service."""
+    is_other = bool(first.made and then.made) and first.made != then.made
+    return then.what == "deployed" and not is_other and (then.began or then.at) - (first.began or first.at) < _SAME
 
 
 def _change(entry: LogEntry, parts: Collection[Part]) -> Change | None:

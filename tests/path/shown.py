@@ -28,12 +28,23 @@ from canary.domain.evidence import (
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, Severity, concerns, deliveries
 from orchestrator_resilience.progress import Progress, read_progress
-from orchestrator_resilience.stores.base import Flag, ProcessorRun, ProcessorSummary, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.base import (
+    Attempt,
+    Change,
+    Changes,
+    Component,
+    Flag,
+    ProcessorRun,
+    ProcessorSummary,
+    ServiceError,
+    ServiceErrors,
+)
 from tests.path.worlds import (
     BUNDLED,
     DATES,
     DAY,
     FIVE,
+    HOUR,
     MINUTE,
     ONE_DAY,
     SECOND,
@@ -116,6 +127,17 @@ class Runs(StrEnum):
     UNREADABLE = "runs unreadable"
 
 
+class Jobs(StrEnum):
+    """What is shown of the scheduler's jobs, of which each starts one processor."""
+
+    WHOLE = "jobs"
+    WAITING = "jobs that wait for their processors"
+    WITHOUT_ATTEMPTS = "jobs without their attempts"
+    CUT = "jobs cut"
+    ABSENT = "no jobs"
+    UNREADABLE = "jobs unreadable"
+
+
 class Documents(StrEnum):
     """What has become of the progress documents."""
 
@@ -161,6 +183,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     requests: Requests = Requests.WHOLE
     errors: Errors = Errors.WHOLE
     runs: Runs = Runs.WHOLE
+    jobs: Jobs = Jobs.WHOLE
     documents: Documents = Documents.THERE
     rows: Rows = Rows.WITH_FLAG
     dead_letters: Side = Side.THERE
@@ -176,7 +199,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Say what each source is, shortly, where it is not whole."""
         whole = View()
         named = [name for name in ("dead_letters", "flag_table", "outcome", "work") if getattr(self, name) != "there"]
-        own = [self.lines, self.messages, self.requests, self.errors, self.runs, self.documents, self.rows]
+        own = [self.lines, self.messages, self.requests, self.errors, self.runs, self.jobs, self.documents, self.rows]
         odd = [str(value) for value in own if value not in msgspec.structs.astuple(whole)]
         return "; ".join([f"{self.moment} (+{self.minutes} min)", *odd, *(f"{n} {getattr(self, n)}" for n in named)])
 
@@ -206,6 +229,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
             flag_table=None if view.flag_table is Side.ABSENT else "nba_orchestration.phase_completion_status",
             outcome_query=None if view.outcome is Side.ABSENT else "@since @until",
             work_query=None if view.work is Side.ABSENT else "@since @until",
+            scheduler_jobs={} if view.jobs is Jobs.ABSENT else {f"job-{name}": (name,) for name in FIVE},
         )
 
     @cached_property
@@ -256,6 +280,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
             "last_answer": self._last_answer,
             "errors": self._errors,
             "runs": self._runs,
+            "changes": self._changes,
         }
         return Traces(**{name: value for name, value in fields.items() if name in Traces.__struct_fields__})  # type: ignore[arg-type]
 
@@ -489,6 +514,31 @@ class World(msgspec.Struct, frozen=True, dict=True):
         )
 
     @property
+    def _changes(self) -> Source[Changes]:
+        """Return what became of the jobs: whose processor never ran was paused or refused; others were paused since."""
+        view, made, attempts = self.view, list[Change](), list[Attempt]()
+        if view.jobs in {Jobs.ABSENT, Jobs.UNREADABLE}:
+            return Absent() if view.jobs is Jobs.ABSENT else NO_ANSWER
+        for number, start in enumerate(self.happened.starts):
+            job, chance = f"job-{start.processor}", view.sample >> number % 16
+            ended = start.ended if view.jobs is Jobs.WAITING else start.at + SECOND
+            if not start.never:
+                attempts.append(Attempt(ended, job))
+                if chance & 1 and start.day == DAY:
+                    made.append(Change(ended + (chance & 6) * HOUR, Component.JOB, job, "paused"))
+            elif chance & 1:
+                attempts += [Attempt(ended + n * MINUTE, job, "PERMISSION_DENIED (403)") for n in range(1 + chance & 2)]
+            else:
+                made.append(Change(start.at - (1 + chance & 6) * HOUR, Component.JOB, job, "paused"))
+                if chance & 8:
+                    made.append(Change(start.at + 9 * HOUR, Component.JOB, job, "resumed"))
+        attempts = [] if view.jobs is Jobs.WITHOUT_ATTEMPTS else sorted(one for one in attempts if one.at <= self.now)
+        made = sorted(one for one in made if one.at <= self.now)
+        cut_at = self.phase.begins(DAY) + self.view.minutes * 20 * MINUTE if view.jobs is Jobs.CUT else None
+        kept = [one for one in made if cut_at is None or one.at >= cut_at]
+        return Seen(Changes(kept, [one for one in attempts if cut_at is None or one.at >= cut_at], cut_at))
+
+    @property
     def has_completion(self) -> bool:
         """Whether somebody's completion of the date can be read."""
         progress = value_or(self.evidence.progress, Progress(frozenset()))
@@ -529,6 +579,7 @@ TAKEN = {
     "requests": ("requests", Requests.UNREADABLE),
     "errors": ("errors", Errors.UNREADABLE),
     "runs": ("runs", Runs.UNREADABLE),
+    "jobs": ("jobs", Jobs.UNREADABLE),
     "documents": ("documents", Documents.UNREADABLE),
     "rows": ("rows", Rows.UNREADABLE),
     "dead_letters": ("dead_letters", Side.UNREADABLE),
@@ -616,6 +667,7 @@ def view_of(choose: Choose) -> View:
         messages=choose(_mostly(Messages.COLLECTED, Messages, 2)),
         requests=choose(_mostly(Requests.WHOLE, Requests, 2)),
         runs=choose(_mostly(Runs.WHOLE, [*Runs, Runs.ABSENT, Runs.ABSENT], 3)),
+        jobs=choose(_mostly(Jobs.WHOLE, [*Jobs, Jobs.ABSENT, Jobs.ABSENT], 3)),
         documents=choose(_mostly(Documents.THERE, Documents, 12)),
         rows=choose(_mostly(Rows.WITH_FLAG, Rows, 12)),
         outcome=choose(_mostly(Side.THERE, Side, 4)),

@@ -12,6 +12,7 @@ from canary.domain.verdict import VerdictKind, judge
 from tests.path.shown import (
     Documents,
     Errors,
+    Jobs,
     Lines,
     Messages,
     Moment,
@@ -25,7 +26,7 @@ from tests.path.shown import (
 )
 from tests.path.worlds import BUNDLED, DAY, FIVE, Code, DateEnding, Ending, Outage, Plan, play
 
-KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Runs, Documents, Rows, Moment)
+KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Runs, Jobs, Documents, Rows, Moment)
 JUDGED = 200
 VERDICTS = {VerdictKind.UNTRIGGERED, VerdictKind.INCOMPLETE, VerdictKind.SILENT, VerdictKind.STORES_DISAGREE}
 SIDES = ("dead_letters", "flag_table", "outcome", "work")
@@ -125,6 +126,7 @@ def test_the_worlds_are_broad() -> None:
             view.requests,
             view.errors,
             view.runs,
+            view.jobs,
             view.documents,
             view.rows,
             view.moment,

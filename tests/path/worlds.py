@@ -187,6 +187,16 @@ class Run(msgspec.Struct, frozen=True):
     status: str
 
 
+class Start(msgspec.Struct, frozen=True):
+    """When a scheduler's job starts a processor for a date, and it has ended; one that `never` was has been paused."""
+
+    at: datetime
+    ended: datetime
+    processor: str
+    day: date
+    never: bool
+
+
 class Event(msgspec.Struct, frozen=True):
     """A stage of a processor, or (`subject` is empty) of a date, was reached, stopped or undone."""
 
@@ -223,6 +233,7 @@ class Happened:
         self.messages: list[Message] = []
         self.rows: list[Row] = []
         self.runs: list[Run] = []
+        self.starts: list[Start] = []
         self.requests: list[Request] = []
         self.errors: list[ServiceError] = []
         self.dead_letters: list[DeadLetter] = []
@@ -402,6 +413,9 @@ class _Player:
 
     def _run(self, day: date, name: str, ending: Ending, at: datetime, run: str) -> None:
         """Let a processor run, and publish what it has to say."""
+        if run == "1":  # the others are run again by hand
+            start = Start(at - 4 * MINUTE, at + MINUTE, name, day, never=ending is Ending.NEVER_RAN)
+            self.happened.starts.append(start)
         said, dated = _RENAMED.get(ending, "{}").format(name), day + ONE_DAY if ending is Ending.OTHER_DATE else day
         if ending is Ending.RETRIED:
             self._note_run(

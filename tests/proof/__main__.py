@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from tests.path.changing import try_changes
 from tests.path.survey import walk
 from tests.proof.interleavings import LONG, explore, replay
 from tests.proof.killed_canaries import watch
@@ -58,7 +59,9 @@ def main() -> int:
         case "outages":
             return int(bool(play_all(options.seed, options.pairs)))
         case "path":
-            return walk(options.seed, options.worlds)
+            tried = try_changes(min(options.worlds, 2_000), options.seed)
+            print(tried.text(), flush=True)
+            return walk(options.seed, options.worlds) or int(not tried.holds)
         case "years":
             return live(options.seed)
         case "fuzz":

@@ -6,7 +6,7 @@ and is never the cause itself. What was changed after the stop, or of what anoth
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from canary.domain.evidence import Seen
@@ -14,9 +14,9 @@ from canary.domain.facts import Facts
 from canary.domain.path.known import ANSWERED, LINES, Fact, Known, moment_of
 from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, moment_text
 from canary.domain.verdict import duration_text
-from orchestrator_resilience.checkpoints import Checkpoint, Severity
+from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
 from orchestrator_resilience.plain import one_line
-from orchestrator_resilience.stores.base import Change, Component
+from orchestrator_resilience.stores.base import Change, Component, Part
 
 _NAME = 100
 # What each stage consists of, as far as somebody may change it; of a processor's own run it is what starts it.
@@ -39,18 +39,27 @@ _ONE_DAY = timedelta(days=1)
 
 
 class _Window(NamedTuple):
-    """Between which times (UTC) something stopped, what may have been changed for it, and the dates that were good."""
+    """Between which times (UTC) a stage may have stopped, of what it consists, and the dates on which it was good.
 
+    When it stopped is either known, or `is_guessed` by when it was due.
+    """
+
+    stage: Stage
     good: datetime
     bad: datetime
-    components: frozenset[Component]
+    is_guessed: bool
     jobs: frozenset[str]
     good_dates: Sequence[Facts]
 
+    def is_of_it(self, part: Part) -> bool:
+        """Whether the stage consists of a component."""
+        component, name = part
+        return component in _COMPONENTS[self.stage] and (component is not Component.JOB or name in self.jobs)
+
     def holds(self, change: Change) -> bool:
         """Whether a change may have to do with it."""
-        is_its_job = change.component is not Component.JOB or change.name in self.jobs
-        return change.component in self.components and is_its_job and self.good <= change.at <= self.bad
+        is_between = (change.began or change.at) <= self.bad and change.at >= self.good
+        return is_between and self.is_of_it((change.component, change.name))
 
 
 def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> Iterator[Standing]:
@@ -58,91 +67,117 @@ def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> 
     yield from _by_lines(known, causes)
     if not isinstance(known.traces.changes, Seen):
         return
-    undone = {(step.stage, step.subject) for step in path if step.state is State.UNDONE}
-    stopped = [cause for cause in causes if not undone & {(cause.until, name) for name in cause.subjects or ("",)}]
-    windows = [window for cause in stopped if (window := _window(known, cause))]
-    if not windows:
-        return
+    states = {(step.stage, step.subject): step.state for step in path}
+    windows = _first([window for cause in causes for window in _windows(known, cause, states)])
     found = {change: window for window in windows for change in known.changes.changes if window.holds(change)}
     nearest = sorted(found, key=lambda change: change.at, reverse=True)
-    cut_at, good = known.changes.cut_at, min(window.good for window in windows)
-    unread = (
-        f"of changes before {moment_text(cut_at)} there were too many to be read" if cut_at and cut_at > good else ""
-    )
+    cut_at, good = known.changes.cut_at, min((window.good for window in windows), default=known.now)
+    unread = f"before {moment_text(cut_at)} there were too many to be read" if cut_at and cut_at > good else ""
     for place, change in enumerate(nearest[:_NEAREST], 1):
         more = f"and {len(nearest) - _NEAREST} more before it" if place == _NEAREST < len(nearest) else ""
         words = "; ".join(filter(None, (_beside(known, change, found[change]), more, unread)))
-        yield Standing(StandingKind.CHANGED, (*_named(change), change.what), words, change.at, change.who)
+        made = [one_line(change.made, _NAME)] if change.made else []
+        subjects = (change.component, one_line(change.name, _NAME), change.what, *made)
+        yield Standing(StandingKind.CHANGED, subjects, words, change.at, change.who)
     if not nearest:
-        bad = max(window.bad for window in windows)
-        parts = sorted({part for window in windows for part in window.components})
-        since = f"from {moment_text(good)} to {moment_text(bad)}"
-        yield Standing(StandingKind.UNCHANGED, tuple(parts), "; ".join(filter(None, (since, unread))))
+        yield from _unchanged(known, windows, unread)
 
 
-def _named(change: Change) -> tuple[str, str]:
-    made = f" ({one_line(change.made, _NAME)})" if change.made else ""
-    return change.component, f"{one_line(change.name, _NAME)}{made}"
+def _unchanged(known: Known, windows: Collection[_Window], unread: str) -> Iterator[Standing]:
+    """Yield between which times nothing was changed of what was looked at: of one stop, of which that is known."""
+    sure = {(window.good, window.bad) for window in windows if not window.is_guessed}
+    parts = [part for part in known.changes.looked_at if any(window.is_of_it(part) for window in windows)]
+    if len(sure) == 1 and all((window.good, window.bad) in sure for window in windows) and parts:
+        ((good, bad),) = sure
+        since = max(good, known.changes.cut_at or good)
+        words = f"from {moment_text(since)} to {moment_text(bad)}" if since <= bad else ""
+        names = sorted(f"{component} {one_line(name, _NAME)}" for component, name in parts)
+        if words:
+            yield Standing(StandingKind.UNCHANGED, tuple(names), "; ".join(filter(None, (words, unread))))
 
 
 def _beside(known: Known, change: Change, window: _Window) -> str:
     """Say how long before the stop a change was, and on how many of the good dates there was one like it."""
-    words = f"{duration_text(window.bad - change.at)} before it stopped"
+    before = max(window.bad - change.at, timedelta(0))
+    words = f"{duration_text(before)} before it stopped" + (" or was due" if window.is_guessed else "")
     cut_at = known.changes.cut_at
-    days = [begun for one in window.good_dates if (begun := one.phase.begins(one.game_date)) >= (cut_at or begun)]
+    days = [
+        one
+        for one in window.good_dates
+        if one.phase.begins(one.game_date) >= (cut_at or datetime.min.replace(tzinfo=UTC))
+    ]
     alike = [one.at for one in known.changes.changes if one[1:4] == change[1:4] and one.at < window.good]
-    many = sum(any(begun <= at < begun + _ONE_DAY for at in alike) for begun in days)
-    return f"{words}; {change.what} also on {many or 'none'} of the last {len(days)} good dates" if days else words
+    spans = [(one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY)) for one in days]
+    many = sum(any(begun <= at < ended for at in alike) for begun, ended in spans)
+    return f"{words}; {change.what} on {many} of the {len(days)} good dates before" if days else words
 
 
-def _window(known: Known, cause: Cause) -> _Window | None:
-    """Return between which times a cause began; None where nobody knows of the stage that it was ever reached."""
-    stage = cause.until
-    if stage is None or stage not in _COMPONENTS:
-        return None
-    stages = (*cause.between, stage)
+def _windows(known: Known, cause: Cause, states: Mapping[tuple[Stage, str], State]) -> Iterator[_Window]:
+    """Yield of each stage at which it may have stopped between which times; none of one that was never reached.
+
+    What was there, and is not any more, has not stopped by then.
+    """
+
+    def are(stage: Stage | None, state: State) -> bool:
+        return all(stage and states.get((stage, name)) is state for name in cause.subjects or ("",))
+
+    if cause.until is None or are(cause.until, State.UNDONE):
+        return
     first = next((one for one in known.history if one.game_date == cause.since), known)
-    bad = min(_first_bad(known, first, cause, name) for name in cause.subjects or ("",))
-    subjects = frozenset(cause.subjects) if stage in _OF_ITS_OWN else known.phase.expected
-    times = {one.game_date: [*_reached(one, stage, subjects)] for one in known.history}
-    every = [*(at for own in times.values() for at in own), *_reached_by_traces(known, stage, subjects)]
-    good = max((at for at in every if at < bad), default=None)
-    if good is None:
-        return None
-    good_dates = [one for one in known.history if one.game_date < first.game_date and times[one.game_date]]
-    components = frozenset[Component]().union(*(_COMPONENTS[one] for one in stages if one in _COMPONENTS))
-    own = known.phase.scheduler_jobs.items()
-    jobs = frozenset(job for job, names in own if not names or not subjects.isdisjoint(names))
-    return _Window(good, bad, components, jobs, good_dates)
+    bounds = [_first_bad(known, first, cause, name) for name in cause.subjects or ("",)]
+    earliest, bad = min(at for at, _ in bounds), min(at for _, at in bounds)
+    after = cause.after.rank if cause.after else -1
+    for stage in (one for one in _COMPONENTS if after < one.rank <= cause.until.rank and not are(one, State.REACHED)):
+        own = frozenset(cause.subjects) if stage in _OF_ITS_OWN else known.phase.expected
+        times = {one.game_date: [*_reached(one, stage, own)] for one in known.history}
+        every = [*(at for found in times.values() for at in found), *_reached_by_traces(known, stage, own)]
+        good = max((at for at in every if at < earliest), default=None)
+        if good is not None:
+            good_dates = [one for one in known.history if one.game_date < first.game_date and times[one.game_date]]
+            started = known.phase.scheduler_jobs.items()
+            jobs = frozenset(job for job, names in started if not names or not own.isdisjoint(names))
+            yield _Window(stage, good, bad, earliest != bad, jobs, good_dates)
 
 
-def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> datetime:
-    """Return when it is first known that a subject stopped, or should have been further than it was."""
-    if first is known and cause.source == LINES and cause.at:
+def _first(windows: Sequence[_Window]) -> list[_Window]:
+    """Return the windows without later ones of a stage that works for all, or for none: it stopped with the first."""
+    shared = [window for window in windows if window.stage not in _OF_ITS_OWN]
+    first = {stage: min(one.bad for one in shared if one.stage is stage) for stage in {one.stage for one in shared}}
+    return [window for window in windows if window.bad == first.get(window.stage, window.bad)]
+
+
+def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[datetime, datetime]:
+    """Return between which times a subject first did not come as far as it should have; often that is one moment."""
+    arrival, refused_at = first.completion_log.completed.get(subject), _refused_at(known, cause)
+    times = [*([arrival.visible_at] if arrival else []), *([refused_at] if refused_at and first is known else [])]
+    if not subject:
+        trigger, due = first.progress.trigger, [first.complete_at] if first.is_complete else []
+        times += due or [(trigger and trigger.at) or first.deadline]
+    if times:
+        return min(times), min(times)
+    begins, deadline = first.phase.begins(first.game_date), first.phase.deadline(first.game_date, subject)
+    before = [one for one in known.history if one.game_date < first.game_date]
+    usual = [at - one.phase.begins(one.game_date) for one in before if (at := one.completed_at.get(subject))]
+    return (begins + min(usual), min(deadline, begins + max(usual) + _LATER)) if usual else (begins, deadline)
+
+
+def _refused_at(known: Known, cause: Cause) -> datetime | None:
+    """Return when somebody first said that it stopped; None where nobody says when."""
+    if cause.source == LINES and cause.at:
         _, bad = _around(known, cause)
         return bad.at if bad else cause.at
-    if first is known and cause.statuses and known.bad_requests:
+    if cause.statuses and known.bad_requests:
         return known.bad_requests[0].at
-    if first is known and cause.at and cause.kind is not CauseKind.NOT_RUN:
-        return cause.at
-    if not subject:
-        trigger = first.progress.trigger
-        due = first.complete_at if first.is_complete else first.deadline
-        return (trigger and trigger.at) or due
-    arrival = first.completion_log.completed.get(subject)
-    if arrival:
-        return arrival.visible_at
-    usual = [at - one.phase.begins(one.game_date) for one in known.history if (at := one.completed_at.get(subject))]
-    deadline = first.phase.deadline(first.game_date, subject)
-    return min(deadline, first.phase.begins(first.game_date) + max(usual) + _LATER) if usual else deadline
+    return cause.at
 
 
 def _reached(one: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[datetime]:
     """Yield when a stage was reached by the subjects, or the date, as the stores have it."""
     if stage.rank > Stage.REGISTERED.rank:
-        trigger = one.progress.trigger
+        trigger, due = one.progress.trigger, one.complete_at if one.is_complete else None
         is_through = trigger is not None and (stage.rank <= Stage.FLAGGED.rank or bool(one.output))
-        if trigger and is_through and (at := trigger.at or (one.complete_at if one.is_complete else None)):
+        at = (trigger.at or due) if trigger and is_through else None
+        if at and (due is None or at < due + one.phase.untriggered_after):  # else somebody has set it by hand
             yield at
         return
     by_stage: dict[Stage, Mapping[str, datetime | None]] = {
@@ -152,7 +187,7 @@ def _reached(one: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[da
         Stage.REGISTERED: one.registered_at,
     }
     times = by_stage.get(stage, one.handled_at)
-    yield from (at for name, at in times.items() if at and name in subjects)
+    yield from (at for name, at in times.items() if at and name in subjects and at < one.deadline)  # else by hand
 
 
 def _reached_by_traces(known: Known, stage: Stage, subjects: Collection[str]) -> Iterator[datetime]:
@@ -198,9 +233,22 @@ def _around(known: Known, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | 
         new = own.fields.get("expected_hash") if own else None
         good = [line for line in hashed if line.fields["expected_hash"] != new]
         return (good[-1], next(line for line in hashed if line.at > good[-1].at)) if good and new else (None, None)
-    bad = next((line for line in lines if line is own or (line.closes and not _is_good(line))), None)
+    if stop.subjects:  # each attempt of theirs since the last that came to a good end
+        theirs = [line for line in known.lines if known.processor_of(line) in stop.subjects]
+        ends = [number for number, line in enumerate(theirs) if _is_good(line) and own and line.at < own.at]
+        bad = next(iter(theirs[ends[-1] + 1 if ends else 0 :]), None)
+    else:
+        until = [line for line in lines if own and line.at <= own.at]
+        ends = [number for number, line in enumerate(until) if _is_good(line) and line is not own]
+        bad = next((line for line in until[ends[-1] + 1 if ends else 0 :] if line is own or _is_bad(line)), None)
     before = [line for line in lines if bad and line.at < bad.at and _is_good(line)]
     return (before[-1] if before else None), bad
+
+
+def _is_bad(line: Checkpoint) -> bool:
+    """Whether a delivery came to a bad end; a message that was nobody's here is no fault of the code's."""
+    is_nobodys = line.kind in {CheckpointKind.REJECTED, CheckpointKind.UNEXPECTED}
+    return line.closes and not _is_good(line) and not is_nobodys
 
 
 def _is_good(line: Checkpoint) -> bool:

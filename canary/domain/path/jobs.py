@@ -1,4 +1,8 @@
-"""The scheduler's jobs as the path reads them: who was not started, because its job is paused, gone or refused."""
+"""The scheduler's jobs as the path reads them: who was not started, because its job is paused, gone or refused.
+
+For which date an attempt was made, nobody writes down. So an attempt that succeeded since the processor last completed,
+and since the date began, may have started it, whatever was paused then.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,66 +16,68 @@ from orchestrator_resilience.stores.base import Attempt, Change, Component
 _SAID = Fact(stage=Stage.RAN, state=State.NOT_KNOWN, source="scheduler")
 # What takes a job away, and what brings it back.
 _STOPPED, _STARTED = {"paused", "deleted"}, {"resumed", "created"}
-_EARLIER = timedelta(minutes=30)
-# How the scheduler says that its request was turned away; after any other failure the processor may have run.
-_TURNED_AWAY = ("PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND", "RESOURCE_EXHAUSTED")
+# How the scheduler says that it may not start it; any other failure may be the processor's own, which has run.
+_TURNED_AWAY = ("PERMISSION_DENIED", "UNAUTHENTICATED")
+# A job that waits for its processor ends its attempt after that has completed: within half an hour, its longest.
+_ENDS_WITHIN = timedelta(hours=1)
 
 
 def jobs(known: Known) -> Iterator[Fact]:
-    """RAN of who is late, by the jobs that start it: missed where none of them did, else what is known of the last."""
+    """RAN of who is late and nowhere, by the jobs that start it: missed or refused where none of them can have."""
+    begun = known.phase.begins(known.game_date)
     for name in known.missing:
         own = [job for job, names in known.phase.scheduler_jobs.items() if name in (names or known.phase.expected)]
-        facts = [fact for job in own if known.is_late(name) and (fact := _of_job(known, name, job))]
-        if facts:
-            did_not = all(fact.state is not State.NOT_KNOWN for fact in facts) and len(facts) == len(own)
-            unproven = (fact for fact in facts if fact.state is State.NOT_KNOWN)
-            yield replace(facts[0] if did_not else next(unproven, facts[0]), subject=name)
+        if own and known.is_late(name) and known.is_nowhere(name) and not known.has_reported(name):
+            found = [_of_job(known, name, job) for job in own]
+            facts = [fact for fact in found if fact]
+            is_certain = facts and all(fact and fact.state is not State.NOT_KNOWN for fact in found)
+            if is_certain and not known.may_be_nobodys(name, begun) and not _completed_later(known, name):
+                yield replace(facts[0], subject=name)
+            elif facts:
+                unknown = {"state": State.NOT_KNOWN, "cause": CauseKind.UNDETERMINED, "subject": name}
+                yield replace(facts[0], **unknown)
+
+
+def _completed_later(known: Known, name: str) -> bool:
+    """Whether a processor has completed a later date: this may be the one that it says, by mistake."""
+    return any(name in one.completed_at for one in known.history if one.game_date > known.game_date)
 
 
 def _of_job(known: Known, name: str, job: str) -> Fact | None:
     """Return what is known of a job since it should have started a processor; None where that is nothing."""
-    deadline = known.phase.deadline(known.game_date, name)
-    tried = [attempt for attempt in known.changes.attempts if attempt.job == job and attempt.at < deadline]
-    since = _due(known, name, tried)
-    own = [attempt for attempt in tried if attempt.at >= since]
-    is_whole = known.changes.cut_at is None or known.changes.cut_at <= since
-    stopped = _stopped(known, job)
-    if stopped and stopped.at < deadline and not own and (stopped.at <= since or (tried and is_whole)):
-        words = f"its scheduler job {job} is {stopped.what} since {moment_text(stopped.at)}"
-        return replace(_SAID, state=State.MISSED, at=stopped.at, words=words, cause=CauseKind.NOT_RUN)
-    if own:
-        return _of_attempts(job, own)
-    if tried and is_whole:
-        words = f"the last attempt of its scheduler job {job} was at {moment_text(tried[-1].at)}"
-        return replace(_SAID, at=tried[-1].at, words=words)
-    return None
-
-
-def _due(known: Known, name: str, tried: Sequence[Attempt]) -> datetime:
-    """Return from when on an attempt may be for this date: the hour of those that were for dates before it.
-
-    Nobody says for which date an attempt is; the last before a processor completed was for that one.
-    """
+    begun, deadline = known.phase.begins(known.game_date), known.phase.deadline(known.game_date, name)
     before = [one for one in known.history if one.game_date < known.game_date]
-    ends = [(one.phase.begins(one.game_date), at) for one in before if (at := one.completed_at.get(name))]
-    attempts = ((begun, max((one.at for one in tried if one.at <= end), default=None)) for begun, end in ends)
-    hours = [at - begun for begun, at in attempts if at and at >= begun]
-    begins = known.phase.begins(known.game_date)
-    return begins + min(hours) - _EARLIER if hours else max((end for _, end in ends), default=begins)
+    done = max((at for one in before if (at := one.completed_at.get(name))), default=None)
+    since = max(begun, done + _ENDS_WITHIN) if done else begun
+    tried = [attempt for attempt in known.changes.attempts if attempt.job == job]
+    if own := [attempt for attempt in tried if attempt.at >= since]:
+        return _of_attempts(job, own)
+    stopped, started = _stopped(known, job, deadline)
+    if stopped is None or (done and done > stopped.at + _ENDS_WITHIN):
+        return None
+    until = f" to {moment_text(started.at)}" if started else ""
+    words = f"its scheduler job {job} was {stopped.what} {'from' if started else 'at'} {moment_text(stopped.at)}{until}"
+    said = replace(_SAID, at=stopped.at, words=words)
+    cut_at = known.changes.cut_at
+    are_kept = bool(tried) and (cut_at is None or cut_at <= since)
+    is_proven = stopped.at <= since or are_kept
+    return replace(said, state=State.MISSED, cause=CauseKind.NOT_RUN) if is_proven else said
 
 
-def _of_attempts(job: str, own: list[Attempt]) -> Fact:
-    """Return what a job's attempts for the date have come to; refused is only who was turned away each time."""
+def _of_attempts(job: str, own: Sequence[Attempt]) -> Fact:
+    """Return what a job's attempts that may be for the date came to; refused is only who was turned away each time."""
     last = own[-1]
-    words = f"the last attempt of its scheduler job {job}: {last.failure or 'it succeeded'}"
-    said = replace(_SAID, at=last.at, words=words)
+    end = f"failed: {last.failure}" if last.failure else "succeeded"
+    words = f"the last attempt of its scheduler job {job}, at {moment_text(last.at)}, {end}"
     if all(attempt.failure.startswith(_TURNED_AWAY) for attempt in own):
-        return replace(said, state=State.REFUSED, cause=CauseKind.NOT_RUN)
-    return said
+        return replace(_SAID, at=own[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN)
+    return replace(_SAID, at=last.at, words=words)
 
 
-def _stopped(known: Known, job: str) -> Change | None:
-    """Return what took a job away and was not taken back."""
-    own = [change for change in known.changes.changes if (change.component, change.name) == (Component.JOB, job)]
-    last = next((change for change in reversed(own) if change.what in _STOPPED | _STARTED), None)
-    return last if last and last.what in _STOPPED else None
+def _stopped(known: Known, job: str, before: datetime) -> tuple[Change | None, Change | None]:
+    """Return what last took a job away before then, and what brought it back; None where nothing did."""
+    every = [change for change in known.changes.changes if (change.component, change.name) == (Component.JOB, job)]
+    own = [change for change in every if change.what in _STOPPED | _STARTED]
+    stopped = next((change for change in reversed(own) if change.what in _STOPPED and change.at < before), None)
+    after = (change for change in own if stopped and change.at > stopped.at and change.what in _STARTED)
+    return stopped, next(after, None)

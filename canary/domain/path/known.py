@@ -81,7 +81,9 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     @cached_property
     def changes(self) -> Changes:
         """What was changed of the phase's components, and the attempts of its scheduler's jobs, oldest first."""
-        return value_or(self.traces.changes, Changes())
+        said = value_or(self.traces.changes, Changes())
+        changes = [change for change in said.changes if change.at <= self.now]
+        return said._replace(changes=changes, attempts=[one for one in said.attempts if one.at <= self.now])
 
     @cached_property
     def bad_requests(self) -> Sequence[Request]:

@@ -120,12 +120,13 @@ def standing_text(one: Standing, phase: str, *, with_who: bool = False) -> str:
         case StandingKind.CHANGED_LIST:
             return f"changed before: the list that it waits for ({one.words})"
         case StandingKind.CHANGED:
-            component, name, what = one.subjects
+            component, name, what, *made = one.subjects
             by = f" by {one.who}" if with_who and one.who else ""
             at = f"{moment_text(one.at)} " if one.at else ""
-            return f"changed before: {at}{component} `{name}` {what}{by}, {one.words}"
+            revision = "".join(f" as `{revision}`" for revision in made)
+            return f"changed before: {at}{component} `{name}` {what}{revision}{by}, {one.words}"
         case StandingKind.UNCHANGED:
-            return f"nothing was changed of its {', '.join(one.subjects)} {one.words}"
+            return f"nothing was changed of {', '.join(one.subjects)} {one.words}"
 
 
 def step_text(step: Step) -> str:
