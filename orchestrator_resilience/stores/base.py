@@ -224,10 +224,15 @@ class Component(StrEnum):
     JOB = "scheduler job"
 
 
+# A component of a phase, by its name.
+Part = tuple[Component, str]
+
+
 class Change(NamedTuple):
-    """What somebody did to a component, by its name: when it took effect (UTC), and `who`, an account up to its @.
+    """What somebody did to a component, by its name: when it was done (UTC), and `who` did it, an account up to its @.
 
     `what` is deployed, deleted, paused, resumed, or what the platform calls it; `made` is the revision that came of it.
+    It `began` earlier where it took its time, None where not: it took effect in between.
     """
 
     at: datetime
@@ -236,6 +241,7 @@ class Change(NamedTuple):
     what: str
     who: str = ""
     made: str = ""
+    began: datetime | None = None
 
 
 class Attempt(NamedTuple):
@@ -247,7 +253,7 @@ class Attempt(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """The changes of a phase's components, and the attempts of its scheduler jobs, oldest first.
+    """The changes of those components of a phase that were `looked_at`, and its jobs' attempts, oldest first.
 
     Where there were too many of them, those before `cut_at` are not among them.
     """
@@ -255,6 +261,7 @@ class Changes(NamedTuple):
     changes: Sequence[Change] = ()
     attempts: Sequence[Attempt] = ()
     cut_at: datetime | None = None
+    looked_at: Collection[Part] = ()
 
 
 class ChangeLog(Protocol):

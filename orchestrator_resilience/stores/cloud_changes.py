@@ -17,7 +17,7 @@ from google.protobuf.struct_pb2 import Value  # type: ignore[import-untyped]
 
 from orchestrator_resilience.errors import ODD_ANSWER
 from orchestrator_resilience.plain import cut_line
-from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component
+from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component, Part
 from orchestrator_resilience.stores.cloud_logging import (
     PAGE_SIZE,
     CloudLogging,
@@ -63,9 +63,6 @@ _BY_EVENT = {"tableCreation": "created", "tableChange": "changed", "tableDeletio
 _NO_CHANGE = frozenset({"RunJob", ""})
 # Where the answer to a deployment has the revision that it made.
 _REVISIONS = (("status", "latestCreatedRevisionName"), ("latestCreatedRevision",), ("serviceConfig", "revision"))
-
-# A component of a phase, by its name.
-Part = tuple[Component, str]
 
 
 class _Said(NamedTuple):
@@ -141,7 +138,7 @@ def _of_phase(
 ) -> Changes:
     jobs, of_phase = {name for part, name in parts if part is Component.JOB}, {*parts}
     own = [change for change in made if (change.component, change.name) in of_phase]
-    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at)
+    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(of_phase))
 
 
 def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
@@ -160,14 +157,15 @@ def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
     for said in done:
         alike = (one for one in functions if _is_of_function(said, one))
         deployments[min(alike, key=partial(_apart, said), default=said)].append(said.change)
-    return sorted(_as_one(said.change, own) for said, own in deployments.items())
+    return sorted((_as_one(said.change, own) for said, own in deployments.items()), key=lambda one: one.at)
 
 
 def _whole(own: Sequence[_Said]) -> _Said:
-    """Return an operation's entries, oldest first, as one: it took effect at the last."""
+    """Return an operation's entries, oldest first, as one: it was done at the last."""
     who = next((said.change.who for said in own if said.change.who), "")
     made = next((said.change.made for said in reversed(own) if said.change.made), "")
-    return own[-1]._replace(change=own[-1].change._replace(who=who, made=made))
+    began = own[0].change.at if len(own) > 1 else None
+    return own[-1]._replace(change=own[-1].change._replace(who=who, made=made, began=began))
 
 
 def _is_of_function(said: _Said, function: _Said) -> bool:
@@ -185,7 +183,8 @@ def _apart(said: _Said, other: _Said) -> timedelta:
 def _as_one(change: Change, own: Collection[Change]) -> Change:
     made = change.made or next((one.made for one in own if one.made), "")
     who = cut_line(change.who.partition("@")[0], _TEXT)
-    return change._replace(at=max(one.at for one in own), who=who, made=cut_line(made, _TEXT))
+    at, began = max(one.at for one in own), min(one.began or one.at for one in own)
+    return change._replace(at=at, who=who, made=cut_line(made, _TEXT), began=began if began < at else None)
 
 
 def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:

@@ -1,7 +1,7 @@
 """What Google's audit log says of a phase's components, and Cloud Scheduler's of its jobs, through the real client."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,9 +20,9 @@ from hypothesis import given
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores import cloud_changes
-from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component
+from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component, Part
 from orchestrator_resilience.stores.cloud import CloudStores
-from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges, Part, _attempt, _made, change_filter
+from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges, _attempt, _made, change_filter
 from tests.contracts.logging_server import LoggingServer, condition_of
 from tests.proof.inputs import fuzzed, mutated, or_error
 
@@ -67,14 +67,16 @@ def read(server: LoggingServer, parts: Collection[Part] = PARTS) -> Changes:
     return log.changes({"phase2": AT}, UNTIL)["phase2"]
 
 
-def only(*changes: Change) -> Changes:
-    """Return what was found where that is all."""
-    return Changes([*changes], [])
+def only(
+    *changes: Change, parts: Collection[Part] = PARTS, attempts: Iterable[Attempt] = (), cut_at: datetime | None = None
+) -> Changes:
+    """Return what was found of these parts, where that is all."""
+    return Changes([*changes], [*attempts], cut_at, frozenset(parts))
 
 
 def found(server: LoggingServer, *parts: Part) -> list[tuple[str, ...]]:
     """Return of each change what it was of, and what it was."""
-    return [(change.component, *change[2:]) for change in read(server, parts or PARTS).changes]
+    return [(change.component, *change[2:6]) for change in read(server, parts or PARTS).changes]
 
 
 OF_A_COMPONENT: dict[str, tuple[Part, str, str, dict[str, Any], str, str]] = {
@@ -177,7 +179,8 @@ def test_an_operation_has_two_entries(server: LoggingServer) -> None:
     server.log_activity(AT, RUN_2, IN_V2, ANNA, operation=FIRST)
     made = {"latestCreatedRevision": "orchestrator-00008-xyz"}
     server.log_activity(AT + 3 * MINUTE, RUN_2, IN_V2, operation=LAST, response=made)
-    assert read(server).changes == [Change(AT + 3 * MINUTE, *SERVICE, "deployed", "anna", "orchestrator-00008-xyz")]
+    revision = "orchestrator-00008-xyz"
+    assert read(server).changes == [Change(AT + 3 * MINUTE, *SERVICE, "deployed", "anna", revision, AT)]
 
 
 def test_an_operation_of_which_there_is_only_the_first(server: LoggingServer) -> None:
@@ -212,14 +215,15 @@ def test_a_function_is_deployed_as_its_service(server: LoggingServer, minutes: i
     server.log_activity(AT + minutes * MINUTE, RUN_1, IN_V1, of_the_service, response=MADE)
     server.log_activity(AT + 4 * MINUTE, FUNCTION, THE_FUNCTION, ANNA, operation=LAST, response=made)
     at = AT + max(minutes, 4) * MINUTE
-    assert read(server).changes == [Change(at, *SERVICE, "deployed", "anna", "orchestrator-00007-abc")]
+    assert read(server).changes == [Change(at, *SERVICE, "deployed", "anna", "orchestrator-00007-abc", AT)]
 
 
 def test_the_revision_of_a_function_may_be_known_of_its_service_only(server: LoggingServer) -> None:
     """The answer to a deployment of a function need not have it."""
     server.log_activity(AT, FUNCTION, THE_FUNCTION, ANNA)
     server.log_activity(AT + MINUTE, RUN_1, IN_V1, ROBOT, response=MADE)
-    assert found(server) == [(*SERVICE, "deployed", "anna", "orchestrator-00007-abc")]
+    made = "orchestrator-00007-abc"
+    assert read(server).changes == [Change(AT + MINUTE, *SERVICE, "deployed", "anna", made, AT)]
 
 
 def test_two_deployments_within_minutes_are_two(server: LoggingServer) -> None:
@@ -264,7 +268,7 @@ def test_how_attempts_of_jobs_ended(server: LoggingServer) -> None:
     server.log_attempt(AT + 6 * MINUTE, "box-scores-v2")
     failures = ["", f"PERMISSION_DENIED ({failed})", "DEADLINE_EXCEEDED", "failed (nobody knows)", "failed"]
     attempts = [Attempt(AT + n * MINUTE, "box-scores", failure) for n, failure in enumerate(failures, 1)]
-    assert read(server) == Changes([], attempts)
+    assert read(server) == only(attempts=attempts)
 
 
 def test_several_phases_are_one_search(server: LoggingServer) -> None:
@@ -284,10 +288,10 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
     begun = dict.fromkeys(("phase2", "phase3", "phase4", "phase6"), AT)
     service, table = Change(AT, *SERVICE, "deployed", "anna"), Change(AT + MINUTE, *TABLE, "changed", "anna")
     assert log.changes(begun, UNTIL) == {
-        "phase2": Changes([service, table], [Attempt(AT, "box-scores")]),
-        "phase3": Changes([table], [Attempt(AT, "late")]),
-        "phase4": only(),
-        "phase6": only(),
+        "phase2": only(service, table, parts=parts["phase2"], attempts=[Attempt(AT, "box-scores")]),
+        "phase3": only(table, parts=parts["phase3"], attempts=[Attempt(AT, "late")]),
+        "phase4": only(parts=[]),
+        "phase6": only(parts=[]),
     }
     assert [request.page_token for request in server.requests] == ["", "3"]
 
@@ -442,7 +446,7 @@ TEXTS: dict[str, dict[str, Any]] = {
 
 def check_change(change: Change) -> None:
     """Hold a change to what can be shown in a line."""
-    assert all(text.isprintable() and len(text) <= 200 for text in change[2:])
+    assert all(text.isprintable() and len(text) <= 200 for text in change[2:6])
 
 
 @pytest.mark.parametrize("case", TEXTS)
@@ -474,9 +478,9 @@ def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingSe
     late.log_name, late.proto_payload = ACTIVITY, audit()
     never, long_ago = (LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, YEAR_1))
     server.damaged += [late, never, long_ago]
-    assert read(server) == Changes([], [], UNTIL)
+    assert read(server) == only(cut_at=UNTIL)
     server.log_activity(AT, RUN_1, IN_V1, ANNA)
-    assert read(server) == Changes([Change(AT, *SERVICE, "deployed", "anna")], [], AT)
+    assert read(server) == only(Change(AT, *SERVICE, "deployed", "anna"), cut_at=AT)
 
 
 _ENTRIES = [
@@ -556,6 +560,6 @@ def test_a_deployment_of_which_nothing_is_named(phase: Phase, reached: LoggingSe
         of_table = msgspec.structs.replace(phase, bigquery_table=table)
         stores = CloudStores("project", Settings.from_env({}), {"phase2": of_table})
         assert stores.changes is not None
-        assert stores.changes.changes({"phase2": AT}, UNTIL)["phase2"] in (only(), Changes())
+        assert stores.changes.changes({"phase2": AT}, UNTIL)["phase2"].changes in ([], ())
         assert len(reached.requests) == asked
         stores.close()

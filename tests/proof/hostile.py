@@ -19,6 +19,7 @@ from orchestrator_resilience.stores.base import (
     Component,
     DocumentRef,
     Lines,
+    Part,
     ProcessorRun,
     ProcessorSummary,
     Request,
@@ -78,19 +79,21 @@ processor_runs = st.builds(
     status=st.none() | st.sampled_from(["success", "failed", "no_data", "running"]) | texts,
 )
 
+jobs = st.sampled_from(list(PHASES[PHASE.name].scheduler_jobs))
 changes = st.builds(
     Change,
     times,
     st.sampled_from(Component),
-    st.sampled_from(list(PHASES[PHASE.name].scheduler_jobs)) | texts,
+    jobs | texts,
     st.sampled_from(["deployed", "changed", "deleted", "created", "paused", "resumed"]) | texts,
     texts,
     texts,
+    st.none() | st.integers(-600, 600).map(lambda minutes: AT + timedelta(minutes=minutes)),
 )
 attempts = st.builds(
     Attempt,
     times,
-    st.sampled_from(list(PHASES[PHASE.name].scheduler_jobs)) | texts,
+    jobs | texts,
     st.sampled_from(["", "PERMISSION_DENIED", "UNAVAILABLE (URL_UNREACHABLE)"]) | texts,
 )
 
@@ -107,6 +110,7 @@ class Evidence(msgspec.Struct, frozen=True):
     changes: list[Change] = msgspec.field(default_factory=list)
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     changes_cut_at: datetime | None = None
+    looked_at: frozenset[Part] = frozenset()
     memory: Any = None
     runs: dict[str, Any] | None = None
     refusals: dict[str, Any] | None = None
@@ -124,6 +128,7 @@ evidences = st.builds(
     changes=st.lists(changes, max_size=5),
     attempts=st.lists(attempts, max_size=5),
     changes_cut_at=st.none() | times,
+    looked_at=st.frozensets(st.tuples(st.sampled_from(Component), jobs | texts), max_size=4),
     memory=st.none() | date_memories,
     runs=st.none()
     | st.fixed_dictionaries(
@@ -162,6 +167,7 @@ class Written:
             sorted(change for change in evidence.changes if change.at.tzinfo is not None),
             sorted(attempt for attempt in evidence.attempts if attempt.at.tzinfo is not None),
             cut_at if cut_at is None or cut_at.tzinfo is not None else None,
+            evidence.looked_at,
         )
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
@@ -185,12 +191,11 @@ class Written:
 
     def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
         """Return those from a month before, and from two days before, in whatever words."""
-        made, ended, cut_at = self._changes
         begins = min(begun.values())
-        found = Changes(
-            [change for change in made if begins - timedelta(days=31) <= change.at < until],
-            [attempt for attempt in ended if begins - timedelta(days=2) <= attempt.at < until],
-            cut_at,
+        every, ended = self._changes.changes, self._changes.attempts
+        found = self._changes._replace(
+            changes=[change for change in every if begins - timedelta(days=31) <= change.at < until],
+            attempts=[attempt for attempt in ended if begins - timedelta(days=2) <= attempt.at < until],
         )
         return dict.fromkeys(begun, found)
 
