@@ -214,7 +214,7 @@ def read_traces(
             _there(last_answer),
             mapped(failures, lambda found: _errors_since(found, begun)),
             mapped(answers.get(f"runs {name}", Absent()), lambda found: _runs_around(found, phases[name], day)),
-            mapped(answers.get("what was changed", Absent()), lambda found: found.get(name, Changes())),
+            mapped(answers.get("what was changed", Absent()), lambda found: _in_words(found.get(name, Changes()))),
         )
 
     return {problem: traces(*problem) for problem in problems}
@@ -232,6 +232,16 @@ def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[
         for run in runs
         if since <= run.game_date <= until
     ]
+
+
+def _in_words(found: Changes) -> Changes:
+    """Return what was changed, in words that can be shown as they are."""
+    changes = [
+        one._replace(what=printable(one.what), who=printable(one.who), made=printable(one.made))
+        for one in found.changes
+    ]
+    attempts = [one._replace(failure=printable(one.failure)) for one in found.attempts]
+    return found._replace(changes=changes, attempts=attempts)
 
 
 def _there(source: Source[T | None]) -> Source[T]:

@@ -49,6 +49,12 @@ def one_line(text: str, limit: int = TEXT_CHARACTERS) -> str:
     return printable(text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)")
 
 
+def cut_line(text: str, limit: int) -> str:
+    """Escape the same, and cut what is over `limit` characters, those of the escapes included."""
+    words = printable(text[: limit + 1])
+    return words if len(words) <= limit else f"{words[: limit - 1]}…"
+
+
 @overload
 def printable(value: str) -> str: ...
 @overload

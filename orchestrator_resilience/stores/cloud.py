@@ -80,8 +80,8 @@ class CloudStores:
     def _parts(self, phase: Phase) -> list[tuple[Component, str]]:
         """Return what a phase is deployed as in this project."""
         parts = [(Component.JOB, job) for job in phase.scheduler_jobs]
-        project, _, _ = phase.bigquery_table.rpartition(".")[0].rpartition(".")
-        parts += [(Component.TABLE, phase.bigquery_table)] if project in {"", self._project} else []
+        *project, dataset, table = phase.bigquery_table.rsplit(".", 2)
+        parts += [(Component.TABLE, f"{dataset}.{table}")] if project in ([], [self._project]) else []
         service = self._settings.orchestrator_service if phase.name == self._settings.phase else None
         named = {Component.TOPIC: phase.topic, Component.SUBSCRIPTION: phase.subscription, Component.SERVICE: service}
         return parts + [(component, name) for component, name in named.items() if name]

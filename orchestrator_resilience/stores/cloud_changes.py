@@ -4,17 +4,19 @@ Admin activity is always written down, costs nothing, is kept for 400 days, and 
 https://cloud.google.com/logging/docs/audit#admin-activity.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from google.cloud.audit.audit_log_pb2 import AuditLog  # type: ignore[import-untyped]
 from google.cloud.logging_v2.types import LogEntry
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.struct_pb2 import Value  # type: ignore[import-untyped]
 
 from orchestrator_resilience.errors import ODD_ANSWER
-from orchestrator_resilience.plain import one_line
+from orchestrator_resilience.plain import cut_line
 from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component, Part
 from orchestrator_resilience.stores.cloud_logging import (
     PAGE_SIZE,
@@ -33,8 +35,18 @@ _MAXIMUM_CHANGES = 2 * PAGE_SIZE
 _LONG_BEFORE, _BEFORE = timedelta(days=31), timedelta(days=2)
 _ERROR = 500
 _TEXT = 200
-# A deployment of a function is one of its service as well, and each writes its own entries.
+_FUNCTIONS = "cloudfunctions.googleapis.com"
+# Whose activity is about a component: resources of others are named alike, such as the jobs of Cloud Run.
+_APIS = {
+    Component.SERVICE: {"run.googleapis.com", _FUNCTIONS},
+    Component.SUBSCRIPTION: {"pubsub.googleapis.com"},
+    Component.TOPIC: {"pubsub.googleapis.com"},
+    Component.TABLE: {"bigquery.googleapis.com"},
+    Component.JOB: {"cloudscheduler.googleapis.com"},
+}
+# So far from the entry of a function may be that of its service, which the platform's own account may have written.
 _SAME = timedelta(minutes=10)
+_PLATFORM = "@gcf-admin-robot.iam.gserviceaccount.com"
 # What the last word of a method's name means; the others say it themselves.
 _WHAT = {
     "PauseJob": "paused",
@@ -44,8 +56,21 @@ _WHAT = {
 }
 _BY_VERB = {"Create": "created", "Insert": "created", "Delete": "deleted", "Update": "changed", "Patch": "changed"}
 _DEPLOYED = ("Create", "Replace", "Update")
-# Admin activity that changes nothing.
-_NO_CHANGE = frozenset({"RunJob"})
+# What a query did to a table is only said beside the method, which is the same for all of them.
+_QUERIED = ("InsertJob", "Query")
+_BY_EVENT = {"tableCreation": "created", "tableChange": "changed", "tableDeletion": "deleted"}
+# Admin activity that changes nothing, or does not say what.
+_NO_CHANGE = frozenset({"RunJob", ""})
+# Where the answer to a deployment has the revision that it made.
+_REVISIONS = (("status", "latestCreatedRevisionName"), ("latestCreatedRevision",), ("serviceConfig", "revision"))
+
+
+class _Said(NamedTuple):
+    """What an entry says of a change, `who` with the whole account: whose API did it, or refused to."""
+
+    change: Change
+    api: str
+    is_refused: bool
 
 
 class CloudLoggingChanges(CloudLogging):
@@ -67,10 +92,12 @@ class CloudLoggingChanges(CloudLogging):
         parts = {part for name in begun for part in self._parts.get(name, ())}
         if not parts:
             return dict.fromkeys(begun, Changes())
-        wanted = change_filter(self._project, parts, min(begun.values()), until)
-        entries = self._entries(wanted, self._seconds, at_most=_MAXIMUM_CHANGES)
-        cut_at = moment(entries[-1]) if len(entries) >= _MAXIMUM_CHANGES else None
-        entries.reverse()
+        begins = min(begun.values())
+        wanted = change_filter(self._project, parts, begins, until)
+        found = self._entries(wanted, self._seconds, at_most=_MAXIMUM_CHANGES)
+        entries = [entry for entry in reversed(found) if _is_from(entry, begins - _LONG_BEFORE, until)]
+        oldest = moment(entries[0]) if entries else until
+        cut_at = oldest if len(found) >= _MAXIMUM_CHANGES else None
         made, attempts = _made(entries, parts), [one for entry in entries if (one := _attempt(entry))]
         return {name: _of_phase(self._parts.get(name, ()), made, attempts, cut_at) for name in begun}
 
@@ -109,68 +136,100 @@ def _paths(part: Component, name: str) -> list[str]:
 def _of_phase(
     parts: Collection[Part], made: Iterable[Change], attempts: Iterable[Attempt], cut_at: datetime | None
 ) -> Changes:
-    jobs = {name for part, name in parts if part is Component.JOB}
-    own = [change for change in made if (change.component, change.name) in {*parts}]
-    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(parts))
+    jobs, of_phase = {name for part, name in parts if part is Component.JOB}, {*parts}
+    own = [change for change in made if (change.component, change.name) in of_phase]
+    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(of_phase))
 
 
 def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
-    """Return the changes that came about, oldest first: one of each operation, and of each deployment."""
-    operations: dict[str, Change | None] = {}
+    """Return the changes that came about, oldest first: one of each operation, and of each deployment.
+
+    An operation may leave several entries, the last when it has ended. A deployment of a function is one of its service
+    as well, and both leave theirs: it is told once, as that of who deployed the function.
+    """
+    operations = defaultdict[tuple[object, ...], list[_Said]](list)
     for number, entry in enumerate(entries):
-        key, change = entry.operation.id or str(number), _change(entry, parts)
-        first = operations.get(key)
-        operations[key] = change._replace(began=first.began or first.at) if change and first else change
-    found: dict[tuple[object, ...], list[Change]] = {}
-    for change in sorted((one for one in operations.values() if one), key=lambda one: one.began or one.at):
-        own = found.setdefault(change[1:4], [])
-        if own and _is_one_deployment(own[-1], change):
-            first = own[-1]
-            own[-1] = first._replace(
-                at=max(first.at, change.at), began=first.began or first.at, made=first.made or change.made
-            )
-        else:
-            own.append(change)
-    return sorted((change for own in found.values() for change in own), key=lambda one: one.at)
+        if said := _said(entry, parts):
+            operations[entry.operation.id or number, *said.change[1:4]].append(said)
+    done = [_whole(own) for own in operations.values() if not any(said.is_refused for said in own)]
+    functions = [said for said in done if said.api == _FUNCTIONS]
+    deployments = defaultdict[_Said, list[Change]](list)
+    for said in done:
+        alike = (one for one in functions if _is_of_function(said, one))
+        deployments[min(alike, key=partial(_apart, said), default=said)].append(said.change)
+    return sorted((_as_one(said.change, own) for said, own in deployments.items()), key=lambda one: one.at)
 
 
-def _is_one_deployment(first: Change, then: Change) -> bool:
-    """Whether both are of one deployment: a function's, and within it that of its service."""
-    is_other = bool(first.made and then.made) and first.made != then.made
-    return then.what == "deployed" and not is_other and (then.began or then.at) - (first.began or first.at) < _SAME
+def _whole(own: Sequence[_Said]) -> _Said:
+    """Return an operation's entries, oldest first, as one: it was done at the last."""
+    who = next((said.change.who for said in own if said.change.who), "")
+    made = next((said.change.made for said in reversed(own) if said.change.made), "")
+    began = own[0].change.at if len(own) > 1 else None
+    return own[-1]._replace(change=own[-1].change._replace(who=who, made=made, began=began))
 
 
-def _change(entry: LogEntry, parts: Collection[Part]) -> Change | None:
-    """Return what an entry says was changed; None where it failed, or is about something else."""
+def _is_of_function(said: _Said, function: _Said) -> bool:
+    """Whether a service's change is that of a function: made at about the same time by the platform or the same one."""
+    change, other = said.change, function.change
+    is_same = said.api != _FUNCTIONS and change[1:4] == other[1:4] and _apart(said, function) < _SAME
+    is_one = change.made == other.made or not (change.made and other.made)
+    return is_same and is_one and (change.who == other.who or change.who.endswith(_PLATFORM))
+
+
+def _apart(said: _Said, other: _Said) -> timedelta:
+    return abs(said.change.at - other.change.at)
+
+
+def _as_one(change: Change, own: Collection[Change]) -> Change:
+    made = change.made or next((one.made for one in own if one.made), "")
+    who = cut_line(change.who.partition("@")[0], _TEXT)
+    at, began = max(one.at for one in own), min(one.began or one.at for one in own)
+    return change._replace(at=at, who=who, made=cut_line(made, _TEXT), began=began if began < at else None)
+
+
+def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
+    """Return what an entry says was changed, or refused; None where it is about something else."""
     try:
-        if not entry.proto_payload or not entry.log_name.endswith(_ACTIVITY):
+        if not entry.log_name.endswith(_ACTIVITY) or not entry.proto_payload.Is(AuditLog.DESCRIPTOR):
             return None
         log = AuditLog.FromString(entry.proto_payload.value)
-        part = next((part for part in parts if f"/{log.resource_name}".endswith((*_paths(*part),))), None)
-        method = log.method_name.rpartition(".")[2]
-        if part is None or log.status.code or method in _NO_CHANGE:
+        part = next((part for part in parts if _is_about(part, log)), None)
+        if part is None or (what := _what(part, log)) in _NO_CHANGE:
             return None
-        what = "deployed" if part[0] is Component.SERVICE and method.startswith(_DEPLOYED) else _what(method)
-        who = log.authentication_info.principal_email.partition("@")[0]
-        return Change(moment(entry), *part, what, one_line(who, _TEXT), one_line(_revision(log), _TEXT))
+        change = Change(moment(entry), *part, what, log.authentication_info.principal_email, _revision(log))
+        return _Said(change, log.service_name, bool(log.status.code))
     except (*ODD_ANSWER, DecodeError):
         return None
 
 
-def _what(method: str) -> str:
-    verbs: Iterator[str] = (what for verb, what in _BY_VERB.items() if method.startswith(verb))
-    return _WHAT.get(method) or next(verbs, one_line(method, _TEXT))
+def _is_about(part: Part, log: Any) -> bool:
+    """Whether an entry is about a part; capitals and underscores of a function are not in its service's name."""
+    resource, paths = f"/{log.resource_name}", _paths(*part)
+    if log.service_name == _FUNCTIONS:
+        resource, *paths = (path.lower().replace("_", "-") for path in (resource, *paths))
+    return log.service_name in _APIS[part[0]] and resource.endswith((*paths,))
 
 
-def _revision(log: AuditLog) -> str:
+def _what(part: Part, log: Any) -> str:
+    """Return what was done, in a word for all that do the same."""
+    method = log.method_name.rpartition(".")[2]
+    if method in _WHAT:
+        return _WHAT[method]
+    if part[0] is Component.SERVICE and method.startswith(_DEPLOYED):
+        return "deployed"
+    by_verb = (what for verb, what in _BY_VERB.items() if method.startswith(verb))
+    by_event = (what for event, what in _BY_EVENT.items() if event in log.metadata.fields)
+    return next(by_event if method in _QUERIED else by_verb, cut_line(method, _TEXT))
+
+
+def _revision(log: Any) -> str:
     """Return the name of the revision that a deployment made, where its answer has that."""
-    answer: Any = MessageToDict(log.response)
-    for path in (("status", "latestCreatedRevisionName"), ("latestCreatedRevision",), ("serviceConfig", "revision")):
-        found = answer
-        for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        if isinstance(found, str):
-            return found.rpartition("/")[2]
+    for *within_, name in _REVISIONS:
+        fields = log.response.fields
+        for parent in within_:
+            fields = fields.get(parent, Value()).struct_value.fields
+        if found := fields.get(name, Value()).string_value:
+            return str(found.rpartition("/")[2])
     return ""
 
 
@@ -183,6 +242,14 @@ def _attempt(entry: LogEntry) -> Attempt | None:
         status, more = str(fields.get("status") or ""), str(fields.get("debugInfo") or "")
         said = f"{status or 'failed'} ({more})" if more else status or "failed"
         is_failure = entry.severity >= _ERROR
-        return Attempt(moment(entry), entry.resource.labels["job_id"], one_line(said, _TEXT) if is_failure else "")
+        return Attempt(moment(entry), entry.resource.labels["job_id"], cut_line(said, _TEXT) if is_failure else "")
     except ODD_ANSWER:
         return None
+
+
+def _is_from(entry: LogEntry, since: datetime, until: datetime) -> bool:
+    """Whether an entry has a time, and it is one that was asked for."""
+    try:
+        return since <= moment(entry) < until
+    except ODD_ANSWER:
+        return False

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from orchestrator_resilience.plain import printable
+from orchestrator_resilience.plain import cut_line
 
 CHARACTERS = 200
 # Where structured logging puts a stack trace or a message, the one that says most first.
@@ -19,9 +19,7 @@ def error_words(payload: object) -> str:
 
     It is harmless, and has at most 200 characters.
     """
-    line = _last_line(_text(payload, _DEPTH))
-    words = printable(line[: CHARACTERS + 1])
-    return words if len(words) <= CHARACTERS else f"{words[: CHARACTERS - 1]}…"
+    return cut_line(_last_line(_text(payload, _DEPTH)), CHARACTERS)
 
 
 def _text(payload: object, depth: int) -> str:

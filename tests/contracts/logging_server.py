@@ -13,13 +13,25 @@ from operator import ge, lt
 from typing import Any, Self
 
 import grpc  # type: ignore[import-untyped]
+from google.cloud.audit.audit_log_pb2 import AuditLog  # type: ignore[import-untyped]
 from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
 from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesResponse, LogEntry
 from google.logging.type.log_severity_pb2 import LogSeverity  # type: ignore[import-untyped]
+from google.protobuf.any_pb2 import Any as AnyMessage  # type: ignore[import-untyped]
+from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
 
 _SPECIAL = "logging.googleapis.com/"
+# Whose activity a method of these packages is.
+_APIS = {
+    "google.cloud.run": "run.googleapis.com",
+    "google.cloud.functions": "cloudfunctions.googleapis.com",
+    "google.pubsub": "pubsub.googleapis.com",
+    "google.cloud.bigquery": "bigquery.googleapis.com",
+    "google.cloud.scheduler": "cloudscheduler.googleapis.com",
+}
 _TERM = re.compile(
-    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|textPayload|httpRequest\.(?:requestUrl|status)|severity|timestamp)"
+    r"((?:resource\.)?labels\.\w+|logName|jsonPayload\.\w+|protoPayload\.resourceName|textPayload|"
+    r"httpRequest\.(?:requestUrl|status)|severity|timestamp)"
     r'(=|:|>=|<)("(?:[^"\\]|\\.)*"|\*|true|\d+)',
     re.DOTALL,
 )
@@ -32,13 +44,15 @@ class LoggingServer:
     """The entries of one project, listed over gRPC on 127.0.0.1; used as a context manager.
 
     `fail_with` is the status that every call ends with, `delay_seconds` how long each call hangs,
-    `page_limit` the most entries that a page has, whatever was asked for. `requests` has the calls.
+    `page_limit` the most entries that a page has, whatever was asked for. `requests` has the calls. What is `damaged`
+    is found by every search.
     """
 
     def __init__(self, project: str, *, page_limit: int = 3) -> None:
         self.fail_with: grpc.StatusCode | None = None
         self.delay_seconds = 0.0
         self.requests: list[ListLogEntriesRequest] = []
+        self.damaged: list[LogEntry] = []
         self._project = project
         self._page_limit = page_limit
         self._entries: dict[tuple[datetime, str], LogEntry] = {}
@@ -102,15 +116,44 @@ class LoggingServer:
 
     def log(self, log: str, at: datetime, service: str = "", severity: str = "DEFAULT", **fields: Any) -> None:
         """Store an entry of a service in one of its logs, with its `text_payload` or `json_payload`."""
+        fields.setdefault("resource", {"type": "cloud_run_revision", "labels": {"service_name": service}})
         entry = LogEntry(
             log_name=f"projects/{self._project}/logs/{log}",
             timestamp=at,
             severity=severity,
             insert_id=f"entry-{len(self._entries)}",
-            resource={"type": "cloud_run_revision", "labels": {"service_name": service}},
             **fields,
         )
         self._entries[entry.timestamp, entry.insert_id] = entry
+
+    def log_activity(self, at: datetime, method: str, resource: str, who: str = "", **fields: Any) -> None:
+        """Store the entry that the audit log has of a call: its `code`, `response` and `metadata`, and its `operation`.
+
+        `api` is the service that was called, which the name of most methods tells.
+        """
+        known = next((api for package, api in _APIS.items() if method.startswith(f"{package}.")), "")
+        log = {
+            "serviceName": fields.pop("api", known),
+            "methodName": method,
+            "resourceName": resource,
+            "authenticationInfo": {"principalEmail": who},
+            "status": {"code": fields.pop("code", 0)},
+            "response": fields.pop("response", {}),
+            "metadata": fields.pop("metadata", {}),
+        }
+        payload = AnyMessage()
+        payload.Pack(ParseDict(log, AuditLog()))
+        operation = fields.pop("operation", {})
+        resource_type = {"type": "audited_resource"}
+        entry = {"proto_payload": payload, "operation": operation, "resource": resource_type, **fields}
+        self.log("cloudaudit.googleapis.com%2Factivity", at, severity="NOTICE", **entry)
+
+    def log_attempt(self, at: datetime, job: str, kind: str = "Finished", severity: str = "INFO", **said: str) -> None:
+        """Store Cloud Scheduler's entry of an attempt that `Started` or `Finished`, with what is `said`."""
+        payload = {"@type": f"type.googleapis.com/google.cloud.scheduler.logging.Attempt{kind}", "jobName": job, **said}
+        resource = {"type": "cloud_scheduler_job", "labels": {"job_id": job}}
+        log = "cloudscheduler.googleapis.com%2Fexecutions"
+        self.log(log, at, severity=severity, json_payload=payload, resource=resource)
 
     def _list(self, request: ListLogEntriesRequest, context: grpc.ServicerContext) -> ListLogEntriesResponse:
         self.requests.append(request)
@@ -131,7 +174,7 @@ class LoggingServer:
         if not request.page_token:  # the pages that follow are of this answer
             holds = condition_of(request.filter)
             entries = sorted(self._entries.items(), key=lambda item: item[0], reverse=True)
-            self._found[request.filter] = [entry for _, entry in entries if holds(entry)]
+            self._found[request.filter] = [*(entry for _, entry in entries if holds(entry)), *self.damaged]
         found = self._found[request.filter]
         start = int(request.page_token or 0)
         end = start + min(request.page_size or self._page_limit, self._page_limit)
@@ -183,8 +226,8 @@ def _condition(path: str, operator: str, value: Any) -> Condition:
             return lambda entry: (entry.json_payload or {}).get(name) is True
         case ["timestamp"] | ["httpRequest", "status"], ">=" | "<":
             return _compared(path, operator, value)
-        case ["labels" as part, name], ":" if value == "*":
-            return lambda entry: _text(entry, part, name) is not None
+        case ["labels" | "jsonPayload" as part, name], ":" if value == "*":
+            return lambda entry: name in _fields(entry, part)
         case ["labels" | "jsonPayload" as part, name], "=":
             return lambda entry: _text(entry, part, name) == value.casefold()
         case ["labels" | "jsonPayload" as part, name], ":":
@@ -196,7 +239,7 @@ def _condition(path: str, operator: str, value: Any) -> Condition:
         case ["severity"], "=" | ">=":
             level = LogSeverity.Value(value)
             return lambda entry: (entry.severity == level) if operator == "=" else (entry.severity >= level)
-        case ["httpRequest", "requestUrl"] | ["textPayload"], ":":
+        case ["httpRequest", "requestUrl"] | ["protoPayload", "resourceName"] | ["textPayload"], ":":
             wanted = "" if value == "*" else value.casefold()
             return lambda entry: bool(body := _body(entry, path)) and wanted in body.casefold()
         case _:
@@ -213,11 +256,17 @@ def _compared(path: str, operator: str, value: Any) -> Condition:
 
 
 def _body(entry: LogEntry, path: str) -> str:
+    if path == "protoPayload.resourceName":
+        activity = AuditLog()
+        return activity.resource_name if entry.proto_payload.Unpack(activity) else ""
     return entry.text_payload if path == "textPayload" else entry.http_request.request_url
+
+
+def _fields(entry: LogEntry, part: str) -> Any:
+    return entry.labels if part == "labels" else entry.json_payload or {}
 
 
 def _text(entry: LogEntry, part: str, name: str) -> str | None:
     """Return a field without its case, because Cloud Logging compares texts that way."""
-    fields: Any = entry.labels if part == "labels" else entry.json_payload or {}
-    value = fields.get(name)
+    value = _fields(entry, part).get(name)
     return value.casefold() if isinstance(value, str) else None

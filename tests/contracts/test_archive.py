@@ -24,7 +24,8 @@ from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line
 from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores import cloud_logging, jsonl
-from orchestrator_resilience.stores.base import CheckpointArchive, Request, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.base import CheckpointArchive, Component, Request, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges
 from orchestrator_resilience.stores.cloud_logging import (
     CloudLoggingArchive,
     CloudLoggingErrors,
@@ -600,9 +601,9 @@ def test_a_log_entry_is_an_error_or_none(data: bytes) -> None:
 
 
 def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
-    """Three stuck dates are one search each for lines, requests and errors, in which each date's trouble is found.
+    """Three stuck dates are one search each for lines, requests, errors and changes, in which their trouble is found.
 
-    And one for what was there before each of the first two.
+    And one for what was there before each of the first two. Who may not read logs is told so once.
     """
     days = [DAY + timedelta(days=number) for number in range(3)]
     with LoggingServer("project", page_limit=1_000) as server:
@@ -615,26 +616,35 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
             with checkpoints.delivery(processor="p2_odds_player_props", game_date=day, event_id=name) as failed:
                 failed.failed(StoreError("409"))
             server.log(STDERR, clock.now, "orchestrator", "ERROR", text_payload=f"StoreError: {day}")
+            server.log_activity(clock.now, "google.cloud.run.v1.Services.ReplaceService", "x/services/orchestrator")
+            server.log_attempt(clock.now, "box-scores")
             for number in range(1_000):
                 clock.now += timedelta(seconds=5)
                 server.log_request("https://x/", 204, clock.now, "orchestrator")
                 with checkpoints.delivery(processor="another", game_date=day, event_id=f"{day} {number}") as other:
                     other.unexpected()
         named: Any = {"seconds": 60, "connect": server.transport}
+        parts = [(Component.SERVICE, "orchestrator"), (Component.JOB, "box-scores")]
         stores: Any = SimpleNamespace(
             checkpoints=CloudLoggingArchive("project", **named),
             requests=CloudLoggingRequests("project", "orchestrator", phase.name, **named),
             dead_letters=None,
-            service_errors=CloudLoggingErrors(
-                "project", "orchestrator", phase.name, seconds=60, connect=server.transport
-            ),
+            service_errors=CloudLoggingErrors("project", "orchestrator", phase.name, **named),
+            changes=CloudLoggingChanges("project", {phase.name: parts}, **named),
         )
         problems = [(phase.name, day) for day in days]
         traces = read_traces(stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60)
-        assert [request.page_token for request in server.requests].count("") == 5
+        assert [request.page_token for request in server.requests].count("") == 6
+        server.fail_with = grpc.StatusCode.PERMISSION_DENIED
+        (refused, *_) = read_traces(stores, problems, {phase.name: phase}, clock.now, seconds=60).values()
+    all_of_them = "the checkpoints and the requests to the service and the service's errors and what was changed"
+    assert refused.left_out == [f"explained without {all_of_them}: Cloud Logging: PermissionDenied: 403 told to fail"]
     for day in days:
         lines, requests = traces[phase.name, day].checkpoints, traces[phase.name, day].requests
         errors = traces[phase.name, day].errors
+        changes = traces[phase.name, day].changes
+        assert isinstance(changes, Seen)
+        assert (len(changes.value.changes), len(changes.value.attempts), changes.value.cut_at) == (3, 3, None)
         assert isinstance(errors, Seen)
         assert [error.words for error in errors.value.errors] == [f"StoreError: {one}" for one in days if one >= day]
         assert isinstance(lines, Seen)

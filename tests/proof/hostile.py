@@ -13,8 +13,13 @@ from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref
 from canary.domain.silence import people_ref
 from orchestrator_resilience.checkpoints import Checkpoint, concerns
 from orchestrator_resilience.stores.base import (
+    Attempt,
+    Change,
+    Changes,
+    Component,
     DocumentRef,
     Lines,
+    Part,
     ProcessorRun,
     ProcessorSummary,
     Request,
@@ -42,7 +47,13 @@ NEXT = DAY + timedelta(days=1)
 DONE = AT + timedelta(days=1)
 NOW = DONE + timedelta(minutes=40)
 PHASES = {
-    PHASE.name: replace(PHASE, work_query="@since @until", outcome_query="@since @until.", runs_query="@since @until")
+    PHASE.name: replace(
+        PHASE,
+        work_query="@since @until",
+        outcome_query="@since @until.",
+        runs_query="@since @until",
+        scheduler_jobs={"its own": (FIVE[0],), "everybody's": ()},
+    )
 }
 
 rows = st.builds(
@@ -68,6 +79,24 @@ processor_runs = st.builds(
     status=st.none() | st.sampled_from(["success", "failed", "no_data", "running"]) | texts,
 )
 
+jobs = st.sampled_from(list(PHASES[PHASE.name].scheduler_jobs))
+changes = st.builds(
+    Change,
+    times,
+    st.sampled_from(Component),
+    jobs | texts,
+    st.sampled_from(["deployed", "changed", "deleted", "created", "paused", "resumed"]) | texts,
+    texts,
+    texts,
+    st.none() | st.integers(-600, 600).map(lambda minutes: AT + timedelta(minutes=minutes)),
+)
+attempts = st.builds(
+    Attempt,
+    times,
+    jobs | texts,
+    st.sampled_from(["", "PERMISSION_DENIED", "UNAVAILABLE (URL_UNREACHABLE)"]) | texts,
+)
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """What others have written: of DAY, and among the canary's own documents."""
@@ -78,6 +107,10 @@ class Evidence(msgspec.Struct, frozen=True):
     requests: list[Request] = msgspec.field(default_factory=list)
     errors: list[ServiceError] = msgspec.field(default_factory=list)
     processor_runs: list[ProcessorRun] = msgspec.field(default_factory=list)
+    changes: list[Change] = msgspec.field(default_factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
+    changes_cut_at: datetime | None = None
+    looked_at: frozenset[Part] = frozenset()
     memory: Any = None
     runs: dict[str, Any] | None = None
     refusals: dict[str, Any] | None = None
@@ -92,6 +125,10 @@ evidences = st.builds(
     requests=st.lists(st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])), max_size=6),
     errors=st.lists(st.builds(ServiceError, times, texts, texts), max_size=4),
     processor_runs=st.lists(processor_runs, max_size=7),
+    changes=st.lists(changes, max_size=5),
+    attempts=st.lists(attempts, max_size=5),
+    changes_cut_at=st.none() | times,
+    looked_at=st.frozensets(st.tuples(st.sampled_from(Component), jobs | texts), max_size=4),
     memory=st.none() | date_memories,
     runs=st.none()
     | st.fixed_dictionaries(
@@ -124,8 +161,14 @@ class Written:
         self._lines = [line for line in read if isinstance(line, Checkpoint)]
         self._runs = evidence.processor_runs
         self._requests = sorted(request for request in evidence.requests if request.at.tzinfo is not None)
-
         self._errors = sorted(error for error in evidence.errors if error.at.tzinfo is not None)
+        cut_at = evidence.changes_cut_at
+        self._changes = Changes(
+            sorted(change for change in evidence.changes if change.at.tzinfo is not None),
+            sorted(attempt for attempt in evidence.attempts if attempt.at.tzinfo is not None),
+            cut_at if cut_at is None or cut_at.tzinfo is not None else None,
+            evidence.looked_at,
+        )
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Return the rows."""
@@ -145,6 +188,16 @@ class Written:
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
         """Return those whose time can be compared."""
         return ServiceErrors([error for error in self._errors if since <= error.at < until])
+
+    def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
+        """Return those from a month before, and from two days before, in whatever words."""
+        begins = min(begun.values())
+        every, ended = self._changes.changes, self._changes.attempts
+        found = self._changes._replace(
+            changes=[change for change in every if begins - timedelta(days=31) <= change.at < until],
+            attempts=[attempt for attempt in ended if begins - timedelta(days=2) <= attempt.at < until],
+        )
+        return dict.fromkeys(begun, found)
 
     def last_answer(self, before: datetime) -> datetime | None:
         """Return the last one that was answered."""
@@ -182,4 +235,12 @@ def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = N
     for ref, content in fields.items():
         if content is not None:
             stored.overwrite(ref, content)
-    return StoresOf(stored, written, checkpoints=written, requests=written, counts=written, service_errors=written)
+    return StoresOf(
+        stored,
+        written,
+        checkpoints=written,
+        requests=written,
+        counts=written,
+        service_errors=written,
+        changes=written,
+    )

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -21,9 +21,10 @@ from canary.notify.message import CommandLine, messages
 from canary.notify.slack import message
 from canary.run import Report, check, timeline_and_facts, watch
 from orchestrator_resilience.background import AtOnce
+from orchestrator_resilience.stores.base import Attempt
 from tests.proof.doubles import RecordingChannel, StoresOf
 from tests.proof.hostile import NEXT, NOW, PHASES, Evidence, evidences, hostile_stores
-from tests.proof.inputs import DAY, PHASE, check_text, few
+from tests.proof.inputs import AT, DAY, PHASE, check_text, few
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,8 @@ class FormattingChannel(RecordingChannel):
 
 
 @few(150)
-@given(evidences, st.integers(0, 9))
+@given(evidence=evidences, number=st.integers(0, 9))
+@example(evidence=Evidence(attempts=[Attempt(AT, "its own", "\x1b")]), number=9)
 def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number: int) -> None:
     """No error in check, watch, explain or status, and the date beside it is told once, on each channel."""
     stores, channels = hostile_stores(evidence), [FormattingChannel("log"), FormattingChannel("slack")]
