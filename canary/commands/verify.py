@@ -5,7 +5,7 @@ other table beside it that says of a date whether the flag is set. And does the 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from typing import Any
@@ -21,7 +21,15 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import FLAG_COLUMN
-from orchestrator_resilience.stores.base import CountSource, DocumentRef, DocumentStore, ErrorLog, FlagTables, Stores
+from orchestrator_resilience.stores.base import (
+    ChangeLog,
+    Changes,
+    CountSource,
+    DocumentRef,
+    DocumentStore,
+    FlagTables,
+    Stores,
+)
 
 
 class Agreement(StrEnum):
@@ -84,7 +92,8 @@ class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
     `lacking` are the columns that its completion log lacks, `others` the flag tables beside it, None where there can be
-    none. `refused` says what could not be searched or read, `runs` what the query of runs answers, if there is one.
+    none. `refused` says what could not be searched or read, `runs` what the query of runs answers, if there is one, and
+    what is known of the phase's components and scheduler jobs.
     """
 
     phase: Phase
@@ -207,30 +216,45 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
     except StoreError as error:
         missing_columns = {}
         reasons.add(one_line(str(error)))
+    changes, log_errors = _changes(stores.changes, {name: phases[name].begins(max(wanted[name])) for name in wanted})
     verified = tuple(
         replace(
             _verified(stores.flag_tables, phases[name], [e for e in evidence if e.phase == name], missing_columns),
-            runs=tuple(_runs(stores.counts, phases[name], days)),
+            runs=(*_runs(stores.counts, phases[name], days), *_jobs(changes.get(name), phases[name])),
         )
         for name, days in wanted.items()
     )
-    setup_errors = (*_setup_errors(stores.documents), *_log_errors(stores.service_errors, phases))
+    setup_errors = (*_setup_errors(stores.documents), *log_errors)
     return Verification(verified, missing_columns, tuple(sorted(reasons)), setup_errors)
 
 
-def _log_errors(log: ErrorLog | None, phases: Mapping[str, Phase]) -> Iterator[str]:
-    """Yield whether the right to read logs is missing, by a look at a minute of one; where it is known which."""
-    if log is None or log.phase not in phases:
-        return
-    minute = datetime(2026, 2, 9, tzinfo=UTC)  # any one will do
+def _changes(log: ChangeLog | None, begun: Mapping[str, datetime]) -> tuple[Mapping[str, Changes], list[str]]:
+    """Return by phase what the platform's logs have of it, and whether the right to read them is missing."""
+    if log is None or not begun:
+        return {}, []
     try:
-        log.errors(minute, minute + timedelta(minutes=1))
+        return log.changes(begun, max(begun.values()) + timedelta(days=1)), []
     except StoreError as error:
-        if "PermissionDenied" in str(error):
-            yield (
-                "set-up: this account may not read logs; the canary's own needs roles/logging.viewer "
-                f"to say where a completion stopped, and why ({one_line(str(error), 200)})"
-            )
+        refused = (
+            "set-up: this account may not read logs; the canary's own needs roles/logging.viewer to say where a "
+            f"completion stopped, why, and what was changed before ({one_line(str(error), 200)})"
+        )
+        return {}, [refused] if "PermissionDenied" in str(error) else []
+
+
+def _jobs(found: Changes | None, phase: Phase) -> Iterator[str]:
+    """Yield what is looked at for changes of a phase, and of each of its scheduler jobs how its last attempt ended."""
+    if found is None:
+        return
+    if found.looked_at:
+        parts = sorted(f"{component} {name}" for component, name in found.looked_at)
+        yield f"changes are looked for of {', '.join(parts)}"
+    for job in phase.scheduler_jobs:
+        last = max((one for one in found.attempts if one.job == job), default=None)
+        if last is None:
+            yield f"scheduler job {job}: no attempt in the last days; it is paused, or has another name"
+        else:
+            yield f"scheduler job {job}: the last attempt, {last.at:%Y-%m-%d %H:%M}Z, {last.failure or 'succeeded'}"
 
 
 def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Iterator[str]:

@@ -17,7 +17,6 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from canary.commands.verify import verify
 from canary.domain.evidence import Seen
 from canary.sources import read_traces
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
@@ -34,7 +33,6 @@ from orchestrator_resilience.stores.cloud_logging import (
     _service_error,
     checkpoint_filter,
 )
-from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive, append_line, last_line
 from orchestrator_resilience.testing import SimulatedClock
 from tests.contracts.logging_server import LoggingServer
@@ -501,22 +499,6 @@ def test_the_errors_cannot_be_read(status: grpc.StatusCode | None) -> None:
         log = CloudLoggingErrors("project", "orchestrator", "phase2", seconds=0.5, connect=server.transport)
         with pytest.raises(StoreError, match="Cloud Logging: "):
             log.errors(at, at + timedelta(hours=1))
-
-
-@pytest.mark.parametrize(
-    ("status", "errors"),
-    [(None, 0), (grpc.StatusCode.PERMISSION_DENIED, 1), (grpc.StatusCode.INVALID_ARGUMENT, 0)],
-)
-def test_verify_names_the_right_to_read_logs(
-    stores: EmbeddedStores, phase: Phase, status: grpc.StatusCode | None, errors: int
-) -> None:
-    """Where it is missing, by its role; another failure is none of the set-up."""
-    with LoggingServer("project") as server:
-        server.fail_with = status
-        stores.service_errors = CloudLoggingErrors("project", "orchestrator", phase.name, connect=server.transport)
-        found = verify(stores, {phase.name: phase}, {phase.name: [DAY]}).setup_errors
-    assert len(found) == errors
-    assert all("roles/logging.viewer" in error and "PermissionDenied" in error for error in found)
 
 
 def test_the_time_and_the_trace_of_a_request() -> None:

@@ -17,12 +17,14 @@ from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hypothesis import given
 
+from canary.commands.verify import verify
 from orchestrator_resilience import Phase, StoreError
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores import cloud_changes
 from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component, Part
 from orchestrator_resilience.stores.cloud import CloudStores
 from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges, _attempt, _made, change_filter
+from orchestrator_resilience.stores.embedded import EmbeddedStores
 from tests.contracts.logging_server import LoggingServer, condition_of
 from tests.proof.inputs import fuzzed, mutated, or_error
 
@@ -563,3 +565,39 @@ def test_a_deployment_of_which_nothing_is_named(phase: Phase, reached: LoggingSe
         assert stores.changes.changes({"phase2": AT}, UNTIL)["phase2"].changes in ([], ())
         assert len(reached.requests) == asked
         stores.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "errors"),
+    [(None, 0), (grpc.StatusCode.PERMISSION_DENIED, 1), (grpc.StatusCode.INVALID_ARGUMENT, 0)],
+)
+def test_verify_names_the_right_to_read_logs(
+    server: LoggingServer, stores: EmbeddedStores, phase: Phase, status: grpc.StatusCode | None, errors: int
+) -> None:
+    """Where it is missing, by its role; another failure is none of the set-up."""
+    server.fail_with = status
+    stores.changes = CloudLoggingChanges("project", {phase.name: PARTS}, connect=server.transport)
+    found = verify(stores, {phase.name: phase}, {phase.name: [AT.date()]}).setup_errors
+    assert len(found) == errors
+    assert all("roles/logging.viewer" in error and "PermissionDenied" in error for error in found)
+
+
+def test_verify_says_what_is_looked_at(server: LoggingServer, stores: EmbeddedStores, phase: Phase) -> None:
+    """The components, and of each scheduler job how its last attempt ended, or that there was none."""
+    jobs = {"box-scores": (), "odds": (), "unheard-of": ()}
+    phase = msgspec.structs.replace(phase, scheduler_jobs=jobs)
+    parts = [SERVICE, TABLE, *((Component.JOB, job) for job in jobs)]
+    server.log_attempt(AT, "box-scores")
+    server.log_attempt(AT - MINUTE, "odds")
+    server.log_attempt(AT, "odds", severity="ERROR", status="PERMISSION_DENIED")
+    stores.changes = CloudLoggingChanges("project", {phase.name: parts}, connect=server.transport)
+    answers = verify(stores, {phase.name: phase}, {phase.name: [AT.date()]}).answers
+    assert answers[-4:] == [
+        (
+            "phase2: changes are looked for of scheduler job box-scores, scheduler job odds, scheduler job unheard-of, "
+            "service orchestrator, table nba.completions"
+        ),
+        "phase2: scheduler job box-scores: the last attempt, 2026-02-10 06:41Z, succeeded",
+        "phase2: scheduler job odds: the last attempt, 2026-02-10 06:41Z, PERMISSION_DENIED",
+        "phase2: scheduler job unheard-of: no attempt in the last days; it is paused, or has another name",
+    ]

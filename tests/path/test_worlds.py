@@ -27,7 +27,7 @@ from tests.path.shown import (
 from tests.path.worlds import BUNDLED, DAY, FIVE, Code, DateEnding, Ending, Outage, Plan, play
 
 KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Runs, Jobs, Documents, Rows, Moment)
-JUDGED = 200
+JUDGED = 400
 VERDICTS = {VerdictKind.UNTRIGGERED, VerdictKind.INCOMPLETE, VerdictKind.SILENT, VerdictKind.STORES_DISAGREE}
 SIDES = ("dead_letters", "flag_table", "outcome", "work")
 LATER = BUNDLED.deadline(DAY) + timedelta(days=1)
