@@ -1,9 +1,9 @@
 """The canary over HTTP: what Cloud Scheduler calls every 15 minutes.
 
-In comes a request: `POST /` is a run, `GET /status` asks for the recent dates. The sources are read and each date is
-judged; a run also tells people what they do not know yet. Out goes JSON: 200 when everything could be read and told,
-whatever was found, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer with the page that people
-look at, 200 as long as there is something to show.
+In comes a request: `POST /` is a run, `GET /status` asks for the recent dates, `POST /notify-test` for a marked message
+over each channel. The sources are read and each date is judged; a run also tells people what they do not know yet. Out
+goes JSON: 200 when everything could be read and told, whatever was found, and 503 with the reason when not. `GET /` and
+`GET /dates/DATE` answer with the page that people look at, 200 as long as there is something to show.
 A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answers 200.
 """
 
@@ -20,12 +20,10 @@ import functions_framework
 import msgspec
 from flask.typing import ResponseReturnValue
 
-from canary.domain.remembered import DEFAULT_CANARY
-from canary.notify.channel import Channel, Channels
+from canary.notify.channel import Channels
 from canary.notify.heartbeat import Heartbeat
-from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine, date_path
-from canary.notify.slack import SlackChannel
+from canary.notify.opening import open_channels
 from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
 from canary.page.render import HEADERS, as_html
@@ -43,6 +41,7 @@ Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
 _PAGE_SECONDS = 12.0
 # How much of what was asked for an answer repeats.
 _SHOWN_CHARACTERS = 100
+_PATHS = "/, /status, /notify-test and /dates/2026-02-09"
 Handler = Callable[[flask.Request], ResponseReturnValue]
 
 
@@ -57,13 +56,10 @@ def start() -> Handler:
     stores = open_stores(settings, phases, must_exist=True)
     if not own.enabled:
         return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
-    channels: list[Channel] = [LogChannel(phases, project=settings.project, page=own.page_url)]
-    if own.slack_webhook_url:
-        channels.append(SlackChannel(own.slack_webhook_url, phases, project=settings.project, page=own.page_url))
+    channels = open_channels(settings, own, phases)
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
-    every_channel = Channels(*channels, canary=settings.service or DEFAULT_CANARY)
     command = CommandLine(project=settings.project, several=len(phases) > 1)
-    return _served(Canary(stores, phases, every_channel, heartbeat, command).answer)
+    return _served(Canary(stores, phases, channels, heartbeat, command).answer)
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
@@ -98,7 +94,9 @@ class Canary(msgspec.Struct, frozen=True):
     def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
         handlers = self._handlers(path, phase or next(iter(self.phases)))
         if not handlers:
-            there_is = "there are /, /status and /dates/2026-02-09, with ?phase= and one of " + ", ".join(self.phases)
+            there_is = "there are /, /status, /notify-test and /dates/2026-02-09, with ?phase= and one of " + ", ".join(
+                self.phases
+            )
             return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; {there_is}"}, 404
         handler = handlers.get("GET" if method == "HEAD" else method)  # the answer to HEAD loses its body later
         if handler is None:
@@ -115,6 +113,8 @@ class Canary(msgspec.Struct, frozen=True):
         match path.strip("/").split("/"):
             case [""]:
                 return {"GET": self._board, "POST": self._run}
+            case ["notify-test"]:
+                return {"POST": self._notify_test}
             case ["status"]:
                 return {"GET": self._status}
             case ["dates", text] if (day := calendar_date(text)) and day.year in YEARS and phase in self.phases:
@@ -149,6 +149,15 @@ class Canary(msgspec.Struct, frozen=True):
         if self.heartbeat is not None and answer[1] == HTTPStatus.OK and (failure := self.heartbeat.beat()):
             print(json.dumps({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"}), flush=True)
         return answer
+
+    def _notify_test(self, now: datetime) -> _Json:
+        """Answer with what each channel said, and leave it as a line, where the deployment reads it."""
+        said = self.channels.test(now)
+        are_all_sent = not any(said.values())
+        words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in said.items())
+        line = {"message": f"CANARY_NOTIFY_TEST: {words}", "run": "CANARY_NOTIFY_TEST", "all_sent": are_all_sent}
+        print(json.dumps({"severity": "INFO" if are_all_sent else "ERROR", **line}), flush=True)
+        return {"channels": said, "reason": "" if are_all_sent else words}, 200 if are_all_sent else 503
 
     def _status(self, now: datetime) -> _Json:
         wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in self.phases.items()}

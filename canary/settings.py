@@ -19,12 +19,14 @@ class CanarySettings:
     | SLACK_WEBHOOK_URL | a secret: the incoming webhook                     | no Slack     |
     | HEARTBEAT_URL     | a secret: asked for after each run that could tell | no heartbeat |
     | PAGE_URL          | where people reach the page, for links to it       | no link      |
+    | RUNBOOK_URL       | where people reach the runbook, as above           | no link      |
     """
 
     enabled: bool
     slack_webhook_url: str | None = field(repr=False)
     heartbeat_url: str | None = field(repr=False)
     page_url: str | None = None
+    runbook_url: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "CanarySettings":
@@ -35,6 +37,7 @@ class CanarySettings:
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
             heartbeat_url=env.get("HEARTBEAT_URL") or None,
             page_url=_read_address("PAGE_URL", env.get("PAGE_URL", "")),
+            runbook_url=_read_address("RUNBOOK_URL", env.get("RUNBOOK_URL", "")),
         )
 
 

@@ -16,7 +16,7 @@ try:
 
     from canary.commands.check import check, explain, status
     from canary.commands.history import history
-    from canary.commands.project import probe, setup, verify
+    from canary.commands.project import notify, probe, setup, verify
     from canary.commands.silence import ack, silence
     from canary.commands.simulated import demo, replay
 except ModuleNotFoundError as missing:
@@ -55,7 +55,7 @@ def canary() -> None:
     """Tells when the work is done and nobody noticed."""
 
 
-for command in (check, status, explain, history, silence, ack, setup, verify, probe, demo, replay):
+for command in (check, status, explain, history, silence, ack, setup, verify, notify, probe, demo, replay):
     canary.add_command(command)
 
 

@@ -1,14 +1,18 @@
 """`canary setup`, `verify` and `probe`: the tables, the flag in BigQuery, and whether the orchestrator is alive."""
 
 import json
+from datetime import UTC, datetime
 
 import click
 
 from canary.commands.options import Subject, options, whole_number
 from canary.commands.terminal import make_console, print_flags
 from canary.commands.verify import verify as compare_flags
+from canary.notify.opening import open_channels
 from canary.run import Outcome
+from canary.settings import CanarySettings
 from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.phase import load_phases
 from orchestrator_resilience.probe import MAX_AGE
 from orchestrator_resilience.settings import Settings
 
@@ -37,6 +41,25 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
     else:
         print_flags(make_console(), verification)
     return verification.outcome
+
+
+@click.command()
+@click.option("--test", "is_test", is_flag=True, help="Send one marked message over each channel.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def notify(*, is_test: bool, as_json: bool) -> Outcome:
+    """Send a marked message over each channel that the environment names, and say what each answered.
+
+    The log is this machine's here. The deployed function's own is tried by POST /notify-test.
+    """
+    if not is_test:
+        raise click.UsageError("--test is needed: all else is sent by the canary's own runs")
+    said = open_channels(Settings.from_env(), CanarySettings.from_env(), load_phases()).test(datetime.now(UTC))
+    if as_json:
+        click.echo(json.dumps({"channels": said}, indent=2))
+    else:
+        for name, failure in said.items():
+            click.echo(f"{name}: {failure or 'sent'}")
+    return Outcome.PROBLEM if any(said.values()) else Outcome.QUIET
 
 
 @click.command()

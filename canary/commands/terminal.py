@@ -37,7 +37,7 @@ class _Console(Console):
 
 
 # Each of them by one character, so that what stands below each other does so still.
-_IN_ASCII = str.maketrans("·…╌━▒⚑⚐┊┃●✗─│╭╮╰╯█", "-.~=#Ff:|ox-|++++#")
+_IN_ASCII = str.maketrans("·…╌━▒⚑⚐┊┃●✗─│╭╮╰╯█✖▲△✓", "-.~=#Ff:|ox-|++++#X!~+")
 
 
 class _Ascii:
@@ -93,7 +93,10 @@ def print_alert(
 ) -> None:
     """Print the alert of one fault, for its dates."""
     kind = verdicts[0].kind
-    _print_panel(console, kind, alert(verdicts, phase, command, now, with_who=with_who), kind, now)
+    message = alert(verdicts, phase, command, now, with_who=with_who)
+    _print_panel(console, kind, message, kind, now)
+    for label, line in message.in_hand:
+        console.print(f"{label}: {line}", soft_wrap=True)
 
 
 def print_notifications(
@@ -170,7 +173,7 @@ def print_flags(console: Console, verification: Verification) -> None:
 def _print_panel(console: Console, title: str, message: Message, kind: VerdictKind, now: datetime) -> None:
     """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
-    text = replace(message, command="").text
+    text = replace(message, command="", in_hand=()).text
     wrapped = "\n".join(_wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n"))
     console.print(Panel(Text(wrapped), title=heading, title_align="left", border_style=_style(kind)))
     console.print(f"Look: {message.command}", soft_wrap=True)

@@ -31,10 +31,11 @@ class NotifyError(ResilienceError):
 
 
 class Warned(StrEnum):
-    """What people are warned of about the canary itself: a channel that is refused, or that it was away."""
+    """What people are told of the canary itself: a channel that is refused, that it was away, that this is a test."""
 
     CHANNEL = "CHANNEL"
     AWAY = "AWAY"
+    TEST = "TEST"
 
 
 class Notification(msgspec.Struct, frozen=True):
@@ -92,6 +93,11 @@ class Channels:
             each = [self.send(name, [one], now) for one in notifications]
             return [one for sent, _ in each for one in sent], next((failure for _, failure in each if failure), None)
         return notifications, None
+
+    def test(self, now: datetime) -> dict[str, str]:
+        """Send a marked message over each channel; return by name why it could not be sent, empty where it was."""
+        text = f"TEST · this channel of the canary {self.canary} works: nothing is wrong, and nobody has to do anything"
+        return {name: str(self.warn(name, Warned.TEST, text, now) or "") for name in self.by_name}
 
     def warn(self, name: str, what: Warned, text: str, now: datetime) -> Exception | None:
         """Send a word about the canary itself over one channel; returns the failure."""

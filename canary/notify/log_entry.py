@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
+from msgspec.structs import replace
+
 from canary.domain.verdict import badness, level
 from canary.notify.channel import Notification, Warned
-from canary.notify.message import CommandLine, Message, logs_link, messages, severity, shortened, verdicts_of
+from canary.notify.message import ANYWHERE, CommandLine, Message, logs_link, messages, severity, shortened, verdicts_of
 from orchestrator_resilience.phase import Phase
 
 # An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
@@ -18,7 +20,7 @@ _MAXIMUM_MESSAGE = 8_000
 class LogChannel:
     """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
-    `project` is linked to for the date's checkpoints, and `page` is where people reach the page.
+    `where` says in which project people look, and where the page is.
     """
 
     name = "log"
@@ -28,12 +30,11 @@ class LogChannel:
         self,
         phases: Mapping[str, Phase],
         *,
-        project: str | None = None,
-        page: str | None = None,
+        where: CommandLine = ANYWHERE,
         stream: TextIO | None = None,
     ) -> None:
-        self._phases, self._project, self._stream = phases, project, stream
-        self._command = CommandLine(project=project, several=len(phases) > 1, page=page)
+        self._phases, self._stream = phases, stream
+        self._command = replace(where, several=len(phases) > 1)
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
@@ -43,8 +44,11 @@ class LogChannel:
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
         """Write an entry about the canary itself."""
-        refused = {"canary_channel": "REFUSED"} if what is Warned.CHANNEL else {}
-        self._write({"severity": "ERROR", "message": f"CANARY_{what}: {text}", **refused})
+        matched: dict[Warned, dict[str, str]] = {
+            Warned.CHANNEL: {"canary_channel": "REFUSED"},
+            Warned.TEST: {"severity": "NOTICE", "canary_alert": what, "headline": text},
+        }
+        self._write({"severity": "ERROR", "message": f"CANARY_{what}: {text}", **matched.get(what, {})})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         # Looked up each time: functions-framework replaces it.
@@ -54,7 +58,7 @@ class LogChannel:
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
         """Return the entry of one group: its fields are those of its worst date, and `game_dates` has all of them."""
-        kind, verdicts = group[0].kind, verdicts_of(group)
+        kind, verdicts, project = group[0].kind, verdicts_of(group), self._command.project
         verdict = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
         return {
             "severity": "NOTICE" if kind.is_end else severity(group).value,
@@ -67,6 +71,6 @@ class LogChannel:
             "verdict": verdict.kind.value,
             "cause": ", ".join(cause.kind for cause in verdict.causes) or None,
             "impact": verdict.impact.value if verdict.impact else None,
-            "logs": logs_link(self._project, verdict.phase, verdict.game_date) if self._project else None,
+            "logs": logs_link(project, verdict.phase, verdict.game_date) if project else None,
             "opened_at": min(one.incident.opened_at for one in group).isoformat(),
         }

@@ -22,6 +22,14 @@ from orchestrator_resilience.phase import Phase
 
 # Slack's header takes as many characters, and its preview shows no more.
 LONGEST_HEADLINE = 150
+# One sign for how bad it is, before all else: what is over looks unlike what is not.
+SIGNS: dict[str, str] = {
+    Level.CRITICAL: "✖",
+    Level.ERROR: "▲",
+    Level.WARNING: "△",
+    NotificationKind.RESOLVED: "✓",
+    NotificationKind.EXPIRED: "…",
+}
 _LISTED_DATES, _NAMED_DATES = 7, 3
 
 
@@ -30,7 +38,8 @@ class CommandLine(msgspec.Struct, frozen=True):
 
     `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
     `folder` that of the embedded ones. With `several` phases it has to be told which one is meant. `now` is the time by
-    which it has to judge, None for the present. `page` is the address at which people reach the page, if they do.
+    which it has to judge, None for the present. `page` is the address at which people reach the page, and `runbook`
+    that of the runbook, if they do. `canary` is the name of the canary whose memory is meant, None for the usual one.
     """
 
     program: str = "canary"
@@ -39,6 +48,8 @@ class CommandLine(msgspec.Struct, frozen=True):
     several: bool = False
     now: datetime | None = None
     page: str | None = None
+    runbook: str | None = None
+    canary: str | None = None
 
     def to(self, *arguments: object, phase: str | None = None) -> str:
         """Return the line with these arguments, about `phase`."""
@@ -49,12 +60,24 @@ class CommandLine(msgspec.Struct, frozen=True):
         where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
         return f"{where}{self.program} {shlex.join(words)}"
 
-    def links(self, phase: str, game_date: date) -> tuple["Link", ...]:
-        """Return where a date can be looked at in a browser."""
+    def in_hand(self, phase: str, game_date: date) -> tuple[tuple[str, str], ...]:
+        """Return how to say that a date is in hand, and that nobody is to be notified of it, by their labels."""
+        whose = ["--canary", self.canary] if self.canary is not None else []
+        silence = ("silence", "add", game_date, "--for", "12h", "--reason", "in hand", *whose)
+        return ("Ack", self.to("ack", game_date, *whose, phase=phase)), ("Silence", self.to(*silence, phase=phase))
+
+    def links(self, phase: str, game_date: date, about: str | None = None) -> tuple["Link", ...]:
+        """Return where a date can be looked at in a browser, and what the runbook says `about` a cause or a verdict."""
         path = date_path(phase, game_date, several=self.several)
         page = [Link(f"See {game_date}", self.page + path)] if self.page is not None else []
         logs = [Link("Logs Explorer", logs_link(self.project, phase, game_date))] if self.project is not None else []
-        return (*page, *logs)
+        place = f"{self.runbook}#{about.lower().replace('_', '-')}" if self.runbook and about else None
+        runbook = [Link(f"Runbook: {about}", place)] if place else []
+        return (*page, *logs, *runbook)
+
+
+# Where nobody says where people look.
+ANYWHERE = CommandLine()
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -73,10 +96,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What is told of one fault, or of its end: the same for every channel.
 
     The first line is made of how bad it is, which dates, the verdict, whether it matters, and why. `actions` are what
-    to do, the first of them now, and `command` shows more. `facts` are labels with their texts; a text may have several
-    lines.
+    to do, the first of them now, `command` shows more, and `in_hand` are the commands with which people say that they
+    have it, by their labels. `facts` are labels with their texts; a text may have several lines. `sign` and `severity`
+    are how bad it is.
     """
 
+    sign: str
     severity: str
     dates: str
     verdict: str
@@ -85,12 +110,13 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[tuple[str, str], ...]
     actions: tuple[str, ...] = ()
     command: str = ""
+    in_hand: tuple[tuple[str, str], ...] = ()
     links: tuple[Link, ...] = ()
 
     @property
     def headline(self) -> str:
         """The first line, which a phone shows; its last part gives way."""
-        head = f"{self.severity} · {self.dates} · {self.verdict} · {self.impact} · "
+        head = f"{self.sign} {self.severity} · {self.dates} · {self.verdict} · {self.impact} · "
         return (head + clipped(self.why, LONGEST_HEADLINE - len(head)))[:LONGEST_HEADLINE]
 
     @property
@@ -99,7 +125,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         now, later = self.actions[:1], self.actions[1:]
         command = (self.command,) if self.command else ()
         lines = [self.headline, *_labelled("Do now", now), *_labelled("Look", command), *_labelled("Then", later)]
-        for label, text in self.facts:
+        for label, text in (*self.facts, *self.in_hand):
             lines += _labelled(label, text.split("\n"))
         return "\n".join([*lines, *(f"{link.label}: {link.url}" for link in self.links)])
 
@@ -274,7 +300,7 @@ def _notification(
 
 
 def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime) -> Message:
-    verdicts = [one.verdict for one in group]
+    verdicts, first = [one.verdict for one in group], group[0]
     verdict, incident = verdicts[-1], group[-1].incident
     is_expired = group[-1].kind is NotificationKind.EXPIRED
     is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
@@ -286,6 +312,7 @@ def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLi
     facts += [("Note", group[-1].note)] if group[-1].note else []
     shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
     return Message(
+        sign=SIGNS[first.kind if first.kind.is_end else severity(group)],
         severity=group[-1].kind,
         dates=_dates(verdicts, named=command.several),
         verdict=is_over,
@@ -317,7 +344,9 @@ def alert(
     how_bad = level(worst)
     about = _dates(verdicts, named=False)
     harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
+    first = next((cause.kind for cause in worst.causes if cause.kind in worst.proven), worst.kind)
     return Message(
+        sign=SIGNS[how_bad],
         severity=f"{how_bad}, {again}" if again else how_bad,
         dates=_dates(verdicts, named=command.several),
         verdict=_kind(worst),
@@ -326,7 +355,8 @@ def alert(
         facts=tuple(_facts(verdicts, worst, phase, now, note, with_who=with_who)),
         actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
-        links=command.links(worst.phase, worst.game_date),
+        in_hand=command.in_hand(worst.phase, worst.game_date),
+        links=command.links(worst.phase, worst.game_date, first),
     )
 
 

@@ -8,15 +8,20 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from msgspec.structs import replace
+
 from canary.notify.channel import Notification, NotifyError, Warned
-from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
+from canary.notify.message import ANYWHERE, LONGEST_HEADLINE, CommandLine, Message, messages, shortened
 from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.http_calls import Answer, NoAnswer
 from orchestrator_resilience.phase import Phase
 
-# Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere.
-_MAXIMUM_BLOCKS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 49, 2_800, 10_000
+# Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere. A fault is
+# four of them, and one says that there are more.
+_MAXIMUM_FAULTS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 12, 2_800, 10_000
+# The bar beside a fault, by its sign: what is over is green, or grey where nobody looks any more.
+COLOURS = {"✖": "#b3261e", "▲": "#e8710a", "△": "#f2c744", "✓": "#1e8e3e", "…": "#80868b"}
 _MAXIMUM_FIELDS, _MAXIMUM_FIELD = 10, 600
 _PAUSE_SECONDS = 0.5
 # Slack's answers for an address that is no address any more, whatever is posted to it.
@@ -27,7 +32,7 @@ _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blo
 class SlackChannel:
     """Posts to the webhook at `url`, within `seconds`, retries included.
 
-    `project` is linked to for the logs, and `page` is where people reach the page.
+    `where` says in which project people look, and where the page is.
 
     Raises ConfigurationError, which does not show it, for an address that is neither https nor on this machine.
     """
@@ -39,14 +44,13 @@ class SlackChannel:
         url: str,
         phases: Mapping[str, Phase],
         *,
-        project: str | None = None,
-        page: str | None = None,
+        where: CommandLine = ANYWHERE,
         seconds: float = 10.0,
     ) -> None:
         self._webhook = Webhook("SLACK_WEBHOOK_URL", url)
         self.address = self._webhook.fingerprint
         self._phases, self._seconds = phases, seconds
-        self._command = CommandLine(project=project, several=len(phases) > 1, page=page)
+        self._command = replace(where, several=len(phases) > 1)
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
@@ -84,25 +88,31 @@ class SlackChannel:
 def message(
     notifications: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
 ) -> dict[str, Any]:
-    """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are."""
-    blocks: list[dict[str, Any]] = []
+    """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
+
+    Each fault is an attachment, which has a bar of a colour beside it: https://docs.slack.dev/messaging/formatting-message-text#attachments.
+    """
+    attachments: list[dict[str, Any]] = []
     lines: list[str] = []
     told = messages(notifications, phases, command, now)
     for number, (_, content) in enumerate(told):
-        more = _blocks(content)
-        size = len(json.dumps([*blocks, *more], ensure_ascii=False))
-        if blocks and (len(blocks) + len(more) > _MAXIMUM_BLOCKS - 1 or size > _MAXIMUM_IN_ALL):
+        more = {"color": COLOURS[content.sign], "blocks": _blocks(content)}
+        size = len(json.dumps([*attachments, more], ensure_ascii=False))
+        if attachments and (len(attachments) == _MAXIMUM_FAULTS or size > _MAXIMUM_IN_ALL):
             rest = sum(len(group) for group, _ in told[number:])
             lines.append(f"and {rest} more date{'s' * (rest > 1)}: {command.to('status')}")
-            blocks.append({"type": "context", "elements": [_mrkdwn(lines[-1])]})
+            attachments.append({"blocks": [{"type": "context", "elements": [_mrkdwn(lines[-1])]}]})
             break
-        blocks += more
+        attachments.append(more)
         lines.append(escaped(content.headline, LONGEST_HEADLINE))
-    return {"text": "\n".join(lines), "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+    return {"text": "\n".join(lines), "attachments": attachments, "unfurl_links": False, "unfurl_media": False}
 
 
 def _blocks(content: Message) -> list[dict[str, Any]]:
-    """Return one fault as people know such messages: a header, what to do, fields, and buttons that are links."""
+    """Return one fault as people know such messages: a header, what to do, fields, commands, and links.
+
+    No more than five, of which an attachment shows all.
+    """
     headline = escaped(content.headline, LONGEST_HEADLINE)
     now, later = content.actions[:1], content.actions[1:]
     first = [f"*Do now:* {escaped(action, _MAXIMUM_FIELD)}" for action in now]
@@ -112,12 +122,14 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
         _mrkdwn(f"*{label}*\n{escaped(shortened(text, _MAXIMUM_FIELD), _MAXIMUM_FIELD)}")
         for label, text in content.facts[:_MAXIMUM_FIELDS]
     ]
-    buttons = [{"type": "button", "text": _plain(link.label), "url": link.url} for link in content.links]
+    in_hand = [f"*{label}:* `{escaped(command, _MAXIMUM_FIELD)}`" for label, command in content.in_hand]
+    links = [f"<{escaped(link.url, _MAXIMUM_TEXT)}|{escaped(link.label, _MAXIMUM_FIELD)}>" for link in content.links]
+    below = [*in_hand, *([" · ".join(links)] if links else [])]
     return [
         {"type": "header", "text": _plain(headline)},
         {"type": "section", "text": _mrkdwn("\n".join([*first, *code, *then]))},
         {"type": "section", "fields": fields},
-        *([{"type": "actions", "elements": buttons}] if buttons else []),
+        *([{"type": "section", "text": _mrkdwn("\n".join(below))}] if below else []),
     ]
 
 

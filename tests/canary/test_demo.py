@@ -56,10 +56,10 @@ def test_it_is_one_screen(screen: list[str]) -> None:
 def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
     """The date whose Phase 3 output is there, and that of 14 games without a row, each with its cause."""
     harmless, real = alerts(screen)
-    assert harmless.startswith("OPENED 2026-02-10 07:15Z WARNING · 2026-02-09 · UNTRIGGERED · Phase 3 has its output")
+    assert harmless.startswith("OPENED 2026-02-10 07:15Z △ WARNING · 2026-02-09 · UNTRIGGERED · Phase 3 has its output")
     assert "Cause: SHORT_CIRCUIT at DECIDED: " in re.sub(" +", " ", harmless)
     assert "NONE: Phase 3 has 260 rows for 10 games." in harmless
-    headline = "CRITICAL, changed · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games"
+    headline = "✖ CRITICAL, changed · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games"
     assert real.startswith(
         f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores Do now:"
     )
@@ -113,10 +113,10 @@ def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cli.main(["demo", "--verbose", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     first = alerts(printed.splitlines())
-    opened = [re.findall(r"OPENED 2026-02-(\d+) 07:15Z \w+ · 2026-02-(\d+) · UNTRIGGERED", alert) for alert in first]
+    opened = [re.findall(r"OPENED 2026-02-(\d+) 07:15Z \S \w+ · 2026-02-(\d+) · UNTRIGGERED", alert) for alert in first]
     assert [days for days in opened if days] == [[(str(day + 1), f"{day:02}")] for day in (9, 10)]
-    assert "OPENED 2026-02-12 07:15Z ERROR · 2 dates, 2026-02-10 to 02-11 · UNTRIGGERED" in " ".join(first)  # a group
-    over = [re.findall(r"RESOLVED 2026-02-12 15:15Z RESOLVED · 2026-02-(\d+) · no longer", alert) for alert in first]
+    assert "OPENED 2026-02-12 07:15Z ▲ ERROR · 2 dates, 2026-02-10 to 02-11 · UNTRIGGERED" in " ".join(first)  # a group
+    over = [re.findall(r"RESOLVED 2026-02-12 15:15Z ✓ RESOLVED · 2026-02-(\d+) · no longer", alert) for alert in first]
     assert [days for days in over if days] == [[f"{day:02}"] for day in (9, 10, 11)]
     lines = [json.loads(line) for line in (tmp_path / "run" / "checkpoints.jsonl").read_text().splitlines()]
     assert printed.count("Z CHECKPOINT_") == len(lines)

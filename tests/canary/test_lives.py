@@ -91,7 +91,7 @@ def test_an_entry_has_the_fields_of_the_worst_date_of_its_headline() -> None:
     entry = [json.loads(line) for line in stream.getvalue().splitlines()][-1]
     assert (entry["severity"], entry["impact"], entry["game_date"]) == ("CRITICAL", "BLOCKED", str(BEFORE))
     assert entry["game_dates"] == [str(BEFORE), str(DAY)]
-    assert entry["headline"].startswith("CRITICAL · 2 dates, 2026-02-08 to 02-09")
+    assert entry["headline"].startswith("✖ CRITICAL · 2 dates, 2026-02-08 to 02-09")
 
 
 def test_a_passing_fault_is_no_stretch_of_days() -> None:

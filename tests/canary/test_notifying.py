@@ -27,7 +27,7 @@ from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from canary.notify.incidents import Notified, notify
 from canary.notify.log_entry import LogChannel
-from canary.notify.message import logs_link
+from canary.notify.message import CommandLine, logs_link
 from canary.run import watch
 from orchestrator_resilience import Phase
 from orchestrator_resilience.deadline import Deadline
@@ -222,7 +222,7 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
 def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
     """One line of JSON each, at the level of the harm, with everything that the alert says."""
     stream = io.StringIO()
-    log = LogChannel({"phase2": phase}, project="nba", stream=stream)
+    log = LogChannel({"phase2": phase}, where=CommandLine(project="nba"), stream=stream)
     watch(stores, {"phase2": phase}, Channels(log), NOON)
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(e["game_date"], e["canary_alert"], e["severity"]) for e in entries] == [
@@ -230,7 +230,7 @@ def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, l
     ]
     headline = entries[1]["headline"]
     first, action, look, *_, logs = entries[1]["message"].splitlines()
-    assert headline.startswith("ERROR · 2026-02-09 · INCOMPLETE without p2_odds_player_props · impact unknown · ")
+    assert headline.startswith("▲ ERROR · 2026-02-09 · INCOMPLETE without p2_odds_player_props · impact unknown · ")
     assert first == f"CANARY_ALERT OPENED: {headline}"
     assert action.startswith("Do now:   look at the log of p2_odds_player_props for 2026-02-09")
     assert look == "Look:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09"
@@ -670,7 +670,7 @@ def test_an_incident_of_a_phase_that_is_removed_expires(stores: EmbeddedStores, 
         told["message"]
         .splitlines()[0]
         .startswith(
-            "CANARY_ALERT EXPIRED: EXPIRED · 2 dates, 2026-02-08 to 02-09 · still UNTRIGGERED when last seen · "
+            "CANARY_ALERT EXPIRED: … EXPIRED · 2 dates, 2026-02-08 to 02-09 · still UNTRIGGERED when last seen · "
             "15 min after the alert · no longer watched: phase2 is not in the phases f"
         )
     )

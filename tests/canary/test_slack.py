@@ -1,6 +1,8 @@
 """The Slack channel against a real HTTP server on this machine: the message, the retries, and the secret."""
 
+import html
 import logging
+import re
 import socket
 import struct
 import time
@@ -78,13 +80,20 @@ def many(count: int, summary: str = "a summary") -> list[Notification]:
 
 def failure(url: str, phase: Phase, seconds: float = 10.0) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
-        SlackChannel(url, {"phase2": phase}, project="nba", seconds=seconds).send([notification()], NOW)
+        SlackChannel(url, {"phase2": phase}, where=CommandLine(project="nba"), seconds=seconds).send(
+            [notification()], NOW
+        )
     return caught.value
+
+
+def blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the blocks of all faults."""
+    return [block for fault in body["attachments"] for block in fault["blocks"]]
 
 
 def shown_in(body: dict[str, Any]) -> Iterator[str]:
     """Yield every text that is shown, in its order."""
-    for block in body["blocks"]:
+    for block in blocks(body):
         one = [block["text"]] if "text" in block else block.get("fields", block.get("elements"))
         for part in one:
             yield part["text"] if isinstance(part["text"], str) else part["text"]["text"]
@@ -95,12 +104,12 @@ def texts(body: dict[str, Any]) -> list[str]:
 
 
 def headers(body: dict[str, Any]) -> list[str]:
-    return [block["text"]["text"] for block in body["blocks"] if block["type"] == "header"]
+    return [block["text"]["text"] for block in blocks(body) if block["type"] == "header"]
 
 
-def buttons(body: dict[str, Any]) -> list[tuple[str, str]]:
-    actions = [block for block in body["blocks"] if block["type"] == "actions"]
-    return [(one["text"]["text"], one["url"]) for block in actions for one in block["elements"]]
+def links(body: dict[str, Any]) -> list[tuple[str, str]]:
+    found = [re.findall(r"<([^|>]+)\|([^>]+)>", text) for text in texts(body)]
+    return [(label, html.unescape(address)) for own in found for address, label in own]
 
 
 DRIFT = Cause(
@@ -115,15 +124,19 @@ EMBEDDED = CommandLine()
 
 
 def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
-    """A header that says it all, what to do now with the command, fields, and buttons that are links."""
-    channel = SlackChannel(slack.url, {"phase2": phase}, project="nba", page="https://canary.example")
+    """A header that says it all beside a colour, what to do now with the command, fields, commands and plain links."""
+    channel = SlackChannel(
+        slack.url,
+        {"phase2": phase},
+        where=CommandLine(project="nba", page="https://canary.example", runbook="https://docs.example/runbook.md"),
+    )
     channel.send([notification(causes=(DRIFT,))], NOW)
     (body,) = slack.posts
-    headline = (
-        "CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator waits for p2_bdl_box_scores"
-    )
+    headline = "✖ CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator waits for {}"
+    headline = headline.format("p2_bdl_box_scores")
     assert body["text"] == headline
-    assert [block["type"] for block in body["blocks"]] == ["header", "section", "section", "actions"]
+    assert [fault["color"] for fault in body["attachments"]] == ["#b3261e"]
+    assert [block["type"] for block in blocks(body)] == ["header", "section", "section", "section"]
     assert texts(body) == [
         headline,
         (
@@ -137,12 +150,16 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
             "it, not `_triggered`."
         ),
         "*Cause*\nEXPECTATION_DRIFT at DECIDED: waits for p2_bdl_box_scores (document)",
-        "See 2026-02-09",
-        "Logs Explorer",
+        texts(body)[-1],
     ]
-    assert buttons(body) == [
+    assert texts(body)[-1].splitlines()[:2] == [
+        "*Ack:* `GOOGLE_CLOUD_PROJECT=nba canary ack 2026-02-09`",
+        "*Silence:* `GOOGLE_CLOUD_PROJECT=nba canary silence add 2026-02-09 --for 12h --reason 'in hand'`",
+    ]
+    assert links(body) == [
         ("See 2026-02-09", "https://canary.example/dates/2026-02-09"),
         ("Logs Explorer", logs_link("nba", "phase2", DAY)),
+        ("Runbook: EXPECTATION_DRIFT", "https://docs.example/runbook.md#expectation-drift"),
     ]
 
 
@@ -158,21 +175,22 @@ def test_several_dates_of_one_fault_are_one_section(phase: Phase) -> None:
     body = message(told, {"phase2": phase}, EMBEDDED, NOW)
     assert headers(body) == [
         (
-            "CRITICAL · 2 dates, 2026-02-08 to 02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · "
+            "✖ CRITICAL · 2 dates, 2026-02-08 to 02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · "
             "the orchestrator waits for p2_bdl_box_scores"
         ),
-        "CRITICAL · 2026-02-10 · UNTRIGGERED · Phase 3 has 0 of 14 games · cause unknown",
-        "RESOLVED · 2026-02-09 · no longer UNTRIGGERED · 1 h 00 min after the alert · a summary",
+        "✖ CRITICAL · 2026-02-10 · UNTRIGGERED · Phase 3 has 0 of 14 games · cause unknown",
+        "✓ RESOLVED · 2026-02-09 · no longer UNTRIGGERED · 1 h 00 min after the alert · a summary",
     ]
     assert texts(body)[2].startswith(
         "*Dates*\n2026-02-08 UNTRIGGERED: Phase 3 has 0 of 14 games; a summary\n2026-02-09"
     )
     assert body["text"].splitlines() == headers(body)
+    assert [fault["color"] for fault in body["attachments"]] == ["#b3261e", "#b3261e", "#1e8e3e"]
 
 
 def test_without_a_project_or_a_page_there_is_no_link(phase: Phase) -> None:
     """The embedded stores have no Logs Explorer."""
-    assert buttons(message([notification()], {"phase2": phase}, EMBEDDED, NOW)) == []
+    assert links(message([notification()], {"phase2": phase}, EMBEDDED, NOW)) == []
 
 
 def test_the_link_to_the_logs() -> None:
@@ -192,7 +210,8 @@ def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, projec
     """However many dates and however long their texts: what does not fit is counted, and no date is lost."""
     body = message(many(60, summary), {"phase2": phase}, CommandLine(project=project), NOW)
     shown = headers(body)
-    assert len(body["blocks"]) < 50
+    assert len(blocks(body)) <= 50
+    assert all(len(fault["blocks"]) <= 5 for fault in body["attachments"])
     assert all(0 < len(header) <= 150 for header in shown)
     assert all(0 < len(text) < 3_000 for text in texts(body))
     assert sum(map(len, texts(body))) < 12_000
@@ -223,7 +242,7 @@ def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
         assert "&lt;!channel&gt; &lt;!here&gt; &lt;@U1&gt; " in text
         assert "```" not in text
     assert not set(body["text"]) & set("<>")
-    assert all(one["verbatim"] for block in body["blocks"] for one in block.get("fields", []))
+    assert all(one["verbatim"] for block in blocks(body) for one in block.get("fields", []))
 
 
 @pytest.mark.parametrize("limit", range(1, 12))

@@ -39,7 +39,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_everything_fits_the_width(folder: Path, columns: int, arguments: list[str]) -> None:
     """But for a command that is there to be pasted, and a silence's reason, which are left whole."""
     lines = printed(folder, *arguments, columns=columns).splitlines()
-    assert [x for x in lines if len(x) > columns and not x.startswith(("Look: ", "silenced: "))] == []
+    whole = ("Look: ", "Ack: ", "Silence: ", "silenced: ")
+    assert [line for line in lines if len(line) > columns and not line.startswith(whole)] == []
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)

@@ -263,7 +263,7 @@ def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
     pipeline.documents.merge(own, {"refusals": {"slack": {**refused, "address": "another"}}})
     for _ in range(2):
         assert "channels_failed" not in pipeline.run_canary()[1]
-    assert [post["text"].startswith("ERROR · ") for post in pipeline.slack.accepted] == [True]
+    assert [post["text"].startswith("▲ ERROR · ") for post in pipeline.slack.accepted] == [True]
 
 
 def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(cloud: str, dataset: BigQuery, tmp_path: Path) -> None:

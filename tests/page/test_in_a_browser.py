@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from canary.notify.message import CommandLine
 from canary.notify.slack import SlackChannel
 from tests.page.conftest import Visit, served
 from tests.page.situations import DAY, MINUTES, NOW, SITUATIONS, Situation, World
@@ -62,14 +63,14 @@ def test_an_open_incident_leads_to_its_cause_in_one_click(situations: Make, visi
 
 
 def test_the_slack_message_leads_to_the_cause_in_one_click(tmp_path: Any, visit: Open) -> None:
-    """By the first of its buttons."""
+    """By the first of its links."""
     world = World(tmp_path / "stores")
     world.play(DAY, drifted=True, output=False)
     with served(world.situation.canary()) as url, fake_webhook("/services/x") as slack:
-        world.watch(SlackChannel(slack.url, world.situation.phases, page=url), NOW)
+        world.watch(SlackChannel(slack.url, world.situation.phases, where=CommandLine(page=url)), NOW)
         (posted,) = slack.posts
-        (buttons,) = (block["elements"] for block in posted["blocks"] if block["type"] == "actions")
-        assert "EXPECTATION_DRIFT" in visit(buttons[0]["url"]).page.inner_text("#causes")
+        (first, *_) = re.findall(r"<([^|>]+)\|", posted["attachments"][0]["blocks"][-1]["text"]["text"])
+        assert "EXPECTATION_DRIFT" in visit(first).page.inner_text("#causes")
 
 
 def centre(page: Any, selector: str) -> float:

@@ -17,6 +17,7 @@ from typing import Any
 import flask
 
 import canary.function
+import canary.notify.opening
 import orchestrator_resilience.function
 from canary.notify.log_entry import LogChannel
 from canary.notify.slack import SlackChannel
@@ -95,9 +96,8 @@ def _canary(death: Death) -> Callable[[flask.Request], Any]:
     def slack_channel(*args: Any, **named: Any) -> Any:
         return death.watched(SlackChannel(*args, **named, seconds=10 * SCALE), "send", to=" to Slack")
 
-    vars(canary.function).update(
-        open_stores=opened, LogChannel=log_channel, SlackChannel=slack_channel, datetime=_Clock
-    )
+    vars(canary.function).update(open_stores=opened, datetime=_Clock)
+    vars(canary.notify.opening).update(LogChannel=log_channel, SlackChannel=slack_channel)
     ExitStack().enter_context(scaled())  # for as long as the process lives
     return canary.function.start()
 

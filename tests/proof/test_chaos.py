@@ -63,7 +63,7 @@ def test_what_people_were_not_told_is_found(cloud: str, dataset: BigQuery, phase
     del dataset
     with canaries(0, cloud, phase, tmp_path, seed=1) as world:
         life = Life(world)
-        world.slack.accepted += [{"text": "ERROR · 2 dates, 2026-02-09 to 02-10 · UNTRIGGERED"}] * 2
+        world.slack.accepted += [{"text": "▲ ERROR · 2 dates, 2026-02-09 to 02-10 · UNTRIGGERED"}] * 2
         world.slack.accepted += [{"text": "ERROR, reminder · 2026-02-10 · UNTRIGGERED"}]
         left = json.dumps(
             {"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-11T07:15:00Z"}]}

@@ -1,0 +1,27 @@
+"""The channels of a canary, as its environment names them."""
+
+from collections.abc import Mapping
+
+from canary.domain.remembered import DEFAULT_CANARY
+from canary.notify.channel import Channel, Channels
+from canary.notify.log_entry import LogChannel
+from canary.notify.message import CommandLine
+from canary.notify.slack import SlackChannel
+from canary.settings import CanarySettings
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.settings import Settings
+
+
+def open_channels(settings: Settings, own: CanarySettings, phases: Mapping[str, Phase]) -> Channels:
+    """Return the log, and Slack where there is a webhook; raises ConfigurationError for an address that is none."""
+    name = settings.service or DEFAULT_CANARY
+    where = CommandLine(
+        project=settings.project,
+        page=own.page_url,
+        runbook=own.runbook_url,
+        canary=name if name != DEFAULT_CANARY else None,
+    )
+    channels: list[Channel] = [LogChannel(phases, where=where)]
+    if own.slack_webhook_url:
+        channels.append(SlackChannel(own.slack_webhook_url, phases, where=where))
+    return Channels(*channels, canary=name)
