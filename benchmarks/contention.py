@@ -98,6 +98,10 @@ class _NoLog:
         """Lack nothing."""
         return {}
 
+    def view(self, _: str) -> str:
+        """Need nothing."""
+        return ""
+
 
 class Bench:
     """The variants, each with one client that all its threads share."""

@@ -9,7 +9,9 @@ secrets=
 # What the platform itself writes down of the orchestrator: who was turned away, and what was given up.
 variables=
 beside || variables=,PHASE=$PHASE,ORCHESTRATOR_SERVICE=$ORCHESTRATOR,DEAD_LETTERS=$DEAD_LETTERS
+if beside && [[ -n $WATCHED_SERVICE ]]; then variables=,PHASE=$PHASE,ORCHESTRATOR_SERVICE=$WATCHED_SERVICE; fi
 [[ ${PAGE_URL:-none} == none ]] || variables+=",PAGE_URL=$PAGE_URL"
+[[ ${RUNBOOK_URL:-none} == none ]] || variables+=",RUNBOOK_URL=$RUNBOOK_URL"
 deploy_function canary "$CANARY" canary "$variables" "$secrets" \
   --service-account="$CANARY_ACCOUNT" --timeout="$RUN_SECONDS" --max-instances=3
 may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"

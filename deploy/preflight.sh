@@ -88,6 +88,7 @@ keeps() {
 keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET" "secret's name"
 keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET" "secret's name"
 keeps PAGE_URL _PAGE_URL "$PAGE_URL" value
+keeps RUNBOOK_URL _RUNBOOK_URL "$RUNBOOK_URL" value
 
 # Two orchestrators on one topic register each other's completions, and the fault of the one is hidden.
 if ! beside; then

@@ -1,11 +1,14 @@
 """`canary setup`, `verify` and `probe`: the tables, the flag in BigQuery, and whether the orchestrator is alive."""
 
 import json
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from canary.commands.options import Subject, options, whole_number
+from canary.commands.installation import Point, State
+from canary.commands.options import Subject, a_path, options, whole_number
 from canary.commands.terminal import make_console, print_flags
 from canary.commands.verify import verify as compare_flags
 from canary.notify.opening import open_channels
@@ -26,16 +29,40 @@ def setup(about: Subject) -> None:
             click.echo(done)
 
 
+def _store(about: Subject) -> str:
+    """Say where what is read is."""
+    settings = Settings.from_env()
+    if about.folder is not None or settings.project is None:
+        return f"folder {about.folder or settings.data_dir}"
+    location = settings.bigquery_location or "that of the datasets"
+    return f"project {settings.project}, Firestore {settings.firestore_database}, BigQuery location {location}"
+
+
+def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) -> None:
+    """Read a phases file, and nothing else; what is wrong with it ends the command."""
+    if file is not None and not context.resilient_parsing:
+        click.echo(Point(State.HOLDS, f"{file}: {', '.join(load_phases(file))}").line)
+        context.exit()
+
+
 @click.command()
+@click.option(
+    "--phases",
+    type=a_path,
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_check_alone,
+    help="Read this phases file alone, and end.",
+)
 @options("data", "phase", "now", "json", "days")
 def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
-    """Compare the flag in BigQuery with the one in Firestore.
-
-    In which table is it, and on which dates do the two agree?
-    """
+    """Check an installation: what it reads, what is collected, and where the flag is. It only reads."""
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     with about.stores() as stores:
-        verification = compare_flags(stores, about.phases, wanted)
+        verification = compare_flags(
+            stores, about.phases, wanted, about.now, settings=Settings.from_env(), store=_store(about)
+        )
     if as_json:
         click.echo(json.dumps(verification.to_json(), indent=2))
     else:
@@ -49,11 +76,13 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
 def notify(*, is_test: bool, as_json: bool) -> Outcome:
     """Send a marked message over each channel that the environment names, and say what each answered.
 
-    The log is this machine's here. The deployed function's own is tried by POST /notify-test.
+    The log is this machine's stderr here. The deployed function's own is tried by POST /notify-test.
     """
     if not is_test:
         raise click.UsageError("--test is needed: all else is sent by the canary's own runs")
-    said = open_channels(Settings.from_env(), CanarySettings.from_env(), load_phases()).test(datetime.now(UTC))
+    said = open_channels(Settings.from_env(), CanarySettings.from_env(), load_phases(), sys.stderr).test(
+        datetime.now(UTC)
+    )
     if as_json:
         click.echo(json.dumps({"channels": said}, indent=2))
     else:

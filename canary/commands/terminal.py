@@ -157,6 +157,8 @@ def _print_moment(console: Console, group: Sequence[Step], zone: ZoneInfo) -> No
 
 def print_flags(console: Console, verification: Verification) -> None:
     """Print what Firestore and each table of BigQuery say of the flag, one row a date, and what follows from it."""
+    for point in verification.points:
+        console.print(point.line, soft_wrap=True)
     for comparison in verification.comparisons:
         table = Table(box=box.SIMPLE_HEAD, title=comparison.table, title_justify="left")
         for heading in ("phase", "game date", "Firestore", "BigQuery", ""):

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from canary.commands.installation import Point, State, points_of
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.remembered import MEMORY
 from canary.run import Outcome
@@ -21,6 +22,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.rows import FLAG_COLUMN
+from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.base import (
     ChangeLog,
     Changes,
@@ -143,9 +145,20 @@ class Verification(msgspec.Struct, frozen=True):
     missing_columns: Mapping[str, Sequence[str]]
     reasons: tuple[str, ...]
     setup_errors: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
 
     @property
     def outcome(self) -> Outcome:
+        """PROBLEM where a point is wrong, COULD_NOT_TELL where nothing can be read, else what is known of the flag."""
+        if any(point.state is State.WRONG for point in self.points):
+            return Outcome.PROBLEM
+        flags = [flag for table in self.comparisons for flag in table.flags]
+        if flags and all(flag.agreement is Agreement.UNREADABLE for flag in flags):
+            return Outcome.COULD_NOT_TELL
+        return self._of_the_flag
+
+    @property
+    def _of_the_flag(self) -> Outcome:
         """QUIET when BigQuery carries the flag and agrees, PROBLEM when it does not, else COULD_NOT_TELL."""
         # A completion log that lacks a column is no proof by itself.
         unproven = [
@@ -171,7 +184,7 @@ class Verification(msgspec.Struct, frozen=True):
     @property
     def advice(self) -> str:
         """Which source of the flag the canary should use."""
-        if self.outcome is Outcome.QUIET:
+        if self._of_the_flag is Outcome.QUIET:
             # What another table needs besides stands in its own answer.
             by_itself = all(phase.best is phase.completion_log for phase in self.phases)
             how = ": set bigquery_carries_flag = true in the phases file" if by_itself else ", as follows"
@@ -193,7 +206,8 @@ class Verification(msgspec.Struct, frozen=True):
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "bigquery_carries_the_flag": self.outcome is Outcome.QUIET,
+            "bigquery_carries_the_flag": self._of_the_flag is Outcome.QUIET,
+            "points": msgspec.to_builtins(self.points),
             "advice": self.advice,
             "answers": self.answers,
             "setup_errors": self.setup_errors,
@@ -207,8 +221,19 @@ class Verification(msgspec.Struct, frozen=True):
         }
 
 
-def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Sequence[date]]) -> Verification:
-    """Compare the flags of `wanted`, game dates by phase."""
+def verify(
+    stores: Stores,
+    phases: Mapping[str, Phase],
+    wanted: Mapping[str, Sequence[date]],
+    now: datetime | None = None,
+    *,
+    settings: Settings | None = None,
+    store: str = "",
+) -> Verification:
+    """Compare the flags of `wanted`, game dates by phase, and with `now` go through the points of the installation.
+
+    The stores are named `store`; the `settings` are those of the environment.
+    """
     evidence = gather(stores, wanted, phases).evidence
     reasons = {s.reason for e in evidence for s in (e.completion_log, e.progress) if isinstance(s, Unreadable)}
     try:
@@ -225,7 +250,8 @@ def verify(stores: Stores, phases: Mapping[str, Phase], wanted: Mapping[str, Seq
         for name, days in wanted.items()
     )
     setup_errors = (*_setup_errors(stores.documents), *log_errors)
-    return Verification(verified, missing_columns, tuple(sorted(reasons)), setup_errors)
+    points = tuple(points_of(stores, phases, evidence, now, settings=settings, store=store)) if now and settings else ()
+    return Verification(verified, missing_columns, tuple(sorted(reasons)), setup_errors, points)
 
 
 def _changes(log: ChangeLog | None, begun: Mapping[str, datetime]) -> tuple[Mapping[str, Changes], list[str]]:

@@ -1,6 +1,7 @@
 """The channels of a canary, as its environment names them."""
 
 from collections.abc import Mapping
+from typing import TextIO
 
 from canary.domain.remembered import DEFAULT_CANARY
 from canary.notify.channel import Channel, Channels
@@ -12,8 +13,13 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.settings import Settings
 
 
-def open_channels(settings: Settings, own: CanarySettings, phases: Mapping[str, Phase]) -> Channels:
-    """Return the log, and Slack where there is a webhook; raises ConfigurationError for an address that is none."""
+def open_channels(
+    settings: Settings, own: CanarySettings, phases: Mapping[str, Phase], log: TextIO | None = None
+) -> Channels:
+    """Return the log, by default stdout, and Slack where there is a webhook.
+
+    Raises ConfigurationError for an address that is none.
+    """
     name = settings.service or DEFAULT_CANARY
     where = CommandLine(
         project=settings.project,
@@ -21,7 +27,7 @@ def open_channels(settings: Settings, own: CanarySettings, phases: Mapping[str, 
         runbook=own.runbook_url,
         canary=name if name != DEFAULT_CANARY else None,
     )
-    channels: list[Channel] = [LogChannel(phases, where=where)]
+    channels: list[Channel] = [LogChannel(phases, where=where, stream=log)]
     if own.slack_webhook_url:
         channels.append(SlackChannel(own.slack_webhook_url, phases, where=where))
     return Channels(*channels, canary=name)

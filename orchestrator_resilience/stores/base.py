@@ -98,6 +98,9 @@ class CompletionLog(Protocol):
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks."""
 
+    def view(self, phase: str) -> str:
+        """Return a view that can be read as a phase's completion log where its table cannot; empty where that can."""
+
 
 class MessageLogs(Protocol):
     """Tables into which Pub/Sub writes every message by itself, whatever became of its delivery."""

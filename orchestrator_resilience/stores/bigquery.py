@@ -47,6 +47,7 @@ from orchestrator_resilience.stores.table_sql import (
     flag_table_sql,
     flag_tables_sql,
     messages_sql,
+    view_sql,
 )
 
 _TRANSIENT = (
@@ -300,11 +301,13 @@ class BigQueryCompletionLog(_OfPhases):
 
     def missing_columns(self) -> dict[str, list[str]]:
         """Return the columns that each table lacks; raises StoreError where there is no table."""
-        with _bigquery_errors():
-            return {
-                name: [field.name for field in _lacking(self._bigquery.table(name))]
-                for name in dict.fromkeys(self._tables.values())
-            }
+        names = dict.fromkeys(self._tables.values())
+        there = {name: self._bigquery.describe(name).columns for name in names}
+        return {name: [field.name for field in _SCHEMA if field.name not in there[name]] for name in names}
+
+    def view(self, phase: str) -> str:
+        """Return a view of a phase's table that has the columns which it lacks."""
+        return view_sql(self._bigquery.describe(self._tables[phase]), phase)
 
     def setup(self) -> list[str]:
         """Make each table, or add the columns it lacks; changes nothing else. Returns what was done.

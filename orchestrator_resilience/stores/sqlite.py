@@ -225,6 +225,10 @@ class SqliteCompletionLog:
         """A file is made with all columns."""
         return {str(self._file.path): []}
 
+    def view(self, _: str) -> str:
+        """A file needs none."""
+        return ""
+
 
 class SqliteCounts:
     """A CountSource: runs a phase's own queries over SQLite files, each file a dataset.

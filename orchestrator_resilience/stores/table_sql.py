@@ -109,3 +109,54 @@ def _literals(texts: Iterable[str]) -> str:
 
 def _text(file: str) -> str:
     return resources.files(__package__).joinpath(file).read_text("utf-8")
+
+
+# Under which other names people keep what is needed, those that say most first.
+_OTHER_NAMES = {
+    "game_date": ("date", "data_date", "run_date", "day", "event_date"),
+    "processor_name": ("processor", "processor_id", "name", "job_name", "task_id", "source"),
+    "status": ("state", "outcome", "result"),
+    "completed_at": ("finished_at", "ended_at", "end_time", "processed_at", "updated_at", "created_at"),
+    "inserted_at": ("loaded_at", "ingested_at", "created_at", "updated_at"),
+}
+# How a value of another type becomes one of these, by the type that it has.
+_CONVERSIONS = {
+    ("DATE", "TIMESTAMP"): "DATE({})",
+    ("DATE", "DATETIME"): "DATE({})",
+    ("TIMESTAMP", "DATETIME"): "TIMESTAMP({})",
+    ("TIMESTAMP", "DATE"): "TIMESTAMP({})",
+}
+
+
+def view_sql(table: Table, phase: str) -> str:
+    """Return a view that is a completion log, made of the columns that a table has; empty where the table is one.
+
+    What none of them is like is NULL, and marked: somebody has to say which it is.
+    """
+    if all(table.columns.get(name) == kind for name, kind in REQUIRED_COLUMNS.items()):
+        return ""
+    chosen: dict[str, str] = {}
+    for name, kind in REQUIRED_COLUMNS.items():
+        names = [one for one in (name, *_OTHER_NAMES.get(name, ())) if one in table.columns]
+        if names:
+            chosen[name] = _converted(names[0], table.columns[names[0]], kind)
+        elif name == "phase":
+            chosen[name] = f"'{phase}'"
+        elif name == "inserted_at" and not chosen["completed_at"].startswith("CAST(NULL"):
+            chosen[name] = chosen["completed_at"]
+        else:
+            chosen[name] = f"CAST(NULL AS {kind})"
+    optional = {name: name for name, kind in OPTIONAL_COLUMNS.items() if table.columns.get(name) == kind}
+    lines = [f"  {value if value == name else f'{value} AS {name}'}" for name, value in {**chosen, **optional}.items()]
+    marked = [f"{line}  -- which column?" if "CAST(NULL" in line else line for line in _with_commas(lines)]
+    return "\n".join([f"CREATE VIEW `{table.name}_for_canary` AS SELECT", *marked, f"FROM `{table.name}`"])
+
+
+def _converted(name: str, kind: str, wanted: str) -> str:
+    if kind == wanted:
+        return name
+    return _CONVERSIONS.get((wanted, kind), f"SAFE_CAST({{}} AS {wanted})").format(name)
+
+
+def _with_commas(lines: list[str]) -> list[str]:
+    return [*(f"{line}," for line in lines[:-1]), lines[-1]]

@@ -671,7 +671,7 @@ def test_an_incident_of_a_phase_that_is_removed_expires(stores: EmbeddedStores, 
         .splitlines()[0]
         .startswith(
             "CANARY_ALERT EXPIRED: … EXPIRED · 2 dates, 2026-02-08 to 02-09 · still UNTRIGGERED when last seen · "
-            "15 min after the alert · no longer watched: phase2 is not in the phases f"
+            "15 min after the alert · no longer watched: phase2 is not in the phases"
         )
     )
     assert told["game_dates"] == ["2026-02-08", "2026-02-09"]

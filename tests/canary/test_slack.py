@@ -94,7 +94,7 @@ def blocks(body: dict[str, Any]) -> list[dict[str, Any]]:
 def shown_in(body: dict[str, Any]) -> Iterator[str]:
     """Yield every text that is shown, in its order."""
     for block in blocks(body):
-        one = [block["text"]] if "text" in block else block.get("fields", block.get("elements"))
+        one = [block["text"]] if "text" in block else block.get("fields") or block["elements"]
         for part in one:
             yield part["text"] if isinstance(part["text"], str) else part["text"]["text"]
 

@@ -17,7 +17,7 @@ from tools.functions import canary_function, orchestrator_function
 
 COMMON = {name: text for name, text in HEADERS.items() if name != "Content-Type"}
 DATE = "/dates/2026-02-09"
-THERE_IS = "there are /, /status and /dates/2026-02-09, with ?phase= and one of phase2"
+THERE_IS = "there are /, /status, /notify-test and /dates/2026-02-09, with ?phase= and one of phase2"
 NO_METHOD = [
     *((method, "/", "GET, POST, HEAD") for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW")),
     *((method, path, "GET, HEAD") for method in ("POST", "PUT", "OPTIONS") for path in ("/status", DATE)),
@@ -87,6 +87,16 @@ def test_head_is_get_without_its_body(canary: Server, path: str) -> None:
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["Content-Type"] == get.headers["Content-Type"]
     assert {name: head.headers[name] for name in COMMON} == COMMON
+
+
+def test_a_test_of_the_channels(canary: Server) -> None:
+    """Each channel's answer, and the line that the deployment reads; it is no run."""
+    runs = canary.log.read_text().count("CANARY_RUN")
+    answer = asked(canary, "POST", "/notify-test")
+    assert (answer.status_code, answer.json()) == (200, {"channels": {"log": ""}, "reason": ""})
+    assert '"message": "CANARY_NOTIFY_TEST: log: sent"' in canary.log.read_text()
+    assert canary.log.read_text().count("CANARY_RUN") == runs
+    assert asked(canary, "GET", "/notify-test").headers["Allow"] == "POST, HEAD"
 
 
 def test_what_is_asked_is_not_run(canary: Server) -> None:

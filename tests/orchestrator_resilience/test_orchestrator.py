@@ -267,6 +267,10 @@ class Watched:
         """Look."""
         return self._log.missing_columns()
 
+    def view(self, phase: str) -> str:
+        """Look."""
+        return self._log.view(phase)
+
 
 def watched_orchestrator(
     stores: EmbeddedStores, point: Callable[[str], None], sink: RecordingSink | None = None
