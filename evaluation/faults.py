@@ -161,6 +161,7 @@ _UNREADABLE: _Due = {_K.UNKNOWN: lambda day, _: day.world.outages[-1].since}
 _UNKNOWN: _Due = {_K.UNKNOWN: lambda day, _: day.deadline}
 
 _REFUSED_START: _Due = {_K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + DELIVERED}
+_LEFT_PENDING: _Due = {_K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + day.world.phase.downstream_after}
 _SOME_GAMES: _Due = {
     _K.DOWNSTREAM_PARTIAL: lambda day, _: day.complete_at + DELIVERED + day.world.phase.downstream_after
 }
@@ -436,7 +437,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "start_is_left_pending": Fault(
         injects=reported.start_is_left_pending,
-        due=_NO_OUTPUT,
+        due=_LEFT_PENDING,
         stops=_stops(_S.STARTED, _C.NOT_STARTED, Stored.is_pending, whom=_the_date),
         like=Truth(words="publish failed: 504"),
         group="the next phase is refused behind the flag",

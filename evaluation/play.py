@@ -155,7 +155,9 @@ def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
     """Look into the stores, just before the repair, for what can be proven of a date."""
     world = day.world
     requests = world.requests.seen if world.requests else None
-    are_readable, shows_changes = not world.is_down("checkpoints"), world.changes is not None
+    # Those that come and go have been read in another run.
+    away = [one for one in world.outages if one.source == "checkpoints" and not one.flaps]
+    are_readable, shows_changes = not any(one.is_on(at) for one in away), world.changes is not None
     stored = Stored(world.stores.folder, world.phase, day.date, are_readable, requests, shows_changes)
     taken = take_away(world, stored, truth, day.rng) if truth.take_away else Taken()
     return Repair(at, truth.causes(stored), taken)
@@ -172,7 +174,7 @@ def _keep_logs(world: World, seed: str) -> None:
 def _change_something(world: World, before: Sequence[Day], day: Day, dates: int) -> None:
     """Let somebody change what has nothing to do with a fault: before it last worked, and after it did not."""
     made = world.platform.changes_made
-    if dates == 1 and before[-1].reports:
+    if dates == 1 and len(before[-1].reports) == len(world.phase.expected):
         early = min(report.at for report in before[-1].reports.values())
         made += [Change(early - n * HOUR, part, name, "deployed", INNOCENT) for n, (part, name) in enumerate(_PARTS, 1)]
     late = day.deadline + 2 * HOUR

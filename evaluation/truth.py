@@ -85,6 +85,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         entries = [*self.registrations.items(), *self._map("_reports").items(), *self._map("_unexpected").items()]
         reports = [(name, value.get("status")) for name, value in entries]
         reports += [(row["processor_name"], row["status"]) for row in self.rows]
+        reports += [(line["raw_processor"], line.get("status")) for line in self.lines if line.get("raw_processor")]
         statuses: dict[str, set[str]] = {}
         for name, status in reports:
             statuses.setdefault(self.phase.canonical(name) or name, set()).add(str(status))

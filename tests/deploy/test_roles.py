@@ -26,6 +26,7 @@ CLIENTS: dict[str, tuple[type, ...]] = {
 NO_CLIENT = {
     *("google.api_core", "google.auth", "google.cloud.firestore_v1.field_path", "google.cloud.logging_v2.types"),
     "google.cloud.audit.audit_log_pb2",
+    "google.protobuf",
     "google.cloud.firestore_v1.services.firestore.transports",
     "google.cloud.logging_v2.services.logging_service_v2.transports",
 }
