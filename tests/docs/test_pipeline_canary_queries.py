@@ -25,7 +25,7 @@ def health() -> tuple[bool, dict[str, str], str]:
 
 @pytest.fixture
 def days(phase: Phase) -> list[date]:
-    return phase.recent_dates(datetime.now(UTC), phase.lookback_dates)
+    return [*phase.recent_dates(datetime.now(UTC), phase.lookback_dates)]
 
 
 @pytest.fixture
