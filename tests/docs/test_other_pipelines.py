@@ -93,7 +93,7 @@ LOCKED = "FAILED: TimeoutError: the document is locked"
 def handlers() -> list[str]:
     """Return what is defined, the block's parts; the first makes the delivery for the others."""
     (block,) = blocks(PAGE, "python")
-    return block.text.strip().split("\n\n")
+    return block.text.strip().split("\n\n\n")
 
 
 def lines_of(handler: str, state: str, folder: Path) -> tuple[list[str], list[dict[str, Any]], str]:
@@ -165,8 +165,8 @@ def test_a_batch_that_fails(tmp_path: Path) -> None:
 
 def test_the_columns_are_those_that_are_read() -> None:
     """By their names and types."""
-    found = [re.fullmatch(r"`(\w+)` (\w+)", cell) for cell, _ in rows(text_of(PAGE))]
-    assert {one[1]: one[2] for one in found if one} == REQUIRED_COLUMNS
+    cells = [cell for cell, _ in rows(text_of(PAGE))]
+    assert {name: cell.split()[-1] for cell in cells for name in re.findall(r"`(\w+)`", cell)} == REQUIRED_COLUMNS
 
 
 def test_the_page_is_short() -> None:
