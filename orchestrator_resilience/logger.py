@@ -173,7 +173,10 @@ class CheckpointLogger:
         try:
             return self.delivery_of(Completion.from_event(event, self.phase))
         except Exception as error:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
-            return self._delivery_of_invalid(error)
+            delivery = self._delivery_of_invalid(error)
+            # Why nothing, or not all, could be read of it: the names of its fields may be somebody else's.
+            delivery.odd_fields = (one_line(str(_invalid(error)), _SUBJECT_CHARACTERS),)
+            return delivery
 
     def _delivery_of_invalid(self, error: object) -> "Delivery":
         said = _invalid(error)

@@ -40,14 +40,30 @@ def blocks(page: Path | str, language: str | None = None) -> list[Block]:
     return [block for block in found if language in {None, block.language}]
 
 
+def commands_of(text: str) -> list[str]:
+    """Return the commands of a block of shell, each whole: with its continued lines, and texts of several lines."""
+    found: list[str] = []
+    for line in text.splitlines():
+        if found and not _is_whole(found[-1]):
+            found[-1] += f"\n{line}"
+        elif line.strip() and not line.lstrip().startswith("#"):
+            found.append(line.strip())
+    return found
+
+
+def _is_whole(command: str) -> bool:
+    here = re.match(r".*<<'(\w+)'$", command, re.MULTILINE)
+    if here:
+        return command.endswith(f"\n{here[1]}")
+    return not command.endswith("\\") and command.count("'") % 2 == 0
+
+
 def shell_commands() -> Iterator[tuple[str, str]]:
     """Yield each command of each block of shell, with its page; continued lines are one."""
     for page in PAGES:
         for block in blocks(page, "sh"):
-            for line in block.text.replace("\\\n", " ").splitlines():
-                command = re.sub(r"\s+# .*$", "", line.strip())
-                if command and not command.startswith("#"):
-                    yield block.page, command
+            for command in commands_of(block.text):
+                yield block.page, re.sub(r"\s+# .*$", "", command.replace("\\\n", " "))
 
 
 def inline_code(page: Path | str) -> list[str]:

@@ -14,13 +14,17 @@ from tests.docs.markdown import PAGES, ROOT, blocks, inline_code, shell_commands
 NOT_RUN = {
     "pip install ": "tests/installation/ installs from the checkout; this one would change the tests' own environment",
     "pip wheel ": "tests/installation/test_function.py does it, and installs what comes of it",
-    "(cd my-function && ls ": "as above",
-    "cp -R orchestrator_resilience ": "as above",
-    "printf ": "as above",
+    "rm -": "as above",
+    "(cd my-function && ": "as above",
+    "cp ": "as above",
     "uvx ": "it fetches packages",
     "settings=": "tests/deploy/ deploys with them",
     "bash deploy/bootstrap.sh ": "tests/deploy/ runs it, against a program in place of gcloud",
     "gcloud ": "tests/deploy/test_gcloud.py gives it to gcloud's own linter",
+    "python3 -m venv ": "tests/end_to_end/test_other_pipeline.py runs what follows, in an environment that is there",
+    "export ": "it does it in an empty folder, with the emulators",
+    "cat > ": "as above",
+    ".venv/bin/": "as above",
     "canary probe ": "there is no topic; tests/end_to_end/test_probe.py runs it",
 }
 COMMANDS = sorted({command for _, command in shell_commands()})

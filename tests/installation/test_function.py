@@ -22,7 +22,7 @@ from tools.emulators import free_port, server
 
 ROOT = Path(__file__).parents[2]
 AFTER = ROOT / "examples" / "existing_orchestrator" / "after"
-HOW = "How it gets into the function"
+BUNDLED = ROOT / "orchestrator_resilience" / "phases.toml"
 
 
 @pytest.fixture
@@ -66,6 +66,12 @@ def follow(commands: str, python: Path, source: Path) -> None:
     fetch(["bash", "-ec", f"cd '{source}'; {pip}{commands}"], environment)
 
 
+def recipe(command: str) -> str:
+    """Return the block of docs/integrate.md that has this command."""
+    (found,) = (block.text for block in blocks("docs/integrate.md", "sh") if command in block.text)
+    return found
+
+
 def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
     """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
     install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
@@ -90,16 +96,45 @@ def test_the_package_or_a_wheel_beside_the_function(folder: Path, python: Path, 
     First for a build that copies folders by their names and nothing else, then with the wheel, in one environment.
     """
     built = Path(shutil.copytree(folder, source / "built"))
-    texts = [block.text for block in blocks("docs/integrate.md", "sh")]
-    follow(next(text for text in texts if "cp -R" in text).replace("my-function", "built"), python, source)
+    shutil.copy(BUNDLED, source / "my-phases.toml")
+    follow(recipe("cp -R").replace("my-function", "built"), python, source)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert {*project["dependencies"]} <= {*(built / "requirements.txt").read_text("utf-8").splitlines()}
     serve_one_message(built, python, tmp_path)
 
-    follow(next(text for text in texts if "pip wheel" in text), python, source)
+    follow(recipe("pip wheel"), python, source)
     (line,) = (x for x in (folder / "requirements.txt").read_text("utf-8").splitlines() if x[0] == ".")
     assert re.fullmatch(r"\./orchestrator_resilience-[\w.]+-py3-none-any\.whl", line)
     serve_one_message(folder, python, tmp_path)
+
+
+@pytest.mark.parametrize("asked", ["flask", "flask\n", ""], ids=["no end of line", "a line", "nothing"])
+def test_the_recipes_may_be_followed_again(asked: str, tmp_path: Path) -> None:
+    """For a newer version: what was asked for stays, each new line is there once, and nothing older is left."""
+    function, package = tmp_path / "my-function", tmp_path / "orchestrator_resilience"
+    for made in (function, package):
+        made.mkdir()
+    (function / "requirements.txt").write_text(asked, "utf-8")
+    (tmp_path / "my-phases.toml").write_text("# mine", "utf-8")
+    for version in ("1", "2"):
+        for old in package.iterdir():
+            old.unlink()
+        for name in ("phases.toml", f"module_{version}.py"):
+            (package / name).write_text(f"# of version {version}", "utf-8")
+        pip = f"pip() {{ touch my-function/orchestrator_resilience-{version}-py3-none-any.whl; }}\n"
+        for commands in (pip + recipe("pip wheel"), recipe("cp -R")):
+            subprocess.run(["bash", "-ec", commands], cwd=tmp_path, check=True)  # noqa: S607
+    lines = (function / "requirements.txt").read_text("utf-8").splitlines()
+    own = ["./orchestrator_resilience-2-py3-none-any.whl", "msgspec>=0.20", "tzdata"]
+    assert lines == [*asked.split(), *own]
+    assert sorted(path.name for path in function.iterdir()) == [
+        "orchestrator_resilience",
+        own[0].removeprefix("./"),
+        "requirements.txt",
+    ]
+    copied = function / "orchestrator_resilience"
+    assert sorted(path.name for path in copied.iterdir()) == ["module_2.py", "phases.toml"]
+    assert (copied / "phases.toml").read_text("utf-8") == "# mine"
 
 
 def test_a_tag_of_the_repository(python: Path, source: Path) -> None:

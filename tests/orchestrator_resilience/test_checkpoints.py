@@ -582,6 +582,7 @@ def test_an_error_that_is_swallowed_is_said_once(checkpoints: CheckpointLogger, 
 
 EVENT = push_envelope("OddsApiPropsProcessor", "2026-02-09", NOW, message_id="17")
 WRONG = push_envelope("OddsApiPropsProcessor", "2026-02-09", NOW, message_id="17", status="odd")
+OTHERS = push_envelope("-", "-", NOW, message_id="17", processor_name=None, job="props", ds="20260209")
 NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17")
 
 
@@ -590,16 +591,20 @@ NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17
     [
         (EVENT, "p2_odds_player_props 2026-02-09 success"),
         ({"id": "17", "data": EVENT}, "p2_odds_player_props 2026-02-09 success"),
-        (WRONG, "p2_odds_player_props 2026-02-09"),
-        (NOBODYS, "p2_odds_player_props"),
-        ({"message": {"messageId": "17", "publishTime": NOW, "data": "?"}}, "message 17"),
-        ({}, "an unreadable message"),
-        (None, "an unreadable message"),
-        (b"\xff", "an unreadable message"),
+        (WRONG, "p2_odds_player_props 2026-02-09 status: 'odd' is none of success, partial, no_data, failed, skipped"),
+        (NOBODYS, "p2_odds_player_props game_date: Invalid RFC3339 encoded date"),
+        (OTHERS, "message 17 processor_name: missing"),
+        (
+            {"message": {"messageId": "17", "publishTime": NOW, "data": "?"}},
+            "message 17 message.data: not base64: Only base64 data is allowed",
+        ),
+        ({}, "an unreadable message message: missing: expected a Pub/Sub envelope with a message"),
+        (None, "an unreadable message event: expected a CloudEvent or a dict, got NoneType"),
+        (b"\xff", "an unreadable message event: expected a CloudEvent or a dict, got bytes"),
     ],
 )
 def test_each_event_is_a_delivery(event: object, text: str, checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
-    """Whatever of it can be read; whether it can be accepted is for the function to say."""
+    """Whatever of it can be read, and why not the rest; whether it can be accepted is for the function to say."""
 
     @checkpoints.each_delivery
     def function(event: object, delivery: Any) -> object:

@@ -264,7 +264,8 @@ def test_what_lacks_its_event_fails_in_its_delivery(checkpoints: CheckpointLogge
     with pytest.raises(TypeError, match="event"):
         function()
     assert sink.kinds() == ["RECEIVED", "FAILED"]
-    assert sink.checkpoints[0].message == "CHECKPOINT_RECEIVED: an unreadable message"
+    no_event = "event: expected a CloudEvent or a dict, got NoneType"
+    assert sink.checkpoints[0].message == f"CHECKPOINT_RECEIVED: an unreadable message {no_event}"
 
 
 def test_a_route_with_arguments_of_its_own_is_served(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
@@ -279,6 +280,6 @@ def test_a_route_with_arguments_of_its_own_is_served(checkpoints: CheckpointLogg
 
     assert app.test_client().get("/push/7").text == "push 7"
     assert [line.message for line in sink.checkpoints] == [
-        "CHECKPOINT_RECEIVED: an unreadable message",
+        "CHECKPOINT_RECEIVED: an unreadable message event: expected a CloudEvent or a dict, got str",
         "CHECKPOINT_IGNORED: seen (an unreadable message)",
     ]
