@@ -26,6 +26,7 @@ from canary.notify.message import CommandLine, date_path
 from canary.notify.opening import open_channels
 from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
+from canary.page.remembered import Remembered
 from canary.page.render import HEADERS, as_html
 from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
@@ -138,8 +139,10 @@ class Canary(msgspec.Struct, frozen=True):
         return as_html(shown), 200, HEADERS
 
     def _date(self, phase: Phase, day: date, now: datetime) -> Answer:
-        found, facts = timeline_and_facts(self.stores, phase, day, now, seconds=_PAGE_SECONDS)
-        return as_html(one_date(found, facts, phase, self.command, now)), 200, HEADERS
+        canary = self.channels.canary
+        found, facts, documents = timeline_and_facts(self.stores, phase, day, now, seconds=_PAGE_SECONDS, canary=canary)
+        shown = one_date(found, facts, phase, self.command, now, remembered=Remembered(documents, canary, now))
+        return as_html(shown), 200, HEADERS
 
     def _run(self, now: datetime) -> _Json:
         report = watch(self.stores, self.phases, self.channels, now)

@@ -266,23 +266,24 @@ def timeline_and_facts(
     read_at: datetime | None = None,
     *,
     seconds: float = READ_SECONDS,
-) -> tuple[Timeline, Facts | None]:
+    canary: str = DEFAULT_CANARY,
+) -> tuple[Timeline, Facts | None, Documents | Unreadable]:
     """Judge one date, say where it stopped, and put together what every source saw of it.
 
-    Returns the timeline, and the facts from which it can be drawn; None where they are too odd. `read_at` and `seconds`
-    are as in `overview`.
+    Returns the timeline, the facts from which it can be drawn, None where they are too odd, and what is remembered.
+    `read_at`, `seconds` and `canary` are as in `overview`.
     """
-    report, (own,), _ = _run(
-        stores, {phase.name: phase}, now, {phase.name: [day]}, read_at, seconds=seconds, traced=True
+    report, (own,), remembered = _run(
+        stores, {phase.name: phase}, now, {phase.name: [day]}, read_at, seconds=seconds, traced=True, canary=canary
     )
     (verdict,) = report.verdicts
     facts = own.facts(now)
     if facts is None:
-        return Timeline(verdict, (), (verdict.summary,), report.silences), None
+        return Timeline(verdict, (), (verdict.summary,), report.silences), None, remembered
     traces = _traces_there(own.traces, now, read_at or now)
     around = [Facts(one, own.phase, now) for one in own.around]
     timeline = timeline_of(verdict, Known(own.evidence, own.phase, now, traces=traces, history=around))
-    return replace(timeline, silences=report.silences), facts
+    return replace(timeline, silences=report.silences), facts, remembered
 
 
 class _Date(msgspec.Struct, frozen=True):

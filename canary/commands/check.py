@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from rich.console import Console
 from canary.commands.lanes import print_board
 from canary.commands.options import Subject, a_date, options
 from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
 from canary.page.board import BOARD_DATES, MONTH_DATES, board
 from canary.page.one_date import one_date
+from canary.page.remembered import Remembered
 from canary.page.render import as_html
 from canary.run import Outcome, Report, overview, timeline_and_facts
 from canary.run import check as run_check
@@ -65,7 +67,8 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
     if html is not None:  # a date leads to what this page says itself of it: no other page is there
         ran_at = _last_run(about, stores)
         shown = board(found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}")
-        _write(html, as_html(shown))
+        anew = about.command.to("status", "--html", html, *_whose(about))
+        _write(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
@@ -84,18 +87,27 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
 
 @click.command()
 @click.argument("game_date", type=a_date, metavar="DATE")
-@options("data", "phase", "now", "json", "ascii", "html")
+@options("data", "phase", "now", "json", "ascii", "html", "canary")
 def explain(about: Subject, *, game_date: date, as_json: bool, ascii_only: bool, html: Path | None) -> Outcome:
     """Show what happened on one game date, why, and what to do."""
     with about.stores() as stores:
-        found, facts = timeline_and_facts(stores, about.phase, game_date, about.now, about.read_at)
+        found, facts, documents = timeline_and_facts(
+            stores, about.phase, game_date, about.now, about.read_at, canary=about.canary
+        )
     if html is not None:
-        _write(html, as_html(one_date(found, facts, about.phase, about.command, about.now), home=None))
+        remembered = Remembered(documents, about.canary, about.now)
+        anew = about.command.to("explain", game_date, "--html", html, *_whose(about), phase=about.phase.name)
+        shown = one_date(found, facts, about.phase, about.command, about.now, remembered=remembered)
+        _write(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
         click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
     else:
         print_timeline(make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now)
     return Report(about.now, (found.verdict,)).outcome
+
+
+def _whose(about: Subject) -> list[str]:
+    return [] if about.canary == DEFAULT_CANARY else ["--canary", about.canary]
 
 
 def _write(path: Path, text: str) -> None:

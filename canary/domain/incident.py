@@ -259,7 +259,7 @@ def follow(memory: DateMemory, verdict: Verdict, situation: Situation, *, is_com
     memory = _first_seen(believed_memory(memory, now), verdict, now, is_complete=is_complete)
     incident = memory.open
     if incident is not None:
-        incident = _with_acknowledgements(incident, situation.acknowledgements)
+        incident = with_acknowledgements(incident, situation.acknowledgements)
         if incident.expired:  # it is looked at again
             incident = replace(incident, expired=False, quiet_since=None)
         memory = memory.with_open(incident)
@@ -361,7 +361,7 @@ def _opened(memory: DateMemory, verdict: Verdict, situation: Situation) -> Incid
     )
 
 
-def _with_acknowledgements(incident: Incident, acknowledgements: Iterable[Acknowledgement]) -> Incident:
+def with_acknowledgements(incident: Incident, acknowledgements: Iterable[Acknowledgement]) -> Incident:
     """Note the acknowledgements that are later than those noted: the cap may have dropped some."""
     noted = max((event.at for event in incident.events if event.what == ACKNOWLEDGED), default=None)
     events = [

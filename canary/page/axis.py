@@ -1,7 +1,7 @@
 """Times as positions: percent of a lane's width, so that one picture fits a phone and a desk."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import accumulate, pairwise
 
 import msgspec
@@ -17,10 +17,11 @@ IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """A label of an axis."""
+    """A label of an axis: a local time, and the same as Z."""
 
     x: float
     label: str
+    utc: str
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ class Axis(msgspec.Struct, frozen=True):
         """Return a label for each step from the start on."""
         steps = [number * every for number in range(int((self.end - self.start) / every) + 1)]
         return tuple(
-            Tick(round(100 * step / (self.end - self.start), 2), f"{self.start + step:%H:%M}") for step in steps
+            _tick(100 * step / (self.end - self.start), (self.start + step).replace(tzinfo=self.zone)) for step in steps
         )
 
     def _shown(self, at: datetime) -> datetime:
@@ -102,7 +103,11 @@ class FoldedAxis:
         for at, x in self._moments:
             if x - last >= _LABEL_EVERY:
                 last = x
-                yield Tick(round(x, 2), f"{at.astimezone(self._zone):%H:%M}")
+                yield _tick(x, at.astimezone(self._zone))
+
+
+def _tick(x: float, local: datetime) -> Tick:
+    return Tick(round(x, 2), f"{local:%H:%M}", f"{local.astimezone(UTC):%H:%M}Z")
 
 
 def span(x: Callable[[datetime], float], start: datetime, end: datetime) -> Span:

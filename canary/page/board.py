@@ -11,10 +11,12 @@ from msgspec.structs import replace
 from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
 from canary.domain.incident import Incident, NotificationKind
-from canary.domain.remembered import Runs, canary_ref, date_memory, read_runs
+from canary.domain.remembered import Runs
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
 from canary.page.axis import Axis, Mark, Span, Tick, merged, span
+from canary.page.clock import both
+from canary.page.remembered import Remembered, Told
 from canary.run import Overview, Report
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
@@ -34,16 +36,28 @@ class Badge(msgspec.Struct, frozen=True):
     tone: str
 
 
+class FaultDate(msgspec.Struct, frozen=True, kw_only=True):
+    """One date of an open problem: where it leads, how it stands, and what was `told` of it, None where of nothing."""
+
+    date: date
+    href: str | None
+    badge: Badge
+    games: Badge
+    silenced: bool
+    told: Told | None
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """An open problem: its message, how bad it is, and its dates with where each leads.
+    """An open problem: its message, how bad it is, and its dates, of `phase`.
 
     `tone` is that of its worst date. `unseen` where it is a source that could not be read.
     """
 
+    phase: Phase
     message: Message
     tone: str
     unseen: bool
-    dates: tuple[tuple[date, str | None], ...]
+    dates: tuple[FaultDate, ...]
     silenced: bool
 
 
@@ -72,7 +86,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
     """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`.
 
-    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead.
+    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead. `told` is who heard of it.
     """
 
     date: date
@@ -80,6 +94,7 @@ class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
     badge: Badge
     why: str
     opened: datetime
+    told: Told
     detected: timedelta | None
     lasted: timedelta | None
     expired_at: datetime | None = None
@@ -113,11 +128,14 @@ class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a `report`.
 
-    `state` is what to read first; `unreadable` are the incidents and silences, where they did not answer.
+    `state` is what to read first; `unreadable` are the incidents and silences, where they did not answer. `away` is for
+    how long the canary has not run although it should have. Times of no phase are shown in the zone of the first.
     """
 
     report: Report
+    timezone: str
     state: Badge
+    away: timedelta | None
     faults: tuple[Fault, ...]
     phases: tuple[PhaseBoard, ...]
     unreadable: Unreadable | None
@@ -136,26 +154,27 @@ def board(
 ) -> Board:
     """Put together what is shown of an overview, the newest `dates` of it as lanes.
 
-    `ran_at` is when the canary last ran, where the caller knows; `link` says where a date leads, None where nowhere.
+    `ran_at` is when the canary last ran, where the caller knows and it does not remember it itself; `link` says where a
+    date leads, None where nowhere.
     """
     report = found.report
-    unreadable = found.remembered if isinstance(found.remembered, Unreadable) else None
-    documents = {} if isinstance(found.remembered, Unreadable) else found.remembered
-    kept = read_runs(documents.get(canary_ref(found.canary)))
-    runs = replace(kept, at=ran_at) if ran_at is not None else kept
+    remembered = Remembered(found.remembered, found.canary, report.now, ran_at)
     newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
     groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
-    faults = [_fault(group, found, phases[group[0].phase], command, link) for group in groups]
+    faults = [_fault(group, found, phases[group[0].phase], command, link, remembered=remembered) for group in groups]
     loud = [badge(verdict).tone for group in groups for verdict in group if not _is_silenced(found, verdict)]
-    is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not unreadable
+    is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not remembered.unreadable
+    state = _state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults))
     return Board(
         report=report,
-        state=_state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults)),
+        timezone=next(iter(phases.values())).timezone,
+        state=state if remembered.away is None else _unwatched(remembered.away, state),
+        away=remembered.away,
         faults=tuple(sorted(faults, key=lambda fault: (fault.silenced, _TONES.index(fault.tone)))),
-        phases=tuple(_phase_board(found, phase, link, dates, runs) for phase in phases.values()),
-        unreadable=unreadable,
-        runs=runs,
+        phases=tuple(_phase_board(found, phase, link, dates, remembered) for phase in phases.values()),
+        unreadable=remembered.unreadable,
+        runs=remembered.runs,
         empty=is_empty,
     )
 
@@ -177,13 +196,35 @@ _TONES = ("bad", "unknown", "warn", "quiet", "good")
 _OF_LEVEL = {Level.CRITICAL: "bad", Level.ERROR: "bad", Level.WARNING: "warn"}
 
 
-def _fault(group: Sequence[Verdict], found: Overview, phase: Phase, command: CommandLine, link: Link) -> Fault:
+def _fault(
+    group: Sequence[Verdict],
+    found: Overview,
+    phase: Phase,
+    command: CommandLine,
+    link: Link,
+    *,
+    remembered: Remembered,
+) -> Fault:
+    dates = tuple(_fault_date(verdict, found, phase, link, remembered) for verdict in group)
     return Fault(
+        phase=phase,
         message=alert(group, phase, command, found.report.now),
-        tone=min((badge(verdict).tone for verdict in group), key=_TONES.index),
+        tone=min((one.badge.tone for one in dates), key=_TONES.index),
         unseen=group[0].unreadable,
-        dates=tuple((verdict.game_date, link(verdict.phase, verdict.game_date)) for verdict in group),
-        silenced=all(_is_silenced(found, verdict) for verdict in group),
+        dates=dates,
+        silenced=all(one.silenced for one in dates),
+    )
+
+
+def _fault_date(verdict: Verdict, found: Overview, phase: Phase, link: Link, remembered: Remembered) -> FaultDate:
+    told = remembered.told(phase.name, verdict.game_date)
+    return FaultDate(
+        date=verdict.game_date,
+        href=link(phase.name, verdict.game_date),
+        badge=badge(verdict),
+        games=_games(verdict, phase),
+        silenced=_is_silenced(found, verdict),
+        told=told[-1] if told and told[-1].over_at is None else None,
     )
 
 
@@ -205,6 +246,12 @@ def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
     return Badge(said + (f", {waiting} can wait" if waiting else ""), tones[0])
 
 
+def _unwatched(away: timedelta, state: Badge) -> Badge:
+    """Say first that nobody is watching, whatever is found just now, and then what needs somebody besides."""
+    also = f"; {state.word[0].lower()}{state.word[1:]}" if state.tone in {"bad", "unknown", "warn"} else ""
+    return Badge(f"The canary has not run for {duration_text(away)}{also}", "bad")
+
+
 def _has_anything(facts: Facts) -> bool:
     return bool(facts.completed_at or facts.last_status or facts.unexpected or facts.progress.trigger or facts.work)
 
@@ -212,7 +259,7 @@ def _has_anything(facts: Facts) -> bool:
 # The lanes
 
 
-def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, runs: Runs) -> PhaseBoard:
+def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, remembered: Remembered) -> PhaseBoard:
     own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
     newest = own[-dates:]
     return PhaseBoard(
@@ -220,7 +267,7 @@ def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, runs: Ru
         zone=found.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
         ticks=_axis(phase, newest[-1][0].game_date).ticks(_STEP) if newest else (),
         lanes=tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest)),
-        month=_month(own, found, phase, link, runs),
+        month=_month(own, found.report.now, phase, link, remembered),
     )
 
 
@@ -276,13 +323,18 @@ def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
     zone = ZoneInfo(facts.phase.timezone)
     for processor, at in facts.completed_at.items():
         if at is None:
-            yield Mark(x(facts.deadline), "unknown", f"{processor} completed, and nobody wrote down when")
+            yield Mark(x(_timeless(facts)), "unknown", f"{processor} completed, and nobody wrote down when")
         else:
-            yield Mark(x(at), "ok", f"{processor} completed {at.astimezone(zone):%H:%M}")
+            yield Mark(x(at), "ok", f"{processor} completed {both(at, zone)}")
     for processor in facts.missing:
         report = facts.progress.reports.get(processor) or facts.completion_log.reports.get(processor)
         if report is not None and report.at is not None and report.status == Status.FAILED:
-            yield Mark(x(report.at), "failed", f"{processor} failed {report.at.astimezone(zone):%H:%M}")
+            yield Mark(x(report.at), "failed", f"{processor} failed {both(report.at, zone)}")
+
+
+def _timeless(facts: Facts) -> datetime:
+    """Return where something stands whose time nobody wrote down: by the deadline, and never in the future."""
+    return min(facts.deadline, facts.now)
 
 
 def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
@@ -291,9 +343,8 @@ def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
     if trigger is None:
         return Mark(axis.x(facts.now), "failed", "the flag is unset") if is_complete else None
     if trigger.at is None:
-        return Mark(axis.x(facts.deadline), "unknown", "the flag is set, and nobody wrote down when")
-    when = trigger.at.astimezone(axis.zone)
-    return Mark(axis.x(trigger.at), "ok", f"the flag was set {when:%m-%d %H:%M}")
+        return Mark(axis.x(_timeless(facts)), "unknown", "the flag is set, and nobody wrote down when")
+    return Mark(axis.x(trigger.at), "ok", f"the flag was set {both(trigger.at, axis.zone)}")
 
 
 def _games(verdict: Verdict, phase: Phase) -> Badge:
@@ -319,13 +370,13 @@ def _said(verdict: Verdict, phase: Phase) -> str:
 # The month
 
 
-def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: Phase, link: Link, runs: Runs) -> Month:
-    documents = {} if isinstance(found.remembered, Unreadable) else found.remembered
+def _month(
+    own: Sequence[tuple[Verdict, Facts | None]], now: datetime, phase: Phase, link: Link, remembered: Remembered
+) -> Month:
     past = [
-        _past(verdict.game_date, incident, facts, found.report.now, link(phase.name, verdict.game_date))
+        _past(verdict.game_date, told, facts, link(phase.name, verdict.game_date))
         for verdict, facts in own
-        for incident in date_memory(documents, found.canary, phase.name, verdict.game_date, found.report.now).incidents
-        if incident.opened_at <= found.report.now
+        for told in remembered.told(phase.name, verdict.game_date)
     ]
     broken = {one.date: one for one in past}
     return Month(
@@ -335,7 +386,7 @@ def _month(own: Sequence[tuple[Verdict, Facts | None]], found: Overview, phase: 
         recovered=_median(incident.lasted for incident in past),
         without_work=sum(verdict.kind is VerdictKind.IDLE for verdict, _ in own),
         unseen=sum(verdict.kind is VerdictKind.UNKNOWN for verdict, _ in own),
-        blind=runs.unseen_since(found.report.now - timedelta(days=len(own))),
+        blind=remembered.runs.unseen_since(now - timedelta(days=len(own))),
     )
 
 
@@ -345,10 +396,9 @@ def _median(durations: Iterable[timedelta | None]) -> timedelta | None:
     return timedelta(seconds=median(seconds)) if seconds else None
 
 
-def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, href: str | None) -> PastIncident:
+def _past(day: date, told: Told, facts: Facts | None, href: str | None) -> PastIncident:
+    incident, over = told.incident, told.over_at
     is_expired = incident.expired or incident.ended is NotificationKind.EXPIRED
-    ended = incident.over_at or (incident.quiet_since if incident.quiet_twice or incident.expired else None)
-    over = ended if ended and ended <= now else None
     begun = _begun(incident, facts)
     return PastIncident(
         date=day,
@@ -356,6 +406,7 @@ def _past(day: date, incident: Incident, facts: Facts | None, now: datetime, hre
         badge=Badge(incident.kind, "quiet" if over and not is_expired else _OF_LEVEL[incident.level]),
         why=", ".join(sorted(incident.causes)) or "not known",
         opened=incident.opened_at,
+        told=told,
         detected=incident.opened_at - begun if begun and begun <= incident.opened_at else None,
         lasted=over - incident.opened_at if over and not is_expired else None,
         expired_at=over if is_expired else None,

@@ -10,12 +10,14 @@ from msgspec.structs import replace
 
 from canary.domain.facts import Facts
 from canary.domain.path.text import MARKS, step_text
-from canary.domain.stages import Step
+from canary.domain.stages import State, Step
 from canary.domain.timeline import Timeline, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, duration_text, names
 from canary.notify.message import CommandLine, Message, alert
 from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged, span
 from canary.page.board import Badge, badge
+from canary.page.clock import both
+from canary.page.remembered import Remembered, Told
 from orchestrator_resilience.phase import Phase
 
 
@@ -30,13 +32,17 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the timeline; `idle` says how long nothing had happened before, where that was long."""
+    """A line of the timeline at a time, where one was noted; `still_to_come` where that is later than now.
 
-    local: str
+    `idle` says how long nothing had happened before, where that was long.
+    """
+
+    at: datetime | None
     seen_by: str
     what: str
     more: tuple[str, ...]
     idle: str
+    still_to_come: bool
 
 
 class PathRow(msgspec.Struct, frozen=True):
@@ -47,31 +53,50 @@ class PathRow(msgspec.Struct, frozen=True):
 
 
 class OneDate(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence."""
+    """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence.
+
+    `told` is what was sent of each of its incidents, and `remembered` the rest of what the canary remembers.
+    """
 
     now: datetime
+    phase: Phase
     timeline: Timeline
     badge: Badge
     message: Message | None
     picture: "Picture | None"
     path: tuple[PathRow, ...]
     moments: tuple[Moment, ...]
+    remembered: Remembered
+    told: tuple[Told, ...]
+    forgotten: int
     zone: str
     json: str
 
 
-def one_date(timeline: Timeline, facts: Facts | None, phase: Phase, command: CommandLine, now: datetime) -> OneDate:
+def one_date(
+    timeline: Timeline,
+    facts: Facts | None,
+    phase: Phase,
+    command: CommandLine,
+    now: datetime,
+    *,
+    remembered: Remembered,
+) -> OneDate:
     """Put together what is shown of a date; without `facts`, which were too odd, there is no picture."""
     verdict, zone = timeline.verdict, ZoneInfo(phase.timezone)
     command = replace(command, page=None)  # the page does not lead to itself
     return OneDate(
         now=now,
+        phase=phase,
         timeline=timeline,
         badge=badge(verdict),
         message=None if verdict.kind.is_quiet else alert([verdict], phase, command, now, with_who=True),
         picture=Picture(facts, zone, verdict) if facts is not None else None,
         path=tuple(path_rows(verdict)),
-        moments=tuple(_moments(timeline, zone)),
+        moments=tuple(_moments(timeline, now)),
+        remembered=remembered,
+        told=remembered.told(phase.name, verdict.game_date),
+        forgotten=remembered.of(phase.name, verdict.game_date).forgotten,
         zone=now.astimezone(zone).tzname() or phase.timezone,
         json=json.dumps(msgspec.to_builtins(timeline), indent=1, ensure_ascii=False),
     )
@@ -89,9 +114,14 @@ class Picture:
         moments += [trigger.at] if trigger and trigger.at else []
         moments += [facts.now] if self._waits else []
         if facts.completed_at and facts.is_complete:
-            moments += [facts.complete_at, facts.complete_at + facts.phase.untriggered_after]
+            moments += [facts.complete_at, self._grace_end]
         self.axis = FoldedAxis(moments, zone)
         self.now = self.axis.x(facts.now) if self._waits else None
+
+    @property
+    def _grace_end(self) -> datetime:
+        """Until when the grace has lasted: what is later than now is neither drawn nor counted as idle."""
+        return min(self._facts.complete_at + self._facts.phase.untriggered_after, self._facts.now)
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows, in the order in which they completed."""
@@ -119,7 +149,7 @@ class Picture:
     def _flag(self) -> Row:
         facts = self._facts
         trigger = facts.progress.trigger if self._document_is_known else None
-        is_complete, after = bool(facts.completed_at) and facts.is_complete, facts.phase.untriggered_after
+        is_complete = bool(facts.completed_at) and facts.is_complete
         if not self._document_is_known:
             word = Badge("not known", "unknown")
         elif trigger is None:
@@ -127,13 +157,13 @@ class Picture:
         else:
             word = Badge("set", "good")
         at = trigger.at if trigger else None
-        mark = Mark(self.axis.x(at), "ok", f"set {at.astimezone(self._zone):%m-%d %H:%M:%S}") if at else None
+        mark = Mark(self.axis.x(at), "ok", f"set {both(at, self._zone, seconds=True)}") if at else None
         return Row(
             name="_triggered",
             badge=word,
             marks=(mark,) if mark else (),
             pending=self._pending(facts.complete_at) if is_complete else None,
-            grace=span(self.axis.x, facts.complete_at, facts.complete_at + after) if is_complete else None,
+            grace=span(self.axis.x, facts.complete_at, self._grace_end) if is_complete else None,
         )
 
     def _of(self, processor: str) -> Iterator[tuple[datetime, str, str]]:
@@ -149,33 +179,35 @@ class Picture:
         }
         for what, at in times.items():
             if at is not None:
-                yield at, "ok", f"{what} {at.astimezone(self._zone):%m-%d %H:%M:%S}"
+                yield at, "ok", f"{what} {both(at, self._zone, seconds=True)}"
         if report is not None and report.at is not None:
-            yield report.at, "failed", f"reported {report.status} {report.at.astimezone(self._zone):%m-%d %H:%M:%S}"
+            yield report.at, "failed", f"reported {report.status} {both(report.at, self._zone, seconds=True)}"
 
     def _pending(self, since: datetime | None) -> Span | None:
         start = 0.0 if since is None else self.axis.x(since)
         return Span(start, round(self.axis.x(self._facts.now) - start, 2)) if self._waits else None
 
 
-def _moments(found: Timeline, zone: tzinfo) -> Iterator[Moment]:
+def _moments(found: Timeline, now: datetime) -> Iterator[Moment]:
+    """Yield the timeline by its deliveries; what is later than `now` has not happened, unless it is still to come."""
     before: datetime | None = None
-    for group in by_delivery(found.entries):
+    entries = [one for one in found.entries if one.at is None or one.at <= now or one.state is State.NOT_YET]
+    for group in by_delivery(entries):
         first = group[0]
-        idle = first.at - before if first.at and before else timedelta()
+        idle = min(first.at, now) - before if first.at and before else timedelta()
         yield Moment(
-            local=f"{first.at.astimezone(zone):%m-%d %H:%M:%S}" if first.at else "not noted",
+            at=first.at,
             seen_by=", ".join(dict.fromkeys(entry.source for entry in group)),
             what=delivery_text(group),
-            more=tuple(_line(entry, zone) for entry in group) if len(group) > 1 else (),
+            more=tuple(map(_line, group)) if len(group) > 1 else (),
             idle=duration_text(idle) if idle >= IDLE else "",
+            still_to_come=first.at is not None and first.at > now,
         )
         before = max([at for entry in group if (at := entry.at)], default=before)
 
 
-def _line(entry: Step, zone: tzinfo) -> str:
-    at = f"{entry.at.astimezone(zone):%H:%M:%S}" if entry.at else "not noted"
-    return f"{at} {step_text(entry)}"
+def _line(entry: Step) -> str:
+    return step_text(entry) if entry.at else f"at a time that nobody noted, {step_text(entry)}"
 
 
 def path_rows(verdict: Verdict) -> Iterator[PathRow]:

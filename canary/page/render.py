@@ -3,16 +3,18 @@
 import base64
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import date, datetime
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import markupsafe
 
 from canary.domain.path.text import cause_text
 from canary.domain.verdict import duration_text
 from canary.page.board import Board
+from canary.page.clock import both, with_local
 from canary.page.one_date import OneDate
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 _FILES = resources.files("canary.page")
 _STYLE = (_FILES / "page.css").read_text("utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+# Dates and times, within which no line breaks.
+_UNBROKEN = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?Z)?|\((?:\d\d-\d\d )?\d\d:\d\d(?::\d\d)? [A-Z]{3,5}\)")
 # Nothing may be loaded, run, framed or sent; the style is allowed by its hash.
 _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
 HEADERS = {
@@ -32,19 +36,29 @@ HEADERS = {
 }
 
 
-def as_html(page: Board | OneDate, *, home: str | None = "/") -> str:
-    """Return the page with all dates, or of one; `home` is where the other dates are, None where nowhere."""
+def as_html(page: Board | OneDate, *, home: str | None = "/", anew: str = "", made_at: datetime | None = None) -> str:
+    """Return the page with all dates, or of one; `home` is where the other dates are, None where nowhere.
+
+    A file has the command that makes it `anew`, where a served page has a link, and `made_at` says when it was made
+    (aware), where that is not the time by which it judges.
+    """
     template = _environment().get_template("board.html" if isinstance(page, Board) else "date.html")
-    return template.render(style=_STYLE, policy=_POLICY, page=page, home=home)
+    return template.render(style=_STYLE, policy=_POLICY, page=page, home=home, anew=anew, made_at=made_at)
 
 
-def _utc(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}Z"
+def _both(at: datetime, timezone: str, *, seconds: bool = False) -> markupsafe.Markup:
+    return _marked(both(at, ZoneInfo(timezone), seconds=seconds))
 
 
-def _code(text: str) -> markupsafe.Markup:
-    """Show what stands between backticks as code."""
-    return markupsafe.Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text))))  # noqa: S704 (escaped)
+def _words(text: str, timezone: str, day: date) -> markupsafe.Markup:
+    """Put local times beside the others of a text; one without a date is of `day`."""
+    return _marked(with_local(text, ZoneInfo(timezone), day))
+
+
+def _marked(text: str) -> markupsafe.Markup:
+    """Show what stands between backticks as code, and let no line break within a date or a time."""
+    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
+    return markupsafe.Markup(_UNBROKEN.sub(r'<span class="at">\g<0></span>', told))  # noqa: S704 (escaped)
 
 
 @cache
@@ -59,5 +73,5 @@ def _environment() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"utc": _utc, "lasting": duration_text, "code": _code, "cause": cause_text}
+    made.filters |= {"both": _both, "lasting": duration_text, "words": _words, "cause": cause_text}
     return made

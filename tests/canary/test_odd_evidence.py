@@ -23,6 +23,7 @@ from canary.notify.channel import Channels
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, alert
 from canary.page.board import board
 from canary.page.one_date import one_date
+from canary.page.remembered import Remembered
 from canary.page.render import as_html
 from canary.run import Overview, Report, check, timeline_and_facts, watch
 from orchestrator_resilience import Completion, Phase
@@ -63,7 +64,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     facts, command = Facts(evidence, PHASE, now), CommandLine()
-    assert "</html>" in as_html(one_date(found, facts, PHASE, command, now))
+    assert "</html>" in as_html(one_date(found, facts, PHASE, command, now, remembered=Remembered({}, "", now)))
     overview = Overview(Report(now, (verdict,)), (facts,), {})
     assert "</html>" in as_html(board(overview, {"phase2": PHASE}, None, command, lambda *_: None))
     assert verdict.since is None or verdict.since <= now

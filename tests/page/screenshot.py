@@ -19,7 +19,7 @@ def main(target: str) -> None:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1000, "height": 620}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
         page.goto(url)
         page.screenshot(path=target)
         browser.close()

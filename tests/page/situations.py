@@ -12,7 +12,10 @@ from typing import Any
 import msgspec
 
 from canary.commands.silence import add_silence
-from canary.domain.remembered import DEFAULT_CANARY
+from canary.domain.incident import DateMemory, Event, Incident, NotificationKind
+from canary.domain.remembered import DEFAULT_CANARY, month_fields, month_ref, read_date
+from canary.domain.silence import Acknowledgement, acknowledgement_fields, people_ref
+from canary.domain.verdict import Level, VerdictKind
 from canary.function import Canary
 from canary.notify.channel import Channel, Channels
 from canary.notify.message import CommandLine
@@ -23,7 +26,7 @@ from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.stores.base import DocumentRef, Stores
+from orchestrator_resilience.stores.base import Change, Changes, Component, DocumentRef, Stores
 from orchestrator_resilience.stores.embedded import DATASETS, EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 from tests.proof.doubles import RecordingChannel
@@ -38,6 +41,26 @@ MINUTES = {
     "NbacPlayerBoxscoreProcessor": 25 * 60 + 41,
 }
 GAMES = 14
+_OPENED = datetime(2026, 1, 27, 17, 1, tzinfo=UTC)
+EXPIRED = DateMemory(
+    verdict=VerdictKind.INCOMPLETE,
+    incidents=(
+        Incident(
+            kind=VerdictKind.INCOMPLETE,
+            level=Level.CRITICAL,
+            opened_at=_OPENED,
+            ended=NotificationKind.EXPIRED,
+            over_at=_OPENED + timedelta(days=7),
+            reminders={"slack": 12},
+            reminded_at=_OPENED + timedelta(days=6),
+            events=(
+                Event(what="OPENED", at=_OPENED, to=("slack",), unanswered=("log",), verdict=VerdictKind.INCOMPLETE),
+                Event(what="ACKNOWLEDGED", at=_OPENED + timedelta(hours=1), by="bob", why="tomorrow"),
+                Event(what="EXPIRED", at=_OPENED + timedelta(days=7), to=("slack",), verdict=VerdictKind.INCOMPLETE),
+            ),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +72,7 @@ class Situation:
 
     def canary(self, *channels: Channel) -> Canary:
         """Return the function over these stores."""
-        return Canary(self.stores, self.phases, Channels(*channels), None, CommandLine())
+        return Canary(self.stores, self.phases, Channels(*channels), None, CommandLine(several=len(self.phases) > 1))
 
 
 class _Other:
@@ -84,8 +107,13 @@ class World:
         """What the canary finds."""
         return Situation(self.stores, {self.phase.name: self.phase})
 
-    def play(self, day: date, *, drifted: bool = False, output: bool = True, skipped: str = "") -> None:
-        """Deliver the five of a date, to an orchestrator that waits for one more where it has `drifted`."""
+    def play(
+        self, day: date, *, drifted: bool = False, output: bool = True, skipped: str = "", again: str = ""
+    ) -> None:
+        """Deliver the five of a date, to an orchestrator that waits for one more where it has `drifted`.
+
+        With `again` only that one is delivered, to a date that had the others.
+        """
         also = {"p2_bdl_box_scores": ()} if drifted else {}
         waits_for = msgspec.structs.replace(self.phase, processors={**self.phase.processors, **also})
         checkpoints = CheckpointLogger(waits_for, self.stores.checkpoints, clock=self._clock)
@@ -94,10 +122,11 @@ class World:
         for number, (processor, minute) in enumerate(MINUTES.items()):
             at = at_minute(day, minute)
             self._clock.now = at + timedelta(seconds=1)
-            if processor != skipped:
+            if processor != skipped and again in {"", processor}:
                 orchestrator.deliver(push_envelope(processor, str(day), at, message_id=f"{day:%m%d}{number}"))
-        self._add("nba_raw.schedule", day, GAMES)
-        self._add("nba_analytics.player_game_summary", day, 26 * GAMES * output)
+        if not again:
+            self._add("nba_raw.schedule", day, GAMES)
+            self._add("nba_analytics.player_game_summary", day, 26 * GAMES * output)
 
     def healthy(self, *, days: int = 13, until: date = DAY) -> None:
         """Play healthy dates up to one, that one included."""
@@ -108,6 +137,29 @@ class World:
         """Run the canary at these times."""
         for now in times or (NOW - timedelta(minutes=30), NOW - timedelta(minutes=15), NOW):
             watch(self.stores, {self.phase.name: self.phase}, Channels(channel), now)
+
+    def silence(self, day: date) -> None:
+        """Silence a date until the evening."""
+        why = "the Phase 3 team mends it by noon"
+        wanted = {"phase": "phase2", "first": day, "last": day, "reason": why, "expires_at": NOW + timedelta(hours=12)}
+        add_silence(self.stores.documents, DEFAULT_CANARY, now=NOW, **wanted)
+
+    def acknowledge(self, day: date, at: datetime, by: str = "alice") -> None:
+        """Say that somebody has the incident of a date in hand."""
+        phase = self.phase.name
+        ref, people = month_ref(DEFAULT_CANARY, phase, f"{day:%Y-%m}"), people_ref(DEFAULT_CANARY)
+        found = self.stores.documents.get_all([ref, people])
+        incident = read_date(found.get(ref), day).incidents[-1]
+        opened_at, note = incident.opened_at, "I am at it"
+        added = Acknowledgement(
+            phase=phase, game_date=day, at=at, opened_at=opened_at, level=incident.level, by=by, note=note
+        )
+        self.stores.documents.merge(people, acknowledgement_fields(found.get(people), added))
+
+    def remember(self, day: date, memory: DateMemory) -> None:
+        """Let the canary remember this of a date."""
+        ref = month_ref(DEFAULT_CANARY, self.phase.name, f"{day:%Y-%m}")
+        self.stores.documents.merge(ref, month_fields(None, {day: memory}))
 
     def write(self, day: date, fields: Mapping[str, Any]) -> None:
         """Write into a date's progress document, as somebody else might."""
@@ -134,8 +186,12 @@ def untriggered(folder: Path) -> Situation:
 
 
 def blocked(folder: Path) -> Situation:
-    """The flag of one date is unset, and Phase 3 has nothing of 14 games."""
-    return _stuck(folder, output=False).situation
+    """The flag of one date is unset since a deployment, and Phase 3 has nothing of 14 games."""
+    world, at = _stuck(folder, output=False), NOW - timedelta(hours=10)
+    deployed = Change(at, Component.SERVICE, "orchestrator", "deployed", "alice", "orchestrator-00042")
+    looked_at = [(Component.SERVICE, "orchestrator"), (Component.SUBSCRIPTION, "phase2-sub")]
+    world.stores.changes = SimpleNamespace(changes=lambda *_: {"phase2": Changes([deployed], looked_at=looked_at)})
+    return world.situation
 
 
 def unreadable(folder: Path) -> Situation:
@@ -166,10 +222,43 @@ def several_dates(folder: Path) -> Situation:
 def silenced(folder: Path) -> Situation:
     """The blocked date is silenced, with a reason."""
     world = _stuck(folder, output=False)
-    expires_at = NOW + timedelta(hours=12)
-    why = "the Phase 3 team mends it by noon"
-    wanted = {"phase": "phase2", "first": DAY, "last": DAY, "reason": why, "expires_at": expires_at}
-    add_silence(world.stores.documents, DEFAULT_CANARY, now=NOW, **wanted)
+    world.silence(DAY)
+    return world.situation
+
+
+def not_running(folder: Path) -> Situation:
+    """Each date is triggered, and nothing has run the canary for three days."""
+    world, ran_at = World(folder), NOW - timedelta(days=3)
+    world.healthy(until=DAY - timedelta(days=3), days=10)
+    world.watch(RecordingChannel(), ran_at - timedelta(minutes=15), ran_at)
+    world.healthy(days=3)
+    return world.situation
+
+
+def many(folder: Path) -> Situation:
+    """Dates with a fault of their own: one is acknowledged, one silenced, one over, and one looked at no longer."""
+    world = World(folder)
+    world.healthy(until=DAY - timedelta(days=5), days=7)
+    world.remember(DAY - timedelta(days=16), EXPIRED)
+    world.healthy(days=1, until=DAY - timedelta(days=16))
+    odd = {"_unexpected": {"p2_new": {"status": "success", "reported_at": NOW - timedelta(days=2)}}}
+    faults: dict[int, Mapping[str, Any]] = {
+        4: {"output": False},
+        3: {"skipped": "BigDataBallPbpProcessor"},
+        2: {"skipped": "NbacPlayerBoxscoreProcessor"},
+        1: {"skipped": "NbacGamebookProcessor", "output": False},
+    }
+    for number, fault in faults.items():
+        day = DAY - timedelta(days=number)
+        world.play(day, **fault)
+        at = world.phase.deadline(day)
+        world.watch(RecordingChannel(), *(at + timedelta(minutes=minutes) for minutes in (1, 16, 300)))
+    world.acknowledge(DAY - timedelta(days=1), NOW - timedelta(hours=8))
+    world.silence(DAY - timedelta(days=4))
+    world.write(DAY - timedelta(days=1), odd)
+    world.play(DAY - timedelta(days=2), again="NbacPlayerBoxscoreProcessor")
+    world.play(DAY, drifted=True, output=False)
+    world.watch(RecordingChannel())
     return world.situation
 
 
@@ -187,5 +276,6 @@ def _stuck(folder: Path, *, output: bool) -> World:
 
 
 SITUATIONS: Mapping[str, Callable[[Path], Situation]] = {
-    made.__name__: made for made in (all_well, untriggered, blocked, unreadable, several_dates, silenced, empty)
+    made.__name__: made
+    for made in (all_well, untriggered, blocked, unreadable, several_dates, silenced, empty, not_running, many)
 }

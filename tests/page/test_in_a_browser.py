@@ -28,6 +28,8 @@ FIRST_LOOK = {
     "several_dates": "1 date needs somebody, 2 can wait",
     "silenced": "What is wrong is silenced",
     "empty": "Nothing has arrived yet",
+    "not_running": "The canary has not run for 3 d 00 h",
+    "many": "2 dates need somebody, 1 can wait",
 }
 
 
@@ -56,7 +58,7 @@ def test_an_open_incident_leads_to_its_cause_in_one_click(situations: Make, visi
     with served(situations(name).canary()) as url:
         page = visit(url, java_script_enabled=False).page
         assert "Phase 3 has 0 of 14 games" in page.inner_text(".card .impact")
-        page.click(f".card h2 a:has-text('{DAY}')")
+        page.click(f".card a:has-text('{DAY}')")
         assert page.url == f"{url}/dates/{DAY}"
         assert "EXPECTATION_DRIFT" in page.inner_text("#causes")
         assert "p2_bdl_box_scores" in page.inner_text("#causes")
@@ -92,7 +94,9 @@ def test_the_picture_agrees_with_the_data(situations: Make, visit: Open, width: 
 
         first, *_, last = sorted(MINUTES.values())
         noted = [mark.text_content() or "" for mark in page.locator(f"{row} .mark title").all()]
-        assert [re.findall(r"\d\d:\d\d", text) for text in noted] == [["18:04", "18:11"], ["01:17", "01:33", "01:41"]]
+        local = [re.findall(r"\((\d\d:\d\d) EST\)", text) for text in noted]
+        assert local == [["18:04", "18:11"], ["01:17", "01:33", "01:41"]]
+        assert re.findall(r"\d\d:\d\dZ", noted[0]) == ["23:04Z", "23:11Z"]
         assert hours(".mark circle") == pytest.approx((first + 3.5) / 60, abs=0.1)
         assert hours(".complete") == pytest.approx(last / 60, abs=0.1)
         assert hours(".grace") == pytest.approx((last + 15) / 60, abs=0.1)
@@ -111,7 +115,7 @@ def test_labels_stand_100_pixels_apart(situations: Make, visit: Open, width: int
             page = visit(url + path, viewport={"width": width, "height": 900}).page
             lane = page.locator("svg.axis").bounding_box()
             assert lane is not None
-            labels = [one for one in page.locator(".axis text:not(.fold)").all() if one.is_visible()]
+            labels = [one for one in page.locator(".axis text:not(.fold, .z)").all() if one.is_visible()]
             places = [float((one.get_attribute("x") or "").rstrip("%")) / 100 * lane["width"] for one in labels]
             assert len(places) >= 2
             assert all(right - left >= 100 for left, right in pairwise(places)), places
@@ -133,14 +137,39 @@ def test_hostile_names_appear_as_text(tmp_path: Any, visit: Open) -> None:
 
 
 def test_the_page_can_be_used_by_keyboard(situations: Make, visit: Open) -> None:
-    """The first stop is the date that needs somebody, and the focus is to be seen."""
+    """After the link that makes it anew comes the date that needs somebody, and the focus is to be seen."""
     with served(situations("blocked").canary()) as url:
         page = visit(url).page
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "make it anew"
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == str(DAY)
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
         page.keyboard.press("Enter")
         page.wait_for_url(f"**/dates/{DAY}")
+
+
+@pytest.mark.parametrize("path", ["/", f"/dates/{DAY}?phase=phase2"])
+def test_a_link_makes_the_page_anew(situations: Make, visit: Open, path: str) -> None:
+    """It leads to where one is, of the same date and phase."""
+    with served(situations("blocked").canary()) as url:
+        seen = visit(url + path)
+        asked = len(seen.asked)
+        seen.page.click("header a:has-text('make it anew')")
+        seen.page.wait_for_load_state()
+        assert [one for one in seen.asked[asked:] if not one.startswith("data:")] == [url + path]
+        assert "Made 2026-02-12 07:45Z (02:45 EST)." in seen.page.inner_text("header")
+
+
+def test_the_history_can_be_read_on_a_phone(situations: Make, visit: Open) -> None:
+    """Nothing of it has to be moved sideways, and each value says what it is."""
+    with served(situations("many").canary()) as url:
+        page = visit(url, viewport={"width": 390, "height": 844}).page
+        inside = "one => one.getBoundingClientRect().right <= 390 && one.scrollWidth <= one.clientWidth + 1"
+        assert page.locator(".past:not(.head)").count() == 6
+        assert all(one.evaluate(inside) for one in page.locator(".past:not(.head)").all())
+        label = "one => getComputedStyle(one, '::before').content"
+        assert page.locator(".past [data-label=Told]").first.evaluate(label) in {'"Told: "', '"Told" ": "'}
 
 
 def test_a_date_of_changed_clocks(tmp_path: Any, visit: Open) -> None:

@@ -28,6 +28,7 @@ from canary.notify.message import CommandLine
 from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
 from canary.page.board import board
 from canary.page.one_date import one_date
+from canary.page.remembered import Remembered
 from canary.page.render import HEADERS, as_html
 from canary.run import overview, timeline_and_facts
 from orchestrator_resilience.background import AtOnce
@@ -59,7 +60,11 @@ def test_an_axis_shows_the_clocks_of_its_zone() -> None:
     assert (axis.x(midnight), axis.holds(midnight)) == (40.0, True)
     assert (axis.x(midnight - timedelta(days=9)), axis.x(midnight + timedelta(days=9))) == (0.0, 100.0)
     assert not axis.holds(midnight + timedelta(days=9))
-    assert axis.ticks(timedelta(hours=12)) == (Tick(0.0, "12:00"), Tick(40.0, "00:00"), Tick(80.0, "12:00"))
+    assert axis.ticks(timedelta(hours=12)) == (
+        Tick(0.0, "12:00", "17:00Z"),
+        Tick(40.0, "00:00", "05:00Z"),
+        Tick(80.0, "12:00", "17:00Z"),
+    )
 
 
 def test_marks_that_lie_on_each_other_are_one() -> None:
@@ -122,7 +127,7 @@ def test_a_source_that_hangs_leaves_the_rest(tmp_path: Path, monkeypatch: pytest
     assert time.monotonic() - started < 2
     assert status == 200
     assert "the progress documents: no answer within 0.5 s" in body
-    assert "p2_nbacom_boxscores completed 01:41" in body
+    assert "p2_nbacom_boxscores completed 2026-02-12 06:41Z (01:41 EST)" in body
 
 
 @pytest.mark.parametrize(("path", "status"), [("/dates/soon", 404), ("/dates/0001-01-01", 404), ("/pages", 404)])
@@ -140,6 +145,12 @@ def test_the_command_writes_both_pages(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["explain", str(DAY), "--html", str(date_file), *common]) == 1
     assert capsys.readouterr().out == f"wrote {board_file}\nwrote {date_file}\n"
     assert f'href="#phase2-{DAY}"' in board_file.read_text()
+    for file, words in ((board_file, "status"), (date_file, f"explain {DAY}")):
+        text = file.read_text()
+        assert '<a href="">' not in text
+        same = f"--data {tmp_path / 'stores'} --now 2026-02-12T07:45:00Z"
+        assert f"{words} --html {file} {same}</code> makes it anew" in text
+        assert re.search(r"Made <time.*, as of <time.*>2026-02-12 07:45Z", text)
     assert "EXPECTATION_DRIFT" in date_file.read_text()
     assert cli.main(["status", "--html", str(tmp_path), *common]) == 2
     assert "canary: --html: " in capsys.readouterr().err
@@ -182,7 +193,8 @@ class Held(HTMLParser):
         assert tag in _TAGS - {"script"}, tag
         for name, value in attrs:
             assert not name.startswith("on"), (tag, name)
-            assert name not in {"href", "src"} or (value or "").startswith(("/", "#", "https://", "data:")), value
+            leads = (value or "/").startswith(("/", "#", "https://", "data:"))  # an empty one leads to the page itself
+            assert name not in {"href", "src"} or leads, value
             check_text(value or "")
 
 
@@ -235,5 +247,7 @@ def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
     seen = overview(stores, phases, now, 30, explained=14)
     check_page(as_html(board(seen, phases, None, command, lambda *_: None)))
     for day in (inputs.DAY, hostile.NEXT):
-        timeline, facts = timeline_and_facts(stores, phases[PHASE.name], day, now)
-        check_page(as_html(one_date(timeline, facts, phases[PHASE.name], command, now)))
+        timeline, facts, found = timeline_and_facts(stores, phases[PHASE.name], day, now)
+        remembered = Remembered(found, DEFAULT_CANARY, now)
+        shown = one_date(timeline, facts, phases[PHASE.name], command, now, remembered=remembered)
+        check_page(as_html(shown))

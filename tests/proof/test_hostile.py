@@ -78,7 +78,7 @@ def _look(stores: StoresOf, report: Report) -> None:
         for verdict in report.verdicts:
             print_line(console, verdict)
         for day in (DAY, NEXT):
-            timeline, _ = timeline_and_facts(stores, PHASES[PHASE.name], day, NOW)
+            timeline, *_ = timeline_and_facts(stores, PHASES[PHASE.name], day, NOW)
             msgspec.to_builtins(timeline)
             print_timeline(console, timeline, PHASE, CommandLine(), NOW)
     check_text(printed.get())
