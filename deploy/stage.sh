@@ -27,7 +27,7 @@ case $name in
     ;;
   orchestrator)
     # Only the canary reads back what was written.
-    without orchestrator_resilience/stores/{cloud_logging.py,completions.sql,dead_letters.py,error_words.py,messages.sql}
+    without orchestrator_resilience/stores/{cloud_changes.py,cloud_logging.py,completions.sql,dead_letters.py,error_words.py,messages.sql}
     handler=orchestrate package=orchestrator_resilience
     ;;
   *)
