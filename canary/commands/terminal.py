@@ -95,8 +95,9 @@ def print_alert(
     kind = verdicts[0].kind
     message = alert(verdicts, phase, command, now, with_who=with_who)
     _print_panel(console, kind, message, kind, now)
-    for label, line in message.in_hand:
-        console.print(f"{label}: {line}", soft_wrap=True)
+    for label, commands in message.in_hand:
+        for line in commands.split("\n"):
+            console.print(f"{label}: {line}", soft_wrap=True)
 
 
 def print_notifications(

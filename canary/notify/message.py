@@ -60,11 +60,13 @@ class CommandLine(msgspec.Struct, frozen=True):
         where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
         return f"{where}{self.program} {shlex.join(words)}"
 
-    def in_hand(self, phase: str, game_date: date) -> tuple[tuple[str, str], ...]:
-        """Return how to say that a date is in hand, and that nobody is to be notified of it, by their labels."""
+    def in_hand(self, phase: str, days: Sequence[date]) -> tuple[tuple[str, str], ...]:
+        """Return how to say that dates are in hand, and that nobody is to be notified of them, by their labels."""
         whose = ["--canary", self.canary] if self.canary is not None else []
-        silence = ("silence", "add", game_date, "--for", "12h", "--reason", "in hand", *whose)
-        return ("Ack", self.to("ack", game_date, *whose, phase=phase)), ("Silence", self.to(*silence, phase=phase))
+        acks = [self.to("ack", day, *whose, phase=phase) for day in sorted(days)[-_NAMED_DATES:]]
+        last = ["--to", max(days)] if len(days) > 1 else []
+        silence = ("silence", "add", min(days), *last, "--for", "12h", "--reason", "in hand", *whose)
+        return ("Ack", "\n".join(acks)), ("Silence", self.to(*silence, phase=phase))
 
     def links(self, phase: str, game_date: date, about: str | None = None) -> tuple["Link", ...]:
         """Return where a date can be looked at in a browser, and what the runbook says `about` a cause or a verdict."""
@@ -355,7 +357,7 @@ def alert(
         facts=tuple(_facts(verdicts, worst, phase, now, note, with_who=with_who)),
         actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
-        in_hand=command.in_hand(worst.phase, worst.game_date),
+        in_hand=command.in_hand(worst.phase, [one.game_date for one in verdicts]),
         links=command.links(worst.phase, worst.game_date, first),
     )
 

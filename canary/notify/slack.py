@@ -90,13 +90,14 @@ def message(
 ) -> dict[str, Any]:
     """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
 
-    Each fault is an attachment, which has a bar of a colour beside it: https://docs.slack.dev/messaging/formatting-message-text#attachments.
+    The text above has the first line of each, and is what a phone shows. Each fault is an attachment, which has a bar of a colour beside it: https://docs.slack.dev/messaging/formatting-message-text#attachments.
     """
     attachments: list[dict[str, Any]] = []
     lines: list[str] = []
     told = messages(notifications, phases, command, now)
     for number, (_, content) in enumerate(told):
-        more = {"color": COLOURS[content.sign], "blocks": _blocks(content)}
+        header = [{"type": "header", "text": _plain(escaped(content.headline, LONGEST_HEADLINE))}]
+        more = {"color": COLOURS[content.sign], "blocks": [*(header if len(told) > 1 else []), *_blocks(content)]}
         size = len(json.dumps([*attachments, more], ensure_ascii=False))
         if attachments and (len(attachments) == _MAXIMUM_FAULTS or size > _MAXIMUM_IN_ALL):
             rest = sum(len(group) for group, _ in told[number:])
@@ -109,11 +110,10 @@ def message(
 
 
 def _blocks(content: Message) -> list[dict[str, Any]]:
-    """Return one fault as people know such messages: a header, what to do, fields, commands, and links.
+    """Return one fault as people know such messages: what to do, fields, commands, and links.
 
-    No more than five, of which an attachment shows all.
+    With a header no more than five, of which an attachment shows all.
     """
-    headline = escaped(content.headline, LONGEST_HEADLINE)
     now, later = content.actions[:1], content.actions[1:]
     first = [f"*Do now:* {escaped(action, _MAXIMUM_FIELD)}" for action in now]
     code = [f"```\n{escaped(content.command, _MAXIMUM_FIELD)}\n```"] if content.command else []
@@ -122,11 +122,14 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
         _mrkdwn(f"*{label}*\n{escaped(shortened(text, _MAXIMUM_FIELD), _MAXIMUM_FIELD)}")
         for label, text in content.facts[:_MAXIMUM_FIELDS]
     ]
-    in_hand = [f"*{label}:* `{escaped(command, _MAXIMUM_FIELD)}`" for label, command in content.in_hand]
+    in_hand = [
+        f"*{label}:* `{escaped(line, _MAXIMUM_FIELD)}`"
+        for label, commands in content.in_hand
+        for line in commands.split("\n")
+    ]
     links = [f"<{escaped(link.url, _MAXIMUM_TEXT)}|{escaped(link.label, _MAXIMUM_FIELD)}>" for link in content.links]
     below = [*in_hand, *([" · ".join(links)] if links else [])]
     return [
-        {"type": "header", "text": _plain(headline)},
         {"type": "section", "text": _mrkdwn("\n".join([*first, *code, *then]))},
         {"type": "section", "fields": fields},
         *([{"type": "section", "text": _mrkdwn("\n".join(below))}] if below else []),

@@ -124,7 +124,7 @@ EMBEDDED = CommandLine()
 
 
 def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
-    """A header that says it all beside a colour, what to do now with the command, fields, commands and plain links."""
+    """A line that says it all, and beside a colour what to do now, fields, commands and plain links."""
     channel = SlackChannel(
         slack.url,
         {"phase2": phase},
@@ -136,9 +136,8 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
     headline = headline.format("p2_bdl_box_scores")
     assert body["text"] == headline
     assert [fault["color"] for fault in body["attachments"]] == ["#b3261e"]
-    assert [block["type"] for block in blocks(body)] == ["header", "section", "section", "section"]
+    assert [block["type"] for block in blocks(body)] == ["section", "section", "section"]
     assert texts(body) == [
-        headline,
         (
             "*Do now:* see why Phase 3 did not run for 2026-02-09\n"
             "```\nGOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09\n```\n"
@@ -226,8 +225,8 @@ def test_one_very_long_text_is_cut_and_sent(slack: FakeWebhook, phase: Phase) ->
     """How it begins and ends is what counts, and nothing says that dates are missing."""
     SlackChannel(slack.url, {"phase2": phase}).send([notification(summary="y" * 50_000)], NOW)
     (body,) = slack.posts
-    assert texts(body)[2].startswith("*What*\nyyy")
-    assert "y… (49500 characters left out here) …y" in texts(body)[2]
+    assert texts(body)[1].startswith("*What*\nyyy")
+    assert "y… (49500 characters left out here) …y" in texts(body)[1]
     assert "more date" not in body["text"]
 
 
