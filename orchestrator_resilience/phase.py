@@ -409,7 +409,7 @@ def load_phase(name: str, source: Traversable | None = None) -> Phase:
 def phase_of(phases: Mapping[str, Phase], name: str) -> Phase:
     """Return the phase of that name; ConfigurationError when there is none."""
     if name not in phases:
-        raise ConfigurationError(f"there is no phase {name!r}; there are {sorted(phases)}")
+        raise ConfigurationError(f"there is no phase {name!r}; there are {sorted(phases)}{_did_you_mean(name, phases)}")
     return phases[name]
 
 
@@ -435,12 +435,9 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
 def _parse_phase(name: str, table: Any, where: str) -> Phase:
     if not isinstance(table, dict):
         raise ConfigurationError(f"{where}: expected a table, got {shown(table)}")
-    if "name" in table:
-        raise ConfigurationError(f"{where}: name: unknown field; the table's own name is the phase's name")
-    if "periods" in table:
-        raise ConfigurationError(
-            f"{where}: periods: unknown field; since, until and incomplete_by are a processor's own"
-        )
+    for field, why in _NOT_IN_THE_FILE.items():
+        if field in table:
+            raise ConfigurationError(f"{where}: {field}: unknown field; {why}")
     # Each processor and each mode on its own first: msgspec does not tell which key of a mapping was wrong.
     for field, of_all in _FORMS.items():
         items = table.get(field)
@@ -457,6 +454,11 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
     return phase
 
 
+# Fields that the file says in another way.
+_NOT_IN_THE_FILE = {
+    "name": "the table's own name is the phase's name",
+    "periods": "since, until and incomplete_by are a processor's own",
+}
 # What the keys of these fields stand for.
 _FORMS: dict[str, Any] = {"processors": tuple[Text, ...], "optional": tuple[Text, ...], "modes": Mode}
 
@@ -467,7 +469,9 @@ def _check_rule(phase: Phase, where: str) -> None:
     if phase.critical and phase.enough is None:
         raise ConfigurationError(f"{where}: critical: says nothing without `enough`, how many there have to be in all")
     if isinstance(phase.enough, int) and phase.enough > len(phase.processors):
-        raise ConfigurationError(f"{where}: enough: {phase.enough} is more than the {len(phase.processors)} processors")
+        raise ConfigurationError(
+            f"{where}: enough: {phase.enough} is more than {len(phase.processors)}, the number of processors"
+        )
 
 
 def _check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
@@ -493,5 +497,6 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
         for pattern, example in _EXAMPLES.items():
             reason = reason.replace(f"matching regex {pattern!r}", f"such as {example!r}")
         if "unknown field" in reason:
-            reason += _did_you_mean(field, [one.name for one in msgspec.structs.fields(type_)])
+            known = [one.name for one in msgspec.structs.fields(type_) if one.name not in _NOT_IN_THE_FILE]
+            reason = f"unknown field{_did_you_mean(field, known)}"
         raise ConfigurationError(f"{where}: {field}: {reason}" if field else f"{where}: {reason}") from error

@@ -10,6 +10,7 @@ from orchestrator_resilience.errors import ConfigurationError
 
 # A query over seven partitions reads megabytes; this only stops one that was written wrongly.
 MAXIMUM_BYTES_BILLED = 1024**3
+DEFAULT_DATABASE = "(default)"
 _ON = {"", "1", "true", "yes", "on"}
 _OFF = {"0", "false", "no", "off"}
 
@@ -54,6 +55,7 @@ class Settings:
     revision: str | None
     colours: bool
     credentials_are_a_key: bool = False
+    data_dir_is_named: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -68,7 +70,7 @@ class Settings:
             bigquery_location=env.get("BIGQUERY_LOCATION") or None,
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
             maximum_bytes_billed=_read_bytes("MAXIMUM_BYTES_BILLED", env.get("MAXIMUM_BYTES_BILLED", "")),
-            firestore_database=env.get("FIRESTORE_DATABASE") or "(default)",
+            firestore_database=env.get("FIRESTORE_DATABASE") or DEFAULT_DATABASE,
             phase=env.get("PHASE") or "phase2",
             orchestrator_service=env.get("ORCHESTRATOR_SERVICE") or None,
             dead_letters=env.get("DEAD_LETTERS") or None,
@@ -76,6 +78,7 @@ class Settings:
             service=env.get("K_SERVICE") or None,
             revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),
+            data_dir_is_named=bool(env.get("RESILIENCE_DATA_DIR")),
             credentials_are_a_key=env.get("GOOGLE_APPLICATION_CREDENTIALS", "").lstrip().startswith("{"),
         )
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import msgspec
 from rich.console import Console
 
 from canary.commands.lanes import print_board
-from canary.commands.options import Subject, a_date, options
-from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline
+from canary.commands.options import Day, Subject, date_argument, options
+from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline, wrapped
 from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
@@ -33,19 +33,19 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 
 
 @click.command()
-@click.argument("dates", type=a_date, metavar="[DATE]...", nargs=-1)
+@date_argument("dates", "[DATE]...", nargs=-1)
 @options("data", "phase", "now", "json", "ascii")
 @click.option("--dry-run", is_flag=True, help="Only print: leave no record of the run.")
-def check(about: Subject, *, dates: Sequence[date], as_json: bool, ascii_only: bool, dry_run: bool) -> Outcome:
+def check(about: Subject, *, dates: Sequence[Day], as_json: bool, ascii_only: bool, dry_run: bool) -> Outcome:
     """Judge the recent dates once, as the scheduler does, or those that are named; notify nobody."""
     if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
         return Outcome.QUIET
-    wanted = {name: sorted(set(dates)) for name in about.phases} if dates else None
+    days = {name: sorted({about.game_date(day, phase) for day in dates}) for name, phase in about.phases.items()}
     with about.stores() as stores:
-        report = run_check(stores, about.phases, about.now, wanted, about.read_at)
+        report = run_check(stores, about.phases, about.now, days if dates else None, about.read_at)
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(about.to_json(report.to_json()))
     else:
         _print_report(report, about, make_console(ascii_only=ascii_only))
     # One that judges an earlier time is not the last run.
@@ -70,15 +70,15 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
         anew = about.command.to("status", "--html", html, *_whose(about))
         _write(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(about.to_json(report.to_json()))
     else:
         console = make_console(ascii_only=ascii_only)
         print_board(console, board(found, about.phases, None, about.command, lambda *_: None, dates=days))
         print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
         print_silences(console, report.silences)
-        if about.simulated:
-            console.print(f"as of {about.now:%Y-%m-%d %H:%M}Z, in the simulated run of {about.folder}")
-        elif isinstance(stores, EmbeddedStores):  # on Google Cloud its log tells
+        where = f"in the simulated run of {about.folder}" if about.simulated else about.where
+        console.print(wrapped(f"as of {about.now:%Y-%m-%d %H:%M}Z, {where}", console.width), soft_wrap=True)
+        if not about.simulated and isinstance(stores, EmbeddedStores):  # on Google Cloud its log tells
             ran_at = _last_run(about, stores)
             ago = f"{ran_at.isoformat()}, {duration_text(about.now - ran_at)} ago" if ran_at else "none recorded here"
             console.print(f"last canary run: {ago}")
@@ -86,21 +86,22 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
 
 
 @click.command()
-@click.argument("game_date", type=a_date, metavar="DATE")
+@date_argument("game_date")
 @options("data", "phase", "now", "json", "ascii", "html", "canary")
-def explain(about: Subject, *, game_date: date, as_json: bool, ascii_only: bool, html: Path | None) -> Outcome:
+def explain(about: Subject, *, game_date: Day, as_json: bool, ascii_only: bool, html: Path | None) -> Outcome:
     """Show what happened on one game date, why, and what to do."""
     with about.stores() as stores:
+        day = about.game_date(game_date, about.phase)
         found, facts, documents = timeline_and_facts(
-            stores, about.phase, game_date, about.now, about.read_at, canary=about.canary
+            stores, about.phase, day, about.now, about.read_at, canary=about.canary
         )
     if html is not None:
         remembered = Remembered(documents, about.canary, about.now)
-        anew = about.command.to("explain", game_date, "--html", html, *_whose(about), phase=about.phase.name)
+        anew = about.command.to("explain", day, "--html", html, *_whose(about), phase=about.phase.name)
         shown = one_date(found, facts, about.phase, about.command, about.now, remembered=remembered)
         _write(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
-        click.echo(json.dumps(msgspec.to_builtins(found), indent=2))
+        click.echo(about.to_json(msgspec.to_builtins(found)))
     else:
         print_timeline(make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now)
     return Report(about.now, (found.verdict,)).outcome

@@ -8,11 +8,12 @@ import traceback
 from collections.abc import Sequence
 
 from canary.run import Outcome
-from orchestrator_resilience.errors import ResilienceError
+from orchestrator_resilience.errors import ConfigurationError, ResilienceError
 from orchestrator_resilience.plain import printable
 
 try:
     import click
+    from click.shell_completion import shell_complete
 
     from canary.commands.check import check, explain, status
     from canary.commands.history import history
@@ -26,8 +27,11 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 
+_COMPLETION = "_CANARY_COMPLETE"  # by which a shell asks for its script, and then how a command goes on
+
+
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 (click's own)
-    if not wanted:
+    if not wanted or context.resilient_parsing:  # the latter while a shell asks how a command goes on
         return
     # Only here, because it is slow to import.
     from importlib import metadata  # noqa: PLC0415
@@ -47,7 +51,11 @@ def _show(error: click.ClickException) -> None:
     click.echo("\n".join(map(printable, told.getvalue().rstrip("\n").split("\n"))), err=True)
 
 
-@click.group(epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), 3 undecided.")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit code: 0 quiet, 1 a problem, 2 could not tell (or the command could not run), 3 undecided.\n\n"
+    "A DATE is such as 2026-02-09, or today, or yesterday.",
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
@@ -64,9 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a frame shows the alert all the same
     try:
-        # Not click's own `main`, which exits with 1 where a reader went away: that would accuse somebody.
-        with canary.make_context("canary", [*(sys.argv[1:] if argv is None else argv)]) as context:
-            outcome: int = canary.invoke(context) or Outcome.QUIET  # one that judges nothing returns nothing
+        outcome = _invoke([*(sys.argv[1:] if argv is None else argv)])
         if sys.stdout is not None:
             sys.stdout.flush()
     except click.exceptions.Exit as end:
@@ -85,6 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         return outcome
     return Outcome.COULD_NOT_TELL
+
+
+def _invoke(argv: list[str]) -> int:
+    """Run one command, or tell a shell how it may go on."""
+    if asked := os.environ.get(_COMPLETION):
+        if shell_complete(canary, {}, "canary", _COMPLETION, asked):
+            raise ConfigurationError(f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {asked!r}")
+        return Outcome.QUIET
+    # Not click's own `main`, which exits with 1 where a reader went away: that would accuse somebody.
+    with canary.make_context("canary", argv) as context:
+        return canary.invoke(context) or Outcome.QUIET  # one that judges nothing returns nothing
 
 
 def _complain(text: str) -> None:

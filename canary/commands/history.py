@@ -1,6 +1,5 @@
 """`canary history`: what was sent of each incident, when, to whom, and why."""
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from canary.commands.options import Subject, a_date, options
+from canary.commands.options import Day, Subject, date_argument, options
 from canary.domain.incident import DateMemory, Event, Incident
 from canary.domain.remembered import date_memory, month_refs
 from orchestrator_resilience.phase import Phase
@@ -17,9 +16,9 @@ _DATES = 30
 
 
 @click.command()
-@click.argument("game_date", type=a_date, metavar="[DATE]", required=False)
+@date_argument("game_date", "[DATE]", required=False)
 @options("data", "phase", "now", "json", "canary")
-def history(about: Subject, *, game_date: date | None, as_json: bool) -> None:
+def history(about: Subject, *, game_date: Day | None, as_json: bool) -> None:
     """Show the incidents of one date, or of the last 30: what was sent, to whom and why, and how they ended."""
     with about.stores() as stores:
         days = {name: _days(phase, about, game_date) for name, phase in about.phases.items()}
@@ -32,14 +31,14 @@ def history(about: Subject, *, game_date: date | None, as_json: bool) -> None:
             if (memory := date_memory(documents, about.canary, name, day, about.now)).incidents
         ]
     if as_json:
-        click.echo(json.dumps([_fields(*one) for one in found], indent=2))
+        click.echo(about.to_json({"dates": [_fields(*one) for one in found]}))
         return
     lines = [line for name, day, memory in found for line in _lines(name, day, memory)]
-    click.echo("\n".join(lines or ["no incident is remembered"]))
+    click.echo("\n".join(lines or [f"no incident is remembered {about.where}"]))
 
 
-def _days(phase: Phase, about: Subject, game_date: date | None) -> tuple[date, ...]:
-    return (game_date,) if game_date else phase.recent_dates(about.now, _DATES)
+def _days(phase: Phase, about: Subject, day: Day | None) -> tuple[date, ...]:
+    return phase.recent_dates(about.now, _DATES) if day is None else (about.game_date(day, phase),)
 
 
 def _fields(phase: str, day: date, memory: DateMemory) -> Mapping[str, Any]:
@@ -50,13 +49,17 @@ def _fields(phase: str, day: date, memory: DateMemory) -> Mapping[str, Any]:
 
 def _lines(phase: str, day: date, memory: DateMemory) -> Iterator[str]:
     if memory.forgotten:
-        yield f"{phase} {day}: {memory.forgotten} earlier incidents are not kept"
+        yield f"{phase} {day}: {_earlier(memory.forgotten)} not kept"
     for incident in memory.incidents:
         yield f"{phase} {day} {incident.kind}, {_state(incident)}"
         yield from (f"  {event.at:%Y-%m-%d %H:%M}Z {_words(event)}" for event in incident.events)
         if incident.reminders and incident.reminded_at:
             counts = ", ".join(f"{count} to {name}" for name, count in sorted(incident.reminders.items()))
             yield f"  reminders: {counts}, the last at {incident.reminded_at:%Y-%m-%d %H:%M}Z"
+
+
+def _earlier(number: int) -> str:
+    return "an earlier incident is" if number == 1 else f"{number} earlier incidents are"
 
 
 def _state(incident: Incident) -> str:

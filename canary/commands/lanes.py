@@ -5,23 +5,26 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from canary.commands.terminal import wrapped
 from canary.page.axis import Tick
-from canary.page.board import Board, Lane
+from canary.page.board import Board, Lane, PhaseBoard
 
 STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "magenta", "quiet": "dim"}
-_LONGEST_VERDICT = len("DOWNSTREAM_MISSING")
-_SHORTEST_LANE = 24
+_NARROWEST, _SHORTEST_LANE = 64, 12  # what has less room is a list
 _KEY = "━ completions  ▒ grace  ⚑ flag set  ⚐ unset  ╌ waiting  ┊ deadline  ┃ now"
 _MARKS = {"ok": "●", "failed": "✗", "unknown": "?"}
 _FLAGS = {"ok": "⚑", "failed": "⚐", "unknown": "?"}
 
 
 def print_board(console: Console, board: Board) -> None:
-    """Print a row for each date, oldest first, with its lane: as wide as the console, where it can be."""
-    for phase in board.phases:
-        name = len(phase.phase.name) + 11
-        games = max([len(phase.phase.next_phase), *(len(lane.games.word) for lane in phase.lanes)])
-        width = max(_SHORTEST_LANE, console.width - name - games - _LONGEST_VERDICT - 3)
+    """Print a row for each date, oldest first, with its lane; without the lanes where there is no room for them."""
+    widths = [console.width - _beside_the_lane(phase) for phase in board.phases]
+    if console.width < _NARROWEST or min(widths) < _SHORTEST_LANE:
+        for phase in board.phases:
+            _print_list(console, phase)
+        return
+    for phase, width in zip(board.phases, widths, strict=True):
+        name, games = _name_width(phase), _games_width(phase)
         heading = f"{phase.zone:>{name}} {_axis(phase.ticks, width)} {phase.phase.next_phase:{games}}"
         console.print(Text(heading, style="bold"), soft_wrap=True)
         for lane in reversed(phase.lanes):
@@ -29,7 +32,27 @@ def print_board(console: Console, board: Board) -> None:
             row.append(text_lane(lane, width), style=STYLES["quiet"] if lane.badge.word == "IDLE" else "")
             row.append(f" {lane.games.word:{games}} ", style=STYLES["bad"] if lane.games.tone == "bad" else "")
             console.print(row.append(lane.badge.word, style=STYLES[lane.badge.tone]), soft_wrap=True)
-    console.print(Text(_KEY, style="dim"), soft_wrap=True)
+    console.print(Text(wrapped(_KEY, console.width), style="dim"), soft_wrap=True)
+
+
+def _print_list(console: Console, phase: PhaseBoard) -> None:
+    """Print what stands beside the lanes, in as many lines as it takes."""
+    for lane in reversed(phase.lanes):
+        games = f"{phase.phase.next_phase}: {lane.games.word}"
+        line = wrapped(f"{phase.phase.name} {lane.date} {lane.badge.word}, {games}", console.width)
+        console.print(Text(line, style=STYLES[lane.badge.tone]), soft_wrap=True)
+
+
+def _beside_the_lane(phase: PhaseBoard) -> int:
+    return _name_width(phase) + _games_width(phase) + max((len(lane.badge.word) for lane in phase.lanes), default=0) + 3
+
+
+def _name_width(phase: PhaseBoard) -> int:
+    return len(phase.phase.name) + len(" 2026-02-11")
+
+
+def _games_width(phase: PhaseBoard) -> int:
+    return max([len(phase.phase.next_phase), *(len(lane.games.word) for lane in phase.lanes)])
 
 
 def text_lane(lane: Lane, width: int) -> str:
@@ -48,7 +71,7 @@ def text_lane(lane: Lane, width: int) -> str:
     if lane.flag is not None:
         taken, place = {_place(mark.x, width) for mark in lane.marks}, _place(lane.flag.x, width)
         beside = [*range(place, width), *reversed(range(place))]
-        cells[next(free for free in beside if free not in taken)] = _FLAGS[lane.flag.kind]
+        cells[next((free for free in beside if free not in taken), place)] = _FLAGS[lane.flag.kind]
     return "".join(cells)
 
 
@@ -60,5 +83,6 @@ def _axis(ticks: Sequence[Tick], width: int) -> str:
     cells = [" "] * width
     for tick in ticks:
         place = min(width - 2, int(tick.x * width / 100))
-        cells[place : place + 2] = tick.label[:2]
+        if "".join(cells[max(0, place - 1) : place + 2]).isspace():
+            cells[place : place + 2] = tick.label[:2]
     return "".join(cells)

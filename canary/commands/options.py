@@ -1,5 +1,6 @@
 """What several commands share: the options, the kinds of values that they take, and what a command is about."""
 
+import json
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.silence import parse_duration
@@ -20,13 +22,15 @@ from canary.notify.message import CommandLine
 from canary.playback.folder import read_simulated_folder
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase, load_phases, phase_of
-from orchestrator_resilience.plain import YEARS, calendar_date
-from orchestrator_resilience.settings import Settings
+from orchestrator_resilience.plain import YEARS, calendar_date, printable
+from orchestrator_resilience.settings import DEFAULT_DATABASE, Settings
 from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.opening import open_stores
 
 Wrapped = Callable[[Callable[..., Any]], Callable[..., Any]]
+Day = date | timedelta  # a game date, or how far it is back from today
+_DAYS_BACK: Mapping[str, Day] = {"today": timedelta(0), "yesterday": timedelta(1)}
 
 
 def whole_number(least: int, most: int, unit: str = "") -> Callable[[str], int]:
@@ -53,11 +57,11 @@ def a_time(text: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def a_date(text: str) -> date:
-    """Read a game date."""
-    day = calendar_date(text)
-    if day is None or day.year not in YEARS:
-        raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09")
+def a_date(text: str) -> Day:
+    """Read a game date; `today` and `yesterday` as days back from today, which each phase has by its own time zone."""
+    day = _DAYS_BACK.get(text, calendar_date(text))
+    if day is None or (isinstance(day, date) and day.year not in YEARS):
+        raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09, today or yesterday")
     return day
 
 
@@ -78,8 +82,22 @@ def a_path(text: str | Path) -> Path:
     return Path(text)
 
 
+def _completed_as(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    return lambda _context, _parameter, begun: [CompletionItem(begun, type=kind)]
+
+
+a_folder, a_file = _completed_as("dir"), _completed_as("file")
+
+
+def a_word_for_a_date(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Propose the words that stand for a date."""
+    return [word for word in _DAYS_BACK if word.startswith(begun)]
+
+
 _OPTIONS: Mapping[str, Wrapped] = {
-    "data": click.option("--data", type=a_path, metavar="DIR", help="The embedded stores in this folder."),
+    "data": click.option(
+        "--data", type=a_path, metavar="DIR", shell_complete=a_folder, help="The embedded stores in this folder."
+    ),
     "phase": click.option("--phase", metavar="NAME", help="Only this phase of the phases file."),
     "now": click.option("--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."),
     "canary": click.option(
@@ -92,7 +110,9 @@ _OPTIONS: Mapping[str, Wrapped] = {
     ),
     "json": click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     "ascii": click.option("--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours."),
-    "html": click.option("--html", type=a_path, metavar="FILE", help="Write a page that a browser shows."),
+    "html": click.option(
+        "--html", type=a_path, metavar="FILE", shell_complete=a_file, help="Write a page that a browser shows."
+    ),
     "days": click.option(
         "--days",
         type=whole_number(1, 366, "of days "),
@@ -125,12 +145,18 @@ def options(*names: str) -> Wrapped:
     return decorate
 
 
+def date_argument(name: str, metavar: str = "DATE", **how: Any) -> Wrapped:
+    """Return the argument of a game date, or of several."""
+    return click.argument(name, type=a_date, metavar=metavar, shell_complete=a_word_for_a_date, **how)
+
+
 def out_option(name: str) -> Wrapped:
     """Return `--out`, by default the folder `simulated/NAME`."""
     return click.option(
         "--out",
         type=a_path,
         metavar="DIR",
+        shell_complete=a_folder,
         default=Path("simulated") / name,
         show_default=True,
         help="Folder for the files; one of an earlier run is emptied.",
@@ -168,11 +194,41 @@ class Subject(msgspec.Struct, frozen=True):
         asked = None if self.now == self.read_at else self.now
         return CommandLine(program(), folder=self.folder, several=self.several, now=asked)
 
+    @property
+    def store(self) -> Mapping[str, str]:
+        """Whose stores these are: the folder, or the project, and its Firestore database where that is a named one."""
+        settings = Settings.from_env()
+        if self.folder is not None or settings.project is None:
+            return {"folder": printable(str(self.folder or settings.data_dir))}
+        database = settings.firestore_database
+        return {"project": settings.project} | ({"database": database} if database != DEFAULT_DATABASE else {})
+
+    @property
+    def where(self) -> str:
+        """Say the same, for an answer: in project my-project, database scores."""
+        return "in " + ", ".join(f"{kind} {name}" for kind, name in self.store.items())
+
+    def to_json(self, fields: Mapping[str, Any]) -> str:
+        """Return an answer as JSON: what it says, and of which stores."""
+        return json.dumps(msgspec.to_builtins({"store": self.store, **fields}), indent=2)
+
+    def game_date(self, day: Day, phase: Phase) -> date:
+        """The game date that is meant, of a phase."""
+        return phase.today(self.now) - day if isinstance(day, timedelta) else day
+
     def stores(self, *, must_exist: bool = True) -> "closing[Stores]":
-        """Open the stores, as a context; to read, nothing is made where there are none."""
+        """Open the stores, as a context; ConfigurationError where nobody says which, and there are none in this folder.
+
+        They are made only where they need not exist, and somebody has named their place.
+        """
         if self.folder is not None:
             return closing(EmbeddedStores(self.folder, must_exist=must_exist))
-        return closing(open_stores(Settings.from_env(), self.phases, must_exist=must_exist))
+        settings = Settings.from_env()
+        opened = open_stores(settings, self.phases, must_exist=must_exist)
+        may_be_made = not must_exist and (settings.data_dir_is_named or settings.data_dir.is_dir())
+        if isinstance(opened, EmbeddedStores) and not may_be_made and not opened.are_there:
+            raise ConfigurationError("no stores here: set GOOGLE_CLOUD_PROJECT or give --data")
+        return closing(opened)
 
 
 def subject(

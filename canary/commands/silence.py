@@ -1,12 +1,12 @@
 """`canary silence` and `canary ack`: what people say to the canary."""
 
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from canary.commands.options import Subject, a_date, a_duration, options
+from canary.commands.options import Day, Subject, a_date, a_duration, date_argument, options
 from canary.domain.remembered import date_memory, month_refs
 from canary.domain.silence import (
     Acknowledgement,
@@ -32,8 +32,8 @@ def silence() -> None:
 
 
 @silence.command()
-@click.argument("first", type=a_date, metavar="DATE")
-@options("data", "phase", "now", "canary")
+@date_argument("first")
+@options("data", "phase", "now", "canary", "json")
 @_by
 @click.option("--to", "last", type=a_date, metavar="DATE", help="The last game date.")
 @click.option(
@@ -45,41 +45,50 @@ def silence() -> None:
     help="How long: 90m, 12h, 3d; 31 days at the most.",
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
-def add(about: Subject, *, first: date, last: date | None, lasting: timedelta, reason: str, by: str) -> None:
+def add(
+    about: Subject, *, first: Day, last: Day | None, lasting: timedelta, reason: str, by: str, as_json: bool
+) -> None:
     """Notify nobody of a game date, or of those from it to another one, for a while."""
-    with about.stores(must_exist=False) as stores:
+    with about.stores() as stores:
         new = add_silence(
             stores.documents,
             about.canary,
             phase=about.phase.name,
-            first=first,
-            last=last or first,
+            first=about.game_date(first, about.phase),
+            last=about.game_date(first if last is None else last, about.phase),
             reason=reason,
             expires_at=about.now + lasting,
             now=about.now,
             by=by,
         )
         covered = _covered(new, about.phase, stores.documents, about.canary, about.now)
+    if as_json:
+        click.echo(about.to_json({"silence": new, "covers": covered}))
+        return
     end = about.command.to("silence", "end", new.id)
-    click.echo(f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z; end it with {end}")
-    click.echo(covered)
+    click.echo(f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z {about.where}; end it with {end}")
+    click.echo(f"it covers {covered}")
 
 
 @silence.command("list")
-@options("data", "now", "canary")
-def list_silences(about: Subject) -> None:
+@options("data", "now", "canary", "json")
+def list_silences(about: Subject, *, as_json: bool) -> None:
     """List the silences that are in force."""
     with about.stores() as stores:
         ref = people_ref(about.canary)
         silences = read_silences(stores.documents.get_all([ref]).get(ref))
-    in_force = [f"{one.id}  {one.text}" for one in silences if one.expires_at > about.now]
-    click.echo("\n".join(in_force or ["no silence is in force"]))
+    in_force = [one for one in silences if one.expires_at > about.now]
+    if as_json:
+        click.echo(about.to_json({"silences": in_force}))
+        return
+    lines = [f"{one.id}  {one.text}" for one in in_force]
+    click.echo("\n".join(lines or [f"no silence is in force {about.where}"]))
 
 
 @silence.command()
 @click.argument("silence_id", metavar="ID")
-@options("data", "now", "canary")
-def end(about: Subject, *, silence_id: str) -> None:
+@options("data", "now", "canary", "json")
+def end(about: Subject, *, silence_id: str, as_json: bool) -> None:
     """End a silence before its time; ID is what `list` shows."""
 
     def without(kept: dict[str, Silence]) -> dict[str, Silence]:
@@ -90,27 +99,31 @@ def end(about: Subject, *, silence_id: str) -> None:
 
     with about.stores() as stores:
         _change_silences(stores.documents, about.canary, without, about.now)
-    click.echo(f"silence {silence_id} is over")
+    if as_json:
+        click.echo(about.to_json({"ended": silence_id}))
+    else:
+        click.echo(f"silence {silence_id} is over {about.where}")
 
 
 @click.command()
-@click.argument("game_date", type=a_date, metavar="DATE")
-@options("data", "phase", "now", "canary")
+@date_argument("game_date")
+@options("data", "phase", "now", "canary", "json")
 @_by
 @click.option("--note", default="", help="What is being done.")
-def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
+def ack(about: Subject, *, game_date: Day, by: str, note: str, as_json: bool) -> None:
     """Say that an open incident is in hand: no reminders of it for 24 hours, unless it gets worse."""
-    phase = about.phase.name
+    phase, day = about.phase.name, about.game_date(game_date, about.phase)
     with about.stores() as stores:
-        months = stores.documents.get_all(month_refs(about.canary, phase, [game_date]))
-        incident = date_memory(months, about.canary, phase, game_date).open
+        months = stores.documents.get_all(month_refs(about.canary, phase, [day]))
+        incident = date_memory(months, about.canary, phase, day).open
         if incident is None:
             raise ConfigurationError(
-                f"the canary {about.canary} has no open incident of {phase} {game_date}; --canary names another canary"
+                f"the canary {about.canary} has no open incident of {phase} {day} {about.where}; "
+                "--canary names another canary"
             )
         said = Acknowledgement(
             phase=phase,
-            game_date=game_date,
+            game_date=day,
             at=about.now,
             opened_at=incident.opened_at,
             level=incident.level,
@@ -118,7 +131,10 @@ def ack(about: Subject, *, game_date: date, by: str, note: str) -> None:
             note=short_words("--note", note),
         )
         _change(stores.documents, about.canary, lambda document: acknowledgement_fields(document, said))
-    click.echo(f"{phase} {game_date} {incident.kind}: {said.text}")
+    if as_json:
+        click.echo(about.to_json({"kind": incident.kind, "acknowledgement": said}))
+    else:
+        click.echo(f"{phase} {day} {incident.kind} {about.where}: {said.text}")
 
 
 def add_silence(documents: DocumentStore, canary: str, *, now: datetime, **wanted: Any) -> Silence:
@@ -132,7 +148,7 @@ def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: s
     """Say which dates a silence covers, and what is wrong with them now."""
     watched = phase.recent_dates(now, phase.history_dates)
     if silence.last < watched[0]:
-        return f"it covers nothing: {phase.name} is watched from {watched[0]} on"
+        return f"nothing: {phase.name} is watched from {watched[0]} on"
     found = documents.get_all(month_refs(canary, phase.name, watched))
 
     def wrong() -> Iterator[str]:
@@ -142,7 +158,7 @@ def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: s
                 yield f"{day} {incident.kind}"
 
     dates = str(silence.first) if silence.first == silence.last else f"{silence.first} to {silence.last}"
-    return f"it covers {phase.name} {dates}: {', '.join(wrong()) or 'none of them is wrong yet'}"
+    return f"{phase.name} {dates}: {', '.join(wrong()) or 'none of them is wrong yet'}"
 
 
 def _change_silences(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from canary.commands.options import Subject, a_path, a_time, options, out_option, program
+from canary.commands.options import Subject, a_file, a_path, a_time, options, out_option, program
 from canary.commands.screen import WIDTH, print_screen, show_everything
 from canary.commands.terminal import make_console, print_lines
 from canary.notify.message import CommandLine
@@ -39,7 +39,7 @@ def demo(out: Path, *, verbose: bool) -> None:
 
 
 @click.command()
-@click.argument("file", type=a_path)
+@click.argument("file", type=a_path, shell_complete=a_file)
 @options("phase")
 @out_option("replay")
 @click.option("--until", type=a_time, metavar="TIME", help="The last canary run; by default past all deadlines.")

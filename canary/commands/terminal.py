@@ -117,7 +117,7 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None, 
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     dates = f"{verdict.game_date} to {until}" if until else verdict.game_date
     line = f"{time}{verdict.phase} {dates} {verdict.kind}: {verdict.summary}"
-    console.print(Text(_wrapped(line, console.width), style=_style(verdict.kind)), soft_wrap=True)
+    console.print(Text(wrapped(line, console.width), style=_style(verdict.kind)), soft_wrap=True)
 
 
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
@@ -127,9 +127,9 @@ def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
         print_line(console, first, until=more[-1].game_date if more else None)
 
 
-def _wrapped(line: str, width: int, indent: str = "  ") -> str:
+def wrapped(line: str, width: int, indent: str = "  ") -> str:
     """Wrap one line, further ones indented; a path or a name is left whole, to be copied."""
-    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(line, max(1, width), subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime) -> None:
@@ -141,7 +141,7 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
         print_line(console, timeline.verdict)
     print_silences(console, timeline.silences)
     for reason in timeline.unreadable:
-        console.print(_wrapped(f"not readable: {reason}", console.width), style="yellow", soft_wrap=True)
+        console.print(wrapped(f"not readable: {reason}", console.width), style="yellow", soft_wrap=True)
     console.print(f"{'UTC':14}  {now.astimezone(zone).tzname() or phase.timezone:5}  one line a delivery", style="bold")
     for group in by_delivery(timeline.entries):
         _print_moment(console, group, zone)
@@ -177,8 +177,8 @@ def _print_panel(console: Console, title: str, message: Message, kind: VerdictKi
     """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
     text = replace(message, command="", in_hand=()).text
-    wrapped = "\n".join(_wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n"))
-    console.print(Panel(Text(wrapped), title=heading, title_align="left", border_style=_style(kind)))
+    told = "\n".join(wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n"))
+    console.print(Panel(Text(told), title=heading, title_align="left", border_style=_style(kind)))
     console.print(f"Look: {message.command}", soft_wrap=True)
 
 

@@ -265,7 +265,8 @@ def _judge_complete(facts: Facts) -> Verdict:
     age = facts.now - facts.complete_at
     when = "at a time that nobody wrote down" if None in facts.completed_at.values() else f"{duration_text(age)} ago"
     done, everybody = len(facts.completed_at), len(facts.phase.expected)
-    who = f"{done} of {everybody} processors, which is enough," if facts.missing else f"all {everybody} processors"
+    who = "the only processor" if everybody == 1 else f"all {everybody} processors"
+    who = f"{done} of {everybody} processors, which is enough," if facts.missing else who
     summary = f"{who} completed {when}, `_triggered` is still unset"
     if facts.start_was_refused:
         why = one_line(facts.heard.not_started, _REASON_CHARACTERS)

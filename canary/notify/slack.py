@@ -90,7 +90,8 @@ def message(
 ) -> dict[str, Any]:
     """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
 
-    The text above has the first line of each, and is what a phone shows. Each fault is an attachment, which has a bar of a colour beside it: https://docs.slack.dev/messaging/formatting-message-text#attachments.
+    The text above has the first line of each, and is what a phone shows. Each fault is an attachment, which has a bar
+    of a colour beside it: https://docs.slack.dev/messaging/formatting-message-text#attachments.
     """
     attachments: list[dict[str, Any]] = []
     lines: list[str] = []

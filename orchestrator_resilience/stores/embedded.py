@@ -17,6 +17,7 @@ from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
 
 DATASETS = "datasets"
+_DATABASE = "resilience.sqlite3"
 
 
 class EmbeddedStores:
@@ -29,7 +30,7 @@ class EmbeddedStores:
 
     def __init__(self, folder: Path, *, must_exist: bool = False, durable: bool = True) -> None:
         self.folder = folder
-        self._file = SqliteFile(folder / "resilience.sqlite3", must_exist=must_exist, durable=durable)
+        self._file = SqliteFile(folder / _DATABASE, must_exist=must_exist, durable=durable)
         self.documents = SqliteDocuments(self._file)
         self.completion_log = SqliteCompletionLog(self._file)
         self.checkpoints = JsonLinesArchive(folder / "checkpoints.jsonl")
@@ -43,6 +44,15 @@ class EmbeddedStores:
         is_there = os.path.isdir(datasets)  # noqa: PTH112 (unlike Path's, it never raises)
         self.counts: CountSource | None = SqliteCounts(datasets) if is_there else None
         self.runs_path = folder / "canary_runs.jsonl"
+
+    @property
+    def are_there(self) -> bool:
+        """Whether somebody has made them; a folder that cannot be looked into is an OSError."""
+        try:
+            (self.folder / _DATABASE).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self

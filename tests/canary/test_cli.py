@@ -23,6 +23,7 @@ from canary.commands import cli
 from orchestrator_resilience import Completion, Phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.orchestrator import Orchestrator
+from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef
@@ -138,16 +139,16 @@ def test_status_is_a_picture(stuck: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
-@pytest.mark.parametrize("columns", ["1", "40", "60"])
+@pytest.mark.parametrize("columns", [1, 40, 63, 64])
 def test_status_in_a_narrow_terminal(
-    stuck: Path, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    stuck: Path, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lanes are as short as they can be, and the rows longer than the terminal is wide."""
-    monkeypatch.setenv("COLUMNS", columns)
+    """A list below 64 columns."""
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3") == 1
     printed = capsys.readouterr().out
-    assert "⚐" in printed
-    assert "UNTRIGGERED" in printed
+    assert ("⚐" in printed) == (columns >= 64)
+    assert "phase2 2026-02-09 UNTRIGGERED, Phase 3: not known" in " ".join(printed.split()) or columns >= 64
 
 
 def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,6 +236,8 @@ def test_the_environment_names_the_folder(
         (["status", "--days", "many"], "'many' is not a number of days"),
         (["look"], "No such command 'look'"),
         ([], "Usage: canary [OPTIONS] COMMAND"),
+        (["explain", "tomorrow"], "'tomorrow' is not a date such as 2026-02-09, today or yesterday"),
+        (["ack", ""], "'' is not a date"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,9 +247,9 @@ def test_wrong_arguments_are_named(arguments: list[str], complaint: str, capsys:
 
 
 def test_an_unknown_phase_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the phases that there are."""
+    """With the phases that there are, and the nearest of them."""
     assert run("check", "--phase", "phase9") == 2
-    assert "canary: there is no phase 'phase9'; there are ['phase2']" in capsys.readouterr().err
+    assert "canary: there is no phase 'phase9'; there are ['phase2']; did you mean 'phase2'?" in capsys.readouterr().err
 
 
 def test_an_alert_survives_that_the_run_cannot_be_recorded(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,6 +276,56 @@ def test_both_ways_of_starting_it() -> None:
     for command in ([sys.executable, "-m", "canary"], [str(script)]):
         done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, env=os.environ)
         assert "0 quiet, 1 a problem, 2 could not tell" in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.canary.commands), ["silence", "add"]])
+def test_help_has_a_short_name(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Everywhere."""
+    assert run(*command, "-h") == 0
+    short = capsys.readouterr().out
+    assert run(*command, "--help") == 0
+    assert capsys.readouterr().out == short
+
+
+@pytest.mark.parametrize(
+    ("now", "word", "day"),
+    [
+        ("2026-02-10T04:59:59Z", "today", "2026-02-09"),  # it is still the day before in New York
+        ("2026-02-10T05:00:00Z", "today", "2026-02-10"),
+        ("2026-02-10T05:00:00Z", "yesterday", "2026-02-09"),
+    ],
+)
+def test_today_and_yesterday_are_dates(
+    stuck: Path, now: str, word: str, day: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the phase's time zone, and the time by which the command judges; wherever a date is."""
+    options = ("--data", stuck, "--now", now)
+    run("check", word, *options, "--json")
+    assert [verdict["game_date"] for verdict in json.loads(capsys.readouterr().out)["verdicts"]] == [day]
+    run("explain", word, *options, "--json")
+    assert json.loads(capsys.readouterr().out)["verdict"]["game_date"] == day
+    run("silence", "add", word, "--to", "today", *options, "--for", "1h", "--reason", "x", "--json")
+    added = json.loads(capsys.readouterr().out)["silence"]
+    assert added["first"] == day
+    assert added["last"] >= day
+    assert run("ack", word, *options) == 2
+    assert f"no open incident of phase2 {day} in folder {stuck}; " in capsys.readouterr().err
+    assert run("history", word, *options) == 0
+    assert capsys.readouterr().out == f"no incident is remembered in folder {stuck}\n"
+
+
+def test_today_is_each_phase_s_own(
+    stuck: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As its time zone has it."""
+    text = BUNDLED_PHASES.read_text("utf-8")
+    other = text.replace("[phase2", "[far").replace('"phase2_completion"', '"far"').replace("New_York", "Los_Angeles")
+    phases = tmp_path / "phases.toml"
+    phases.write_text(text + other, "utf-8")
+    monkeypatch.setenv("PHASES_FILE", str(phases))
+    run("check", "today", "--data", stuck, "--now", "2026-02-10T06:00:00Z", "--json")
+    verdicts = json.loads(capsys.readouterr().out)["verdicts"]
+    assert {v["phase"]: v["game_date"] for v in verdicts} == {"phase2": "2026-02-10", "far": "2026-02-09"}
 
 
 def test_a_reader_that_goes_away_is_no_traceback(stuck: Path) -> None:

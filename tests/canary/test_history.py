@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canary.commands import cli
-from canary.domain.incident import NotificationKind
+from canary.commands.history import _lines
+from canary.domain.incident import DateMemory, NotificationKind
 from canary.domain.remembered import (
     DEFAULT_CANARY,
     MOST_UNSEEN,
@@ -136,12 +137,20 @@ def test_the_history_says_what_was_sent(world: World, capsys: pytest.CaptureFixt
     assert acknowledged == f"  {NOW:%Y-%m-%d} 08:00Z ACKNOWLEDGED by ada: on it"
     assert resolved.startswith(f"  {NOW:%Y-%m-%d} 18:00Z RESOLVED UNTRIGGERED to log: ")
     assert cli.main(["history", "--json", *data, later]) == 0
-    (entry,) = json.loads(capsys.readouterr().out)
+    (entry,) = json.loads(capsys.readouterr().out)["dates"]
     assert [event["what"] for event in entry["incidents"][0]["events"]] == ["OPENED", "ACKNOWLEDGED", "RESOLVED"]
     assert cli.main(["history", "2026-02-01", *data, later]) == 0
-    assert capsys.readouterr().out == "no incident is remembered\n"
+    assert capsys.readouterr().out == f"no incident is remembered in folder {world.stores.folder}\n"
     assert cli.main([*acknowledge[:-1], later]) == 2
     assert "the canary phase2-canary has no open incident of phase2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("many", "words"), [(1, "an earlier incident is not kept"), (2, "2 earlier incidents are not kept")]
+)
+def test_the_history_says_what_it_has_not(many: int, words: str) -> None:
+    """However many."""
+    assert list(_lines("phase2", DAY, DateMemory(forgotten=many))) == [f"phase2 {DAY}: {words}"]
 
 
 def test_a_date_that_got_stuck_while_the_canary_was_away(world: World) -> None:

@@ -1218,6 +1218,14 @@ def test_the_platform_turns_requests_away(world: World, requested: Callable[...,
     judged(world, LATE, VerdictKind.INCOMPLETE, stop, words=f"HTTP {status} {THREE}")
 
 
+def test_one_request_is_not_several(world: World, requested: Callable[..., None]) -> None:
+    """And it came at one time."""
+    deliver_to_old_code(world, FIVE[:4])
+    requested(204, 403)
+    stop = (CauseKind.NOT_DELIVERED, LAST, None, Stage.DELIVERED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, stop, words="HTTP 403 for the one request at 2026-02-10 06:42:00Z")
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_the_platform_turns_every_request_away(world: World, requested: Callable[..., None], *, before: bool) -> None:
     """Nothing at all has arrived, although there was work; a log that has never shown a 2xx may be without them."""
@@ -1248,15 +1256,24 @@ def test_passing_refusals_in_a_log_without_what_went_well(
 
 
 @with_message_log
-def test_refusals_of_nobody_support_what_is_missed(world: World, requested: Callable[..., None]) -> None:
+@pytest.mark.parametrize(
+    ("statuses", "words"),
+    [
+        ((204, 429, 429, 204), "2 of 4 requests from 2026-02-10 06:42:00Z to 2026-02-10 06:43:00Z"),
+        ((204, 429, 204), "1 of 3 requests at 2026-02-10 06:42:00Z"),
+    ],
+)
+def test_refusals_of_nobody_support_what_is_missed(
+    world: World, requested: Callable[..., None], statuses: tuple[int, ...], words: str
+) -> None:
     """Some requests were turned away, and one of five messages has left no line: the two are said together."""
     healthy_before(world)
     log_messages(world, FIVE)
     deliver_all(world, FIVE[:3])
     deliver(world, message(FIVE[3]), DONE + 3 * MINUTE)
-    requested(204, 429, 429, 204, before=True)
+    requested(*statuses, before=True)
     stop = (CauseKind.NOT_DELIVERED, LAST, Stage.PUBLISHED, Stage.DELIVERED)
-    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="HTTP 429 for 2 of 4 requests")
+    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=f"HTTP 429 for {words}")
 
 
 @with_message_log

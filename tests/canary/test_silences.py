@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -130,21 +131,48 @@ def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Added, listed, ended; an expired one is not listed."""
-    data = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"]
+    data, where = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"], f"in folder {tmp_path}"
+    assert cli.main(["setup", "--data", str(tmp_path)]) == 0
     add = ["silence", "add", *data, "2026-02-09"]
+    capsys.readouterr()
     assert cli.main([*add, "--to", "2026-02-11", "--for", "3d", "--reason", "All-Star\nbreak"]) == 0
-    silence_id = capsys.readouterr().out.split()[1]
+    said = capsys.readouterr().out.splitlines()
+    silence_id = said[0].split()[1]
+    assert said[0].startswith(f"silence {silence_id} until 2026-02-13 17:00Z {where}; end it with ")
+    assert said[1:] == ["it covers phase2 2026-02-09 to 2026-02-11: none of them is wrong yet"]
     assert cli.main([*add, "--for", "90m", "--reason", "short"]) == 0
     capsys.readouterr()
     assert cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
     assert capsys.readouterr().out == (
         f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: All-Star\\nbreak\n"
     )
+    capsys.readouterr()
     assert cli.main(["silence", "end", silence_id, *data]) == 0
+    assert capsys.readouterr().out == f"silence {silence_id} is over {where}\n"
     assert cli.main(["silence", "end", silence_id, *data]) == 2
     assert f"there is no silence '{silence_id}' to end" in capsys.readouterr().err
     assert cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
-    assert capsys.readouterr().out == "no silence is in force\n"
+    assert capsys.readouterr().out == f"no silence is in force {where}\n"
+
+
+def test_the_command_in_json(stores: EmbeddedStores, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it says, and of which stores."""
+    stores.documents.merge(PEOPLE, {})
+    data = ["--data", str(stores.folder), "--now", "2026-02-10T17:00:00Z", "--json"]
+    store = {"folder": str(stores.folder)}
+
+    def answer(*arguments: str) -> dict[str, Any]:
+        assert cli.main([*arguments, *data]) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert found.pop("store") == store
+        return found
+
+    added = answer("silence", "add", "2026-02-09", "--for", "1h", "--reason", "x", "--by", "ada")
+    assert added["silence"]["expires_at"] == "2026-02-10T18:00:00Z"
+    assert added["covers"] == "phase2 2026-02-09: none of them is wrong yet"
+    assert answer("silence", "list") == {"silences": [added["silence"]]}
+    assert answer("silence", "end", added["silence"]["id"]) == {"ended": added["silence"]["id"]}
+    assert answer("silence", "list") == {"silences": []}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from canary.commands import cli
 from canary.commands.lanes import text_lane
 from canary.page.axis import Mark, Span
 from canary.page.board import Badge, Lane
 from canary.playback.demo import PHASES
+from tests.docs.markdown import ROOT
 from tests.page.situations import DAY, NOW, SITUATIONS
 
 COMMANDS = [["status"], ["status", "--days", "14"], ["check"], ["explain", str(DAY)]]
@@ -53,6 +55,26 @@ def test_ascii_where_it_is_asked_for(folder: Path, arguments: list[str]) -> None
     assert "?" not in asked.replace("?\n", "")
 
 
+@pytest.mark.parametrize("phases", ["one", "three"])
+def test_status_fits_whatever_the_width(
+    phases: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a picture or as a list; but for a path, which is left whole."""
+    SITUATIONS["several_dates"](tmp_path)
+    (tmp_path / "phases.toml").write_text(PHASES, "utf-8")
+    files = {"one": tmp_path / "phases.toml", "three": ROOT / "examples" / "phases_of_a_pipeline.toml"}
+    monkeypatch.setenv("PHASES_FILE", str(files[phases]))
+    for width in (1, 2, *range(20, 201, 3 if phases == "one" else 12)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for more in ([], ["--ascii"]):
+            assert cli.main(["status", "--data", str(tmp_path), "--now", NOW.isoformat(), *more]) == 1
+            said = capsys.readouterr()
+            assert said.err == ""
+            lines = said.out.splitlines()
+            assert width < 20 or [x for x in lines if len(x) > width and str(tmp_path) not in x] == []
+            assert said.out.isascii() or not more
+
+
 def test_a_label_keeps_its_text_beside_it(tmp_path: Path) -> None:
     """Whatever the label: what goes on stands below the text, not below the label."""
     SITUATIONS["blocked"](tmp_path / "stores")
@@ -72,16 +94,15 @@ def test_explain_has_a_line_for_each_delivery(tmp_path: Path) -> None:
     ]
 
 
-def test_a_lane_in_characters() -> None:
-    """The same places as on the page; a flag that lies on a completion stands beside it."""
-    lane = Lane(
+def a_lane(*marks: Mark) -> Lane:
+    return Lane(
         date=DAY,
         href=None,
         badge=Badge("UNTRIGGERED", "bad"),
         games=Badge("0 of 14 games", "bad"),
         said="",
         silenced=False,
-        marks=(Mark(20.0, "ok", "", 2), Mark(45.0, "ok", "")),
+        marks=marks,
         known=Span(20.0, 25.0),
         pending=Span(45.0, 50.0),
         grace=Span(45.0, 2.0),
@@ -89,4 +110,15 @@ def test_a_lane_in_characters() -> None:
         now=95.0,
         flag=Mark(45.0, "ok", ""),
     )
+
+
+def test_a_lane_in_characters() -> None:
+    """The same places as on the page; a flag that lies on a completion stands beside it."""
+    lane = a_lane(Mark(20.0, "ok", "", 2), Mark(45.0, "ok", ""))
     assert text_lane(lane, 20) == "····2━━━━●⚑╌╌╌╌╌┊╌╌┃"
+
+
+def test_a_lane_that_is_full_of_marks() -> None:
+    """The flag takes the place of one."""
+    lane = a_lane(*(Mark(float(5 * number), "ok", "") for number in range(20)))
+    assert text_lane(lane, 20) == "●" * 9 + "⚑" + "●" * 10

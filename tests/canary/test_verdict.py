@@ -63,6 +63,14 @@ def verdict_of(
     return judge(evidence, PHASE, now)
 
 
+def test_one_processor_is_not_several() -> None:
+    """A phase may have one alone."""
+    alone = msgspec.structs.replace(PHASE, processors={FIVE[0]: ()})
+    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=logged(FIVE[:1]), progress=registered(FIVE[:1]))
+    summary = judge(evidence, alone, DONE + HOUR).summary
+    assert summary == "the only processor completed 1 h 00 min ago, `_triggered` is still unset"
+
+
 @dataclass(frozen=True)
 class Row:
     """Evidence and its verdict; by default all five completed an hour ago and the flag is unset."""

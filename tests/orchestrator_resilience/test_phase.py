@@ -114,9 +114,10 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
         (
             "settle_minutes = 2",
             "settle_minute = 2",
-            "[phase2]: settle_minute: Object contains unknown field `settle_minute`; did you mean 'settle_minutes'?",
+            "[phase2]: settle_minute: unknown field; did you mean 'settle_minutes'?",
         ),
-        ("settle_minutes = 2", "zzz = 2", "[phase2]: zzz: Object contains unknown field `zzz`"),
+        ("settle_minutes = 2", "zzz = 2", "[phase2]: zzz: unknown field"),
+        ("settle_minutes = 2", "outcome_qurey = ''", "outcome_qurey: unknown field; did you mean 'outcome_query'?"),
         ("America/New_York", "America/New_Yrok", "is not a time zone; did you mean 'America/New_York'?"),
         ("settle_minutes = 2", "settle_minutes = -1", "[phase2]: settle_minutes: Expected `int` >= 0"),
         ("settle_minutes = 2", "settle_minutes = true", "[phase2]: settle_minutes: Expected `int`, got `bool`"),
@@ -170,6 +171,13 @@ def test_what_is_wrong_is_named(old: str, new: str, culprit: str) -> None:
     assert culprit in str(caught.value)
 
 
+@pytest.mark.parametrize("field", ["peroids", "nme"])
+def test_a_field_that_the_file_says_in_another_way_is_not_proposed(field: str) -> None:
+    """It would be refused as well."""
+    with pytest.raises(ConfigurationError, match=rf"\[phase2\]: {field}: unknown field$"):
+        parse_phases(TEXT.replace("settle_minutes = 2", f"{field} = 2"), "own.toml")
+
+
 FIVE_NAMES = sorted(load_phase("phase2", BUNDLED_PHASES).expected)
 HEAD, FIVE = TEXT.split("[phase2.processors]\n")
 ADDED = """[phase2.processors]
@@ -200,12 +208,12 @@ def test_a_processor_is_expected_from_its_since_to_its_until() -> None:
     [
         ("p2_new = {since = 2026-03-02, until = 2026-03-01}", "p2_new: until, 2026-03-01, is before since, 2026-03-02"),
         ("p2_new = {since = 2026-03-01T00:00:00}", "processors.p2_new: since: Expected `date | null`, got `datetime`"),
-        ("p2_new = {from = 2026-03-01}", "processors.p2_new: from: Object contains unknown field"),
+        ("p2_new = {from = 2026-03-01}", "processors.p2_new: from: unknown field"),
         ("p2_new = {aliases = [7]}", "processors.p2_new: aliases[0]: Expected `str`, got `int`"),
         ("[phase2.optional]\np2_new = {since = 2026-03-01}", "optional.p2_new: Expected `array`, got `object`"),
         ("p2_new = {incomplete_by = 'noon'}", "p2_new: incomplete_by: Expected `str` such as '+1d 12:00'"),
         ("p2_new = {incomplete_by = '+2d 12:00'}", "[phase2]: processors.p2_new: incomplete_by: '+2d 12:00' is when"),
-        ("p2_new = {untill = 2026-03-01}", "Object contains unknown field `untill`; did you mean 'until'?"),
+        ("p2_new = {untill = 2026-03-01}", "untill: unknown field; did you mean 'until'?"),
         ("[phase2.periods]\np2_new = {since = 2026-03-01}", "[phase2]: periods: unknown field"),
         ("[x]\nn = 0x" + "f" * 5000, "[x]: "),
     ],
@@ -294,7 +302,7 @@ def test_how_many_are_enough(rule: str, few: list[str], enough: list[str]) -> No
             "critical: 'p2_odds_game_line' is none of the phase's; did",
         ),
         ("critical = ['p2_odds_game_lines']", "", "[phase2]: critical: says nothing without `enough`"),
-        ("enough = 6", "", "[phase2]: enough: 6 is more than the 5 processors"),
+        ("enough = 6", "", "[phase2]: enough: 6 is more than 5, the number of processors"),
         ("enough = 0", "", "[phase2]: enough: Expected `int` >= 1"),
         ("enough = 1.5", "", "[phase2]: enough: Expected `float` <= 1.0"),
         ("enough = 'most'", "", "[phase2]: enough: Expected `int | float | null`, got `str`"),
@@ -303,11 +311,15 @@ def test_how_many_are_enough(rule: str, few: list[str], enough: list[str]) -> No
         ("", "[phase2.modes]\nnight = 7", "[phase2]: modes.night: Expected `object`, got `int`"),
         ("modes = 7", "", "[phase2]: modes: Expected `object`, got `int`"),
         ("", "[phase2.modes.night]\nprocessors = []", "modes.night: processors: Expected `array` of length >= 1"),
-        ("", "[phase2.modes.night]\nprocessor = ['x']", "unknown field `processor`; did you mean 'processors'?"),
+        ("", "[phase2.modes.night]\nprocessor = ['x']", "processor: unknown field; did you mean 'processors'?"),
         ("", "[phase2.modes.night]\nprocessors = ['p2_bigdatabal_pbp']", "did you mean 'p2_bigdataball_pbp'?"),
         ("", "[phase2.modes.night]\nincomplete_by = 'noon'", "incomplete_by: Expected `str` such as '+1d 12:00'"),
         ("", "[phase2.modes.night]\nincomplete_by = '+3d 12:00'", "modes.night: incomplete_by: '+3d 12:00' is when a"),
-        ("", "[phase2.modes.night]\nenough = 6", "[phase2]: modes.night: enough: 6 is more than the 5 processors"),
+        (
+            "",
+            "[phase2.modes.night]\nenough = 6",
+            "[phase2]: modes.night: enough: 6 is more than 5, the number of processors",
+        ),
     ],
 )
 def test_a_rule_or_a_mode_that_makes_no_sense_is_named(top: str, tables: str, complaint: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
 from playwright.sync_api import sync_playwright
 
 from canary.domain.incident import Incident, NotificationKind
@@ -20,12 +19,14 @@ from canary.notify.slack import message
 from canary.run import check
 from tests.page.situations import NOW, Situation, several_dates
 
-_STYLE = """body { font: 15px/1.46 Lato, "Helvetica Neue", Arial, sans-serif; color: #1d1c1d; margin: 20px; width: 760px }
+_STYLE = """body { font: 15px/1.46 Lato, "Helvetica Neue", Arial, sans-serif; color: #1d1c1d; margin: 20px; width: 760px
+}
 .fault { border-left: 4px solid; border-radius: 2px; padding: 2px 0 2px 12px; margin: 10px 0 }
 h3 { font-size: 18px; margin: 6px 0 } p { margin: 6px 0; white-space: pre-wrap }
 .fields { display: grid; grid-template-columns: 1fr 1fr; gap: 6px 24px }
 code, pre { font: 12px/1.5 Menlo, Consolas, monospace; background: #f6f6f6; border: 1px solid #ddd; border-radius: 3px }
-code { color: #c01343; padding: 1px 3px } pre { padding: 8px; margin: 4px 0; white-space: pre-wrap } a { color: #1264a3 }"""
+code { color: #c01343; padding: 1px 3px } pre { padding: 8px; margin: 4px 0; white-space: pre-wrap }
+a { color: #1264a3 }"""
 _MARKS = (
     (r"```\n?(.*?)\n?```", r"<pre>\1</pre>"),
     (r"`([^`\n]+)`", r"<code>\1</code>"),
@@ -56,7 +57,7 @@ def _blocks(fault: dict[str, Any]) -> Iterator[str]:
 
 
 def _marked(text: dict[str, Any]) -> str:
-    shown = text["text"].replace("<", "&lt;").replace(">", "&gt;")
+    shown = str(text["text"]).replace("<", "&lt;").replace(">", "&gt;")
     for pattern, by in _MARKS:
         shown = re.sub(pattern, by, shown, flags=re.DOTALL)
     return shown
@@ -73,7 +74,7 @@ def posted(situation: Situation) -> dict[str, Any]:
         runbook="https://docs.example.com/runbook.md",
         several=len(situation.phases) > 1,
     )
-    return message(told, situation.phases, replace(where), NOW)
+    return message(told, situation.phases, where, NOW)
 
 
 def main(target: str) -> None:

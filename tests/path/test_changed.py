@@ -72,6 +72,16 @@ def test_what_was_changed_in_words() -> None:
     assert text.endswith("deployed on 0 of the 2 good dates before")
 
 
+@pytest.mark.parametrize(("again", "words"), [(True, "on"), (False, "not on")])
+def test_one_good_date_is_not_several(*, again: bool, words: str) -> None:
+    """Where the log of changes goes back no further."""
+    world = World(FORBIDDEN, View())
+    stopped = first_refusal(world)
+    changes = [changed("deployed", stopped - 12 * MINUTE), changed("deployed", stopped - ONE_DAY - 3 * HOUR)]
+    (text,) = texts(explained(world, changes[: 1 + again], world.phase.begins(DAY - ONE_DAY)))
+    assert text.endswith(f"deployed {words} the one good date before")
+
+
 def test_who_did_it_is_in_no_message() -> None:
     """People are notified of what was changed; the page and `explain` say by whom."""
     world = World(FORBIDDEN, View())

@@ -109,6 +109,8 @@ def _beside(known: Known, change: Change, window: _Window) -> str:
     alike = [one.at for one in known.changes.changes if one[1:4] == change[1:4] and one.at < window.good]
     spans = [(one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY)) for one in days]
     many = sum(any(begun <= at < ended for at in alike) for begun, ended in spans)
+    if len(days) == 1:
+        return f"{words}; {change.what} {'on' if many else 'not on'} the one good date before"
     return f"{words}; {change.what} on {many} of the {len(days)} good dates before" if days else words
 
 

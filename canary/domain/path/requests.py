@@ -58,7 +58,7 @@ def requests(known: Known) -> Iterator[Fact]:
                 yield replace(said, subject=name, cause=said.cause if is_proven else CauseKind.UNDETERMINED)
     elif turned_away := [one for one in known.requests if one.status in _TURNED_AWAY]:
         # Somebody's: they prove nobody's, and support that a message is missed.
-        words = _words(known, turned_away, f"{len(turned_away)} of {len(known.requests)}")
+        words = _words(known, turned_away, len(known.requests))
         yield from (replace(_SAID, state=State.NOT_KNOWN, subject=name, words=words) for name in nowhere)
     for name, arrival in known.messages.completed.items():
         since = arrival.visible_at
@@ -68,16 +68,20 @@ def requests(known: Known) -> Iterator[Fact]:
             yield replace(_SAID, state=State.MISSED, subject=name, words=words, cause=CauseKind.NOT_DELIVERED)
 
 
-def _words(known: Known, bad: Sequence[Request], many: str) -> str:
+def _words(known: Known, bad: Sequence[Request], of: int) -> str:
+    """Say how many requests of a number were bad, when, and why."""
+    many = f"all {of} requests" if len(bad) == of else f"{len(bad)} of {of} requests"
+    many = "the one request" if of == 1 else many
+    begin, end = moment_text(bad[0].at), moment_text(bad[-1].at)
+    when = f"at {begin}" if len(bad) == 1 else f"from {begin} to {end}"
     listed = ", ".join(str(status) for status in sorted({one.status for one in bad}))
-    said = f"HTTP {listed} for {many} requests from {moment_text(bad[0].at)} to {moment_text(bad[-1].at)}"
-    return ": ".join(filter(None, (said, why_failed(known, bad))))
+    return ": ".join(filter(None, (f"HTTP {listed} for {many} {when}", why_failed(known, bad))))
 
 
 def _refused(known: Known, bad: Sequence[Request]) -> Fact | None:
     """Return what all requests since the first of `bad` prove: none was delivered, or each has killed the function."""
     statuses, since = {one.status for one in bad}, bad[0].at
-    said = replace(_SAID, at=bad[-1].at, words=_words(known, bad, f"all {len(bad)}"), statuses=tuple(sorted(statuses)))
+    said = replace(_SAID, at=bad[-1].at, words=_words(known, bad, len(bad)), statuses=tuple(sorted(statuses)))
     if statuses <= _TURNED_AWAY:
         return replace(said, cause=CauseKind.NOT_DELIVERED) if known.shows_answers(since) else None
     if are_collected(known, since) and not any(line.at >= since for line in known.lines):
