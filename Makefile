@@ -68,9 +68,10 @@ years: $(DEV)
 path: $(DEV)
 	@$(BIN)/python -m tests.proof path --worlds $(or $(WORLDS),20000) $(if $(SEED),--seed $(SEED))
 
-# The picture of the page in docs/.
+# The pictures in docs/: of the page, and of a Slack message.
 screenshot: $(DEV)
 	@$(BIN)/python -m tests.page.screenshot docs/page.png
+	@$(BIN)/python -m tests.page.slack_picture docs/slack.png
 
 # Every interleaving of more deliveries, and of more faults of two canaries, than `make test` has time for; REPLAY='…'
 # takes the steps of one again.

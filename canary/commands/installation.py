@@ -58,7 +58,8 @@ def points_of(
     """Yield the points of an installation whose stores are `store`, by the `evidence` of some dates; it only reads."""
     file = settings.phases_file or "the bundled one"
     yield Point(State.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
-    yield Point(State.HOLDS, f"stores: {store}")
+    location = f", BigQuery location {settings.bigquery_location or 'that of the datasets'}" if settings.project else ""
+    yield Point(State.HOLDS, f"stores: {store}{location}")
     keys = [(one.phase, one.game_date) for one in evidence]
     traces = read_traces(stores, keys, phases, now)
     for name, phase in phases.items():

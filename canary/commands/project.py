@@ -21,21 +21,12 @@ from orchestrator_resilience.settings import Settings
 
 
 @click.command()
-@options("data", "phase")
-def setup(about: Subject) -> None:
+@options("data", "phase", "json")
+def setup(about: Subject, *, as_json: bool) -> None:
     """Make the completion log's table, or add columns that it lacks."""
     with about.stores(must_exist=False) as stores:
-        for done in stores.completion_log.setup():
-            click.echo(done)
-
-
-def _store(about: Subject) -> str:
-    """Say where what is read is."""
-    settings = Settings.from_env()
-    if about.folder is not None or settings.project is None:
-        return f"folder {about.folder or settings.data_dir}"
-    location = settings.bigquery_location or "that of the datasets"
-    return f"project {settings.project}, Firestore {settings.firestore_database}, BigQuery location {location}"
+        done = stores.completion_log.setup()
+    click.echo(about.to_json({"done": done}) if as_json else "\n".join(done))
 
 
 def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) -> None:
@@ -59,12 +50,11 @@ def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) 
 def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
     """Check an installation: what it reads, what is collected, and where the flag is. It only reads."""
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
+    settings = Settings.from_env()
     with about.stores() as stores:
-        verification = compare_flags(
-            stores, about.phases, wanted, about.now, settings=Settings.from_env(), store=_store(about)
-        )
+        verification = compare_flags(stores, about.phases, wanted, about.now, settings=settings, store=about.where)
     if as_json:
-        click.echo(json.dumps(verification.to_json(), indent=2))
+        click.echo(about.to_json(verification.to_json()))
     else:
         print_flags(make_console(), verification)
     return verification.outcome

@@ -197,8 +197,8 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
     actions = [_filled_in(_advice(cause), verdict, phase, about, names(cause.subjects)) for cause in proven]
     actions = actions or [_about(verdict, phase, about)]
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
-        then = "then run" if proven else "run"
-        actions.append(f"{then} any of the {len(phase.expected)} again for {about}: that sets the flag")
+        who = "its processor" if len(phase.expected) == 1 else f"any of the {len(phase.expected)}"
+        actions.append(f"run {who} again for {about}: that sets the flag")
     return tuple(action for action in (_at_once(verdict, phase, harmed), *actions) if action)
 
 
@@ -483,6 +483,10 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
 def output_text(verdict: Verdict, phase: Phase) -> str:
     """Say how much the next phase has; in games where both queries count them, and where it has nothing."""
     if verdict.work is not None and (phase.outcome_counts_games or verdict.output == 0):
-        return f"{verdict.output} of {verdict.work} games"
-    games = f" for {verdict.work} games" if verdict.work is not None else ""
-    return f"{verdict.output} rows{games}"
+        return f"{verdict.output} of {_many(verdict.work, 'game')}"
+    games = f" for {_many(verdict.work, 'game')}" if verdict.work is not None else ""
+    return f"{_many(verdict.output, 'row')}{games}"
+
+
+def _many(count: int | None, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"

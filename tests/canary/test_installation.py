@@ -45,7 +45,7 @@ def test_an_installation_on_this_machine(tmp_path: Path, capsys: pytest.CaptureF
     code, points = verify(capsys, "--data", str(tmp_path))
     assert code == Outcome.COULD_NOT_TELL  # of the flag
     assert state_of(points, "phases file: ") == "HOLDS"
-    assert points[f"stores: folder {tmp_path}"] == "HOLDS"
+    assert points[f"stores: in folder {tmp_path}"] == "HOLDS"
     assert points["phase2: collection phase2_completion: documents of 0 of 4 dates"] == "ABSENT"
     assert state_of(points, "phase2: message_table: none, ") == "ABSENT"
     assert state_of(points, "phase2: requests and errors of the service: ORCHESTRATOR_SERVICE") == "ABSENT"
@@ -59,7 +59,7 @@ def test_each_point_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         stores.completion_log.setup()
     cli.main([*ARGUMENTS[:-1], "--data", str(tmp_path)])
     printed = capsys.readouterr().out.splitlines()
-    assert f"✓ stores: folder {tmp_path}" in printed
+    assert f"✓ stores: in folder {tmp_path}" in printed
     assert "- phase2: work_query: none, so a day without games is not known" in printed
 
 
