@@ -93,7 +93,9 @@ def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterato
         many = [[one] for one in _seen(documents)]
         yield _counted(f"collection {phase.firestore_collection}: documents of", many, len(own))
     yield _optional("message_table", phase.message_table, [one.messages for one in own], "what was published")
-    yield _optional("flag_table", phase.flag_table, [one.flag_table for one in own], "the flag in BigQuery")
+    yield _optional(
+        "flag_table", phase.flag_table, [one.flag_table for one in own], "what an older tracker wrote of the flag"
+    )
     yield _optional("outcome_query", phase.outcome_query, [one.outcome for one in own], "whether a problem matters")
     yield _optional("work_query", phase.work_query, [one.work for one in own], "a day without games")
 
