@@ -6,7 +6,7 @@ and is never the cause itself. What was changed after the stop, or of what anoth
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from canary.domain.evidence import Seen
@@ -101,11 +101,7 @@ def _beside(known: Known, change: Change, window: _Window) -> str:
     before = max(window.bad - change.at, timedelta(0))
     words = f"{duration_text(before)} before it stopped" + (" or was due" if window.is_guessed else "")
     cut_at = known.changes.cut_at
-    days = [
-        one
-        for one in window.good_dates
-        if one.phase.begins(one.game_date) >= (cut_at or datetime.min.replace(tzinfo=UTC))
-    ]
+    days = [one for one in window.good_dates if not cut_at or one.phase.begins(one.game_date) >= cut_at]
     alike = [one.at for one in known.changes.changes if one[1:4] == change[1:4] and one.at < window.good]
     spans = [(one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY)) for one in days]
     many = sum(any(begun <= at < ended for at in alike) for begun, ended in spans)
