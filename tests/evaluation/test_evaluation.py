@@ -77,7 +77,7 @@ def test_a_world_is_the_same_again(phase: Phase, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.no_cover  # test_a_fault reaches the same lines, and counting them doubles the time
-@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if not fault.one_of])
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if not fault.one_of][::6])
 def test_the_canary_does_not_know_the_name_of_the_fault(
     phase: Phase, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
