@@ -319,8 +319,10 @@ class _Notifying:
         """Return what is remembered of the canary after this run."""
         now = self._situation.now
         reason = next((one_line(verdict.summary) for verdict in self._judged.verdicts if verdict.unreadable), "")
+        # By what is remembered now: another run may have said it since this one has read.
+        said = {name for name, one in runs.refusals.items() if one.said and name in self._gone}
         gone = {
-            name: replace(refusal, said=name in self._refusals and self._refusals[name].said)
+            name: replace(refusal, said=name in said and runs.refusals[name].address == refusal.address)
             for name, refusal in self._gone.items()
         }
         kept = {**runs.refusals, **gone}

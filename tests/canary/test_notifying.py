@@ -316,6 +316,20 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
     assert mended.messages == [[(OPENED, day) for day in sorted(days)]]
 
 
+def test_of_two_runs_at_once_one_says_that_a_channel_is_refused(stores: EmbeddedStores, phase: Phase) -> None:
+    """The other one finds it said when it writes down the same."""
+    slack, log, met = Recorder("slack"), Recorder("log"), list[DocumentRef]()
+    slack.error = NotifyError("Slack answered 404", gone=True)
+
+    def meet(operation: str, ref: DocumentRef | None) -> None:
+        if operation == "commit" and ref == canary_ref(DEFAULT_CANARY) and not met:
+            met.append(ref)
+            run(stores, phase, Channels(slack, log), NOON, BAD_BEFORE, BAD)
+
+    run_on(Faulty(stores.documents, meet), phase, Channels(slack, log), NOON, BAD)
+    assert (len(met), len(log.warnings)) == (1, 1)
+
+
 def test_an_address_that_is_taken_again_is_used_again(stores: EmbeddedStores, phase: Phase) -> None:
     """And refused once more, that is told once more."""
     slack, log = Recorder("slack"), Recorder("log")
