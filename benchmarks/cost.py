@@ -136,7 +136,7 @@ def a_run(stores: EmbeddedStores, phases: Mapping[str, Phase]) -> Counter[str]:
 class _Stores:
     """The stores of a run, which count."""
 
-    counts = message_logs = flag_tables = requests = service_errors = dead_letters = None
+    counts = message_logs = flag_tables = requests = service_errors = changes = dead_letters = None
 
     def __init__(self, stores: EmbeddedStores, used: Counter[str]) -> None:
         self.documents, self.completion_log = _Counting(stores.documents, used), _Counting(stores.completion_log, used)

@@ -8,7 +8,6 @@ from typing import TypeVar
 import msgspec
 
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Traces, Unreadable, mapped, value_or
-from canary.notify.opening import open_channels
 from canary.settings import CanarySettings
 from canary.sources import read_traces
 from orchestrator_resilience.errors import ConfigurationError, StoreError
@@ -123,8 +122,13 @@ def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Itera
 def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
     """Return whether the address of Slack has the form of one; nothing is sent."""
     try:
+        # Only here, because it needs what the command alone does not have.
+        from canary.notify.opening import open_channels  # noqa: PLC0415
+
         own = CanarySettings.from_env()
         open_channels(settings, own, phases)
+    except ModuleNotFoundError as error:
+        return Point(State.UNKNOWN, f"SLACK_WEBHOOK_URL: {error.name} is not installed: the extra cloud has it")
     except ConfigurationError as error:
         return Point(State.WRONG, str(error))
     if own.slack_webhook_url is None:

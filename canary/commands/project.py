@@ -11,7 +11,6 @@ from canary.commands.installation import Point, State
 from canary.commands.options import Subject, a_path, options, whole_number
 from canary.commands.terminal import make_console, print_flags
 from canary.commands.verify import verify as compare_flags
-from canary.notify.opening import open_channels
 from canary.run import Outcome
 from canary.settings import CanarySettings
 from orchestrator_resilience.errors import ConfigurationError
@@ -70,6 +69,12 @@ def notify(*, is_test: bool, as_json: bool) -> Outcome:
     """
     if not is_test:
         raise click.UsageError("--test is needed: all else is sent by the canary's own runs")
+    try:
+        from canary.notify.opening import open_channels  # noqa: PLC0415 (as below)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli]'"
+        ) from error
     said = open_channels(Settings.from_env(), CanarySettings.from_env(), load_phases(), sys.stderr).test(
         datetime.now(UTC)
     )

@@ -23,7 +23,7 @@ DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
 
 def alerts(printed: str) -> list[tuple[str, ...]]:
-    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \w+ · (\S+) · ", printed)
+    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \S \w+ · (\S+) · ", printed)
 
 
 _keys = st.sampled_from(["message", "data", "publishTime", "messageId", "time"])

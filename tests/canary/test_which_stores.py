@@ -39,8 +39,14 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_no_command_is_forgotten() -> None:
-    """Each of them is below, makes its own folder, or needs a project."""
-    assert {words[0] for words in COMMANDS} | {"setup", "demo", "replay", "probe"} == cli.canary.commands.keys()
+    """Each of them is below, makes its own folder, needs a project, or opens no stores."""
+    assert {words[0] for words in COMMANDS} | {
+        "setup",
+        "demo",
+        "replay",
+        "probe",
+        "notify",
+    } == cli.canary.commands.keys()
 
 
 @pytest.mark.parametrize(
