@@ -20,6 +20,7 @@ import functions_framework
 import msgspec
 from flask.typing import ResponseReturnValue
 
+from canary.domain.remembered import DEFAULT_CANARY
 from canary.notify.channel import Channels
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, date_path
@@ -59,7 +60,8 @@ def start() -> Handler:
         return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
     channels = open_channels(settings, own, phases)
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
-    command = CommandLine(project=settings.project, several=len(phases) > 1)
+    named = None if channels.canary == DEFAULT_CANARY else channels.canary
+    command = CommandLine(project=settings.project, several=len(phases) > 1, canary=named)
     return _served(Canary(stores, phases, channels, heartbeat, command).answer)
 
 
