@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
-from msgspec.structs import replace
-
 from canary.domain.verdict import badness, level
 from canary.notify.channel import Notification, Warned
-from canary.notify.message import ANYWHERE, CommandLine, Message, logs_link, messages, severity, shortened, verdicts_of
+from canary.notify.message import CommandLine, Message, logs_link, messages, severity, shortened, verdicts_of
 from orchestrator_resilience.phase import Phase
 
 # An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
@@ -20,7 +18,8 @@ _MAXIMUM_MESSAGE = 8_000
 class LogChannel:
     """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
-    `where` says in which project people look, and where the page is.
+    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and `canary` is its own name,
+    where it is not the usual one.
     """
 
     name = "log"
@@ -30,11 +29,14 @@ class LogChannel:
         self,
         phases: Mapping[str, Phase],
         *,
-        where: CommandLine = ANYWHERE,
+        project: str | None = None,
+        page: str | None = None,
+        runbook: str | None = None,
+        canary: str | None = None,
         stream: TextIO | None = None,
     ) -> None:
         self._phases, self._stream = phases, stream
-        self._command = replace(where, several=len(phases) > 1)
+        self._command = CommandLine(project=project, several=len(phases) > 1, page=page, runbook=runbook, canary=canary)
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""

@@ -78,10 +78,6 @@ class CommandLine(msgspec.Struct, frozen=True):
         return (*page, *logs, *runbook)
 
 
-# Where nobody says where people look.
-ANYWHERE = CommandLine()
-
-
 class Link(msgspec.Struct, frozen=True):
     """An address, and what is there."""
 

@@ -1,12 +1,11 @@
 """The channels of a canary, as its environment names them."""
 
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from canary.domain.remembered import DEFAULT_CANARY
 from canary.notify.channel import Channel, Channels
 from canary.notify.log_entry import LogChannel
-from canary.notify.message import CommandLine
 from canary.notify.slack import SlackChannel
 from canary.settings import CanarySettings
 from orchestrator_resilience.phase import Phase
@@ -21,13 +20,13 @@ def open_channels(
     Raises ConfigurationError for an address that is none.
     """
     name = settings.service or DEFAULT_CANARY
-    where = CommandLine(
-        project=settings.project,
-        page=own.page_url,
-        runbook=own.runbook_url,
-        canary=name if name != DEFAULT_CANARY else None,
-    )
-    channels: list[Channel] = [LogChannel(phases, where=where, stream=log)]
+    where: dict[str, Any] = {
+        "project": settings.project,
+        "page": own.page_url,
+        "runbook": own.runbook_url,
+        "canary": name if name != DEFAULT_CANARY else None,
+    }
+    channels: list[Channel] = [LogChannel(phases, **where, stream=log)]
     if own.slack_webhook_url:
-        channels.append(SlackChannel(own.slack_webhook_url, phases, where=where))
+        channels.append(SlackChannel(own.slack_webhook_url, phases, **where))
     return Channels(*channels, canary=name)

@@ -8,10 +8,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from msgspec.structs import replace
-
 from canary.notify.channel import Notification, NotifyError, Warned
-from canary.notify.message import ANYWHERE, LONGEST_HEADLINE, CommandLine, Message, messages, shortened
+from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
 from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.http_calls import Answer, NoAnswer
@@ -32,7 +30,8 @@ _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blo
 class SlackChannel:
     """Posts to the webhook at `url`, within `seconds`, retries included.
 
-    `where` says in which project people look, and where the page is.
+    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and `canary` is its own name,
+    where it is not the usual one.
 
     Raises ConfigurationError, which does not show it, for an address that is neither https nor on this machine.
     """
@@ -44,13 +43,16 @@ class SlackChannel:
         url: str,
         phases: Mapping[str, Phase],
         *,
-        where: CommandLine = ANYWHERE,
+        project: str | None = None,
+        page: str | None = None,
+        runbook: str | None = None,
+        canary: str | None = None,
         seconds: float = 10.0,
     ) -> None:
         self._webhook = Webhook("SLACK_WEBHOOK_URL", url)
         self.address = self._webhook.fingerprint
         self._phases, self._seconds = phases, seconds
-        self._command = replace(where, several=len(phases) > 1)
+        self._command = CommandLine(project=project, several=len(phases) > 1, page=page, runbook=runbook, canary=canary)
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""

@@ -27,7 +27,7 @@ from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
 from canary.notify.incidents import Notified, notify
 from canary.notify.log_entry import LogChannel
-from canary.notify.message import CommandLine, logs_link
+from canary.notify.message import logs_link
 from canary.run import watch
 from orchestrator_resilience import Phase
 from orchestrator_resilience.deadline import Deadline
@@ -222,7 +222,7 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
 def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
     """One line of JSON each, at the level of the harm, with everything that the alert says."""
     stream = io.StringIO()
-    log = LogChannel({"phase2": phase}, where=CommandLine(project="nba"), stream=stream)
+    log = LogChannel({"phase2": phase}, project="nba", stream=stream)
     watch(stores, {"phase2": phase}, Channels(log), NOON)
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [(e["game_date"], e["canary_alert"], e["severity"]) for e in entries] == [

@@ -80,9 +80,7 @@ def many(count: int, summary: str = "a summary") -> list[Notification]:
 
 def failure(url: str, phase: Phase, seconds: float = 10.0) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
-        SlackChannel(url, {"phase2": phase}, where=CommandLine(project="nba"), seconds=seconds).send(
-            [notification()], NOW
-        )
+        SlackChannel(url, {"phase2": phase}, project="nba", seconds=seconds).send([notification()], NOW)
     return caught.value
 
 
@@ -128,7 +126,9 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
     channel = SlackChannel(
         slack.url,
         {"phase2": phase},
-        where=CommandLine(project="nba", page="https://canary.example", runbook="https://docs.example/runbook.md"),
+        project="nba",
+        page="https://canary.example",
+        runbook="https://docs.example/runbook.md",
     )
     channel.send([notification(causes=(DRIFT,))], NOW)
     (body,) = slack.posts

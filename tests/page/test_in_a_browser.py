@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from canary.notify.message import CommandLine
 from canary.notify.slack import SlackChannel
 from tests.page.conftest import Visit, served
 from tests.page.situations import DAY, MINUTES, NOW, SITUATIONS, Situation, World
@@ -69,7 +68,7 @@ def test_the_slack_message_leads_to_the_cause_in_one_click(tmp_path: Any, visit:
     world = World(tmp_path / "stores")
     world.play(DAY, drifted=True, output=False)
     with served(world.situation.canary()) as url, fake_webhook("/services/x") as slack:
-        world.watch(SlackChannel(slack.url, world.situation.phases, where=CommandLine(page=url)), NOW)
+        world.watch(SlackChannel(slack.url, world.situation.phases, page=url), NOW)
         (posted,) = slack.posts
         (first, *_) = re.findall(r"<([^|>]+)\|", posted["attachments"][0]["blocks"][-1]["text"]["text"])
         assert "EXPECTATION_DRIFT" in visit(first).page.inner_text("#causes")

@@ -46,7 +46,7 @@ class FormattingChannel(RecordingChannel):
         for _, content in messages(notifications, PHASES, CommandLine(), now):
             check_text(content.text)
         json.dumps(message(notifications, PHASES, CommandLine(project="a-project"), now), allow_nan=False)
-        LogChannel(PHASES, where=CommandLine(project="a-project"), stream=io.StringIO()).send(notifications, now)
+        LogChannel(PHASES, project="a-project", stream=io.StringIO()).send(notifications, now)
         super().send(notifications, now)
 
 
