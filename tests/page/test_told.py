@@ -235,6 +235,8 @@ def test_the_pages_tell_it(tmp_path: Path) -> None:
     assert "slack; acknowledged by bob" in text
     of_date = {number: text_of(page_of(canary, f"/dates/{DAY - timedelta(days=number)}")) for number in (1, 2, 4, 16)}
     assert "ACKNOWLEDGED by alice I am at it" in of_date[1]
+    assert f"canary ack {DAY - timedelta(days=1)}" in of_date[1]
+    assert f"canary silence add {DAY - timedelta(days=1)} --for 12h" in of_date[1]
     assert "INCOMPLETE, RESOLVED 2026-02-12 07:15Z (02:15 EST)" in of_date[2]
     assert "RESOLVED" in of_date[2]
     assert "Silenced: phase2 2026-02-07, until 2026-02-12 19:45Z (14:45 EST)" in of_date[4]
