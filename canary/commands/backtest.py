@@ -2,27 +2,43 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
+from pathlib import Path
 
 import click
+import msgspec
+from msgspec.structs import replace
 
-from canary.commands.options import Day, Subject, a_date, a_word_for_a_date, options, whole_number
+from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, options, whole_number
 from canary.commands.terminal import make_console, progress, wrapped
 from canary.domain.incident import NotificationKind
+from canary.domain.remembered import canary_ref, date_memory, month_refs, read_runs
 from canary.domain.verdict import duration_text
 from canary.notify.message import SIGNS
 from canary.playback.backtest import Backtest, Incident, Judged, period
 from canary.playback.backtest import backtest as play_backtest
+from canary.playback.compared import (
+    Checked,
+    Compared,
+    Difference,
+    Reported,
+    checked,
+    compared,
+    differences,
+    read_reported,
+)
 from canary.run import Outcome
-from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.phase import Phase, load_phases
 
 _DAYS = 90
 # What the picture shows of a date: so many days from when it begins, by its phase's time zone.
 _SHOWN = timedelta(days=4)
 _LEAST_CELLS = 16
+_NOT_JUDGED = "counted, not judged: --incidents FILE has what really was wrong"
 
 
 @click.command()
-@options("data", "phase", "json", "ascii")
+@options("data", "phase", "json", "ascii", "canary")
 @click.option(
     "--days",
     type=whole_number(1, 366, "of days "),
@@ -38,16 +54,80 @@ _LEAST_CELLS = 16
     shell_complete=a_word_for_a_date,
     help="The last of them; by default today.",
 )
-def backtest(about: Subject, *, as_json: bool, ascii_only: bool, days: int, until: Day | None) -> Outcome:
-    """Show what the canary would have sent over the last dates: who, when and why. Writes nothing, notifies nobody."""
+@click.option(
+    "--against",
+    type=a_path,
+    metavar="FILE",
+    shell_complete=a_file,
+    help="Another phases file: what it would have sent differently.",
+)
+@click.option(
+    "--incidents",
+    type=a_path,
+    metavar="FILE",
+    shell_complete=a_file,
+    help="What was wrong, CSV or JSON lines: date, phase, started, ended, what.",
+)
+@click.option("--check", is_flag=True, help="Beside what the live canary remembers that it has sent.")
+def backtest(
+    about: Subject,
+    *,
+    as_json: bool,
+    ascii_only: bool,
+    days: int,
+    until: Day | None,
+    against: Path | None,
+    incidents: Path | None,
+    check: bool,
+) -> Outcome:
+    """Show what the canary would have sent over the last dates: when, and why. Writes nothing, notifies nobody."""
+    reported = None if incidents is None else _read_reported(incidents, about)
     found = _play(about, days, until)
+    beside = None if reported is None else compared(found, reported)
+    changed = None if against is None else differences(found, _play(_with_phases(about, against), days, until))
+    live = _checked(found, about) if check else None
     if as_json:
-        click.echo(about.to_json(found.to_json()))
+        more = {
+            "incidents_file": beside and beside.to_json(),
+            "against": None if changed is None else msgspec.to_builtins(changed),
+            "check": live and {"percent_alike": live.percent, **msgspec.to_builtins(live)},
+        }
+        click.echo(
+            about.to_json({**found.to_json(), **{name: value for name, value in more.items() if value is not None}})
+        )
     else:
         console = make_console(ascii_only=ascii_only)
-        for line in _text(found, about, console.width):
-            console.print(line, soft_wrap=True)
+        lines = [*([] if live is None else _check_lines(live)), *_text(found, about, console.width)]
+        lines += _judged_lines(beside) if beside else [_NOT_JUDGED] if found.incidents else []
+        lines += [] if changed is None else _against_lines(changed)
+        for line in lines:
+            console.print(wrapped(line, console.width), soft_wrap=True)
     return Outcome.COULD_NOT_TELL if found.failures else Outcome.QUIET
+
+
+def _read_reported(file: Path, about: Subject) -> list[Reported]:
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"--incidents: {file}: {error}") from error
+    return read_reported(text, str(file), [*about.phases])
+
+
+def _with_phases(about: Subject, file: Path) -> Subject:
+    """Return the same with the phases of another file, those that are asked about."""
+    every = load_phases(file)
+    is_one = about.several and len(about.phases) == 1
+    return replace(about, phases={name: phase for name, phase in every.items() if not is_one or name in about.phases})
+
+
+def _checked(found: Backtest, about: Subject) -> Checked:
+    """Read what the live canary remembers of these dates, and compare."""
+    keys = [(one.phase, one.game_date) for one in found.dates]
+    refs = {ref for name, day in keys for ref in month_refs(about.canary, name, [day])}
+    with about.stores() as stores:
+        documents = stores.documents.get_all([canary_ref(about.canary), *sorted(refs)])
+    memories = {key: date_memory(documents, about.canary, *key, about.now) for key in keys}
+    return checked(found, memories, read_runs(documents.get(canary_ref(about.canary))))
 
 
 def _play(about: Subject, days: int, until: Day | None) -> Backtest:
@@ -74,7 +154,7 @@ def _text(found: Backtest, about: Subject, width: int) -> Iterator[str]:
         yield from _picture([one for one in found.dates if one.phase == name], phase, width)
     for incident in found.incidents:
         yield from _incident_lines(incident, width, several=about.several)
-    yield from (wrapped(line, width) for line in _sums(found, about))
+    yield from _sums(found, about)
 
 
 def _picture(dates: Sequence[Judged], phase: Phase, width: int) -> Iterator[str]:
@@ -137,7 +217,41 @@ def _sums(found: Backtest, about: Subject) -> Iterator[str]:
         yield f"  {count} of them: {reason}"
     for what, reason in found.failures.items():
         yield f"not readable: the {what}: {reason}"
-    yield "counted, not judged: nobody has said here what really was wrong"
+
+
+def _judged_lines(beside: Compared) -> Iterator[str]:
+    """Yield of each that people have reported whether somebody would have been notified, and what was sent besides."""
+    total = len(beside.notified) + len(beside.missed)
+    yield f"{len(beside.notified)} of {total} that were reported would have been notified of"
+    for one, incident in beside.notified:
+        notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z{_after(one, incident)}"
+        yield f"  {_whose(one)}: {incident.verdict}, {notified}"
+    yield from (f"  {_whose(one)}: nothing would have been sent" for one in beside.missed)
+    yield from (f"  {_whose(one)}: not one of these dates" for one in beside.elsewhere)
+    besides = ", ".join(f"{one.game_date} {one.verdict}" for one in beside.besides)
+    yield f"besides: {besides or 'nothing'}"
+
+
+def _whose(one: Reported) -> str:
+    return f"{one.phase} {one.game_date}" + (f", {one.what}" if one.what else "")
+
+
+def _after(one: Reported, incident: Incident) -> str:
+    if one.started is None:
+        return ""
+    late = incident.opened_at - one.started
+    return f", {duration_text(abs(late))} {'after' if late >= timedelta() else 'before'} it started"
+
+
+def _against_lines(changed: Sequence[Difference]) -> Iterator[str]:
+    yield f"the other phases file: {_count(len(changed), 'difference')}"
+    yield from (f"  {one.phase} {one.game_date}: {one.what}" for one in changed)
+
+
+def _check_lines(live: Checked) -> Iterator[str]:
+    alike = "no date to compare" if live.percent is None else f"{live.percent} % alike"
+    yield f"{alike}: {_count(live.compared, 'date')} that the live canary has judged"
+    yield from (f"  {one.phase} {one.game_date}: {one.what}. Why: {one.why}" for one in live.differences)
 
 
 def _count(number: int, what: str) -> str:

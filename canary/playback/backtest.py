@@ -4,7 +4,7 @@ Each run is the scheduler's own, with the real judgement and the real memory, an
 (canary/playback/snapshot.py). What nobody can know of the past is said of each date: it is then judged as of today.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from statistics import median
@@ -154,9 +154,12 @@ class Backtest(msgspec.Struct, frozen=True):
 
     @property
     def as_of_today(self) -> dict[str, int]:
-        """How many dates cannot be known, by what their reasons say before the colon."""
-        reasons = Counter(what for one in self.dates for what in {why.partition(":")[0] for why in one.as_of_today})
-        return dict(reasons.most_common())
+        """How many dates cannot be known, by the reason; of those that differ after the colon, by what is before it."""
+        dates: dict[str, list[str]] = defaultdict(list)
+        for one in self.dates:
+            for what, reason in {why.partition(":")[0]: why for why in one.as_of_today}.items():
+                dates[what].append(reason)
+        return {whole[0] if len({*whole}) == 1 else what: len(whole) for what, whole in dates.items()}
 
     @property
     def incidents(self) -> list[Incident]:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from msgspec.structs import replace
 
 import canary.sources
 from canary.commands import cli
 from canary.domain.incident import NotificationKind
-from canary.domain.remembered import MEMORY
-from canary.domain.verdict import VerdictKind
+from canary.domain.remembered import MEMORY, Runs, Unseen, canary_ref, date_memory, month_refs, read_runs
+from canary.domain.verdict import Level, VerdictKind
 from canary.notify.channel import Channels
-from canary.playback.backtest import Backtest, Judged, Message, Period, backtest, period
+from canary.playback.backtest import Backtest, Incident, Judged, Message, Period, backtest, period
+from canary.playback.compared import Checked, Reported, checked, differences, read_reported
 from canary.playback.demo import at_minute, track
+from canary.playback.schedule import ticks
 from canary.playback.snapshot import Snapshot
 from canary.run import watch
 from evaluation import play
@@ -24,7 +27,7 @@ from evaluation.world import World
 from orchestrator_resilience import Phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.completion import Completion
-from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.errors import ConfigurationError, StoreError
 from orchestrator_resilience.logger import CheckpointLogger
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.stores.base import DocumentRef
@@ -355,3 +358,156 @@ def test_the_period(phase: Phase) -> None:
     assert time.dates == {phase.name: DAYS}
     assert time.begin == phase.begins(DAYS[0]) - phase.lookback_dates * timedelta(days=1)
     assert time.end == END
+
+
+# Held against something
+
+
+def test_another_phases_file(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What would come later, what would be gone, and what would be another cause."""
+    text = (demo / "phases.toml").read_text("utf-8")
+    (later := tmp_path / "later.toml").write_text(
+        text.replace("untriggered_after_minutes = 30", "untriggered_after_minutes = 120"), "utf-8"
+    )
+    assert later.read_text("utf-8") != text
+    code, printed = told(capsys, "--data", demo, "--against", later)
+    assert code == 0
+    assert "the other phases file: 3 differences" in printed
+    assert "phase2 2026-02-11: notified 1 h 30 min later" in printed
+    assert "0 differences" in told(capsys, "--data", demo, "--against", demo / "phases.toml")[1]
+    found = json.loads(told(capsys, "--data", demo, "--against", later, "--json")[1])
+    assert {one["what"] for one in found["against"]} == {"notified 1 h 30 min later"}
+
+
+def test_how_two_backtests_differ() -> None:
+    """Each kind of difference, in words."""
+
+    def found(*incidents: Incident) -> Backtest:
+        return Backtest(BEGIN, END, 1, (Judged("phase2", DAYS[0], incidents),))
+
+    def incident(at: datetime, *causes: str, over: datetime | None = None, bad: Level = Level.ERROR) -> Incident:
+        sent = [Message(at, NotificationKind.OPENED, VerdictKind.UNTRIGGERED, bad, causes)]
+        ends = [Message(over, NotificationKind.RESOLVED, VerdictKind.TRIGGERED, bad)] if over else []
+        return Incident("phase2", DAYS[0], (*sent, *ends))
+
+    def whats(before: Backtest, after: Backtest) -> list[str]:
+        return [one.what for one in differences(before, after)]
+
+    one = incident(BEGIN, "CRASHED", over=BEGIN + HOUR)
+    assert whats(found(one), found(one)) == []
+    assert whats(found(), found(one)) == ["new: ERROR UNTRIGGERED, notified 2026-02-09 12:00Z"]
+    assert whats(found(one), found()) == ["gone: ERROR UNTRIGGERED, notified 2026-02-09 12:00Z"]
+    other = incident(BEGIN - HOUR, over=BEGIN + 3 * HOUR, bad=Level.CRITICAL)
+    assert whats(found(one), found(other)) == [
+        "another verdict: CRITICAL UNTRIGGERED, not ERROR UNTRIGGERED",
+        "another cause: none that is proven, not CRASHED",
+        "notified 1 h 00 min earlier",
+        "over 2 h 00 min later",
+    ]
+    assert whats(found(one), found(incident(BEGIN, "CRASHED"))) == ["not over"]
+    assert whats(found(incident(BEGIN, "CRASHED")), found(one)) == ["over 2026-02-09 13:00Z, which it was not"]
+
+
+REPORTED = [
+    Reported("phase2", date(2026, 2, 11), "no Phase 3", datetime(2026, 2, 12, 6, 41, tzinfo=UTC)),
+    Reported("phase2", date(2026, 2, 8)),
+    Reported("phase2", date(2020, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "date,phase,started,ended,what\n2026-02-11,phase2,2026-02-12T06:41:00Z,,no Phase 3\n"
+            "2026-02-08,phase2,,,\n2020-01-01,,,,\n"
+        ),
+        (
+            '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", "what": "no Phase 3"}\n\n'
+            '{"date": "2026-02-08"}\n{"date": "2020-01-01"}\n'
+        ),
+    ],
+)
+def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """What of it would have been notified of, when, what not, and what would have been sent besides."""
+    (file := tmp_path / "incidents").write_text(text, "utf-8")
+    assert read_reported(text, "file", ["phase2"]) == REPORTED
+    _, printed = told(capsys, "--data", demo, "--incidents", file)
+    assert "1 of 2 that were reported would have been notified of" in printed
+    assert "2026-02-11, no Phase 3: UNTRIGGERED, notified 2026-02-12 07:15Z, 34 min after it started" in printed
+    assert "2026-02-08: nothing would have been sent" in printed
+    assert "2020-01-01: not one of these dates" in printed
+    assert "besides: 2026-02-09 UNTRIGGERED, 2026-02-10 UNTRIGGERED" in printed
+    found = json.loads(told(capsys, "--data", demo, "--incidents", file, "--json")[1])["incidents_file"]
+    assert [one["notified_at"] for one in found["reported"]] == ["2026-02-12T07:15:00+00:00", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("date\n2026-02-11\n09/02\n", "file:3: date: not a date such as 2026-02-09: '09/02'"),
+        ("day\n2026-02-11\n", "file:2: date: not a date such as 2026-02-09: None"),
+        ("date,phase\n2026-02-11,phase9\n", "file:2: phase: not one of ['phase2']: 'phase9'"),
+        ("date,started\n2026-02-11,noon\n", "file:2: started: not a time with its zone, such as"),
+        ("date,ended\n2026-02-11,2026-02-12T00:00:00\n", "file:2: ended: not a time with its zone, such as"),
+        ('{"date": "2026-02-11"}\n{"date"\n', "file:2: not JSON"),
+        ('{"date": "2026-02-11"}\n[]\n', "file:2: not an object"),
+        ('{"date": "2026-02-11", "started": 5}', "file:1: started: not a time with its zone, such as"),
+        ('{"date": "2026-02-11", "phase": 5}', "file:1: phase: not one of"),
+        ("date,what\n2026-02-11," + 200_000 * "x", "file:1: not CSV: field larger than field limit"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(text: str, said: str) -> None:
+    """Of what was wrong."""
+    with pytest.raises(ConfigurationError) as error:
+        read_reported(text, "file", ["phase2"])
+    assert said in str(error.value)
+
+
+def test_bad_files_end_with_2(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is played."""
+    (bad := tmp_path / "bad.csv").write_text("date\nnever\n", "utf-8")
+    (phases := tmp_path / "bad.toml").write_text("[phase2]\nnobody = 1\n", "utf-8")
+    for arguments in (["--incidents", bad], ["--incidents", tmp_path / "none"], ["--against", phases]):
+        assert cli.main(["backtest", "--data", str(demo), *map(str, arguments)]) == 2
+        assert str(arguments[1]) in capsys.readouterr().err
+
+
+def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
+    """Wherever both know the same they are alike; what nobody can know, or somebody has silenced, is a reason."""
+    live = Channels(RecordingChannel())
+    with stores_by(tmp_path, 2, phase, BEGIN) as stores:
+        clock, left = SimulatedClock(BEGIN), [event for event in events(2, phase) if event[0] > BEGIN]
+        for tick in ticks(BEGIN, END):
+            while left and left[0][0] <= tick:
+                clock.now, happens = left.pop(0)
+                happens(stores, clock, phase)
+            watch(stores, {phase.name: phase}, live, tick + 3 * MINUTE, beside=AtOnce)
+        found = backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
+        documents = stores.documents.get_all([canary_ref(live.canary), *month_refs(live.canary, phase.name, DAYS)])
+    memories = {(phase.name, day): date_memory(documents, live.canary, phase.name, day) for day in DAYS}
+    runs = read_runs(documents.get(canary_ref(live.canary)))
+    assert found.notified
+    assert checked(found, memories, runs) == Checked(len(DAYS))
+    day = found.notified[0].game_date
+    of_day = memories[phase.name, day]
+    silenced = replace(of_day, incidents=tuple(replace(i, silenced=True, events=()) for i in of_day.incidents))
+    for memory, ran, why in (
+        (silenced, Runs(), "it was silenced"),
+        (replace(of_day, incidents=()), Runs(), "nothing that is known"),
+        (replace(of_day, incidents=()), Runs(unseen=(Unseen(BEGIN, END, "no run"),)), "the canary did not see from"),
+    ):
+        live_check = checked(found, {**memories, (phase.name, day): memory}, ran)
+        assert [(one.game_date, one.why.startswith(why)) for one in live_check.differences] == [(day, True)]
+        assert live_check.percent == 66
+    assert checked(found, {}, runs).percent is None
+
+
+def test_check_on_the_demo(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The share on top, and the one date whose change came of an output that has no time."""
+    code, printed = told(capsys, "--data", demo, "--check")
+    assert code == 0
+    assert printed.startswith("83 % alike: 6 dates that the live canary has judged\n")
+    assert "phase2 2026-02-11: it sent CHANGED UNTRIGGERED 2026-02-12 07:45Z, here it is RESOLVED" in printed
+    assert "no time says when it came: the output of Phase 3" in " ".join(printed.split())
+    assert json.loads(told(capsys, "--data", demo, "--check", "--json")[1])["check"]["percent_alike"] == 83
