@@ -8,12 +8,16 @@ import click
 import msgspec
 from msgspec.structs import replace
 
+from canary.commands.check import write_page
 from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, options, whole_number
 from canary.commands.terminal import make_console, progress, wrapped
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import canary_ref, date_memory, month_refs, read_runs
-from canary.domain.verdict import duration_text
+from canary.domain.verdict import Level, badness, duration_text
 from canary.notify.message import SIGNS
+from canary.page.axis import Tick
+from canary.page.past import Bar, Past, PastDate, PastIncident, PastPhase
+from canary.page.render import as_html
 from canary.playback.backtest import Backtest, Incident, Judged, period
 from canary.playback.backtest import backtest as play_backtest
 from canary.playback.compared import (
@@ -38,7 +42,7 @@ _NOT_JUDGED = "counted, not judged: --incidents FILE has what really was wrong"
 
 
 @click.command()
-@options("data", "phase", "json", "ascii", "canary")
+@options("data", "phase", "json", "ascii", "html", "canary")
 @click.option(
     "--days",
     type=whole_number(1, 366, "of days "),
@@ -74,6 +78,7 @@ def backtest(
     *,
     as_json: bool,
     ascii_only: bool,
+    html: Path | None,
     days: int,
     until: Day | None,
     against: Path | None,
@@ -86,7 +91,9 @@ def backtest(
     beside = None if reported is None else compared(found, reported)
     changed = None if against is None else differences(found, _play(_with_phases(about, against), days, until))
     live = _checked(found, about) if check else None
-    if as_json:
+    if html is not None:
+        write_page(html, as_html(_page(found, about), home=None))
+    elif as_json:
         more = {
             "incidents_file": beside and beside.to_json(),
             "against": None if changed is None else msgspec.to_builtins(changed),
@@ -142,6 +149,52 @@ def _today(about: Subject) -> date:
     return max(phase.today(about.now) for phase in about.phases.values())
 
 
+# As a page
+
+_TONES = {Level.WARNING: "warn", Level.ERROR: "bad", Level.CRITICAL: "bad"}
+
+
+def _page(found: Backtest, about: Subject) -> Past:
+    """Return the same as the text, as values of a page."""
+    incidents = (
+        PastIncident(_incident_text(one, several=about.several), _TONES[one.level], one.path) for one in found.incidents
+    )
+    phases = (
+        _past_phase(phase, [one for one in found.dates if one.phase == name]) for name, phase in about.phases.items()
+    )
+    return Past(
+        title="What the canary would have sent",
+        sums=tuple(_sums(found, about)) if found.dates else ("Nothing is there of these dates.",),
+        phases=tuple(phase for phase in phases if phase.dates),
+        incidents=tuple(incidents),
+    )
+
+
+def _past_phase(phase: Phase, dates: Sequence[Judged]) -> PastPhase:
+    ticks = tuple(Tick(100 * n / _SHOWN.days, f"+{n} d", "") for n in range(_SHOWN.days))
+    rows = (
+        PastDate(
+            one.game_date,
+            _verdicts(one) or "healthy",
+            _TONES[max((incident.level for incident in one.incidents), key=badness)] if one.incidents else "good",
+            tuple(_bar(incident, phase) for incident in one.incidents),
+            one.as_of_today,
+        )
+        for one in reversed(dates)
+    )
+    return PastPhase(phase.name, phase.timezone, ticks, tuple(rows))
+
+
+def _bar(incident: Incident, phase: Phase) -> Bar:
+    begin = phase.begins(incident.game_date)
+
+    def x(at: datetime) -> float:
+        return round(100 * min(1.0, max(0.0, (at - begin) / _SHOWN)), 2)
+
+    first, last = x(incident.opened_at), x(incident.end.at) if incident.end else 100.0
+    return Bar(first, max(0.5, last - first), _TONES[incident.level], _incident_text(incident, several=True))
+
+
 # In words
 
 
@@ -153,7 +206,8 @@ def _text(found: Backtest, about: Subject, width: int) -> Iterator[str]:
     for name, phase in about.phases.items():
         yield from _picture([one for one in found.dates if one.phase == name], phase, width)
     for incident in found.incidents:
-        yield from _incident_lines(incident, width, several=about.several)
+        yield _incident_text(incident, several=about.several)
+        yield f"  {incident.path}"
     yield from _sums(found, about)
 
 
@@ -186,20 +240,21 @@ def _lane(one: Judged, phase: Phase, cells: int) -> str:
 
 
 def _word(one: Judged) -> str:
-    words = ", ".join(dict.fromkeys(str(incident.verdict) for incident in one.incidents))
-    return f"{words or 'healthy'}{' (as of today)' if one.as_of_today else ''}"
+    return f"{_verdicts(one) or 'healthy'}{' (as of today)' if one.as_of_today else ''}"
 
 
-def _incident_lines(incident: Incident, width: int, *, several: bool) -> Iterator[str]:
+def _verdicts(one: Judged) -> str:
+    return ", ".join(dict.fromkeys(str(incident.verdict) for incident in one.incidents))
+
+
+def _incident_text(incident: Incident, *, several: bool) -> str:
     whose = f"{incident.phase} {incident.game_date}" if several else f"{incident.game_date}"
-    sign, reminders = SIGNS[incident.level], incident.count(NotificationKind.REMINDER)
-    end = incident.end
+    end, reminders = incident.end, incident.count(NotificationKind.REMINDER)
     after = f"{end.kind} after {duration_text(end.at - incident.opened_at)}" if end else "not over"
     more = f", {_count(reminders, 'reminder')}" if reminders else ""
     what = ", ".join([incident.verdict, *incident.causes_in_short])
     notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z"
-    yield wrapped(f"{sign} {incident.level} · {whose} · {what} · {notified}, {after}{more}", width)
-    yield wrapped(f"  {incident.path}", width)
+    return f"{SIGNS[incident.level]} {incident.level} · {whose} · {what} · {notified}, {after}{more}"
 
 
 def _sums(found: Backtest, about: Subject) -> Iterator[str]:

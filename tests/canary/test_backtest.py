@@ -333,6 +333,16 @@ def test_the_demo_as_json(demo: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert found["dates"][0]["as_of_today"] == ["no time says when it came: the output of Phase 3"]
 
 
+def test_the_demo_as_a_page(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row with a bar for each date with an incident, in one file that loads nothing."""
+    page = tmp_path / "page.html"
+    assert told(capsys, "--data", demo, "--html", page) == (0, f"wrote {page}\n")
+    text = page.read_text("utf-8")
+    assert text.count('class="sent warn"') == 3
+    assert "2026-02-11 · UNTRIGGERED, EXPECTATION_DRIFT" in text
+    assert "http://" not in text
+
+
 def test_dates_of_which_there_is_nothing(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It says so, and accuses nobody."""
     assert told(capsys, "--data", demo, "--until", "2025-02-10") == (
