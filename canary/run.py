@@ -25,6 +25,7 @@ from canary.domain.warnings import early_warnings, silent_dates
 from canary.notify.channel import Channels
 from canary.notify.incidents import Notified, notify
 from canary.sources import CHECKPOINTS_SECONDS, READ_SECONDS, gather, read_traces
+from orchestrator_resilience.background import Beside
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.phase import Phase
@@ -145,15 +146,18 @@ def watch(
     channels: Channels,
     now: datetime,
     wanted: Mapping[str, Sequence[date]] | None = None,
+    *,
+    beside: Beside | None = None,
 ) -> Report:
     """Check, and tell people what they do not know yet: the run that the scheduler starts.
 
     An incident that was opened is followed beyond the look-back window, as far as the history reaches, and then closed.
     Nothing is raised where somebody could not be told: `notified` in the report says so. What was judged long ago is
-    not told: an instance may be frozen, and thaw minutes later.
+    not told: an instance may be frozen, and thaw minutes later. The sources are read `beside` each other, by default
+    each in a thread of its own.
     """
     deadline = Deadline(RUN_SECONDS)
-    report, dates, remembered = _run(stores, phases, now, wanted, canary=channels.canary, follows=True)
+    report, dates, remembered = _run(stores, phases, now, wanted, canary=channels.canary, follows=True, beside=beside)
     complete = frozenset(one.key for one in dates if (facts := one.facts(now)) is not None and _is_complete(facts))
     runs = Runs() if isinstance(remembered, Unreadable) else read_runs(remembered.get(canary_ref(channels.canary)))
     away = _left_out(phases, now, runs) if wanted is None else ""
@@ -199,6 +203,7 @@ def _run(
     traced: bool = False,
     canary: str = DEFAULT_CANARY,
     follows: bool = False,
+    beside: Beside | None = None,
 ) -> "tuple[Report, list[_Date], Documents | Unreadable]":
     """Gather further back than is judged, because some causes show only over several dates.
 
@@ -211,7 +216,8 @@ def _run(
     recent = {name: phase.recent_dates(now, phase.lookback_dates) for name, phase in phases.items()}
     window = recent if wanted is None else wanted
     every = {name: sorted({*history[name], *days}) for name, days in window.items()}
-    gathered = gather(stores, every, phases, canary=canary, now=now if follows else None, seconds=seconds)
+    followed_at = now if follows else None
+    gathered = gather(stores, every, phases, canary=canary, now=followed_at, seconds=seconds, beside=beside)
     documents = {} if isinstance(gathered.remembered, Unreadable) else gathered.remembered
     judged_from = read_runs(documents.get(canary_ref(canary))).judged_from if follows and wanted is None else {}
 
@@ -239,7 +245,8 @@ def _run(
     asked = [(name, day) for name, day in problems if explained is None or day in explained[name]]
     silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]
     traced_dates = list(dict.fromkeys([*asked, *silent]))
-    traces = read_traces(stores, traced_dates, phases, now, seconds=min(seconds, CHECKPOINTS_SECONDS))
+    within = min(seconds, CHECKPOINTS_SECONDS)
+    traces = read_traces(stores, traced_dates, phases, now, seconds=within, beside=beside)
 
     def lines_of(phase: str) -> list[Checkpoint]:
         of_silent = (_there(traces[key].checkpoints, now, read_at) for key in silent if key[0] == phase)

@@ -36,7 +36,7 @@ from canary.domain.remembered import (
     read_runs,
 )
 from canary.domain.silence import people_ref
-from orchestrator_resilience.background import Background
+from orchestrator_resilience.background import Answer, Background, Beside
 from orchestrator_resilience.checkpoints import UNDATED_DAYS, concerns
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
@@ -61,7 +61,7 @@ _Documents = dict[DocumentRef, Document]
 # Of what a run may take, which canary/run.py adds up; what is left is for notifying people.
 READ_SECONDS = 35.0
 # So much further back the completion log is read, which tells one that begins later from one that lost the first rows.
-_EARLIER = timedelta(days=7)
+EARLIER = timedelta(days=7)
 CHECKPOINTS_SECONDS = 15.0
 _ONE_DAY = timedelta(days=1)
 
@@ -81,11 +81,12 @@ def gather(
     canary: str = DEFAULT_CANARY,
     now: datetime | None = None,
     seconds: float = READ_SECONDS,
+    beside: Beside | None = None,
 ) -> Gathered:
     """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable.
 
     What the `canary` of this name remembers is read with it: the months of these dates, and with `now` (aware) older
-    ones in which something is open.
+    ones in which something is open. All are read `beside` each other, by default each in a thread of its own.
     """
     dates = [(name, day) for name, days in wanted.items() for day in days]
     if not dates:
@@ -95,7 +96,7 @@ def gather(
     refs = [*(_ref(phases[name], day) for name, day in dates), people_ref(canary), canary_ref(canary), *months]
     own = {name: phases[name] for name in wanted}
     documents = {"progress documents": partial(_documents, stores, refs, canary, now, [*phases])}
-    answers = _ask({**_questions(stores, own, window), **documents}, seconds)
+    answers = _ask({**_questions(stores, own, window), **documents}, seconds, beside)
     found = answers["progress documents"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
     elsewhere = [name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])]
@@ -137,7 +138,7 @@ def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, 
         logs[phase.bigquery_table].append(name)
     since, until = window
     asked: dict[str, Callable[[], Any]] = {
-        f"completion log {table}": partial(stores.completion_log.summarise, names, since - _EARLIER, until)
+        f"completion log {table}": partial(stores.completion_log.summarise, names, since - EARLIER, until)
         for table, names in logs.items()
     }
     messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
@@ -169,8 +170,9 @@ def read_traces(
     now: datetime,
     *,
     seconds: float = CHECKPOINTS_SECONDS,
+    beside: Beside | None = None,
 ) -> dict[tuple[str, date], Traces]:
-    """Read what the deliveries of dates with a problem have left, all at once; what fails is Unreadable."""
+    """Read what the deliveries of dates with a problem have left, `beside` each other; what fails is Unreadable."""
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
         days[name].append(day)
@@ -195,7 +197,7 @@ def read_traces(
         query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
         if query is not None and stores.counts is not None:
             asked[f"runs {name}"] = partial(stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY)
-    answers = _ask(asked, seconds)
+    answers = _ask(asked, seconds, beside)
 
     def traces(name: str, day: date) -> Traces:
         begun = phases[name].begins(day)
@@ -253,15 +255,15 @@ def _there(source: Source[T | None]) -> Source[T]:
 _AT_ONCE = 8
 
 
-def _ask(questions: _Questions, seconds: float) -> dict[str, Any]:
-    """Ask all from the beginning on, each in a thread of its own; returns Seen or Unreadable of each."""
-    gate = Semaphore(_AT_ONCE)
-    readings = {what: Background(partial(_read, ask, gate)) for what, ask in questions.items()}
+def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[str, Any]:
+    """Ask all from the beginning on, by default each in a thread of its own; returns Seen or Unreadable of each."""
+    gate, begin = Semaphore(_AT_ONCE), beside or Background
+    readings = {what: begin(partial(_read, ask, gate)) for what, ask in questions.items()}
     deadline = Deadline(seconds)
     return {what: _answer(what, reading, deadline) for what, reading in readings.items()}
 
 
-def _answer(what: str, reading: Background[Seen[T] | Unreadable], deadline: Deadline) -> Seen[T] | Unreadable:
+def _answer(what: str, reading: Answer[Seen[T] | Unreadable], deadline: Deadline) -> Seen[T] | Unreadable:
     """Return the answer, once; what has not answered by then is Unreadable."""
     try:
         return reading.answer(deadline)

@@ -68,7 +68,7 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
         ran_at = _last_run(about, stores)
         shown = board(found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}")
         anew = about.command.to("status", "--html", html, *_whose(about))
-        _write(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
+        write_page(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
         click.echo(about.to_json(report.to_json()))
     else:
@@ -99,7 +99,7 @@ def explain(about: Subject, *, game_date: Day, as_json: bool, ascii_only: bool, 
         remembered = Remembered(documents, about.canary, about.now)
         anew = about.command.to("explain", day, "--html", html, *_whose(about), phase=about.phase.name)
         shown = one_date(found, facts, about.phase, about.command, about.now, remembered=remembered)
-        _write(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
+        write_page(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
         click.echo(about.to_json(msgspec.to_builtins(found)))
     else:
@@ -111,7 +111,8 @@ def _whose(about: Subject) -> list[str]:
     return [] if about.canary == DEFAULT_CANARY else ["--canary", about.canary]
 
 
-def _write(path: Path, text: str) -> None:
+def write_page(path: Path, text: str) -> None:
+    """Write a page into a file, and say so."""
     try:
         path.write_text(text, "utf-8", "replace")  # a folder may have a name that is no UTF-8
     except OSError as error:

@@ -15,6 +15,7 @@ try:
     import click
     from click.shell_completion import shell_complete
 
+    from canary.commands.backtest import backtest
     from canary.commands.check import check, explain, status
     from canary.commands.history import history
     from canary.commands.project import notify, probe, setup, verify
@@ -63,7 +64,7 @@ def canary() -> None:
     """Tells when the work is done and nobody noticed."""
 
 
-for command in (check, status, explain, history, silence, ack, setup, verify, notify, probe, demo, replay):
+for command in (check, status, explain, history, backtest, silence, ack, setup, verify, notify, probe, demo, replay):
     canary.add_command(command)
 
 

@@ -34,7 +34,7 @@ def demo(out: Path, *, verbose: bool) -> None:
     if not verbose:
         print_screen(console, events, phase, command)
     print_lines(console, report.verdicts)
-    commands = [command.to("explain", "2026-02-11"), command.to("status")]
+    commands = [command.to("explain", "2026-02-11"), command.to("status"), command.to("backtest")]
     click.echo("\n  ".join(["Look at any of it:", *commands, *([] if verbose else [f"{program()} demo --verbose"])]))
 
 

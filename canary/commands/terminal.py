@@ -3,7 +3,8 @@
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from itertools import groupby
 from typing import TextIO, cast
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -74,6 +76,15 @@ def make_console(width: int | None = None, *, ascii_only: bool = False) -> Conso
         width=width,
         no_color=ascii_only or None,
     )
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar beside what is printed, where somebody looks; it is given which share is done."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 def print_silences(console: Console, silences: Iterable[Silence]) -> None:

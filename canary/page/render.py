@@ -16,6 +16,7 @@ from canary.domain.verdict import duration_text
 from canary.page.board import Board
 from canary.page.clock import both, with_local
 from canary.page.one_date import OneDate
+from canary.page.past import Past
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,13 +37,18 @@ HEADERS = {
 }
 
 
-def as_html(page: Board | OneDate, *, home: str | None = "/", anew: str = "", made_at: datetime | None = None) -> str:
-    """Return the page with all dates, or of one; `home` is where the other dates are, None where nowhere.
+_TEMPLATES = {Board: "board.html", OneDate: "date.html", Past: "backtest.html"}
+
+
+def as_html(
+    page: Board | OneDate | Past, *, home: str | None = "/", anew: str = "", made_at: datetime | None = None
+) -> str:
+    """Return the page of all dates, of one, or of a backtest; `home` is where the other dates are, None where nowhere.
 
     A file has the command that makes it `anew`, where a served page has a link, and `made_at` says when it was made
     (aware), where that is not the time by which it judges.
     """
-    template = _environment().get_template("board.html" if isinstance(page, Board) else "date.html")
+    template = _environment().get_template(_TEMPLATES[type(page)])
     return template.render(style=_STYLE, policy=_POLICY, page=page, home=home, anew=anew, made_at=made_at)
 
 

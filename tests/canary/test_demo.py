@@ -88,7 +88,7 @@ def test_it_shows_the_end_of_it(screen: list[str]) -> None:
 def test_every_command_that_it_prints_works(screen: list[str], folder: Path) -> None:
     """Pasted where the demo was run, those inside an alert too."""
     commands = [line.removeprefix("Look:").strip() for line in screen if ".venv/bin/canary " in line]
-    assert len(commands) == 5, "two in alerts, three at the end"
+    assert len(commands) == 6, "two in alerts, four at the end"
     environment = {**os.environ, "PHASES_FILE": "elsewhere.toml"}
     for command in commands:
         runnable = command.replace(".venv/bin/canary", shlex.join([sys.executable, "-m", "canary"]))

@@ -1,0 +1,318 @@
+"""`canary backtest`: what a canary would have sent over dates of the past, from the user's own stores, read-only."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec.structs import replace
+
+from canary.commands.check import write_page
+from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, options, whole_number
+from canary.commands.terminal import make_console, progress, wrapped
+from canary.domain.incident import NotificationKind
+from canary.domain.remembered import canary_ref, date_memory, month_refs, read_runs
+from canary.domain.verdict import Level, badness, duration_text
+from canary.notify.message import SIGNS
+from canary.page.axis import Tick
+from canary.page.past import Bar, Past, PastDate, PastIncident, PastPhase
+from canary.page.render import as_html
+from canary.playback.backtest import Backtest, Incident, Judged, period
+from canary.playback.backtest import backtest as play_backtest
+from canary.playback.compared import (
+    Checked,
+    Compared,
+    Difference,
+    Reported,
+    checked,
+    compared,
+    differences,
+    read_reported,
+)
+from canary.run import Outcome
+from orchestrator_resilience.errors import ConfigurationError
+from orchestrator_resilience.phase import Phase, load_phases
+
+_DAYS = 90
+# What the picture shows of a date: so many days from when it begins, by its phase's time zone.
+_SHOWN = timedelta(days=4)
+_LEAST_CELLS = 16
+_NOT_JUDGED = "counted, not judged: --incidents FILE has what really was wrong"
+
+
+@click.command()
+@options("data", "phase", "json", "ascii", "html", "canary")
+@click.option(
+    "--days",
+    type=whole_number(1, 366, "of days "),
+    metavar="N",
+    default=_DAYS,
+    show_default=True,
+    help="How many dates.",
+)
+@click.option(
+    "--until",
+    type=a_date,
+    metavar="DATE",
+    shell_complete=a_word_for_a_date,
+    help="The last of them; by default today.",
+)
+@click.option(
+    "--against",
+    type=a_path,
+    metavar="FILE",
+    shell_complete=a_file,
+    help="Another phases file: what it would have sent differently.",
+)
+@click.option(
+    "--incidents",
+    type=a_path,
+    metavar="FILE",
+    shell_complete=a_file,
+    help="What was wrong, CSV or JSON lines: date, phase, started, ended, what.",
+)
+@click.option("--check", is_flag=True, help="Beside what the live canary remembers that it has sent.")
+def backtest(
+    about: Subject,
+    *,
+    as_json: bool,
+    ascii_only: bool,
+    html: Path | None,
+    days: int,
+    until: Day | None,
+    against: Path | None,
+    incidents: Path | None,
+    check: bool,
+) -> Outcome:
+    """Show what the canary would have sent over the last dates: when, and why. Writes nothing, notifies nobody."""
+    reported = None if incidents is None else _read_reported(incidents, about)
+    found = _play(about, days, until)
+    beside = None if reported is None else compared(found, reported)
+    changed = None if against is None else differences(found, _play(_with_phases(about, against), days, until))
+    live = _checked(found, about) if check else None
+    if html is not None:
+        write_page(html, as_html(_page(found, about), home=None))
+    elif as_json:
+        more = {
+            "incidents_file": beside and beside.to_json(),
+            "against": None if changed is None else msgspec.to_builtins(changed),
+            "check": live and {"percent_alike": live.percent, **msgspec.to_builtins(live)},
+        }
+        click.echo(
+            about.to_json({**found.to_json(), **{name: value for name, value in more.items() if value is not None}})
+        )
+    else:
+        console = make_console(ascii_only=ascii_only)
+        lines = [*([] if live is None else _check_lines(live)), *_text(found, about, console.width)]
+        lines += _judged_lines(beside) if beside else [_NOT_JUDGED] if found.incidents else []
+        lines += [] if changed is None else _against_lines(changed)
+        for line in lines:
+            console.print(wrapped(line, console.width), soft_wrap=True)
+    return Outcome.COULD_NOT_TELL if found.failures else Outcome.QUIET
+
+
+def _read_reported(file: Path, about: Subject) -> list[Reported]:
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"--incidents: {file}: {error}") from error
+    return read_reported(text, str(file), [*about.phases])
+
+
+def _with_phases(about: Subject, file: Path) -> Subject:
+    """Return the same with the phases of another file, those that are asked about."""
+    every = load_phases(file)
+    is_one = about.several and len(about.phases) == 1
+    return replace(about, phases={name: phase for name, phase in every.items() if not is_one or name in about.phases})
+
+
+def _checked(found: Backtest, about: Subject) -> Checked:
+    """Read what the live canary remembers of these dates, and compare."""
+    keys = [(one.phase, one.game_date) for one in found.dates]
+    refs = {ref for name, day in keys for ref in month_refs(about.canary, name, [day])}
+    with about.stores() as stores:
+        documents = stores.documents.get_all([canary_ref(about.canary), *sorted(refs)])
+    memories = {key: date_memory(documents, about.canary, *key, about.now) for key in keys}
+    return checked(found, memories, read_runs(documents.get(canary_ref(about.canary))))
+
+
+def _play(about: Subject, days: int, until: Day | None) -> Backtest:
+    """Read the stores, and play the runs; a bar shows on a terminal how far that has come."""
+    last = until if isinstance(until, date) or until is None else _today(about) - until
+    time = period(about.phases, days, about.now, last)
+    with about.stores() as stores, progress("playing the runs") as ran:
+        return play_backtest(stores, about.phases, time, about.read_at, ran)
+
+
+def _today(about: Subject) -> date:
+    return max(phase.today(about.now) for phase in about.phases.values())
+
+
+# As a page
+
+_TONES = {Level.WARNING: "warn", Level.ERROR: "bad", Level.CRITICAL: "bad"}
+
+
+def _page(found: Backtest, about: Subject) -> Past:
+    """Return the same as the text, as values of a page."""
+    incidents = (
+        PastIncident(_incident_text(one, several=about.several), _TONES[one.level], one.path) for one in found.incidents
+    )
+    phases = (
+        _past_phase(phase, [one for one in found.dates if one.phase == name]) for name, phase in about.phases.items()
+    )
+    return Past(
+        title="What the canary would have sent",
+        sums=tuple(_sums(found, about)) if found.dates else ("Nothing is there of these dates.",),
+        phases=tuple(phase for phase in phases if phase.dates),
+        incidents=tuple(incidents),
+    )
+
+
+def _past_phase(phase: Phase, dates: Sequence[Judged]) -> PastPhase:
+    ticks = tuple(Tick(100 * n / _SHOWN.days, f"+{n} d", "") for n in range(_SHOWN.days))
+    rows = (
+        PastDate(
+            one.game_date,
+            _verdicts(one) or "healthy",
+            _TONES[max((incident.level for incident in one.incidents), key=badness)] if one.incidents else "good",
+            tuple(_bar(incident, phase) for incident in one.incidents),
+            one.as_of_today,
+        )
+        for one in reversed(dates)
+    )
+    return PastPhase(phase.name, phase.timezone, ticks, tuple(rows))
+
+
+def _bar(incident: Incident, phase: Phase) -> Bar:
+    begin = phase.begins(incident.game_date)
+
+    def x(at: datetime) -> float:
+        return round(100 * min(1.0, max(0.0, (at - begin) / _SHOWN)), 2)
+
+    first, last = x(incident.opened_at), x(incident.end.at) if incident.end else 100.0
+    return Bar(first, max(0.5, last - first), _TONES[incident.level], _incident_text(incident, several=True))
+
+
+# In words
+
+
+def _text(found: Backtest, about: Subject, width: int) -> Iterator[str]:
+    """Yield a picture with a row for each date, the incidents, and the sums."""
+    if not found.dates:
+        yield f"nothing is there of these dates {about.where}"
+        return
+    for name, phase in about.phases.items():
+        yield from _picture([one for one in found.dates if one.phase == name], phase, width)
+    for incident in found.incidents:
+        yield _incident_text(incident, several=about.several)
+        yield f"  {incident.path}"
+    yield from _sums(found, about)
+
+
+def _picture(dates: Sequence[Judged], phase: Phase, width: int) -> Iterator[str]:
+    """Yield a row for each date: when somebody would have known that something is wrong, and how bad it is."""
+    words = {one.game_date: _word(one) for one in dates}
+    label = len(phase.name) + len(" 2026-02-11 ")
+    cells = max(_LEAST_CELLS, min(72, width - label - 1 - max(map(len, words.values()), default=0)))
+    marks = "".join(f"{f'+{number}d':<{cells // _SHOWN.days}}" for number in range(_SHOWN.days))
+    yield f"{phase.timezone[-label + 1 :]:<{label}}{marks}".rstrip()
+    for one in dates:
+        yield f"{phase.name} {one.game_date} {_lane(one, phase, cells)} {words[one.game_date]}".rstrip()
+    yield f"{SIGNS['WARNING']} warning  {SIGNS['ERROR']} error  {SIGNS['CRITICAL']} critical  {SIGNS['RESOLVED']} over"
+
+
+def _lane(one: Judged, phase: Phase, cells: int) -> str:
+    lane, begin = ["·"] * cells, phase.begins(one.game_date)
+
+    def cell(at: datetime) -> int:
+        return min(cells - 1, max(0, int((at - begin) / _SHOWN * cells)))
+
+    for incident in one.incidents:
+        for message, following in zip(incident.messages, [*incident.messages[1:], None], strict=True):
+            sign = SIGNS[message.kind if message.kind.is_end else message.level]
+            until = cells if following is None else cell(following.at)
+            first = cell(message.at)
+            last = first + 1 if message.kind.is_end else max(first + 1, until)
+            lane[first:last] = sign * (last - first)
+    return "".join(lane)
+
+
+def _word(one: Judged) -> str:
+    return f"{_verdicts(one) or 'healthy'}{' (as of today)' if one.as_of_today else ''}"
+
+
+def _verdicts(one: Judged) -> str:
+    return ", ".join(dict.fromkeys(str(incident.verdict) for incident in one.incidents))
+
+
+def _incident_text(incident: Incident, *, several: bool) -> str:
+    whose = f"{incident.phase} {incident.game_date}" if several else f"{incident.game_date}"
+    end, reminders = incident.end, incident.count(NotificationKind.REMINDER)
+    after = f"{end.kind} after {duration_text(end.at - incident.opened_at)}" if end else "not over"
+    more = f", {_count(reminders, 'reminder')}" if reminders else ""
+    what = ", ".join([incident.verdict, *incident.causes_in_short])
+    notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z"
+    return f"{SIGNS[incident.level]} {incident.level} · {whose} · {what} · {notified}, {after}{more}"
+
+
+def _sums(found: Backtest, about: Subject) -> Iterator[str]:
+    healthy = len(found.dates) - len(found.notified)
+    days = sorted(one.game_date for one in found.dates)
+    what = f"{_count(len(days), 'date')}, {days[0]} to {days[-1]}, {_count(found.runs, 'run')}"
+    yield f"{what}, {about.where}: nothing was written"
+    told = f"{healthy} healthy, {len(found.notified)} notified, {_count(found.messages, 'message')} to a channel"
+    notify, recover = found.minutes_to_notify, found.minutes_to_recover
+    told += f"; notified {_minutes(notify)} after it was due" if notify is not None else ""
+    yield told + (f", over {_minutes(recover)} later (medians)" if recover is not None else "")
+    known = sum(not one.as_of_today for one in found.dates)
+    yield f"{known} dates as they were then, {len(found.dates) - known} as of today"
+    for reason, count in found.as_of_today.items():
+        yield f"  {count} of them: {reason}"
+    for what, reason in found.failures.items():
+        yield f"not readable: the {what}: {reason}"
+
+
+def _judged_lines(beside: Compared) -> Iterator[str]:
+    """Yield of each that people have reported whether somebody would have been notified, and what was sent besides."""
+    total = len(beside.notified) + len(beside.missed)
+    yield f"{len(beside.notified)} of {total} that were reported would have been notified of"
+    for one, incident in beside.notified:
+        notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z{_after(one, incident)}"
+        yield f"  {_whose(one)}: {incident.verdict}, {notified}"
+    yield from (f"  {_whose(one)}: nothing would have been sent" for one in beside.missed)
+    yield from (f"  {_whose(one)}: not one of these dates" for one in beside.elsewhere)
+    besides = ", ".join(f"{one.game_date} {one.verdict}" for one in beside.besides)
+    yield f"besides: {besides or 'nothing'}"
+
+
+def _whose(one: Reported) -> str:
+    return f"{one.phase} {one.game_date}" + (f", {one.what}" if one.what else "")
+
+
+def _after(one: Reported, incident: Incident) -> str:
+    if one.started is None:
+        return ""
+    late = incident.opened_at - one.started
+    return f", {duration_text(abs(late))} {'after' if late >= timedelta() else 'before'} it started"
+
+
+def _against_lines(changed: Sequence[Difference]) -> Iterator[str]:
+    yield f"the other phases file: {_count(len(changed), 'difference')}"
+    yield from (f"  {one.phase} {one.game_date}: {one.what}" for one in changed)
+
+
+def _check_lines(live: Checked) -> Iterator[str]:
+    alike = "no date to compare" if live.percent is None else f"{live.percent} % alike"
+    yield f"{alike}: {_count(live.compared, 'date')} that the live canary has judged"
+    yield from (f"  {one.phase} {one.game_date}: {one.what}. Why: {one.why}" for one in live.differences)
+
+
+def _count(number: int, what: str) -> str:
+    """Return a number of things: 1 reminder, 2 reminders."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _minutes(minutes: float) -> str:
+    return duration_text(timedelta(minutes=minutes))

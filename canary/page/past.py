@@ -1,0 +1,52 @@
+"""The page of a backtest, as values: a row for each date, the incidents, and the sums."""
+
+from datetime import date
+
+import msgspec
+
+from canary.page.axis import Tick
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """How a date stood for a time: from `x` on for `width`, both in percent of the row."""
+
+    x: float
+    width: float
+    tone: str
+    text: str
+
+
+class PastDate(msgspec.Struct, frozen=True):
+    """A date: its verdict or `healthy`, and when people would have known that something was wrong."""
+
+    date: date
+    word: str
+    tone: str
+    bars: tuple[Bar, ...] = ()
+    as_of_today: tuple[str, ...] = ()
+
+
+class PastIncident(msgspec.Struct, frozen=True):
+    """An incident in two lines."""
+
+    what: str
+    tone: str
+    path: str
+
+
+class PastPhase(msgspec.Struct, frozen=True):
+    """The dates of a phase, the newest first; `zone` is whose midnight a row begins at."""
+
+    name: str
+    zone: str
+    ticks: tuple[Tick, ...]
+    dates: tuple[PastDate, ...]
+
+
+class Past(msgspec.Struct, frozen=True):
+    """Everything that the page shows."""
+
+    title: str
+    sums: tuple[str, ...]
+    phases: tuple[PastPhase, ...]
+    incidents: tuple[PastIncident, ...]

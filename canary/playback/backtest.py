@@ -1,0 +1,380 @@
+"""What a canary would have sent, had it run every 15 minutes over dates of the past: the real runs, on a snapshot.
+
+Each run is the scheduler's own, with the real judgement and the real memory, and sees what was there at its time
+(canary/playback/snapshot.py). What nobody can know of the past is said of each date: it is then judged as of today.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from statistics import median
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from canary.domain.clocks import without_a_time
+from canary.domain.evidence import Absent, Evidence, Logged, Seen, Unreadable, mapped, value_or
+from canary.domain.incident import NotificationKind
+from canary.domain.path.text import cause_text, path_text
+from canary.domain.verdict import Level, Verdict, VerdictKind, badness, level
+from canary.notify.channel import Channels, Notification, Warned
+from canary.playback.schedule import ticks
+from canary.playback.snapshot import Snapshot
+from canary.run import watch
+from canary.sources import gather
+from orchestrator_resilience.background import AtOnce
+from orchestrator_resilience.errors import StoreError
+from orchestrator_resilience.phase import Phase
+from orchestrator_resilience.plain import one_line
+from orchestrator_resilience.progress import Progress
+from orchestrator_resilience.stores.base import Lines, Stores
+from orchestrator_resilience.testing import SimulatedClock
+
+_A_DAY = timedelta(days=1)
+# A row, its registration and the flag are written within that; what differs by more was written at another time.
+_TOGETHER = timedelta(minutes=5)
+_TIMELESS, _NOT_READABLE = "no time says when it came", "not readable"
+_WRITTEN_AGAIN = "it may have been written, undone and written again"
+Day = tuple[str, date]
+
+
+class Period(NamedTuple):
+    """Which game `dates` of each phase are looked at, and the time in which the canary runs."""
+
+    dates: Mapping[str, Sequence[date]]
+    begin: datetime
+    end: datetime
+
+
+def period(phases: Mapping[str, Phase], days: int, now: datetime, until: date | None = None) -> Period:
+    """Return the last `days` dates up to `until`, by default today, and the runs up to when nobody looks at them."""
+    dates = {name: _last(days, min(until or phase.today(now), phase.today(now))) for name, phase in phases.items()}
+    begin = min(_begin(phase, dates[name][0]) for name, phase in phases.items())
+    end = max(phase.begins(dates[name][-1] + (phase.history_dates + 1) * _A_DAY) for name, phase in phases.items())
+    return Period(dates, begin, min(end, now))
+
+
+def _last(days: int, until: date) -> list[date]:
+    return [until - number * _A_DAY for number in reversed(range(days))]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What would have been sent of an incident, when (UTC): of which kind, and what was said to be wrong."""
+
+    at: datetime
+    kind: NotificationKind
+    verdict: VerdictKind
+    level: Level
+    causes: tuple[str, ...] = ()
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """What would have been sent of an incident, in order; `since` (UTC) is when it was wrong, if that is known.
+
+    `path` and `causes` are what was said of it last while it was open.
+    """
+
+    phase: str
+    game_date: date
+    messages: tuple[Message, ...]
+    since: datetime | None = None
+    path: str = ""
+    causes: tuple[str, ...] = ()
+
+    @property
+    def opened_at(self) -> datetime:
+        """When people would have been notified."""
+        return self.messages[0].at
+
+    @property
+    def end(self) -> Message | None:
+        """The message that it is over; None where it is not."""
+        return self.messages[-1] if self.messages[-1].kind.is_end else None
+
+    @property
+    def problems(self) -> tuple[Message, ...]:
+        """The messages up to the end."""
+        return self.messages if self.end is None else self.messages[:-1] or self.messages
+
+    @property
+    def verdict(self) -> VerdictKind:
+        """The last verdict."""
+        return self.problems[-1].verdict
+
+    @property
+    def level(self) -> Level:
+        """How bad it was, at worst."""
+        return max((message.level for message in self.problems), key=badness)
+
+    @property
+    def causes_in_short(self) -> tuple[str, ...]:
+        """The causes that were proven last."""
+        return self.problems[-1].causes
+
+    def count(self, kind: NotificationKind) -> int:
+        """Count the messages of a kind."""
+        return sum(message.kind is kind for message in self.messages)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        end = self.end
+        of_all = {"opened_at": self.opened_at, "level": self.level, "verdict": self.verdict}
+        over = {"over_at": end and end.at, "ended": end and end.kind}
+        fields: dict[str, Any] = msgspec.to_builtins({**msgspec.structs.asdict(self), **of_all, **over})
+        return fields
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What would have been sent of one date, and why it cannot be known whether that is so: nothing where it can."""
+
+    phase: str
+    game_date: date
+    incidents: tuple[Incident, ...] = ()
+    as_of_today: tuple[str, ...] = ()
+
+
+class Backtest(msgspec.Struct, frozen=True):
+    """What a canary would have sent in so many `runs` of a time, and what it could not read today.
+
+    `messages` counts those of one channel, each about one fault on one or several dates.
+    """
+
+    begin: datetime
+    end: datetime
+    runs: int
+    dates: tuple[Judged, ...]
+    messages: int = 0
+    failures: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def notified(self) -> list[Judged]:
+        """The dates of which somebody would have been notified."""
+        return [one for one in self.dates if one.incidents]
+
+    @property
+    def as_of_today(self) -> dict[str, int]:
+        """How many dates cannot be known, by the reason; of those that differ after the colon, by what is before it."""
+        dates: dict[str, list[str]] = defaultdict(list)
+        for one in self.dates:
+            for what, reason in {why.partition(":")[0]: why for why in one.as_of_today}.items():
+                dates[what].append(reason)
+        return {whole[0] if len({*whole}) == 1 else what: len(whole) for what, whole in dates.items()}
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """All incidents, by phase and date."""
+        return [incident for one in self.dates for incident in one.incidents]
+
+    @property
+    def minutes_to_notify(self) -> float | None:
+        """How long after the problem was there people would have been notified: the median."""
+        return _median(one.opened_at - one.since for one in self.incidents if one.since is not None)
+
+    @property
+    def minutes_to_recover(self) -> float | None:
+        """How long an incident went on: the median of those that are over."""
+        return _median(one.end.at - one.opened_at for one in self.incidents if one.end is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: the sums, and each date with its incidents."""
+        sums = {
+            "begin": self.begin.isoformat(),
+            "end": self.end.isoformat(),
+            "runs": self.runs,
+            "healthy": len(self.dates) - len(self.notified),
+            "notified": len(self.notified),
+            "as_of_today": sum(bool(one.as_of_today) for one in self.dates),
+            "messages": self.messages,
+            "minutes_to_notify": self.minutes_to_notify,
+            "minutes_to_recover": self.minutes_to_recover,
+            "not_readable": dict(self.failures),
+        }
+        dates = [
+            {
+                "phase": one.phase,
+                "game_date": one.game_date.isoformat(),
+                "as_of_today": list(one.as_of_today),
+                "incidents": [incident.to_json() for incident in one.incidents],
+            }
+            for one in self.dates
+        ]
+        return {**sums, "dates": dates}
+
+
+def _median(lengths: Iterable[timedelta]) -> float | None:
+    minutes = [length / timedelta(minutes=1) for length in lengths]
+    return round(median(minutes), 1) if minutes else None
+
+
+class Recorder:
+    """A channel that keeps what it is sent, and when."""
+
+    name, address = "backtest", ""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[datetime, Sequence[Notification]]] = []
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Keep them."""
+        self.sent.append((now, notifications))
+
+    def warn(self, what: Warned, text: str, now: datetime) -> None:
+        """Nothing is said of the canary itself: here it is never refused, and never away."""
+
+
+def backtest(
+    stores: Stores,
+    phases: Mapping[str, Phase],
+    time: Period,
+    read_at: datetime,
+    ran: Callable[[float], object] = lambda _: None,
+) -> Backtest:
+    """Run the canary every 15 minutes of the past; `ran` is told after each run which share of the time is over.
+
+    The dates are those from the first one on of which there is anything. Raises StoreError where the documents or a
+    completion log cannot be read: nothing could be told then.
+    """
+    clock, recorder = SimulatedClock(read_at), Recorder()
+    snapshot, channels = Snapshot(stores, phases, _window(phases, time), clock, read_at), Channels(recorder)
+    evidence = _with_something(gather(snapshot, time.dates, phases, beside=AtOnce).evidence)
+    for source in ("progress documents", "completion log"):
+        if reason := next((why for what, why in snapshot.failures.items() if what.startswith(source)), ""):
+            raise StoreError(reason)
+    firsts = [_begin(phases[one.phase], one.game_date) for one in evidence]
+    begin, runs = max(time.begin, min(firsts, default=time.end)), 0
+    for runs, clock.now in enumerate(ticks(begin, time.end), 1):  # noqa: B007 (their number)
+        watch(snapshot, phases, channels, clock.now, beside=AtOnce)
+        ran((clock.now - begin) / (time.end - begin))
+    clock.now = read_at
+    wanted = {(one.phase, one.game_date) for one in evidence}
+    sent = [(at, [one for one in message if _day(one) in wanted]) for at, message in recorder.sent]
+    incidents = _incidents((at, one) for at, message in sent for one in message)
+    dates = tuple(_judged(evidence, phases, incidents, _lines(snapshot, incidents)))
+    return Backtest(begin, time.end, runs, dates, sum(bool(message) for _, message in sent), snapshot.failures)
+
+
+def _day(one: Notification) -> Day:
+    return one.verdict.phase, one.verdict.game_date
+
+
+def _begin(phase: Phase, first: date) -> datetime:
+    """Return when the runs begin: a few dates early, as a canary that has just begun says how each date stands."""
+    return phase.begins(first - phase.lookback_dates * _A_DAY)
+
+
+def _with_something(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Return the dates of each phase from the first one on of which there is anything."""
+    firsts: dict[str, date] = {}
+    for one in evidence:
+        if _has_come(one):
+            firsts.setdefault(one.phase, one.game_date)
+    return [one for one in evidence if one.game_date >= firsts.get(one.phase, date.max)]
+
+
+def _window(phases: Mapping[str, Phase], time: Period) -> tuple[date, date]:
+    """Return from which date to which a run looks at anything."""
+    first = min(phase.recent_dates(time.begin, phase.history_dates)[0] for phase in phases.values())
+    dates = [day for days in time.dates.values() for day in days]
+    return min([first, *dates]), max([*dates, *(phase.today(time.end) for phase in phases.values())])
+
+
+def _incidents(sent: Iterable[tuple[datetime, Notification]]) -> dict[Day, tuple[Incident, ...]]:
+    """Put together what was sent of each date, from what opens to what ends."""
+    by_date: dict[Day, list[list[tuple[datetime, Notification]]]] = defaultdict(list)
+    for at, one in sent:
+        own = by_date[_day(one)]
+        if one.kind is NotificationKind.OPENED or not own:
+            own.append([])
+        own[-1].append((at, one))
+    return {key: tuple(_incident(messages) for messages in own) for key, own in by_date.items()}
+
+
+def _incident(sent: Sequence[tuple[datetime, Notification]]) -> Incident:
+    problems = [one.verdict for _, one in sent if not one.kind.is_end] or [sent[0][1].verdict]
+    first, last = problems[0], problems[-1]
+    return Incident(
+        phase=first.phase,
+        game_date=first.game_date,
+        messages=tuple(_message(at, one) for at, one in sent),
+        since=first.since,
+        path=path_text(last) or last.summary,
+        causes=tuple(one_line(cause_text(cause)) for cause in last.causes),
+    )
+
+
+def _message(at: datetime, one: Notification) -> Message:
+    verdict: Verdict = one.verdict
+    return Message(at, one.kind, verdict.kind, level(verdict), tuple(sorted(verdict.proven)))
+
+
+# What cannot be known of the past
+
+
+def _lines(snapshot: Snapshot, incidents: Iterable[Day]) -> dict[Day, Lines | Unreadable]:
+    """Return what the deliveries have left of the dates with incidents, as far as it is still there."""
+
+    def read(phase: str, day: date) -> Lines | Unreadable:
+        try:
+            return snapshot.checkpoints.read({phase: [day]}, snapshot.read_at)
+        except StoreError as error:
+            return Unreadable(str(error))
+
+    return {(phase, day): read(phase, day) for phase, day in incidents}
+
+
+def _judged(
+    evidence: Iterable[Evidence],
+    phases: Mapping[str, Phase],
+    incidents: Mapping[Day, tuple[Incident, ...]],
+    lines: Mapping[Day, Lines | Unreadable],
+) -> Iterator[Judged]:
+    with_lines = [key for key, found in lines.items() if isinstance(found, Lines) and found.checkpoints]
+    for one in evidence:
+        key = one.phase, one.game_date
+        reasons = [*_not_known(one, phases[one.phase].on(one.game_date, one.mode))]
+        if key in lines and _has_come(one):
+            since = min((day for name, day in with_lines if name == one.phase), default=None)
+            reasons += _lines_not_known(lines[key], one.game_date, since)
+        yield Judged(*key, incidents.get(key, ()), tuple(reasons))
+
+
+def _has_come(evidence: Evidence) -> bool:
+    """Whether anything of a date has arrived."""
+    progress, log = value_or(evidence.progress, Progress(frozenset())), value_or(evidence.completion_log, Logged())
+    return bool(progress.registered or progress.reports or log.completed or log.reports)
+
+
+def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
+    """Say what of a date is as it is today, and may have been otherwise when the canary would have looked."""
+    sources = evidence.completion_log, evidence.progress, evidence.messages, evidence.flag_table
+    for source in (*sources, evidence.outcome, evidence.work):
+        if isinstance(source, Unreadable):
+            yield f"{_NOT_READABLE}: {source.reason}"
+    if value_or(evidence.outcome, 0):
+        yield f"{_TIMELESS}: the output of {phase.next_phase}"
+    progress, log = value_or(evidence.progress, Progress(frozenset())), value_or(evidence.completion_log, Logged())
+    # Of who has a row, that says when the entry was written.
+    alone = {name: entry for name, entry in progress.registered.items() if name not in log.completed}
+    timeless = replace(
+        evidence, outcome=Absent(), progress=mapped(evidence.progress, lambda p: replace(p, registered=alone))
+    )
+    yield from (f"{_TIMELESS}: {what}" for what in without_a_time(timeless, phase))
+    flag_at = progress.trigger.at if progress.trigger else None
+    rows_say = min((flag.at for flag in evidence.flags.values() if flag.is_set and flag.at), default=None)
+    if rows_say and isinstance(evidence.progress, Seen) and (flag_at is None or flag_at - rows_say > _TOGETHER):
+        has_it = f"the document has it since {flag_at:%Y-%m-%d %H:%M}Z" if flag_at else "the document has none"
+        yield f"{_WRITTEN_AGAIN}: the flag, by a table of {rows_say:%Y-%m-%d %H:%M}Z, and {has_it}"
+    for name, entry in progress.registered.items():
+        row = log.completed.get(name)
+        if row and entry.completed_at and entry.completed_at - row.completed_at > _TOGETHER:
+            yield f"{_WRITTEN_AGAIN}: the registration of {name} is of another message than its first row"
+
+
+def _lines_not_known(lines: Lines | Unreadable, day: date, since: date | None) -> Iterator[str]:
+    if isinstance(lines, Unreadable):
+        yield f"{_NOT_READABLE}: {lines.reason}"
+    elif lines.cut_at is not None:
+        yield f"too many lines: those before {lines.cut_at:%Y-%m-%d %H:%M}Z are left out"
+    elif not lines.checkpoints and since is not None and day < since:
+        yield f"its lines are not there any more: the first are of {since}"
