@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 from msgspec.structs import replace
+from rich.filesize import decimal
 
 from canary.commands.check import write_page
 from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, options, whole_number
@@ -18,7 +19,7 @@ from canary.notify.message import SIGNS
 from canary.page.axis import Tick
 from canary.page.past import Bar, Past, PastDate, PastIncident, PastPhase
 from canary.page.render import as_html
-from canary.playback.backtest import Backtest, Incident, Judged, period
+from canary.playback.backtest import Backtest, Incident, Judged, period, read
 from canary.playback.backtest import backtest as play_backtest
 from canary.playback.compared import (
     Checked,
@@ -33,6 +34,8 @@ from canary.playback.compared import (
 from canary.run import Outcome
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.phase import Phase, load_phases
+from orchestrator_resilience.stores.base import Weighable
+from orchestrator_resilience.testing import SimulatedClock
 
 _DAYS = 90
 # What the picture shows of a date: so many days from when it begins, by its phase's time zone.
@@ -141,8 +144,12 @@ def _play(about: Subject, days: int, until: Day | None) -> Backtest:
     """Read the stores, and play the runs; a bar shows on a terminal how far that has come."""
     last = until if isinstance(until, date) or until is None else _today(about) - until
     time = period(about.phases, days, about.now, last)
-    with about.stores() as stores, progress("playing the runs") as ran:
-        return play_backtest(stores, about.phases, time, about.read_at, ran)
+    with about.stores() as stores:
+        if isinstance(stores, Weighable):
+            weight = stores.bytes_to_read(lambda dry: read(dry, about.phases, time, SimulatedClock(about.read_at)))
+            click.echo(f"BigQuery reads {decimal(weight)} for this", err=True)
+        with progress("playing the runs") as ran:
+            return play_backtest(stores, about.phases, time, about.read_at, ran)
 
 
 def _today(about: Subject) -> date:

@@ -236,8 +236,8 @@ def backtest(
     completion log cannot be read: nothing could be told then.
     """
     clock, recorder = SimulatedClock(read_at), Recorder()
-    snapshot, channels = Snapshot(stores, phases, _window(phases, time), clock, read_at), Channels(recorder)
-    evidence = _with_something(gather(snapshot, time.dates, phases, beside=AtOnce).evidence)
+    (snapshot, every), channels = read(stores, phases, time, clock), Channels(recorder)
+    evidence = _with_something(every)
     for source in ("progress documents", "completion log"):
         if reason := next((why for what, why in snapshot.failures.items() if what.startswith(source)), ""):
             raise StoreError(reason)
@@ -252,6 +252,14 @@ def backtest(
     incidents = _incidents((at, one) for at, message in sent for one in message)
     dates = tuple(_judged(evidence, phases, incidents, _lines(snapshot, incidents)))
     return Backtest(begin, time.end, runs, dates, sum(bool(message) for _, message in sent), snapshot.failures)
+
+
+def read(
+    stores: Stores, phases: Mapping[str, Phase], time: Period, clock: SimulatedClock
+) -> tuple[Snapshot, Sequence[Evidence]]:
+    """Read all that is asked of tables and documents; returns it, and the evidence of each date as it is now."""
+    snapshot = Snapshot(stores, phases, _window(phases, time), clock, clock.now)
+    return snapshot, gather(snapshot, time.dates, phases, beside=AtOnce).evidence
 
 
 def _day(one: Notification) -> Day:

@@ -3,10 +3,10 @@
 All times are aware datetimes in UTC. Every method raises StoreError when the store cannot answer.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -369,3 +369,11 @@ class Stores(Protocol):
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
+
+
+@runtime_checkable
+class Weighable(Protocol):
+    """Stores that can say what reading costs before anything is read."""
+
+    def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
+        """Return how many bytes the queries would read that `ask` sends to the stores it is given; none is run."""

@@ -241,6 +241,20 @@ class BigQuery:
         return table if table.count(".") > 1 else f"{self.project}.{table}"
 
 
+class DryRun(BigQuery):
+    """Has each query weighed and not run: `bytes_to_read` is what all of them would read; the answers are empty."""
+
+    bytes_to_read = 0
+
+    def query_with_columns(self, sql: str, parameters: Sequence[Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
+        """Weigh a query, for nothing; raises StoreError."""
+        config = bigquery.QueryJobConfig(query_parameters=parameters, dry_run=True, use_query_cache=False)
+        with _bigquery_errors():
+            job = self.client.query(sql, job_config=config, retry=self.retry, timeout=self.timeout, job_retry=None)
+        self.bytes_to_read += job.total_bytes_processed or 0
+        return [field.name for field in job.schema or ()], []
+
+
 class _OfPhases:
     """What is asked of the tables of `phases`; `_tables` are the full names of their completion logs."""
 

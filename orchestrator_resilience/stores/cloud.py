@@ -1,7 +1,9 @@
 """The stores on Google Cloud; their clients are made at the first use and kept between invocations."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import cached_property
+from typing import TypeVar
 
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.settings import Settings
@@ -12,6 +14,7 @@ from orchestrator_resilience.stores.base import (
     DeadLetters,
     ErrorLog,
     RequestLog,
+    Stores,
 )
 from orchestrator_resilience.stores.bigquery import (
     BigQuery,
@@ -19,8 +22,11 @@ from orchestrator_resilience.stores.bigquery import (
     BigQueryCounts,
     BigQueryFlagTables,
     BigQueryMessageLogs,
+    DryRun,
 )
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
+
+B = TypeVar("B", bound=BigQuery)
 
 
 class CloudStores:
@@ -29,19 +35,25 @@ class CloudStores:
     What only dates with a problem need is imported at its first use.
     """
 
-    def __init__(self, project: str, settings: Settings, phases: Mapping[str, Phase]) -> None:
+    def __init__(
+        self, project: str, settings: Settings, phases: Mapping[str, Phase], bigquery: BigQuery | None = None
+    ) -> None:
         self._project, self._settings, self._phases = project, settings, phases
-        self._bigquery = BigQuery(
-            project,
-            location=settings.bigquery_location,
-            emulated=settings.bigquery_emulated,
-            maximum_bytes_billed=settings.maximum_bytes_billed,
-        )
+        self._bigquery = bigquery or self._access(BigQuery)
         self.documents = FirestoreDocuments(project, settings.firestore_database)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
         self.message_logs = BigQueryMessageLogs(self._bigquery, phases)
         self.flag_tables = BigQueryFlagTables(self._bigquery, phases)
         self.counts = BigQueryCounts(self._bigquery)
+
+    def _access(self, kind: type[B]) -> B:
+        settings = self._settings
+        return kind(
+            self._project,
+            location=settings.bigquery_location,
+            emulated=settings.bigquery_emulated,
+            maximum_bytes_billed=settings.maximum_bytes_billed,
+        )
 
     @cached_property
     def checkpoints(self) -> CheckpointArchive:
@@ -95,6 +107,13 @@ class CloudStores:
         from orchestrator_resilience.stores.dead_letters import PubSubDeadLetters  # noqa: PLC0415
 
         return PubSubDeadLetters(self._project, subscription, phase, emulator=self._settings.pubsub_emulator)
+
+    def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
+        """Return how many bytes the queries would read that `ask` sends to the stores it is given; none is run."""
+        dry = self._access(DryRun)
+        with closing(CloudStores(self._project, self._settings, self._phases, dry)) as weighed:
+            ask(weighed)
+        return dry.bytes_to_read
 
     def close(self) -> None:
         """Close the connections."""
