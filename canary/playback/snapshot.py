@@ -440,7 +440,7 @@ class _Requests:
     def last_answer(self, before: datetime) -> datetime | None:
         log = self._past.stores.requests
         assert log is not None
-        return self._past.once(lambda: log.last_answer(before), "last answer before them", before)
+        return self._past.once(lambda: log.last_answer(before), "last answers of the orchestrator", before)
 
 
 class _ServiceErrors:
@@ -469,7 +469,7 @@ class _ChangeLog:
     def _of(self, phase: str, begun: datetime) -> Changes:
         past, log = self._past, self._past.stores.changes
         assert log is not None
-        found = past.once(lambda: log.changes({phase: begun}, past.read_at), "what was changed", phase, begun)
+        found = past.once(lambda: log.changes({phase: begun}, past.read_at), "audit log", phase, begun)
         return found.get(phase, Changes())
 
 

@@ -92,7 +92,7 @@ def stores_by(folder: Path, seed: int, phase: Phase, now: datetime) -> EmbeddedS
     return stores
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_it_sees_nothing_that_came_later(phase: Phase, tmp_path: Path, seed: int) -> None:
     """On all that there is, a run tells what it tells on what there was at its time."""
     now = BEGIN + random.Random(seed).random() * (END - BEGIN)
@@ -105,7 +105,7 @@ def test_it_sees_nothing_that_came_later(phase: Phase, tmp_path: Path, seed: int
 def test_something_is_told_of_these(phase: Phase, tmp_path: Path) -> None:
     """So that the test above has something to compare, of each kind."""
     told = []
-    for seed in range(3):
+    for seed in range(2):
         with stores_by(tmp_path / str(seed), seed, phase, END) as stores:
             told += messages(backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END))
     assert {VerdictKind.INCOMPLETE, VerdictKind.UNTRIGGERED} <= {one.verdict for _, one in told}
@@ -128,8 +128,8 @@ FAULTS = (
 )
 
 UNTRIGGERED = (
-    *("crashed_at_the_flag", "write_failed_at_the_flag", "short_circuit", "no_flag_without_a_word", "clock_ahead"),
-    *("waits_for_too_many", "flag_overwritten", "clock_behind", "slack_down", "repaired_before", "odd_lines_beside"),
+    *("crashed_at_the_flag", "short_circuit", "clock_ahead", "waits_for_too_many", "flag_overwritten"),
+    *("clock_behind", "repaired_before"),
 )
 
 
@@ -165,8 +165,13 @@ def is_alike(world: World, one: Judged) -> bool:
 
 
 @pytest.mark.usefixtures("_one_thread")
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("asks", ["rows and documents", "output and work as well"])
+@pytest.mark.parametrize(
+    ("asks", "fault"),
+    [
+        *(("rows and documents", fault) for fault in FAULTS),
+        *(("output and work as well", fault) for fault in FAULTS[::6]),  # of which hardly a date is known
+    ],
+)
 def test_it_tells_what_the_real_canary_told(
     phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, asks: str
 ) -> None:
@@ -191,7 +196,7 @@ def test_most_of_what_is_untriggered_can_be_known(
     for fault in UNTRIGGERED:
         dates += played(phase, fault, tmp_path / fault, monkeypatch)[1].dates
     untriggered = [one for one in dates if VerdictKind.UNTRIGGERED in {incident.verdict for incident in one.incidents}]
-    assert len(untriggered) >= 8
+    assert len(untriggered) >= 6
     assert sum(not one.as_of_today for one in untriggered) >= 0.8 * len(untriggered)
 
 
@@ -384,9 +389,6 @@ def test_another_phases_file(demo: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert code == 0
     assert "the other phases file: 3 differences" in printed
     assert "phase2 2026-02-11: notified 1 h 30 min later" in printed
-    assert "0 differences" in told(capsys, "--data", demo, "--against", demo / "phases.toml")[1]
-    found = json.loads(told(capsys, "--data", demo, "--against", later, "--json")[1])
-    assert {one["what"] for one in found["against"]} == {"notified 1 h 30 min later"}
 
 
 def test_how_two_backtests_differ() -> None:
@@ -425,23 +427,20 @@ REPORTED = [
 ]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        (
-            "date,phase,started,ended,what\n2026-02-11,phase2,2026-02-12T06:41:00Z,,no Phase 3\n"
-            "2026-02-08,phase2,,,\n2020-01-01,,,,\n"
-        ),
-        (
-            '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", "what": "no Phase 3"}\n\n'
-            '{"date": "2026-02-08"}\n{"date": "2020-01-01"}\n'
-        ),
-    ],
+CSV = (
+    "date,phase,started,ended,what\n2026-02-11,phase2,2026-02-12T06:41:00Z,,no Phase 3\n"
+    "2026-02-08,phase2,,,\n2020-01-01,,,,\n"
 )
-def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+JSON = (
+    '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", "what": "no Phase 3"}\n\n'
+    '{"date": "2026-02-08"}\n{"date": "2020-01-01"}\n'
+)
+
+
+def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What of it would have been notified of, when, what not, and what would have been sent besides."""
-    (file := tmp_path / "incidents").write_text(text, "utf-8")
-    assert read_reported(text, "file", ["phase2"]) == REPORTED
+    assert read_reported(CSV, "file", ["phase2"]) == read_reported(JSON, "file", ["phase2"]) == REPORTED
+    (file := tmp_path / "incidents").write_text(CSV, "utf-8")
     _, printed = told(capsys, "--data", demo, "--incidents", file)
     assert "1 of 2 that were reported would have been notified of" in printed
     assert "2026-02-11, no Phase 3: UNTRIGGERED, notified 2026-02-12 07:15Z, 34 min after it started" in printed
