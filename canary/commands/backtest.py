@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 from msgspec.structs import replace
-from rich.filesize import decimal
 
 from canary.commands.check import write_page
 from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, options, whole_number
-from canary.commands.terminal import make_console, progress, wrapped
+from canary.commands.terminal import make_console, progress, size_text, wrapped
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import canary_ref, date_memory, month_refs, read_runs
 from canary.domain.verdict import Level, badness, duration_text
@@ -147,7 +146,7 @@ def _play(about: Subject, days: int, until: Day | None) -> Backtest:
     with about.stores() as stores:
         if isinstance(stores, Weighable):
             weight = stores.bytes_to_read(lambda dry: read(dry, about.phases, time, SimulatedClock(about.read_at)))
-            click.echo(f"BigQuery reads {decimal(weight)} for this", err=True)
+            click.echo(f"BigQuery reads {size_text(weight)} for this", err=True)
         with progress("playing the runs") as ran:
             return play_backtest(stores, about.phases, time, about.read_at, ran)
 

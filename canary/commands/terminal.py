@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.panel import Panel
 from rich.progress import Progress
 from rich.table import Table
@@ -202,3 +203,8 @@ def _style(kind: VerdictKind) -> str:
     if kind.is_problem:
         return "bold red"
     return "green" if kind.is_quiet else "yellow"
+
+
+def size_text(size: int) -> str:
+    """Return a size in bytes in words: 1.5 MB."""
+    return decimal(size)
