@@ -32,17 +32,6 @@ from tools.emulators import EmulatorError, emulators
 settings.register_profile("long", max_examples=2_000)
 
 
-# They play worlds over and over of what the other tests cover, and to watch that takes as long as the playing.
-_NOT_WATCHED = ("tests/evaluation/", "tests/proof/", "tests/canary/test_healthy_weeks", "tests/canary/test_backtest.")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave coverage alone where it would only cost time."""
-    for item in items:
-        if item.nodeid.startswith(_NOT_WATCHED):
-            item.add_marker(pytest.mark.no_cover)
-
-
 @pytest.fixture
 def raw() -> Iterator[RawAnswers]:
     """Serve what a test says, byte for byte."""
