@@ -26,6 +26,7 @@ COMMANDS = [
     ["silence", "list"],
     ["silence", "end", "1"],
     ["verify"],
+    ["backtest"],
 ]
 
 
