@@ -97,9 +97,7 @@ class Canary(msgspec.Struct, frozen=True):
     def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
         handlers = self._handlers(path, phase or next(iter(self.phases)))
         if not handlers:
-            there_is = "there are /, /status, /notify-test and /dates/2026-02-09, with ?phase= and one of " + ", ".join(
-                self.phases
-            )
+            there_is = f"there are {_PATHS}, with ?phase= and one of {', '.join(self.phases)}"
             return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; {there_is}"}, 404
         handler = handlers.get("GET" if method == "HEAD" else method)  # the answer to HEAD loses its body later
         if handler is None:

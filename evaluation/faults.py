@@ -131,6 +131,8 @@ _SILENCE = _stops(_S.RAN)
 _REJECTION = _stops(_S.ACCEPTED, _C.MESSAGE_REJECTED, Stored.was_rejected)
 _LONGER_LIST = _stops(_S.DECIDED, _C.EXPECTATION_DRIFT, Stored.waits_for_others, whom=_the_date)
 _FAILURE = _stops(_S.RAN, _C.PROCESSOR_FAILED, Stored.says_so)
+_NOT_LET_IN = _stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.was_turned_away, whom=_all_since)
+_NOT_STARTED = _stops(_S.RAN, _C.NOT_RUN, Stored.was_not_started, whom=_by_night)
 _NO_FLAG = _stops(_S.DECIDED, whom=_the_date)
 
 # From when each verdict is due, by the day and the message that was hit. A completion of which the completion log
@@ -459,14 +461,14 @@ FAULTS: dict[str, Fault] = {
     "job_is_paused": Fault(
         injects=reported.job_is_paused,
         due=_INCOMPLETE,
-        stops=_stops(_S.RAN, _C.NOT_RUN, Stored.was_not_started, whom=_by_night),
+        stops=_NOT_STARTED,
         like=Truth(words="paused"),
         group="the upstream does not start",
     ),
     "job_is_refused": Fault(
         injects=reported.job_is_refused,
         due=_INCOMPLETE,
-        stops=_stops(_S.RAN, _C.NOT_RUN, Stored.was_not_started, whom=_by_night),
+        stops=_NOT_STARTED,
         like=Truth(words=reported.DENIED),
         group="the upstream does not start",
     ),
@@ -493,14 +495,14 @@ FAULTS: dict[str, Fault] = {
     "right_is_lost": Fault(
         injects=reported.right_is_lost,
         due=_TURNED_AWAY,
-        stops=_stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.was_turned_away, whom=_all_since),
+        stops=_NOT_LET_IN,
         like=Truth(words="403"),
         group="no right, or no instance",
     ),
     "no_instance": Fault(
         injects=reported.no_instance,
         due=_TURNED_AWAY,
-        stops=_stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.was_turned_away, whom=_all_since),
+        stops=_NOT_LET_IN,
         like=Truth(words="429"),
         group="no right, or no instance",
     ),

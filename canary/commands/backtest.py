@@ -1,7 +1,7 @@
 """`canary backtest`: what a canary would have sent over dates of the past, from the user's own stores, read-only."""
 
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -9,14 +9,14 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.commands.check import write_page
-from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, options, whole_number
+from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, days_option, options
 from canary.commands.terminal import make_console, progress, size_text, wrapped
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import canary_ref, date_memory, month_refs, read_runs
-from canary.domain.verdict import Level, badness, duration_text
+from canary.domain.verdict import Level, badness, count_text, duration_text
 from canary.notify.message import SIGNS
 from canary.page.axis import Tick
-from canary.page.past import Bar, Past, PastDate, PastIncident, PastPhase
+from canary.page.past import Bar, IncidentText, Past, PastDate, PastPhase
 from canary.page.render import as_html
 from canary.playback.backtest import Backtest, Incident, Judged, period, read
 from canary.playback.backtest import backtest as play_backtest
@@ -45,14 +45,7 @@ _NOT_JUDGED = "counted, not judged: --incidents FILE has what really was wrong"
 
 @click.command()
 @options("data", "phase", "json", "ascii", "html", "canary")
-@click.option(
-    "--days",
-    type=whole_number(1, 366, "of days "),
-    metavar="N",
-    default=_DAYS,
-    show_default=True,
-    help="How many dates.",
-)
+@days_option(_DAYS)
 @click.option(
     "--until",
     type=a_date,
@@ -141,7 +134,7 @@ def _checked(found: Backtest, about: Subject) -> Checked:
 
 def _play(about: Subject, days: int, until: Day | None) -> Backtest:
     """Read the stores, and play the runs; a bar shows on a terminal how far that has come."""
-    last = until if isinstance(until, date) or until is None else _today(about) - until
+    last = None if until is None else max(about.game_date(until, phase) for phase in about.phases.values())
     time = period(about.phases, days, about.now, last)
     with about.stores() as stores:
         if isinstance(stores, Weighable):
@@ -149,10 +142,6 @@ def _play(about: Subject, days: int, until: Day | None) -> Backtest:
             click.echo(f"BigQuery reads {size_text(weight)} for this", err=True)
         with progress("playing the runs") as ran:
             return play_backtest(stores, about.phases, time, about.read_at, ran)
-
-
-def _today(about: Subject) -> date:
-    return max(phase.today(about.now) for phase in about.phases.values())
 
 
 # As a page
@@ -163,7 +152,7 @@ _TONES = {Level.WARNING: "warn", Level.ERROR: "bad", Level.CRITICAL: "bad"}
 def _page(found: Backtest, about: Subject) -> Past:
     """Return the same as the text, as values of a page."""
     incidents = (
-        PastIncident(_incident_text(one, several=about.several), _TONES[one.level], one.path) for one in found.incidents
+        IncidentText(_incident_text(one, several=about.several), _TONES[one.level], one.path) for one in found.incidents
     )
     phases = (
         _past_phase(phase, [one for one in found.dates if one.phase == name]) for name, phase in about.phases.items()
@@ -198,7 +187,7 @@ def _bar(incident: Incident, phase: Phase) -> Bar:
         return round(100 * min(1.0, max(0.0, (at - begin) / _SHOWN)), 2)
 
     first, last = x(incident.opened_at), x(incident.end.at) if incident.end else 100.0
-    return Bar(first, max(0.5, last - first), _TONES[incident.level], _incident_text(incident, several=True))
+    return Bar(first, max(0.5, last - first), _incident_text(incident, several=True), _TONES[incident.level])
 
 
 # In words
@@ -257,7 +246,7 @@ def _incident_text(incident: Incident, *, several: bool) -> str:
     whose = f"{incident.phase} {incident.game_date}" if several else f"{incident.game_date}"
     end, reminders = incident.end, incident.count(NotificationKind.REMINDER)
     after = f"{end.kind} after {duration_text(end.at - incident.opened_at)}" if end else "not over"
-    more = f", {_count(reminders, 'reminder')}" if reminders else ""
+    more = f", {count_text(reminders, 'reminder')}" if reminders else ""
     what = ", ".join([incident.verdict, *incident.causes_in_short])
     notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z"
     return f"{SIGNS[incident.level]} {incident.level} · {whose} · {what} · {notified}, {after}{more}"
@@ -266,9 +255,9 @@ def _incident_text(incident: Incident, *, several: bool) -> str:
 def _sums(found: Backtest, about: Subject) -> Iterator[str]:
     healthy = len(found.dates) - len(found.notified)
     days = sorted(one.game_date for one in found.dates)
-    what = f"{_count(len(days), 'date')}, {days[0]} to {days[-1]}, {_count(found.runs, 'run')}"
+    what = f"{count_text(len(days), 'date')}, {days[0]} to {days[-1]}, {count_text(found.runs, 'run')}"
     yield f"{what}, {about.where}: nothing was written"
-    told = f"{healthy} healthy, {len(found.notified)} notified, {_count(found.messages, 'message')} to a channel"
+    told = f"{healthy} healthy, {len(found.notified)} notified, {count_text(found.messages, 'message')} to a channel"
     notify, recover = found.minutes_to_notify, found.minutes_to_recover
     told += f"; notified {_minutes(notify)} after it was due" if notify is not None else ""
     yield told + (f", over {_minutes(recover)} later (medians)" if recover is not None else "")
@@ -305,19 +294,14 @@ def _after(one: Reported, incident: Incident) -> str:
 
 
 def _against_lines(changed: Sequence[Difference]) -> Iterator[str]:
-    yield f"the other phases file: {_count(len(changed), 'difference')}"
+    yield f"the other phases file: {count_text(len(changed), 'difference')}"
     yield from (f"  {one.phase} {one.game_date}: {one.what}" for one in changed)
 
 
 def _check_lines(live: Checked) -> Iterator[str]:
     alike = "no date to compare" if live.percent is None else f"{live.percent} % alike"
-    yield f"{alike}: {_count(live.compared, 'date')} that the live canary has judged"
+    yield f"{alike}: {count_text(live.compared, 'date')} that the live canary has judged"
     yield from (f"  {one.phase} {one.game_date}: {one.what}. Why: {one.why}" for one in live.differences)
-
-
-def _count(number: int, what: str) -> str:
-    """Return a number of things: 1 reminder, 2 reminders."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _minutes(minutes: float) -> str:

@@ -94,6 +94,18 @@ def a_word_for_a_date(_context: click.Context, _parameter: click.Parameter, begu
     return [word for word in _DAYS_BACK if word.startswith(begun)]
 
 
+def days_option(default: int) -> Wrapped:
+    """Return `--days`, how many dates a command is about."""
+    return click.option(
+        "--days",
+        type=whole_number(1, 366, "of days "),
+        metavar="N",
+        default=default,
+        show_default=True,
+        help="How many dates.",
+    )
+
+
 _OPTIONS: Mapping[str, Wrapped] = {
     "data": click.option(
         "--data", type=a_path, metavar="DIR", shell_complete=a_folder, help="The embedded stores in this folder."
@@ -113,14 +125,7 @@ _OPTIONS: Mapping[str, Wrapped] = {
     "html": click.option(
         "--html", type=a_path, metavar="FILE", shell_complete=a_file, help="Write a page that a browser shows."
     ),
-    "days": click.option(
-        "--days",
-        type=whole_number(1, 366, "of days "),
-        metavar="N",
-        default=7,
-        show_default=True,
-        help="How many dates.",
-    ),
+    "days": days_option(7),
 }
 
 

@@ -447,3 +447,8 @@ def duration_text(duration: timedelta) -> str:
     if days:
         return f"{days} d {hours:02} h"
     return f"{hours} h {rest:02} min" if hours else f"{rest} min"
+
+
+def count_text(count: int | None, what: str) -> str:
+    """Say a number of things: 1 date, 2 dates."""
+    return f"{count} {what}{'s' * (count != 1)}"

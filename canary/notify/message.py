@@ -16,7 +16,7 @@ import msgspec
 from canary.domain.incident import NotificationKind, group_of
 from canary.domain.path.text import cause_text, path_text, short_text, standing_text
 from canary.domain.stages import Cause, CauseKind, Stage
-from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, badness, duration_text, level, names
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, badness, count_text, duration_text, level, names
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
@@ -479,10 +479,6 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
 def output_text(verdict: Verdict, phase: Phase) -> str:
     """Say how much the next phase has; in games where both queries count them, and where it has nothing."""
     if verdict.work is not None and (phase.outcome_counts_games or verdict.output == 0):
-        return f"{verdict.output} of {_many(verdict.work, 'game')}"
-    games = f" for {_many(verdict.work, 'game')}" if verdict.work is not None else ""
-    return f"{_many(verdict.output, 'row')}{games}"
-
-
-def _many(count: int | None, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
+        return f"{verdict.output} of {count_text(verdict.work, 'game')}"
+    games = f" for {count_text(verdict.work, 'game')}" if verdict.work is not None else ""
+    return f"{count_text(verdict.output, 'row')}{games}"

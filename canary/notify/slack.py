@@ -8,6 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
+from canary.domain.verdict import count_text
 from canary.notify.channel import Notification, NotifyError, Warned
 from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
 from canary.notify.webhook import Webhook
@@ -104,7 +105,7 @@ def message(
         size = len(json.dumps([*attachments, more], ensure_ascii=False))
         if attachments and (len(attachments) == _MAXIMUM_FAULTS or size > _MAXIMUM_IN_ALL):
             rest = sum(len(group) for group, _ in told[number:])
-            lines.append(f"and {rest} more date{'s' * (rest > 1)}: {command.to('status')}")
+            lines.append(f"and {count_text(rest, 'more date')}: {command.to('status')}")
             attachments.append({"blocks": [{"type": "context", "elements": [_mrkdwn(lines[-1])]}]})
             break
         attachments.append(more)

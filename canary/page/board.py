@@ -12,7 +12,7 @@ from canary.domain.evidence import Unreadable
 from canary.domain.facts import Facts
 from canary.domain.incident import Incident, NotificationKind
 from canary.domain.remembered import Runs
-from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, duration_text
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, count_text, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
 from canary.page.axis import Axis, Mark, Span, Tick, merged, span
 from canary.page.clock import both
@@ -239,7 +239,7 @@ def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
     if not tones:
         return Badge("What is wrong is silenced", "quiet") if silenced else Badge("Nothing needs you", "good")
     count, waiting = tones.count(tones[0]), tones.count("warn")
-    dates = f"{count} date{'s' * (count > 1)}"
+    dates = count_text(count, "date")
     if tones[0] == "warn":
         return Badge(f"{dates} can wait for the day", "warn")
     said = f"Could not tell about {dates}" if tones[0] == "unknown" else f"{dates} need{'s' * (count == 1)} somebody"

@@ -4,16 +4,13 @@ from datetime import date
 
 import msgspec
 
-from canary.page.axis import Tick
+from canary.page.axis import Span, Tick
 
 
-class Bar(msgspec.Struct, frozen=True):
-    """How a date stood for a time: from `x` on for `width`, both in percent of the row."""
+class Bar(Span, frozen=True):
+    """How a date stood for a time, and how bad that was."""
 
-    x: float
-    width: float
-    tone: str
-    text: str
+    tone: str = ""
 
 
 class PastDate(msgspec.Struct, frozen=True):
@@ -26,7 +23,7 @@ class PastDate(msgspec.Struct, frozen=True):
     as_of_today: tuple[str, ...] = ()
 
 
-class PastIncident(msgspec.Struct, frozen=True):
+class IncidentText(msgspec.Struct, frozen=True):
     """An incident in two lines."""
 
     what: str
@@ -49,4 +46,4 @@ class Past(msgspec.Struct, frozen=True):
     title: str
     sums: tuple[str, ...]
     phases: tuple[PastPhase, ...]
-    incidents: tuple[PastIncident, ...]
+    incidents: tuple[IncidentText, ...]

@@ -246,6 +246,11 @@ class Change(NamedTuple):
     made: str = ""
     began: datetime | None = None
 
+    @property
+    def deed(self) -> tuple[Component, str, str]:
+        """What was done to which component, whoever did it and when."""
+        return self.component, self.name, self.what
+
 
 class Attempt(NamedTuple):
     """An attempt of a scheduler job: when it ended (UTC), and its `failure` in the scheduler's words; empty: none."""

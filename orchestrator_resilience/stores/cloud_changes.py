@@ -150,7 +150,7 @@ def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
     operations = defaultdict[tuple[object, ...], list[_Said]](list)
     for number, entry in enumerate(entries):
         if said := _said(entry, parts):
-            operations[entry.operation.id or number, *said.change[1:4]].append(said)
+            operations[entry.operation.id or number, *said.change.deed].append(said)
     done = [_whole(own) for own in operations.values() if not any(said.is_refused for said in own)]
     functions = [said for said in done if said.api == _FUNCTIONS]
     deployments = defaultdict[_Said, list[Change]](list)
@@ -171,7 +171,7 @@ def _whole(own: Sequence[_Said]) -> _Said:
 def _is_of_function(said: _Said, function: _Said) -> bool:
     """Whether a service's change is that of a function: made at about the same time by the platform or the same one."""
     change, other = said.change, function.change
-    is_same = said.api != _FUNCTIONS and change[1:4] == other[1:4] and _apart(said, function) < _SAME
+    is_same = said.api != _FUNCTIONS and change.deed == other.deed and _apart(said, function) < _SAME
     is_one = change.made == other.made or not (change.made and other.made)
     return is_same and is_one and (change.who == other.who or change.who.endswith(_PLATFORM))
 

@@ -141,7 +141,7 @@ def view_sql(table: Table, phase: str) -> str:
         if names:
             chosen[name] = _converted(names[0], table.columns[names[0]], kind)
         elif name == "phase":
-            chosen[name] = f"'{phase}'"
+            chosen[name] = _literals([phase])
         elif name == "inserted_at" and not chosen["completed_at"].startswith("CAST(NULL"):
             chosen[name] = chosen["completed_at"]
         else:

@@ -233,8 +233,7 @@ def _since(subject: str, known: Known) -> date | None:
     Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
     """
     since, here = None, _in_the_stores(known, subject)
-    before = (one for one in known.history if one.game_date < known.game_date)
-    for one in sorted(before, key=lambda one: one.game_date, reverse=True):
+    for one in sorted(known.dates_before(known.game_date), key=lambda one: one.game_date, reverse=True):
         if not one.completed_at or one.work == 0 or known.now < one.deadline:
             continue
         if (subject and subject not in one.phase.expected & one.waits_for) or _in_the_stores(one, subject) != here:

@@ -102,7 +102,7 @@ def _beside(known: Known, change: Change, window: _Window) -> str:
     words = f"{duration_text(before)} before it stopped" + (" or was due" if window.is_guessed else "")
     cut_at = known.changes.cut_at
     days = [one for one in window.good_dates if not cut_at or one.phase.begins(one.game_date) >= cut_at]
-    alike = [one.at for one in known.changes.changes if one[1:4] == change[1:4] and one.at < window.good]
+    alike = [one.at for one in known.changes.changes if one.deed == change.deed and one.at < window.good]
     spans = [(one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY)) for one in days]
     many = sum(any(begun <= at < ended for at in alike) for begun, ended in spans)
     if len(days) == 1:
@@ -131,7 +131,7 @@ def _windows(known: Known, cause: Cause, states: Mapping[tuple[Stage, str], Stat
         every = [*(at for found in times.values() for at in found), *_reached_by_traces(known, stage, own)]
         good = max((at for at in every if at < earliest), default=None)
         if good is not None:
-            good_dates = [one for one in known.history if one.game_date < first.game_date and times[one.game_date]]
+            good_dates = [one for one in known.dates_before(first.game_date) if times[one.game_date]]
             started = known.phase.scheduler_jobs.items()
             jobs = frozenset(job for job, names in started if not names or not own.isdisjoint(names))
             yield _Window(stage, good, bad, earliest != bad, jobs, good_dates)
@@ -154,7 +154,7 @@ def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[
     if times:
         return min(times), min(times)
     begins, deadline = first.phase.begins(first.game_date), first.phase.deadline(first.game_date, subject)
-    before = [one for one in known.history if one.game_date < first.game_date]
+    before = known.dates_before(first.game_date)
     usual = [at - one.phase.begins(one.game_date) for one in before if (at := one.completed_at.get(subject))]
     return (begins + min(usual), min(deadline, begins + max(usual) + _LATER)) if usual else (begins, deadline)
 

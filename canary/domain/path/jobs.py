@@ -46,7 +46,7 @@ def _completed_later(known: Known, name: str) -> bool:
 def _of_job(known: Known, name: str, job: str) -> Fact | None:
     """Return what is known of a job since it should have started a processor; None where that is nothing."""
     begun, deadline = known.phase.begins(known.game_date), known.phase.deadline(known.game_date, name)
-    before = [one for one in known.history if one.game_date < known.game_date]
+    before = known.dates_before(known.game_date)
     done = max((at for one in before if (at := one.completed_at.get(name))), default=None)
     since = max(begun, done + _ENDS_WITHIN) if done else begun
     tried = [attempt for attempt in known.changes.attempts if attempt.job == job]

@@ -1,7 +1,7 @@
 """What is known of one date, as the readings of its sources take it, and the facts that they find there."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Protocol
 
@@ -90,6 +90,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """The requests since the last one that was answered, oldest first."""
         answered = [number for number, one in enumerate(self.requests) if one.status in ANSWERED]
         return self.requests[answered[-1] + 1 if answered else 0 :]
+
+    def dates_before(self, day: date) -> list[Facts]:
+        """Return the dates of the history before a date."""
+        return [one for one in self.history if one.game_date < day]
 
     def processor_of(self, line: Checkpoint) -> str:
         """The processor of a line, or its raw name: an orchestrator that does not expect it leaves no other."""
