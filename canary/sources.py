@@ -93,11 +93,15 @@ def gather(
         return Gathered()
     window = min(day for _, day in dates), max(day for _, day in dates)
     months = [ref for name, days in wanted.items() for ref in month_refs(canary, name, days)]
-    refs = [*(_ref(phases[name], day) for name, day in dates), people_ref(canary), canary_ref(canary), *months]
     own = {name: phases[name] for name in wanted}
-    documents = {"progress documents": partial(_documents, stores, refs, canary, now, [*phases])}
+    progress = [_ref(phases[name], day) for name, day in dates]
+    memory = [people_ref(canary), canary_ref(canary), *months]
+    documents = {
+        "progress documents": lambda: stores.documents.get_all(progress),
+        "what the canary remembers": partial(_remembered, stores, memory, canary, now, [*phases]),
+    }
     answers = _ask({**_questions(stores, own, window), **documents}, seconds, beside)
-    found = answers["progress documents"]
+    found = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
     elsewhere = [name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])]
     evidence = [
@@ -153,10 +157,10 @@ def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, 
     return asked
 
 
-def _documents(
+def _remembered(
     stores: Stores, refs: Sequence[DocumentRef], canary: str, now: datetime | None, phases: Sequence[str]
 ) -> _Documents:
-    """Read documents, and then the older months in which the canary remembers something open."""
+    """Read what the canary remembers, and then the older months in which something is open."""
     found = stores.documents.get_all(refs)
     older = older_refs(read_runs(found.get(canary_ref(canary))), canary, now, phases) if now else []
     further = [ref for ref in older if ref not in refs]

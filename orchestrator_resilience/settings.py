@@ -28,6 +28,7 @@ class Settings:
     | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
     | MAXIMUM_BYTES_BILLED | what one query may cost at the most, in bytes              | 1 GiB             |
     | FIRESTORE_DATABASE   | the Firestore database, where it is a named one           | (default)         |
+    | MEMORY_DATABASE      | a Firestore database of the canary's own, for its memory  | the one above     |
     | PHASE                | the phase that the orchestrator function serves           | phase2            |
     | ORCHESTRATOR_SERVICE | its Cloud Run service: its requests and errors are read   | none              |
     | DEAD_LETTERS         | a subscription to its dead letters, for the canary        | none              |
@@ -47,6 +48,7 @@ class Settings:
     bigquery_emulated: bool
     maximum_bytes_billed: int
     firestore_database: str
+    memory_database: str | None
     phase: str
     orchestrator_service: str | None
     dead_letters: str | None
@@ -71,6 +73,7 @@ class Settings:
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
             maximum_bytes_billed=_read_bytes("MAXIMUM_BYTES_BILLED", env.get("MAXIMUM_BYTES_BILLED", "")),
             firestore_database=env.get("FIRESTORE_DATABASE") or DEFAULT_DATABASE,
+            memory_database=env.get("MEMORY_DATABASE") or None,
             phase=env.get("PHASE") or "phase2",
             orchestrator_service=env.get("ORCHESTRATOR_SERVICE") or None,
             dead_letters=env.get("DEAD_LETTERS") or None,

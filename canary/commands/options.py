@@ -201,12 +201,13 @@ class Subject(msgspec.Struct, frozen=True):
 
     @property
     def store(self) -> Mapping[str, str]:
-        """Whose stores these are: the folder, or the project, and its Firestore database where that is a named one."""
+        """Whose stores these are: the folder, or the project, and its Firestore databases where they are named ones."""
         settings = Settings.from_env()
         if self.folder is not None or settings.project is None:
             return {"folder": printable(str(self.folder or settings.data_dir))}
         database = settings.firestore_database
-        return {"project": settings.project} | ({"database": database} if database != DEFAULT_DATABASE else {})
+        named = {"database": database if database != DEFAULT_DATABASE else None, "memory": settings.memory_database}
+        return {"project": settings.project} | {kind: name for kind, name in named.items() if name}
 
     @property
     def where(self) -> str:

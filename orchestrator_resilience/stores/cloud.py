@@ -12,6 +12,7 @@ from orchestrator_resilience.stores.base import (
     CheckpointArchive,
     Component,
     DeadLetters,
+    DocumentStore,
     ErrorLog,
     RequestLog,
     Stores,
@@ -25,6 +26,7 @@ from orchestrator_resilience.stores.bigquery import (
     DryRun,
 )
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.stores.two_databases import TwoDatabases
 
 B = TypeVar("B", bound=BigQuery)
 
@@ -40,7 +42,11 @@ class CloudStores:
     ) -> None:
         self._project, self._settings, self._phases = project, settings, phases
         self._bigquery = bigquery or self._access(BigQuery)
-        self.documents = FirestoreDocuments(project, settings.firestore_database)
+        self._databases = [FirestoreDocuments(project, settings.firestore_database)]
+        self.documents: DocumentStore = self._databases[0]
+        if settings.memory_database is not None:
+            self._databases.append(FirestoreDocuments(project, settings.memory_database))
+            self.documents = TwoDatabases(*self._databases)
         self.completion_log = BigQueryCompletionLog(self._bigquery, phases)
         self.message_logs = BigQueryMessageLogs(self._bigquery, phases)
         self.flag_tables = BigQueryFlagTables(self._bigquery, phases)
@@ -118,4 +124,5 @@ class CloudStores:
     def close(self) -> None:
         """Close the connections."""
         self._bigquery.close()
-        self.documents.close()
+        for database in self._databases:
+            database.close()

@@ -324,7 +324,7 @@ def test_many_acknowledgements_are_noted_once() -> None:
     life.run(START + TICK)
     for number in (2, 3):
         life.run(START + number * TICK)
-        assert [operation.name for operation in life.operations] == ["get_all", "commit"]
+        assert [operation.name for operation in life.operations] == ["get_all", "get_all", "commit"]
     incident = life.memory(DAY).open
     assert incident is not None
     assert incident.events[0].what == OPENED

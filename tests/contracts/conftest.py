@@ -13,15 +13,17 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
+from orchestrator_resilience.stores.two_databases import TwoDatabases
 from tests.contracts.logging_server import LoggingServer
 from tests.proof.doubles import plain_documents
 from tests.tables import make_real_table
 
 THEIRS = "bigquery, 12 columns"
 NAMED = "firestore, a named database"
+TWO = "firestore, two databases"
 
 
-@pytest.fixture(params=["plain", "sqlite", "firestore", NAMED])
+@pytest.fixture(params=["plain", "sqlite", "firestore", NAMED, TWO])
 def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
     if request.param == "plain":
         yield plain_documents()
@@ -30,10 +32,12 @@ def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
         stores: EmbeddedStores = request.getfixturevalue("stores")
         yield stores.documents
         return
-    database = "scores" if request.param == NAMED else "(default)"
-    firestore = FirestoreDocuments(request.getfixturevalue("cloud"), database)
-    yield firestore
-    firestore.close()
+    project = request.getfixturevalue("cloud")
+    databases = ["scores"] if request.param == NAMED else ["(default)", "memory"]
+    stores = [FirestoreDocuments(project, database) for database in databases]
+    yield TwoDatabases(*stores) if request.param == TWO else stores[0]
+    for store in stores:
+        store.close()
 
 
 @pytest.fixture(params=["sqlite", "firestore"])

@@ -31,6 +31,7 @@ def test_an_empty_environment_has_defaults() -> None:
         bigquery_emulated=False,
         maximum_bytes_billed=1024**3,
         firestore_database="(default)",
+        memory_database=None,
         phase="phase2",
         orchestrator_service=None,
         dead_letters=None,

@@ -1,0 +1,51 @@
+"""Documents in two databases: the pipeline's own in one, what the canary keeps in another.
+
+So the canary may have the right to write in a database of its own, and to read the pipeline's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore, Write
+
+# What the names of the canary's collections begin with.
+_CANARYS = "canary_"
+
+
+class TwoDatabases:
+    """A DocumentStore: the collections `canary_…` are in `own`, and every other one is in `pipeline`.
+
+    A call that concerns one of them asks that one only, so that the other may be down.
+    """
+
+    def __init__(self, pipeline: DocumentStore, own: DocumentStore) -> None:
+        self._pipeline, self._own = pipeline, own
+
+    def _store(self, ref: DocumentRef) -> DocumentStore:
+        return self._own if ref.collection.startswith(_CANARYS) else self._pipeline
+
+    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+        """Read many documents, in one call of each database that is asked."""
+        documents: dict[DocumentRef, Document] = {}
+        refs = [*refs]
+        for store in (self._pipeline, self._own):
+            if wanted := [ref for ref in refs if self._store(ref) is store]:
+                documents |= store.get_all(wanted)
+        return documents
+
+    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
+        """Merge `fields` into the document, where it is kept."""
+        self._store(ref).merge(ref, fields)
+
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
+        """Set top-level `fields` if the document still has `version`, where it is kept."""
+        return self._store(ref).update_if_unchanged(ref, fields, version)
+
+    def commit(self, writes: Sequence[Write]) -> bool:
+        """Replace whole documents of one database; ValueError for those of two, which are not written at once."""
+        stores = {id(store): store for store in (self._store(ref) for ref, *_ in writes)}
+        if len(stores) > 1:
+            raise ValueError("these documents are in two databases, and cannot be written at once")
+        return all(store.commit(writes) for store in stores.values())
