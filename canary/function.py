@@ -5,6 +5,7 @@ over each channel. The sources are read and each date is judged; a run also tell
 goes JSON: 200 when everything could be read and told, whatever was found, and 503 with the reason when not. `GET /` and
 `GET /dates/DATE` answer with the page that people look at, 200 as long as there is something to show.
 A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answers 200.
+With PAGE_OF, the name of another canary, it is a page of that one: it answers to GET alone, and writes nothing.
 """
 
 import json
@@ -43,7 +44,6 @@ Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
 _PAGE_SECONDS = 12.0
 # How much of what was asked for an answer repeats.
 _SHOWN_CHARACTERS = 100
-_PATHS = "/, /status, /notify-test and /dates/2026-02-09"
 Handler = Callable[[flask.Request], ResponseReturnValue]
 
 
@@ -58,11 +58,11 @@ def start() -> Handler:
     stores = open_stores(settings, phases, must_exist=True)
     if not own.enabled:
         return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
-    channels = open_channels(settings, own, phases)
+    channels = Channels(canary=own.page_of) if own.page_of else open_channels(settings, own, phases)
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
     named = None if channels.canary == DEFAULT_CANARY else channels.canary
     command = CommandLine(project=settings.project, several=len(phases) > 1, canary=named)
-    return _served(Canary(stores, phases, channels, heartbeat, command).answer)
+    return _served(Canary(stores, phases, channels, heartbeat, command, own.page_of is not None).answer)
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
@@ -79,13 +79,17 @@ def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
 
 
 class Canary(msgspec.Struct, frozen=True):
-    """What is kept between requests; the stores' clients are made at the first use."""
+    """What is kept between requests; the stores' clients are made at the first use.
+
+    One that `only_reads` is the page of the canary that its channels name, and has no channel.
+    """
 
     stores: Stores
     phases: Mapping[str, Phase]
     channels: Channels
     heartbeat: Heartbeat | None
     command: CommandLine = msgspec.field(default_factory=CommandLine)
+    only_reads: bool = False
 
     def answer(self, request: flask.Request) -> Answer:
         """Answer one request, with 503 and the reason whatever goes wrong: the scheduler then tries again."""
@@ -97,16 +101,17 @@ class Canary(msgspec.Struct, frozen=True):
     def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
         handlers = self._handlers(path, phase or next(iter(self.phases)))
         if not handlers:
-            there_is = f"there are {_PATHS}, with ?phase= and one of {', '.join(self.phases)}"
-            return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; {there_is}"}, 404
+            paths = ("/", "/status", *([] if self.only_reads else ["/notify-test"]), "/dates/2026-02-09")
+            there_is = f"{', '.join(paths[:-1])} and {paths[-1]}, with ?phase= and one of {', '.join(self.phases)}"
+            return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; there are {there_is}"}, 404
+        if self.only_reads:
+            handlers = {name: handler for name, handler in handlers.items() if name == "GET"}
         handler = handlers.get("GET" if method == "HEAD" else method)  # the answer to HEAD loses its body later
         if handler is None:
-            allowed = ", ".join([*handlers, "HEAD"])
-            return (
-                {"reason": f"{one_line(method, _SHOWN_CHARACTERS)} is not what {path} takes"},
-                405,
-                {"Allow": allowed},
-            )
+            allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
+            why = f": this is a page of {self.channels.canary}, which only reads" if self.only_reads else ""
+            reason = f"{one_line(method, _SHOWN_CHARACTERS)} is not what {path} takes{why}"
+            return {"reason": reason}, 405, {"Allow": allowed}
         return handler(now)
 
     def _handlers(self, path: str, phase: str) -> Mapping[str, Callable[[datetime], Answer]]:
@@ -164,7 +169,7 @@ class Canary(msgspec.Struct, frozen=True):
 
     def _status(self, now: datetime) -> _Json:
         wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in self.phases.items()}
-        return _answer(check(self.stores, self.phases, now, wanted))
+        return _answer(check(self.stores, self.phases, now, wanted, canary=self.channels.canary))
 
 
 def _answer(report: Report) -> _Json:

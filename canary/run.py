@@ -107,13 +107,15 @@ def check(
     now: datetime,
     wanted: Mapping[str, Sequence[date]] | None = None,
     read_at: datetime | None = None,
+    *,
+    canary: str = DEFAULT_CANARY,
 ) -> Report:
     """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window. Tells nobody.
 
     `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier, the dates are
-    judged by what was known then.
+    judged by what was known then. What is remembered is that of the `canary` of this name.
     """
-    return _run(stores, phases, now, wanted, read_at)[0]
+    return _run(stores, phases, now, wanted, read_at, canary=canary)[0]
 
 
 def overview(

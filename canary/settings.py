@@ -20,6 +20,7 @@ class CanarySettings:
     | HEARTBEAT_URL     | a secret: asked for after each run that could tell | no heartbeat |
     | PAGE_URL          | where people reach the page, for links to it       | no link      |
     | RUNBOOK_URL       | where people reach the runbook, as above           | no link      |
+    | PAGE_OF           | the canary whose page this is: nothing is run here | a canary     |
     """
 
     enabled: bool
@@ -27,17 +28,23 @@ class CanarySettings:
     heartbeat_url: str | None = field(repr=False)
     page_url: str | None = None
     runbook_url: str | None = None
+    page_of: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "CanarySettings":
         """Read `env`, the process's own by default; ConfigurationError, by name, for what makes no sense."""
         env = os.environ if env is None else env
+        page_of = env.get("PAGE_OF", "").strip() or None
+        for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL"):
+            if page_of and env.get(name):
+                raise ConfigurationError(f"{name}: PAGE_OF is set, and such a page tells nobody; take one of them away")
         return cls(
             enabled=read_switch("CANARY_ENABLED", env.get("CANARY_ENABLED", "")),
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,
             heartbeat_url=env.get("HEARTBEAT_URL") or None,
             page_url=_read_address("PAGE_URL", env.get("PAGE_URL", "")),
             runbook_url=_read_address("RUNBOOK_URL", env.get("RUNBOOK_URL", "")),
+            page_of=page_of,
         )
 
 

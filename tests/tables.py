@@ -1,9 +1,10 @@
 """The completion log as it is in the user's project, and what BigQuery refuses and the emulator does not."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from google.cloud import bigquery
+import pytest
+from google.cloud import bigquery, firestore
 
 from orchestrator_resilience.stores.bigquery import BigQuery
 
@@ -92,3 +93,17 @@ def _misfits(schema: Sequence[bigquery.SchemaField], row: Mapping[str, Any]) -> 
     for field in schema:
         if field.mode == "REQUIRED" and row.get(field.name) is None:
             yield field.name, f"Missing required field: {field.name}."
+
+
+def refuse_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse whatever writes to BigQuery or Firestore, as a project does to somebody who may only look."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("403: you may only look")
+
+    for name in ("insert_rows_json", "create_table", "update_table", "create_dataset", "load_table_from_json"):
+        monkeypatch.setattr(bigquery.Client, name, refuse)
+    for name in ("batch", "transaction", "bulk_writer"):
+        monkeypatch.setattr(firestore.Client, name, refuse)
+    for name in ("set", "update", "create", "delete"):
+        monkeypatch.setattr(firestore.DocumentReference, name, refuse)

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-from google.cloud import bigquery, firestore
+from google.cloud import bigquery
 
 from canary.commands import cli
 from canary.domain.verdict import VerdictKind
@@ -21,7 +21,7 @@ from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
 from tests.proof.doubles import StoresOf
-from tests.tables import make_real_table
+from tests.tables import make_real_table, refuse_writes
 
 DAYS = [date(2026, 2, 1) + timedelta(days=number) for number in range(6)]
 NOW = datetime(2026, 2, 10, 18, tzinfo=UTC)
@@ -79,27 +79,13 @@ def project(
     documents = FirestoreDocuments(dataset.project)
     for ref, document in stores.documents.get_all(refs(phase)).items():
         documents.merge(ref, document.fields)
-    _refuse_writes(monkeypatch)
+    refuse_writes(monkeypatch)
     yield StoresOf(documents, completion_log, checkpoints=stores.checkpoints)
     documents.close()
 
 
 def refs(phase: Phase) -> list[DocumentRef]:
     return [DocumentRef(phase.firestore_collection, str(day)) for day in DAYS]
-
-
-def _refuse_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse whatever writes, as a project does to somebody who may only look."""
-
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise AssertionError("403: you may only look")
-
-    for name in ("insert_rows_json", "create_table", "update_table", "create_dataset", "load_table_from_json"):
-        monkeypatch.setattr(bigquery.Client, name, refuse)
-    for name in ("batch", "transaction", "bulk_writer"):
-        monkeypatch.setattr(firestore.Client, name, refuse)
-    for name in ("set", "update", "create", "delete"):
-        monkeypatch.setattr(firestore.DocumentReference, name, refuse)
 
 
 def test_a_project_is_told_as_a_folder_is(project: StoresOf, stores: EmbeddedStores, phase: Phase) -> None:
