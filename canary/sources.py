@@ -1,6 +1,6 @@
 """Reads the sources of one canary run, all at once, and ends in time whatever hangs.
 
-One batch read of the documents, and one query a table: the completion logs, and of each phase its message log, flag
+One batch read of the progress documents, one of what the canary remembers, and one query a table: the completion logs, and of each phase its message log, flag
 table, outcome and work. Each stands alone: one that cannot be read takes no other with it.
 """
 
@@ -96,7 +96,7 @@ def gather(
     own = {name: phases[name] for name in wanted}
     progress = [_ref(phases[name], day) for name, day in dates]
     memory = [people_ref(canary), canary_ref(canary), *months]
-    documents = {
+    documents: dict[str, Callable[[], Any]] = {
         "progress documents": lambda: stores.documents.get_all(progress),
         "what the canary remembers": partial(_remembered, stores, memory, canary, now, [*phases]),
     }

@@ -1,8 +1,8 @@
 """What people say to the canary: silences, and acknowledgements.
 
 A silence is of dates of a phase of which nobody is notified for a while, with an author, a reason and an end. An
-acknowledgement says that somebody has an incident in hand. All of them are in one document, which a run reads with its
-one batch read, and which no run writes.
+acknowledgement says that somebody has an incident in hand. All of them are in one document, which a run reads with
+what it remembers, and which no run writes.
 """
 
 import re

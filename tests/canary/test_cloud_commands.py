@@ -384,7 +384,7 @@ def test_rows_that_nobody_can_place_are_left_out(dataset: BigQuery, phase: Phase
 
 
 @pytest.mark.parametrize("queries", [False, True])
-def test_a_run_costs_one_query_and_one_batch_read(
+def test_a_run_costs_one_query_and_two_batch_reads(
     dataset: BigQuery,
     phase: Phase,
     monkeypatch: pytest.MonkeyPatch,
@@ -402,7 +402,7 @@ def test_a_run_costs_one_query_and_one_batch_read(
     stores.completion_log.setup()
     stores.documents.merge(people_ref(DEFAULT_CANARY), {"silences": {}})
     calls: list[str] = []
-    client, firestore = stores._bigquery.client, stores.documents._grpc.client
+    client, firestore = stores._bigquery.client, stores._databases[0]._grpc.client
     call_api, get_all = client._call_api, firestore.get_all
 
     def counted_call(*args: Any, **kwargs: Any) -> Any:
@@ -422,7 +422,7 @@ def test_a_run_costs_one_query_and_one_batch_read(
     assert dataset.project == Settings.from_env().project
     assert len(report.verdicts) == 3 * 8
     described = ["GET phase_completions"]  # as it is for the next ten minutes
-    assert sorted(calls) == sorted(described + ["POST queries"] * (7 if queries else 1) + ["get_all"])
+    assert sorted(calls) == sorted(described + ["POST queries"] * (7 if queries else 1) + ["get_all"] * 2)
 
 
 def test_setup_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

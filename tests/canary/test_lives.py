@@ -135,6 +135,19 @@ def test_nobody_reached_is_never_answered_200() -> None:
     assert {*life.runs(START + TICK, START + 3 * HOUR)} == {503}
 
 
+def test_the_last_try_of_the_scheduler_sends_what_a_death_has_held_up() -> None:
+    """Two minutes after the death its receipt is young, and another run's; six minutes after it is nobody's."""
+    slack = People("slack", lambda now: KeyboardInterrupt() if now == START else None)
+    life = Life([Spell(DAY, START, NEVER)], slack)
+    with pytest.raises(KeyboardInterrupt):
+        life.run(START)
+    life.die()
+    assert life.run(START + timedelta(minutes=2)) == 503
+    assert slack.heard == []
+    assert life.run(START + timedelta(minutes=6)) == 200
+    assert [notification.kind for _, notification in slack.heard] == [NotificationKind.OPENED]
+
+
 def test_what_other_runs_hold_is_not_answered_200() -> None:
     """Three commits lost, and nobody known to have heard."""
     month = month_ref(DEFAULT_CANARY, "phase2", "2026-02")

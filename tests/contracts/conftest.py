@@ -34,10 +34,10 @@ def documents(request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
         return
     project = request.getfixturevalue("cloud")
     databases = ["scores"] if request.param == NAMED else ["(default)", "memory"]
-    stores = [FirestoreDocuments(project, database) for database in databases]
-    yield TwoDatabases(*stores) if request.param == TWO else stores[0]
-    for store in stores:
-        store.close()
+    firestores = [FirestoreDocuments(project, database) for database in databases]
+    yield TwoDatabases(*firestores) if request.param == TWO else firestores[0]
+    for firestore in firestores:
+        firestore.close()
 
 
 @pytest.fixture(params=["sqlite", "firestore"])

@@ -57,7 +57,7 @@ def test_one_that_is_down_leaves_the_other(stores: EmbeddedStores, phase: Phase,
     def refused(*_: Any) -> Any:
         raise StoreError("Firestore: NotFound: 404 there is no such database")
 
-    databases = {"pipeline": stores.documents, "own": stores.documents}
+    databases: dict[str, Any] = {"pipeline": stores.documents, "own": stores.documents}
     databases |= {down: SimpleNamespace(get_all=refused)}
     asked: Any = SimpleNamespace(
         documents=TwoDatabases(**databases),
