@@ -1,54 +1,72 @@
 #!/usr/bin/env bash
-# bootstrap.sh PROJECT "_ORCHESTRATOR=…,…": all that needs an owner, for the substitutions that the builds will have.
-# To be run once, and again when they or the phases file change; what is there already stays as it is.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# bootstrap.sh PROJECT "_ORCHESTRATOR=…,…" [MEMBER…]: all that needs an owner, for the settings that the builds will have.
+# To be run once, and again when they or the phases file change; what is there already stays as it is. Each MEMBER, such
+# as user:you@example.com, may start builds afterwards; who is an owner may anyway.
+source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 
-export GOOGLE_CLOUD_PROJECT=$1 CLOUDSDK_CORE_PROJECT=$1 CLOUDSDK_CORE_DISABLE_PROMPTS=1
-while read -r default; do
-  declare "$default"
-done < <(sed -nE 's/^  _([A-Z_]+): "?([^"#]*[^"# ])?"? *(#.*)?$/\1=\2/p' cloudbuild.yaml)
-IFS=, read -ra given <<<"$2"
-for one in "${given[@]}"; do
-  name=${one%%=*}
-  if [[ $name != _* ]] || ! declare -p "${name#_}" >/dev/null 2>&1; then
-    echo "cloudbuild.yaml has no substitution $name" >&2
-    exit 1
-  fi
-  declare "${one#_}"
-done
-PROJECT_NUMBER=0 # until the service that knows it is on
+# It knows the project's number, and needs a service of its own for that.
+gcloud services enable cloudresourcemanager.googleapis.com
+PROJECT_NUMBER=$(gcloud projects describe "$GOOGLE_CLOUD_PROJECT" --format='value(projectNumber)')
 source deploy/common.sh
 
 # shellcheck disable=SC2086 # a list
 gcloud services enable $(printf '%s.googleapis.com ' $SERVICES)
-PROJECT_NUMBER=$(gcloud projects describe "$GOOGLE_CLOUD_PROJECT" --format='value(projectNumber)')
-source deploy/common.sh
 
+# theirs WHAT: stops, because something of that name is there, and this project has not made it.
+theirs() {
+  echo "$1 is there, and is not this project's: it would be changed. Give another name in the settings." >&2
+  exit 1
+}
 for account in $(accounts); do
-  gcloud iam service-accounts describe "$account" --format=none 2>/dev/null ||
-    gcloud iam service-accounts create "${account%%@*}" --display-name="Orchestrator resilience: ${account%%@*}"
+  mark=$MARK
+  if [[ $account == "$DEPLOYER" ]]; then mark=$OURS; fi # of all canaries of the project
+  if ! found=$(gcloud iam service-accounts describe "$account" --format='value(description)' 2>/dev/null); then
+    gcloud iam service-accounts create "${account%%@*}" --display-name="${account%%@*}" --description="$mark"
+  elif [[ $found != "$mark" ]]; then
+    theirs "the account $account"
+  fi
 done
 # Pub/Sub's own account is otherwise made at its first use. It gets the role that it would have got then: with it, it
 # signs the deliveries.
 beside || gcloud beta services identity create --service=pubsub.googleapis.com
-for pair in $(project_roles); do
-  patiently 2 gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" \
-    --member="serviceAccount:${pair%%=*}" --role="roles/${pair#*=}" --condition=None --format=none
+for granted in $(project_roles); do
+  IFS='=' read -r account role database <<<"$granted"
+  patiently 2 gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="serviceAccount:$account" \
+    --role="roles/$role" --condition="$(on_database "$database")" --format=none
 done
+if has "$MEMORY_DATABASE"; then
+  # What it had before it got a database of its own.
+  gcloud projects remove-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="serviceAccount:$CANARY_ACCOUNT" \
+    --role=roles/datastore.user --condition=None --format=none 2>/dev/null || true
+fi
 # It deploys code that runs as these accounts and as no other, and builds it as itself.
 for account in $(accounts); do
   patiently 2 gcloud iam service-accounts add-iam-policy-binding "$account" \
     --member="serviceAccount:$DEPLOYER" --role=roles/iam.serviceAccountUser --format=none
 done
 
+# Who starts a build acts as the account that runs it.
+for member in "${@:3}"; do
+  patiently 2 gcloud iam service-accounts add-iam-policy-binding "$DEPLOYER" --member="$member" \
+    --role=roles/iam.serviceAccountUser --format=none
+  for role in cloudbuild.builds.editor serviceusage.serviceUsageConsumer; do
+    gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="$member" --role="roles/$role" \
+      --condition=None --format=none
+  done
+done
+
+# database NAME: made where there is none.
+database() {
+  gcloud firestore databases describe --database="$1" --format=none 2>/dev/null ||
+    gcloud firestore databases create --database="$1" --location="$FIRESTORE_LOCATION" --type=firestore-native
+}
+if has "$MEMORY_DATABASE"; then database "$MEMORY_DATABASE"; fi
+
 # grant ACCOUNT ROLE TABLE|SCHEMA NAME: by BigQuery's own statement, because gcloud cannot grant there.
 grant() { patiently 2 big query --use_legacy_sql=false "GRANT \`roles/$2\` ON $3 \`$4\` TO \"serviceAccount:$1\""; }
 
 if ! beside; then
-  gcloud firestore databases describe --database="$FIRESTORE_DATABASE" --format=none 2>/dev/null ||
-    gcloud firestore databases create --database="$FIRESTORE_DATABASE" --location="$FIRESTORE_LOCATION" \
-      --type=firestore-native
+  database "$FIRESTORE_DATABASE"
   dataset=${TABLE%.*}
   big show "${dataset/./:}" >/dev/null 2>&1 || big mk --dataset "${dataset/./:}"
   sed "s|{table}|$TABLE|" deploy/phase_completions.sql | big query --use_legacy_sql=false
@@ -56,7 +74,9 @@ if ! beside; then
   grant "$DEPLOYER" bigquery.dataEditor SCHEMA "$dataset"
 fi
 for dataset in $READ_DATASETS; do
-  grant "$CANARY_ACCOUNT" bigquery.dataViewer SCHEMA "$dataset"
+  for account in $(readers); do
+    grant "$account" bigquery.dataViewer SCHEMA "$dataset"
+  done
   grant "$DEPLOYER" bigquery.metadataViewer SCHEMA "$dataset"
 done
 if [[ -n $MESSAGE_TABLE ]]; then
@@ -70,19 +90,28 @@ may() {
     --role="roles/secretmanager.$2" --format=none
 }
 for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
-  [[ $secret == none ]] && continue
+  has "$secret" || continue
   may "$CANARY_ACCOUNT" secretAccessor "$secret"
   may "$DEPLOYER" viewer "$secret" # that it is there; not what it says
 done
-if [[ -n $PHASES_FILE ]]; then
-  gcloud secrets describe "$PHASES_SECRET" --format=none 2>/dev/null ||
-    gcloud secrets create "$PHASES_SECRET" --replication-policy=automatic --labels="$OURS"
-  # The label lets a deployment see, without reading it, whether the secret is the file that it has.
-  if [[ $(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.content)') != "$PHASES_CONTENT" ]]; then
-    gcloud secrets versions add "$PHASES_SECRET" --data-file="$PHASES_FILE"
-    gcloud secrets update "$PHASES_SECRET" --update-labels="content=$PHASES_CONTENT"
+if has "$PHASES_FILE"; then
+  if ! found=$(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.canary)' 2>/dev/null); then
+    gcloud secrets create "$PHASES_SECRET" --replication-policy=automatic --labels="$LABELS"
+  elif [[ $found != "$CANARY" ]]; then
+    theirs "the secret $PHASES_SECRET"
   fi
-  may "$CANARY_ACCOUNT" secretAccessor "$PHASES_SECRET"
+  # By these labels a deployment sees, without reading it, which version is the file that it has.
+  if [[ $(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.content)') != "$PHASES_CONTENT" ]]; then
+    version=$(gcloud secrets versions add "$PHASES_SECRET" --data-file="$PHASES_FILE" --format='value(name.basename())')
+    gcloud secrets update "$PHASES_SECRET" --update-labels="content=$PHASES_CONTENT,version=$version"
+  fi
   may "$DEPLOYER" viewer "$PHASES_SECRET"
-  beside || may "$ORCHESTRATOR_ACCOUNT" secretAccessor "$PHASES_SECRET"
+  for account in $(readers) $(beside || echo "$ORCHESTRATOR_ACCOUNT"); do
+    may "$account" secretAccessor "$PHASES_SECRET"
+  done
 fi
+if beside && has "$WATCHED_DEAD_LETTERS"; then
+  patiently 2 gcloud pubsub subscriptions add-iam-policy-binding "$WATCHED_DEAD_LETTERS" \
+    --member="serviceAccount:$CANARY_ACCOUNT" --role=roles/pubsub.subscriber --format=none
+fi
+echo "What was granted may take up to seven minutes to be known everywhere; the first step of a build waits for it."

@@ -4,26 +4,42 @@
 source deploy/common.sh
 
 secrets=
-[[ ${SLACK_SECRET:-none} == none ]] || secrets+=",SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"
-[[ ${HEARTBEAT_SECRET:-none} == none ]] || secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"
+# The latest, because a webhook that was revoked has to be replaced without a deployment.
+if has "$SLACK_SECRET"; then secrets+=",SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"; fi
+if has "$HEARTBEAT_SECRET"; then secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"; fi
+variables=${GIVEN_PHASE:+,PHASE=$PHASE}
 # What the platform itself writes down of the orchestrator: who was turned away, and what was given up.
-variables=
-beside || variables=,PHASE=$PHASE,ORCHESTRATOR_SERVICE=$ORCHESTRATOR,DEAD_LETTERS=$DEAD_LETTERS
-if beside && [[ -n $WATCHED_SERVICE ]]; then variables=,PHASE=$PHASE,ORCHESTRATOR_SERVICE=$WATCHED_SERVICE; fi
-[[ ${PAGE_URL:-none} == none ]] || variables+=",PAGE_URL=$PAGE_URL"
-[[ ${RUNBOOK_URL:-none} == none ]] || variables+=",RUNBOOK_URL=$RUNBOOK_URL"
+if has "$WATCHED"; then variables+=,ORCHESTRATOR_SERVICE=$WATCHED; fi
+letters=$DEAD_LETTERS
+if beside; then letters=$WATCHED_DEAD_LETTERS; fi
+if has "$letters"; then variables+=,DEAD_LETTERS=$letters; fi
+if has "$MEMORY_DATABASE"; then variables+=,MEMORY_DATABASE=$MEMORY_DATABASE; fi
+if has "$PAGE" && [[ -z $PAGE_URL ]]; then PAGE_URL=$(of_service "$PAGE" status.url); fi
+if has "$PAGE_URL"; then variables+=,PAGE_URL=$PAGE_URL; fi
+if has "$RUNBOOK_URL"; then variables+=,RUNBOOK_URL=$RUNBOOK_URL; fi
 deploy_function canary "$CANARY" canary "$variables" "$secrets" \
   --service-account="$CANARY_ACCOUNT" --timeout="$RUN_SECONDS" --max-instances=3
 may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"
 
 url=$(of_service "$CANARY" status.url)
+# Tried again after 2 minutes and after 6: by then the receipt of a run that died is old enough to be taken over
+# (4 minutes), and with RUN_SECONDS for each, all three are over before the next quarter of an hour.
+wanted="schedule=*/15 * * * *
+timeZone=Etc/UTC
+httpTarget.uri=$url
+httpTarget.httpMethod=POST
+httpTarget.oidcToken.serviceAccountEmail=$SCHEDULER_ACCOUNT
+httpTarget.oidcToken.audience=$url
+attemptDeadline=${RUN_SECONDS}s
+retryConfig.retryCount=2
+retryConfig.minBackoffDuration=120s
+retryConfig.maxBackoffDuration=240s"
 how=(--schedule='*/15 * * * *' --time-zone=Etc/UTC --uri="$url" --http-method=POST
   --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline="${RUN_SECONDS}s"
-  --max-retry-attempts=3 --min-backoff=10s --max-backoff=60s)
-content=$(cksum <<<"${how[*]}" | tr ' ' -)
-job() { gcloud scheduler jobs "$1" "${@:2}" --location="$REGION"; }
-if ! found=$(job describe "$CANARY" --format='value(description)' 2>/dev/null); then
-  patiently 2 job create http "$CANARY" --description="$content" "${how[@]}"
-elif [[ $found != "$content" ]]; then
-  job update http "$CANARY" --description="$content" "${how[@]}"
+  --max-retry-attempts=2 --min-backoff=120s --max-backoff=240s)
+job() { gcloud scheduler jobs "$@" --location="$REGION"; }
+if ! job describe "$CANARY" --format=none 2>/dev/null; then
+  patiently 2 job create http "$CANARY" --description="$MARK" "${how[@]}"
+elif ! is_as "$wanted" job describe "$CANARY"; then
+  job update http "$CANARY" "${how[@]}"
 fi

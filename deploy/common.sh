@@ -10,9 +10,19 @@ fi
 # beside: whether the canary is deployed alone, beside an orchestrator that is not this project's.
 beside() { [[ $ORCHESTRATOR == none ]]; }
 
+# As they were given: one that is forgotten, where something else is live, is refused by preflight.
+GIVEN_TOPIC=$TOPIC GIVEN_PHASE=$PHASE GIVEN_DATABASE=$FIRESTORE_DATABASE
+TOPIC=${TOPIC:-nba-phase2-raw-complete}
+PHASE=${PHASE:-phase2}
+FIRESTORE_DATABASE=${FIRESTORE_DATABASE:-(default)}
+
+# has VALUE: whether a setting names something; none takes away what is live.
+has() { [[ -n $1 && $1 != none ]]; }
+
 DEPLOYER=resilience-deployer@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
 ORCHESTRATOR_ACCOUNT=$ORCHESTRATOR@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
 CANARY_ACCOUNT=$CANARY@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
+PAGE_ACCOUNT=$PAGE@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
 SCHEDULER_ACCOUNT=$CANARY-scheduler@$GOOGLE_CLOUD_PROJECT.iam.gserviceaccount.com
 PUBSUB_AGENT=service-$PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com
 TOPIC_PATH=projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC
@@ -20,13 +30,21 @@ PUSH=$TOPIC-to-$ORCHESTRATOR
 DEAD_LETTERS=$TOPIC-dead-letters
 MESSAGE_LOG=$TOPIC-messages
 PHASES_SECRET=$CANARY-phases
-OURS=managed_by=orchestrator-resilience # the label by which a later deployment knows what this project has made
+# By these labels, or by these words where there can be no label, later deployments and remove.sh know what is theirs.
+OURS=orchestrator-resilience
+LABELS=managed_by=$OURS,canary=$CANARY
+MARK="$OURS, of $CANARY"
+
+# The service whose requests, errors and checkpoints are looked at.
+WATCHED=$ORCHESTRATOR
+if beside; then WATCHED=$WATCHED_SERVICE; fi
 
 # What a run of the canary may take, for the function and the scheduler alike: canary/run.py has 95 s, and 25 are to start.
 RUN_SECONDS=120
 
 # What the phases file says of tables: of each phase, or within the lines that a range of sed's chooses.
-PHASES=${PHASES_FILE:-orchestrator_resilience/phases.toml}
+PHASES=orchestrator_resilience/phases.toml
+if has "$PHASES_FILE"; then PHASES=$PHASES_FILE; fi
 tables() { sed -nE "${2:-}s/^ *$1 *= *[\"']([^\"']+)[\"'].*/\1/p" "$PHASES"; }
 TABLE=$(tables bigquery_table "/^\[$PHASE\]/,/^\[/")
 MESSAGE_TABLE=$(tables message_table "/^\[$PHASE\]/,/^\[/")
@@ -42,18 +60,41 @@ SERVICES="artifactregistry bigquery cloudbuild cloudresourcemanager cloudschedul
 # accounts: prints those that run, and the one that deploys.
 accounts() {
   echo "$CANARY_ACCOUNT" "$SCHEDULER_ACCOUNT" "$DEPLOYER"
+  if has "$PAGE"; then echo "$PAGE_ACCOUNT"; fi
   beside || echo "$ORCHESTRATOR_ACCOUNT"
 }
 
-# project_roles: prints, as ACCOUNT=ROLE, all that is granted on the project.
+# readers: prints the accounts that read the stores.
+readers() {
+  echo "$CANARY_ACCOUNT"
+  if has "$PAGE"; then echo "$PAGE_ACCOUNT"; fi
+}
+
+# project_roles: prints, as ACCOUNT=ROLE, all that is granted on the project; as ACCOUNT=ROLE=DATABASE, what is granted
+# on one of its Firestore databases.
 project_roles() {
-  printf "$CANARY_ACCOUNT=%s\n" bigquery.jobUser datastore.user logging.viewer
+  local account
+  for account in $(readers); do
+    printf "$account=%s\n" bigquery.jobUser logging.viewer
+  done
+  if has "$PAGE"; then echo "$PAGE_ACCOUNT=datastore.viewer"; fi
+  if has "$MEMORY_DATABASE"; then
+    printf "$CANARY_ACCOUNT=%s\n" datastore.viewer "datastore.user=$MEMORY_DATABASE"
+  else
+    echo "$CANARY_ACCOUNT=datastore.user"
+  fi
   beside || printf '%s\n' "$ORCHESTRATOR_ACCOUNT=datastore.user" "$PUBSUB_AGENT=pubsub.serviceAgent" \
     "$DEPLOYER=pubsub.admin"
   if beside && [[ -n $MESSAGE_TABLE ]]; then echo "$DEPLOYER=pubsub.editor"; fi
   printf "$DEPLOYER=%s\n" browser cloudbuild.builds.builder cloudscheduler.admin datastore.viewer logging.configWriter \
     logging.viewer monitoring.alertPolicyEditor monitoring.dashboardEditor monitoring.notificationChannelViewer \
     run.admin run.builder run.sourceDeveloper serviceusage.serviceUsageConsumer
+}
+
+# on_database NAME: prints the condition under which a role holds for that Firestore database alone; None without a name.
+on_database() {
+  local path=projects/$GOOGLE_CLOUD_PROJECT/databases/$1
+  echo "${1:+expression=resource.name==\"$path\",title=}${1:-None}"
 }
 
 # patiently MINUTES COMMAND…: what IAM or Monitoring has just been told of is not known everywhere at once.
@@ -73,22 +114,29 @@ big() { bq --project_id="$GOOGLE_CLOUD_PROJECT" ${BIGQUERY_LOCATION:+--location=
 
 # deploy_function canary|orchestrator NAME HANDLER VARIABLES SECRETS FLAG…: stages that function, and deploys it.
 deploy_function() {
-  local staged variables=GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,FIRESTORE_DATABASE=$FIRESTORE_DATABASE$4 secrets=$5
+  local staged variables=GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,THREADS=$CONCURRENCY$4 secrets=$5
   staged=$(mktemp -d)
   bash deploy/stage.sh "$1" "$staged"
-  if [[ -n $PHASES_FILE ]]; then
-    variables+=,PHASES_FILE=/phases/phases.toml secrets+=,/phases/phases.toml=$PHASES_SECRET:latest
+  if has "$PHASES_FILE"; then
+    # The version that is this file, and not the latest: so new code and a new file begin together, and a revision that
+    # is gone back to has its own.
+    variables+=,PHASES_FILE=/phases/phases.toml
+    secrets+=,/phases/phases.toml=$PHASES_SECRET:$(phases_version)
   fi
+  variables+=${GIVEN_DATABASE:+,FIRESTORE_DATABASE=$FIRESTORE_DATABASE}
   variables+=${BIGQUERY_LOCATION:+,BIGQUERY_LOCATION=$BIGQUERY_LOCATION}
   secrets=${secrets:+--set-secrets=${secrets#,}}
   gcloud run deploy "$2" --region="$REGION" --source="$staged" --function="$3" --base-image=python313 \
     --build-service-account="projects/$GOOGLE_CLOUD_PROJECT/serviceAccounts/$DEPLOYER" --no-allow-unauthenticated \
-    --labels="$OURS" --set-env-vars="$variables" "${secrets:---clear-secrets}" \
-    --cpu=1 --memory=512Mi --concurrency=1 "${@:6}"
+    --labels="$LABELS" --set-env-vars="$variables" "${secrets:---clear-secrets}" \
+    --cpu=1 --memory=512Mi --concurrency="$CONCURRENCY" "${@:6}"
   rm -rf "$staged"
   # What update-traffic has pinned to an earlier revision stays there otherwise.
   gcloud run services update-traffic "$2" --region="$REGION" --to-latest
 }
+
+# phases_version: prints which version of the secret is the phases file of this deployment, as bootstrap.sh has noted.
+phases_version() { gcloud secrets describe "$PHASES_SECRET" --format='value(labels.version)'; }
 
 # may_invoke ACCOUNT SERVICE
 may_invoke() {
@@ -99,14 +147,21 @@ may_invoke() {
 # of_service NAME FIELD
 of_service() { gcloud run services describe "$1" --region="$REGION" --format="value($2)"; }
 
-# subscription NAME TOPIC FLAG…: made where there is none; changed where its flags are others than it was made with.
+# is_as WANTED COMMAND…: whether what the command describes has these values now; WANTED is FIELD=VALUE, a line each.
+is_as() {
+  local fields values
+  fields=$(cut -d= -f1 <<<"$1" | paste -sd,)
+  values=$(cut -d= -f2- <<<"$1" | paste -s)
+  [[ $("${@:2}" --format="value($fields)") == "$values" ]]
+}
+
+# subscription NAME TOPIC WANTED FLAG…: made where there is none; changed where it is not as WANTED, whoever made it so.
 subscription() {
-  local content found
-  content=$(cksum <<<"${*:3}" | tr ' ' -)
-  if ! found=$(gcloud pubsub subscriptions describe "$1" --format='value(labels.content)' 2>/dev/null); then
-    patiently 2 gcloud pubsub subscriptions create "$1" --topic="$2" --labels="$OURS,content=$content" "${@:3}"
-  elif [[ $found != "$content" ]]; then
-    patiently 2 gcloud pubsub subscriptions update "$1" --update-labels="content=$content" "${@:3}"
+  local describe=(gcloud pubsub subscriptions describe "$1")
+  if ! "${describe[@]}" --format=none 2>/dev/null; then
+    patiently 2 gcloud pubsub subscriptions create "$1" --topic="$2" --labels="$LABELS" "${@:4}"
+  elif ! is_as "$3" "${describe[@]}"; then
+    patiently 2 gcloud pubsub subscriptions update "$1" "${@:4}"
   fi
 }
 
@@ -120,18 +175,21 @@ render() {
   for channel in ${NOTIFICATION_CHANNELS//,/ }; do
     [[ $channel == none ]] || channels+="${channels:+, }\"$channel\""
   done
-  sed -e "s|{orchestrator}|$ORCHESTRATOR|g" -e "s|{canary}|$CANARY|g" -e "s|{region}|$REGION|g" \
+  sed -e "s|{orchestrator}|$WATCHED|g" -e "s|{canary}|$CANARY|g" -e "s|{mark}|$MARK|g" -e "s|{region}|$REGION|g" \
     -e "s|{dead_letters}|$DEAD_LETTERS|g" -e "s|{message_log}|$MESSAGE_LOG|g" -e "s|{push}|$PUSH|g" \
     -e "s|\"{channels}\"|$channels|" "$1" >"$copy"
+  # Where it is not known which service it is, those of all.
+  has "$WATCHED" || sed -i "s| AND resource.labels.service_name=.\"none.\"||" "$copy"
   sed -i "s|{content}|$(sha256sum "$copy" | cut -c1-16)|" "$copy"
   echo "$copy"
 }
 
-# policies: prints the files of those that watch something which is deployed.
+# policies: prints the files of those that watch something which is there.
 policies() {
   local file
   for file in deploy/monitoring/policies/*.json; do
-    if beside && grep -q -e '{orchestrator}' -e '{dead_letters}' "$file"; then continue; fi
+    if ! has "$WATCHED" && grep -q '{orchestrator}' "$file"; then continue; fi
+    if beside && grep -q '{dead_letters}' "$file"; then continue; fi
     if [[ -z $MESSAGE_TABLE ]] && grep -q '{message_log}' "$file"; then continue; fi
     echo "$file"
   done

@@ -7,5 +7,8 @@ if [[ -z $MESSAGE_TABLE ]]; then
   exit
 fi
 [[ $MESSAGE_TABLE == *.*.* ]] || MESSAGE_TABLE=$GOOGLE_CLOUD_PROJECT.$MESSAGE_TABLE
-subscription "$MESSAGE_LOG" "$TOPIC" --bigquery-table="$MESSAGE_TABLE" --write-metadata \
+wanted="bigqueryConfig.table=$MESSAGE_TABLE
+bigqueryConfig.writeMetadata=True
+messageRetentionDuration=604800s"
+subscription "$MESSAGE_LOG" "$TOPIC" "$wanted" --bigquery-table="$MESSAGE_TABLE" --write-metadata \
   --message-retention-duration=7d --expiration-period=never

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Alert policies and the dashboard, known by their display names. What has not changed is left alone: an update would
+# Alert policies and the dashboard, known by their labels and display names. What has not changed is left alone: an update would
 # close a policy's open incidents, and let a condition of absence wait for its first data point again.
 source deploy/common.sh
 
-# one LINES TITLE: refuses to guess which of several is meant.
-one() {
+# single LINES TITLE: refuses to guess which of several is meant.
+single() {
   if [[ $1 == *$'\n'* ]]; then
     echo "there are several named '$2'; delete all but one" >&2
     return 1
@@ -13,9 +13,9 @@ one() {
 
 for file in $(policies); do
   copy=$(render "$file")
-  found=$(gcloud monitoring policies list --filter="displayName=\"$(title "$copy")\"" \
+  found=$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$(title "$copy")\"" \
     --format='value(name,userLabels.content)')
-  one "$found" "$(title "$copy")"
+  single "$found" "$(title "$copy")"
   read -r name content <<<"$found" || true
   if [[ -z $name ]]; then
     # Monitoring may not have heard of a new log-based metric for ten minutes, and refuses a policy until then.
@@ -26,9 +26,9 @@ for file in $(policies); do
 done
 
 copy=$(render deploy/monitoring/dashboard.json)
-found=$(gcloud monitoring dashboards list --filter="displayName=\"$(title "$copy")\"" \
+found=$(gcloud monitoring dashboards list --filter="labels.canary=$CANARY AND displayName=\"$(title "$copy")\"" \
   --format='value(name,labels.content,etag)')
-one "$found" "$(title "$copy")"
+single "$found" "$(title "$copy")"
 read -r name content etag <<<"$found" || true
 if [[ -z $name ]]; then
   gcloud monitoring dashboards create --config-from-file="$copy" --format=none

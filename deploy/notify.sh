@@ -14,7 +14,7 @@ if jobs describe "$job" --format=none 2>/dev/null; then jobs delete "$job"; fi #
 since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 # The year's first minute: it is asked for once, now.
 patiently 2 jobs create http "$job" --schedule='0 0 1 1 *' --time-zone=Etc/UTC --uri="$url/notify-test" \
-  --http-method=POST --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url"
+  --http-method=POST --description="$MARK" --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url"
 jobs run "$job"
 said=''
 for _ in {1..12}; do

@@ -11,6 +11,15 @@ lacks() {
 }
 bootstrap="bash deploy/bootstrap.sh $GOOGLE_CLOUD_PROJECT \"the substitutions of this build\", by the project's owner"
 
+# Of a name other names are made, and Google limits their lengths: an account's to 30 characters, a service's to 49.
+for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
+  ! has "$name" || [[ $name =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
+    lacks "a name instead of '$name': 6 to 30 small letters, digits and hyphens" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
+done
+((${#CANARY} <= 20)) || lacks "a shorter name than $CANARY: its scheduler's account is $CANARY-scheduler" "_CANARY has 20 at the most"
+[[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ && $MAX_INSTANCES =~ ^[1-9][0-9]{0,2}$ ]] ||
+  lacks "numbers: _CONCURRENCY is '$CONCURRENCY', _MAX_INSTANCES is '$MAX_INSTANCES'" "8 and 20 are the defaults"
+
 if [[ -z $NOTIFICATION_CHANNELS ]]; then
   lacks "_NOTIFICATION_CHANNELS: nobody would learn that the canary is silent; give names of channels, or none" \
     "gcloud beta monitoring channels list"
@@ -27,26 +36,52 @@ done
 if [[ -z $TABLE ]]; then
   lacks "the bigquery_table of $PHASE in $PHASES" "_PHASE and _PHASES_FILE say which"
 fi
-enabled=$(gcloud services list --format='value(config.name)')
+if beside && [[ -z $WATCHED_SERVICE ]]; then
+  lacks "_WATCHED_SERVICE: without it nothing is known of requests that were refused, of crashes and of deployments" \
+    "the orchestrator's Cloud Run service, or none: gcloud run services list"
+fi
+
+# What bootstrap.sh has granted a minute ago may not be in force yet, and without it nothing here can be looked at.
+services=(gcloud services list --format='value(config.name)')
+if ! enabled=$("${services[@]}"); then
+  echo "waiting until the deployer's roles are in force, for seven minutes at the most" >&2
+  enabled=$(patiently 7 "${services[@]}")
+fi
 for service in $SERVICES; do
   grep -qxF "$service.googleapis.com" <<<"$enabled" ||
     lacks "the service $service" "gcloud services enable $service.googleapis.com"
 done
+# theirs WHAT MARK COMMAND…: names what is there and does not carry the mark, a pattern, so that nothing of anybody else's
+# is changed.
+theirs() {
+  local found
+  # shellcheck disable=SC2053 # a pattern
+  ! found=$("${@:3}" 2>/dev/null) || [[ $found == $2 ]] ||
+    lacks "a free name: $1 is there, and this project has not made it" "_CANARY, _ORCHESTRATOR, _PAGE and _TOPIC say the names"
+}
 for account in $(accounts); do
   gcloud iam service-accounts describe "$account" --format=none || lacks "the account $account" "$bootstrap"
+  theirs "the account $account" "$OURS*" gcloud iam service-accounts describe "$account" --format='value(description)'
 done
 bound=$(gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
-  --format='csv[no-heading](bindings.members,bindings.role)')
-for pair in $(project_roles); do
-  grep -qxF "serviceAccount:${pair%%=*},roles/${pair#*=}" <<<"$bound" ||
-    lacks "the role ${pair#*=} of ${pair%%=*}" "$bootstrap"
+  --format='csv[no-heading](bindings.members,bindings.role,bindings.condition.title)')
+for granted in $(project_roles); do
+  IFS='=' read -r account role database <<<"$granted"
+  grep -qxF "serviceAccount:$account,roles/$role,$database" <<<"$bound" ||
+    lacks "the role $role of $account${database:+ on the database $database}" "$bootstrap"
 done
-mode=$(gcloud firestore databases describe --database="$FIRESTORE_DATABASE" --format='value(type)') || mode="not there"
-how="--location=$FIRESTORE_LOCATION --type=firestore-native"
-if [[ $mode != FIRESTORE_NATIVE ]]; then
-  lacks "a Firestore database $FIRESTORE_DATABASE in native mode: it is $mode; _FIRESTORE_DATABASE may name another" \
-    "gcloud firestore databases create --database='$FIRESTORE_DATABASE' $how"
+if has "$MEMORY_DATABASE" && grep -qxF "serviceAccount:$CANARY_ACCOUNT,roles/datastore.user," <<<"$bound"; then
+  lacks "that $CANARY_ACCOUNT may write $MEMORY_DATABASE alone: it has datastore.user on the project" "$bootstrap"
 fi
+for database in "$FIRESTORE_DATABASE" $MEMORY_DATABASE; do
+  has "$database" || continue
+  mode=$(gcloud firestore databases describe --database="$database" --format='value(type)') || mode="not there"
+  how="--location=$FIRESTORE_LOCATION --type=firestore-native"
+  if [[ $mode != FIRESTORE_NATIVE ]]; then
+    lacks "a Firestore database $database in native mode: it is $mode; _FIRESTORE_DATABASE may name another" \
+      "gcloud firestore databases create --database='$database' $how"
+  fi
+done
 for dataset in $READ_DATASETS; do
   if ! found=$(big --format=json show "${dataset/./:}"); then
     lacks "the dataset $dataset" "$bootstrap"
@@ -61,34 +96,77 @@ if [[ -n $MESSAGE_TABLE ]]; then
 fi
 
 for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
-  [[ $secret == none ]] || gcloud secrets describe "$secret" --format=none ||
+  ! has "$secret" || gcloud secrets describe "$secret" --format=none ||
     lacks "the secret $secret" "gcloud secrets create $secret --data-file=-"
 done
-if [[ -n $PHASES_FILE ]]; then
+if has "$PHASES_FILE"; then
+  theirs "the secret $PHASES_SECRET" "$CANARY" gcloud secrets describe "$PHASES_SECRET" --format='value(labels.canary)'
   held=$(gcloud secrets describe "$PHASES_SECRET" --format='value(labels.content)') || held=
   [[ $held == "$PHASES_CONTENT" ]] || lacks "$PHASES_FILE, as it is here, in the secret $PHASES_SECRET" "$bootstrap"
 fi
 
 # A list, because describe fails as well where a function may not be seen.
-for name in "$CANARY" "$ORCHESTRATOR"; do
-  [[ $name == none ]] && continue
+for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
+  has "$name" || continue
   found=$(gcloud run services list --region="$REGION" --filter="metadata.name=$name" \
     --format='value(metadata.labels.managed_by.yesno(no=nobody))')
-  [[ -z $found || $found == "${OURS#*=}" ]] ||
+  [[ -z $found || $found == "$OURS" ]] ||
     lacks "a free name: the function $name is there, and this project has not made it" \
-      "give _ORCHESTRATOR or _CANARY another name; _ORCHESTRATOR=none deploys the canary beside it"
+      "give _ORCHESTRATOR, _CANARY or _PAGE another name; _ORCHESTRATOR=none deploys the canary beside it"
 done
-variables=$(gcloud run services list --region="$REGION" --filter="metadata.name=$CANARY" \
-  --format='value(spec.template.spec.containers[0].env[].name)')
-# keeps VARIABLE SUBSTITUTION VALUE WHAT
+theirs "the job $CANARY" "$MARK" gcloud scheduler jobs describe "$CANARY" --location="$REGION" --format='value(description)'
+for file in deploy/monitoring/metrics/*.json; do
+  name=${CANARY}_$(basename "$file" .json)
+  theirs "the metric $name" "*$MARK;*" gcloud logging metrics describe "$name" --format='value(description)'
+done
+if ! beside; then
+  theirs "the topic $DEAD_LETTERS" "$CANARY" gcloud pubsub topics describe "$DEAD_LETTERS" --format='value(labels.canary)'
+fi
+for name in $(beside || echo "$PUSH" "$DEAD_LETTERS") ${MESSAGE_TABLE:+"$MESSAGE_LOG"}; do
+  theirs "the subscription $name" "$CANARY" gcloud pubsub subscriptions describe "$name" --format='value(labels.canary)'
+done
+if beside && has "$WATCHED_SERVICE"; then
+  [[ -n $(gcloud run services list --filter="metadata.name=$WATCHED_SERVICE" --format='value(metadata.name)') ]] ||
+    lacks "the Cloud Run service $WATCHED_SERVICE" "gcloud run services list; _WATCHED_SERVICE=none does without"
+fi
+
+# What this project has made anywhere, and this deployment would leave running beside its own.
+while IFS=, read -r name where; do
+  if [[ -z $name || " ${OTHER_SERVICES//,/ } " == *" $name "* ]]; then continue; fi
+  [[ $where == "$REGION" && " $CANARY $ORCHESTRATOR $PAGE " == *" $name "* ]] ||
+    lacks "a word about $name in $where, which an earlier deployment has made: both would run" \
+      "the _CANARY, _ORCHESTRATOR, _PAGE and _REGION of then; _OTHER_SERVICES=$name if both shall; or deploy/remove.sh"
+done < <(gcloud run services list --filter="metadata.labels.managed_by=$OURS" \
+  --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
+
+live=$(gcloud run services list --region="$REGION" --filter="metadata.name=$CANARY" \
+  --flatten='spec.template.spec.containers[0].env[]' \
+  --format='csv[no-heading](spec.template.spec.containers[0].env.name,spec.template.spec.containers[0].env.value)')
+# keeps VARIABLE SUBSTITUTION GIVEN: what the canary has now is said again, or taken away with a word.
 keeps() {
-  [[ -n $3 || $variables != *"$1"* ]] ||
-    lacks "$2: $CANARY has $1, and would lose it" "give its $4, or none, if it is to be taken away"
+  local found
+  [[ -n $3 ]] || ! found=$(grep "^$1," <<<"$live") ||
+    lacks "$2: $CANARY has $(tr , ' ' <<<"${found%,}"), and would lose it" "give it again, or none, if it is to be taken away"
 }
-keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET" "secret's name"
-keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET" "secret's name"
-keeps PAGE_URL _PAGE_URL "$PAGE_URL" value
-keeps RUNBOOK_URL _RUNBOOK_URL "$RUNBOOK_URL" value
+keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET"
+keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET"
+keeps PAGE_URL _PAGE_URL "$PAGE_URL$PAGE"
+keeps RUNBOOK_URL _RUNBOOK_URL "$RUNBOOK_URL"
+keeps PHASES_FILE _PHASES_FILE "$PHASES_FILE"
+keeps PHASE _PHASE "$GIVEN_PHASE"
+keeps FIRESTORE_DATABASE _FIRESTORE_DATABASE "$GIVEN_DATABASE"
+keeps MEMORY_DATABASE _MEMORY_DATABASE "$MEMORY_DATABASE"
+keeps BIGQUERY_LOCATION _BIGQUERY_LOCATION "$BIGQUERY_LOCATION"
+if beside; then
+  keeps ORCHESTRATOR_SERVICE _WATCHED_SERVICE "$WATCHED_SERVICE"
+  keeps DEAD_LETTERS _WATCHED_DEAD_LETTERS "$WATCHED_DEAD_LETTERS"
+fi
+if [[ -z $GIVEN_TOPIC ]]; then
+  for other in $(gcloud pubsub subscriptions list --filter="labels.canary=$CANARY" --format='value(topic.basename())'); do
+    [[ " $TOPIC $DEAD_LETTERS " == *" $other "* || $other == *-dead-letters ]] ||
+      lacks "_TOPIC: what is deployed listens to $other" "_TOPIC=$other, or _TOPIC=$TOPIC if it shall be this one now"
+  done
+fi
 
 # Two orchestrators on one topic register each other's completions, and the fault of the one is hidden.
 if ! beside; then

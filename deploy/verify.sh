@@ -40,14 +40,15 @@ sees() {
   [[ -n $1 && $1 != COULD_NOT_TELL* ]]
 }
 
-# checks_of NAME ACCOUNT: a function, and who may invoke it.
+# checks_of NAME [ACCOUNT]: a function, and who has to be able to invoke it.
 checks_of() {
   local latest
   latest=$(of_service "$1" status.latestCreatedRevisionName) || latest=
   expect "$1: its latest revision is ready" "${latest:-a revision}" "$(of_service "$1" status.latestReadyRevisionName)"
   expect "$1: all traffic goes to the latest revision" $'True\t100' \
     "$(of_service "$1" 'spec.traffic[0].latestRevision,spec.traffic[0].percent')"
-  expect "$1: its caller may invoke it" "serviceAccount:$2" "$(invokers "$1" | grep -x "serviceAccount:$2")"
+  [[ -z $2 ]] ||
+    expect "$1: its caller may invoke it" "serviceAccount:$2" "$(invokers "$1" | grep -x "serviceAccount:$2")"
   expect "$1: the public may not" '' "$(public "$1")"
   # Who has turned that off lets everybody in, whatever the roles say; gcloud run services update --invoker-iam-check
   # turns it on again.
@@ -66,6 +67,8 @@ else
     "$(of_subscription "$PUSH" pushConfig.pushEndpoint)"
   expect "$PUSH calls as the orchestrator's account" "$ORCHESTRATOR_ACCOUNT" \
     "$(of_subscription "$PUSH" pushConfig.oidcToken.serviceAccountEmail)"
+  expect "$PUSH calls for the orchestrator" "$(of_service "$ORCHESTRATOR" status.url)" \
+    "$(of_subscription "$PUSH" pushConfig.oidcToken.audience)"
   expect "$PUSH waits as long as a delivery may take" 600 "$(of_subscription "$PUSH" ackDeadlineSeconds)"
   expect "what it cannot take is kept" "projects/$GOOGLE_CLOUD_PROJECT/topics/$DEAD_LETTERS" \
     "$(of_subscription "$PUSH" deadLetterPolicy.deadLetterTopic)"
@@ -73,6 +76,7 @@ else
     "$(of_subscription "$DEAD_LETTERS" topic)"
 fi
 
+if has "$PAGE"; then checks_of "$PAGE" ""; fi
 checks_of "$CANARY" "$SCHEDULER_ACCOUNT"
 expect "its job is on" ENABLED "$(of_job state)"
 expect "its job calls as the scheduler" "$SCHEDULER_ACCOUNT" "$(of_job httpTarget.oidcToken.serviceAccountEmail)"
@@ -82,13 +86,13 @@ for file in $(policies); do
   copy=$(render "$file")
   title=$(title "$copy")
   expect "the policy '$title' is on" True \
-    "$(gcloud monitoring policies list --filter="displayName=\"$title\"" --format='value(enabled)')"
+    "$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$title\"" --format='value(enabled)')"
   # An edit in the console keeps the label by which the deployment knows what it has written.
-  live=$(gcloud monitoring policies list --filter="displayName=\"$title\"" --format=json)
+  live=$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$title\"" --format=json)
   edits=$(diff <(watched <"$copy") <(watched <<<"$live")) || true
   expect "the policy '$title' watches and notifies as $file says" '' "$edits"
   if [[ -n $edits ]]; then
-    name=$(gcloud monitoring policies list --filter="displayName=\"$title\"" --format='value(name)')
+    name=$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$title\"" --format='value(name)')
     echo "Keep the edit in $file and _NOTIFICATION_CHANNELS, or let the next deployment undo it after" >&2
     echo "gcloud monitoring policies update $name --update-user-labels=content=edited" >&2
   fi

@@ -23,6 +23,9 @@ read -r previous <"$RECORD.previous" || previous=none
 echo "${0##*/}" >"$RECORD.previous"
 case $answer in
   'exit 1') exit 1 ;;
-  'exit 1 at first') [[ $previous == sleep ]] || exit 1 ;;
+  'exit 1 at first'*)
+    [[ $previous == sleep ]] || exit 1
+    printf '%b' "${answer#exit 1 at first}"
+    ;;
   ?*) printf '%b\n' "$answer" ;;
 esac

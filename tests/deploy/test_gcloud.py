@@ -83,37 +83,58 @@ def test_every_command_is_one_that_gcloud_takes(inside_gcloud: InsideGcloud, tmp
     assert {a["command_string"]: a["error_message"] for a in answers if not a["success"]}.keys() == WRONG
 
 
-SERVICES = [
-    {
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"template": {"spec": {"containers": [{"env": [{"name": "A"}, {"name": name}]}]}}},
-    }
-    for name, labels in {
-        "phase2-canary": {"managed_by": "orchestrator-resilience"},
-        "phase2-orchestrator": {"goog-managed-by": "cloudfunctions"},
-        "phase2-canary-2": {},
-    }.items()
+CANARY = "phase2-canary"
+LOCATION = "cloud.googleapis.com/location"
+OURS = {"managed_by": "orchestrator-resilience", LOCATION: "us-central1"}
+NAMES = {
+    "phase2-canary": OURS,
+    "phase2-orchestrator": {"goog-managed-by": "cloudfunctions"},
+    "phase2-canary-2": {},
+    "other": {**OURS, LOCATION: "us-east1"},
+}
+SERVICES = [{"metadata": {"name": name, "labels": labels}} for name, labels in NAMES.items()]
+# What --flatten makes of two variables, the second of which is a secret.
+VARIABLES = [
+    {"metadata": {"name": "phase2-canary"}, "spec": {"template": {"spec": {"containers": [{"env": variable}]}}}}
+    for variable in ({"name": "PHASE", "value": "phase3"}, {"name": "SLACK_WEBHOOK_URL", "valueFrom": {}})
 ]
 TOPIC = "projects/proj/topics/nba-phase2-raw-complete"
 SUBSCRIPTIONS = [
-    {"name": f"projects/proj/subscriptions/{name}", "topic": topic, "pushConfig": push}
-    for name, topic, push in (
-        ("pulls", TOPIC, {}),
-        ("theirs", TOPIC, {"pushEndpoint": "https://theirs"}),
-        ("other", f"{TOPIC}-2", {"pushEndpoint": "https://phase2-orchestrator-abc.a.run.app"}),
+    {"name": f"projects/proj/subscriptions/{name}", "topic": topic, "pushConfig": push, "labels": labels}
+    for name, topic, push, labels in (
+        ("pulls", TOPIC, {}, {"canary": "phase2-canary-2"}),
+        ("theirs", TOPIC, {"pushEndpoint": "https://theirs"}, {}),
+        ("other", f"{TOPIC}-2", {"pushEndpoint": "https://phase2-orchestrator-abc.a.run.app"}, {"canary": CANARY}),
     )
 ]
-MEMBER = [{"bindings": {"members": "serviceAccount:a@b", "role": "roles/c"}}]  # what --flatten makes of it
+# What --flatten makes of two bindings.
+MEMBERS = [
+    {"bindings": {"members": "serviceAccount:a@b", "role": "roles/c"}},
+    {"bindings": {"members": "serviceAccount:a@b", "role": "roles/d", "condition": {"title": "canary"}}},
+]
 POLICIES = [json.loads(path.read_text("utf-8")) for path in (ROOT / "deploy" / "monitoring" / "policies").iterdir()]
 # The lists that a deployment asks for, in order, over these, print what the scripts compare.
-LISTS = {"run": SERVICES, "pubsub": SUBSCRIPTIONS, "projects": MEMBER}
-PRINTED = ["serviceAccount:a@b,roles/c", "orchestrator-resilience", "nobody", "A;phase2-canary", "theirs", "other"]
+LISTS = {"run": SERVICES, "pubsub": SUBSCRIPTIONS, "projects": MEMBERS}
+PRINTED = [
+    "serviceAccount:a@b,roles/c,\nserviceAccount:a@b,roles/d,canary",
+    "orchestrator-resilience",
+    "nobody",
+    "phase2-canary,us-central1\nother,us-east1",
+    "PHASE,phase3\nSLACK_WEBHOOK_URL,",
+    "nba-phase2-raw-complete-2",
+    "theirs",
+    "other",
+]
 
 
 def test_gcloud_finds_and_prints_what_is_compared(inside_gcloud: InsideGcloud) -> None:
     """Its filters take no other service or subscription; a policy has one field a line, quoted as in a file."""
     asked = [
-        (call.flag("filter"), call.flag("format"), LISTS[call.words[1]])
+        (
+            call.flag("filter"),
+            call.flag("format"),
+            VARIABLES if "env" in call.flag("flatten") else LISTS[call.words[1]],
+        )
         for call in recorded("ours")
         if call.step in {"preflight", "orchestrator"}
         and {"list", "get-iam-policy"} & {*call.words[:4]}

@@ -95,7 +95,7 @@ def test_metrics_and_resources_exist(
         terms = dict(re.findall(r'([\w.]+)!?="([^"]*)"', filter_))
         resource, name = terms["resource.type"], terms["metric.type"]
         if name.startswith(OWN_METRIC):
-            metric = metrics[name.removeprefix(OWN_METRIC)]
+            metric = metrics[name.removeprefix(f"{OWN_METRIC}phase2-canary_")]
             labels = {label.key for label in metric.metric_descriptor.labels}
             assert labels == metric.label_extractors.keys()
             assert {t.removeprefix("metric.labels.") for t in terms if t.startswith("metric.labels.")} <= labels
@@ -270,9 +270,9 @@ def test_every_run_is_counted_by_its_outcome(metrics: dict[str, LogMetric]) -> N
     """By the line that each run leaves, which the deployment waits for as well."""
     verdict = Verdict(phase="phase2", game_date=date(2026, 2, 9), kind=VerdictKind.IDLE, summary="")
     line = json.dumps(Report(NOW, (verdict,)).run_line())
-    assert matches(metrics["canary_runs"].filter, as_ingested(line, "phase2-canary"))
-    assert metrics["canary_runs"].label_extractors["outcome"] == "EXTRACT(jsonPayload.outcome)"
-    (label,) = metrics["canary_runs"].metric_descriptor.labels
+    assert matches(metrics["runs"].filter, as_ingested(line, "phase2-canary"))
+    assert metrics["runs"].label_extractors["outcome"] == "EXTRACT(jsonPayload.outcome)"
+    (label,) = metrics["runs"].metric_descriptor.labels
     assert {*Outcome.__members__} == set(re.findall(r"[A-Z_]{2,}", label.description))
     assert json.loads(line)["outcome"] == "QUIET"
     verify = (ROOT / "deploy" / "verify.sh").read_text("utf-8")

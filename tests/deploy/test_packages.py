@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ BUILDPACKS_FLAGS = (
 )
 # Modules that are staged for a function and that it never loads, each with its reason.
 NEVER_LOADED: dict[str, dict[str, str]] = {"orchestrator": {}, "canary": {}}
+# The page is the canary's code, deployed once more.
+STAGED_AS = {"page": "canary"}
 DEPLOYED = {
     call.words[3].removeprefix("phase2-"): call
     for call in recorded("empty_project")
@@ -150,7 +153,7 @@ def functions(
             port = free_port()
             environment = {
                 **dict(one.split("=", 1) for one in call.flag("set-env-vars").split(",")),
-                "FUNCTION_SOURCE": str(staged[name] / "main.py"),
+                "FUNCTION_SOURCE": str(staged[STAGED_AS.get(name, name)] / "main.py"),
                 "FUNCTION_TARGET": call.flag("function"),
                 "GOOGLE_CLOUD_PROJECT": cloud,
                 "PHASES_FILE": str(mounted),
@@ -212,5 +215,10 @@ def test_both_functions_start_and_answer(
     documents.merge(DocumentRef("phase2_completion", str(yesterday)), {"_triggered": True})
     documents.close()
     assert run_canary(functions["canary"])[-2]["kind"] == "PREMATURE"
-    for name, function in functions.items():
-        assert never_loaded(staged[name], function) == NEVER_LOADED[name].keys()
+    for name in ("page", "canary"):
+        for path in ("", f"dates/{yesterday}"):
+            answer = requests.get(f"http://{functions[name].address}/{path}", timeout=70)
+            assert (answer.status_code, "PREMATURE" in answer.text) == (200, True)
+    assert requests.post(f"http://{functions['page'].address}/", timeout=70).status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    for name, never in NEVER_LOADED.items():
+        assert never_loaded(staged[name], functions[name]) == never.keys()

@@ -1,4 +1,4 @@
-"""Every role that is granted is needed by a call, every call has its role, and docs/deploy.md lists them all."""
+"""Every role that is granted is needed by a call, every call has its role, and docs/roles.md lists them all."""
 
 import ast
 import re
@@ -74,6 +74,15 @@ PLATFORM = {
     ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
     ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the message log",
     ("Pub/Sub", "roles/pubsub.serviceAgent"): "it signs the deliveries",
+}
+# The page is the canary's code, which then only reads; and a canary with a database of its own reads the pipeline's.
+READERS = {
+    ("canary", "roles/datastore.viewer"): "firestore.get_all",
+    ("page", "roles/datastore.viewer"): "firestore.get_all",
+    ("page", "roles/bigquery.jobUser"): "bigquery.query",
+    ("page", "roles/bigquery.dataViewer"): "bigquery.query_and_wait",
+    ("page", "roles/logging.viewer"): "logging_service_v2.list_log_entries",
+    ("page", "roles/secretmanager.secretAccessor"): "",  # the instance starts with the phases file mounted
 }
 # A command of the deployment → the permission and the role of the account that deploys.
 COMMANDS = {
@@ -155,8 +164,9 @@ def granted(calls: Iterable[Call]) -> set[Grant]:
     """Return what the commands grant, by short names."""
     found = set()
     for call in calls:
-        if call.flag("member"):
+        if "add-iam-policy-binding" in call.words:
             kind = call.words[call.words.index("add-iam-policy-binding") - 1].removesuffix("s")
+            kind = "database" if "databases" in call.flag("condition") else kind
             found.add(Grant(_short(call.flag("member")), call.flag("role"), kind))
         for role, kind, member in re.findall(r'GRANT `(.+?)` ON (\w+) `.+?` TO "(.+?)"', str(call)):
             found.add(Grant(_short(member), role, "dataset" if kind == "SCHEMA" else "table"))
@@ -191,14 +201,19 @@ DEPLOYERS_ROLES = {grant.role.removeprefix("roles/") for grant in OF_DEPLOYER}
 def test_roles_and_calls_agree() -> None:
     """No call without its role, no role without a call that needs it."""
     needed = {(who, role) for _, role, callers in CALLS.values() for who in callers if who != "resilience-deployer"}
-    assert {(grant.who, grant.role) for grant in GRANTS} == needed | PLATFORM.keys()
+    assert {(grant.who, grant.role) for grant in GRANTS} == needed | PLATFORM.keys() | READERS.keys()
+    assert {call for call in READERS.values() if call} <= CALLS.keys()
 
 
 def test_no_role_is_a_wide_one() -> None:
     """On the project only what cannot be granted on less."""
     assert {grant.role for grant in GRANTS if grant.on == "project"} == {
-        *("roles/bigquery.jobUser", "roles/datastore.user", "roles/logging.viewer", "roles/pubsub.serviceAgent")
+        *("roles/bigquery.jobUser", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.viewer"),
+        "roles/pubsub.serviceAgent",
     }
+    # Where it has a database of its own, the canary writes nothing else, and the page nothing at all.
+    writes = {(grant.who, grant.on) for grant in GRANTS if grant.role == "roles/datastore.user"}
+    assert writes == {("orchestrator", "project"), ("canary", "database")}
     assert not [grant for grant in GRANTS if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)]
 
 
@@ -234,13 +249,13 @@ def test_the_deployer_cannot_make_itself_more() -> None:
     written = {c.words[-1].split("`")[3] for c in BOOTSTRAPPED if "dataEditor` ON SCHEMA" in str(c)}
     assert written == {"nba_orchestration"}
     as_whom = {c.flag("service-account") for c in DEPLOYED if c.flag("service-account")}
-    assert as_whom == {f"phase2-{name}@proj.iam.gserviceaccount.com" for name in FUNCTIONS}
+    assert as_whom == {f"phase2-{name}@proj.iam.gserviceaccount.com" for name in (*FUNCTIONS, "page")}
     assert {grant.on for grant in granted(DEPLOYED)} == {"service", "topic", "subscription"}
 
 
 def test_the_page_lists_exactly_these_roles() -> None:
     """Who, which role, on what; a reason stands beside each."""
-    text = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    text = (ROOT / "docs" / "roles.md").read_text("utf-8")
     rows = re.findall(
         r"^\| (\S+) \| `(roles/[\w.]+)` \| (?:the |its own )?(\w+?)s?\b.*? \| (.+) \|$", text, re.MULTILINE
     )

@@ -3,11 +3,13 @@
 import inspect
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from canary.commands.cli import main as canary
+from canary.domain.incident import RUN_IS_OVER_AFTER
 from canary.memory import MEMORY_SECONDS
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.slack import SlackChannel
@@ -18,6 +20,8 @@ from tests.deploy.transcripts import PACKAGES, RECORDED, ROOT, TRANSCRIPTS, Call
 
 # A command that is none of these changes something.
 LOOKS = {"describe", "list", "show", "get-iam-policy", "read"}
+# What only removal takes away.
+DELETES = {"delete", "remove-iam-policy-binding", "REVOKE"}
 PUBLIC = r"--allow-unauthenticated|--no-invoker-iam-check|\ballUsers|\ballAuthenticatedUsers|versions access"
 
 
@@ -50,7 +54,7 @@ def test_beside_an_orchestrator_nothing_of_its_is_touched() -> None:
 
 def test_a_second_deployment_makes_and_changes_nothing() -> None:
     """But for new revisions, what may be granted again, and a run of the job."""
-    again = r"bq .*(GRANT|IF NOT EXISTS)|.*(services enable|identity create|add-iam-policy-binding|run deploy"
+    again = r"bq .*(GRANT|IF NOT EXISTS)|.*(services enable|identity create|(add|remove)-iam-policy-binding|run deploy"
     harmless = re.compile(rf"{again}|update-traffic|jobs run|jobs (create|delete) .*notify-test)|canary (setup|probe)")
     assert [str(call) for call in changes("again") if not harmless.match(str(call))] == []
 
@@ -60,9 +64,13 @@ def test_nobody_gets_in_without_a_name() -> None:
     calls = [call for name in TRANSCRIPTS for call in recorded(name)]
     assert [str(call) for call in calls if re.search(PUBLIC, str(call))] == []
     deployed = {call.words[3] for call in calls if call.words[1:3] == ("run", "deploy")}
+    assert deployed == {"phase2-canary", "phase2-orchestrator", "phase2-page"}
     assert {(c.words[4], c.flag("member")) for c in calls if c.flag("role") == "roles/run.invoker"} == {
         (name, f"serviceAccount:{account}@proj.iam.gserviceaccount.com")
-        for name, account in zip(sorted(deployed), ("phase2-canary-scheduler", "phase2-orchestrator"), strict=True)
+        for name, account in (
+            ("phase2-canary", "phase2-canary-scheduler"),
+            ("phase2-orchestrator", "phase2-orchestrator"),
+        )
     }
 
 
@@ -77,8 +85,14 @@ def test_one_timeout_for_a_run() -> None:
     remembers = MEMORY_SECONDS
     parts = [READ_SECONDS, CHECKPOINTS_SECONDS, remembers, 2 * slack, beat]
     assert sum(parts) == RUN_SECONDS == seconds - 25
-    # Four attempts and their pauses are over before the next quarter of an hour.
-    assert 4 * seconds + 10 + 20 + 40 < 15 * 60
+    # The last attempt begins when the receipt of a run that died is old, and all three and their pauses are over before
+    # the next quarter of an hour.
+    (job,) = (call for call in calls if call.words[1:4] == ("scheduler", "jobs", "create") and call.flag("max-backoff"))
+    flags = ("max-retry-attempts", "min-backoff", "max-backoff")
+    attempts, shortest, longest = (int(job.flag(flag).removesuffix("s")) for flag in flags)
+    assert (attempts, longest) == (2, 2 * shortest)
+    assert RUN_IS_OVER_AFTER.total_seconds() < shortest + longest
+    assert 3 * seconds + shortest + longest < 15 * 60
 
 
 def test_variables_are_settings() -> None:
@@ -86,7 +100,57 @@ def test_variables_are_settings() -> None:
     text = "".join((ROOT / package / "settings.py").read_text("utf-8") for package in PACKAGES)
     given = [call.flag(flag) for call in recorded("empty_project") for flag in ("set-env-vars", "set-secrets")]
     names = {pair.partition("=")[0] for value in given for pair in value.split(",") if pair}
-    assert {name for name in names if f'"{name}"' not in text} == {"/phases/phases.toml"}
+    assert {name for name in names if f'"{name}"' not in text} == {"/phases/phases.toml", "THREADS"}
+
+
+def test_a_phases_file_is_mounted_as_the_version_that_it_is() -> None:
+    """Never the latest: a new file would be live before its code, and stay when a revision is gone back to."""
+    mounted = [
+        version
+        for name in TRANSCRIPTS
+        for call in recorded(name)
+        for version in re.findall(r"phases\.toml=phase2-canary-phases:(\w+)", call.flag("set-secrets"))
+    ]
+    assert {*mounted} == {"1", "2"}
+
+
+def test_only_removal_takes_away() -> None:
+    """No deployment deletes or revokes anything, but for its own test job and a right that is wider than needed."""
+    own = re.compile(r".*(notify-test|--role=roles/datastore\.user --condition=None)")
+    calls = [(name, call) for name in TRANSCRIPTS for call in recorded(name) if DELETES & {*call.words}]
+    assert {name for name, call in calls if not own.match(str(call))} == {"removal"}
+
+
+def test_removal_takes_away_what_a_deployment_has_made() -> None:
+    """Each kind of thing that is made is deleted, but for what holds what was written; each grant is revoked."""
+    made, removed = recorded("empty_project"), recorded("removal")
+    stays = {("beta", "services", "identity"), ("firestore", "databases")}
+    assert _kinds(made, "create") - stays | {("run", "services")} == _kinds(removed, "delete")
+    granted = {grant for grant in _grants(made, "GRANT", "TO") if "gcp-sa-pubsub" not in grant[2]}
+    assert granted == _grants(removed, "REVOKE", "FROM")
+    # What was granted on something that is deleted is gone with it.
+    secrets = {binding for binding in _bindings(made, "add") if "secretmanager" in binding[2]}
+    assert {binding for binding in secrets if binding[0] != "phase2-canary-phases"} <= _bindings(removed, "remove")
+
+
+def _kinds(calls: Iterable[Call], verb: str) -> set[tuple[str, ...]]:
+    """Return the groups of commands in which something is made or deleted, such as ("pubsub", "topics")."""
+    return {
+        call.words[1 : call.words.index(verb)] for call in calls if call.words[0] == "gcloud" and verb in call.words
+    }
+
+
+def _grants(calls: Iterable[Call], verb: str, to: str) -> set[tuple[str, str, str]]:
+    found = (re.findall(rf'{verb} `(.+?)` ON (\w+ `.+?`) {to} "(.+?)"', str(call)) for call in calls)
+    return {grant for grants in found for grant in grants}
+
+
+def _bindings(calls: Iterable[Call], verb: str) -> set[tuple[str, str, str]]:
+    return {
+        (call.words[3], call.flag("member"), call.flag("role"))
+        for call in calls
+        if f"{verb}-iam-policy-binding" in call.words
+    }
 
 
 def test_the_build_installs_by_hash() -> None:
@@ -105,8 +169,9 @@ def test_the_phases_file_is_read_as_the_code_reads_it(tmp_path: Path, file: str)
     """The tables of the phase, and the datasets of all."""
     own = tmp_path / "own.toml"
     own.write_text((ROOT / file).read_text("utf-8").replace("# message_table", "message_table"))
-    names = dict.fromkeys(["GOOGLE_CLOUD_PROJECT", "PROJECT_NUMBER", "ORCHESTRATOR", "CANARY", "TOPIC"], "x")
-    environment = {**names, "PHASE": "phase2", "PHASES_FILE": str(own), "DATASETS": "games", "PATH": "/usr/bin:/bin"}
+    (step,) = (step["env"] for step in cloud_build({"_ORCHESTRATOR": "x"}) if step["id"] == "preflight")
+    given = {"PHASES_FILE": str(own), "DATASETS": "games", "PATH": "/usr/bin:/bin"}
+    environment = {**dict(variable.split("=", 1) for variable in step), **given}
     script = 'source deploy/common.sh; echo "$TABLE|$MESSAGE_TABLE|$(echo $READ_DATASETS)"'
     command = ["bash", "-c", script]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

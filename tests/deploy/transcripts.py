@@ -92,19 +92,25 @@ def perform(
     before: Iterable[Call] = (),
     edits: Edits = (),
     steps: Collection[str] = (),
+    arguments: Sequence[str] = (),
 ) -> list[Step]:
     """Run bootstrap.sh and the build, or some steps of them, until one fails, after what was called `before`.
 
-    The tables of answers are looked at in order, then what is healthy, and last what the calls have made.
+    The tables of answers are looked at in order, then what is healthy, and last what the calls have made. `arguments`
+    are further ones of what the owner runs: bootstrap.sh, or where `steps` say so remove.sh.
     """
     given = ",".join(f"{name}={value}" for name, value in settings.items())
-    owner = {"id": "bootstrap", "entrypoint": "bash", "args": ["deploy/bootstrap.sh", "proj", given]}
+    owners = [
+        {"id": name, "entrypoint": "bash", "args": [f"deploy/{name}.sh", "proj", given, *arguments]}
+        for name in ("bootstrap", "remove")
+        if name in (steps or ["bootstrap"])
+    ]
     calls, performed = [*before], list[Step]()
     fixed = [pair for table in (*tables, ANSWERS["healthy"]) for pair in table.items()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _prepare(folder, edits)
-        for step in (owner, *cloud_build(settings)):
+        for step in (*owners, *cloud_build(settings)):
             if not steps or step["id"] in steps:
                 performed.append(_run(folder, step, [*fixed, *echoes(calls)]))
                 calls += performed[-1].calls
@@ -187,19 +193,17 @@ def echoes(calls: Iterable[Call]) -> Iterator[tuple[str, str]]:
     """Yield what a project answers, where a deployment compares, about what these calls have made."""
     answers = dict[str, str]()
     for call in calls:
-        content = (call.flag("labels") + call.flag("update-labels")).partition("content=")[2]
+        _echo_of_access(call, answers)
+        answers |= _echo_of_labels(call)
         match call.words[1:]:
-            case ("services", "enable", *services):
-                answers["* services list --format=value(config.name)"] = "\n".join(services)
-            case ("projects", "add-iam-policy-binding", *_):
-                bound = answers.setdefault("* projects get-iam-policy *", "")
-                answers["* projects get-iam-policy *"] = f"{bound}{call.flag('member')},{call.flag('role')}\n"
-            case ("secrets", "update", name, *_) | ("pubsub", "subscriptions", "create" | "update", name, *_):
-                answers[f"* describe {name} *=value(labels.content)"] = content
+            case ("pubsub", "subscriptions", "create" | "update", name, *_):
+                answers |= _echo_of_fields(f"* subscriptions describe {name} *=value", SUBSCRIPTION_FIELDS, call)
             case ("scheduler", "jobs", "create" | "update", "http", name, *_):
-                answers[f"* jobs describe {name} *=value(description)*"] = call.flag("description")
+                answers |= _echo_of_fields(f"* jobs describe {name} *=value", JOB_FIELDS, call)
             case ("logging", "metrics", "create" | "update", name, *_):
-                answers[f"* metrics describe {name} *"] = json.loads(call.file)["description"]
+                description = json.loads(call.file)["description"]
+                answers[f"* metrics describe {name} *=value(description)"] = description
+                answers[f"* metrics describe {name} *=json"] = call.file
             case ("monitoring", "policies" | "dashboards" as kind, "create" | "update", *_):
                 answers.update(_echo_of_monitoring(kind, json.loads(call.file)))
             case _:
@@ -207,8 +211,83 @@ def echoes(calls: Iterable[Call]) -> Iterator[tuple[str, str]]:
     yield from answers.items()
 
 
+def _echo_of_access(call: Call, answers: dict[str, str]) -> None:
+    """Add the services that are on, and who has which role."""
+    match call.words[1:]:
+        case ("services", "enable", *services):
+            on = "* services list --format=value(config.name)"
+            answers[on] = "\n".join([answers.get(on, ""), *services])
+        case ("projects", "add-iam-policy-binding", *_):
+            bound = "* projects get-iam-policy *"
+            title = call.flag("condition").partition("title=")[2]
+            answers[bound] = f"{answers.get(bound, '')}{call.flag('member')},{call.flag('role')},{title}\n"
+        case _:
+            pass
+
+
+def _echo_of_labels(call: Call) -> Mapping[str, str]:
+    """Return by what is known whose something is, and which version of the phases file is which."""
+    labels = dict(
+        pair.split("=") for flag in ("labels", "update-labels") for pair in call.flag(flag).split(",") if pair
+    )
+    match call.words[1:]:
+        case ("iam", "service-accounts", "create", name, *_):
+            return {f"* service-accounts describe {name}@* *=value(description)": call.flag("description")}
+        case ("scheduler", "jobs", "create", "http", name, *_):
+            return {f"* jobs describe {name} *=value(description)*": call.flag("description")}
+        case ("secrets", "create" | "update", name, *_) | ("pubsub", "topics" | "subscriptions", "create", name, *_):
+            return {f"* describe {name} *=value(labels.{label})": value for label, value in labels.items()}
+        case _:
+            return {}
+
+
+# What a project says of a subscription and of a job that were made with these flags, and how a flag's value is said.
+SUBSCRIPTION_FIELDS = {
+    "pushConfig.pushEndpoint": "push-endpoint",
+    "pushConfig.oidcToken.serviceAccountEmail": "push-auth-service-account",
+    "pushConfig.oidcToken.audience": "push-auth-token-audience",
+    "ackDeadlineSeconds": "ack-deadline",
+    "retryPolicy.minimumBackoff": "min-retry-delay",
+    "retryPolicy.maximumBackoff": "max-retry-delay",
+    "deadLetterPolicy.deadLetterTopic": "dead-letter-topic",
+    "deadLetterPolicy.maxDeliveryAttempts": "max-delivery-attempts",
+    "bigqueryConfig.table": "bigquery-table",
+    "bigqueryConfig.writeMetadata": "write-metadata",
+    "messageRetentionDuration": "message-retention-duration",
+    "retainAckedMessages": "retain-acked-messages",
+}
+JOB_FIELDS = {
+    "schedule": "schedule",
+    "timeZone": "time-zone",
+    "httpTarget.uri": "uri",
+    "httpTarget.httpMethod": "http-method",
+    "httpTarget.oidcToken.serviceAccountEmail": "oidc-service-account-email",
+    "httpTarget.oidcToken.audience": "oidc-token-audience",
+    "attemptDeadline": "attempt-deadline",
+    "retryConfig.retryCount": "max-retry-attempts",
+    "retryConfig.minBackoffDuration": "min-backoff",
+    "retryConfig.maxBackoffDuration": "max-backoff",
+}
+_SAID = {"7d": "604800s"}
+
+
+def _echo_of_fields(pattern: str, fields: Mapping[str, str], call: Call) -> Mapping[str, str]:
+    """Return what is answered where all fields that were given are asked for, in this order."""
+    given = {name: _said(call, flag) for name, flag in fields.items() if _said(call, flag)}
+    return {f"{pattern}({','.join(given)})*": "\t".join(given.values())}
+
+
+def _said(call: Call, flag: str) -> str:
+    """Return the value of a flag as a project says it; a flag without a value is True."""
+    if f"--{flag}" in call.words:
+        return "True"
+    value = call.flag(flag)
+    topic = f"projects/proj/topics/{value}" if flag == "dead-letter-topic" and value else value
+    return _SAID.get(topic, topic)
+
+
 def _echo_of_monitoring(kind: str, made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    pattern = f'* {kind} list --filter=displayName="{made["displayName"]}" --format='
+    pattern = f'* {kind} list --filter=*displayName="{made["displayName"]}" --format='
     yield f"{pattern}json", json.dumps([made], indent=2, sort_keys=True)
     content = (made.get("userLabels") or made["labels"])["content"]
     yield f"{pattern}value(name)", f"projects/proj/{kind}/7"
@@ -230,6 +309,10 @@ def _made() -> list[Call]:
 @cache
 def _again() -> Sequence[Step]:
     return perform(EVERYTHING, ANSWERS["later"], before=_made())
+
+
+def _removal(*arguments: str, tables: Mapping[str, str] | None = None) -> list[Step]:
+    return perform(EVERYTHING, tables or {}, ANSWERS["made"], steps=["remove"], arguments=arguments)
 
 
 def _whole(title: str, steps: Iterable[Step]) -> Iterator[str]:
@@ -279,6 +362,14 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
         "The canary alone, beside somebody's orchestrator, with as little as can be given",
         perform(WAYS["settings"]["beside"], ANSWERS["first"]),
     ),
+    "watching": lambda: _whole(
+        "The canary alone, with a memory and a page of its own, beside an orchestrator whose service is named",
+        perform(
+            WAYS["settings"]["watching"],
+            ANSWERS["first"],
+            arguments=["user:on-call@example.com", "group:data@example.com"],
+        ),
+    ),
     "ours": lambda: _whole(
         "With our orchestrator and what docs/deploy.md gives, where a database and tables are there",
         perform(dict(pair.split("=", 1) for pair in _PAGE.split(",")), ANSWERS["first"]),
@@ -292,6 +383,13 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
     "changes": lambda: (
         "What is different where something is different than in again.txt",
         *_compared(WAYS["changes"]),
+    ),
+    "removal": lambda: (
+        *_whole("All that was made is taken away", _removal("--yes")),
+        "",
+        *_whole("Another canary is there, and the question is not answered", _removal(tables=ANSWERS["another"])),
+        "",
+        *_whole("Nothing is there", perform(EVERYTHING, steps=["remove"])),
     ),
     "refusals": lambda: ("What is refused, each compared with again.txt", *_compared(WAYS["refusals"])),
 }

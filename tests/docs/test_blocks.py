@@ -19,7 +19,7 @@ NOT_RUN = {
     "cp ": "as above",
     "uvx ": "it fetches packages",
     "settings=": "tests/deploy/ deploys with them",
-    "bash deploy/bootstrap.sh ": "tests/deploy/ runs it, against a program in place of gcloud",
+    "bash deploy/": "tests/deploy/ runs it, against a program in place of gcloud",
     "gcloud ": "tests/deploy/test_gcloud.py gives it to gcloud's own linter",
     "python3 -m venv ": "tests/end_to_end/test_other_pipeline.py runs what follows, in an environment that is there",
     "export ": "it does it in an empty folder, with the emulators",

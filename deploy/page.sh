@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The page as a function of its own: the canary's code, with an account that may only read, and none of its secrets.
+# Who may look at it is said once, by hand: docs/page.md.
+source deploy/common.sh
+
+if ! has "$PAGE"; then
+  echo "_PAGE names no function: no page of its own"
+  exit
+fi
+variables=,PAGE_OF=$CANARY${GIVEN_PHASE:+,PHASE=$PHASE}
+if has "$WATCHED"; then variables+=,ORCHESTRATOR_SERVICE=$WATCHED; fi
+if has "$MEMORY_DATABASE"; then variables+=,MEMORY_DATABASE=$MEMORY_DATABASE; fi
+if has "$RUNBOOK_URL"; then variables+=,RUNBOOK_URL=$RUNBOOK_URL; fi
+deploy_function canary "$PAGE" canary "$variables" "" \
+  --service-account="$PAGE_ACCOUNT" --timeout=60 --max-instances=3

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# remove.sh PROJECT "_ORCHESTRATOR=…,…" [--yes]: takes away what these settings have deployed, by the project's owner. It
+# lists what carries the mark of this canary, and asks; what does not carry it stays, and so does all that was written.
+source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
+PROJECT_NUMBER=$(gcloud projects describe "$GOOGLE_CLOUD_PROJECT" --format='value(projectNumber)')
+source deploy/common.sh
+
+steps=()
+# plan WHAT COMMAND…
+plan() {
+  echo "  $1"
+  steps+=("$(printf '%q ' "${@:2}")")
+}
+# of_labels FIELD GROUP…: prints what a list has of this canary.
+of_labels() { gcloud "${@:2}" list --filter="$1.managed_by=$OURS AND $1.canary=$CANARY" --format='value(name.basename())'; }
+
+echo "Of $CANARY in $GOOGLE_CLOUD_PROJECT:"
+# First what would notify of the rest being gone, then what calls, then what is called.
+for name in $(gcloud monitoring policies list --filter="userLabels.managed_by=$OURS AND userLabels.canary=$CANARY" \
+  --format='value(name)'); do
+  plan "alert policy $name" gcloud monitoring policies delete "$name"
+done
+for name in $(gcloud monitoring dashboards list --filter="labels.managed_by=$OURS AND labels.canary=$CANARY" \
+  --format='value(name)'); do
+  plan "dashboard $name" gcloud monitoring dashboards delete "$name"
+done
+functions=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS AND metadata.labels.canary=$CANARY" \
+  --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
+for where in $({ echo "$REGION" && cut -sd, -f2 <<<"$functions"; } | sort -u); do
+  for name in $(gcloud scheduler jobs list --location="$where" --filter="description=\"$MARK\"" \
+    --format='value(name.basename())'); do
+    plan "job $name in $where" gcloud scheduler jobs delete "$name" --location="$where"
+  done
+done
+for name in $(of_labels labels pubsub subscriptions); do
+  plan "subscription $name, with what is queued on it" gcloud pubsub subscriptions delete "$name"
+done
+while IFS=, read -r name where; do
+  [[ -z $name ]] || plan "function $name in $where" gcloud run services delete "$name" --region="$where"
+done <<<"$functions"
+for name in $(of_labels labels pubsub topics); do
+  plan "topic $name" gcloud pubsub topics delete "$name"
+done
+for name in $(gcloud logging metrics list --filter="description:\"$MARK;\"" --format='value(name)'); do
+  plan "metric $name" gcloud logging metrics delete "$name"
+done
+
+# An account's grants go before it: what is granted to one that is gone stays in the policies for ever. The one that
+# deploys is of all canaries of the project, and goes with the last.
+mapfile -t leaving < <(gcloud iam service-accounts list --filter="description=\"$MARK\"" --format='value(email)')
+others=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS AND NOT metadata.labels.canary=$CANARY" \
+  --format='value(metadata.labels.canary)')
+if [[ -z $others ]]; then
+  mapfile -t -O "${#leaving[@]}" leaving \
+    < <(gcloud iam service-accounts list --filter="description=\"$OURS\"" --format='value(email)')
+fi
+# revoke ROLE TABLE|SCHEMA NAME ACCOUNT
+revoke() {
+  plan "$1 of $4 on $3" big query --use_legacy_sql=false \
+    "REVOKE \`roles/$1\` ON $2 \`$3\` FROM \"serviceAccount:$4\""
+}
+# leaves ACCOUNT: whether it is one of those that go.
+leaves() { [[ " ${leaving[*]} " == *" $1 "* ]]; }
+for account in "${leaving[@]}"; do
+  for role in $(gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
+    --filter="bindings.members=serviceAccount:$account" --format='value(bindings.role)'); do
+    plan "$role of $account" gcloud projects remove-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" \
+      --member="serviceAccount:$account" --role="$role" --all --format=none
+  done
+done
+for dataset in $READ_DATASETS; do
+  for account in $(readers); do
+    if leaves "$account"; then revoke bigquery.dataViewer SCHEMA "$dataset" "$account"; fi
+  done
+  if leaves "$DEPLOYER"; then revoke bigquery.metadataViewer SCHEMA "$dataset" "$DEPLOYER"; fi
+done
+if ! beside && leaves "$ORCHESTRATOR_ACCOUNT"; then
+  revoke bigquery.dataEditor TABLE "$TABLE" "$ORCHESTRATOR_ACCOUNT"
+  if leaves "$DEPLOYER"; then revoke bigquery.dataEditor SCHEMA "${TABLE%.*}" "$DEPLOYER"; fi
+fi
+for secret in $SLACK_SECRET $HEARTBEAT_SECRET; do
+  has "$secret" || continue
+  for pair in "$CANARY_ACCOUNT=secretAccessor" "$DEPLOYER=viewer"; do
+    leaves "${pair%=*}" || continue
+    plan "secretmanager.${pair#*=} of ${pair%=*} on $secret" gcloud secrets remove-iam-policy-binding "$secret" \
+      --member="serviceAccount:${pair%=*}" --role="roles/secretmanager.${pair#*=}" --format=none
+  done
+done
+if beside && has "$WATCHED_DEAD_LETTERS" && leaves "$CANARY_ACCOUNT"; then
+  plan "pubsub.subscriber of $CANARY_ACCOUNT on $WATCHED_DEAD_LETTERS" gcloud pubsub subscriptions \
+    remove-iam-policy-binding "$WATCHED_DEAD_LETTERS" --member="serviceAccount:$CANARY_ACCOUNT" \
+    --role=roles/pubsub.subscriber --format=none
+fi
+for name in $(of_labels labels secrets); do
+  plan "secret $name, with every version of the phases file" gcloud secrets delete "$name"
+done
+for account in "${leaving[@]}"; do
+  plan "account $account" gcloud iam service-accounts delete "$account"
+done
+
+echo "What stays, because it holds what was written, or is not this canary's alone:"
+echo "  the tables, their datasets, the topic $TOPIC, the Firestore databases, the progress documents"
+echo "  what the canary remembers and what people said; to delete it:"
+echo "    gcloud firestore bulk-delete --database='${MEMORY_DATABASE:-$FIRESTORE_DATABASE}'" \
+  "--collection-ids=canary_memory,canary_people"
+echo "  what answered probes; to have Firestore delete each a day later:"
+echo "    gcloud firestore fields ttls update answered_at --collection-group=orchestrator_probes --enable-ttl" \
+  "--database='$FIRESTORE_DATABASE'"
+echo "  the functions' images and sources: the repository cloud-run-source-deploy and the buckets run-sources-…, …_cloudbuild"
+echo "  the services that were switched on, the role of Pub/Sub's own account, the secrets of Slack and heartbeat"
+echo "  the rights of who may start builds"
+if ((${#steps[@]} == 0)); then
+  echo "There is nothing to remove."
+  exit
+fi
+if [[ ${3:-} != --yes ]]; then
+  read -rp "Remove these ${#steps[@]}? Type $CANARY: " answer || answer=
+  if [[ $answer != "$CANARY" ]]; then
+    echo "nothing was removed" >&2
+    exit 1
+  fi
+fi
+left=0
+for step in "${steps[@]}"; do
+  eval "$step" || {
+    echo "NOT REMOVED: $step" >&2
+    left=$((left + 1))
+  }
+done
+echo "removed: $((${#steps[@]} - left)) of ${#steps[@]}"
+exit $((left > 0))
