@@ -86,7 +86,7 @@ project_roles() {
   beside || printf '%s\n' "$ORCHESTRATOR_ACCOUNT=datastore.user" "$PUBSUB_AGENT=pubsub.serviceAgent" \
     "$DEPLOYER=pubsub.admin"
   if beside && [[ -n $MESSAGE_TABLE ]]; then echo "$DEPLOYER=pubsub.editor"; fi
-  printf "$DEPLOYER=%s\n" browser cloudbuild.builds.builder cloudscheduler.admin datastore.viewer logging.configWriter \
+  printf "$DEPLOYER=%s\n" browser cloudscheduler.admin datastore.viewer logging.configWriter \
     logging.viewer monitoring.alertPolicyEditor monitoring.dashboardEditor monitoring.notificationChannelViewer \
     run.admin run.builder run.sourceDeveloper serviceusage.serviceUsageConsumer
 }

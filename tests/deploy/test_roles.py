@@ -111,7 +111,7 @@ COMMANDS = {
     # The probe publishes (pubsub.admin has that too), and looks for the answer.
     "canary probe": ("datastore.entities.get", "datastore.viewer"),
     # Not a command of a step: the build that runs them.
-    "builds submit": ("logging.logEntries.create", "cloudbuild.builds.builder"),
+    "builds submit": ("logging.logEntries.create", "run.builder"),
 }
 
 
