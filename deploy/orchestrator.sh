@@ -42,8 +42,9 @@ gcloud pubsub subscriptions add-iam-policy-binding "$PUSH" \
   --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.subscriber --format=none
 
 # A subscription's topic cannot be changed, and what is queued on another one is not thrown away here.
-for old in $(gcloud pubsub subscriptions list --filter="pushConfig.pushEndpoint=$url AND -topic=$TOPIC_PATH" \
-  --format='value(name.basename())'); do
+left=$(gcloud pubsub subscriptions list --filter="pushConfig.pushEndpoint=$url AND -topic=$TOPIC_PATH" \
+  --format='value(name.basename())')
+for old in $left; do
   echo "WARNING: $old still pushes to $ORCHESTRATOR, from another topic. When it is empty:" >&2
   echo "gcloud pubsub subscriptions delete $old" >&2
 done

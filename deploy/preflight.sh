@@ -131,13 +131,14 @@ if beside && has "$WATCHED_SERVICE"; then
 fi
 
 # What this project has made anywhere, and this deployment would leave running beside its own.
+made=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS" \
+  --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
 while IFS=, read -r name where; do
   if [[ -z $name || " ${OTHER_SERVICES//,/ } " == *" $name "* ]]; then continue; fi
   [[ $where == "$REGION" && " $CANARY $ORCHESTRATOR $PAGE " == *" $name "* ]] ||
     lacks "a word about $name in $where, which an earlier deployment has made: both would run" \
       "the _CANARY, _ORCHESTRATOR, _PAGE and _REGION of then; _OTHER_SERVICES=$name if both shall; or deploy/remove.sh"
-done < <(gcloud run services list --filter="metadata.labels.managed_by=$OURS" \
-  --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
+done <<<"$made"
 
 live=$(gcloud run services list --region="$REGION" --filter="metadata.name=$CANARY" \
   --flatten='spec.template.spec.containers[0].env[]' \
@@ -161,8 +162,9 @@ if beside; then
   keeps ORCHESTRATOR_SERVICE _WATCHED_SERVICE "$WATCHED_SERVICE"
   keeps DEAD_LETTERS _WATCHED_DEAD_LETTERS "$WATCHED_DEAD_LETTERS"
 fi
-if [[ -z $GIVEN_TOPIC ]]; then
-  for other in $(gcloud pubsub subscriptions list --filter="labels.canary=$CANARY" --format='value(topic.basename())'); do
+if [[ -z $GIVEN_TOPIC ]] && { ! beside || [[ -n $MESSAGE_TABLE ]]; }; then
+  topics=$(gcloud pubsub subscriptions list --filter="labels.canary=$CANARY" --format='value(topic.basename())')
+  for other in $topics; do
     [[ " $TOPIC $DEAD_LETTERS " == *" $other "* || $other == *-dead-letters ]] ||
       lacks "_TOPIC: what is deployed listens to $other" "_TOPIC=$other, or _TOPIC=$TOPIC if it shall be this one now"
   done
@@ -170,8 +172,9 @@ fi
 
 # Two orchestrators on one topic register each other's completions, and the fault of the one is hidden.
 if ! beside; then
-  for other in $(gcloud pubsub subscriptions list --filter="topic=$TOPIC_PATH AND pushConfig.pushEndpoint:*" \
-    --format='value(name.basename())'); do
+  pushing=$(gcloud pubsub subscriptions list --filter="topic=$TOPIC_PATH AND pushConfig.pushEndpoint:*" \
+    --format='value(name.basename())')
+  for other in $pushing; do
     [[ " $PUSH ${OTHER_SUBSCRIPTIONS//,/ } " == *" $other "* ]] ||
       lacks "a word about $other, which pushes from $TOPIC too: is that another orchestrator?" \
         "_ORCHESTRATOR=none, if it is; else _OTHER_SUBSCRIPTIONS=$other"

@@ -11,59 +11,65 @@ plan() {
   echo "  $1"
   steps+=("$(printf '%q ' "${@:2}")")
 }
-# of_labels FIELD GROUP…: prints what a list has of this canary.
-of_labels() { gcloud "${@:2}" list --filter="$1.managed_by=$OURS AND $1.canary=$CANARY" --format='value(name.basename())'; }
+# labelled FIELD: prints the filter for what carries this canary's labels.
+labelled() { echo "$1.managed_by=$OURS AND $1.canary=$CANARY"; }
+
+# All lists are made before anything is removed, and each into a variable: a list that fails ends this here.
+policies=$(gcloud monitoring policies list --filter="$(labelled userLabels)" --format='value(name)')
+dashboards=$(gcloud monitoring dashboards list --filter="$(labelled labels)" --format='value(name)')
+subscriptions=$(gcloud pubsub subscriptions list --filter="$(labelled labels)" --format='value(name.basename())')
+functions=$(gcloud run services list --filter="$(labelled metadata.labels)" \
+  --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
+topics=$(gcloud pubsub topics list --filter="$(labelled labels)" --format='value(name.basename())')
+metrics=$(gcloud logging metrics list --filter="description:\"$MARK;\"" --format='value(name)')
+secrets=$(gcloud secrets list --filter="$(labelled labels)" --format='value(name.basename())')
+accounts=$(gcloud iam service-accounts list --filter="description=\"$MARK\"" --format='value(email)')
+# The account that deploys is of all canaries of the project, and goes with the last.
+others=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS AND NOT metadata.labels.canary=$CANARY" \
+  --format='value(metadata.labels.canary)')
+if [[ -z $others ]]; then
+  accounts+=" $(gcloud iam service-accounts list --filter="description=\"$OURS\"" --format='value(email)')"
+fi
+bindings=$(gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
+  --format='csv[no-heading](bindings.members,bindings.role)')
 
 echo "Of $CANARY in $GOOGLE_CLOUD_PROJECT:"
 # First what would notify of the rest being gone, then what calls, then what is called.
-for name in $(gcloud monitoring policies list --filter="userLabels.managed_by=$OURS AND userLabels.canary=$CANARY" \
-  --format='value(name)'); do
+for name in $policies; do
   plan "alert policy $name" gcloud monitoring policies delete "$name"
 done
-for name in $(gcloud monitoring dashboards list --filter="labels.managed_by=$OURS AND labels.canary=$CANARY" \
-  --format='value(name)'); do
+for name in $dashboards; do
   plan "dashboard $name" gcloud monitoring dashboards delete "$name"
 done
-functions=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS AND metadata.labels.canary=$CANARY" \
-  --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
 for where in $({ echo "$REGION" && cut -sd, -f2 <<<"$functions"; } | sort -u); do
-  for name in $(gcloud scheduler jobs list --location="$where" --filter="description=\"$MARK\"" \
-    --format='value(name.basename())'); do
+  jobs=$(gcloud scheduler jobs list --location="$where" --filter="description=\"$MARK\"" --format='value(name.basename())')
+  for name in $jobs; do
     plan "job $name in $where" gcloud scheduler jobs delete "$name" --location="$where"
   done
 done
-for name in $(of_labels labels pubsub subscriptions); do
+for name in $subscriptions; do
   plan "subscription $name, with what is queued on it" gcloud pubsub subscriptions delete "$name"
 done
 while IFS=, read -r name where; do
   [[ -z $name ]] || plan "function $name in $where" gcloud run services delete "$name" --region="$where"
 done <<<"$functions"
-for name in $(of_labels labels pubsub topics); do
+for name in $topics; do
   plan "topic $name" gcloud pubsub topics delete "$name"
 done
-for name in $(gcloud logging metrics list --filter="description:\"$MARK;\"" --format='value(name)'); do
+for name in $metrics; do
   plan "metric $name" gcloud logging metrics delete "$name"
 done
 
-# An account's grants go before it: what is granted to one that is gone stays in the policies for ever. The one that
-# deploys is of all canaries of the project, and goes with the last.
-mapfile -t leaving < <(gcloud iam service-accounts list --filter="description=\"$MARK\"" --format='value(email)')
-others=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS AND NOT metadata.labels.canary=$CANARY" \
-  --format='value(metadata.labels.canary)')
-if [[ -z $others ]]; then
-  mapfile -t -O "${#leaving[@]}" leaving \
-    < <(gcloud iam service-accounts list --filter="description=\"$OURS\"" --format='value(email)')
-fi
+# An account's grants go before it: what is granted to one that is gone stays in the policies for ever.
 # revoke ROLE TABLE|SCHEMA NAME ACCOUNT
 revoke() {
   plan "$1 of $4 on $3" big query --use_legacy_sql=false \
     "REVOKE \`roles/$1\` ON $2 \`$3\` FROM \"serviceAccount:$4\""
 }
 # leaves ACCOUNT: whether it is one of those that go.
-leaves() { [[ " ${leaving[*]} " == *" $1 "* ]]; }
-for account in "${leaving[@]}"; do
-  for role in $(gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
-    --filter="bindings.members=serviceAccount:$account" --format='value(bindings.role)'); do
+leaves() { [[ " $(echo $accounts) " == *" $1 "* ]]; }
+for account in $accounts; do
+  for role in $(sed -n "s/^serviceAccount:$account,//p" <<<"$bindings" | sort -u); do
     plan "$role of $account" gcloud projects remove-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" \
       --member="serviceAccount:$account" --role="$role" --all --format=none
   done
@@ -91,10 +97,10 @@ if beside && has "$WATCHED_DEAD_LETTERS" && leaves "$CANARY_ACCOUNT"; then
     remove-iam-policy-binding "$WATCHED_DEAD_LETTERS" --member="serviceAccount:$CANARY_ACCOUNT" \
     --role=roles/pubsub.subscriber --format=none
 fi
-for name in $(of_labels labels secrets); do
+for name in $secrets; do
   plan "secret $name, with every version of the phases file" gcloud secrets delete "$name"
 done
-for account in "${leaving[@]}"; do
+for account in $accounts; do
   plan "account $account" gcloud iam service-accounts delete "$account"
 done
 

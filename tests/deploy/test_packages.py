@@ -219,6 +219,8 @@ def test_both_functions_start_and_answer(
         for path in ("", f"dates/{yesterday}"):
             answer = requests.get(f"http://{functions[name].address}/{path}", timeout=70)
             assert (answer.status_code, "PREMATURE" in answer.text) == (200, True)
-    assert requests.post(f"http://{functions['page'].address}/", timeout=70).status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    assert (
+        requests.post(f"http://{functions['page'].address}/", timeout=70).status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    )
     for name, never in NEVER_LOADED.items():
         assert never_loaded(staged[name], functions[name]) == never.keys()

@@ -389,6 +389,8 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
         "",
         *_whole("Another canary is there, and the question is not answered", _removal(tables=ANSWERS["another"])),
         "",
+        *_whole("A list cannot be made, so that nothing is removed", _removal("--yes", tables=ANSWERS["hidden"])),
+        "",
         *_whole("Nothing is there", perform(EVERYTHING, steps=["remove"])),
     ),
     "refusals": lambda: ("What is refused, each compared with again.txt", *_compared(WAYS["refusals"])),
