@@ -38,7 +38,6 @@ from orchestrator_resilience.transaction import SEVERITY, transaction_of
 _CAUSES = 20
 _SUBJECT_CHARACTERS = 200
 _LIST_CHARACTERS = 50_000  # of the lines that say who is missing, by name
-_WITH_LISTS = {CheckpointKind.POST_TRANSACTION, CheckpointKind.WAITING}
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
@@ -227,7 +226,8 @@ class Delivery:
         self._step_seconds: dict[str, float] = {}
 
     def __enter__(self) -> Self:
-        self._begin()
+        if self._sequence:  # entered again
+            self._begin()
         self._received()
         return self
 
@@ -278,22 +278,23 @@ class Delivery:
         self._expected_hash = hash_of_names(transaction.expected)
         sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
         own = None if expected is None else sorted(transaction.expected)
-        fields: dict[str, Any] = {**transaction.fields, "expected": own, "attempts": attempts}
-        self._transaction = fields
+        fields = {**transaction.fields, "expected": own, "attempts": attempts}
+        cut = {f"{k}_count": len(v) for k, v in fields.items() if isinstance(v, list) and len(v) > LIST_ITEMS}
+        self._transaction = _plain(fields | cut)
         self._leave(
             CheckpointKind.POST_TRANSACTION,
             transaction.text,
+            self._transaction,
             severity=SEVERITY.get(outcome),
             outcome=None if waits or sets else outcome,
-            **fields,
         )
         # Each line that closes a delivery says all of it, so that who reads many deliveries needs no other.
         if sets:
             text = f"{transaction.count}, _triggered is set{transaction.purpose}"
-            self._leave(CheckpointKind.TRIGGERED, text, outcome=outcome, **fields)
+            self._leave(CheckpointKind.TRIGGERED, text, self._transaction, outcome=outcome)
         elif waits:
             text = f"{transaction.missing_text} {transaction.count}"
-            self._leave(CheckpointKind.WAITING, text, outcome=outcome, **fields)
+            self._leave(CheckpointKind.WAITING, text, self._transaction, outcome=outcome)
 
     @_never_raises
     def started(self, *, message_id: str | None = None) -> None:
@@ -301,18 +302,18 @@ class Delivery:
 
         For code whose flag starts the next phase; after `post_transaction`, whose fields the line has as well.
         """
-        text = f"the next phase was started{f' by message {message_id}' if message_id else ''}"
-        fields = {**self._transaction, "message_id": message_id}
-        self._leave(CheckpointKind.STARTED, text, outcome=DeliveryOutcome.STARTED, **fields)
+        text = one_line(f"the next phase was started{f' by message {message_id}' if message_id else ''}")
+        outcome = DeliveryOutcome.STARTED
+        self._leave(CheckpointKind.STARTED, text, self._transaction, outcome=outcome, message_id=message_id)
 
     @_never_raises
     def not_started(self, reason: str | BaseException) -> None:
         """Leave NOT_STARTED: it was decided, and the next phase was not started: a gate refused, or a call failed."""
         if isinstance(reason, BaseException):
             self._failure = reason  # where it leaves the block as well, that is no other failure
-        why = _described(reason) if isinstance(reason, BaseException) else str(reason)
-        fields = {**self._transaction, "reason": one_line(why, TEXT_CHARACTERS)}
-        self._leave(CheckpointKind.NOT_STARTED, why, outcome=DeliveryOutcome.NOT_STARTED, **fields)
+        why = one_line(_described(reason) if isinstance(reason, BaseException) else str(reason))
+        outcome = DeliveryOutcome.NOT_STARTED
+        self._leave(CheckpointKind.NOT_STARTED, why, self._transaction, outcome=outcome, reason=why)
 
     @property
     def _phase(self) -> Phase:
@@ -404,6 +405,7 @@ class Delivery:
         self,
         kind: CheckpointKind,
         text: object,
+        transaction: Mapping[str, Any] | None = None,
         *,
         outcome: DeliveryOutcome | None = None,
         severity: Severity | None = None,
@@ -414,7 +416,7 @@ class Delivery:
         # On RECEIVED processor and date come first, and on the others after the words that people search for.
         said = one_line(
             text if isinstance(text, str) else str(plain(text)),
-            _LIST_CHARACTERS if kind in _WITH_LISTS else TEXT_CHARACTERS,
+            TEXT_CHARACTERS if transaction is None else _LIST_CHARACTERS,
         )
         text = f"{self._subject} {said}".rstrip() if kind is CheckpointKind.RECEIVED else f"{said} ({self._subject})"
         if outcome is not None:
@@ -422,21 +424,20 @@ class Delivery:
             # A copy, because what is done beside the rest adds to it.
             steps = {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
             extra |= {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
-        fields = {
-            **self._known,
-            **_plain(extra),
-            **{f"{k}_count": len(v) for k, v in extra.items() if isinstance(v, list) and len(v) > LIST_ITEMS},
-            "delivery": self._id,
-            "sequence": self._sequence,
-            "elapsed_ms": _milliseconds(time.monotonic() - self._started),
-        }
         self.logger.write(
             Checkpoint(
                 kind=kind,
                 severity=severity or DEFAULT_SEVERITY[kind],
                 at=self.logger.clock(),
                 text=text,
-                fields=fields,
+                fields={
+                    **self._known,
+                    **(transaction or {}),
+                    **_plain(extra),
+                    "delivery": self._id,
+                    "sequence": self._sequence,
+                    "elapsed_ms": _milliseconds(time.monotonic() - self._started),
+                },
                 closes=outcome is not None,
             )
         )

@@ -10,6 +10,11 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import LIST_ITEMS, one_line
 from orchestrator_resilience.progress import completed_names, read_progress
 
+_REMARKS = {
+    DeliveryOutcome.STUCK: ": all are complete and _triggered is still unset",
+    DeliveryOutcome.PREMATURE: ": _triggered is set although somebody is missing",
+    DeliveryOutcome.PARTIAL: ": _triggered is set",
+}
 # So many names are said one by one where they are of less interest than those that are missing.
 _NAMES = 10
 _NAME_CHARACTERS = 200
@@ -39,13 +44,8 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         """The state in words, those that people search for first."""
         duplicate = "" if self.duplicate is None else f" duplicate={self.duplicate}"
         state = f"should_trigger={self.should_trigger} triggered={self.triggered}{duplicate}"
-        remarks = {
-            DeliveryOutcome.STUCK: ": all are complete and _triggered is still unset",
-            DeliveryOutcome.PREMATURE: ": _triggered is set although somebody is missing",
-            DeliveryOutcome.PARTIAL: f": _triggered is set{self.purpose}",
-        }
         completed = f"completed={self.completed}" if len(self.completed) <= _NAMES else self.count
-        return f"{state} {self.missing_text} {completed}{remarks.get(self.outcome, '')}"
+        return f"{state} {self.missing_text} {completed}{_REMARKS.get(self.outcome, '')}{self.purpose}"
 
     @property
     def missing_text(self) -> str:

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -761,23 +763,45 @@ def test_a_line_is_one_write(phase: Phase) -> None:
 
 
 def test_threads_do_not_mix_their_lines(phase: Phase) -> None:
-    """One logger serves many threads."""
-    stream = io.StringIO()
-    checkpoints = CheckpointLogger(phase, json_lines(stream))
+    """Of 8 threads that deliver at once through one logger, on a stream that takes a text in pieces."""
 
-    def deliver() -> None:
-        for _ in range(50):
-            with begin(checkpoints) as delivery:
-                delivery.ignored("done")
+    class InPieces(io.StringIO):
+        def write(self, text: str) -> int:
+            for start in range(0, len(text), 200):
+                super().write(text[start : start + 200])
+                time.sleep(0)  # another thread's turn
+            return len(text)
 
-    threads = [threading.Thread(target=deliver) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert len(lines) == 8 * 50 * 2
-    assert len({line["delivery"] for line in lines}) == 8 * 50
+    stream = InPieces()
+    checkpoints = CheckpointLogger(phase, json_lines(stream), enabled=True)
+    everybody_is_there = threading.Barrier(8)
+
+    def deliver(thread: int) -> None:
+        everybody_is_there.wait()
+        for number in range(50):
+            processor, event = FIVE[number % 5], f"{thread}-{number}"
+            with checkpoints.delivery(processor=processor, game_date="2026-02-09", event_id=event) as delivery:
+                delivery.took(event, 1.0)
+                delivery.post_transaction(should_trigger=False, completed=[processor], triggered=False)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(deliver, range(8)))
+    deliveries: dict[str, list[tuple[Any, ...]]] = {}
+    for line in map(json.loads, stream.getvalue().splitlines()):
+        fields = ("checkpoint", "sequence", "event_id", "processor", "completed", "step_ms")
+        deliveries.setdefault(line["delivery"], []).append(tuple(map(line.get, fields)))
+    assert sorted(deliveries.values(), key=str) == sorted(
+        (
+            [
+                ("CHECKPOINT_RECEIVED", 1, event, name, None, None),
+                ("CHECKPOINT_POST_TRANSACTION", 2, event, name, [name], None),
+                ("CHECKPOINT_WAITING", 3, event, name, [name], {event: 1000.0}),
+            ]
+            for number, name in enumerate(FIVE * 10)
+            for event in (f"{thread}-{number}" for thread in range(8))
+        ),
+        key=str,
+    )
 
 
 def test_text_for_people(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
