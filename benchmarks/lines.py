@@ -1,11 +1,11 @@
 """A checkpoint line, and the three lines of a delivery, beside what else writes lines of JSON.
 
-Every variant writes the same content to a text file and flushes it after each line, as stdout is used, and binds what
-is known of a delivery once, where the library has that. Ours also finds out who is missing, and makes all values
-harmless; the others are told, and believe it.
+Every variant writes the same fields to a text file, a line a write, and flushes each, as stdout is
+used; a logger binds what is known of a delivery once, where it has that. Ours also finds out who is
+missing, and makes all values harmless; the others are told, and believe it.
 
-- orjson: a dict, `orjson.dumps` and a write; the floor.
-- json: the same with the standard library.
+- the floor: a dict of all fields made anew for each line, `orjson.dumps`, one write; nothing else.
+- json: the same with the standard library's.
 - structlog: a bound logger, a time stamp, and orjson as its renderer.
 - python-json-logger, Google's handler (google-cloud-logging) and loguru: as their documentation sets them up.
 """
@@ -50,6 +50,7 @@ _KNOWN = {
     "status": "success",
 }
 _LABELS = {name: _KNOWN[name] for name in ("phase", "game_date", "processor")}
+_FLOOR = "the same dict made anew, orjson, one write: the floor"
 # What no two lines share, and what Google's handler adds, empty.
 _OWN = {"time", "delivery", "elapsed_ms", "expected_hash", "httpRequest"}
 
@@ -61,11 +62,6 @@ class Line(NamedTuple):
     text: str
     closes: bool = False
     fields: Mapping[str, Any] = {}
-
-    @property
-    def message(self) -> str:
-        """The line for people."""
-        return f"{self.kind}: {self.text}"
 
 
 _SUBJECT = f"{_KNOWN['processor']} {_KNOWN['game_date']}"
@@ -89,6 +85,8 @@ Action = Callable[[], object]
 # Writes a message with its fields; `bound` is what it was given at the beginning of the delivery.
 Write = Callable[[str, dict[str, Any]], object]
 Bind = Callable[[Mapping[str, Any]], Write]
+# Begins a delivery as one would by hand: an id, a clock, a count of lines. Its answer writes a line.
+Begin = Callable[[], Callable[[Line], object]]
 
 
 def lines(rounds: int) -> list[Bench]:
@@ -99,24 +97,25 @@ def lines(rounds: int) -> list[Bench]:
         one = in_turns({name: line for name, (line, _) in actions.items()}, rounds, repeats=_LINES_A_ROUND)
         three = in_turns({name: all_ for name, (_, all_) in actions.items()}, rounds, repeats=_LINES_A_ROUND // 3)
     return [
-        summary("A checkpoint line", "µs", "orjson", one),
-        summary("A delivery of three lines", "µs", "orjson", three),
+        summary("A checkpoint line", "µs", _FLOOR, one),
+        summary("A delivery of three lines", "µs", _FLOOR, three),
     ]
 
 
 def check() -> None:
-    """Raise AssertionError where a variant does not write the content that ours writes."""
-    expected = _written("ours")
+    """Raise AssertionError where a variant writes other content than ours, or the floor another field."""
+    ours = _written("ours")
     for name in _actions(StringIO()):
-        assert _written(name) == expected, name
+        assert list(map(_content, _written(name))) == list(map(_content, ours)), name
+    assert [line.keys() for line in _written(_FLOOR)] == [line.keys() for line in ours]
 
 
 def _written(name: str) -> list[dict[str, Any]]:
     stream = StringIO()
     for action in _actions(stream)[name]:
         action()
-    found = [_content(json.loads(line)) for line in stream.getvalue().splitlines()]
-    return [content for content in found if "checkpoint" in content]  # Google's handler begins with its version
+    lines = [line for line in stream.getvalue().splitlines() if "CHECKPOINT_" in line]
+    return [json.loads(line) for line in lines]  # Google's handler begins with its version
 
 
 def _content(line: dict[str, Any]) -> dict[str, Any]:
@@ -129,15 +128,16 @@ def _content(line: dict[str, Any]) -> dict[str, Any]:
 
 def _actions(stream: TextIO) -> dict[str, tuple[Action, Action]]:
     """Return what writes one line of an open delivery, and what writes a whole delivery, by variant."""
-    binds = {
-        "orjson": _bare(stream, lambda entry: orjson.dumps(entry).decode()),
-        "json": _bare(stream, json.dumps),
-        "structlog": _structlog(stream),
-        "python-json-logger": _python_json_logger(stream),
-        "Google's handler": _googles(stream),
-        "loguru": _loguru(stream),
+    newline = orjson.OPT_APPEND_NEWLINE
+    others = {
+        _FLOOR: _bare(stream, lambda entry: orjson.dumps(entry, option=newline).decode()),
+        "the same with json": _bare(stream, lambda entry: json.dumps(entry) + "\n"),
+        "structlog with orjson": _logged(_structlog(stream)),
+        "python-json-logger": _logged(_python_json_logger(stream)),
+        "Google's handler": _logged(_googles(stream)),
+        "loguru": _logged(_loguru(stream)),
     }
-    return {"ours": _ours(stream)} | {name: _others(bind) for name, bind in binds.items()}
+    return {"ours": _ours(stream)} | {name: _others(begin) for name, begin in others.items()}
 
 
 def _ours(stream: TextIO) -> tuple[Action, Action]:
@@ -153,51 +153,77 @@ def _ours(stream: TextIO) -> tuple[Action, Action]:
     return partial(begin().ignored, _REASON), delivery
 
 
-def _others(bind: Bind) -> tuple[Action, Action]:
+def _others(begin: Begin) -> tuple[Action, Action]:
     def delivery() -> None:
-        write = _delivery(bind)
+        write = begin()
         for line in LINES:
             write(line)
 
-    return partial(_delivery(bind), LINE), delivery
+    return partial(begin(), LINE), delivery
 
 
-def _delivery(bind: Bind) -> Callable[[Line], object]:
-    """Begin a delivery as one would by hand: an id, a clock, a count of lines."""
-    own_id, sequence, began = os.urandom(8).hex(), count(1), monotonic()
-    write = bind({**_KNOWN, "schema": SCHEMA, "delivery": own_id, "logging.googleapis.com/labels": _LABELS})
+def _bare(stream: TextIO, encode: Callable[[dict[str, Any]], str]) -> Begin:
+    def begin() -> Callable[[Line], object]:
+        own_id, sequence, began = os.urandom(8).hex(), count(1), monotonic()
 
-    def write_line(line: Line) -> None:
-        number = next(sequence)
-        fields = {
-            "checkpoint": line.kind,
-            "closes": line.closes,
-            **line.fields,
-            "sequence": number,
-            "elapsed_ms": round((monotonic() - began) * 1000, 1),
-            "logging.googleapis.com/insertId": f"{own_id}-{number}",
-            "logging.googleapis.com/operation": {
-                "id": own_id,
-                "producer": PRODUCER,
-                "first": number == 1,
-                "last": line.closes,
-            },
-        }
-        write(line.message, fields)
-
-    return write_line
-
-
-def _bare(stream: TextIO, encode: Callable[[dict[str, Any]], str]) -> Bind:
-    def bind(bound: Mapping[str, Any]) -> Write:
-        def write(message: str, fields: dict[str, Any]) -> None:
-            time = datetime.now(UTC).isoformat()
-            stream.write(encode({"severity": "INFO", "message": message, "time": time, **bound, **fields}) + "\n")
+        def write(line: Line) -> None:
+            number = next(sequence)
+            entry = {
+                "severity": "INFO",
+                "message": f"{line.kind}: {line.text}",
+                "time": datetime.now(UTC).isoformat(),
+                "checkpoint": line.kind,
+                "schema": SCHEMA,
+                "closes": line.closes,
+                **_KNOWN,
+                **line.fields,
+                "delivery": own_id,
+                "sequence": number,
+                "elapsed_ms": round((monotonic() - began) * 1000, 1),
+                "logging.googleapis.com/insertId": f"{own_id}-{number}",
+                "logging.googleapis.com/labels": _LABELS,
+                "logging.googleapis.com/operation": {
+                    "id": own_id,
+                    "producer": PRODUCER,
+                    "first": number == 1,
+                    "last": line.closes,
+                },
+            }
+            stream.write(encode(entry))
             stream.flush()
 
         return write
 
-    return bind
+    return begin
+
+
+def _logged(bind: Bind) -> Begin:
+    def begin() -> Callable[[Line], object]:
+        own_id, sequence, began = os.urandom(8).hex(), count(1), monotonic()
+        known = {**_KNOWN, "schema": SCHEMA, "delivery": own_id}
+        write = bind({**known, "logging.googleapis.com/labels": _LABELS})
+
+        def write_line(line: Line) -> None:
+            number = next(sequence)
+            fields = {
+                "checkpoint": line.kind,
+                "closes": line.closes,
+                **line.fields,
+                "sequence": number,
+                "elapsed_ms": round((monotonic() - began) * 1000, 1),
+                "logging.googleapis.com/insertId": f"{own_id}-{number}",
+                "logging.googleapis.com/operation": {
+                    "id": own_id,
+                    "producer": PRODUCER,
+                    "first": number == 1,
+                    "last": line.closes,
+                },
+            }
+            write(f"{line.kind}: {line.text}", fields)
+
+        return write_line
+
+    return begin
 
 
 def _structlog(stream: TextIO) -> Bind:
