@@ -4,7 +4,8 @@ Three ways of registering them meet the same burst on Google's Firestore emulato
 
 - ours: `Orchestrator.deliver` with `FirestoreDocuments`: one read and one conditional commit, and a merge for who
   loses that race. Its completion log keeps nothing, so that Firestore is what is measured.
-- merges: the bare writes, one merge a completion. It decides nothing; it is the floor.
+- merges: the bare writes, one merge a completion, of the fields that ours registers. It reads nothing and decides
+  nothing; it is the floor.
 - textbook: one read-modify-write transaction a completion with the client's own five attempts, which is what
   lost completions in February 2026. It takes long to lose many, hence `--textbook-max`.
 
@@ -26,6 +27,7 @@ from functools import partial
 from statistics import median
 from threading import Barrier
 from time import perf_counter, sleep
+from typing import Any
 
 import msgspec
 from google.cloud import firestore
@@ -33,10 +35,11 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
-from orchestrator_resilience import CheckpointLogger, load_phase
+from orchestrator_resilience import CheckpointLogger, Completion, Phase, load_phase
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
+from orchestrator_resilience.progress import read_progress, registration_fields
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import DocumentRef, ProcessorSummary
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
@@ -49,11 +52,16 @@ _PAUSE_SECONDS = 3.0
 # The emulator is a Java program that has just started; Firestore has not.
 _WARM_UP_BURSTS = 5
 DATE = "2026-02-10"
+# How many seconds it took, what was raised, and how many deliveries set the flag.
+Result = tuple[float, list[str], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What became of `size` completions at once; `raised` says what each failed delivery raised."""
+    """What became of `size` completions at once; `raised` says what each failed delivery raised.
+
+    `calls` is how often Firestore was called for one of them, None where the client does that by itself.
+    """
 
     variant: str
     size: int
@@ -61,6 +69,7 @@ class Burst:
     registered: int
     raised: list[str]
     triggers: int
+    calls: float | None
     triggered: bool
 
     @property
@@ -103,6 +112,18 @@ class _NoLog:
         return ""
 
 
+class _Counted:
+    """A store whose calls are counted."""
+
+    def __init__(self, store: object) -> None:
+        self._store = store
+        self.names: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.names.append(name)
+        return getattr(self._store, name)
+
+
 class Bench:
     """The variants, each with one client that all its threads share."""
 
@@ -120,30 +141,33 @@ class Bench:
         """Let `size` completions arrive at once at a document that nobody has used before."""
         ref = DocumentRef(f"bench_{variant}_{size}_{turn}", DATE)
         processors = [f"p2_bench_{n:03}" for n in range(size)]
-        seconds, raised, triggers = self._variants[variant](ref, processors)
+        documents = _Counted(self._documents)
+        seconds, raised, triggers = self._variants[variant](documents, ref, processors)
         document = self._documents.get_all([ref]).get(ref)
         fields = document.fields if document else {}
         registered = len(fields.keys() & set(processors))
-        return Burst(variant, size, seconds, registered, raised, triggers, fields.get("_triggered") is True)
+        calls, triggered = len(documents.names) / size or None, fields.get("_triggered") is True
+        return Burst(variant, size, seconds, registered, raised, triggers, calls, triggered)
 
-    def _ours(self, ref: DocumentRef, processors: Sequence[str]) -> tuple[float, list[str], int]:
-        phase = msgspec.structs.replace(
-            load_phase("phase2", BUNDLED_PHASES),
-            firestore_collection=ref.collection,
-            processors=dict.fromkeys(processors, ()),
-        )
-        sink, now = RecordingSink(), datetime.now(UTC)
-        orchestrator = Orchestrator(phase, self._documents, _NoLog(), CheckpointLogger(phase, sink, enabled=True))
-        events = [push_envelope(name, ref.id, now, message_id=f"{ref.collection}-{name}") for name in processors]
+    def _ours(self, documents: Any, ref: DocumentRef, processors: Sequence[str]) -> Result:
+        phase, sink = _phase(ref, processors), RecordingSink()
+        checkpoints = CheckpointLogger(phase, sink, enabled=True)
+        orchestrator = Orchestrator(phase, documents, _NoLog(), checkpoints)
+        events = _events(ref, processors)
         seconds, raised, _ = _at_once([partial(orchestrator.deliver, event) for event in events])
         return seconds, raised, sum(c.kind is CheckpointKind.TRIGGERED for c in sink.checkpoints)
 
-    def _merges(self, ref: DocumentRef, processors: Sequence[str]) -> tuple[float, list[str], int]:
-        entry = {"status": "success", "completed_at": datetime.now(UTC)}
-        seconds, raised, _ = _at_once([partial(self._documents.merge, ref, {name: entry}) for name in processors])
+    def _merges(self, documents: Any, ref: DocumentRef, processors: Sequence[str]) -> Result:
+        phase, events = _phase(ref, processors), _events(ref, processors)
+
+        def merge(event: dict[str, Any]) -> None:
+            completion, nothing = Completion.from_event(event, phase), read_progress({}, phase)
+            documents.merge(ref, registration_fields(nothing, completion, datetime.now(UTC)))
+
+        seconds, raised, _ = _at_once([partial(merge, event) for event in events])
         return seconds, raised, 0
 
-    def _textbook(self, ref: DocumentRef, processors: Sequence[str]) -> tuple[float, list[str], int]:
+    def _textbook(self, _: Any, ref: DocumentRef, processors: Sequence[str]) -> Result:
         document = self._client.collection(ref.collection).document(ref.id)
 
         def register(name: str) -> bool:
@@ -152,6 +176,20 @@ class Bench:
 
         seconds, raised, returned = _at_once([partial(register, name) for name in processors])
         return seconds, raised, returned.count(True)
+
+
+def _phase(ref: DocumentRef, processors: Sequence[str]) -> Phase:
+    return msgspec.structs.replace(
+        load_phase("phase2", BUNDLED_PHASES),
+        firestore_collection=ref.collection,
+        processors=dict.fromkeys(processors, ()),
+    )
+
+
+def _events(ref: DocumentRef, processors: Sequence[str]) -> list[dict[str, Any]]:
+    now = datetime.now(UTC)
+    ids = {name: f"{ref.collection}-{name}" for name in processors}
+    return [push_envelope(name, ref.id, now, message_id=ids[name]) for name in processors]
 
 
 def _register(
@@ -227,24 +265,26 @@ def table(bursts: Sequence[Burst]) -> Table:
     result = Table(box=None, pad_edge=False, title="Completions of one game date, all arriving at once")
     result.add_column("at once", no_wrap=True)
     result.add_column("variant", no_wrap=True)
-    for column in ("seconds", "registered", "raised", "triggers", "flag set", "ratio"):
+    for column in ("ms", "registered", "raised", "triggers", "calls each", "ratio"):
         result.add_column(column, justify="right", no_wrap=True)
     ratio = ratios(bursts)
     for (size, variant), group in grouped(bursts).items():
         result.add_row(
             str(size),
             variant,
-            _spread([b.seconds for b in group]),
+            _spread([round(b.seconds * 1000, 1) for b in group]),
             _spread([b.registered for b in group]),
             _spread([len(b.raised) for b in group]),
             _spread([b.triggers for b in group]),
-            f"{sum(b.triggered for b in group)} of {len(group)}",
+            _spread([b.calls for b in group if b.calls]),
             f"{ratio[size, variant]:.1f}" if (size, variant) in ratio else "",
         )
     return result
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     low, middle, high = (f"{round(value, 2):g}" for value in (min(values), median(values), max(values)))
     return middle if low == high else f"{middle} ({low}-{high})"
 
