@@ -99,7 +99,7 @@ class Canary(msgspec.Struct, frozen=True):
             return _failure(error)
 
     def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
-        handlers = self._handlers(path, phase or next(iter(self.phases)))
+        handlers = self._handlers(path, phase)
         if not handlers:
             paths = ("/", "/status", *([] if self.only_reads else ["/notify-test"]), "/dates/2026-02-09")
             there_is = f"{', '.join(paths[:-1])} and {paths[-1]}, with ?phase= and one of {', '.join(self.phases)}"
@@ -114,25 +114,29 @@ class Canary(msgspec.Struct, frozen=True):
             return {"reason": reason}, 405, {"Allow": allowed}
         return handler(now)
 
-    def _handlers(self, path: str, phase: str) -> Mapping[str, Callable[[datetime], Answer]]:
-        """Return what a path answers, by the method; nothing where there is no such path."""
+    def _handlers(self, path: str, phase: str | None) -> Mapping[str, Callable[[datetime], Answer]]:
+        """Return what a path answers, by the method; nothing where it or the phase is none."""
+        if phase and phase not in self.phases:
+            return {}
         match path.strip("/").split("/"):
             case [""]:
-                return {"GET": self._board, "POST": self._run}
+                return {"GET": lambda now: self._board(phase, now), "POST": self._run}
             case ["notify-test"]:
                 return {"POST": self._notify_test}
             case ["status"]:
                 return {"GET": self._status}
-            case ["dates", text] if (day := calendar_date(text)) and day.year in YEARS and phase in self.phases:
-                return {"GET": lambda now: self._date(self.phases[phase], day, now)}
+            case ["dates", text] if (day := calendar_date(text)) and day.year in YEARS:
+                name = phase or next(iter(self.phases))
+                return {"GET": lambda now: self._date(self.phases[name], day, now)}
             case _:
                 return {}
 
-    def _board(self, now: datetime) -> Answer:
-        """Answer with all dates; a source that hangs leaves the rest of the page."""
+    def _board(self, phase: str | None, now: datetime) -> Answer:
+        """Answer with all dates, of one phase or of all; a source that hangs leaves the rest."""
+        phases = {phase: self.phases[phase]} if phase else self.phases
         found = overview(
             self.stores,
-            self.phases,
+            phases,
             now,
             MONTH_DATES,
             explained=BOARD_DATES,
@@ -140,7 +144,14 @@ class Canary(msgspec.Struct, frozen=True):
             canary=self.channels.canary,
         )
         several = len(self.phases) > 1
-        shown = board(found, self.phases, None, self.command, lambda phase, day: date_path(phase, day, several=several))
+        shown = board(
+            found,
+            phases,
+            None,
+            self.command,
+            lambda name, day: date_path(name, day, several=several),
+            whole=lambda name: f"/?phase={name}",
+        )
         return as_html(shown), 200, HEADERS
 
     def _date(self, phase: Phase, day: date, now: datetime) -> Answer:

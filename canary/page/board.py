@@ -1,5 +1,6 @@
 """What the board shows: open incidents, a lane for each of the last dates, and the last month."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from statistics import median
@@ -22,6 +23,8 @@ from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
 BOARD_DATES, MONTH_DATES = 14, 30
+# Of more phases than these, a page shows whole only the dates that need somebody.
+MOST_WHOLE = 5
 _NOON, _STEP = time(12), timedelta(hours=6)
 # After the deadline the axis goes on for a while, so that what is late can be seen.
 _AFTER_THE_DEADLINE = timedelta(hours=3)
@@ -114,15 +117,29 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     unseen: int
     blind: timedelta
 
+    @property
+    def said(self) -> str:
+        """The dates in words: how many are in which state."""
+        counts = Counter(state.word.partition(",")[0] for _, state in self.days)
+        return ", ".join(f"{count} {word}" for word, count in counts.items())
+
 
 class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
-    """The dates of one phase, the newest first, and its month."""
+    """The dates of one phase, the newest first, and its month.
+
+    `state` is that of its worst date that needs somebody; where none does, of the newest whose flag
+    was set, if any was. `needs` says how many need somebody, or are silenced. Of a phase that is
+    shown whole elsewhere, at `href`, the lanes are those of its problems alone.
+    """
 
     phase: Phase
     zone: str
     ticks: tuple[Tick, ...]
+    state: Badge
+    needs: str
     lanes: tuple[Lane, ...]
     month: Month
+    href: str | None = None
 
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +147,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is what to read first; `unreadable` are the incidents and silences, where they did not answer. `away` is for
     how long the canary has not run although it should have. Times of no phase are shown in the zone of the first.
+    `only` is the name of the phase where the page is of one of several.
     """
 
     report: Report
@@ -141,6 +159,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: Unreadable | None
     runs: Runs
     empty: bool
+    only: str
 
 
 def board(
@@ -151,11 +170,12 @@ def board(
     link: Link,
     *,
     dates: int = BOARD_DATES,
+    whole: Callable[[str], str] | None = None,
 ) -> Board:
     """Put together what is shown of an overview, the newest `dates` of it as lanes.
 
     `ran_at` is when the canary last ran, where the caller knows and it does not remember it itself; `link` says where a
-    date leads, None where nowhere.
+    date leads, None where nowhere. `whole` says where a phase is shown whole, so that many are not.
     """
     report = found.report
     remembered = Remembered(found.remembered, found.canary, report.now, ran_at)
@@ -166,16 +186,20 @@ def board(
     loud = [badge(verdict).tone for group in groups for verdict in group if not _is_silenced(found, verdict)]
     is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not remembered.unreadable
     state = _state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults))
+    boards = [_phase_board(found, phase, link, dates, remembered) for phase in phases.values()]
+    if whole is not None and len(phases) > MOST_WHOLE:
+        boards = [_in_short(shown, whole(shown.phase.name)) for shown in boards]
     return Board(
         report=report,
         timezone=next(iter(phases.values())).timezone,
         state=state if remembered.away is None else _unwatched(remembered.away, state),
         away=remembered.away,
         faults=tuple(sorted(faults, key=lambda fault: (fault.silenced, _TONES.index(fault.tone)))),
-        phases=tuple(_phase_board(found, phase, link, dates, remembered) for phase in phases.values()),
+        phases=tuple(boards),
         unreadable=remembered.unreadable,
         runs=remembered.runs,
         empty=is_empty,
+        only=next(iter(phases)) if command.several and len(phases) == 1 else "",
     )
 
 
@@ -193,6 +217,7 @@ def badge(verdict: Verdict) -> Badge:
 
 
 _TONES = ("bad", "unknown", "warn", "quiet", "good")
+_LOUD = _TONES[:3]
 _OF_LEVEL = {Level.CRITICAL: "bad", Level.ERROR: "bad", Level.WARNING: "warn"}
 
 
@@ -262,13 +287,26 @@ def _has_anything(facts: Facts) -> bool:
 def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, remembered: Remembered) -> PhaseBoard:
     own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
     newest = own[-dates:]
+    lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
+    loud = [lane for lane in lanes if lane.badge.tone in _LOUD]
+    silenced = f"{len(loud)} silenced" if loud else ""
+    need = [lane.badge for lane in loud if not lane.silenced]
+    calm = [lane.badge for lane in lanes if lane.badge.tone == "good"] or [lanes[0].badge]
     return PhaseBoard(
         phase=phase,
         zone=found.report.now.astimezone(ZoneInfo(phase.timezone)).tzname() or phase.timezone,
         ticks=_axis(phase, newest[-1][0].game_date).ticks(_STEP) if newest else (),
-        lanes=tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest)),
+        state=min(need or calm[:1], key=lambda state: _TONES.index(state.tone)),
+        needs=f"{len(need)} of {len(lanes)} dates" if need else silenced,
+        lanes=lanes,
         month=_month(own, found.report.now, phase, link, remembered),
     )
+
+
+def _in_short(shown: PhaseBoard, href: str) -> PhaseBoard:
+    """Keep the lanes of problems; where nothing could be read, there is nothing to be seen."""
+    lanes = tuple(lane for lane in shown.lanes if lane.badge.tone in {"bad", "warn"})
+    return replace(shown, lanes=lanes, href=href)
 
 
 def _axis(phase: Phase, day: date) -> Axis:

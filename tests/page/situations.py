@@ -95,6 +95,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.phase = demo_phase()
+        self.counts = True  # whether what is played has games and output
         self._datasets = folder / DATASETS
         self._datasets.mkdir(parents=True)
         self.stores = EmbeddedStores(folder, durable=False)
@@ -124,7 +125,7 @@ class World:
             self._clock.now = at + timedelta(seconds=1)
             if processor != skipped and again in {"", processor}:
                 orchestrator.deliver(push_envelope(processor, str(day), at, message_id=f"{day:%m%d}{number}"))
-        if not again:
+        if not again and self.counts:
             self._add("nba_raw.schedule", day, GAMES)
             self._add("nba_analytics.player_game_summary", day, 26 * GAMES * output)
 
@@ -275,7 +276,37 @@ def _stuck(folder: Path, *, output: bool) -> World:
     return world
 
 
+def of_phases(folder: Path, count: int, faulty: int, *, days: int = 30) -> Situation:
+    """Dates of so many phases, of one schedule; the last ones of the `faulty` lack their flag."""
+    world, phases = World(folder), dict[str, Phase]()
+    for number in range(count):
+        name = f"phase{number:02}"
+        phase = msgspec.structs.replace(demo_phase(), name=name, firestore_collection=name)
+        world.phase, world.counts, phases[name] = phase, number == 0, phase
+        for back in reversed(range(days)):
+            stuck = number >= count - faulty and back < 2
+            world.play(DAY - timedelta(days=back), drifted=stuck)
+    watch(world.stores, phases, Channels(RecordingChannel()), NOW)
+    return Situation(world.stores, phases)
+
+
+def many_phases(folder: Path) -> Situation:
+    """Two of seven phases wait in vain for two dates each."""
+    return of_phases(folder, 7, 2, days=14)
+
+
 SITUATIONS: Mapping[str, Callable[[Path], Situation]] = {
     made.__name__: made
-    for made in (all_well, untriggered, blocked, unreadable, several_dates, silenced, empty, not_running, many)
+    for made in (
+        all_well,
+        untriggered,
+        blocked,
+        unreadable,
+        several_dates,
+        silenced,
+        empty,
+        not_running,
+        many,
+        many_phases,
+    )
 }

@@ -29,6 +29,7 @@ FIRST_LOOK = {
     "empty": "Nothing has arrived yet",
     "not_running": "The canary has not run for 3 d 00 h",
     "many": "2 dates need somebody, 1 can wait",
+    "many_phases": "4 dates can wait for the day",
 }
 
 
