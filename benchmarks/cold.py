@@ -5,9 +5,12 @@ libraries that Google's clients import as soon as they are there.
 
 - bare reads: a batch read from Firestore and a query to BigQuery at the same time with Google's clients, of the same
   documents and with the same query, and nothing said of them; the floor of `canary check`.
+- whose modules: what `python -X importtime` says of those that the canary's function imports
+  where Google's clients already are, in its process and of each by itself.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,15 +34,25 @@ from tools.emulators import PROJECT, emulators
 
 ROOT = Path(__file__).parents[1]
 _PHASE = load_phase("phase2", BUNDLED_PHASES)
+_FLOOR, _CANARY = "Google's clients and functions-framework", "the canary's function"
 _IMPORTS = {
     "nothing: Python itself": "",
     "checkpoint logging": "import orchestrator_resilience",
-    "Google's clients and functions-framework": (
-        "import functions_framework; from google.cloud import bigquery, firestore"
-    ),
+    _FLOOR: "import functions_framework; from google.cloud import bigquery, firestore",
     "the orchestrator's function": "import orchestrator_resilience.function, orchestrator_resilience.stores.cloud",
-    "the canary's function": "import canary.function, orchestrator_resilience.stores.cloud",
+    _CANARY: "import canary.function, orchestrator_resilience.stores.cloud",
 }
+# The first that a module's name begins with.
+_WHOSE = {
+    "canary.domain": "the canary's domain",
+    "canary": "the rest of the canary",
+    "orchestrator_resilience.stores": "the library's stores",
+    "orchestrator_resilience": "the rest of the library",
+    "msgspec": "msgspec",
+    "": "Python's own",
+}
+_ALL = "all of them"
+_ROWS = [*_WHOSE.values(), _ALL]
 
 
 def cold(rounds: int) -> list[Bench]:
@@ -47,6 +60,7 @@ def cold(rounds: int) -> list[Bench]:
     with ExitStack() as stack:
         python = stack.enter_context(_environment())
         bare = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "GOOGLE_CLOUD_PROJECT": PROJECT}
+        whose = [_by_whose(python, bare) for _ in range(rounds)]
         imports = _turns({name: [python, "-c", code] for name, code in _IMPORTS.items()}, bare, rounds)
         here = {**bare, **stack.enter_context(emulators(["firestore", "bigquery"]))}
         dates = _PHASE.recent_dates(datetime.now(UTC), _PHASE.history_dates)
@@ -58,7 +72,8 @@ def cold(rounds: int) -> list[Bench]:
         }
         reads = _turns(commands, here, rounds)
     return [
-        *_benches("Imports", "Google's clients and functions-framework", imports),
+        *_benches("Imports", _FLOOR, imports),
+        summary("Whose modules", "ms", _ALL, {name: [used[name] for used in whose] for name in _ROWS}),
         *_benches("A cold canary check", floor, reads),
     ]
 
@@ -77,6 +92,22 @@ def _benches(title: str, floor: str, found: Mapping[str, Sequence[Used]]) -> Ite
     cpu = {name: [one.cpu for one in used] for name, used in found.items()}
     yield summary(title, "ms", floor, wall)
     yield summary(f"{title}, time of processors", "ms", floor, cpu)
+
+
+def _by_whose(python: Path, environment: Mapping[str, str]) -> dict[str, float]:
+    """Return the seconds that modules beyond Google's clients take by themselves, by whose."""
+    mark = "beyond"
+    said = f"import sys; print({mark!r}, file=sys.stderr)"
+    program = "; ".join([_IMPORTS[_FLOOR], said, _IMPORTS[_CANARY]])
+    command = [str(python), "-X", "importtime", "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    seconds = dict.fromkeys(_ROWS, 0.0)
+    lines = done.stderr.partition(f"{mark}\n")[2].splitlines()
+    for _, itself, _, module in (re.split("[:|]", line) for line in lines):
+        whose = next(name for start, name in _WHOSE.items() if module.strip().startswith(start))
+        seconds[whose] += float(itself) / 1e6
+        seconds[_ALL] += float(itself) / 1e6
+    return seconds
 
 
 @contextmanager

@@ -26,10 +26,7 @@ from canary.notify.channel import Channels
 from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, date_path
 from canary.notify.opening import open_channels
-from canary.page.board import BOARD_DATES, MONTH_DATES, board
-from canary.page.one_date import one_date
-from canary.page.remembered import Remembered
-from canary.page.render import HEADERS, as_html
+from canary.page.headers import HEADERS
 from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
 from orchestrator_resilience.phase import Phase, load_phases
@@ -133,6 +130,10 @@ class Canary(msgspec.Struct, frozen=True):
 
     def _board(self, phase: str | None, now: datetime) -> Answer:
         """Answer with all dates, of one phase or of all; a source that hangs leaves the rest."""
+        # Only here and below, because an instance that is started for a run draws no page.
+        from canary.page.board import BOARD_DATES, MONTH_DATES, board  # noqa: PLC0415
+        from canary.page.render import as_html  # noqa: PLC0415
+
         phases = {phase: self.phases[phase]} if phase else self.phases
         found = overview(
             self.stores,
@@ -155,6 +156,10 @@ class Canary(msgspec.Struct, frozen=True):
         return as_html(shown), 200, HEADERS
 
     def _date(self, phase: Phase, day: date, now: datetime) -> Answer:
+        from canary.page.one_date import one_date  # noqa: PLC0415 (as above)
+        from canary.page.remembered import Remembered  # noqa: PLC0415
+        from canary.page.render import as_html  # noqa: PLC0415
+
         canary = self.channels.canary
         found, facts, documents = timeline_and_facts(self.stores, phase, day, now, seconds=_PAGE_SECONDS, canary=canary)
         shown = one_date(found, facts, phase, self.command, now, remembered=Remembered(documents, canary, now))

@@ -1,7 +1,5 @@
 """Puts a page into HTML: one document, with its own style and nothing else. What comes from outside appears as text."""
 
-import base64
-import hashlib
 import re
 from datetime import date, datetime
 from functools import cache
@@ -15,6 +13,7 @@ from canary.domain.path.text import cause_text
 from canary.domain.verdict import duration_text
 from canary.page.board import Board
 from canary.page.clock import both, with_local
+from canary.page.headers import POLICY, STYLE
 from canary.page.one_date import OneDate
 from canary.page.past import Past
 
@@ -22,21 +21,8 @@ if TYPE_CHECKING:
     import jinja2
 
 _FILES = resources.files("canary.page")
-_STYLE = (_FILES / "page.css").read_text("utf-8")
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # Dates and times, within which no line breaks.
 _UNBROKEN = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?Z)?|\((?:\d\d-\d\d )?\d\d:\d\d(?::\d\d)? [A-Z]{3,5}\)")
-# Nothing may be loaded, run, framed or sent; the style is allowed by its hash.
-_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none'; form-action 'none'"
-HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": f"{_POLICY}; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
 _TEMPLATES = {Board: "board.html", OneDate: "date.html", Past: "backtest.html"}
 
 
@@ -49,7 +35,7 @@ def as_html(
     (aware), where that is not the time by which it judges.
     """
     template = _environment().get_template(_TEMPLATES[type(page)])
-    return template.render(style=_STYLE, policy=_POLICY, page=page, home=home, anew=anew, made_at=made_at)
+    return template.render(style=STYLE, policy=POLICY, page=page, home=home, anew=anew, made_at=made_at)
 
 
 def _both(at: datetime, timezone: str, *, seconds: bool = False) -> markupsafe.Markup:

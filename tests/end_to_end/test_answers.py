@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from canary.page.render import HEADERS
+from canary.page.headers import HEADERS
 from orchestrator_resilience.testing import push_envelope
 from tools.emulators import Server
 from tools.functions import canary_function, orchestrator_function

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import time
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
@@ -27,9 +29,10 @@ from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine
 from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
 from canary.page.board import board
+from canary.page.headers import HEADERS
 from canary.page.one_date import one_date
 from canary.page.remembered import Remembered
-from canary.page.render import HEADERS, as_html
+from canary.page.render import as_html
 from canary.run import overview, timeline_and_facts
 from orchestrator_resilience.background import AtOnce
 from tests.page.situations import DAY, NOW, SITUATIONS, Situation, other_documents
@@ -105,6 +108,13 @@ def test_14_dates_take_little_room_and_little_time(tmp_path: Path, name: str) ->
     assert (status, headers) == (200, HEADERS)
     assert time.process_time() - started < 0.5
     assert len(str(body).encode()) < 100_000
+
+
+def test_an_instance_that_draws_no_page_does_not_import_it() -> None:
+    """Which is most of them: they are started for a run."""
+    program = "import canary.function, sys; print(*sorted(m for m in sys.modules if '.page' in m))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "canary.page canary.page.headers\n"
 
 
 def test_the_policy_allows_its_own_style_and_nothing_else() -> None:
