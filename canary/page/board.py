@@ -23,7 +23,7 @@ from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
 BOARD_DATES, MONTH_DATES = 14, 30
-# Of more phases than these, a page shows whole only the dates that need somebody.
+# Of more phases than these, a page shows the lanes of problems only, and those of so many phases, the worst first.
 MOST_WHOLE = 5
 _NOON, _STEP = time(12), timedelta(hours=6)
 # After the deadline the axis goes on for a while, so that what is late can be seen.
@@ -188,7 +188,8 @@ def board(
     state = _state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults))
     boards = [_phase_board(found, phase, link, dates, remembered) for phase in phases.values()]
     if whole is not None and len(phases) > MOST_WHOLE:
-        boards = [_in_short(shown, whole(shown.phase.name)) for shown in boards]
+        worst = sorted(boards, key=lambda shown: _TONES.index(shown.state.tone))[:MOST_WHOLE]
+        boards = [_in_short(shown, whole(shown.phase.name), has_lanes=shown in worst) for shown in boards]
     return Board(
         report=report,
         timezone=next(iter(phases.values())).timezone,
@@ -303,9 +304,9 @@ def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, remember
     )
 
 
-def _in_short(shown: PhaseBoard, href: str) -> PhaseBoard:
-    """Keep the lanes of problems; where nothing could be read, there is nothing to be seen."""
-    lanes = tuple(lane for lane in shown.lanes if lane.badge.tone in {"bad", "warn"})
+def _in_short(shown: PhaseBoard, href: str, *, has_lanes: bool) -> PhaseBoard:
+    """Keep the lanes of problems, if any; where nothing could be read, there is nothing to be seen."""
+    lanes = tuple(lane for lane in shown.lanes if has_lanes and lane.badge.tone in {"bad", "warn"})
     return replace(shown, lanes=lanes, href=href)
 
 

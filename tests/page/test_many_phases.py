@@ -45,6 +45,15 @@ def test_it_stays_small_and_leads_to_each_phase(grown: Situation) -> None:
     assert lanes == [(name, day) for name in [*grown.phases][-FAULTY:] for day in stuck]
 
 
+def test_it_stays_small_where_every_phase_needs_somebody(tmp_path: Path) -> None:
+    """Each has its card and its row; the lanes are those of the worst five, and the others' are behind their links."""
+    html = page_of(of_phases(tmp_path / "stores", COUNT, COUNT).canary(), "/")
+    assert len(html.encode()) < 200_000
+    lanes = re.findall(r'role="row" id="(\w+)-[\d-]+"', html)
+    assert (len(lanes), len({*lanes})) == (2 * MOST_WHOLE, MOST_WHOLE)
+    assert html.count('<section class="card ') == COUNT
+
+
 def test_each_phase_says_how_it_stands(grown: Situation) -> None:
     """The worst of its dates, how many need somebody, and how the month went."""
     page = shown(overview(grown.stores, grown.phases, NOW, 30, explained=14), grown.phases)
