@@ -34,14 +34,15 @@ format: $(DEV)
 local: $(DEV)
 	@$(BIN)/python -m tools.local
 
-# Tables, and the same as JSON in bench.json; and what a month costs on Google Cloud.
+# Tables, and the same as JSON in bench.json; and what a month costs on Google Cloud. With BEFORE=<commit>
+# bench and load run in turns with that commit: the least and the median of both, and their ratio.
 bench: $(DEV)
-	@$(BIN)/python -m benchmarks --json bench.json
+	@$(BIN)/python -m benchmarks --json bench.json $(if $(BEFORE),--before $(BEFORE))
 	@$(BIN)/python -m benchmarks.cost
 
-# The orchestrator at 8 deliveries at once, for ten minutes.
+# The orchestrator as it is deployed, 8 deliveries at once: five minutes, and five with slower stores.
 load: $(DEV)
-	@$(BIN)/python -m benchmarks.load --json load.json
+	@$(BIN)/python -m benchmarks.load --json load.json $(if $(BEFORE),--before $(BEFORE))
 
 bench-contention: $(DEV)
 	@$(BIN)/python -m benchmarks.contention

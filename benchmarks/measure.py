@@ -1,22 +1,33 @@
-"""What every bench needs: its variants in turns, median and spread, the machine and the versions, a table and JSON."""
+"""What every bench needs: its variants in turns, median and spread, the machine, the versions, a table.
+
+And to run in turns with another commit: `before_and_after`.
+"""
 
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from time import perf_counter
 from typing import TypeVar
 
+import msgspec
+from rich.console import Console
 from rich.table import Table
 
 T = TypeVar("T")
 
+ROOT = Path(__file__).parents[1]
 _A_SECOND = {"µs": 1e6, "ms": 1e3, "s": 1.0}
+# How often two commits take their turn; all of them together measure as much as one bench.
+_TURNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,63 @@ def summary(title: str, unit: str, floor: str, values: Mapping[str, Sequence[flo
     """Summarise the rounds of each variant, given in seconds."""
     scaled = {name: [second * _A_SECOND[unit] for second in found] for name, found in values.items()}
     return Bench(title, unit, floor, [Row(name, *quantiles(found, n=4)) for name, found in scaled.items()])
+
+
+def before_and_after(commit: str, module: str, amounts: Mapping[str, float], file: Path | None, *names: str) -> int:
+    """Let the benches of `module` run in turns with those of a commit, each tree with its own code.
+
+    `amounts` are the options that say how much is measured, `names` which benches. Prints the least
+    and the median of the turns' medians, and writes the medians to a `file`, as JSON. Returns the
+    exit code: 1 where no figure is in both.
+    """
+    arguments = [*names, *(f"{option}={amount / _TURNS:.0f}" for option, amount in amounts.items())]
+    with _worktree(commit) as before:
+        trees = {"before": before, "after": ROOT}
+        runs = {name: partial(_medians, tree, module, arguments) for name, tree in trees.items()}
+        medians = turns(runs, _TURNS)
+    common = [name for name in medians["after"][0] if name in medians["before"][0]]
+    table = Table(box=None, pad_edge=False, title=f"in {_TURNS} turns", title_justify="left")
+    table.add_column("")
+    for column in (f"{commit}: least", "median", "now: least", "median", "ratio"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name in common:
+        before_, after = ([turn[name] for turn in own] for own in medians.values())
+        values = min(before_), median(before_), min(after), median(after)
+        ratio = f"{median(after) / median(before_):.2f}"
+        table.add_row(name, *(f"{value:.3g}" for value in values), ratio)
+    words = table if common else f"no figure is in both: {commit} leaves others"
+    Console(width=None if sys.stdout.isatty() else 120).print(words)
+    if file:
+        about = {"machine": machine(), "before": commit, "medians": medians}
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(about)))
+    return int(not common)
+
+
+@contextmanager
+def _worktree(commit: str) -> Iterator[Path]:
+    """Check a commit out beside this tree until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        git = ("git", "-C", ROOT, "worktree")
+        subprocess.run([*git, "add", "--quiet", "--detach", folder, commit], check=True)
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run([*git, "remove", "--force", folder], check=True)
+
+
+def _medians(tree: Path, module: str, arguments: Sequence[str]) -> dict[str, float]:
+    """Let a tree measure itself, and return the median of each row of its benches."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", module, *arguments, "--json", str(file)]
+        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        subprocess.run(command, cwd=tree, env=environment, stdout=subprocess.DEVNULL, check=True)
+        benches = msgspec.json.decode(file.read_bytes()).get("benches", [])
+    return {
+        f"{bench['title']}, {bench['unit']}: {row['variant']}": row["median"]
+        for bench in benches
+        for row in bench["rows"]
+    }
 
 
 def machine() -> dict[str, object]:

@@ -12,6 +12,8 @@ from tools.emulators import Server, free_port, server
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"orchestrator": "orchestrate", "canary": "canary"}
+# What deploy/ gives an instance: so many requests at once, each in a thread of gunicorn's.
+THREADS = 8
 
 
 def stage(name: str, folder: Path) -> Path:
@@ -46,7 +48,7 @@ def existing_function(environment: Mapping[str, str], version: str = "after") ->
 def _function(name: str, environment: Mapping[str, str]) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix=f"staged-{name}-") as folder:
         source = stage(name, Path(folder)) / "main.py"
-        settings = {"PYTHONPATH": folder, "PYTHONUNBUFFERED": "1", **environment}
+        settings = {"PYTHONPATH": folder, "PYTHONUNBUFFERED": "1", "THREADS": str(THREADS), **environment}
         with _served(TARGETS[name], source, TARGETS[name], settings, [folder]) as running:
             yield running
 
