@@ -1,8 +1,9 @@
 """Instances of the orchestrator that are killed, messages that come until all are acknowledged, and what is left.
 
-Messages are posted as a push subscription posts them: 2xx acknowledges, anything else brings the message back, after
-a pause. Some that are acknowledged are posted again all the same. The draws are the seed's; which deliveries meet is
-the machine's.
+Each instance has as many threads as it is deployed with, and as many deliveries at once. Messages are
+posted as a push subscription posts them: 2xx acknowledges, anything else brings the message back,
+after a pause. Some that are acknowledged are posted again all the same. The draws are the seed's;
+which deliveries meet is the machine's.
 """
 
 import os
@@ -35,6 +36,7 @@ from orchestrator_resilience.stores.opening import open_stores
 from orchestrator_resilience.testing import push_envelope
 from tests.proof.processes import deaths, emulated, process
 from tools.emulators import PROJECT, Server
+from tools.functions import THREADS
 
 _OPERATIONS = ("get_all", "merge", "update_if_unchanged", "append")
 STEPS = [f"{when} {operation}" for operation in _OPERATIONS for when in ("before", "after")]
@@ -42,7 +44,7 @@ _LAST_DATE = date(2026, 2, 9)
 _COMPLETE = 0.8  # of the dates
 _UNEXPECTED = ("p2_bdl_box_scores", "P2Unheard", "p3_player_game_summary")
 _NOT_COMPLETING = ("no_data", "failed", "skipped")
-_AT_ONCE, _PULLED, _POST_SECONDS = 8, 48, 40.0
+_PULLED, _POST_SECONDS = 48, 40.0
 _POSTED_AGAIN = 0.05  # of what was acknowledged
 
 
@@ -117,7 +119,7 @@ def run(chaos: Chaos, plan: Plan, project: str, folder: Path) -> None:
         for one in running:
             one.wait_until_it_answers()
         stack.enter_context(_killing(chaos, running))
-        threads = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
+        threads = stack.enter_context(ThreadPoolExecutor(THREADS * chaos.instances))
         while waiting:
             assert chaos.answers.total() < 3 * len(plan.messages) + 500, (
                 f"{len(waiting)} messages are never acknowledged"

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from orchestrator_resilience.stores.bigquery import BigQuery
 from tools.emulators import PROJECT, Server, emulators, free_port, server
+from tools.functions import THREADS
 
 _SERVED = Path(__file__).with_name("mortal.py")
 
@@ -27,6 +28,7 @@ def process(service: str, project: str, folder: Path, variables: Mapping[str, st
         "K_SERVICE": service,
         "PYTHONPATH": str(_SERVED.parents[2]),
         "CHAOS_FOLDER": str(folder),
+        "THREADS": str(THREADS),
         **(variables or {}),
     }
     with server(service, port, command, environment, stop=signal.SIGKILL) as running:
