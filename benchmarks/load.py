@@ -222,12 +222,16 @@ class _Processes:
     """The processes of a function: gunicorn's own, and its worker."""
 
     def __init__(self, parent: int) -> None:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text("utf-8").split()
-        self._pids = [parent, *map(int, children)]
-        self._used = self._seconds()
+        self._parent, self._used = parent, 0.0
+
+    @property
+    def _pids(self) -> list[int]:
+        """Asked for each time: gunicorn listens before it has its worker."""
+        children = Path(f"/proc/{self._parent}/task/{self._parent}/children").read_text("utf-8")
+        return [self._parent, *map(int, children.split())]
 
     def used(self) -> float:
-        """Return the seconds of a processor that were used since this was last asked."""
+        """Return the seconds of a processor that were used since this was last asked, or since the start."""
         before, self._used = self._used, self._seconds()
         return self._used - before
 

@@ -1,9 +1,11 @@
 """The whole path with real servers: Pub/Sub pushes to the orchestrator, the canary is called over HTTP."""
 
 import base64
+import itertools
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +20,8 @@ import pytest
 import requests
 from google.cloud import bigquery, firestore
 
-from canary.domain.remembered import canary_ref, month_ref
+from canary.domain.incident import NotificationKind
+from canary.domain.remembered import canary_ref, month_ref, read_date
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.progress import read_progress
@@ -28,7 +31,7 @@ from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS
 from tests.proof.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
 from tools.emulators import EmulatorError, Server, free_port
-from tools.functions import canary_function, orchestrator_function
+from tools.functions import THREADS, canary_function, orchestrator_function
 
 CLASS_NAMES = {
     "p2_bigdataball_pbp": "BigDataBallPbpProcessor",
@@ -191,9 +194,8 @@ def test_the_plans_query(pipeline: Pipeline) -> None:
     assert len(rows) == 6
 
 
-def test_the_incident(pipeline: Pipeline) -> None:
-    """What the old code left 40 minutes ago: the canary says what, since when, and whether it matters."""
-    done = datetime.now(UTC) - timedelta(minutes=40)
+def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
+    """Leave today as the old code did: all five completed, in the document and in the table, and no flag."""
     client = firestore.Client(project=pipeline.bigquery.project)
     document = client.collection("phase2_completion").document(str(pipeline.today))
     document.set({name: {"completed_at": done, "status": "success"} for name in CLASS_NAMES})
@@ -211,6 +213,12 @@ def test_the_incident(pipeline: Pipeline) -> None:
     ]
     table = f"{pipeline.bigquery.project}.nba_orchestration.phase_completions"
     assert pipeline.bigquery.client.insert_rows_json(table, old) == []
+
+
+def test_the_incident(pipeline: Pipeline) -> None:
+    """What the old code left 40 minutes ago: the canary says what, since when, and whether it matters."""
+    done = datetime.now(UTC) - timedelta(minutes=40)
+    leave_untriggered(pipeline, done)
     verdict = pipeline.verdict(pipeline.today)
     assert (verdict["kind"], verdict["impact"]) == ("UNTRIGGERED", "UNKNOWN")
     assert verdict["summary"] == "all 5 processors completed 40 min ago, `_triggered` is still unset"
@@ -240,6 +248,34 @@ def test_the_incident(pipeline: Pipeline) -> None:
     assert all("nba-phase3-analytics-sub" in json.dumps(post) for post in pipeline.slack.accepted)
     assert "all 5 processors completed 40 min ago" in json.dumps(pipeline.slack.accepted[0])
     assert "no longer UNTRIGGERED" in json.dumps(pipeline.slack.accepted[1])
+
+
+def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
+    """In one process, a thread each: both are answered as if alone, and people are notified once."""
+    leave_untriggered(pipeline, datetime.now(UTC) - timedelta(minutes=40))
+    paths, are_over = itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]), threading.Event()
+
+    def look() -> Iterator[tuple[int, bool]]:
+        while not are_over.is_set():
+            answer = requests.get(f"http://{pipeline.canary.address}{next(paths)}", timeout=70)
+            yield answer.status_code, "UNTRIGGERED" in answer.text
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        looking = [threads.submit(lambda: [*look()]) for _ in range(THREADS - 1)]
+        runs = [pipeline.run_canary() for _ in range(3)]
+        are_over.set()
+        seen = [answer for one in looking for answer in one.result()]
+    assert [(status, run["outcome"], run["reason"]) for status, run in runs] == [(200, "PROBLEM", "")] * 3
+    assert len(seen) >= THREADS - 1
+    assert {*seen} == {(200, True)}
+    lines = [json.loads(line) for line in pipeline.canary.log.read_text().splitlines()]
+    assert [line["canary_alert"] for line in lines if "canary_alert" in line] == ["OPENED"]
+    assert len(pipeline.slack.posts) == 1
+    ref = month_ref("under-test", "phase2", f"{pipeline.today:%Y-%m}")
+    memory = read_date(pipeline.documents.get_all([ref])[ref], pipeline.today, datetime.now(UTC))
+    assert memory.open is not None
+    heard = {name: (one.sent, one.heard, one.run) for name, one in memory.open.receipts.items()}
+    assert heard == dict.fromkeys(["log", "slack"], (NotificationKind.OPENED, True, ""))
 
 
 def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
