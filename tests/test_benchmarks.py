@@ -1,5 +1,6 @@
 """The benches measure what they say; how long it takes is theirs to tell, and no test's to judge."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,22 +19,47 @@ def test_all_libraries_write_the_same() -> None:
     lines.check()
 
 
-def test_a_healthy_run_and_what_is_charged_for_it(tmp_path: Path) -> None:
-    """One query, the documents of seven dates a phase and four of the canary's own, and one that it writes."""
+def test_what_a_run_and_a_page_ask_for(tmp_path: Path) -> None:
+    """One table for all phases, two for each, and a third where there is a problem.
+
+    Of documents a run reads those of seven dates and a month a phase, and two of the canary's own.
+    """
     phases = cost.phases_of(3)
     with EmbeddedStores(tmp_path) as stores:
         cost.recent_dates(stores, phases)
         cost.a_run(stores, phases)
-        used = cost.a_run(stores, phases)
-    assert (used["queries"], used["Firestore, reads"], used["Firestore, writes"]) == (1, 3 * (7 + 1) + 2, 1)
+        healthy, page = cost.a_run(stores, phases), cost.a_page(stores, phases)
+        cost.leave_stuck(stores, next(iter(phases.values())))
+        cost.a_run(stores, phases)
+        stuck = cost.a_run(stores, phases)
+    asked = [
+        (used["problems"], used["tables"], used["Firestore, reads"], used["Firestore, writes"])
+        for used in (healthy, stuck, page)
+    ]
+    assert asked == [(0, 1 + 3 * 2, 3 * 8 + 2, 1), (1, 1 + 3 * 2 + 1, 3 * 8 + 2, 1), (0, 1 + 3 * 2, 3 * 32 + 2, 0)]
 
 
-def test_more_phases_and_deliveries_cost_more_and_history_nothing() -> None:
-    """What is free covers a small pipeline; what BigQuery bills is the least that it counts."""
-    small, large = cost.a_month(1, 10), cost.a_month(3, 1_000)
-    assert sum(cost.dollars(small, free=True).values()) < 0.01
-    assert sum(cost.dollars(small, free=False).values()) < sum(cost.dollars(large, free=False).values())
-    assert small["BigQuery, bytes scanned"] == large["BigQuery, bytes scanned"] == cost.RUNS * 10 * 1024**2
+def test_a_month_by_hand() -> None:
+    """2,592 runs with 7 tables, 288 with 8, 1,500 pages with 7, and 450 deliveries."""
+    healthy = Counter({"tables": 7, "Firestore, reads": 26, "Firestore, writes": 1, "Logging, bytes": 700})
+    page = Counter({"tables": 7, "Firestore, reads": 98})
+    delivery = Counter({"rows": 1, "Firestore, reads": 1, "Firestore, writes": 1, "Logging, bytes": 3000})
+    stuck = healthy + Counter({"tables": 1})
+    used = cost.month_of(healthy, stuck, page, delivery, phases=3, deliveries=15)
+    hand = {
+        "Cloud Run, vCPU seconds": 8640 + 4500 + 135,
+        "Firestore, reads": 74_880 + 147_000 + 450,
+        "Firestore, writes": 2_880 + 450,
+        "BigQuery, bytes scanned": (18_144 + 2_304 + 10_500) * 10_485_760,
+        "Logging, bytes": 2_016_000 + 1_350_000 + 10_590 * 1024,
+        "Monitoring, bytes": 31 * 43_200 * 8,
+        "Secrets, versions": 7,
+    }
+    assert {unit: round(used[unit]) for unit in hand} == hand
+    listed, paid = cost.dollars(used, free=False), cost.dollars(used, free=True)
+    assert round(listed["BigQuery"], 3) == 1.845  # 0.2951 TiB, at 6.25
+    assert (round(listed["Secrets"], 3), round(paid["Secrets"], 3)) == (0.446, 0.06)
+    assert {service for service, amount in paid.items() if round(amount, 2)} == {"Monitoring", "Secrets", "Images"}
 
 
 @pytest.mark.usefixtures("emulated")
