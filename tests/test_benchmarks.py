@@ -1,12 +1,14 @@
 """The benches measure what they say; how long it takes is theirs to tell, and no test's to judge."""
 
+import json
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, lines, load
+from benchmarks import cost, lines, load, measure
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 STEADY = load.Slice(
@@ -17,6 +19,19 @@ STEADY = load.Slice(
 def test_all_libraries_write_the_same() -> None:
     """Else one that writes less would be the quicker one."""
     lines.check()
+
+
+def test_in_turns_with_another_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tree measures itself, and what is in both is compared; the worktree is gone afterwards."""
+    monkeypatch.setattr(measure, "_TURNS", 1)
+    worktrees = ["git", "-C", str(measure.ROOT), "worktree", "list"]
+    there = subprocess.check_output(worktrees)
+    file = tmp_path / "figures.json"
+    assert measure.before_and_after("HEAD", "benchmarks", {"--rounds": 2}, file, "lines") == 0
+    before, after = (turns[0] for turns in json.loads(file.read_text("utf-8"))["medians"].values())
+    assert before.keys() == after.keys()
+    assert min(*before.values(), *after.values()) > 0
+    assert subprocess.check_output(worktrees) == there
 
 
 def test_what_a_run_and_a_page_ask_for(tmp_path: Path) -> None:
