@@ -281,7 +281,8 @@ def wrong(slices: Sequence[Slice]) -> list[str]:
     first, second = slices[:half], slices[half:]
     failed = sum(one.failed for one in slices)
     found = [f"{failed} deliveries were not acknowledged"] if failed else []
-    for name, more in (("memory", _GROWTH), ("threads", 2), ("files", 4)):
+    # Each delivery in flight has a thread that comes and goes.
+    for name, more in (("memory", _GROWTH), ("threads", THREADS), ("files", 4)):
         before, after = (median(getattr(one, name) for one in part) for part in (first, second))
         if after > before + more:
             found.append(f"{name} grew from {before:g} to {after:g}")
