@@ -9,6 +9,7 @@ With PAGE_OF, the name of another canary, it is a page of that one: it answers t
 """
 
 import json
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -171,7 +172,7 @@ class Canary(msgspec.Struct, frozen=True):
         answer = _answer(report)
         # Whether the heartbeat was heard does not change the run.
         if self.heartbeat is not None and answer[1] == HTTPStatus.OK and (failure := self.heartbeat.beat()):
-            print(json.dumps({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"}), flush=True)
+            _write({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"})
         return answer
 
     def _notify_test(self, now: datetime) -> _Json:
@@ -180,7 +181,7 @@ class Canary(msgspec.Struct, frozen=True):
         are_all_sent = not any(said.values())
         words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in said.items())
         line = {"message": f"CANARY_NOTIFY_TEST: {words}", "run": "CANARY_NOTIFY_TEST", "all_sent": are_all_sent}
-        print(json.dumps({"severity": "INFO" if are_all_sent else "ERROR", **line}), flush=True)
+        _write({"severity": "INFO" if are_all_sent else "ERROR", **line})
         return {"channels": said, "reason": "" if are_all_sent else words}, 200 if are_all_sent else 503
 
     def _status(self, now: datetime) -> _Json:
@@ -200,7 +201,7 @@ def _failure(error: Exception) -> Answer:
     answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
     entry = {"severity": "ERROR", "message": f"CANARY_RUN failed: {reason}", **answer}
     with suppress(OSError, ValueError):  # where nothing can be printed, the answer says it alone
-        print(json.dumps({**entry, "stack_trace": traceback.format_exc()}), flush=True)
+        _write({**entry, "stack_trace": traceback.format_exc()})
     return answer, 503
 
 
@@ -211,4 +212,10 @@ def _log(report: Report) -> None:
     # Not an error when there is a problem: the alert is an entry of its own, once, and this line comes each run.
     is_whole = report.outcome is not Outcome.COULD_NOT_TELL and not report.notified.to_json()
     severity = "INFO" if is_whole else "WARNING"
-    print(json.dumps({"severity": severity, "message": f"CANARY_RUN: {words}", **line}), flush=True)
+    _write({"severity": severity, "message": f"CANARY_RUN: {words}", **line})
+
+
+def _write(entry: Mapping[str, Any]) -> None:
+    """Write a log entry in one piece; `print` writes its newline apart, and another thread's line may come between."""
+    sys.stdout.write(json.dumps(entry) + "\n")
+    sys.stdout.flush()

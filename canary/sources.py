@@ -100,7 +100,8 @@ def gather(
         "progress documents": lambda: stores.documents.get_all(progress),
         "what the canary remembers": partial(_remembered, stores, memory, canary, now, [*phases]),
     }
-    answers = _ask({**_questions(stores, own, window), **documents}, seconds, beside)
+    # First, because the others wait for their turn, and without the documents nothing is known of any date.
+    answers = _ask({**documents, **_questions(stores, own, window)}, seconds, beside)
     found = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
     elsewhere = [name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])]
@@ -261,9 +262,8 @@ _AT_ONCE = 8
 
 def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[str, Any]:
     """Ask all from the beginning on, by default each in a thread of its own; returns Seen or Unreadable of each."""
-    gate, begin = Semaphore(_AT_ONCE), beside or Background
-    readings = {what: begin(partial(_read, ask, gate)) for what, ask in questions.items()}
-    deadline = Deadline(seconds)
+    gate, begin, deadline = Semaphore(_AT_ONCE), beside or Background, Deadline(seconds)
+    readings = {what: begin(partial(_read, ask, gate, deadline)) for what, ask in questions.items()}
     return {what: _answer(what, reading, deadline) for what, reading in readings.items()}
 
 
@@ -275,14 +275,18 @@ def _answer(what: str, reading: Answer[Seen[T] | Unreadable], deadline: Deadline
         return Unreadable(f"the {what}: {error}")
 
 
-def _read(read: Callable[[], T], gate: Semaphore) -> Seen[T] | Unreadable:
+def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T] | Unreadable:
+    # Whose turn has not come by then is not asked: its thread would be left behind, and keep others from reading.
+    if not gate.acquire(timeout=deadline.left()):
+        return Unreadable(f"not asked within {deadline.seconds:g} s")
     try:
-        with gate:
-            return Seen(read())
+        return Seen(read())
     except StoreError as error:
         return Unreadable(one_line(str(error)))
     except Exception as error:  # noqa: BLE001 (whatever a driver comes up with, the other sources still count)
         return Unreadable(one_line(f"{type(error).__name__}: {error}"))
+    finally:
+        gate.release()
 
 
 def _logged(what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase, day: date) -> Source[Logged]:

@@ -105,6 +105,30 @@ def test_no_more_than_eight_questions_at_once(
     assert 1 < counts.most <= 8
 
 
+def test_whose_turn_never_came_keeps_nobody_from_reading(
+    stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 60 slow questions, 8 at once, most are not asked in time; the documents are, and so is who reads next."""
+
+    class Counts:
+        def count(self, query: str, since: date, until: date) -> dict[date, int]:
+            del query, since, until
+            time.sleep(0.5)
+            return {}
+
+    monkeypatch.setattr(stores, "counts", Counts())
+    phases = {
+        name: msgspec.structs.replace(phase, name=name, outcome_query="@since @until", work_query="@since @until")
+        for name in (f"phase{number}" for number in range(30))
+    }
+    slow = gather(stores, {name: [DAY] for name in phases}, phases, seconds=0.6).evidence
+    assert {one.progress for one in slow} == {Absent()}
+    assert any(isinstance(one.work, Unreadable) for one in slow)
+    time.sleep(0.6)  # those that were asked end
+    (evidence,) = gather(stores, WANTED, {"phase2": phase}).evidence
+    assert (evidence.completion_log, evidence.progress) == (Absent(), Absent())
+
+
 def test_all_dates_of_a_phase_are_one_search(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
