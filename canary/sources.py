@@ -1,7 +1,8 @@
 """Reads the sources of one canary run, all at once, and ends in time whatever hangs.
 
-One batch read of the progress documents, one of what the canary remembers, and one query a table: the completion logs, and of each phase its message log, flag
-table, outcome and work. Each stands alone: one that cannot be read takes no other with it.
+One batch read of the progress documents, one of what the canary remembers, and one query a table:
+the completion logs, and of each phase its message log, flag table, outcome and work. Each stands
+alone: one that cannot be read takes no other with it.
 """
 
 from collections import defaultdict
