@@ -277,9 +277,11 @@ def month_of(
         "Monitoring, bytes": series * _POINTS * _POINT_BYTES,
         "Monitoring, conditions": len(conditions()),
         "Monitoring, time series returned": thresholds * _EVALUATIONS,
-        "Pub/Sub, bytes": delivered * 1024,  # one subscription more; it counts a KiB for each message at least
+        # one subscription more; it counts a KiB for each message at least
+        "Pub/Sub, bytes": delivered * 1024,
         "Scheduler, jobs": 1,
-        "Secrets, versions": _SECRETS + DEPLOYMENTS,  # each with another phases file, and none destroyed
+        # each with another phases file, and none destroyed
+        "Secrets, versions": _SECRETS + DEPLOYMENTS,
         "Secrets, accesses": RUNS * _SECRETS,
         "Builds, minutes": DEPLOYMENTS * _BUILD_MINUTES,
         "Images, gigabytes": _KEPT_DEPLOYMENTS * _IMAGES * _IMAGE_GIGABYTES,

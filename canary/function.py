@@ -104,7 +104,8 @@ class Canary(msgspec.Struct, frozen=True):
             return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; there are {there_is}"}, 404
         if self.only_reads:
             handlers = {name: handler for name, handler in handlers.items() if name == "GET"}
-        handler = handlers.get("GET" if method == "HEAD" else method)  # the answer to HEAD loses its body later
+        # the answer to HEAD loses its body later
+        handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
             why = f": this is a page of {self.channels.canary}, which only reads" if self.only_reads else ""

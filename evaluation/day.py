@@ -39,7 +39,8 @@ class Report:
     delays: list[timedelta] = field(default_factory=lambda: [DELIVERED])
     fault: InjectedFault = field(default_factory=InjectedFault)
     odd: dict[str, object] = field(default_factory=dict)  # fields that nobody needs
-    wrong: dict[str, object] = field(default_factory=dict)  # fields that the orchestrator cannot accept
+    # fields that the orchestrator cannot accept
+    wrong: dict[str, object] = field(default_factory=dict)
     written: Callable[[str], bytes] | None = None  # how the publisher writes a body of JSON
     message_id: str = ""  # once it is sent
 

@@ -368,7 +368,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "common_words": Fault(injects=injected.silence_beside_common_words, due=_INCOMPLETE, stops=_SILENCE),
     "list_grows": Fault(injects=injected.list_that_grows, due=_INCOMPLETE, stops=_SILENCE),
-    "work_query_contradicted": Fault(  # not known, never idle; of what is not known nobody is reminded
+    # not known, never idle; of what is not known nobody is reminded
+    "work_query_contradicted": Fault(
         injects=injected.no_games_in_the_schedule,
         one_of=("failed",),
         due=_UNKNOWN,
@@ -412,7 +413,8 @@ FAULTS: dict[str, Fault] = {
         ),
         like=Truth(repeats=True),
     ),
-    "source_flaps": Fault(  # what cannot be read is told one run later, and an UNTRIGGERED an hour after completion
+    # what cannot be read is told one run later, and an UNTRIGGERED an hour after completion
+    "source_flaps": Fault(
         injects=lambda day: day.down(
             day.rng.choice(["completion_log", "documents", "outcome", "checkpoints"]),
             day.at(0),

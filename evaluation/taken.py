@@ -74,7 +74,8 @@ def _pieces(stored: Stored) -> Iterator[_Piece]:
     for row in stored.rows:
         if row["file"] == DATABASE:
             yield _Piece(f"the row {row['row_id']}", _WITHOUT_ROW, (row["row_id"],))
-    for name in sorted(stored.document.keys() - {"_triggered"}):  # without the flag it would be another fault
+    # without the flag it would be another fault
+    for name in sorted(stored.document.keys() - {"_triggered"}):
         where = f'$."{name}"', stored.phase.firestore_collection, str(stored.day)
         yield _Piece(f"the field {name}", _WITHOUT_FIELD, where)
 

@@ -30,7 +30,8 @@ class Background(Generic[T]):
     """
 
     def __init__(self, action: Callable[[], T], group: str = "") -> None:
-        self._left_behind = f"left behind {group}"  # the name of a thread that nobody waits for any more
+        # the name of a thread that nobody waits for any more
+        self._left_behind = f"left behind {group}"
         self._future: Future[T] = Future()
         self._thread = threading.Thread(target=self._run, args=(action,), daemon=True)
         if sum(thread.name == self._left_behind for thread in threading.enumerate()) < MAX_LEFT_BEHIND:

@@ -167,7 +167,8 @@ def _body(data: object) -> str | Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise InvalidMessageError("message.data", f"not UTF-8: {error.reason} at byte {error.start}") from error
     except ValueError as error:
-        if data.lstrip("\ufeff \t\r\n").startswith("{"):  # the JSON itself, which no base64 begins like
+        # the JSON itself, which no base64 begins like
+        if data.lstrip("\ufeff \t\r\n").startswith("{"):
             return data
         raise InvalidMessageError("message.data", f"not base64: {error}") from error
 
@@ -256,7 +257,8 @@ def _name(fields: Mapping[str, Any]) -> str:
     name = _needed(fields, "processor_name").strip()
     if not 0 < len(name) <= _NAME_CHARACTERS:
         raise InvalidMessageError("processor_name", f"has {len(name)} characters, not 1 to {_NAME_CHARACTERS}")
-    if not name.isprintable():  # it ends up in logs: control characters, line breaks, lone surrogates and the like
+    # it ends up in logs: control characters, line breaks, lone surrogates and the like
+    if not name.isprintable():
         raise InvalidMessageError("processor_name", f"has characters that cannot be printed: {name[:64]!a}")
     return name
 

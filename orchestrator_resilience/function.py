@@ -83,6 +83,7 @@ def _too_large(request: flask.Request) -> str | None:
         return None
     while environ["wsgi.input"].read(_CHUNK_BYTES):  # who is still sending would not see the answer
         pass
-    environ.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})  # functions-framework reads what is left
+    # functions-framework reads what is left
+    environ.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})
     told = f"{length} bytes, and completions" if length else "completions"
     return f"{told} have under {MAX_REQUEST_BYTES}: not read"

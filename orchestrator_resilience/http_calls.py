@@ -164,7 +164,8 @@ def _timed(operation: Any) -> Any:
     """Let an operation on a socket take what is left of the call's time."""
 
     def timed(self: socket.socket, *args: Any) -> Any:
-        if not (left := _this_thread.deadline.left()):  # which would be no timeout but a socket that does not block
+        # which would be no timeout but a socket that does not block
+        if not (left := _this_thread.deadline.left()):
             raise TimeoutError
         self.settimeout(left)
         return operation(self, *args)

@@ -82,7 +82,8 @@ class CheckpointLogger:
         self.enabled = settings.checkpoints_enabled if enabled is None else enabled
         self.dropped = 0
         self._dropped_because = ""
-        self._lock = threading.RLock()  # a signal handler may deliver while its own thread is in here
+        # a signal handler may deliver while its own thread is in here
+        self._lock = threading.RLock()
         self._sink = default_sink() if sink is None else sink
         self.clock = clock
 
@@ -391,7 +392,8 @@ class Delivery:
     @_never_raises
     def _returned_early(self) -> None:
         status = self._known.get("status")
-        if isinstance(status, str) and not self._phase.completes(status):  # of which nobody has to say anything
+        # of which nobody has to say anything
+        if isinstance(status, str) and not self._phase.completes(status):
             self.ignored(f"{status} completes nothing")
         else:
             self._leave(

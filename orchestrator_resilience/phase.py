@@ -245,7 +245,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         """How many of the expected processors have to complete: all, or as many as `enough` says."""
         everybody = len(self.expected)
         if isinstance(self.enough, float):
-            return math.ceil(self.enough * everybody - 1e-9)  # 0.6 of 5 is 3, whatever a float makes of it
+            # 0.6 of 5 is 3, whatever a float makes of it
+            return math.ceil(self.enough * everybody - 1e-9)
         return everybody if self.enough is None else min(self.enough, everybody)
 
     def is_complete(self, processors: Collection[str]) -> bool:

@@ -51,7 +51,8 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
         # Google's handler deletes its reserved keys from the dict that it is given: a new one each time.
         entry = checkpoint.to_json(project)
         special = {"labels": entry.pop("logging.googleapis.com/labels")}
-        if "trace" in checkpoint.fields:  # with None in its place the handler would not look for one itself
+        # with None in its place the handler would not look for one itself
+        if "trace" in checkpoint.fields:
             special["trace"] = entry.pop("logging.googleapis.com/trace")
             special["span_id"] = entry.pop("logging.googleapis.com/spanId")
         for reserved in ("severity", "message", "time", "logging.googleapis.com/insertId"):

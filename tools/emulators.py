@@ -120,7 +120,8 @@ def _ended_with_this_one(process: subprocess.Popen[bytes], folders: Sequence[str
         try:
             yield
         finally:
-            watch.kill()  # before the pipe is closed, because the id may be another process's by then
+            # before the pipe is closed, because the id may be another process's by then
+            watch.kill()
 
 
 def _command(name: str, port: int) -> list[str]:

@@ -27,7 +27,8 @@ WAYS = {"with-ours": orchestrator_function, "beside": existing_function}
 def main() -> int:
     """Run everything; returns 2 when an emulator is missing or something does not start."""
     for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, _end)  # so that what was started is stopped, also when the terminal is closed
+        # so that what was started is stopped, also when the terminal is closed
+        signal.signal(sign, _end)
     started_by = os.getppid()
     with ExitStack() as stack:
         try:

@@ -78,7 +78,8 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
         print_silences(console, report.silences)
         where = f"in the simulated run of {about.folder}" if about.simulated else about.where
         console.print(wrapped(f"as of {about.now:%Y-%m-%d %H:%M}Z, {where}", console.width), soft_wrap=True)
-        if not about.simulated and isinstance(stores, EmbeddedStores):  # on Google Cloud its log tells
+        # on Google Cloud its log tells
+        if not about.simulated and isinstance(stores, EmbeddedStores):
             ran_at = _last_run(about, stores)
             ago = f"{ran_at.isoformat()}, {duration_text(about.now - ran_at)} ago" if ran_at else "none recorded here"
             console.print(f"last canary run: {ago}")

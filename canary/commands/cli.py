@@ -28,11 +28,13 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 
-_COMPLETION = "_CANARY_COMPLETE"  # by which a shell asks for its script, and then how a command goes on
+# by which a shell asks for its script, and then how a command goes on
+_COMPLETION = "_CANARY_COMPLETE"
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 (click's own)
-    if not wanted or context.resilient_parsing:  # the latter while a shell asks how a command goes on
+    # the latter while a shell asks how a command goes on
+    if not wanted or context.resilient_parsing:
         return
     # Only here, because it is slow to import.
     from importlib import metadata  # noqa: PLC0415
@@ -71,7 +73,8 @@ for command in (check, status, explain, history, backtest, silence, ack, setup, 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 quiet, 1 a problem, 2 could not tell, 3 undecided."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a frame shows the alert all the same
+        # a terminal that cannot show a frame shows the alert all the same
+        sys.stdout.reconfigure(errors="replace")
     try:
         outcome = _invoke([*(sys.argv[1:] if argv is None else argv)])
         if sys.stdout is not None:

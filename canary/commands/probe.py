@@ -40,7 +40,8 @@ _NO_REQUEST = (
     "the subscription is behind, or Pub/Sub's service agent may not mint the token of its calls "
     "(roles/iam.serviceAccountTokenCreator, or roles/pubsub.serviceAgent)"
 )
-Listed = Mapping[str, str] | StoreError  # where each subscription pushes to, or why that is not known
+# where each subscription pushes to, or why that is not known
+Listed = Mapping[str, str] | StoreError
 
 
 class Probed(NamedTuple):
@@ -161,7 +162,9 @@ def _why_not(endpoint: str, requests: CloudLoggingArchive | None, since: datetim
         return "which is no address"
     if requests is not None:
         return f"which {meaning(requests.statuses(parts.netloc, since, by.left()))}"
-    try:  # only with the emulators, because Cloud Run's front end takes connections for whatever is behind it
+    # only with the emulators, because Cloud Run's front end takes connections for whatever is
+    # behind it
+    try:
         socket.create_connection((parts.hostname or "", port), _KNOCK_SECONDS).close()
     except (OSError, UnicodeError):  # the latter is for a name that no host can have
         return "where nothing listens: the function is stopped, or ended as it started; read its log"

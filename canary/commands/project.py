@@ -92,7 +92,8 @@ def notify(*, is_test: bool, as_json: bool) -> Outcome:
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=whole_number(1, int(MAX_AGE.total_seconds()), "of seconds "),  # a later probe is not answered
+    # a later probe is not answered
+    type=whole_number(1, int(MAX_AGE.total_seconds()), "of seconds "),
     default=60,
     show_default=True,
     help="Seconds to wait for the answer, up to 600; the reason for a silence takes up to 20 more.",

@@ -82,7 +82,8 @@ def after_a_run(runs: Runs, now: datetime, reason: str) -> Runs:
     """
     before, reason = runs.at, reason[:_REASON_CHARACTERS]
     if before is None or before > now:
-        return replace(runs, at=now, reason=reason)  # of two runs at once, the first may be the last to end
+        # of two runs at once, the first may be the last to end
+        return replace(runs, at=now, reason=reason)
     why = "no run" if now - before > 2 * RUN_EVERY else runs.reason
     unseen = [one for one in runs.unseen if now - one.until < timedelta(days=30)]
     if why:

@@ -222,7 +222,8 @@ def _contradiction(evidence: Evidence) -> str:
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
     missing = _said(facts, facts.missing)
-    by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE  # else it counted, and took others for them
+    # else it counted, and took others for them
+    by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE
     on_purpose = trigger.deliberately_partial or facts.set_in_another_mode or by_its_rule
     is_missing = not all(map(facts.may_have_completed, facts.missing))
     if is_missing and not on_purpose and not facts.had_no_work:
@@ -274,7 +275,8 @@ def _judge_complete(facts: Facts) -> Verdict:
         return _verdict(facts, VerdictKind.UNTRIGGERED, summary, facts.complete_at)
     if age >= facts.phase.untriggered_after and facts.has_settled:
         return _verdict(facts, VerdictKind.UNTRIGGERED, summary, facts.complete_at)
-    if disagreement := _disagreement(facts):  # an incident that is open already does not end by the set being complete
+    # an incident that is open already does not end by the set being complete
+    if disagreement := _disagreement(facts):
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
     return _verdict(facts, VerdictKind.SETTLING, summary, facts.complete_at)
 

@@ -175,7 +175,8 @@ class _Notifying:
 
     def _outcomes_of_a_message(self, name: str, wanted: Sequence[Notification]) -> dict[date, Outcome]:
         now, days = self._situation.now, [notification.verdict.game_date for notification in wanted]
-        if self._deadline.is_over or name in self.failures:  # also if it was frozen since it committed
+        # also if it was frozen since it committed
+        if self._deadline.is_over or name in self.failures:
             return dict.fromkeys(days, Outcome.NOT_POSTED)
         sent, error = self._channels.send(name, wanted, now)
         heard = {notification.verdict.game_date for notification in sent}

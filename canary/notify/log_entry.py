@@ -41,7 +41,8 @@ class LogChannel:
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
         faults = messages(notifications, self._phases, self._command, now)
-        for entry in [self._entry(group, message) for group, message in faults]:  # all, before any is written
+        # all, before any is written
+        for entry in [self._entry(group, message) for group, message in faults]:
             self._write(entry)
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)

@@ -78,7 +78,8 @@ class SlackChannel:
             again_after = None if answer.may_be_posted else _PAUSE_SECONDS
             words = f"Slack could not be reached: {answer.kind}"
             return NotifyError(words, again_after=again_after, may_be_posted=answer.may_be_posted)
-        if answer.status == HTTPStatus.OK and answer.text == "ok":  # the page of somebody between says something else
+        # the page of somebody between says something else
+        if answer.status == HTTPStatus.OK and answer.text == "ok":
             return None
         # Slack's own word for it, unless it is one of the address.
         known = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
@@ -152,4 +153,5 @@ def _plain(text: str) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": text, "verbatim": True}  # else Slack looks for names and addresses in it
+    # else Slack looks for names and addresses in it
+    return {"type": "mrkdwn", "text": text, "verbatim": True}

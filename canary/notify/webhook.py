@@ -20,7 +20,8 @@ class Webhook:
     """
 
     def __init__(self, variable: str, url: str) -> None:
-        self._url = url.strip()  # a secret that was piped into Secret Manager ends with a line break
+        # a secret that was piped into Secret Manager ends with a line break
+        self._url = url.strip()
         if not _is_address(self._url):
             raise ConfigurationError(f"{variable}: expected https://host/path; not shown, because it is a secret")
         self.fingerprint = hashlib.sha256(self._url.encode()).hexdigest()[:8]

@@ -59,7 +59,8 @@ def _items(text: str, file: str) -> list[tuple[object, str]]:
         ]
     except ConfigurationError:
         try:
-            found = [(json.loads(text), file)]  # one value over several lines, as `gcloud … --format=json` prints it
+            # one value over several lines, as `gcloud … --format=json` prints it
+            found = [(json.loads(text), file)]
         except (ValueError, RecursionError):
             found = []
         if not found:
@@ -109,6 +110,7 @@ def _dates(messages: list[_Message], phase: Phase) -> set[date]:
 def _end(messages: list[_Message], dates: set[date], phase: Phase) -> datetime:
     """Return when everything that a canary would say has been said."""
     last = max(at for at, _ in messages)
-    watched = last + timedelta(days=phase.lookback_dates)  # a date far in the future is not waited for
+    # a date far in the future is not waited for
+    watched = last + timedelta(days=phase.lookback_dates)
     said = min(phase.deadline(max(dates)), watched)
     return max(last + phase.untriggered_after, said) + TICK

@@ -16,7 +16,8 @@ class Schedule:
 
     def __init__(self, start: datetime) -> None:
         self.clock = SimulatedClock(start)
-        self._number = count()  # of two things at one moment, the one that was planned first comes first
+        # of two things at one moment, the one that was planned first comes first
+        self._number = count()
         self._planned: list[tuple[datetime, int, Callable[[], None]]] = []
 
     def at(self, moment: datetime, act: Callable[[], None]) -> None:

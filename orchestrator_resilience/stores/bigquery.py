@@ -447,7 +447,8 @@ def _json_row(row: CompletionRow, now: datetime) -> dict[str, Any]:
         "game_date": row.game_date.isoformat(),
         "processor_name": row.processor_name,
         "status": row.status,
-        "record_count": None if row.record_count is None else str(row.record_count),  # a JSON number would be a double
+        # a JSON number would be a double
+        "record_count": None if row.record_count is None else str(row.record_count),
         "correlation_id": row.correlation_id,
         "execution_id": row.execution_id,
         "completed_at": row.completed_at.astimezone(UTC).isoformat(),

@@ -123,7 +123,8 @@ def change_filter(project: str, parts: Collection[Part], begun: datetime, until:
 
 def _paths(part: Component, name: str) -> list[str]:
     """Return how the names of resources that are a part end."""
-    if part is Component.SERVICE:  # a function is deployed as a service, whose name has no underscores
+    # a function is deployed as a service, whose name has no underscores
+    if part is Component.SERVICE:
         return [f"/services/{name}", *(f"/functions/{one}" for one in {name, name.replace("-", "_")})]
     if part is Component.TABLE:
         dataset, table = name.rsplit(".", 2)[-2:]

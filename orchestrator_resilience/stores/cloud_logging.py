@@ -43,7 +43,8 @@ PAGE_SIZE = 1000
 # Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are kept.
 _MAXIMUM_ENTRIES = 10 * PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
-_SHOWN_WITHIN = timedelta(days=31)  # before a date: what shows that such entries are collected at all
+# before a date: what shows that such entries are collected at all
+_SHOWN_WITHIN = timedelta(days=31)
 _REQUESTS = "run.googleapis.com%2Frequests"
 _OUTPUT = ("run.googleapis.com%2Fstderr", "run.googleapis.com%2Fstdout")
 _SYSTEM = "run.googleapis.com%2Fvarlog%2Fsystem"
@@ -255,7 +256,8 @@ def moment(entry: LogEntry) -> datetime:
 
 def quoted(value: str) -> str:
     """Return a text as the query language has it."""
-    return json.dumps(value, ensure_ascii=False)  # the query language escapes with a backslash, as JSON does
+    # the query language escapes with a backslash, as JSON does
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _trace(entry: LogEntry) -> str:

@@ -100,7 +100,8 @@ class _Head(msgspec.Struct):
 
 
 _head = msgspec.json.Decoder(_Head).decode
-_object = msgspec.json.Decoder(dict[str, Any]).decode  # unlike json, it makes each name once, in however many lines
+# unlike json, it makes each name once, in however many lines
+_object = msgspec.json.Decoder(dict[str, Any]).decode
 # So many deliveries of a date are enough to know what became of it; the newest count most.
 _MOST_OF_A_DATE = 2_000
 
@@ -112,7 +113,8 @@ def _checkpoint(line: str) -> Checkpoint:
 def _or_none(read: Callable[[str], R], line: bytes) -> R | None:
     """Read a line; None for one that a crash cut short, or that is something else."""
     try:
-        return read(line.decode().removeprefix("\ufeff"))  # which an editor may put before the first one
+        # which an editor may put before the first one
+        return read(line.decode().removeprefix("\ufeff"))
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
 
@@ -127,7 +129,8 @@ def append_line(path: Path, line: str) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                data = b"\n" + data  # somebody died in the middle of a line, which must not take this one with it
+                # somebody died in the middle of a line, which must not take this one with it
+                data = b"\n" + data
             written = os.write(descriptor, data)
         finally:
             os.close(descriptor)

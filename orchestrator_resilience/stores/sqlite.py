@@ -82,7 +82,8 @@ class SqliteFile:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                # SQLite has rolled back by itself when the disk is full
+                if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
 
@@ -258,7 +259,8 @@ class SqliteCounts:
         try:
             with closing(sqlite3.connect("file:?mode=memory", uri=True)) as connection:
                 for file in sorted(self._folder.glob("*.sqlite3")):
-                    if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):  # SQLite takes ten
+                    # SQLite takes ten
+                    if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):
                         name = file.stem.replace('"', '""')
                         connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
                 yield connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})

@@ -169,7 +169,8 @@ def is_alike(world: World, one: Judged) -> bool:
     ("asks", "fault"),
     [
         *(("rows and documents", fault) for fault in FAULTS),
-        *(("output and work as well", fault) for fault in FAULTS[::6]),  # of which hardly a date is known
+        # of which hardly a date is known
+        *(("output and work as well", fault) for fault in FAULTS[::6]),
     ],
 )
 def test_it_tells_what_the_real_canary_told(

@@ -111,14 +111,16 @@ def test_the_command_on_a_project(
         job = weigh(client, sql, **options)
         assert options["job_config"].dry_run
         asked.append(("weighed", sql))
-        job._properties["statistics"]["query"]["totalBytesProcessed"] = "1500000"  # of which the emulator knows nothing
+        # of which the emulator knows nothing
+        job._properties["statistics"]["query"]["totalBytesProcessed"] = "1500000"
         return job
 
     def ran(client: bigquery.Client, sql: str, **options: Any) -> Any:
         asked.append(("run", sql))
         return run(client, sql, **options)
 
-    monkeypatch.setenv("NO_GCE_CHECK", "true")  # Cloud Logging has no emulator, and is refused at once
+    # Cloud Logging has no emulator, and is refused at once
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setattr(bigquery.Client, "query", weighed)
     monkeypatch.setattr(bigquery.Client, "query_and_wait", ran)
     assert cli.main(["backtest", "--json", "--until", str(DAYS[-1]), "--days", str(len(DAYS))]) in {0, 2}

@@ -394,7 +394,8 @@ def test_whatever_is_typed_ends_in_an_exit_code_and_a_text(words: list[str]) -> 
     assert code in {0, 1, 2, 3}
     assert "Traceback" not in errors.getvalue(), errors.getvalue()
     check_text(errors.getvalue())
-    if all(word.isprintable() for word in words):  # a path is shown as it was typed, to be typed again
+    # a path is shown as it was typed, to be typed again
+    if all(word.isprintable() for word in words):
         check_text(printed.getvalue())
 
 

@@ -115,7 +115,8 @@ def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[
     first = alerts(printed.splitlines())
     opened = [re.findall(r"OPENED 2026-02-(\d+) 07:15Z \S \w+ · 2026-02-(\d+) · UNTRIGGERED", alert) for alert in first]
     assert [days for days in opened if days] == [[(str(day + 1), f"{day:02}")] for day in (9, 10)]
-    assert "OPENED 2026-02-12 07:15Z ▲ ERROR · 2 dates, 2026-02-10 to 02-11 · UNTRIGGERED" in " ".join(first)  # a group
+    # a group
+    assert "OPENED 2026-02-12 07:15Z ▲ ERROR · 2 dates, 2026-02-10 to 02-11 · UNTRIGGERED" in " ".join(first)
     over = [re.findall(r"RESOLVED 2026-02-12 15:15Z ✓ RESOLVED · 2026-02-(\d+) · no longer", alert) for alert in first]
     assert [days for days in over if days] == [[f"{day:02}"] for day in (9, 10, 11)]
     lines = [json.loads(line) for line in (tmp_path / "run" / "checkpoints.jsonl").read_text().splitlines()]

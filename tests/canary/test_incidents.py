@@ -151,11 +151,13 @@ def test_what_could_not_be_sent_is_sent_by_the_next_run(
     ("verdicts", "down", "told"),
     [
         ([BAD] * 4, range(3), [N.OPENED]),  # it was down when it began
-        ([BAD, CRASHED, *[BLOCKED] * 3], range(1, 4), [N.OPENED, N.CHANGED]),  # how things stand, and no history
+        # how things stand, and no history
+        ([BAD, CRASHED, *[BLOCKED] * 3], range(1, 4), [N.OPENED, N.CHANGED]),
         ([BAD] * 50, range(1, 40), [N.OPENED, N.REMINDER]),
         ([BAD, GOOD, GOOD, GOOD], range(3), []),
         ([BAD, BAD, *[GOOD] * 4], range(2, 5), [N.OPENED, N.RESOLVED]),
-        ([BAD, *[GOOD] * 3, *[BAD] * 3], range(1, 6), [N.OPENED]),  # it knows of a problem, and there is one
+        # it knows of a problem, and there is one
+        ([BAD, *[GOOD] * 3, *[BAD] * 3], range(1, 6), [N.OPENED]),
         ([BAD, *[GOOD] * 3, *[BLOCKED] * 3], range(1, 6), [N.OPENED, N.CHANGED]),
     ],
 )

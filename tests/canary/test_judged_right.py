@@ -90,7 +90,8 @@ def dates(draw: Callable[..., Any]) -> Written:
     phase, mode = draw(st.sampled_from([(PHASE, None), *((PHASE_3, mode) for mode in (None, "overnight", "x"))]))
     who = draw(st.permutations(sorted(phase.in_mode(mode).expected)))
     written = Written(phase, who, [draw(COMPLETING) for _ in who], mode)
-    for name in draw(st.lists(st.sampled_from(who), unique=True, max_size=3)):  # runs again, and completes nothing
+    # runs again, and completes nothing
+    for name in draw(st.lists(st.sampled_from(who), unique=True, max_size=3)):
         written.says(name, draw(NOT_COMPLETING), DONE + draw(st.integers(1, 20)) * MINUTE)
     written.fields = {**draw(FIELDS), **written.fields}
     return written

@@ -558,7 +558,8 @@ def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: E
         return [canary._route("POST", "/", start + number * TICK)[1] for number in range(3)]
 
     assert answers(NOON) == [200] * 3
-    assert recorder.messages == [[(N.REMINDER, BEFORE), (OPENED, DAY)]]  # the first for as long as a whole day
+    # the first for as long as a whole day
+    assert recorder.messages == [[(N.REMINDER, BEFORE), (OPENED, DAY)]]
     assert answers(NOON + timedelta(hours=1)) == [503, 200, 200]
 
 

@@ -440,7 +440,8 @@ def test_what_was_repaired_explains_nothing(world: World) -> None:
     early = DONE - HOUR
     deliver(world, message(FIVE[0], early, message_id="dies"), early, fault=dies_at("update_if_unchanged"))
     mended = early + 35 * MINUTE
-    dead = (CauseKind.CRASHED, FIVE[:1], Stage.ACCEPTED, None)  # there is no document yet, which says nothing
+    # there is no document yet, which says nothing
+    dead = (CauseKind.CRASHED, FIVE[:1], Stage.ACCEPTED, None)
     judged(world, mended, VerdictKind.STORES_DISAGREE, dead)
     deliver(world, message(FIVE[0], early, message_id="again"), mended)
     deliver_all(world, FIVE[1:4])
@@ -1379,7 +1380,8 @@ def test_early_warnings(world: World) -> None:
         deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
     deliver_all(world, ["weather", "NbacPlayerBoxscoresProcessor"])
     at_night = f"phase2: {FIVE[4]} has reported nothing"
-    assert not any(warning.startswith(at_night) for warning in report(world, DONE).warnings)  # the date is not over
+    # the date is not over
+    assert not any(warning.startswith(at_night) for warning in report(world, DONE).warnings)
     assert report(world, LATE).warnings == (
         "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles p2_nbacom_boxscores), weather",
         f"phase2: {FIVE[4]} has reported nothing since 2026-02-07, while its peers have",

@@ -59,7 +59,8 @@ ZONES = [
     "Asia/Kathmandu",
     "UTC",
 ]
-DRAWN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the changes of a zone are found once
+# the changes of a zone are found once
+DRAWN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 K, N = VerdictKind, NotificationKind
 # How bad a verdict is, while the evidence stays the same.

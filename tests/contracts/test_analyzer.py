@@ -200,7 +200,8 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
 
     columns = [bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")]
     schema = bigquery.Table(f"{dataset.project}.nba_orchestration.COLUMNS", columns)
-    search = flag_tables_sql("x.y").replace("`x.y`.INFORMATION_SCHEMA", "nba_orchestration")  # a name of three parts
+    # a name of three parts
+    search = flag_tables_sql("x.y").replace("`x.y`.INFORMATION_SCHEMA", "nba_orchestration")
     assert analyzer.analyze([schema], search, []) == [(field.name, "STRING") for field in columns]
 
     queries = example_queries()

@@ -194,7 +194,8 @@ def test_what_was_left_before_the_dates(archive: Archive, phase: Phase, clock: S
         checkpoints = CheckpointLogger(msgspec.structs.replace(phase, name=name), archive[0], clock=clock)
         with checkpoints.delivery(processor=FIVE[0], game_date="2026-02-07", event_id=f"{name} {hours}"):
             pass
-        checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))  # an error may be all that is kept
+        # an error may be all that is kept
+        checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))
     before = archive[1].read(wanted, LATER).before
     found = {name: (line.fields["event_id"], line.severity) for name, line in before.items()}
     assert found == {"phase2": ("phase2 -30", Severity.INFO), "phase3": ("phase3 -40", Severity.INFO)}
@@ -205,7 +206,8 @@ def test_more_lines_than_one_search_can_have(
     monkeypatch: pytest.MonkeyPatch, phase: Phase, clock: SimulatedClock
 ) -> None:
     """The newest are kept, and it is said since when they are."""
-    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 6)  # of deliveries, each of which has two
+    # of deliveries, each of which has two
+    monkeypatch.setattr(cloud_logging, "_MAXIMUM_ENTRIES", 6)
     with LoggingServer("project") as server:
         checkpoints = CheckpointLogger(phase, lambda c: server.ingest(json_line(c)), clock=clock)
         for number in range(5):
@@ -560,7 +562,8 @@ _ENTRIES = [
 
 @fuzzed(50)
 @given(mutated(*_ENTRIES))
-@example(b"\x1a\x13CHECKPOINT_RECEIVEDJ\r\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")  # beyond year 9999
+# beyond year 9999
+@example(b"\x1a\x13CHECKPOINT_RECEIVEDJ\r\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")
 def test_a_log_entry_is_a_checkpoint_or_none(data: bytes) -> None:
     """What is no entry at all is the client's to refuse."""
     entry = or_error(DecodeError, lambda: LogEntry.deserialize(data))

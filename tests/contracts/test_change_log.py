@@ -476,7 +476,8 @@ def test_odd_fields_of_an_attempt(server: LoggingServer, field: str, said: Any) 
 def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
     """Their entries are left out, and where too many were found it is said from when on the others are there."""
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 3)
-    late = LogEntry.deserialize(b"J\x0d\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")  # beyond year 9999
+    # beyond year 9999
+    late = LogEntry.deserialize(b"J\x0d\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")
     late.log_name, late.proto_payload = ACTIVITY, audit()
     never, long_ago = (LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, YEAR_1))
     server.damaged += [late, never, long_ago]

@@ -35,10 +35,13 @@ NOTHING = ("", "", ())
 # The client's call → the permission that it needs, the role that has it, and who makes the call.
 CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bigquery.insert_rows_json": ("bigquery.tables.updateData", "roles/bigquery.dataEditor", ("orchestrator",)),
-    "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # the store's, by the next
+    # the store's, by the next
+    "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
     "bigquery.query_and_wait": ("bigquery.tables.getData", "roles/bigquery.dataViewer", ("canary",)),
-    "bigquery.get_job": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # of a job of its own
-    "bigquery.exception": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),  # as above
+    # of a job of its own
+    "bigquery.get_job": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
+    # as above
+    "bigquery.exception": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
     # The canary asks too, and its role to read has it as well; so does `canary setup`, whose role has more.
     "bigquery.get_table": ("bigquery.tables.get", "roles/bigquery.dataEditor", ("orchestrator",)),
     "bigquery.create_table": ("bigquery.tables.create", "roles/bigquery.dataEditor", ("resilience-deployer",)),
@@ -82,7 +85,8 @@ READERS = {
     ("page", "roles/bigquery.jobUser"): "bigquery.query",
     ("page", "roles/bigquery.dataViewer"): "bigquery.query_and_wait",
     ("page", "roles/logging.viewer"): "logging_service_v2.list_log_entries",
-    ("page", "roles/secretmanager.secretAccessor"): "",  # the instance starts with the phases file mounted
+    # the instance starts with the phases file mounted
+    ("page", "roles/secretmanager.secretAccessor"): "",
 }
 # A command of the deployment → the permission and the role of the account that deploys.
 COMMANDS = {

@@ -468,7 +468,8 @@ def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any]
 
 def _project(emulated: Mapping[str, str], name: str) -> str:
     """Make a project whose completion log is whole, or lacks what its name says."""
-    project = f"broken-{name}-{uuid.uuid4().hex[:12]}"  # another worker of xdist may have these as well
+    # another worker of xdist may have these as well
+    project = f"broken-{name}-{uuid.uuid4().hex[:12]}"
     os.environ["BIGQUERY_EMULATOR_HOST"] = emulated["BIGQUERY_EMULATOR_HOST"]
     access = BigQuery(project, emulated=True)
     if name != "no-dataset":

@@ -125,7 +125,8 @@ def test_without_an_answer(webhook: FakeWebhook, ask: Ask, how: str) -> None:
     found = ask(address)
     assert MARK.lower() not in found
     assert "slack could not be reached" in found or "slack: no answer within" in found
-    assert ("the heartbeat was not heard" in found) == (how != "drips")  # a status of 200 is all that it waits for
+    # a status of 200 is all that it waits for
+    assert ("the heartbeat was not heard" in found) == (how != "drips")
 
 
 @pytest.mark.parametrize("error", [StoreError("refused"), RuntimeError("a fault of our own")])

@@ -66,7 +66,8 @@ def test_every_kind_is_drawn() -> None:
     assert {part for name in names if " + " in name for part in name.split(" + ")} == {*TOGETHER}
     assert (names.count("season"), len(names)) == (50, 250)
     dates = [date(2026, 2, 20) + timedelta(days=n) for n in range(400)]
-    assert set(_season(dates, random.Random(1))) == {*HEALTHY, "clock_change"}  # as drawn, because playing takes long
+    # as drawn, because playing takes long
+    assert set(_season(dates, random.Random(1))) == {*HEALTHY, "clock_change"}
 
 
 def test_a_world_is_the_same_again(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +189,8 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its files are kept, so that the other commands can look at it; this one has two canaries at once."""
-    monkeypatch.setattr(canary.sources, "Background", Background)  # as it is where nobody has changed it
+    # as it is where nobody has changed it
+    monkeypatch.setattr(canary.sources, "Background", Background)
     folder = tmp_path / "world"
     assert run(["--again", "1/short_circuit/8", "--out", str(folder)]) == 0
     printed = capsys.readouterr().out

@@ -999,7 +999,8 @@ def test_a_value_that_cannot_be_looked_at(checkpoints: CheckpointLogger, sink: R
 def test_importing_the_logger_imports_no_cloud_library() -> None:
     """Another orchestrator can use just the checkpoints, for a dozen modules of ours."""
     program = (
-        "import sys; before = set(sys.modules)\n"  # the namespace package `google` is there from the start
+        # the namespace package `google` is there from the start
+        "import sys; before = set(sys.modules)\n"
         "from orchestrator_resilience import CheckpointLogger\n"
         "ours = [m for m in sys.modules if m.startswith('orchestrator_resilience')]\n"
         "assert len(ours) <= 12, ours\n"
@@ -1125,7 +1126,8 @@ def _fails(*_: object) -> Any:
     raise ValueError
 
 
-NOT_A_TIME: Any = type("NaT", (datetime,), {"date": _fails, "isoformat": _fails})  # such as pandas' own
+# such as pandas' own
+NOT_A_TIME: Any = type("NaT", (datetime,), {"date": _fails, "isoformat": _fails})
 UNSEEN: Any = type("Unseen", (), {"__repr__": _fails, "__class__": property(_fails)})
 
 

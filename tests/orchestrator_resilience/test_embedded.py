@@ -243,7 +243,8 @@ def test_a_row_that_is_read_can_be_written(stores: EmbeddedStores, text: str) ->
     """A damaged one is an error that names the file."""
     documents = stores.documents
     assert isinstance(documents, SqliteDocuments)
-    with documents._file.writing() as connection, suppress(UnicodeEncodeError):  # no file holds a lone surrogate
+    # no file holds a lone surrogate
+    with documents._file.writing() as connection, suppress(UnicodeEncodeError):
         connection.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, 1)", (*REF, text))
     read = or_error(StoreError, lambda: documents.get_all([REF]))
     if isinstance(read, StoreError):

@@ -316,4 +316,5 @@ def test_the_call_for_a_token_ends_as_well(ssl_context: ssl.SSLContext) -> None:
     session = AuthorizedSession(AnonymousCredentials())  # type: ignore[no-untyped-call]
     end_calls_in_time(session, 0.3)
     with bad_server(DRIPPING, ssl_context) as address, pytest.raises(requests.ReadTimeout):
-        session._auth_request_session.get(address, timeout=30)  # which no call can be made to use without credentials
+        # which no call can be made to use without credentials
+        session._auth_request_session.get(address, timeout=30)

@@ -87,7 +87,8 @@ def test_what_an_unknown_name_may_be_another_name_of(phase: Phase, name: str, pr
     ("game_date", "deadline"),
     [
         (date(2026, 2, 9), datetime(2026, 2, 10, 17, 0, tzinfo=UTC)),
-        (date(2026, 3, 7), datetime(2026, 3, 8, 16, 0, tzinfo=UTC)),  # the clocks go forward that night
+        # the clocks go forward that night
+        (date(2026, 3, 7), datetime(2026, 3, 8, 16, 0, tzinfo=UTC)),
         (date(2026, 10, 31), datetime(2026, 11, 1, 17, 0, tzinfo=UTC)),  # and back that night
     ],
 )

@@ -203,7 +203,8 @@ class Held(HTMLParser):
         assert tag in _TAGS - {"script"}, tag
         for name, value in attrs:
             assert not name.startswith("on"), (tag, name)
-            leads = (value or "/").startswith(("/", "#", "https://", "data:"))  # an empty one leads to the page itself
+            # an empty one leads to the page itself
+            leads = (value or "/").startswith(("/", "#", "https://", "data:"))
             assert name not in {"href", "src"} or leads, value
             check_text(value or "")
 

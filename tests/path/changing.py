@@ -79,7 +79,8 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
     verdict = judge(world.evidence, world.phase, world.now)
     if verdict.kind.is_quiet:
         return
-    phase = replace(world.phase, scheduler_jobs={_NAMES[Component.JOB]: ()})  # of whose attempts nothing is kept
+    # of whose attempts nothing is kept
+    phase = replace(world.phase, scheduler_jobs={_NAMES[Component.JOB]: ()})
 
     def explained(changes: list[Change]) -> tuple[tuple[Cause, ...], list[str]]:
         traces = replace(world.traces, changes=Seen(Changes(sorted(changes))))
@@ -95,7 +96,8 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
     name, stage = rng.choice(list(stages.items()))
     good, bad = _last_and_first(world, name, stage)
     innocent = [*_innocent(world, rng)]
-    is_clear = world.is_whole and not world.plan.reruns  # of a date before, only its first registration is kept
+    # of a date before, only its first registration is kept
+    is_clear = world.is_whole and not world.plan.reruns
     if is_clear and all(map(_is_one, causes)) and not any(undecidable(world, one) for one in stopped):
         innocent += _nearby(world, stages, rng)
     _, who = explained([Change(at, part, _NAMES[part], "deployed", _INNOCENT) for at, part in innocent])

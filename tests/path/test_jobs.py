@@ -70,8 +70,10 @@ def explained(
         ([PAUSED], WAITED, "its scheduler job nightly was paused at 2026-02-09 20:00:00Z"),
         ([done("deleted", at(9, 20))], AT_ONCE, "its scheduler job nightly was deleted at 2026-02-09 20:00:00Z"),
         ([PAUSED, done("resumed", at(10, 9))], AT_ONCE, "from 2026-02-09 20:00:00Z to 2026-02-10 09:00:00Z"),
-        ([PAUSED, done("resumed", at(11, 9))], AT_ONCE, "was paused at 2026-02-09 20:00:00Z"),  # after now
-        ([done("paused", at(9, 7))], [], "was paused at 2026-02-09 07:00:00Z"),  # before any attempt for the date
+        # after now
+        ([PAUSED, done("resumed", at(11, 9))], AT_ONCE, "was paused at 2026-02-09 20:00:00Z"),
+        # before any attempt for the date
+        ([done("paused", at(9, 7))], [], "was paused at 2026-02-09 07:00:00Z"),
         (
             [],
             [*AT_ONCE, *REFUSED],

@@ -389,7 +389,8 @@ class _Player:
             self._has_output(day, start + 6 * HOUR)
         for place, number in enumerate(self.plan.order):
             ending = self.plan.endings[number] if self.is_faulty(day) else Ending.HEALTHY
-            if ending is Ending.OTHER_DATE and day != DAY:  # it would be there under the date, from the day before
+            # it would be there under the date, from the day before
+            if ending is Ending.OTHER_DATE and day != DAY:
                 ending = Ending.HEALTHY
             at = start + place * self.plan.gap * MINUTE + (9 * HOUR if ending is Ending.LATE else timedelta(0))
             first = min(DATES) if self.plan.old else DAY

@@ -31,7 +31,8 @@ class Gate:
         host, _, port = target.rpartition(":")
         self._target = host, int(port)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._dead: dict[socket.socket, threading.Event] = {}  # of every open socket, whether its connection is
+        # of every open socket, whether its connection is
+        self._dead: dict[socket.socket, threading.Event] = {}
         self._lock = threading.Lock()
         self.failure: Failure | None = None
         self.connections = 0

@@ -198,7 +198,8 @@ def _wrong_documents(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
 def _wrong_rows(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
     table = phase.bigquery_table
     query = f"SELECT DISTINCT game_date, processor_name, event_id, is_triggered FROM {table}"  # noqa: S608 (ours)
-    rows = stores.counts._bigquery.query(query, [])  # the distinct rows, which no store has a use for
+    # the distinct rows, which no store has a use for
+    rows = stores.counts._bigquery.query(query, [])
     for day, expected in plan.completing.items():
         own = [row for row in rows if row["game_date"] == day]
         yield from _differences(day, "the completion log", expected, {row["processor_name"] for row in own})

@@ -87,7 +87,8 @@ def _canary(death: Death) -> Callable[[flask.Request], Any]:
         documents = FirestoreDocuments(os.environ["GOOGLE_CLOUD_PROJECT"], seconds=10 * SCALE)
         stores.documents = death.watched(documents, "get_all", "merge", "update_if_unchanged", "commit")
         stores.completion_log = death.watched(stores.completion_log, "summarise")
-        stores.checkpoints = JsonLinesArchive(death.folder / "checkpoints.jsonl")  # Cloud Logging is not here
+        # Cloud Logging is not here
+        stores.checkpoints = JsonLinesArchive(death.folder / "checkpoints.jsonl")
         return stores
 
     def log_channel(*args: Any, **named: Any) -> Any:

@@ -104,7 +104,8 @@ class Servers:
 def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator[Servers]:
     """Put the gates in front of the servers, and make the tables, with the rows of both dates."""
     hosts = {"firestore": "FIRESTORE_EMULATOR_HOST", "bigquery": "BIGQUERY_EMULATOR_HOST"}
-    direct = {variable: emulated[variable] for variable in hosts.values()}  # `emulated` may be what is patched here
+    # `emulated` may be what is patched here
+    direct = {variable: emulated[variable] for variable in hosts.values()}
     with ExitStack() as stack:
         slack = stack.enter_context(fake_webhook("/services/T0/B0/secret"))
         heartbeat = stack.enter_context(fake_webhook("/ping/secret"))
@@ -156,7 +157,8 @@ def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
         with world.straight_to():
             straight = FirestoreDocuments(name, seconds=60)
             _write(straight, world.phase)
-        bigquery = BigQuery(world.project, seconds=20 * SCALE)  # with the token of the metadata server
+        # with the token of the metadata server
+        bigquery = BigQuery(world.project, seconds=20 * SCALE)
         stack.callback(bigquery.close)
         documents = FirestoreDocuments(name, seconds=10 * SCALE)
         archive = CloudLoggingArchive(

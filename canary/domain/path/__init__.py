@@ -130,7 +130,8 @@ def _steps(subject: str, facts: Sequence[Fact], goal: Stage, known: Known) -> Ma
         if fact.state in _BAD:
             bad = _placed(fact, _next(stages, came, goal), found, known) if fact.next_stage else fact
             found[bad.stage] = _graver(found.get(bad.stage), bad)
-    for fact in facts:  # what nobody can attribute, or what proves nothing alone, supports what is missed
+    # what nobody can attribute, or what proves nothing alone, supports what is missed
+    for fact in facts:
         step = found.get(fact.stage, fact)
         if fact.state is State.NOT_KNOWN and step.state in {State.MISSED, State.NOT_KNOWN}:
             words = dict.fromkeys(filter(None, (step.words, fact.words)))

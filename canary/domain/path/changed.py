@@ -175,7 +175,8 @@ def _reached(one: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[da
         trigger, due = one.progress.trigger, one.complete_at if one.is_complete else None
         is_through = trigger is not None and (stage.rank <= Stage.FLAGGED.rank or bool(one.output))
         at = (trigger.at or due) if trigger and is_through else None
-        if at and (due is None or at < due + one.phase.untriggered_after):  # else somebody has set it by hand
+        # else somebody has set it by hand
+        if at and (due is None or at < due + one.phase.untriggered_after):
             yield at
         return
     by_stage: dict[Stage, Mapping[str, datetime | None]] = {
@@ -185,7 +186,8 @@ def _reached(one: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[da
         Stage.REGISTERED: one.registered_at,
     }
     times = by_stage.get(stage, one.handled_at)
-    yield from (at for name, at in times.items() if at and name in subjects and at < one.deadline)  # else by hand
+    # else by hand
+    yield from (at for name, at in times.items() if at and name in subjects and at < one.deadline)
 
 
 def _reached_by_traces(known: Known, stage: Stage, subjects: Collection[str]) -> Iterator[datetime]:

@@ -16,7 +16,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, firestore
 from orchestrator_resilience import CheckpointLogger, load_phase
 
-logger = logging.getLogger(__name__)  # the root logger stands at WARNING: what is below goes nowhere
+# the root logger stands at WARNING: what is below goes nowhere
+logger = logging.getLogger(__name__)
 
 EXPECTED_PROCESSORS = [
     "p2_bigdataball_pbp",
@@ -76,7 +77,8 @@ def orchestrate(cloud_event, delivery):
         completed = [key for key in progress if not key.startswith("_")]
         logger.info("%s: %d of %d, triggered: %s", game_date, len(completed), len(EXPECTED_PROCESSORS), should_trigger)
     except Exception as error:
-        logger.error("the completion was not registered: %s", error)  # and the message is acknowledged
+        # and the message is acknowledged
+        logger.error("the completion was not registered: %s", error)
         delivery.failed(error)
 
 

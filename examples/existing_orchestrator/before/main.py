@@ -15,7 +15,8 @@ import functions_framework
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, firestore
 
-logger = logging.getLogger(__name__)  # the root logger stands at WARNING: what is below goes nowhere
+# the root logger stands at WARNING: what is below goes nowhere
+logger = logging.getLogger(__name__)
 
 EXPECTED_PROCESSORS = [
     "p2_bigdataball_pbp",
@@ -71,7 +72,8 @@ def orchestrate(cloud_event):
         completed = [key for key in progress if not key.startswith("_")]
         logger.info("%s: %d of %d, triggered: %s", game_date, len(completed), len(EXPECTED_PROCESSORS), should_trigger)
     except Exception as error:
-        logger.error("the completion was not registered: %s", error)  # and the message is acknowledged
+        # and the message is acknowledged
+        logger.error("the completion was not registered: %s", error)
 
 
 def track(document, game_date, processor, completion):
