@@ -21,9 +21,15 @@ _BENCHES = {"lines": lines.lines, "deliveries": deliveries.deliveries, "cold": c
 
 def main() -> int:
     """Measure what is asked for, everything by default; return the exit code."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(_BENCHES)}; all by default")
-    parser.add_argument("--rounds", type=int, default=21, metavar="N", help="turns of each variant (%(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(_BENCHES)}; all by default"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=21, metavar="N", help="turns of each variant (%(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--before", metavar="COMMIT", help="in turns with this commit")
     options = parser.parse_args()
@@ -41,7 +47,9 @@ def main() -> int:
             console.print(bench.table(), "")
             found.append(bench)
     if options.json:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode({**about, "benches": found})))
+        options.json.write_bytes(
+            msgspec.json.format(msgspec.json.encode({**about, "benches": found}))
+        )
     return 0
 
 

@@ -13,7 +13,11 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery, firestore
 
 _PROJECT = os.environ["GOOGLE_CLOUD_PROJECT"]
-_OWN = (("canary_people", "all"), ("canary_memory", "canary"), ("canary_memory", "canary:phase2:2026-02"))
+_OWN = (
+    ("canary_people", "all"),
+    ("canary_memory", "canary"),
+    ("canary_memory", "canary:phase2:2026-02"),
+)
 
 
 def documents(dates: list[date]) -> list[Any]:

@@ -23,7 +23,13 @@ from pathlib import Path
 from benchmarks.measure import Bench, Used, process, summary, turns
 from orchestrator_resilience import Completion, load_phase
 from orchestrator_resilience.phase import BUNDLED_PHASES
-from orchestrator_resilience.progress import Progress, document_id, read_progress, registration_fields, trigger_fields
+from orchestrator_resilience.progress import (
+    Progress,
+    document_id,
+    read_progress,
+    registration_fields,
+    trigger_fields,
+)
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.base import DocumentRef
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
@@ -59,9 +65,15 @@ def cold(rounds: int) -> list[Bench]:
     """Measure imports, and `canary check` beside the bare reads: wall and processor time."""
     with ExitStack() as stack:
         python = stack.enter_context(_environment())
-        bare = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "GOOGLE_CLOUD_PROJECT": PROJECT}
+        bare = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+        }
         whose = [_by_whose(python, bare) for _ in range(rounds)]
-        imports = _turns({name: [python, "-c", code] for name, code in _IMPORTS.items()}, bare, rounds)
+        imports = _turns(
+            {name: [python, "-c", code] for name, code in _IMPORTS.items()}, bare, rounds
+        )
         here = {**bare, **stack.enter_context(emulators(["firestore", "bigquery"]))}
         dates = _PHASE.recent_dates(datetime.now(UTC), _PHASE.history_dates)
         here["QUERY"] = _fill(here, dates)
@@ -73,7 +85,9 @@ def cold(rounds: int) -> list[Bench]:
         reads = _turns(commands, here, rounds)
     return [
         *_benches("Imports", _FLOOR, imports),
-        summary("Whose modules", "ms", _ALL, {name: [used[name] for used in whose] for name in _ROWS}),
+        summary(
+            "Whose modules", "ms", _ALL, {name: [used[name] for used in whose] for name in _ROWS}
+        ),
         *_benches("A cold canary check", floor, reads),
     ]
 
@@ -116,8 +130,18 @@ def _environment() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = Path(folder, "bin", "python")
-        lists = [f"--requirement={ROOT / name}" for name in ("requirements.txt", "requirements-cli.txt")]
-        install = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        lists = [
+            f"--requirement={ROOT / name}" for name in ("requirements.txt", "requirements-cli.txt")
+        ]
+        install = [
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--require-hashes",
+        ]
         subprocess.run([python, *install, *lists], check=True)
         yield python
 
@@ -132,7 +156,9 @@ def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> str:
     at = datetime.now(UTC) - timedelta(hours=1)
     for day in dates:
         found = [
-            Completion.from_event(push_envelope(name, str(day), at, message_id=f"{day}-{name}"), _PHASE)
+            Completion.from_event(
+                push_envelope(name, str(day), at, message_id=f"{day}-{name}"), _PHASE
+            )
             for name in sorted(_PHASE.expected)
         ]
         log.append([completion_row(one) for one in found], now=at)

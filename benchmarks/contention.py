@@ -172,7 +172,11 @@ class Bench:
 
         def register(name: str) -> bool:
             # Decorated for each call: what `transactional` returns keeps the state of one transaction.
-            return bool(firestore.transactional(_register)(self._client.transaction(), document, name, len(processors)))
+            return bool(
+                firestore.transactional(_register)(
+                    self._client.transaction(), document, name, len(processors)
+                )
+            )
 
         seconds, raised, returned = _at_once([partial(register, name) for name in processors])
         return seconds, raised, returned.count(True)
@@ -193,13 +197,18 @@ def _events(ref: DocumentRef, processors: Sequence[str]) -> list[dict[str, Any]]
 
 
 def _register(
-    transaction: firestore.Transaction, document: firestore.DocumentReference, name: str, expected: int
+    transaction: firestore.Transaction,
+    document: firestore.DocumentReference,
+    name: str,
+    expected: int,
 ) -> bool:
     fields = document.get(transaction=transaction).to_dict() or {}
     if name in fields:
         return False
     fields[name] = {"status": "success", "completed_at": datetime.now(UTC)}
-    complete = sum(not key.startswith("_") for key in fields) >= expected and "_triggered" not in fields
+    complete = (
+        sum(not key.startswith("_") for key in fields) >= expected and "_triggered" not in fields
+    )
     if complete:
         fields["_triggered"] = True
     transaction.set(document, fields)
@@ -221,18 +230,26 @@ def _at_once(calls: Sequence[Callable[[], object]]) -> tuple[float, list[str], l
     with ThreadPoolExecutor(len(calls)) as threads:
         results = list(threads.map(call_one, calls))
         seconds = perf_counter() - begun[0]
-    return seconds, [f"{type(r).__name__}: {r}" for r in results if isinstance(r, Exception)], results
+    return (
+        seconds,
+        [f"{type(r).__name__}: {r}" for r in results if isinstance(r, Exception)],
+        results,
+    )
 
 
 def measure(rounds: int, textbook_max: int, console: Console) -> list[Burst]:
     """Run the variants in turns, on an emulator of their own."""
     most = {"ours": max(SIZES), "merges": max(SIZES), "textbook": textbook_max}
-    plan = [(v, size, turn) for turn in range(rounds) for size in SIZES for v in most if size <= most[v]]
+    plan = [
+        (v, size, turn) for turn in range(rounds) for size in SIZES for v in most if size <= most[v]
+    ]
     bursts = []
     with ExitStack() as stack:
         os.environ.update(stack.enter_context(emulators(["firestore"])))
         bench = stack.enter_context(closing(Bench()))
-        progress = Progress(*Progress.get_default_columns(), TimeElapsedColumn(), console=console, transient=True)
+        progress = Progress(
+            *Progress.get_default_columns(), TimeElapsedColumn(), console=console, transient=True
+        )
         stack.enter_context(progress)
         task = progress.add_task("starting", total=len(plan))
         for turn in range(_WARM_UP_BURSTS):
@@ -257,12 +274,18 @@ def grouped(bursts: Sequence[Burst]) -> dict[tuple[int, str], list[Burst]]:
 def ratios(bursts: Sequence[Burst]) -> dict[tuple[int, str], float]:
     """How many times as long as the bare merges each other variant takes, for each size that it ran."""
     medians = {key: median(b.seconds for b in group) for key, group in grouped(bursts).items()}
-    return {(size, v): seconds / medians[size, "merges"] for (size, v), seconds in medians.items() if v != "merges"}
+    return {
+        (size, v): seconds / medians[size, "merges"]
+        for (size, v), seconds in medians.items()
+        if v != "merges"
+    }
 
 
 def table(bursts: Sequence[Burst]) -> Table:
     """Medians, with the least and the most where they differ; `ratio` is to the bare merges."""
-    result = Table(box=None, pad_edge=False, title="Completions of one game date, all arriving at once")
+    result = Table(
+        box=None, pad_edge=False, title="Completions of one game date, all arriving at once"
+    )
     result.add_column("at once", no_wrap=True)
     result.add_column("variant", no_wrap=True)
     for column in ("ms", "registered", "raised", "triggers", "calls each", "ratio"):
@@ -285,16 +308,26 @@ def table(bursts: Sequence[Burst]) -> Table:
 def _spread(values: Sequence[float]) -> str:
     if not values:
         return ""
-    low, middle, high = (f"{round(value, 2):g}" for value in (min(values), median(values), max(values)))
+    low, middle, high = (
+        f"{round(value, 2):g}" for value in (min(values), median(values), max(values))
+    )
     return middle if low == high else f"{middle} ({low}-{high})"
 
 
 def main() -> int:
     """Measure, report, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="benchmarks.contention", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="repetitions (%(default)s)")
-    parser.add_argument("--textbook-max", type=int, default=20, metavar="N", help="its largest burst (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="every burst as JSON instead of the table")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.contention", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="repetitions (%(default)s)"
+    )
+    parser.add_argument(
+        "--textbook-max", type=int, default=20, metavar="N", help="its largest burst (%(default)s)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="every burst as JSON instead of the table"
+    )
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds: at least one")
@@ -306,12 +339,20 @@ def main() -> int:
         return 2
     if options.json:
         report = msgspec.json.encode(
-            {"over_merges": [(*key, ratio) for key, ratio in ratios(bursts).items()], "bursts": bursts}
+            {
+                "over_merges": [(*key, ratio) for key, ratio in ratios(bursts).items()],
+                "bursts": bursts,
+            }
         )
         sys.stdout.write(msgspec.json.format(report).decode() + "\n")
     else:
         Console(width=None if sys.stdout.isatty() else 100).print(table(bursts))
-    wrong = [f"ours, {b.size} at once: {finding}" for b in bursts if b.variant == "ours" for finding in b.wrong]
+    wrong = [
+        f"ours, {b.size} at once: {finding}"
+        for b in bursts
+        if b.variant == "ours"
+        for finding in b.wrong
+    ]
     for line in wrong:
         console.print(line, markup=False, style="red", soft_wrap=True)
     return 1 if wrong else 0

@@ -168,7 +168,9 @@ def a_date(stores: EmbeddedStores, phase: Phase, at: datetime) -> Counter[str]:
     sink, names = RecordingSink(), sorted(phase.expected)
     documents: Any = _Counting(stores.documents, used)
     log: Any = _Counting(stores.completion_log, used)
-    orchestrator = Orchestrator(phase, documents, log, CheckpointLogger(phase, sink), clock=lambda: at)
+    orchestrator = Orchestrator(
+        phase, documents, log, CheckpointLogger(phase, sink), clock=lambda: at
+    )
     for name in names:
         own = {"message_id": f"{phase.name}-{at}-{name}", "phase": phase.message_phase}
         orchestrator.deliver(push_envelope(name, str(at.date()), at, **own))
@@ -189,7 +191,9 @@ def leave_stuck(stores: EmbeddedStores, phase: Phase) -> None:
     """Take the flag of the newest date away, as if it had never been set."""
     ref = DocumentRef(phase.firestore_collection, str(_NOW.date()))
     document = stores.documents.get_all([ref])[ref]
-    fields = {name: value for name, value in document.fields.items() if not name.startswith("_trigger")}
+    fields = {
+        name: value for name, value in document.fields.items() if not name.startswith("_trigger")
+    }
     stores.documents.commit([(ref, fields, document.version)])
 
 
@@ -218,7 +222,10 @@ class _Stores:
     message_logs = flag_tables = requests = service_errors = changes = dead_letters = None
 
     def __init__(self, stores: EmbeddedStores, used: Counter[str]) -> None:
-        self.documents, self.completion_log = _Counting(stores.documents, used), _Counting(stores.completion_log, used)
+        self.documents, self.completion_log = (
+            _Counting(stores.documents, used),
+            _Counting(stores.completion_log, used),
+        )
         self.checkpoints, self.counts = stores.checkpoints, _Counting(_Counts(), used)
 
 
@@ -232,7 +239,10 @@ def conditions() -> list[str]:
 def a_month(phases: int, deliveries: int) -> dict[str, float]:
     """Return what a month of so many phases, and deliveries a day in all, uses."""
     own = phases_of(phases)
-    with tempfile.TemporaryDirectory() as folder, EmbeddedStores(Path(folder), durable=False) as stores:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedStores(Path(folder), durable=False) as stores,
+    ):
         delivery = recent_dates(stores, own)
         a_run(stores, own)  # the first one writes that there is nothing open
         healthy, page = a_run(stores, own), a_page(stores, own)
@@ -273,7 +283,8 @@ def month_of(
         "Cloud Run, requests": RUNS + pages + delivered,
         "BigQuery, bytes scanned": used["tables"] * scanned,
         "BigQuery, bytes streamed": used["rows"] * _LEAST_STREAMED,
-        "Logging, bytes": used["Logging, bytes"] + (RUNS * _ENTRIES_A_RUN + pages + delivered) * _ENTRY,
+        "Logging, bytes": used["Logging, bytes"]
+        + (RUNS * _ENTRIES_A_RUN + pages + delivered) * _ENTRY,
         "Monitoring, bytes": series * _POINTS * _POINT_BYTES,
         "Monitoring, conditions": len(conditions()),
         "Monitoring, time series returned": thresholds * _EVALUATIONS,
@@ -320,9 +331,13 @@ def main() -> None:
     console.print(f"The three phases of the example, 15 deliveries a day, {RUNS:,} runs a month:")
     for unit, amount in a_month(3, 15).items():
         price = PRICES[unit]
-        listed, paid = (max(amount - free, 0) / price.per * price.dollars for free in (0, price.free))
+        listed, paid = (
+            max(amount - free, 0) / price.per * price.dollars for free in (0, price.free)
+        )
         console.print(f"  {unit:34} {amount:>18,.1f}  {listed:8.3f}  {paid:8.3f}")
-    console.print(table([(phases, deliveries) for phases in (1, 3, 30) for deliveries in (5 * phases, 1_000)]))
+    console.print(
+        table([(phases, deliveries) for phases in (1, 3, 30) for deliveries in (5 * phases, 1_000)])
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,14 @@ from orchestrator_resilience.checkpoints import PRODUCER, SCHEMA
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.sinks import json_lines
 
-PACKAGES = ("msgspec", "orjson", "structlog", "python-json-logger", "google-cloud-logging", "loguru")
+PACKAGES = (
+    "msgspec",
+    "orjson",
+    "structlog",
+    "python-json-logger",
+    "google-cloud-logging",
+    "loguru",
+)
 _LINES_A_ROUND = 1500
 _PHASE = load_phase("phase2", BUNDLED_PHASES)
 _COMPLETED = ["p2_bigdataball_pbp", "p2_nbacom_boxscores", "p2_nbacom_gamebook_pdf"]
@@ -70,7 +77,9 @@ _STATE = {"should_trigger": False, "triggered": False, "duplicate": False}
 _SETS = {"missing": _MISSING, "completed": _COMPLETED}
 _WORDS = " ".join(f"{name}={value}" for name, value in (_STATE | _SETS).items())
 _HASH = {"expected_hash": "0" * 12}
-LINE = Line("CHECKPOINT_IGNORED", f"{_REASON} ({_SUBJECT})", closes=True, fields={"outcome": "ignored"})
+LINE = Line(
+    "CHECKPOINT_IGNORED", f"{_REASON} ({_SUBJECT})", closes=True, fields={"outcome": "ignored"}
+)
 LINES = (
     Line("CHECKPOINT_RECEIVED", f"{_SUBJECT} success"),
     Line("CHECKPOINT_POST_TRANSACTION", f"{_WORDS} ({_SUBJECT})", fields=_STATE | _SETS),
@@ -96,7 +105,9 @@ def lines(rounds: int) -> list[Bench]:
     with open(os.devnull, "w", encoding="utf-8") as stream:  # noqa: PTH123 (as stdout is opened)
         actions, many = _actions(stream).items(), _LINES_A_ROUND
         one = turns({name: partial(_seconds, line, many) for name, (line, _) in actions}, rounds)
-        three = turns({name: partial(_seconds, all_, many // 3) for name, (_, all_) in actions}, rounds)
+        three = turns(
+            {name: partial(_seconds, all_, many // 3) for name, (_, all_) in actions}, rounds
+        )
     return [
         summary("A checkpoint line", "µs", _FLOOR, one),
         summary("A delivery of three lines", "µs", _FLOOR, three),
@@ -131,8 +142,16 @@ def _content(line: dict[str, Any]) -> dict[str, Any]:
     """What a line says beside times, ids and the special fields of Cloud Logging, wherever the library puts it."""
     if "record" in line:  # loguru's
         record = line["record"]
-        line = {"message": record["message"], "severity": record["level"]["name"], **record["extra"]}
-    return {k: v for k, v in line.items() if k not in _OWN and not k.startswith("logging.googleapis.com/")}
+        line = {
+            "message": record["message"],
+            "severity": record["level"]["name"],
+            **record["extra"],
+        }
+    return {
+        k: v
+        for k, v in line.items()
+        if k not in _OWN and not k.startswith("logging.googleapis.com/")
+    }
 
 
 def _actions(stream: TextIO) -> dict[str, tuple[Action, Action]]:
@@ -151,13 +170,19 @@ def _actions(stream: TextIO) -> dict[str, tuple[Action, Action]]:
 
 def _ours(stream: TextIO) -> tuple[Action, Action]:
     checkpoints = CheckpointLogger(_PHASE, json_lines(stream), enabled=True)
-    known: dict[str, Any] = {**_KNOWN, "processor": _KNOWN["raw_processor"], "game_date": date(2026, 2, 9)}
+    known: dict[str, Any] = {
+        **_KNOWN,
+        "processor": _KNOWN["raw_processor"],
+        "game_date": date(2026, 2, 9),
+    }
     del known["phase"], known["raw_processor"]
     begin = partial(checkpoints.delivery, **known)
 
     def delivery() -> None:
         with begin() as one:
-            one.post_transaction(should_trigger=False, completed=_COMPLETED, triggered=False, duplicate=False)
+            one.post_transaction(
+                should_trigger=False, completed=_COMPLETED, triggered=False, duplicate=False
+            )
 
     return partial(begin().ignored, _REASON), delivery
 
@@ -236,7 +261,9 @@ def _logged(bind: Bind) -> Begin:
 
 
 def _structlog(stream: TextIO) -> Bind:
-    def severity(_: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def severity(
+        _: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
         event["severity"] = method.upper()
         return event
 
@@ -246,7 +273,9 @@ def _structlog(stream: TextIO) -> Bind:
             severity,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.EventRenamer("message"),
-            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event).decode()),
+            structlog.processors.JSONRenderer(
+                serializer=lambda event, **_: orjson.dumps(event).decode()
+            ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
@@ -261,7 +290,9 @@ def _keywords(write: Callable[..., object]) -> Write:
 def _python_json_logger(stream: TextIO) -> Bind:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        JsonFormatter("%(levelname)s %(message)s", rename_fields={"levelname": "severity"}, timestamp="time")
+        JsonFormatter(
+            "%(levelname)s %(message)s", rename_fields={"levelname": "severity"}, timestamp="time"
+        )
     )
     log = _logger("python-json-logger", handler)
     return lambda bound: lambda message, fields: log.info(message, extra={**bound, **fields})
@@ -270,7 +301,9 @@ def _python_json_logger(stream: TextIO) -> Bind:
 def _googles(stream: TextIO) -> Bind:
     log = _logger("google", StructuredLogHandler(stream=stream, project_id="local-project"))  # type: ignore[no-untyped-call]
     return lambda bound: (
-        lambda message, fields: log.info(message, extra={"json_fields": {**bound, **fields}, "labels": _LABELS})
+        lambda message, fields: log.info(
+            message, extra={"json_fields": {**bound, **fields}, "labels": _LABELS}
+        )
     )
 
 

@@ -90,7 +90,9 @@ class _Load:
     def _deliver(self, session: requests.Session) -> None:
         number = next(self._numbers)
         day = date(2026, 2, 9) - timedelta(days=number // 5 % 1000)
-        event = push_envelope(self._five[number % 5], str(day), datetime.now(UTC), message_id=str(number))
+        event = push_envelope(
+            self._five[number % 5], str(day), datetime.now(UTC), message_id=str(number)
+        )
         began = time.monotonic()
         answer = session.post(f"http://{self._address}/", json=event, timeout=120)
         with self._lock:
@@ -109,7 +111,9 @@ class _Load:
         return found
 
 
-def measure(seconds: float, added: float = 0.0, slice_seconds: float = _SLICE_SECONDS) -> list[Slice]:
+def measure(
+    seconds: float, added: float = 0.0, slice_seconds: float = _SLICE_SECONDS
+) -> list[Slice]:
     """Put the load on for so many `seconds`, and return its slices, which are printed as they come.
 
     Each call to a store takes the `added` seconds longer.
@@ -163,7 +167,9 @@ def _later(target: str, seconds: float) -> Iterator[str]:
                 while True:
                     here, there = listener.accept()[0], socket.create_connection((host, int(port)))
                     for source, sink, late in ((here, there, seconds), (there, here, 0.0)):
-                        threading.Thread(target=_carry, args=(source, sink, late), daemon=True).start()
+                        threading.Thread(
+                            target=_carry, args=(source, sink, late), daemon=True
+                        ).start()
 
         threading.Thread(target=accept, daemon=True).start()
         yield f"127.0.0.1:{listener.getsockname()[1]}"
@@ -319,8 +325,12 @@ def _row(name: str, values: Sequence[float]) -> Row:
 
 def main() -> int:
     """Measure, report, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="benchmarks.load", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=600, metavar="N", help="in all (%(default)s)")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.load", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=600, metavar="N", help="in all (%(default)s)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--before", metavar="COMMIT", help="in turns with this commit")
     options = parser.parse_args()

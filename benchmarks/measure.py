@@ -57,13 +57,17 @@ class Bench:
 
     def table(self) -> Table:
         """Return it for people."""
-        result = Table(box=None, pad_edge=False, title=f"{self.title}, {self.unit}", title_justify="left")
+        result = Table(
+            box=None, pad_edge=False, title=f"{self.title}, {self.unit}", title_justify="left"
+        )
         result.add_column("variant", no_wrap=True)
         for column in ("median", "quartiles", "to the floor"):
             result.add_column(column, justify="right", no_wrap=True)
         for row in self.rows:
             spread = f"{row.low:.3g} to {row.high:.3g}"
-            result.add_row(row.variant, f"{row.median:.3g}", spread, f"{self.ratios[row.variant]:.2f}")
+            result.add_row(
+                row.variant, f"{row.median:.3g}", spread, f"{self.ratios[row.variant]:.2f}"
+            )
         return result
 
 
@@ -81,7 +85,9 @@ def turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, lis
     return found
 
 
-def in_turns(variants: Mapping[str, Callable[[], object]], rounds: int, *, repeats: int = 1) -> dict[str, list[float]]:
+def in_turns(
+    variants: Mapping[str, Callable[[], object]], rounds: int, *, repeats: int = 1
+) -> dict[str, list[float]]:
     """Run each variant `repeats` times in its turn: seconds a run, for each round."""
 
     def seconds(run: Callable[[], object]) -> float:
@@ -104,7 +110,9 @@ class Used:
 def process(command: Sequence[str | Path], environment: Mapping[str, str]) -> Used:
     """Run a command to its end; what it prints is thrown away. Raises CalledProcessError where it fails."""
     began = perf_counter()
-    with subprocess.Popen([*map(str, command)], env=environment, stdout=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        [*map(str, command)], env=environment, stdout=subprocess.DEVNULL
+    ) as running:
         _, status, used = os.wait4(running.pid, 0)
         wall = perf_counter() - began
         running.returncode = os.waitstatus_to_exitcode(status)
@@ -115,11 +123,17 @@ def process(command: Sequence[str | Path], environment: Mapping[str, str]) -> Us
 
 def summary(title: str, unit: str, floor: str, values: Mapping[str, Sequence[float]]) -> Bench:
     """Summarise the rounds of each variant, given in seconds."""
-    scaled = {name: [second * _A_SECOND[unit] for second in found] for name, found in values.items()}
-    return Bench(title, unit, floor, [Row(name, *quantiles(found, n=4)) for name, found in scaled.items()])
+    scaled = {
+        name: [second * _A_SECOND[unit] for second in found] for name, found in values.items()
+    }
+    return Bench(
+        title, unit, floor, [Row(name, *quantiles(found, n=4)) for name, found in scaled.items()]
+    )
 
 
-def before_and_after(commit: str, module: str, amounts: Mapping[str, float], file: Path | None, *names: str) -> int:
+def before_and_after(
+    commit: str, module: str, amounts: Mapping[str, float], file: Path | None, *names: str
+) -> int:
     """Let the benches of `module` run in turns with those of a commit, each tree with its own code.
 
     `amounts` are the options that say how much is measured, `names` which benches. Prints the least
@@ -198,4 +212,7 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

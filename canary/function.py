@@ -60,7 +60,9 @@ def start() -> Handler:
     heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
     named = None if channels.canary == DEFAULT_CANARY else channels.canary
     command = CommandLine(project=settings.project, several=len(phases) > 1, canary=named)
-    return _served(Canary(stores, phases, channels, heartbeat, command, own.page_of is not None).answer)
+    return _served(
+        Canary(stores, phases, channels, heartbeat, command, own.page_of is not None).answer
+    )
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
@@ -92,23 +94,36 @@ class Canary(msgspec.Struct, frozen=True):
     def answer(self, request: flask.Request) -> Answer:
         """Answer one request, with 503 and the reason whatever goes wrong: the scheduler then tries again."""
         try:
-            return self._route(request.method, request.path, datetime.now(UTC), request.args.get("phase"))
+            return self._route(
+                request.method, request.path, datetime.now(UTC), request.args.get("phase")
+            )
         except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
             return _failure(error)
 
     def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
         handlers = self._handlers(path, phase)
         if not handlers:
-            paths = ("/", "/status", *([] if self.only_reads else ["/notify-test"]), "/dates/2026-02-09")
+            paths = (
+                "/",
+                "/status",
+                *([] if self.only_reads else ["/notify-test"]),
+                "/dates/2026-02-09",
+            )
             there_is = f"{', '.join(paths[:-1])} and {paths[-1]}, with ?phase= and one of {', '.join(self.phases)}"
-            return {"reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; there are {there_is}"}, 404
+            return {
+                "reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; there are {there_is}"
+            }, 404
         if self.only_reads:
             handlers = {name: handler for name, handler in handlers.items() if name == "GET"}
         # the answer to HEAD loses its body later
         handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
-            why = f": this is a page of {self.channels.canary}, which only reads" if self.only_reads else ""
+            why = (
+                f": this is a page of {self.channels.canary}, which only reads"
+                if self.only_reads
+                else ""
+            )
             reason = f"{one_line(method, _SHOWN_CHARACTERS)} is not what {path} takes{why}"
             return {"reason": reason}, 405, {"Allow": allowed}
         return handler(now)
@@ -163,8 +178,12 @@ class Canary(msgspec.Struct, frozen=True):
         from canary.page.render import as_html  # noqa: PLC0415
 
         canary = self.channels.canary
-        found, facts, documents = timeline_and_facts(self.stores, phase, day, now, seconds=_PAGE_SECONDS, canary=canary)
-        shown = one_date(found, facts, phase, self.command, now, remembered=Remembered(documents, canary, now))
+        found, facts, documents = timeline_and_facts(
+            self.stores, phase, day, now, seconds=_PAGE_SECONDS, canary=canary
+        )
+        shown = one_date(
+            found, facts, phase, self.command, now, remembered=Remembered(documents, canary, now)
+        )
         return as_html(shown), 200, HEADERS
 
     def _run(self, now: datetime) -> _Json:
@@ -172,7 +191,11 @@ class Canary(msgspec.Struct, frozen=True):
         _log(report)
         answer = _answer(report)
         # Whether the heartbeat was heard does not change the run.
-        if self.heartbeat is not None and answer[1] == HTTPStatus.OK and (failure := self.heartbeat.beat()):
+        if (
+            self.heartbeat is not None
+            and answer[1] == HTTPStatus.OK
+            and (failure := self.heartbeat.beat())
+        ):
             _write({"severity": "WARNING", "message": f"CANARY_HEARTBEAT: {failure}"})
         return answer
 
@@ -181,12 +204,22 @@ class Canary(msgspec.Struct, frozen=True):
         said = self.channels.test(now)
         are_all_sent = not any(said.values())
         words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in said.items())
-        line = {"message": f"CANARY_NOTIFY_TEST: {words}", "run": "CANARY_NOTIFY_TEST", "all_sent": are_all_sent}
+        line = {
+            "message": f"CANARY_NOTIFY_TEST: {words}",
+            "run": "CANARY_NOTIFY_TEST",
+            "all_sent": are_all_sent,
+        }
         _write({"severity": "INFO" if are_all_sent else "ERROR", **line})
-        return {"channels": said, "reason": "" if are_all_sent else words}, 200 if are_all_sent else 503
+        return {
+            "channels": said,
+            "reason": "" if are_all_sent else words,
+        }, 200 if are_all_sent else 503
 
     def _status(self, now: datetime) -> _Json:
-        wanted = {name: phase.recent_dates(now, phase.history_dates) for name, phase in self.phases.items()}
+        wanted = {
+            name: phase.recent_dates(now, phase.history_dates)
+            for name, phase in self.phases.items()
+        }
         return _answer(check(self.stores, self.phases, now, wanted, canary=self.channels.canary))
 
 
@@ -209,7 +242,9 @@ def _failure(error: Exception) -> Answer:
 def _log(report: Report) -> None:
     """Leave one JSON line on stdout, for Cloud Logging: the proof that the canary is alive."""
     line = report.run_line()
-    words = ", ".join(f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"])
+    words = ", ".join(
+        f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"]
+    )
     # Not an error when there is a problem: the alert is an entry of its own, once, and this line comes each run.
     is_whole = report.outcome is not Outcome.COULD_NOT_TELL and not report.notified.to_json()
     severity = "INFO" if is_whole else "WARNING"

@@ -35,13 +35,20 @@ class Memory:
     """
 
     def __init__(
-        self, store: DocumentStore, documents: Documents | Unreadable, canary: str, now: datetime, deadline: Deadline
+        self,
+        store: DocumentStore,
+        documents: Documents | Unreadable,
+        canary: str,
+        now: datetime,
+        deadline: Deadline,
     ) -> None:
         self._store, self._canary, self._now, self._deadline = store, canary, now, deadline
         self._seconds_left = MEMORY_SECONDS
         self.is_readable = not isinstance(documents, Unreadable)
         self.failure = documents.reason if isinstance(documents, Unreadable) else ""
-        self._documents: dict[DocumentRef, Document] = {} if isinstance(documents, Unreadable) else {**documents}
+        self._documents: dict[DocumentRef, Document] = (
+            {} if isinstance(documents, Unreadable) else {**documents}
+        )
 
     @property
     def runs(self) -> Runs:
@@ -70,7 +77,9 @@ class Memory:
         months: dict[DocumentRef, dict[date, DateMemory]] = {}
         for day, memory in changes.items():
             months.setdefault(month_ref(self._canary, phase, f"{day:%Y-%m}"), {})[day] = memory
-        fields = {ref: month_fields(self._documents.get(ref), dates) for ref, dates in months.items()}
+        fields = {
+            ref: month_fields(self._documents.get(ref), dates) for ref, dates in months.items()
+        }
         return self._commit(fields, {*months_of(self._documents, self._canary, phase), *months})
 
     def commit_runs(self, runs: Runs) -> bool:
@@ -83,7 +92,9 @@ class Memory:
         own = {month_ref(self._canary, phase, f"{day:%Y-%m}") for day in changes}
         self._read({*months_of(self._documents, self._canary, phase), *own})
 
-    def _commit(self, changes: Mapping[DocumentRef, Mapping[str, Any]], refs: Iterable[DocumentRef]) -> bool:
+    def _commit(
+        self, changes: Mapping[DocumentRef, Mapping[str, Any]], refs: Iterable[DocumentRef]
+    ) -> bool:
         self.failure = ""
         if not changes:
             return True
@@ -100,7 +111,9 @@ class Memory:
     def _read(self, refs: Iterable[DocumentRef]) -> None:
         refs = [*refs]
         found = self._asked(lambda store: store.get_all(refs))
-        self._documents = {ref: kept for ref, kept in self._documents.items() if ref not in refs} | found
+        self._documents = {
+            ref: kept for ref, kept in self._documents.items() if ref not in refs
+        } | found
 
     def _asked(self, ask: Callable[[DocumentStore], T]) -> T:
         """Return what the store answers; only its own time counts, not that of the channels."""

@@ -11,12 +11,28 @@ from msgspec.structs import replace
 
 from canary.domain.advance import Judged
 from canary.domain.clocks import believed_checkpoints, believed_runs, known_by, without_a_time
-from canary.domain.evidence import Absent, Evidence, Seen, Source, Traces, Unreadable, mapped, value_or
+from canary.domain.evidence import (
+    Absent,
+    Evidence,
+    Seen,
+    Source,
+    Traces,
+    Unreadable,
+    mapped,
+    value_or,
+)
 from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import DateMemory
 from canary.domain.path import where_it_stopped
 from canary.domain.path.known import Known, heard_of
-from canary.domain.remembered import DEFAULT_CANARY, Documents, Runs, canary_ref, date_memory, read_runs
+from canary.domain.remembered import (
+    DEFAULT_CANARY,
+    Documents,
+    Runs,
+    canary_ref,
+    date_memory,
+    read_runs,
+)
 from canary.domain.silence import Silence, people_ref, read_silences
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import Timeline, timeline_of
@@ -86,8 +102,16 @@ class Report(msgspec.Struct, frozen=True):
 
     def run_line(self) -> dict[str, Any]:
         """Return the line that proves that the canary is alive: one word a date."""
-        dates = [{"phase": v.phase, "game_date": v.game_date.isoformat(), "verdict": v.kind} for v in self.verdicts]
-        line = {"run": "CANARY_RUN", "now": self.now.isoformat(), "outcome": self.outcome.name, "dates": dates}
+        dates = [
+            {"phase": v.phase, "game_date": v.game_date.isoformat(), "verdict": v.kind}
+            for v in self.verdicts
+        ]
+        line = {
+            "run": "CANARY_RUN",
+            "now": self.now.isoformat(),
+            "outcome": self.outcome.name,
+            "dates": dates,
+        }
         line |= {"silences": [silence.text for silence in self.silences]} if self.silences else {}
         return {**line, **self.notified.to_json()}
 
@@ -159,18 +183,32 @@ def watch(
     each in a thread of its own.
     """
     deadline = Deadline(RUN_SECONDS)
-    report, dates, remembered = _run(stores, phases, now, wanted, canary=channels.canary, follows=True, beside=beside)
-    complete = frozenset(one.key for one in dates if (facts := one.facts(now)) is not None and _is_complete(facts))
-    runs = Runs() if isinstance(remembered, Unreadable) else read_runs(remembered.get(canary_ref(channels.canary)))
+    report, dates, remembered = _run(
+        stores, phases, now, wanted, canary=channels.canary, follows=True, beside=beside
+    )
+    complete = frozenset(
+        one.key for one in dates if (facts := one.facts(now)) is not None and _is_complete(facts)
+    )
+    runs = (
+        Runs()
+        if isinstance(remembered, Unreadable)
+        else read_runs(remembered.get(canary_ref(channels.canary)))
+    )
     away = _left_out(phases, now, runs) if wanted is None else ""
     judged = Judged(report.verdicts, complete, wanted is None, away)
-    notified = notify(stores.documents, remembered, judged, channels, phases=phases, now=now, deadline=deadline)
-    return replace(report, warnings=(*report.warnings, *([away] if away else [])), notified=notified)
+    notified = notify(
+        stores.documents, remembered, judged, channels, phases=phases, now=now, deadline=deadline
+    )
+    return replace(
+        report, warnings=(*report.warnings, *([away] if away else [])), notified=notified
+    )
 
 
 def _as_seen(evidence: Evidence, memory: DateMemory, now: datetime) -> Evidence:
     """Add what the canary itself has seen of a date by `now`: that the set was complete, and the flag set."""
-    complete_at, flag_at = (at if at and at <= now else None for at in (memory.complete_at, memory.flag_at))
+    complete_at, flag_at = (
+        at if at and at <= now else None for at in (memory.complete_at, memory.flag_at)
+    )
     return replace(evidence, complete_seen_at=complete_at, flag_seen_at=flag_at)
 
 
@@ -184,13 +222,19 @@ def _is_complete(facts: Facts) -> bool:
 
 def _left_out(phases: Mapping[str, Phase], now: datetime, runs: Runs) -> str:
     """Say which dates are older than what is read, and were not judged since the canary was away."""
-    oldest = {name: phase.recent_dates(now, phase.history_dates)[0] for name, phase in phases.items()}
+    oldest = {
+        name: phase.recent_dates(now, phase.history_dates)[0] for name, phase in phases.items()
+    }
     said = [
         f"{name} {since} to {oldest[name] - timedelta(days=1)}"
         for name, since in runs.judged_from.items()
         if name in oldest and since < oldest[name]
     ]
-    return f"the canary was away, and does not look at these dates any more: {', '.join(said)}" if said else ""
+    return (
+        f"the canary was away, and does not look at these dates any more: {', '.join(said)}"
+        if said
+        else ""
+    )
 
 
 def _run(
@@ -219,9 +263,15 @@ def _run(
     window = recent if wanted is None else wanted
     every = {name: sorted({*history[name], *days}) for name, days in window.items()}
     followed_at = now if follows else None
-    gathered = gather(stores, every, phases, canary=canary, now=followed_at, seconds=seconds, beside=beside)
+    gathered = gather(
+        stores, every, phases, canary=canary, now=followed_at, seconds=seconds, beside=beside
+    )
     documents = {} if isinstance(gathered.remembered, Unreadable) else gathered.remembered
-    judged_from = read_runs(documents.get(canary_ref(canary))).judged_from if follows and wanted is None else {}
+    judged_from = (
+        read_runs(documents.get(canary_ref(canary))).judged_from
+        if follows and wanted is None
+        else {}
+    )
 
     keys = [(one.phase, one.game_date) for one in gathered.evidence]
     memories = {key: date_memory(documents, canary, *key, now) for key in keys}
@@ -230,28 +280,43 @@ def _run(
         phase, day = key
         if day in window[phase] or wanted is not None:
             return day in window[phase]
-        return judged_from.get(phase, window[phase][0]) <= day < window[phase][0] or memories[key].open is not None
+        return (
+            judged_from.get(phase, window[phase][0]) <= day < window[phase][0]
+            or memories[key].open is not None
+        )
 
     evidence = [_as_seen(one, memories[one.phase, one.game_date], now) for one in gathered.evidence]
     every_date = _judged(evidence, phases, now, read_at)
     followed = {
-        name: [one for one in every_date if one.key[0] == name and one.is_sound and one.key[1] in history[name]]
+        name: [
+            one
+            for one in every_date
+            if one.key[0] == name and one.is_sound and one.key[1] in history[name]
+        ]
         for name in phases
     }
     dates = [one for one in every_date if is_wanted(one.key)]
     problems = [
         one.key
         for one in dates
-        if traced or not one.verdict.kind.is_quiet or _may_have_been_refused(one, memories[one.key], now)
+        if traced
+        or not one.verdict.kind.is_quiet
+        or _may_have_been_refused(one, memories[one.key], now)
     ]
     asked = [(name, day) for name, day in problems if explained is None or day in explained[name]]
-    silent = [(name, day) for name, own in followed.items() for day in _silent_dates(own, phases[name], now)]
+    silent = [
+        (name, day)
+        for name, own in followed.items()
+        for day in _silent_dates(own, phases[name], now)
+    ]
     traced_dates = list(dict.fromkeys([*asked, *silent]))
     within = min(seconds, CHECKPOINTS_SECONDS)
     traces = read_traces(stores, traced_dates, phases, now, seconds=within, beside=beside)
 
     def lines_of(phase: str) -> list[Checkpoint]:
-        of_silent = (_there(traces[key].checkpoints, now, read_at) for key in silent if key[0] == phase)
+        of_silent = (
+            _there(traces[key].checkpoints, now, read_at) for key in silent if key[0] == phase
+        )
         return [line for lines in of_silent for line in value_or(lines, ())]
 
     warnings = tuple(
@@ -260,10 +325,17 @@ def _run(
         for warning in _warnings(own, phases[name], now, lines_of(name))
     )
     histories = _histories((one.evidence for one in every_date if one.is_sound), phases)
-    dates = [replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ())) for one in dates]
-    verdicts = tuple(_explained(one, now, read_at) if one.key in asked else one.verdict for one in dates)
+    dates = [
+        replace(one, traces=traces.get(one.key, one.traces), around=histories.get(one.key, ()))
+        for one in dates
+    ]
+    verdicts = tuple(
+        _explained(one, now, read_at) if one.key in asked else one.verdict for one in dates
+    )
     silences = read_silences(documents.get(people_ref(canary)))
-    covering = tuple(silence for silence in silences if any(silence.covers(v, now) for v in verdicts))
+    covering = tuple(
+        silence for silence in silences if any(silence.covers(v, now) for v in verdicts)
+    )
     return Report(now, verdicts, warnings, covering), dates, gathered.remembered
 
 
@@ -283,7 +355,14 @@ def timeline_and_facts(
     `read_at`, `seconds` and `canary` are as in `overview`.
     """
     report, (own,), remembered = _run(
-        stores, {phase.name: phase}, now, {phase.name: [day]}, read_at, seconds=seconds, traced=True, canary=canary
+        stores,
+        {phase.name: phase},
+        now,
+        {phase.name: [day]},
+        read_at,
+        seconds=seconds,
+        traced=True,
+        canary=canary,
     )
     (verdict,) = report.verdicts
     facts = own.facts(now)
@@ -291,7 +370,9 @@ def timeline_and_facts(
         return Timeline(verdict, (), (verdict.summary,), report.silences), None, remembered
     traces = _traces_there(own.traces, now, read_at or now)
     around = [Facts(one, own.phase, now) for one in own.around]
-    timeline = timeline_of(verdict, Known(own.evidence, own.phase, now, traces=traces, history=around))
+    timeline = timeline_of(
+        verdict, Known(own.evidence, own.phase, now, traces=traces, history=around)
+    )
     return replace(timeline, silences=report.silences), facts, remembered
 
 
@@ -319,14 +400,21 @@ class _Date(msgspec.Struct, frozen=True):
         return Facts(self.evidence, self.phase, now) if self.is_sound else None
 
 
-def _judged(evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime) -> list[_Date]:
+def _judged(
+    evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime
+) -> list[_Date]:
     """Judge every date by what was known at `now`, and by what its phase expected then; each stands alone."""
     known = [known_by(one, now) if now < read_at else one for one in evidence]
     histories = _histories(known, phases)
-    return [_judge_one(one, phases[one.phase], histories[one.phase, one.game_date], now, read_at) for one in known]
+    return [
+        _judge_one(one, phases[one.phase], histories[one.phase, one.game_date], now, read_at)
+        for one in known
+    ]
 
 
-def _histories(evidence: Iterable[Evidence], phases: Mapping[str, Phase]) -> dict[tuple[str, date], Sequence[Evidence]]:
+def _histories(
+    evidence: Iterable[Evidence], phases: Mapping[str, Phase]
+) -> dict[tuple[str, date], Sequence[Evidence]]:
     """Return for each date the evidence around it: `history_dates` before it and as many after it, and its own.
 
     So what a date costs does not depend on how many there are. `evidence` has the dates of a phase in their order.
@@ -364,7 +452,9 @@ def _judge_one(
     return _Date(evidence, phase, replace(verdict, notes=notes), new)
 
 
-def _notes(evidence: Evidence, phase: Phase, new: Collection[str], now: datetime, read_at: datetime) -> Iterator[str]:
+def _notes(
+    evidence: Evidence, phase: Phase, new: Collection[str], now: datetime, read_at: datetime
+) -> Iterator[str]:
     """Yield what has to be said of how a date was judged."""
     if new:
         yield f"nobody waited for {names(new)} then: expected now, and without a report up to this date"
@@ -376,7 +466,11 @@ def _is_before(one: _Date, begins: datetime | None) -> bool:
     """Whether a date with registrations, and without a row, was over before the completion log had its first one."""
     has_no_row = isinstance(one.evidence.completion_log, Absent)
     was_over = begins is None or one.phase.deadline(one.evidence.game_date) < begins
-    return was_over and has_no_row and bool(value_or(one.evidence.progress, Progress(frozenset())).registered)
+    return (
+        was_over
+        and has_no_row
+        and bool(value_or(one.evidence.progress, Progress(frozenset())).registered)
+    )
 
 
 def _silent_dates(own: Sequence[_Date], phase: Phase, now: datetime) -> set[date]:
@@ -388,7 +482,9 @@ def _silent_dates(own: Sequence[_Date], phase: Phase, now: datetime) -> set[date
         return set()
 
 
-def _warnings(own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence[Checkpoint]) -> Iterator[str]:
+def _warnings(
+    own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence[Checkpoint]
+) -> Iterator[str]:
     """Yield the early warnings of a phase's recent dates; `lines` are what deliveries left on dates of silence."""
     with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
     if with_document and (new := names(with_document[-1].newcomers)):
@@ -410,7 +506,11 @@ def _may_have_been_refused(one: _Date, memory: DateMemory, now: datetime) -> boo
     Of what is open they tell as well when it is over.
     """
     facts = one.facts(now)
-    return facts is not None and facts.awaits_output and (memory.open is not None or not facts.output_is_due)
+    return (
+        facts is not None
+        and facts.awaits_output
+        and (memory.open is not None or not facts.output_is_due)
+    )
 
 
 def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
@@ -419,15 +519,23 @@ def _explained(one: _Date, now: datetime, read_at: datetime) -> Verdict:
         return one.verdict
     try:
         there = _traces_there(one.traces, now, read_at)
-        heard = heard_of(there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase)
-        verdict = replace(judge(one.evidence, one.phase, now, heard), notes=(*one.verdict.notes, *there.left_out))
-        return where_it_stopped(verdict, one.evidence, there, history=one.around, phase=one.phase, now=now)
+        heard = heard_of(
+            there.checkpoints.value if isinstance(there.checkpoints, Seen) else (), one.phase
+        )
+        verdict = replace(
+            judge(one.evidence, one.phase, now, heard), notes=(*one.verdict.notes, *there.left_out)
+        )
+        return where_it_stopped(
+            verdict, one.evidence, there, history=one.around, phase=one.phase, now=now
+        )
     except Exception as error:  # noqa: BLE001 (the problem is told all the same)
         words = f"its evidence cannot be understood: {_described(error)}"
         return replace(one.verdict, causes=(Cause(kind=CauseKind.UNDETERMINED, words=words),))
 
 
-def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime) -> Source[Sequence[Checkpoint]]:
+def _there(
+    checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: datetime
+) -> Source[Sequence[Checkpoint]]:
     """Return the lines that were there at `now`."""
     return mapped(checkpoints, lambda lines: believed_checkpoints(lines, now, read_at))
 
@@ -435,7 +543,11 @@ def _there(checkpoints: Source[Sequence[Checkpoint]], now: datetime, read_at: da
 def _traces_there(traces: Traces, now: datetime, read_at: datetime) -> Traces:
     """Return what there was at `now` of what the deliveries and the processors have left."""
     there = _there(traces.checkpoints, now, read_at)
-    return replace(traces, checkpoints=there, runs=mapped(traces.runs, lambda runs: believed_runs(runs, now, read_at)))
+    return replace(
+        traces,
+        checkpoints=there,
+        runs=mapped(traces.runs, lambda runs: believed_runs(runs, now, read_at)),
+    )
 
 
 def _described(error: Exception) -> str:

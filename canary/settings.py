@@ -37,7 +37,9 @@ class CanarySettings:
         page_of = env.get("PAGE_OF", "").strip() or None
         for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL"):
             if page_of and env.get(name):
-                raise ConfigurationError(f"{name}: PAGE_OF is set, and such a page tells nobody; take one of them away")
+                raise ConfigurationError(
+                    f"{name}: PAGE_OF is set, and such a page tells nobody; take one of them away"
+                )
         return cls(
             enabled=read_switch("CANARY_ENABLED", env.get("CANARY_ENABLED", "")),
             slack_webhook_url=env.get("SLACK_WEBHOOK_URL") or None,

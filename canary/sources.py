@@ -105,13 +105,20 @@ def gather(
     answers = _ask({**documents, **_questions(stores, own, window)}, seconds, beside)
     found = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
-    elsewhere = [name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])]
+    elsewhere = [
+        name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])
+    ]
     evidence = [
-        replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one for one in evidence
+        replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one
+        for one in evidence
     ]
     remembered: Documents | Unreadable = found.value if isinstance(found, Seen) else found
-    if not isinstance(remembered, Unreadable) and not is_readable(remembered.get(canary_ref(canary))):
-        remembered = Unreadable("what the canary remembers is in another format than this code reads")
+    if not isinstance(remembered, Unreadable) and not is_readable(
+        remembered.get(canary_ref(canary))
+    ):
+        remembered = Unreadable(
+            "what the canary remembers is in another format than this code reads"
+        )
     return Gathered(tuple(evidence), remembered)
 
 
@@ -137,14 +144,18 @@ def _evidence(phase: Phase, day: date, answers: Mapping[str, Any]) -> Evidence:
 _Questions = Mapping[str, Callable[[], Any]]
 
 
-def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]) -> _Questions:
+def _questions(
+    stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]
+) -> _Questions:
     """Return what is asked of the tables: each completion log once, whatever number of phases it has."""
     logs: dict[str, list[str]] = defaultdict(list)
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
     since, until = window
     asked: dict[str, Callable[[], Any]] = {
-        f"completion log {table}": partial(stores.completion_log.summarise, names, since - EARLIER, until)
+        f"completion log {table}": partial(
+            stores.completion_log.summarise, names, since - EARLIER, until
+        )
         for table, names in logs.items()
     }
     messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
@@ -160,7 +171,11 @@ def _questions(stores: Stores, phases: Mapping[str, Phase], window: tuple[date, 
 
 
 def _remembered(
-    stores: Stores, refs: Sequence[DocumentRef], canary: str, now: datetime | None, phases: Sequence[str]
+    stores: Stores,
+    refs: Sequence[DocumentRef],
+    canary: str,
+    now: datetime | None,
+    phases: Sequence[str],
 ) -> _Documents:
     """Read what the canary remembers, and then the older months in which something is open."""
     found = stores.documents.get_all(refs)
@@ -202,7 +217,9 @@ def read_traces(
     for name, own in days.items():
         query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
         if query is not None and stores.counts is not None:
-            asked[f"runs {name}"] = partial(stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY)
+            asked[f"runs {name}"] = partial(
+                stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY
+            )
     answers = _ask(asked, seconds, beside)
 
     def traces(name: str, day: date) -> Traces:
@@ -211,18 +228,36 @@ def read_traces(
         is_logged = log is not None and log.phase == name
         requests = answers["requests to the orchestrator"] if is_logged else Absent()
         last_answer = answers["last answer before them"] if is_logged else Absent()
-        failures = answers["errors of the orchestrator"] if errors is not None and errors.phase == name else Absent()
-        given_up = answers["dead letters"] if letters is not None and letters.phase == name else Absent()
+        failures = (
+            answers["errors of the orchestrator"]
+            if errors is not None and errors.phase == name
+            else Absent()
+        )
+        given_up = (
+            answers["dead letters"] if letters is not None and letters.phase == name else Absent()
+        )
         return Traces(
-            mapped(lines, lambda found: [line for line in found.checkpoints if concerns(line, name, day)]),
+            mapped(
+                lines,
+                lambda found: [line for line in found.checkpoints if concerns(line, name, day)],
+            ),
             mapped(requests, lambda found: [one for one in found if one.at >= begun]),
-            mapped(given_up, lambda found: [one for one in found if one.game_date == day and one.at <= now]),
+            mapped(
+                given_up,
+                lambda found: [one for one in found if one.game_date == day and one.at <= now],
+            ),
             lines.value.cut_at if isinstance(lines, Seen) else None,
             _there(mapped(lines, lambda found: found.before.get(name))),
             _there(last_answer),
             mapped(failures, lambda found: _errors_since(found, begun)),
-            mapped(answers.get(f"runs {name}", Absent()), lambda found: _runs_around(found, phases[name], day)),
-            mapped(answers.get("what was changed", Absent()), lambda found: _in_words(found.get(name, Changes()))),
+            mapped(
+                answers.get(f"runs {name}", Absent()),
+                lambda found: _runs_around(found, phases[name], day),
+            ),
+            mapped(
+                answers.get("what was changed", Absent()),
+                lambda found: _in_words(found.get(name, Changes())),
+            ),
         )
 
     return {problem: traces(*problem) for problem in problems}
@@ -236,7 +271,9 @@ def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[
     """Return the runs for a date, for its history, and for the next date; their texts can be shown as they are."""
     since, until = day - timedelta(days=phase.history_dates), day + _ONE_DAY
     return [
-        replace(run, processor=printable(run.processor), status=run.status and printable(run.status))
+        replace(
+            run, processor=printable(run.processor), status=run.status and printable(run.status)
+        )
         for run in runs
         if since <= run.game_date <= until
     ]
@@ -254,7 +291,9 @@ def _in_words(found: Changes) -> Changes:
 
 def _there(source: Source[T | None]) -> Source[T]:
     """Return what a source says, Absent where that is nothing."""
-    return Absent() if isinstance(source, Seen) and source.value is None else cast("Source[T]", source)
+    return (
+        Absent() if isinstance(source, Seen) and source.value is None else cast("Source[T]", source)
+    )
 
 
 # So many questions are asked at once; the others wait for their turn, within the time of all.
@@ -268,7 +307,9 @@ def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[s
     return {what: _answer(what, reading, deadline) for what, reading in readings.items()}
 
 
-def _answer(what: str, reading: Answer[Seen[T] | Unreadable], deadline: Deadline) -> Seen[T] | Unreadable:
+def _answer(
+    what: str, reading: Answer[Seen[T] | Unreadable], deadline: Deadline
+) -> Seen[T] | Unreadable:
     """Return the answer, once; what has not answered by then is Unreadable."""
     try:
         return reading.answer(deadline)
@@ -290,19 +331,30 @@ def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T]
         gate.release()
 
 
-def _logged(what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase, day: date) -> Source[Logged]:
+def _logged(
+    what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase, day: date
+) -> Source[Logged]:
     """Return what a table says of one date, what may be of any date with it."""
     if not isinstance(answer, Seen):
         return answer
     own = (row for row in answer.value if row.phase == phase.name)
-    rows = [row for row in own if row.game_date == day or (row.game_date is None and _may_concern(row, day))]
-    return _understood(f"the {what} of {day}", lambda: read_completion_log(map(_harmless, rows), phase))
+    rows = [
+        row
+        for row in own
+        if row.game_date == day or (row.game_date is None and _may_concern(row, day))
+    ]
+    return _understood(
+        f"the {what} of {day}", lambda: read_completion_log(map(_harmless, rows), phase)
+    )
 
 
 def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> datetime | None:
     """Return when a completion log had the first row of a phase, as far as it was read; None where it has none."""
     rows = value_or(answer, ())
-    return min((at for row in rows if row.phase == phase and (at := instant(row.first_visible_at))), default=None)
+    return min(
+        (at for row in rows if row.phase == phase and (at := instant(row.first_visible_at))),
+        default=None,
+    )
 
 
 def _is_elsewhere(evidence: Sequence[Evidence]) -> bool:
@@ -338,7 +390,11 @@ def _flag(answer: Source[Mapping[date, Flag]], day: date) -> Source[Flag]:
     if not isinstance(answer, Seen):
         return answer
     flag = answer.value.get(day)
-    return Absent() if flag is None else Seen(replace(flag, reason=flag.reason and printable(flag.reason)))
+    return (
+        Absent()
+        if flag is None
+        else Seen(replace(flag, reason=flag.reason and printable(flag.reason)))
+    )
 
 
 def _progress(answer: Source[_Documents], phase: Phase, day: date) -> Source[Progress]:
@@ -348,7 +404,8 @@ def _progress(answer: Source[_Documents], phase: Phase, day: date) -> Source[Pro
     if document is None:
         return Absent()
     return _understood(
-        f"the progress document of {day}", lambda: Seen(read_progress(printable(document.fields), phase.on(day)))
+        f"the progress document of {day}",
+        lambda: Seen(read_progress(printable(document.fields), phase.on(day))),
     )
 
 

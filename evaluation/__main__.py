@@ -26,19 +26,53 @@ from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 _ANY = whole_number(0, 9_999_999)
 _SHOWN_FLAWS = 20
 _WORDS = {True: ("met", "green"), False: ("NOT MET", "bold red"), None: ("not measured", "yellow")}
-_HEADINGS = ("fault", "dates", "detected", "median", "longest", "explained", "95 % bound", "undetermined", "exact")
+_HEADINGS = (
+    "fault",
+    "dates",
+    "detected",
+    "median",
+    "longest",
+    "explained",
+    "95 % bound",
+    "undetermined",
+    "exact",
+)
 _GROUP_HEADINGS = ("group", "dates", "notified after", "stage", "exact", "words", "change named")
 
 
 @click.command()
-@click.option("--healthy-days", type=_ANY, metavar="N", default=1000, show_default=True, help="Healthy dates.")
 @click.option(
-    "--faulty-days", type=_ANY, metavar="N", default=200, show_default=True, help="Dates with a fault or two."
+    "--healthy-days", type=_ANY, metavar="N", default=1000, show_default=True, help="Healthy dates."
 )
-@click.option("--seed", type=_ANY, metavar="N", default=1, show_default=True, help="Other numbers, other variants.")
+@click.option(
+    "--faulty-days",
+    type=_ANY,
+    metavar="N",
+    default=200,
+    show_default=True,
+    help="Dates with a fault or two.",
+)
+@click.option(
+    "--seed",
+    type=_ANY,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Other numbers, other variants.",
+)
 @click.option("--jobs", type=_ANY, metavar="N", help="Processes; by default one a core.")
-@click.option("--json", "result_file", type=a_path, metavar="FILE", help="Write the result to this file as JSON, too.")
-@click.option("--again", metavar="WORLD", help="Play only this world, as SEED/FAULT/NUMBER, and keep its files.")
+@click.option(
+    "--json",
+    "result_file",
+    type=a_path,
+    metavar="FILE",
+    help="Write the result to this file as JSON, too.",
+)
+@click.option(
+    "--again",
+    metavar="WORLD",
+    help="Play only this world, as SEED/FAULT/NUMBER, and keep its files.",
+)
 @out_option("world")
 def evaluate(
     *,
@@ -56,11 +90,17 @@ def evaluate(
         read_in_turn()
         with simulated_folder(out, BUNDLED_PHASES.read_text("utf-8")):
             for score in play(phase, again, out):
-                events = ", ".join(f"{count} {kind}" for kind, count in score.notifications.items() if count)
+                events = ", ".join(
+                    f"{count} {kind}" for kind, count in score.notifications.items() if count
+                )
                 told = f"{', '.join(score.named) or 'no cause'}, told {events or 'nothing'}"
                 flaws = "; ".join(score.flaws) or "as it should be"
-                console.print(f"{score.game_date} {score.scenario}: {told}: {flaws}", soft_wrap=True)
-        click.echo(f"Look at it: {CommandLine(program(), folder=out).to('explain', 'DATE')} --now TIME")
+                console.print(
+                    f"{score.game_date} {score.scenario}: {told}: {flaws}", soft_wrap=True
+                )
+        click.echo(
+            f"Look at it: {CommandLine(program(), folder=out).to('explain', 'DATE')} --now TIME"
+        )
         return Outcome.QUIET
     names, began = list(worlds(seed, healthy_days, faulty_days)), time.monotonic()
     played = track(
@@ -86,21 +126,35 @@ def evaluate(
 def _print_result(console: Console, result: Result, seconds: float) -> None:
     """Print the faults, the targets, and the flaws that were found first."""
     kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
-    console.print(f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones in {seconds:.0f} s; {kinds}")
+    console.print(
+        f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones in {seconds:.0f} s; {kinds}"
+    )
     table = Table(*_HEADINGS, box=box.SIMPLE_HEAD)
     table.columns[0].no_wrap = True
     for name, fault in result.faults.items():
         shares = map(_percent, (fault.explained, fault.at_least, fault.undetermined, fault.exact))
-        table.add_row(name, str(fault.dates), str(fault.detected), *_delays(fault.minutes_to_detect), *shares)
+        table.add_row(
+            name, str(fault.dates), str(fault.detected), *_delays(fault.minutes_to_detect), *shares
+        )
     console.print(table)
     groups = Table(*_GROUP_HEADINGS, box=box.SIMPLE_HEAD)
     for name, group in result.groups.items():
         after = " and ".join(_delays(group.minutes_to_detect))
-        row = (str(group.dates), after, group.stages, _percent(group.exact), group.words, _percent(group.changed))
+        row = (
+            str(group.dates),
+            after,
+            group.stages,
+            _percent(group.exact),
+            group.words,
+            _percent(group.changed),
+        )
         groups.add_row(name, *row)
     if result.groups:
         console.print(groups)
-    detect, reset = (" and ".join(_delays(spread)) for spread in (result.minutes_to_detect, result.minutes_to_reset))
+    detect, reset = (
+        " and ".join(_delays(spread))
+        for spread in (result.minutes_to_detect, result.minutes_to_reset)
+    )
     console.print(
         f"precision {result.precision:.1%}, recall {result.recall:.1%}, to detect {detect}, to reset {reset}\n"
         f"where it stopped: {_percent(result.exact) or 'no'} exact, {result.wrong_causes} dates with a wrong cause; "
@@ -114,7 +168,9 @@ def _print_result(console: Console, result: Result, seconds: float) -> None:
         console.print(f"  {where}: {'; '.join(flaws)}", soft_wrap=True)
     if result.flaws:
         world = next(iter(result.flaws)).rsplit(" ", 1)[0]
-        console.print(f"play one again: python -m evaluation --again {world!r} --out DIR", soft_wrap=True)
+        console.print(
+            f"play one again: python -m evaluation --again {world!r} --out DIR", soft_wrap=True
+        )
 
 
 def _percent(share: float | None) -> str:

@@ -24,8 +24,16 @@ _EVENING_MINUTES, _NIGHT_MINUTES = (17 * 60, 21 * 60), (24 * 60 + 30, 27 * 60)
 # The processor that is silent, or rejected, for days.
 BOX_SCORES = "p2_nbacom_boxscores"
 # Unexpected processors: names unlike any expected one, and such as resemble one, by the one that each resembles.
-UNLIKE = ("p2_nbacom_schedule", "EspnScoreboardProcessor", "BdlBoxScoresProcessor", "NbacRefereeProcessor")
-ALIKE = {"p2_odds_player_props": "OddsPlayerPointsProcessor", "p2_nbacom_gamebook_pdf": "NbacGamebookPdfProcessor"}
+UNLIKE = (
+    "p2_nbacom_schedule",
+    "EspnScoreboardProcessor",
+    "BdlBoxScoresProcessor",
+    "NbacRefereeProcessor",
+)
+ALIKE = {
+    "p2_odds_player_props": "OddsPlayerPointsProcessor",
+    "p2_nbacom_gamebook_pdf": "NbacGamebookPdfProcessor",
+}
 
 
 @dataclass
@@ -55,7 +63,9 @@ class Day:
         self.games = rng.randint(1, 14)
         self.output_after: timedelta | None = rng.randint(5, 40) * MINUTE
         self.deliver: Deliver | None = None
-        self.reports = {processor: self._report(processor) for processor in sorted(world.phase.expected)}
+        self.reports = {
+            processor: self._report(processor) for processor in sorted(world.phase.expected)
+        }
         self.unexpected: list[Report] = []
         self.before: list[Day] = []
         self._ids = (f"{base_id}-{number}" for number in count(1))
@@ -103,7 +113,13 @@ class Day:
         return self.reports.pop(self.victim(processor).processor)
 
     def down(
-        self, source: str, since: datetime, until: datetime, operation: str | None = None, *, flaps: bool = False
+        self,
+        source: str,
+        since: datetime,
+        until: datetime,
+        operation: str | None = None,
+        *,
+        flaps: bool = False,
     ) -> None:
         """Take a source of the canary down, or an operation of it."""
         self.world.outages.append(Outage(source, since, until, operation, flaps))
@@ -114,7 +130,9 @@ class Day:
         for report in [*self.reports.values(), *self.unexpected]:
             self._send(report)
         if self.output_after is not None and self.reports:
-            self.world.schedule.at(self.complete_at + self.output_after, lambda: self.world.output.add(self.date))
+            self.world.schedule.at(
+                self.complete_at + self.output_after, lambda: self.world.output.add(self.date)
+            )
 
     def repeat(self, at: datetime, processor: str, status: str = "success") -> Report:
         """Plan a re-run of a processor; return its message."""
@@ -125,15 +143,26 @@ class Day:
     def _send(self, report: Report) -> None:
         report.message_id = message_id = next(self._ids)
         if self.world.has_message_log:
-            plain = push_envelope(report.name, str(self.date), report.at, message_id=message_id, status=report.status)
+            plain = push_envelope(
+                report.name, str(self.date), report.at, message_id=message_id, status=report.status
+            )
             unreadable = bool(report.wrong and report.written)
-            self.world.message_log(report.at + IN_MESSAGE_LOG_AFTER, plain, report.wrong, unreadable=unreadable)
-        fields: dict[str, Any] = {"message_id": message_id, "status": report.status, **report.odd, **report.wrong}
+            self.world.message_log(
+                report.at + IN_MESSAGE_LOG_AFTER, plain, report.wrong, unreadable=unreadable
+            )
+        fields: dict[str, Any] = {
+            "message_id": message_id,
+            "status": report.status,
+            **report.odd,
+            **report.wrong,
+        }
         envelope = push_envelope(report.name, str(self.date), report.at, **fields)
         if report.written:
             body = base64.b64decode(envelope["message"]["data"]).decode("utf-8")
             envelope["message"]["data"] = base64.b64encode(report.written(body)).decode("ascii")
-        self.world.publish(report.at, envelope, delays=report.delays, fault=report.fault, deliver=self.deliver)
+        self.world.publish(
+            report.at, envelope, delays=report.delays, fault=report.fault, deliver=self.deliver
+        )
 
     def chance(self, share: float) -> bool:
         """Decide at random, where there is anything to decide."""
@@ -145,7 +174,9 @@ class Day:
 
     def _report(self, processor: str) -> Report:
         first, last = _EVENING_MINUTES if processor in _EVENING else _NIGHT_MINUTES
-        return Report(self.any_name(processor), self.at(self.rng.uniform(first, last)), processor=processor)
+        return Report(
+            self.any_name(processor), self.at(self.rng.uniform(first, last)), processor=processor
+        )
 
 
 # What changes a date: it returns the message that it hits, if it is one.

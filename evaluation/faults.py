@@ -59,10 +59,16 @@ def inject(name: str, day: Day) -> dict[date, Truth]:
     fault = FAULTS[name]
     hit = fault.injects(day) or Report("nobody", day.complete_at)
     earlier = day.before[len(day.before) + 1 - fault.dates :]
-    truths = {each.date: _truth(fault, each, each.reports.get(hit.processor, hit)) for each in earlier}
+    truths = {
+        each.date: _truth(fault, each, each.reports.get(hit.processor, hit)) for each in earlier
+    }
     truth = _truth(fault, day, hit)
     if fault.one_of:
-        possible = [other for other in fault.one_of if FAULTS[other].can_be(message_log=day.world.has_message_log)]
+        possible = [
+            other
+            for other in fault.one_of
+            if FAULTS[other].can_be(message_log=day.world.has_message_log)
+        ]
         drawn = inject(day.rng.choice(possible), day)[day.date]
         facts = {name: getattr(drawn, name) for name in ("due", "stops", "counts_from", "optional")}
         truth = replace(fault.like, **facts | ({"due": truth.due} if fault.due else {}))
@@ -121,7 +127,13 @@ def _stops(
         subjects = frozenset(whom(day, hit))
         since = hit.at if THE_DATE in subjects else min(hit.at, day.deadline)
         return (
-            Stop(stage=stage, subjects=subjects, since=since, cause=cause, is_stored=lambda stored: proof(stored, hit)),
+            Stop(
+                stage=stage,
+                subjects=subjects,
+                since=since,
+                cause=cause,
+                is_stored=lambda stored: proof(stored, hit),
+            ),
         )
 
     return stops
@@ -141,11 +153,18 @@ _INCOMPLETE: _Due = {_K.INCOMPLETE: lambda day, _: day.deadline}
 _UNTRIGGERED: _Due = {_K.UNTRIGGERED: lambda day, _: day.complete_at + day.limit}
 _GAP: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + DELIVERED + day.limit}
 _UNREGISTERED: _Due = {**_GAP, **_UNTRIGGERED}
-_UNDELIVERED: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + IN_MESSAGE_LOG_AFTER + day.limit, **_UNTRIGGERED}
+_UNDELIVERED: _Due = {
+    _K.STORES_DISAGREE: lambda day, hit: hit.at + IN_MESSAGE_LOG_AFTER + day.limit,
+    **_UNTRIGGERED,
+}
 # Of what is not delivered only the message log tells before the deadline.
 _TURNED_AWAY: _Due = {
-    _K.INCOMPLETE: lambda day, hit: None if day.world.has_message_log or _is_first(day, hit) else day.deadline,
-    _K.SILENT: lambda day, hit: None if day.world.has_message_log or not _is_first(day, hit) else day.deadline,
+    _K.INCOMPLETE: lambda day, hit: (
+        None if day.world.has_message_log or _is_first(day, hit) else day.deadline
+    ),
+    _K.SILENT: lambda day, hit: (
+        None if day.world.has_message_log or not _is_first(day, hit) else day.deadline
+    ),
     **{
         kind: lambda day, hit, when=when: when(day, hit) if day.world.has_message_log else None  # type: ignore[misc]
         for kind, when in _UNDELIVERED.items()
@@ -153,19 +172,28 @@ _TURNED_AWAY: _Due = {
 }
 _BY_HAND: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + day.limit}
 _PREMATURE: _Due = {_K.PREMATURE: lambda day, hit: day.complete_without(hit)}
-_PREMATURE_GAP: _Due = {**_PREMATURE, _K.STORES_DISAGREE: lambda _, hit: hit.at + IN_MESSAGE_LOG_AFTER}
+_PREMATURE_GAP: _Due = {
+    **_PREMATURE,
+    _K.STORES_DISAGREE: lambda _, hit: hit.at + IN_MESSAGE_LOG_AFTER,
+}
 _INCOMPLETE_FIRST: _Due = {**_INCOMPLETE, _K.UNTRIGGERED: lambda day, hit: hit.at + day.limit}
 _SILENT: _Due = {_K.SILENT: lambda day, _: day.deadline}
 _NO_OUTPUT: _Due = {
-    _K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + DELIVERED + day.world.phase.downstream_after
+    _K.DOWNSTREAM_MISSING: lambda day, _: (
+        day.complete_at + DELIVERED + day.world.phase.downstream_after
+    )
 }
 _UNREADABLE: _Due = {_K.UNKNOWN: lambda day, _: day.world.outages[-1].since}
 _UNKNOWN: _Due = {_K.UNKNOWN: lambda day, _: day.deadline}
 
 _REFUSED_START: _Due = {_K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + DELIVERED}
-_LEFT_PENDING: _Due = {_K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + day.world.phase.downstream_after}
+_LEFT_PENDING: _Due = {
+    _K.DOWNSTREAM_MISSING: lambda day, _: day.complete_at + day.world.phase.downstream_after
+}
 _SOME_GAMES: _Due = {
-    _K.DOWNSTREAM_PARTIAL: lambda day, _: day.complete_at + DELIVERED + day.world.phase.downstream_after
+    _K.DOWNSTREAM_PARTIAL: lambda day, _: (
+        day.complete_at + DELIVERED + day.world.phase.downstream_after
+    )
 }
 _REGISTERING = ("get_all", "update_if_unchanged")
 _AWAY = partial(NotifyError, "Slack answered 503")
@@ -173,7 +201,13 @@ _SEEN_TWICE = Truth(within=30 * MINUTE)
 _CODE = ("short_circuit", "waits_for_too_many", "flag_overwritten")
 _SIMPLE = (*_CODE, "failed", "one_is_silent")
 _ANY = (*_CODE, "crashed", "write_failed", "failed", "rejected", "renamed", "one_is_silent")
-_BY_CHECKPOINTS = ("crashed", "write_failed", "crashed_at_the_flag", "delivery_lost", "never_invoked")
+_BY_CHECKPOINTS = (
+    "crashed",
+    "write_failed",
+    "crashed_at_the_flag",
+    "delivery_lost",
+    "never_invoked",
+)
 
 FAULTS: dict[str, Fault] = {
     # One message, or each from one on. That the function was not started, only a log of requests proves.
@@ -266,7 +300,9 @@ FAULTS: dict[str, Fault] = {
         due=_INCOMPLETE,
         stops=_FAILURE,
     ),
-    "no_data": Fault(injects=injected.no_data, due=_INCOMPLETE, stops=_stops(_S.RAN, _C.NO_DATA, Stored.says_so)),
+    "no_data": Fault(
+        injects=injected.no_data, due=_INCOMPLETE, stops=_stops(_S.RAN, _C.NO_DATA, Stored.says_so)
+    ),
     "flag_overwritten": Fault(
         due=_UNTRIGGERED,
         stops=_stops(_S.FLAGGED, _C.FLAG_OVERWRITTEN, Stored.flag_was_set, whom=_the_date),
@@ -276,17 +312,25 @@ FAULTS: dict[str, Fault] = {
     # and what Phase 3 does with it is no stage of this phase, whose flag does not start it.
     "one_is_silent": Fault(injects=injected.silence_of(), due=_INCOMPLETE, stops=_SILENCE),
     "one_is_silent_and_another_resembles_it": Fault(
-        injects=partial(injected.silence_beside_another_name, always=True), due=_INCOMPLETE, stops=_SILENCE
+        injects=partial(injected.silence_beside_another_name, always=True),
+        due=_INCOMPLETE,
+        stops=_SILENCE,
     ),
     "one_is_silent_after_days_without_games": Fault(
-        injects=injected.on_each_before(healthy.no_games_and_some_say_so, injected.silence_of(BOX_SCORES)),
+        injects=injected.on_each_before(
+            healthy.no_games_and_some_say_so, injected.silence_of(BOX_SCORES)
+        ),
         due=_INCOMPLETE,
         stops=_SILENCE,
     ),
     "counted_an_unexpected_one": Fault(injects=injected.counted_keys, due=_PREMATURE),
-    "dead_pipeline": Fault(injects=lambda day: day.reports.clear(), due=_SILENT, stops=_stops(_S.RAN, whom=_everybody)),
+    "dead_pipeline": Fault(
+        injects=lambda day: day.reports.clear(), due=_SILENT, stops=_stops(_S.RAN, whom=_everybody)
+    ),
     "downstream_missing": Fault(injects=injected.no_output, due=_NO_OUTPUT),
-    "registered_without_a_row": Fault(injects=injected.registration_by_hand, due=_BY_HAND, stops=_stops(_S.RECORDED)),
+    "registered_without_a_row": Fault(
+        injects=injected.registration_by_hand, due=_BY_HAND, stops=_stops(_S.RECORDED)
+    ),
     # More than one thing in a row: what was repaired is no cause, and a problem that becomes another is one incident.
     "repaired_before": Fault(
         injects=injected.repaired_early,
@@ -295,24 +339,45 @@ FAULTS: dict[str, Fault] = {
     "repaired_by_halves": Fault(
         injects=injected.longer_list_and_failure,
         due=_INCOMPLETE_FIRST,
-        stops=lambda day, hit: (*_FAILURE(day, day.reports[hit.processor]), *_LONGER_LIST(day, hit)),
+        stops=lambda day, hit: (
+            *_FAILURE(day, day.reports[hit.processor]),
+            *_LONGER_LIST(day, hit),
+        ),
     ),
     # The canary's own sources, and Slack. The incidents are in the documents: only the answers of the runs tell.
-    "completion_log_unreadable": Fault(injects=injected.outage_of("completion_log"), due=_UNREADABLE, like=_SEEN_TWICE),
-    "documents_unreadable": Fault(
-        injects=injected.outage_of("documents"), due=_UNREADABLE, like=replace(_SEEN_TWICE, notified=False)
+    "completion_log_unreadable": Fault(
+        injects=injected.outage_of("completion_log"), due=_UNREADABLE, like=_SEEN_TWICE
     ),
-    "outcome_unreadable": Fault(injects=injected.outage_of("outcome"), due=_UNREADABLE, like=_SEEN_TWICE),
+    "documents_unreadable": Fault(
+        injects=injected.outage_of("documents"),
+        due=_UNREADABLE,
+        like=replace(_SEEN_TWICE, notified=False),
+    ),
+    "outcome_unreadable": Fault(
+        injects=injected.outage_of("outcome"), due=_UNREADABLE, like=_SEEN_TWICE
+    ),
     "work_unreadable": Fault(
-        injects=injected.outage_of_work, due=_UNKNOWN, stops=_stops(_S.RAN, whom=_everybody), like=_SEEN_TWICE
+        injects=injected.outage_of_work,
+        due=_UNKNOWN,
+        stops=_stops(_S.RAN, whom=_everybody),
+        like=_SEEN_TWICE,
     ),
     "slack_down": Fault(
-        one_of=(*_CODE, "crashed_at_the_flag", "crashed", "write_failed", "never_invoked", "delivery_lost"),
+        one_of=(
+            *_CODE,
+            "crashed_at_the_flag",
+            "crashed",
+            "write_failed",
+            "never_invoked",
+            "delivery_lost",
+        ),
         consequence=injected.slack_that_refuses,
     ),
     "checkpoints_unreadable_at_first": Fault(
         one_of=_BY_CHECKPOINTS,
-        consequence=lambda day, truth: day.down("checkpoints", day.at(0), max(truth.due.values()) + 10 * MINUTE),
+        consequence=lambda day, truth: day.down(
+            "checkpoints", day.at(0), max(truth.due.values()) + 10 * MINUTE
+        ),
     ),
     "checkpoints_unreadable": Fault(
         injects=lambda day: day.down("checkpoints", day.at(0), day.at(0) + 9 * 24 * HOUR),
@@ -323,19 +388,27 @@ FAULTS: dict[str, Fault] = {
     "clock_ahead": Fault(injects=injected.clock_ahead, due=_UNTRIGGERED, stops=_NO_FLAG),
     "clock_behind": Fault(due=_UNTRIGGERED, stops=_NO_FLAG, consequence=injected.clock_behind),
     # What others have written, on a date beside.
-    "odd_document_beside": Fault(injects=lambda day: healthy.odd_document(day.rng.choice(day.before)), one_of=_ANY),
+    "odd_document_beside": Fault(
+        injects=lambda day: healthy.odd_document(day.rng.choice(day.before)), one_of=_ANY
+    ),
     "odd_lines_beside": Fault(injects=injected.odd_lines_of_two_dates, one_of=_ANY),
-    "given_up_beside": Fault(injects=lambda day: healthy.gave_up_waiting(day.before[-1]), one_of=_ANY),
+    "given_up_beside": Fault(
+        injects=lambda day: healthy.gave_up_waiting(day.before[-1]), one_of=_ANY
+    ),
     "odd_incident": Fault(injects=injected.odd_memory, one_of=_ANY),
     # Messages. Whose rejection has no date may be of any date that lacks it.
     "odd_unneeded_fields_beside": Fault(
-        injects=injected.on_each(lambda day: day.rng.choice([healthy.odd_unneeded_fields, healthy.encoded_again])(day)),
+        injects=injected.on_each(
+            lambda day: day.rng.choice([healthy.odd_unneeded_fields, healthy.encoded_again])(day)
+        ),
         one_of=_ANY,
     ),
     "undated_rejection": Fault(
         injects=injected.wrong_fields(
             lambda day: {
-                "game_date": day.rng.choice([None, f"{day.date:%m/%d/%Y}", "yesterday", 20260210, f"{day.date}T25:00"])
+                "game_date": day.rng.choice(
+                    [None, f"{day.date:%m/%d/%Y}", "yesterday", 20260210, f"{day.date}T25:00"]
+                )
             }
         ),
         due=_INCOMPLETE,
@@ -357,16 +430,22 @@ FAULTS: dict[str, Fault] = {
         dates=3,
     ),
     # Names, lists and what there was to do. A rename on the first date of all may as well be another processor.
-    "many_others_on_the_topic_beside": Fault(injects=injected.on_each(healthy.many_others_on_the_topic), one_of=_ANY),
+    "many_others_on_the_topic_beside": Fault(
+        injects=injected.on_each(healthy.many_others_on_the_topic), one_of=_ANY
+    ),
     "renamed_without_history": Fault(
         injects=injected.on_each_before(healthy.no_games, injected.new_name),
         due=_INCOMPLETE,
         stops=_stops(_S.ACCEPTED, _C.NAME_DRIFT),
     ),
     "renamed_to_one_that_was_there": Fault(
-        injects=partial(injected.silence_beside_another_name, always=False), due=_INCOMPLETE, stops=_SILENCE
+        injects=partial(injected.silence_beside_another_name, always=False),
+        due=_INCOMPLETE,
+        stops=_SILENCE,
     ),
-    "common_words": Fault(injects=injected.silence_beside_common_words, due=_INCOMPLETE, stops=_SILENCE),
+    "common_words": Fault(
+        injects=injected.silence_beside_common_words, due=_INCOMPLETE, stops=_SILENCE
+    ),
     "list_grows": Fault(injects=injected.list_that_grows, due=_INCOMPLETE, stops=_SILENCE),
     # not known, never idle; of what is not known nobody is reminded
     "work_query_contradicted": Fault(
@@ -377,7 +456,13 @@ FAULTS: dict[str, Fault] = {
     ),
     "evidence_taken_away": Fault(
         one_of=(
-            *(*_ANY, "delivery_lost", "never_invoked", "crashed_before_the_row", "crashed_at_the_flag"),
+            *(
+                *_ANY,
+                "delivery_lost",
+                "never_invoked",
+                "crashed_before_the_row",
+                "crashed_at_the_flag",
+            ),
             *("write_failed_at_the_flag", "row_write_failed", "waits_for_too_few"),
         ),
         like=Truth(take_away=True),
@@ -493,7 +578,9 @@ FAULTS: dict[str, Fault] = {
         stops=_stops(_S.ACCEPTED, _C.NAME_DRIFT, Stored.was_renamed),
         group="a wrong list, or a wrong name",
     ),
-    "some_games_only": Fault(injects=reported.some_games_only, due=_SOME_GAMES, group="some games only"),
+    "some_games_only": Fault(
+        injects=reported.some_games_only, due=_SOME_GAMES, group="some games only"
+    ),
     "right_is_lost": Fault(
         injects=reported.right_is_lost,
         due=_TURNED_AWAY,
@@ -508,11 +595,21 @@ FAULTS: dict[str, Fault] = {
         like=Truth(words="429"),
         group="no right, or no instance",
     ),
-    "flag_is_set_too_early": Fault(injects=injected.counted_keys, due=_PREMATURE, group="the flag is set too early"),
+    "flag_is_set_too_early": Fault(
+        injects=injected.counted_keys, due=_PREMATURE, group="the flag is set too early"
+    ),
 }
 
 # Two or three of these may befall one date: each takes a processor of its own, and at most one is about the code.
 TOGETHER: Sequence[str] = (
-    *("delivery_lost", "crashed", "crashed_before_the_row", "write_failed", "rejected", "renamed", "failed"),
+    *(
+        "delivery_lost",
+        "crashed",
+        "crashed_before_the_row",
+        "write_failed",
+        "rejected",
+        "renamed",
+        "failed",
+    ),
     "waits_for_too_many",
 )

@@ -33,7 +33,9 @@ def out_of_order(day: Day) -> None:
 def duplicates(day: Day) -> None:
     """Pub/Sub delivers each message many times, and processors run again hours later."""
     for processor, report in day.reports.items():
-        report.delays = [day.rng.uniform(0, 3600) * _SECOND for _ in range(day.rng.randint(2, 20))] + [_SECOND]
+        report.delays = [
+            day.rng.uniform(0, 3600) * _SECOND for _ in range(day.rng.randint(2, 20))
+        ] + [_SECOND]
         for _ in range(day.rng.randint(0, 3)):
             day.repeat(day.complete_at + day.rng.uniform(0, 20) * HOUR, processor)
 
@@ -61,7 +63,8 @@ def no_games_and_some_say_so(day: Day) -> None:
     """No work; some report that they had nothing to do, others do not report."""
     no_games(day)
     day.unexpected += [
-        Report(day.any_name(name), day.at(18 * 60), "no_data") for name in sorted(day.world.phase.expected)[:2]
+        Report(day.any_name(name), day.at(18 * 60), "no_data")
+        for name in sorted(day.world.phase.expected)[:2]
     ]
 
 
@@ -80,7 +83,9 @@ def backfill(day: Day) -> None:
         for processor in day.rng.sample(sorted(day.reports), day.rng.randint(1, 5)):
             at = day.at(day.rng.uniform(12 * 60, 30 * 60))
             message_id = f"backfill-{old}-{processor}-{at:%H%M%S%f}"
-            day.world.publish(at, push_envelope(day.any_name(processor), str(old), at, message_id=message_id))
+            day.world.publish(
+                at, push_envelope(day.any_name(processor), str(old), at, message_id=message_id)
+            )
 
 
 def unexpected_report(day: Day) -> None:
@@ -171,7 +176,9 @@ def encoded_again(day: Day) -> None:
 def many_others_on_the_topic(day: Day) -> None:
     """A dozen processors that nobody expects."""
     names = [
-        f"{source}{what}Processor" for source in ("Espn", "Bdl", "Mlb") for what in ("Odds", "Roster", "Log", "Pace")
+        f"{source}{what}Processor"
+        for source in ("Espn", "Bdl", "Mlb")
+        for what in ("Odds", "Roster", "Log", "Pace")
     ]
     day.unexpected += [Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))) for name in names]
 
@@ -189,16 +196,29 @@ def gave_up_waiting(day: Day) -> None:
         "_partial_completion": True,
         "_mode": "deadline",
     }
-    world.schedule.at(day.complete_at + HOUR, lambda: world.stores.documents.merge(world.ref(day.date), fields))
+    world.schedule.at(
+        day.complete_at + HOUR, lambda: world.stores.documents.merge(world.ref(day.date), fields)
+    )
 
 
 def odd_document(day: Day) -> None:
     """Somebody writes into the document, once the flag is set, what is of no use there."""
     world, processor = day.world, day.rng.choice(sorted(day.reports))
-    moments: list[object] = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC), "noon", 7, [], {}, None]
+    moments: list[object] = [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(9999, 12, 31, tzinfo=UTC),
+        "noon",
+        7,
+        [],
+        {},
+        None,
+    ]
     fields: dict[str, object] = {
         "_triggered_at": day.rng.choice(moments),
-        processor: {"completed_at": day.rng.choice(moments), "registered_at": day.rng.choice(moments)},
+        processor: {
+            "completed_at": day.rng.choice(moments),
+            "registered_at": day.rng.choice(moments),
+        },
         "_trigger_reason": day.rng.choice([None, 7, "\u202e\x1b[2J", "x" * 5000]),
         "_unexpected": day.rng.choice([[], 7, {"": None}, {f"Other{n}": n for n in range(20)}]),
         "_reports": day.rng.choice([[], "none", {processor: {"status": 7}}]),
@@ -256,8 +276,12 @@ HEALTHY: dict[str, Scenario] = {
     "partial_statuses": partial_statuses,
     "canary_twice": canary_twice,
     # A process dies once or more, also over the message that was to set the flag; Pub/Sub's redelivery gets through.
-    "crashed_and_redelivered": stopped("dies_at", "append", "get_all", "update_if_unchanged", attempts=5),
-    "crashed_at_the_flag_and_redelivered": stopped("dies_at", "update_if_unchanged", attempts=5, last=True),
+    "crashed_and_redelivered": stopped(
+        "dies_at", "append", "get_all", "update_if_unchanged", attempts=5
+    ),
+    "crashed_at_the_flag_and_redelivered": stopped(
+        "dies_at", "update_if_unchanged", attempts=5, last=True
+    ),
     "store_hiccup": store_hiccup,
     "source_unreadable_once": source_unreadable_once,
     "late_before_the_deadline": late_before_the_deadline,

@@ -99,14 +99,21 @@ def cut_off_message(day: Day) -> Report:
 
 def duplicates_only(day: Day) -> None:
     """The old code, with the six lines in it, takes each for a duplicate: it returns at once, or says so."""
-    deliver = partial(_old_code(day).deliver_with_checkpoints, checkpoints=day.world.checkpoints_of(day.world.phase))
-    day.deliver = day.rng.choice([partial(deliver, decides=False), partial(deliver, duplicate=True)])
+    deliver = partial(
+        _old_code(day).deliver_with_checkpoints,
+        checkpoints=day.world.checkpoints_of(day.world.phase),
+    )
+    day.deliver = day.rng.choice(
+        [partial(deliver, decides=False), partial(deliver, duplicate=True)]
+    )
 
 
 def code_without_a_word(day: Day) -> None:
     """The old code has no line, or one that does not say why there is no flag."""
     code = _old_code(day)
-    quiet = partial(code.deliver_with_checkpoints, checkpoints=day.world.checkpoints_of(day.world.phase))
+    quiet = partial(
+        code.deliver_with_checkpoints, checkpoints=day.world.checkpoints_of(day.world.phase)
+    )
     ways: list[Deliver] = [code.deliver, quiet]
     day.deliver = day.rng.choice(ways)
 
@@ -120,7 +127,14 @@ def longer_list(day: Day) -> None:
 def shorter_list(day: Day) -> Report:
     """The orchestrator does not wait for the last one, and sets the flag without it."""
     report = _come_too_late(day)
-    _wait_for(day, {name: aliases for name, aliases in day.world.phase.processors.items() if name != report.processor})
+    _wait_for(
+        day,
+        {
+            name: aliases
+            for name, aliases in day.world.phase.processors.items()
+            if name != report.processor
+        },
+    )
     return report
 
 
@@ -137,7 +151,9 @@ def list_that_grows(day: Day) -> Report:
     world, name = day.world, "p2_bdl_lineups"
     known_since = day.chance(0.5)
     periods = {name: Period(since=day.date)} if known_since else {}
-    grown = msgspec.structs.replace(world.phase, processors={**world.phase.processors, name: ()}, periods=periods)
+    grown = msgspec.structs.replace(
+        world.phase, processors={**world.phase.processors, name: ()}, periods=periods
+    )
     deployed_at = day.before[0].at(11 * 60) if known_since else day.at(11 * 60)
     for what, value in (("phase", grown), ("orchestrator", world.orchestrator_of(grown))):
         world.schedule.at(deployed_at, partial(setattr, world, what, value))
@@ -153,16 +169,27 @@ def longer_list_and_failure(day: Day) -> Report:
 
 def overwritten_flag(day: Day, truth: Truth) -> Truth:
     """Somebody writes over the flag, minutes or hours after it was set."""
-    gone_at = day.complete_at + day.rng.choice([day.rng.uniform(1, 25), day.rng.uniform(30, 1200)]) * MINUTE
-    unset = partial(day.world.stores.documents.merge, day.world.ref(day.date), {"_triggered": False})
+    gone_at = (
+        day.complete_at
+        + day.rng.choice([day.rng.uniform(1, 25), day.rng.uniform(30, 1200)]) * MINUTE
+    )
+    unset = partial(
+        day.world.stores.documents.merge, day.world.ref(day.date), {"_triggered": False}
+    )
     day.world.schedule.at(gone_at, unset)
     in_time = gone_at <= truth.due[VerdictKind.UNTRIGGERED]
-    return truth if in_time else replace(truth, due={VerdictKind.UNTRIGGERED: gone_at}, counts_from=None)
+    return (
+        truth
+        if in_time
+        else replace(truth, due={VerdictKind.UNTRIGGERED: gone_at}, counts_from=None)
+    )
 
 
 def clock_ahead(day: Day) -> None:
     """The old tracker's clock is minutes, hours or years ahead for one processor."""
-    ahead = day.rng.choice([day.rng.uniform(1, 50) * MINUTE, day.rng.uniform(1, 48) * HOUR, timedelta(days=366 * 5)])
+    ahead = day.rng.choice(
+        [day.rng.uniform(1, 50) * MINUTE, day.rng.uniform(1, 48) * HOUR, timedelta(days=366 * 5)]
+    )
     name = day.any_name(day.victim().processor)
     day.deliver = _old_code(
         day, clock=lambda c: c.completed_at + (ahead if c.raw_processor == name else timedelta())
@@ -173,7 +200,9 @@ def clock_behind(day: Day, truth: Truth) -> Truth:
     """The old tracker's clock is behind, or at the year 1: complete for long already as soon as the row has settled."""
     behind = day.rng.choice([day.rng.uniform(1, 600) * MINUTE, timedelta(days=400)])
     stopped = day.chance(0.4)
-    day.deliver = _old_code(day, clock=lambda c: _YEAR_1 if stopped else c.completed_at - behind).deliver
+    day.deliver = _old_code(
+        day, clock=lambda c: _YEAR_1 if stopped else c.completed_at - behind
+    ).deliver
     settled = day.complete_at if stopped else day.complete_at + day.world.phase.settle - DELIVERED
     within = truth.due[VerdictKind.UNTRIGGERED] + truth.within - settled
     return replace(truth, due={VerdictKind.UNTRIGGERED: settled}, within=within, counts_from=None)
@@ -220,7 +249,12 @@ def silence_beside_another_name(day: Day, *, always: bool) -> Report:
 def silence_beside_common_words(day: Day) -> Report:
     """A processor is silent, and new names share words with it that name no processor."""
     silenced = day.silence(BOX_SCORES)
-    names = ["NbacPlayerListProcessor", "BdlPlayerBoxscoresProcessor", "NbacTeamListProcessor", "BdlBoxScoresProcessor"]
+    names = [
+        "NbacPlayerListProcessor",
+        "BdlPlayerBoxscoresProcessor",
+        "NbacTeamListProcessor",
+        "BdlBoxScoresProcessor",
+    ]
     for name in day.rng.sample(names, day.rng.randint(1, 4)):
         day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
     return silenced
@@ -237,7 +271,11 @@ def new_name(day: Day) -> Report:
     ]
     names = [change(day.any_name(report.processor)) for change in changes for _ in range(8)]
     report.name = day.rng.choice(
-        [name for name in names if phase.canonical(name) is None and phase.nearest(name) == report.processor]
+        [
+            name
+            for name in names
+            if phase.canonical(name) is None and phase.nearest(name) == report.processor
+        ]
     )
     return report
 
@@ -312,18 +350,36 @@ def odd_memory(day: Day) -> None:
     """What is remembered of the date, or what people said, is of other types, or from the future: it is none."""
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
     memory = {"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": ahead.isoformat()}
-    receipt = {**memory, "verdicts": ["UNTRIGGERED"], "sent": "OPENED", "heard": True, "at": ahead.isoformat()}
+    receipt = {
+        **memory,
+        "verdicts": ["UNTRIGGERED"],
+        "sent": "OPENED",
+        "heard": True,
+        "at": ahead.isoformat(),
+    }
     dates: list[Any] = [
         {"verdict": "GONE", "incidents": [{**memory, "receipts": []}]},
-        {"incidents": [{**memory, "receipts": {"slack": receipt}}], "sent": {"slack": [{"kind": "OPENED", "at": 7}]}},
-        {"incidents": [{"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7}], "away_since": "soon"},
+        {
+            "incidents": [{**memory, "receipts": {"slack": receipt}}],
+            "sent": {"slack": [{"kind": "OPENED", "at": 7}]},
+        },
+        {
+            "incidents": [{"kind": ["UNTRIGGERED"], "opened_at": "yesterday", "receipts": 7}],
+            "away_since": "soon",
+        },
         [1, None],
     ]
     month = month_ref(DEFAULT_CANARY, world.phase.name, f"{day.date:%Y-%m}")
     text = day.rng.choice([*map(json.dumps, dates), "{", 7])
-    silences: list[Mapping[str, Any]] = [{"1": "for ever"}, {"1": {"until": None, "since": str(day.date)}}, {"x": []}]
+    silences: list[Mapping[str, Any]] = [
+        {"1": "for ever"},
+        {"1": {"until": None, "since": str(day.date)}},
+        {"x": []},
+    ]
     said = {"silences": day.rng.choice(silences), "acknowledgements": 7}
-    ref, fields = day.rng.choice([(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), said)])
+    ref, fields = day.rng.choice(
+        [(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), said)]
+    )
     world.schedule.at(day.at(0), partial(world.stores.documents.merge, ref, fields))
 
 
@@ -374,7 +430,9 @@ def slack_that_refuses(day: Day, truth: Truth) -> Truth:
     at = day.rng.choice(list(truth.due.values())) - MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "slack_refuses", refuses))
     # The next run tells Slack; the log has it, so none is repeated.
-    return replace(truth, slack_late=refuses * 15 * MINUTE, optional=frozenset({VerdictKind.STORES_DISAGREE}))
+    return replace(
+        truth, slack_late=refuses * 15 * MINUTE, optional=frozenset({VerdictKind.STORES_DISAGREE})
+    )
 
 
 def slack_away_until_it_is_known(day: Day, truth: Truth) -> Truth:

@@ -38,7 +38,12 @@ class OldCode:
         self._track(Completion.from_event(event, self._phase))
 
     def deliver_with_checkpoints(
-        self, event: object, checkpoints: CheckpointLogger, *, decides: bool = True, duplicate: bool | None = None
+        self,
+        event: object,
+        checkpoints: CheckpointLogger,
+        *,
+        decides: bool = True,
+        duplicate: bool | None = None,
     ) -> None:
         """Handle one message as the old code with the six lines of the README does.
 
@@ -48,7 +53,9 @@ class OldCode:
         with checkpoints.delivery_of(completion) as delivery:
             names = self._track(completion)
             if decides:
-                delivery.post_transaction(should_trigger=False, completed=names, triggered=False, duplicate=duplicate)
+                delivery.post_transaction(
+                    should_trigger=False, completed=names, triggered=False, duplicate=duplicate
+                )
 
     def deliver_and_start(
         self,
@@ -62,11 +69,15 @@ class OldCode:
         with checkpoints.delivery_of(completion) as delivery:
             names, now = self._track(completion), completion.completed_at
             is_complete = self._phase.is_complete(names)
-            delivery.post_transaction(should_trigger=is_complete, completed=names, triggered=is_complete)
+            delivery.post_transaction(
+                should_trigger=is_complete, completed=names, triggered=is_complete
+            )
             if is_complete:
                 flag = {"_triggered": True, "_triggered_at": now, **(fields or {})}
                 flag |= {"_trigger_pending_at": now} if fields else {}
-                self._documents.merge(DocumentRef(self._phase.firestore_collection, str(completion.game_date)), flag)
+                self._documents.merge(
+                    DocumentRef(self._phase.firestore_collection, str(completion.game_date)), flag
+                )
                 start(delivery)
 
     def _track(self, completion: Completion) -> list[str]:
@@ -74,7 +85,9 @@ class OldCode:
         now = completion.completed_at
         clocked = replace(completion, completed_at=self._clock(completion))
         ref = track(clocked, self._phase, self._documents, self._log, now)
-        names = [name for name in self._documents.get_all([ref])[ref].fields if not name.startswith("_")]
+        names = [
+            name for name in self._documents.get_all([ref])[ref].fields if not name.startswith("_")
+        ]
         if self._counts and len(names) >= len(self._phase.expected):
             self._documents.merge(ref, {"_triggered": True, "_triggered_at": now})
         return names

@@ -39,7 +39,11 @@ _ONE_DAY = timedelta(days=1)
 # On these the clocks of the United States change.
 _CLOCK_CHANGES = (date(2025, 11, 2), date(2026, 3, 8), date(2026, 11, 1))
 _WEEK = 7
-_PARTS = ((Component.SERVICE, SERVICE), (Component.TABLE, "nba_orchestration.phase_completions"), (Component.JOB, JOB))
+_PARTS = (
+    (Component.SERVICE, SERVICE),
+    (Component.TABLE, "nba_orchestration.phase_completions"),
+    (Component.JOB, JOB),
+)
 
 
 def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
@@ -60,12 +64,16 @@ def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
             return play_season(phase, world, folder=folder)
         case _, faults, _ if set(faults.split(" + ")) <= FAULTS.keys():
             return play_fault(phase, faults, world, folder)
-    raise ConfigurationError(f"{world!r} is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of {[*FAULTS]}")
+    raise ConfigurationError(
+        f"{world!r} is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of {[*FAULTS]}"
+    )
 
 
 def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
     """Play the worlds `names` in `jobs` processes (by default one a core); yield the scores of each as it ends."""
-    with ProcessPoolExecutor(jobs or os.cpu_count(), get_context("spawn"), initializer=read_in_turn) as pool:
+    with ProcessPoolExecutor(
+        jobs or os.cpu_count(), get_context("spawn"), initializer=read_in_turn
+    ) as pool:
         try:
             for future in as_completed([pool.submit(play, phase, world) for world in names]):
                 yield future.result()
@@ -82,7 +90,9 @@ def read_in_turn() -> None:
     setattr(sources, "Background", AtOnce)  # noqa: B010 (mypy takes no other class in its place)
 
 
-def play_season(phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path | None = None) -> list[Score]:
+def play_season(
+    phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path | None = None
+) -> list[Score]:
     """Play healthy `dates` on end, a canary run each quarter hour; the stores are kept in `folder`, if there is one."""
     rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
     first = _any_date(rng)
@@ -116,7 +126,9 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
         days[subject].before = [days[day] for day in lead_in]
         injected = [inject(name, days[subject]) for name in names]
-        _change_something(world, [days[day] for day in lead_in], days[subject], FAULTS[names[0]].dates)
+        _change_something(
+            world, [days[day] for day in lead_in], days[subject], FAULTS[names[0]].dates
+        )
         truths = {subject: _together([dates[subject] for dates in injected])}
         noon = _noon(subject)  # nobody looks at the dates before until then
         truths |= {
@@ -129,23 +141,34 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
         if scenario != "slack_down" and _chance(rng, 0.2):
             world.twice |= days.keys()
         mended_at = _plan_repair(
-            world, max(truths[subject].due.values()) + truths[subject].slack_late, [days[day] for day in truths], rng
+            world,
+            max(truths[subject].due.values()) + truths[subject].slack_late,
+            [days[day] for day in truths],
+            rng,
         )
         repairs: dict[date, Repair] = {}
         world.schedule.at(
             mended_at - timedelta(seconds=1),
-            lambda: repairs.update({day: _repair(days[day], truth, mended_at) for day, truth in truths.items()}),
+            lambda: repairs.update(
+                {day: _repair(days[day], truth, mended_at) for day, truth in truths.items()}
+            ),
         )
-        over = max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
+        over = (
+            max([mended_at, *(o.until for o in world.outages if o.source != "checkpoints")]) + HOUR
+        )
         world.run_every_quarter_hour(_noon(subject) - MINUTE, over)
         # After many messages in a day the last one waits, for a day at the most.
         for hour in range(24):
             if world.has_heard_the_end:
                 break
             world.run_every_quarter_hour(over + hour * HOUR, over + (hour + 1) * HOUR)
-        scores = [score_fault(world, day, scenario, seed, truth, repair=repairs[day]) for day, truth in truths.items()]
+        scores = [
+            score_fault(world, day, scenario, seed, truth, repair=repairs[day])
+            for day, truth in truths.items()
+        ]
         unreadable = any(
-            o.source in {"documents", "completion_log", "outcome"} and not o.operation for o in world.outages
+            o.source in {"documents", "completion_log", "outcome"} and not o.operation
+            for o in world.outages
         )
         healthy = [day for day in lead_in if day not in truths and not unreadable]
         return scores + [score_healthy(world, day, LEAD_IN, seed) for day in healthy]
@@ -158,7 +181,9 @@ def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
     # Those that come and go have been read in another run.
     away = [one for one in world.outages if one.source == "checkpoints" and not one.flaps]
     are_readable, shows_changes = not any(one.is_on(at) for one in away), world.changes is not None
-    stored = Stored(world.stores.folder, world.phase, day.date, are_readable, requests, shows_changes)
+    stored = Stored(
+        world.stores.folder, world.phase, day.date, are_readable, requests, shows_changes
+    )
     taken = take_away(world, stored, truth, day.rng) if truth.take_away else Taken()
     return Repair(at, truth.causes(stored), taken)
 
@@ -176,16 +201,24 @@ def _change_something(world: World, before: Sequence[Day], day: Day, dates: int)
     made = world.platform.changes_made
     if dates == 1 and len(before[-1].reports) == len(world.phase.expected):
         early = min(report.at for report in before[-1].reports.values())
-        made += [Change(early - n * HOUR, part, name, "deployed", INNOCENT) for n, (part, name) in enumerate(_PARTS, 1)]
+        made += [
+            Change(early - n * HOUR, part, name, "deployed", INNOCENT)
+            for n, (part, name) in enumerate(_PARTS, 1)
+        ]
     late = day.deadline + 2 * HOUR
-    made += [Change(late + n * HOUR, part, name, "deployed", INNOCENT) for n, (part, name) in enumerate(_PARTS)]
+    made += [
+        Change(late + n * HOUR, part, name, "deployed", INNOCENT)
+        for n, (part, name) in enumerate(_PARTS)
+    ]
 
 
 def several(rng: random.Random) -> str:
     """Draw the names of two or three faults that one world can have."""
     while True:
         names = rng.sample(TOGETHER, rng.choice([2, 2, 3]))
-        if any(all(FAULTS[name].can_be(message_log=there) for name in names) for there in (True, False)):
+        if any(
+            all(FAULTS[name].can_be(message_log=there) for name in names) for there in (True, False)
+        ):
             return " + ".join(sorted(names))
 
 
@@ -222,7 +255,10 @@ def _season(days: Sequence[date], rng: random.Random) -> list[str]:
         drawn = rng.choice([*HEALTHY, "week_without_games"])
         scenarios += ["no_games"] * _WEEK if drawn == "week_without_games" else [drawn]
     changes = {day - n * _ONE_DAY for day in _CLOCK_CHANGES for n in (0, 1)}
-    return ["clock_change" if day in changes else scenario for day, scenario in zip(days, scenarios, strict=False)]
+    return [
+        "clock_change" if day in changes else scenario
+        for day, scenario in zip(days, scenarios, strict=False)
+    ]
 
 
 def _together(truths: Sequence[Truth]) -> Truth:
@@ -235,13 +271,19 @@ def _together(truths: Sequence[Truth]) -> Truth:
     completes = VerdictKind.INCOMPLETE not in due
     if not completes:
         due.pop(VerdictKind.UNTRIGGERED, None)
-    gap_shows = not completes or any(VerdictKind.STORES_DISAGREE in t.due.keys() - t.optional for t in truths)
+    gap_shows = not completes or any(
+        VerdictKind.STORES_DISAGREE in t.due.keys() - t.optional for t in truths
+    )
     return replace(
         truths[0],
         due=due,
         stops=tuple(_of_processors(truths) or truths[0].stops),
-        optional=frozenset() if gap_shows else frozenset().union(*(truth.optional for truth in truths)),
-        counts_from=next((t.counts_from for t in truths if t.counts_from), None) if completes else None,
+        optional=frozenset()
+        if gap_shows
+        else frozenset().union(*(truth.optional for truth in truths)),
+        counts_from=next((t.counts_from for t in truths if t.counts_from), None)
+        if completes
+        else None,
     )
 
 
@@ -250,7 +292,9 @@ def _of_processors(truths: Sequence[Truth]) -> list[Stop]:
     return [stop for truth in truths for stop in truth.stops if THE_DATE not in stop.subjects]
 
 
-def _plan_repair(world: World, known_at: datetime, days: Sequence[Day], rng: random.Random) -> datetime:
+def _plan_repair(
+    world: World, known_at: datetime, days: Sequence[Day], rng: random.Random
+) -> datetime:
     """Let an engineer come an hour or so after everything is known, now and then much later; return when."""
     later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
     mended_at = _between_runs(known_at + later)

@@ -128,9 +128,13 @@ def _one_of_the_first(day: Day) -> Report:
     return sorted(day.reports.values(), key=lambda report: report.at)[day.rng.randint(0, 3)]
 
 
-def _change(day: Day, before: datetime, part: tuple[Component, str], what: str, made: str = "") -> datetime:
+def _change(
+    day: Day, before: datetime, part: tuple[Component, str], what: str, made: str = ""
+) -> datetime:
     """Let somebody change a component after it was last seen to work, and before a moment."""
-    earlier = [report.at + DELIVERED for each in (*day.before, day) for report in each.reports.values()]
+    earlier = [
+        report.at + DELIVERED for each in (*day.before, day) for report in each.reports.values()
+    ]
     since = max((at for at in earlier if at < before), default=before - HOUR)
     at = before - (before - since) * day.rng.uniform(0.05, 0.95)
     day.world.platform.changes_made.append(Change(at, *part, what, GUILTY, made))

@@ -143,7 +143,9 @@ def _targets(everything: Sequence[Score], faulty: Sequence[Score]) -> Iterator[T
     )
     for what, dates, holds, least in table:
         right = sum(map(holds, dates))
-        yield Target(what, right >= least * len(dates) if dates else None, f"{right} of {len(dates)} dates")
+        yield Target(
+            what, right >= least * len(dates) if dates else None, f"{right} of {len(dates)} dates"
+        )
 
 
 def _names_no_other(score: Score) -> bool:

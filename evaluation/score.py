@@ -95,7 +95,9 @@ class Repair(msgspec.Struct, frozen=True):
     taken: Taken
 
 
-def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth, *, repair: Repair) -> Score:
+def score_fault(
+    world: World, day: date, scenario: str, seed: str, truth: Truth, *, repair: Repair
+) -> Score:
     """Score a faulty date: each verdict that is due, in its time, and no other."""
     heard, logged = world.heard(truth.channel, day), world.heard("log", day)
     judged = [j for j in world.judged.get(day, []) if not j.verdict.is_quiet]
@@ -137,7 +139,9 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         alarmed=bool(news),
         detected=not late,
         delay=(first - earliest).total_seconds() if first else None,
-        completion_delay=(accused - truth.counts_from).total_seconds() if accused and truth.counts_from else None,
+        completion_delay=(accused - truth.counts_from).total_seconds()
+        if accused and truth.counts_from
+        else None,
         reset=(over[-1] - repair.at).total_seconds() if over else None,
         causes=tuple(sorted(repair.causes - truth.arguable)),
         named=tuple(sorted(named - truth.arguable)),
@@ -146,10 +150,14 @@ def score_fault(world: World, day: date, scenario: str, seed: str, truth: Truth,
         exact=sum(map(is_exact, last)),
         taken=repair.taken.pieces,
         most_in_a_day=most_in_a_day,
-        stages=tuple(sorted({cause.until for cause in explained.causes if cause.until})) if explained else (),
+        stages=tuple(sorted({cause.until for cause in explained.causes if cause.until}))
+        if explained
+        else (),
         words=words,
         changed=_names_guilty(world, beside),
-        notifications={kind: sum(t.notification is kind for t in heard) for kind in NotificationKind},
+        notifications={
+            kind: sum(t.notification is kind for t in heard) for kind in NotificationKind
+        },
     )
 
 
@@ -173,12 +181,24 @@ def _misplaced(judged: list[Judged], truth: Truth) -> list[str]:
 
 def _channel_flaws(world: World, day: date, truth: Truth) -> list[str]:
     """Say what is wrong with what was said to, or of, a channel that cannot be reached."""
-    flaws = [f"{len(world.warned)} words about a channel"] if len(world.warned) != truth.warnings else []
-    return [*flaws, "slack was told"] if truth.channel != "slack" and world.heard("slack", day) else flaws
+    flaws = (
+        [f"{len(world.warned)} words about a channel"]
+        if len(world.warned) != truth.warnings
+        else []
+    )
+    return (
+        [*flaws, "slack was told"]
+        if truth.channel != "slack" and world.heard("slack", day)
+        else flaws
+    )
 
 
 def _news(heard: list[Told]) -> list[tuple[datetime, VerdictKind]]:
-    return [(t.at, t.verdict) for t in heard if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}]
+    return [
+        (t.at, t.verdict)
+        for t in heard
+        if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
+    ]
 
 
 def _repeats(heard: list[Told]) -> list[str]:
@@ -189,7 +209,9 @@ def _repeats(heard: list[Told]) -> list[str]:
 
 
 def _most_in_a_day(heard: list[Told]) -> int:
-    return max((sum(timedelta() <= last.at - t.at < _A_DAY for t in heard) for last in heard), default=0)
+    return max(
+        (sum(timedelta() <= last.at - t.at < _A_DAY for t in heard) for last in heard), default=0
+    )
 
 
 def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]:
@@ -197,7 +219,9 @@ def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]
     flaws = []
     for kind, due in truth.due.items():
         at = min((at for at, verdict in news if verdict is kind), default=None)
-        if (at is None and kind not in truth.optional) or (at is not None and not due <= at <= due + truth.within):
+        if (at is None and kind not in truth.optional) or (
+            at is not None and not due <= at <= due + truth.within
+        ):
             when = f"{at:%m-%d %H:%M}" if at else "never"
             flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and told {when}")
     return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
@@ -206,16 +230,27 @@ def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]
 def _message_flaws(heard: list[Told], judged: list[Judged], ends: NotificationKind) -> list[str]:
     """One opening, one end, reminders at their interval only, and no change that is none."""
     counted = {kind: sum(t.notification is kind for t in heard) for kind in NotificationKind}
-    flaws = [f"{counted[kind]} x {kind}" for kind in (NotificationKind.OPENED, ends) if counted[kind] != 1]
+    flaws = [
+        f"{counted[kind]} x {kind}"
+        for kind in (NotificationKind.OPENED, ends)
+        if counted[kind] != 1
+    ]
     states = [
         (t.verdict, tuple(sorted(t.causes)), t.level)
         for t in heard
         if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
     ]
-    flaws += [f"told again: {', '.join(map(str, state))}" for n, state in enumerate(states) if state in states[:n]]
+    flaws += [
+        f"told again: {', '.join(map(str, state))}"
+        for n, state in enumerate(states)
+        if state in states[:n]
+    ]
     for number, (before, after) in enumerate(pairwise(heard)):
         pause = after.at - before.at
-        if sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in heard[: number + 1]) >= _MANY:
+        if (
+            sum(after.at - t.at < timedelta(days=1) + REMIND_EVERY for t in heard[: number + 1])
+            >= _MANY
+        ):
             continue  # so many in a day that a reminder has to wait
         is_warning = any(j.level is Level.WARNING for j in judged if j.at <= after.at)
         longest = _WARNING_PAUSE if is_warning else REMIND_EVERY + _REMINDER_SLACK

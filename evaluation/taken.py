@@ -21,7 +21,9 @@ from evaluation.world import Outage, World
 _SOURCES = ("checkpoints", "completion_log", "documents", "message_log", "requests")
 _PIECES = 12
 _WITHOUT_ROW = "DELETE FROM phase_completions WHERE row_id = ?"
-_WITHOUT_FIELD = "UPDATE documents SET fields = json_remove(fields, ?) WHERE collection = ? AND id = ?"
+_WITHOUT_FIELD = (
+    "UPDATE documents SET fields = json_remove(fields, ?) WHERE collection = ? AND id = ?"
+)
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -94,7 +96,10 @@ def _unreadable(source: str, world: World) -> Iterator[None]:
 @contextmanager
 def _without(piece: _Piece, stored: Stored) -> Iterator[None]:
     """Take a piece out of the stores, and put it back."""
-    with closing(sqlite3.connect(stored.folder / DATABASE)) as database, closing(sqlite3.connect(":memory:")) as copy:
+    with (
+        closing(sqlite3.connect(stored.folder / DATABASE)) as database,
+        closing(sqlite3.connect(":memory:")) as copy,
+    ):
         database.backup(copy)
         with database:
             count = database.execute(piece.statement, piece.values).rowcount

@@ -51,7 +51,9 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     def on(self, day: date) -> "Stored":
         """Return what is stored of another date."""
-        return Stored(self.folder, self.phase, day, self.readable, self.requests, self.shows_changes)
+        return Stored(
+            self.folder, self.phase, day, self.readable, self.requests, self.shows_changes
+        )
 
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
@@ -64,7 +66,9 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         names = "row_id, event_id, processor_name, status, is_triggered, inserted_at"
         query = f"SELECT {names} FROM phase_completions WHERE game_date = ?"  # noqa: S608 (only names from here)
         files = [file for file in (DATABASE, MESSAGES) if (self.folder / file).exists()]
-        rows = [(file, *row) for file in files for row in self._query(query, str(self.day), file=file)]
+        rows = [
+            (file, *row) for file in files for row in self._query(query, str(self.day), file=file)
+        ]
         return [dict(zip(("file", *names.split(", ")), row, strict=True)) for row in rows]
 
     @cached_property
@@ -77,15 +81,27 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     @property
     def registrations(self) -> dict[str, dict[str, Any]]:
         """The entries of the document that are processors', by the name that is written there."""
-        return {name: value for name, value in self.document.items() if name[0] != "_" and isinstance(value, dict)}
+        return {
+            name: value
+            for name, value in self.document.items()
+            if name[0] != "_" and isinstance(value, dict)
+        }
 
     @property
     def reported(self) -> dict[str, set[str]]:
         """What was reported, in whichever store, by the name under which it stands there."""
-        entries = [*self.registrations.items(), *self._map("_reports").items(), *self._map("_unexpected").items()]
+        entries = [
+            *self.registrations.items(),
+            *self._map("_reports").items(),
+            *self._map("_unexpected").items(),
+        ]
         reports = [(name, value.get("status")) for name, value in entries]
         reports += [(row["processor_name"], row["status"]) for row in self.rows]
-        reports += [(line["raw_processor"], line.get("status")) for line in self.lines if line.get("raw_processor")]
+        reports += [
+            (line["raw_processor"], line.get("status"))
+            for line in self.lines
+            if line.get("raw_processor")
+        ]
         statuses: dict[str, set[str]] = {}
         for name, status in reports:
             statuses.setdefault(self.phase.canonical(name) or name, set()).add(str(status))
@@ -103,8 +119,12 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         statuses = self._statuses_since(hit)
         if statuses is None or any(status >= _FAILED for status in statuses):
             return False
-        is_published = any(row["file"] == MESSAGES and row["event_id"] == hit.message_id for row in self.rows)
-        return is_published and (not statuses or (self._all_lines != [] and not self._lines_of(hit.message_id)))
+        is_published = any(
+            row["file"] == MESSAGES and row["event_id"] == hit.message_id for row in self.rows
+        )
+        return is_published and (
+            not statuses or (self._all_lines != [] and not self._lines_of(hit.message_id))
+        )
 
     def was_turned_away(self, hit: Report) -> bool:
         """All requests since the message were turned away."""
@@ -139,12 +159,20 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     def took_for_duplicate(self, _: Report) -> bool:
         """A line says that a delivery took itself for a duplicate, or had nothing to say."""
-        return any(line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED for line in self.lines)
+        return any(
+            line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED
+            for line in self.lines
+        )
 
     def waits_for_others(self, _: Report) -> bool:
         """The orchestrator has written down another list, in the document or in the lines of what it decided."""
-        decided = [line for line in self.lines if line["checkpoint"] == CheckpointKind.POST_TRANSACTION]
-        lists = [*([*line["completed"], *line["missing"]] for line in decided), self.document.get("_expected")]
+        decided = [
+            line for line in self.lines if line["checkpoint"] == CheckpointKind.POST_TRANSACTION
+        ]
+        lists = [
+            *([*line["completed"], *line["missing"]] for line in decided),
+            self.document.get("_expected"),
+        ]
         return any(self.phase.expected != {*names} for names in lists if isinstance(names, list))
 
     def was_renamed(self, hit: Report) -> bool:
@@ -163,7 +191,9 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     def says_so(self, hit: Report) -> bool:
         """The processor's own report, with the status that completes nothing, in a store or in a line."""
-        lines = {str(line.get("status")) for line in self.lines if line.get("processor") == hit.processor}
+        lines = {
+            str(line.get("status")) for line in self.lines if line.get("processor") == hit.processor
+        }
         return hit.status in lines | self.reported.get(hit.processor, set())
 
     def flag_was_set(self, _: Report) -> bool:
@@ -176,7 +206,11 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         """What requests got from a message on until its time was up, and a run could tell; later ones prove less."""
         due = hit.at + IN_MESSAGE_LOG_AFTER + self.phase.untriggered_after
         until = next(ticks(due, due + TICK))
-        return None if self.requests is None else {one.status for one in self.requests if hit.at <= one.at < until}
+        return (
+            None
+            if self.requests is None
+            else {one.status for one in self.requests if hit.at <= one.at < until}
+        )
 
     @cached_property
     def _all_lines(self) -> list[dict[str, Any]]:
@@ -195,7 +229,9 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     def _map(self, name: str) -> dict[str, Any]:
         value = self.document.get(name)
         return (
-            {key: entry for key, entry in value.items() if isinstance(entry, dict)} if isinstance(value, dict) else {}
+            {key: entry for key, entry in value.items() if isinstance(entry, dict)}
+            if isinstance(value, dict)
+            else {}
         )
 
     def _query(self, query: str, *values: str, file: str = DATABASE) -> list[tuple[Any, ...]]:
@@ -209,7 +245,13 @@ def _checkpoint(text: bytes) -> dict[str, Any]:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return line if isinstance(line, dict) and line.get("checkpoint") in set(CheckpointKind) and "closes" in line else {}
+    return (
+        line
+        if isinstance(line, dict)
+        and line.get("checkpoint") in set(CheckpointKind)
+        and "closes" in line
+        else {}
+    )
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,7 +269,9 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_within(self, cause: Cause) -> bool:
         """Whether the interval of `cause` contains the stage; of two stages of equal rank neither proves the other."""
-        starts_before = cause.after is None or (cause.after.rank <= self.stage.rank and cause.after is not self.stage)
+        starts_before = cause.after is None or (
+            cause.after.rank <= self.stage.rank and cause.after is not self.stage
+        )
         return starts_before and (cause.until is None or self.stage.rank <= cause.until.rank)
 
 
@@ -305,4 +349,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
             return []
         mentioned = {subject for subject, cause in by_subject(causes) if cause.until is not None}
         stopped = frozenset[str]().union(*(stop.subjects for stop in self.stops))
-        return [f"{subject or 'the date'}: nothing said where it stopped" for subject in sorted(stopped - mentioned)]
+        return [
+            f"{subject or 'the date'}: nothing said where it stopped"
+            for subject in sorted(stopped - mentioned)
+        ]

@@ -180,7 +180,9 @@ class World:
         self._alive = True
         self._both: Barrier | None = None
         self._have_read: set[int] = set()
-        self.messages = SqliteCompletionLog(SqliteFile(self.stores.folder / MESSAGES, durable=False))
+        self.messages = SqliteCompletionLog(
+            SqliteFile(self.stores.folder / MESSAGES, durable=False)
+        )
         self.documents: Any = _Guarded(self.stores.documents, self._befall)
         self.completion_log: Any = _Guarded(self.stores.completion_log, self._befall)
         self.orchestrator = self.orchestrator_of(self.phase)
@@ -189,7 +191,9 @@ class World:
 
     def _new_channels(self) -> Channels:
         takers = {"log": self._log, "slack": self._post}
-        return Channels(*(_People(name, self.phase.name, take, self.warned) for name, take in takers.items()))
+        return Channels(
+            *(_People(name, self.phase.name, take, self.warned) for name, take in takers.items())
+        )
 
     def orchestrator_of(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`."""
@@ -226,7 +230,12 @@ class World:
         return self.phase.message_table is not None
 
     def message_log(
-        self, at: datetime, envelope: Mapping[str, Any], wrong: Mapping[str, object], *, unreadable: bool
+        self,
+        at: datetime,
+        envelope: Mapping[str, Any],
+        wrong: Mapping[str, object],
+        *,
+        unreadable: bool,
     ) -> None:
         """Plan the row of a message in the message log, which has each, also one with `wrong` fields.
 
@@ -262,7 +271,12 @@ class World:
 
     def check(self, *days: date) -> Report:
         """Judge `days` now, by the stores as the canary reaches them; tells nobody."""
-        return check(self._seen, {self.phase.name: self.phase}, self.schedule.clock.now, {self.phase.name: days})
+        return check(
+            self._seen,
+            {self.phase.name: self.phase},
+            self.schedule.clock.now,
+            {self.phase.name: days},
+        )
 
     def is_down(self, source: str, operation: str | None = None) -> bool:
         """Whether a source of the canary, or an operation of it, does not answer now."""
@@ -276,7 +290,13 @@ class World:
             self._have_read.add(get_ident())
             self._both.wait()
 
-    def _attempt(self, envelope: Mapping[str, Any], fault: InjectedFault, deliver: Deliver | None, number: int) -> None:
+    def _attempt(
+        self,
+        envelope: Mapping[str, Any],
+        fault: InjectedFault,
+        deliver: Deliver | None,
+        number: int,
+    ) -> None:
         """Deliver a message once; plan the next attempt where this one fails."""
         status = self.turned_away_with
         if self.cannot_start and not self.mended:
@@ -297,12 +317,17 @@ class World:
             finally:
                 self._fault, self._alive = InjectedFault(), True
         if self.requests is not None:
-            self.requests.seen.append(Request(self.schedule.clock.now, status, trace=self.platform.trace))
+            self.requests.seen.append(
+                Request(self.schedule.clock.now, status, trace=self.platform.trace)
+            )
         self.platform.number += 1
         if fault.retried and status != _NO_CONTENT:
-            backoff = timedelta(seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF))
+            backoff = timedelta(
+                seconds=min(_FIRST_BACKOFF * 2 ** min(number - 1, 10), _LAST_BACKOFF)
+            )
             self.schedule.at(
-                self.schedule.clock.now + backoff, partial(self._attempt, envelope, fault, deliver, number + 1)
+                self.schedule.clock.now + backoff,
+                partial(self._attempt, envelope, fault, deliver, number + 1),
             )
 
     def _befall(self, operation: str) -> bool | None:
@@ -333,7 +358,10 @@ class World:
         else:
             answered = self._watch(now)
         if not answered and attempt < len(_SCHEDULER_BACKOFFS):
-            self.schedule.at(self.schedule.clock.now + _SCHEDULER_BACKOFFS[attempt], lambda: self._run(attempt + 1))
+            self.schedule.at(
+                self.schedule.clock.now + _SCHEDULER_BACKOFFS[attempt],
+                lambda: self._run(attempt + 1),
+            )
 
     def _watch(self, now: datetime) -> bool:
         """Run the canary once; False where the function would answer 503."""
@@ -345,13 +373,18 @@ class World:
             return False
         for verdict in () if self.is_removed else report.verdicts:
             self._note(verdict, now)
-        return not report.notified.untold and not any(verdict.unreadable for verdict in report.verdicts)
+        return not report.notified.untold and not any(
+            verdict.unreadable for verdict in report.verdicts
+        )
 
     def _note(self, verdict: Verdict, now: datetime) -> None:
         if verdict.kind.is_problem and not self.mended:
             self.explained[verdict.game_date] = verdict
         known = self.judged.setdefault(verdict.game_date, [])
-        causes = (Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until) for c in verdict.causes)
+        causes = (
+            Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until)
+            for c in verdict.causes
+        )
         new = Judged(now, verdict.kind, tuple(causes), level(verdict))
         if not known or replace(known[-1], at=now) != new:
             known.append(new)
@@ -407,7 +440,14 @@ class _People(msgspec.Struct):
         """Hand them over as the score wants them."""
         self.take(
             [
-                Told(now, n.verdict.game_date, n.kind, n.verdict.kind, n.verdict.proven, level(n.verdict))
+                Told(
+                    now,
+                    n.verdict.game_date,
+                    n.kind,
+                    n.verdict.kind,
+                    n.verdict.proven,
+                    level(n.verdict),
+                )
                 for n in notifications
                 if n.verdict.phase == self.phase
             ]
@@ -439,7 +479,9 @@ class Requests:
     def last_answer(self, before: datetime) -> datetime | None:
         """Return when one was last answered with 2xx."""
         earlier = self.requests(datetime.min.replace(tzinfo=UTC), before)
-        return max((request.at for request in earlier if request.status == _NO_CONTENT), default=None)
+        return max(
+            (request.at for request in earlier if request.status == _NO_CONTENT), default=None
+        )
 
 
 @dataclass
@@ -462,9 +504,13 @@ class Platform:
         """The trace of the request that is under way."""
         return f"trace-{self.number}"
 
-    def fails(self, words: str, *, is_platform: bool = False, failed_to_start: bool = False) -> None:
+    def fails(
+        self, words: str, *, is_platform: bool = False, failed_to_start: bool = False
+    ) -> None:
         """Leave an error of the request that is under way."""
-        error = ServiceError(self.world.schedule.clock.now, words, self.trace, is_platform, failed_to_start)
+        error = ServiceError(
+            self.world.schedule.clock.now, words, self.trace, is_platform, failed_to_start
+        )
         self.errors_left.append(error)
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
@@ -479,14 +525,19 @@ class Platform:
             raise StoreError("changes: DeadlineExceeded: 504")
         made = sorted(change for change in self.changes_made if change.at < until)
         attempts = sorted(attempt for attempt in self.attempts if attempt.at < until)
-        return dict.fromkeys(begun, Changes(made, attempts, looked_at=frozenset(change[1:3] for change in made)))
+        return dict.fromkeys(
+            begun, Changes(made, attempts, looked_at=frozenset(change[1:3] for change in made))
+        )
 
 
 class _Guarded:
     """A store whose operations ask first, which may answer in their place, and say when they have read."""
 
     def __init__(
-        self, store: object, ask: Callable[[str], bool | None], has_read: Callable[[], None] = lambda: None
+        self,
+        store: object,
+        ask: Callable[[str], bool | None],
+        has_read: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._ask = ask
@@ -540,7 +591,11 @@ class _CanaryStores:
         if query == OUTCOME_QUERY:
             # Once in a while it is there; away for one run alone, it is only being written anew.
             hidden = world.flickering if world.schedule.clock.now.minute >= _MINUTES else set()
-            return {day: world.games_written.get(day, _ROWS) for day in days if day in world.output - hidden}
+            return {
+                day: world.games_written.get(day, _ROWS)
+                for day in days
+                if day in world.output - hidden
+            }
         return {day: world.work[day] for day in days if day in world.work}
 
     def runs(self, _: str, since: date, until: date) -> list[ProcessorRun]:

@@ -10,10 +10,20 @@ from orchestrator_resilience.stores.opening import open_stores
 
 def check_orchestrator_health():
     """Pass where every recent date could be judged and is well; the message says of each other one what is wrong."""
-    with closing(open_stores(Settings.from_env(), phases := load_phases(), must_exist=True)) as stores:
+    with closing(
+        open_stores(Settings.from_env(), phases := load_phases(), must_exist=True)
+    ) as stores:
         report = check(stores, phases, datetime.now(UTC))
-    wrong = "; ".join(f"{v.phase} {v.game_date} {v.kind}: {v.summary}" for v in report.verdicts if not v.kind.is_quiet)
-    return report.outcome is Outcome.QUIET, {f"{v.phase} {v.game_date}": v.kind.value for v in report.verdicts}, wrong
+    wrong = "; ".join(
+        f"{v.phase} {v.game_date} {v.kind}: {v.summary}"
+        for v in report.verdicts
+        if not v.kind.is_quiet
+    )
+    return (
+        report.outcome is Outcome.QUIET,
+        {f"{v.phase} {v.game_date}": v.kind.value for v in report.verdicts},
+        wrong,
+    )
 
 
 CHECKS = [check_orchestrator_health]  # beside those that are there already

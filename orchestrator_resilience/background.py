@@ -34,7 +34,10 @@ class Background(Generic[T]):
         self._left_behind = f"left behind {group}"
         self._future: Future[T] = Future()
         self._thread = threading.Thread(target=self._run, args=(action,), daemon=True)
-        if sum(thread.name == self._left_behind for thread in threading.enumerate()) < MAX_LEFT_BEHIND:
+        if (
+            sum(thread.name == self._left_behind for thread in threading.enumerate())
+            < MAX_LEFT_BEHIND
+        ):
             self._thread.start()
         else:
             self._future.set_exception(

@@ -104,7 +104,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
         `project` is the Google Cloud project that the trace belongs to.
         """
         fields = self.fields
-        delivery, sequence, trace = fields.get("delivery"), fields.get("sequence"), fields.get("trace")
+        delivery, sequence, trace = (
+            fields.get("delivery"),
+            fields.get("sequence"),
+            fields.get("trace"),
+        )
         entry = {
             "severity": self.severity,
             "message": self.message,
@@ -114,7 +118,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
             "closes": self.closes,
             **fields,
             "logging.googleapis.com/insertId": f"{delivery}-{sequence}",
-            "logging.googleapis.com/labels": {name: str(value) for name in _LABELS if (value := fields.get(name))},
+            "logging.googleapis.com/labels": {
+                name: str(value) for name in _LABELS if (value := fields.get(name))
+            },
         }
         if delivery:
             entry["logging.googleapis.com/operation"] = {
@@ -124,7 +130,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
                 "last": self.closes,
             }
         if trace:
-            entry["logging.googleapis.com/trace"] = f"projects/{project}/traces/{trace}" if project else trace
+            entry["logging.googleapis.com/trace"] = (
+                f"projects/{project}/traces/{trace}" if project else trace
+            )
             entry["logging.googleapis.com/spanId"] = fields.get("span")
         return entry
 
@@ -139,7 +147,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
         kind, at = CheckpointKind(entry["checkpoint"]), datetime.fromisoformat(entry["time"])
         if at.tzinfo is None or at.year not in YEARS:
             raise ValueError(f"not a time that can be: {entry['time']}")
-        fields = {k: v for k, v in entry.items() if k not in own and not k.startswith("logging.googleapis.com/")}
+        fields = {
+            k: v
+            for k, v in entry.items()
+            if k not in own and not k.startswith("logging.googleapis.com/")
+        }
         odd = sorted(k for k, v in fields.items() if not _is_readable(k, v))
         return cls(
             kind=kind,
@@ -154,8 +166,23 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 # The fields that are read again, by their types.
 _LISTS = {"completed", "missing", "expected", "unexpected", "steps", "causes"}
-_TEXTS = ("phase", "game_date", "processor", "raw_processor", "event_id", "delivery", "field", "reason", "raw")
-_TYPES = {"should_trigger": bool, "triggered": bool, "duplicate": bool, **dict.fromkeys(_TEXTS, str | int)}
+_TEXTS = (
+    "phase",
+    "game_date",
+    "processor",
+    "raw_processor",
+    "event_id",
+    "delivery",
+    "field",
+    "reason",
+    "raw",
+)
+_TYPES = {
+    "should_trigger": bool,
+    "triggered": bool,
+    "duplicate": bool,
+    **dict.fromkeys(_TEXTS, str | int),
+}
 
 
 def _is_readable(name: str, value: object) -> bool:
@@ -184,14 +211,23 @@ def whole_list(checkpoint: Checkpoint, field: str) -> frozenset[str] | None:
     return None if field not in fields or f"{field}_count" in fields else frozenset(fields[field])
 
 
-def deliveries(lines: Iterable[Checkpoint], wanted: Mapping[str, Collection[date]]) -> list[Checkpoint]:
+def deliveries(
+    lines: Iterable[Checkpoint], wanted: Mapping[str, Collection[date]]
+) -> list[Checkpoint]:
     """Return the lines that concern one of a phase's dates, in the order in which they were left.
 
     Without RECEIVED of the deliveries that came to an end, because their closing line says all that it says; and
     without those that name no delivery, of which nobody can tell whether it came to one.
     """
-    concerned = (c for c in lines if any(concerns(c, phase, day) for phase, days in wanted.items() for day in days))
-    kept = [(c, tuple(map(c.fields.get, ("phase", "game_date", "delivery")))) for c in sorted(concerned, key=_left)]
+    concerned = (
+        c
+        for c in lines
+        if any(concerns(c, phase, day) for phase, days in wanted.items() for day in days)
+    )
+    kept = [
+        (c, tuple(map(c.fields.get, ("phase", "game_date", "delivery"))))
+        for c in sorted(concerned, key=_left)
+    ]
     closed = {delivery for c, delivery in kept if c.closes}
     return [c for c, delivery in kept if c.closes or (delivery[-1] and delivery not in closed)]
 
@@ -223,4 +259,6 @@ def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
     small = {k: v for k, v in checkpoint.fields.items() if len(json.dumps(v)) <= TEXT_CHARACTERS}
     left_out = sorted(checkpoint.fields.keys() - small.keys())
     text = one_line(checkpoint.text)
-    return json_line(replace(checkpoint, text=text, fields={**small, "left_out": left_out}), project)
+    return json_line(
+        replace(checkpoint, text=text, fields={**small, "left_out": left_out}), project
+    )

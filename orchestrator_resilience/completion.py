@@ -91,7 +91,9 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
         try:
             envelope, attributes = push_envelope_of(event)
             message = envelope["message"]
-            event_id = _message_id(message.get("messageId") or message.get("message_id") or attributes.get("id"))
+            event_id = _message_id(
+                message.get("messageId") or message.get("message_id") or attributes.get("id")
+            )
             body = _body(message.get("data", ""))
             fields = _fields(body)
             published_at = _published_at(
@@ -120,7 +122,9 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
     elif isinstance(event, CloudEventLike):
         inner, attributes = event.data, event
     else:
-        raise InvalidMessageError("event", f"expected a CloudEvent or a dict, got {type(event).__name__}")
+        raise InvalidMessageError(
+            "event", f"expected a CloudEvent or a dict, got {type(event).__name__}"
+        )
     if not isinstance(inner, Mapping) or not isinstance(inner.get("message"), Mapping):
         raise InvalidMessageError("message", "missing: expected a Pub/Sub envelope with a message")
     return inner, attributes
@@ -129,7 +133,10 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
 def _traceparent(message: Mapping[str, Any], attributes: Any) -> str | None:
     """Return the trace of the request, or else the message's own."""
     own = message.get("attributes")
-    traces = (attributes.get("traceparent"), isinstance(own, Mapping) and own.get("googclient_traceparent"))
+    traces = (
+        attributes.get("traceparent"),
+        isinstance(own, Mapping) and own.get("googclient_traceparent"),
+    )
     return next((trace for trace in traces if trace and isinstance(trace, str)), None)
 
 
@@ -137,7 +144,9 @@ def _message_id(value: object) -> str:
     text = _id(value)
     if text is None:
         what = f"not an id: {shown(value)}" if value else "missing"
-        raise InvalidMessageError("message.messageId", f"{what}: a redelivery could not be recognised without it")
+        raise InvalidMessageError(
+            "message.messageId", f"{what}: a redelivery could not be recognised without it"
+        )
     return text
 
 
@@ -160,12 +169,15 @@ def _body(data: object) -> str | Mapping[str, Any]:
         raise InvalidMessageError("message.data", f"expected base64, got {type(data).__name__}")
     if len(data) > MAX_MESSAGE_BYTES * 4 / 3:
         raise InvalidMessageError(
-            "message.data", f"{len(data)} characters of base64 hold more than {MAX_MESSAGE_BYTES} bytes"
+            "message.data",
+            f"{len(data)} characters of base64 hold more than {MAX_MESSAGE_BYTES} bytes",
         )
     try:
         return _from_base64(data)
     except UnicodeDecodeError as error:
-        raise InvalidMessageError("message.data", f"not UTF-8: {error.reason} at byte {error.start}") from error
+        raise InvalidMessageError(
+            "message.data", f"not UTF-8: {error.reason} at byte {error.start}"
+        ) from error
     except ValueError as error:
         # the JSON itself, which no base64 begins like
         if data.lstrip("\ufeff \t\r\n").startswith("{"):
@@ -180,7 +192,9 @@ def _fields(body: str | Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(found, str):
             found = _decoded(found)
     if not isinstance(found, Mapping):
-        raise InvalidMessageError("message.data", f"expected an object of JSON, got {type(found).__name__}")
+        raise InvalidMessageError(
+            "message.data", f"expected an object of JSON, got {type(found).__name__}"
+        )
     return found
 
 
@@ -189,7 +203,9 @@ def _decoded(text: str) -> object:
     try:
         return json.loads(text.lstrip("\ufeff"), parse_int=_whole_number)
     except RecursionError as error:
-        raise InvalidMessageError("message.data", "not JSON that can be read: nested too deeply") from error
+        raise InvalidMessageError(
+            "message.data", "not JSON that can be read: nested too deeply"
+        ) from error
     except ValueError as error:
         try:
             return _from_base64(text)
@@ -222,7 +238,9 @@ def _readable(read: Callable[[Mapping[str, Any]], T], fields: Mapping[str, Any])
         return None
 
 
-def _completion(fields: Mapping[str, Any], event_id: str, published_at: datetime, phase: Phase) -> Completion:
+def _completion(
+    fields: Mapping[str, Any], event_id: str, published_at: datetime, phase: Phase
+) -> Completion:
     name, game_date, status = _name(fields), _game_date(fields), _status(fields, phase)
     # BigQuery takes no streamed rows outside these bounds: the message would come back for ever.
     if not -_OLDEST <= game_date - published_at.date() <= _NEWEST:
@@ -231,7 +249,9 @@ def _completion(fields: Mapping[str, Any], event_id: str, published_at: datetime
             f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
         )
     if _is_of_another(fields, phase):
-        raise InvalidMessageError("phase", f"expected {phase.message_phase!r}, got {shown(fields['phase'])}")
+        raise InvalidMessageError(
+            "phase", f"expected {phase.message_phase!r}, got {shown(fields['phase'])}"
+        )
     others = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
     return Completion(
         phase=phase.name,
@@ -256,10 +276,14 @@ def _completion(fields: Mapping[str, Any], event_id: str, published_at: datetime
 def _name(fields: Mapping[str, Any]) -> str:
     name = _needed(fields, "processor_name").strip()
     if not 0 < len(name) <= _NAME_CHARACTERS:
-        raise InvalidMessageError("processor_name", f"has {len(name)} characters, not 1 to {_NAME_CHARACTERS}")
+        raise InvalidMessageError(
+            "processor_name", f"has {len(name)} characters, not 1 to {_NAME_CHARACTERS}"
+        )
     # it ends up in logs: control characters, line breaks, lone surrogates and the like
     if not name.isprintable():
-        raise InvalidMessageError("processor_name", f"has characters that cannot be printed: {name[:64]!a}")
+        raise InvalidMessageError(
+            "processor_name", f"has characters that cannot be printed: {name[:64]!a}"
+        )
     return name
 
 
@@ -282,9 +306,15 @@ def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
     text = _needed(fields, "status")
     said = text.strip().lower()
     try:
-        return Status.SUCCESS if phase.completes(said) and said not in COMPLETING_STATUSES else Status(said)
+        return (
+            Status.SUCCESS
+            if phase.completes(said) and said not in COMPLETING_STATUSES
+            else Status(said)
+        )
     except ValueError as error:
-        raise InvalidMessageError("status", f"{shown(text)} is none of {', '.join(Status)}") from error
+        raise InvalidMessageError(
+            "status", f"{shown(text)} is none of {', '.join(Status)}"
+        ) from error
 
 
 def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
@@ -297,7 +327,9 @@ def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
 def _needed(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise InvalidMessageError(name, "missing" if value is None else f"expected text, got {shown(value)}")
+        raise InvalidMessageError(
+            name, "missing" if value is None else f"expected text, got {shown(value)}"
+        )
     return value
 
 
@@ -306,7 +338,11 @@ def _needed(fields: Mapping[str, Any], name: str) -> str:
 
 def _id(value: object) -> str | None:
     text = str(value) if type(value) is int else value
-    return text if isinstance(text, str) and 0 < len(text) <= _ID_CHARACTERS and text.isprintable() else None
+    return (
+        text
+        if isinstance(text, str) and 0 < len(text) <= _ID_CHARACTERS and text.isprintable()
+        else None
+    )
 
 
 def _count(value: object) -> int | None:

@@ -42,7 +42,9 @@ class InvalidMessageError(ResilienceError):
 
     permanent = True
 
-    def __init__(self, field: str, reason: str, *, event_id: str | None = None, raw: str = "") -> None:
+    def __init__(
+        self, field: str, reason: str, *, event_id: str | None = None, raw: str = ""
+    ) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
@@ -67,7 +69,9 @@ class DeliveryError(ResilienceError):
     """
 
     def __init__(self, failures: dict[str, Exception]) -> None:
-        super().__init__("; ".join(f"{step}: {type(e).__name__}: {e}" for step, e in failures.items()))
+        super().__init__(
+            "; ".join(f"{step}: {type(e).__name__}: {e}" for step, e in failures.items())
+        )
         self.failures = failures
 
 

@@ -55,7 +55,9 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
         if request.method != "POST":
             return "", HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "POST"}
         if (reason := _too_large(request)) is not None:
-            checkpoints.rejected(InvalidMessageError("request", reason, event_id=request.headers.get("ce-id")))
+            checkpoints.rejected(
+                InvalidMessageError("request", reason, event_id=request.headers.get("ce-id"))
+            )
             # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
             return "", HTTPStatus.NO_CONTENT
         if len(request.get_data()) < (request.content_length or 0):

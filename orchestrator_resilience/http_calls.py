@@ -119,7 +119,9 @@ class _WholeCalls(HTTPAdapter):
 
     def send(self, request: PreparedRequest, **how: Any) -> Response:  # type: ignore[override]  # a session names them
         timeout = how.get("timeout")
-        seconds = min(timeout, self._seconds) if isinstance(timeout, (int, float)) else self._seconds
+        seconds = (
+            min(timeout, self._seconds) if isinstance(timeout, (int, float)) else self._seconds
+        )
         deadline = _this_thread.deadline = Deadline(seconds)
         try:
             response = super().send(request, **{**how, "timeout": seconds})
@@ -141,7 +143,9 @@ class _Connection(HTTPConnection):
         while True:
             share = _this_thread.deadline.left() / len(addresses)
             try:
-                connected = create_connection(addresses.pop(0)[4][:2], share, socket_options=self.socket_options)
+                connected = create_connection(
+                    addresses.pop(0)[4][:2], share, socket_options=self.socket_options
+                )
             except OSError as error:
                 if not addresses:
                     raise NewConnectionError(self, str(error)) from error
@@ -155,7 +159,9 @@ class _Connection(HTTPConnection):
 
 class _SecureConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
-        self.ssl_context = self.ssl_context or create_urllib3_context(cert_reqs=resolve_cert_reqs(self.cert_reqs))
+        self.ssl_context = self.ssl_context or create_urllib3_context(
+            cert_reqs=resolve_cert_reqs(self.cert_reqs)
+        )
         self.ssl_context.sslsocket_class = _SecureSocket
         super().connect()
 

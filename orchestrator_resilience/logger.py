@@ -30,7 +30,14 @@ from orchestrator_resilience.checkpoints import (
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.errors import DeliveryError, InvalidMessageError
 from orchestrator_resilience.phase import Phase
-from orchestrator_resilience.plain import LIST_ITEMS, TEXT_CHARACTERS, calendar_date, one_line, plain, shown
+from orchestrator_resilience.plain import (
+    LIST_ITEMS,
+    TEXT_CHARACTERS,
+    calendar_date,
+    one_line,
+    plain,
+    shown,
+)
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.sinks import default_sink
 from orchestrator_resilience.transaction import SEVERITY, transaction_of
@@ -104,7 +111,11 @@ class CheckpointLogger:
         is W3C trace context. Only what the block itself raises leaves the block.
         """
         # Made plain before they are looked at: whatever a value is, it ends no delivery.
-        name, day, trace = plain(processor), plain(game_date), _TRACEPARENT.fullmatch(str(plain(traceparent)))
+        name, day, trace = (
+            plain(processor),
+            plain(game_date),
+            _TRACEPARENT.fullmatch(str(plain(traceparent))),
+        )
         return Delivery(
             self,
             {
@@ -137,7 +148,9 @@ class CheckpointLogger:
 
     def probe(self, probe_id: str) -> "Delivery":
         """Begin the delivery of a probe, which is about no game date."""
-        return Delivery(self, {"phase": self.phase.name, "raw_processor": "probe", "event_id": probe_id})
+        return Delivery(
+            self, {"phase": self.phase.name, "raw_processor": "probe", "event_id": probe_id}
+        )
 
     def each_delivery(self, function: Callable[..., R]) -> Callable[..., R]:
         """Decorate a function of an event, which then gets its delivery as its last argument, `delivery`.
@@ -155,12 +168,16 @@ class CheckpointLogger:
                 event = args[place] if len(args) > place else kwargs.get(name)
                 delivery = stack.enter_context(self._delivery_from(event))
                 result = function(*args, **{**kwargs, "delivery": delivery})
-                return _run_within(result, stack.pop_all()) if inspect.iscoroutine(result) else result
+                return (
+                    _run_within(result, stack.pop_all()) if inspect.iscoroutine(result) else result
+                )
 
         async def deliver_coroutine(*args: Any, **kwargs: Any) -> Any:
             return await deliver(*args, **kwargs)
 
-        decorated = functools.wraps(function)(deliver_coroutine if inspect.iscoroutinefunction(function) else deliver)
+        decorated = functools.wraps(function)(
+            deliver_coroutine if inspect.iscoroutinefunction(function) else deliver
+        )
         vars(decorated)["__signature__"] = signature
         return decorated
 
@@ -180,7 +197,9 @@ class CheckpointLogger:
 
     def _delivery_of_invalid(self, error: object) -> "Delivery":
         said = _invalid(error)
-        return self.delivery(processor=said.processor, game_date=said.game_date, event_id=said.event_id)
+        return self.delivery(
+            processor=said.processor, game_date=said.game_date, event_id=said.event_id
+        )
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off; one that it does not take is counted."""
@@ -189,7 +208,11 @@ class CheckpointLogger:
         with self._lock:
             dropped, self.dropped = self.dropped, 0
         if dropped:
-            fields = {**checkpoint.fields, "dropped": dropped, "dropped_because": self._dropped_because}
+            fields = {
+                **checkpoint.fields,
+                "dropped": dropped,
+                "dropped_because": self._dropped_because,
+            }
             checkpoint = replace(checkpoint, fields=fields)
         try:
             self._sink(checkpoint)
@@ -233,7 +256,10 @@ class Delivery:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if error is not None and error is not self._failure:
             self.failed(error)
@@ -280,7 +306,11 @@ class Delivery:
         sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
         own = None if expected is None else sorted(transaction.expected)
         fields = {**transaction.fields, "expected": own, "attempts": attempts}
-        cut = {f"{k}_count": len(v) for k, v in fields.items() if isinstance(v, list) and len(v) > LIST_ITEMS}
+        cut = {
+            f"{k}_count": len(v)
+            for k, v in fields.items()
+            if isinstance(v, list) and len(v) > LIST_ITEMS
+        }
         self._transaction = _plain(fields | cut)
         self._leave(
             CheckpointKind.POST_TRANSACTION,
@@ -303,9 +333,13 @@ class Delivery:
 
         For code whose flag starts the next phase; after `post_transaction`, whose fields the line has as well.
         """
-        text = one_line(f"the next phase was started{f' by message {message_id}' if message_id else ''}")
+        text = one_line(
+            f"the next phase was started{f' by message {message_id}' if message_id else ''}"
+        )
         outcome = DeliveryOutcome.STARTED
-        self._leave(CheckpointKind.STARTED, text, self._transaction, outcome=outcome, message_id=message_id)
+        self._leave(
+            CheckpointKind.STARTED, text, self._transaction, outcome=outcome, message_id=message_id
+        )
 
     @_never_raises
     def not_started(self, reason: str | BaseException) -> None:
@@ -332,7 +366,11 @@ class Delivery:
         """Leave UNEXPECTED: the processor is none of the phase's; the nearest expected name is given."""
         raw = str(self._known.get("raw_processor"))
         nearest = self._phase.nearest(raw)
-        hint = f"the nearest expected name is {nearest}" if nearest else "no expected name resembles it"
+        hint = (
+            f"the nearest expected name is {nearest}"
+            if nearest
+            else "no expected name resembles it"
+        )
         self._leave(
             CheckpointKind.UNEXPECTED,
             f"it is not a processor of {self.logger.phase.name}; {hint}",
@@ -344,7 +382,12 @@ class Delivery:
     def probed(self, wrong: str | None) -> None:
         """Leave PROBED: a probe was answered, or came too late; WARNING with what was found `wrong`."""
         severity = Severity.WARNING if wrong else None
-        self._leave(CheckpointKind.PROBED, wrong or "alive", severity=severity, outcome=DeliveryOutcome.PROBED)
+        self._leave(
+            CheckpointKind.PROBED,
+            wrong or "alive",
+            severity=severity,
+            outcome=DeliveryOutcome.PROBED,
+        )
 
     @_never_raises
     def ignored(self, reason: str) -> None:
@@ -420,12 +463,20 @@ class Delivery:
             text if isinstance(text, str) else str(plain(text)),
             TEXT_CHARACTERS if transaction is None else _LIST_CHARACTERS,
         )
-        text = f"{self._subject} {said}".rstrip() if kind is CheckpointKind.RECEIVED else f"{said} ({self._subject})"
+        text = (
+            f"{self._subject} {said}".rstrip()
+            if kind is CheckpointKind.RECEIVED
+            else f"{said} ({self._subject})"
+        )
         if outcome is not None:
             self._closed = True
             # A copy, because what is done beside the rest adds to it.
             steps = {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
-            extra |= {"outcome": outcome.value, "expected_hash": self._expected_hash, "step_ms": steps or None}
+            extra |= {
+                "outcome": outcome.value,
+                "expected_hash": self._expected_hash,
+                "step_ms": steps or None,
+            }
         self.logger.write(
             Checkpoint(
                 kind=kind,
@@ -458,27 +509,45 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
     """
     instead = "; a block does it everywhere: with checkpoints.delivery(...) as delivery"
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
-        raise TypeError(f"each_delivery takes a function, below all other decorators, not {shown(function)}{instead}")
-    inner, name, signature = inspect.unwrap(function), function.__qualname__, inspect.signature(function)
+        raise TypeError(
+            f"each_delivery takes a function, below all other decorators, not {shown(function)}{instead}"
+        )
+    inner, name, signature = (
+        inspect.unwrap(function),
+        function.__qualname__,
+        inspect.signature(function),
+    )
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
-        raise TypeError(f"each_delivery: {name} is a generator function, whose body runs after its call{instead}")
+        raise TypeError(
+            f"each_delivery: {name} is a generator function, whose body runs after its call{instead}"
+        )
     kinds = {p.name: p.kind for p in signature.parameters.values()}
     places = [place for place, kind in kinds.items() if kind <= inspect.Parameter.VAR_POSITIONAL]
     place = int(places[:1] in (["self"], ["cls"]))
     event = [*places, "delivery"][place]
     is_last = kinds.get("delivery") in _BY_NAME and "delivery" not in places[:-1]
     if not is_last or event == "delivery" or kinds[event] is inspect.Parameter.VAR_POSITIONAL:
-        raise TypeError(f"each_delivery: {name} has to take an event first, and `delivery` last{instead}")
+        raise TypeError(
+            f"each_delivery: {name} has to take an event first, and `delivery` last{instead}"
+        )
     # Of a function in the body of a class nobody knows whether it is a static method.
     in_a_class = re.search(r"[^>]\.[^.]+\Z", name) and not inspect.ismethod(function)
     if in_a_class and not place and places[1:2] not in ([], ["delivery"]):
-        raise TypeError(f"each_delivery: whether {places[0]} of {name} is the event is not known{instead}")
-    others = [parameter for parameter in signature.parameters.values() if parameter.name != "delivery"]
+        raise TypeError(
+            f"each_delivery: whether {places[0]} of {name} is the event is not known{instead}"
+        )
+    others = [
+        parameter for parameter in signature.parameters.values() if parameter.name != "delivery"
+    ]
     return signature.replace(parameters=others), place
 
 
 def _invalid(error: object) -> InvalidMessageError:
-    return error if isinstance(error, InvalidMessageError) else InvalidMessageError("message", str(plain(error)))
+    return (
+        error
+        if isinstance(error, InvalidMessageError)
+        else InvalidMessageError("message", str(plain(error)))
+    )
 
 
 async def _run_within(result: Awaitable[R], delivery: AbstractContextManager[object]) -> R:

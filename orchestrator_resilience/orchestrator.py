@@ -34,7 +34,12 @@ from orchestrator_resilience.progress import (
     registration_fields,
     report_fields,
 )
-from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow, completion_row, trigger_row
+from orchestrator_resilience.rows import (
+    OPTIONAL_COLUMNS,
+    CompletionRow,
+    completion_row,
+    trigger_row,
+)
 from orchestrator_resilience.stores.base import CompletionLog, Document, DocumentRef, DocumentStore
 
 T = TypeVar("T")
@@ -91,8 +96,12 @@ class Orchestrator:
             return
         with self._checkpoints.delivery_of(completion, traceparent) as delivery:
             phase = self._phase.on(completion.game_date)
-            if completion.processor not in phase.expected and phase.is_known(completion.raw_processor):
-                delivery.ignored(f"{completion.raw_processor} is known, and {phase.name} does not wait for it")
+            if completion.processor not in phase.expected and phase.is_known(
+                completion.raw_processor
+            ):
+                delivery.ignored(
+                    f"{completion.raw_processor} is known, and {phase.name} does not wait for it"
+                )
             elif completion.processor is None or not phase.completes(completion.status):
                 self._report(completion, delivery)
             else:
@@ -105,19 +114,29 @@ class Orchestrator:
         if completion.processor is None:
             delivery.unexpected()
         else:
-            delivery.ignored(f"{completion.processor} reports {completion.status}, which completes nothing")
+            delivery.ignored(
+                f"{completion.processor} reports {completion.status}, which completes nothing"
+            )
         writes.raise_if_any_failed()
 
     def _complete(self, completion: Completion, delivery: Delivery) -> None:
         """Append the row of a completion, and beside it register, decide and set the flag."""
         writes = _Writes()
-        rows = {"append_completion": self._append(delivery, "append_completion", completion_row(completion))}
-        committed = writes.attempt("register", _timed(delivery, "register", lambda: self._commit(completion)))
+        rows = {
+            "append_completion": self._append(
+                delivery, "append_completion", completion_row(completion)
+            )
+        }
+        committed = writes.attempt(
+            "register", _timed(delivery, "register", lambda: self._commit(completion))
+        )
         trigger = committed[1].trigger if committed else None
         # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
         own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
         if own is not None:
-            rows["append_trigger"] = self._append(delivery, "append_trigger", trigger_row(completion, own))
+            rows["append_trigger"] = self._append(
+                delivery, "append_trigger", trigger_row(completion, own)
+            )
         deadline = Deadline(self._append_seconds)
         for step, row in rows.items():
             writes.attempt(step, partial(row.answer, deadline))
@@ -130,7 +149,9 @@ class Orchestrator:
                 completed=after.completed,
                 expected=after.expected if self._phase.periods or self._phase.modes else None,
                 attempts=attempts,
-                on_purpose=trigger.reason if trigger is not None and trigger.deliberately_partial else None,
+                on_purpose=trigger.reason
+                if trigger is not None and trigger.deliberately_partial
+                else None,
             )
         writes.raise_if_any_failed()
 
@@ -142,7 +163,9 @@ class Orchestrator:
         with self._checkpoints.probe(probe.id) as delivery:
             if probe.is_stale(self._clock()):
                 minutes = MAX_AGE.total_seconds() / 60
-                delivery.probed(f"not answered: published more than {minutes:g} min ago, so nobody waits any more")
+                delivery.probed(
+                    f"not answered: published more than {minutes:g} min ago, so nobody waits any more"
+                )
                 return
             wrong = self._wrong_with_the_log()
             answer = {
@@ -158,15 +181,22 @@ class Orchestrator:
 
     def _wrong_with_the_log(self) -> str | None:
         try:
-            tables = self._beside(self._completion_log.missing_columns).answer(Deadline(self._append_seconds))
+            tables = self._beside(self._completion_log.missing_columns).answer(
+                Deadline(self._append_seconds)
+            )
         except (ConfigurationError, StoreError, TimeoutError) as error:
             return str(error)
-        needed = {table: [name for name in names if name not in OPTIONAL_COLUMNS] for table, names in tables.items()}
+        needed = {
+            table: [name for name in names if name not in OPTIONAL_COLUMNS]
+            for table, names in tables.items()
+        }
         lacking = {table: names for table, names in needed.items() if names}
         return f"the completion log lacks columns: {lacking}" if lacking else None
 
     def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Answer[None]:
-        return self._beside(_timed(delivery, step, lambda: self._completion_log.append([row], now=self._clock())))
+        return self._beside(
+            _timed(delivery, step, lambda: self._completion_log.append([row], now=self._clock()))
+        )
 
     def _merge_report(self, completion: Completion) -> None:
         ref = self._ref(completion)
@@ -188,18 +218,24 @@ class Orchestrator:
             fields, after = completion_fields(progress, completion, phase, self._clock())
             if not fields:
                 return before, progress, attempt
-            if self._documents.update_if_unchanged(ref, fields, document.version if document else None):
+            if self._documents.update_if_unchanged(
+                ref, fields, document.version if document else None
+            ):
                 return before, after, attempt
             if registration := registration_fields(progress, completion, self._clock()):
                 self._documents.merge(ref, registration)
-        raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to write it")
+        raise ContentionError(
+            f"{ref.collection}/{ref.id} changed under each of {MAX_ATTEMPTS} attempts to write it"
+        )
 
     def _ref(self, completion: Completion) -> DocumentRef:
         return DocumentRef(self._phase.firestore_collection, document_id(completion.game_date))
 
     def _read(self, ref: DocumentRef, completion: Completion) -> tuple[Document | None, Progress]:
         document = self._documents.get_all([ref]).get(ref)
-        return document, read_progress(document.fields if document else {}, self._phase.on(completion.game_date))
+        return document, read_progress(
+            document.fields if document else {}, self._phase.on(completion.game_date)
+        )
 
 
 def _timed(delivery: Delivery, step: str, action: Callable[[], T]) -> Callable[[], T]:

@@ -28,7 +28,9 @@ BUNDLED_PHASES = resources.files("orchestrator_resilience") / "phases.toml"
 # What an error shows in place of a regular expression: an example of what matches it.
 _EXAMPLES = {
     (_PROCESSOR := r"^[A-Za-z][A-Za-z0-9_]{0,127}\Z"): "p2_odds_game_lines",
-    (_TABLE := r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z"): "dataset.table",
+    (
+        _TABLE := r"^([a-z][a-z0-9.:-]*\.)?[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200}\Z"
+    ): "dataset.table",
     (_PHASE := r"^[a-z][a-z0-9_]{0,63}\Z"): "phase2",
     # What Firestore takes as the id of a collection.
     (_COLLECTION := r"^(?!\.{1,2}\Z)(?!__.*__\Z)[^/\s]{1,200}\Z"): "phase2_completion",
@@ -74,7 +76,9 @@ class Period(Struct, frozen=True, kw_only=True):
 
     def holds(self, game_date: date) -> bool:
         """Whether a game date is one of them."""
-        return (self.since is None or self.since <= game_date) and (self.until is None or game_date <= self.until)
+        return (self.since is None or self.since <= game_date) and (
+            self.until is None or game_date <= self.until
+        )
 
 
 class _Processor(Period, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -153,7 +157,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             query = getattr(self, name)
             for parameter in ("@since", "@until"):
                 if query is not None and parameter not in query:
-                    raise ValueError(f"{name}: has to use {parameter}, so that it reads no more than it has to")
+                    raise ValueError(
+                        f"{name}: has to use {parameter}, so that it reads no more than it has to"
+                    )
 
     def _check_names(self) -> None:
         """Refuse a name that stands for two processors, or for one and for nobody."""
@@ -161,26 +167,45 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         for processor, aliases in [*self.processors.items(), *self.optional.items()]:
             for name in (processor, *aliases):
                 if owner.setdefault(name, processor) != processor:
-                    raise ValueError(f"processors: {name!r} stands for both {owner[name]} and {processor}")
+                    raise ValueError(
+                        f"processors: {name!r} stands for both {owner[name]} and {processor}"
+                    )
         for name in sorted(self.processors.keys() & self.optional.keys()):
             raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
         started = {name for names in self.scheduler_jobs.values() for name in names}
         for name in sorted(started - self.processors.keys() - self.optional.keys()):
-            raise ValueError(f"scheduler_jobs: {name} is neither an expected processor nor an optional one")
+            raise ValueError(
+                f"scheduler_jobs: {name} is neither an expected processor nor an optional one"
+            )
         for name in sorted(name for name in self._canonical if self._is_other(name)):
-            raise ValueError(f"others: a pattern matches {name!r}, a name of {owner[name]}, which is expected")
+            raise ValueError(
+                f"others: a pattern matches {name!r}, a name of {owner[name]}, which is expected"
+            )
 
     def _check_times(self) -> None:
         """Refuse a zone that is none, and windows in which a date could be missed."""
         try:
             ZoneInfo(self.timezone)
-        except (KeyError, OSError, ValueError) as error:  # unknown; a folder of zones; not a key at all
-            raise ValueError(f"timezone: {self.timezone!r} {_why_no_zone(self.timezone)}") from error
+        except (
+            KeyError,
+            OSError,
+            ValueError,
+        ) as error:  # unknown; a folder of zones; not a key at all
+            raise ValueError(
+                f"timezone: {self.timezone!r} {_why_no_zone(self.timezone)}"
+            ) from error
         if self.history_dates < self.lookback_dates:
-            raise ValueError(f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}")
+            raise ValueError(
+                f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}"
+            )
         deadlines: dict[str, str | None] = {"incomplete_by": self.incomplete_by}
-        deadlines |= {f"processors.{name}: incomplete_by": own.incomplete_by for name, own in self.periods.items()}
-        deadlines |= {f"modes.{name}: incomplete_by": mode.incomplete_by for name, mode in self.modes.items()}
+        deadlines |= {
+            f"processors.{name}: incomplete_by": own.incomplete_by
+            for name, own in self.periods.items()
+        }
+        deadlines |= {
+            f"modes.{name}: incomplete_by": mode.incomplete_by for name, mode in self.modes.items()
+        }
         for field, deadline in deadlines.items():
             if deadline is not None and _days_and_time(deadline)[0] > self.lookback_dates - 2:
                 raise ValueError(
@@ -214,7 +239,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             processors={name: every[name] for name in names},
             optional={name: aliases for name, aliases in every.items() if name not in names},
             incomplete_by=mode.incomplete_by or self.incomplete_by,
-            partial_reasons=self.partial_reasons if mode.partial_reasons is None else mode.partial_reasons,
+            partial_reasons=self.partial_reasons
+            if mode.partial_reasons is None
+            else mode.partial_reasons,
             critical=mode.critical,
             enough=mode.enough,
         )
@@ -228,7 +255,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             kept = {name: aliases for name, aliases in self.processors.items() if name not in gone}
             known = {**self.optional, **{name: self.processors[name] for name in gone}}
             modes = {name: mode.without(gone) for name, mode in self.modes.items()}
-            self._without[gone] = msgspec.structs.replace(self, processors=kept, optional=known, modes=modes)
+            self._without[gone] = msgspec.structs.replace(
+                self, processors=kept, optional=known, modes=modes
+            )
         return self._without[gone]
 
     @cached_property
@@ -252,11 +281,15 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     def is_complete(self, processors: Collection[str]) -> bool:
         """Whether these are enough by the phase's own rule: as many of the expected as needed, all critical ones."""
         done = self.expected.intersection(processors)
-        return len(done) >= self.needed and done.issuperset(self.expected.intersection(self.critical))
+        return len(done) >= self.needed and done.issuperset(
+            self.expected.intersection(self.critical)
+        )
 
     @cached_property
     def _completed_statuses(self) -> frozenset[str]:
-        return frozenset(status.strip().lower() for status in (*COMPLETING_STATUSES, *self.completed_statuses))
+        return frozenset(
+            status.strip().lower() for status in (*COMPLETING_STATUSES, *self.completed_statuses)
+        )
 
     def completes(self, status: object) -> bool:
         """Whether a processor that says this of its run has done its work for the date; capitals mean nothing."""
@@ -310,7 +343,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     def _find_nearest(self, raw_name: str) -> str | None:
         words = _words(raw_name)
         for processor, known in self._words_of.items():
-            shared = {word for other, own in self._words_of.items() if other != processor for word in own}
+            shared = {
+                word for other, own in self._words_of.items() if other != processor for word in own
+            }
             matches = [difflib.get_close_matches(word, known, n=1, cutoff=0.85) for word in words]
             if all(matches) and any(match[0] not in shared for match in matches):
                 return processor
@@ -336,7 +371,9 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         """The moment (UTC) by which a processor of `game_date` should have completed: its own, or that of all."""
         own = self.periods.get(processor or "", self).incomplete_by
         days, hour, minute = _days_and_time(own or self.incomplete_by)
-        local = datetime.combine(game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone))
+        local = datetime.combine(
+            game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone)
+        )
         return local.astimezone(UTC)
 
     def today(self, now: datetime) -> date:
@@ -372,7 +409,11 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
 def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Map each name, aliases included, to the processor that it stands for."""
-    return {name: processor for processor, aliases in processors.items() for name in (processor, *aliases)}
+    return {
+        name: processor
+        for processor, aliases in processors.items()
+        for name in (processor, *aliases)
+    }
 
 
 def _words(name: str) -> list[str]:
@@ -396,7 +437,9 @@ def read_phases(source: Traversable) -> str:
         with source.open("rb") as file:
             content = file.read(_PHASES_BYTES + 1)
         if len(content) > _PHASES_BYTES:
-            raise ConfigurationError(f"{source}: is over {_PHASES_BYTES} bytes, which no phases file is")
+            raise ConfigurationError(
+                f"{source}: is over {_PHASES_BYTES} bytes, which no phases file is"
+            )
         return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{source}: cannot be read: {error}") from error
@@ -410,7 +453,9 @@ def load_phase(name: str, source: Traversable | None = None) -> Phase:
 def phase_of(phases: Mapping[str, Phase], name: str) -> Phase:
     """Return the phase of that name; ConfigurationError when there is none."""
     if name not in phases:
-        raise ConfigurationError(f"there is no phase {name!r}; there are {sorted(phases)}{_did_you_mean(name, phases)}")
+        raise ConfigurationError(
+            f"there is no phase {name!r}; there are {sorted(phases)}{_did_you_mean(name, phases)}"
+        )
     return phases[name]
 
 
@@ -422,7 +467,9 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
         raise ConfigurationError(f"{source}: {error}") from error
     if not tables:
         raise ConfigurationError(f"{source}: has no phase")
-    phases = {name: _parse_phase(name, table, f"{source}: [{name}]") for name, table in tables.items()}
+    phases = {
+        name: _parse_phase(name, table, f"{source}: [{name}]") for name, table in tables.items()
+    }
     owner: dict[str, str] = {}
     for name, phase in phases.items():
         other = owner.setdefault(phase.firestore_collection, name)
@@ -447,10 +494,16 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
                 _convert(key, ProcessorName, f"{where}: {field}: {key!r}")
             form = _Processor if isinstance(value, dict) and field == "processors" else of_all
             _convert(value, form, f"{where}: {field}.{key}")
-    phase: Phase = _convert({**table, **_in_two(table.get("processors")), "name": name}, Phase, where)
+    phase: Phase = _convert(
+        {**table, **_in_two(table.get("processors")), "name": name}, Phase, where
+    )
     _check_rule(phase, where)
     for mode, own in phase.modes.items():
-        _check_known(own.processors or (), {**phase.processors, **phase.optional}, f"{where}: modes.{mode}: processors")
+        _check_known(
+            own.processors or (),
+            {**phase.processors, **phase.optional},
+            f"{where}: modes.{mode}: processors",
+        )
         _check_rule(phase.in_mode(mode), f"{where}: modes.{mode}")
     return phase
 
@@ -461,14 +514,20 @@ _NOT_IN_THE_FILE = {
     "periods": "since, until and incomplete_by are a processor's own",
 }
 # What the keys of these fields stand for.
-_FORMS: dict[str, Any] = {"processors": tuple[Text, ...], "optional": tuple[Text, ...], "modes": Mode}
+_FORMS: dict[str, Any] = {
+    "processors": tuple[Text, ...],
+    "optional": tuple[Text, ...],
+    "modes": Mode,
+}
 
 
 def _check_rule(phase: Phase, where: str) -> None:
     """Refuse a rule of `critical` and `enough` by which a date could not be complete, or that says nothing."""
     _check_known(phase.critical, phase.processors, f"{where}: critical")
     if phase.critical and phase.enough is None:
-        raise ConfigurationError(f"{where}: critical: says nothing without `enough`, how many there have to be in all")
+        raise ConfigurationError(
+            f"{where}: critical: says nothing without `enough`, how many there have to be in all"
+        )
     if isinstance(phase.enough, int) and phase.enough > len(phase.processors):
         raise ConfigurationError(
             f"{where}: enough: {phase.enough} is more than {len(phase.processors)}, the number of processors"
@@ -478,7 +537,9 @@ def _check_rule(phase: Phase, where: str) -> None:
 def _check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
     for name in names:
         if name not in known:
-            raise ConfigurationError(f"{where}: {name!r} is none of the phase's{_did_you_mean(name, known)}")
+            raise ConfigurationError(
+                f"{where}: {name!r} is none of the phase's{_did_you_mean(name, known)}"
+            )
 
 
 def _in_two(processors: Any) -> dict[str, Any]:
@@ -498,6 +559,12 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
         for pattern, example in _EXAMPLES.items():
             reason = reason.replace(f"matching regex {pattern!r}", f"such as {example!r}")
         if "unknown field" in reason:
-            known = [one.name for one in msgspec.structs.fields(type_) if one.name not in _NOT_IN_THE_FILE]
+            known = [
+                one.name
+                for one in msgspec.structs.fields(type_)
+                if one.name not in _NOT_IN_THE_FILE
+            ]
             reason = f"unknown field{_did_you_mean(field, known)}"
-        raise ConfigurationError(f"{where}: {field}: {reason}" if field else f"{where}: {reason}") from error
+        raise ConfigurationError(
+            f"{where}: {field}: {reason}" if field else f"{where}: {reason}"
+        ) from error

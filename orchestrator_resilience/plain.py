@@ -70,7 +70,9 @@ def printable(value: object) -> object:
         case str():
             if value.isprintable():
                 return sys.intern(value)  # thousands of lines name the same processors
-            return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value)
+            return "".join(
+                c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in value
+            )
         case Mapping():
             return {printable(str(name)): printable(item) for name, item in value.items()}
         case list() | tuple():

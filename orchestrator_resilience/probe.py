@@ -49,7 +49,9 @@ def probe_of(event: object) -> Probe | None:
     value = attributes.get(ATTRIBUTE) if isinstance(attributes, Mapping) else None
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{32}", value):
         return None
-    published = message.get("publishTime") or message.get("publish_time") or event_attributes.get("time")
+    published = (
+        message.get("publishTime") or message.get("publish_time") or event_attributes.get("time")
+    )
     try:
         return Probe(value, msgspec.convert(published, Annotated[datetime, msgspec.Meta(tz=True)]))
     except (msgspec.ValidationError, UnicodeError):

@@ -100,7 +100,10 @@ class Progress(msgspec.Struct, frozen=True):
             return False
         if known.completed_at is None:
             return True
-        return (known.completed_at, known.event_id or "") <= (completion.completed_at, completion.event_id)
+        return (known.completed_at, known.event_id or "") <= (
+            completion.completed_at,
+            completion.event_id,
+        )
 
 
 def decide(progress: Progress, phase: Phase) -> bool:
@@ -128,7 +131,9 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
         expected=phase.expected,
         registered=registered,
         reports=_reports(fields, phase, registered),
-        unexpected=frozenset(sorted(name for name in unexpected if not phase.is_known(name))[:MAX_UNEXPECTED]),
+        unexpected=frozenset(
+            sorted(name for name in unexpected if not phase.is_known(name))[:MAX_UNEXPECTED]
+        ),
         trigger=_trigger(fields, phase),
         orchestrator_expected=_names(fields.get("_expected")),
         mode=mode,
@@ -138,7 +143,11 @@ def read_progress(fields: Fields, phase: Phase) -> Progress:
 
 def completed_names(fields: Fields, phase: Phase) -> list[str]:
     """Return the names under which a document holds completions, whoever they are of."""
-    return [key for key, value in fields.items() if not key.startswith("_") and _is_completion(key, value, phase)]
+    return [
+        key
+        for key, value in fields.items()
+        if not key.startswith("_") and _is_completion(key, value, phase)
+    ]
 
 
 def completion_fields(
@@ -161,14 +170,18 @@ def completion_fields(
     return fields, after
 
 
-def registration_fields(progress: Progress, completion: Completion, now: datetime) -> dict[str, Any]:
+def registration_fields(
+    progress: Progress, completion: Completion, now: datetime
+) -> dict[str, Any]:
     """What a delivery has to write at `now` into a document with this `progress`; empty where it says it all.
 
     May be merged into a document that has changed meanwhile: it holds for any. Raises ValueError for an unexpected
     processor: other readers count the keys.
     """
     if completion.processor is None:
-        raise ValueError(f"{completion.raw_processor!r} is not expected: it is never a key of a document")
+        raise ValueError(
+            f"{completion.raw_processor!r} is not expected: it is never a key of a document"
+        )
     fields: dict[str, Any] = {}
     if not progress.holds(completion):
         fields[completion.processor] = {
@@ -221,7 +234,10 @@ def trigger_fields(progress: Progress, *, event_id: str, now: datetime) -> dict[
 
 
 def _first_completion_at(progress: Progress, now: datetime) -> datetime:
-    return min((entry.completed_at for entry in progress.registered.values() if entry.completed_at), default=now)
+    return min(
+        (entry.completed_at for entry in progress.registered.values() if entry.completed_at),
+        default=now,
+    )
 
 
 def _registration(value: object) -> Registration:
@@ -234,14 +250,20 @@ def _registration(value: object) -> Registration:
     )
 
 
-def _reports(fields: Fields, phase: Phase, registered: Mapping[str, Registration]) -> dict[str, Report]:
+def _reports(
+    fields: Fields, phase: Phase, registered: Mapping[str, Registration]
+) -> dict[str, Report]:
     """Return the last report of each expected processor that is not registered.
 
     Old code kept it under its name; an orchestrator that does not expect it has it among the unexpected.
     """
     found: dict[str, Report] = {}
     old = {name: value for name, value in fields.items() if not name.startswith("_")}
-    for name, value in [*old.items(), *_map(fields, "_unexpected").items(), *_map(fields, "_reports").items()]:
+    for name, value in [
+        *old.items(),
+        *_map(fields, "_unexpected").items(),
+        *_map(fields, "_reports").items(),
+    ]:
         processor, report = phase.canonical(name), _report(value)
         if processor is not None and processor not in registered and report is not None:
             found[processor] = report
@@ -302,7 +324,10 @@ def _trigger(fields: Fields, phase: Phase) -> Trigger | None:
 def _pending(fields: Fields, phase: Phase) -> Pending | None:
     if fields.get(phase.pending_field) is not True:
         return None
-    at, reason = instant(fields.get(f"{phase.pending_field}_at")), _text(fields.get("_trigger_reason"))
+    at, reason = (
+        instant(fields.get(f"{phase.pending_field}_at")),
+        _text(fields.get("_trigger_reason")),
+    )
     # The live code leaves the first behind when it goes well, too.
     return Pending(at, reason, succeeded=fields.get(phase.succeeded_field) is True)
 

@@ -71,7 +71,9 @@ class Settings:
             project=env.get("GOOGLE_CLOUD_PROJECT") or None,
             bigquery_location=env.get("BIGQUERY_LOCATION") or None,
             bigquery_emulated=bool(env.get("BIGQUERY_EMULATOR_HOST")),
-            maximum_bytes_billed=_read_bytes("MAXIMUM_BYTES_BILLED", env.get("MAXIMUM_BYTES_BILLED", "")),
+            maximum_bytes_billed=_read_bytes(
+                "MAXIMUM_BYTES_BILLED", env.get("MAXIMUM_BYTES_BILLED", "")
+            ),
             firestore_database=env.get("FIRESTORE_DATABASE") or DEFAULT_DATABASE,
             memory_database=env.get("MEMORY_DATABASE") or None,
             phase=env.get("PHASE") or "phase2",
@@ -82,7 +84,9 @@ class Settings:
             revision=env.get("K_REVISION") or None,
             colours=not env.get("NO_COLOR"),
             data_dir_is_named=bool(env.get("RESILIENCE_DATA_DIR")),
-            credentials_are_a_key=env.get("GOOGLE_APPLICATION_CREDENTIALS", "").lstrip().startswith("{"),
+            credentials_are_a_key=env.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+            .lstrip()
+            .startswith("{"),
         )
 
     @property
@@ -100,7 +104,9 @@ class Settings:
 def _read_bytes(name: str, value: str) -> int:
     """Return a number of bytes, by default 1 GiB; ConfigurationError for what is none."""
     if not re.fullmatch(r"[0-9]{0,15}", value.strip()):
-        raise ConfigurationError(f"{name}: expected a number of bytes such as 1073741824, got {value[:40]!r}")
+        raise ConfigurationError(
+            f"{name}: expected a number of bytes such as 1073741824, got {value[:40]!r}"
+        )
     return int(value.strip() or MAXIMUM_BYTES_BILLED)
 
 

@@ -27,7 +27,10 @@ def json_lines(stream: TextIO | None = None) -> Sink:
 def terminal_lines(stream: TextIO | None = None) -> Sink:
     """One line of text a checkpoint; coloured where the stream is a terminal and NO_COLOR is unset."""
     colours = Settings.from_env().colours
-    return _writer(stream, lambda checkpoint, target: _for_people(checkpoint, coloured=colours and target.isatty()))
+    return _writer(
+        stream,
+        lambda checkpoint, target: _for_people(checkpoint, coloured=colours and target.isatty()),
+    )
 
 
 def default_sink() -> Sink:
@@ -57,7 +60,12 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
             special["span_id"] = entry.pop("logging.googleapis.com/spanId")
         for reserved in ("severity", "message", "time", "logging.googleapis.com/insertId"):
             del entry[reserved]
-        target.log(_LEVELS[checkpoint.severity], "%s", checkpoint.message, extra={"json_fields": entry, **special})
+        target.log(
+            _LEVELS[checkpoint.severity],
+            "%s",
+            checkpoint.message,
+            extra={"json_fields": entry, **special},
+        )
 
     return log
 

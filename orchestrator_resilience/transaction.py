@@ -45,7 +45,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         duplicate = "" if self.duplicate is None else f" duplicate={self.duplicate}"
         state = f"should_trigger={self.should_trigger} triggered={self.triggered}{duplicate}"
         completed = f"completed={self.completed}" if len(self.completed) <= _NAMES else self.count
-        return f"{state} {self.missing_text} {completed}{_REMARKS.get(self.outcome, '')}{self.purpose}"
+        return (
+            f"{state} {self.missing_text} {completed}{_REMARKS.get(self.outcome, '')}{self.purpose}"
+        )
 
     @property
     def missing_text(self) -> str:
@@ -73,7 +75,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
             return DeliveryOutcome.WAITING if self.missing else DeliveryOutcome.STUCK
         if self.missing:
             return DeliveryOutcome.PREMATURE if self.on_purpose is None else DeliveryOutcome.PARTIAL
-        return DeliveryOutcome.TRIGGERED if self.should_trigger else DeliveryOutcome.ALREADY_TRIGGERED
+        return (
+            DeliveryOutcome.TRIGGERED if self.should_trigger else DeliveryOutcome.ALREADY_TRIGGERED
+        )
 
     @property
     def purpose(self) -> str:
@@ -119,7 +123,9 @@ def transaction_of(
         completed=sorted(waits_for & held),
         missing=sorted(waits_for - held),
         # An optional one, or one of the others, is no surprise; an expected one that nobody waits for is.
-        unexpected=sorted(name for name in held - waits_for if name in phase.expected or not phase.is_known(name)),
+        unexpected=sorted(
+            name for name in held - waits_for if name in phase.expected or not phase.is_known(name)
+        ),
         duplicate=duplicate,
         on_purpose=on_purpose,
     )

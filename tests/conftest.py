@@ -43,8 +43,21 @@ def raw() -> Iterator[RawAnswers]:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR", "PHASE"),
-        *("GOOGLE_CLOUD_PROJECT", "BIGQUERY_LOCATION", "FIRESTORE_DATABASE", "ORCHESTRATOR_SERVICE", "DEAD_LETTERS"),
-        *("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GOOGLE_APPLICATION_CREDENTIALS", "K_SERVICE", "K_REVISION"),
+        *(
+            "GOOGLE_CLOUD_PROJECT",
+            "BIGQUERY_LOCATION",
+            "FIRESTORE_DATABASE",
+            "ORCHESTRATOR_SERVICE",
+            "DEAD_LETTERS",
+        ),
+        *(
+            "FORCE_COLOR",
+            "NO_COLOR",
+            "TTY_COMPATIBLE",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "K_SERVICE",
+            "K_REVISION",
+        ),
         *("SLACK_WEBHOOK_URL", "HEARTBEAT_URL", "PAGE_URL", "PAGE_OF", "COLUMNS"),
         *("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),
     ):
@@ -59,7 +72,9 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
     with ExitStack() as stack:
         try:
             if "PYTEST_XDIST_WORKER" in os.environ:
-                environment = stack.enter_context(_shared_emulators(tmp_path_factory.getbasetemp().parent))
+                environment = stack.enter_context(
+                    _shared_emulators(tmp_path_factory.getbasetemp().parent)
+                )
             else:
                 environment = stack.enter_context(emulators())
         except EmulatorError as error:
@@ -76,7 +91,10 @@ def _shared_emulators(folder: Path) -> Iterator[dict[str, str]]:
     The locks are the system's, so that a worker that is killed holds up nobody.
     """
     told = folder / "emulators.json"
-    with (folder / "emulators.lock").open("w") as door, (folder / "emulators.users").open("w") as users:
+    with (
+        (folder / "emulators.lock").open("w") as door,
+        (folder / "emulators.users").open("w") as users,
+    ):
         fcntl.flock(door, fcntl.LOCK_EX)
         if told.exists():
             fcntl.flock(users, fcntl.LOCK_SH)
@@ -107,7 +125,9 @@ def _refuse_what_bigquery_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     insert = bigquery.Client.insert_rows_json
 
     def checked(client: bigquery.Client, table: str, json_rows: Any, **options: Any) -> Any:
-        return refusals(client.get_table(table).schema, json_rows) or insert(client, table, json_rows, **options)
+        return refusals(client.get_table(table).schema, json_rows) or insert(
+            client, table, json_rows, **options
+        )
 
     monkeypatch.setattr(bigquery.Client, "insert_rows_json", checked)
 
@@ -150,7 +170,14 @@ def sink() -> RecordingSink:
 
 
 @pytest.fixture
-def orchestrator(phase: Phase, stores: EmbeddedStores, sink: RecordingSink, clock: SimulatedClock) -> Orchestrator:
+def orchestrator(
+    phase: Phase, stores: EmbeddedStores, sink: RecordingSink, clock: SimulatedClock
+) -> Orchestrator:
     return Orchestrator(
-        phase, stores.documents, stores.completion_log, CheckpointLogger(phase, sink, clock=clock), clock, beside=AtOnce
+        phase,
+        stores.documents,
+        stores.completion_log,
+        CheckpointLogger(phase, sink, clock=clock),
+        clock,
+        beside=AtOnce,
     )

@@ -12,7 +12,8 @@ import pytest
 
 # What pip and uv say where there is no way to the index.
 _NO_WAY = re.compile(
-    "NewConnectionError|NameResolutionError|dns error|error sending request|Failed to fetch", re.IGNORECASE
+    "NewConnectionError|NameResolutionError|dns error|error sending request|Failed to fetch",
+    re.IGNORECASE,
 )
 
 
@@ -21,7 +22,9 @@ def fetch(command: Sequence[str | Path], environment: Mapping[str, str] | None =
 
     Returns what it printed.
     """
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, text=True, env=environment, check=False
+    )
     if done.returncode and _NO_WAY.search(done.stderr) and not os.environ.get("REQUIRE_EMULATORS"):
         pytest.skip("there is no way to the package index")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,7 +34,9 @@ def fetch(command: Sequence[str | Path], environment: Mapping[str, str] | None =
 def fetch_pip(version: str, folder: Path) -> Path:
     """Return the wheel of a pip, the newest where no version is said."""
     wanted = f"pip=={version}" if version else "pip"
-    fetch([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wanted])
+    fetch(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wanted]
+    )
     (wheel,) = folder.glob("pip-*.whl")
     return wheel
 
@@ -42,7 +47,9 @@ def find_python(version: str) -> str:
     try:
         # pyenv's command of that name starts what this variable says.
         environment = {**os.environ, "PYENV_VERSION": version}
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment
+        ).stdout.strip()
     except (FileNotFoundError, subprocess.CalledProcessError):
         return sys.executable
 

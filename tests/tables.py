@@ -48,16 +48,30 @@ STATUS_COLUMNS = (
 
 
 def make_status_table(
-    dataset: BigQuery, flags: Iterable[Mapping[str, Any]] = (), *, without: Iterable[str] = (), **changed: str
+    dataset: BigQuery,
+    flags: Iterable[Mapping[str, Any]] = (),
+    *,
+    without: Iterable[str] = (),
+    **changed: str,
 ) -> None:
     """Make the old tracker's table, `without` some columns, with a row of phase2 for each of `flags`."""
     left_out = set(without)
     columns = [column for column in STATUS_COLUMNS if column[0] not in left_out]
-    schema = [bigquery.SchemaField(column, changed.get(column, kind), mode) for column, kind, mode in columns]
+    schema = [
+        bigquery.SchemaField(column, changed.get(column, kind), mode)
+        for column, kind, mode in columns
+    ]
     name = f"{dataset.project}.{STATUS_TABLE}"
     dataset.client.create_table(bigquery.Table(name, schema))
-    arrays: dict[str, Any] = {"phase": "phase2", "completed_processors": [], "missing_processors": []}
-    rows = [{key: value for key, value in {**arrays, **flag}.items() if key not in left_out} for flag in flags]
+    arrays: dict[str, Any] = {
+        "phase": "phase2",
+        "completed_processors": [],
+        "missing_processors": [],
+    }
+    rows = [
+        {key: value for key, value in {**arrays, **flag}.items() if key not in left_out}
+        for flag in flags
+    ]
     assert not rows or dataset.client.insert_rows_json(name, rows) == []
 
 
@@ -66,24 +80,38 @@ def make_real_table(
 ) -> None:
     """Make the table of twelve columns, and of those `added`; `changed` are other types, by column."""
     columns = [*REAL_COLUMNS, *added]
-    schema = [bigquery.SchemaField(column, changed.get(column, kind), mode) for column, kind, mode in columns]
-    table = bigquery.Table(name if name.count(".") > 1 else f"{dataset.project}.{name}", schema=schema)
+    schema = [
+        bigquery.SchemaField(column, changed.get(column, kind), mode)
+        for column, kind, mode in columns
+    ]
+    table = bigquery.Table(
+        name if name.count(".") > 1 else f"{dataset.project}.{name}", schema=schema
+    )
     table.time_partitioning = bigquery.TimePartitioning(field="game_date")
     table.clustering_fields = ["phase", "processor_name"]
     dataset.client.create_table(table)
 
 
-def refusals(schema: Sequence[bigquery.SchemaField], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def refusals(
+    schema: Sequence[bigquery.SchemaField], rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Return what BigQuery answers to rows that do not fit the table; the emulator takes them as they come."""
     found = ((index, list(_misfits(schema, row))) for index, row in enumerate(rows))
     return [
-        {"index": index, "errors": [{"reason": "invalid", "location": field, "message": text} for field, text in own]}
+        {
+            "index": index,
+            "errors": [
+                {"reason": "invalid", "location": field, "message": text} for field, text in own
+            ],
+        }
         for index, own in found
         if own
     ]
 
 
-def _misfits(schema: Sequence[bigquery.SchemaField], row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _misfits(
+    schema: Sequence[bigquery.SchemaField], row: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
     known = {field.name: field for field in schema}
     for name, value in row.items():
         if name not in known:
@@ -101,7 +129,13 @@ def refuse_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> NoReturn:
         raise AssertionError("403: you may only look")
 
-    for name in ("insert_rows_json", "create_table", "update_table", "create_dataset", "load_table_from_json"):
+    for name in (
+        "insert_rows_json",
+        "create_table",
+        "update_table",
+        "create_dataset",
+        "load_table_from_json",
+    ):
         monkeypatch.setattr(bigquery.Client, name, refuse)
     for name in ("batch", "transaction", "bulk_writer"):
         monkeypatch.setattr(firestore.Client, name, refuse)

@@ -12,7 +12,16 @@ from benchmarks import cost, lines, load, measure
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 STEADY = load.Slice(
-    second=15, rate=99, p50=69, p99=280, longest=400, failed=0, processor=7, memory=89, threads=33, files=34
+    second=15,
+    rate=99,
+    p50=69,
+    p99=280,
+    longest=400,
+    failed=0,
+    processor=7,
+    memory=89,
+    threads=33,
+    files=34,
 )
 
 
@@ -51,14 +60,22 @@ def test_what_a_run_and_a_page_ask_for(tmp_path: Path) -> None:
         (used["problems"], used["tables"], used["Firestore, reads"], used["Firestore, writes"])
         for used in (healthy, stuck, page)
     ]
-    assert asked == [(0, 1 + 3 * 2, 3 * 8 + 2, 1), (1, 1 + 3 * 2 + 1, 3 * 8 + 2, 1), (0, 1 + 3 * 2, 3 * 32 + 2, 0)]
+    assert asked == [
+        (0, 1 + 3 * 2, 3 * 8 + 2, 1),
+        (1, 1 + 3 * 2 + 1, 3 * 8 + 2, 1),
+        (0, 1 + 3 * 2, 3 * 32 + 2, 0),
+    ]
 
 
 def test_a_month_by_hand() -> None:
     """2,592 runs with 7 tables, 288 with 8, 1,500 pages with 7, and 450 deliveries."""
-    healthy = Counter({"tables": 7, "Firestore, reads": 26, "Firestore, writes": 1, "Logging, bytes": 700})
+    healthy = Counter(
+        {"tables": 7, "Firestore, reads": 26, "Firestore, writes": 1, "Logging, bytes": 700}
+    )
     page = Counter({"tables": 7, "Firestore, reads": 98})
-    delivery = Counter({"rows": 1, "Firestore, reads": 1, "Firestore, writes": 1, "Logging, bytes": 3000})
+    delivery = Counter(
+        {"rows": 1, "Firestore, reads": 1, "Firestore, writes": 1, "Logging, bytes": 3000}
+    )
     stuck = healthy + Counter({"tables": 1})
     used = cost.month_of(healthy, stuck, page, delivery, phases=3, deliveries=15)
     hand = {
@@ -74,7 +91,11 @@ def test_a_month_by_hand() -> None:
     listed, paid = cost.dollars(used, free=False), cost.dollars(used, free=True)
     assert round(listed["BigQuery"], 3) == 1.845  # 0.2951 TiB, at 6.25
     assert (round(listed["Secrets"], 3), round(paid["Secrets"], 3)) == (0.446, 0.06)
-    assert {service for service, amount in paid.items() if round(amount, 2)} == {"Monitoring", "Secrets", "Images"}
+    assert {service for service, amount in paid.items() if round(amount, 2)} == {
+        "Monitoring",
+        "Secrets",
+        "Images",
+    }
 
 
 @pytest.mark.usefixtures("emulated")
@@ -85,7 +106,9 @@ def test_a_load_is_borne() -> None:
     assert slices[-1].p50 > 200  # the first slice may see no delivery: connections are made
 
 
-@pytest.mark.parametrize(("field", "value"), [("failed", 1), ("memory", 120.0), ("threads", 90), ("files", 90)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("failed", 1), ("memory", 120.0), ("threads", 90), ("files", 90)]
+)
 def test_a_load_that_is_not_borne_is_found(field: str, value: float) -> None:
     """A delivery that was not acknowledged, and whatever grows from the first half to the second."""
     assert load.wrong([STEADY] * 6) == []

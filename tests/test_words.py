@@ -13,8 +13,17 @@ _SAY_THEM = {Path(__file__), ROOT / "tests" / "words.py"}
 
 def _files() -> list[Path]:
     """List what is the project's own, in a checkout or in what was uploaded of one; tests/docs looks at the pages."""
-    inside = [path for room in _ROOMS for path in (ROOT / room).rglob("*") if "__pycache__" not in path.parts]
-    beside = [path for path in ROOT.iterdir() if path.suffix in {".toml", ".yaml"} or path.name == "Makefile"]
+    inside = [
+        path
+        for room in _ROOMS
+        for path in (ROOT / room).rglob("*")
+        if "__pycache__" not in path.parts
+    ]
+    beside = [
+        path
+        for path in ROOT.iterdir()
+        if path.suffix in {".toml", ".yaml"} or path.name == "Makefile"
+    ]
     return [path for path in [*inside, *beside] if path.is_file() and path not in _SAY_THEM]
 
 
@@ -38,4 +47,9 @@ def test_a_retired_word_would_be_found(spelling: str) -> None:
 
 def test_other_words_are_left_alone() -> None:
     """Those of which a retired one is only a part."""
-    assert retired_in("arrival trailing Storytelling eyewitness banking plots the story of a delivery is_told") == set()
+    assert (
+        retired_in(
+            "arrival trailing Storytelling eyewitness banking plots the story of a delivery is_told"
+        )
+        == set()
+    )

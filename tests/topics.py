@@ -21,7 +21,10 @@ def pushing_topic(project: str, endpoint: str) -> Iterator[Callable[..., None]]:
             "name": subscription,
             "topic": topic,
             "push_config": {"push_endpoint": endpoint},
-            "retry_policy": {"minimum_backoff": timedelta(milliseconds=200), "maximum_backoff": timedelta(seconds=1)},
+            "retry_policy": {
+                "minimum_backoff": timedelta(milliseconds=200),
+                "maximum_backoff": timedelta(seconds=1),
+            },
         }
     )
 

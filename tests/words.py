@@ -22,12 +22,15 @@ RETIRED = {
     "witnessed": "completion log, message log",
 }
 _PHRASES = re.compile(
-    r"\bstor(?:y|ies) of (?:a|one|the) (?:game )?date|\bstand-ins?\b|\bwaited_for\b|\b_told\b", re.IGNORECASE
+    r"\bstor(?:y|ies) of (?:a|one|the) (?:game )?date|\bstand-ins?\b|\bwaited_for\b|\b_told\b",
+    re.IGNORECASE,
 )
 
 
 def retired_in(text: str) -> set[str]:
     """Return the retired words of a text, those inside snake_case and CamelCase included."""
     parts = {part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", text)}
-    singular = {part.removesuffix("s") for part in parts} | {part.removesuffix("es") for part in parts}
+    singular = {part.removesuffix("s") for part in parts} | {
+        part.removesuffix("es") for part in parts
+    }
     return (RETIRED.keys() & (parts | singular)) | {match[0] for match in _PHRASES.finditer(text)}

@@ -45,9 +45,13 @@ class Server:
         give_up = time.monotonic() + _START_SECONDS
         while not self._accepts():
             if self.process.poll() is not None:
-                raise EmulatorError(f"{self.name} ended with {self.process.returncode}:\n{self._tail()}")
+                raise EmulatorError(
+                    f"{self.name} ended with {self.process.returncode}:\n{self._tail()}"
+                )
             if time.monotonic() > give_up:
-                raise EmulatorError(f"{self.name} did not answer within {_START_SECONDS:g} s:\n{self._tail()}")
+                raise EmulatorError(
+                    f"{self.name} did not answer within {_START_SECONDS:g} s:\n{self._tail()}"
+                )
             time.sleep(0.05)
 
     def _accepts(self) -> bool:
@@ -60,12 +64,17 @@ class Server:
 
 
 @contextmanager
-def emulators(names: Sequence[str] = ("firestore", "pubsub", "bigquery")) -> Iterator[dict[str, str]]:
+def emulators(
+    names: Sequence[str] = ("firestore", "pubsub", "bigquery"),
+) -> Iterator[dict[str, str]]:
     """Run the named emulators; yields the environment variables by which clients find them."""
     with ExitStack() as stack:
         ports = {name: free_port() for name in names}
         # All at once: Java takes its time.
-        running = [stack.enter_context(server(name, port, _command(name, port))) for name, port in ports.items()]
+        running = [
+            stack.enter_context(server(name, port, _command(name, port)))
+            for name, port in ports.items()
+        ]
         environment = {"GOOGLE_CLOUD_PROJECT": PROJECT}
         for one in running:
             one.wait_until_it_answers()
@@ -109,12 +118,20 @@ def server(
 
 
 @contextmanager
-def _ended_with_this_one(process: subprocess.Popen[bytes], folders: Sequence[str]) -> Iterator[None]:
+def _ended_with_this_one(
+    process: subprocess.Popen[bytes], folders: Sequence[str]
+) -> Iterator[None]:
     """Kill a process and its group, and take their folders away, when this process is gone, however it ended.
 
     A pipe to a shell is closed then.
     """
-    kill = ["sh", "-c", 'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$@"', str(process.pid), *folders]
+    kill = [
+        "sh",
+        "-c",
+        'read -r _; kill -s KILL -- "-$0"; rm -rf -- "$@"',
+        str(process.pid),
+        *folders,
+    ]
     pipe, quiet = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(kill, stdin=pipe, stderr=quiet, start_new_session=True) as watch:  # noqa: S603
         try:
@@ -126,19 +143,35 @@ def _ended_with_this_one(process: subprocess.Popen[bytes], folders: Sequence[str
 
 def _command(name: str, port: int) -> list[str]:
     if name == "bigquery":
-        program = (
-            "import duckdb_extensions, bqemulator.cli as c; duckdb_extensions.import_extension('spatial'); c.main()"
-        )
-        arguments = ["start", "--rest-port", str(port), "--grpc-port", str(free_port()), "--log-level", "warning"]
+        program = "import duckdb_extensions, bqemulator.cli as c; duckdb_extensions.import_extension('spatial'); c.main()"
+        arguments = [
+            "start",
+            "--rest-port",
+            str(port),
+            "--grpc-port",
+            str(free_port()),
+            "--log-level",
+            "warning",
+        ]
         return [sys.executable, "-c", program, *arguments]
     java = shutil.which("java")
     if java is None:
-        raise EmulatorError(f"the {name} emulator needs Java 17 or later, and there is no java on the PATH")
+        raise EmulatorError(
+            f"the {name} emulator needs Java 17 or later, and there is no java on the PATH"
+        )
     folder = _sdk_root() / "platform"
     if name == "firestore":
         jar = _found(folder / "cloud-firestore-emulator" / "cloud-firestore-emulator.jar", name)
         main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
-        return [java, "-Duser.language=en", "-cp", str(jar), main, "--host=127.0.0.1", f"--port={port}"]
+        return [
+            java,
+            "-Duser.language=en",
+            "-cp",
+            str(jar),
+            main,
+            "--host=127.0.0.1",
+            f"--port={port}",
+        ]
     script = _found(folder / "pubsub-emulator" / "bin" / "cloud-pubsub-emulator", name)
     return [str(script), "--host=127.0.0.1", f"--port={port}"]
 
@@ -146,9 +179,14 @@ def _command(name: str, port: int) -> list[str]:
 def _sdk_root() -> Path:
     gcloud = shutil.which("gcloud")
     if gcloud is None:
-        raise EmulatorError("the emulators come with the Google Cloud CLI, and there is no gcloud on the PATH")
+        raise EmulatorError(
+            "the emulators come with the Google Cloud CLI, and there is no gcloud on the PATH"
+        )
     done = subprocess.run(  # noqa: S603 (as above)
-        [gcloud, "info", "--format=value(installation.sdk_root)"], capture_output=True, text=True, check=False
+        [gcloud, "info", "--format=value(installation.sdk_root)"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode or not done.stdout.strip():
         raise EmulatorError(f"gcloud does not say where it is installed: {done.stderr.strip()}")

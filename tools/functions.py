@@ -40,7 +40,9 @@ def canary_function(environment: Mapping[str, str]) -> Iterator[Server]:
 def existing_function(environment: Mapping[str, str], version: str = "after") -> Iterator[Server]:
     """Serve the orchestrator of examples/existing_orchestrator/, "before" or "after" it had checkpoints."""
     source = ROOT / "examples" / "existing_orchestrator" / version / "main.py"
-    with _served("existing", source, "orchestrate", {"PYTHONUNBUFFERED": "1", **environment}) as running:
+    with _served(
+        "existing", source, "orchestrate", {"PYTHONUNBUFFERED": "1", **environment}
+    ) as running:
         yield running
 
 
@@ -48,7 +50,12 @@ def existing_function(environment: Mapping[str, str], version: str = "after") ->
 def _function(name: str, environment: Mapping[str, str]) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix=f"staged-{name}-") as folder:
         source = stage(name, Path(folder)) / "main.py"
-        settings = {"PYTHONPATH": folder, "PYTHONUNBUFFERED": "1", "THREADS": str(THREADS), **environment}
+        settings = {
+            "PYTHONPATH": folder,
+            "PYTHONUNBUFFERED": "1",
+            "THREADS": str(THREADS),
+            **environment,
+        }
         with _served(TARGETS[name], source, TARGETS[name], settings, [folder]) as running:
             yield running
 
@@ -59,7 +66,13 @@ def _served(
 ) -> Iterator[Server]:
     port = free_port()
     command = [
-        *(str(Path(sys.executable).with_name("functions-framework")), "--host", "127.0.0.1", "--port", str(port)),
+        *(
+            str(Path(sys.executable).with_name("functions-framework")),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ),
         *("--source", str(source), "--target", target),
     ]
     # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.

@@ -34,7 +34,10 @@ def main() -> int:
         try:
             environment = stack.enter_context(emulators())
             os.environ.update(environment)
-            running = {way: _start(stack, way, {**environment, "GOOGLE_CLOUD_PROJECT": way}) for way in WAYS}
+            running = {
+                way: _start(stack, way, {**environment, "GOOGLE_CLOUD_PROJECT": way})
+                for way in WAYS
+            }
         except EmulatorError as error:
             print(f"local: {error}", file=sys.stderr)
             return 2
@@ -99,7 +102,9 @@ def _subscribe(project: str, endpoint: str) -> None:
     publisher.create_topic(name=topic)
     push = {"push_endpoint": endpoint}
     with subscriber:
-        subscriber.create_subscription(request={"name": subscription, "topic": topic, "push_config": push})
+        subscriber.create_subscription(
+            request={"name": subscription, "topic": topic, "push_config": push}
+        )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def main() -> None:
     defaults = ("all", str(phase.today(datetime.now(UTC))), "success")
     processor, day, status = (*sys.argv[1:], *defaults[len(sys.argv) - 1 :])
     if missing := {"PUBSUB_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT"} - os.environ.keys():
-        sys.exit(f"tools.publish: {' and '.join(sorted(missing))} is not set; `make local` prints it")
+        sys.exit(
+            f"tools.publish: {' and '.join(sorted(missing))} is not set; `make local` prints it"
+        )
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     publisher = PublisherClient()
     wanted = sorted(phase.expected) if processor == "all" else [processor]
@@ -32,7 +34,9 @@ def main() -> None:
         sent = publisher.publish(publisher.topic_path(project, TOPIC), json.dumps(body).encode())
         print(name, day, "is message", sent.result(timeout=20))
     print(
-        "registered:", ", ".join(_registered(project, DocumentRef(phase.firestore_collection, day), wanted)) or "none"
+        "registered:",
+        ", ".join(_registered(project, DocumentRef(phase.firestore_collection, day), wanted))
+        or "none",
     )
 
 

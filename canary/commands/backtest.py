@@ -9,7 +9,16 @@ import msgspec
 from msgspec.structs import replace
 
 from canary.commands.check import write_page
-from canary.commands.options import Day, Subject, a_date, a_file, a_path, a_word_for_a_date, days_option, options
+from canary.commands.options import (
+    Day,
+    Subject,
+    a_date,
+    a_file,
+    a_path,
+    a_word_for_a_date,
+    days_option,
+    options,
+)
 from canary.commands.terminal import make_console, progress, size_text, wrapped
 from canary.domain.incident import NotificationKind
 from canary.domain.remembered import canary_ref, date_memory, month_refs, read_runs
@@ -67,7 +76,9 @@ _NOT_JUDGED = "counted, not judged: --incidents FILE has what really was wrong"
     shell_complete=a_file,
     help="What was wrong, CSV or JSON lines: date, phase, started, ended, what.",
 )
-@click.option("--check", is_flag=True, help="Beside what the live canary remembers that it has sent.")
+@click.option(
+    "--check", is_flag=True, help="Beside what the live canary remembers that it has sent."
+)
 def backtest(
     about: Subject,
     *,
@@ -84,7 +95,11 @@ def backtest(
     reported = None if incidents is None else _read_reported(incidents, about)
     found = _play(about, days, until)
     beside = None if reported is None else compared(found, reported)
-    changed = None if against is None else differences(found, _play(_with_phases(about, against), days, until))
+    changed = (
+        None
+        if against is None
+        else differences(found, _play(_with_phases(about, against), days, until))
+    )
     live = _checked(found, about) if check else None
     if html is not None:
         write_page(html, as_html(_page(found, about), home=None))
@@ -95,7 +110,12 @@ def backtest(
             "check": live and {"percent_alike": live.percent, **msgspec.to_builtins(live)},
         }
         click.echo(
-            about.to_json({**found.to_json(), **{name: value for name, value in more.items() if value is not None}})
+            about.to_json(
+                {
+                    **found.to_json(),
+                    **{name: value for name, value in more.items() if value is not None},
+                }
+            )
         )
     else:
         console = make_console(ascii_only=ascii_only)
@@ -119,7 +139,10 @@ def _with_phases(about: Subject, file: Path) -> Subject:
     """Return the same with the phases of another file, those that are asked about."""
     every = load_phases(file)
     is_one = about.several and len(about.phases) == 1
-    return replace(about, phases={name: phase for name, phase in every.items() if not is_one or name in about.phases})
+    return replace(
+        about,
+        phases={name: phase for name, phase in every.items() if not is_one or name in about.phases},
+    )
 
 
 def _checked(found: Backtest, about: Subject) -> Checked:
@@ -134,11 +157,17 @@ def _checked(found: Backtest, about: Subject) -> Checked:
 
 def _play(about: Subject, days: int, until: Day | None) -> Backtest:
     """Read the stores, and play the runs; a bar shows on a terminal how far that has come."""
-    last = None if until is None else max(about.game_date(until, phase) for phase in about.phases.values())
+    last = (
+        None
+        if until is None
+        else max(about.game_date(until, phase) for phase in about.phases.values())
+    )
     time = period(about.phases, days, about.now, last)
     with about.stores() as stores:
         if isinstance(stores, Weighable):
-            weight = stores.bytes_to_read(lambda dry: read(dry, about.phases, time, SimulatedClock(about.read_at)))
+            weight = stores.bytes_to_read(
+                lambda dry: read(dry, about.phases, time, SimulatedClock(about.read_at))
+            )
             click.echo(f"BigQuery reads {size_text(weight)} for this", err=True)
         with progress("playing the runs") as ran:
             return play_backtest(stores, about.phases, time, about.read_at, ran)
@@ -152,10 +181,12 @@ _TONES = {Level.WARNING: "warn", Level.ERROR: "bad", Level.CRITICAL: "bad"}
 def _page(found: Backtest, about: Subject) -> Past:
     """Return the same as the text, as values of a page."""
     incidents = (
-        IncidentText(_incident_text(one, several=about.several), _TONES[one.level], one.path) for one in found.incidents
+        IncidentText(_incident_text(one, several=about.several), _TONES[one.level], one.path)
+        for one in found.incidents
     )
     phases = (
-        _past_phase(phase, [one for one in found.dates if one.phase == name]) for name, phase in about.phases.items()
+        _past_phase(phase, [one for one in found.dates if one.phase == name])
+        for name, phase in about.phases.items()
     )
     return Past(
         title="What the canary would have sent",
@@ -171,7 +202,9 @@ def _past_phase(phase: Phase, dates: Sequence[Judged]) -> PastPhase:
         PastDate(
             one.game_date,
             _verdicts(one) or "healthy",
-            _TONES[max((incident.level for incident in one.incidents), key=badness)] if one.incidents else "good",
+            _TONES[max((incident.level for incident in one.incidents), key=badness)]
+            if one.incidents
+            else "good",
             tuple(_bar(incident, phase) for incident in one.incidents),
             one.as_of_today,
         )
@@ -187,7 +220,12 @@ def _bar(incident: Incident, phase: Phase) -> Bar:
         return round(100 * min(1.0, max(0.0, (at - begin) / _SHOWN)), 2)
 
     first, last = x(incident.opened_at), x(incident.end.at) if incident.end else 100.0
-    return Bar(first, max(0.5, last - first), _incident_text(incident, several=True), _TONES[incident.level])
+    return Bar(
+        first,
+        max(0.5, last - first),
+        _incident_text(incident, several=True),
+        _TONES[incident.level],
+    )
 
 
 # In words
@@ -225,7 +263,9 @@ def _lane(one: Judged, phase: Phase, cells: int) -> str:
         return min(cells - 1, max(0, int((at - begin) / _SHOWN * cells)))
 
     for incident in one.incidents:
-        for message, following in zip(incident.messages, [*incident.messages[1:], None], strict=True):
+        for message, following in zip(
+            incident.messages, [*incident.messages[1:], None], strict=True
+        ):
             sign = SIGNS[message.kind if message.kind.is_end else message.level]
             until = cells if following is None else cell(following.at)
             first = cell(message.at)
@@ -249,13 +289,17 @@ def _incident_text(incident: Incident, *, several: bool) -> str:
     more = f", {count_text(reminders, 'reminder')}" if reminders else ""
     what = ", ".join([incident.verdict, *incident.causes_in_short])
     notified = f"notified {incident.opened_at:%Y-%m-%d %H:%M}Z"
-    return f"{SIGNS[incident.level]} {incident.level} · {whose} · {what} · {notified}, {after}{more}"
+    return (
+        f"{SIGNS[incident.level]} {incident.level} · {whose} · {what} · {notified}, {after}{more}"
+    )
 
 
 def _sums(found: Backtest, about: Subject) -> Iterator[str]:
     healthy = len(found.dates) - len(found.notified)
     days = sorted(one.game_date for one in found.dates)
-    what = f"{count_text(len(days), 'date')}, {days[0]} to {days[-1]}, {count_text(found.runs, 'run')}"
+    what = (
+        f"{count_text(len(days), 'date')}, {days[0]} to {days[-1]}, {count_text(found.runs, 'run')}"
+    )
     yield f"{what}, {about.where}: nothing was written"
     told = f"{healthy} healthy, {len(found.notified)} notified, {count_text(found.messages, 'message')} to a channel"
     notify, recover = found.minutes_to_notify, found.minutes_to_recover
@@ -301,7 +345,9 @@ def _against_lines(changed: Sequence[Difference]) -> Iterator[str]:
 def _check_lines(live: Checked) -> Iterator[str]:
     alike = "no date to compare" if live.percent is None else f"{live.percent} % alike"
     yield f"{alike}: {count_text(live.compared, 'date')} that the live canary has judged"
-    yield from (f"  {one.phase} {one.game_date}: {one.what}. Why: {one.why}" for one in live.differences)
+    yield from (
+        f"  {one.phase} {one.game_date}: {one.what}. Why: {one.why}" for one in live.differences
+    )
 
 
 def _minutes(minutes: float) -> str:

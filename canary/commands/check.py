@@ -14,7 +14,14 @@ from rich.console import Console
 
 from canary.commands.lanes import print_board
 from canary.commands.options import Day, Subject, date_argument, options
-from canary.commands.terminal import make_console, print_alert, print_lines, print_silences, print_timeline, wrapped
+from canary.commands.terminal import (
+    make_console,
+    print_alert,
+    print_lines,
+    print_silences,
+    print_timeline,
+    wrapped,
+)
 from canary.domain.remembered import DEFAULT_CANARY
 from canary.domain.verdict import duration_text
 from canary.notify.message import by_fault
@@ -36,12 +43,17 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 @date_argument("dates", "[DATE]...", nargs=-1)
 @options("data", "phase", "now", "json", "ascii")
 @click.option("--dry-run", is_flag=True, help="Only print: leave no record of the run.")
-def check(about: Subject, *, dates: Sequence[Day], as_json: bool, ascii_only: bool, dry_run: bool) -> Outcome:
+def check(
+    about: Subject, *, dates: Sequence[Day], as_json: bool, ascii_only: bool, dry_run: bool
+) -> Outcome:
     """Judge the recent dates once, as the scheduler does, or those that are named; notify nobody."""
     if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
         return Outcome.QUIET
-    days = {name: sorted({about.game_date(day, phase) for day in dates}) for name, phase in about.phases.items()}
+    days = {
+        name: sorted({about.game_date(day, phase) for day in dates})
+        for name, phase in about.phases.items()
+    }
     with about.stores() as stores:
         report = run_check(stores, about.phases, about.now, days if dates else None, about.read_at)
     if as_json:
@@ -56,32 +68,50 @@ def check(about: Subject, *, dates: Sequence[Day], as_json: bool, ascii_only: bo
 
 @click.command()
 @options("data", "phase", "now", "json", "ascii", "html", "days", "canary")
-def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int) -> Outcome:
+def status(
+    about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int
+) -> Outcome:
     """Show the recent dates as a picture, or write them as a page."""
     dates, explained = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
     with about.stores() as stores:
         found = overview(
-            stores, about.phases, about.now, dates, about.read_at, explained=explained, canary=about.canary
+            stores,
+            about.phases,
+            about.now,
+            dates,
+            about.read_at,
+            explained=explained,
+            canary=about.canary,
         )
     report = found.report
     if html is not None:  # a date leads to what this page says itself of it: no other page is there
         ran_at = _last_run(about, stores)
-        shown = board(found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}")
+        shown = board(
+            found, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}"
+        )
         anew = about.command.to("status", "--html", html, *_whose(about))
         write_page(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
         click.echo(about.to_json(report.to_json()))
     else:
         console = make_console(ascii_only=ascii_only)
-        print_board(console, board(found, about.phases, None, about.command, lambda *_: None, dates=days))
+        print_board(
+            console, board(found, about.phases, None, about.command, lambda *_: None, dates=days)
+        )
         print_lines(console, [verdict for verdict in report.verdicts if not verdict.kind.is_quiet])
         print_silences(console, report.silences)
         where = f"in the simulated run of {about.folder}" if about.simulated else about.where
-        console.print(wrapped(f"as of {about.now:%Y-%m-%d %H:%M}Z, {where}", console.width), soft_wrap=True)
+        console.print(
+            wrapped(f"as of {about.now:%Y-%m-%d %H:%M}Z, {where}", console.width), soft_wrap=True
+        )
         # on Google Cloud its log tells
         if not about.simulated and isinstance(stores, EmbeddedStores):
             ran_at = _last_run(about, stores)
-            ago = f"{ran_at.isoformat()}, {duration_text(about.now - ran_at)} ago" if ran_at else "none recorded here"
+            ago = (
+                f"{ran_at.isoformat()}, {duration_text(about.now - ran_at)} ago"
+                if ran_at
+                else "none recorded here"
+            )
             console.print(f"last canary run: {ago}")
     return report.outcome
 
@@ -89,7 +119,9 @@ def status(about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None
 @click.command()
 @date_argument("game_date")
 @options("data", "phase", "now", "json", "ascii", "html", "canary")
-def explain(about: Subject, *, game_date: Day, as_json: bool, ascii_only: bool, html: Path | None) -> Outcome:
+def explain(
+    about: Subject, *, game_date: Day, as_json: bool, ascii_only: bool, html: Path | None
+) -> Outcome:
     """Show what happened on one game date, why, and what to do."""
     with about.stores() as stores:
         day = about.game_date(game_date, about.phase)
@@ -98,13 +130,17 @@ def explain(about: Subject, *, game_date: Day, as_json: bool, ascii_only: bool, 
         )
     if html is not None:
         remembered = Remembered(documents, about.canary, about.now)
-        anew = about.command.to("explain", day, "--html", html, *_whose(about), phase=about.phase.name)
+        anew = about.command.to(
+            "explain", day, "--html", html, *_whose(about), phase=about.phase.name
+        )
         shown = one_date(found, facts, about.phase, about.command, about.now, remembered=remembered)
         write_page(html, as_html(shown, home=None, anew=anew, made_at=datetime.now(UTC)))
     elif as_json:
         click.echo(about.to_json(msgspec.to_builtins(found)))
     else:
-        print_timeline(make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now)
+        print_timeline(
+            make_console(ascii_only=ascii_only), found, about.phase, about.command, about.now
+        )
     return Report(about.now, (found.verdict,)).outcome
 
 

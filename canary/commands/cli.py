@@ -60,13 +60,32 @@ def _show(error: click.ClickException) -> None:
     "A DATE is such as 2026-02-09, or today, or yesterday.",
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
 )
 def canary() -> None:
     """Tells when the work is done and nobody noticed."""
 
 
-for command in (check, status, explain, history, backtest, silence, ack, setup, verify, notify, probe, demo, replay):
+for command in (
+    check,
+    status,
+    explain,
+    history,
+    backtest,
+    silence,
+    ack,
+    setup,
+    verify,
+    notify,
+    probe,
+    demo,
+    replay,
+):
     canary.add_command(command)
 
 
@@ -86,7 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except BrokenPipeError:
         _complain("")  # the reader went away (`canary status | head`)
-    except (ResilienceError, OSError, sqlite3.Error) as error:  # the last two: a full disk, a file that is none
+    except (
+        ResilienceError,
+        OSError,
+        sqlite3.Error,
+    ) as error:  # the last two: a full disk, a file that is none
         _complain(f"canary: {printable(str(error))}\n")
     except KeyboardInterrupt:
         _complain("canary: interrupted\n")
@@ -101,7 +124,9 @@ def _invoke(argv: list[str]) -> int:
     """Run one command, or tell a shell how it may go on."""
     if asked := os.environ.get(_COMPLETION):
         if shell_complete(canary, {}, "canary", _COMPLETION, asked):
-            raise ConfigurationError(f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {asked!r}")
+            raise ConfigurationError(
+                f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {asked!r}"
+            )
         return Outcome.QUIET
     # Not click's own `main`, which exits with 1 where a reader went away: that would accuse somebody.
     with canary.make_context("canary", argv) as context:
@@ -113,5 +138,7 @@ def _complain(text: str) -> None:
     for stream, said in ((sys.stdout, ""), (sys.stderr, text)):
         try:
             print(said, end="", file=stream, flush=True)
-        except OSError:  # nor can it be at exit, where Python would try again and end with a code of its own
+        except (
+            OSError
+        ):  # nor can it be at exit, where Python would try again and end with a code of its own
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -44,7 +44,12 @@ def _days(phase: Phase, about: Subject, day: Day | None) -> tuple[date, ...]:
 def _fields(phase: str, day: date, memory: DateMemory) -> Mapping[str, Any]:
     kept = [msgspec.to_builtins(one, order="deterministic") for one in memory.incidents]
     incidents = [{name: value for name, value in one.items() if name != "receipts"} for one in kept]
-    return {"phase": phase, "game_date": day.isoformat(), "incidents": incidents, "forgotten": memory.forgotten}
+    return {
+        "phase": phase,
+        "game_date": day.isoformat(),
+        "incidents": incidents,
+        "forgotten": memory.forgotten,
+    }
 
 
 def _lines(phase: str, day: date, memory: DateMemory) -> Iterator[str]:
@@ -54,7 +59,9 @@ def _lines(phase: str, day: date, memory: DateMemory) -> Iterator[str]:
         yield f"{phase} {day} {incident.kind}, {_state(incident)}"
         yield from (f"  {event.at:%Y-%m-%d %H:%M}Z {_words(event)}" for event in incident.events)
         if incident.reminders and incident.reminded_at:
-            counts = ", ".join(f"{count} to {name}" for name, count in sorted(incident.reminders.items()))
+            counts = ", ".join(
+                f"{count} to {name}" for name, count in sorted(incident.reminders.items())
+            )
             yield f"  reminders: {counts}, the last at {incident.reminded_at:%Y-%m-%d %H:%M}Z"
 
 

@@ -7,7 +7,16 @@ from typing import TypeVar
 
 import msgspec
 
-from canary.domain.evidence import Evidence, Logged, Seen, Source, Traces, Unreadable, mapped, value_or
+from canary.domain.evidence import (
+    Evidence,
+    Logged,
+    Seen,
+    Source,
+    Traces,
+    Unreadable,
+    mapped,
+    value_or,
+)
 from canary.settings import CanarySettings
 from canary.sources import read_traces
 from orchestrator_resilience.errors import ConfigurationError, StoreError
@@ -57,7 +66,11 @@ def points_of(
     """Yield the points of an installation whose stores are `store`, by the `evidence` of some dates; it only reads."""
     file = settings.phases_file or "the bundled one"
     yield Point(State.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
-    location = f", BigQuery location {settings.bigquery_location or 'that of the datasets'}" if settings.project else ""
+    location = (
+        f", BigQuery location {settings.bigquery_location or 'that of the datasets'}"
+        if settings.project
+        else ""
+    )
     yield Point(State.HOLDS, f"stores: {store}{location}")
     keys = [(one.phase, one.game_date) for one in evidence]
     traces = read_traces(stores, keys, phases, now)
@@ -78,7 +91,10 @@ def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterato
     logs: list[Source[Logged]] = [one.completion_log for one in own]
     rows = _first_unreadable(logs)
     if view:
-        yield Point(State.WRONG, f"completion log {phase.bigquery_table} lacks columns. This view would do:\n{view}")
+        yield Point(
+            State.WRONG,
+            f"completion log {phase.bigquery_table} lacks columns. This view would do:\n{view}",
+        )
     elif rows:
         yield Point(State.UNKNOWN, f"completion log {phase.bigquery_table}: {rows}")
     else:
@@ -91,30 +107,51 @@ def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterato
     else:
         many = [[one] for one in _seen(documents)]
         yield _counted(f"collection {phase.firestore_collection}: documents of", many, len(own))
-    yield _optional("message_table", phase.message_table, [one.messages for one in own], "what was published")
     yield _optional(
-        "flag_table", phase.flag_table, [one.flag_table for one in own], "what an older tracker wrote of the flag"
+        "message_table", phase.message_table, [one.messages for one in own], "what was published"
     )
-    yield _optional("outcome_query", phase.outcome_query, [one.outcome for one in own], "whether a problem matters")
-    yield _optional("work_query", phase.work_query, [one.work for one in own], "a day without games")
+    yield _optional(
+        "flag_table",
+        phase.flag_table,
+        [one.flag_table for one in own],
+        "what an older tracker wrote of the flag",
+    )
+    yield _optional(
+        "outcome_query",
+        phase.outcome_query,
+        [one.outcome for one in own],
+        "whether a problem matters",
+    )
+    yield _optional(
+        "work_query", phase.work_query, [one.work for one in own], "a day without games"
+    )
 
 
 def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Iterator[Point]:
     """Yield whether each source of the path is collecting."""
     lines = [mapped(one.checkpoints, len) for one in found]
-    yield _collected("checkpoints", lines, "lines", "the orchestrator leaves none, or they are not collected")
+    yield _collected(
+        "checkpoints", lines, "lines", "the orchestrator leaves none, or they are not collected"
+    )
     named = stores.requests is not None and stores.requests.phase == phase.name
     if not named:
-        yield Point(State.ABSENT, "requests and errors of the service: ORCHESTRATOR_SERVICE does not name it")
+        yield Point(
+            State.ABSENT,
+            "requests and errors of the service: ORCHESTRATOR_SERVICE does not name it",
+        )
     else:
         requests = [mapped(one.requests, len) for one in found]
-        yield _collected("requests to the service", requests, "requests", "none has come, or its log is excluded")
+        yield _collected(
+            "requests to the service", requests, "requests", "none has come, or its log is excluded"
+        )
         failure = _first_unreadable([one.errors for one in found])
         text = f"errors of the service: {failure or 'can be read'}"
         yield Point(State.UNKNOWN if failure else State.HOLDS, text)
     letters = _first_unreadable([one.dead_letters for one in found])
     if stores.dead_letters is not None and stores.dead_letters.phase == phase.name:
-        yield Point(State.UNKNOWN if letters else State.HOLDS, f"dead letters: {letters or 'can be read'}")
+        yield Point(
+            State.UNKNOWN if letters else State.HOLDS, f"dead letters: {letters or 'can be read'}"
+        )
     else:
         yield Point(State.ABSENT, "dead letters: DEAD_LETTERS does not name their subscription")
 
@@ -128,12 +165,20 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
         own = CanarySettings.from_env()
         open_channels(settings, own, phases)
     except ModuleNotFoundError as error:
-        return Point(State.UNKNOWN, f"SLACK_WEBHOOK_URL: {error.name} is not installed: the extra cloud has it")
+        return Point(
+            State.UNKNOWN,
+            f"SLACK_WEBHOOK_URL: {error.name} is not installed: the extra cloud has it",
+        )
     except ConfigurationError as error:
         return Point(State.WRONG, str(error))
     if own.slack_webhook_url is None:
-        return Point(State.ABSENT, "SLACK_WEBHOOK_URL is not set here: `canary notify --test` tries each channel")
-    return Point(State.HOLDS, "SLACK_WEBHOOK_URL has the form of an address: `canary notify --test` tries it")
+        return Point(
+            State.ABSENT,
+            "SLACK_WEBHOOK_URL is not set here: `canary notify --test` tries each channel",
+        )
+    return Point(
+        State.HOLDS, "SLACK_WEBHOOK_URL has the form of an address: `canary notify --test` tries it"
+    )
 
 
 def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells: str) -> Point:
@@ -141,14 +186,18 @@ def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells
     if named is None:
         return Point(State.ABSENT, f"{field}: none, so {tells} is not known")
     unreadable = _first_unreadable(sources)
-    return Point(State.UNKNOWN if unreadable else State.HOLDS, f"{field}: {unreadable or 'can be read'}")
+    return Point(
+        State.UNKNOWN if unreadable else State.HOLDS, f"{field}: {unreadable or 'can be read'}"
+    )
 
 
 def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: str) -> Point:
     """Return how many entries of a log there are of how many dates; that there is none is no fault by itself."""
     if unreadable := _first_unreadable(sources):
         return Point(State.UNKNOWN, f"{what}: {unreadable}")
-    point = _counted(f"{what}: {unit} of", [value_or(source, 0) for source in sources], len(sources))
+    point = _counted(
+        f"{what}: {unit} of", [value_or(source, 0) for source in sources], len(sources)
+    )
     return point if point.state is State.HOLDS else Point(State.ABSENT, f"{point.text}: {why_none}")
 
 
@@ -159,7 +208,9 @@ def _counted(what: str, found: Collection[object], dates: int) -> Point:
 
 def _first_unreadable(sources: Sequence[Source[T]]) -> str:
     """Return why the first source could not be read that could not; empty where all could."""
-    return next((one_line(source.reason) for source in sources if isinstance(source, Unreadable)), "")
+    return next(
+        (one_line(source.reason) for source in sources if isinstance(source, Unreadable)), ""
+    )
 
 
 def _seen(sources: Sequence[Source[T]]) -> list[T]:

@@ -9,7 +9,13 @@ from canary.commands.terminal import wrapped
 from canary.page.axis import Tick
 from canary.page.board import Board, Lane, PhaseBoard
 
-STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "magenta", "quiet": "dim"}
+STYLES = {
+    "good": "green",
+    "warn": "yellow",
+    "bad": "bold red",
+    "unknown": "magenta",
+    "quiet": "dim",
+}
 _NARROWEST, _SHORTEST_LANE = 64, 12  # what has less room is a list
 _KEY = "━ completions  ▒ grace  ⚑ flag set  ⚐ unset  ╌ waiting  ┊ deadline  ┃ now"
 _MARKS = {"ok": "●", "failed": "✗", "unknown": "?"}
@@ -25,13 +31,22 @@ def print_board(console: Console, board: Board) -> None:
         return
     for phase, width in zip(board.phases, widths, strict=True):
         name, games = _name_width(phase), _games_width(phase)
-        heading = f"{phase.zone:>{name}} {_axis(phase.ticks, width)} {phase.phase.next_phase:{games}}"
+        heading = (
+            f"{phase.zone:>{name}} {_axis(phase.ticks, width)} {phase.phase.next_phase:{games}}"
+        )
         console.print(Text(heading, style="bold"), soft_wrap=True)
         for lane in reversed(phase.lanes):
             row = Text(f"{f'{phase.phase.name} {lane.date}':{name}} ")
-            row.append(text_lane(lane, width), style=STYLES["quiet"] if lane.badge.word == "IDLE" else "")
-            row.append(f" {lane.games.word:{games}} ", style=STYLES["bad"] if lane.games.tone == "bad" else "")
-            console.print(row.append(lane.badge.word, style=STYLES[lane.badge.tone]), soft_wrap=True)
+            row.append(
+                text_lane(lane, width), style=STYLES["quiet"] if lane.badge.word == "IDLE" else ""
+            )
+            row.append(
+                f" {lane.games.word:{games}} ",
+                style=STYLES["bad"] if lane.games.tone == "bad" else "",
+            )
+            console.print(
+                row.append(lane.badge.word, style=STYLES[lane.badge.tone]), soft_wrap=True
+            )
     console.print(Text(wrapped(_KEY, console.width), style="dim"), soft_wrap=True)
 
 
@@ -44,7 +59,12 @@ def _print_list(console: Console, phase: PhaseBoard) -> None:
 
 
 def _beside_the_lane(phase: PhaseBoard) -> int:
-    return _name_width(phase) + _games_width(phase) + max((len(lane.badge.word) for lane in phase.lanes), default=0) + 3
+    return (
+        _name_width(phase)
+        + _games_width(phase)
+        + max((len(lane.badge.word) for lane in phase.lanes), default=0)
+        + 3
+    )
 
 
 def _name_width(phase: PhaseBoard) -> int:

@@ -82,14 +82,18 @@ def a_path(text: str | Path) -> Path:
     return Path(text)
 
 
-def _completed_as(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+def _completed_as(
+    kind: str,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     return lambda _context, _parameter, begun: [CompletionItem(begun, type=kind)]
 
 
 a_folder, a_file = _completed_as("dir"), _completed_as("file")
 
 
-def a_word_for_a_date(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+def a_word_for_a_date(
+    _context: click.Context, _parameter: click.Parameter, begun: str
+) -> list[str]:
     """Propose the words that stand for a date."""
     return [word for word in _DAYS_BACK if word.startswith(begun)]
 
@@ -108,10 +112,16 @@ def days_option(default: int) -> Wrapped:
 
 _OPTIONS: Mapping[str, Wrapped] = {
     "data": click.option(
-        "--data", type=a_path, metavar="DIR", shell_complete=a_folder, help="The embedded stores in this folder."
+        "--data",
+        type=a_path,
+        metavar="DIR",
+        shell_complete=a_folder,
+        help="The embedded stores in this folder.",
     ),
     "phase": click.option("--phase", metavar="NAME", help="Only this phase of the phases file."),
-    "now": click.option("--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."),
+    "now": click.option(
+        "--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."
+    ),
     "canary": click.option(
         "--canary",
         envvar="CANARY_NAME",
@@ -121,9 +131,15 @@ _OPTIONS: Mapping[str, Wrapped] = {
         help="Whose memory: the name of its service.",
     ),
     "json": click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    "ascii": click.option("--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours."),
+    "ascii": click.option(
+        "--ascii", "ascii_only", is_flag=True, help="Only ASCII, and no colours."
+    ),
     "html": click.option(
-        "--html", type=a_path, metavar="FILE", shell_complete=a_file, help="Write a page that a browser shows."
+        "--html",
+        type=a_path,
+        metavar="FILE",
+        shell_complete=a_file,
+        help="Write a page that a browser shows.",
     ),
     "days": days_option(7),
 }
@@ -152,7 +168,9 @@ def options(*names: str) -> Wrapped:
 
 def date_argument(name: str, metavar: str = "DATE", **how: Any) -> Wrapped:
     """Return the argument of a game date, or of several."""
-    return click.argument(name, type=a_date, metavar=metavar, shell_complete=a_word_for_a_date, **how)
+    return click.argument(
+        name, type=a_date, metavar=metavar, shell_complete=a_word_for_a_date, **how
+    )
 
 
 def out_option(name: str) -> Wrapped:
@@ -206,7 +224,10 @@ class Subject(msgspec.Struct, frozen=True):
         if self.folder is not None or settings.project is None:
             return {"folder": printable(str(self.folder or settings.data_dir))}
         database = settings.firestore_database
-        named = {"database": database if database != DEFAULT_DATABASE else None, "memory": settings.memory_database}
+        named = {
+            "database": database if database != DEFAULT_DATABASE else None,
+            "memory": settings.memory_database,
+        }
         return {"project": settings.project} | {kind: name for kind, name in named.items() if name}
 
     @property
@@ -238,7 +259,10 @@ class Subject(msgspec.Struct, frozen=True):
 
 
 def subject(
-    folder: Path | None, phase: str | None = None, now: datetime | None = None, canary: str = DEFAULT_CANARY
+    folder: Path | None,
+    phase: str | None = None,
+    now: datetime | None = None,
+    canary: str = DEFAULT_CANARY,
 ) -> Subject:
     """Return what the options are about: the folder of a simulated run brings its own phases and its time."""
     run = read_simulated_folder(folder) if folder is not None else None

@@ -31,9 +31,18 @@ _MEANINGS: tuple[tuple[Collection[int], str], ...] = (
     ({401, 403}, "refuses ({}): the trigger's service account lacks roles/run.invoker on it"),
     (range(500, 1000), "answers {}: it crashes as it starts or at each message; read its log"),
     ({404}, "answers {}: there is no such service any more, or its ingress keeps Pub/Sub out"),
-    ({429}, "answers {}: no instance was available; look at its maximum of instances, and at its log"),
-    (_OTHERS, "answers {}: nothing that acknowledges a message; is it the orchestrator? Read its log"),
-    (range(200, 300), "took the message and left no answer: other code, or another project's Firestore"),
+    (
+        {429},
+        "answers {}: no instance was available; look at its maximum of instances, and at its log",
+    ),
+    (
+        _OTHERS,
+        "answers {}: nothing that acknowledges a message; is it the orchestrator? Read its log",
+    ),
+    (
+        range(200, 300),
+        "took the message and left no answer: other code, or another project's Firestore",
+    ),
 )
 _NO_REQUEST = (
     "has had no request since that has ended: the service is gone, one request takes all this time, "
@@ -94,24 +103,37 @@ def who_else(subscriptions: Listed, service: str | None) -> str | None:
     if service is None:
         return f"the probe goes to {names(subscriptions)}" if len(subscriptions) > 1 else None
     # The two addresses that Cloud Run gives a service.
-    own = re.compile(rf"https?://{re.escape(service)}-([0-9]+\.[a-z0-9-]+|[a-z0-9]+-[a-z]+\.a)\.run\.app(?![\w.-])")
+    own = re.compile(
+        rf"https?://{re.escape(service)}-([0-9]+\.[a-z0-9-]+|[a-z0-9]+-[a-z]+\.a)\.run\.app(?![\w.-])"
+    )
     others = names(name for name, endpoint in subscriptions.items() if not own.match(endpoint))
     return f"the probe also goes to {others}, not known to push to {service}" if others else None
 
 
-def what_is_wrong(answer: Mapping[str, Any], phase: Phase, service: str | None = None) -> str | None:
+def what_is_wrong(
+    answer: Mapping[str, Any], phase: Phase, service: str | None = None
+) -> str | None:
     """Compare the answer with the phase and the service that it should be about; None where all is well."""
     found, about, log = (_said(answer.get(name)) for name in ("service", "phase", "completion_log"))
     if service is not None and not found:
-        return f"what answered names no service, as {service} would: older code, or not on Cloud Run"
+        return (
+            f"what answered names no service, as {service} would: older code, or not on Cloud Run"
+        )
     if service is not None and found != service:
         return f"it was the service {found} that answered, not {service}: the topic reaches another deployment"
     if about != phase.name:
-        return f"it was {about!r} that answered, not {phase.name}: the topic, or the function's PHASE"
+        return (
+            f"it was {about!r} that answered, not {phase.name}: the topic, or the function's PHASE"
+        )
     listed = answer.get("expected")
     expected = frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
-    differences = {"also waits for": expected - phase.expected, "does not wait for": phase.expected - expected}
-    if differs := " and ".join(f"{words} {names(which)}" for words, which in differences.items() if which):
+    differences = {
+        "also waits for": expected - phase.expected,
+        "does not wait for": phase.expected - expected,
+    }
+    if differs := " and ".join(
+        f"{words} {names(which)}" for words, which in differences.items() if which
+    ):
         return f"the orchestrator {differs}: it was deployed with another list"
     return f"the orchestrator is alive, but {log}" if log else None
 
@@ -127,7 +149,9 @@ def meaning(statuses: Collection[int]) -> str:
     return next((words.format(min(found)) for found, words in rows if found), _NO_REQUEST)
 
 
-def _answer(documents: DocumentStore, ref: DocumentRef, wait: Deadline) -> Document | StoreError | None:
+def _answer(
+    documents: DocumentStore, ref: DocumentRef, wait: Deadline
+) -> Document | StoreError | None:
     """Wait for the answer; returns the error where the last attempt could not read it."""
     while True:
         found: Document | StoreError | None
@@ -140,7 +164,9 @@ def _answer(documents: DocumentStore, ref: DocumentRef, wait: Deadline) -> Docum
         time.sleep(_POLL_SECONDS)
 
 
-def _why(subscriptions: Listed, requests: CloudLoggingArchive | None, since: datetime, by: Deadline) -> str:
+def _why(
+    subscriptions: Listed, requests: CloudLoggingArchive | None, since: datetime, by: Deadline
+) -> str:
     if isinstance(subscriptions, StoreError):
         return f", and why could not be found out: {subscriptions}"
     pushes = {name: endpoint for name, endpoint in subscriptions.items() if endpoint}
@@ -148,13 +174,18 @@ def _why(subscriptions: Listed, requests: CloudLoggingArchive | None, since: dat
         others = f" (only {names(subscriptions)}, which pushes nowhere)" if subscriptions else ""
         return f": the topic has no push subscription{others}: no function is called. Is it the trigger's topic?"
     try:
-        why = [f"{name} pushes to {end}, {_why_not(end, requests, since, by)}" for name, end in pushes.items()]
+        why = [
+            f"{name} pushes to {end}, {_why_not(end, requests, since, by)}"
+            for name, end in pushes.items()
+        ]
     except StoreError as error:
         return f", and why could not be found out: {error}"
     return f": {'; '.join(why)}"
 
 
-def _why_not(endpoint: str, requests: CloudLoggingArchive | None, since: datetime, by: Deadline) -> str:
+def _why_not(
+    endpoint: str, requests: CloudLoggingArchive | None, since: datetime, by: Deadline
+) -> str:
     try:
         parts = urlsplit(endpoint)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -167,5 +198,7 @@ def _why_not(endpoint: str, requests: CloudLoggingArchive | None, since: datetim
     try:
         socket.create_connection((parts.hostname or "", port), _KNOCK_SECONDS).close()
     except (OSError, UnicodeError):  # the latter is for a name that no host can have
-        return "where nothing listens: the function is stopped, or ended as it started; read its log"
+        return (
+            "where nothing listens: the function is stopped, or ended as it started; read its log"
+        )
     return "which listens and has not answered: it fails, or is no orchestrator that knows probes"

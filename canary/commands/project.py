@@ -51,7 +51,9 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     settings = Settings.from_env()
     with about.stores() as stores:
-        verification = compare_flags(stores, about.phases, wanted, about.now, settings=settings, store=about.where)
+        verification = compare_flags(
+            stores, about.phases, wanted, about.now, settings=settings, store=about.where
+        )
     if as_json:
         click.echo(about.to_json(verification.to_json()))
     else:
@@ -75,9 +77,9 @@ def notify(*, is_test: bool, as_json: bool) -> Outcome:
         raise ConfigurationError(
             f"{error.name} is not installed: pip install 'orchestrator-resilience[cloud,cli]'"
         ) from error
-    said = open_channels(Settings.from_env(), CanarySettings.from_env(), load_phases(), sys.stderr).test(
-        datetime.now(UTC)
-    )
+    said = open_channels(
+        Settings.from_env(), CanarySettings.from_env(), load_phases(), sys.stderr
+    ).test(datetime.now(UTC))
     if as_json:
         click.echo(json.dumps({"channels": said}, indent=2))
     else:
@@ -106,7 +108,9 @@ def probe(about: Subject, *, topic: str, service: str | None, timeout: int) -> O
     """
     settings = Settings.from_env()
     if settings.project is None:
-        raise ConfigurationError("GOOGLE_CLOUD_PROJECT is not set: without a project there is no topic to probe")
+        raise ConfigurationError(
+            "GOOGLE_CLOUD_PROJECT is not set: without a project there is no topic to probe"
+        )
     try:
         # Only here, because nothing else publishes.
         from canary.commands.probe import probe as send_probe  # noqa: PLC0415
@@ -129,7 +133,9 @@ def probe(about: Subject, *, topic: str, service: str | None, timeout: int) -> O
             note=lambda text: click.echo(f"note: {text}", err=True),
         )
     if probed.problem is None:
-        who = f"the orchestrator of {about.phase.name}" + (f" ({probed.revision})" if probed.revision else "")
+        who = f"the orchestrator of {about.phase.name}" + (
+            f" ({probed.revision})" if probed.revision else ""
+        )
         click.echo(f"alive: {target.name} reaches {who}, which answered in {probed.seconds:.1f} s")
         return Outcome.QUIET
     click.echo(f"canary: not alive after {probed.seconds:.0f} s: {probed.problem}", err=True)

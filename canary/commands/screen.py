@@ -38,7 +38,9 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
     return show
 
 
-def print_screen(console: Console, events: Sequence[Event], phase: Phase, command: CommandLine) -> None:
+def print_screen(
+    console: Console, events: Sequence[Event], phase: Phase, command: CommandLine
+) -> None:
     """Print the demo's one screen: a healthy date in short, what went wrong with its alerts, and the end of it."""
 
     def show(day: date, impact: Impact | None = None) -> None:
@@ -46,7 +48,11 @@ def print_screen(console: Console, events: Sequence[Event], phase: Phase, comman
         for line in _checkpoints_of_the_last(events, day):
             text = f"{line.at:%H:%M:%S}Z {line.message}"
             console.print(Text(text, style="dim"), no_wrap=True, overflow="ellipsis")
-        alerts = [(at, n) for at, n in _notifications(events, day) if impact and n.verdict.impact is impact]
+        alerts = [
+            (at, n)
+            for at, n in _notifications(events, day)
+            if impact and n.verdict.impact is impact
+        ]
         for at, alert in alerts[:1]:
             print_notifications(console, [alert], {phase.name: phase}, command, at)
 
@@ -62,7 +68,9 @@ def print_screen(console: Console, events: Sequence[Event], phase: Phase, comman
     for day in demo.DATES:
         for at, notification in _notifications(events, day):
             if notification.kind is NotificationKind.RESOLVED:
-                console.print(f"{at:%H:%M:%S}Z RESOLVED {day}: {notification.verdict.summary}", style="green")
+                console.print(
+                    f"{at:%H:%M:%S}Z RESOLVED {day}: {notification.verdict.summary}", style="green"
+                )
 
 
 def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpoint]:
@@ -74,4 +82,8 @@ def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpo
 
 
 def _notifications(events: Sequence[Event], day: date) -> list[tuple[datetime, Notification]]:
-    return [(at, what) for at, what in events if isinstance(what, Notification) and what.verdict.game_date == day]
+    return [
+        (at, what)
+        for at, what in events
+        if isinstance(what, Notification) and what.verdict.game_date == day
+    ]

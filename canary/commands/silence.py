@@ -23,7 +23,9 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Document, DocumentStore
 
 _ATTEMPTS = 10
-_by = click.option("--by", envvar="USER", default="", metavar="NAME", help="Who says so; by default $USER.")
+_by = click.option(
+    "--by", envvar="USER", default="", metavar="NAME", help="Who says so; by default $USER."
+)
 
 
 @click.group()
@@ -46,7 +48,14 @@ def silence() -> None:
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
 def add(
-    about: Subject, *, first: Day, last: Day | None, lasting: timedelta, reason: str, by: str, as_json: bool
+    about: Subject,
+    *,
+    first: Day,
+    last: Day | None,
+    lasting: timedelta,
+    reason: str,
+    by: str,
+    as_json: bool,
 ) -> None:
     """Notify nobody of a game date, or of those from it to another one, for a while."""
     with about.stores() as stores:
@@ -66,7 +75,9 @@ def add(
         click.echo(about.to_json({"silence": new, "covers": covered}))
         return
     end = about.command.to("silence", "end", new.id)
-    click.echo(f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z {about.where}; end it with {end}")
+    click.echo(
+        f"silence {new.id} until {new.expires_at:%Y-%m-%d %H:%M}Z {about.where}; end it with {end}"
+    )
     click.echo(f"it covers {covered}")
 
 
@@ -130,7 +141,9 @@ def ack(about: Subject, *, game_date: Day, by: str, note: str, as_json: bool) ->
             by=short_words("--by", by),
             note=short_words("--note", note),
         )
-        _change(stores.documents, about.canary, lambda document: acknowledgement_fields(document, said))
+        _change(
+            stores.documents, about.canary, lambda document: acknowledgement_fields(document, said)
+        )
     if as_json:
         click.echo(about.to_json({"kind": incident.kind, "acknowledgement": said}))
     else:
@@ -144,7 +157,9 @@ def add_silence(documents: DocumentStore, canary: str, *, now: datetime, **wante
     return new
 
 
-def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: str, now: datetime) -> str:
+def _covered(
+    silence: Silence, phase: Phase, documents: DocumentStore, canary: str, now: datetime
+) -> str:
     """Say which dates a silence covers, and what is wrong with them now."""
     watched = phase.recent_dates(now, phase.history_dates)
     if silence.last < watched[0]:
@@ -157,26 +172,39 @@ def _covered(silence: Silence, phase: Phase, documents: DocumentStore, canary: s
             if incident is not None and silence.first <= day <= silence.last:
                 yield f"{day} {incident.kind}"
 
-    dates = str(silence.first) if silence.first == silence.last else f"{silence.first} to {silence.last}"
+    dates = (
+        str(silence.first)
+        if silence.first == silence.last
+        else f"{silence.first} to {silence.last}"
+    )
     return f"{phase.name} {dates}: {', '.join(wrong()) or 'none of them is wrong yet'}"
 
 
 def _change_silences(
-    documents: DocumentStore, canary: str, change: Callable[[dict[str, Silence]], dict[str, Silence]], now: datetime
+    documents: DocumentStore,
+    canary: str,
+    change: Callable[[dict[str, Silence]], dict[str, Silence]],
+    now: datetime,
 ) -> None:
     """Change the silences that are in force."""
 
     def fields(document: Document | None) -> dict[str, Any]:
-        return silence_fields(change({one.id: one for one in read_silences(document) if one.expires_at > now}))
+        return silence_fields(
+            change({one.id: one for one in read_silences(document) if one.expires_at > now})
+        )
 
     _change(documents, canary, fields)
 
 
-def _change(documents: DocumentStore, canary: str, fields: Callable[[Document | None], dict[str, Any]]) -> None:
+def _change(
+    documents: DocumentStore, canary: str, fields: Callable[[Document | None], dict[str, Any]]
+) -> None:
     """Change what people said to a canary; of two who do so at once neither loses."""
     ref = people_ref(canary)
     for _ in range(_ATTEMPTS):
         document = documents.get_all([ref]).get(ref)
-        if documents.update_if_unchanged(ref, fields(document), document.version if document else None):
+        if documents.update_if_unchanged(
+            ref, fields(document), document.version if document else None
+        ):
             return
     raise ContentionError(f"{ref.collection}/{ref.id} changed under each of {_ATTEMPTS} attempts")

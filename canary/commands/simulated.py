@@ -25,24 +25,37 @@ from orchestrator_resilience.settings import Settings
 def demo(out: Path, *, verbose: bool) -> None:
     """Replay February 2026 through the real orchestrator and canary."""
     # One screen is as wide as the narrowest terminal that people have.
-    console = make_console(None if verbose else min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns))
+    console = make_console(
+        None if verbose else min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    )
     phase, events = demo_phase(), list[Event]()
     command = CommandLine(program(), folder=out)
     with simulated_folder(out, PHASES):
-        report = play_demo(out, show_everything(console, phase, command) if verbose else events.append)
+        report = play_demo(
+            out, show_everything(console, phase, command) if verbose else events.append
+        )
         end_of_run(out, report.now)
     if not verbose:
         print_screen(console, events, phase, command)
     print_lines(console, report.verdicts)
     commands = [command.to("explain", "2026-02-11"), command.to("status"), command.to("backtest")]
-    click.echo("\n  ".join(["Look at any of it:", *commands, *([] if verbose else [f"{program()} demo --verbose"])]))
+    click.echo(
+        "\n  ".join(
+            ["Look at any of it:", *commands, *([] if verbose else [f"{program()} demo --verbose"])]
+        )
+    )
 
 
 @click.command()
 @click.argument("file", type=a_path, shell_complete=a_file)
 @options("phase")
 @out_option("replay")
-@click.option("--until", type=a_time, metavar="TIME", help="The last canary run; by default past all deadlines.")
+@click.option(
+    "--until",
+    type=a_time,
+    metavar="TIME",
+    help="The last canary run; by default past all deadlines.",
+)
 def replay(about: Subject, *, file: Path, out: Path, until: datetime | None) -> Outcome:
     """Play a file of Pub/Sub messages on simulated time.
 
@@ -51,7 +64,9 @@ def replay(about: Subject, *, file: Path, out: Path, until: datetime | None) -> 
     console, phases_file = make_console(), Settings.from_env().phases_file or BUNDLED_PHASES
     command = CommandLine(program(), folder=out, several=about.several)
     with simulated_folder(out, read_phases(phases_file)):
-        report = play_messages(file, about.phase, out, show_everything(console, about.phase, command), until)
+        report = play_messages(
+            file, about.phase, out, show_everything(console, about.phase, command), until
+        )
         end_of_run(out, report.now)
     print_lines(console, report.verdicts)
     click.echo(f"Look at it again: {command.to('status', phase=about.phase.name)}")

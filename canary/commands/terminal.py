@@ -68,7 +68,11 @@ def make_console(width: int | None = None, *, ascii_only: bool = False) -> Conso
     if width is None and not (sys.stdout is not None and sys.stdout.isatty()):
         width = shutil.get_terminal_size((_PLAIN_WIDTH, 25)).columns
     encoding = str(getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-    stream = _Ascii(sys.stdout) if sys.stdout is not None and (ascii_only or "utf" not in encoding) else None
+    stream = (
+        _Ascii(sys.stdout)
+        if sys.stdout is not None and (ascii_only or "utf" not in encoding)
+        else None
+    )
     return _Console(
         file=cast("TextIO | None", stream),
         highlight=False,
@@ -124,7 +128,9 @@ def print_notifications(
         _print_panel(console, group[0].kind, message, group[0].verdict.kind, now)
 
 
-def print_line(console: Console, verdict: Verdict, now: datetime | None = None, until: date | None = None) -> None:
+def print_line(
+    console: Console, verdict: Verdict, now: datetime | None = None, until: date | None = None
+) -> None:
     """Print a verdict in one line, with the time of the run where it is given; `until` is the last date like it."""
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     dates = f"{verdict.game_date} to {until}" if until else verdict.game_date
@@ -134,17 +140,27 @@ def print_line(console: Console, verdict: Verdict, now: datetime | None = None, 
 
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print verdicts in one line each; why a source could not be read is said once for all dates in a row."""
-    for _, group in groupby(verdicts, lambda v: (v.phase, v.reason if v.unreadable else v.game_date)):
+    for _, group in groupby(
+        verdicts, lambda v: (v.phase, v.reason if v.unreadable else v.game_date)
+    ):
         first, *more = group
         print_line(console, first, until=more[-1].game_date if more else None)
 
 
 def wrapped(line: str, width: int, indent: str = "  ") -> str:
     """Wrap one line, further ones indented; a path or a name is left whole, to be copied."""
-    return textwrap.fill(line, max(1, width), subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(
+        line,
+        max(1, width),
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
-def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime) -> None:
+def print_timeline(
+    console: Console, timeline: Timeline, phase: Phase, command: CommandLine, now: datetime
+) -> None:
     """Print the verdict, what to do, what is known of its cause, and the deliveries that led to it."""
     zone = ZoneInfo(phase.timezone)
     if timeline.verdict.kind.is_problem:
@@ -153,8 +169,13 @@ def print_timeline(console: Console, timeline: Timeline, phase: Phase, command: 
         print_line(console, timeline.verdict)
     print_silences(console, timeline.silences)
     for reason in timeline.unreadable:
-        console.print(wrapped(f"not readable: {reason}", console.width), style="yellow", soft_wrap=True)
-    console.print(f"{'UTC':14}  {now.astimezone(zone).tzname() or phase.timezone:5}  one line a delivery", style="bold")
+        console.print(
+            wrapped(f"not readable: {reason}", console.width), style="yellow", soft_wrap=True
+        )
+    console.print(
+        f"{'UTC':14}  {now.astimezone(zone).tzname() or phase.timezone:5}  one line a delivery",
+        style="bold",
+    )
     for group in by_delivery(timeline.entries):
         _print_moment(console, group, zone)
 
@@ -164,7 +185,9 @@ def _print_moment(console: Console, group: Sequence[Step], zone: ZoneInfo) -> No
     at = group[0].at
     times = f"{at:%m-%d %H:%M:%S}  {at.astimezone(zone):%H:%M}  " if at else f"{'not noted':23}"
     indent = " " * len(times)
-    told = textwrap.fill(delivery_text(group), console.width, initial_indent=times, subsequent_indent=indent)
+    told = textwrap.fill(
+        delivery_text(group), console.width, initial_indent=times, subsequent_indent=indent
+    )
     console.print(Text(told), soft_wrap=True)
 
 
@@ -178,18 +201,27 @@ def print_flags(console: Console, verification: Verification) -> None:
             table.add_column(heading)
         for flag in comparison.flags:
             style = "green" if flag.agreement is Agreement.AGREE else "bold red"
-            told = (comparison.phase, flag.game_date.isoformat(), FLAG_WORDS[flag.firestore], FLAG_WORDS[flag.bigquery])
+            told = (
+                comparison.phase,
+                flag.game_date.isoformat(),
+                FLAG_WORDS[flag.firestore],
+                FLAG_WORDS[flag.bigquery],
+            )
             table.add_row(*told, Text(flag.agreement, style=style))
         console.print(table)
     for line in [verification.advice, *verification.answers, *verification.setup_errors]:
         console.print(line, soft_wrap=True)
 
 
-def _print_panel(console: Console, title: str, message: Message, kind: VerdictKind, now: datetime) -> None:
+def _print_panel(
+    console: Console, title: str, message: Message, kind: VerdictKind, now: datetime
+) -> None:
     """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
     text = replace(message, command="", in_hand=()).text
-    told = "\n".join(wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n"))
+    told = "\n".join(
+        wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n")
+    )
     console.print(Panel(Text(told), title=heading, title_align="left", border_style=_style(kind)))
     console.print(f"Look: {message.command}", soft_wrap=True)
 

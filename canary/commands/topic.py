@@ -27,7 +27,9 @@ class Topic:
         limits = _limits(Deadline(self._seconds))
         with _pubsub_errors(), PublisherClient() as publisher:
             try:
-                publisher.publish(self.name, data, **limits, **attributes).result(timeout=self._seconds)
+                publisher.publish(self.name, data, **limits, **attributes).result(
+                    timeout=self._seconds
+                )
             except NotFound as error:
                 raise ConfigurationError(f"there is no topic {self.name}") from error
 
@@ -36,7 +38,10 @@ class Topic:
         deadline = Deadline(self._seconds)
         with _pubsub_errors(), PublisherClient() as publisher, SubscriberClient() as subscriber:
             names = list(publisher.list_topic_subscriptions(topic=self.name, **_limits(deadline)))
-            found = [subscriber.get_subscription(subscription=name, **_limits(deadline)) for name in names]
+            found = [
+                subscriber.get_subscription(subscription=name, **_limits(deadline))
+                for name in names
+            ]
             return {one.name: one.push_config.push_endpoint for one in found}
 
 

@@ -66,7 +66,12 @@ class Comparison(msgspec.Struct, frozen=True):
     def carries(self) -> bool:
         """Whether the table has the flag on every date on which Firestore has it, at least one, and on no other."""
         has = [flag.bigquery for flag in self.flags if flag.firestore]
-        return bool(has) and all(has) and not self.dates(Agreement.DIFFER) and not self.dates(Agreement.UNREADABLE)
+        return (
+            bool(has)
+            and all(has)
+            and not self.dates(Agreement.DIFFER)
+            and not self.dates(Agreement.UNREADABLE)
+        )
 
     def dates(self, agreement: Agreement) -> list[date]:
         """Return the dates of which that holds."""
@@ -76,7 +81,9 @@ class Comparison(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """How far it agrees with Firestore, and on which dates it does not."""
         agreeing, differing, silent, unreadable = map(self.dates, Agreement)
-        differences = [_difference(flag) for flag in self.flags if flag.agreement is Agreement.DIFFER]
+        differences = [
+            _difference(flag) for flag in self.flags if flag.agreement is Agreement.DIFFER
+        ]
         parts = (
             (agreeing, f"agrees with Firestore on {len(agreeing)} of {len(self.flags)} dates"),
             (differing, f"differs on {', '.join(differences)}"),
@@ -112,7 +119,9 @@ class Verified(msgspec.Struct, frozen=True):
             return self.completion_log
         # Set in one table is set: the completion log must not say so of a date on which it is not.
         wrong = any(flag.bigquery and flag.firestore is False for flag in self.completion_log.flags)
-        return None if wrong else next((table for table in self.others or () if table.carries), None)
+        return (
+            None if wrong else next((table for table in self.others or () if table.carries), None)
+        )
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -126,7 +135,9 @@ class Verified(msgspec.Struct, frozen=True):
         for table in self.others or ():
             in_it = table.dates(Agreement.AGREE) or table.dates(Agreement.DIFFER)
             yield f"{name}: {f'the flag is in {table.table}: it' if in_it else table.table} {table.text}"
-            lines = [] if self.phase.flag_table == table.table else [f'flag_table = "{table.table}"']
+            lines = (
+                [] if self.phase.flag_table == table.table else [f'flag_table = "{table.table}"']
+            )
             lines += ["bigquery_carries_flag = true"] if self.best is table else []
             if in_it and lines and self.best is not self.completion_log:  # which needs neither
                 yield f"in the phases file, under [{name}]: {' and '.join(lines)}"
@@ -166,7 +177,12 @@ class Verification(msgspec.Struct, frozen=True):
             for phase in self.phases
             if phase.best is None or (phase.best is phase.completion_log and phase.lacking)
         ]
-        differ = [table for phase in unproven for table in phase.comparisons if table.dates(Agreement.DIFFER)]
+        differ = [
+            table
+            for phase in unproven
+            for table in phase.comparisons
+            if table.dates(Agreement.DIFFER)
+        ]
         if differ or any(phase.lacking for phase in unproven):
             return Outcome.PROBLEM
         return Outcome.COULD_NOT_TELL if unproven or self.reasons else Outcome.QUIET
@@ -187,18 +203,34 @@ class Verification(msgspec.Struct, frozen=True):
         if self._of_the_flag is Outcome.QUIET:
             # What another table needs besides stands in its own answer.
             by_itself = all(phase.best is phase.completion_log for phase in self.phases)
-            how = ": set bigquery_carries_flag = true in the phases file" if by_itself else ", as follows"
+            how = (
+                ": set bigquery_carries_flag = true in the phases file"
+                if by_itself
+                else ", as follows"
+            )
             return f"use Firestore; BigQuery may stand in for it{how}"
-        if without_flag := [table for table, columns in self.missing_columns.items() if FLAG_COLUMN in columns]:
+        if without_flag := [
+            table for table, columns in self.missing_columns.items() if FLAG_COLUMN in columns
+        ]:
             lacks = f"{', '.join(without_flag)} lacks {FLAG_COLUMN}"
             unreadable = "".join(f"; could not be read: {reason}" for reason in self.reasons)
             return f"the completion log has no column for the flag: use Firestore ({lacks}){unreadable}"
-        lacking = [f"{table} lacks {', '.join(columns)}" for table, columns in self.missing_columns.items() if columns]
+        lacking = [
+            f"{table} lacks {', '.join(columns)}"
+            for table, columns in self.missing_columns.items()
+            if columns
+        ]
         if lacking:
             return f"use Firestore: {'; '.join(lacking)}; `canary setup` adds the columns"
-        differing = [f"{table.phase} {day}" for table in self.comparisons for day in table.dates(Agreement.DIFFER)]
+        differing = [
+            f"{table.phase} {day}"
+            for table in self.comparisons
+            for day in table.dates(Agreement.DIFFER)
+        ]
         if differing:
-            return f"use Firestore: BigQuery says otherwise of {', '.join(dict.fromkeys(differing))}"
+            return (
+                f"use Firestore: BigQuery says otherwise of {', '.join(dict.fromkeys(differing))}"
+            )
         if self.reasons:
             return f"could not tell: {'; '.join(self.reasons)}"
         return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
@@ -214,7 +246,11 @@ class Verification(msgspec.Struct, frozen=True):
             "missing_columns": self.missing_columns,
             "dates": [day for phase in self.phases for day in phase.completion_log.dates_to_json()],
             "flag_tables": [
-                {"table": other.table, "carries_the_flag": other.carries, "dates": other.dates_to_json()}
+                {
+                    "table": other.table,
+                    "carries_the_flag": other.carries,
+                    "dates": other.dates_to_json(),
+                }
                 for phase in self.phases
                 for other in phase.others or ()
             ],
@@ -235,26 +271,47 @@ def verify(
     The stores are named `store`; the `settings` are those of the environment.
     """
     evidence = gather(stores, wanted, phases).evidence
-    reasons = {s.reason for e in evidence for s in (e.completion_log, e.progress) if isinstance(s, Unreadable)}
+    reasons = {
+        s.reason
+        for e in evidence
+        for s in (e.completion_log, e.progress)
+        if isinstance(s, Unreadable)
+    }
     try:
         missing_columns = stores.completion_log.missing_columns()
     except StoreError as error:
         missing_columns = {}
         reasons.add(one_line(str(error)))
-    changes, log_errors = _changes(stores.changes, {name: phases[name].begins(max(wanted[name])) for name in wanted})
+    changes, log_errors = _changes(
+        stores.changes, {name: phases[name].begins(max(wanted[name])) for name in wanted}
+    )
     verified = tuple(
         replace(
-            _verified(stores.flag_tables, phases[name], [e for e in evidence if e.phase == name], missing_columns),
-            runs=(*_runs(stores.counts, phases[name], days), *_jobs(changes.get(name), phases[name])),
+            _verified(
+                stores.flag_tables,
+                phases[name],
+                [e for e in evidence if e.phase == name],
+                missing_columns,
+            ),
+            runs=(
+                *_runs(stores.counts, phases[name], days),
+                *_jobs(changes.get(name), phases[name]),
+            ),
         )
         for name, days in wanted.items()
     )
     setup_errors = (*_setup_errors(stores.documents), *log_errors)
-    points = tuple(points_of(stores, phases, evidence, now, settings=settings, store=store)) if now and settings else ()
+    points = (
+        tuple(points_of(stores, phases, evidence, now, settings=settings, store=store))
+        if now and settings
+        else ()
+    )
     return Verification(verified, missing_columns, tuple(sorted(reasons)), setup_errors, points)
 
 
-def _changes(log: ChangeLog | None, begun: Mapping[str, datetime]) -> tuple[Mapping[str, Changes], list[str]]:
+def _changes(
+    log: ChangeLog | None, begun: Mapping[str, datetime]
+) -> tuple[Mapping[str, Changes], list[str]]:
     """Return by phase what the platform's logs have of it, and whether the right to read them is missing."""
     if log is None or not begun:
         return {}, []
@@ -300,7 +357,9 @@ def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Ite
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
     """Yield whether the right to write documents is missing; nothing is written: no document is as old as that."""
     try:
-        documents.update_if_unchanged(DocumentRef(MEMORY, "verify"), {"verify": True}, "1970-01-01T00:00:01Z")
+        documents.update_if_unchanged(
+            DocumentRef(MEMORY, "verify"), {"verify": True}, "1970-01-01T00:00:01Z"
+        )
     except StoreError as error:
         if "PermissionDenied" in str(error):
             yield (
@@ -334,13 +393,22 @@ def _verified(
             refused.append(f"could not read {name}: {one_line(str(error))}")
         else:
             flags = tuple(
-                _flag(day, None if (flag := said.get(day.game_date)) is None else flag.is_set) for day in evidence
+                _flag(day, None if (flag := said.get(day.game_date)) is None else flag.is_set)
+                for day in evidence
             )
             others.append(Comparison(phase.name, name, flags))
-    return Verified(phase, _by_completion_log(phase, table, lacking, evidence), lacking, tuple(others), tuple(refused))
+    return Verified(
+        phase,
+        _by_completion_log(phase, table, lacking, evidence),
+        lacking,
+        tuple(others),
+        tuple(refused),
+    )
 
 
-def _by_completion_log(phase: Phase, table: str, lacking: Sequence[str], evidence: Iterable[Evidence]) -> Comparison:
+def _by_completion_log(
+    phase: Phase, table: str, lacking: Sequence[str], evidence: Iterable[Evidence]
+) -> Comparison:
     flags = tuple(_flag(day, _of_completion_log(day.completion_log, lacking)) for day in evidence)
     return Comparison(phase.name, table, flags)
 

@@ -85,14 +85,24 @@ def advance(
     """Take the verdicts of a phase into what is `remembered` of it; `ran_at` is when the canary ran before."""
     verdicts = {verdict.game_date: verdict for verdict in judged.verdicts if verdict.phase == phase}
     known = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
-    gone = [day for day, memory in known.items() if memory.open and day not in verdicts and judged.everything]
-    situations = {day: _of(phase, day, situation, people, gone=day in gone) for day in (*verdicts, *gone)}
+    gone = [
+        day
+        for day, memory in known.items()
+        if memory.open and day not in verdicts and judged.everything
+    ]
+    situations = {
+        day: _of(phase, day, situation, people, gone=day in gone) for day in (*verdicts, *gone)
+    }
     followed = {
-        day: follow(known[day], verdict, situations[day], is_complete=(phase, day) in judged.complete)
+        day: follow(
+            known[day], verdict, situations[day], is_complete=(phase, day) in judged.complete
+        )
         for day, verdict in verdicts.items()
     }
     followed |= {day: expire(known[day], situations[day]) for day in gone}
-    verdicts |= {day: _no_longer_watched(phase, day, followed[day], situations[day], ran_at) for day in gone}
+    verdicts |= {
+        day: _no_longer_watched(phase, day, followed[day], situations[day], ran_at) for day in gone
+    }
     groups = _last_sent(followed, verdicts)
     every = {**known, **followed}
     stretch = [name for name in situation.addresses if _knows_a_stretch(every, name, situation.now)]
@@ -112,13 +122,17 @@ def advance(
 
 
 def _messages(
-    followed: Mapping[date, DateMemory], verdicts: Mapping[date, Verdict], situations: Mapping[date, Situation]
+    followed: Mapping[date, DateMemory],
+    verdicts: Mapping[date, Verdict],
+    situations: Mapping[date, Situation],
 ) -> dict[date, dict[str, NotificationKind]]:
     """Return what is due, by date and channel: what opens lists all of its group, which needs no reminders then."""
     messages: dict[date, dict[str, NotificationKind]] = {}
     for day, memory in sorted(followed.items()):
         own = situations[day]
-        kinds = {name: kind for name in own.addresses if (kind := due(memory, name, verdicts[day], own))}
+        kinds = {
+            name: kind for name in own.addresses if (kind := due(memory, name, verdicts[day], own))
+        }
         messages |= {day: kinds} if kinds else {}
     opening = {
         (group_of(verdicts[day]), name)
@@ -130,7 +144,8 @@ def _messages(
         day: {
             name: kind
             for name, kind in kinds.items()
-            if kind is not NotificationKind.REMINDER or (group_of(verdicts[day]), name) not in opening
+            if kind is not NotificationKind.REMINDER
+            or (group_of(verdicts[day]), name) not in opening
         }
         for day, kinds in messages.items()
     }
@@ -152,7 +167,11 @@ def _may_change(plan: Plan, day: date) -> bool:
         return False
     if verdict.kind is not VerdictKind.TRIGGERED:
         return True
-    is_due = phase is None or verdict.since is None or now >= verdict.since + phase.downstream_after + RUN_EVERY
+    is_due = (
+        phase is None
+        or verdict.since is None
+        or now >= verdict.since + phase.downstream_after + RUN_EVERY
+    )
     return verdict.output == 0 and not is_due
 
 
@@ -169,7 +188,8 @@ def _of(phase: str, day: date, situation: Situation, people: People, *, gone: bo
         acknowledgements=tuple(
             ack
             for ack in people.acknowledgements
-            if (ack.phase, ack.game_date) == (phase, day) and ack.at - situation.now <= CLOCKS_DIFFER
+            if (ack.phase, ack.game_date) == (phase, day)
+            and ack.at - situation.now <= CLOCKS_DIFFER
         ),
         gone=gone,
     )
@@ -188,7 +208,11 @@ def _last_sent(
 
 
 def _knows_a_stretch(dates: Mapping[date, DateMemory], channel: str, now: datetime) -> bool:
-    return any(is_stretch(incident, channel, now) for memory in dates.values() for incident in memory.incidents)
+    return any(
+        is_stretch(incident, channel, now)
+        for memory in dates.values()
+        for incident in memory.incidents
+    )
 
 
 def _no_longer_watched(
@@ -196,6 +220,10 @@ def _no_longer_watched(
 ) -> Verdict:
     """Return the verdict of a date that no run looks at any more: as it was seen last."""
     kept = situation.phase is not None
-    why = "it is older than the dates that are read" if kept else f"{phase} is not in the phases file any more"
+    why = (
+        "it is older than the dates that are read"
+        if kept
+        else f"{phase} is not in the phases file any more"
+    )
     summary = f"no longer watched: {why}{last_seen(memory, ran_at)}"
     return Verdict(kind=VerdictKind.UNKNOWN, phase=phase, game_date=day, summary=summary)

@@ -35,7 +35,9 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
     """
     return replace(
         logged,
-        completed={name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()},
+        completed={
+            name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()
+        },
         reports=_reports(logged.reports, now),
         flag=logged.flag and replace(logged.flag, at=believed(logged.flag.at, now)),
         unattributed=tuple(moment for at in logged.unattributed if (moment := believed(at, now))),
@@ -47,7 +49,10 @@ def _reports(reports: Mapping[str, Report], now: datetime) -> dict[str, Report]:
 
 
 def _arrival(arrival: Arrival, now: datetime, otherwise: datetime) -> Arrival:
-    completed_at, visible_at = believed(arrival.completed_at, now), believed(arrival.visible_at, now)
+    completed_at, visible_at = (
+        believed(arrival.completed_at, now),
+        believed(arrival.visible_at, now),
+    )
     known = [at for at in (completed_at, visible_at) if at is not None]
     return Arrival(min(known, default=otherwise), visible_at or completed_at or otherwise)
 
@@ -58,37 +63,55 @@ def believed_progress(progress: Progress, now: datetime) -> Progress:
         progress,
         registered={name: _registration(one, now) for name, one in progress.registered.items()},
         reports=_reports(progress.reports, now),
-        trigger=progress.trigger and replace(progress.trigger, at=believed(progress.trigger.at, now)),
-        pending=progress.pending and replace(progress.pending, at=believed(progress.pending.at, now)),
+        trigger=progress.trigger
+        and replace(progress.trigger, at=believed(progress.trigger.at, now)),
+        pending=progress.pending
+        and replace(progress.pending, at=believed(progress.pending.at, now)),
     )
 
 
 def _registration(entry: Registration, now: datetime) -> Registration:
-    completed_at, registered_at = believed(entry.completed_at, now), believed(entry.registered_at, now)
+    completed_at, registered_at = (
+        believed(entry.completed_at, now),
+        believed(entry.registered_at, now),
+    )
     known = [at for at in (completed_at, registered_at) if at is not None]
     return replace(entry, completed_at=min(known, default=None), registered_at=registered_at)
 
 
-def believed_checkpoints(lines: Sequence[Checkpoint], now: datetime, read_at: datetime) -> list[Checkpoint]:
+def believed_checkpoints(
+    lines: Sequence[Checkpoint], now: datetime, read_at: datetime
+) -> list[Checkpoint]:
     """Return the lines that were there at `now`, in their order; `read_at` is when they were read."""
     return [replace(line, at=min(line.at, now)) for line in lines if min(line.at, read_at) <= now]
 
 
-def believed_runs(runs: Sequence[ProcessorRun], now: datetime, read_at: datetime) -> list[ProcessorRun]:
+def believed_runs(
+    runs: Sequence[ProcessorRun], now: datetime, read_at: datetime
+) -> list[ProcessorRun]:
     """Return the runs as far as they had come at `now`, with times that can be believed; `read_at` is as above."""
     then = runs if now >= read_at else [run for each in runs if (run := _run_by(each, now))]
     return [
-        replace(run, started_at=believed(run.started_at, now), finished_at=believed(run.finished_at, now))
+        replace(
+            run,
+            started_at=believed(run.started_at, now),
+            finished_at=believed(run.finished_at, now),
+        )
         for run in then
     ]
 
 
 def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
     """Return what was known of a run, its status from its end on; None where it had not begun, or nobody says when."""
-    began, finished_at = instant(run.started_at) or instant(run.finished_at), instant(run.finished_at)
+    began, finished_at = (
+        instant(run.started_at) or instant(run.finished_at),
+        instant(run.finished_at),
+    )
     if began is None or began > now:
         return None
-    return run if finished_at and finished_at <= now else replace(run, finished_at=None, status=None)
+    return (
+        run if finished_at and finished_at <= now else replace(run, finished_at=None, status=None)
+    )
 
 
 def known_by(evidence: Evidence, now: datetime) -> Evidence:
@@ -106,7 +129,9 @@ def known_by(evidence: Evidence, now: datetime) -> Evidence:
 def _log_by(logged: Logged, now: datetime) -> Logged:
     return replace(
         logged,
-        completed={n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)},
+        completed={
+            n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)
+        },
         reports=_reports_by(logged.reports, now),
         flag=logged.flag and _flag_by(logged.flag, now),
         unattributed=tuple(at for at in logged.unattributed if not _is_later(at, now)),
@@ -123,10 +148,20 @@ def _progress_by(progress: Progress, now: datetime) -> Progress:
         for name, entry in progress.registered.items()
         if not _is_later(entry.registered_at or entry.completed_at, now)
     }
-    trigger = None if progress.trigger is not None and _is_later(progress.trigger.at, now) else progress.trigger
-    pending = None if progress.pending is not None and _is_later(progress.pending.at, now) else progress.pending
+    trigger = (
+        None
+        if progress.trigger is not None and _is_later(progress.trigger.at, now)
+        else progress.trigger
+    )
+    pending = (
+        None
+        if progress.pending is not None and _is_later(progress.pending.at, now)
+        else progress.pending
+    )
     reports = _reports_by(progress.reports, now)
-    then = replace(progress, registered=registered, reports=reports, trigger=trigger, pending=pending)
+    then = replace(
+        progress, registered=registered, reports=reports, trigger=trigger, pending=pending
+    )
     # Whoever wrote into it later may have written down as well what it waits for.
     return then if then == progress else replace(then, orchestrator_expected=None)
 
@@ -142,7 +177,10 @@ def _is_later(at: datetime | None, now: datetime) -> bool:
 
 def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
     """Name what of a date's evidence carries no time of its own, so that it may not have been known then."""
-    progress, table = value_or(evidence.progress, Progress(frozenset())), evidence.flags.get("the flag table")
+    progress, table = (
+        value_or(evidence.progress, Progress(frozenset())),
+        evidence.flags.get("the flag table"),
+    )
     registered, reports, trigger = progress.registered, progress.reports, progress.trigger
     times = [
         *(

@@ -20,7 +20,9 @@ _shape_of = lru_cache(inspect.type_info)
 
 def to_fields(value: msgspec.Struct) -> dict[str, Any]:
     """Return the fields that hold a value."""
-    fields: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime,), order="deterministic")
+    fields: dict[str, Any] = msgspec.to_builtins(
+        value, builtin_types=(datetime,), order="deterministic"
+    )
     return fields
 
 
@@ -40,7 +42,11 @@ def _read(shape: inspect.Type, kept: Any) -> Any:
             values = {str(name): _read(shape.value_type, entry) for name, entry in entries}
             return {name: value for name, value in values.items() if value is not None}
         case inspect.VarTupleType() | inspect.FrozenSetType():
-            items = [_read(shape.item_type, item) for item in kept] if isinstance(kept, (list, tuple)) else []
+            items = (
+                [_read(shape.item_type, item) for item in kept]
+                if isinstance(kept, (list, tuple))
+                else []
+            )
             make = tuple if isinstance(shape, inspect.VarTupleType) else frozenset
             return make(item for item in items if item is not None)
         case inspect.UnionType():  # of something and None
@@ -54,7 +60,11 @@ def _read(shape: inspect.Type, kept: Any) -> Any:
         case inspect.BoolType():
             return kept is True
         case inspect.IntType():
-            return kept if isinstance(kept, int) and not isinstance(kept, bool) and 0 <= kept < 2**31 else None
+            return (
+                kept
+                if isinstance(kept, int) and not isinstance(kept, bool) and 0 <= kept < 2**31
+                else None
+            )
         case _:
             return str(kept)
 
@@ -62,7 +72,9 @@ def _read(shape: inspect.Type, kept: Any) -> Any:
 def _struct(shape: inspect.StructType, fields: object) -> Any:
     if not isinstance(fields, Mapping):
         return None
-    there = [field for field in shape.fields if field.required or fields.get(field.name) is not None]
+    there = [
+        field for field in shape.fields if field.required or fields.get(field.name) is not None
+    ]
     values = {field.name: _read(field.type, fields.get(field.name)) for field in there}
     try:
         return shape.cls(**{name: value for name, value in values.items() if value is not None})

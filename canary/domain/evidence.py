@@ -111,7 +111,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def flags(self) -> dict[str, Flag]:
         """What BigQuery says of the flag, by the table that says it."""
         said = [("the completion log", value_or(self.completion_log, Logged()).flag)]
-        said += [("the flag table", self.flag_table.value)] if isinstance(self.flag_table, Seen) else []
+        said += (
+            [("the flag table", self.flag_table.value)] if isinstance(self.flag_table, Seen) else []
+        )
         return {table: flag for table, flag in said if flag is not None}
 
     @property
@@ -162,7 +164,10 @@ class Traces(msgspec.Struct, frozen=True):
         for name, source in sources.items():
             if isinstance(source, Unreadable):
                 reasons[source.reason].append(name)
-        return [f"explained without {' and '.join(names)}: {reason}" for reason, names in reasons.items()]
+        return [
+            f"explained without {' and '.join(names)}: {reason}"
+            for reason, names in reasons.items()
+        ]
 
 
 def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Source[Logged]:
@@ -177,9 +182,17 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
     expected = {name: own for name, own in reports.items() if name in phase.expected}
     return Seen(
         Logged(
-            completed={name: first for name, own in expected.items() if (first := _first_success(own, phase))},
-            reports={name: report for name, own in expected.items() if (report := _last_report(own))},
-            unexpected=frozenset(name for name in reports.keys() - {""} if not phase.is_known(name)),
+            completed={
+                name: first
+                for name, own in expected.items()
+                if (first := _first_success(own, phase))
+            },
+            reports={
+                name: report for name, own in expected.items() if (report := _last_report(own))
+            },
+            unexpected=frozenset(
+                name for name in reports.keys() - {""} if not phase.is_known(name)
+            ),
             flag=_flag(summaries),
             unattributed=tuple(
                 row.last_completed_at
@@ -195,14 +208,21 @@ def merged(rows: Logged, messages: Logged) -> Logged:
     completed = dict(rows.completed)
     for name, arrival in messages.completed.items():
         other = completed.get(name, arrival)
-        first, visible = min(arrival.completed_at, other.completed_at), min(arrival.visible_at, other.visible_at)
+        first, visible = (
+            min(arrival.completed_at, other.completed_at),
+            min(arrival.visible_at, other.visible_at),
+        )
         completed[name] = Arrival(first, visible)
     reports = {
-        name: max((report for log in (rows, messages) if (report := log.reports.get(name))), key=_order)
+        name: max(
+            (report for log in (rows, messages) if (report := log.reports.get(name))), key=_order
+        )
         for name in rows.reports.keys() | messages.reports.keys()
     }
     unexpected = rows.unexpected | messages.unexpected
-    return Logged(completed, reports, unexpected, rows.flag, (*rows.unattributed, *messages.unattributed))
+    return Logged(
+        completed, reports, unexpected, rows.flag, (*rows.unattributed, *messages.unattributed)
+    )
 
 
 def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
@@ -219,7 +239,11 @@ def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
 
 def _first_success(rows: Iterable[ProcessorSummary], phase: Phase) -> Arrival | None:
     done = (row for row in rows if phase.completes(row.status))
-    times = [(r.first_completed_at, r.first_visible_at) for r in done if r.first_completed_at and r.first_visible_at]
+    times = [
+        (r.first_completed_at, r.first_visible_at)
+        for r in done
+        if r.first_completed_at and r.first_visible_at
+    ]
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None
 
 

@@ -61,7 +61,9 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def rows(self) -> Logged:
         """What the orchestrator's own rows say."""
-        return believed_log(value_or(self.evidence.completion_log, Logged()), self.now, self.deadline)
+        return believed_log(
+            value_or(self.evidence.completion_log, Logged()), self.now, self.deadline
+        )
 
     @cached_property
     def messages(self) -> Logged:
@@ -71,13 +73,17 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def progress(self) -> Progress:
         """What the progress document says."""
-        return believed_progress(value_or(self.evidence.progress, Progress(expected=self.phase.expected)), self.now)
+        return believed_progress(
+            value_or(self.evidence.progress, Progress(expected=self.phase.expected)), self.now
+        )
 
     @property
     def waits_for(self) -> frozenset[str]:
         """What the orchestrator waits for; one that does not say is taken to expect what the phase expects."""
         return (
-            self.phase.expected if self.progress.orchestrator_expected is None else self.progress.orchestrator_expected
+            self.phase.expected
+            if self.progress.orchestrator_expected is None
+            else self.progress.orchestrator_expected
         )
 
     # What has completed
@@ -98,7 +104,11 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def taken_for_unexpected(self) -> list[str]:
         """Expected processors that have completed, and that the orchestrator has among the unexpected ones."""
-        return sorted(name for name, report in self.progress.reports.items() if self.phase.completes(report.status))
+        return sorted(
+            name
+            for name, report in self.progress.reports.items()
+            if self.phase.completes(report.status)
+        )
 
     @cached_property
     def missing(self) -> list[str]:
@@ -121,7 +131,11 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     def may_have_completed(self, processor: str) -> bool:
         """Whether the document shows a run after the flag alone, and the log is younger than the date."""
-        report, trigger, since = self.progress.reports.get(processor), self.progress.trigger, self.evidence.log_since
+        report, trigger, since = (
+            self.progress.reports.get(processor),
+            self.progress.trigger,
+            self.evidence.log_since,
+        )
         is_rerun = report and trigger and report.at and trigger.at and report.at > trigger.at
         return bool(is_rerun) and (since is None or since > self.phase.begins(self.game_date))
 
@@ -131,7 +145,11 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         found = dict(self.progress.reports)
         for processor, report in self.completion_log.reports.items():
             known = found.get(processor)
-            if known is None or known.at is None or (report.at is not None and report.at > known.at):
+            if (
+                known is None
+                or known.at is None
+                or (report.at is not None and report.at > known.at)
+            ):
                 found[processor] = report
         return {processor: report.status for processor, report in found.items()}
 
@@ -185,7 +203,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def registered_at(self) -> dict[str, datetime]:
         """When each processor was registered, as far as a time is known; old code noted when it completed."""
-        times = {n: entry.registered_at or entry.completed_at for n, entry in self.progress.registered.items()}
+        times = {
+            n: entry.registered_at or entry.completed_at
+            for n, entry in self.progress.registered.items()
+        }
         return {name: at for name, at in times.items() if at is not None}
 
     @property
@@ -203,7 +224,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         """
         due = min(self.deadline, self.complete_at) if self.is_complete else self.deadline
         trigger = self.progress.trigger
-        return self.now - (due if trigger is None else trigger.at or self.deadline) >= self.phase.downstream_after
+        return (
+            self.now - (due if trigger is None else trigger.at or self.deadline)
+            >= self.phase.downstream_after
+        )
 
     @property
     def start_was_refused(self) -> bool:
@@ -238,15 +262,28 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     def report_no_work(self, processors: Iterable[str]) -> bool:
         """Whether each of them says that it had nothing to do, and nobody has completed."""
-        return not self.completed_at and all(self.last_status.get(name) in _NO_WORK for name in processors)
+        return not self.completed_at and all(
+            self.last_status.get(name) in _NO_WORK for name in processors
+        )
 
     @property
     def set_in_another_mode(self) -> bool:
         """Whether the flag was set in a mode with fewer processors, by its deadline, and says nothing of this one's."""
         at = self.progress.trigger.at if self.progress.trigger else None
-        done = [name for name, completed_at in self.completed_at.items() if at and (completed_at or at) <= at]
-        smaller = (mode for mode in map(self.phase.in_mode, self.phase.modes) if mode.expected < self.phase.expected)
-        return any(at and at <= mode.deadline(self.game_date) and mode.is_complete(done) for mode in smaller)
+        done = [
+            name
+            for name, completed_at in self.completed_at.items()
+            if at and (completed_at or at) <= at
+        ]
+        smaller = (
+            mode
+            for mode in map(self.phase.in_mode, self.phase.modes)
+            if mode.expected < self.phase.expected
+        )
+        return any(
+            at and at <= mode.deadline(self.game_date) and mode.is_complete(done)
+            for mode in smaller
+        )
 
 
 def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> frozenset[str]:
@@ -260,7 +297,11 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
     expected = phase.on(evidence.game_date, evidence.mode).expected
     if not said or said.isdisjoint(expected):  # a list of other names altogether is none that grew
         return frozenset()
-    others = [one for one in history if one.phase == evidence.phase and one.game_date != evidence.game_date]
+    others = [
+        one
+        for one in history
+        if one.phase == evidence.phase and one.game_date != evidence.game_date
+    ]
     if not any(value_or(one.progress, _NO_REPORTS).orchestrator_expected for one in others):
         return frozenset()
     before = [one for one in others if one.game_date < evidence.game_date]
@@ -269,7 +310,9 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
 
 def _known_names(evidence: Evidence) -> frozenset[str]:
     """Return the processors that have reported of a date, or that the orchestrator waited for."""
-    rows, messages = (value_or(one, Logged()).reports for one in (evidence.completion_log, evidence.messages))
+    rows, messages = (
+        value_or(one, Logged()).reports for one in (evidence.completion_log, evidence.messages)
+    )
     progress = value_or(evidence.progress, _NO_REPORTS)
     reported = rows.keys() | messages.keys() | progress.reports.keys() | progress.registered.keys()
     return frozenset(reported).union(progress.orchestrator_expected or ())

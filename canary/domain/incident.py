@@ -220,7 +220,11 @@ def group_of(verdict: Verdict) -> Hashable:
         return verdict.phase, verdict.reason
     if verdict.kind is VerdictKind.UNKNOWN:
         return verdict.phase, verdict.kind, verdict.work
-    why = {(cause.kind, cause.until, cause.subjects) for cause in verdict.causes if cause.kind in verdict.proven}
+    why = {
+        (cause.kind, cause.until, cause.subjects)
+        for cause in verdict.causes
+        if cause.kind in verdict.proven
+    }
     # What nobody can explain may have several reasons.
     return verdict.phase, verdict.kind, frozenset(why) or verdict.game_date, verdict.missing
 
@@ -244,7 +248,9 @@ def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
     }
     quiet_since = incident.quiet_since and min(incident.quiet_since, now)
     opened_at = min(incident.opened_at, now)
-    return memory.with_open(replace(incident, receipts=receipts, quiet_since=quiet_since, opened_at=opened_at))
+    return memory.with_open(
+        replace(incident, receipts=receipts, quiet_since=quiet_since, opened_at=opened_at)
+    )
 
 
 def _believed_receipt(receipt: Receipt, at: datetime, now: datetime) -> Receipt:
@@ -253,7 +259,9 @@ def _believed_receipt(receipt: Receipt, at: datetime, now: datetime) -> Receipt:
     return replace(receipt, at=at, run=receipt.run if is_running else "")
 
 
-def follow(memory: DateMemory, verdict: Verdict, situation: Situation, *, is_complete: bool = False) -> DateMemory:
+def follow(
+    memory: DateMemory, verdict: Verdict, situation: Situation, *, is_complete: bool = False
+) -> DateMemory:
     """Take a verdict in, before anybody is notified; `is_complete` tells that the set is."""
     now, kind = situation.now, verdict.kind
     memory = _first_seen(believed_memory(memory, now), verdict, now, is_complete=is_complete)
@@ -272,7 +280,9 @@ def follow(memory: DateMemory, verdict: Verdict, situation: Situation, *, is_com
     return _gone_on(memory, incident, verdict, situation)
 
 
-def _gone_on(memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation) -> DateMemory:
+def _gone_on(
+    memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation
+) -> DateMemory:
     """Take a verdict into the incident that goes on."""
     now, kind = situation.now, verdict.kind
     if kind.is_quiet:
@@ -282,7 +292,9 @@ def _gone_on(memory: DateMemory, incident: Incident, verdict: Verdict, situation
         if not incident.receipts:
             return memory.with_open(None)  # nobody may have heard of it
         since = incident.quiet_since or now
-        return memory.with_open(replace(incident, quiet_since=since, quiet_twice=now - since >= PASSES_WITHIN))
+        return memory.with_open(
+            replace(incident, quiet_since=since, quiet_twice=now - since >= PASSES_WITHIN)
+        )
     incident = replace(incident, silenced=incident.silenced or situation.silenced)
     if kind is VerdictKind.UNKNOWN:
         return memory.with_open(incident)  # not knowing neither ends a problem nor makes it worse
@@ -292,11 +304,20 @@ def _gone_on(memory: DateMemory, incident: Incident, verdict: Verdict, situation
         return _begun_again(memory, incident, verdict, situation)
     causes = verdict.proven | (incident.causes if incident.kind is kind else frozenset())
     return memory.with_open(
-        replace(incident, kind=kind, level=level(verdict), causes=causes, quiet_since=None, quiet_twice=False)
+        replace(
+            incident,
+            kind=kind,
+            level=level(verdict),
+            causes=causes,
+            quiet_since=None,
+            quiet_twice=False,
+        )
     )
 
 
-def _begun_again(memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation) -> DateMemory:
+def _begun_again(
+    memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation
+) -> DateMemory:
     """End an incident whose end was sent to a channel, and begin another; who was not sent it knows of a problem."""
     over = _over(incident, incident.quiet_since or situation.now)
     left = {name: receipt for name, receipt in incident.receipts.items() if not receipt.sent.is_end}
@@ -305,7 +326,9 @@ def _begun_again(memory: DateMemory, incident: Incident, verdict: Verdict, situa
 
 
 def _over(incident: Incident, at: datetime) -> Incident:
-    has_expired = incident.expired or any(r.sent is NotificationKind.EXPIRED for r in incident.receipts.values())
+    has_expired = incident.expired or any(
+        r.sent is NotificationKind.EXPIRED for r in incident.receipts.values()
+    )
     ended = NotificationKind.EXPIRED if has_expired else NotificationKind.RESOLVED
     return replace(incident, receipts={}, ended=ended, over_at=at)
 
@@ -319,7 +342,9 @@ def expire(memory: DateMemory, situation: Situation) -> DateMemory:
     silenced = incident.silenced or situation.silenced
     if not incident.receipts and not silenced:
         return memory.with_open(None)
-    return memory.with_open(replace(incident, expired=True, silenced=silenced, quiet_since=situation.now))
+    return memory.with_open(
+        replace(incident, expired=True, silenced=silenced, quiet_since=situation.now)
+    )
 
 
 def last_seen(memory: DateMemory, ran_at: datetime | None) -> str:
@@ -333,7 +358,9 @@ def last_seen(memory: DateMemory, ran_at: datetime | None) -> str:
     return f"; last seen {incident.kind} at {until:%Y-%m-%d %H:%M}Z"
 
 
-def _first_seen(memory: DateMemory, verdict: Verdict, now: datetime, *, is_complete: bool) -> DateMemory:
+def _first_seen(
+    memory: DateMemory, verdict: Verdict, now: datetime, *, is_complete: bool
+) -> DateMemory:
     has_output = bool(verdict.output)
     is_away = memory.output_at is not None and verdict.output == 0 and verdict.kind.is_problem
     return replace(
@@ -349,7 +376,11 @@ def _first_seen(memory: DateMemory, verdict: Verdict, now: datetime, *, is_compl
 
 def _opened(memory: DateMemory, verdict: Verdict, situation: Situation) -> Incident:
     closed = [one for one in memory.incidents if one.over_at]
-    returned = bool(closed) and closed[-1].over_at is not None and situation.now - closed[-1].over_at < _A_DAY
+    returned = (
+        bool(closed)
+        and closed[-1].over_at is not None
+        and situation.now - closed[-1].over_at < _A_DAY
+    )
     return Incident(
         kind=verdict.kind,
         level=level(verdict),
@@ -361,7 +392,9 @@ def _opened(memory: DateMemory, verdict: Verdict, situation: Situation) -> Incid
     )
 
 
-def with_acknowledgements(incident: Incident, acknowledgements: Iterable[Acknowledgement]) -> Incident:
+def with_acknowledgements(
+    incident: Incident, acknowledgements: Iterable[Acknowledgement]
+) -> Incident:
     """Note the acknowledgements that are later than those noted: the cap may have dropped some."""
     noted = max((event.at for event in incident.events if event.what == ACKNOWLEDGED), default=None)
     events = [
@@ -404,7 +437,9 @@ def _receipt(memory: DateMemory, channel: str, situation: Situation) -> Receipt 
     return receipt if receipt and receipt.address == situation.addresses[channel] else None
 
 
-def due(memory: DateMemory, channel: str, verdict: Verdict, situation: Situation) -> NotificationKind | None:
+def due(
+    memory: DateMemory, channel: str, verdict: Verdict, situation: Situation
+) -> NotificationKind | None:
     """Return what the channel has to be sent now of the date, if anything."""
     incident = memory.open
     if incident is None or channel in situation.down or held(memory, channel, situation):
@@ -426,12 +461,18 @@ def _due_while_it_lasts(
     if receipt is None or receipt.sent.is_end:
         begins = _begins(incident, channel, verdict, situation)
         return (NotificationKind.OPENED if begins else None), _MESSAGES_A_DAY
-    if not receipt.heard and receipt.sent is not NotificationKind.REMINDER and receipt.tries < _TRIES:
+    if (
+        not receipt.heard
+        and receipt.sent is not NotificationKind.REMINDER
+        and receipt.tries < _TRIES
+    ):
         return receipt.sent, _MESSAGES_A_DAY
     if verdict.kind.is_problem and _is_worse(incident, receipt):
         changed = memory.within_a_day(channel, now, NotificationKind.CHANGED)
         at_once = changed < _CHANGES_AT_ONCE or now - receipt.at >= REMIND_EVERY
-        up_to = _MESSAGES_A_DAY if badness(incident.level) > badness(receipt.level) else _CHANGES_UP_TO
+        up_to = (
+            _MESSAGES_A_DAY if badness(incident.level) > badness(receipt.level) else _CHANGES_UP_TO
+        )
         return (NotificationKind.CHANGED if at_once else None), up_to
     is_due = _reminder_is_due(incident, receipt, channel, verdict, situation)
     return (NotificationKind.REMINDER if is_due else None), _REMINDERS_UP_TO
@@ -447,14 +488,20 @@ def _due_at_the_end(
     if incident.expired:
         return None if situation.silenced else NotificationKind.EXPIRED
     wait = QUIET_AFTER_RETURN if incident.returned else PASSES_WITHIN
-    return NotificationKind.RESOLVED if incident.quiet_twice and now - incident.quiet_since >= wait else None
+    return (
+        NotificationKind.RESOLVED
+        if incident.quiet_twice and now - incident.quiet_since >= wait
+        else None
+    )
 
 
 def _has_to_hear_the_end(incident: Incident, receipt: Receipt | None) -> bool:
     """Whether a channel may have heard of the beginning and not of the end; of what was silenced everybody hears."""
     if receipt is None:
         return incident.expired and incident.silenced
-    return not receipt.sent.is_end or not (receipt.heard or (not receipt.run and receipt.tries >= _TRIES))
+    return not receipt.sent.is_end or not (
+        receipt.heard or (not receipt.run and receipt.tries >= _TRIES)
+    )
 
 
 def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situation) -> bool:
@@ -476,7 +523,9 @@ def _reminder_is_due(
     incident: Incident, receipt: Receipt, channel: str, verdict: Verdict, situation: Situation
 ) -> bool:
     # Where nothing is broken, that no source knows of any work needs no reminder.
-    goes_on = verdict.kind.is_problem or (incident.kind is VerdictKind.UNKNOWN and verdict.unreadable)
+    goes_on = verdict.kind.is_problem or (
+        incident.kind is VerdictKind.UNKNOWN and verdict.unreadable
+    )
     if not goes_on or acknowledged(incident, channel, situation) is not None:
         return False
     if incident.level is not Level.WARNING or situation.phase is None:
@@ -505,7 +554,11 @@ def acknowledged(incident: Incident, channel: str, situation: Situation) -> Ackn
 
 
 def sending(
-    memory: DateMemory, kinds: Mapping[str, NotificationKind], verdict: Verdict, why: str, situation: Situation
+    memory: DateMemory,
+    kinds: Mapping[str, NotificationKind],
+    verdict: Verdict,
+    why: str,
+    situation: Situation,
 ) -> DateMemory:
     """Note what is about to be sent, by channel; `why` is the path in words, for the history."""
     incident, now = memory.open, situation.now
@@ -513,7 +566,9 @@ def sending(
     receipts, sent, events = dict(incident.receipts), dict(memory.sent), list(incident.events)
     for channel, kind in kinds.items():
         before = _receipt(memory, channel, situation)
-        goes_on = before is not None and not before.sent.is_end and kind is not NotificationKind.OPENED
+        goes_on = (
+            before is not None and not before.sent.is_end and kind is not NotificationKind.OPENED
+        )
         receipts[channel] = Receipt(
             address=situation.addresses[channel],
             verdicts=(before.verdicts if before and goes_on else frozenset()) | {incident.kind},
@@ -523,14 +578,20 @@ def sending(
             run=situation.run,
             tries=before.tries + 1 if before and before.sent is kind and not before.heard else 1,
             began=before is not None and before.began,
-            changed_at=now if kind is NotificationKind.CHANGED else before.changed_at if before and goes_on else None,
+            changed_at=now
+            if kind is NotificationKind.CHANGED
+            else before.changed_at
+            if before and goes_on
+            else None,
         )
         recent = [one for one in sent.get(channel, ()) if now - one.at < _A_DAY]
         sent[channel] = (*recent, Sent(kind, now))
     for kind in sorted({*kinds.values()} - {NotificationKind.REMINDER}):
         to = tuple(sorted(channel for channel, other in kinds.items() if other is kind))
         causes = tuple(sorted(verdict.proven))[:_NOTED_CAUSES]
-        event = Event(what=kind, at=now, unanswered=to, verdict=incident.kind, causes=causes, why=why)
+        event = Event(
+            what=kind, at=now, unanswered=to, verdict=incident.kind, causes=causes, why=why
+        )
         events.append(event)
     reminded = [channel for channel, kind in kinds.items() if kind is NotificationKind.REMINDER]
     counted = {channel: incident.reminders.get(channel, 0) + 1 for channel in reminded}
@@ -554,24 +615,36 @@ def answered(
     incident = memory.open
     if incident is None:
         return memory
-    known = before.open or Incident(kind=incident.kind, level=incident.level, opened_at=incident.opened_at)
+    known = before.open or Incident(
+        kind=incident.kind, level=incident.level, opened_at=incident.opened_at
+    )
     receipts, sent, events = dict(incident.receipts), dict(memory.sent), incident.events
     reminders = dict(incident.reminders)
     mine = {
-        name: outcome for name, outcome in outcomes.items() if name in receipts and receipts[name].run == situation.run
+        name: outcome
+        for name, outcome in outcomes.items()
+        if name in receipts and receipts[name].run == situation.run
     }
     for name, outcome in mine.items():
         receipt, heard = receipts[name], outcome is Outcome.HEARD
         receipts[name] = replace(receipt, run="", heard=heard, began=receipt.began or heard)
         if outcome is Outcome.NOT_POSTED:
-            sent[name] = tuple(one for one in sent.get(name, ()) if one != Sent(receipt.sent, receipt.at))
+            sent[name] = tuple(
+                one for one in sent.get(name, ()) if one != Sent(receipt.sent, receipt.at)
+            )
             receipts.pop(name)
             receipts |= {name: known.receipts[name]} if name in known.receipts else {}
             if receipt.sent is NotificationKind.REMINDER:
                 reminders[name] -= 1
-        events = tuple(event for event in (_noted(one, name, outcome, receipt) for one in events) if event is not None)
+        events = tuple(
+            event
+            for event in (_noted(one, name, outcome, receipt) for one in events)
+            if event is not None
+        )
     reminded_at = incident.reminded_at if reminders != known.reminders else known.reminded_at
-    after = replace(incident, receipts=receipts, events=events, reminders=reminders, reminded_at=reminded_at)
+    after = replace(
+        incident, receipts=receipts, events=events, reminders=reminders, reminded_at=reminded_at
+    )
     return closed(replace(memory.with_open(after), sent=sent), situation)
 
 
@@ -592,7 +665,11 @@ def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Ev
 def closed(memory: DateMemory, situation: Situation) -> DateMemory:
     """Close an incident whose end every channel has heard that has to; nobody waits for one that is no more."""
     incident, now = memory.open, situation.now
-    if incident is None or incident.quiet_since is None or not (incident.expired or incident.quiet_twice):
+    if (
+        incident is None
+        or incident.quiet_since is None
+        or not (incident.expired or incident.quiet_twice)
+    ):
         return memory
     receipts = [_receipt(memory, name, situation) for name in situation.addresses]
     is_waited_for = any(_has_to_hear_the_end(incident, receipt) for receipt in receipts)

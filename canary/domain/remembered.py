@@ -72,7 +72,10 @@ class Runs(msgspec.Struct, frozen=True, kw_only=True):
 
     def unseen_since(self, since: datetime) -> timedelta:
         """Return how long it did not see, from `since` on."""
-        return sum((one.until - max(one.since, since) for one in self.unseen if one.until > since), timedelta())
+        return sum(
+            (one.until - max(one.since, since) for one in self.unseen if one.until > since),
+            timedelta(),
+        )
 
 
 def after_a_run(runs: Runs, now: datetime, reason: str) -> Runs:
@@ -111,7 +114,9 @@ def month_refs(canary: str, phase: str, days: Iterable[date]) -> list[DocumentRe
 def months_of(documents: Documents, canary: str, phase: str) -> list[DocumentRef]:
     """Return the addresses of the months of a phase that were read, the oldest first."""
     prefix = month_ref(canary, phase, "").id
-    return sorted(ref for ref in documents if ref.collection == MEMORY and ref.id.startswith(prefix))
+    return sorted(
+        ref for ref in documents if ref.collection == MEMORY and ref.id.startswith(prefix)
+    )
 
 
 def older_refs(runs: Runs, canary: str, now: datetime, phases: Iterable[str]) -> list[DocumentRef]:
@@ -126,7 +131,9 @@ def older_refs(runs: Runs, canary: str, now: datetime, phases: Iterable[str]) ->
         day = calendar_date(f"{oldest}-01")
         first = max(day.year * 12 + day.month - 1, this - _MOST_MONTHS) if day else this - _MONTHS
         months = range(first, this + 1) if oldest else ()
-        refs += [month_ref(canary, phase, f"{month // 12:04}-{month % 12 + 1:02}") for month in months]
+        refs += [
+            month_ref(canary, phase, f"{month // 12:04}-{month % 12 + 1:02}") for month in months
+        ]
     return refs
 
 
@@ -141,7 +148,9 @@ def is_readable(document: Document | None) -> bool:
     return not isinstance(number, int) or number == FORMAT
 
 
-def read_date(document: Document | None, game_date: date, now: datetime | None = None) -> DateMemory:
+def read_date(
+    document: Document | None, game_date: date, now: datetime | None = None
+) -> DateMemory:
     """Read what is remembered of a date in its month; with `now` (aware), as far as it can be believed then."""
     memory = _read(document.fields.get(game_date.isoformat()) if document else None) or DateMemory()
     return memory if now is None else believed_memory(memory, now)
@@ -166,7 +175,9 @@ def _read(text: object) -> DateMemory | None:
 
 def read_month(document: Document | None, now: datetime | None = None) -> dict[date, DateMemory]:
     """Read all dates of a month, the oldest first."""
-    days = sorted(day for name in (document.fields if document else {}) if (day := calendar_date(name)))
+    days = sorted(
+        day for name in (document.fields if document else {}) if (day := calendar_date(name))
+    )
     return {day: read_date(document, day, now) for day in days}
 
 
@@ -182,7 +193,10 @@ def month_fields(document: Document | None, dates: Mapping[date, DateMemory]) ->
     for shorter in (_without_words, _ends_of):
         for name in sorted(fields):
             if size > MOST_BYTES and (memory := _read(fields[name])):
-                incidents = tuple(replace(incident, events=shorter(incident.events)) for incident in memory.incidents)
+                incidents = tuple(
+                    replace(incident, events=shorter(incident.events))
+                    for incident in memory.incidents
+                )
                 text = _text(replace(memory, incidents=incidents))
                 size += len(text) - len(str(fields[name]))
                 fields[name] = text

@@ -72,7 +72,9 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """Say in one line who has it in hand, and since when."""
         note = f": {one_line(self.note)}" if self.note else ""
-        return f"acknowledged by {one_line(self.by) or 'somebody'} at {self.at:%Y-%m-%d %H:%M}Z{note}"
+        return (
+            f"acknowledged by {one_line(self.by) or 'somebody'} at {self.at:%Y-%m-%d %H:%M}Z{note}"
+        )
 
 
 def people_ref(canary: str) -> DocumentRef:
@@ -95,14 +97,22 @@ def read_people(document: Document | None) -> People:
 def read_silences(document: Document | None) -> tuple[Silence, ...]:
     """Read the silences of the document, by their ends; what cannot be read silences nothing."""
     kept = document.fields.get("silences") if document else None
-    found = (_read(str(name), fields) for name, fields in (kept if isinstance(kept, Mapping) else {}).items())
-    return tuple(sorted((silence for silence in found if silence), key=lambda silence: silence.expires_at))
+    found = (
+        _read(str(name), fields)
+        for name, fields in (kept if isinstance(kept, Mapping) else {}).items()
+    )
+    return tuple(
+        sorted((silence for silence in found if silence), key=lambda silence: silence.expires_at)
+    )
 
 
 def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, ...]:
     """Read the acknowledgements of the document, the oldest first; what cannot be read acknowledges nothing."""
     kept = document.fields.get("acknowledgements") if document else None
-    every = [from_fields(Acknowledgement, printable(one)) for one in (kept if isinstance(kept, (list, tuple)) else ())]
+    every = [
+        from_fields(Acknowledgement, printable(one))
+        for one in (kept if isinstance(kept, (list, tuple)) else ())
+    ]
     return tuple(sorted((one for one in every if one), key=lambda one: one.at))
 
 
@@ -115,12 +125,21 @@ def acknowledgement_fields(document: Document | None, added: Acknowledgement) ->
 def short_words(option: str, text: str) -> str:
     """Return what somebody says, without blanks around it; raises ConfigurationError where it is too long to keep."""
     if len(text) > _LONGEST_WORDS:
-        raise ConfigurationError(f"{option}: {_LONGEST_WORDS} characters at the most, and this has {len(text)}")
+        raise ConfigurationError(
+            f"{option}: {_LONGEST_WORDS} characters at the most, and this has {len(text)}"
+        )
     return text.strip()
 
 
 def new_silence(
-    *, phase: str, first: date, last: date, reason: str, expires_at: datetime, now: datetime, by: str = ""
+    *,
+    phase: str,
+    first: date,
+    last: date,
+    reason: str,
+    expires_at: datetime,
+    now: datetime,
+    by: str = "",
 ) -> Silence:
     """Return a new silence; raises ConfigurationError for one that makes no sense."""
     if last < first:
@@ -146,9 +165,15 @@ def silence_fields(wanted: Mapping[str, Silence]) -> dict[str, Any]:
     Raises ConfigurationError for too many.
     """
     if len(wanted) > MOST_SILENCES:
-        raise ConfigurationError(f"{MOST_SILENCES} silences are in force: end some, or let one cover more dates")
+        raise ConfigurationError(
+            f"{MOST_SILENCES} silences are in force: end some, or let one cover more dates"
+        )
     kept = {name: to_fields(silence) for name, silence in wanted.items()}
-    return {"silences": {name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()}}
+    return {
+        "silences": {
+            name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()
+        }
+    }
 
 
 def parse_duration(text: str) -> timedelta:

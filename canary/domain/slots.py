@@ -38,12 +38,20 @@ class OwnMemory:
         """Keep what a run has seen: the dates that were not quiet."""
         self.first_seen = {key: self.seen_since(*key, now) for key in loud}
         recent = {key: told for key, told in self.told.items() if now - told[0] < REMIND_EVERY}
-        self.told = {key: told for key, told in self.told.items() if key[1:] in self.first_seen} | recent
+        self.told = {
+            key: told for key, told in self.told.items() if key[1:] in self.first_seen
+        } | recent
         self.ran_at = now
 
 
 def due_without_memory(
-    verdict: Verdict, channel: str, phase: Phase, now: datetime, own: OwnMemory, *, said: NotificationKind | None
+    verdict: Verdict,
+    channel: str,
+    phase: Phase,
+    now: datetime,
+    own: OwnMemory,
+    *,
+    said: NotificationKind | None,
 ) -> NotificationKind | None:
     """Return what a channel has to be sent of a date.
 
@@ -57,13 +65,19 @@ def due_without_memory(
             return NotificationKind.CHANGED
         is_due = _minute(now) - _minute(last) >= REMIND_EVERY
     else:
-        is_due = (said is not None and own.saw_before(now)) or slot_is_due(verdict, phase, now, first)
+        is_due = (said is not None and own.saw_before(now)) or slot_is_due(
+            verdict, phase, now, first
+        )
     if not is_due:
         return None
     if said not in {None, NotificationKind.OPENED}:
         return said
     is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= REMIND_EVERY
-    return NotificationKind.REMINDER if told is not None or (first is None and is_old) else NotificationKind.OPENED
+    return (
+        NotificationKind.REMINDER
+        if told is not None or (first is None and is_old)
+        else NotificationKind.OPENED
+    )
 
 
 def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime | None) -> bool:

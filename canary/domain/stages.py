@@ -29,7 +29,10 @@ class Stage(StrEnum):
         return _RANKS[self]
 
 
-_RANKS = {stage: place - (place >= list(Stage).index(Stage.REGISTERED)) for place, stage in enumerate(Stage)}
+_RANKS = {
+    stage: place - (place >= list(Stage).index(Stage.REGISTERED))
+    for place, stage in enumerate(Stage)
+}
 
 
 class State(StrEnum):

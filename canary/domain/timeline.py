@@ -31,12 +31,31 @@ def timeline_of(verdict: Verdict, known: Known) -> Timeline:
     """Put what all sources have seen of a date in one order; a time that cannot be is none."""
     evidence, deadline = known.evidence, known.deadline
     traces = (known.traces.checkpoints, known.traces.errors, known.traces.runs)
-    sources = (evidence.completion_log, evidence.messages, evidence.flag_table, evidence.progress, *traces)
-    late = Step(stage=Stage.REGISTERED, state=State.NOT_YET, source="phases.toml", at=deadline, words=_DEADLINE)
+    sources = (
+        evidence.completion_log,
+        evidence.messages,
+        evidence.flag_table,
+        evidence.progress,
+        *traces,
+    )
+    late = Step(
+        stage=Stage.REGISTERED,
+        state=State.NOT_YET,
+        source="phases.toml",
+        at=deadline,
+        words=_DEADLINE,
+    )
     return Timeline(
         verdict=verdict,
-        entries=tuple(sorted([late, *_entries(known)], key=lambda step: (step.at is not None, step.at or deadline))),
-        unreadable=tuple(dict.fromkeys(source.reason for source in sources if isinstance(source, Unreadable))),
+        entries=tuple(
+            sorted(
+                [late, *_entries(known)],
+                key=lambda step: (step.at is not None, step.at or deadline),
+            )
+        ),
+        unreadable=tuple(
+            dict.fromkeys(source.reason for source in sources if isinstance(source, Unreadable))
+        ),
     )
 
 
@@ -62,7 +81,9 @@ def by_delivery(entries: Sequence[Step]) -> list[tuple[Step, ...]]:
             first.setdefault(step.subject, step.entry)
     found: dict[object, list[Step]] = {}
     for number, step in enumerate(entries):
-        found.setdefault(step.entry or first.get(step.subject) or step.subject or number, []).append(step)
+        found.setdefault(
+            step.entry or first.get(step.subject) or step.subject or number, []
+        ).append(step)
     return [tuple(group) for group in found.values()]
 
 
@@ -71,7 +92,9 @@ def delivery_text(steps: Sequence[Step]) -> str:
     who = next((step.subject for step in steps if step.subject), "")
     if len(steps) == 1 and not who:
         return steps[0].words if steps[0].state is State.NOT_YET else step_text(steps[0])
-    came = dict.fromkeys(VERBS[step.stage] for step in sorted(steps, key=_rank) if step.state is State.REACHED)
+    came = dict.fromkeys(
+        VERBS[step.stage] for step in sorted(steps, key=_rank) if step.state is State.REACHED
+    )
     words = dict.fromkeys(step.words for step in steps if step.words)
     return f"{who} " + "; ".join(part for part in (", ".join(came), *words) if part)
 

@@ -164,24 +164,41 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
     phase = phase.on(evidence.game_date, evidence.mode)
     if not phase.expected:
         nobody = "no processor is expected on this date"
-        return Verdict(kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody)
+        return Verdict(
+            kind=VerdictKind.IDLE, phase=phase.name, game_date=evidence.game_date, summary=nobody
+        )
     log, progress = evidence.completion_log, evidence.progress
     unreadable = [source.reason for source in (log, progress) if isinstance(source, Unreadable)]
-    in_bigquery, seen_at = any(flag.is_set for flag in evidence.flags.values()), evidence.flag_seen_at
+    in_bigquery, seen_at = (
+        any(flag.is_set for flag in evidence.flags.values()),
+        evidence.flag_seen_at,
+    )
     if isinstance(progress, Absent) and (in_bigquery or seen_at):
         # It may have been removed, or be in another database: it does not say that the flag is unset.
-        verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard)
+        verdict = judge(
+            replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
+        )
         said = (
-            "the flag is BigQuery's" if in_bigquery else f"the canary saw it with the flag by {seen_at:%Y-%m-%d %H:%M}Z"
+            "the flag is BigQuery's"
+            if in_bigquery
+            else f"the canary saw it with the flag by {seen_at:%Y-%m-%d %H:%M}Z"
         )
         note = f"there is no {phase.firestore_collection}/{evidence.game_date}: {said}"
         return replace(verdict, notes=(*verdict.notes, note))
-    if phase.bigquery_carries_flag and not isinstance(log, Unreadable) and isinstance(progress, Unreadable):
+    if (
+        phase.bigquery_carries_flag
+        and not isinstance(log, Unreadable)
+        and isinstance(progress, Unreadable)
+    ):
         if evidence.flags:
-            verdict = judge(replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard)
+            verdict = judge(
+                replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
+            )
             note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
             return replace(verdict, notes=(*verdict.notes, note))
-        unreadable.append("BigQuery cannot stand in for it: no row of the date says anything of the flag")
+        unreadable.append(
+            "BigQuery cannot stand in for it: no row of the date says anything of the flag"
+        )
     if unreadable:
         return Verdict(
             kind=VerdictKind.UNKNOWN,
@@ -217,7 +234,11 @@ def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Prog
 def _contradiction(evidence: Evidence) -> str:
     """Say which table has the flag set and which unset; empty where they agree."""
     by_state = {flag.is_set: table for table, flag in evidence.flags.items()}
-    return f"; {by_state[True]} has it set, {by_state[False]} unset: it is taken as set" if len(by_state) > 1 else ""
+    return (
+        f"; {by_state[True]} has it set, {by_state[False]} unset: it is taken as set"
+        if len(by_state) > 1
+        else ""
+    )
 
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
@@ -251,7 +272,9 @@ def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
     if isinstance(outcome, Unreadable):
         return _unknown(facts, f"the output of {next_phase}: {outcome.reason}")
     if facts.output_is_partial:
-        summary = f"`_triggered` is set, but {next_phase} has only {facts.output} of {facts.work} games"
+        summary = (
+            f"`_triggered` is set, but {next_phase} has only {facts.output} of {facts.work} games"
+        )
         return _verdict(facts, VerdictKind.DOWNSTREAM_PARTIAL, summary, trigger.at)
     if outcome != Seen(0) or facts.had_no_work:
         return None
@@ -264,7 +287,11 @@ def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
 def _judge_complete(facts: Facts) -> Verdict:
     """Apply the rule that the canary is made for: the set complete, the flag unset, 30 minutes later."""
     age = facts.now - facts.complete_at
-    when = "at a time that nobody wrote down" if None in facts.completed_at.values() else f"{duration_text(age)} ago"
+    when = (
+        "at a time that nobody wrote down"
+        if None in facts.completed_at.values()
+        else f"{duration_text(age)} ago"
+    )
     done, everybody = len(facts.completed_at), len(facts.phase.expected)
     who = "the only processor" if everybody == 1 else f"all {everybody} processors"
     who = f"{done} of {everybody} processors, which is enough," if facts.missing else who
@@ -284,11 +311,19 @@ def _judge_complete(facts: Facts) -> Verdict:
 def _judge_incomplete(facts: Facts) -> Verdict:
     if facts.had_no_work and not (facts.work == 0 and facts.failed):
         who = "there was" if facts.work == 0 else "every processor reports that it had"
-        done = f"; completed all the same: {names(facts.completed_at)}" if facts.completed_at else ""
+        done = (
+            f"; completed all the same: {names(facts.completed_at)}" if facts.completed_at else ""
+        )
         return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{done}")
     # On a day without games nobody has anything to be late with; without a work query, the others have yet to say so.
-    may_be_idle = facts.overdue != facts.missing and not facts.work and facts.report_no_work(facts.overdue)
-    return _judge_late(facts, facts.overdue) if facts.overdue and not may_be_idle else _judge_waiting(facts)
+    may_be_idle = (
+        facts.overdue != facts.missing and not facts.work and facts.report_no_work(facts.overdue)
+    )
+    return (
+        _judge_late(facts, facts.overdue)
+        if facts.overdue and not may_be_idle
+        else _judge_waiting(facts)
+    )
 
 
 def _judge_waiting(facts: Facts) -> Verdict:
@@ -307,13 +342,18 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
     if work == Seen(0):
         reason = f"the work query says that there was no work, but failed: {names(facts.failed)}"
         return _unknown(facts, reason, unreadable=False)
-    has_arrived = bool(facts.last_status or facts.unexpected or facts.completed_at or facts.heard.processors)
+    has_arrived = bool(
+        facts.last_status or facts.unexpected or facts.completed_at or facts.heard.processors
+    )
     if isinstance(work, Absent) and not has_arrived:
         reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
         return _unknown(facts, reason, unreadable=False)
     kind, said = VerdictKind.INCOMPLETE, f"not completed, {late}: {_said(facts, overdue)}"
     if not has_arrived and overdue == facts.missing:
-        kind, said = VerdictKind.SILENT, f"nothing has arrived, {late}, although there was work to do ({facts.work})"
+        kind, said = (
+            VerdictKind.SILENT,
+            f"nothing has arrived, {late}, although there was work to do ({facts.work})",
+        )
     not_yet = tuple(name for name in facts.missing if name not in overdue)
     return replace(_verdict(facts, kind, said, since), missing=tuple(overdue), not_yet=not_yet)
 
@@ -327,22 +367,36 @@ def _disagreement(facts: Facts) -> str | None:
     completed nothing, and stands in the document instead: that run takes nothing back. Nothing is said of what was
     registered before the completion log had its first row.
     """
-    recorded, registered, reports = facts.completion_log.completed, facts.progress.registered, facts.progress.reports
+    recorded, registered, reports = (
+        facts.completion_log.completed,
+        facts.progress.registered,
+        facts.progress.reports,
+    )
     log_since = facts.evidence.log_since or facts.now
 
     def had_time(at: datetime) -> bool:
         return facts.now - at >= facts.phase.untriggered_after
 
     def is_excused(processor: str) -> bool:
-        at, trigger, report = recorded[processor].completed_at, facts.progress.trigger, reports.get(processor)
+        at, trigger, report = (
+            recorded[processor].completed_at,
+            facts.progress.trigger,
+            reports.get(processor),
+        )
         if report is not None and not facts.phase.completes(report.status):
             return (report.at or facts.now) >= at
-        return trigger is not None and trigger.deliberately_partial and (trigger.at or facts.now) <= at
+        return (
+            trigger is not None and trigger.deliberately_partial and (trigger.at or facts.now) <= at
+        )
 
     def is_due(processor: str, visible_at: datetime) -> bool:
-        return not is_excused(processor) and (processor not in facts.waits_for or had_time(visible_at))
+        return not is_excused(processor) and (
+            processor not in facts.waits_for or had_time(visible_at)
+        )
 
-    seen_at = {p: e.registered_at or e.completed_at or facts.deadline for p, e in registered.items()}
+    seen_at = {
+        p: e.registered_at or e.completed_at or facts.deadline for p, e in registered.items()
+    }
     parts = {
         "in the completion log, but not in the progress document": [
             p for p, row in recorded.items() if p not in registered and is_due(p, row.visible_at)
@@ -365,7 +419,9 @@ def _completed_of_expected(facts: Facts) -> str:
     return f"{len(facts.completed_at)} of {len(facts.phase.expected)} complete"
 
 
-def _verdict(facts: Facts, kind: VerdictKind, summary: str, since: datetime | None = None) -> Verdict:
+def _verdict(
+    facts: Facts, kind: VerdictKind, summary: str, since: datetime | None = None
+) -> Verdict:
     return Verdict(
         kind=kind,
         phase=facts.phase.name,
@@ -396,7 +452,9 @@ def _impact(facts: Facts) -> Impact:
         return Impact.NONE
     match facts.evidence.outcome:
         case Seen(0):
-            return Impact.BLOCKED if facts.output_is_due or facts.start_was_refused else Impact.UNKNOWN
+            return (
+                Impact.BLOCKED if facts.output_is_due or facts.start_was_refused else Impact.UNKNOWN
+            )
         case Seen() if facts.output_is_partial:
             return Impact.PARTIAL if facts.output_is_due else Impact.UNKNOWN
         case Seen():
@@ -406,7 +464,11 @@ def _impact(facts: Facts) -> Impact:
             unset = facts.progress.trigger is None and facts.phase.flag_starts_next_phase
             if facts.start_was_refused:
                 return Impact.BLOCKED
-            return Impact.BLOCKED if unset and (facts.is_complete or facts.output_is_due) else Impact.UNKNOWN
+            return (
+                Impact.BLOCKED
+                if unset and (facts.is_complete or facts.output_is_due)
+                else Impact.UNKNOWN
+            )
 
 
 def _notes(facts: Facts) -> Iterator[str]:
@@ -416,7 +478,11 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield f"there is no {phase.firestore_collection}/{facts.game_date}"
     if facts.unexpected:
         yield f"not expected: {unexpected_text(facts.unexpected, phase)}"
-    if again := [p for p in facts.completed_at if p in facts.last_status and not phase.completes(facts.last_status[p])]:
+    if again := [
+        p
+        for p in facts.completed_at
+        if p in facts.last_status and not phase.completes(facts.last_status[p])
+    ]:
         yield f"ran again after it had completed: {_said(facts, again)}"
     if facts.work and facts.report_no_work(phase.expected):
         yield f"every processor reports that it had no work, and the work query counts {facts.work}"
@@ -428,7 +494,10 @@ def _notes(facts: Facts) -> Iterator[str]:
 
 def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
     """List unexpected names, those first that resemble an expected one, and count what would be too many."""
-    found = sorted(((phase.nearest(name), name) for name in unexpected), key=lambda one: (one[0] is None, one[1]))
+    found = sorted(
+        ((phase.nearest(name), name) for name in unexpected),
+        key=lambda one: (one[0] is None, one[1]),
+    )
     short = [(nearest, one_line(name, _NAME_CHARACTERS)) for nearest, name in found[:_SHOWN]]
     shown = [f"{name} (resembles {nearest})" if nearest else name for nearest, name in short]
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -25,7 +25,9 @@ def early_warnings(
     dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
     unexpected = {name for one in dates for name in one.unexpected}
     since = next((one.game_date for one in dates if one.unexpected), None)
-    warnings = [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
+    warnings = (
+        [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
+    )
     rejections = [line for line in lines if line.kind is CheckpointKind.REJECTED]
     why = dict.fromkeys(heard_of(lines, phase).processors, "its deliveries come to nothing")
     for line in rejections:

@@ -22,7 +22,12 @@ class NotifyError(ResilienceError):
     """
 
     def __init__(
-        self, reason: str, *, gone: bool = False, again_after: float | None = None, may_be_posted: bool = False
+        self,
+        reason: str,
+        *,
+        gone: bool = False,
+        again_after: float | None = None,
+        may_be_posted: bool = False,
     ) -> None:
         super().__init__(reason)
         self.gone = gone
@@ -91,7 +96,9 @@ class Channels:
             if isinstance(error, (NotifyError, OSError)) or len(notifications) == 1:
                 return [], error
             each = [self.send(name, [one], now) for one in notifications]
-            return [one for sent, _ in each for one in sent], next((failure for _, failure in each if failure), None)
+            return [one for sent, _ in each for one in sent], next(
+                (failure for _, failure in each if failure), None
+            )
         return notifications, None
 
     def test(self, now: datetime) -> dict[str, str]:

@@ -78,7 +78,9 @@ def notify(
         run.notify_of(phase)
     if judged.everything:
         run.remember_the_run()
-    channels.memory.end_of_run([(v.phase, v.game_date) for v in judged.verdicts if not v.kind.is_quiet], now)
+    channels.memory.end_of_run(
+        [(v.phase, v.game_date) for v in judged.verdicts if not v.kind.is_quiet], now
+    )
     return Notified(run.failures, tuple(run.untold), run.without_memory)
 
 
@@ -99,9 +101,15 @@ class _Notifying:
         self._deadline, self._runs, self._people = deadline, memory.runs, memory.people
         addresses = {name: channel.address for name, channel in channels.by_name.items()}
         self._refusals = {
-            name: refusal for name, refusal in self._runs.refusals.items() if refusal.address == addresses.get(name)
+            name: refusal
+            for name, refusal in self._runs.refusals.items()
+            if refusal.address == addresses.get(name)
         }
-        refused = {name: refusal for name, refusal in self._refusals.items() if _is_left_alone(refusal, now)}
+        refused = {
+            name: refusal
+            for name, refusal in self._refusals.items()
+            if _is_left_alone(refusal, now)
+        }
         self._situation = Situation(now=now, run=secrets.token_hex(8), addresses=addresses)
         self.failures = {name: refusal.reason for name, refusal in refused.items()}
         self.without_memory = memory.failure
@@ -114,7 +122,11 @@ class _Notifying:
     def phases(self) -> list[str]:
         """Return the phases that have verdicts, and those that were removed and have something open."""
         judged = dict.fromkeys(verdict.phase for verdict in self._judged.verdicts)
-        removed = [phase for phase, oldest in self._runs.open.items() if oldest and phase not in self._phases]
+        removed = [
+            phase
+            for phase, oldest in self._runs.open.items()
+            if oldest and phase not in self._phases
+        ]
         return [*judged, *(removed if self._judged.everything else ())]
 
     def notify_of(self, phase: str) -> None:
@@ -123,7 +135,11 @@ class _Notifying:
         try:
             for _ in range(0 if failed else _ATTEMPTS):
                 if self._deadline.is_over:
-                    self._leave_untold(plan, plan.followed, f"the run has taken more than {self._deadline.seconds:g} s")
+                    self._leave_untold(
+                        plan,
+                        plan.followed,
+                        f"the run has taken more than {self._deadline.seconds:g} s",
+                    )
                     return
                 if self._memory.commit(phase, plan.changes) or self._is_mine(phase, plan):
                     self._send(phase, plan)
@@ -139,14 +155,28 @@ class _Notifying:
             self._leave_untold(plan, plan.followed, "other runs were first, each time")
 
     def _plan(self, phase: str) -> Plan:
-        situation = replace(self._situation, phase=self._phases.get(phase), down=tuple(self.failures))
-        return advance(phase, self._memory.dates(phase), self._judged, situation, self._people, ran_at=self._runs.at)
+        situation = replace(
+            self._situation, phase=self._phases.get(phase), down=tuple(self.failures)
+        )
+        return advance(
+            phase,
+            self._memory.dates(phase),
+            self._judged,
+            situation,
+            self._people,
+            ran_at=self._runs.at,
+        )
 
     def _is_mine(self, phase: str, plan: Plan) -> bool:
         """Whether what was about to be sent is written down as this run's: only the answer was lost, or came late."""
         known = self._memory.dates(phase)
         incidents = [known[day].open for day in plan.due if day in known]
-        runs = {receipt.run for incident in incidents if incident for receipt in incident.receipts.values()}
+        runs = {
+            receipt.run
+            for incident in incidents
+            if incident
+            for receipt in incident.receipts.values()
+        }
         return self._situation.run in runs
 
     # Sending
@@ -162,7 +192,9 @@ class _Notifying:
         after = {**plan.after, **noted}
         self._open[phase] = oldest_open({**plan.known, **after})
         if phase in self._phases:
-            first = self._phases[phase].recent_dates(self._situation.now, self._phases[phase].lookback_dates)[0]
+            first = self._phases[phase].recent_dates(
+                self._situation.now, self._phases[phase].lookback_dates
+            )[0]
             self._judged_from[phase] = min(first, unsettled(plan) or first)
         self._leave_untold(plan, after, "no channel is known to have taken it")
 
@@ -173,7 +205,9 @@ class _Notifying:
             outcomes |= self._outcomes_of_a_message(name, wanted[first : first + _DATES_AT_ONCE])
         return outcomes
 
-    def _outcomes_of_a_message(self, name: str, wanted: Sequence[Notification]) -> dict[date, Outcome]:
+    def _outcomes_of_a_message(
+        self, name: str, wanted: Sequence[Notification]
+    ) -> dict[date, Outcome]:
         now, days = self._situation.now, [notification.verdict.game_date for notification in wanted]
         # also if it was frozen since it committed
         if self._deadline.is_over or name in self.failures:
@@ -188,11 +222,19 @@ class _Notifying:
         may_be = isinstance(error, NotifyError) and error.may_be_posted
         otherwise = Outcome.NOT_KNOWN if may_be else Outcome.NOT_POSTED
         outcomes = {day: Outcome.HEARD if day in heard else otherwise for day in days}
-        posted = [one.verdict for one in wanted if outcomes[one.verdict.game_date] is not Outcome.NOT_POSTED]
-        self._channels.memory.told |= {(name, one.phase, one.game_date): (now, level(one)) for one in posted}
+        posted = [
+            one.verdict
+            for one in wanted
+            if outcomes[one.verdict.game_date] is not Outcome.NOT_POSTED
+        ]
+        self._channels.memory.told |= {
+            (name, one.phase, one.game_date): (now, level(one)) for one in posted
+        }
         return outcomes
 
-    def _notification(self, plan: Plan, day: date, kind: NotificationKind, name: str) -> Notification:
+    def _notification(
+        self, plan: Plan, day: date, kind: NotificationKind, name: str
+    ) -> Notification:
         verdict, incident = plan.verdicts[day], plan.after[day].open
         assert incident is not None
         also = [
@@ -205,14 +247,24 @@ class _Notifying:
             and name in other_incident.receipts
             and group_of(other) == group_of(verdict)
         ]
-        return Notification(kind, incident, verdict, "; ".join(self._words(plan, day, kind, name)), tuple(also))
+        return Notification(
+            kind, incident, verdict, "; ".join(self._words(plan, day, kind, name)), tuple(also)
+        )
 
     def _words(self, plan: Plan, day: date, kind: NotificationKind, name: str) -> Iterator[str]:
         """Yield what has to be said beside the verdict: what people said of it, and what may not have been heard."""
-        incident, situation, phase = plan.after[day].open, plan.situations[day], plan.verdicts[day].phase
+        incident, situation, phase = (
+            plan.after[day].open,
+            plan.situations[day],
+            plan.verdicts[day].phase,
+        )
         assert incident is not None
-        yield from (ack.text for ack in situation.acknowledgements if ack.opened_at == incident.opened_at)
-        silences = [silence for silence in self._people.silences if silence.is_of(phase, day, situation.now)]
+        yield from (
+            ack.text for ack in situation.acknowledgements if ack.opened_at == incident.opened_at
+        )
+        silences = [
+            silence for silence in self._people.silences if silence.is_of(phase, day, situation.now)
+        ]
         yield from (f"silenced: {silence.text}" for silence in silences)
         if self._runs.at is None and self._judged.everything and kind is NotificationKind.OPENED:
             yield "how things stand at the first run of the canary"
@@ -233,7 +285,9 @@ class _Notifying:
                     for day, mine in outcomes.items()
                     if day in known
                 }
-                if self._memory.commit(phase, {day: one for day, one in noted.items() if one != known[day]}):
+                if self._memory.commit(
+                    phase, {day: one for day, one in noted.items() if one != known[day]}
+                ):
                     return noted
                 failed = self._memory.failure or failed
             except StoreError as error:
@@ -252,7 +306,9 @@ class _Notifying:
 
     def _send_without_memory(self, phase: str, plan: Plan) -> None:
         """Send what a problem's age asks for; what is remembered says which kind it is, where it can be read."""
-        note = f"sent without memory, once in 4 hours, and not when it is over: {self.without_memory}"
+        note = (
+            f"sent without memory, once in 4 hours, and not when it is over: {self.without_memory}"
+        )
         own = self._channels.memory
         loud = {day: v for day, v in plan.verdicts.items() if v.kind.is_problem or v.unreadable}
         for name in self._channels.by_name:
@@ -263,7 +319,9 @@ class _Notifying:
                     wanted.append(Notification(kind, memory.open, verdict, note))
             self._outcomes(name, wanted)
         known = {(verdict_phase, day) for _, verdict_phase, day in own.told}
-        unknown = {day: memory for day, memory in plan.followed.items() if (phase, day) not in known}
+        unknown = {
+            day: memory for day, memory in plan.followed.items() if (phase, day) not in known
+        }
         self._leave_untold(plan, unknown, "nobody knows whether anybody was notified before")
 
     def _kind_without_memory(self, plan: Plan, day: date, name: str) -> NotificationKind | None:
@@ -281,22 +339,37 @@ class _Notifying:
         own, names, new = self._channels.memory, self._channels.by_name.keys(), dict[str, Refusal]()
         is_ours: bool | None = None
         try:
-            for _ in range(_ATTEMPTS if self._memory.is_readable and not self._deadline.is_over else 0):
+            for _ in range(
+                _ATTEMPTS if self._memory.is_readable and not self._deadline.is_over else 0
+            ):
                 after = self._after(self._memory.runs)
-                new = {name: refusal for name, refusal in after.refusals.items() if not refusal.said}
+                new = {
+                    name: refusal for name, refusal in after.refusals.items() if not refusal.said
+                }
                 if is_ours := self._memory.commit_runs(_said(after)):
                     break
         except StoreError:
             is_ours = None
         if not is_ours:
             new = {
-                name: refusal for name, refusal in self._gone.items() if is_ours is None and name not in own.warned_of
+                name: refusal
+                for name, refusal in self._gone.items()
+                if is_ours is None and name not in own.warned_of
             }
         own.warned_of = (own.warned_of | {*self._gone}) - self._heard
-        words, others = {name: refusal_text(name, refusal) for name, refusal in new.items()}, names - {*self._gone}
-        unsaid = [name for name, text in words.items() if others and not self._warn(Warned.CHANNEL, text, others)]
+        words, others = (
+            {name: refusal_text(name, refusal) for name, refusal in new.items()},
+            names - {*self._gone},
+        )
+        unsaid = [
+            name
+            for name, text in words.items()
+            if others and not self._warn(Warned.CHANNEL, text, others)
+        ]
         left_out = self._judged.left_out if is_ours else ""
-        is_left_out_unsaid = bool(left_out) and not self._warn(Warned.AWAY, left_out, names - self.failures.keys())
+        is_left_out_unsaid = bool(left_out) and not self._warn(
+            Warned.AWAY, left_out, names - self.failures.keys()
+        )
         if is_ours and (unsaid or is_left_out_unsaid):
             self._take_back(unsaid, self._runs.judged_from if is_left_out_unsaid else {})
 
@@ -309,7 +382,9 @@ class _Notifying:
                     name: replace(refusal, said=refusal.said and name not in unsaid)
                     for name, refusal in runs.refusals.items()
                 }
-                after = replace(runs, refusals=refusals, judged_from={**runs.judged_from, **judged_from})
+                after = replace(
+                    runs, refusals=refusals, judged_from={**runs.judged_from, **judged_from}
+                )
                 if self._memory.commit_runs(after):
                     return
         except StoreError:
@@ -319,11 +394,16 @@ class _Notifying:
     def _after(self, runs: Runs) -> Runs:
         """Return what is remembered of the canary after this run."""
         now = self._situation.now
-        reason = next((one_line(verdict.summary) for verdict in self._judged.verdicts if verdict.unreadable), "")
+        reason = next(
+            (one_line(verdict.summary) for verdict in self._judged.verdicts if verdict.unreadable),
+            "",
+        )
         # By what is remembered now: another run may have said it since this one has read.
         said = {name for name, one in runs.refusals.items() if one.said and name in self._gone}
         gone = {
-            name: replace(refusal, said=name in said and runs.refusals[name].address == refusal.address)
+            name: replace(
+                refusal, said=name in said and runs.refusals[name].address == refusal.address
+            )
             for name, refusal in self._gone.items()
         }
         kept = {**runs.refusals, **gone}
@@ -337,13 +417,21 @@ class _Notifying:
 
     def _warn(self, what: Warned, text: str, names: Iterable[str]) -> bool:
         """Send a word about the canary itself; returns whether a channel took it."""
-        errors = {name: self._channels.warn(name, what, text, self._situation.now) for name in sorted(names)}
-        self.failures |= {name: _reason(error) for name, error in errors.items() if error is not None}
+        errors = {
+            name: self._channels.warn(name, what, text, self._situation.now)
+            for name in sorted(names)
+        }
+        self.failures |= {
+            name: _reason(error) for name, error in errors.items() if error is not None
+        }
         return None in errors.values()
 
 
 def _said(runs: Runs) -> Runs:
-    return replace(runs, refusals={name: replace(refusal, said=True) for name, refusal in runs.refusals.items()})
+    return replace(
+        runs,
+        refusals={name: replace(refusal, said=True) for name, refusal in runs.refusals.items()},
+    )
 
 
 def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
@@ -360,4 +448,6 @@ def refusal_text(name: str, refusal: Refusal) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return one_line(str(error) if isinstance(error, NotifyError) else f"{type(error).__name__}: {error}")
+    return one_line(
+        str(error) if isinstance(error, NotifyError) else f"{type(error).__name__}: {error}"
+    )

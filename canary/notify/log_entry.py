@@ -8,7 +8,15 @@ from typing import Any, TextIO
 
 from canary.domain.verdict import badness, level
 from canary.notify.channel import Notification, Warned
-from canary.notify.message import CommandLine, Message, logs_link, messages, severity, shortened, verdicts_of
+from canary.notify.message import (
+    CommandLine,
+    Message,
+    logs_link,
+    messages,
+    severity,
+    shortened,
+    verdicts_of,
+)
 from orchestrator_resilience.phase import Phase
 
 # An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
@@ -36,7 +44,9 @@ class LogChannel:
         stream: TextIO | None = None,
     ) -> None:
         self._phases, self._stream = phases, stream
-        self._command = CommandLine(project=project, several=len(phases) > 1, page=page, runbook=runbook, canary=canary)
+        self._command = CommandLine(
+            project=project, several=len(phases) > 1, page=page, runbook=runbook, canary=canary
+        )
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
@@ -51,7 +61,9 @@ class LogChannel:
             Warned.CHANNEL: {"canary_channel": "REFUSED"},
             Warned.TEST: {"severity": "NOTICE", "canary_alert": what, "headline": text},
         }
-        self._write({"severity": "ERROR", "message": f"CANARY_{what}: {text}", **matched.get(what, {})})
+        self._write(
+            {"severity": "ERROR", "message": f"CANARY_{what}: {text}", **matched.get(what, {})}
+        )
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         # Looked up each time: functions-framework replaces it.

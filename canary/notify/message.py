@@ -16,7 +16,17 @@ import msgspec
 from canary.domain.incident import NotificationKind, group_of
 from canary.domain.path.text import cause_text, path_text, short_text, standing_text
 from canary.domain.stages import Cause, CauseKind, Stage
-from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, badness, count_text, duration_text, level, names
+from canary.domain.verdict import (
+    Impact,
+    Level,
+    Verdict,
+    VerdictKind,
+    badness,
+    count_text,
+    duration_text,
+    level,
+    names,
+)
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
@@ -56,8 +66,14 @@ class CommandLine(msgspec.Struct, frozen=True):
         words = [*map(str, arguments)]
         words += ["--phase", phase] if phase is not None and self.several else []
         words += ["--data", str(self.folder)] if self.folder is not None else []
-        words += ["--now", f"{self.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if self.now is not None else []
-        where = f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
+        words += (
+            ["--now", f"{self.now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
+            if self.now is not None
+            else []
+        )
+        where = (
+            f"GOOGLE_CLOUD_PROJECT={shlex.quote(self.project)} " if self.project is not None else ""
+        )
         return f"{where}{self.program} {shlex.join(words)}"
 
     def in_hand(self, phase: str, days: Sequence[date]) -> tuple[tuple[str, str], ...]:
@@ -65,15 +81,31 @@ class CommandLine(msgspec.Struct, frozen=True):
         whose = ["--canary", self.canary] if self.canary is not None else []
         acks = [self.to("ack", day, *whose, phase=phase) for day in sorted(days)[-_NAMED_DATES:]]
         last = ["--to", max(days)] if len(days) > 1 else []
-        silence = ("silence", "add", min(days), *last, "--for", "12h", "--reason", "in hand", *whose)
+        silence = (
+            "silence",
+            "add",
+            min(days),
+            *last,
+            "--for",
+            "12h",
+            "--reason",
+            "in hand",
+            *whose,
+        )
         return ("Ack", "\n".join(acks)), ("Silence", self.to(*silence, phase=phase))
 
     def links(self, phase: str, game_date: date, about: str | None = None) -> tuple["Link", ...]:
         """Return where a date can be looked at in a browser, and what the runbook says `about` a cause or a verdict."""
         path = date_path(phase, game_date, several=self.several)
         page = [Link(f"See {game_date}", self.page + path)] if self.page is not None else []
-        logs = [Link("Logs Explorer", logs_link(self.project, phase, game_date))] if self.project is not None else []
-        place = f"{self.runbook}#{about.lower().replace('_', '-')}" if self.runbook and about else None
+        logs = (
+            [Link("Logs Explorer", logs_link(self.project, phase, game_date))]
+            if self.project is not None
+            else []
+        )
+        place = (
+            f"{self.runbook}#{about.lower().replace('_', '-')}" if self.runbook and about else None
+        )
         runbook = [Link(f"Runbook: {about}", place)] if place else []
         return (*page, *logs, *runbook)
 
@@ -122,7 +154,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         """The message as lines of text."""
         now, later = self.actions[:1], self.actions[1:]
         command = (self.command,) if self.command else ()
-        lines = [self.headline, *_labelled("Do now", now), *_labelled("Look", command), *_labelled("Then", later)]
+        lines = [
+            self.headline,
+            *_labelled("Do now", now),
+            *_labelled("Look", command),
+            *_labelled("Then", later),
+        ]
         for label, text in (*self.facts, *self.in_hand):
             lines += _labelled(label, text.split("\n"))
         return "\n".join([*lines, *(f"{link.label}: {link.url}" for link in self.links)])
@@ -190,7 +227,9 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
     The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are as bad as this one.
     """
     proven = [cause for cause in verdict.causes if cause.kind in verdict.proven]
-    actions = [_filled_in(_advice(cause), verdict, phase, about, names(cause.subjects)) for cause in proven]
+    actions = [
+        _filled_in(_advice(cause), verdict, phase, about, names(cause.subjects)) for cause in proven
+    ]
     actions = actions or [_about(verdict, phase, about)]
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         who = "its processor" if len(phase.expected) == 1 else f"any of the {len(phase.expected)}"
@@ -200,7 +239,9 @@ def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str,
 
 def _advice(cause: Cause) -> str:
     """Return what to do about a cause; for a request that was turned away, by why it was."""
-    return next((BY_STATUS[status] for status in cause.statuses if status in BY_STATUS), ADVICE[cause.kind])
+    return next(
+        (BY_STATUS[status] for status in cause.statuses if status in BY_STATUS), ADVICE[cause.kind]
+    )
 
 
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
@@ -221,7 +262,9 @@ def _about(verdict: Verdict, phase: Phase, about: str) -> str:
     if verdict.kind is VerdictKind.UNKNOWN and not verdict.unreadable:
         if verdict.work is None:
             return "name a `work_query` in `phases.toml`: it tells a day without games from a dead pipeline"
-        return f"see which is right for {about}, the processors or the `work_query` in `phases.toml`"
+        return (
+            f"see which is right for {about}, the processors or the `work_query` in `phases.toml`"
+        )
     if verdict.kind is VerdictKind.UNTRIGGERED and verdict.evaluates_anew:
         return ""  # a re-run is enough
     first = verdict.causes[0] if verdict.causes else None
@@ -255,21 +298,32 @@ def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
 
 
 def messages(
-    notifications: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
+    notifications: Sequence[Notification],
+    phases: Mapping[str, Phase],
+    command: CommandLine,
+    now: datetime,
 ) -> list[tuple[tuple[Notification, ...], Message]]:
     """Return what has to be told, one message for each fault: what is new first, and the worst of it."""
     groups: dict[Hashable, list[Notification]] = {}
     for one in notifications:
-        what = (one.verdict.phase, one.incident.kind, one.verdict.kind) if one.kind.is_end else group_of(one.verdict)
+        what = (
+            (one.verdict.phase, one.incident.kind, one.verdict.kind)
+            if one.kind.is_end
+            else group_of(one.verdict)
+        )
         groups.setdefault((one.kind, one.note, what), []).append(one)
     news = list(NotificationKind)
-    ordered = sorted(groups.values(), key=lambda group: (news.index(group[0].kind), -badness(severity(group))))
+    ordered = sorted(
+        groups.values(), key=lambda group: (news.index(group[0].kind), -badness(severity(group)))
+    )
     return [(tuple(group), _notification(group, phases, command, now)) for group in ordered]
 
 
 def severity(group: Sequence[Notification]) -> Level:
     """Return how bad a group is now; while nobody knows, as bad as it was."""
-    levels = (one.incident.level if one.verdict.kind.is_quiet else level(one.verdict) for one in group)
+    levels = (
+        one.incident.level if one.verdict.kind.is_quiet else level(one.verdict) for one in group
+    )
     others = (level(verdict) for one in group for verdict in one.also)
     return max([*levels, *others], key=badness)
 
@@ -290,25 +344,37 @@ def _notification(
     first, phase = group[0], phases.get(group[0].verdict.phase)
     if first.kind.is_end or phase is None:
         return _over(group, phase, command, now)
-    again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(first.kind, "")
+    again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(
+        first.kind, ""
+    )
     also = {verdict.game_date: verdict for one in group for verdict in one.also}
     verdicts = [*(also | {one.verdict.game_date: one.verdict for one in group}).values()]
     verdicts.sort(key=lambda verdict: verdict.game_date)
     return alert(verdicts, phase, command, now, again=again, note=first.note)
 
 
-def _over(group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime) -> Message:
+def _over(
+    group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime
+) -> Message:
     verdicts, first = [one.verdict for one in group], group[0]
     verdict, incident = verdicts[-1], group[-1].incident
     is_expired = group[-1].kind is NotificationKind.EXPIRED
-    is_over = f"it was {incident.kind}" if verdict.kind is VerdictKind.UNKNOWN else f"no longer {incident.kind}"
+    is_over = (
+        f"it was {incident.kind}"
+        if verdict.kind is VerdictKind.UNKNOWN
+        else f"no longer {incident.kind}"
+    )
     if is_expired:
         is_over = f"still {incident.kind} when last seen"
     after = duration_text(now - min(one.incident.opened_at for one in group))
     facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
     facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
     facts += [("Note", group[-1].note)] if group[-1].note else []
-    shown = command.to("status") if len(group) > 1 else command.to("explain", verdict.game_date, phase=verdict.phase)
+    shown = (
+        command.to("status")
+        if len(group) > 1
+        else command.to("explain", verdict.game_date, phase=verdict.phase)
+    )
     return Message(
         sign=SIGNS[first.kind if first.kind.is_end else severity(group)],
         severity=group[-1].kind,
@@ -380,7 +446,11 @@ def _kind(verdict: Verdict) -> str:
     if verdict.kind not in {VerdictKind.INCOMPLETE, VerdictKind.PREMATURE} or not verdict.missing:
         return verdict.kind
     everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
-    who = verdict.missing[0] if len(verdict.missing) == 1 else f"{len(verdict.missing)} of {everybody}"
+    who = (
+        verdict.missing[0]
+        if len(verdict.missing) == 1
+        else f"{len(verdict.missing)} of {everybody}"
+    )
     return f"{verdict.kind} without {who}"
 
 
@@ -389,7 +459,9 @@ def _impact(verdict: Verdict, phase: Phase) -> str:
         return f"{phase.next_phase} has its output" if verdict.work != 0 else "there were no games"
     if verdict.output is not None:
         return f"{phase.next_phase} has {output_text(verdict, phase)}"
-    return f"{phase.next_phase} not started" if verdict.impact is Impact.BLOCKED else "impact unknown"
+    return (
+        f"{phase.next_phase} not started" if verdict.impact is Impact.BLOCKED else "impact unknown"
+    )
 
 
 def _why(verdict: Verdict, phase: Phase) -> str:
@@ -407,25 +479,42 @@ def _why(verdict: Verdict, phase: Phase) -> str:
 
 
 def _facts(
-    verdicts: Sequence[Verdict], worst: Verdict, phase: Phase, now: datetime, note: str, *, with_who: bool
+    verdicts: Sequence[Verdict],
+    worst: Verdict,
+    phase: Phase,
+    now: datetime,
+    note: str,
+    *,
+    with_who: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield what is the matter, since when, whether it matters, why, and what else is known."""
     if len(verdicts) > 1:
         shown = verdicts[-_LISTED_DATES:]
-        listed = [f"{one.game_date} {one.kind}: {_impact(one, phase)}; {one.summary}" for one in shown]
-        rest = [f"and {len(verdicts) - _LISTED_DATES} more"] if len(verdicts) > _LISTED_DATES else []
+        listed = [
+            f"{one.game_date} {one.kind}: {_impact(one, phase)}; {one.summary}" for one in shown
+        ]
+        rest = (
+            [f"and {len(verdicts) - _LISTED_DATES} more"] if len(verdicts) > _LISTED_DATES else []
+        )
         yield "Dates", "\n".join([*listed, *rest])
     else:
         yield "What", worst.summary
     since = min((one.since for one in verdicts if one.since is not None), default=None)
     if since is not None:
         local = since.astimezone(ZoneInfo(phase.timezone))
-        yield "Since", f"{since:%Y-%m-%d %H:%M:%S}Z ({local:%H:%M %Z}), {duration_text(now - since)} ago"
+        yield (
+            "Since",
+            f"{since:%Y-%m-%d %H:%M:%S}Z ({local:%H:%M %Z}), {duration_text(now - since)} ago",
+        )
     yield "Impact", f"{_impact_text(worst, phase)} {how_the_next_phase_starts(phase)}."
     texts = {
         "Path": [path_text(one) for one in verdicts],
         "Cause": [f"{cause.kind} {cause_text(cause)}" for one in verdicts for cause in one.causes],
-        "Beside": [standing_text(beside, phase.name, with_who=with_who) for one in verdicts for beside in one.standing],
+        "Beside": [
+            standing_text(beside, phase.name, with_who=with_who)
+            for one in verdicts
+            for beside in one.standing
+        ],
         "Evidence": [note for one in verdicts for note in one.notes],
     }
     for label, found in texts.items():

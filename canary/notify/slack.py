@@ -53,7 +53,9 @@ class SlackChannel:
         self._webhook = Webhook("SLACK_WEBHOOK_URL", url)
         self.address = self._webhook.fingerprint
         self._phases, self._seconds = phases, seconds
-        self._command = CommandLine(project=project, several=len(phases) > 1, page=page, runbook=runbook, canary=canary)
+        self._command = CommandLine(
+            project=project, several=len(phases) > 1, page=page, runbook=runbook, canary=canary
+        )
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
@@ -61,12 +63,16 @@ class SlackChannel:
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
         """Post a word about the canary itself; raises NotifyError."""
-        self._post({"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False})
+        self._post(
+            {"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False}
+        )
 
     def _post(self, body: dict[str, Any]) -> None:
         """Post until Slack may have taken it, another attempt does not help, or there is no time for one."""
         deadline = Deadline(self._seconds)
-        while (failure := self._failure(self._webhook.request(deadline, body), deadline)) is not None:
+        while (
+            failure := self._failure(self._webhook.request(deadline, body), deadline)
+        ) is not None:
             if failure.again_after is None or failure.again_after >= deadline.left():
                 raise failure
             time.sleep(failure.again_after)
@@ -74,7 +80,10 @@ class SlackChannel:
     def _failure(self, answer: Answer | NoAnswer, deadline: Deadline) -> NotifyError | None:
         if isinstance(answer, NoAnswer):
             if deadline.is_over:
-                return NotifyError(f"Slack: no answer within {self._seconds:g} s", may_be_posted=answer.may_be_posted)
+                return NotifyError(
+                    f"Slack: no answer within {self._seconds:g} s",
+                    may_be_posted=answer.may_be_posted,
+                )
             again_after = None if answer.may_be_posted else _PAUSE_SECONDS
             words = f"Slack could not be reached: {answer.kind}"
             return NotifyError(words, again_after=again_after, may_be_posted=answer.may_be_posted)
@@ -90,7 +99,10 @@ class SlackChannel:
 
 
 def message(
-    notifications: Sequence[Notification], phases: Mapping[str, Phase], command: CommandLine, now: datetime
+    notifications: Sequence[Notification],
+    phases: Mapping[str, Phase],
+    command: CommandLine,
+    now: datetime,
 ) -> dict[str, Any]:
     """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
 
@@ -102,7 +114,10 @@ def message(
     told = messages(notifications, phases, command, now)
     for number, (_, content) in enumerate(told):
         header = [{"type": "header", "text": _plain(escaped(content.headline, LONGEST_HEADLINE))}]
-        more = {"color": COLOURS[content.sign], "blocks": [*(header if len(told) > 1 else []), *_blocks(content)]}
+        more = {
+            "color": COLOURS[content.sign],
+            "blocks": [*(header if len(told) > 1 else []), *_blocks(content)],
+        }
         size = len(json.dumps([*attachments, more], ensure_ascii=False))
         if attachments and (len(attachments) == _MAXIMUM_FAULTS or size > _MAXIMUM_IN_ALL):
             rest = sum(len(group) for group, _ in told[number:])
@@ -111,7 +126,12 @@ def message(
             break
         attachments.append(more)
         lines.append(escaped(content.headline, LONGEST_HEADLINE))
-    return {"text": "\n".join(lines), "attachments": attachments, "unfurl_links": False, "unfurl_media": False}
+    return {
+        "text": "\n".join(lines),
+        "attachments": attachments,
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
 
 
 def _blocks(content: Message) -> list[dict[str, Any]]:
@@ -132,7 +152,10 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
         for label, commands in content.in_hand
         for line in commands.split("\n")
     ]
-    links = [f"<{escaped(link.url, _MAXIMUM_TEXT)}|{escaped(link.label, _MAXIMUM_FIELD)}>" for link in content.links]
+    links = [
+        f"<{escaped(link.url, _MAXIMUM_TEXT)}|{escaped(link.label, _MAXIMUM_FIELD)}>"
+        for link in content.links
+    ]
     below = [*in_hand, *([" · ".join(links)] if links else [])]
     return [
         {"type": "section", "text": _mrkdwn("\n".join([*first, *code, *then]))},
@@ -143,7 +166,9 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
 
 def escaped(text: str, limit: int) -> str:
     """Return `text` so that Slack shows it as it is: no link, mention or end of a code block; cut at `limit`."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")
+    text = (
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")
+    )
     text = re.sub(r"@(?=channel|here|everyone)", "@\u2060", text, flags=re.IGNORECASE)
     return text if len(text) <= limit else re.sub(r"&[a-z]*\Z", "", text[: limit - 1]) + "…"
 

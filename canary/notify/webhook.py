@@ -23,15 +23,21 @@ class Webhook:
         # a secret that was piped into Secret Manager ends with a line break
         self._url = url.strip()
         if not _is_address(self._url):
-            raise ConfigurationError(f"{variable}: expected https://host/path; not shown, because it is a secret")
+            raise ConfigurationError(
+                f"{variable}: expected https://host/path; not shown, because it is a secret"
+            )
         self.fingerprint = hashlib.sha256(self._url.encode()).hexdigest()[:8]
 
     def is_quoted_in(self, text: str) -> bool:
         """Whether `text`, in lower case, is part of the address, or has a word of its path in it."""
         _, _, path = self._url.lower().partition("://")[2].partition("/")
-        return text in self._url.lower() or any(word in text for word in re.findall(r"[a-z]{4,}", path))
+        return text in self._url.lower() or any(
+            word in text for word in re.findall(r"[a-z]{4,}", path)
+        )
 
-    def request(self, deadline: Deadline, body: Mapping[str, Any] | None = None) -> Answer | NoAnswer:
+    def request(
+        self, deadline: Deadline, body: Mapping[str, Any] | None = None
+    ) -> Answer | NoAnswer:
         """Post `body` as JSON, or get the page where there is none, until `deadline` at the latest."""
         return call(self._url, deadline, body)
 
@@ -42,6 +48,8 @@ def _is_address(url: str) -> bool:
         parts = urlsplit(url)
         safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
         printable = url.isascii() and url.isprintable() and " " not in url
-        return safe and printable and bool(parts.hostname) and len(parts.path) > 1 and parts.port != 0
+        return (
+            safe and printable and bool(parts.hostname) and len(parts.path) > 1 and parts.port != 0
+        )
     except ValueError:  # a port or an address in brackets that is none
         return False

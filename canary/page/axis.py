@@ -64,7 +64,10 @@ class Axis(msgspec.Struct, frozen=True):
         """Return a label for each step from the start on."""
         steps = [number * every for number in range(int((self.end - self.start) / every) + 1)]
         return tuple(
-            _tick(100 * step / (self.end - self.start), (self.start + step).replace(tzinfo=self.zone)) for step in steps
+            _tick(
+                100 * step / (self.end - self.start), (self.start + step).replace(tzinfo=self.zone)
+            )
+            for step in steps
         )
 
     def _shown(self, at: datetime) -> datetime:
@@ -77,7 +80,10 @@ class FoldedAxis:
     def __init__(self, moments: Iterable[datetime], zone: tzinfo) -> None:
         self._zone, ordered = zone, sorted(set(moments))
         gaps = [late - early for early, late in pairwise(ordered)]
-        widths = [_FOLDED_MINUTES if gap > IDLE else max(_LEAST_MINUTES, gap / timedelta(minutes=1)) for gap in gaps]
+        widths = [
+            _FOLDED_MINUTES if gap > IDLE else max(_LEAST_MINUTES, gap / timedelta(minutes=1))
+            for gap in gaps
+        ]
         scale = 96 / (sum(widths) or 1)
         places = accumulate((width * scale for width in widths), initial=2.0)
         self._moments = [*zip(ordered, places, strict=False)]  # without a moment there is no place
@@ -87,7 +93,9 @@ class FoldedAxis:
         for (early, left), (late, right) in pairwise(self._moments):
             if early <= at <= late:
                 return round(left + (right - left) * ((at - early) / (late - early)), 2)
-        return round(max((place for moment, place in self._moments if moment <= at), default=2.0), 2)
+        return round(
+            max((place for moment, place in self._moments if moment <= at), default=2.0), 2
+        )
 
     def folds(self) -> list[Span]:
         """Return the stretches that are folded, and how long each is."""

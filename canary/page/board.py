@@ -182,14 +182,27 @@ def board(
     newest = {name: phase.recent_dates(report.now, dates) for name, phase in phases.items()}
     recent = [verdict for verdict in report.verdicts if verdict.game_date in newest[verdict.phase]]
     groups = by_fault([verdict for verdict in recent if not verdict.kind.is_quiet])
-    faults = [_fault(group, found, phases[group[0].phase], command, link, remembered=remembered) for group in groups]
-    loud = [badge(verdict).tone for group in groups for verdict in group if not _is_silenced(found, verdict)]
-    is_empty = not any(facts is None or _has_anything(facts) for facts in found.facts) and not remembered.unreadable
+    faults = [
+        _fault(group, found, phases[group[0].phase], command, link, remembered=remembered)
+        for group in groups
+    ]
+    loud = [
+        badge(verdict).tone
+        for group in groups
+        for verdict in group
+        if not _is_silenced(found, verdict)
+    ]
+    is_empty = (
+        not any(facts is None or _has_anything(facts) for facts in found.facts)
+        and not remembered.unreadable
+    )
     state = _state(sorted(loud, key=_TONES.index), is_empty=is_empty, silenced=bool(faults))
     boards = [_phase_board(found, phase, link, dates, remembered) for phase in phases.values()]
     if whole is not None and len(phases) > MOST_WHOLE:
         worst = sorted(boards, key=lambda shown: _TONES.index(shown.state.tone))[:MOST_WHOLE]
-        boards = [_in_short(shown, whole(shown.phase.name), has_lanes=shown in worst) for shown in boards]
+        boards = [
+            _in_short(shown, whole(shown.phase.name), has_lanes=shown in worst) for shown in boards
+        ]
     return Board(
         report=report,
         timezone=next(iter(phases.values())).timezone,
@@ -242,7 +255,9 @@ def _fault(
     )
 
 
-def _fault_date(verdict: Verdict, found: Overview, phase: Phase, link: Link, remembered: Remembered) -> FaultDate:
+def _fault_date(
+    verdict: Verdict, found: Overview, phase: Phase, link: Link, remembered: Remembered
+) -> FaultDate:
     told = remembered.told(phase.name, verdict.game_date)
     return FaultDate(
         date=verdict.game_date,
@@ -263,30 +278,54 @@ def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
     if is_empty:
         return Badge("Nothing has arrived yet", "quiet")
     if not tones:
-        return Badge("What is wrong is silenced", "quiet") if silenced else Badge("Nothing needs you", "good")
+        return (
+            Badge("What is wrong is silenced", "quiet")
+            if silenced
+            else Badge("Nothing needs you", "good")
+        )
     count, waiting = tones.count(tones[0]), tones.count("warn")
     dates = count_text(count, "date")
     if tones[0] == "warn":
         return Badge(f"{dates} can wait for the day", "warn")
-    said = f"Could not tell about {dates}" if tones[0] == "unknown" else f"{dates} need{'s' * (count == 1)} somebody"
+    said = (
+        f"Could not tell about {dates}"
+        if tones[0] == "unknown"
+        else f"{dates} need{'s' * (count == 1)} somebody"
+    )
     return Badge(said + (f", {waiting} can wait" if waiting else ""), tones[0])
 
 
 def _unwatched(away: timedelta, state: Badge) -> Badge:
     """Say first that nobody is watching, whatever is found just now, and then what needs somebody besides."""
-    also = f"; {state.word[0].lower()}{state.word[1:]}" if state.tone in {"bad", "unknown", "warn"} else ""
+    also = (
+        f"; {state.word[0].lower()}{state.word[1:]}"
+        if state.tone in {"bad", "unknown", "warn"}
+        else ""
+    )
     return Badge(f"The canary has not run for {duration_text(away)}{also}", "bad")
 
 
 def _has_anything(facts: Facts) -> bool:
-    return bool(facts.completed_at or facts.last_status or facts.unexpected or facts.progress.trigger or facts.work)
+    return bool(
+        facts.completed_at
+        or facts.last_status
+        or facts.unexpected
+        or facts.progress.trigger
+        or facts.work
+    )
 
 
 # The lanes
 
 
-def _phase_board(found: Overview, phase: Phase, link: Link, dates: int, remembered: Remembered) -> PhaseBoard:
-    own = [(v, f) for v, f in zip(found.report.verdicts, found.facts, strict=True) if v.phase == phase.name]
+def _phase_board(
+    found: Overview, phase: Phase, link: Link, dates: int, remembered: Remembered
+) -> PhaseBoard:
+    own = [
+        (v, f)
+        for v, f in zip(found.report.verdicts, found.facts, strict=True)
+        if v.phase == phase.name
+    ]
     newest = own[-dates:]
     lanes = tuple(_lane(verdict, facts, found, phase, link) for verdict, facts in reversed(newest))
     loud = [lane for lane in lanes if lane.badge.tone in _LOUD]
@@ -343,9 +382,17 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
     trigger = facts.progress.trigger
     flag_at = trigger.at if trigger else None
     until = flag_at or facts.now
-    is_over = verdict.kind is VerdictKind.IDLE or verdict.triggered is None or (trigger and flag_at is None)
+    is_over = (
+        verdict.kind is VerdictKind.IDLE
+        or verdict.triggered is None
+        or (trigger and flag_at is None)
+    )
     pending = span(axis.x, last, until) if last and until > last and not is_over else None
-    grace = span(axis.x, facts.complete_at, facts.complete_at + facts.phase.untriggered_after) if is_complete else None
+    grace = (
+        span(axis.x, facts.complete_at, facts.complete_at + facts.phase.untriggered_after)
+        if is_complete
+        else None
+    )
     return replace(
         lane,
         marks=merged(completions(facts, axis.x)),
@@ -362,11 +409,15 @@ def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
     zone = ZoneInfo(facts.phase.timezone)
     for processor, at in facts.completed_at.items():
         if at is None:
-            yield Mark(x(_timeless(facts)), "unknown", f"{processor} completed, and nobody wrote down when")
+            yield Mark(
+                x(_timeless(facts)), "unknown", f"{processor} completed, and nobody wrote down when"
+            )
         else:
             yield Mark(x(at), "ok", f"{processor} completed {both(at, zone)}")
     for processor in facts.missing:
-        report = facts.progress.reports.get(processor) or facts.completion_log.reports.get(processor)
+        report = facts.progress.reports.get(processor) or facts.completion_log.reports.get(
+            processor
+        )
         if report is not None and report.at is not None and report.status == Status.FAILED:
             yield Mark(x(report.at), "failed", f"{processor} failed {both(report.at, zone)}")
 
@@ -382,7 +433,9 @@ def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
     if trigger is None:
         return Mark(axis.x(facts.now), "failed", "the flag is unset") if is_complete else None
     if trigger.at is None:
-        return Mark(axis.x(_timeless(facts)), "unknown", "the flag is set, and nobody wrote down when")
+        return Mark(
+            axis.x(_timeless(facts)), "unknown", "the flag is set, and nobody wrote down when"
+        )
     return Mark(axis.x(trigger.at), "ok", f"the flag was set {both(trigger.at, axis.zone)}")
 
 
@@ -395,12 +448,18 @@ def _games(verdict: Verdict, phase: Phase) -> Badge:
     if work == 0:
         return Badge("no games", "quiet")
     if verdict.output is None:
-        return Badge(f"{work} games, output not known" if work is not None else "not known", "quiet")
+        return Badge(
+            f"{work} games, output not known" if work is not None else "not known", "quiet"
+        )
     return Badge(output_text(verdict, phase), tone)
 
 
 def _said(verdict: Verdict, phase: Phase) -> str:
-    flag = {True: "the flag is set", False: "the flag is unset", None: "the flag could not be read"}[verdict.triggered]
+    flag = {
+        True: "the flag is set",
+        False: "the flag is unset",
+        None: "the flag could not be read",
+    }[verdict.triggered]
     everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
     done = f"{len(verdict.completed)} of {everybody} complete, " if everybody else ""
     return f"{verdict.game_date}: {verdict.kind}; {done}{flag}; {phase.next_phase}: {_games(verdict, phase).word}"
@@ -410,7 +469,11 @@ def _said(verdict: Verdict, phase: Phase) -> str:
 
 
 def _month(
-    own: Sequence[tuple[Verdict, Facts | None]], now: datetime, phase: Phase, link: Link, remembered: Remembered
+    own: Sequence[tuple[Verdict, Facts | None]],
+    now: datetime,
+    phase: Phase,
+    link: Link,
+    remembered: Remembered,
 ) -> Month:
     past = [
         _past(verdict.game_date, told, facts, link(phase.name, verdict.game_date))
@@ -442,7 +505,9 @@ def _past(day: date, told: Told, facts: Facts | None, href: str | None) -> PastI
     return PastIncident(
         date=day,
         href=href,
-        badge=Badge(incident.kind, "quiet" if over and not is_expired else _OF_LEVEL[incident.level]),
+        badge=Badge(
+            incident.kind, "quiet" if over and not is_expired else _OF_LEVEL[incident.level]
+        ),
         why=", ".join(sorted(incident.causes)) or "not known",
         opened=incident.opened_at,
         told=told,

@@ -4,13 +4,17 @@ import re
 from datetime import UTC, date, datetime, tzinfo
 
 # A time as the canary writes it, with or without its date, or from one to another.
-_TIME = re.compile(r"\b(?:(\d{4}-\d\d-\d\d)[ T])?(?:(\d\d:\d\d) to )?(\d\d:\d\d(?::\d\d)?)Z(?! \(\d)")
+_TIME = re.compile(
+    r"\b(?:(\d{4}-\d\d-\d\d)[ T])?(?:(\d\d:\d\d) to )?(\d\d:\d\d(?::\d\d)?)Z(?! \(\d)"
+)
 
 
 def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
     """Say a moment (aware) as "2026-02-12 03:04Z (02-11 22:04 EST)": the local date only where it is another one."""
     utc = at.astimezone(UTC)
-    return with_local(f"{utc:%Y-%m-%d %H:%M:%S}Z" if seconds else f"{utc:%Y-%m-%d %H:%M}Z", zone, utc.date())
+    return with_local(
+        f"{utc:%Y-%m-%d %H:%M:%S}Z" if seconds else f"{utc:%Y-%m-%d %H:%M}Z", zone, utc.date()
+    )
 
 
 def with_local(text: str, zone: tzinfo, day: date) -> str:
@@ -22,7 +26,9 @@ def with_local(text: str, zone: tzinfo, day: date) -> str:
             times = [_local(written or str(day), clock, zone) for clock in (start, end) if clock]
         except (ValueError, OverflowError):  # what somebody wrote that only looks like a time
             return found[0]
-        clocks = " to ".join(f"{at:%H:%M:%S}" if len(end) > len("00:00") else f"{at:%H:%M}" for at in times)
+        clocks = " to ".join(
+            f"{at:%H:%M:%S}" if len(end) > len("00:00") else f"{at:%H:%M}" for at in times
+        )
         other = f"{times[0]:%m-%d} " if written and str(times[0].date()) != written else ""
         return f"{found[0]} ({other}{clocks} {times[-1]:%Z})"
 

@@ -90,7 +90,9 @@ def one_date(
         phase=phase,
         timeline=timeline,
         badge=badge(verdict),
-        message=None if verdict.kind.is_quiet else alert([verdict], phase, command, now, with_who=True),
+        message=None
+        if verdict.kind.is_quiet
+        else alert([verdict], phase, command, now, with_who=True),
         picture=Picture(facts, zone, verdict) if facts is not None else None,
         path=tuple(path_rows(verdict)),
         moments=tuple(_moments(timeline, now)),
@@ -126,9 +128,13 @@ class Picture:
     def rows(self) -> Iterator[Row]:
         """Yield the rows, in the order in which they completed."""
         facts = self._facts
-        for name in sorted(facts.phase.expected, key=lambda name: (facts.completed_at.get(name) or facts.now, name)):
+        for name in sorted(
+            facts.phase.expected, key=lambda name: (facts.completed_at.get(name) or facts.now, name)
+        ):
             yield self._processor(name)
-        for name in sorted((facts.progress.orchestrator_expected or frozenset()) - facts.phase.expected):
+        for name in sorted(
+            (facts.progress.orchestrator_expected or frozenset()) - facts.phase.expected
+        ):
             reported = name in facts.unexpected
             word = Badge("unexpected", "warn") if reported else Badge("not expected", "bad")
             yield Row(name=name, badge=word, pending=None if reported else self._pending(None))
@@ -140,7 +146,9 @@ class Picture:
         if name in facts.completed_at:
             missing = name in facts.unregistered and self._document_is_known
             return Row(
-                name=name, badge=Badge("not registered", "bad") if missing else Badge("complete", "good"), marks=marks
+                name=name,
+                badge=Badge("not registered", "bad") if missing else Badge("complete", "good"),
+                marks=marks,
             )
         status = facts.last_status.get(name)
         word = Badge(f"last said {status}", "bad") if status else Badge("missing", "unknown")
@@ -157,7 +165,9 @@ class Picture:
         else:
             word = Badge("set", "good")
         at = trigger.at if trigger else None
-        mark = Mark(self.axis.x(at), "ok", f"set {both(at, self._zone, seconds=True)}") if at else None
+        mark = (
+            Mark(self.axis.x(at), "ok", f"set {both(at, self._zone, seconds=True)}") if at else None
+        )
         return Row(
             name="_triggered",
             badge=word,
@@ -181,7 +191,11 @@ class Picture:
             if at is not None:
                 yield at, "ok", f"{what} {both(at, self._zone, seconds=True)}"
         if report is not None and report.at is not None:
-            yield report.at, "failed", f"reported {report.status} {both(report.at, self._zone, seconds=True)}"
+            yield (
+                report.at,
+                "failed",
+                f"reported {report.status} {both(report.at, self._zone, seconds=True)}",
+            )
 
     def _pending(self, since: datetime | None) -> Span | None:
         start = 0.0 if since is None else self.axis.x(since)
@@ -191,7 +205,11 @@ class Picture:
 def _moments(found: Timeline, now: datetime) -> Iterator[Moment]:
     """Yield the timeline by its deliveries; what is later than `now` has not happened, unless it is still to come."""
     before: datetime | None = None
-    entries = [one for one in found.entries if one.at is None or one.at <= now or one.state is State.NOT_YET]
+    entries = [
+        one
+        for one in found.entries
+        if one.at is None or one.at <= now or one.state is State.NOT_YET
+    ]
     for group in by_delivery(entries):
         first = group[0]
         idle = min(first.at, now) - before if first.at and before else timedelta()
@@ -219,4 +237,7 @@ def path_rows(verdict: Verdict) -> Iterator[PathRow]:
         groups.setdefault(alike, []).append(steps)
     for group in groups.values():
         who = names(steps[0].subject for steps in group if steps[0].subject) or "the date"
-        yield PathRow(who, tuple((step.stage, Badge(*MARKS[step.state]), step_text(step)) for step in group[0]))
+        yield PathRow(
+            who,
+            tuple((step.stage, Badge(*MARKS[step.state]), step_text(step)) for step in group[0]),
+        )

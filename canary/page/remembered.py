@@ -18,7 +18,15 @@ from canary.domain.incident import (
     NotificationKind,
     with_acknowledgements,
 )
-from canary.domain.remembered import Documents, Runs, Unseen, after_a_run, canary_ref, date_memory, read_runs
+from canary.domain.remembered import (
+    Documents,
+    Runs,
+    Unseen,
+    after_a_run,
+    canary_ref,
+    date_memory,
+    read_runs,
+)
 from canary.domain.silence import people_ref, read_acknowledgements
 
 _REMINDER = NotificationKind.REMINDER
@@ -49,7 +57,9 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def short(self) -> tuple[Line, ...]:
         """The last news, the reminders, and the last acknowledgement."""
-        last = {line.what if line.what in {_REMINDER, ACKNOWLEDGED} else "": line for line in self.lines}
+        last = {
+            line.what if line.what in {_REMINDER, ACKNOWLEDGED} else "": line for line in self.lines
+        }
         return tuple(sorted(last.values(), key=lambda line: line.at))
 
 
@@ -60,7 +70,11 @@ class Remembered:
     """
 
     def __init__(
-        self, documents: Documents | Unreadable, canary: str, now: datetime, ran_at: datetime | None = None
+        self,
+        documents: Documents | Unreadable,
+        canary: str,
+        now: datetime,
+        ran_at: datetime | None = None,
     ) -> None:
         self.unreadable = documents if isinstance(documents, Unreadable) else None
         self._documents = {} if isinstance(documents, Unreadable) else documents
@@ -82,7 +96,9 @@ class Remembered:
         """Return what people were told of the incidents of a date, the oldest first."""
         own = [one for one in self._acknowledgements if (one.phase, one.game_date) == (phase, day)]
         begun = (one for one in self.of(phase, day).incidents if one.opened_at <= self._now)
-        return tuple(_told_of(with_acknowledgements(incident, own), self._now) for incident in begun)
+        return tuple(
+            _told_of(with_acknowledgements(incident, own), self._now) for incident in begun
+        )
 
 
 def _runs_by(now: datetime, runs: Runs, ran_at: datetime | None) -> Runs:
@@ -91,20 +107,29 @@ def _runs_by(now: datetime, runs: Runs, ran_at: datetime | None) -> Runs:
     Who looks back does not know which of the later runs was the first, so that nothing is said of the last one.
     """
     at = believed(runs.at, now)
-    unseen = tuple(Unseen(one.since, min(one.until, now), one.why) for one in runs.unseen if one.since < now)
+    unseen = tuple(
+        Unseen(one.since, min(one.until, now), one.why) for one in runs.unseen if one.since < now
+    )
     by_now = replace(runs, at=at or ran_at, reason=runs.reason if at else "", unseen=unseen)
     return replace(by_now, unseen=after_a_run(by_now, now, "").unseen)
 
 
 def _told_of(incident: Incident, now: datetime) -> Told:
-    ended = incident.over_at or (incident.quiet_since if incident.quiet_twice or incident.expired else None)
+    ended = incident.over_at or (
+        incident.quiet_since if incident.quiet_twice or incident.expired else None
+    )
     events = [event for event in incident.events if event.at <= now]
-    lines = [*(_line(event, now) for event in events), *(line for line in _reminders(incident) if line.at <= now)]
+    lines = [
+        *(_line(event, now) for event in events),
+        *(line for line in _reminders(incident) if line.at <= now),
+    ]
     return Told(
         incident=incident,
         over_at=ended if ended and ended <= now else None,
         heard=tuple(sorted({name for event in events for name in event.to})),
-        acknowledged_by=tuple(dict.fromkeys(event.by or "somebody" for event in events if event.what == ACKNOWLEDGED)),
+        acknowledged_by=tuple(
+            dict.fromkeys(event.by or "somebody" for event in events if event.what == ACKNOWLEDGED)
+        ),
         lines=tuple(sorted(lines, key=lambda line: line.at)),
     )
 
@@ -112,14 +137,24 @@ def _told_of(incident: Incident, now: datetime) -> Told:
 def _line(event: Event, now: datetime) -> Line:
     if event.what == ACKNOWLEDGED:
         over = "" if now - event.at < ACKNOWLEDGED_FOR else ", which holds no longer"
-        return Line(at=event.at, what=event.what, whom=f"by {event.by or 'somebody'}{over}", why=event.why)
+        return Line(
+            at=event.at, what=event.what, whom=f"by {event.by or 'somebody'}{over}", why=event.why
+        )
     to = [*event.to, *(f"{name} (no answer)" for name in event.unanswered)]
     of = " ".join(filter(None, (event.verdict, ", ".join(event.causes))))
-    return Line(at=event.at, what=event.what, of=of, whom=f"sent to {', '.join(to) or 'nobody'}", why=event.why)
+    return Line(
+        at=event.at,
+        what=event.what,
+        of=of,
+        whom=f"sent to {', '.join(to) or 'nobody'}",
+        why=event.why,
+    )
 
 
 def _reminders(incident: Incident) -> Iterator[Line]:
     """Yield a line for the reminders, which are counted; at the last of them."""
-    counts = [f"{count} to {name}" for name, count in sorted(incident.reminders.items()) if count > 0]
+    counts = [
+        f"{count} to {name}" for name, count in sorted(incident.reminders.items()) if count > 0
+    ]
     if counts and incident.reminded_at:
         yield Line(at=incident.reminded_at, what=_REMINDER, whom=f"the last of {', '.join(counts)}")

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
 _FILES = resources.files("canary.page")
 # Dates and times, within which no line breaks.
-_UNBROKEN = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?Z)?|\((?:\d\d-\d\d )?\d\d:\d\d(?::\d\d)? [A-Z]{3,5}\)")
+_UNBROKEN = re.compile(
+    r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?Z)?|\((?:\d\d-\d\d )?\d\d:\d\d(?::\d\d)? [A-Z]{3,5}\)"
+)
 _TEMPLATES = {Board: "board.html", OneDate: "date.html", Past: "backtest.html"}
 
 
 def as_html(
-    page: Board | OneDate | Past, *, home: str | None = "/", anew: str = "", made_at: datetime | None = None
+    page: Board | OneDate | Past,
+    *,
+    home: str | None = "/",
+    anew: str = "",
+    made_at: datetime | None = None,
 ) -> str:
     """Return the page of all dates, of one, or of a backtest; `home` is where the other dates are, None where nowhere.
 
@@ -35,7 +41,9 @@ def as_html(
     (aware), where that is not the time by which it judges.
     """
     template = _environment().get_template(_TEMPLATES[type(page)])
-    return template.render(style=STYLE, policy=POLICY, page=page, home=home, anew=anew, made_at=made_at)
+    return template.render(
+        style=STYLE, policy=POLICY, page=page, home=home, anew=anew, made_at=made_at
+    )
 
 
 def _both(at: datetime, timezone: str, *, seconds: bool = False) -> markupsafe.Markup:

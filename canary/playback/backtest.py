@@ -47,11 +47,19 @@ class Period(NamedTuple):
     end: datetime
 
 
-def period(phases: Mapping[str, Phase], days: int, now: datetime, until: date | None = None) -> Period:
+def period(
+    phases: Mapping[str, Phase], days: int, now: datetime, until: date | None = None
+) -> Period:
     """Return the last `days` dates up to `until`, by default today, and the runs up to when nobody looks at them."""
-    dates = {name: _last(days, min(until or phase.today(now), phase.today(now))) for name, phase in phases.items()}
+    dates = {
+        name: _last(days, min(until or phase.today(now), phase.today(now)))
+        for name, phase in phases.items()
+    }
     begin = min(_begin(phase, dates[name][0]) for name, phase in phases.items())
-    end = max(phase.begins(dates[name][-1] + (phase.history_dates + 1) * _A_DAY) for name, phase in phases.items())
+    end = max(
+        phase.begins(dates[name][-1] + (phase.history_dates + 1) * _A_DAY)
+        for name, phase in phases.items()
+    )
     return Period(dates, begin, min(end, now))
 
 
@@ -121,7 +129,9 @@ class Incident(msgspec.Struct, frozen=True):
         end = self.end
         of_all = {"opened_at": self.opened_at, "level": self.level, "verdict": self.verdict}
         over = {"over_at": end and end.at, "ended": end and end.kind}
-        fields: dict[str, Any] = msgspec.to_builtins({**msgspec.structs.asdict(self), **of_all, **over})
+        fields: dict[str, Any] = msgspec.to_builtins(
+            {**msgspec.structs.asdict(self), **of_all, **over}
+        )
         return fields
 
 
@@ -159,7 +169,9 @@ class Backtest(msgspec.Struct, frozen=True):
         for one in self.dates:
             for what, reason in {why.partition(":")[0]: why for why in one.as_of_today}.items():
                 dates[what].append(reason)
-        return {whole[0] if len({*whole}) == 1 else what: len(whole) for what, whole in dates.items()}
+        return {
+            whole[0] if len({*whole}) == 1 else what: len(whole) for what, whole in dates.items()
+        }
 
     @property
     def incidents(self) -> list[Incident]:
@@ -239,7 +251,9 @@ def backtest(
     (snapshot, every), channels = read(stores, phases, time, clock), Channels(recorder)
     evidence = _with_something(every)
     for source in ("progress documents", "completion log"):
-        if reason := next((why for what, why in snapshot.failures.items() if what.startswith(source)), ""):
+        if reason := next(
+            (why for what, why in snapshot.failures.items() if what.startswith(source)), ""
+        ):
             raise StoreError(reason)
     firsts = [_begin(phases[one.phase], one.game_date) for one in evidence]
     begin, runs = max(time.begin, min(firsts, default=time.end)), 0
@@ -251,7 +265,9 @@ def backtest(
     sent = [(at, [one for one in message if _day(one) in wanted]) for at, message in recorder.sent]
     incidents = _incidents((at, one) for at, message in sent for one in message)
     dates = tuple(_judged(evidence, phases, incidents, _lines(snapshot, incidents)))
-    return Backtest(begin, time.end, runs, dates, sum(bool(message) for _, message in sent), snapshot.failures)
+    return Backtest(
+        begin, time.end, runs, dates, sum(bool(message) for _, message in sent), snapshot.failures
+    )
 
 
 def read(
@@ -284,7 +300,9 @@ def _window(phases: Mapping[str, Phase], time: Period) -> tuple[date, date]:
     """Return from which date to which a run looks at anything."""
     first = min(phase.recent_dates(time.begin, phase.history_dates)[0] for phase in phases.values())
     dates = [day for days in time.dates.values() for day in days]
-    return min([first, *dates]), max([*dates, *(phase.today(time.end) for phase in phases.values())])
+    return min([first, *dates]), max(
+        [*dates, *(phase.today(time.end) for phase in phases.values())]
+    )
 
 
 def _incidents(sent: Iterable[tuple[datetime, Notification]]) -> dict[Day, tuple[Incident, ...]]:
@@ -337,7 +355,9 @@ def _judged(
     incidents: Mapping[Day, tuple[Incident, ...]],
     lines: Mapping[Day, Lines | Unreadable],
 ) -> Iterator[Judged]:
-    with_lines = [key for key, found in lines.items() if isinstance(found, Lines) and found.checkpoints]
+    with_lines = [
+        key for key, found in lines.items() if isinstance(found, Lines) and found.checkpoints
+    ]
     for one in evidence:
         key = one.phase, one.game_date
         reasons = [*_not_known(one, phases[one.phase].on(one.game_date, one.mode))]
@@ -349,7 +369,10 @@ def _judged(
 
 def _has_come(evidence: Evidence) -> bool:
     """Whether anything of a date has arrived."""
-    progress, log = value_or(evidence.progress, Progress(frozenset())), value_or(evidence.completion_log, Logged())
+    progress, log = (
+        value_or(evidence.progress, Progress(frozenset())),
+        value_or(evidence.completion_log, Logged()),
+    )
     return bool(progress.registered or progress.reports or log.completed or log.reports)
 
 
@@ -361,17 +384,34 @@ def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
             yield f"{_NOT_READABLE}: {source.reason}"
     if value_or(evidence.outcome, 0):
         yield f"{_TIMELESS}: the output of {phase.next_phase}"
-    progress, log = value_or(evidence.progress, Progress(frozenset())), value_or(evidence.completion_log, Logged())
+    progress, log = (
+        value_or(evidence.progress, Progress(frozenset())),
+        value_or(evidence.completion_log, Logged()),
+    )
     # Of who has a row, that says when the entry was written.
-    alone = {name: entry for name, entry in progress.registered.items() if name not in log.completed}
+    alone = {
+        name: entry for name, entry in progress.registered.items() if name not in log.completed
+    }
     timeless = replace(
-        evidence, outcome=Absent(), progress=mapped(evidence.progress, lambda p: replace(p, registered=alone))
+        evidence,
+        outcome=Absent(),
+        progress=mapped(evidence.progress, lambda p: replace(p, registered=alone)),
     )
     yield from (f"{_TIMELESS}: {what}" for what in without_a_time(timeless, phase))
     flag_at = progress.trigger.at if progress.trigger else None
-    rows_say = min((flag.at for flag in evidence.flags.values() if flag.is_set and flag.at), default=None)
-    if rows_say and isinstance(evidence.progress, Seen) and (flag_at is None or flag_at - rows_say > _TOGETHER):
-        has_it = f"the document has it since {flag_at:%Y-%m-%d %H:%M}Z" if flag_at else "the document has none"
+    rows_say = min(
+        (flag.at for flag in evidence.flags.values() if flag.is_set and flag.at), default=None
+    )
+    if (
+        rows_say
+        and isinstance(evidence.progress, Seen)
+        and (flag_at is None or flag_at - rows_say > _TOGETHER)
+    ):
+        has_it = (
+            f"the document has it since {flag_at:%Y-%m-%d %H:%M}Z"
+            if flag_at
+            else "the document has none"
+        )
         yield f"{_WRITTEN_AGAIN}: the flag, by a table of {rows_say:%Y-%m-%d %H:%M}Z, and {has_it}"
     for name, entry in progress.registered.items():
         row = log.completed.get(name)

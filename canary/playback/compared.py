@@ -94,7 +94,10 @@ class Reported(msgspec.Struct, frozen=True):
 def read_reported(text: str, file: str, phases: Sequence[str]) -> list[Reported]:
     """Read a file of CSV with a heading, or of JSON, an object a line; raises ConfigurationError naming the line."""
     is_json = text.lstrip().startswith("{")
-    return [_reported(entry, f"{file}:{line}", phases) for line, entry in (_json if is_json else _csv)(text, file)]
+    return [
+        _reported(entry, f"{file}:{line}", phases)
+        for line, entry in (_json if is_json else _csv)(text, file)
+    ]
 
 
 def _json(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -104,7 +107,9 @@ def _json(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"{file}:{number}: not JSON: {error}") from error
         if entry is not None and not isinstance(entry, dict):
-            raise ConfigurationError(f"{file}:{number}: not an object such as {{'date': '2026-02-09'}}")
+            raise ConfigurationError(
+                f"{file}:{number}: not an object such as {{'date': '2026-02-09'}}"
+            )
         if entry is not None:
             yield number, entry
 
@@ -120,7 +125,9 @@ def _csv(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _reported(entry: Mapping[str, Any], where: str, phases: Sequence[str]) -> Reported:
     if (day := calendar_date(entry.get("date"))) is None:
-        raise ConfigurationError(f"{where}: date: not a date such as 2026-02-09: {shown(entry.get('date'))}")
+        raise ConfigurationError(
+            f"{where}: date: not a date such as 2026-02-09: {shown(entry.get('date'))}"
+        )
     phase = entry.get("phase") or (phases[0] if len(phases) == 1 else None)
     if not isinstance(phase, str) or phase not in phases:
         raise ConfigurationError(f"{where}: phase: not one of {sorted(phases)}: {shown(phase)}")
@@ -135,7 +142,9 @@ def _moment(value: object, where: str) -> datetime | None:
     except ValueError:
         at = None
     if value and (at is None or at.tzinfo is None):
-        raise ConfigurationError(f"{where}: not a time with its zone, such as 2026-02-10T07:15:00Z: {shown(value)}")
+        raise ConfigurationError(
+            f"{where}: not a time with its zone, such as 2026-02-10T07:15:00Z: {shown(value)}"
+        )
     return instant(at)
 
 
@@ -150,11 +159,16 @@ class Compared(msgspec.Struct, frozen=True):
     def to_json(self) -> dict[str, Any]:
         """Return plain values: of each that was reported when somebody would have been notified."""
         reported = [
-            {**msgspec.to_builtins(one), "notified_at": incident.opened_at.isoformat(), "verdict": incident.verdict}
+            {
+                **msgspec.to_builtins(one),
+                "notified_at": incident.opened_at.isoformat(),
+                "verdict": incident.verdict,
+            }
             for one, incident in self.notified
         ]
         return {
-            "reported": reported + [{**msgspec.to_builtins(one), "notified_at": None} for one in self.missed],
+            "reported": reported
+            + [{**msgspec.to_builtins(one), "notified_at": None} for one in self.missed],
             "not_looked_at": msgspec.to_builtins(self.elsewhere),
             "besides": [incident.to_json() for incident in self.besides],
         }
@@ -186,12 +200,20 @@ class Checked(msgspec.Struct, frozen=True):
     @property
     def percent(self) -> int | None:
         """How many of 100 dates are alike, rounded down; None where none was compared."""
-        return (self.compared - len(self.differences)) * 100 // self.compared if self.compared else None
+        return (
+            (self.compared - len(self.differences)) * 100 // self.compared
+            if self.compared
+            else None
+        )
 
 
 def checked(found: Backtest, memories: Mapping[Day, DateMemory], runs: Runs) -> Checked:
     """Compare what would have been sent with what a live canary has sent, on the dates that it has judged."""
-    judged = [(one, memories[key]) for one in found.dates if _is_kept(memories.get(key := (one.phase, one.game_date)))]
+    judged = [
+        (one, memories[key])
+        for one in found.dates
+        if _is_kept(memories.get(key := (one.phase, one.game_date)))
+    ]
     differing = [
         Difference(one.phase, one.game_date, what, _why(one, memory, runs))
         for one, memory in judged
@@ -210,11 +232,18 @@ _Said = tuple[str, VerdictKind | None, datetime]
 
 def _sent(one: Judged) -> list[_Said]:
     every = [message for incident in one.incidents for message in incident.messages]
-    return [_what(m.kind, m.verdict, m.at) for m in every if m.kind is not NotificationKind.REMINDER]
+    return [
+        _what(m.kind, m.verdict, m.at) for m in every if m.kind is not NotificationKind.REMINDER
+    ]
 
 
 def _was_sent(memory: DateMemory) -> list[_Said]:
-    events = [event for incident in memory.incidents for event in incident.events if event.to or event.unanswered]
+    events = [
+        event
+        for incident in memory.incidents
+        for event in incident.events
+        if event.to or event.unanswered
+    ]
     return [_what(event.what, event.verdict, event.at) for event in events]
 
 
@@ -227,7 +256,12 @@ def _what(kind: str, verdict: VerdictKind | None, at: datetime) -> _Said:
 def _otherwise(sent: Sequence[_Said], was_sent: Sequence[_Said]) -> str:
     """Say in which message they part first; empty where they are alike."""
     for mine, other in zip_longest(sent, was_sent):
-        if mine is None or other is None or mine[:2] != other[:2] or abs(mine[2] - other[2]) > _LATE:
+        if (
+            mine is None
+            or other is None
+            or mine[:2] != other[:2]
+            or abs(mine[2] - other[2]) > _LATE
+        ):
             return f"it sent {_said(other)}, here it is {_said(mine)}"
     return ""
 
@@ -245,7 +279,12 @@ def _why(one: Judged, memory: DateMemory, runs: Runs) -> str:
     if any(incident.silenced for incident in memory.incidents):
         return "it was silenced"
     moments = [at for _, _, at in (*_sent(one), *_was_sent(memory))]
-    unseen = (u for u in runs.unseen for at in moments if u.since - timedelta(days=1) <= at <= u.until + _LATE)
+    unseen = (
+        u
+        for u in runs.unseen
+        for at in moments
+        if u.since - timedelta(days=1) <= at <= u.until + _LATE
+    )
     blind = next(unseen, None)
     if blind is not None:
         why = printable(blind.why)

@@ -34,7 +34,9 @@ from orchestrator_resilience.stores.embedded import DATASETS, EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 
 _EASTERN = ZoneInfo("America/New_York")
-HEALTHY, SHORT_CIRCUITED, DRIFTED, BLOCKED, NEW_CODE, NO_GAMES = (date(2026, 2, d) for d in range(8, 14))
+HEALTHY, SHORT_CIRCUITED, DRIFTED, BLOCKED, NEW_CODE, NO_GAMES = (
+    date(2026, 2, d) for d in range(8, 14)
+)
 DATES = (HEALTHY, SHORT_CIRCUITED, DRIFTED, BLOCKED, NEW_CODE, NO_GAMES)
 _GAMES = dict(zip(DATES, (4, 10, 4, 14, 3, 0), strict=True))
 _ROWS_A_GAME = 26
@@ -75,7 +77,9 @@ def play_demo(folder: Path, show: Show) -> Report:
     tables = _Tables(folder / DATASETS)
     with EmbeddedStores(folder, durable=False) as stores:
         playback = Playback(phase, stores, show)
-        return playback.run(list(_steps(playback, phase, tables, show)), DATES, at_minute(NO_GAMES, 36 * 60))
+        return playback.run(
+            list(_steps(playback, phase, tables, show)), DATES, at_minute(NO_GAMES, 36 * 60)
+        )
 
 
 def demo_phase() -> Phase:
@@ -85,10 +89,14 @@ def demo_phase() -> Phase:
 
 
 def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> Iterator[Step]:
-    drifted = msgspec.structs.replace(phase, processors={**phase.processors, "p2_bdl_box_scores": ()})
+    drifted = msgspec.structs.replace(
+        phase, processors={**phase.processors, "p2_bdl_box_scores": ()}
+    )
     waiting_in_vain = playback.orchestrator(drifted).deliver
     in_service: dict[date, Callable[[object], None]] = {
-        SHORT_CIRCUITED: partial(_take_for_a_duplicate, playback, phase, playback.checkpoints(phase)),
+        SHORT_CIRCUITED: partial(
+            _take_for_a_duplicate, playback, phase, playback.checkpoints(phase)
+        ),
         DRIFTED: waiting_in_vain,
         BLOCKED: waiting_in_vain,
     }
@@ -101,7 +109,9 @@ def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> I
         yield (begin, partial(tables.add, "nba_raw.schedule", day, _GAMES[day]))
         for number, (processor, minute) in enumerate(_USUAL.items(), 1):
             at = at_minute(day, minute)
-            envelope = push_envelope(processor, str(day), at, message_id=f"{day:%m%d}0{number}", status=status)
+            envelope = push_envelope(
+                processor, str(day), at, message_id=f"{day:%m%d}0{number}", status=status
+            )
             yield (at + timedelta(seconds=1), partial(deliver, envelope))
             if number == 3:  # noqa: PLR2004 (Pub/Sub delivers at least once: one message a day comes twice)
                 yield (at + timedelta(seconds=20), partial(deliver, envelope))
@@ -110,12 +120,16 @@ def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> I
     again = at_minute(NEW_CODE, 10 * 60)
     yield (again, partial(show, (again, "the game books of February 9 to 11 are run again")))
     for day in (SHORT_CIRCUITED, DRIFTED, BLOCKED):
-        envelope = push_envelope("NbacGamebookProcessor", str(day), again, message_id=f"{day:%m%d}-re-run")
+        envelope = push_envelope(
+            "NbacGamebookProcessor", str(day), again, message_id=f"{day:%m%d}-re-run"
+        )
         yield (again, partial(new_code, envelope))
     yield (again, partial(tables.add_output, BLOCKED))
 
 
-def _take_for_a_duplicate(playback: Playback, phase: Phase, checkpoints: CheckpointLogger, event: object) -> None:
+def _take_for_a_duplicate(
+    playback: Playback, phase: Phase, checkpoints: CheckpointLogger, event: object
+) -> None:
     """Deliver as the old code did, with the README's six lines: it returned from inside their block."""
     completion = Completion.from_event(event, phase)
     with checkpoints.delivery_of(completion):
@@ -124,7 +138,11 @@ def _take_for_a_duplicate(playback: Playback, phase: Phase, checkpoints: Checkpo
 
 
 def track(
-    completion: Completion, phase: Phase, documents: DocumentStore, log: CompletionLog, now: datetime
+    completion: Completion,
+    phase: Phase,
+    documents: DocumentStore,
+    log: CompletionLog,
+    now: datetime,
 ) -> DocumentRef:
     """Write what the old tracker wrote of anybody: the row, and a key of the document, whose address it returns."""
     log.append([completion_row(completion)], now=now)
@@ -158,7 +176,10 @@ class _Tables:
 
     def _run(self, name: str, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
         dataset, table = name.split(".")
-        with closing(sqlite3.connect(self._folder / f"{dataset}.sqlite3")) as connection, connection:
+        with (
+            closing(sqlite3.connect(self._folder / f"{dataset}.sqlite3")) as connection,
+            connection,
+        ):
             connection.executemany(statement.format(table), rows)
 
 

@@ -34,10 +34,14 @@ def simulated_folder(path: Path, phases: str) -> Iterator[None]:
         try:
             # A full disk leaves a mark without a word in it, which is nobody's.
             files = (
-                [file for file in path.iterdir() if file.name != _MARK or file.stat().st_size] if path.is_dir() else []
+                [file for file in path.iterdir() if file.name != _MARK or file.stat().st_size]
+                if path.is_dir()
+                else []
             )
             if path.exists() and (not path.is_dir() or (files and _mark_of(path) is None)):
-                raise ConfigurationError(f"--out: {path} is there already, and is neither empty nor of an earlier run")
+                raise ConfigurationError(
+                    f"--out: {path} is there already, and is neither empty nor of an earlier run"
+                )
             path.mkdir(parents=True, exist_ok=True)
             mark = until_its_end.enter_context((path / _MARK).open("a+", encoding="utf-8"))
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -40,7 +40,14 @@ class Playback:
     def orchestrator(self, phase: Phase) -> Orchestrator:
         """Return a real orchestrator that waits for `phase`, on the playback's stores and clock."""
         clock, checkpoints = self._schedule.clock, self.checkpoints(phase)
-        return Orchestrator(phase, self.stores.documents, self.stores.completion_log, checkpoints, clock, beside=AtOnce)
+        return Orchestrator(
+            phase,
+            self.stores.documents,
+            self.stores.completion_log,
+            checkpoints,
+            clock,
+            beside=AtOnce,
+        )
 
     def checkpoints(self, phase: Phase) -> CheckpointLogger:
         """Return a logger that shows its lines and keeps them in the playback's stores."""
@@ -58,7 +65,9 @@ class Playback:
             self._schedule.play(until=tick)
             self._tick(dates, tick)
         self._schedule.play(until)
-        return check(self.stores, {self.phase.name: self.phase}, until, {self.phase.name: sorted(dates)})
+        return check(
+            self.stores, {self.phase.name: self.phase}, until, {self.phase.name: sorted(dates)}
+        )
 
     name = "playback"
     address = ""
@@ -79,15 +88,24 @@ class Playback:
     def _tick(self, dates: Collection[date], now: datetime) -> None:
         """Run the canary over what it looks at by itself: the look-back window, and the problems before it."""
         window = self.phase.recent_dates(now, self.phase.lookback_dates)
-        history = self._problems.intersection(self.phase.recent_dates(now, self.phase.history_dates))
+        history = self._problems.intersection(
+            self.phase.recent_dates(now, self.phase.history_dates)
+        )
         wanted = [day for day in dates if day in history.union(window)]
         if not wanted:
             return
         report = watch(
-            self.stores, {self.phase.name: self.phase}, self._channels, now, {self.phase.name: sorted(wanted)}
+            self.stores,
+            {self.phase.name: self.phase},
+            self._channels,
+            now,
+            {self.phase.name: sorted(wanted)},
         )
         for verdict in report.verdicts:
-            if not verdict.kind.is_problem and self._last_kinds.get(verdict.game_date) is not verdict.kind:
+            if (
+                not verdict.kind.is_problem
+                and self._last_kinds.get(verdict.game_date) is not verdict.kind
+            ):
                 self._show((now, verdict))
             self._last_kinds[verdict.game_date] = verdict.kind
             self._problems |= {verdict.game_date} if verdict.kind.is_problem else set()

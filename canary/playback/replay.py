@@ -65,7 +65,11 @@ def _items(text: str, file: str) -> list[tuple[object, str]]:
             found = []
         if not found:
             raise
-    return [(item, where) for value, where in found for item in (value if isinstance(value, list) else [value])]
+    return [
+        (item, where)
+        for value, where in found
+        for item in (value if isinstance(value, list) else [value])
+    ]
 
 
 def _json(line: str, where: str) -> object:

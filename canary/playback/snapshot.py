@@ -53,7 +53,12 @@ class Snapshot:
     """
 
     def __init__(
-        self, stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date], clock: Clock, read_at: datetime
+        self,
+        stores: Stores,
+        phases: Mapping[str, Phase],
+        window: tuple[date, date],
+        clock: Clock,
+        read_at: datetime,
     ) -> None:
         past = _Past(stores, phases, window, clock, read_at)
         self._past, self.read_at = past, read_at
@@ -62,17 +67,27 @@ class Snapshot:
         self.checkpoints = _Checkpoints(past)
         self.message_logs = _MessageLogs(past) if stores.message_logs is not None else None
         self.flag_tables = _FlagTables(past) if stores.flag_tables is not None else None
-        self.requests = _Requests(past, stores.requests.phase) if stores.requests is not None else None
+        self.requests = (
+            _Requests(past, stores.requests.phase) if stores.requests is not None else None
+        )
         errors = stores.service_errors
         self.service_errors = _ServiceErrors(past, errors.phase) if errors is not None else None
         self.changes = _ChangeLog(past) if stores.changes is not None else None
-        self.dead_letters = _DeadLetters(past, stores.dead_letters.phase) if stores.dead_letters is not None else None
+        self.dead_letters = (
+            _DeadLetters(past, stores.dead_letters.phase)
+            if stores.dead_letters is not None
+            else None
+        )
         self.counts = _Counts(past) if stores.counts is not None else None
 
     @property
     def failures(self) -> Mapping[str, str]:
         """Why a source could not be read."""
-        return {key[0]: str(error) for key, error in self._past.answers.items() if isinstance(error, StoreError)}
+        return {
+            key[0]: str(error)
+            for key, error in self._past.answers.items()
+            if isinstance(error, StoreError)
+        }
 
     def close(self) -> None:
         """Leave the stores to those who opened them."""
@@ -82,9 +97,20 @@ class _Past:
     """What has been read, by what was asked; a store that could not answer once is not asked again."""
 
     def __init__(
-        self, stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date], clock: Clock, read_at: datetime
+        self,
+        stores: Stores,
+        phases: Mapping[str, Phase],
+        window: tuple[date, date],
+        clock: Clock,
+        read_at: datetime,
     ) -> None:
-        self.stores, self.phases, self.window, self.clock, self.read_at = stores, phases, window, clock, read_at
+        self.stores, self.phases, self.window, self.clock, self.read_at = (
+            stores,
+            phases,
+            window,
+            clock,
+            read_at,
+        )
         self.answers: dict[tuple[str, ...], Any] = {}
 
     def once(self, read: Callable[[], T], what: str, *of: object) -> T:
@@ -160,14 +186,19 @@ class _Documents:
             for day in days
         }
         found = past.stores.documents.get_all(refs)
-        return {ref: _history(document, refs[ref], self._arrived(refs[ref], ref.id)) for ref, document in found.items()}
+        return {
+            ref: _history(document, refs[ref], self._arrived(refs[ref], ref.id))
+            for ref, document in found.items()
+        }
 
     def _arrived(self, phase: Phase, day: str) -> Mapping[str, datetime]:
         """Return when each processor had its first row of a date."""
         past, found = self._past, dict[str, datetime]()
         try:
             rows = past.rows(
-                name for name, other in past.phases.items() if other.bigquery_table == phase.bigquery_table
+                name
+                for name, other in past.phases.items()
+                if other.bigquery_table == phase.bigquery_table
             )
         except StoreError:
             return {}
@@ -181,7 +212,9 @@ class _Documents:
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         raise _read_only(ref, fields)
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         raise _read_only(ref, fields, version)
 
     def commit(self, writes: Sequence[Write]) -> bool:
@@ -200,7 +233,9 @@ def _read_only(*what: object) -> StoreError:
     return StoreError(f"nothing is written into the past: {what}")
 
 
-def _history(document: Document, phase: Phase, arrived: Mapping[str, datetime]) -> "_Changing[Document | None]":
+def _history(
+    document: Document, phase: Phase, arrived: Mapping[str, datetime]
+) -> "_Changing[Document | None]":
     times = [at for at in _times(document.fields, phase, arrived) if at is not None]
 
     def make(now: datetime) -> Document | None:
@@ -228,10 +263,18 @@ def fields_by(
     def is_there(at: datetime | None) -> bool:
         return at is None or at <= now
 
-    then = {name: value for name, value in fields.items() if is_there(_time(name, value, fields, phase, arrived))}
+    then = {
+        name: value
+        for name, value in fields.items()
+        if is_there(_time(name, value, fields, phase, arrived))
+    }
     for name in _ENTRIES:
         if isinstance(entries := then.get(name), Mapping):
-            kept = {key: entry for key, entry in entries.items() if is_there(_time_of_entry(entry, None))}
+            kept = {
+                key: entry
+                for key, entry in entries.items()
+                if is_there(_time_of_entry(entry, None))
+            }
             then = {**then, name: kept}
     if then == fields:
         return fields
@@ -240,7 +283,9 @@ def fields_by(
     return then if any(not name.startswith("_") or name in own for name in then) else None
 
 
-def _times(fields: Mapping[str, Any], phase: Phase, arrived: Mapping[str, datetime]) -> Iterable[datetime | None]:
+def _times(
+    fields: Mapping[str, Any], phase: Phase, arrived: Mapping[str, datetime]
+) -> Iterable[datetime | None]:
     for name, value in fields.items():
         yield _time(name, value, fields, phase, arrived)
         if name in _ENTRIES and isinstance(value, Mapping):
@@ -248,19 +293,31 @@ def _times(fields: Mapping[str, Any], phase: Phase, arrived: Mapping[str, dateti
 
 
 def _time(
-    name: str, value: object, fields: Mapping[str, Any], phase: Phase, arrived: Mapping[str, datetime]
+    name: str,
+    value: object,
+    fields: Mapping[str, Any],
+    phase: Phase,
+    arrived: Mapping[str, datetime],
 ) -> datetime | None:
     """Return when a field of a document was written, None where nothing says so."""
     if name in {"_triggered", phase.pending_field}:
         return instant(fields.get(f"{name}_at"))
-    return None if name.startswith("_") else _time_of_entry(value, arrived.get(phase.canonical(name) or ""))
+    return (
+        None
+        if name.startswith("_")
+        else _time_of_entry(value, arrived.get(phase.canonical(name) or ""))
+    )
 
 
 def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
     """Return when an entry was written, which may be a time alone: not before what it tells, nor before its row."""
     if isinstance(entry, Mapping) and (registered_at := instant(entry.get("registered_at"))):
         return registered_at
-    told = (entry.get("reported_at", entry.get("completed_at"))) if isinstance(entry, Mapping) else entry
+    told = (
+        (entry.get("reported_at", entry.get("completed_at")))
+        if isinstance(entry, Mapping)
+        else entry
+    )
     return max((at for at in (instant(told), arrived) if at is not None), default=None)
 
 
@@ -270,7 +327,10 @@ def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
 def rows_by(rows: Sequence[ProcessorSummary], now: datetime) -> list[ProcessorSummary]:
     """Return the summaries of what was in a table at `now`; of several rows in one, the first where not all were."""
     there = [row for row in rows if (seen := _first_seen(row)) is None or seen <= now]
-    return [replace(row, last_completed_at=row.first_completed_at) if _is_later(row, now) else row for row in there]
+    return [
+        replace(row, last_completed_at=row.first_completed_at) if _is_later(row, now) else row
+        for row in there
+    ]
 
 
 def _first_seen(row: ProcessorSummary) -> datetime | None:
@@ -282,7 +342,9 @@ def _is_later(row: ProcessorSummary, now: datetime) -> bool:
 
 
 def _changing_rows(rows: Sequence[ProcessorSummary]) -> _Changing[list[ProcessorSummary]]:
-    times = (at for row in rows for at in (_first_seen(row), row.last_completed_at) if at is not None)
+    times = (
+        at for row in rows for at in (_first_seen(row), row.last_completed_at) if at is not None
+    )
     return _Changing(times, lambda now: rows_by(rows, now))
 
 
@@ -294,9 +356,17 @@ def _by_date(rows: Iterable[ProcessorSummary]) -> _Rows:
     return {key: _changing_rows(group) for key, group in groups.items()}
 
 
-def _rows_of(rows: _Rows, phases: Iterable[str], days: Iterable[date | None], now: datetime) -> list[ProcessorSummary]:
+def _rows_of(
+    rows: _Rows, phases: Iterable[str], days: Iterable[date | None], now: datetime
+) -> list[ProcessorSummary]:
     dates = [*days]
-    return [row for name in phases for day in dates if (name, day) in rows for row in rows[name, day].at(now)]
+    return [
+        row
+        for name in phases
+        for day in dates
+        if (name, day) in rows
+        for row in rows[name, day].at(now)
+    ]
 
 
 class _CompletionLog:
@@ -327,11 +397,17 @@ class _MessageLogs:
     def summarise(self, phase: str, since: date, until: date) -> list[ProcessorSummary]:
         past, logs = self._past, self._past.stores.message_logs
         assert logs is not None
-        rows = past.once(lambda: _by_date(logs.summarise(phase, *past.window)), f"message log {phase}")
+        rows = past.once(
+            lambda: _by_date(logs.summarise(phase, *past.window)), f"message log {phase}"
+        )
         now = past.clock()
         published_from = datetime.combine(since - _A_DAY, time(), UTC)
         undated = _rows_of(rows, [phase], [None], now)
-        recent = [row for row in undated if row.last_completed_at is None or row.last_completed_at >= published_from]
+        recent = [
+            row
+            for row in undated
+            if row.last_completed_at is None or row.last_completed_at >= published_from
+        ]
         return [*_rows_of(rows, [phase], _days(since, until), now), *recent]
 
 
@@ -350,7 +426,9 @@ class _FlagTables:
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
         past, tables = self._past, self._past.stores.flag_tables
         assert tables is not None
-        flags = past.once(lambda: tables.read(table, phase, *past.window), f"flag table {phase}", table)
+        flags = past.once(
+            lambda: tables.read(table, phase, *past.window), f"flag table {phase}", table
+        )
         now = past.clock()
         return {day: _flag_by(flags[day], now) for day in _days(since, until) if day in flags}
 
@@ -368,7 +446,9 @@ class _Counts:
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         past, counts = self._past, self._past.stores.counts
         assert counts is not None
-        found = past.once(lambda: counts.count(query, *past.window), _name_of(query, past.phases), query)
+        found = past.once(
+            lambda: counts.count(query, *past.window), _name_of(query, past.phases), query
+        )
         return {day: found[day] for day in _days(since, until) if day in found}
 
     def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
@@ -388,7 +468,11 @@ def _name_of(query: str, phases: Mapping[str, Phase]) -> str:
     names = {
         own: f"{what} {name}"
         for name, phase in phases.items()
-        for what, own in (("outcome", phase.outcome_query), ("work", phase.work_query), ("runs", phase.runs_query))
+        for what, own in (
+            ("outcome", phase.outcome_query),
+            ("work", phase.work_query),
+            ("runs", phase.runs_query),
+        )
     }
     return names.get(query, "query")
 
@@ -403,20 +487,42 @@ class _Checkpoints:
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Put together what was read of each date by itself, in one search a date."""
         wanted = {name: days for name, days in wanted.items() if days}
-        each = {(name, day): self._read(name, day) for name, days in wanted.items() for day in sorted(days)}
-        lines = {_id(line): line for found in each.values() for line in found.checkpoints if line.at <= until}
+        each = {
+            (name, day): self._read(name, day)
+            for name, days in wanted.items()
+            for day in sorted(days)
+        }
+        lines = {
+            _id(line): line
+            for found in each.values()
+            for line in found.checkpoints
+            if line.at <= until
+        }
         cuts = [found.cut_at for found in each.values() if found.cut_at is not None]
         before = {name: each[name, min(days)].before.get(name) for name, days in wanted.items()}
-        there = {name: line for name, line in before.items() if line is not None and line.at <= until}
+        there = {
+            name: line for name, line in before.items() if line is not None and line.at <= until
+        }
         return Lines(deliveries(lines.values(), wanted), max(cuts, default=None), there)
 
     def _read(self, phase: str, day: date) -> Lines:
         past = self._past
-        return past.once(lambda: past.stores.checkpoints.read({phase: [day]}, past.read_at), "checkpoints", phase, day)
+        return past.once(
+            lambda: past.stores.checkpoints.read({phase: [day]}, past.read_at),
+            "checkpoints",
+            phase,
+            day,
+        )
 
 
 def _id(line: Checkpoint) -> Hashable:
-    return line.at, line.kind, line.text, str(line.fields.get("delivery")), str(line.fields.get("sequence"))
+    return (
+        line.at,
+        line.kind,
+        line.text,
+        str(line.fields.get("delivery")),
+        str(line.fields.get("sequence")),
+    )
 
 
 def _each_day(since: datetime, until: datetime) -> Iterable[tuple[datetime, datetime]]:
@@ -430,17 +536,26 @@ class _Requests:
         self._past, self.phase = past, phase
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
-        return [one for day in _each_day(since, until) for one in self._of(*day) if since <= one.at < until]
+        return [
+            one
+            for day in _each_day(since, until)
+            for one in self._of(*day)
+            if since <= one.at < until
+        ]
 
     def _of(self, begin: datetime, end: datetime) -> list[Request]:
         log = self._past.stores.requests
         assert log is not None
-        return self._past.once(lambda: log.requests(begin, end), "requests to the orchestrator", begin)
+        return self._past.once(
+            lambda: log.requests(begin, end), "requests to the orchestrator", begin
+        )
 
     def last_answer(self, before: datetime) -> datetime | None:
         log = self._past.stores.requests
         assert log is not None
-        return self._past.once(lambda: log.last_answer(before), "last answers of the orchestrator", before)
+        return self._past.once(
+            lambda: log.last_answer(before), "last answers of the orchestrator", before
+        )
 
 
 class _ServiceErrors:
@@ -469,13 +584,17 @@ class _ChangeLog:
     def _of(self, phase: str, begun: datetime) -> Changes:
         past, log = self._past, self._past.stores.changes
         assert log is not None
-        found = past.once(lambda: log.changes({phase: begun}, past.read_at), "audit log", phase, begun)
+        found = past.once(
+            lambda: log.changes({phase: begun}, past.read_at), "audit log", phase, begun
+        )
         return found.get(phase, Changes())
 
 
 def _changes_by(found: Changes, until: datetime) -> Changes:
     changes = [one for one in found.changes if one.at < until]
-    return found._replace(changes=changes, attempts=[one for one in found.attempts if one.at < until])
+    return found._replace(
+        changes=changes, attempts=[one for one in found.attempts if one.at < until]
+    )
 
 
 class _DeadLetters:

@@ -44,7 +44,9 @@ class DocumentStore(Protocol):
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document, map by map; create it where it does not exist."""
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         """Set top-level `fields` if the document still has `version` (None: if it does not exist).
 
         Returns False, having written nothing, when it has changed.

@@ -152,7 +152,9 @@ class BigQuery:
         self._maximum_bytes_billed = maximum_bytes_billed
         # A query is two calls, and the last try of a call begins when its retries end.
         self.timeout = seconds / 4
-        self.retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds / 4)
+        self.retry = Retry(
+            if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=seconds / 4
+        )
         self._seconds = seconds
         self._location = location
         self._lock = threading.Lock()
@@ -166,7 +168,9 @@ class BigQuery:
         with self._lock:
             if self._client is None:
                 credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
-                self._client = bigquery.Client(project=self.project, location=self._location, credentials=credentials)
+                self._client = bigquery.Client(
+                    project=self.project, location=self._location, credentials=credentials
+                )
                 end_calls_in_time(self._client._http, self._seconds)  # noqa: SLF001 (its session, with the credentials)
             return self._client
 
@@ -181,9 +185,13 @@ class BigQuery:
         """Return the rows of a query; raises StoreError."""
         return self.query_with_columns(sql, parameters)[1]
 
-    def query_with_columns(self, sql: str, parameters: Sequence[Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    def query_with_columns(
+        self, sql: str, parameters: Sequence[Any]
+    ) -> tuple[list[str], list[Mapping[str, Any]]]:
         """Return the columns and the rows of a query, in one call where it ends within that; raises StoreError."""
-        config = bigquery.QueryJobConfig(query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed)
+        config = bigquery.QueryJobConfig(
+            query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed
+        )
         with _bigquery_errors():
             try:
                 rows = self.client.query_and_wait(
@@ -195,7 +203,9 @@ class BigQuery:
                     job_retry=None,  # type: ignore[arg-type]  # which its own code takes, as `query` does
                 )
             except FutureTimeoutError as error:
-                raise StoreError(f"BigQuery: the query has not ended after {2 * self.timeout:g} s") from error
+                raise StoreError(
+                    f"BigQuery: the query has not ended after {2 * self.timeout:g} s"
+                ) from error
             if not rows.schema and rows.job_id:  # so may the answer look to a query that has failed
                 job = self.client.get_job(rows.job_id, retry=self.retry, timeout=self.timeout)
                 failure = job.exception(timeout=self.timeout)  # type: ignore[no-untyped-call]
@@ -207,14 +217,18 @@ class BigQuery:
         """Ask for a table by its full name; raises what the client raises."""
         return self.client.get_table(name, retry=self.retry, timeout=self.timeout)
 
-    def read(self, name: str, select: Callable[[Table], str], parameters: Sequence[Any]) -> list[Mapping[str, Any]]:
+    def read(
+        self, name: str, select: Callable[[Table], str], parameters: Sequence[Any]
+    ) -> list[Mapping[str, Any]]:
         """Return what `select` makes of a table as it looks; raises StoreError, which names the table."""
         table = self.full_name(name)
         try:
             return self.query(select(self.describe(table)), parameters)
         except StoreError as error:
             self.forget()
-            raise StoreError(f"{table}: {error}" if table not in str(error) else str(error)) from error
+            raise StoreError(
+                f"{table}: {error}" if table not in str(error) else str(error)
+            ) from error
 
     def describe(self, name: str) -> Table:
         """Return what a table looks like, or looked like a few minutes ago; raises StoreError."""
@@ -246,11 +260,17 @@ class DryRun(BigQuery):
 
     bytes_to_read = 0
 
-    def query_with_columns(self, sql: str, parameters: Sequence[Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    def query_with_columns(
+        self, sql: str, parameters: Sequence[Any]
+    ) -> tuple[list[str], list[Mapping[str, Any]]]:
         """Weigh a query, for nothing; raises StoreError."""
-        config = bigquery.QueryJobConfig(query_parameters=parameters, dry_run=True, use_query_cache=False)
+        config = bigquery.QueryJobConfig(
+            query_parameters=parameters, dry_run=True, use_query_cache=False
+        )
         with _bigquery_errors():
-            job = self.client.query(sql, job_config=config, retry=self.retry, timeout=self.timeout, job_retry=None)
+            job = self.client.query(
+                sql, job_config=config, retry=self.retry, timeout=self.timeout, job_retry=None
+            )
         self.bytes_to_read += job.total_bytes_processed or 0
         return [field.name for field in job.schema or ()], []
 
@@ -261,7 +281,9 @@ class _OfPhases:
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
         self._phases = phases
-        self._tables = {name: bigquery_.full_name(phase.bigquery_table) for name, phase in phases.items()}
+        self._tables = {
+            name: bigquery_.full_name(phase.bigquery_table) for name, phase in phases.items()
+        }
 
 
 class BigQueryCompletionLog(_OfPhases):
@@ -282,7 +304,8 @@ class BigQueryCompletionLog(_OfPhases):
             own = [
                 r
                 for r in rows
-                if self._tables[r.phase] == name and (FLAG_COLUMN in table.columns or not r.is_triggered)
+                if self._tables[r.phase] == name
+                and (FLAG_COLUMN in table.columns or not r.is_triggered)
             ]
             if own:
                 self._insert(table, own, now)
@@ -292,7 +315,14 @@ class BigQueryCompletionLog(_OfPhases):
         with _bigquery_errors(_WRITER):
             errors = self._bigquery.client.insert_rows_json(
                 table.name,
-                [{name: value for name, value in _json_row(row, now).items() if name not in lacking} for row in rows],
+                [
+                    {
+                        name: value
+                        for name, value in _json_row(row, now).items()
+                        if name not in lacking
+                    }
+                    for row in rows
+                ],
                 row_ids=[row.row_id for row in rows],
                 retry=self._bigquery.retry,
                 timeout=self._bigquery.timeout,
@@ -309,7 +339,9 @@ class BigQueryCompletionLog(_OfPhases):
         rows = [
             row
             for table, names in by_table.items()
-            for row in self._bigquery.read(table, partial(completions_sql, phases=names), _window(since, until))
+            for row in self._bigquery.read(
+                table, partial(completions_sql, phases=names), _window(since, until)
+            )
         ]
         return summaries(rows)
 
@@ -317,7 +349,10 @@ class BigQueryCompletionLog(_OfPhases):
         """Return the columns that each table lacks; raises StoreError where there is no table."""
         names = dict.fromkeys(self._tables.values())
         there = {name: self._bigquery.describe(name).columns for name in names}
-        return {name: [field.name for field in _SCHEMA if field.name not in there[name]] for name in names}
+        return {
+            name: [field.name for field in _SCHEMA if field.name not in there[name]]
+            for name in names
+        }
 
     def view(self, phase: str) -> str:
         """Return a view of a phase's table that has the columns which it lacks."""
@@ -343,7 +378,9 @@ class BigQueryCompletionLog(_OfPhases):
                 table.time_partitioning = bigquery.TimePartitioning(field="game_date")
                 table.clustering_fields = ["phase", "processor_name"]
                 client.create_table(table, **calls)
-                return f"{name}: made, partitioned by game_date, clustered by phase and processor_name"
+                return (
+                    f"{name}: made, partitioned by game_date, clustered by phase and processor_name"
+                )
             lacking = _lacking(table)
             if not lacking:
                 return f"{name}: has every column; nothing changed"
@@ -385,7 +422,9 @@ class BigQueryFlagTables(_OfPhases):
             f"{as_written}.{name}"
             for name, types in columns.items()
             # What the phases file could not name is of no use.
-            if types == FLAG_TABLE_COLUMNS and f"{dataset}.{name}" != named and re.fullmatch(r"[A-Za-z0-9_]+", name)
+            if types == FLAG_TABLE_COLUMNS
+            and f"{dataset}.{name}" != named
+            and re.fullmatch(r"[A-Za-z0-9_]+", name)
         ]
 
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
@@ -420,10 +459,14 @@ def _lacking(table: bigquery.Table) -> list[bigquery.SchemaField]:
             field.mode == "REPEATED",
         ):
             found = f"{known.mode} {known.field_type}"
-            raise ConfigurationError(f"{table.reference}: column {field.name} is {found}, expected {field.field_type}")
+            raise ConfigurationError(
+                f"{table.reference}: column {field.name} is {found}, expected {field.field_type}"
+            )
     # A column can only be added to a table if rows need not have it.
     return [
-        bigquery.SchemaField(field.name, field.field_type, "REPEATED" if field.mode == "REPEATED" else "NULLABLE")
+        bigquery.SchemaField(
+            field.name, field.field_type, "REPEATED" if field.mode == "REPEATED" else "NULLABLE"
+        )
         for field in _SCHEMA
         if field.name not in there
     ]

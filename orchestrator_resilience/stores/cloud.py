@@ -38,7 +38,11 @@ class CloudStores:
     """
 
     def __init__(
-        self, project: str, settings: Settings, phases: Mapping[str, Phase], bigquery: BigQuery | None = None
+        self,
+        project: str,
+        settings: Settings,
+        phases: Mapping[str, Phase],
+        bigquery: BigQuery | None = None,
     ) -> None:
         self._project, self._settings, self._phases = project, settings, phases
         self._bigquery = bigquery or self._access(BigQuery)
@@ -93,15 +97,25 @@ class CloudStores:
         """What was changed of the phases' tables, topics, subscriptions and jobs, and of the service, where named."""
         from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges  # noqa: PLC0415
 
-        return CloudLoggingChanges(self._project, {name: self._parts(phase) for name, phase in self._phases.items()})
+        return CloudLoggingChanges(
+            self._project, {name: self._parts(phase) for name, phase in self._phases.items()}
+        )
 
     def _parts(self, phase: Phase) -> list[tuple[Component, str]]:
         """Return what a phase is deployed as in this project."""
         parts = [(Component.JOB, job) for job in phase.scheduler_jobs]
         *project, dataset, table = phase.bigquery_table.rsplit(".", 2)
-        parts += [(Component.TABLE, f"{dataset}.{table}")] if project in ([], [self._project]) else []
-        service = self._settings.orchestrator_service if phase.name == self._settings.phase else None
-        named = {Component.TOPIC: phase.topic, Component.SUBSCRIPTION: phase.subscription, Component.SERVICE: service}
+        parts += (
+            [(Component.TABLE, f"{dataset}.{table}")] if project in ([], [self._project]) else []
+        )
+        service = (
+            self._settings.orchestrator_service if phase.name == self._settings.phase else None
+        )
+        named = {
+            Component.TOPIC: phase.topic,
+            Component.SUBSCRIPTION: phase.subscription,
+            Component.SERVICE: service,
+        }
         return parts + [(component, name) for component, name in named.items() if name]
 
     @cached_property
@@ -112,7 +126,9 @@ class CloudStores:
             return None
         from orchestrator_resilience.stores.dead_letters import PubSubDeadLetters  # noqa: PLC0415
 
-        return PubSubDeadLetters(self._project, subscription, phase, emulator=self._settings.pubsub_emulator)
+        return PubSubDeadLetters(
+            self._project, subscription, phase, emulator=self._settings.pubsub_emulator
+        )
 
     def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
         """Return how many bytes the queries would read that `ask` sends to the stores it is given; none is run."""

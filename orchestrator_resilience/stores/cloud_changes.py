@@ -54,7 +54,13 @@ _WHAT = {
     "SetIamPolicy": "permissions changed",
     "ModifyPushConfig": "its endpoint changed",
 }
-_BY_VERB = {"Create": "created", "Insert": "created", "Delete": "deleted", "Update": "changed", "Patch": "changed"}
+_BY_VERB = {
+    "Create": "created",
+    "Insert": "created",
+    "Delete": "deleted",
+    "Update": "changed",
+    "Patch": "changed",
+}
 _DEPLOYED = ("Create", "Replace", "Update")
 # What a query did to a table is only said beside the method, which is the same for all of them.
 _QUERIED = ("InsertJob", "Query")
@@ -62,7 +68,11 @@ _BY_EVENT = {"tableCreation": "created", "tableChange": "changed", "tableDeletio
 # Admin activity that changes nothing, or does not say what.
 _NO_CHANGE = frozenset({"RunJob", ""})
 # Where the answer to a deployment has the revision that it made.
-_REVISIONS = (("status", "latestCreatedRevisionName"), ("latestCreatedRevision",), ("serviceConfig", "revision"))
+_REVISIONS = (
+    ("status", "latestCreatedRevisionName"),
+    ("latestCreatedRevision",),
+    ("serviceConfig", "revision"),
+)
 
 
 class _Said(NamedTuple):
@@ -95,11 +105,18 @@ class CloudLoggingChanges(CloudLogging):
         begins = min(begun.values())
         wanted = change_filter(self._project, parts, begins, until)
         found = self._entries(wanted, self._seconds, at_most=_MAXIMUM_CHANGES)
-        entries = [entry for entry in reversed(found) if _is_from(entry, begins - _LONG_BEFORE, until)]
+        entries = [
+            entry for entry in reversed(found) if _is_from(entry, begins - _LONG_BEFORE, until)
+        ]
         oldest = moment(entries[0]) if entries else until
         cut_at = oldest if len(found) >= _MAXIMUM_CHANGES else None
-        made, attempts = _made(entries, parts), [one for entry in entries if (one := _attempt(entry))]
-        return {name: _of_phase(self._parts.get(name, ()), made, attempts, cut_at) for name in begun}
+        made, attempts = (
+            _made(entries, parts),
+            [one for entry in entries if (one := _attempt(entry))],
+        )
+        return {
+            name: _of_phase(self._parts.get(name, ()), made, attempts, cut_at) for name in begun
+        }
 
 
 def change_filter(project: str, parts: Collection[Part], begun: datetime, until: datetime) -> str:
@@ -108,16 +125,21 @@ def change_filter(project: str, parts: Collection[Part], begun: datetime, until:
     A name may be found in that of another part: of what is found, the whole name is looked at.
     """
     names = " OR ".join(
-        f"protoPayload.resourceName:{quoted(path)}" for path in sorted(path for part in parts for path in _paths(*part))
+        f"protoPayload.resourceName:{quoted(path)}"
+        for path in sorted(path for part in parts for path in _paths(*part))
     )
     since, until_ = within(begun - _LONG_BEFORE, until)
     activity = f"({in_log(project, _ACTIVITY)} AND {since} AND ({names}))"
-    jobs = sorted(f"resource.labels.job_id={quoted(name)}" for part, name in parts if part is Component.JOB)
+    jobs = sorted(
+        f"resource.labels.job_id={quoted(name)}" for part, name in parts if part is Component.JOB
+    )
     if not jobs:
         return f"{activity} AND {until_}"
     recent, _ = within(begun - _BEFORE, until)
     is_end = "NOT jsonPayload.scheduledTime:*"  # which the entry of an attempt's beginning has
-    attempts = f"({in_log(project, _EXECUTIONS)} AND {recent} AND ({' OR '.join(jobs)}) AND {is_end})"
+    attempts = (
+        f"({in_log(project, _EXECUTIONS)} AND {recent} AND ({' OR '.join(jobs)}) AND {is_end})"
+    )
     return f"({activity} OR {attempts}) AND {until_}"
 
 
@@ -125,7 +147,10 @@ def _paths(part: Component, name: str) -> list[str]:
     """Return how the names of resources that are a part end."""
     # a function is deployed as a service, whose name has no underscores
     if part is Component.SERVICE:
-        return [f"/services/{name}", *(f"/functions/{one}" for one in {name, name.replace("-", "_")})]
+        return [
+            f"/services/{name}",
+            *(f"/functions/{one}" for one in {name, name.replace("-", "_")}),
+        ]
     if part is Component.TABLE:
         dataset, table = name.rsplit(".", 2)[-2:]
         return [f"/datasets/{dataset}/tables/{table}"]
@@ -135,11 +160,16 @@ def _paths(part: Component, name: str) -> list[str]:
 
 
 def _of_phase(
-    parts: Collection[Part], made: Iterable[Change], attempts: Iterable[Attempt], cut_at: datetime | None
+    parts: Collection[Part],
+    made: Iterable[Change],
+    attempts: Iterable[Attempt],
+    cut_at: datetime | None,
 ) -> Changes:
     jobs, of_phase = {name for part, name in parts if part is Component.JOB}, {*parts}
     own = [change for change in made if (change.component, change.name) in of_phase]
-    return Changes(own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(of_phase))
+    return Changes(
+        own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(of_phase)
+    )
 
 
 def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
@@ -158,7 +188,9 @@ def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
     for said in done:
         alike = (one for one in functions if _is_of_function(said, one))
         deployments[min(alike, key=partial(_apart, said), default=said)].append(said.change)
-    return sorted((_as_one(said.change, own) for said, own in deployments.items()), key=lambda one: one.at)
+    return sorted(
+        (_as_one(said.change, own) for said, own in deployments.items()), key=lambda one: one.at
+    )
 
 
 def _whole(own: Sequence[_Said]) -> _Said:
@@ -172,7 +204,9 @@ def _whole(own: Sequence[_Said]) -> _Said:
 def _is_of_function(said: _Said, function: _Said) -> bool:
     """Whether a service's change is that of a function: made at about the same time by the platform or the same one."""
     change, other = said.change, function.change
-    is_same = said.api != _FUNCTIONS and change.deed == other.deed and _apart(said, function) < _SAME
+    is_same = (
+        said.api != _FUNCTIONS and change.deed == other.deed and _apart(said, function) < _SAME
+    )
     is_one = change.made == other.made or not (change.made and other.made)
     return is_same and is_one and (change.who == other.who or change.who.endswith(_PLATFORM))
 
@@ -185,19 +219,25 @@ def _as_one(change: Change, own: Collection[Change]) -> Change:
     made = change.made or next((one.made for one in own if one.made), "")
     who = cut_line(change.who.partition("@")[0], _TEXT)
     at, began = max(one.at for one in own), min(one.began or one.at for one in own)
-    return change._replace(at=at, who=who, made=cut_line(made, _TEXT), began=began if began < at else None)
+    return change._replace(
+        at=at, who=who, made=cut_line(made, _TEXT), began=began if began < at else None
+    )
 
 
 def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
     """Return what an entry says was changed, or refused; None where it is about something else."""
     try:
-        if not entry.log_name.endswith(_ACTIVITY) or not entry.proto_payload.Is(AuditLog.DESCRIPTOR):
+        if not entry.log_name.endswith(_ACTIVITY) or not entry.proto_payload.Is(
+            AuditLog.DESCRIPTOR
+        ):
             return None
         log = AuditLog.FromString(entry.proto_payload.value)
         part = next((part for part in parts if _is_about(part, log)), None)
         if part is None or (what := _what(part, log)) in _NO_CHANGE:
             return None
-        change = Change(moment(entry), *part, what, log.authentication_info.principal_email, _revision(log))
+        change = Change(
+            moment(entry), *part, what, log.authentication_info.principal_email, _revision(log)
+        )
         return _Said(change, log.service_name, bool(log.status.code))
     except (*ODD_ANSWER, DecodeError):
         return None
@@ -238,12 +278,18 @@ def _attempt(entry: LogEntry) -> Attempt | None:
     """Return how an attempt of a job ended; None where the entry is about none, or says that it began."""
     try:
         fields = entry.json_payload
-        if not entry.log_name.endswith(_EXECUTIONS) or "AttemptStarted" in str(fields.get("@type", "")):
+        if not entry.log_name.endswith(_EXECUTIONS) or "AttemptStarted" in str(
+            fields.get("@type", "")
+        ):
             return None
         status, more = str(fields.get("status") or ""), str(fields.get("debugInfo") or "")
         said = f"{status or 'failed'} ({more})" if more else status or "failed"
         is_failure = entry.severity >= _ERROR
-        return Attempt(moment(entry), entry.resource.labels["job_id"], cut_line(said, _TEXT) if is_failure else "")
+        return Attempt(
+            moment(entry),
+            entry.resource.labels["job_id"],
+            cut_line(said, _TEXT) if is_failure else "",
+        )
     except ODD_ANSWER:
         return None
 

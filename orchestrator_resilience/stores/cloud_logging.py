@@ -72,10 +72,14 @@ class CloudLogging:
     `seconds` bounds each search, its pages and retries included. `connect` is for another server than Google's.
     """
 
-    def __init__(self, project: str, *, seconds: float = 15.0, connect: Connect = connect_to_google) -> None:
+    def __init__(
+        self, project: str, *, seconds: float = 15.0, connect: Connect = connect_to_google
+    ) -> None:
         self._project = project
         self._seconds = seconds
-        self._grpc = GrpcClient("Cloud Logging", lambda: LoggingServiceV2Client(transport=connect()), _close)
+        self._grpc = GrpcClient(
+            "Cloud Logging", lambda: LoggingServiceV2Client(transport=connect()), _close
+        )
 
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""
@@ -95,7 +99,9 @@ class CloudLogging:
             # A slow search answers with empty pages, any number of them.
             while left := deadline.left():
                 half = left / 2  # the last try of a page begins when its retries end
-                retry = Retry(if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half)
+                retry = Retry(
+                    if_exception_type(*_TRANSIENT), initial=0.2, maximum=2.0, timeout=half
+                )
                 page = next(client.list_log_entries(request, retry=retry, timeout=half).pages)
                 entries += page.entries
                 if not page.next_page_token or len(entries) >= at_most:
@@ -117,7 +123,9 @@ class CloudLoggingArchive(CloudLogging):
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
         oldest = parsed[-1].at if parsed else until
         before = self._before({name: min(days) for name, days in wanted.items()}, deadline)
-        return Lines(deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None, before)
+        return Lines(
+            deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None, before
+        )
 
     def _before(self, firsts: Mapping[str, date], deadline: Deadline) -> dict[str, Checkpoint]:
         """Return the last ordinary line of each phase from before its first date; what cannot be read is left out."""
@@ -138,7 +146,9 @@ class CloudLoggingArchive(CloudLogging):
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
         # With what stands before it, because a service's host may be the end of another's.
         address = quoted(f"://{host}")
-        wanted = f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
+        wanted = (
+            f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
+        )
         return {entry.http_request.status for entry in self._entries(wanted, seconds)}
 
 
@@ -174,7 +184,9 @@ class CloudLoggingRequests(_ServiceLog):
 
     def _requests(self, conditions: Sequence[str], at_most: int = 0) -> list[Request]:
         log = in_log(self._project, _REQUESTS)
-        found = self._entries(" AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most)
+        found = self._entries(
+            " AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most
+        )
         with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
             return [_request(entry) for entry in reversed(found)]
 
@@ -184,9 +196,13 @@ class CloudLoggingErrors(_ServiceLog):
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
         """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""
-        wanted = " AND ".join((_of_service(self._service), *within(since, until), error_filter(self._project)))
+        wanted = " AND ".join(
+            (_of_service(self._service), *within(since, until), error_filter(self._project))
+        )
         entries = self._entries(wanted, self._seconds, at_most=_MAXIMUM_ERRORS)
-        found = [error for entry in reversed(entries) if (error := _service_error(entry)) is not None]
+        found = [
+            error for entry in reversed(entries) if (error := _service_error(entry)) is not None
+        ]
         is_cut = bool(found) and len(entries) >= _MAXIMUM_ERRORS
         return ServiceErrors(found, found[0].at if is_cut else None)
 
@@ -246,7 +262,10 @@ def _of_phase(phase: str, game_dates: Collection[date]) -> str:
 
 def within(since: datetime, until: datetime) -> tuple[str, str]:
     """Return the conditions that an entry is from `since` on, and from before `until`."""
-    return f'timestamp>="{since.astimezone(UTC).isoformat()}"', f'timestamp<"{until.astimezone(UTC).isoformat()}"'
+    return (
+        f'timestamp>="{since.astimezone(UTC).isoformat()}"',
+        f'timestamp<"{until.astimezone(UTC).isoformat()}"',
+    )
 
 
 def moment(entry: LogEntry) -> datetime:
@@ -276,7 +295,11 @@ def _service_error(entry: LogEntry) -> ServiceError | None:
         words = error_words(entry.text_payload or entry.json_payload)
         is_platform = not entry.log_name.endswith(_OUTPUT)
         no_start = is_platform and any(sign in words.casefold() for sign in _FAILED_TO_START)
-        return ServiceError(moment(entry), words, _trace(entry), is_platform, no_start) if words else None
+        return (
+            ServiceError(moment(entry), words, _trace(entry), is_platform, no_start)
+            if words
+            else None
+        )
     except ODD_ANSWER:
         return None
 
@@ -284,7 +307,9 @@ def _service_error(entry: LogEntry) -> ServiceError | None:
 def _checkpoint(entry: LogEntry) -> Checkpoint | None:
     """Put the fields that Cloud Logging has moved back into the payload; None for what is no checkpoint."""
     try:
-        severity = next((severity for least, severity in _LEVELS if entry.severity >= least), Severity.INFO)
+        severity = next(
+            (severity for least, severity in _LEVELS if entry.severity >= least), Severity.INFO
+        )
         moved = {"severity": severity, "time": entry.timestamp.isoformat()}
         return Checkpoint.from_json({**_with_integers(entry.json_payload), **moved})
     except ODD_ANSWER:

@@ -19,20 +19,26 @@ def add_up(rows: Iterable[_Line]) -> dict[date, int]:
         day, count = row.get("game_date"), row.get("n")
         # Anything else would match no date, and be taken for none: an all-clear that nobody gave.
         if type(day) is not date or type(count) is not int:
-            raise StoreError(f"the query has to return game_date DATE and n INT64, not {dict(row.items())}")
+            raise StoreError(
+                f"the query has to return game_date DATE and n INT64, not {dict(row.items())}"
+            )
         counts[day] += count
     return dict(counts)
 
 
 def summaries(lines: Iterable[_Line], **of_all: Any) -> list[ProcessorSummary]:
     """Return a summary for each line, in their order; `of_all` are columns that the lines do not have."""
-    found = [_summary({"is_triggered": None, "trigger_reason": None, **of_all, **line}) for line in lines]
+    found = [
+        _summary({"is_triggered": None, "trigger_reason": None, **of_all, **line}) for line in lines
+    ]
     return sorted(found, key=str)
 
 
 def _summary(line: _Line) -> ProcessorSummary:
     """Where a table gives no time of completion, that at which the row was there is taken, and the other way round."""
-    first, last, visible = (instant(line[name]) for name in ("first_at", "last_at", "first_visible_at"))
+    first, last, visible = (
+        instant(line[name]) for name in ("first_at", "last_at", "first_visible_at")
+    )
     return ProcessorSummary(
         phase=line["phase"],
         game_date=line["game_date"],

@@ -28,9 +28,19 @@ class PubSubDeadLetters:
     """
 
     def __init__(
-        self, project: str, subscription: str, phase: Phase, *, seconds: float = 10.0, emulator: str | None = None
+        self,
+        project: str,
+        subscription: str,
+        phase: Phase,
+        *,
+        seconds: float = 10.0,
+        emulator: str | None = None,
     ) -> None:
-        name = subscription if "/" in subscription else f"projects/{project}/subscriptions/{subscription}"
+        name = (
+            subscription
+            if "/" in subscription
+            else f"projects/{project}/subscriptions/{subscription}"
+        )
         server = f"http://{emulator}" if emulator else "https://pubsub.googleapis.com"
         self._address = f"{server}/v1/{name}"
         self._phase, self._seconds, self._is_emulated = phase, seconds, emulator is not None
@@ -52,17 +62,25 @@ class PubSubDeadLetters:
         deadline, held = Deadline(self._seconds), list[str]()
         with store_errors("the dead letters", CallError, GoogleAuthError, *ODD_ANSWER):
             try:
-                found = [letter for one in self._pulled(held, deadline) if (letter := self._letter(one)) is not None]
+                found = [
+                    letter
+                    for one in self._pulled(held, deadline)
+                    if (letter := self._letter(one)) is not None
+                ]
             finally:
                 for first in range(0, len(held), _AT_ONCE):
                     ids = held[first : first + _AT_ONCE]
-                    self._call("modifyAckDeadline", {"ackIds": ids, "ackDeadlineSeconds": 0}, deadline)
+                    self._call(
+                        "modifyAckDeadline", {"ackIds": ids, "ackDeadlineSeconds": 0}, deadline
+                    )
         return sorted(found, key=lambda letter: letter.at)
 
     def _pulled(self, held: list[str], deadline: Deadline) -> Iterator[Mapping[str, Any]]:
         """Yield the messages, and note in `held` what has to be given back."""
         pull = {"maxMessages": _AT_ONCE, "returnImmediately": True}
-        while len(held) < _MOST and (received := self._call("pull", pull, deadline).get("receivedMessages")):
+        while len(held) < _MOST and (
+            received := self._call("pull", pull, deadline).get("receivedMessages")
+        ):
             held += [one["ackId"] for one in received]
             yield from (one["message"] for one in received)
 

@@ -14,7 +14,12 @@ from orchestrator_resilience.stores.base import (
     RequestLog,
 )
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
-from orchestrator_resilience.stores.sqlite import SqliteCompletionLog, SqliteCounts, SqliteDocuments, SqliteFile
+from orchestrator_resilience.stores.sqlite import (
+    SqliteCompletionLog,
+    SqliteCounts,
+    SqliteDocuments,
+    SqliteFile,
+)
 
 DATASETS = "datasets"
 _DATABASE = "resilience.sqlite3"

@@ -44,7 +44,9 @@ class FirestoreDocuments:
         self._timeout = seconds / 2
         self._retrying = partial(Retry, initial=0.05, maximum=1.0, timeout=seconds / 2)
         self._retry = self._retrying(if_exception_type(Aborted, *_TRANSIENT))
-        self._grpc = GrpcClient("Firestore", lambda: _Client(project=project, database=database), _close)
+        self._grpc = GrpcClient(
+            "Firestore", lambda: _Client(project=project, database=database), _close
+        )
 
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""
@@ -58,7 +60,9 @@ class FirestoreDocuments:
                 [client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
             )
             return {
-                wanted[snapshot.reference.path]: Document(snapshot.to_dict() or {}, snapshot.update_time.rfc3339())
+                wanted[snapshot.reference.path]: Document(
+                    snapshot.to_dict() or {}, snapshot.update_time.rfc3339()
+                )
                 for snapshot in snapshots
                 if snapshot.exists
             }
@@ -66,9 +70,13 @@ class FirestoreDocuments:
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
         with self._grpc.asking() as client:
-            _document(client, ref).set(dict(fields), merge=True, retry=self._retry, timeout=self._timeout)
+            _document(client, ref).set(
+                dict(fields), merge=True, retry=self._retry, timeout=self._timeout
+            )
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         """Set top-level `fields` if the document still has `version`.
 
         A retry after an answer that was lost finds the document changed, by itself: False then,
@@ -77,7 +85,9 @@ class FirestoreDocuments:
         with self._grpc.asking() as client:
             try:
                 if version is None:
-                    _document(client, ref).create(dict(fields), retry=self._retry, timeout=self._timeout)
+                    _document(client, ref).create(
+                        dict(fields), retry=self._retry, timeout=self._timeout
+                    )
                 else:
                     _document(client, ref).update(
                         {FieldPath(name).to_api_repr(): value for name, value in fields.items()},
@@ -123,7 +133,9 @@ class _Transport(FirestoreGrpcTransport):
 class _Client(firestore.Client):
     """A client with a connection of its own."""
 
-    def _firestore_api_helper(self, transport: object, client_class: Any, client_module: Any) -> Any:
+    def _firestore_api_helper(
+        self, transport: object, client_class: Any, client_module: Any
+    ) -> Any:
         del transport
         return super()._firestore_api_helper(_Transport, client_class, client_module)
 

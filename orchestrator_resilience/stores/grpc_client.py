@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Generic, TypeVar
 
-from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError, RetryError, ServiceUnavailable
+from google.api_core.exceptions import (
+    DeadlineExceeded,
+    GoogleAPIError,
+    RetryError,
+    ServiceUnavailable,
+)
 from google.auth.exceptions import GoogleAuthError
 
 from orchestrator_resilience.errors import StoreError, store_errors
@@ -62,7 +67,9 @@ class GrpcClient(Generic[C]):
         except ValueError as error:
             if self._opened is client:
                 raise
-            raise StoreError(f"{self._store}: another call got no answer on the same connection") from error
+            raise StoreError(
+                f"{self._store}: another call got no answer on the same connection"
+            ) from error
 
     def close(self) -> None:
         """Close the client, where there is one; the next use makes another."""

@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, deliveries, json_line
+from orchestrator_resilience.checkpoints import (
+    Checkpoint,
+    CheckpointKind,
+    Severity,
+    deliveries,
+    json_line,
+)
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Lines
 
@@ -63,7 +69,11 @@ class JsonLinesArchive:
             parsed = [c for c in read if c is not None and c.at <= until]
             lines += parsed
             cut_at += [parsed[-1].at if parsed else until] if key in cut else []
-        found = {name: last for name, line in before.items() if (last := _or_none(_checkpoint, line)) is not None}
+        found = {
+            name: last
+            for name, line in before.items()
+            if (last := _or_none(_checkpoint, line)) is not None
+        }
         return Lines(deliveries(lines, wanted), max(cut_at, default=None), found)
 
     def _heads(self) -> "Iterator[tuple[bytes, _Head]]":
@@ -140,7 +150,9 @@ def append_line(path: Path, line: str) -> None:
         raise StoreError(f"{path}: only {written} of {len(data)} bytes could be written")
 
 
-def last_line(path: Path, wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True) -> dict[str, Any] | None:
+def last_line(
+    path: Path, wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> dict[str, Any] | None:
     """Return the last whole JSON object of a file of lines that is `wanted`, or None where there is none."""
     try:
         lines = path.read_bytes().splitlines()

@@ -9,7 +9,9 @@ from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 
-def open_stores(settings: Settings, phases: Mapping[str, Phase], *, must_exist: bool = False) -> Stores:
+def open_stores(
+    settings: Settings, phases: Mapping[str, Phase], *, must_exist: bool = False
+) -> Stores:
     """Open the cloud's stores where GOOGLE_CLOUD_PROJECT is set, else the embedded ones.
 
     Inside Cloud Run a missing project is a ConfigurationError that names the variable: a local file

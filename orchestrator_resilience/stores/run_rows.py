@@ -18,11 +18,15 @@ _COLUMNS = {
 }
 
 
-def processor_runs(columns: Collection[str], rows: Iterable[Mapping[str, Any]]) -> list[ProcessorRun]:
+def processor_runs(
+    columns: Collection[str], rows: Iterable[Mapping[str, Any]]
+) -> list[ProcessorRun]:
     """Return the run of each row; raises StoreError, which names the column that is not as it has to be."""
     lacking = [name for name in _COLUMNS if name not in columns]
     if lacking:
-        raise StoreError(f"the query of runs has no column {', '.join(lacking)}; it has {', '.join(columns)}")
+        raise StoreError(
+            f"the query of runs has no column {', '.join(lacking)}; it has {', '.join(columns)}"
+        )
     return [_run(row) for row in rows]
 
 

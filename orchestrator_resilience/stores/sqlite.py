@@ -19,7 +19,13 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import calendar_date, instant
 from orchestrator_resilience.rows import OPTIONAL_COLUMNS, CompletionRow
-from orchestrator_resilience.stores.base import Document, DocumentRef, ProcessorRun, ProcessorSummary, Write
+from orchestrator_resilience.stores.base import (
+    Document,
+    DocumentRef,
+    ProcessorRun,
+    ProcessorSummary,
+    Write,
+)
 from orchestrator_resilience.stores.completion_rows import add_up, summaries
 from orchestrator_resilience.stores.run_rows import processor_runs
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS, Table, completions_sql
@@ -69,7 +75,12 @@ class SqliteFile:
                     self._close()
                 self._connection = self._connection or self._open()
                 yield self._connection
-            except (sqlite3.Error, OSError, ValueError, RecursionError) as error:  # the last two: damaged content
+            except (
+                sqlite3.Error,
+                OSError,
+                ValueError,
+                RecursionError,
+            ) as error:  # the last two: damaged content
                 raise StoreError(f"{self.path}: {error}") from error
 
     @contextmanager
@@ -109,10 +120,14 @@ class SqliteFile:
         self._opened = self._identity()
         if self._opened is None:
             raise FileNotFoundError("there is no such file: nothing has been delivered here yet")
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            if not self._must_exist and connection.execute("PRAGMA user_version").fetchone() == (0,):
+            if not self._must_exist and connection.execute("PRAGMA user_version").fetchone() == (
+                0,
+            ):
                 # Whoever opens a new file first switches its journal, for which SQLite does not wait its turn.
                 _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
                 _insist(lambda: connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;"))
@@ -146,7 +161,11 @@ class SqliteDocuments:
         """Read many documents."""
         with self._file.reading() as connection:
             found = ((ref, *self._get(connection, ref)) for ref in refs)
-            return {ref: Document(fields, version) for ref, fields, version in found if version is not None}
+            return {
+                ref: Document(fields, version)
+                for ref, fields, version in found
+                if version is not None
+            }
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
@@ -154,7 +173,9 @@ class SqliteDocuments:
             known, version = self._get(connection, ref)
             self._put(connection, ref, _merged(known, fields), version)
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         """Set top-level `fields` if the document still has `version`."""
         with self._file.writing() as connection:
             known, _ = self._get(connection, ref)
@@ -172,7 +193,9 @@ class SqliteDocuments:
             self._put(connection, *write)
         return True
 
-    def _get(self, connection: sqlite3.Connection, ref: DocumentRef) -> tuple[dict[str, Any], str | None]:
+    def _get(
+        self, connection: sqlite3.Connection, ref: DocumentRef
+    ) -> tuple[dict[str, Any], str | None]:
         """Return a document's fields and its version; None where there is no document."""
         row = connection.execute(
             "SELECT fields, version FROM documents WHERE collection = ? AND id = ?", ref
@@ -185,7 +208,11 @@ class SqliteDocuments:
         return fields, str(row[1])
 
     def _put(
-        self, connection: sqlite3.Connection, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+        self,
+        connection: sqlite3.Connection,
+        ref: DocumentRef,
+        fields: Mapping[str, Any],
+        version: str | None,
     ) -> None:
         connection.execute(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)",
@@ -214,7 +241,9 @@ class SqliteCompletionLog:
             lines = connection.execute(completions_sql(_TABLE, phases), parameters)
             names = [column for column, *_ in lines.description]
             found = [dict(zip(names, line, strict=True)) for line in lines]
-        dated = [line | {"game_date": day} for line in found if (day := calendar_date(line["game_date"]))]
+        dated = [
+            line | {"game_date": day} for line in found if (day := calendar_date(line["game_date"]))
+        ]
         return summaries(line | {"is_triggered": bool(line["is_triggered"])} for line in dated)
 
     def setup(self) -> list[str]:
@@ -250,7 +279,9 @@ class SqliteCounts:
         """Return the runs; times are ISO texts with their zone, or in UTC."""
         with self._answer(query, since, until) as rows:
             columns = [column for column, *_ in rows.description]
-            return processor_runs(columns, (_typed(dict(zip(columns, row, strict=True))) for row in rows))
+            return processor_runs(
+                columns, (_typed(dict(zip(columns, row, strict=True))) for row in rows)
+            )
 
     @contextmanager
     def _answer(self, query: str, since: date, until: date) -> Iterator[sqlite3.Cursor]:
@@ -262,16 +293,26 @@ class SqliteCounts:
                     # SQLite takes ten
                     if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):
                         name = file.stem.replace('"', '""')
-                        connection.execute(f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",))
-                yield connection.execute(query, {"since": since.isoformat(), "until": until.isoformat()})
+                        connection.execute(
+                            f'ATTACH ? AS "{name}"', (f"{file.absolute().as_uri()}?mode=ro",)
+                        )
+                yield connection.execute(
+                    query, {"since": since.isoformat(), "until": until.isoformat()}
+                )
         except (sqlite3.Error, OverflowError, TypeError, ValueError) as error:
             raise StoreError(f"{self._folder}: {error}") from error
 
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row of runs with the date and the times that SQLite holds as texts; what is none stays as it is."""
-    times = {name: instant(row.get(name)) or row.get(name) for name in ("started_at", "finished_at")}
-    return {**row, **times, "game_date": calendar_date(row.get("game_date")) or row.get("game_date")}
+    times = {
+        name: instant(row.get(name)) or row.get(name) for name in ("started_at", "finished_at")
+    }
+    return {
+        **row,
+        **times,
+        "game_date": calendar_date(row.get("game_date")) or row.get("game_date"),
+    }
 
 
 def _row_values(row: CompletionRow, now: datetime) -> tuple[object, ...]:
@@ -313,7 +354,11 @@ def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, An
     result = dict(known)
     for name, value in fields.items():
         before = result.get(name)
-        result[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        result[name] = (
+            _merged(before, value)
+            if isinstance(before, dict) and isinstance(value, dict)
+            else value
+        )
     return result
 
 

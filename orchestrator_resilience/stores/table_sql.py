@@ -56,7 +56,9 @@ def completions_sql(table: Table, phases: Iterable[str]) -> str:
     One of our own that it lacks is NULL.
     """
     _require(table, REQUIRED_COLUMNS)
-    optional = _columns(table, {name: OPTIONAL_COLUMNS[name] for name in (FLAG_COLUMN, "trigger_reason")})
+    optional = _columns(
+        table, {name: OPTIONAL_COLUMNS[name] for name in (FLAG_COLUMN, "trigger_reason")}
+    )
     return _text("completions.sql").format(
         table=table.name, phases=_literals(phases), partitions=table.partitions, **optional
     )
@@ -71,8 +73,12 @@ def messages_sql(table: Table) -> str:
     kind = table.columns.get("data", "none")
     if kind not in _BODIES:
         *others, last = _BODIES
-        raise StoreError(f"{table.name} needs a column data of {', '.join(others)} or {last}, and has {kind}")
-    return _text("messages.sql").format(table=table.name, partitions=table.partitions, body=_BODIES[kind])
+        raise StoreError(
+            f"{table.name} needs a column data of {', '.join(others)} or {last}, and has {kind}"
+        )
+    return _text("messages.sql").format(
+        table=table.name, partitions=table.partitions, body=_BODIES[kind]
+    )
 
 
 def flag_table_sql(table: Table) -> str:
@@ -91,14 +97,17 @@ def flag_tables_sql(dataset: str) -> str:
 
 def _require(table: Table, columns: Mapping[str, str]) -> None:
     """Raise a StoreError that names those of `columns`, given by their types, that the table has not as such."""
-    if wrong := [f"{name} {kind}" for name, kind in columns.items() if table.columns.get(name) != kind]:
+    if wrong := [
+        f"{name} {kind}" for name, kind in columns.items() if table.columns.get(name) != kind
+    ]:
         raise StoreError(f"{table.name} needs the columns {', '.join(wrong)}")
 
 
 def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
     """Name `columns`, given by their types; one that the table lacks, or has as something else, is NULL."""
     return {
-        name: name if table.columns.get(name) == kind else f"CAST(NULL AS {kind})" for name, kind in columns.items()
+        name: name if table.columns.get(name) == kind else f"CAST(NULL AS {kind})"
+        for name, kind in columns.items()
     }
 
 
@@ -116,7 +125,14 @@ _OTHER_NAMES = {
     "game_date": ("date", "data_date", "run_date", "day", "event_date"),
     "processor_name": ("processor", "processor_id", "name", "job_name", "task_id", "source"),
     "status": ("state", "outcome", "result"),
-    "completed_at": ("finished_at", "ended_at", "end_time", "processed_at", "updated_at", "created_at"),
+    "completed_at": (
+        "finished_at",
+        "ended_at",
+        "end_time",
+        "processed_at",
+        "updated_at",
+        "created_at",
+    ),
     "inserted_at": ("loaded_at", "ingested_at", "created_at", "updated_at"),
 }
 # How a value of another type becomes one of these, by the type that it has.
@@ -146,10 +162,19 @@ def view_sql(table: Table, phase: str) -> str:
             chosen[name] = chosen["completed_at"]
         else:
             chosen[name] = f"CAST(NULL AS {kind})"
-    optional = {name: name for name, kind in OPTIONAL_COLUMNS.items() if table.columns.get(name) == kind}
-    lines = [f"  {value if value == name else f'{value} AS {name}'}" for name, value in {**chosen, **optional}.items()]
-    marked = [f"{line}  -- which column?" if "CAST(NULL" in line else line for line in _with_commas(lines)]
-    return "\n".join([f"CREATE VIEW `{table.name}_for_canary` AS SELECT", *marked, f"FROM `{table.name}`"])
+    optional = {
+        name: name for name, kind in OPTIONAL_COLUMNS.items() if table.columns.get(name) == kind
+    }
+    lines = [
+        f"  {value if value == name else f'{value} AS {name}'}"
+        for name, value in {**chosen, **optional}.items()
+    ]
+    marked = [
+        f"{line}  -- which column?" if "CAST(NULL" in line else line for line in _with_commas(lines)
+    ]
+    return "\n".join(
+        [f"CREATE VIEW `{table.name}_for_canary` AS SELECT", *marked, f"FROM `{table.name}`"]
+    )
 
 
 def _converted(name: str, kind: str, wanted: str) -> str:

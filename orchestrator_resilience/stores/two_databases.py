@@ -37,7 +37,9 @@ class TwoDatabases:
         """Merge `fields` into the document, where it is kept."""
         self._store(ref).merge(ref, fields)
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         """Set top-level `fields` if the document still has `version`, where it is kept."""
         return self._store(ref).update_if_unchanged(ref, fields, version)
 

@@ -13,7 +13,15 @@ from msgspec.structs import replace
 import canary.sources
 from canary.commands import cli
 from canary.domain.incident import NotificationKind
-from canary.domain.remembered import MEMORY, Runs, Unseen, canary_ref, date_memory, month_refs, read_runs
+from canary.domain.remembered import (
+    MEMORY,
+    Runs,
+    Unseen,
+    canary_ref,
+    date_memory,
+    month_refs,
+    read_runs,
+)
 from canary.domain.verdict import Level, VerdictKind
 from canary.notify.channel import Channels
 from canary.playback.backtest import Backtest, Incident, Judged, Message, Period, backtest, period
@@ -66,11 +74,15 @@ def events(seed: int, phase: Phase) -> list[Event]:
                 envelope = push_envelope(
                     processor, str(day), moment, message_id=f"{day}{number}{status}", status=status
                 )
-                found.append((moment + MINUTE, _delivery(envelope, is_old=is_old and status == "success")))
+                found.append(
+                    (moment + MINUTE, _delivery(envelope, is_old=is_old and status == "success"))
+                )
     return sorted(found, key=lambda event: event[0])
 
 
-def _delivery(envelope: dict[str, Any], *, is_old: bool) -> Callable[[EmbeddedStores, SimulatedClock, Phase], None]:
+def _delivery(
+    envelope: dict[str, Any], *, is_old: bool
+) -> Callable[[EmbeddedStores, SimulatedClock, Phase], None]:
     def deliver(stores: EmbeddedStores, clock: SimulatedClock, phase: Phase) -> None:
         logger = CheckpointLogger(phase, stores.checkpoints, clock=clock)
         if is_old:
@@ -78,7 +90,9 @@ def _delivery(envelope: dict[str, Any], *, is_old: bool) -> Callable[[EmbeddedSt
             with logger.delivery_of(completion):
                 track(completion, phase, stores.documents, stores.completion_log, clock.now)
         else:
-            Orchestrator(phase, stores.documents, stores.completion_log, logger, clock, beside=AtOnce).deliver(envelope)
+            Orchestrator(
+                phase, stores.documents, stores.completion_log, logger, clock, beside=AtOnce
+            ).deliver(envelope)
 
     return deliver
 
@@ -96,7 +110,10 @@ def stores_by(folder: Path, seed: int, phase: Phase, now: datetime) -> EmbeddedS
 def test_it_sees_nothing_that_came_later(phase: Phase, tmp_path: Path, seed: int) -> None:
     """On all that there is, a run tells what it tells on what there was at its time."""
     now = BEGIN + random.Random(seed).random() * (END - BEGIN)
-    with stores_by(tmp_path / "all", seed, phase, END) as every, stores_by(tmp_path / "then", seed, phase, now) as then:
+    with (
+        stores_by(tmp_path / "all", seed, phase, END) as every,
+        stores_by(tmp_path / "then", seed, phase, now) as then,
+    ):
         told = backtest(every, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
         told_then = backtest(then, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, now), now)
     assert messages(told, now) == messages(told_then, now)
@@ -107,7 +124,9 @@ def test_something_is_told_of_these(phase: Phase, tmp_path: Path) -> None:
     told = []
     for seed in range(2):
         with stores_by(tmp_path / str(seed), seed, phase, END) as stores:
-            told += messages(backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END))
+            told += messages(
+                backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
+            )
     assert {VerdictKind.INCOMPLETE, VerdictKind.UNTRIGGERED} <= {one.verdict for _, one in told}
     assert {NotificationKind.OPENED, NotificationKind.RESOLVED} <= {one.kind for _, one in told}
 
@@ -122,18 +141,46 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # What befalls the pipeline; of what befalls the canary itself, such as a source that did not answer, nothing tells.
 FAULTS = (
-    *("crashed_at_the_flag", "write_failed_at_the_flag", "short_circuit", "waits_for_too_many", "flag_overwritten"),
-    *("rejected", "renamed", "failed", "dead_pipeline", "repaired_before", "clock_behind", "slack_away"),
-    *("delivery_lost", "row_write_failed", "counted_an_unexpected_one", "package_is_missing", "gate_refuses"),
+    *(
+        "crashed_at_the_flag",
+        "write_failed_at_the_flag",
+        "short_circuit",
+        "waits_for_too_many",
+        "flag_overwritten",
+    ),
+    *(
+        "rejected",
+        "renamed",
+        "failed",
+        "dead_pipeline",
+        "repaired_before",
+        "clock_behind",
+        "slack_away",
+    ),
+    *(
+        "delivery_lost",
+        "row_write_failed",
+        "counted_an_unexpected_one",
+        "package_is_missing",
+        "gate_refuses",
+    ),
 )
 
 UNTRIGGERED = (
-    *("crashed_at_the_flag", "short_circuit", "clock_ahead", "waits_for_too_many", "flag_overwritten"),
+    *(
+        "crashed_at_the_flag",
+        "short_circuit",
+        "clock_ahead",
+        "waits_for_too_many",
+        "flag_overwritten",
+    ),
     *("clock_behind", "repaired_before"),
 )
 
 
-def played(phase: Phase, fault: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[World, Backtest]:
+def played(
+    phase: Phase, fault: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[World, Backtest]:
     """Let a world with the real canary play, and then run it over what that has left."""
     worlds = list[World]()
     first = list[datetime]()
@@ -159,7 +206,10 @@ def played(phase: Phase, fault: str, folder: Path, monkeypatch: pytest.MonkeyPat
 
 def is_alike(world: World, one: Judged) -> bool:
     """Whether it tells of a date what the real canary told."""
-    told = [(t.at, t.notification, t.verdict, t.level, t.causes) for t in world.heard("log", one.game_date)]
+    told = [
+        (t.at, t.notification, t.verdict, t.level, t.causes)
+        for t in world.heard("log", one.game_date)
+    ]
     sent = [m for incident in one.incidents for m in incident.messages]
     return [(m.at, m.kind, m.verdict, m.level, frozenset(m.causes)) for m in sent] == told
 
@@ -196,7 +246,11 @@ def test_most_of_what_is_untriggered_can_be_known(
     dates = list[Judged]()
     for fault in UNTRIGGERED:
         dates += played(phase, fault, tmp_path / fault, monkeypatch)[1].dates
-    untriggered = [one for one in dates if VerdictKind.UNTRIGGERED in {incident.verdict for incident in one.incidents}]
+    untriggered = [
+        one
+        for one in dates
+        if VerdictKind.UNTRIGGERED in {incident.verdict for incident in one.incidents}
+    ]
     assert len(untriggered) >= 6
     assert sum(not one.as_of_today for one in untriggered) >= 0.8 * len(untriggered)
 
@@ -210,7 +264,9 @@ def test_a_flag_that_was_undone_is_not_taken_for_known(phase: Phase, tmp_path: P
             envelope = push_envelope(processor, str(DAYS[0]), clock.now, message_id=str(number))
             _delivery(envelope, is_old=False)(stores, clock, phase)
         stores.documents.merge(ref, {"_triggered_at": clock.now + 5 * HOUR})
-        (one, *_) = backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END).dates
+        (one, *_) = backtest(
+            stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END
+        ).dates
     assert any("undone" in reason and "the flag" in reason for reason in one.as_of_today)
 
 
@@ -256,11 +312,15 @@ def test_a_source_that_cannot_be_read_is_said(phase: Phase, tmp_path: Path) -> N
         double = StoresOf(stores.documents, stores.completion_log, checkpoints=_Down())
         found = backtest(double, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
     assert found.failures == {"checkpoints": "read: 403 you may not"}
-    assert all(one.as_of_today == ("not readable: read: 403 you may not",) for one in found.notified)
+    assert all(
+        one.as_of_today == ("not readable: read: 403 you may not",) for one in found.notified
+    )
 
 
 @pytest.mark.parametrize("source", ["documents", "completion_log"])
-def test_nothing_is_told_without_what_every_verdict_needs(phase: Phase, tmp_path: Path, source: str) -> None:
+def test_nothing_is_told_without_what_every_verdict_needs(
+    phase: Phase, tmp_path: Path, source: str
+) -> None:
     """Rather than dates that are all unknown."""
     with stores_by(tmp_path, 1, phase, END) as stores:
         sources: dict[str, Any] = {
@@ -280,8 +340,13 @@ def test_nothing_is_told_without_what_every_verdict_needs(phase: Phase, tmp_path
 def test_a_snapshot_takes_no_writes(phase: Phase, tmp_path: Path) -> None:
     """But those of what the canary remembers."""
     with stores_by(tmp_path, 1, phase, BEGIN) as stores:
-        snapshot = Snapshot(stores, {phase.name: phase}, (DAYS[0], DAYS[-1]), SimulatedClock(END), END)
-        ref, remembered = DocumentRef(phase.firestore_collection, "2026-02-09"), DocumentRef(MEMORY, "phase2-canary")
+        snapshot = Snapshot(
+            stores, {phase.name: phase}, (DAYS[0], DAYS[-1]), SimulatedClock(END), END
+        )
+        ref, remembered = (
+            DocumentRef(phase.firestore_collection, "2026-02-09"),
+            DocumentRef(MEMORY, "phase2-canary"),
+        )
         for write in (
             lambda: snapshot.documents.merge(ref, {}),
             lambda: snapshot.documents.update_if_unchanged(ref, {}, None),
@@ -322,7 +387,10 @@ def test_the_demo_is_told_again(demo: Path, capsys: pytest.CaptureFixture[str]) 
     rows = [line for line in text.splitlines() if line.startswith("phase2 2026-02-")]
     assert [row.split()[1] for row in rows][:2] == ["2026-02-08", "2026-02-09"]
     assert "UNTRIGGERED" in rows[1]
-    assert "△ WARNING · 2026-02-09 · UNTRIGGERED, SHORT_CIRCUIT · notified 2026-02-10 07:15Z, RESOLVED after" in text
+    assert (
+        "△ WARNING · 2026-02-09 · UNTRIGGERED, SHORT_CIRCUIT · notified 2026-02-10 07:15Z, RESOLVED after"
+        in text
+    )
     assert "3 notified" in text
     assert "counted, not judged" in text
 
@@ -379,7 +447,9 @@ def test_the_period(phase: Phase) -> None:
 # Held against something
 
 
-def test_another_phases_file(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_phases_file(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What would come later, what would be gone, and what would be another cause."""
     text = (demo / "phases.toml").read_text("utf-8")
     (later := tmp_path / "later.toml").write_text(
@@ -398,9 +468,13 @@ def test_how_two_backtests_differ() -> None:
     def found(*incidents: Incident) -> Backtest:
         return Backtest(BEGIN, END, 1, (Judged("phase2", DAYS[0], incidents),))
 
-    def incident(at: datetime, *causes: str, over: datetime | None = None, bad: Level = Level.ERROR) -> Incident:
+    def incident(
+        at: datetime, *causes: str, over: datetime | None = None, bad: Level = Level.ERROR
+    ) -> Incident:
         sent = [Message(at, NotificationKind.OPENED, VerdictKind.UNTRIGGERED, bad, causes)]
-        ends = [Message(over, NotificationKind.RESOLVED, VerdictKind.TRIGGERED, bad)] if over else []
+        ends = (
+            [Message(over, NotificationKind.RESOLVED, VerdictKind.TRIGGERED, bad)] if over else []
+        )
         return Incident("phase2", DAYS[0], (*sent, *ends))
 
     def whats(before: Backtest, after: Backtest) -> list[str]:
@@ -418,7 +492,9 @@ def test_how_two_backtests_differ() -> None:
         "over 2 h 00 min later",
     ]
     assert whats(found(one), found(incident(BEGIN, "CRASHED"))) == ["not over"]
-    assert whats(found(incident(BEGIN, "CRASHED")), found(one)) == ["over 2026-02-09 13:00Z, which it was not"]
+    assert whats(found(incident(BEGIN, "CRASHED")), found(one)) == [
+        "over 2026-02-09 13:00Z, which it was not"
+    ]
 
 
 REPORTED = [
@@ -440,15 +516,24 @@ JSON = (
 
 def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What of it would have been notified of, when, what not, and what would have been sent besides."""
-    assert read_reported(CSV, "file", ["phase2"]) == read_reported(JSON, "file", ["phase2"]) == REPORTED
+    assert (
+        read_reported(CSV, "file", ["phase2"])
+        == read_reported(JSON, "file", ["phase2"])
+        == REPORTED
+    )
     (file := tmp_path / "incidents").write_text(CSV, "utf-8")
     _, printed = told(capsys, "--data", demo, "--incidents", file)
     assert "1 of 2 that were reported would have been notified of" in printed
-    assert "2026-02-11, no Phase 3: UNTRIGGERED, notified 2026-02-12 07:15Z, 34 min after it started" in printed
+    assert (
+        "2026-02-11, no Phase 3: UNTRIGGERED, notified 2026-02-12 07:15Z, 34 min after it started"
+        in printed
+    )
     assert "2026-02-08: nothing would have been sent" in printed
     assert "2020-01-01: not one of these dates" in printed
     assert "besides: 2026-02-09 UNTRIGGERED, 2026-02-10 UNTRIGGERED" in printed
-    found = json.loads(told(capsys, "--data", demo, "--incidents", file, "--json")[1])["incidents_file"]
+    found = json.loads(told(capsys, "--data", demo, "--incidents", file, "--json")[1])[
+        "incidents_file"
+    ]
     assert [one["notified_at"] for one in found["reported"]] == ["2026-02-12T07:15:00+00:00", None]
 
 
@@ -459,12 +544,21 @@ def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
         ("day\n2026-02-11\n", "file:2: date: not a date such as 2026-02-09: None"),
         ("date,phase\n2026-02-11,phase9\n", "file:2: phase: not one of ['phase2']: 'phase9'"),
         ("date,started\n2026-02-11,noon\n", "file:2: started: not a time with its zone, such as"),
-        ("date,ended\n2026-02-11,2026-02-12T00:00:00\n", "file:2: ended: not a time with its zone, such as"),
+        (
+            "date,ended\n2026-02-11,2026-02-12T00:00:00\n",
+            "file:2: ended: not a time with its zone, such as",
+        ),
         ('{"date": "2026-02-11"}\n{"date"\n', "file:2: not JSON"),
         ('{"date": "2026-02-11"}\n[]\n', "file:2: not an object"),
-        ('{"date": "2026-02-11", "started": 5}', "file:1: started: not a time with its zone, such as"),
+        (
+            '{"date": "2026-02-11", "started": 5}',
+            "file:1: started: not a time with its zone, such as",
+        ),
         ('{"date": "2026-02-11", "phase": 5}', "file:1: phase: not one of"),
-        ("date,what\n2026-02-11," + 200_000 * "x", "file:1: not CSV: field larger than field limit"),
+        (
+            "date,what\n2026-02-11," + 200_000 * "x",
+            "file:1: not CSV: field larger than field limit",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_its_line(text: str, said: str) -> None:
@@ -474,11 +568,17 @@ def test_a_bad_file_is_named_with_its_line(text: str, said: str) -> None:
     assert said in str(error.value)
 
 
-def test_bad_files_end_with_2(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_files_end_with_2(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Before anything is played."""
     (bad := tmp_path / "bad.csv").write_text("date\nnever\n", "utf-8")
     (phases := tmp_path / "bad.toml").write_text("[phase2]\nnobody = 1\n", "utf-8")
-    for arguments in (["--incidents", bad], ["--incidents", tmp_path / "none"], ["--against", phases]):
+    for arguments in (
+        ["--incidents", bad],
+        ["--incidents", tmp_path / "none"],
+        ["--against", phases],
+    ):
         assert cli.main(["backtest", "--data", str(demo), *map(str, arguments)]) == 2
         assert str(arguments[1]) in capsys.readouterr().err
 
@@ -487,28 +587,43 @@ def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
     """Wherever both know the same they are alike; what nobody can know, or somebody has silenced, is a reason."""
     live = Channels(RecordingChannel())
     with stores_by(tmp_path, 2, phase, BEGIN) as stores:
-        clock, left = SimulatedClock(BEGIN), [event for event in events(2, phase) if event[0] > BEGIN]
+        clock, left = (
+            SimulatedClock(BEGIN),
+            [event for event in events(2, phase) if event[0] > BEGIN],
+        )
         for tick in ticks(BEGIN, END):
             while left and left[0][0] <= tick:
                 clock.now, happens = left.pop(0)
                 happens(stores, clock, phase)
             watch(stores, {phase.name: phase}, live, tick + 3 * MINUTE, beside=AtOnce)
         found = backtest(stores, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
-        documents = stores.documents.get_all([canary_ref(live.canary), *month_refs(live.canary, phase.name, DAYS)])
-    memories = {(phase.name, day): date_memory(documents, live.canary, phase.name, day) for day in DAYS}
+        documents = stores.documents.get_all(
+            [canary_ref(live.canary), *month_refs(live.canary, phase.name, DAYS)]
+        )
+    memories = {
+        (phase.name, day): date_memory(documents, live.canary, phase.name, day) for day in DAYS
+    }
     runs = read_runs(documents.get(canary_ref(live.canary)))
     assert found.notified
     assert checked(found, memories, runs) == Checked(len(DAYS))
     day = found.notified[0].game_date
     of_day = memories[phase.name, day]
-    silenced = replace(of_day, incidents=tuple(replace(i, silenced=True, events=()) for i in of_day.incidents))
+    silenced = replace(
+        of_day, incidents=tuple(replace(i, silenced=True, events=()) for i in of_day.incidents)
+    )
     for memory, ran, why in (
         (silenced, Runs(), "it was silenced"),
         (replace(of_day, incidents=()), Runs(), "nothing that is known"),
-        (replace(of_day, incidents=()), Runs(unseen=(Unseen(BEGIN, END, "no run"),)), "the canary did not see from"),
+        (
+            replace(of_day, incidents=()),
+            Runs(unseen=(Unseen(BEGIN, END, "no run"),)),
+            "the canary did not see from",
+        ),
     ):
         live_check = checked(found, {**memories, (phase.name, day): memory}, ran)
-        assert [(one.game_date, one.why.startswith(why)) for one in live_check.differences] == [(day, True)]
+        assert [(one.game_date, one.why.startswith(why)) for one in live_check.differences] == [
+            (day, True)
+        ]
         assert live_check.percent == 66
     assert checked(found, {}, runs).percent is None
 
@@ -518,6 +633,12 @@ def test_check_on_the_demo(demo: Path, capsys: pytest.CaptureFixture[str]) -> No
     code, printed = told(capsys, "--data", demo, "--check")
     assert code == 0
     assert printed.startswith("83 % alike: 6 dates that the live canary has judged\n")
-    assert "phase2 2026-02-11: it sent CHANGED UNTRIGGERED 2026-02-12 07:45Z, here it is RESOLVED" in printed
+    assert (
+        "phase2 2026-02-11: it sent CHANGED UNTRIGGERED 2026-02-12 07:45Z, here it is RESOLVED"
+        in printed
+    )
     assert "no time says when it came: the output of Phase 3" in " ".join(printed.split())
-    assert json.loads(told(capsys, "--data", demo, "--check", "--json")[1])["check"]["percent_alike"] == 83
+    assert (
+        json.loads(told(capsys, "--data", demo, "--check", "--json")[1])["check"]["percent_alike"]
+        == 83
+    )

@@ -35,7 +35,10 @@ class Kept:
     """A completion log that keeps what it is given, with the time."""
 
     def __init__(self, stores: EmbeddedStores) -> None:
-        self._log, self.appended = stores.completion_log, list[tuple[Sequence[CompletionRow], datetime]]()
+        self._log, self.appended = (
+            stores.completion_log,
+            list[tuple[Sequence[CompletionRow], datetime]](),
+        )
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Keep the rows."""
@@ -57,7 +60,9 @@ def pipeline(stores: EmbeddedStores, phase: Phase) -> Kept:
             if day == LACKS_ONE and number == 0:
                 continue
             clock.now = datetime.combine(day + timedelta(days=1), time(6, 30 + number), UTC)
-            sent = push_envelope(processor, str(day), clock.now - MINUTE, message_id=f"{day}/{number}")
+            sent = push_envelope(
+                processor, str(day), clock.now - MINUTE, message_id=f"{day}/{number}"
+            )
             if day in OLD:
                 completion = Completion.from_event(sent, phase)
                 with logger.delivery_of(completion):
@@ -69,7 +74,11 @@ def pipeline(stores: EmbeddedStores, phase: Phase) -> Kept:
 
 @pytest.fixture
 def project(
-    dataset: BigQuery, stores: EmbeddedStores, phase: Phase, pipeline: Kept, monkeypatch: pytest.MonkeyPatch
+    dataset: BigQuery,
+    stores: EmbeddedStores,
+    phase: Phase,
+    pipeline: Kept,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[StoresOf]:
     """Put the same documents and rows into a project, in which nobody writes from then on."""
     make_real_table(dataset)
@@ -88,14 +97,24 @@ def refs(phase: Phase) -> list[DocumentRef]:
     return [DocumentRef(phase.firestore_collection, str(day)) for day in DAYS]
 
 
-def test_a_project_is_told_as_a_folder_is(project: StoresOf, stores: EmbeddedStores, phase: Phase) -> None:
+def test_a_project_is_told_as_a_folder_is(
+    project: StoresOf, stores: EmbeddedStores, phase: Phase
+) -> None:
     """The same messages on both, of the dates of the old code and of the one that lacks a processor."""
     phases = {phase.name: phase}
     time_ = period(phases, len(DAYS), NOW, DAYS[-1])
-    of_project, of_folder = backtest(project, phases, time_, NOW), backtest(stores, phases, time_, NOW)
+    of_project, of_folder = (
+        backtest(project, phases, time_, NOW),
+        backtest(stores, phases, time_, NOW),
+    )
     assert of_project == of_folder
-    told = {one.game_date: {incident.verdict for incident in one.incidents} for one in of_project.notified}
-    assert told == {LACKS_ONE: {VerdictKind.INCOMPLETE}} | {day: {VerdictKind.UNTRIGGERED} for day in OLD}
+    told = {
+        one.game_date: {incident.verdict for incident in one.incidents}
+        for one in of_project.notified
+    }
+    assert told == {LACKS_ONE: {VerdictKind.INCOMPLETE}} | {
+        day: {VerdictKind.UNTRIGGERED} for day in OLD
+    }
     assert [one.as_of_today for one in of_project.dates] == [()] * len(DAYS)
 
 
@@ -123,7 +142,10 @@ def test_the_command_on_a_project(
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.setattr(bigquery.Client, "query", weighed)
     monkeypatch.setattr(bigquery.Client, "query_and_wait", ran)
-    assert cli.main(["backtest", "--json", "--until", str(DAYS[-1]), "--days", str(len(DAYS))]) in {0, 2}
+    assert cli.main(["backtest", "--json", "--until", str(DAYS[-1]), "--days", str(len(DAYS))]) in {
+        0,
+        2,
+    }
     said = capsys.readouterr()
     assert said.err.startswith("BigQuery reads 1.5 MB for this\n")
     assert [what for what, _ in asked] == ["weighed", "run"]

@@ -47,7 +47,9 @@ def ssl_context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLCon
 def stuck(stores: EmbeddedStores, phase: Phase) -> EmbeddedStores:
     """Complete one date, and set no flag."""
     for processor in sorted(phase.expected):
-        completion = Completion.from_event(push_envelope(processor, str(DAY), DONE, message_id=processor), phase)
+        completion = Completion.from_event(
+            push_envelope(processor, str(DAY), DONE, message_id=processor), phase
+        )
         fields = registration_fields(Progress(phase.expected), completion, DONE)
         stores.documents.merge(DocumentRef(phase.firestore_collection, str(DAY)), fields)
         stores.completion_log.append([completion_row(completion)], now=DONE)
@@ -62,7 +64,9 @@ def test_the_sources_are_read_whatever_slack_and_heartbeat_do(
     phases, log, verdicts = {phase.name: phase}, io.StringIO(), []
     threads_before, megabytes_before = threads(), megabytes()
     with bad_server(kind, ssl_context) as slack, bad_server(kind, ssl_context) as switch:
-        channels = Channels(LogChannel(phases, stream=log), SlackChannel(f"{slack}/services/x", phases, seconds=0.1))
+        channels = Channels(
+            LogChannel(phases, stream=log), SlackChannel(f"{slack}/services/x", phases, seconds=0.1)
+        )
         for number in range(RUNS + 1):
             report = watch(stuck, phases, channels, DONE + timedelta(hours=1) + number * TICK)
             verdicts += [one.kind for one in report.verdicts if one.game_date == DAY]
@@ -80,7 +84,9 @@ def test_one_post_a_run(stuck: EmbeddedStores, phase: Phase) -> None:
     phases = {phase.name: phase}
     with fake_webhook("/services/x") as slack:
         slack.script = [(502, {}, "<html>Bad gateway</html>")]
-        channels = Channels(LogChannel(phases, stream=io.StringIO()), SlackChannel(slack.url, phases))
+        channels = Channels(
+            LogChannel(phases, stream=io.StringIO()), SlackChannel(slack.url, phases)
+        )
         for number in range(1, 4):
             watch(stuck, phases, channels, DONE + timedelta(hours=1) + number * TICK)
             assert len(slack.posts) == number

@@ -36,11 +36,16 @@ DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
 
 def messages(phase: Phase, day: str) -> list[dict[str, Any]]:
-    return [push_envelope(p, day, DONE, message_id=f"{day}-{n}") for n, p in enumerate(sorted(phase.expected))]
+    return [
+        push_envelope(p, day, DONE, message_id=f"{day}-{n}")
+        for n, p in enumerate(sorted(phase.expected))
+    ]
 
 
 @pytest.fixture
-def stuck(stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock) -> Path:
+def stuck(
+    stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock
+) -> Path:
     """February 8 is healthy, February 9 is what the old code left; nothing is known of other dates."""
     clock.now = DONE
     for message in messages(phase, "2026-02-08"):
@@ -65,7 +70,9 @@ def test_check_finds_the_problem(stuck: Path, capsys: pytest.CaptureFixture[str]
     assert "phase2 2026-02-08 TRIGGERED: 5 of 5 complete" in printed
     assert "all 5 processors completed 34 min ago, `_triggered` is still unset" in printed
     assert "2026-02-10 06:41:00Z (01:41 EST), 34 min ago" in printed
-    assert "The Pub/Sub subscription nba-phase3-analytics-sub starts it, not `_triggered`" in printed
+    assert (
+        "The Pub/Sub subscription nba-phase3-analytics-sub starts it, not `_triggered`" in printed
+    )
 
 
 def test_check_is_quiet_before_the_half_hour(stuck: Path) -> None:
@@ -148,7 +155,10 @@ def test_status_in_a_narrow_terminal(
     assert run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3") == 1
     printed = capsys.readouterr().out
     assert ("⚐" in printed) == (columns >= 64)
-    assert "phase2 2026-02-09 UNTRIGGERED, Phase 3: not known" in " ".join(printed.split()) or columns >= 64
+    assert (
+        "phase2 2026-02-09 UNTRIGGERED, Phase 3: not known" in " ".join(printed.split())
+        or columns >= 64
+    )
 
 
 def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,14 +168,23 @@ def test_status_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [v["game_date"] for v in answer["verdicts"]] == ["2026-02-09", "2026-02-10"]
 
 
-def test_explain_tells_the_timeline_of_a_date(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_tells_the_timeline_of_a_date(
+    stuck: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The alert, what to do, and every source's moments in one order, in UTC and local time."""
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
     assert "Cause:    UNDETERMINED after REGISTERED, at FLAGGED at the latest" in printed
     assert "nothing says anything of DECIDED" in printed
-    assert "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor" in printed
-    rows = [line for line in printed.splitlines() if re.match(r"02-10 \d\d:\d\d:\d\d  \d\d:\d\d  ", line)]
+    assert (
+        "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor"
+        in printed
+    )
+    rows = [
+        line
+        for line in printed.splitlines()
+        if re.match(r"02-10 \d\d:\d\d:\d\d  \d\d:\d\d  ", line)
+    ]
     assert rows == sorted(rows)
     assert sum("in the completion log, registered" in line for line in rows) == 5
     assert rows[0].startswith("02-10 06:41:00  01:41  p2_")
@@ -185,7 +204,9 @@ def test_explain_of_a_healthy_date(stuck: Path, capsys: pytest.CaptureFixture[st
     assert (flag["stage"], flag["entry"]) == ("FLAGGED", "2026-02-08-4")
 
 
-def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_says_what_it_could_not_read(
+    stuck: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The rest of the timeline is told all the same."""
     (stuck / "checkpoints.jsonl").mkdir()
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
@@ -195,7 +216,9 @@ def test_explain_says_what_it_could_not_read(stuck: Path, capsys: pytest.Capture
     assert "in the completion log, registered" in printed
 
 
-def test_without_data_nothing_is_told_and_nothing_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_data_nothing_is_told_and_nothing_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A wrong folder is exit code 2 with its name, not an all-clear."""
     assert run("check", "--data", tmp_path / "nowhere") == 2
     assert "nowhere/resilience.sqlite3: there is no such file" in capsys.readouterr().out
@@ -236,11 +259,16 @@ def test_the_environment_names_the_folder(
         (["status", "--days", "many"], "'many' is not a number of days"),
         (["look"], "No such command 'look'"),
         ([], "Usage: canary [OPTIONS] COMMAND"),
-        (["explain", "tomorrow"], "'tomorrow' is not a date such as 2026-02-09, today or yesterday"),
+        (
+            ["explain", "tomorrow"],
+            "'tomorrow' is not a date such as 2026-02-09, today or yesterday",
+        ),
         (["ack", ""], "'' is not a date"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_named(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With 2: nothing could be told."""
     assert cli.main(arguments) == 2
     assert complaint in capsys.readouterr().err
@@ -249,10 +277,15 @@ def test_wrong_arguments_are_named(arguments: list[str], complaint: str, capsys:
 def test_an_unknown_phase_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """With the phases that there are, and the nearest of them."""
     assert run("check", "--phase", "phase9") == 2
-    assert "canary: there is no phase 'phase9'; there are ['phase2']; did you mean 'phase2'?" in capsys.readouterr().err
+    assert (
+        "canary: there is no phase 'phase9'; there are ['phase2']; did you mean 'phase2'?"
+        in capsys.readouterr().err
+    )
 
 
-def test_an_alert_survives_that_the_run_cannot_be_recorded(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alert_survives_that_the_run_cannot_be_recorded(
+    stuck: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The report comes first, and keeps its exit code."""
     (stuck / "canary_runs.jsonl").mkdir()
     assert run("check", "--data", stuck, "2026-02-09") == 1
@@ -274,11 +307,15 @@ def test_both_ways_of_starting_it() -> None:
     """`canary` and `python -m canary` are one program."""
     script = Path(sys.executable).parent / "canary"
     for command in ([sys.executable, "-m", "canary"], [str(script)]):
-        done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, env=os.environ)
+        done = subprocess.run(
+            [*command, "--help"], capture_output=True, text=True, check=True, env=os.environ
+        )
         assert "0 quiet, 1 a problem, 2 could not tell" in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.canary.commands), ["silence", "add"]])
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in cli.canary.commands), ["silence", "add"]]
+)
 def test_help_has_a_short_name(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Everywhere."""
     assert run(*command, "-h") == 0
@@ -301,7 +338,9 @@ def test_today_and_yesterday_are_dates(
     """By the phase's time zone, and the time by which the command judges; wherever a date is."""
     options = ("--data", stuck, "--now", now)
     run("check", word, *options, "--json")
-    assert [verdict["game_date"] for verdict in json.loads(capsys.readouterr().out)["verdicts"]] == [day]
+    assert [
+        verdict["game_date"] for verdict in json.loads(capsys.readouterr().out)["verdicts"]
+    ] == [day]
     run("explain", word, *options, "--json")
     assert json.loads(capsys.readouterr().out)["verdict"]["game_date"] == day
     run("silence", "add", word, "--to", "today", *options, "--for", "1h", "--reason", "x", "--json")
@@ -319,13 +358,20 @@ def test_today_is_each_phase_s_own(
 ) -> None:
     """As its time zone has it."""
     text = BUNDLED_PHASES.read_text("utf-8")
-    other = text.replace("[phase2", "[far").replace('"phase2_completion"', '"far"').replace("New_York", "Los_Angeles")
+    other = (
+        text.replace("[phase2", "[far")
+        .replace('"phase2_completion"', '"far"')
+        .replace("New_York", "Los_Angeles")
+    )
     phases = tmp_path / "phases.toml"
     phases.write_text(text + other, "utf-8")
     monkeypatch.setenv("PHASES_FILE", str(phases))
     run("check", "today", "--data", stuck, "--now", "2026-02-10T06:00:00Z", "--json")
     verdicts = json.loads(capsys.readouterr().out)["verdicts"]
-    assert {v["phase"]: v["game_date"] for v in verdicts} == {"phase2": "2026-02-10", "far": "2026-02-09"}
+    assert {v["phase"]: v["game_date"] for v in verdicts} == {
+        "phase2": "2026-02-10",
+        "far": "2026-02-09",
+    }
 
 
 def test_a_reader_that_goes_away_is_no_traceback(stuck: Path) -> None:
@@ -340,7 +386,9 @@ def test_names_from_outside_cannot_forge_a_line(
 ) -> None:
     """A key of a document is shown with its control characters escaped."""
     evil = "evil\x1b[2J\nEvidence: all is fine"
-    stores.documents.merge(DocumentRef("phase2_completion", "2026-02-09"), {evil: {"status": "success"}})
+    stores.documents.merge(
+        DocumentRef("phase2_completion", "2026-02-09"), {evil: {"status": "success"}}
+    )
     assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
     assert "not expected: evil\\x1b[2J\\nEvidence: all is fine" in printed
@@ -353,7 +401,19 @@ _COMMANDS = [
     ["status", "--data", "data", "--days", "9", "--ascii"],
     ["status", "--data", "data", "--html", "page.html"],
     ["explain", "2026-02-11", "--data", "data", "--phase", "phase2"],
-    ["silence", "add", "2026-02-11", "--data", "data", "--for", "12h", "--reason", "x", "--to", "2026-02-12"],
+    [
+        "silence",
+        "add",
+        "2026-02-11",
+        "--data",
+        "data",
+        "--for",
+        "12h",
+        "--reason",
+        "x",
+        "--to",
+        "2026-02-12",
+    ],
     ["silence", "list", "--data", "data"],
     ["silence", "end", "0", "--data", "data"],
     ["verify", "--data", "data", "--days", "5"],
@@ -406,7 +466,9 @@ def _limit_files(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 100, 1_000, 5_000, 20_000, 60_000])
-@pytest.mark.parametrize("arguments", [["demo"], ["replay", "examples/messages.jsonl"]], ids=["demo", "replay"])
+@pytest.mark.parametrize(
+    "arguments", [["demo"], ["replay", "examples/messages.jsonl"]], ids=["demo", "replay"]
+)
 def test_a_full_disk_is_one_sentence(arguments: list[str], size: int, tmp_path: Path) -> None:
     """Wherever it is full, and no traceback; with room again the same folder is taken."""
     command = [sys.executable, "-m", "canary", *arguments, "--out", str(tmp_path / "out")]
@@ -423,15 +485,21 @@ def test_a_full_disk_is_one_sentence(arguments: list[str], size: int, tmp_path: 
         assert subprocess.run(command, capture_output=True, check=False).returncode in {0, 1}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["silence", "list"], ["status"], ["check", "--json"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["silence", "list"], ["status"], ["check", "--json"]]
+)
 @pytest.mark.parametrize("streams", [("stdout",), ("stderr",), ("stdout", "stderr")])
-def test_what_cannot_be_printed_accuses_nobody(arguments: list[str], streams: tuple[str, ...], stuck: Path) -> None:
+def test_what_cannot_be_printed_accuses_nobody(
+    arguments: list[str], streams: tuple[str, ...], stuck: Path
+) -> None:
     """Exit code 2 where the answer is lost, and that of the answer where only the rest is."""
     data = [] if arguments == ["--help"] else ["--data", str(stuck)]
     command = [sys.executable, "-m", "canary", *arguments, *data]
     expected = subprocess.run(command, capture_output=True, check=False).returncode
     with Path("/dev/full").open("wb") as full:
         others: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        done = subprocess.run(command, text=True, check=False, **{**others, **dict.fromkeys(streams, full)})
+        done = subprocess.run(
+            command, text=True, check=False, **{**others, **dict.fromkeys(streams, full)}
+        )
     assert done.returncode == (2 if "stdout" in streams else expected)
     assert done.stderr in (None, "", "canary: [Errno 28] No space left on device\n")

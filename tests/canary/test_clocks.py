@@ -29,13 +29,16 @@ from tests.proof.inputs import AT, DAY, FIVE, PHASE, evidence_of, odd_times
 MINUTE, HOUR, YEAR = timedelta(minutes=1), timedelta(hours=1), timedelta(days=365)
 DEADLINE = PHASE.deadline(DAY)
 ALL = Logged(
-    {name: Arrival(AT, AT + timedelta(seconds=1)) for name in FIVE}, dict.fromkeys(FIVE, Report("success", AT))
+    {name: Arrival(AT, AT + timedelta(seconds=1)) for name in FIVE},
+    dict.fromkeys(FIVE, Report("success", AT)),
 )
 DAYS = [date(2026, 2, day) for day in (9, 10, 11)]
 AHEAD = [30 * MINUTE, 5 * HOUR, YEAR]
 
 
-def kind(log: Source[Logged], progress: Source[Progress], now: datetime, **others: Source[int]) -> VerdictKind:
+def kind(
+    log: Source[Logged], progress: Source[Progress], now: datetime, **others: Source[int]
+) -> VerdictKind:
     return judge(evidence_of(log, progress=progress, **others), PHASE, now).kind
 
 
@@ -70,7 +73,9 @@ def test_a_row_that_was_seen_in_the_future_was_seen_when_it_completed(ahead: tim
     assert kind(log_with(Arrival(AT, now + ahead)), Absent(), now) is VerdictKind.UNTRIGGERED
 
 
-@pytest.mark.parametrize("odd", [AT + YEAR, datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)], ids=str)
+@pytest.mark.parametrize(
+    "odd", [AT + YEAR, datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)], ids=str
+)
 def test_without_any_time_the_deadline_is_taken(odd: datetime) -> None:
     """No time of one that can be believed accuses nobody early, and not never."""
     log, document = log_with(Arrival(odd, odd)), document_with(Registration(odd, "1", odd))
@@ -83,11 +88,18 @@ def test_a_flag_of_the_future_is_set_by_the_deadline(odd: datetime) -> None:
     """The next phase gets its hour from then, and no year."""
     document = document_with(Registration(AT, "1", AT), Trigger(odd, "all_complete"))
     assert kind(Seen(ALL), document, AT + 2 * HOUR, outcome=Seen(0)) is VerdictKind.TRIGGERED
-    assert kind(Seen(ALL), document, DEADLINE + HOUR, outcome=Seen(0)) is VerdictKind.DOWNSTREAM_MISSING
+    assert (
+        kind(Seen(ALL), document, DEADLINE + HOUR, outcome=Seen(0))
+        is VerdictKind.DOWNSTREAM_MISSING
+    )
 
 
-@given(st.lists(st.tuples(odd_times, odd_times), min_size=5, max_size=5), st.integers(0, 60 * 24 * 3))
-def test_whatever_the_clocks_say_the_deadline_is_the_end(times: list[tuple[datetime, datetime]], minutes: int) -> None:
+@given(
+    st.lists(st.tuples(odd_times, odd_times), min_size=5, max_size=5), st.integers(0, 60 * 24 * 3)
+)
+def test_whatever_the_clocks_say_the_deadline_is_the_end(
+    times: list[tuple[datetime, datetime]], minutes: int
+) -> None:
     """Half an hour after the deadline a complete date without a flag is accused, and stays so."""
     log = Seen(Logged({name: Arrival(*pair) for name, pair in zip(FIVE, times, strict=True)}))
     now = DEADLINE + 30 * MINUTE + minutes * MINUTE
@@ -107,7 +119,9 @@ def test_whatever_the_clocks_say_the_deadline_is_the_end(times: list[tuple[datet
     ],
 )
 def test_a_run_is_known_as_far_as_it_had_come(
-    started: int | None, finished: int | None, known: tuple[int | None, int | None, str | None] | None
+    started: int | None,
+    finished: int | None,
+    known: tuple[int | None, int | None, str | None] | None,
 ) -> None:
     """By a time before it was read: what ended later had no status yet, and what carries no time was not known."""
     run = _run(started, finished, "success")
@@ -125,15 +139,22 @@ def test_a_run_of_the_future_has_no_time() -> None:
 
 
 def _run(started: int | None, finished: int | None, status: str | None) -> ProcessorRun:
-    began, ended = (None if minutes is None else AT + timedelta(minutes=minutes) for minutes in (started, finished))
-    return ProcessorRun(processor="p2", game_date=DAY, started_at=began, finished_at=ended, status=status)
+    began, ended = (
+        None if minutes is None else AT + timedelta(minutes=minutes)
+        for minutes in (started, finished)
+    )
+    return ProcessorRun(
+        processor="p2", game_date=DAY, started_at=began, finished_at=ended, status=status
+    )
 
 
 def test_a_report_of_the_future_is_not_the_last_one() -> None:
     """A failure whose clock is a year ahead does not outdate what is known since."""
     log = Seen(Logged({}, {FIVE[0]: Report("failed", AT + YEAR)}))
     document = Seen(Progress(PHASE.expected, reports={FIVE[0]: Report("no_data", AT)}))
-    assert "(failed)" not in judge(evidence_of(log, progress=document), PHASE, DEADLINE + HOUR).summary
+    assert (
+        "(failed)" not in judge(evidence_of(log, progress=document), PHASE, DEADLINE + HOUR).summary
+    )
 
 
 # What was known at a time before the stores were read
@@ -146,9 +167,13 @@ def played(tmp_path: Path) -> Path:
     return tmp_path / "demo"
 
 
-def test_an_earlier_time_knows_nothing_of_what_came_later(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_earlier_time_knows_nothing_of_what_came_later(
+    played: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Before the first message of February 11 it waits for everybody; and that run is not recorded."""
-    assert cli.main(["check", "--data", str(played), "2026-02-11", "--now", "2026-02-11T07:20Z"]) == 0
+    assert (
+        cli.main(["check", "--data", str(played), "2026-02-11", "--now", "2026-02-11T07:20Z"]) == 0
+    )
     assert "phase2 2026-02-11 WAITING: 0 of 5 complete" in capsys.readouterr().out
     assert not (played / "canary_runs.jsonl").exists()
 
@@ -177,13 +202,23 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
     """It may not have been known then; what was left or written later does not count."""
     ref = DocumentRef(PHASE.firestore_collection, str(DAY))
     later = AT + 5 * HOUR
-    timed = {name: {"completed_at": AT, "registered_at": AT if name in FIVE[1:4] else later} for name in FIVE[1:]}
+    timed = {
+        name: {"completed_at": AT, "registered_at": AT if name in FIVE[1:4] else later}
+        for name in FIVE[1:]
+    }
     stores.documents.merge(ref, {FIVE[0]: {}, **timed, "_triggered": True, "_expected": ["x"]})
     line = Checkpoint(
-        CheckpointKind.TRIGGERED, Severity.INFO, later, "x", {"phase": "phase2", "game_date": str(DAY)}, True
+        CheckpointKind.TRIGGERED,
+        Severity.INFO,
+        later,
+        "x",
+        {"phase": "phase2", "game_date": str(DAY)},
+        True,
     )
     stores.checkpoints(line)
-    (verdict,) = check(stores, {"phase2": PHASE}, AT + HOUR, {"phase2": [DAY]}, later + HOUR).verdicts
+    (verdict,) = check(
+        stores, {"phase2": PHASE}, AT + HOUR, {"phase2": [DAY]}, later + HOUR
+    ).verdicts
     assert (verdict.kind, verdict.missing) == (VerdictKind.PREMATURE, (FIVE[4],))
     assert verdict.notes[-1] == (
         "judged as of 2026-02-10 07:41Z, and no time says whether this was known then: "
@@ -196,9 +231,15 @@ def test_what_carries_no_time_is_named(stores: EmbeddedStores) -> None:
 def test_the_flag_of_a_table_is_known_from_its_time_on() -> None:
     """Before it the table says unset; one without a time is named."""
     then, now = Flag(is_set=True, at=AT, reason="all_complete"), Flag(is_set=True)
-    said = [msgspec.structs.replace(evidence_of(Seen(ALL)), flag_table=Seen(flag)) for flag in (then, now)]
+    said = [
+        msgspec.structs.replace(evidence_of(Seen(ALL)), flag_table=Seen(flag))
+        for flag in (then, now)
+    ]
     moments = (AT - MINUTE, AT)
-    assert [known_by(said[0], moment).flag_table for moment in moments] == [Seen(Flag(is_set=False)), Seen(then)]
+    assert [known_by(said[0], moment).flag_table for moment in moments] == [
+        Seen(Flag(is_set=False)),
+        Seen(then),
+    ]
     assert [list(without_a_time(one, PHASE)) for one in said] == [[], ["the flag table's flag"]]
 
 
@@ -218,9 +259,13 @@ def deliver(stores: EmbeddedStores, phase: Phase, day: date, names: Iterable[str
         orchestrator.deliver(push_envelope(name, str(day), at, message_id=f"{day}-{name}"))
 
 
-def report_of(stores: EmbeddedStores, phase: Phase, days: int = 1) -> tuple[list[VerdictKind], tuple[str, ...]]:
+def report_of(
+    stores: EmbeddedStores, phase: Phase, days: int = 1
+) -> tuple[list[VerdictKind], tuple[str, ...]]:
     """Return the verdicts of the two dates and the early warnings, so many days after the second one's night."""
-    report = check(stores, {phase.name: phase}, AT + timedelta(days=days, hours=1), {phase.name: [DAY, NEXT]})
+    report = check(
+        stores, {phase.name: phase}, AT + timedelta(days=days, hours=1), {phase.name: [DAY, NEXT]}
+    )
     return [verdict.kind for verdict in report.verdicts], report.warnings
 
 
@@ -232,7 +277,9 @@ def test_a_processor_that_is_added_today_was_not_missing_yesterday(stores: Embed
     assert kinds == [VerdictKind.TRIGGERED] * 2
     waits = "p2_sixth has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
     assert warnings == (f"phase2: {waits}",)
-    (verdict, _) = check(stores, {"phase2": SIX}, AT + timedelta(days=4), {"phase2": [DAY, NEXT]}).verdicts
+    (verdict, _) = check(
+        stores, {"phase2": SIX}, AT + timedelta(days=4), {"phase2": [DAY, NEXT]}
+    ).verdicts
     assert (verdict.missing, verdict.notes) == (
         (),
         ("nobody waited for p2_sixth then: expected now, and without a report up to this date",),
@@ -243,7 +290,9 @@ def test_one_that_had_reported_before_is_left_out_by_mistake(stores: EmbeddedSto
     """From its first report on, an orchestrator that does not wait for it sets the flag too early."""
     deliver(stores, SIX, DAY, SIX.expected)
     deliver(stores, PHASE, NEXT, FIVE)
-    (_, verdict) = check(stores, {"phase2": SIX}, AT + timedelta(days=1, hours=1), {"phase2": [DAY, NEXT]}).verdicts
+    (_, verdict) = check(
+        stores, {"phase2": SIX}, AT + timedelta(days=1, hours=1), {"phase2": [DAY, NEXT]}
+    ).verdicts
     assert verdict.kind is VerdictKind.PREMATURE
     assert Standing(StandingKind.WAITS_FOR_TOO_FEW, ("p2_sixth",)) in verdict.standing
 
@@ -258,7 +307,9 @@ def test_one_that_came_later_was_not_missing_before(stores: EmbeddedStores) -> N
 def test_a_list_of_other_names_does_not_make_everybody_new(stores: EmbeddedStores) -> None:
     """Documents that wait for names that nobody knows do not turn a dead pipeline into an idle one."""
     for day in (DAY, NEXT):
-        stores.documents.merge(DocumentRef(PHASE.firestore_collection, str(day)), {"_expected": ["x"]})
+        stores.documents.merge(
+            DocumentRef(PHASE.firestore_collection, str(day)), {"_expected": ["x"]}
+        )
     report = check(stores, {"phase2": PHASE}, DEADLINE + HOUR, {"phase2": [DAY]})
     assert [(v.kind, v.missing) for v in report.verdicts] == [(VerdictKind.UNKNOWN, tuple(FIVE))]
 
@@ -273,7 +324,9 @@ def test_a_stuck_date_of_the_old_list_is_still_stuck(stores: EmbeddedStores) -> 
 
 
 @pytest.mark.parametrize("days", range(1, 6))
-def test_nobody_is_called_silent_for_dates_before_it_was_there(stores: EmbeddedStores, days: int) -> None:
+def test_nobody_is_called_silent_for_dates_before_it_was_there(
+    stores: EmbeddedStores, days: int
+) -> None:
     """However many dates there are of before, none of them counts."""
     for number in range(days):
         deliver(stores, PHASE, DAY - timedelta(days=number), FIVE)
@@ -288,7 +341,9 @@ def test_since_and_until_hold_in_every_source(stores: EmbeddedStores) -> None:
     deliver(stores, phase.on(DAY), DAY, FIVE)
     deliver(stores, phase.on(NEXT), NEXT, [*FIVE[1:], "p2_sixth"])
     deliver(stores, phase.on(NEXT), NEXT, FIVE[:1])
-    report = check(stores, {"phase2": phase}, AT + timedelta(days=1, hours=1), {"phase2": [DAY, NEXT]})
+    report = check(
+        stores, {"phase2": phase}, AT + timedelta(days=1, hours=1), {"phase2": [DAY, NEXT]}
+    )
     assert [(v.kind, v.completed, v.missing, v.unexpected) for v in report.verdicts] == [
         (VerdictKind.TRIGGERED, tuple(FIVE), (), ()),
         (VerdictKind.TRIGGERED, (*FIVE[1:], "p2_sixth"), (), ()),
@@ -300,4 +355,7 @@ def test_a_date_of_which_nobody_is_expected_is_idle(stores: EmbeddedStores) -> N
     """Before the first processor there was nothing to wait for."""
     phase = msgspec.structs.replace(PHASE, periods=dict.fromkeys(FIVE, Period(since=NEXT)))
     (verdict,) = check(stores, {"phase2": phase}, DEADLINE + HOUR, {"phase2": [DAY]}).verdicts
-    assert (verdict.kind, verdict.summary) == (VerdictKind.IDLE, "no processor is expected on this date")
+    assert (verdict.kind, verdict.summary) == (
+        VerdictKind.IDLE,
+        "no processor is expected on this date",
+    )

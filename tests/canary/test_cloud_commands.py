@@ -103,7 +103,9 @@ def test_setup_adds_what_an_old_table_lacks(
     ]
 
 
-def test_setup_refuses_a_column_of_another_type(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+def test_setup_refuses_a_column_of_another_type(
+    dataset: BigQuery, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It names the column, and changes nothing."""
     make_real_table(dataset, completed_at="STRING")
     assert cli.main(["setup"]) == 2
@@ -124,7 +126,9 @@ def deliver_five(stores: CloudStores, phase: Phase) -> date:
     checkpoints = CheckpointLogger(phase, RecordingSink())
     orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
     for number, name in enumerate(sorted(phase.expected)):
-        orchestrator.deliver(push_envelope(name, str(today), now - timedelta(minutes=5), message_id=str(number)))
+        orchestrator.deliver(
+            push_envelope(name, str(today), now - timedelta(minutes=5), message_id=str(number))
+        )
     return today
 
 
@@ -133,7 +137,9 @@ def verify(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_verify_proves_agreement(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_proves_agreement(
+    cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The flag is in both, on every date the same: BigQuery may stand in."""
     cloud_stores.completion_log.setup()
     today = deliver_five(cloud_stores, phase)
@@ -175,7 +181,9 @@ def test_the_right_to_write_is_missed_by_verify_alone(
     assert "set-up" not in capsys.readouterr().out
 
 
-def test_verify_finds_a_difference(cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_finds_a_difference(
+    cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The flag is in Firestore alone, as the old code left it."""
     cloud_stores.completion_log.setup()
     today = phase.today(datetime.now(UTC))
@@ -208,7 +216,9 @@ def test_verify_of_a_table_without_the_flag(
     assert {one["agreement"] for one in answer["dates"]} == {"no statement"}
 
 
-def test_verify_finds_other_missing_columns(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_finds_other_missing_columns(
+    dataset: BigQuery, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And names the command that adds them."""
     make_real_table(dataset, added=ADDED_COLUMNS[1:])
     code, answer = verify(capsys)
@@ -227,7 +237,9 @@ def test_the_twelve_columns_are_enough(
         printed = capsys.readouterr().out
         assert "TRIGGERED" in printed
         assert "UNKNOWN" not in printed
-    answer, status = Canary(cloud_stores, {"phase2": phase}, Channels(), None)._status(datetime.now(UTC))
+    answer, status = Canary(cloud_stores, {"phase2": phase}, Channels(), None)._status(
+        datetime.now(UTC)
+    )
     assert (status, answer["reason"], answer["verdicts"][-1]["kind"]) == (200, "", "TRIGGERED")
     assert columns(dataset) == [name for name, _, _ in REAL_COLUMNS]
 
@@ -239,7 +251,9 @@ def test_the_function_says_once_what_is_not_there(cloud_stores: CloudStores, pha
     assert (status, len(answer["verdicts"]), answer["reason"].count("NotFound")) == (503, 7, 1)
 
 
-def test_verify_does_not_take_silence_for_proof(cloud_stores: CloudStores, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_does_not_take_silence_for_proof(
+    cloud_stores: CloudStores, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where the flag is set nowhere, nothing has been shown."""
     cloud_stores.completion_log.setup()
     code, answer = verify(capsys)
@@ -266,17 +280,25 @@ def test_a_table_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[st
     now = ["--now", "2026-02-11T07:00:00Z"]
     assert cli.main(["check", *now]) == 2
     line = " ".join(capsys.readouterr().out.split())
-    assert line.startswith("phase2 2026-02-09 to 2026-02-11 UNKNOWN: could not tell: BigQuery: NotFound: ")
-    assert line.endswith(": make it (`canary setup` makes the completion log), or name another in the phases file")
+    assert line.startswith(
+        "phase2 2026-02-09 to 2026-02-11 UNKNOWN: could not tell: BigQuery: NotFound: "
+    )
+    assert line.endswith(
+        ": make it (`canary setup` makes the completion log), or name another in the phases file"
+    )
     assert TABLE in line
     assert cli.main(["status", *now]) == 2
     assert capsys.readouterr().out.count("NotFound") == 1
 
 
-def test_a_table_that_lacks_columns_is_unknown(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_that_lacks_columns_is_unknown(
+    dataset: BigQuery, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It is named, and all that it lacks: a failure must not be taken for dates without completions."""
     schema = [
-        bigquery.SchemaField(name, kind) for name, kind, _ in REAL_COLUMNS if name not in {"status", "inserted_at"}
+        bigquery.SchemaField(name, kind)
+        for name, kind, _ in REAL_COLUMNS
+        if name not in {"status", "inserted_at"}
     ]
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
     assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
@@ -287,7 +309,11 @@ def test_a_table_that_lacks_columns_is_unknown(dataset: BigQuery, capsys: pytest
 
 @pytest.mark.parametrize(
     ("column", "kind", "needed"),
-    [("status", "INTEGER", "STRING"), ("game_date", "TIMESTAMP", "DATE"), ("inserted_at", "DATETIME", "TIMESTAMP")],
+    [
+        ("status", "INTEGER", "STRING"),
+        ("game_date", "TIMESTAMP", "DATE"),
+        ("inserted_at", "DATETIME", "TIMESTAMP"),
+    ],
 )
 def test_a_column_of_another_type_is_unknown(
     dataset: BigQuery, column: str, kind: str, needed: str, capsys: pytest.CaptureFixture[str]
@@ -337,7 +363,9 @@ def test_a_table_of_another_project_is_read_and_written(dataset: BigQuery, phase
     other.client.create_dataset("shared")
     table = f"{other.project}.shared.phase_completions"
     make_real_table(dataset, table)
-    log = BigQueryCompletionLog(dataset, {"phase2": msgspec.structs.replace(phase, bigquery_table=table)})
+    log = BigQueryCompletionLog(
+        dataset, {"phase2": msgspec.structs.replace(phase, bigquery_table=table)}
+    )
     at = datetime(2026, 2, 10, 7, tzinfo=UTC)
     sent = push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="1")
     log.append([completion_row(Completion.from_event(sent, phase))], now=at)
@@ -360,27 +388,49 @@ def test_a_table_of_another_project_is_read_and_written(dataset: BigQuery, phase
 def test_a_query_of_another_form_is_unreadable(dataset: BigQuery, rows: str) -> None:
     """Rows that match no date must not be taken for a date without games."""
     with pytest.raises(StoreError, match="has to return game_date DATE and n INT64"):
-        BigQueryCounts(dataset).count(f"{rows} FROM UNNEST([1]) WHERE @since <= @until", *[date(2026, 2, 9)] * 2)
+        BigQueryCounts(dataset).count(
+            f"{rows} FROM UNNEST([1]) WHERE @since <= @until", *[date(2026, 2, 9)] * 2
+        )
 
 
 def test_rows_of_one_date_are_added_up(dataset: BigQuery) -> None:
     """A query without GROUP BY means what it says."""
     day = date(2026, 2, 9)
-    query = "SELECT DATE '2026-02-09' AS game_date, n FROM UNNEST([9, 0]) AS n WHERE @since <= @until"
+    query = (
+        "SELECT DATE '2026-02-09' AS game_date, n FROM UNNEST([9, 0]) AS n WHERE @since <= @until"
+    )
     assert BigQueryCounts(dataset).count(query, day, day) == {day: 9}
 
 
 def test_rows_that_nobody_can_place_are_left_out(dataset: BigQuery, phase: Phase) -> None:
     """Without a processor; without `completed_at` the time of insertion stands in."""
-    schema = [bigquery.SchemaField(name, kind, "NULLABLE") for name, kind, _ in REAL_COLUMNS if kind != "JSON"]
-    schema += [bigquery.SchemaField(n, k) for n, k in zip(ADDED, ("STRING", "BOOLEAN", "STRING"), strict=True)]
+    schema = [
+        bigquery.SchemaField(name, kind, "NULLABLE")
+        for name, kind, _ in REAL_COLUMNS
+        if kind != "JSON"
+    ]
+    schema += [
+        bigquery.SchemaField(n, k)
+        for n, k in zip(ADDED, ("STRING", "BOOLEAN", "STRING"), strict=True)
+    ]
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema=schema))
-    row = {"phase": "phase2", "game_date": "2026-02-09", "status": "success", "inserted_at": "2026-02-10T06:41:00Z"}
+    row = {
+        "phase": "phase2",
+        "game_date": "2026-02-09",
+        "status": "success",
+        "inserted_at": "2026-02-10T06:41:00Z",
+    }
     rows = [row, {**row, "processor_name": "p2_odds_game_lines"}]
     assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", rows) == []
-    (found,) = BigQueryCompletionLog(dataset, {"phase2": phase}).summarise(["phase2"], *[date(2026, 2, 9)] * 2)
+    (found,) = BigQueryCompletionLog(dataset, {"phase2": phase}).summarise(
+        ["phase2"], *[date(2026, 2, 9)] * 2
+    )
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
-    assert (found.processor_name, found.first_completed_at, found.last_completed_at) == ("p2_odds_game_lines", at, at)
+    assert (found.processor_name, found.first_completed_at, found.last_completed_at) == (
+        "p2_odds_game_lines",
+        at,
+        at,
+    )
 
 
 @pytest.mark.parametrize("queries", [False, True])
@@ -422,10 +472,14 @@ def test_a_run_costs_one_query_and_two_batch_reads(
     assert dataset.project == Settings.from_env().project
     assert len(report.verdicts) == 3 * 8
     described = ["GET phase_completions"]  # as it is for the next ten minutes
-    assert sorted(calls) == sorted(described + ["POST queries"] * (7 if queries else 1) + ["get_all"] * 2)
+    assert sorted(calls) == sorted(
+        described + ["POST queries"] * (7 if queries else 1) + ["get_all"] * 2
+    )
 
 
-def test_setup_without_credentials_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_setup_without_credentials_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line with the reason, like every other failure."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nonexistent/key.json")

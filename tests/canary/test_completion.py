@@ -17,10 +17,16 @@ SHELLS = ["bash", "zsh", "fish"]
 def asked(shell: str, words: list[str]) -> dict[str, str]:
     """Return how a shell says what is typed, the last word unfinished."""
     where = words[-1] if shell == "fish" else str(len(words) - 1)
-    return {"_CANARY_COMPLETE": f"{shell}_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": where}
+    return {
+        "_CANARY_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": where,
+    }
 
 
-def ask(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], shell: str, *words: str) -> str:
+def ask(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], shell: str, *words: str
+) -> str:
     for name, value in asked(shell, ["canary", *words]).items():
         monkeypatch.setenv(name, value)
     assert cli.main([]) == 0
@@ -59,7 +65,9 @@ def words_of(answer: str) -> list[str]:
     return answer.replace(",", " ").split()
 
 
-def test_a_folder_is_completed_as_a_folder(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_is_completed_as_a_folder(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """By the shell, and a file as a file."""
     assert ask(monkeypatch, capfd, "bash", "check", "--data", "si") == "dir,si\n"
     assert ask(monkeypatch, capfd, "bash", "status", "--html", "pa") == "file,pa\n"
@@ -89,5 +97,7 @@ def test_bash_proposes_what_there_is(tmp_path: Path) -> None:
         '_canary_completion canary\necho "${COMPREPLY[@]}"\n'
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env=env)  # noqa: S607
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, env=env
+    )  # noqa: S607
     assert (done.stdout, done.stderr) == ("end\n", "")

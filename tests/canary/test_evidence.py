@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canary.domain.evidence import Absent, Arrival, Logged, Seen, Source, merged, read_completion_log, value_or
+from canary.domain.evidence import (
+    Absent,
+    Arrival,
+    Logged,
+    Seen,
+    Source,
+    merged,
+    read_completion_log,
+    value_or,
+)
 from orchestrator_resilience import Phase
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phase
 from orchestrator_resilience.progress import Report
@@ -17,7 +26,9 @@ AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: str = "success") -> ProcessorSummary:
+def row(
+    name: str, first: datetime | None = AT, *, last: datetime = AT, status: str = "success"
+) -> ProcessorSummary:
     return ProcessorSummary(
         phase="phase2",
         game_date=date(2026, 2, 9),
@@ -30,7 +41,9 @@ def row(name: str, first: datetime | None = AT, *, last: datetime = AT, status: 
     )
 
 
-def flag(name: str, at: datetime | None = AT, reason: str | None = "all_complete") -> ProcessorSummary:
+def flag(
+    name: str, at: datetime | None = AT, reason: str | None = "all_complete"
+) -> ProcessorSummary:
     """Return what rows of the flag alone come to."""
     return msgspec.structs.replace(row(name, at), is_triggered=True, trigger_reason=reason)
 
@@ -61,27 +74,43 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "triggered"), [([None, None], None), ([None, False], False), ([None, True, False], True)]
+    ("said", "triggered"),
+    [([None, None], None), ([None, False], False), ([None, True, False], True)],
 )
-def test_what_no_row_says_is_not_said(phase: Phase, said: list[bool | None], triggered: bool | None) -> None:  # noqa: FBT001
+def test_what_no_row_says_is_not_said(
+    phase: Phase, said: list[bool | None], triggered: bool | None
+) -> None:  # noqa: FBT001
     """A column that is not there says nothing of the flag; one row that does is enough."""
     rows = [msgspec.structs.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
     found = read_completion_log(rows, phase)
     assert isinstance(found, Seen)
-    assert found.value.flag == (None if triggered is None else Flag(is_set=triggered, at=AT if triggered else None))
+    assert found.value.flag == (
+        None if triggered is None else Flag(is_set=triggered, at=AT if triggered else None)
+    )
 
 
-NAMES = ["p2_odds_game_lines", "NbacTeamBoxscoreProcessor", "p2_bdl_box_scores", "_trigger", "p2_new"]
+NAMES = [
+    "p2_odds_game_lines",
+    "NbacTeamBoxscoreProcessor",
+    "p2_bdl_box_scores",
+    "_trigger",
+    "p2_new",
+]
 TIMES = st.none() | st.integers(-9, 9).map(lambda n: AT + n * MINUTE)
 FLAGS = st.lists(st.builds(flag, st.sampled_from(NAMES), TIMES), max_size=5)
 ROWS = st.lists(st.builds(row, st.sampled_from(NAMES), TIMES), max_size=5)
 
 
 @given(rows=ROWS, flags=FLAGS)
-def test_the_flag_completes_nobody(rows: list[ProcessorSummary], flags: list[ProcessorSummary]) -> None:
+def test_the_flag_completes_nobody(
+    rows: list[ProcessorSummary], flags: list[ProcessorSummary]
+) -> None:
     """Rows of the flag leave who has completed, who reported and who is unexpected."""
     phase = load_phase("phase2", BUNDLED_PHASES)
-    with_them, without = read_completion_log([*flags, *rows], phase), read_completion_log(rows, phase)
+    with_them, without = (
+        read_completion_log([*flags, *rows], phase),
+        read_completion_log(rows, phase),
+    )
     assert isinstance(with_them, Seen) or not (rows or flags)
     for name in ("completed", "reports", "unexpected"):
         assert _field(with_them, name) == _field(without, name)
@@ -102,7 +131,10 @@ def test_both_logs_say_what_one_with_all_rows_would(
 
 def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
     """A message without a name, and one without a date, are nobody's completion, and have their times."""
-    nameless, undated = row(""), msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None)
+    nameless, undated = (
+        row(""),
+        msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None),
+    )
     logged = _logged(read_completion_log([nameless, row("p2_odds_game_lines")], phase))
     assert ({*logged.completed}, logged.unexpected, len(logged.unattributed)) == (
         {"p2_odds_game_lines"},

@@ -39,7 +39,9 @@ CRITICAL = {"player_game_summary", UPCOMING}
 
 def eastern(day: date, hour: int, minute: int = 0) -> datetime:
     """Return a moment of a day in New York, in UTC; the hours go on past midnight."""
-    at = datetime.combine(day + timedelta(days=hour // 24), time(hour % 24, minute), ZoneInfo("America/New_York"))
+    at = datetime.combine(
+        day + timedelta(days=hour // 24), time(hour % 24, minute), ZoneInfo("America/New_York")
+    )
     return at.astimezone(UTC)
 
 
@@ -47,18 +49,28 @@ class Pipeline:
     """The three phases on the embedded stores, and what each message leaves behind by the pipeline's own code."""
 
     def __init__(self, stores: EmbeddedStores) -> None:
-        self.phases = {name: msgspec.structs.replace(phase, **QUERIES) for name, phase in load_phases(FILE).items()}
+        self.phases = {
+            name: msgspec.structs.replace(phase, **QUERIES)
+            for name, phase in load_phases(FILE).items()
+        }
         self.stores = stores
         self.documents: dict[DocumentRef, dict[str, Any]] = {}
         self.came = 0
         stores.counts = SqliteCounts(stores.folder / "datasets")
         (stores.folder / "datasets").mkdir(parents=True)
-        with closing(sqlite3.connect(stores.folder / "datasets" / "work.sqlite3")) as tables, tables:
+        with (
+            closing(sqlite3.connect(stores.folder / "datasets" / "work.sqlite3")) as tables,
+            tables,
+        ):
             for table in ("games", "output"):
                 tables.execute(f"CREATE TABLE {table} (game_date TEXT, n INTEGER)")
-                tables.executemany(f"INSERT INTO {table} VALUES (?, 7)", [(str(day),) for day in DAYS])  # noqa: S608
+                tables.executemany(
+                    f"INSERT INTO {table} VALUES (?, 7)", [(str(day),) for day in DAYS]
+                )  # noqa: S608
 
-    def arrive(self, phase: str, day: date, name: str, at: datetime, mode: str | None = None) -> None:
+    def arrive(
+        self, phase: str, day: date, name: str, at: datetime, mode: str | None = None
+    ) -> None:
         """Do what the code does with one success: the row, the entry, its counts, and the flag by its own rule."""
         ref = DocumentRef(self.phases[phase].firestore_collection, str(day))
         fields = self.documents.setdefault(ref, {})
@@ -80,11 +92,17 @@ class Pipeline:
         done = {name for name in fields if not name.startswith("_")}
         fields["_completed_count"] = len(done)
         if (reason := self._reason(phase, done, mode, at, fields)) and not fields.get("_triggered"):
-            fields |= {"_trigger_pending": True, "_trigger_pending_at": at, "_trigger_reason": reason}
+            fields |= {
+                "_trigger_pending": True,
+                "_trigger_pending_at": at,
+                "_trigger_reason": reason,
+            }
             fields |= {"_triggered": True, "_triggered_at": at, "_trigger_succeeded": True}
         self.stores.documents.merge(ref, fields)
 
-    def _reason(self, phase: str, done: set[str], mode: str | None, at: datetime, fields: dict[str, Any]) -> str | None:
+    def _reason(
+        self, phase: str, done: set[str], mode: str | None, at: datetime, fields: dict[str, Any]
+    ) -> str | None:
         needed = 1 if mode in {"same_day", "tomorrow"} else 5
         first = fields.setdefault("_first_completion_at", at)
         if len(done) >= needed:
@@ -113,7 +131,9 @@ def week(pipeline: Pipeline, *, morning: str | None, last_of_phase4: bool) -> li
     for day in DAYS:
         for n, name in enumerate(("p2_odds_game_lines", "p2_odds_player_props")):
             arrives("phase2", day, name, eastern(day, 11, n))
-        for n, name in enumerate(("p2_nbacom_boxscores", "p2_nbacom_gamebook_pdf", "p2_bigdataball_pbp")):
+        for n, name in enumerate(
+            ("p2_nbacom_boxscores", "p2_nbacom_gamebook_pdf", "p2_bigdataball_pbp")
+        ):
             arrives("phase2", day, name, eastern(day, 29, 30 + 4 * n))
         if morning == "tomorrow":
             arrives(P3, day, UPCOMING, eastern(day - timedelta(days=1), 17), morning)
@@ -128,7 +148,8 @@ def week(pipeline: Pipeline, *, morning: str | None, last_of_phase4: bool) -> li
 
 
 @pytest.mark.parametrize(
-    ("morning", "last_of_phase4"), [("same_day", True), ("tomorrow", True), ("same_day", False), (None, True)]
+    ("morning", "last_of_phase4"),
+    [("same_day", True), ("tomorrow", True), ("same_day", False), (None, True)],
 )
 def test_a_healthy_week_is_quiet(
     stores: EmbeddedStores,
@@ -145,15 +166,21 @@ def test_a_healthy_week_is_quiet(
         while events and events[0][0] <= now:
             events.pop(0)[1]()
         bad = [
-            (str(v.game_date), v.phase, v.kind.value, v.summary) for v in pipeline.verdicts(now) if not v.kind.is_quiet
+            (str(v.game_date), v.phase, v.kind.value, v.summary)
+            for v in pipeline.verdicts(now)
+            if not v.kind.is_quiet
         ]
         assert not bad, now
         now += QUARTER
-    assert {v.kind for v in pipeline.verdicts(now) if v.game_date == DAYS[-1]} == {VerdictKind.TRIGGERED}
+    assert {v.kind for v in pipeline.verdicts(now) if v.game_date == DAYS[-1]} == {
+        VerdictKind.TRIGGERED
+    }
 
 
 @pytest.mark.parametrize("unset", [0, 3])
-def test_a_flag_that_was_not_set_is_told_within_45_minutes(stores: EmbeddedStores, unset: int) -> None:
+def test_a_flag_that_was_not_set_is_told_within_45_minutes(
+    stores: EmbeddedStores, unset: int
+) -> None:
     """By the phase's own rule: three of five with both critical ones, and all."""
     pipeline, day = Pipeline(stores), DAYS[3]
     names = [*OF_THE_NIGHT[unset and 2 :], UPCOMING]
@@ -168,7 +195,13 @@ def test_a_flag_that_was_not_set_is_told_within_45_minutes(stores: EmbeddedStore
 def test_counting_is_still_premature(stores: EmbeddedStores) -> None:
     """Three of five and two unexpected ones made five, and the reason says that all were there."""
     pipeline, day = Pipeline(stores), DAYS[3]
-    for name in ("player_game_summary", UPCOMING, "team_offense_game_summary", "somebody", "somebody_else"):
+    for name in (
+        "player_game_summary",
+        UPCOMING,
+        "team_offense_game_summary",
+        "somebody",
+        "somebody_else",
+    ):
         pipeline.arrive(P3, day, name, eastern(day, 30), "overnight")
     ref = DocumentRef(pipeline.phases[P3].firestore_collection, str(day))
     stores.documents.merge(ref, {"_trigger_reason": "all_complete"})
@@ -182,7 +215,10 @@ def test_the_flag_of_the_morning_does_not_excuse_the_night(stores: EmbeddedStore
     pipeline, day = Pipeline(stores), DAYS[3]
     pipeline.arrive(P3, day, UPCOMING, eastern(day, 6, 30), "same_day")
     pipeline.arrive(P3, day, "team_offense_game_summary", eastern(day, 30), "overnight")
-    kinds = [check(stores, pipeline.phases, eastern(day, hour), {P3: [day]}).verdicts[0].kind for hour in (35, 37)]
+    kinds = [
+        check(stores, pipeline.phases, eastern(day, hour), {P3: [day]}).verdicts[0].kind
+        for hour in (35, 37)
+    ]
     assert kinds == [VerdictKind.WAITING, VerdictKind.INCOMPLETE]
 
 
@@ -190,7 +226,10 @@ def test_what_is_needed_before_the_games_is_told_before_them(stores: EmbeddedSto
     """The morning's run that never comes, and the odds: each by its own deadline, and nobody else is called missing."""
     pipeline, day = Pipeline(stores), DAYS[3]
     wanted = {name: [day] for name in pipeline.phases}
-    early, late = (check(stores, pipeline.phases, eastern(day, *at), wanted).verdicts for at in ((11, 0), (18, 45)))
+    early, late = (
+        check(stores, pipeline.phases, eastern(day, *at), wanted).verdicts
+        for at in ((11, 0), (18, 45))
+    )
     assert {verdict.kind for verdict in early} == {VerdictKind.WAITING}
     assert {verdict.phase: verdict.missing for verdict in late} == {
         "phase2": ("p2_odds_game_lines", "p2_odds_player_props"),

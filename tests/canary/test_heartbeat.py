@@ -62,7 +62,9 @@ def test_a_switch_that_hangs_does_not_hold_up_the_run(switch: FakeWebhook) -> No
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("url", ["http://example.com/secret", "https://", "secret", "file:///etc/secret", "https://h"])
+@pytest.mark.parametrize(
+    "url", ["http://example.com/secret", "https://", "secret", "file:///etc/secret", "https://h"]
+)
 def test_what_is_no_address(url: str) -> None:
     """Refused by the name of the variable, and not shown."""
     with pytest.raises(ConfigurationError, match="HEARTBEAT_URL: expected https") as caught:
@@ -70,7 +72,9 @@ def test_what_is_no_address(url: str) -> None:
     assert "secret;" not in str(caught.value)
 
 
-def test_the_function_beats_when_it_could_tell(switch: FakeWebhook, phase: Phase, tmp_path: Path) -> None:
+def test_the_function_beats_when_it_could_tell(
+    switch: FakeWebhook, phase: Phase, tmp_path: Path
+) -> None:
     """Not after a run that could not; and whether it is heard does not change the run."""
     environment = {"RESILIENCE_DATA_DIR": str(tmp_path / "stores"), "HEARTBEAT_URL": switch.url}
 
@@ -83,11 +87,15 @@ def test_the_function_beats_when_it_could_tell(switch: FakeWebhook, phase: Phase
             checkpoints = CheckpointLogger(phase, RecordingSink())
             orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, checkpoints)
             now = datetime.now(UTC)
-            orchestrator.deliver(push_envelope(min(phase.expected), str(phase.today(now)), now, message_id="1"))
+            orchestrator.deliver(
+                push_envelope(min(phase.expected), str(phase.today(now)), now, message_id="1")
+            )
         second = run()
         switch.script = [(500, {}, "")]
         third = run()
-        log = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
+        log = [
+            json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")
+        ]
     assert (second, third, switch.paths) == (200, 200, ["/ping/secret"] * 2)
     warnings = [line["message"] for line in log if "HEARTBEAT" in line["message"]]
     assert warnings == ["CANARY_HEARTBEAT: the heartbeat was not heard: HTTP 500"]

@@ -100,7 +100,11 @@ def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
     assert counting.read.count("canary_memory") == 3
     shown = board(found, world.situation.phases, None, CommandLine(), lambda *_: None)
     (past,) = shown.phases[0].month.incidents
-    assert (past.date, past.badge.word, past.why) == (DAY, VerdictKind.UNTRIGGERED, CauseKind.EXPECTATION_DRIFT)
+    assert (past.date, past.badge.word, past.why) == (
+        DAY,
+        VerdictKind.UNTRIGGERED,
+        CauseKind.EXPECTATION_DRIFT,
+    )
     assert (past.opened, past.detected, past.lasted) == (NOW, timedelta(minutes=64), 2 * TICK)
 
 
@@ -111,7 +115,9 @@ def test_an_incident_that_expired_did_not_recover(world: World) -> None:
     world.watch(heard, NOW, NOW + timedelta(days=8), NOW + timedelta(days=8, minutes=15))
     assert heard.kinds == [NotificationKind.OPENED, NotificationKind.EXPIRED]
     found = overview(world.stores, world.situation.phases, NOW + timedelta(days=9), 30)
-    month = board(found, world.situation.phases, None, CommandLine(), lambda *_: None).phases[0].month
+    month = (
+        board(found, world.situation.phases, None, CommandLine(), lambda *_: None).phases[0].month
+    )
     (past,) = month.incidents
     assert (past.lasted, past.expired_at, month.recovered) == (None, NOW + timedelta(days=8), None)
 
@@ -122,7 +128,16 @@ def test_the_history_says_what_was_sent(world: World, capsys: pytest.CaptureFixt
     world.play(DAY, drifted=True, output=False)
     world.watch(heard, NOW)
     data = ["--data", str(world.stores.folder), "--now"]
-    acknowledge = ["ack", str(DAY), "--by", "ada", "--note", "on it", *data, f"{NOW + TICK:%Y-%m-%dT%H:%M:%SZ}"]
+    acknowledge = [
+        "ack",
+        str(DAY),
+        "--by",
+        "ada",
+        "--note",
+        "on it",
+        *data,
+        f"{NOW + TICK:%Y-%m-%dT%H:%M:%SZ}",
+    ]
     assert cli.main(acknowledge) == 0
     assert f"acknowledged by ada at {NOW + TICK:%Y-%m-%d} 08:00Z: on it" in capsys.readouterr().out
     world.watch(heard, *(NOW + number * TICK for number in range(2, 40)))
@@ -133,12 +148,18 @@ def test_the_history_says_what_was_sent(world: World, capsys: pytest.CaptureFixt
     assert cli.main(["history", str(DAY), *data, later]) == 0
     first, opened, acknowledged, resolved = capsys.readouterr().out.splitlines()
     assert first == f"phase2 {DAY} UNTRIGGERED, RESOLVED {NOW:%Y-%m-%d} 17:45Z"
-    assert opened.startswith(f"  {NOW:%Y-%m-%d} 07:45Z OPENED UNTRIGGERED EXPECTATION_DRIFT to log: ")
+    assert opened.startswith(
+        f"  {NOW:%Y-%m-%d} 07:45Z OPENED UNTRIGGERED EXPECTATION_DRIFT to log: "
+    )
     assert acknowledged == f"  {NOW:%Y-%m-%d} 08:00Z ACKNOWLEDGED by ada: on it"
     assert resolved.startswith(f"  {NOW:%Y-%m-%d} 18:00Z RESOLVED UNTRIGGERED to log: ")
     assert cli.main(["history", "--json", *data, later]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["dates"]
-    assert [event["what"] for event in entry["incidents"][0]["events"]] == ["OPENED", "ACKNOWLEDGED", "RESOLVED"]
+    assert [event["what"] for event in entry["incidents"][0]["events"]] == [
+        "OPENED",
+        "ACKNOWLEDGED",
+        "RESOLVED",
+    ]
     assert cli.main(["history", "2026-02-01", *data, later]) == 0
     assert capsys.readouterr().out == f"no incident is remembered in folder {world.stores.folder}\n"
     assert cli.main([*acknowledge[:-1], later]) == 2
@@ -146,7 +167,8 @@ def test_the_history_says_what_was_sent(world: World, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("many", "words"), [(1, "an earlier incident is not kept"), (2, "2 earlier incidents are not kept")]
+    ("many", "words"),
+    [(1, "an earlier incident is not kept"), (2, "2 earlier incidents are not kept")],
 )
 def test_the_history_says_what_it_has_not(many: int, words: str) -> None:
     """However many."""
@@ -164,7 +186,10 @@ def test_a_date_that_got_stuck_while_the_canary_was_away(world: World) -> None:
     world.watch(heard, NOW + timedelta(days=40), NOW + timedelta(days=40, minutes=15))
     assert heard.kinds == [NotificationKind.OPENED, NotificationKind.EXPIRED]
     said = "the canary was away, and does not look at these dates any more: phase2"
-    assert heard.warnings == [f"{said} 2026-02-09 to 2026-02-10", f"{said} 2026-02-15 to 2026-03-17"]
+    assert heard.warnings == [
+        f"{said} 2026-02-09 to 2026-02-10",
+        f"{said} 2026-02-15 to 2026-03-17",
+    ]
 
 
 def test_what_the_canary_saw_first_is_remembered(world: World) -> None:
@@ -227,7 +252,11 @@ def test_runs_that_could_not_tell_are_one_time() -> None:
     for number, reason in enumerate(["", "503", "503", ""]):
         runs = after_a_run(runs, NOW + number * TICK, reason)
     assert runs.unseen == (Unseen(NOW + TICK, NOW + 3 * TICK, "503"),)
-    later = after_a_run(Runs(at=NOW + timedelta(days=40), unseen=runs.unseen), NOW + timedelta(days=40, minutes=15), "")
+    later = after_a_run(
+        Runs(at=NOW + timedelta(days=40), unseen=runs.unseen),
+        NOW + timedelta(days=40, minutes=15),
+        "",
+    )
     assert later.unseen == ()
 
 
@@ -235,7 +264,9 @@ def test_a_month_of_passing_faults_stays_small() -> None:
     """With other words each time: the last 200 times, each in a few words."""
     runs = Runs()
     for number in range(30 * 96):
-        runs = after_a_run(runs, NOW + number * TICK, f"{number} " + "x" * 2_000 if number % 2 else "")
+        runs = after_a_run(
+            runs, NOW + number * TICK, f"{number} " + "x" * 2_000 if number % 2 else ""
+        )
     assert len(runs.unseen) == MOST_UNSEEN
     assert len(str(runs_fields(runs))) < 100_000
 
@@ -243,7 +274,12 @@ def test_a_month_of_passing_faults_stays_small() -> None:
 @pytest.mark.parametrize("odd", [None, 7, [], {"at": NOW}, [7, {"since": NOW}, {}]])
 def test_an_odd_record_of_runs_does_no_harm(odd: object) -> None:
     """What can be read of it counts."""
-    fields = {**runs_fields(Runs(at=NOW, reason="503")), "unseen": odd, "open": odd, "judged_from": odd}
+    fields = {
+        **runs_fields(Runs(at=NOW, reason="503")),
+        "unseen": odd,
+        "open": odd,
+        "judged_from": odd,
+    }
     found = read_runs(Document(fields, "1"))
     assert (found.at, found.reason, found.unseen) == (NOW, "503", ())
 

@@ -58,9 +58,14 @@ def lives(
     verdicts: Sequence[tuple[datetime, Verdict]], down: Mapping[str, Collection[int]] | None = None
 ) -> dict[str, Heard]:
     """Let a canary run at these times; return what each channel heard. One that is `down` in a run takes nothing."""
-    memory, heard = DateMemory(), {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS}
+    memory, heard = (
+        DateMemory(),
+        {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS},
+    )
     for number, (now, one) in enumerate(verdicts):
-        refused = {name: Outcome.NOT_POSTED for name, runs in (down or {}).items() if number in runs}
+        refused = {
+            name: Outcome.NOT_POSTED for name, runs in (down or {}).items() if number in runs
+        }
         memory, told = step(memory, one, replace(AT, now=now, run=str(number)), refused)
         for name, kind in told.items():
             heard[name].append((now, kind))
@@ -71,7 +76,9 @@ def ticks(verdicts: Sequence[Verdict]) -> list[tuple[datetime, Verdict]]:
     return [(START + number * TICK, one) for number, one in enumerate(verdicts)]
 
 
-def live(verdicts: Sequence[Verdict], *, fails: Collection[int] = ()) -> list[NotificationKind | None]:
+def live(
+    verdicts: Sequence[Verdict], *, fails: Collection[int] = ()
+) -> list[NotificationKind | None]:
     """Let a canary run every 15 minutes; return what each run sent. Runs in `fails` can send nothing."""
     heard = lives(ticks(verdicts), dict.fromkeys(CHANNELS, fails))
     assert heard["log"] == heard["slack"]
@@ -81,8 +88,14 @@ def live(verdicts: Sequence[Verdict], *, fails: Collection[int] = ()) -> list[No
 
 BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOWN)
 SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, unreadable=False)
-HARMLESS, BLOCKED = verdict(K.UNTRIGGERED, impact=Impact.NONE), verdict(K.UNTRIGGERED, impact=Impact.BLOCKED)
-CRASHED, LOST = verdict(K.UNTRIGGERED, CauseKind.CRASHED), verdict(K.UNTRIGGERED, CauseKind.NOT_DELIVERED)
+HARMLESS, BLOCKED = (
+    verdict(K.UNTRIGGERED, impact=Impact.NONE),
+    verdict(K.UNTRIGGERED, impact=Impact.BLOCKED),
+)
+CRASHED, LOST = (
+    verdict(K.UNTRIGGERED, CauseKind.CRASHED),
+    verdict(K.UNTRIGGERED, CauseKind.NOT_DELIVERED),
+)
 BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
 
 
@@ -93,7 +106,10 @@ BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
         ([BAD, BAD, GOOD, GOOD, GOOD], [N.OPENED, None, None, N.RESOLVED, None]),
         ([BAD] * 34, [N.OPENED, *[None] * 15, N.REMINDER, *[None] * 15, N.REMINDER, None]),
         ([BAD, GOOD, BAD, GOOD, GOOD], [N.OPENED, None, None, None, N.RESOLVED]),
-        ([BAD, *[GOOD] * 3, BAD, *[GOOD] * 33], [N.OPENED, None, N.RESOLVED, None, N.OPENED, *[None] * 32, N.RESOLVED]),
+        (
+            [BAD, *[GOOD] * 3, BAD, *[GOOD] * 33],
+            [N.OPENED, None, N.RESOLVED, None, N.OPENED, *[None] * 32, N.RESOLVED],
+        ),
         ([BAD, DARK, DARK, BAD, GOOD, GOOD], [N.OPENED, *[None] * 4, N.RESOLVED]),
         ([BAD, GOOD, DARK, GOOD, GOOD], [N.OPENED, None, None, N.RESOLVED, None]),
         ([DARK, GOOD], [None, None]),
@@ -120,7 +136,10 @@ BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
         ([HARMLESS] * 140, [N.OPENED, *[None] * 134, N.REMINDER, *[None] * 4]),
         # It had done harm, and does none any more: critical no longer.
         ([BLOCKED, *[HARMLESS] * 60], [N.OPENED, *[None] * 60]),
-        ([*[BAD] * 120, BLOCKED], [*[N.OPENED, *[None] * 15, *[N.REMINDER, *[None] * 15] * 7][:120], N.CHANGED]),
+        (
+            [*[BAD] * 120, BLOCKED],
+            [*[N.OPENED, *[None] * 15, *[N.REMINDER, *[None] * 15] * 7][:120], N.CHANGED],
+        ),
     ],
 )
 def test_what_is_sent(verdicts: list[Verdict], told: list[NotificationKind | None]) -> None:
@@ -176,11 +195,15 @@ def test_a_channel_that_comes_back_is_sent_how_things_stand(
 def opened(first: Verdict = BAD, now: datetime = START) -> DateMemory:
     """Return what is remembered after both channels have heard of it."""
     if first.kind is K.UNKNOWN:
-        return step(follow(DateMemory(), first, replace(AT, now=now - TICK)), first, replace(AT, now=now))[0]
+        return step(
+            follow(DateMemory(), first, replace(AT, now=now - TICK)), first, replace(AT, now=now)
+        )[0]
     return step(DateMemory(), first, replace(AT, now=now))[0]
 
 
-def heard_by_both(memory: DateMemory, seen: Verdict | None, situation: Situation) -> NotificationKind | None:
+def heard_by_both(
+    memory: DateMemory, seen: Verdict | None, situation: Situation
+) -> NotificationKind | None:
     """Return what both channels hear of one more run."""
     _, heard = step(memory, seen, situation)
     (kind,) = {heard.get(name) for name in CHANNELS}
@@ -190,7 +213,9 @@ def heard_by_both(memory: DateMemory, seen: Verdict | None, situation: Situation
 def acknowledgement(memory: DateMemory, at: datetime) -> Acknowledgement:
     assert memory.open is not None
     incident = memory.open
-    return Acknowledgement(phase="phase2", game_date=DAY, at=at, opened_at=incident.opened_at, level=incident.level)
+    return Acknowledgement(
+        phase="phase2", game_date=DAY, at=at, opened_at=incident.opened_at, level=incident.level
+    )
 
 
 STATES = ("never notified", "notified", "acknowledged", "silenced")
@@ -202,14 +227,26 @@ _EXPIRED = (None, N.EXPIRED, N.EXPIRED, None)
     ("event", "first", "then", "after", "told"),
     [
         ("a problem", None, BAD, 5 * HOUR, (N.OPENED, None, None, None)),
-        ("another problem", BAD, verdict(K.INCOMPLETE), HOUR, (N.OPENED, N.CHANGED, N.CHANGED, None)),
+        (
+            "another problem",
+            BAD,
+            verdict(K.INCOMPLETE),
+            HOUR,
+            (N.OPENED, N.CHANGED, N.CHANGED, None),
+        ),
         ("more harm", HARMLESS, BLOCKED, HOUR, (N.OPENED, N.CHANGED, N.CHANGED, None)),
         ("UNKNOWN", BAD, DARK, HOUR, (None, None, None, None)),
         ("one more cause", BAD, CRASHED, HOUR, (N.OPENED, None, None, None)),
         ("less harm", BLOCKED, HARMLESS, HOUR, (N.OPENED, None, None, None)),
         ("CRITICAL goes on", BLOCKED, BLOCKED, 5 * HOUR, (N.OPENED, N.REMINDER, None, None)),
         ("ERROR goes on", BAD, BAD, 5 * HOUR, (N.OPENED, N.REMINDER, None, None)),
-        ("WARNING goes on", HARMLESS, HARMLESS, 34 * HOUR, (N.OPENED, N.REMINDER, N.REMINDER, None)),
+        (
+            "WARNING goes on",
+            HARMLESS,
+            HARMLESS,
+            34 * HOUR,
+            (N.OPENED, N.REMINDER, N.REMINDER, None),
+        ),
         ("WARNING at another hour", HARMLESS, HARMLESS, 36 * HOUR, (N.OPENED, None, None, None)),
         ("quiet", BAD, GOOD, HOUR, (None, N.RESOLVED, N.RESOLVED, N.RESOLVED)),
         ("not looked at any more", BAD, None, HOUR, _EXPIRED),
@@ -229,7 +266,9 @@ def test_the_table_of_event_and_state(
         memory = DateMemory() if state == "never notified" or first is None else opened(first)
         situation = replace(AT, now=now, run="2", silenced=state == "silenced")
         if state == "acknowledged" and first is not None:
-            situation = replace(situation, acknowledgements=(acknowledgement(memory, START + TICK),))
+            situation = replace(
+                situation, acknowledgements=(acknowledgement(memory, START + TICK),)
+            )
         if first is None and state in {"notified", "acknowledged"}:
             continue
         if then is not None and then.kind.is_quiet:  # quiet twice
@@ -257,7 +296,9 @@ def test_what_is_silenced_before_it_begins_is_kept() -> None:
 def test_where_silenced_and_acknowledged_silenced_wins() -> None:
     """Not even that it is worse is sent."""
     memory = opened(HARMLESS)
-    situation = replace(AT, now=LATER, silenced=True, acknowledgements=(acknowledgement(memory, START),))
+    situation = replace(
+        AT, now=LATER, silenced=True, acknowledgements=(acknowledgement(memory, START),)
+    )
     assert heard_by_both(memory, BLOCKED, situation) is None
 
 
@@ -268,9 +309,14 @@ def test_an_acknowledgement_holds_reminders_for_a_day() -> None:
     situation = replace(AT, acknowledgements=(said,))
     last = START + ACKNOWLEDGED_FOR - timedelta(seconds=1)
     assert heard_by_both(memory, BAD, replace(situation, now=last)) is None
-    assert heard_by_both(memory, BAD, replace(situation, now=START + ACKNOWLEDGED_FOR)) is N.REMINDER
+    assert (
+        heard_by_both(memory, BAD, replace(situation, now=START + ACKNOWLEDGED_FOR)) is N.REMINDER
+    )
     for other in (replace(said, opened_at=START - TICK), replace(said, level=Level.WARNING)):
-        assert heard_by_both(memory, BAD, replace(situation, now=LATER, acknowledgements=(other,))) is N.REMINDER
+        assert (
+            heard_by_both(memory, BAD, replace(situation, now=LATER, acknowledgements=(other,)))
+            is N.REMINDER
+        )
     worse, heard = step(memory, BLOCKED, replace(situation, now=START + HOUR, run="2"))
     assert set(heard.values()) == {N.CHANGED}
     assert heard_by_both(worse, BAD, replace(situation, now=START + 6 * HOUR)) is N.REMINDER
@@ -289,13 +335,18 @@ def test_a_new_address_is_sent_what_is_open() -> None:
     assert step(memory, BAD, moved)[1] == {"slack": N.OPENED}
     assert step(memory, GOOD, moved)[1] == {}
     acknowledgements = (acknowledgement(memory, START),)
-    assert step(memory, BAD, replace(moved, acknowledgements=acknowledgements))[1] == {"slack": N.OPENED}
+    assert step(memory, BAD, replace(moved, acknowledgements=acknowledgements))[1] == {
+        "slack": N.OPENED
+    }
     assert step(memory, BAD, replace(moved, silenced=True))[1] == {}
 
 
 def test_output_that_was_there_is_missed_twice() -> None:
     """A table that is made anew is empty for a moment."""
-    there, missing = replace(GOOD, output=300), replace(verdict(K.DOWNSTREAM_MISSING, impact=Impact.BLOCKED), output=0)
+    there, missing = (
+        replace(GOOD, output=300),
+        replace(verdict(K.DOWNSTREAM_MISSING, impact=Impact.BLOCKED), output=0),
+    )
     memory, _ = step(DateMemory(), there, AT)
     memory, heard = step(memory, missing, replace(AT, now=START + TICK))
     assert heard == {}
@@ -304,7 +355,9 @@ def test_output_that_was_there_is_missed_twice() -> None:
     assert step(memory, missing, replace(AT, now=START + 3 * TICK))[1] == {}
     assert heard_by_both(DateMemory(), missing, AT) is N.OPENED
     harmless = opened(replace(HARMLESS, output=300))
-    assert heard_by_both(harmless, replace(BLOCKED, output=0), replace(AT, now=START + TICK)) is None
+    assert (
+        heard_by_both(harmless, replace(BLOCKED, output=0), replace(AT, now=START + TICK)) is None
+    )
 
 
 def test_a_stretch_of_days_that_nobody_can_decide_is_one_matter() -> None:
@@ -343,7 +396,10 @@ def test_a_receipt_holds_off_others_until_its_run_is_over() -> None:
     text = month_fields(None, {DAY: memory})
     long_before = START - timedelta(days=365)
     assert (
-        heard_by_both(read_date(Document(text, "1"), DAY, long_before), BAD, replace(AT, now=long_before)) is N.OPENED
+        heard_by_both(
+            read_date(Document(text, "1"), DAY, long_before), BAD, replace(AT, now=long_before)
+        )
+        is N.OPENED
     )
 
 
@@ -354,7 +410,9 @@ def test_an_end_without_an_answer_is_given_up() -> None:
     for number in range(2, 9):
         lost = dict.fromkeys(CHANNELS, Outcome.NOT_KNOWN)
         before = memory.sent
-        memory, _ = step(memory, GOOD, replace(AT, now=START + number * TICK, run=str(number)), lost)
+        memory, _ = step(
+            memory, GOOD, replace(AT, now=START + number * TICK, run=str(number)), lost
+        )
         count += memory.sent != before
     assert (count, memory.open) == (3, None)
 
@@ -365,8 +423,13 @@ def test_nobody_waits_for_a_channel_that_is_gone() -> None:
     situation = replace(AT, now=START + 2 * TICK, run="3", down=["slack"])
     waiting, heard = step(memory, GOOD, situation)
     assert (heard, waiting.open is not None) == ({"log": N.RESOLVED}, True)
-    assert step(waiting, GOOD, replace(situation, now=LATER, run="4", down=[]))[1] == {"slack": N.RESOLVED}
-    assert step(waiting, GOOD, replace(situation, now=LATER + timedelta(days=7), run="4"))[0].open is None
+    assert step(waiting, GOOD, replace(situation, now=LATER, run="4", down=[]))[1] == {
+        "slack": N.RESOLVED
+    }
+    assert (
+        step(waiting, GOOD, replace(situation, now=LATER + timedelta(days=7), run="4"))[0].open
+        is None
+    )
     assert step(memory, GOOD, replace(situation, addresses={"log": ""}, down=[]))[0].open is None
 
 
@@ -380,27 +443,36 @@ VERDICTS = {
 }
 LOUD = sorted(name for name, one in VERDICTS.items() if not one.kind.is_quiet)
 SPELLS = st.lists(st.sampled_from(sorted(VERDICTS)), min_size=2, max_size=4).flatmap(
-    lambda few: st.lists(st.tuples(st.sampled_from(few), st.integers(1, 12)), min_size=10, max_size=60)
+    lambda few: st.lists(
+        st.tuples(st.sampled_from(few), st.integers(1, 12)), min_size=10, max_size=60
+    )
 )
 
 
 @settings(deadline=None)
 @given(SPELLS, st.sets(st.integers(0, 200), max_size=30), st.sets(st.integers(0, 200)))
-def test_whatever_flips_nobody_is_flooded(spells: list[tuple[str, int]], twice: set[int], down: set[int]) -> None:
+def test_whatever_flips_nobody_is_flooded(
+    spells: list[tuple[str, int]], twice: set[int], down: set[int]
+) -> None:
     """In any 24 hours 8 messages to a channel at the most, ends not counted; in the end it is RESOLVED.
 
     Some runs are started twice, and see something else; in some of them Slack is down.
     """
     runs = ticks([VERDICTS[name] for name, count in spells for _ in range(count)])
     again = [
-        (now + timedelta(seconds=7), runs[number - 1][1]) for number, (now, _) in enumerate(runs) if number in twice
+        (now + timedelta(seconds=7), runs[number - 1][1])
+        for number, (now, _) in enumerate(runs)
+        if number in twice
     ]
     runs = sorted([*runs, *again], key=lambda run: run[0])
     last = runs[-1][0]
     quiet = [(last + number * TICK, GOOD) for number in range(1, 4 * 24 + 2)]
     for heard in lives([*runs, *quiet], {"slack": down}).values():
         for now, _ in heard:
-            assert sum(now - timedelta(days=1) < at <= now and not kind.is_end for at, kind in heard) <= 8
+            assert (
+                sum(now - timedelta(days=1) < at <= now and not kind.is_end for at, kind in heard)
+                <= 8
+            )
         is_open = False
         for _, kind in heard:
             assert (kind is N.OPENED) != is_open
@@ -414,13 +486,18 @@ def test_whatever_flips_nobody_is_flooded(spells: list[tuple[str, int]], twice: 
 def test_nobody_hears_that_it_is_over_while_it_flips(others: list[str], count: int) -> None:
     """Quiet in every second run is not over; a problem in the first run was sent in the first run."""
     several = [BAD, *(VERDICTS[name] for name in others if VERDICTS[name].kind.is_problem)]
-    heard = lives(ticks([GOOD if n % 2 else several[n // 2 % len(several)] for n in range(count)]))["log"]
+    heard = lives(ticks([GOOD if n % 2 else several[n // 2 % len(several)] for n in range(count)]))[
+        "log"
+    ]
     assert heard[0] == (START, N.OPENED)
     assert N.RESOLVED not in [kind for _, kind in heard]
 
 
 @settings(deadline=None)
-@given(st.sampled_from([name for name in LOUD if VERDICTS[name].impact is Impact.UNKNOWN]), st.integers(1, 300))
+@given(
+    st.sampled_from([name for name in LOUD if VERDICTS[name].impact is Impact.UNKNOWN]),
+    st.integers(1, 300),
+)
 def test_a_steady_problem_is_reminded_of_every_four_hours(problem: str, count: int) -> None:
     """For as long as it lasts."""
     heard = lives(ticks([VERDICTS[problem]] * count))["log"]
@@ -449,14 +526,20 @@ def test_without_memory_a_problem_is_sent_once_in_each_slot(
         sent = [
             number
             for number in range(96)
-            if slot_is_due(one, phase, START + number * TICK + timedelta(seconds=late * (number % 2)), None)
+            if slot_is_due(
+                one, phase, START + number * TICK + timedelta(seconds=late * (number % 2)), None
+            )
         ]
         assert sent == list(range(0, 96, 16))
 
 
 def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
     """A run that comes twice sends once, a problem that is seen late is sent late, and what is worse at once."""
-    one, own, ran = replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2)), OwnMemory(), OwnMemory()
+    one, own, ran = (
+        replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2)),
+        OwnMemory(),
+        OwnMemory(),
+    )
     ran.end_of_run([], START - TICK)
 
     def due(now: datetime, own: OwnMemory, seen: Verdict = one) -> NotificationKind | None:
@@ -470,7 +553,10 @@ def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
     ran.told["log", "phase2", DAY] = START, Level.WARNING
     assert due(START + TICK, ran, DARK) is None  # not knowing is no worse
     ran.told["log", "phase2", DAY] = START, Level.ERROR
-    assert [due(START + REMIND_EVERY - late, ran) for late in (TICK, timedelta(0))] == [None, N.REMINDER]
+    assert [due(START + REMIND_EVERY - late, ran) for late in (TICK, timedelta(0))] == [
+        None,
+        N.REMINDER,
+    ]
 
 
 def test_not_knowing_has_the_slots_of_the_clock(phase: Phase) -> None:
@@ -490,7 +576,9 @@ def full() -> DateMemory:
     memory = DateMemory()
     for number in range(96 * 14):
         seen = (GOOD, BOTH, BLOCKED, HARMLESS, verdict(K.INCOMPLETE), GOOD)[number // 40 % 6]
-        memory = replace(step(memory, seen, replace(AT, now=START + number * TICK, run="0" * 16))[0])
+        memory = replace(
+            step(memory, seen, replace(AT, now=START + number * TICK, run="0" * 16))[0]
+        )
     return memory
 
 
@@ -500,7 +588,9 @@ def test_a_month_at_its_caps_is_small() -> None:
     assert memory.forgotten
     event = memory.incidents[0].events[0]
     events = (replace(event, why="p" * 200, causes=tuple(CauseKind)[:3]),) * MOST_EVENTS
-    memory = replace(memory, incidents=tuple(replace(one, events=events) for one in memory.incidents))
+    memory = replace(
+        memory, incidents=tuple(replace(one, events=events) for one in memory.incidents)
+    )
     fields = month_fields(None, {date(2026, 1, day): memory for day in range(1, 32)})
     assert sum(len(name) + len(text) for name, text in fields.items()) < 256_000
 
@@ -535,12 +625,14 @@ def test_a_stored_copy_of_format_1_is_read() -> None:
         True,
     )
     assert json.loads(str(month_fields(None, {DAY: memory})[str(DAY)])) == json.loads(STORED)
-    assert read_runs(Document({"format": 1, "at": START, "open": {"phase2": "2026-02"}}, "1")).open == {
-        "phase2": "2026-02"
-    }
+    assert read_runs(
+        Document({"format": 1, "at": START, "open": {"phase2": "2026-02"}}, "1")
+    ).open == {"phase2": "2026-02"}
 
 
-@pytest.mark.parametrize("damage", ['{"incidents": [{"kind": "NEW"}]}', "{", "[]", "7", 7, None, "[" * 10_000])
+@pytest.mark.parametrize(
+    "damage", ['{"incidents": [{"kind": "NEW"}]}', "{", "[]", "7", 7, None, "[" * 10_000]
+)
 def test_a_damaged_date_is_begun_anew(damage: object) -> None:
     """Better sent twice than never."""
     assert read_date(Document({str(DAY): damage}, "1"), DAY, START) == DateMemory()

@@ -38,7 +38,9 @@ def state_of(points: dict[str, str], start: str) -> str:
     return state
 
 
-def test_an_installation_on_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_installation_on_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is there holds, and what a phase may name and does not is absent: neither is wrong."""
     with EmbeddedStores(tmp_path) as stores:
         stores.completion_log.setup()
@@ -48,7 +50,10 @@ def test_an_installation_on_this_machine(tmp_path: Path, capsys: pytest.CaptureF
     assert points[f"stores: in folder {tmp_path}"] == "HOLDS"
     assert points["phase2: collection phase2_completion: documents of 0 of 4 dates"] == "ABSENT"
     assert state_of(points, "phase2: message_table: none, ") == "ABSENT"
-    assert state_of(points, "phase2: requests and errors of the service: ORCHESTRATOR_SERVICE") == "ABSENT"
+    assert (
+        state_of(points, "phase2: requests and errors of the service: ORCHESTRATOR_SERVICE")
+        == "ABSENT"
+    )
     assert state_of(points, "SLACK_WEBHOOK_URL is not set here") == "ABSENT"
     assert "WRONG" not in points.values()
 
@@ -84,9 +89,16 @@ def test_what_cannot_be_read(
     assert (state_of(points, documents) == "UNKNOWN") == (of != "completion log")
 
 
-def test_it_accepts_what_a_run_accepts(dataset: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_accepts_what_a_run_accepts(
+    dataset: BigQuery, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A column that nobody reads may be of another type."""
-    schema = [("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("status", "STRING")]
+    schema = [
+        ("phase", "STRING"),
+        ("game_date", "DATE"),
+        ("processor_name", "STRING"),
+        ("status", "STRING"),
+    ]
     schema += [("completed_at", "TIMESTAMP"), ("inserted_at", "TIMESTAMP"), ("metadata", "STRING")]
     fields = [bigquery.SchemaField(name, kind) for name, kind in schema]
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", fields))
@@ -96,25 +108,40 @@ def test_it_accepts_what_a_run_accepts(dataset: BigQuery, capsys: pytest.Capture
 
 
 def test_a_table_of_another_schema(
-    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: BigQuery,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All that it lacks is said at once, with a view that can be read in its place."""
     name, elsewhere = f"{dataset.project}.{TABLE}", "nba_orchestration.runs_for_canary"
-    fields = [("run_date", "DATE"), ("processor", "STRING"), ("state", "STRING"), ("finished_at", "STRING")]
+    fields = [
+        ("run_date", "DATE"),
+        ("processor", "STRING"),
+        ("state", "STRING"),
+        ("finished_at", "STRING"),
+    ]
     table = bigquery.Table(name, [bigquery.SchemaField(*field) for field in fields])
     dataset.client.create_table(table)
     row = {"run_date": str(DAY), "processor": "p2_odds_game_lines", "state": "success"}
-    assert dataset.client.insert_rows_json(name, [{**row, "finished_at": "2026-02-10T01:00:00Z"}]) == []
+    assert (
+        dataset.client.insert_rows_json(name, [{**row, "finished_at": "2026-02-10T01:00:00Z"}])
+        == []
+    )
     code, points = verify(capsys)
     (text,) = (text for text, state in points.items() if state == "WRONG")
     assert (code, text.splitlines()[0]) == (
         Outcome.PROBLEM,
         f"phase2: completion log {TABLE} lacks columns. This view would do:",
     )
-    view = "\n".join(text.splitlines()[1:]).replace(f"{name}_for_canary", f"{dataset.project}.{elsewhere}")
+    view = "\n".join(text.splitlines()[1:]).replace(
+        f"{name}_for_canary", f"{dataset.project}.{elsewhere}"
+    )
     dataset.client.query(view).result()
     file = tmp_path / "phases.toml"
-    file.write_text(BUNDLED_PHASES.read_text("utf-8").replace(f'"{TABLE}"', f'"{elsewhere}"', 1), "utf-8")
+    file.write_text(
+        BUNDLED_PHASES.read_text("utf-8").replace(f'"{TABLE}"', f'"{elsewhere}"', 1), "utf-8"
+    )
     monkeypatch.setenv("PHASES_FILE", str(file))
     documents = FirestoreDocuments(dataset.project)
     documents.merge(DocumentRef("phase2_completion", str(DAY)), {"_triggered": True})
@@ -128,7 +155,10 @@ def test_a_table_of_another_schema(
     [
         ({}, ["CAST(NULL AS DATE) AS game_date,  -- which column?", "'phase2' AS phase,"]),
         ({"game_date": "TIMESTAMP"}, ["DATE(game_date) AS game_date,"]),
-        ({"day": "STRING", "name": "STRING"}, ["SAFE_CAST(day AS DATE) AS game_date,", "name AS processor_name,"]),
+        (
+            {"day": "STRING", "name": "STRING"},
+            ["SAFE_CAST(day AS DATE) AS game_date,", "name AS processor_name,"],
+        ),
         (
             {"updated_at": "DATETIME"},
             ["TIMESTAMP(updated_at) AS completed_at,", "TIMESTAMP(updated_at) AS inserted_at"],
@@ -176,11 +206,14 @@ def test_a_phases_file_alone(
     assert cli.main(["verify", "--phases", str(file)]) == code
     printed = capsys.readouterr()
     assert said in printed.out + printed.err
-    assert [path.name for path in tmp_path.iterdir()] == (["phases.toml"] if text is not None else [])
+    assert [path.name for path in tmp_path.iterdir()] == (
+        ["phases.toml"] if text is not None else []
+    )
 
 
 @pytest.mark.parametrize(
-    ("url", "state"), [("https://hooks.slack.com/services/T/B/x", "HOLDS"), ("hooks.slack", "WRONG")]
+    ("url", "state"),
+    [("https://hooks.slack.com/services/T/B/x", "HOLDS"), ("hooks.slack", "WRONG")],
 )
 def test_the_form_of_the_webhook(
     tmp_path: Path,
@@ -209,7 +242,10 @@ def slack(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.parametrize(
     ("answer", "code", "said"),
-    [((200, {}, "ok"), 0, "slack: sent"), ((404, {}, "no_service"), 1, "slack: Slack answered 404 no_service")],
+    [
+        ((200, {}, "ok"), 0, "slack: sent"),
+        ((404, {}, "no_service"), 1, "slack: Slack answered 404 no_service"),
+    ],
 )
 def test_a_test_of_the_channels(
     slack: FakeWebhook, capsys: pytest.CaptureFixture[str], answer: Any, code: int, said: str
@@ -227,7 +263,9 @@ def test_a_test_as_json(slack: FakeWebhook, capsys: pytest.CaptureFixture[str]) 
     """By channel: empty where it was sent, else why not."""
     slack.script = [(403, {}, "invalid_token")]
     assert cli.main(["notify", "--test", "--json"]) == Outcome.PROBLEM
-    assert json.loads(capsys.readouterr().out) == {"channels": {"log": "", "slack": "Slack answered 403 invalid_token"}}
+    assert json.loads(capsys.readouterr().out) == {
+        "channels": {"log": "", "slack": "Slack answered 403 invalid_token"}
+    }
 
 
 def test_nothing_is_sent_unasked(slack: FakeWebhook, capsys: pytest.CaptureFixture[str]) -> None:

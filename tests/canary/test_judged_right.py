@@ -27,18 +27,26 @@ from tests.proof.inputs import few
 
 PHASE = load_phase("phase2", BUNDLED_PHASES)
 FIVE = sorted(PHASE.expected)
-PHASE_3 = load_phases(Path(__file__).parents[2] / "examples" / "phases_of_a_pipeline.toml")["phase3"]
+PHASE_3 = load_phases(Path(__file__).parents[2] / "examples" / "phases_of_a_pipeline.toml")[
+    "phase3"
+]
 UPCOMING = "upcoming_player_game_context"
 DAY = date(2026, 2, 9)
 DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)  # 01:41 in New York
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 K = VerdictKind
 
-COMPLETING = st.sampled_from(["success", "SUCCESS", " Partial ", "partial", "finished", "Finished", None])
-NOT_COMPLETING = st.sampled_from(["failed", "FAILED", "error", "running", "no_data", "SKIPPED", "", 7, [], {"a": 1}])
+COMPLETING = st.sampled_from(
+    ["success", "SUCCESS", " Partial ", "partial", "finished", "Finished", None]
+)
+NOT_COMPLETING = st.sampled_from(
+    ["failed", "FAILED", "error", "running", "no_data", "SKIPPED", "", 7, [], {"a": 1}]
+)
 # Fields of somebody's own: neither maps nor times, maps that say nothing of a completion, and names with an underscore.
 FIELDS = st.dictionaries(
-    st.sampled_from(["games", "p2_games", "odds", "boxscores", "updated", "_tier_name", "_last_update", "total"]),
+    st.sampled_from(
+        ["games", "p2_games", "odds", "boxscores", "updated", "_tier_name", "_last_update", "total"]
+    ),
     st.sampled_from([7, 0, "x", True, False, None, 1.5, [1], {"n": 7}]),
     max_size=4,
 )
@@ -70,14 +78,22 @@ class Written:
         )
         self.rows.append(row)
 
-    def verdict(self, now: datetime, log_since: datetime | None = DONE - 7 * 24 * HOUR, **others: Any) -> Verdict:
+    def verdict(
+        self, now: datetime, log_since: datetime | None = DONE - 7 * 24 * HOUR, **others: Any
+    ) -> Verdict:
         """Judge it; the log has only the rows from its first one on."""
-        rows = [row for row in self.rows if log_since and row.first_visible_at and row.first_visible_at >= log_since]
+        rows = [
+            row
+            for row in self.rows
+            if log_since and row.first_visible_at and row.first_visible_at >= log_since
+        ]
         evidence = Evidence(
             phase=self.phase.name,
             game_date=DAY,
             completion_log=read_completion_log(rows, self.phase.on(DAY, self.fields.get("_mode"))),
-            progress=Seen(read_progress(self.fields, self.phase.on(DAY))) if self.fields else Absent(),
+            progress=Seen(read_progress(self.fields, self.phase.on(DAY)))
+            if self.fields
+            else Absent(),
             log_since=log_since,
             **others,
         )
@@ -87,7 +103,9 @@ class Written:
 @st.composite
 def dates(draw: Callable[..., Any]) -> Written:
     """Return a date on which all completed that its phase waits for in its mode, with what else may stand there."""
-    phase, mode = draw(st.sampled_from([(PHASE, None), *((PHASE_3, mode) for mode in (None, "overnight", "x"))]))
+    phase, mode = draw(
+        st.sampled_from([(PHASE, None), *((PHASE_3, mode) for mode in (None, "overnight", "x"))])
+    )
     who = draw(st.permutations(sorted(phase.in_mode(mode).expected)))
     written = Written(phase, who, [draw(COMPLETING) for _ in who], mode)
     # runs again, and completes nothing
@@ -97,7 +115,9 @@ def dates(draw: Callable[..., Any]) -> Written:
     return written
 
 
-BEGINNINGS = st.sampled_from([None, DONE - 7 * 24 * HOUR, DONE - 2 * MINUTE, DONE + 10 * MINUTE, DONE + 9 * HOUR])
+BEGINNINGS = st.sampled_from(
+    [None, DONE - 7 * 24 * HOUR, DONE - 2 * MINUTE, DONE + 10 * MINUTE, DONE + 9 * HOUR]
+)
 
 
 @few(150)
@@ -166,14 +186,20 @@ BLOCKED, UNKNOWN, NONE = Impact.BLOCKED, Impact.UNKNOWN, Impact.NONE
         (5, 0, 12, NONE),
     ],
 )
-def test_the_next_phase_is_due_whoever_is_missing(done: int, work: int, hours: float, impact: Impact) -> None:
+def test_the_next_phase_is_due_whoever_is_missing(
+    done: int, work: int, hours: float, impact: Impact
+) -> None:
     """From its deadline and its own time on; without games there is no harm, and the message says so."""
     written = Written(PHASE, FIVE[:done], ["success"] * done, None)
     now = PHASE.deadline(DAY) + timedelta(hours=hours)
     verdict = written.verdict(now, outcome=Seen(0), work=Seen(work))
     assert verdict.impact is impact
     text = alert([verdict], PHASE, CommandLine(), now).text
-    assert "there were no games" in text if impact is NONE else f"Phase 3 has 0 of {work} games" in text
+    assert (
+        "there were no games" in text
+        if impact is NONE
+        else f"Phase 3 has 0 of {work} games" in text
+    )
 
 
 def test_each_date_of_a_group_has_its_own_impact() -> None:
@@ -181,7 +207,9 @@ def test_each_date_of_a_group_has_its_own_impact() -> None:
     now = PHASE.deadline(DAY) + 12 * HOUR
     written = Written(PHASE, FIVE[:4], ["success"] * 4, None)
     blocked = written.verdict(now, outcome=Seen(0), work=Seen(8))
-    fine = replace(written.verdict(now, outcome=Seen(9), work=Seen(8)), game_date=DAY - timedelta(days=1))
+    fine = replace(
+        written.verdict(now, outcome=Seen(9), work=Seen(8)), game_date=DAY - timedelta(days=1)
+    )
     text = alert([fine, blocked], PHASE, CommandLine(), now).text
     assert f"{blocked.game_date} INCOMPLETE: Phase 3 has 0 of 8 games" in text
     assert f"{fine.game_date} INCOMPLETE: Phase 3 has its output" in text
@@ -223,7 +251,9 @@ def test_no_data_on_a_day_with_games_is_a_contradiction() -> None:
         written.says(name, "no_data", DONE)
     verdict = written.verdict(PHASE.deadline(DAY), work=Seen(11))
     assert verdict.kind is K.INCOMPLETE
-    assert "every processor reports that it had no work, and the work query counts 11" in verdict.notes
+    assert (
+        "every processor reports that it had no work, and the work query counts 11" in verdict.notes
+    )
     assert written.verdict(PHASE.deadline(DAY)).kind is K.IDLE
     written.fields |= {"_triggered": True, "_triggered_at": DONE}
     assert written.verdict(DONE + HOUR, work=Seen(11)).kind is K.PREMATURE
@@ -233,17 +263,25 @@ def test_who_ran_again_in_vain_is_said() -> None:
     """Beside a problem, and for what it is."""
     written = Written(PHASE, FIVE, ["success"] * 5, None)
     written.says(FIVE[0], "failed", DONE + MINUTE)
-    assert f"ran again after it had completed: {FIVE[0]} (failed)" in written.verdict(DONE + HOUR).notes
+    assert (
+        f"ran again after it had completed: {FIVE[0]} (failed)"
+        in written.verdict(DONE + HOUR).notes
+    )
 
 
 def test_odds_without_data_wait_for_the_others() -> None:
     """Without a work query their no_data before the games may mean that there are none."""
-    phase = replace(PHASE, periods={name: Period(incomplete_by="+0d 11:00") for name in FIVE if "odds" in name})
+    phase = replace(
+        PHASE, periods={name: Period(incomplete_by="+0d 11:00") for name in FIVE if "odds" in name}
+    )
     written = Written(phase, [], [], None)
     early = phase.deadline(DAY, FIVE[-1]) + HOUR
     for name in FIVE[3:]:
         written.says(name, "no_data", early - 2 * HOUR)
-    kinds = {work: written.verdict(early, work=Absent() if work is None else Seen(work)).kind for work in (None, 0, 8)}
+    kinds = {
+        work: written.verdict(early, work=Absent() if work is None else Seen(work)).kind
+        for work in (None, 0, 8)
+    }
     assert kinds == {None: K.WAITING, 0: K.IDLE, 8: K.INCOMPLETE}
 
 
@@ -255,23 +293,39 @@ def test_the_majority_counts_from_the_last_one_that_it_needed() -> None:
     verdict = written.verdict(DONE + 30 * MINUTE)
     assert (verdict.kind, verdict.since) == (K.UNTRIGGERED, DONE)
     assert verdict.summary.startswith("4 of 5 processors, which is enough, completed 30 min ago")
-    without = Written(PHASE_3, ["player_game_summary", *names[2:], "team_defense_game_summary"], ["success"] * 3, None)
-    assert without.verdict(DONE + 30 * MINUTE).kind is K.INCOMPLETE, "one of the critical, which was needed at noon"
+    without = Written(
+        PHASE_3,
+        ["player_game_summary", *names[2:], "team_defense_game_summary"],
+        ["success"] * 3,
+        None,
+    )
+    assert without.verdict(DONE + 30 * MINUTE).kind is K.INCOMPLETE, (
+        "one of the critical, which was needed at noon"
+    )
 
 
 class Pipeline:
     """The real orchestrator and the real canary on the embedded stores."""
 
     def __init__(self, stores: EmbeddedStores, phase: Phase = PHASE) -> None:
-        self.stores, self.phase, self.clock, self.sink = stores, phase, SimulatedClock(DONE), RecordingSink()
+        self.stores, self.phase, self.clock, self.sink = (
+            stores,
+            phase,
+            SimulatedClock(DONE),
+            RecordingSink(),
+        )
         logger = CheckpointLogger(phase, stores.checkpoints, clock=self.clock)
-        self.orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, logger, self.clock)
+        self.orchestrator = Orchestrator(
+            phase, stores.documents, stores.completion_log, logger, self.clock
+        )
 
     def deliver(self, name: str, day: date, at: datetime, **payload: Any) -> None:
         """Deliver one message."""
         self.clock.now = at
         sent = {"game_date": str(day), **payload}
-        self.orchestrator.deliver(push_envelope(name, sent.pop("game_date"), at, message_id=f"{name}{day}{at}", **sent))
+        self.orchestrator.deliver(
+            push_envelope(name, sent.pop("game_date"), at, message_id=f"{name}{day}{at}", **sent)
+        )
 
     def row(self, name: str, day: date, at: datetime) -> None:
         """Leave a row, and nothing else."""
@@ -312,7 +366,9 @@ def test_where_the_log_begins_is_said_once(stores: EmbeddedStores) -> None:
     report = pipeline.check(DONE + 12 * HOUR, *(day for day, _ in past(6)))
     assert {verdict.kind for verdict in report.verdicts} == {K.TRIGGERED}
     alone = "dates before are judged by their documents alone"
-    assert report.warnings == (f"phase2: {PHASE.bigquery_table} has its first row from 2026-02-10 06:41Z: {alone}",)
+    assert report.warnings == (
+        f"phase2: {PHASE.bigquery_table} has its first row from 2026-02-10 06:41Z: {alone}",
+    )
 
 
 def test_a_log_that_cannot_be_read_does_not_begin_anywhere(
@@ -321,7 +377,9 @@ def test_a_log_that_cannot_be_read_does_not_begin_anywhere(
     """That is UNKNOWN, and no warning."""
     pipeline = Pipeline(stores)
     for day, done in past(2):
-        pipeline.document(day, **{name: {"completed_at": done, "status": "success"} for name in FIVE})
+        pipeline.document(
+            day, **{name: {"completed_at": done, "status": "success"} for name in FIVE}
+        )
 
     def refuse(*_: Any) -> None:
         raise StoreError("denied")
@@ -355,8 +413,12 @@ def test_a_collection_without_documents_is_named_on_every_date(stores: EmbeddedS
             pipeline.deliver(name, day, done)
     pipeline.phase = replace(PHASE, firestore_collection="phase2_completions")
     verdicts = pipeline.check(DONE + 2 * HOUR, *(day for day, _ in past(3))).verdicts
-    assert [(verdict.kind, verdict.unreadable, verdict.causes) for verdict in verdicts] == [(K.UNKNOWN, True, ())] * 3
-    assert all("phase2_completions has no document of any date" in verdict.summary for verdict in verdicts)
+    assert [(verdict.kind, verdict.unreadable, verdict.causes) for verdict in verdicts] == [
+        (K.UNKNOWN, True, ())
+    ] * 3
+    assert all(
+        "phase2_completions has no document of any date" in verdict.summary for verdict in verdicts
+    )
 
 
 def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
@@ -379,8 +441,13 @@ def test_a_failed_rerun_takes_nothing_back(stores: EmbeddedStores) -> None:
         pipeline.deliver(name, DAY, DONE)
     kinds = []
     for minutes, status in ((170, "failed"), (182, "success")):
-        pipeline.document(DAY, **{FIVE[0]: {"completed_at": DONE + minutes * MINUTE, "status": status}})
-        kinds += [pipeline.check(DONE + (minutes + later) * MINUTE, DAY).verdicts[0].kind for later in (3, 40)]
+        pipeline.document(
+            DAY, **{FIVE[0]: {"completed_at": DONE + minutes * MINUTE, "status": status}}
+        )
+        kinds += [
+            pipeline.check(DONE + (minutes + later) * MINUTE, DAY).verdicts[0].kind
+            for later in (3, 40)
+        ]
     assert set(kinds) == {K.TRIGGERED}
 
 
@@ -401,10 +468,14 @@ def test_a_warning_knows_of_rejected_messages(stores: EmbeddedStores) -> None:
         for name in FIVE:
             odd = {"game_date": f"{day}T00:00:00-05:00"} if n > 2 and name == silent else {}
             pipeline.deliver(name, day, done, **odd)
-        pipeline.document(day, _triggered=True, _triggered_at=done, _trigger_reason="deadline_exceeded")
+        pipeline.document(
+            day, _triggered=True, _triggered_at=done, _trigger_reason="deadline_exceeded"
+        )
     warnings = pipeline.check(DONE + 12 * HOUR, DAY).warnings
     why = "game_date: Invalid RFC3339 encoded date"
-    assert warnings == (f"phase2: {silent} has completed nothing since 2026-02-06: its messages are rejected, {why}",)
+    assert warnings == (
+        f"phase2: {silent} has completed nothing since 2026-02-06: its messages are rejected, {why}",
+    )
 
 
 def test_this_projects_own_orchestrator_goes_by_the_same_rule(stores: EmbeddedStores) -> None:
@@ -417,7 +488,10 @@ def test_this_projects_own_orchestrator_goes_by_the_same_rule(stores: EmbeddedSt
         assert verdict.triggered is (n >= 3)
         assert verdict.kind is (K.TRIGGERED if n >= 3 else K.WAITING)
         if n == 3:
-            assert verdict.summary == f"4 of 5 complete, `_triggered` is set without {FIVE[4]}: enough_complete"
+            assert (
+                verdict.summary
+                == f"4 of 5 complete, `_triggered` is set without {FIVE[4]}: enough_complete"
+            )
     lines = stores.checkpoints.read({"phase2": [DAY]}, DONE + HOUR).checkpoints
     assert [line.fields["outcome"] for line in lines if line.closes] == [
         *["waiting"] * 3,
@@ -429,13 +503,19 @@ def test_this_projects_own_orchestrator_goes_by_the_same_rule(stores: EmbeddedSt
 def test_rows_are_read_in_the_mode_of_the_document(stores: EmbeddedStores) -> None:
     """Who is optional in the phase and expected in the mode, and the other way round."""
     mode = Mode(processors=("p2_extra", FIVE[0]))
-    pipeline = Pipeline(stores, replace(PHASE, optional={"p2_extra": ("Extra",)}, modes={"morning": mode}))
+    pipeline = Pipeline(
+        stores, replace(PHASE, optional={"p2_extra": ("Extra",)}, modes={"morning": mode})
+    )
     for name in ("p2_extra", *FIVE[:3]):
         pipeline.row(name, DAY, DONE)
         pipeline.document(DAY, **{name: {"completed_at": DONE, "status": "success"}})
     pipeline.document(DAY, _mode="morning")
     (verdict,) = pipeline.check(DONE + 40 * MINUTE, DAY).verdicts
-    assert (verdict.kind, verdict.completed, verdict.unexpected) == (K.UNTRIGGERED, (FIVE[0], "p2_extra"), ())
+    assert (verdict.kind, verdict.completed, verdict.unexpected) == (
+        K.UNTRIGGERED,
+        (FIVE[0], "p2_extra"),
+        (),
+    )
     pipeline.document(DAY, _triggered=True, _triggered_at=DONE)
     (verdict,) = pipeline.check(DONE + 40 * MINUTE, DAY).verdicts
     assert (verdict.kind, verdict.summary) == (K.TRIGGERED, "2 of 2 complete, `_triggered` is set")
@@ -445,7 +525,9 @@ def test_a_line_of_an_existing_orchestrator_is_about_its_mode(sink: RecordingSin
     """The document says in which mode it is, and so who is missing."""
     logger = CheckpointLogger(PHASE_3, sink, clock=SimulatedClock(DONE))
     document = {UPCOMING: {"status": "success"}, "_mode": "same_day", "_triggered": True}
-    with logger.delivery(processor=UPCOMING, game_date=DAY, status="success", event_id="1") as delivery:
+    with logger.delivery(
+        processor=UPCOMING, game_date=DAY, status="success", event_id="1"
+    ) as delivery:
         delivery.post_transaction(should_trigger=True, document=document)
     last = sink.checkpoints[-1].fields
     assert (last["outcome"], last["missing"], last["completed"]) == ("triggered", [], [UPCOMING])

@@ -21,14 +21,20 @@ DAY, BEFORE = date(2026, 2, 9), date(2026, 2, 8)
 START = at("2026-02-10 17:00")
 NEVER = at("2027-01-01 00:00")
 K = VerdictKind
-OPENED, CHANGED, REMINDER = NotificationKind.OPENED, NotificationKind.CHANGED, NotificationKind.REMINDER
+OPENED, CHANGED, REMINDER = (
+    NotificationKind.OPENED,
+    NotificationKind.CHANGED,
+    NotificationKind.REMINDER,
+)
 RESOLVED, EXPIRED = NotificationKind.RESOLVED, NotificationKind.EXPIRED
 BLOCKED, HARMLESS = {"impact": Impact.BLOCKED}, {"impact": Impact.NONE}
 CRASHED = {"causes": (Cause(kind=CauseKind.CRASHED),)}
 PHASE3 = replace(PHASE, name="phase3")
 
 
-def until(end: datetime, error: BaseException, since: datetime = START) -> Callable[[datetime], BaseException | None]:
+def until(
+    end: datetime, error: BaseException, since: datetime = START
+) -> Callable[[datetime], BaseException | None]:
     return lambda now: error if since <= now < end else None
 
 
@@ -55,14 +61,20 @@ def test_answers_that_get_lost_use_nothing_up() -> None:
     """OPENED three times at the most; what is worse afterwards is sent."""
     lost = NotifyError("no answer", may_be_posted=True)
     slack = People("slack", until(START + 2 * HOUR, lost))
-    life = Life([Spell(DAY, START, START + 2 * HOUR), Spell(DAY, START + 2 * HOUR, NEVER, more=BLOCKED)], slack)
+    life = Life(
+        [Spell(DAY, START, START + 2 * HOUR), Spell(DAY, START + 2 * HOUR, NEVER, more=BLOCKED)],
+        slack,
+    )
     life.runs(START, START + 3 * HOUR)
     assert slack.kinds(DAY) == [OPENED, OPENED, OPENED, CHANGED]
 
 
 def test_a_warning_among_errors_has_its_own_reminders() -> None:
     """In the hour of the deadline, each day."""
-    others = [Spell(BEFORE, START, NEVER, more=CRASHED), Spell(DAY, START, NEVER, more={**CRASHED, **HARMLESS})]
+    others = [
+        Spell(BEFORE, START, NEVER, more=CRASHED),
+        Spell(DAY, START, NEVER, more={**CRASHED, **HARMLESS}),
+    ]
     for spells in (others, others[1:]):
         life = Life(spells)
         life.runs(START, START + 2 * DAYS)
@@ -73,23 +85,36 @@ def test_what_opens_lists_its_group() -> None:
     """Also a date whose reminder would be due now, or that another channel is sent in the same run."""
     slack = People("slack", until(START + TICK, OSError("no route")))
     log = People("log")
-    spells = [Spell(BEFORE, START, NEVER, more=CRASHED), Spell(DAY, START + 4 * HOUR, NEVER, more=CRASHED)]
+    spells = [
+        Spell(BEFORE, START, NEVER, more=CRASHED),
+        Spell(DAY, START + 4 * HOUR, NEVER, more=CRASHED),
+    ]
     Life(spells, log, slack).runs(START, START + 5 * HOUR)
     for channel in (log, slack):
         (opening,) = (one for now, one in channel.heard if now == START + 4 * HOUR)
-        assert (opening.verdict.game_date, [verdict.game_date for verdict in opening.also]) == (DAY, [BEFORE])
+        assert (opening.verdict.game_date, [verdict.game_date for verdict in opening.also]) == (
+            DAY,
+            [BEFORE],
+        )
 
 
 def test_an_entry_has_the_fields_of_the_worst_date_of_its_headline() -> None:
     """Which may be one that was sent before."""
     stream = io.StringIO()
     worse = {**CRASHED, **BLOCKED, "output": 0, "work": 14}
-    spells = [Spell(BEFORE, START, NEVER, more=worse), Spell(DAY, START + HOUR, NEVER, more={**CRASHED, **HARMLESS})]
+    spells = [
+        Spell(BEFORE, START, NEVER, more=worse),
+        Spell(DAY, START + HOUR, NEVER, more={**CRASHED, **HARMLESS}),
+    ]
     life = Life(spells)
     life.channels = Channels(LogChannel({"phase2": PHASE}, stream=stream))
     life.runs(START, START + 2 * HOUR)
     entry = [json.loads(line) for line in stream.getvalue().splitlines()][-1]
-    assert (entry["severity"], entry["impact"], entry["game_date"]) == ("CRITICAL", "BLOCKED", str(BEFORE))
+    assert (entry["severity"], entry["impact"], entry["game_date"]) == (
+        "CRITICAL",
+        "BLOCKED",
+        str(BEFORE),
+    )
     assert entry["game_dates"] == [str(BEFORE), str(DAY)]
     assert entry["headline"].startswith("✖ CRITICAL · 2 dates, 2026-02-08 to 02-09")
 
@@ -107,7 +132,9 @@ def test_a_passing_fault_is_no_stretch_of_days() -> None:
 def test_output_that_is_away_holds_back_nothing_else() -> None:
     """UNTRIGGERED is wrong whatever the output."""
     there, away = {"output": 300, "work": 14}, {"output": 0, "work": 14, **BLOCKED}
-    life = Life([Spell(DAY, START - HOUR, START, K.TRIGGERED, there), Spell(DAY, START, NEVER, more=away)])
+    life = Life(
+        [Spell(DAY, START - HOUR, START, K.TRIGGERED, there), Spell(DAY, START, NEVER, more=away)]
+    )
     life.runs(START - HOUR, START + TICK)
     assert life.people[0].when(DAY) == [(START, OPENED)]
 
@@ -152,7 +179,9 @@ def test_what_other_runs_hold_is_not_answered_200() -> None:
     """Three commits lost, and nobody known to have heard."""
     month = month_ref(DEFAULT_CANARY, "phase2", "2026-02")
     life = Life([Spell(DAY, START, NEVER)])
-    life.fault = lambda one: "another's" if one.name == "commit" and one.arguments[0][0][0] == month else ""
+    life.fault = lambda one: (
+        "another's" if one.name == "commit" and one.arguments[0][0][0] == month else ""
+    )
     assert life.run(START) == 503
 
 
@@ -181,9 +210,13 @@ BACK = at("2026-02-09 17:00")
 @pytest.mark.parametrize("kind", [K.WAITING, K.SETTLING, K.UNKNOWN])
 def test_a_date_that_is_quiet_in_the_first_runs_back_is_judged_again(kind: VerdictKind) -> None:
     """It may get stuck yet; and the first run back is not the only one that looks."""
-    life, back = _on_return(Spell(FRIDAY, at("2026-02-06 00:00"), BACK + 2 * TICK, kind), Spell(FRIDAY, BACK, NEVER))
+    life, back = _on_return(
+        Spell(FRIDAY, at("2026-02-06 00:00"), BACK + 2 * TICK, kind), Spell(FRIDAY, BACK, NEVER)
+    )
     life.runs(back, back + HOUR)
-    assert (back + 2 * TICK, OPENED) in life.people[0].when(FRIDAY) or life.people[0].kinds(FRIDAY)[0] is OPENED
+    assert (back + 2 * TICK, OPENED) in life.people[0].when(FRIDAY) or life.people[0].kinds(FRIDAY)[
+        0
+    ] is OPENED
 
 
 def test_a_first_run_back_that_could_not_write_is_not_the_last_to_look() -> None:
@@ -217,12 +250,17 @@ def test_a_phase_that_was_away_is_looked_at_from_then_on() -> None:
 
 def test_what_is_left_out_is_said_until_somebody_takes_it() -> None:
     """All channels are down in the first run back after a month."""
-    down = [People(name, until(START + 30 * DAYS + TICK, OSError("no route"))) for name in ("log", "slack")]
+    down = [
+        People(name, until(START + 30 * DAYS + TICK, OSError("no route")))
+        for name in ("log", "slack")
+    ]
     life = Life([], *down)
     life.run(START - HOUR)
     life.runs(START + 30 * DAYS, START + 30 * DAYS + HOUR)
     assert [len(channel.words) for channel in down] == [1, 1]
-    assert "does not look at these dates any more: phase2 2026-02-08 to 2026-03-05" in down[0].words[0]
+    assert (
+        "does not look at these dates any more: phase2 2026-02-08 to 2026-03-05" in down[0].words[0]
+    )
 
 
 # The end
@@ -231,7 +269,12 @@ def test_what_is_left_out_is_said_until_somebody_takes_it() -> None:
 def test_every_month_with_something_open_is_read() -> None:
     """Two dates of two months, and a canary that was away for weeks: both have expired."""
     january, february = date(2026, 1, 31), date(2026, 2, 3)
-    life = Life([Spell(january, at("2026-02-01 18:00"), NEVER), Spell(february, at("2026-02-04 18:00"), NEVER)])
+    life = Life(
+        [
+            Spell(january, at("2026-02-01 18:00"), NEVER),
+            Spell(february, at("2026-02-04 18:00"), NEVER),
+        ]
+    )
     life.runs(at("2026-02-01 17:00"), at("2026-02-04 20:00"))
     life.runs(at("2026-03-25 12:00"), at("2026-03-25 13:00"))
     assert [life.people[0].kinds(day)[-1] for day in (january, february)] == [EXPIRED, EXPIRED]
@@ -270,7 +313,10 @@ def test_a_date_that_is_looked_at_again_goes_on() -> None:
 @pytest.mark.parametrize("then", [K.TRIGGERED, K.UNKNOWN])
 def test_what_was_quiet_once_is_not_over(then: VerdictKind) -> None:
     """It leaves the dates that are read before it was seen again, or nobody could see it since."""
-    spells = [Spell(DAY, START, START + HOUR), Spell(DAY, START + HOUR + TICK, NEVER, then, {"unreadable": True})]
+    spells = [
+        Spell(DAY, START, START + HOUR),
+        Spell(DAY, START + HOUR + TICK, NEVER, then, {"unreadable": True}),
+    ]
     life = Life(spells, phases=[PHASE, PHASE3])
     life.runs(START, START + HOUR + TICK)
     if then is K.UNKNOWN:
@@ -283,7 +329,10 @@ def test_what_was_quiet_once_is_not_over(then: VerdictKind) -> None:
 
 def test_expired_says_when_it_was_last_seen() -> None:
     """Not when the canary last ran: since then it may have been blind, or the date was silenced."""
-    blind = [Spell(DAY, START, START + 2 * DAYS), Spell(DAY, START + 2 * DAYS, NEVER, K.UNKNOWN, {"unreadable": True})]
+    blind = [
+        Spell(DAY, START, START + 2 * DAYS),
+        Spell(DAY, START + 2 * DAYS, NEVER, K.UNKNOWN, {"unreadable": True}),
+    ]
     life = Life(blind)
     life.runs(START, START + 8 * DAYS, HOUR)
     (word,) = (one.verdict.summary for _, one in life.people[0].heard if one.kind is EXPIRED)
@@ -308,7 +357,9 @@ def test_what_was_silenced_to_its_end_is_said_to_every_channel() -> None:
 
 def test_a_channel_that_is_down_does_not_make_the_others_flap() -> None:
     """What came back within a day has to be quiet for eight hours, whoever waits for the end of the first."""
-    flapping = [Spell(DAY, START + number * HOUR, START + number * HOUR + TICK) for number in range(8)]
+    flapping = [
+        Spell(DAY, START + number * HOUR, START + number * HOUR + TICK) for number in range(8)
+    ]
     slack, log = People("slack", until(NEVER, OSError("no route"), START + TICK)), People("log")
     Life(flapping, log, slack).runs(START, START + 8 * HOUR)
     assert log.kinds(DAY)[:3] == [OPENED, RESOLVED, OPENED]
@@ -332,7 +383,10 @@ def test_many_acknowledgements_are_noted_once() -> None:
     life = Life([Spell(DAY, START, NEVER)])
     life.run(START)
     first = life.acknowledgement(DAY, START)
-    many = [replace(first, at=START + timedelta(minutes=number), by=f"p{number}") for number in range(1, 15)]
+    many = [
+        replace(first, at=START + timedelta(minutes=number), by=f"p{number}")
+        for number in range(1, 15)
+    ]
     life.say(acknowledgements=[*many, replace(first, at=START + 300 * DAYS, by="later")])
     life.run(START + TICK)
     for number in (2, 3):

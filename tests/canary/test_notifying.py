@@ -20,7 +20,14 @@ from msgspec.structs import replace
 from canary.domain.advance import Judged
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import DateMemory, Incident, NotificationKind
-from canary.domain.remembered import DEFAULT_CANARY, canary_ref, month_ref, older_refs, read_date, read_runs
+from canary.domain.remembered import (
+    DEFAULT_CANARY,
+    canary_ref,
+    month_ref,
+    older_refs,
+    read_date,
+    read_runs,
+)
 from canary.domain.silence import people_ref
 from canary.domain.verdict import Level, Verdict, VerdictKind
 from canary.function import Canary, _failure
@@ -83,7 +90,9 @@ class Recorder:
 class Faulty:
     """Documents of which an operation fails where `fault` says so: "before" it was done, or "after"."""
 
-    def __init__(self, documents: DocumentStore, fault: Callable[[str, DocumentRef | None], str | None]) -> None:
+    def __init__(
+        self, documents: DocumentStore, fault: Callable[[str, DocumentRef | None], str | None]
+    ) -> None:
         self._documents, self._fault = documents, fault
 
     def get_all(self, refs: Iterable[DocumentRef]) -> Any:
@@ -94,9 +103,13 @@ class Faulty:
         """Merge."""
         self._done("merge", ref, lambda: self._documents.merge(ref, fields))
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> Any:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> Any:
         """Compare and set."""
-        return self._done("update", ref, lambda: self._documents.update_if_unchanged(ref, fields, version))
+        return self._done(
+            "update", ref, lambda: self._documents.update_if_unchanged(ref, fields, version)
+        )
 
     def commit(self, writes: Sequence[Write]) -> Any:
         """Replace several."""
@@ -120,7 +133,13 @@ BAD, GOOD = verdict(K.UNTRIGGERED, since=NOON - timedelta(minutes=40)), verdict(
 BAD_BEFORE, OF_PHASE9 = replace(BAD, game_date=BEFORE), replace(GOOD, phase="phase9")
 
 
-def run(stores: EmbeddedStores, phase: Phase, channels: Channels, now: datetime = NOON, *verdicts: Verdict) -> Notified:
+def run(
+    stores: EmbeddedStores,
+    phase: Phase,
+    channels: Channels,
+    now: datetime = NOON,
+    *verdicts: Verdict,
+) -> Notified:
     """Notify of `verdicts`, or of BAD, as a run does."""
     return run_on(stores.documents, phase, channels, now, *verdicts)
 
@@ -146,10 +165,14 @@ def run_on(
         remembered = Unreadable(str(error))
     deadline = deadline or Deadline(60)
     phases = {phase.name: phase}
-    return notify(documents, remembered, Judged(told), channels, phases=phases, now=now, deadline=deadline)
+    return notify(
+        documents, remembered, Judged(told), channels, phases=phases, now=now, deadline=deadline
+    )
 
 
-def faulty(stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, times: int = 100) -> Faulty:
+def faulty(
+    stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, times: int = 100
+) -> Faulty:
     """Return documents of which one operation on one document fails `times`."""
     left = [times]
 
@@ -179,19 +202,28 @@ def late(orchestrator: Orchestrator, phase: Phase, clock: SimulatedClock) -> lis
     for day in days:
         for number, name in enumerate(sorted(phase.expected)[:4]):
             clock.now = datetime(day.year, day.month, day.day, 23, tzinfo=UTC)
-            orchestrator.deliver(push_envelope(name, str(day), clock.now, message_id=f"{day}{number}"))
+            orchestrator.deliver(
+                push_envelope(name, str(day), clock.now, message_id=f"{day}{number}")
+            )
     return days
 
 
-def test_several_dates_are_one_message(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+def test_several_dates_are_one_message(
+    stores: EmbeddedStores, phase: Phase, late: list[date]
+) -> None:
     """Opened together, told once, recalled together."""
     recorder = Recorder()
     for number in range(18):
         watch(stores, {"phase2": phase}, Channels(recorder), NOON + number * TICK)
-    assert recorder.messages == [[(OPENED, day) for day in late], [(N.REMINDER, day) for day in late]]
+    assert recorder.messages == [
+        [(OPENED, day) for day in late],
+        [(N.REMINDER, day) for day in late],
+    ]
 
 
-def test_two_canaries_at_once_send_one_message(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+def test_two_canaries_at_once_send_one_message(
+    stores: EmbeddedStores, phase: Phase, late: list[date]
+) -> None:
     """The scheduler starts a run at least once, which may be twice."""
     recorder, together = Recorder(), Barrier(4)
 
@@ -205,7 +237,11 @@ def test_two_canaries_at_once_send_one_message(stores: EmbeddedStores, phase: Ph
 
 
 def test_an_incident_is_followed_beyond_the_look_back_window(
-    stores: EmbeddedStores, phase: Phase, late: list[date], orchestrator: Orchestrator, clock: SimulatedClock
+    stores: EmbeddedStores,
+    phase: Phase,
+    late: list[date],
+    orchestrator: Orchestrator,
+    clock: SimulatedClock,
 ) -> None:
     """A date that left the window unresolved is still resolved; one that was never told of opens no more."""
     recorder = Recorder()
@@ -213,13 +249,20 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
     later = NOON + timedelta(days=3)
     clock.now = later
     for day in late:
-        orchestrator.deliver(push_envelope(sorted(phase.expected)[4], str(day), later, message_id=f"{day}-last"))
+        orchestrator.deliver(
+            push_envelope(sorted(phase.expected)[4], str(day), later, message_id=f"{day}-last")
+        )
     for number in (1, 2):
         watch(stores, {"phase2": phase}, Channels(recorder), later + number * TICK)
-    assert [(kind, day) for kind, day in recorder.heard if day in late] == [(OPENED, DAY), (RESOLVED, DAY)]
+    assert [(kind, day) for kind, day in recorder.heard if day in late] == [
+        (OPENED, DAY),
+        (RESOLVED, DAY),
+    ]
 
 
-def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+def test_the_log_entry_of_a_notification(
+    stores: EmbeddedStores, phase: Phase, late: list[date]
+) -> None:
     """One line of JSON each, at the level of the harm, with everything that the alert says."""
     stream = io.StringIO()
     log = LogChannel({"phase2": phase}, project="nba", stream=stream)
@@ -230,7 +273,9 @@ def test_the_log_entry_of_a_notification(stores: EmbeddedStores, phase: Phase, l
     ]
     headline = entries[1]["headline"]
     first, action, look, *_, logs = entries[1]["message"].splitlines()
-    assert headline.startswith("▲ ERROR · 2026-02-09 · INCOMPLETE without p2_odds_player_props · impact unknown · ")
+    assert headline.startswith(
+        "▲ ERROR · 2026-02-09 · INCOMPLETE without p2_odds_player_props · impact unknown · "
+    )
     assert first == f"CANARY_ALERT OPENED: {headline}"
     assert action.startswith("Do now:   look at the log of p2_odds_player_props for 2026-02-09")
     assert look == "Look:     GOOGLE_CLOUD_PROJECT=nba canary explain 2026-02-09"
@@ -249,7 +294,8 @@ def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None
     recorder.error = NotifyError("Slack answered 503")
     said = run(stores, phase, Channels(recorder))
     assert said == Notified(
-        {"recorder": "Slack answered 503"}, ("phase2 2026-02-09: no channel is known to have taken it",)
+        {"recorder": "Slack answered 503"},
+        ("phase2 2026-02-09: no channel is known to have taken it",),
     )
     recorder.error = None
     assert run(stores, phase, Channels(recorder), NOON + timedelta(seconds=30)) == Notified()
@@ -257,7 +303,9 @@ def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None
     assert recorder.heard == [(OPENED, DAY)]
 
 
-def test_a_channel_that_is_down_repeats_nothing_on_the_others(stores: EmbeddedStores, phase: Phase) -> None:
+def test_a_channel_that_is_down_repeats_nothing_on_the_others(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """People were told, and the run says which channel was not reached; when it is back it is told once."""
     slack, log = Recorder("slack"), Recorder("log")
     slack.error = OSError("no route to host")
@@ -270,7 +318,9 @@ def test_a_channel_that_is_down_repeats_nothing_on_the_others(stores: EmbeddedSt
     assert (slack.heard, log.heard) == ([(OPENED, DAY)], [(OPENED, DAY)])
 
 
-def test_what_never_heard_of_the_beginning_hears_nothing_of_the_end(stores: EmbeddedStores, phase: Phase) -> None:
+def test_what_never_heard_of_the_beginning_hears_nothing_of_the_end(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """The others hear of it."""
     slack, log = Recorder("slack"), Recorder("log")
     slack.error = NotifyError("Slack answered 503")
@@ -281,7 +331,9 @@ def test_what_never_heard_of_the_beginning_hears_nothing_of_the_end(stores: Embe
     assert (slack.heard, log.heard) == ([], [(OPENED, DAY), (RESOLVED, DAY)])
 
 
-def test_an_odd_date_does_not_keep_the_others_from_being_told(stores: EmbeddedStores, phase: Phase) -> None:
+def test_an_odd_date_does_not_keep_the_others_from_being_told(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """What cannot be put into words is left out, and said."""
     recorder = Recorder()
     recorder.odd = {BEFORE}
@@ -303,7 +355,9 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
         said = run(stores, phase, Channels(slack, log), NOON + number * TICK, *problems)
         assert said == Notified({"slack": "Slack answered 404 no_service"})
     assert slack.attempts == 6
-    assert log.heard == [(kind, day) for kind in (OPENED, *[N.REMINDER] * 5) for day in sorted(days)]
+    assert log.heard == [
+        (kind, day) for kind in (OPENED, *[N.REMINDER] * 5) for day in sorted(days)
+    ]
     (word,) = log.warnings
     assert word == (
         "nobody is notified through the channel slack any more: Slack answered 404 no_service. Give it an address that "
@@ -316,7 +370,9 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
     assert mended.messages == [[(OPENED, day) for day in sorted(days)]]
 
 
-def test_of_two_runs_at_once_one_says_that_a_channel_is_refused(stores: EmbeddedStores, phase: Phase) -> None:
+def test_of_two_runs_at_once_one_says_that_a_channel_is_refused(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """The other one finds it said when it writes down the same."""
     slack, log, met = Recorder("slack"), Recorder("log"), list[DocumentRef]()
     slack.error = NotifyError("Slack answered 404", gone=True)
@@ -346,19 +402,32 @@ def test_an_address_that_is_taken_again_is_used_again(stores: EmbeddedStores, ph
 # Documents
 
 
-@pytest.mark.parametrize(("when", "times"), [("before", 1), ("after", 1), ("before", 2), ("after", 2), ("before", 9)])
-def test_a_commit_that_fails_is_tried_again(stores: EmbeddedStores, phase: Phase, when: str, times: int) -> None:
+@pytest.mark.parametrize(
+    ("when", "times"), [("before", 1), ("after", 1), ("before", 2), ("after", 2), ("before", 9)]
+)
+def test_a_commit_that_fails_is_tried_again(
+    stores: EmbeddedStores, phase: Phase, when: str, times: int
+) -> None:
     """An answer that was lost is read back; where nothing can be written, people are notified all the same."""
     recorder = Recorder()
-    said = run_on(faulty(stores, "commit", REF, when, times), phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
+    said = run_on(
+        faulty(stores, "commit", REF, when, times), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
+    )
     assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)]]
-    assert said == Notified(without_memory="Firestore: ServiceUnavailable: 503" if times == 9 else "")
+    assert said == Notified(
+        without_memory="Firestore: ServiceUnavailable: 503" if times == 9 else ""
+    )
     for number in range(1, 4):
-        assert run(stores, phase, Channels(recorder), NOON + number * TICK, BAD_BEFORE, BAD) == Notified()
+        assert (
+            run(stores, phase, Channels(recorder), NOON + number * TICK, BAD_BEFORE, BAD)
+            == Notified()
+        )
     assert len(recorder.messages) == 1 + (times == 9)  # nobody knows of what could not be written
 
 
-def test_what_came_of_it_is_noted_though_that_fails_twice(stores: EmbeddedStores, phase: Phase) -> None:
+def test_what_came_of_it_is_noted_though_that_fails_twice(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """What was sent is not sent again because the word that it was got lost."""
     recorder, count = Recorder(), [0]
 
@@ -397,7 +466,9 @@ def test_a_date_that_is_well_again_before_it_was_sent(stores: EmbeddedStores, ph
     assert (recorder.heard, remembered(stores).incidents) == ([], ())
 
 
-def test_a_receipt_of_a_run_that_died_is_not_taken_for_heard(stores: EmbeddedStores, phase: Phase) -> None:
+def test_a_receipt_of_a_run_that_died_is_not_taken_for_heard(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """Who comes while it holds says that nobody was notified; who comes later sends it."""
     recorder = Recorder()
     with pytest.raises(KeyboardInterrupt):
@@ -416,7 +487,9 @@ def test_an_end_without_a_beginning_says_so(stores: EmbeddedStores, phase: Phase
     for number in range(1, 4):
         run(stores, phase, Channels(recorder), NOON + number * TICK, GOOD)
     assert recorder.heard == [(RESOLVED, DAY)]
-    assert recorder.notes == ["began 2026-02-10 17:00Z; the message that it began may not have reached you"]
+    assert recorder.notes == [
+        "began 2026-02-10 17:00Z; the message that it began may not have reached you"
+    ]
 
 
 def test_what_may_have_been_posted_is_not_taken_back(stores: EmbeddedStores, phase: Phase) -> None:
@@ -456,7 +529,9 @@ class Dying(Recorder):
 
 def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
     """A second run at every point of a first, any of whose operations fails after it has read: each is told once."""
-    for number, (point, failing, when) in enumerate(product(range(9), range(2, 9), ("", "before", "after"))):
+    for number, (point, failing, when) in enumerate(
+        product(range(9), range(2, 9), ("", "before", "after"))
+    ):
         with EmbeddedStores(tmp_path / str(number), durable=False) as stores:
             recorder, steps = Recorder(), [0]
 
@@ -470,17 +545,36 @@ def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
             ) -> str | None:
                 steps[0] += 1
                 if steps[0] - 1 == at[0]:
-                    run(stores, phase, Channels(recorder), NOON + timedelta(seconds=3), BAD_BEFORE, BAD)
+                    run(
+                        stores,
+                        phase,
+                        Channels(recorder),
+                        NOON + timedelta(seconds=3),
+                        BAD_BEFORE,
+                        BAD,
+                    )
                 return at[2] if steps[0] - 1 == at[1] else None
 
-            run_on(Faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
+            run_on(
+                Faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
+            )
             for later in range(1, 4):
                 run(stores, phase, Channels(recorder), NOON + later * TICK, BAD_BEFORE, BAD)
             for later in range(4, 7):
-                run(stores, phase, Channels(recorder), NOON + later * TICK, GOOD, replace(GOOD, game_date=BEFORE))
+                run(
+                    stores,
+                    phase,
+                    Channels(recorder),
+                    NOON + later * TICK,
+                    GOOD,
+                    replace(GOOD, game_date=BEFORE),
+                )
             for day in (BEFORE, DAY):
                 own = [kind for kind, of in recorder.heard if of == day]
-                assert own in ([OPENED, RESOLVED], [OPENED, *([OPENED] if when else []), RESOLVED]), (
+                assert own in (
+                    [OPENED, RESOLVED],
+                    [OPENED, *([OPENED] if when else []), RESOLVED],
+                ), (
                     point,
                     failing,
                     when,
@@ -497,7 +591,9 @@ def unreadable(stores: EmbeddedStores) -> Faulty:
 
 def read_only(stores: EmbeddedStores) -> Faulty:
     """Return documents that nobody can write."""
-    return Faulty(stores.documents, lambda operation, _: None if operation == "get_all" else "before")
+    return Faulty(
+        stores.documents, lambda operation, _: None if operation == "get_all" else "before"
+    )
 
 
 @pytest.mark.parametrize("broken", [unreadable, read_only])
@@ -535,19 +631,29 @@ def test_a_process_knows_what_it_told_without_memory(
     ]
 
 
-def test_what_cannot_be_written_is_sent_as_memory_says(stores: EmbeddedStores, phase: Phase) -> None:
+def test_what_cannot_be_written_is_sent_as_memory_says(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """A process that was blind at first: the incident is known, so it goes on, and what is not due is not sent."""
     run(stores, phase, Channels(first := Recorder()), NOON, BAD)
     assert first.heard == [(OPENED, DAY)]
     for hours, sent in ((2, []), (5, [(N.REMINDER, DAY)])):
         channels, later = Channels(recorder := Recorder()), NOON + timedelta(hours=hours)
-        run_on(unreadable(stores), phase, channels, later - TICK, replace(BAD, kind=K.UNKNOWN, unreadable=True))
+        run_on(
+            unreadable(stores),
+            phase,
+            channels,
+            later - TICK,
+            replace(BAD, kind=K.UNKNOWN, unreadable=True),
+        )
         said = run_on(read_only(stores), phase, channels, later, BAD)
         assert (recorder.heard, said.untold) == (sent, ())
 
 
 @pytest.mark.usefixtures("late")
-def test_a_canary_that_may_only_read_answers_200_when_people_were_told(stores: EmbeddedStores, phase: Phase) -> None:
+def test_a_canary_that_may_only_read_answers_200_when_people_were_told(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """Its process knows that in its further runs; one that does not know it answers 503, and notifies in its second."""
     own = copy.copy(stores)
     own.documents = read_only(stores)  # type: ignore[assignment]
@@ -574,7 +680,13 @@ def test_a_stream_is_used_whether_it_is_true_or_not(
     stores: EmbeddedStores, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And not stdout."""
-    run(stores, phase, Channels(LogChannel({"phase2": phase}, stream=(stream := Empty()))), NOON, BAD)
+    run(
+        stores,
+        phase,
+        Channels(LogChannel({"phase2": phase}, stream=(stream := Empty()))),
+        NOON,
+        BAD,
+    )
     assert "CANARY_ALERT OPENED" in stream.getvalue()
     assert capsys.readouterr().out == ""
 
@@ -602,7 +714,14 @@ class Broken(io.StringIO):
 
 @pytest.mark.parametrize("operation", ["write", "flush"])
 @pytest.mark.parametrize(
-    "error", [OSError(28, "no space"), BrokenPipeError(), OSError(5, "I/O error"), ValueError("closed file")], ids=repr
+    "error",
+    [
+        OSError(28, "no space"),
+        BrokenPipeError(),
+        OSError(5, "I/O error"),
+        ValueError("closed file"),
+    ],
+    ids=repr,
 )
 @pytest.mark.usefixtures("late")
 def test_a_run_that_can_print_nothing_ends_in_json(
@@ -629,7 +748,9 @@ def test_a_run_that_can_print_nothing_ends_in_json(
     assert len(recorder.messages) == 1
 
 
-def test_without_memory_not_knowing_is_sent_when_it_lasts(stores: EmbeddedStores, phase: Phase) -> None:
+def test_without_memory_not_knowing_is_sent_when_it_lasts(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """When the next run could not tell either, and once in four hours; that all is well is not sent."""
     recorder = Recorder()
     channels, unknown = Channels(recorder), replace(verdict(K.UNKNOWN), unreadable=True)
@@ -637,7 +758,12 @@ def test_without_memory_not_knowing_is_sent_when_it_lasts(stores: EmbeddedStores
     run(stores, phase, channels, start - TICK, GOOD)
     for number in range(20):
         said = run_on(
-            unreadable(stores), phase, channels, start + number * TICK, unknown, replace(GOOD, game_date=BEFORE)
+            unreadable(stores),
+            phase,
+            channels,
+            start + number * TICK,
+            unknown,
+            replace(GOOD, game_date=BEFORE),
         )
         assert said.untold == ()
     assert recorder.heard == [(OPENED, DAY), (N.REMINDER, DAY)]
@@ -650,9 +776,24 @@ def test_where_memory_cannot_be_written_it_says_which_kind_it_is(
     """A REMINDER of what is known; nothing of what somebody has in hand, or does not want to hear of."""
     recorder = Recorder()
     run(stores, phase, Channels(recorder))
-    opened_at = {"opened_at": NOON, "level": "ERROR", "at": NOON, "phase": "phase2", "game_date": str(DAY)}
-    silence = {"phase": "phase2", "first": str(DAY), "last": str(DAY), "reason": "x", "expires_at": NOON + 8 * 4 * TICK}
-    said: dict[str, Any] = {"acknowledged": {"acknowledgements": [opened_at]}, "silenced": {"silences": {"1": silence}}}
+    opened_at = {
+        "opened_at": NOON,
+        "level": "ERROR",
+        "at": NOON,
+        "phase": "phase2",
+        "game_date": str(DAY),
+    }
+    silence = {
+        "phase": "phase2",
+        "first": str(DAY),
+        "last": str(DAY),
+        "reason": "x",
+        "expires_at": NOON + 8 * 4 * TICK,
+    }
+    said: dict[str, Any] = {
+        "acknowledged": {"acknowledgements": [opened_at]},
+        "silenced": {"silences": {"1": silence}},
+    }
     stores.documents.merge(PEOPLE, said.get(state, {}))
     for number in range(1, 18):
         run_on(read_only(stores), phase, Channels(recorder), NOON + number * TICK)
@@ -669,7 +810,9 @@ def test_memory_of_another_format_is_not_read(stores: EmbeddedStores, phase: Pha
 # Dates that are no longer watched
 
 
-def test_an_incident_of_a_phase_that_is_removed_expires(stores: EmbeddedStores, phase: Phase) -> None:
+def test_an_incident_of_a_phase_that_is_removed_expires(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """Each channel that was notified hears it once, in the first run without the phase; it is no all-clear."""
     recorder, silent, stream = Recorder(), Recorder("silent"), io.StringIO()
     log = LogChannel({"phase9": phase}, stream=stream)
@@ -677,8 +820,17 @@ def test_an_incident_of_a_phase_that_is_removed_expires(stores: EmbeddedStores, 
     run(stores, phase, Channels(recorder, silent, log), NOON, BAD_BEFORE, BAD)
     silent.error = None
     for number in range(1, 4):
-        run(stores, named(phase, "phase9"), Channels(recorder, silent, log), NOON + number * TICK, OF_PHASE9)
-    assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)], [(N.EXPIRED, BEFORE), (N.EXPIRED, DAY)]]
+        run(
+            stores,
+            named(phase, "phase9"),
+            Channels(recorder, silent, log),
+            NOON + number * TICK,
+            OF_PHASE9,
+        )
+    assert recorder.messages == [
+        [(OPENED, BEFORE), (OPENED, DAY)],
+        [(N.EXPIRED, BEFORE), (N.EXPIRED, DAY)],
+    ]
     assert (silent.heard, remembered(stores).open) == ([], None)
     told = json.loads(stream.getvalue().splitlines()[-1])
     assert (
@@ -692,7 +844,9 @@ def test_an_incident_of_a_phase_that_is_removed_expires(stores: EmbeddedStores, 
     assert told["game_dates"] == ["2026-02-08", "2026-02-09"]
 
 
-def test_an_incident_that_is_too_old_to_be_followed_expires(stores: EmbeddedStores, phase: Phase) -> None:
+def test_an_incident_that_is_too_old_to_be_followed_expires(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """It has left the dates that are read, also those of its month."""
     recorder, slack = Recorder(), Recorder("slack")
     run(stores, phase, Channels(recorder, slack))
@@ -705,7 +859,9 @@ def test_an_incident_that_is_too_old_to_be_followed_expires(stores: EmbeddedStor
     assert remembered(stores).open is None
 
 
-def test_two_canaries_on_one_database_know_nothing_of_each_other(stores: EmbeddedStores, phase: Phase) -> None:
+def test_two_canaries_on_one_database_know_nothing_of_each_other(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """One for staging silences nothing in production."""
     heard = {name: Recorder() for name in ("staging", "production")}
     for number, one in enumerate([BAD, BAD, GOOD, GOOD]):
@@ -714,23 +870,34 @@ def test_two_canaries_on_one_database_know_nothing_of_each_other(stores: Embedde
     assert [recorder.heard for recorder in heard.values()] == [[(OPENED, DAY), (RESOLVED, DAY)]] * 2
 
 
-def test_what_a_whole_run_no_longer_watches(stores: EmbeddedStores, phase: Phase, late: list[date]) -> None:
+def test_what_a_whole_run_no_longer_watches(
+    stores: EmbeddedStores, phase: Phase, late: list[date]
+) -> None:
     """The run that the scheduler starts closes it; one over some dates only leaves the others alone."""
     recorder = Recorder()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON)
-    other = msgspec.structs.replace(named(phase, "phase9"), firestore_collection="phase9_completion")
+    other = msgspec.structs.replace(
+        named(phase, "phase9"), firestore_collection="phase9_completion"
+    )
     watch(stores, {"phase9": other}, Channels(recorder), NOON + TICK, {"phase9": [DAY]})
     watch(stores, {"phase9": other}, Channels(recorder), NOON + TICK)
-    assert recorder.messages == [[(OPENED, day) for day in late], [(N.EXPIRED, day) for day in late]]
+    assert recorder.messages == [
+        [(OPENED, day) for day in late],
+        [(N.EXPIRED, day) for day in late],
+    ]
 
 
 @pytest.mark.parametrize("odd", [None, 7, {"phase2": 7}, {"phase2": "soon"}, {7: None}, "2026-02"])
-def test_an_odd_document_of_the_canary_does_no_harm(stores: EmbeddedStores, phase: Phase, odd: object) -> None:
+def test_an_odd_document_of_the_canary_does_no_harm(
+    stores: EmbeddedStores, phase: Phase, odd: object
+) -> None:
     """What is open is known by the incidents themselves."""
     recorder = Recorder()
     run(stores, phase, Channels(recorder))
     for number in range(1, 4):
-        stores.documents.merge(CANARY, {"open": odd, "judged_from": odd, "refusals": odd, "unseen": odd})
+        stores.documents.merge(
+            CANARY, {"open": odd, "judged_from": odd, "refusals": odd, "unseen": odd}
+        )
         assert run(stores, phase, Channels(recorder), NOON + number * TICK, GOOD) == Notified()
     assert recorder.heard == [(OPENED, DAY), (RESOLVED, DAY)]
 
@@ -744,7 +911,11 @@ def test_a_date_that_joins_a_group_is_listed_with_it(stores: EmbeddedStores, pha
         run(stores, phase, Channels(recorder, log), NOON + number * TICK, before)
     for number in range(12, 31):
         run(stores, phase, Channels(recorder, log), NOON + number * TICK, before, unknown)
-    assert recorder.messages == [[(OPENED, BEFORE)], [(OPENED, DAY)], [(N.REMINDER, BEFORE), (N.REMINDER, DAY)]]
+    assert recorder.messages == [
+        [(OPENED, BEFORE)],
+        [(OPENED, DAY)],
+        [(N.REMINDER, BEFORE), (N.REMINDER, DAY)],
+    ]
     entries = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert "2 dates, 2026-02-08 to 02-09" in entries[1]["headline"]
     assert entries[1]["game_dates"] == ["2026-02-08", "2026-02-09"]
@@ -757,7 +928,9 @@ def named(phase: Phase, name: str) -> Phase:
 # The entry
 
 
-@pytest.mark.parametrize("name", ["EspnScoreboardProcessor", "\U0001f600" * 100, "\x1b\u202e\n" * 30])
+@pytest.mark.parametrize(
+    "name", ["EspnScoreboardProcessor", "\U0001f600" * 100, "\x1b\u202e\n" * 30]
+)
 def test_an_entry_is_never_too_large(phase: Phase, name: str) -> None:
     """An entry holds 256 KB; what was left out is said, and how it ends is kept."""
     notes = tuple(f"{name}{number} is not expected" for number in range(4_000))
@@ -794,7 +967,9 @@ def test_an_open_incident_keeps_its_receipts(stores: EmbeddedStores, phase: Phas
     ]
 
 
-def test_many_dates_are_sent_as_many_at_once_as_a_message_holds(stores: EmbeddedStores, phase: Phase) -> None:
+def test_many_dates_are_sent_as_many_at_once_as_a_message_holds(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """All of them are written down before the first is sent."""
     recorder = Recorder()
     many = [verdict(K.UNTRIGGERED, DAY - timedelta(days=n)) for n in range(100)]
@@ -803,13 +978,19 @@ def test_many_dates_are_sent_as_many_at_once_as_a_message_holds(stores: Embedded
     assert [len(message) for message in recorder.messages] == [24, 24, 24, 24, 4]
 
 
-def test_a_channel_that_has_failed_is_not_waited_for_again(stores: EmbeddedStores, phase: Phase) -> None:
+def test_a_channel_that_has_failed_is_not_waited_for_again(
+    stores: EmbeddedStores, phase: Phase
+) -> None:
     """In the same run; the next one tells it everything, and the other channel nothing again."""
     down, up = Recorder("down"), Recorder("up")
     down.error = NotifyError("no answer within 10 s")
     many = [verdict(K.UNTRIGGERED, DAY - timedelta(days=n)) for n in range(60)]
     said = run_on(stores.documents, phase, Channels(down, up), NOON, *many)
-    assert (down.attempts, said.untold, dict(said.channels_failed)) == (1, (), {"down": "no answer within 10 s"})
+    assert (down.attempts, said.untold, dict(said.channels_failed)) == (
+        1,
+        (),
+        {"down": "no answer within 10 s"},
+    )
     assert len(up.heard) == 60
     down.error = None
     run_on(stores.documents, phase, Channels(down, up), NOON + TICK, *many)
@@ -829,7 +1010,9 @@ def test_a_run_past_its_own_time_sends_nothing(
 
     if frozen_at == "reading":
         monkeypatch.setattr(late, "_at", time.monotonic())
-    notified = run_on(Faulty(stores.documents, freeze), phase, Channels(heard), NOON, BAD, deadline=late)
+    notified = run_on(
+        Faulty(stores.documents, freeze), phase, Channels(heard), NOON, BAD, deadline=late
+    )
     assert (heard.heard, len(notified.untold)) == ([], 1)
     run_on(stores.documents, phase, Channels(heard), NOON + timedelta(minutes=15))
     assert [kind for kind, _ in heard.heard] == [OPENED]

@@ -37,7 +37,17 @@ from orchestrator_resilience.stores.jsonl import append_line
 from orchestrator_resilience.stores.sqlite import SqliteCompletionLog
 from orchestrator_resilience.testing import push_envelope
 from tests.proof.doubles import RecordingChannel
-from tests.proof.inputs import AT, DAY, FIVE, PHASE, checkpoint_entries, deep, documents, evidence_of, logs
+from tests.proof.inputs import (
+    AT,
+    DAY,
+    FIVE,
+    PHASE,
+    checkpoint_entries,
+    deep,
+    documents,
+    evidence_of,
+    logs,
+)
 
 NEXT = DAY + timedelta(days=1)
 DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)  # of the date after
@@ -56,7 +66,9 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     traces = Traces(Seen([line for entry in entries if (line := _parsed(entry)) is not None]))
     verdict = judge(evidence, PHASE, now)
     if verdict.kind.is_problem:
-        verdict = where_it_stopped(verdict, evidence, traces, history=[evidence], phase=PHASE, now=now)
+        verdict = where_it_stopped(
+            verdict, evidence, traces, history=[evidence], phase=PHASE, now=now
+        )
     early_warnings([evidence], PHASE, now)
     follow(DateMemory(), verdict, Situation(now=now, run="1", addresses={"told": ""}))
     slot_is_due(verdict, PHASE, now, None)
@@ -64,7 +76,9 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     facts, command = Facts(evidence, PHASE, now), CommandLine()
-    assert "</html>" in as_html(one_date(found, facts, PHASE, command, now, remembered=Remembered({}, "", now)))
+    assert "</html>" in as_html(
+        one_date(found, facts, PHASE, command, now, remembered=Remembered({}, "", now))
+    )
     overview = Overview(Report(now, (verdict,)), (facts,), {})
     assert "</html>" in as_html(board(overview, {"phase2": PHASE}, None, command, lambda *_: None))
     assert verdict.since is None or verdict.since <= now
@@ -81,9 +95,13 @@ def _parsed(entry: dict[str, Any]) -> Checkpoint | None:
 def stuck(stores: EmbeddedStores) -> EmbeddedStores:
     """All five of the next date have completed, and nobody has set the flag."""
     for number, name in enumerate(FIVE):
-        completion = Completion.from_event(push_envelope(name, str(NEXT), DONE, message_id=str(number)), PHASE)
+        completion = Completion.from_event(
+            push_envelope(name, str(NEXT), DONE, message_id=str(number)), PHASE
+        )
         stores.completion_log.append([completion_row(completion)], now=DONE)
-        stores.documents.merge(ref(NEXT), registration_fields(Progress(PHASE.expected), completion, DONE))
+        stores.documents.merge(
+            ref(NEXT), registration_fields(Progress(PHASE.expected), completion, DONE)
+        )
     return stores
 
 
@@ -96,10 +114,21 @@ ODD_DOCUMENTS: dict[str, dict[str, Any]] = {
     "the last year": {"_triggered": True, "_triggered_at": YEAR_9999},
     "a time that is a number": {"_triggered": True, "_triggered_at": 17},
     "completed in year 1": {FIVE[0]: {"completed_at": YEAR_1, "registered_at": YEAR_1}},
-    "completed in year 9999": {name: {"completed_at": "9999-12-31T23:59:59-14:00"} for name in FIVE},
-    "entries of all kinds": dict(zip(FIVE, [None, True, "x", [1], {"status": ["success"]}], strict=True)),
-    "fields of other types": {"_expected": {"a": 1}, "_reports": [1], "_unexpected": "x", "_triggered": "yes"},
-    "reports of other types": {"_reports": {FIVE[0]: {"status": "failed", "reported_at": YEAR_1}, FIVE[1]: 7}},
+    "completed in year 9999": {
+        name: {"completed_at": "9999-12-31T23:59:59-14:00"} for name in FIVE
+    },
+    "entries of all kinds": dict(
+        zip(FIVE, [None, True, "x", [1], {"status": ["success"]}], strict=True)
+    ),
+    "fields of other types": {
+        "_expected": {"a": 1},
+        "_reports": [1],
+        "_unexpected": "x",
+        "_triggered": "yes",
+    },
+    "reports of other types": {
+        "_reports": {FIVE[0]: {"status": "failed", "reported_at": YEAR_1}, FIVE[1]: 7}
+    },
     "very deep": {FIVE[0]: deep, "_unexpected": {"x": deep}},
     "names that nobody can print": {"\x1b[31m\n\u202e": {"status": "success"}, "": True},
 }
@@ -118,7 +147,9 @@ def test_an_odd_document_is_its_own_dates(stuck: EmbeddedStores, fields: dict[st
     assert (NotificationKind.OPENED, NEXT) in told.told
     for day in (DAY, NEXT):
         assert timeline_and_facts(stuck, PHASE, day, NOW)[0].verdict == verdicts[day]
-        assert cli.main(["explain", str(day), "--data", str(stuck.folder), "--now", "2026-02-11T07:21:00Z"]) in {
+        assert cli.main(
+            ["explain", str(day), "--data", str(stuck.folder), "--now", "2026-02-11T07:21:00Z"]
+        ) in {
             0,
             1,
             3,
@@ -130,7 +161,11 @@ ODD_ROWS: dict[str, dict[str, Any]] = {
     "no time at all": {"last_completed_at": None},
     "a time without a zone": {"first_completed_at": datetime(2026, 2, 10, 6)},  # noqa: DTZ001
     "a time that is a text": {"first_completed_at": "now", "first_visible_at": "then"},
-    "year 1": {"first_completed_at": YEAR_1, "first_visible_at": YEAR_1, "last_completed_at": YEAR_1},
+    "year 1": {
+        "first_completed_at": YEAR_1,
+        "first_visible_at": YEAR_1,
+        "last_completed_at": YEAR_1,
+    },
     "year 9999": {"first_completed_at": YEAR_9999, "first_visible_at": YEAR_9999},
     "no status": {"status": None},
     "no name": {"processor_name": None},
@@ -169,21 +204,33 @@ def test_a_source_that_cannot_be_understood_is_named(stuck: EmbeddedStores) -> N
     stuck.completion_log = log
     (verdict,) = check(stuck, {PHASE.name: PHASE}, NOW, {PHASE.name: [DAY]}).verdicts
     assert (verdict.kind, verdict.unreadable) == (VerdictKind.UNKNOWN, True)
-    assert "the completion log of 2026-02-09 cannot be understood: TypeError: unhashable type" in verdict.summary
+    assert (
+        "the completion log of 2026-02-09 cannot be understood: TypeError: unhashable type"
+        in verdict.summary
+    )
 
 
-def test_an_odd_checkpoint_leaves_the_cause_of_its_date(orchestrator: Orchestrator, stores: EmbeddedStores) -> None:
+def test_an_odd_checkpoint_leaves_the_cause_of_its_date(
+    orchestrator: Orchestrator, stores: EmbeddedStores
+) -> None:
     """What its line does not say proves nothing, and the date has its problem all the same."""
     for number, name in enumerate(FIVE[:4]):
         orchestrator.deliver(push_envelope(name, str(DAY), AT, message_id=str(number)))
-    for odd in ('"delivery": {}', '"completed": null', '"missing": 7', '"event_id": []', '"steps": 5', '"closes": 1'):
+    for odd in (
+        '"delivery": {}',
+        '"completed": null',
+        '"missing": 7',
+        '"event_id": []',
+        '"steps": 5',
+        '"closes": 1',
+    ):
         for kind in ("RECEIVED", "POST_TRANSACTION", "FAILED", "REJECTED"):
-            known = (
-                f'"phase": "phase2", "game_date": "{DAY}", "processor": "{FIVE[4]}", "severity": "INFO", "closes": true'
-            )
+            known = f'"phase": "phase2", "game_date": "{DAY}", "processor": "{FIVE[4]}", "severity": "INFO", "closes": true'
             line = f'{{"checkpoint": "CHECKPOINT_{kind}", "message": "x", "time": "{AT.isoformat()}", {known}, {odd}}}'
             append_line(stores.checkpoints.path, line + "\n")
-    (verdict,) = check(stores, {PHASE.name: PHASE}, PHASE.deadline(DAY), {PHASE.name: [DAY]}).verdicts
+    (verdict,) = check(
+        stores, {PHASE.name: PHASE}, PHASE.deadline(DAY), {PHASE.name: [DAY]}
+    ).verdicts
     assert verdict.kind is VerdictKind.INCOMPLETE
     assert "cannot be understood" not in verdict.causes[0].words
 

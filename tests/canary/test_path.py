@@ -18,7 +18,15 @@ from canary.notify.message import CommandLine, alert
 from canary.playback.schedule import Schedule
 from canary.run import Report, check, watch
 from evaluation.old_code import OldCode
-from evaluation.world import OUTCOME_QUERY, WORK_QUERY, Deliver, InjectedFault, Outage, Requests, World
+from evaluation.world import (
+    OUTCOME_QUERY,
+    WORK_QUERY,
+    Deliver,
+    InjectedFault,
+    Outage,
+    Requests,
+    World,
+)
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError, load_phase
 from orchestrator_resilience.background import AtOnce
 from orchestrator_resilience.completion import Completion
@@ -26,7 +34,13 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores import jsonl
-from orchestrator_resilience.stores.base import DeadLetter, ProcessorRun, Request, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.base import (
+    DeadLetter,
+    ProcessorRun,
+    Request,
+    ServiceError,
+    ServiceErrors,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import push_envelope
 from tests.proof.doubles import RecordingChannel
@@ -43,7 +57,9 @@ MESSAGE_TABLE = "nba_orchestration.phase_messages"
 Stop = tuple[CauseKind, tuple[str, ...], Stage | None, Stage | None]
 NOWHERE: Stop = (CauseKind.UNDETERMINED, (), None, None)
 
-with_message_log = pytest.mark.parametrize("world", [MESSAGE_TABLE], indirect=True, ids=["with a message log"])
+with_message_log = pytest.mark.parametrize(
+    "world", [MESSAGE_TABLE], indirect=True, ids=["with a message log"]
+)
 
 
 @pytest.fixture
@@ -96,7 +112,9 @@ def healthy_before(world: World, dates: int = 3) -> None:
 def waiting_for(world: World, names: Sequence[str]) -> Deliver:
     """Return an orchestrator that waits for others than the phase does."""
     processors = {name: world.phase.processors.get(name, ()) for name in names}
-    return world.orchestrator_of(msgspec.structs.replace(world.phase, processors=processors)).deliver
+    return world.orchestrator_of(
+        msgspec.structs.replace(world.phase, processors=processors)
+    ).deliver
 
 
 def refusing(world: World) -> Deliver:
@@ -111,15 +129,21 @@ def refusing(world: World) -> Deliver:
 
     stores: Any = Refuses()
     lines = world.checkpoints_of(world.phase)
-    return Orchestrator(world.phase, stores, stores, lines, world.schedule.clock, beside=AtOnce).deliver
+    return Orchestrator(
+        world.phase, stores, stores, lines, world.schedule.clock, beside=AtOnce
+    ).deliver
 
 
 def without_lines(world: World) -> Deliver:
     """Return an orchestrator that was told to leave no lines."""
-    quiet = CheckpointLogger(world.phase, world.stores.checkpoints, enabled=False, clock=world.schedule.clock)
+    quiet = CheckpointLogger(
+        world.phase, world.stores.checkpoints, enabled=False, clock=world.schedule.clock
+    )
     stores = world.stores
     log = stores.completion_log
-    return Orchestrator(world.phase, stores.documents, log, quiet, world.schedule.clock, beside=AtOnce).deliver
+    return Orchestrator(
+        world.phase, stores.documents, log, quiet, world.schedule.clock, beside=AtOnce
+    ).deliver
 
 
 def dies_at(operation: str) -> InjectedFault:
@@ -142,13 +166,20 @@ def refused_at_the_flag() -> InjectedFault:
     return InjectedFault(refused_at="update_if_unchanged", retried=False, loses_race=True)
 
 
-def log_messages(world: World, names: Sequence[str], day: date = DAY, at: datetime | None = None) -> None:
+def log_messages(
+    world: World, names: Sequence[str], day: date = DAY, at: datetime | None = None
+) -> None:
     """Let the message log have rows, by default written at DONE on the night after `day`.
 
     Without a message log they are the completion log's: then the function itself may have written them.
     """
-    log, at = world.messages if world.has_message_log else world.stores.completion_log, at or DONE + (day - DAY)
-    rows = [completion_row(Completion.from_event(message(name, at, day), world.phase)) for name in names]
+    log, at = (
+        world.messages if world.has_message_log else world.stores.completion_log,
+        at or DONE + (day - DAY),
+    )
+    rows = [
+        completion_row(Completion.from_event(message(name, at, day), world.phase)) for name in names
+    ]
     log.append(rows, now=at)
     world.schedule.play(max(at, world.schedule.clock.now))
 
@@ -159,11 +190,17 @@ def deliver_to_old_code(world: World, names: Sequence[str] = FIVE) -> None:
     deliver_all(world, names, to=old.deliver)
 
 
-def leave_line(world: World, name: str, *, event_id: str = "1", says: Mapping[str, Any] | None = None) -> None:
+def leave_line(
+    world: World, name: str, *, event_id: str = "1", says: Mapping[str, Any] | None = None
+) -> None:
     """Leave the lines of a delivery by code of somebody else's, which `says` what it decided, or returns without."""
-    with world.checkpoints_of(world.phase).delivery(processor=name, game_date=DAY, event_id=event_id) as delivery:
+    with world.checkpoints_of(world.phase).delivery(
+        processor=name, game_date=DAY, event_id=event_id
+    ) as delivery:
         if says is not None:
-            delivery.post_transaction(**{"should_trigger": False, "completed": FIVE, "triggered": False, **says})
+            delivery.post_transaction(
+                **{"should_trigger": False, "completed": FIVE, "triggered": False, **says}
+            )
 
 
 def change_document(world: World, **fields: Any) -> None:
@@ -206,7 +243,9 @@ def judged(
 
 def state_of(verdict: Verdict, stage: Stage, subject: str = "") -> State:
     """Return what is known of a stage."""
-    return next(step.state for step in verdict.path if step.stage is stage and step.subject == subject)
+    return next(
+        step.state for step in verdict.path if step.stage is stage and step.subject == subject
+    )
 
 
 # The flag
@@ -220,7 +259,12 @@ def test_flag_overwritten(world: World, *, with_lines: bool) -> None:
     if not with_lines:
         world.stores.checkpoints.path.unlink()
     after = Stage.DECIDED if with_lines else Stage.REGISTERED
-    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.FLAG_OVERWRITTEN, (), after, Stage.FLAGGED))
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        (CauseKind.FLAG_OVERWRITTEN, (), after, Stage.FLAGGED),
+    )
 
 
 def test_registration_and_flag_are_undone(world: World) -> None:
@@ -230,12 +274,18 @@ def test_registration_and_flag_are_undone(world: World) -> None:
     lost = (CauseKind.UNDETERMINED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
     overwritten = (CauseKind.FLAG_OVERWRITTEN, (), Stage.DECIDED, Stage.FLAGGED)
     verdict = judged(world, LATER, VerdictKind.UNTRIGGERED, overwritten, lost)
-    assert state_of(verdict, Stage.REGISTERED, FIVE[4]) is state_of(verdict, Stage.FLAGGED) is State.UNDONE
+    assert (
+        state_of(verdict, Stage.REGISTERED, FIVE[4])
+        is state_of(verdict, Stage.FLAGGED)
+        is State.UNDONE
+    )
 
 
 @pytest.mark.parametrize("with_lines", [True, False])
 @pytest.mark.parametrize("with_row", [True, False])
-def test_a_document_that_is_gone_was_not_overwritten(world: World, *, with_lines: bool, with_row: bool) -> None:
+def test_a_document_that_is_gone_was_not_overwritten(
+    world: World, *, with_lines: bool, with_row: bool
+) -> None:
     """Its time to live was up, or it is in another database; the trigger's own row says that the flag was set."""
     deliver_all(world, FIVE)
     world.phase = msgspec.structs.replace(world.phase, firestore_collection="of_another_database")
@@ -246,7 +296,9 @@ def test_a_document_that_is_gone_was_not_overwritten(world: World, *, with_lines
             database.execute("DELETE FROM phase_completions WHERE is_triggered")
     (verdict,) = report(world, LATER).verdicts
     assert verdict.kind is (VerdictKind.TRIGGERED if with_row else VerdictKind.UNTRIGGERED)
-    assert {cause.kind for cause in verdict.causes} == (set() if with_row else {CauseKind.UNDETERMINED})
+    assert {cause.kind for cause in verdict.causes} == (
+        set() if with_row else {CauseKind.UNDETERMINED}
+    )
     assert State.UNDONE not in {step.state for step in verdict.path}
 
 
@@ -257,7 +309,9 @@ def test_expectation_drift(world: World) -> None:
     """The orchestrator waits for a processor that was switched off: its document says so."""
     deliver_all(world, FIVE, to=waiting_for(world, [*FIVE, "p2_bdl_box_scores"]))
     stop = (CauseKind.EXPECTATION_DRIFT, (), Stage.REGISTERED, Stage.DECIDED)
-    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="waits for p2_bdl_box_scores", beside=[])
+    judged(
+        world, LATER, VerdictKind.UNTRIGGERED, stop, words="waits for p2_bdl_box_scores", beside=[]
+    )
 
 
 def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
@@ -269,12 +323,15 @@ def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
     for number in range(3):
         world.schedule.play(LATER + number * MINUTE)
         leave_line(world, FIVE[number], event_id=f"again {number}", says={"duplicate": True})
-    verdict = judged(world, LATER + 3 * MINUTE, VerdictKind.UNTRIGGERED, stop, words="waits for p2_bdl")
+    verdict = judged(
+        world, LATER + 3 * MINUTE, VerdictKind.UNTRIGGERED, stop, words="waits for p2_bdl"
+    )
     assert verdict.causes[0].later == 3
 
 
 @pytest.mark.parametrize(
-    ("count", "length", "is_whole"), [(59, 20, True), (900, 20, True), (1500, 20, False), (300, 900, False)]
+    ("count", "length", "is_whole"),
+    [(59, 20, True), (900, 20, True), (1500, 20, False), (300, 900, False)],
 )
 @pytest.mark.parametrize("come", [False, True])
 def test_nothing_follows_from_a_list_that_is_not_whole(
@@ -283,7 +340,11 @@ def test_nothing_follows_from_a_list_that_is_not_whole(
     """What the orchestrator waits for is read where its line has all of it; of a cut list nothing is said."""
     deliver_to_old_code(world)
     others = [f"p2_{n:04}".ljust(length, "x") for n in range(count)]
-    leave_line(world, FIVE[0], says={"completed": [*FIVE, *(others if come else ())], "expected": [*FIVE, *others]})
+    leave_line(
+        world,
+        FIVE[0],
+        says={"completed": [*FIVE, *(others if come else ())], "expected": [*FIVE, *others]},
+    )
     (verdict,) = report(world, LATER).verdicts
     drifts = CauseKind.EXPECTATION_DRIFT in [cause.kind for cause in verdict.causes]
     assert (verdict.kind, drifts) == (VerdictKind.UNTRIGGERED, is_whole and not come)
@@ -306,7 +367,12 @@ def test_one_that_is_there_holds_nothing_up(world: World) -> None:
     six = waiting_for(world, [*FIVE, "p2_new"])
     deliver_all(world, ["p2_new", *FIVE[:4]], to=six)
     deliver_all(world, LAST, to=six, fault=refused_at_the_flag())
-    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.WRITE_FAILED, (), Stage.REGISTERED, Stage.DECIDED))
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        (CauseKind.WRITE_FAILED, (), Stage.REGISTERED, Stage.DECIDED),
+    )
 
 
 def test_a_list_that_is_wrong_and_a_process_that_died(world: World) -> None:
@@ -328,26 +394,41 @@ def test_crashed(world: World, operation: str) -> None:
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, fault=dies_at(operation))
     stop = (CauseKind.CRASHED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
-    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="begun and not ended, no line after RECEIVED")
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        stop,
+        words="begun and not ended, no line after RECEIVED",
+    )
 
 
 def test_crashed_at_the_flag(world: World) -> None:
     """It had registered its processor, and then it died: the same line, and the stores say how far it had come."""
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, fault=dies_at_the_flag())
-    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.CRASHED, (), Stage.REGISTERED, Stage.DECIDED))
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        (CauseKind.CRASHED, (), Stage.REGISTERED, Stage.DECIDED),
+    )
 
 
 def test_crashed_at_each_redelivery(world: World) -> None:
     """A message that kills the process each time comes again every ten minutes: the first death is old enough."""
     deliver_all(world, FIVE[:4])
     for minutes in (0, 10, 20, 30):
-        deliver(world, message(FIVE[4]), DONE + minutes * MINUTE, fault=dies_at("update_if_unchanged"))
+        deliver(
+            world, message(FIVE[4]), DONE + minutes * MINUTE, fault=dies_at("update_if_unchanged")
+        )
     stop = (CauseKind.CRASHED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
     judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
 
 
-def test_a_crash_before_the_lines_that_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_before_the_lines_that_are_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of too many lines the newest are read: that the fifth has none of these proves nothing."""
     healthy_before(world)
     monkeypatch.setattr(jsonl, "_MOST_OF_A_DATE", 4)
@@ -409,7 +490,12 @@ def test_what_failed_is_still_known_at_the_deadline(world: World, *, late: bool)
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, to=refusing(world))
     stops = [(CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)] if late else []
-    judged(world, LATE if late else LATER, VerdictKind.INCOMPLETE if late else VerdictKind.WAITING, *stops)
+    judged(
+        world,
+        LATE if late else LATER,
+        VerdictKind.INCOMPLETE if late else VerdictKind.WAITING,
+        *stops,
+    )
 
 
 @pytest.mark.parametrize("games", [None, 7])
@@ -438,7 +524,12 @@ def test_what_came_to_nothing_is_not_nothing(world: World, how: str, games: int 
 def test_what_was_repaired_explains_nothing(world: World) -> None:
     """A delivery died, and the processor was run again; later the flag could not be written."""
     early = DONE - HOUR
-    deliver(world, message(FIVE[0], early, message_id="dies"), early, fault=dies_at("update_if_unchanged"))
+    deliver(
+        world,
+        message(FIVE[0], early, message_id="dies"),
+        early,
+        fault=dies_at("update_if_unchanged"),
+    )
     mended = early + 35 * MINUTE
     # there is no document yet, which says nothing
     dead = (CauseKind.CRASHED, FIVE[:1], Stage.ACCEPTED, None)
@@ -456,7 +547,13 @@ def test_set_too_early_and_the_missing_one_failed(world: World) -> None:
     deliver_all(world, LAST, to=refusing(world))
     change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="4 of 5")
     stop = (CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
-    judged(world, LATER, VerdictKind.PREMATURE, stop, beside=[Standing(StandingKind.SET_WITHOUT, LAST, "4 of 5")])
+    judged(
+        world,
+        LATER,
+        VerdictKind.PREMATURE,
+        stop,
+        beside=[Standing(StandingKind.SET_WITHOUT, LAST, "4 of 5")],
+    )
 
 
 def test_each_processor_has_its_own_cause(world: World) -> None:
@@ -482,7 +579,12 @@ def test_each_processor_has_its_own_cause(world: World) -> None:
 def test_code_that_leaves_no_line_does_not_say_why(world: World) -> None:
     """All registered and no flag: it may have been decided or not."""
     deliver_to_old_code(world)
-    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED))
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED),
+    )
 
 
 @pytest.mark.parametrize(
@@ -529,7 +631,13 @@ def test_first_deliveries_that_say_duplicate_while_one_is_missing(world: World) 
         says = {"completed": FIVE[: number + 1], "duplicate": True}
         leave_line(world, FIVE[number], event_id=str(number), says=says)
     unknown = (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
-    judged(world, LATE, VerdictKind.INCOMPLETE, unknown, beside=[Standing(StandingKind.DUPLICATES, FIVE[:4])])
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        unknown,
+        beside=[Standing(StandingKind.DUPLICATES, FIVE[:4])],
+    )
 
 
 @pytest.mark.parametrize("again", ["the same", "a re-run"])
@@ -539,12 +647,23 @@ def test_what_says_duplicate_later_is_as_it_should_be(world: World, again: str) 
     leave_line(world, FIVE[0], event_id="the same", says={"completed": FIVE[:4]})
     world.schedule.play(DONE + MINUTE)
     leave_line(world, FIVE[0], event_id=again, says={"completed": FIVE[:4], "duplicate": True})
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED), beside=[])
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED),
+        beside=[],
+    )
 
 
 @pytest.mark.parametrize(
     ("processor", "status"),
-    [(FIVE[4], "no_data"), (FIVE[4], "failed"), ("p2_nbacom_schedule", "success"), ("p2_nbacom_schedule", None)],
+    [
+        (FIVE[4], "no_data"),
+        (FIVE[4], "failed"),
+        ("p2_nbacom_schedule", "success"),
+        ("p2_nbacom_schedule", None),
+    ],
 )
 def test_a_delivery_without_anything_to_decide_is_no_short_circuit(
     world: World, processor: str, status: str | None
@@ -555,7 +674,12 @@ def test_a_delivery_without_anything_to_decide_is_no_short_circuit(
         processor=processor, game_date=DAY, event_id="1", status=status
     ) as delivery:
         delivery.ignored("nothing to do")
-    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED))
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        (CauseKind.UNDETERMINED, (), Stage.REGISTERED, Stage.FLAGGED),
+    )
 
 
 # What follows the flag
@@ -568,13 +692,21 @@ def test_a_gate_refused_behind_the_flag(world: World, *, has_decided: bool) -> N
     deliver_to_old_code(world, FIVE[:4])
     deliver_to_old_code(world, LAST)
     change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="all_complete")
-    with world.checkpoints_of(world.phase).delivery(processor=FIVE[4], game_date=DAY, event_id="1") as delivery:
+    with world.checkpoints_of(world.phase).delivery(
+        processor=FIVE[4], game_date=DAY, event_id="1"
+    ) as delivery:
         if has_decided:
             delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True)
         delivery.failed(ValueError("data incomplete for 2026-02-09, cannot start"))
     after = Stage.FLAGGED
     stop = (CauseKind.NOT_STARTED, (), after, Stage.STARTED)
-    judged(world, LATE, VerdictKind.DOWNSTREAM_MISSING, stop, words="data incomplete for 2026-02-09, cannot start")
+    judged(
+        world,
+        LATE,
+        VerdictKind.DOWNSTREAM_MISSING,
+        stop,
+        words="data incomplete for 2026-02-09, cannot start",
+    )
 
 
 def start(world: World, at: datetime, why: str = "", *, is_set: bool = True) -> None:
@@ -582,7 +714,9 @@ def start(world: World, at: datetime, why: str = "", *, is_set: bool = True) -> 
     world.schedule.play(at)
     if is_set:
         change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="all_complete")
-    with world.checkpoints_of(world.phase).delivery(processor=FIVE[4], game_date=DAY, event_id="1") as delivery:
+    with world.checkpoints_of(world.phase).delivery(
+        processor=FIVE[4], game_date=DAY, event_id="1"
+    ) as delivery:
         delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=is_set)
         delivery.not_started(why) if why else delivery.started(message_id="17")
 
@@ -590,7 +724,11 @@ def start(world: World, at: datetime, why: str = "", *, is_set: bool = True) -> 
 @pytest.mark.parametrize(
     ("is_set", "kind", "stop"),
     [
-        (True, VerdictKind.DOWNSTREAM_MISSING, (CauseKind.NOT_STARTED, (), Stage.FLAGGED, Stage.STARTED)),
+        (
+            True,
+            VerdictKind.DOWNSTREAM_MISSING,
+            (CauseKind.NOT_STARTED, (), Stage.FLAGGED, Stage.STARTED),
+        ),
         (False, VerdictKind.UNTRIGGERED, (CauseKind.NOT_STARTED, (), Stage.DECIDED, Stage.FLAGGED)),
     ],
 )
@@ -614,7 +752,10 @@ def test_a_start_that_came_later_is_no_refusal(world: World) -> None:
     start(world, DONE + 10 * MINUTE)
     start(world, DONE + 11 * MINUTE, "it is started already")
     (verdict,) = report(world, DONE + 12 * MINUTE).verdicts
-    assert (verdict.kind, state_of(verdict, Stage.STARTED)) == (VerdictKind.TRIGGERED, State.REACHED)
+    assert (verdict.kind, state_of(verdict, Stage.STARTED)) == (
+        VerdictKind.TRIGGERED,
+        State.REACHED,
+    )
     (late,) = report(world, LATE).verdicts
     assert [(one.kind, one.after, one.until) for one in late.causes] == [
         (CauseKind.UNDETERMINED, Stage.STARTED, Stage.OUTPUT)
@@ -623,7 +764,9 @@ def test_a_start_that_came_later_is_no_refusal(world: World) -> None:
 
 def test_people_hear_of_a_refused_start_until_it_is_started(world: World) -> None:
     """In the next run, and that it is over once a line says so: no query counts any output."""
-    world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=True, outcome_query=None)
+    world.phase = msgspec.structs.replace(
+        world.phase, flag_starts_next_phase=True, outcome_query=None
+    )
     deliver_to_old_code(world)
     start(world, DONE + MINUTE, "the gate is closed")
     channel = RecordingChannel()
@@ -665,7 +808,11 @@ def test_no_output_and_nobody_says_why(world: World, *, starts: bool) -> None:
     judged(world, LATE, VerdictKind.DOWNSTREAM_MISSING, stop)
 
 
-PENDING = {"_trigger_pending": True, "_trigger_pending_at": DONE, "_trigger_reason": "critical_plus_majority_80pct"}
+PENDING = {
+    "_trigger_pending": True,
+    "_trigger_pending_at": DONE,
+    "_trigger_reason": "critical_plus_majority_80pct",
+}
 
 
 def test_the_start_was_pending_and_the_flag_is_unset(world: World) -> None:
@@ -690,13 +837,20 @@ def test_what_is_pending_since_a_minute_ago_is_not_refused(world: World) -> None
     """It may yet be started."""
     deliver_to_old_code(world)
     change_document(world, **{**PENDING, "_trigger_pending_at": LATER - MINUTE})
-    judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, (), Stage.DECIDED, Stage.FLAGGED))
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        (CauseKind.UNDETERMINED, (), Stage.DECIDED, Stage.FLAGGED),
+    )
 
 
 # What changed
 
 
-def changed_in(world: World, monkeypatch: pytest.MonkeyPatch, revisions: Sequence[str]) -> list[Standing]:
+def changed_in(
+    world: World, monkeypatch: pytest.MonkeyPatch, revisions: Sequence[str]
+) -> list[Standing]:
     """Let each delivery of the five come from its revision; the last found the set complete, and set no flag."""
     deliver_to_old_code(world)
     for number, (name, revision) in enumerate(zip(FIVE, revisions, strict=True), 1):
@@ -722,18 +876,33 @@ def test_a_revision_between_the_last_good_line_and_the_first_bad(
         assert said in standing_text(one, "Phase 2")
 
 
-@pytest.mark.parametrize(("lists", "is_changed"), [((5, 5, 5, 5, 6), True), ((5, 6, 6, 6, 6), True), ((6,) * 5, False)])
-def test_the_list_changed_before_it_stopped(world: World, lists: Sequence[int], *, is_changed: bool) -> None:
+@pytest.mark.parametrize(
+    ("lists", "is_changed"), [((5, 5, 5, 5, 6), True), ((5, 6, 6, 6, 6), True), ((6,) * 5, False)]
+)
+def test_the_list_changed_before_it_stopped(
+    world: World, lists: Sequence[int], *, is_changed: bool
+) -> None:
     """By the hash that each line has of it: who waits for six looks healthy until the fifth has come."""
     six = (*FIVE, "p2_bdl_box_scores")
     deliver_to_old_code(world)
     for number, (name, count) in enumerate(zip(FIVE, lists, strict=True), 1):
-        leave_line(world, name, event_id=str(number), says={"completed": FIVE[:number], "expected": six[:count]})
+        leave_line(
+            world,
+            name,
+            event_id=str(number),
+            says={"completed": FIVE[:number], "expected": six[:count]},
+        )
         world.schedule.play(world.schedule.clock.now + MINUTE)
     (verdict,) = report(world, LATER).verdicts
     assert [cause.kind for cause in verdict.causes] == [CauseKind.EXPECTATION_DRIFT]
-    found = [standing_text(one, "Phase 2") for one in verdict.standing if one.kind is StandingKind.CHANGED_LIST]
-    assert [text.partition(" (")[0] for text in found] == ["changed before: the list that it waits for"] * is_changed
+    found = [
+        standing_text(one, "Phase 2")
+        for one in verdict.standing
+        if one.kind is StandingKind.CHANGED_LIST
+    ]
+    assert [text.partition(" (")[0] for text in found] == [
+        "changed before: the list that it waits for"
+    ] * is_changed
 
 
 # Names and runs
@@ -780,17 +949,29 @@ def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("status", "cause"),
-    [("failed", CauseKind.PROCESSOR_FAILED), ("no_data", CauseKind.NO_DATA), ("skipped", CauseKind.NO_DATA)],
+    [
+        ("failed", CauseKind.PROCESSOR_FAILED),
+        ("no_data", CauseKind.NO_DATA),
+        ("skipped", CauseKind.NO_DATA),
+    ],
 )
 @pytest.mark.parametrize("requests", ["absent", "unreadable"])
-def test_the_processor_says_it_itself(world: World, status: str, cause: CauseKind, requests: str) -> None:
+def test_the_processor_says_it_itself(
+    world: World, status: str, cause: CauseKind, requests: str
+) -> None:
     """The missing one has reported that it has nothing to give; that the request log cannot be read changes nothing."""
     if requests == "unreadable":
         world.requests = Requests(world)
         world.outages.append(Outage("requests", DONE, LATE + MINUTE))
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, status=status)
-    judged(world, LATE, VerdictKind.INCOMPLETE, (cause, LAST, None, Stage.RAN), words=f"reported {status}")
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (cause, LAST, None, Stage.RAN),
+        words=f"reported {status}",
+    )
 
 
 @pytest.mark.parametrize("dates", [1, 2, 5])
@@ -798,7 +979,9 @@ def test_stopped_alike_since(world: World, dates: int) -> None:
     """Nothing of the fifth on these dates, while its peers have completed."""
     for back in range(6, -1, -1):
         deliver_all(world, FIVE if back >= dates else FIVE[:4], DAY - back * ONE_DAY)
-    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
+    verdict = judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED)
+    )
     assert verdict.causes[0].since == (DAY - (dates - 1) * ONE_DAY if dates > 1 else None)
 
 
@@ -810,12 +993,19 @@ FIFTH, OTHER = FIVE[4], "p1_schedule_scraper"
 
 
 def run(
-    name: str = FIFTH, status: str | None = "success", *, day: date = DAY, after: int = 0, lasted: int | None = 4
+    name: str = FIFTH,
+    status: str | None = "success",
+    *,
+    day: date = DAY,
+    after: int = 0,
+    lasted: int | None = 4,
 ) -> ProcessorRun:
     """Return a run on the night after `day`, so many minutes after the usual time; without an end where it has none."""
     began = RAN + (day - DAY) + after * MINUTE
     ended = None if lasted is None else began + lasted * MINUTE
-    return ProcessorRun(processor=name, game_date=day, started_at=began, finished_at=ended, status=status)
+    return ProcessorRun(
+        processor=name, game_date=day, started_at=began, finished_at=ended, status=status
+    )
 
 
 def with_runs(world: World, *runs: ProcessorRun, come: Sequence[str] = FIVE[:4]) -> None:
@@ -842,8 +1032,12 @@ RAN_AND_NOTHING: Stop = (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.PUBLISHE
 def test_it_has_not_run(world: World) -> None:
     """The query has shown its runs of earlier dates, and it is late: the last date for which it ran is named."""
     with_runs(world)
-    world.runs = [one for one in world.runs if one.processor != FIFTH or one.game_date < DAY - ONE_DAY]
-    verdict = judged(world, LATE, VerdictKind.INCOMPLETE, NOT_RUN, words="has not run since 2026-02-07")
+    world.runs = [
+        one for one in world.runs if one.processor != FIFTH or one.game_date < DAY - ONE_DAY
+    ]
+    verdict = judged(
+        world, LATE, VerdictKind.INCOMPLETE, NOT_RUN, words="has not run since 2026-02-07"
+    )
     assert state_of(verdict, Stage.RAN, FIFTH) is State.MISSED
     assert "run 4 of 5" in path_text(verdict)
     assert "a processor has not run" in alert([verdict], world.phase, CommandLine(), LATE).headline
@@ -860,9 +1054,18 @@ def test_it_has_not_run(world: World) -> None:
         ([ProcessorRun(processor=FIFTH, game_date=DAY)], set()),
         ([], {FIVE[0]}),
     ],
-    ids=["never seen", "a strange name", "for the next date", "for the date before", "planned", "runs are lost"],
+    ids=[
+        "never seen",
+        "a strange name",
+        "for the next date",
+        "for the date before",
+        "planned",
+        "runs are lost",
+    ],
 )
-def test_that_it_has_not_run_does_not_count(world: World, runs: list[ProcessorRun], dropped: set[str]) -> None:
+def test_that_it_has_not_run_does_not_count(
+    world: World, runs: list[ProcessorRun], dropped: set[str]
+) -> None:
     """Where it never ran, may have run under another name or date, or a run of another one is not there either."""
     with_runs(world)
     world.runs = [one for one in world.runs if one.processor not in dropped] + runs
@@ -886,7 +1089,9 @@ def test_a_table_that_may_be_written_no_longer_names_no_cause(world: World) -> N
 def test_those_that_have_not_run_are_told_apart_by_since_when(world: World) -> None:
     """What is said of one is not said of the others."""
     with_runs(world, come=FIVE[:2])
-    world.runs = [one for one in world.runs if one.processor != FIVE[2] or one.game_date < DAY - ONE_DAY]
+    world.runs = [
+        one for one in world.runs if one.processor != FIVE[2] or one.game_date < DAY - ONE_DAY
+    ]
     (verdict,) = report(world, LATE).verdicts
     assert [(one.kind, one.subjects, one.words) for one in verdict.causes] == [
         (CauseKind.NOT_RUN, FIVE[2:3], "has not run since 2026-02-07"),
@@ -918,11 +1123,16 @@ def test_it_ran_and_published_nothing(world: World) -> None:
         ([run(status=None, lasted=None)], "ran from 06:10Z, and nothing says that it ended"),
         ([run(status="running", lasted=None)], "ran from 06:10Z, running"),
         ([run(after=10 * 60 + 46)], "ran 16:56 to 17:00Z, success"),
-        ([run(status="failed"), run(status="running", after=30, lasted=None)], "ran from 06:40Z, running"),
+        (
+            [run(status="failed"), run(status="running", after=30, lasted=None)],
+            "ran from 06:40Z, running",
+        ),
     ],
     ids=["no word", "running", "just now", "again"],
 )
-def test_a_run_that_has_not_ended_names_no_cause(world: World, runs: list[ProcessorRun], words: str) -> None:
+def test_a_run_that_has_not_ended_names_no_cause(
+    world: World, runs: list[ProcessorRun], words: str
+) -> None:
     """Or has ended just now: it has run, and why there is no message, nobody says."""
     with_runs(world, *runs)
     judged(world, LATE, VerdictKind.INCOMPLETE, RAN_AND_NOTHING, words=words)
@@ -939,7 +1149,12 @@ def test_a_message_under_the_next_date_may_be_its(world: World) -> None:
 def test_without_a_message_log_it_has_run_and_no_more_is_known(world: World) -> None:
     """It stopped after RAN; that no delivery left a line is no word of why."""
     with_runs(world, run())
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.DELIVERED))
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.DELIVERED),
+    )
 
 
 @pytest.mark.parametrize(
@@ -951,24 +1166,49 @@ def test_without_a_message_log_it_has_run_and_no_more_is_known(world: World) -> 
         (["FAILED"], CauseKind.PROCESSOR_FAILED),
     ],
 )
-def test_its_last_run_says_that_it_has_nothing(world: World, statuses: list[str], cause: CauseKind) -> None:
+def test_its_last_run_says_that_it_has_nothing(
+    world: World, statuses: list[str], cause: CauseKind
+) -> None:
     """In the word of the table."""
-    with_runs(world, *(run(status=status, after=10 * number) for number, status in enumerate(statuses)))
-    judged(world, LATE, VerdictKind.INCOMPLETE, (cause, LAST, None, Stage.RAN), words=f"Z, {statuses[-1]}")
+    with_runs(
+        world, *(run(status=status, after=10 * number) for number, status in enumerate(statuses))
+    )
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (cause, LAST, None, Stage.RAN),
+        words=f"Z, {statuses[-1]}",
+    )
 
 
 @pytest.mark.parametrize("statuses", [["failed", "success"], ["success", "failed"]])
-def test_a_run_that_succeeded_says_more_than_one_that_failed(world: World, statuses: list[str]) -> None:
+def test_a_run_that_succeeded_says_more_than_one_that_failed(
+    world: World, statuses: list[str]
+) -> None:
     """Before it or after it."""
-    with_runs(world, *(run(status=status, after=10 * number) for number, status in enumerate(statuses)))
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.DELIVERED))
+    with_runs(
+        world, *(run(status=status, after=10 * number) for number, status in enumerate(statuses))
+    )
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.DELIVERED),
+    )
 
 
 def test_its_own_report_says_more_than_its_run(world: World) -> None:
     """A run may end well, and have nothing to give."""
     with_runs(world, run())
     deliver(world, message(FIFTH, status="no_data"))
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.NO_DATA, LAST, None, Stage.RAN), words="reported no_data")
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (CauseKind.NO_DATA, LAST, None, Stage.RAN),
+        words="reported no_data",
+    )
 
 
 def test_a_completion_says_more_than_a_run(world: World) -> None:
@@ -995,7 +1235,9 @@ def test_runs_that_cannot_be_read(world: World) -> None:
 
 @with_message_log
 @pytest.mark.parametrize("logged", [True, False])
-def test_nothing_was_delivered(world: World, requested: Callable[..., None], *, logged: bool) -> None:
+def test_nothing_was_delivered(
+    world: World, requested: Callable[..., None], *, logged: bool
+) -> None:
     """Only the message log has them, and deliveries leave lines: it was not started, or it died as it started."""
     healthy_before(world)
     log_messages(world, FIVE)
@@ -1003,10 +1245,18 @@ def test_nothing_was_delivered(world: World, requested: Callable[..., None], *, 
         requested(before=True)
     cause = CauseKind.NOT_DELIVERED if logged else CauseKind.UNDETERMINED
     stop = (cause, FIVE, Stage.PUBLISHED, Stage.DELIVERED)
-    judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words="no delivery has left a line, and others have")
+    judged(
+        world,
+        LATER,
+        VerdictKind.UNTRIGGERED,
+        stop,
+        words="no delivery has left a line, and others have",
+    )
 
 
-@pytest.mark.parametrize("world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"])
+@pytest.mark.parametrize(
+    "world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"]
+)
 def test_code_of_which_nothing_is_known_may_just_leave_nothing(world: World) -> None:
     """No line on any date: that there is none of this one proves nothing. A row is a sign of a delivery."""
     log_messages(world, FIVE)
@@ -1095,7 +1345,9 @@ def test_what_was_published_under_the_next_date(world: World) -> None:
     deliver_all(world, FIVE[:4])
     log_messages(world, FIVE[:4])
     deliver(world, message(FIVE[4], DONE, DAY + ONE_DAY))
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED)
+    )
 
 
 @pytest.mark.parametrize(
@@ -1106,15 +1358,29 @@ def test_what_was_published_under_the_next_date(world: World) -> None:
         ("nothing", CauseKind.UNDETERMINED, Stage.REGISTERED),
     ],
 )
-def test_a_message_lies_in_the_dead_letters(world: World, kept: str, cause: CauseKind, until: Stage) -> None:
+def test_a_message_lies_in_the_dead_letters(
+    world: World, kept: str, cause: CauseKind, until: Stage
+) -> None:
     """What failed at each delivery is given up as well, and would show elsewhere; another date's says nothing."""
     world.requests = Requests(world) if kept == "requests" else None
     if kept != "nothing":
         healthy_before(world)
     (deliver_to_old_code if kept == "nothing" else deliver_all)(world, FIVE[:3])
-    world.dead_letters = Letters([DeadLetter(FIVE[3], DAY, DONE), DeadLetter(FIVE[4], DAY - ONE_DAY, DONE)])
-    given_up, unknown = (cause, FIVE[3:4], Stage.PUBLISHED, until), (CauseKind.UNDETERMINED, LAST, None, until)
-    judged(world, LATE, VerdictKind.INCOMPLETE, given_up, unknown, words="Pub/Sub has given up delivering it")
+    world.dead_letters = Letters(
+        [DeadLetter(FIVE[3], DAY, DONE), DeadLetter(FIVE[4], DAY - ONE_DAY, DONE)]
+    )
+    given_up, unknown = (
+        (cause, FIVE[3:4], Stage.PUBLISHED, until),
+        (CauseKind.UNDETERMINED, LAST, None, until),
+    )
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        given_up,
+        unknown,
+        words="Pub/Sub has given up delivering it",
+    )
 
 
 def test_a_dead_letter_that_was_sent_again(world: World) -> None:
@@ -1139,14 +1405,22 @@ class Letters:
 # What was rejected
 
 
-@pytest.mark.parametrize("world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"])
+@pytest.mark.parametrize(
+    "world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"]
+)
 @pytest.mark.parametrize(
     ("odd", "words"),
     [
-        ({"status": "finished"}, "status: 'finished' is none of success, partial, no_data, failed, skipped"),
+        (
+            {"status": "finished"},
+            "status: 'finished' is none of success, partial, no_data, failed, skipped",
+        ),
         ({"phase": "phase_3_raw"}, "phase: expected 'phase_2_raw', got 'phase_3_raw'"),
         ({"phase": "phase_2"}, "phase: expected 'phase_2_raw', got 'phase_2'"),
-        *(({"game_date": odd}, "game_date: ") for odd in (None, "03/10/2026", "9 Feb", 20260209, ["2026-02-09"])),
+        *(
+            ({"game_date": odd}, "game_date: ")
+            for odd in (None, "03/10/2026", "9 Feb", 20260209, ["2026-02-09"])
+        ),
     ],
 )
 def test_message_rejected(world: World, odd: dict[str, Any], words: str) -> None:
@@ -1160,7 +1434,13 @@ def test_message_rejected(world: World, odd: dict[str, Any], words: str) -> None
     if world.has_message_log:
         log_messages(world, LAST)
     kind = VerdictKind.UNTRIGGERED if world.has_message_log else VerdictKind.INCOMPLETE
-    judged(world, LATE, kind, (CauseKind.MESSAGE_REJECTED, LAST, Stage.DELIVERED, Stage.ACCEPTED), words=words)
+    judged(
+        world,
+        LATE,
+        kind,
+        (CauseKind.MESSAGE_REJECTED, LAST, Stage.DELIVERED, Stage.ACCEPTED),
+        words=words,
+    )
 
 
 def test_who_is_rejected_is_not_silent(world: World) -> None:
@@ -1169,7 +1449,9 @@ def test_who_is_rejected_is_not_silent(world: World) -> None:
         deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
         deliver_all(world, LAST, DAY - back * ONE_DAY, phase="phase_2")
     (warning,) = report(world, LATE).warnings
-    assert warning.startswith(f"phase2: {FIVE[4]} has completed nothing since 2026-02-07: its messages are rejected")
+    assert warning.startswith(
+        f"phase2: {FIVE[4]} has completed nothing since 2026-02-07: its messages are rejected"
+    )
 
 
 def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
@@ -1177,17 +1459,27 @@ def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
     deliver_all(world, FIVE[:4], DAY - ONE_DAY)
     deliver_all(world, FIVE[:4])
     deliver(world, message(FIVE[4], game_date=None))
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "odd"), [("PlayerGameSummaryProcessor", {"phase": "phase_3_analytics"}), (FIVE[4], {"processor_name": 7})]
+    ("name", "odd"),
+    [
+        ("PlayerGameSummaryProcessor", {"phase": "phase_3_analytics"}),
+        (FIVE[4], {"processor_name": 7}),
+    ],
 )
-def test_a_rejection_that_is_not_of_the_missing_one(world: World, name: str, odd: dict[str, Any]) -> None:
+def test_a_rejection_that_is_not_of_the_missing_one(
+    world: World, name: str, odd: dict[str, Any]
+) -> None:
     """Of nobody whom this phase expects, or of whom nobody can say: that proves nothing of the missing one."""
     deliver_all(world, FIVE[:4])
     deliver(world, message(name, **odd))
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    )
 
 
 # What the platform says of the requests
@@ -1202,7 +1494,9 @@ def requested(world: World) -> Callable[..., None]:
 
     def answered(*statuses: int, before: bool = False) -> None:
         seen = [Request(DONE - 7 * ONE_DAY, 204)] if before else []
-        world.requests = Requests(world, [*seen, *(Request(DONE + n * MINUTE, one) for n, one in enumerate(statuses))])
+        world.requests = Requests(
+            world, [*seen, *(Request(DONE + n * MINUTE, one) for n, one in enumerate(statuses))]
+        )
 
     return answered
 
@@ -1211,7 +1505,9 @@ THREE = "for all 3 requests from 2026-02-10 06:42:00Z to 2026-02-10 06:44:00Z"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429])
-def test_the_platform_turns_requests_away(world: World, requested: Callable[..., None], status: int) -> None:
+def test_the_platform_turns_requests_away(
+    world: World, requested: Callable[..., None], status: int
+) -> None:
     """Without a message log and without a line it is proven that the function is not invoked."""
     deliver_to_old_code(world, FIVE[:4])
     requested(204, status, status, status)
@@ -1224,24 +1520,41 @@ def test_one_request_is_not_several(world: World, requested: Callable[..., None]
     deliver_to_old_code(world, FIVE[:4])
     requested(204, 403)
     stop = (CauseKind.NOT_DELIVERED, LAST, None, Stage.DELIVERED)
-    judged(world, LATE, VerdictKind.INCOMPLETE, stop, words="HTTP 403 for the one request at 2026-02-10 06:42:00Z")
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        stop,
+        words="HTTP 403 for the one request at 2026-02-10 06:42:00Z",
+    )
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_platform_turns_every_request_away(world: World, requested: Callable[..., None], *, before: bool) -> None:
+def test_the_platform_turns_every_request_away(
+    world: World, requested: Callable[..., None], *, before: bool
+) -> None:
     """Nothing at all has arrived, although there was work; a log that has never shown a 2xx may be without them."""
     requested(403, 403, 403, before=before)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
     world.work[DAY] = 7
     there = (CauseKind.NOT_DELIVERED, FIVE, None, Stage.DELIVERED)
-    judged(world, LATE, VerdictKind.SILENT, there if before else (CauseKind.UNDETERMINED, FIVE, None, None))
+    judged(
+        world,
+        LATE,
+        VerdictKind.SILENT,
+        there if before else (CauseKind.UNDETERMINED, FIVE, None, None),
+    )
 
 
-def test_requests_that_came_through_in_the_end(world: World, requested: Callable[..., None]) -> None:
+def test_requests_that_came_through_in_the_end(
+    world: World, requested: Callable[..., None]
+) -> None:
     """What was turned away for a while came again."""
     deliver_all(world, FIVE[:4])
     requested(403, 403, 204)
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    )
 
 
 @pytest.mark.parametrize("status", [403, 503])
@@ -1253,7 +1566,9 @@ def test_passing_refusals_in_a_log_without_what_went_well(
         at = DONE + (3 + number) * MINUTE
         deliver(world, message(name, at), at)
     requested(status, status, before=True)
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    )
 
 
 @with_message_log
@@ -1290,7 +1605,9 @@ def test_no_request_has_come(world: World, requested: Callable[..., None], *, be
 
 
 @with_message_log
-def test_one_of_the_published_dies_as_the_function_starts(world: World, requested: Callable[..., None]) -> None:
+def test_one_of_the_published_dies_as_the_function_starts(
+    world: World, requested: Callable[..., None]
+) -> None:
     """Each request since its message came has ended in an error, and it has left no line."""
     healthy_before(world)
     deliver_all(world, FIVE[:4])
@@ -1308,24 +1625,38 @@ def test_every_request_fails(world: World, requested: Callable[..., None], *, li
     requested(503, 503, 503, before=True)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
     world.work |= {DAY - back * ONE_DAY: 7 for back in range(4)}
-    stop = (CauseKind.CRASHED, FIVE, None, Stage.DELIVERED) if lines else (CauseKind.UNDETERMINED, FIVE, None, None)
+    stop = (
+        (CauseKind.CRASHED, FIVE, None, Stage.DELIVERED)
+        if lines
+        else (CauseKind.UNDETERMINED, FIVE, None, None)
+    )
     words = "HTTP 503 for all 3 requests from 2026-02-10 06:41:00Z to 2026-02-10 06:43:00Z"
     verdict = judged(world, LATE, VerdictKind.SILENT, stop, words=words)
     assert lines or "no line says how far they came" in verdict.causes[0].words
 
 
 @pytest.mark.parametrize("is_readable", [True, False])
-def test_why_every_request_fails(world: World, requested: Callable[..., None], *, is_readable: bool) -> None:
+def test_why_every_request_fails(
+    world: World, requested: Callable[..., None], *, is_readable: bool
+) -> None:
     """In the service's own words, where these can be read; that they cannot is said once, and changes nothing else."""
     healthy_before(world)
     requested(503, 503, 503, before=True)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
     world.work |= {DAY - back * ONE_DAY: 7 for back in range(4)}
-    world.service_errors = Errors([ServiceError(DONE + 2 * MINUTE, "OSError: read-only")], is_readable=is_readable)
-    verdict = judged(world, LATE, VerdictKind.SILENT, (CauseKind.CRASHED, FIVE, None, Stage.DELIVERED))
+    world.service_errors = Errors(
+        [ServiceError(DONE + 2 * MINUTE, "OSError: read-only")], is_readable=is_readable
+    )
+    verdict = judged(
+        world, LATE, VerdictKind.SILENT, (CauseKind.CRASHED, FIVE, None, Stage.DELIVERED)
+    )
     assert verdict.causes[0].words.endswith(": OSError: read-only" if is_readable else "06:43:00Z")
     said = [note for note in verdict.notes if note.startswith("explained without")]
-    assert said == ([] if is_readable else ["explained without the service's errors: Cloud Logging: PermissionDenied"])
+    assert said == (
+        []
+        if is_readable
+        else ["explained without the service's errors: Cloud Logging: PermissionDenied"]
+    )
 
 
 @dataclass
@@ -1358,9 +1689,13 @@ def test_what_cannot_be_read_widens_the_interval(world: World) -> None:
 def test_one_that_has_left_nothing(world: World) -> None:
     """It did not run, did not publish, or was not delivered: where lines are collected, that is as far as it came."""
     deliver_all(world, FIVE[:4])
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
+    )
     healthy_before(world)
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED)
+    )
 
 
 def test_of_quiet_dates_nothing_more_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1395,7 +1730,9 @@ def test_dates_without_work_are_no_silence(world: World) -> None:
         deliver_all(world, FIVE[:2], DAY - back * ONE_DAY, status="no_data")
     deliver_all(world, FIVE[:4])
     assert report(world, LATE).warnings == ()
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED))
+    judged(
+        world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED)
+    )
 
 
 def test_a_registration_is_no_silence(world: World) -> None:
@@ -1427,14 +1764,20 @@ def deliver_to_their_code(world: World, names: Sequence[str] = FIVE, **fields: A
         entry = {"completed_at": DONE + number * MINUTE, "status": "success"}
         is_last = name == names[-1]
         change_document(world, **{name: entry}, **(fields if is_last else {}))
-        says = {"completed": names[: names.index(name) + 1], "should_trigger": is_last, "triggered": is_last}
+        says = {
+            "completed": names[: names.index(name) + 1],
+            "should_trigger": is_last,
+            "triggered": is_last,
+        }
         leave_line(world, name, event_id=name, says=says if "_triggered" in fields else None)
     log_messages(world, names)
 
 
 def fail(world: World, name: str, words: str) -> None:
     """Leave the lines of a delivery by code of theirs that fails with these words."""
-    delivery = world.checkpoints_of(world.phase).delivery(processor=name, game_date=DAY, event_id=words)
+    delivery = world.checkpoints_of(world.phase).delivery(
+        processor=name, game_date=DAY, event_id=words
+    )
     with pytest.raises(ValueError, match=words), delivery:
         raise ValueError(words)
 
@@ -1475,10 +1818,16 @@ def test_what_the_code_says_of_its_success_is_shown(world: World) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 2])
-def test_the_words_of_the_gate_count_before_what_was_left_behind(world: World, seconds: int) -> None:
+def test_the_words_of_the_gate_count_before_what_was_left_behind(
+    world: World, seconds: int
+) -> None:
     """Whichever of the two was noted later."""
     starts_the_next_phase(world)
-    pending = {"_trigger_pending": True, "_trigger_pending_at": DONE, "_trigger_reason": "all_complete"}
+    pending = {
+        "_trigger_pending": True,
+        "_trigger_pending_at": DONE,
+        "_trigger_reason": "all_complete",
+    }
     deliver_to_their_code(world, FIVE[:4])
     world.schedule.play(DONE)
     change_document(world, **{FIVE[4]: {"completed_at": DONE, "status": "success"}}, **pending)
@@ -1505,7 +1854,9 @@ def test_a_majority_that_is_registered_has_a_decision(world: World) -> None:
     leave_line(world, FIVE[3], says={"completed": FIVE[:4], "duplicate": True})
     log_messages(world, FIVE)
     verdict = report(world, DONE + 2 * HOUR).verdicts[0]
-    assert (CauseKind.SHORT_CIRCUIT, ()) in [(cause.kind, cause.subjects) for cause in verdict.causes]
+    assert (CauseKind.SHORT_CIRCUIT, ()) in [
+        (cause.kind, cause.subjects) for cause in verdict.causes
+    ]
 
 
 def test_a_report_over_a_registration_is_said(world: World) -> None:
@@ -1525,14 +1876,20 @@ def test_what_is_undone_is_counted_as_that(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [(401, "sign its requests"), (403, "roles/run.invoker"), (404, "address"), (429, "no instance was free")],
+    [
+        (401, "sign its requests"),
+        (403, "roles/run.invoker"),
+        (404, "address"),
+        (429, "no instance was free"),
+    ],
 )
 def test_the_advice_is_that_for_the_status(world: World, status: int, advice: str) -> None:
     """A service without an instance lacks no role."""
     healthy_before(world)
     deliver_to_old_code(world, FIVE[:4])
     world.requests = Requests(
-        world, [Request(DONE - HOUR, 204), *(Request(DONE + n * MINUTE, status) for n in range(1, 4))]
+        world,
+        [Request(DONE - HOUR, 204), *(Request(DONE + n * MINUTE, status) for n in range(1, 4))],
     )
     verdict = report(world, LATE).verdicts[0]
     assert CauseKind.NOT_DELIVERED in verdict.proven
@@ -1546,7 +1903,13 @@ def test_what_dies_among_others_may_be_anybodys(world: World) -> None:
     world.requests = Requests(
         world, [Request(DONE - HOUR, 204), *(Request(DONE + n * MINUTE, 503) for n in range(1, 9))]
     )
-    judged(world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED), words="503")
+    judged(
+        world,
+        LATE,
+        VerdictKind.INCOMPLETE,
+        (CauseKind.UNDETERMINED, LAST, None, Stage.DELIVERED),
+        words="503",
+    )
 
 
 def test_deliveries_that_fail_each_day_are_no_silence(world: World) -> None:

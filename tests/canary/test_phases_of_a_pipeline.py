@@ -32,21 +32,32 @@ class Pipeline:
     """The orchestrators of all phases on one set of stores."""
 
     def __init__(self, phases: dict[str, Phase], stores: EmbeddedStores) -> None:
-        self.phases, self.stores, self.clock, self.sink = phases, stores, SimulatedClock(DONE), RecordingSink()
+        self.phases, self.stores, self.clock, self.sink = (
+            phases,
+            stores,
+            SimulatedClock(DONE),
+            RecordingSink(),
+        )
 
     def deliver(self, phase: str, *names: str) -> None:
         """Deliver a success of each to the real orchestrator of a phase."""
         own = self.phases[phase]
         checkpoints = CheckpointLogger(own, self.sink, clock=self.clock)
-        orchestrator = Orchestrator(own, self.stores.documents, self.stores.completion_log, checkpoints, self.clock)
+        orchestrator = Orchestrator(
+            own, self.stores.documents, self.stores.completion_log, checkpoints, self.clock
+        )
         for name in names:
             orchestrator.deliver(
-                push_envelope(name, str(DAY), DONE, message_id=f"{phase}-{name}", phase=own.message_phase)
+                push_envelope(
+                    name, str(DAY), DONE, message_id=f"{phase}-{name}", phase=own.message_phase
+                )
             )
 
     def document(self, phase: str, **fields: Any) -> None:
         """Change the progress document of a phase behind its orchestrator's back."""
-        self.stores.documents.merge(DocumentRef(self.phases[phase].firestore_collection, str(DAY)), fields)
+        self.stores.documents.merge(
+            DocumentRef(self.phases[phase].firestore_collection, str(DAY)), fields
+        )
 
     def verdicts(self, now: datetime = LATER) -> dict[str, Verdict]:
         """Judge the date in all phases, in one run."""
@@ -63,9 +74,17 @@ def test_three_phases_in_one_run(pipeline: Pipeline) -> None:
     """One is complete, one was set on purpose without everybody, one waits."""
     pipeline.deliver("phase2", *pipeline.phases["phase2"].expected)
     pipeline.deliver(
-        "phase3", "AsyncPlayerGameSummaryProcessor", "team_offense_game_summary", "upcoming_team_game_context"
+        "phase3",
+        "AsyncPlayerGameSummaryProcessor",
+        "team_offense_game_summary",
+        "upcoming_team_game_context",
     )
-    pipeline.document("phase3", _triggered=True, _trigger_reason="critical_plus_majority_60pct", _triggered_at=DONE)
+    pipeline.document(
+        "phase3",
+        _triggered=True,
+        _trigger_reason="critical_plus_majority_60pct",
+        _triggered_at=DONE,
+    )
     pipeline.deliver("phase4", "PlayerDailyCacheProcessor")
     verdicts = pipeline.verdicts(pipeline.phases["phase4"].deadline(DAY) - timedelta(minutes=1))
     assert {name: verdict.kind.value for name, verdict in verdicts.items()} == {
@@ -91,7 +110,9 @@ def test_three_phases_in_one_run(pipeline: Pipeline) -> None:
         (7, VerdictKind.PREMATURE),
     ],
 )
-def test_only_the_reasons_of_the_phase_are_on_purpose(pipeline: Pipeline, reason: object, kind: VerdictKind) -> None:
+def test_only_the_reasons_of_the_phase_are_on_purpose(
+    pipeline: Pipeline, reason: object, kind: VerdictKind
+) -> None:
     """A pattern matches the whole reason; another phase's reasons are none of this one's."""
     pipeline.deliver("phase4", "player_daily_cache")
     pipeline.document("phase4", _triggered=True, _trigger_reason=reason, _triggered_at=DONE)
@@ -110,9 +131,13 @@ def test_an_unset_flag_that_starts_the_next_phase_blocks_it(pipeline: Pipeline) 
         "phase4": (VerdictKind.UNTRIGGERED, Impact.BLOCKED),
     }
     texts = {
-        name: alert([verdict], pipeline.phases[name], CommandLine(), LATER).text for name, verdict in verdicts.items()
+        name: alert([verdict], pipeline.phases[name], CommandLine(), LATER).text
+        for name, verdict in verdicts.items()
     }
-    assert "The Pub/Sub subscription nba-phase3-analytics-sub starts it, not `_triggered`." in texts["phase2"]
+    assert (
+        "The Pub/Sub subscription nba-phase3-analytics-sub starts it, not `_triggered`."
+        in texts["phase2"]
+    )
     assert "BLOCKED: `_triggered` is unset, and what sets it starts Phase 4." in texts["phase3"]
     assert "The Phase 3 orchestrator starts it, and sets `_triggered`." in texts["phase3"]
     assert "not `_triggered`" not in texts["phase3"] + texts["phase4"]
@@ -120,7 +145,12 @@ def test_an_unset_flag_that_starts_the_next_phase_blocks_it(pipeline: Pipeline) 
 
 def test_known_names_are_neither_missing_nor_a_surprise(pipeline: Pipeline) -> None:
     """Those that are optional, and those that only share the topic; any other name is."""
-    pipeline.deliver("phase2", *pipeline.phases["phase2"].expected, "p2_bdl_box_scores", "EspnScoreboardProcessor")
+    pipeline.deliver(
+        "phase2",
+        *pipeline.phases["phase2"].expected,
+        "p2_bdl_box_scores",
+        "EspnScoreboardProcessor",
+    )
     pipeline.deliver("phase3", "MlbPitcherGameSummaryProcessor", "SomebodyElse")
     pipeline.document("phase2", BdlBoxScoresProcessor={"status": "success"})
     verdicts = pipeline.verdicts()
@@ -130,7 +160,11 @@ def test_known_names_are_neither_missing_nor_a_surprise(pipeline: Pipeline) -> N
     assert (verdicts["phase3"].missing, verdicts["phase3"].not_yet) == (late, rest)
     assert verdicts["phase3"].unexpected == ("SomebodyElse",)
     last = {line.fields["raw_processor"]: line.kind for line in pipeline.sink.checkpoints}
-    assert (last["p2_bdl_box_scores"], last["MlbPitcherGameSummaryProcessor"], last["SomebodyElse"]) == (
+    assert (
+        last["p2_bdl_box_scores"],
+        last["MlbPitcherGameSummaryProcessor"],
+        last["SomebodyElse"],
+    ) == (
         CheckpointKind.IGNORED,
         CheckpointKind.IGNORED,
         CheckpointKind.UNEXPECTED,
@@ -149,12 +183,18 @@ def test_only_others_reported_is_silence(pipeline: Pipeline) -> None:
     ("lines", "complaint"),
     [
         ('others = ["player_*"]', "others: a pattern matches 'player_composite_factors'"),
-        ('others = ["*Cache*"]', "others: a pattern matches 'PlayerDailyCacheProcessor', a name of player_daily_cache"),
+        (
+            'others = ["*Cache*"]',
+            "others: a pattern matches 'PlayerDailyCacheProcessor', a name of player_daily_cache",
+        ),
         ("others = [7]", "others"),
         ('partial_reasons = ""', "partial_reasons"),
         ('flag_starts_next_phase = "yes"', "flag_starts_next_phase"),
         ("optional = {player_daily_cache = []}", "optional: player_daily_cache is expected"),
-        ('optional = {another = ["PlayerDailyCacheProcessor"]}', "'PlayerDailyCacheProcessor' stands for both"),
+        (
+            'optional = {another = ["PlayerDailyCacheProcessor"]}',
+            "'PlayerDailyCacheProcessor' stands for both",
+        ),
         ('optional = {"no name" = []}', "optional: 'no name'"),
         ("optional = {another = 7}", "optional.another"),
     ],
@@ -163,11 +203,18 @@ def test_a_phase_that_contradicts_itself_is_refused(lines: str, complaint: str) 
     """By the file, the phase and the field."""
     text = FILE.read_text("utf-8").replace("[phase4]\n", f"[phase4]\n{lines}\n", 1)
     if lines.startswith("partial_reasons"):
-        text = text.replace('partial_reasons = ["deadline_exceeded", "tier*_timeout", "max_timeout", "timeout"]\n', "")
+        text = text.replace(
+            'partial_reasons = ["deadline_exceeded", "tier*_timeout", "max_timeout", "timeout"]\n',
+            "",
+        )
     if lines.startswith("others"):
-        text = text.replace('others = ["Mlb*", "mlb_*"]\nmessage_phase = "phase_4', 'message_phase = "phase_4')
+        text = text.replace(
+            'others = ["Mlb*", "mlb_*"]\nmessage_phase = "phase_4', 'message_phase = "phase_4'
+        )
     if lines.startswith("flag_starts"):
-        text = text.replace('Phase 4 orchestrator"\nflag_starts_next_phase = true\n', 'Phase 4 orchestrator"\n')
+        text = text.replace(
+            'Phase 4 orchestrator"\nflag_starts_next_phase = true\n', 'Phase 4 orchestrator"\n'
+        )
     with pytest.raises(ConfigurationError) as caught:
         parse_phases(text, "own.toml")
     assert str(caught.value).startswith("own.toml: [phase4]: ")

@@ -44,13 +44,20 @@ def test_the_next_run_empties_it(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere" / "file").exists()
 
 
-@pytest.mark.parametrize("mark", [None, "", "{", "[]", '{"made_by": "somebody else"}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "mark", [None, "", "{", "[]", '{"made_by": "somebody else"}', "[" * 100_000]
+)
 def test_nothing_else_is_emptied(tmp_path: Path, mark: str | None) -> None:
     """A folder without our mark, or with another's of the same name, stays as it is."""
     (tmp_path / "precious").write_text("1")
     if mark is not None:
         (tmp_path / "simulation.json").write_text(mark)
-    with pytest.raises(ConfigurationError, match=r"--out: .* is neither empty nor of an earlier run"), _run(tmp_path):
+    with (
+        pytest.raises(
+            ConfigurationError, match=r"--out: .* is neither empty nor of an earlier run"
+        ),
+        _run(tmp_path),
+    ):
         pass
     assert (tmp_path / "precious").read_text() == "1"
     assert read_simulated_folder(tmp_path) is None
@@ -59,9 +66,15 @@ def test_nothing_else_is_emptied(tmp_path: Path, mark: str | None) -> None:
 def test_a_file_is_refused(tmp_path: Path) -> None:
     """By its name."""
     (tmp_path / "file").write_text("1")
-    with pytest.raises(ConfigurationError, match=r"--out: .*file is there already"), _run(tmp_path / "file"):
+    with (
+        pytest.raises(ConfigurationError, match=r"--out: .*file is there already"),
+        _run(tmp_path / "file"),
+    ):
         pass
-    with pytest.raises(ConfigurationError, match=r"--out: .*Not a directory"), _run(tmp_path / "file" / "below"):
+    with (
+        pytest.raises(ConfigurationError, match=r"--out: .*Not a directory"),
+        _run(tmp_path / "file" / "below"),
+    ):
         pass
 
 
@@ -69,7 +82,10 @@ def test_two_runs_at_once_do_not_share_it(tmp_path: Path) -> None:
     """The second is refused, and the first goes on undisturbed."""
     with _run(tmp_path / "run"):
         (tmp_path / "run" / "checkpoints.jsonl").write_text("1")
-        with pytest.raises(ConfigurationError, match="in use by another run"), _run(tmp_path / "run"):
+        with (
+            pytest.raises(ConfigurationError, match="in use by another run"),
+            _run(tmp_path / "run"),
+        ):
             pass
         assert (tmp_path / "run" / "checkpoints.jsonl").read_text() == "1"
         assert read_simulated_folder(tmp_path / "run") is not None

@@ -27,7 +27,13 @@ def alerts(printed: str) -> list[tuple[str, ...]]:
 
 
 _keys = st.sampled_from(["message", "data", "publishTime", "messageId", "time"])
-_scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.sampled_from([DONE.isoformat(), "\ud800"])
+_scalars = (
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([DONE.isoformat(), "\ud800"])
+)
 
 
 def verdicts(printed: str) -> dict[str, str]:
@@ -74,16 +80,23 @@ def test_messages_are_delivered_in_the_order_of_their_publish_times(
     tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pulled file is in no order; a healthy one exits with 0."""
-    file = write(tmp_path / "m.jsonl", [*reversed(five(phase, "2026-02-09")), *five(phase, "2026-02-09")])
+    file = write(
+        tmp_path / "m.jsonl", [*reversed(five(phase, "2026-02-09")), *five(phase, "2026-02-09")]
+    )
     assert cli.main(["replay", str(file)]) == 0
     printed = capsys.readouterr().out
     assert printed.index(" 1/5 ") < printed.index(" 4/5 ")
-    assert printed.count("CHECKPOINT_TRIGGERED") == 2, "the message that set the flag says so each time it comes"
+    assert printed.count("CHECKPOINT_TRIGGERED") == 2, (
+        "the message that set the flag says so each time it comes"
+    )
 
 
 def test_pulled_messages_are_taken_as_they_are(tmp_path: Path, phase: Phase) -> None:
     """`gcloud pubsub subscriptions pull --format=json` puts an ackId around the same message."""
-    pulled = [{"ackId": "x", "message": m["message"], "deliveryAttempt": 1} for m in five(phase, "2026-02-09")]
+    pulled = [
+        {"ackId": "x", "message": m["message"], "deliveryAttempt": 1}
+        for m in five(phase, "2026-02-09")
+    ]
     assert cli.main(["replay", str(write(tmp_path / "m.jsonl", pulled))]) == 0
 
 
@@ -96,8 +109,13 @@ def test_other_forms_of_a_file(tmp_path: Path, phase: Phase, form: str) -> None:
     pulled = [{"ackId": "x", "message": m["message"]} for m in sent]
     alone = [m["message"] for m in sent]
     around = {"specversion": "1.0", "time": DONE.isoformat()}
-    events = [{**around, "data": {"message": {**message, "publishTime": None}}} for message in alone]
-    decoded = [{**m, "publish_time": DONE.isoformat(), "data": json.loads(b64decode(m["data"]))} for m in alone]
+    events = [
+        {**around, "data": {"message": {**message, "publishTime": None}}} for message in alone
+    ]
+    decoded = [
+        {**m, "publish_time": DONE.isoformat(), "data": json.loads(b64decode(m["data"]))}
+        for m in alone
+    ]
     text = {
         "array": json.dumps(pulled, indent=2),
         "array of one line": json.dumps(pulled),
@@ -115,7 +133,9 @@ _files = mutated(
     json.dumps([ENVELOPE, {"data": ENVELOPE}], indent=1).encode(),
     json.dumps({"id": "1", "time": "2026-02-10T07:15:00Z", "data": ENVELOPE}).encode(),
 )
-_json = st.recursive(_scalars, lambda inner: st.lists(inner) | st.dictionaries(_keys, inner), max_leaves=8)
+_json = st.recursive(
+    _scalars, lambda inner: st.lists(inner) | st.dictionaries(_keys, inner), max_leaves=8
+)
 
 
 @fuzzed(25)
@@ -134,14 +154,18 @@ def test_any_file_is_messages_or_a_complaint(tmp_path: Path, data: bytes) -> Non
         or_error(InvalidMessageError, partial(Completion.from_event, event, PHASE))
 
 
-@pytest.mark.parametrize("command", ["check --data", "status --data", "demo --out", "replay --out x", "replay"])
+@pytest.mark.parametrize(
+    "command", ["check --data", "status --data", "demo --out", "replay --out x", "replay"]
+)
 def test_a_path_that_cannot_be_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With the system's reason, and without a traceback."""
     assert cli.main([*command.split(), "x" * 300]) == 2
     assert "File name too long" in capsys.readouterr().err
 
 
-def test_until_ends_it_early(tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+def test_until_ends_it_early(
+    tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Before its deadline a date that lacks somebody is only waiting."""
     file = write(tmp_path / "m.jsonl", five(phase, "2026-02-09")[:4])
     assert cli.main(["replay", str(file), "--until", "2026-02-10T16:45:00Z"]) == 0
@@ -168,12 +192,17 @@ def test_a_backfill_of_an_old_date_is_judged_at_the_end(
     assert verdicts(capsys.readouterr().out) == {"2026-01-09": "INCOMPLETE"}
 
 
-def test_nothing_happens_after_until(tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_happens_after_until(
+    tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is published later is not delivered; before everything there is nothing to tell but that."""
     file = write(tmp_path / "m.jsonl", five(phase, "2026-02-09"))
     assert cli.main(["replay", str(file), "--until", "2026-02-10T06:41:02Z"]) == 0
     printed = capsys.readouterr().out
-    assert (printed.count("CHECKPOINT_RECEIVED"), verdicts(printed)) == (3, {"2026-02-09": "WAITING"})
+    assert (printed.count("CHECKPOINT_RECEIVED"), verdicts(printed)) == (
+        3,
+        {"2026-02-09": "WAITING"},
+    )
 
 
 def test_messages_of_one_moment_stay_in_their_order(
@@ -188,7 +217,10 @@ def test_messages_of_one_moment_stay_in_their_order(
 
 def test_other_spellings_of_a_file_of_lines(tmp_path: Path, phase: Phase) -> None:
     """A byte order mark, CRLF, and line separators inside a JSON string."""
-    lines = [json.dumps({**m, "note": "a\u2028b\x85c"}, ensure_ascii=False) for m in five(phase, "2026-02-09")]
+    lines = [
+        json.dumps({**m, "note": "a\u2028b\x85c"}, ensure_ascii=False)
+        for m in five(phase, "2026-02-09")
+    ]
     (tmp_path / "m.jsonl").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
     assert cli.main(["replay", str(tmp_path / "m.jsonl")]) == 0
 
@@ -200,9 +232,18 @@ def test_other_spellings_of_a_file_of_lines(tmp_path: Path, phase: Phase) -> Non
         ("{", "m.jsonl:1: not JSON"),
         ("\n[1]", "m.jsonl:2: message: missing"),
         ('{"message": 1}', "m.jsonl:1: message: missing"),
-        ('{"message": {"data": ""}}', "m.jsonl:1: message.publishTime: not a time that can be: None"),
-        ('{"message": {"publishTime": "soon"}}', "m.jsonl:1: message.publishTime: not a time that can be: 'soon'"),
-        ('{"message": {"publishTime": "9999-12-31T23:59:59Z"}}', "m.jsonl:1: message.publishTime: not a time that"),
+        (
+            '{"message": {"data": ""}}',
+            "m.jsonl:1: message.publishTime: not a time that can be: None",
+        ),
+        (
+            '{"message": {"publishTime": "soon"}}',
+            "m.jsonl:1: message.publishTime: not a time that can be: 'soon'",
+        ),
+        (
+            '{"message": {"publishTime": "9999-12-31T23:59:59Z"}}',
+            "m.jsonl:1: message.publishTime: not a time that",
+        ),
         ("\udcff", "cannot be read"),
     ],
 )
@@ -216,14 +257,19 @@ def test_a_file_that_is_no_such_file_is_refused_by_its_line(
     assert complaint in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With the system's reason."""
     assert cli.main(["replay", str(tmp_path / "m.jsonl")]) == 2
     assert "m.jsonl: cannot be read" in capsys.readouterr().err
 
 
 def test_of_several_phases_one_is_chosen(
-    tmp_path: Path, phase: Phase, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    phase: Phase,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Messages do not say which table of phases.toml they are for."""
     from orchestrator_resilience.phase import BUNDLED_PHASES  # noqa: PLC0415 (used by this test alone)

@@ -42,7 +42,9 @@ def late(orchestrator: Orchestrator, phase: Phase, clock: SimulatedClock) -> Orc
     return orchestrator
 
 
-def silence(stores: EmbeddedStores, lasting: timedelta, day: date = DAY, phase: str = "phase2") -> None:
+def silence(
+    stores: EmbeddedStores, lasting: timedelta, day: date = DAY, phase: str = "phase2"
+) -> None:
     add_silence(
         stores.documents,
         DEFAULT_CANARY,
@@ -93,13 +95,28 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
 
 
 @pytest.mark.usefixtures("late")
-def test_a_silence_is_shown_wherever_its_date_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_silence_is_shown_wherever_its_date_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """By `check`, `status` and `explain`, for people and in JSON; not where it covers no date that is shown."""
     data = ["--data", str(tmp_path / "stores"), "--now", "2026-02-10T17:00:00Z"]
-    add = ["silence", "add", *data, str(DAY), "--for", "3d", "--reason", "All-Star\u202e\x1bbreak", "--by", "ada"]
+    add = [
+        "silence",
+        "add",
+        *data,
+        str(DAY),
+        "--for",
+        "3d",
+        "--reason",
+        "All-Star\u202e\x1bbreak",
+        "--by",
+        "ada",
+    ]
     assert cli.main(add) == 0
     silence_id = capsys.readouterr().out.split()[1]
-    line = "silenced: phase2 2026-02-09, until 2026-02-13 17:00Z: All-Star\\u202e\\x1bbreak (by ada)"
+    line = (
+        "silenced: phase2 2026-02-09, until 2026-02-13 17:00Z: All-Star\\u202e\\x1bbreak (by ada)"
+    )
     fields = {
         "id": silence_id,
         "phase": "phase2",
@@ -131,7 +148,10 @@ def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Added, listed, ended; an expired one is not listed."""
-    data, where = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"], f"in folder {tmp_path}"
+    data, where = (
+        ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"],
+        f"in folder {tmp_path}",
+    )
     assert cli.main(["setup", "--data", str(tmp_path)]) == 0
     add = ["silence", "add", *data, "2026-02-09"]
     capsys.readouterr()
@@ -142,7 +162,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert said[1:] == ["it covers phase2 2026-02-09 to 2026-02-11: none of them is wrong yet"]
     assert cli.main([*add, "--for", "90m", "--reason", "short"]) == 0
     capsys.readouterr()
-    assert cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
+    assert (
+        cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
+    )
     assert capsys.readouterr().out == (
         f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: All-Star\\nbreak\n"
     )
@@ -151,7 +173,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == f"silence {silence_id} is over {where}\n"
     assert cli.main(["silence", "end", silence_id, *data]) == 2
     assert f"there is no silence '{silence_id}' to end" in capsys.readouterr().err
-    assert cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
+    assert (
+        cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
+    )
     assert capsys.readouterr().out == f"no silence is in force {where}\n"
 
 
@@ -180,7 +204,10 @@ def test_the_command_in_json(stores: EmbeddedStores, capsys: pytest.CaptureFixtu
     [
         (["--for", "12h", "--reason", " "], "--reason: say why"),
         (["--for", "32d", "--reason", "x"], "--for: a silence lasts up to 31 days"),
-        (["--for", "1h", "--reason", "x", "--to", "2026-02-08"], "--to: 2026-02-08 is before 2026-02-09"),
+        (
+            ["--for", "1h", "--reason", "x", "--to", "2026-02-08"],
+            "--to: 2026-02-08 is before 2026-02-09",
+        ),
     ],
 )
 def test_a_silence_that_makes_no_sense_is_refused(
@@ -203,21 +230,34 @@ def test_an_end_is_mandatory(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_cannot_be_read_silences_nothing(stores: EmbeddedStores) -> None:
     """A damaged entry is left out, the others count."""
     silence(stores, HOUR)
-    stores.documents.merge(PEOPLE, {"silences": {"a": 7, "b": {"first": "soon"}, "c": {"first": "2026-02-09"}}})
+    stores.documents.merge(
+        PEOPLE, {"silences": {"a": 7, "b": {"first": "soon"}, "c": {"first": "2026-02-09"}}}
+    )
     assert len(read_silences(stores.documents.get_all([PEOPLE])[PEOPLE])) == 1
 
 
 def test_an_end_that_no_silence_can_have(phase: Phase) -> None:
     """One that somebody wrote into the far future silences nothing."""
     now = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
-    verdict = Verdict(kind=VerdictKind.UNTRIGGERED, phase=phase.name, game_date=date(2026, 2, 9), summary="")
+    verdict = Verdict(
+        kind=VerdictKind.UNTRIGGERED, phase=phase.name, game_date=date(2026, 2, 9), summary=""
+    )
     ends = [now + timedelta(days=31), now + timedelta(days=365), datetime(2099, 12, 31, tzinfo=UTC)]
     day = verdict.game_date
-    silences = [Silence(id="1", phase=phase.name, first=day, last=day, reason="x", expires_at=end) for end in ends]
+    silences = [
+        Silence(id="1", phase=phase.name, first=day, last=day, reason="x", expires_at=end)
+        for end in ends
+    ]
     assert [one.covers(verdict, now) for one in silences] == [True, False, False]
 
 
-_SILENCE = {"first": "2026-02-09", "last": "2026-02-09", "phase": "phase2", "reason": "x", "expires_at": AT}
+_SILENCE = {
+    "first": "2026-02-09",
+    "last": "2026-02-09",
+    "phase": "phase2",
+    "reason": "x",
+    "expires_at": AT,
+}
 
 
 @fuzzed(50)
@@ -226,9 +266,13 @@ _SILENCE = {"first": "2026-02-09", "last": "2026-02-09", "phase": "phase2", "rea
 def test_whatever_is_written_a_silence_is_one_line(fields: dict[str, object]) -> None:
     """Those that are kept are read again as the same."""
     read = read_silences(Document({"silences": fields}, "1"))
-    assert all(f"{one.id} {one.text} {one.reason} {one.phase}".isprintable() for one in read), ascii(read)
+    assert all(f"{one.id} {one.text} {one.reason} {one.phase}".isprintable() for one in read), (
+        ascii(read)
+    )
     written = silence_fields({one.id: one for one in read})
-    assert {one.id: one for one in read_silences(Document(written, "2"))} == {one.id: one for one in read}
+    assert {one.id: one for one in read_silences(Document(written, "2"))} == {
+        one.id: one for one in read
+    }
 
 
 def test_the_commands_read_the_memory_of_the_canary_that_is_deployed() -> None:

@@ -70,7 +70,12 @@ def notification(
         output=0,
         work=14,
     )
-    incident = Incident(kind=verdict.kind, causes=frozenset(), level=level(verdict), opened_at=NOW - timedelta(hours=1))
+    incident = Incident(
+        kind=verdict.kind,
+        causes=frozenset(),
+        level=level(verdict),
+        opened_at=NOW - timedelta(hours=1),
+    )
     return Notification(kind, incident, verdict)
 
 
@@ -80,7 +85,9 @@ def many(count: int, summary: str = "a summary") -> list[Notification]:
 
 def failure(url: str, phase: Phase, seconds: float = 10.0) -> NotifyError:
     with pytest.raises(NotifyError) as caught:
-        SlackChannel(url, {"phase2": phase}, project="nba", seconds=seconds).send([notification()], NOW)
+        SlackChannel(url, {"phase2": phase}, project="nba", seconds=seconds).send(
+            [notification()], NOW
+        )
     return caught.value
 
 
@@ -204,8 +211,12 @@ def test_the_link_to_the_logs() -> None:
 
 
 @pytest.mark.parametrize("project", ["nba", None])
-@pytest.mark.parametrize("summary", ["short", "x" * 9_000, "&" * 9_000, "<!channel>" * 900, "`" * 9_000, "é\n" * 9_000])
-def test_a_message_stays_within_slacks_limits(phase: Phase, summary: str, project: str | None) -> None:
+@pytest.mark.parametrize(
+    "summary", ["short", "x" * 9_000, "&" * 9_000, "<!channel>" * 900, "`" * 9_000, "é\n" * 9_000]
+)
+def test_a_message_stays_within_slacks_limits(
+    phase: Phase, summary: str, project: str | None
+) -> None:
     """However many dates and however long their texts: what does not fit is counted, and no date is lost."""
     body = message(many(60, summary), {"phase2": phase}, CommandLine(project=project), NOW)
     shown = headers(body)
@@ -262,17 +273,27 @@ def test_too_many_requests_are_waited_out(slack: FakeWebhook, phase: Phase) -> N
 
 
 @pytest.mark.parametrize("retry_after", ["3600", "9" * 5_000])
-def test_a_longer_wait_than_the_budget_fails_at_once(slack: FakeWebhook, phase: Phase, retry_after: str) -> None:
+def test_a_longer_wait_than_the_budget_fails_at_once(
+    slack: FakeWebhook, phase: Phase, retry_after: str
+) -> None:
     """The next run will try again, so the address is not given up."""
     slack.script = [(429, {"Retry-After": retry_after}, "rate_limited")]
     started = time.monotonic()
     error = failure(slack.url, phase, seconds=2.0)
     assert time.monotonic() - started < 1.5
-    assert (str(error), error.gone, len(slack.posts)) == ("Slack answered 429 rate_limited", False, 1)
+    assert (str(error), error.gone, len(slack.posts)) == (
+        "Slack answered 429 rate_limited",
+        False,
+        1,
+    )
 
 
-@pytest.mark.parametrize("headers", [{}, {"Retry-After": "-1"}, {"Retry-After": "nan"}, {"Retry-After": "soon"}])
-def test_without_a_usable_time_to_wait_it_backs_off(slack: FakeWebhook, phase: Phase, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers", [{}, {"Retry-After": "-1"}, {"Retry-After": "nan"}, {"Retry-After": "soon"}]
+)
+def test_without_a_usable_time_to_wait_it_backs_off(
+    slack: FakeWebhook, phase: Phase, headers: dict[str, str]
+) -> None:
     """A little longer each time."""
     slack.script = [(429, headers, ""), OK]
     SlackChannel(slack.url, {"phase2": phase}).send([notification()], NOW)
@@ -280,7 +301,9 @@ def test_without_a_usable_time_to_wait_it_backs_off(slack: FakeWebhook, phase: P
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-def test_what_slack_may_have_taken_is_posted_once(slack: FakeWebhook, phase: Phase, status: int) -> None:
+def test_what_slack_may_have_taken_is_posted_once(
+    slack: FakeWebhook, phase: Phase, status: int
+) -> None:
     """The next run tries again: nothing is wrong with the address."""
     slack.script = [(status, {"Retry-After": "0"}, "<html>Bad gateway</html>"), OK]
     error = failure(slack.url, phase)
@@ -288,8 +311,12 @@ def test_what_slack_may_have_taken_is_posted_once(slack: FakeWebhook, phase: Pha
 
 
 @pytest.mark.parametrize("manner", [Manner.CLOSES, Manner.RESETS])
-@pytest.mark.parametrize("point", ["the answer", "a header", "a body with a length", "a body in chunks"])
-def test_a_connection_that_ends_after_the_post_is_posted_to_once(phase: Phase, point: str, manner: Manner) -> None:
+@pytest.mark.parametrize(
+    "point", ["the answer", "a header", "a body with a length", "a body in chunks"]
+)
+def test_a_connection_that_ends_after_the_post_is_posted_to_once(
+    phase: Phase, point: str, manner: Manner
+) -> None:
     """It may have been taken, which holds for an answer that is cut short as well."""
     posted = 0
 
@@ -300,7 +327,9 @@ def test_a_connection_that_ends_after_the_post_is_posted_to_once(phase: Phase, p
             self.rfile.read(int(self.headers["Content-Length"]))
             self.wfile.write(POINTS[point][0] + b"ok" * ("body" in point and "chunks" not in point))
             if manner is Manner.RESETS:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
 
     with listening(Handler) as address:
         error = failure(f"{address}{PATH}", phase)
@@ -308,13 +337,20 @@ def test_a_connection_that_ends_after_the_post_is_posted_to_once(phase: Phase, p
 
 
 @pytest.mark.parametrize(
-    ("status", "word"), [(400, "invalid_blocks"), (403, "action_prohibited"), (404, "no_service"), (410, "x_archived")]
+    ("status", "word"),
+    [(400, "invalid_blocks"), (403, "action_prohibited"), (404, "no_service"), (410, "x_archived")],
 )
-def test_a_refusal_is_not_tried_again(slack: FakeWebhook, phase: Phase, status: int, word: str) -> None:
+def test_a_refusal_is_not_tried_again(
+    slack: FakeWebhook, phase: Phase, status: int, word: str
+) -> None:
     """It fails at once, with Slack's own word for it."""
     slack.script = [(status, {}, word)]
     error = failure(slack.url, phase)
-    assert (str(error), error.gone, len(slack.posts)) == (f"Slack answered {status} {word}", status != 400, 1)
+    assert (str(error), error.gone, len(slack.posts)) == (
+        f"Slack answered {status} {word}",
+        status != 400,
+        1,
+    )
     assert isinstance(error, ResilienceError)
 
 
@@ -341,7 +377,9 @@ def test_a_refused_connection_is_retried_within_the_budget(phase: Phase) -> None
 
 
 @pytest.mark.parametrize("how", ["hangs", "drips"])
-def test_a_server_that_hangs_does_not_hold_up_the_run(slack: FakeWebhook, phase: Phase, how: str) -> None:
+def test_a_server_that_hangs_does_not_hold_up_the_run(
+    slack: FakeWebhook, phase: Phase, how: str
+) -> None:
     """Neither one that says nothing, nor one whose every byte comes in time."""
     setattr(slack, how, True)
     started = time.monotonic()
@@ -356,8 +394,12 @@ def whole_chain(error: NotifyError | None) -> str:
         return ""
     assert (error.__cause__, error.__context__) == (None, None)
     assert error.__traceback__ is not None
-    own = traceback.TracebackException(type(error), error, error.__traceback__.tb_next, capture_locals=True)
-    return "".join([repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)])
+    own = traceback.TracebackException(
+        type(error), error, error.__traceback__.tb_next, capture_locals=True
+    )
+    return "".join(
+        [repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -402,9 +444,27 @@ def test_the_address_is_a_secret(
 @pytest.mark.parametrize(
     "url",
     [
-        *("", "SECRET", "https://", "https:///SECRET", "https://SECRET", "https://SECRET/", "ftp://hooks/SECRET"),
-        *("http://hooks.slack.com/SECRET", "http://127.0.0.1.evil/SECRET", "https://[SECRET/x", "https://[SECRET]/x"),
-        *("https://h:SECRET/x", "https://h:99999/SECRET", "https://h/SE CRET", "https://h/SECRET\r\nX: y"),
+        *(
+            "",
+            "SECRET",
+            "https://",
+            "https:///SECRET",
+            "https://SECRET",
+            "https://SECRET/",
+            "ftp://hooks/SECRET",
+        ),
+        *(
+            "http://hooks.slack.com/SECRET",
+            "http://127.0.0.1.evil/SECRET",
+            "https://[SECRET/x",
+            "https://[SECRET]/x",
+        ),
+        *(
+            "https://h:SECRET/x",
+            "https://h:99999/SECRET",
+            "https://h/SE CRET",
+            "https://h/SECRET\r\nX: y",
+        ),
         *("https://h/SECRETé", "file:///SECRET"),
     ],
 )
@@ -412,7 +472,10 @@ def test_a_bad_address_is_refused_and_not_shown(url: str, phase: Phase) -> None:
     """The error names the variable and what was expected."""
     with pytest.raises(ConfigurationError) as caught:
         SlackChannel(url, {"phase2": phase})
-    assert str(caught.value) == "SLACK_WEBHOOK_URL: expected https://host/path; not shown, because it is a secret"
+    assert (
+        str(caught.value)
+        == "SLACK_WEBHOOK_URL: expected https://host/path; not shown, because it is a secret"
+    )
     assert caught.value.__context__ is None
 
 
@@ -434,11 +497,15 @@ def test_a_line_break_after_the_address_does_no_harm(slack: FakeWebhook, phase: 
         b"\r\n",
     )
 )
-def test_whatever_is_answered_a_failure_is_one_line_without_the_address(raw: RawAnswers, answer: bytes) -> None:
+def test_whatever_is_answered_a_failure_is_one_line_without_the_address(
+    raw: RawAnswers, answer: bytes
+) -> None:
     """Slack's, and the heartbeat's; what is no answer of success is a failure."""
     raw.answers = [answer]
     url = f"http://{raw.host}/services/T0SECRET/B0SECRET"
-    error = or_error(NotifyError, lambda: SlackChannel(url, {}, seconds=0.2).warn(Warned.CHANNEL, "a word", NOW))
+    error = or_error(
+        NotifyError, lambda: SlackChannel(url, {}, seconds=0.2).warn(Warned.CHANNEL, "a word", NOW)
+    )
     if error is None:
         assert b"ok" in answer
     else:
@@ -451,11 +518,18 @@ def test_whatever_is_answered_a_failure_is_one_line_without_the_address(raw: Raw
 
 @fuzzed(50)
 @given(
-    st.lists(inputs.texts | st.sampled_from(["&", "<", ">", "`", "```", "@", "@channel", "HERE", "x" * 9])).map("".join)
+    st.lists(
+        inputs.texts
+        | st.sampled_from(["&", "<", ">", "`", "```", "@", "@channel", "HERE", "x" * 9])
+    ).map("".join)
 )
 def test_no_text_is_a_link_a_mention_or_the_end_of_a_code_block(text: str) -> None:
     """It is cut at the limit, and in the middle of no entity."""
     shown = escaped(text, 40)
     assert len(shown) <= 40
-    assert not any(piece in shown for piece in ("<", ">", "```", "@channel", "@here", "@everyone")), ascii(shown)
-    assert all(part.startswith(("amp;", "lt;", "gt;")) for part in shown.split("&")[1:]), ascii(shown)
+    assert not any(
+        piece in shown for piece in ("<", ">", "```", "@channel", "@here", "@everyone")
+    ), ascii(shown)
+    assert all(part.startswith(("amp;", "lt;", "gt;")) for part in shown.split("&")[1:]), ascii(
+        shown
+    )

@@ -15,7 +15,14 @@ from canary.domain.verdict import VerdictKind, judge
 from canary.sources import gather, read_traces
 from orchestrator_resilience import CheckpointLogger, Phase, StoreError
 from orchestrator_resilience.phase import BUNDLED_PHASES, load_phases
-from orchestrator_resilience.stores.base import Document, DocumentRef, Flag, Lines, ProcessorRun, ProcessorSummary
+from orchestrator_resilience.stores.base import (
+    Document,
+    DocumentRef,
+    Flag,
+    Lines,
+    ProcessorRun,
+    ProcessorSummary,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 DAY = date(2026, 2, 9)
@@ -53,7 +60,9 @@ def test_any_error_makes_its_source_unreadable(
     """Whatever a driver comes up with; on one line."""
     monkeypatch.setattr(stores, "documents", None)
     (evidence,) = gather(stores, WANTED, {"phase2": phase}).evidence
-    assert evidence.progress == Unreadable("AttributeError: 'NoneType' object has no attribute 'get_all'")
+    assert evidence.progress == Unreadable(
+        "AttributeError: 'NoneType' object has no attribute 'get_all'"
+    )
     assert evidence.completion_log == Absent()
 
 
@@ -68,7 +77,9 @@ def test_a_phases_own_queries_are_counted(
             return {DAY: 363} if query.startswith("outcome") else {}
 
     monkeypatch.setattr(stores, "counts", Counts())
-    asked = msgspec.structs.replace(phase, outcome_query="outcome @since @until", work_query="work @since @until")
+    asked = msgspec.structs.replace(
+        phase, outcome_query="outcome @since @until", work_query="work @since @until"
+    )
     (evidence,) = gather(stores, WANTED, {"phase2": asked}).evidence
     assert (evidence.outcome, evidence.work) == (Seen(363), Seen(0))
     assert gather(stores, WANTED, {"phase2": phase}).evidence[0].outcome == Absent()
@@ -97,7 +108,9 @@ def test_no_more_than_eight_questions_at_once(
     counts = Counts()
     monkeypatch.setattr(stores, "counts", counts)
     phases = {
-        name: msgspec.structs.replace(phase, name=name, outcome_query="@since @until", work_query="@since @until")
+        name: msgspec.structs.replace(
+            phase, name=name, outcome_query="@since @until", work_query="@since @until"
+        )
         for name in (f"phase{number}" for number in range(30))
     }
     found = gather(stores, {name: [DAY] for name in phases}, phases).evidence
@@ -118,7 +131,9 @@ def test_whose_turn_never_came_keeps_nobody_from_reading(
 
     monkeypatch.setattr(stores, "counts", Counts())
     phases = {
-        name: msgspec.structs.replace(phase, name=name, outcome_query="@since @until", work_query="@since @until")
+        name: msgspec.structs.replace(
+            phase, name=name, outcome_query="@since @until", work_query="@since @until"
+        )
         for name in (f"phase{number}" for number in range(30))
     }
     slow = gather(stores, {name: [DAY] for name in phases}, phases, seconds=0.6).evidence
@@ -144,9 +159,13 @@ def test_all_dates_of_a_phase_are_one_search(
     days = [DAY - timedelta(days=n) for n in range(100)]
     checkpoints = CheckpointLogger(phase, stores.checkpoints)
     for day in days[:2]:
-        with checkpoints.delivery(processor="p2_odds_game_lines", game_date=str(day), event_id=str(day)):
+        with checkpoints.delivery(
+            processor="p2_odds_game_lines", game_date=str(day), event_id=str(day)
+        ):
             pass
-    found = read_traces(stores, [(phase.name, day) for day in days], {phase.name: phase}, datetime.now(UTC))
+    found = read_traces(
+        stores, [(phase.name, day) for day in days], {phase.name: phase}, datetime.now(UTC)
+    )
     assert asked == [{"phase2": 100}]
     lines = [len(found[phase.name, day].checkpoints.value) for day in days]  # type: ignore[union-attr]
     assert lines == [1, 1, *[0] * 98]
@@ -173,13 +192,19 @@ def test_the_runs_of_all_dates_are_one_query(
     monkeypatch.setattr(stores, "counts", counts)
     phases = {"phase2": msgspec.structs.replace(phase, runs_query="@since @until"), "other": phase}
     before = DAY - timedelta(days=20)
-    found = read_traces(stores, [("phase2", DAY), ("phase2", before), ("other", DAY)], phases, datetime.now(UTC))
+    found = read_traces(
+        stores, [("phase2", DAY), ("phase2", before), ("other", DAY)], phases, datetime.now(UTC)
+    )
     next_day = DAY + timedelta(days=1)
-    assert counts.asked == [("@since @until", before - timedelta(days=phase.history_dates), next_day)]
+    assert counts.asked == [
+        ("@since @until", before - timedelta(days=phase.history_dates), next_day)
+    ]
     assert found["other", DAY].runs == Absent()
     runs = found["phase2", DAY].runs
     assert isinstance(runs, Seen)
-    assert [run.game_date for run in runs.value] == [next_day - timedelta(days=n) for n in range(8, -1, -1)]
+    assert [run.game_date for run in runs.value] == [
+        next_day - timedelta(days=n) for n in range(8, -1, -1)
+    ]
     assert {(run.processor, run.status) for run in runs.value} == {("p2\\n", "\\x1b[31m")}
 
 
@@ -202,7 +227,9 @@ class Answers:
     requests = dead_letters = service_errors = changes = None
 
     def __init__(self, broken: Collection[str], *, hang: bool) -> None:
-        self.documents = self.completion_log = self.message_logs = self.flag_tables = self.counts = self
+        self.documents = self.completion_log = self.message_logs = self.flag_tables = (
+            self.counts
+        ) = self
         self._broken, self._hang = broken, hang
         self.released = threading.Event()
 
@@ -226,10 +253,17 @@ class Answers:
             return []
         (phase,) = phases
         self._answer(f"the completion log of {phase}")
-        times: dict[str, Any] = dict.fromkeys(("last_completed_at", "first_completed_at", "first_visible_at"), DONE)
+        times: dict[str, Any] = dict.fromkeys(
+            ("last_completed_at", "first_completed_at", "first_visible_at"), DONE
+        )
         return [
             ProcessorSummary(
-                phase=phase, game_date=DAY, processor_name=name, status="success", is_triggered=None, **times
+                phase=phase,
+                game_date=DAY,
+                processor_name=name,
+                status="success",
+                is_triggered=None,
+                **times,
             )
             for name in FIVE
         ]
@@ -255,16 +289,26 @@ def test_each_source_stands_alone(hang: bool) -> None:  # noqa: FBT001
     asked = {"outcome_query": "outcome @since @until", "work_query": "work @since @until"}
     phases = {
         "phase2": msgspec.structs.replace(PHASES["phase2"], **own, **asked),
-        "phase3": msgspec.structs.replace(PHASES["phase2"], name="phase3", bigquery_table="d.other"),
+        "phase3": msgspec.structs.replace(
+            PHASES["phase2"], name="phase3", bigquery_table="d.other"
+        ),
     }
     for broken in [*combinations(REQUIRED, 1), *combinations(REQUIRED, 2)]:
         stores: Any = Answers(broken, hang=hang)
         seconds = 0.1 if hang else 10
         found = gather(stores, {name: [DAY] for name in phases}, phases, seconds=seconds).evidence
         stores.released.set()
-        verdicts = {one.phase: judge(one, phases[one.phase], DONE + timedelta(hours=1)) for one in found}
-        unknown = {name for name, verdict in verdicts.items() if verdict.kind is VerdictKind.UNKNOWN}
+        verdicts = {
+            one.phase: judge(one, phases[one.phase], DONE + timedelta(hours=1)) for one in found
+        }
+        unknown = {
+            name for name, verdict in verdicts.items() if verdict.kind is VerdictKind.UNKNOWN
+        }
         assert unknown == set().union(*(REQUIRED[source] for source in broken)), broken
-        assert {verdict.kind for name, verdict in verdicts.items() if name not in unknown} <= {VerdictKind.UNTRIGGERED}
+        assert {verdict.kind for name, verdict in verdicts.items() if name not in unknown} <= {
+            VerdictKind.UNTRIGGERED
+        }
         for source in {"the message log", "the flag table"} & {*broken}:
-            assert any(note.startswith(f"judged without {source}: ") for note in verdicts["phase2"].notes), broken
+            assert any(
+                note.startswith(f"judged without {source}: ") for note in verdicts["phase2"].notes
+            ), broken

@@ -20,7 +20,16 @@ COMMANDS = [["status"], ["status", "--days", "14"], ["check"], ["explain", str(D
 
 
 def printed(folder: Path, *arguments: str, columns: int = 80, **environment: str) -> str:
-    command = [sys.executable, "-m", "canary", *arguments, "--data", str(folder), "--now", NOW.isoformat()]
+    command = [
+        sys.executable,
+        "-m",
+        "canary",
+        *arguments,
+        "--data",
+        str(folder),
+        "--now",
+        NOW.isoformat(),
+    ]
     phases = folder.with_name("phases.toml")
     phases.write_text(PHASES)
     variables = {**os.environ, "COLUMNS": str(columns), "PHASES_FILE": str(phases), **environment}
@@ -51,7 +60,9 @@ def test_ascii_where_it_is_asked_for(folder: Path, arguments: list[str]) -> None
     asked = printed(folder, *arguments, "--ascii", FORCE_COLOR="1")
     assert asked.isascii()
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", asked)
-    assert printed(folder, *arguments, PYTHONIOENCODING="ascii") == printed(folder, *arguments, "--ascii")
+    assert printed(folder, *arguments, PYTHONIOENCODING="ascii") == printed(
+        folder, *arguments, "--ascii"
+    )
     assert "?" not in asked.replace("?\n", "")
 
 
@@ -62,32 +73,49 @@ def test_status_fits_whatever_the_width(
     """As a picture or as a list; but for a path, which is left whole."""
     SITUATIONS["several_dates"](tmp_path)
     (tmp_path / "phases.toml").write_text(PHASES, "utf-8")
-    files = {"one": tmp_path / "phases.toml", "three": ROOT / "examples" / "phases_of_a_pipeline.toml"}
+    files = {
+        "one": tmp_path / "phases.toml",
+        "three": ROOT / "examples" / "phases_of_a_pipeline.toml",
+    }
     monkeypatch.setenv("PHASES_FILE", str(files[phases]))
     for width in (1, 2, *range(20, 201, 3 if phases == "one" else 12)):
         monkeypatch.setenv("COLUMNS", str(width))
         for more in ([], ["--ascii"]):
-            assert cli.main(["status", "--data", str(tmp_path), "--now", NOW.isoformat(), *more]) == 1
+            assert (
+                cli.main(["status", "--data", str(tmp_path), "--now", NOW.isoformat(), *more]) == 1
+            )
             said = capsys.readouterr()
             assert said.err == ""
             lines = said.out.splitlines()
-            assert width < 20 or [x for x in lines if len(x) > width and str(tmp_path) not in x] == []
+            assert (
+                width < 20 or [x for x in lines if len(x) > width and str(tmp_path) not in x] == []
+            )
             assert said.out.isascii() or not more
 
 
 def test_a_label_keeps_its_text_beside_it(tmp_path: Path) -> None:
     """Whatever the label: what goes on stands below the text, not below the label."""
     SITUATIONS["blocked"](tmp_path / "stores")
-    inside = [line[2:-2].rstrip() for line in printed(tmp_path / "stores", "check").splitlines() if line[:1] == "│"]
-    assert [line for line in inside[2:] if not re.match(r"[A-Z][\w ]{0,7}: +\S| {10}\S", line)] == []
+    inside = [
+        line[2:-2].rstrip()
+        for line in printed(tmp_path / "stores", "check").splitlines()
+        if line[:1] == "│"
+    ]
+    assert [
+        line for line in inside[2:] if not re.match(r"[A-Z][\w ]{0,7}: +\S| {10}\S", line)
+    ] == []
 
 
 def test_explain_has_a_line_for_each_delivery(tmp_path: Path) -> None:
     """Five, the deadline, and nothing else; what matters stands first."""
     SITUATIONS["blocked"](tmp_path / "stores")
     out = printed(tmp_path / "stores", "explain", str(DAY), columns=100)
-    assert re.search(r"CRITICAL · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games", out.splitlines()[1])
-    moments = [line for line in out.splitlines() if re.match(r"02-1[12] \d\d:\d\d:\d\d  \d\d:\d\d  ", line)]
+    assert re.search(
+        r"CRITICAL · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games", out.splitlines()[1]
+    )
+    moments = [
+        line for line in out.splitlines() if re.match(r"02-1[12] \d\d:\d\d:\d\d  \d\d:\d\d  ", line)
+    ]
     assert [line[23:].split()[0] for line in moments] == [
         *("p2_odds_game_lines", "p2_odds_player_props", "p2_bigdataball_pbp"),
         *("p2_nbacom_gamebook_pdf", "p2_nbacom_boxscores", "the"),

@@ -82,7 +82,9 @@ def _offset(tz: ZoneInfo, at: datetime) -> timedelta | None:
 def _between(tz: ZoneInfo, early: datetime, late: datetime) -> datetime:
     while late - early > MINUTE:
         middle = early + (late - early) // 2
-        early, late = (middle, late) if _offset(tz, middle) == _offset(tz, early) else (early, middle)
+        early, late = (
+            (middle, late) if _offset(tz, middle) == _offset(tz, early) else (early, middle)
+        )
     return late
 
 
@@ -111,16 +113,23 @@ def places(draw: st.DrawFn) -> Place:
     special = [ends, leap, *([st.sampled_from(changes(zone))] * 3 if changes(zone) else [])]
     near = draw(st.one_of(special)) + draw(st.integers(-26 * 60, 26 * 60)) * MINUTE
     by = f"+{draw(st.integers(0, 3))}d {draw(st.integers(0, 23)):02}:{draw(st.sampled_from([0, 15, 30, 59])):02}"
-    phase = msgspec.structs.replace(PHASE, timezone=zone, incomplete_by=by, lookback_dates=7, history_dates=7)
+    phase = msgspec.structs.replace(
+        PHASE, timezone=zone, incomplete_by=by, lookback_dates=7, history_dates=7
+    )
     return Place(phase, near)
 
 
 _documents = st.sampled_from(["none", "all", "four"])
 
 
-def evidence_of(place: Place, missing: int, document: str, spread: Sequence[int], delay: int) -> Evidence:
+def evidence_of(
+    place: Place, missing: int, document: str, spread: Sequence[int], delay: int
+) -> Evidence:
     """Let all but `missing` complete up to `spread` minutes before the moment, `delay` seconds before their rows."""
-    times = {name: place.at - minutes * MINUTE for name, minutes in zip(FIVE[missing:], [0, *spread], strict=False)}
+    times = {
+        name: place.at - minutes * MINUTE
+        for name, minutes in zip(FIVE[missing:], [0, *spread], strict=False)
+    }
     visible = timedelta(seconds=delay)
     log = Logged(
         {name: Arrival(at, at + visible) for name, at in times.items()},
@@ -128,7 +137,9 @@ def evidence_of(place: Place, missing: int, document: str, spread: Sequence[int]
     )
     held = dict(list(times.items())[: {"none": 0, "all": 5, "four": 4}[document]])
     registered = {name: Registration(at, name, at + visible) for name, at in held.items()}
-    progress: Source[Progress] = Absent() if document == "none" else Seen(Progress(PHASE.expected, registered))
+    progress: Source[Progress] = (
+        Absent() if document == "none" else Seen(Progress(PHASE.expected, registered))
+    )
     day = place.at.astimezone(place.tz).date()
     return Evidence(phase="phase2", game_date=day, completion_log=Seen(log), progress=progress)
 
@@ -155,7 +166,9 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     due = done + 30 * MINUTE if is_complete else phase.deadline(evidence.game_date)
     late = K.UNTRIGGERED if is_complete else K.INCOMPLETE
     shown_by = max(row.visible_at for row in evidence.completion_log.value.completed.values())
-    moments = sorted({done + minutes * MINUTE for minutes in later} | {due - MINUTE / 60, due, due + 4 * DAY})
+    moments = sorted(
+        {done + minutes * MINUTE for minutes in later} | {due - MINUTE / 60, due, due + 4 * DAY}
+    )
     kinds = {now: judge(evidence, phase, now).kind for now in moments if now >= shown_by}
     assert {now: kind is late for now, kind in kinds.items()} == {now: now >= due for now in kinds}
     ranks = [RANK[kind] for kind in kinds.values()]
@@ -181,13 +194,19 @@ def test_every_wait_ends_at_its_moment_and_for_good(place: Place, minutes: list[
         progress=Seen(Progress(PHASE.expected, registered, trigger=trigger)),
         outcome=Seen(0),
     )
-    silent = Evidence(phase="phase2", game_date=day, completion_log=Absent(), progress=Absent(), work=Seen(7))
+    silent = Evidence(
+        phase="phase2", game_date=day, completion_log=Absent(), progress=Absent(), work=Seen(7)
+    )
     for evidence, due, before, after in (
         (done, place.at + HOUR, K.TRIGGERED, K.DOWNSTREAM_MISSING),
         (silent, phase.deadline(day), K.WAITING, K.SILENT),
     ):
         moments = {due - MINUTE / 60, due, *(place.at + n * MINUTE for n in minutes)}
-        kinds = {now: judge(evidence, phase, now).kind for now in moments if now >= place.at or evidence is silent}
+        kinds = {
+            now: judge(evidence, phase, now).kind
+            for now in moments
+            if now >= place.at or evidence is silent
+        }
         assert kinds == {now: after if now >= due else before for now in kinds}
 
 
@@ -199,7 +218,9 @@ def test_a_clock_that_jumped_back_accuses_nobody(drawn: tuple[Any, ...], back: i
     now = place.at - back * MINUTE
     is_late = now >= place.phase.deadline(evidence.game_date)
     incomplete = {K.INCOMPLETE} if is_late else {K.WAITING, K.STORES_DISAGREE}
-    assert judge(evidence, place.phase, now).kind in (incomplete if drawn[1] else {K.SETTLING, K.STORES_DISAGREE})
+    assert judge(evidence, place.phase, now).kind in (
+        incomplete if drawn[1] else {K.SETTLING, K.STORES_DISAGREE}
+    )
 
 
 def moved(evidence: Evidence, tz: Any) -> Evidence:
@@ -207,17 +228,26 @@ def moved(evidence: Evidence, tz: Any) -> Evidence:
     assert isinstance(evidence.completion_log, Seen)
     log = evidence.completion_log.value
     arrivals = {
-        n: Arrival(a.completed_at.astimezone(tz), a.visible_at.astimezone(tz)) for n, a in log.completed.items()
+        n: Arrival(a.completed_at.astimezone(tz), a.visible_at.astimezone(tz))
+        for n, a in log.completed.items()
     }
     reports = {n: Report(r.status, r.at and r.at.astimezone(tz)) for n, r in log.reports.items()}
     progress = evidence.progress
     if isinstance(progress, Seen):
         registered = {
-            name: replace(one, completed_at=_in(one.completed_at, tz), registered_at=_in(one.registered_at, tz))
+            name: replace(
+                one,
+                completed_at=_in(one.completed_at, tz),
+                registered_at=_in(one.registered_at, tz),
+            )
             for name, one in progress.value.registered.items()
         }
         progress = Seen(replace(progress.value, registered=registered))
-    return replace(evidence, completion_log=Seen(replace(log, completed=arrivals, reports=reports)), progress=progress)
+    return replace(
+        evidence,
+        completion_log=Seen(replace(log, completed=arrivals, reports=reports)),
+        progress=progress,
+    )
 
 
 def _in(at: datetime | None, tz: Any) -> datetime | None:
@@ -226,7 +256,9 @@ def _in(at: datetime | None, tz: Any) -> datetime | None:
 
 @settings(DRAWN, max_examples=150)
 @given(evidences, st.integers(-60, 3 * 24 * 60), st.sampled_from([*ZONES, 14, -12, 5.75]))
-def test_whose_clock_a_time_was_read_from_does_not_matter(drawn: tuple[Any, ...], minutes: int, zone: Any) -> None:
+def test_whose_clock_a_time_was_read_from_does_not_matter(
+    drawn: tuple[Any, ...], minutes: int, zone: Any
+) -> None:
     """Verdict, causes and timeline are the same with any offset: the hour that comes twice is two hours."""
     tz = ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(hours=zone))
     place, evidence = drawn[0], evidence_of(*drawn)
@@ -250,7 +282,9 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(drawn: tuple[Any, ...]
             verdict = where_it_stopped(verdict, one, seen, history=[one], phase=phase, now=at)
         entries = timeline_of(verdict, Known(one, phase, at, traces=seen)).entries
         assert [entry.at for entry in entries] == sorted(entry.at for entry in entries if entry.at)
-        return verdict, sorted((one.at, one.stage, one.subject, one.words) for one in entries if one.at)
+        return verdict, sorted(
+            (one.at, one.stage, one.subject, one.words) for one in entries if one.at
+        )
 
     elsewhere = Traces(Seen([Checkpoint.from_json(line) for line in written]))
     there = said(moved(evidence, tz), elsewhere, now.astimezone(tz))
@@ -263,8 +297,12 @@ def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
     """The one that is written; where that hour is left out, as much later; where it comes twice, the first of both."""
     phase, tz = place.phase, place.tz
     day = place.at.astimezone(tz).date()
-    days, hour, minute = (int(part) for part in phase.incomplete_by[1:].replace("d ", ":").split(":"))
-    wanted = datetime.combine(day, datetime.min.time()) + timedelta(days=days, hours=hour, minutes=minute)
+    days, hour, minute = (
+        int(part) for part in phase.incomplete_by[1:].replace("d ", ":").split(":")
+    )
+    wanted = datetime.combine(day, datetime.min.time()) + timedelta(
+        days=days, hours=hour, minutes=minute
+    )
     deadline = phase.deadline(day)
     shown = deadline.astimezone(tz)
     assert deadline.tzinfo is UTC
@@ -276,7 +314,10 @@ def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
 def _jumps(tz: ZoneInfo, at: datetime) -> set[timedelta]:
     """Return by how much the clocks are put forward in the day before a moment."""
     nows = [at.astimezone(UTC) - n * HOUR / 2 for n in range(60)]
-    return {(_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta()) for late, early in pairwise(nows)}
+    return {
+        (_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta())
+        for late, early in pairwise(nows)
+    }
 
 
 @settings(DRAWN, max_examples=200)
@@ -298,7 +339,10 @@ def test_the_pictures_hold_every_moment_in_its_order(place: Place, minutes: list
     assert axis.end > axis.start
     assert axis.holds(place.phase.deadline(day))
     assert all(0 <= axis.x(at) <= 100 for at in moments)
-    assert [tick.label for tick in axis.ticks(6 * HOUR)][:2] in (["12:00", "18:00"], ["00:00", "06:00"])
+    assert [tick.label for tick in axis.ticks(6 * HOUR)][:2] in (
+        ["12:00", "18:00"],
+        ["00:00", "06:00"],
+    )
     walls = sorted(moments, key=lambda at: at.astimezone(place.tz).replace(tzinfo=None))
     assert [axis.x(at) for at in walls] == sorted(axis.x(at) for at in walls)
     folded = FoldedAxis(moments, place.tz)
@@ -344,7 +388,9 @@ def test_a_machine_without_time_zones(without: str, said: str) -> None:
     assert (done.stdout.rpartition("phases.toml: ")[2], done.stderr) == (said, "")
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-cli.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-cli.txt", "requirements-dev.txt"]
+)
 def test_time_zones_are_installed_wherever_this_is(file: str) -> None:
     """By hash, as everything."""
     pinned = (Path(__file__).parents[2] / file).read_text("utf-8")
@@ -353,11 +399,17 @@ def test_time_zones_are_installed_wherever_this_is(file: str) -> None:
 
 def verdict(kind: VerdictKind) -> Verdict:
     impact = Impact.UNKNOWN if kind.is_problem else None
-    return Verdict(kind=kind, phase="phase2", game_date=date(2026, 2, 9), summary="x", impact=impact)
+    return Verdict(
+        kind=kind, phase="phase2", game_date=date(2026, 2, 9), summary="x", impact=impact
+    )
 
 
 @settings(DRAWN, max_examples=150)
-@given(places(), st.lists(st.sampled_from([0, 0, 0, 0, 1, 4, 6, 20, 59]), min_size=20, max_size=60), st.data())
+@given(
+    places(),
+    st.lists(st.sampled_from([0, 0, 0, 0, 1, 4, 6, 20, 59]), min_size=20, max_size=60),
+    st.data(),
+)
 def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
     place: Place, jumps: list[int], data: st.DataObject
 ) -> None:
@@ -371,10 +423,16 @@ def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
         one = verdict(K.UNTRIGGERED if number < ends else K.TRIGGERED)
         memory, sent = step(memory, one, replace(AT, now=real - behind, run=str(number)))
         heard += [(real, kind) for kind in {*sent.values()}]
-        memory = read_date(Document(month_fields(None, {one.game_date: memory}), "1"), one.game_date)
+        memory = read_date(
+            Document(month_fields(None, {one.game_date: memory}), "1"), one.game_date
+        )
     kinds = [kind for _, kind in heard]
     assert kinds == [N.OPENED, *[N.REMINDER] * (len(kinds) - 2), N.RESOLVED]
-    assert all(late - early >= REMIND_EVERY for (early, _), (late, kind) in pairwise(heard) if kind is N.REMINDER)
+    assert all(
+        late - early >= REMIND_EVERY
+        for (early, _), (late, kind) in pairwise(heard)
+        if kind is N.REMINDER
+    )
     assert memory.incidents[-1].ended is N.RESOLVED
 
 
@@ -399,12 +457,18 @@ def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) ->
 
 
 @settings(DRAWN, max_examples=150)
-@given(places(), st.integers(1, LONGEST // MINUTE), st.lists(st.integers(-60, 40 * 24 * 60), max_size=6))
+@given(
+    places(),
+    st.integers(1, LONGEST // MINUTE),
+    st.lists(st.integers(-60, 40 * 24 * 60), max_size=6),
+)
 def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int]) -> None:
     """After the time that was asked for, elapsed; a clock that is behind by up to an hour does not break it."""
     day = place.at.astimezone(place.tz).date()
     until = place.at + lasts * MINUTE
-    silence = new_silence(phase="phase2", first=day, last=day, reason="x", expires_at=until, now=place.at)
+    silence = new_silence(
+        phase="phase2", first=day, last=day, reason="x", expires_at=until, now=place.at
+    )
     one = replace(verdict(K.UNTRIGGERED), game_date=day)
     nows = {until - MINUTE / 60, until, *(place.at + n * MINUTE for n in minutes)}
     assert {now: silence.covers(one, now) for now in nows} == {now: now < until for now in nows}
@@ -412,7 +476,9 @@ def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int
 
 @settings(DRAWN, max_examples=150)
 @given(places(), st.lists(st.sampled_from([-20, -1, 0, 15, 15, 15, 120]), min_size=1, max_size=12))
-def test_what_nobody_saw_is_not_forgotten_by_a_clock_that_jumps(place: Place, steps: list[int]) -> None:
+def test_what_nobody_saw_is_not_forgotten_by_a_clock_that_jumps(
+    place: Place, steps: list[int]
+) -> None:
     """Two runs at once are a jump as well: the one that is written down last may have begun first."""
     runs, now = after_a_run(Runs(at=place.at - 3 * HOUR), place.at, ""), place.at
     gap = runs.unseen[0]

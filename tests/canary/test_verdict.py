@@ -34,13 +34,18 @@ def logged(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> 
         for n, name in enumerate(reversed(names))
     }
     statuses = {**dict.fromkeys(names, "success"), **more.pop("statuses", {})}
-    return Seen(Logged(arrivals, {name: Report(status) for name, status in statuses.items()}, **more))
+    return Seen(
+        Logged(arrivals, {name: Report(status) for name, status in statuses.items()}, **more)
+    )
 
 
 def registered(names: list[str], trigger: Trigger | None = None, **more: Any) -> Source[Progress]:
     """Return a document that holds `names` with the same times."""
     at = more.pop("registered_at", None)
-    entries = {name: Registration(DONE - timedelta(minutes=n), name, at) for n, name in enumerate(reversed(names))}
+    entries = {
+        name: Registration(DONE - timedelta(minutes=n), name, at)
+        for n, name in enumerate(reversed(names))
+    }
     return Seen(Progress(expected=PHASE.expected, registered=entries, trigger=trigger, **more))
 
 
@@ -56,17 +61,27 @@ K = VerdictKind
 
 
 def verdict_of(
-    completion_log: Source[Logged], progress: Source[Progress], now: datetime = DONE + HOUR, **others: Any
+    completion_log: Source[Logged],
+    progress: Source[Progress],
+    now: datetime = DONE + HOUR,
+    **others: Any,
 ) -> Verdict:
     others.setdefault("log_since", DONE - timedelta(days=7))
-    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others)
+    evidence = Evidence(
+        phase="phase2", game_date=DAY, completion_log=completion_log, progress=progress, **others
+    )
     return judge(evidence, PHASE, now)
 
 
 def test_one_processor_is_not_several() -> None:
     """A phase may have one alone."""
     alone = msgspec.structs.replace(PHASE, processors={FIVE[0]: ()})
-    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=logged(FIVE[:1]), progress=registered(FIVE[:1]))
+    evidence = Evidence(
+        phase="phase2",
+        game_date=DAY,
+        completion_log=logged(FIVE[:1]),
+        progress=registered(FIVE[:1]),
+    )
     summary = judge(evidence, alone, DONE + HOUR).summary
     assert summary == "the only processor completed 1 h 00 min ago, `_triggered` is still unset"
 
@@ -86,14 +101,20 @@ class Row:
 
     def verdict(self, now: datetime) -> Verdict:
         """Judge the evidence."""
-        return verdict_of(self.completion_log, self.progress, now, outcome=self.outcome, work=self.work)
+        return verdict_of(
+            self.completion_log, self.progress, now, outcome=self.outcome, work=self.work
+        )
 
 
 TABLE = {
     "healthy": Row(K.TRIGGERED, "5 of 5 complete, `_triggered` is set", progress=DOC_SET),
-    "healthy, with output": Row(K.TRIGGERED, "5 of 5", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=Seen(363)),
+    "healthy, with output": Row(
+        K.TRIGGERED, "5 of 5", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=Seen(363)
+    ),
     "29:59": Row(K.SETTLING, "completed 29 min ago", now=DONE + timedelta(minutes=29, seconds=59)),
-    "30:00": Row(K.UNTRIGGERED, "completed 30 min ago, `_triggered` is", now=DONE + timedelta(minutes=30)),
+    "30:00": Row(
+        K.UNTRIGGERED, "completed 30 min ago, `_triggered` is", now=DONE + timedelta(minutes=30)
+    ),
     "no document": Row(K.UNTRIGGERED, "all 5", progress=NOTHING),
     "a document of four": Row(K.UNTRIGGERED, "all 5", progress=DOC_FOUR),
     "only the document is complete": Row(K.UNTRIGGERED, "all 5", completion_log=FOUR),
@@ -113,7 +134,10 @@ TABLE = {
         completion_log=logged(FIVE, HOUR),
     ),
     "four of five": Row(
-        K.WAITING, "4 of 5 complete, waiting for p2_odds_player_props", completion_log=FOUR, progress=DOC_FOUR
+        K.WAITING,
+        "4 of 5 complete, waiting for p2_odds_player_props",
+        completion_log=FOUR,
+        progress=DOC_FOUR,
     ),
     "four and an unexpected one": Row(
         K.WAITING,
@@ -121,8 +145,12 @@ TABLE = {
         completion_log=logged(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
         progress=registered(FIVE[:4], unexpected=frozenset({"p2_nbacom_schedule"})),
     ),
-    "nothing yet": Row(K.WAITING, "0 of 5 complete", now=DONE, completion_log=NOTHING, progress=NOTHING),
-    "before the deadline": Row(K.WAITING, "4 of 5", now=DEADLINE - SECOND, completion_log=FOUR, progress=DOC_FOUR),
+    "nothing yet": Row(
+        K.WAITING, "0 of 5 complete", now=DONE, completion_log=NOTHING, progress=NOTHING
+    ),
+    "before the deadline": Row(
+        K.WAITING, "4 of 5", now=DEADLINE - SECOND, completion_log=FOUR, progress=DOC_FOUR
+    ),
     "at the deadline": Row(
         K.INCOMPLETE,
         "not completed, 0 min past the deadline: p2_odds_p",
@@ -144,16 +172,25 @@ TABLE = {
         completion_log=Seen(Logged(unexpected=frozenset({"x"}))),
         progress=NOTHING,
     ),
-    "everybody without data": Row(K.IDLE, "had no work", now=DONE, completion_log=NO_WORK, progress=NOTHING),
+    "everybody without data": Row(
+        K.IDLE, "had no work", now=DONE, completion_log=NO_WORK, progress=NOTHING
+    ),
     "everybody without data, late": Row(
         K.IDLE, "had no work", now=DEADLINE + HOUR, completion_log=NO_WORK, progress=NOTHING
     ),
-    "four without data": Row(K.WAITING, "0 of 5", now=DONE, completion_log=FOUR_IDLE, progress=NOTHING),
+    "four without data": Row(
+        K.WAITING, "0 of 5", now=DONE, completion_log=FOUR_IDLE, progress=NOTHING
+    ),
     "four without data, late": Row(
         K.INCOMPLETE, "past the deadline", now=DEADLINE, completion_log=FOUR_IDLE, progress=NOTHING
     ),
     "no games": Row(
-        K.IDLE, "no work to do", now=DEADLINE + HOUR, completion_log=NOTHING, progress=NOTHING, work=Seen(0)
+        K.IDLE,
+        "no work to do",
+        now=DEADLINE + HOUR,
+        completion_log=NOTHING,
+        progress=NOTHING,
+        work=Seen(0),
     ),
     "no games, some odds": Row(
         K.IDLE,
@@ -164,10 +201,20 @@ TABLE = {
         work=Seen(0),
     ),
     "games, nothing yet": Row(
-        K.WAITING, "0 of 5", now=DEADLINE - SECOND, completion_log=NOTHING, progress=NOTHING, work=Seen(9)
+        K.WAITING,
+        "0 of 5",
+        now=DEADLINE - SECOND,
+        completion_log=NOTHING,
+        progress=NOTHING,
+        work=Seen(9),
     ),
     "games, nothing": Row(
-        K.SILENT, "there was work to do (9)", now=DEADLINE, completion_log=NOTHING, progress=NOTHING, work=Seen(9)
+        K.SILENT,
+        "there was work to do (9)",
+        now=DEADLINE,
+        completion_log=NOTHING,
+        progress=NOTHING,
+        work=Seen(9),
     ),
     "no games, and a failure": Row(
         K.UNKNOWN,
@@ -196,10 +243,20 @@ TABLE = {
         progress=NOTHING,
     ),
     "nothing, games unreadable": Row(
-        K.UNKNOWN, "connection refused", now=DEADLINE, completion_log=NOTHING, progress=NOTHING, work=REFUSED
+        K.UNKNOWN,
+        "connection refused",
+        now=DEADLINE,
+        completion_log=NOTHING,
+        progress=NOTHING,
+        work=REFUSED,
     ),
     "late, games unreadable": Row(
-        K.UNKNOWN, "connection refused", now=DEADLINE, completion_log=FOUR, progress=DOC_FOUR, work=REFUSED
+        K.UNKNOWN,
+        "connection refused",
+        now=DEADLINE,
+        completion_log=FOUR,
+        progress=DOC_FOUR,
+        work=REFUSED,
     ),
     "waiting, games unreadable": Row(
         K.WAITING, "4 of 5", now=DONE, completion_log=FOUR, progress=DOC_FOUR, work=REFUSED
@@ -221,10 +278,18 @@ TABLE = {
         progress=registered(FIVE[:4], PARTIAL),
     ),
     "no output after 59:59": Row(
-        K.TRIGGERED, "5 of 5", now=DONE + SECOND + timedelta(minutes=59, seconds=59), progress=DOC_SET, outcome=Seen(0)
+        K.TRIGGERED,
+        "5 of 5",
+        now=DONE + SECOND + timedelta(minutes=59, seconds=59),
+        progress=DOC_SET,
+        outcome=Seen(0),
     ),
     "no output after 60:00": Row(
-        K.DOWNSTREAM_MISSING, "Phase 3 has written nothing", now=DONE + SECOND + HOUR, progress=DOC_SET, outcome=Seen(0)
+        K.DOWNSTREAM_MISSING,
+        "Phase 3 has written nothing",
+        now=DONE + SECOND + HOUR,
+        progress=DOC_SET,
+        outcome=Seen(0),
     ),
     "no output, no time of the trigger": Row(
         K.TRIGGERED,
@@ -255,9 +320,15 @@ TABLE = {
         K.TRIGGERED, "5 of 5", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=Seen(0), work=Seen(0)
     ),
     "output unreadable": Row(
-        K.UNKNOWN, "the output of Phase 3: conn", now=DONE + 2 * HOUR, progress=DOC_SET, outcome=REFUSED
+        K.UNKNOWN,
+        "the output of Phase 3: conn",
+        now=DONE + 2 * HOUR,
+        progress=DOC_SET,
+        outcome=REFUSED,
     ),
-    "output unreadable, not due": Row(K.TRIGGERED, "5 of 5", now=DONE + SECOND, progress=DOC_SET, outcome=REFUSED),
+    "output unreadable, not due": Row(
+        K.TRIGGERED, "5 of 5", now=DONE + SECOND, progress=DOC_SET, outcome=REFUSED
+    ),
     "untriggered, output unreadable": Row(K.UNTRIGGERED, "all 5", outcome=REFUSED),
     "a row missing": Row(
         K.STORES_DISAGREE,
@@ -267,7 +338,11 @@ TABLE = {
         progress=DOC_SET,
     ),
     "a row missing, 29:59": Row(
-        K.TRIGGERED, "5 of 5", now=DONE + timedelta(minutes=29, seconds=59), completion_log=FOUR, progress=DOC_SET
+        K.TRIGGERED,
+        "5 of 5",
+        now=DONE + timedelta(minutes=29, seconds=59),
+        completion_log=FOUR,
+        progress=DOC_SET,
     ),
     "a registration missing": Row(
         K.STORES_DISAGREE,
@@ -277,7 +352,11 @@ TABLE = {
         progress=registered(FIVE[:3]),
     ),
     "a registration missing, 29:59 after its row": Row(
-        K.WAITING, "4 of 5", now=DONE + timedelta(minutes=30), completion_log=FOUR, progress=registered(FIVE[:3])
+        K.WAITING,
+        "4 of 5",
+        now=DONE + timedelta(minutes=30),
+        completion_log=FOUR,
+        progress=registered(FIVE[:3]),
     ),
     "a late burst in the completion log": Row(
         K.WAITING,
@@ -294,7 +373,11 @@ TABLE = {
         progress=registered(FIVE[:4], registered_at=DONE + HOUR),
     ),
     "a registration missing, late": Row(
-        K.INCOMPLETE, "not completed", now=DEADLINE, completion_log=FOUR, progress=registered(FIVE[:3])
+        K.INCOMPLETE,
+        "not completed",
+        now=DEADLINE,
+        completion_log=FOUR,
+        progress=registered(FIVE[:3]),
     ),
     "no times in the document": Row(
         K.SETTLING,
@@ -310,12 +393,19 @@ TABLE = {
         completion_log=NOTHING,
         progress=Seen(Progress(PHASE.expected, dict.fromkeys(FIVE, Registration()))),
     ),
-    "no completion log to ask": Row(K.UNKNOWN, "could not tell: connection refused", completion_log=REFUSED),
+    "no completion log to ask": Row(
+        K.UNKNOWN, "could not tell: connection refused", completion_log=REFUSED
+    ),
     "no document to ask": Row(K.UNKNOWN, "could not tell: connection refused", progress=REFUSED),
     "nobody to ask": Row(
-        K.UNKNOWN, "connection refused; denied", completion_log=REFUSED, progress=Unreadable("denied")
+        K.UNKNOWN,
+        "connection refused; denied",
+        completion_log=REFUSED,
+        progress=Unreadable("denied"),
     ),
-    "healthy, nobody to ask": Row(K.UNKNOWN, "connection refused", completion_log=REFUSED, progress=DOC_SET),
+    "healthy, nobody to ask": Row(
+        K.UNKNOWN, "connection refused", completion_log=REFUSED, progress=DOC_SET
+    ),
 }
 
 
@@ -343,7 +433,9 @@ def test_the_verdict_in_full(phase: Phase) -> None:
     """Everything that an alert is made of is in the value."""
     progress = registered(FIVE, orchestrator_expected=phase.expected | {"p2_bdl_box_scores"})
     completion_log = logged(FIVE, unexpected=frozenset({"NbacBoxscoresProcessor"}))
-    assert verdict_of(completion_log, progress, DONE + timedelta(minutes=34), outcome=Seen(363)) == Verdict(
+    assert verdict_of(
+        completion_log, progress, DONE + timedelta(minutes=34), outcome=Seen(363)
+    ) == Verdict(
         kind=K.UNTRIGGERED,
         phase="phase2",
         game_date=DAY,
@@ -393,7 +485,9 @@ def test_a_gap_does_not_end_by_the_set_becoming_complete() -> None:
         )
     ]
     assert [v.kind for v in verdicts] == [K.STORES_DISAGREE, K.STORES_DISAGREE, K.UNTRIGGERED]
-    assert verdicts[1].summary == f"in the completion log, but not in the progress document: {FIVE[0]}"
+    assert (
+        verdicts[1].summary == f"in the completion log, but not in the progress document: {FIVE[0]}"
+    )
 
 
 def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
@@ -413,11 +507,16 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
         (logged(FIVE[:4], flag=UNSET), K.WAITING),
         (Absent(), K.UNKNOWN),
     ):
-        evidence = Evidence(phase="phase2", game_date=DAY, completion_log=completion_log, progress=REFUSED)
+        evidence = Evidence(
+            phase="phase2", game_date=DAY, completion_log=completion_log, progress=REFUSED
+        )
         verdict = judge(evidence, carries, DONE + HOUR)
         assert verdict.kind is kind
         if kind is not K.UNKNOWN:
-            assert verdict.notes[-1] == "Firestore could not be read (connection refused): the flag is BigQuery's"
+            assert (
+                verdict.notes[-1]
+                == "Firestore could not be read (connection refused): the flag is BigQuery's"
+            )
         assert judge(evidence, phase, DONE + HOUR).kind is K.UNKNOWN
 
 
@@ -428,8 +527,18 @@ def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) ->
         (None, UNSET, K.UNTRIGGERED, ""),
         (SET, SET, K.TRIGGERED, ""),
         (UNSET, UNSET, K.UNTRIGGERED, ""),
-        (UNSET, SET, K.TRIGGERED, "; the flag table has it set, the completion log unset: it is taken as set"),
-        (SET, UNSET, K.TRIGGERED, "; the completion log has it set, the flag table unset: it is taken as set"),
+        (
+            UNSET,
+            SET,
+            K.TRIGGERED,
+            "; the flag table has it set, the completion log unset: it is taken as set",
+        ),
+        (
+            SET,
+            UNSET,
+            K.TRIGGERED,
+            "; the completion log has it set, the flag table unset: it is taken as set",
+        ),
     ],
 )
 def test_the_flag_table_stands_in_as_well(
@@ -441,11 +550,17 @@ def test_the_flag_table_stands_in_as_well(
 ) -> None:
     """Set in one table it was set; where they contradict each other, the verdict says so."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
-    sources: dict[str, Any] = {"completion_log": logged(FIVE, flag=flag), "flag_table": Seen(flag_table)}
+    sources: dict[str, Any] = {
+        "completion_log": logged(FIVE, flag=flag),
+        "flag_table": Seen(flag_table),
+    }
     evidence = Evidence(phase="phase2", game_date=DAY, progress=REFUSED, **sources)
     verdict = judge(evidence, carries, DONE + HOUR)
     assert verdict.kind is kind
-    assert verdict.notes[-1] == f"Firestore could not be read (connection refused): the flag is BigQuery's{note}"
+    assert (
+        verdict.notes[-1]
+        == f"Firestore could not be read (connection refused): the flag is BigQuery's{note}"
+    )
 
 
 def test_a_flag_that_was_partial_on_purpose_stands_in_as_such(phase: Phase) -> None:
@@ -454,7 +569,11 @@ def test_a_flag_that_was_partial_on_purpose_stands_in_as_such(phase: Phase) -> N
     for reason, kind in (("deadline_exceeded", K.TRIGGERED), ("all_complete", K.PREMATURE)):
         table = Seen(Flag(is_set=True, at=DONE, reason=reason))
         evidence = Evidence(
-            phase="phase2", game_date=DAY, completion_log=logged(FIVE[:4]), progress=REFUSED, flag_table=table
+            phase="phase2",
+            game_date=DAY,
+            completion_log=logged(FIVE[:4]),
+            progress=REFUSED,
+            flag_table=table,
         )
         assert judge(evidence, carries, DONE + HOUR).kind is kind
 
@@ -462,7 +581,9 @@ def test_a_flag_that_was_partial_on_purpose_stands_in_as_such(phase: Phase) -> N
 def test_the_flag_table_never_overrules_firestore(phase: Phase) -> None:
     """Where Firestore can be read its flag counts."""
     named = msgspec.structs.replace(phase, bigquery_carries_flag=True, flag_table="d.status")
-    evidence = Evidence(phase="phase2", game_date=DAY, completion_log=ALL, progress=DOC_ALL, flag_table=Seen(SET))
+    evidence = Evidence(
+        phase="phase2", game_date=DAY, completion_log=ALL, progress=DOC_ALL, flag_table=Seen(SET)
+    )
     assert judge(evidence, named, DONE + HOUR).kind is K.UNTRIGGERED
 
 
@@ -490,7 +611,9 @@ def test_a_table_without_the_flag_cannot_stand_in(phase: Phase) -> None:
         (DOC_SET, Absent(), DONE + HOUR, None),
     ],
 )
-def test_the_impact(progress: Source[Progress], outcome: Source[int], now: datetime, impact: Impact | None) -> None:
+def test_the_impact(
+    progress: Source[Progress], outcome: Source[int], now: datetime, impact: Impact | None
+) -> None:
     """Output there is no harm; none is harm only when there was time for it; quiet has no impact."""
     assert verdict_of(ALL, progress, now, outcome=outcome).impact is impact
 
@@ -515,19 +638,31 @@ IN_GAMES = msgspec.structs.replace(PHASE, outcome_counts_games=True)
     ],
 )
 def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the columns above)
-    progress: Source[Progress], output: int, work: int | None, minutes: int, kind: K, impact: Impact | None
+    progress: Source[Progress],
+    output: int,
+    work: int | None,
+    minutes: int,
+    kind: K,
+    impact: Impact | None,
 ) -> None:
     """Some of the games are a gap once the next phase has had its time; rows and games are never compared."""
     games: Source[int] = Absent() if work is None else Seen(work)
     evidence = Evidence(
-        phase="phase2", game_date=DAY, completion_log=ALL, progress=progress, outcome=Seen(output), work=games
+        phase="phase2",
+        game_date=DAY,
+        completion_log=ALL,
+        progress=progress,
+        outcome=Seen(output),
+        work=games,
     )
     now = DONE + SECOND + timedelta(minutes=minutes)
     verdict = judge(evidence, IN_GAMES, now)
     assert (verdict.kind, verdict.impact) == (kind, impact)
     assert judge(evidence, PHASE, now).kind is not K.DOWNSTREAM_PARTIAL
     if impact is not None:
-        assert f"has {output} of {work} games" in alert([verdict], IN_GAMES, CommandLine(), now).text
+        assert (
+            f"has {output} of {work} games" in alert([verdict], IN_GAMES, CommandLine(), now).text
+        )
 
 
 LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
@@ -543,13 +678,22 @@ DOCUMENTS = [
     registered([]),
 ]
 COUNTS: list[Source[int]] = [Absent(), REFUSED, Seen(0), Seen(9)]
-MOMENTS = [DONE - HOUR, DONE, DONE + timedelta(minutes=30), DONE + 2 * HOUR, DEADLINE, DEADLINE + timedelta(days=3)]
+MOMENTS = [
+    DONE - HOUR,
+    DONE,
+    DONE + timedelta(minutes=30),
+    DONE + 2 * HOUR,
+    DEADLINE,
+    DEADLINE + timedelta(days=3),
+]
 
 
 def test_every_combination_keeps_the_promises() -> None:
     """Over all evidence: unreadable is UNKNOWN, and the accusation is made exactly by the mission's rule."""
     kinds = set()
-    for completion_log, progress, outcome, work, now in itertools.product(LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS):
+    for completion_log, progress, outcome, work, now in itertools.product(
+        LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS
+    ):
         verdict = verdict_of(completion_log, progress, now, outcome=outcome, work=work)
         kinds.add(verdict.kind)
         if isinstance(completion_log, Unreadable) or isinstance(progress, Unreadable):
@@ -558,8 +702,15 @@ def test_every_combination_keeps_the_promises() -> None:
         arrivals = completion_log.value.completed if isinstance(completion_log, Seen) else {}
         document = progress.value if isinstance(progress, Seen) else Progress(PHASE.expected)
         complete = arrivals.keys() | document.registered.keys() >= PHASE.expected
-        visible = all(now - arrival.visible_at >= timedelta(minutes=2) for arrival in arrivals.values())
-        accused = complete and document.trigger is None and now - DONE >= timedelta(minutes=30) and visible
+        visible = all(
+            now - arrival.visible_at >= timedelta(minutes=2) for arrival in arrivals.values()
+        )
+        accused = (
+            complete
+            and document.trigger is None
+            and now - DONE >= timedelta(minutes=30)
+            and visible
+        )
         assert (verdict.kind is K.UNTRIGGERED) == accused
         assert verdict.triggered == (document.trigger is not None)
         assert (verdict.impact is not None) == verdict.kind.is_problem
@@ -568,7 +719,9 @@ def test_every_combination_keeps_the_promises() -> None:
             assert document.trigger is not None
         if verdict.kind in {K.WAITING, K.SETTLING, K.UNTRIGGERED, K.INCOMPLETE, K.SILENT, K.IDLE}:
             assert document.trigger is None
-    assert kinds == set(VerdictKind) - {K.DOWNSTREAM_PARTIAL}, "which needs a phase that counts games"
+    assert kinds == set(VerdictKind) - {K.DOWNSTREAM_PARTIAL}, (
+        "which needs a phase that counts games"
+    )
 
 
 @pytest.mark.parametrize(

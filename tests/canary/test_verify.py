@@ -41,7 +41,9 @@ def documents(dataset: BigQuery) -> Iterator[FirestoreDocuments]:
 def flags(*said: bool | None) -> list[dict[str, object]]:
     """Return the status table's rows, one for each date of which something is said."""
     return [
-        {"game_date": str(day), "is_triggered": one} for day, one in zip(DAYS, said, strict=True) if one is not None
+        {"game_date": str(day), "is_triggered": one}
+        for day, one in zip(DAYS, said, strict=True)
+        if one is not None
     ]
 
 
@@ -61,13 +63,22 @@ DIFFERS = "2026-02-09 (set in Firestore, unset there), 2026-02-11 (unset in Fire
         ((True, True, True, False), [AGREES.format(4), BOTH]),
         ((True, True, True, None), [f"{AGREES.format(3)}, says nothing of 2026-02-11", BOTH]),
         ((True, False, True, True), [f"{AGREES.format(2)}, differs on {DIFFERS}", ONE]),
-        ((True, None, None, False), [f"{AGREES.format(2)}, says nothing of 2026-02-09 to 2026-02-10", ONE]),
-        ((None, None, None, None), [f"phase2: {STATUS_TABLE} says nothing of 2026-02-08 to 2026-02-11"]),
+        (
+            (True, None, None, False),
+            [f"{AGREES.format(2)}, says nothing of 2026-02-09 to 2026-02-10", ONE],
+        ),
+        (
+            (None, None, None, None),
+            [f"phase2: {STATUS_TABLE} says nothing of 2026-02-08 to 2026-02-11"],
+        ),
     ],
     ids=["agrees", "agrees where it says something", "differs", "partly silent", "silent"],
 )
 def test_where_the_flag_is(
-    dataset: BigQuery, capsys: pytest.CaptureFixture[str], said: tuple[bool | None, ...], answers: list[str]
+    dataset: BigQuery,
+    capsys: pytest.CaptureFixture[str],
+    said: tuple[bool | None, ...],
+    answers: list[str],
 ) -> None:
     """It is found by its columns; the answer has what to put into the phases file, and no more than was shown."""
     make_status_table(dataset, flags(*said))
@@ -80,7 +91,10 @@ def test_where_the_flag_is(
         carries,
         carries,
     )
-    assert (table["table"], [day["bigquery"] for day in table["dates"]]) == (STATUS_TABLE, list(said))
+    assert (table["table"], [day["bigquery"] for day in table["dates"]]) == (
+        STATUS_TABLE,
+        list(said),
+    )
     assert {day["agreement"] for day in answer["dates"]} == {"no statement"}
 
 
@@ -90,7 +104,10 @@ def test_the_screen_says_the_same(dataset: BigQuery, capsys: pytest.CaptureFixtu
     make_status_table(dataset, flags(True, True, True, False))
     assert cli.main(["verify", "--days", "4", "--now", NOW.isoformat()]) == 0
     printed = capsys.readouterr().out
-    assert [len(re.findall(rf" {word} *\n", printed)) for word in ("agree", "no statement")] == [4, 4]
+    assert [len(re.findall(rf" {word} *\n", printed)) for word in ("agree", "no statement")] == [
+        4,
+        4,
+    ]
     assert f"{dataset.project}.{TABLE}" in printed
     assert printed.splitlines()[-3:] == [
         "use Firestore; BigQuery may stand in for it, as follows",
@@ -110,14 +127,19 @@ def test_there_is_no_such_table(dataset: BigQuery, capsys: pytest.CaptureFixture
 @pytest.mark.usefixtures("documents")
 @pytest.mark.parametrize("call", ["find", "read"])
 def test_what_may_not_be_searched_or_read(
-    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
+    dataset: BigQuery,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    call: str,
 ) -> None:
     """It is one sentence, and the rest is told all the same; the emulator asks nobody for rights."""
     make_status_table(dataset, flags(True, True, True, False))
     allowed = verify(capsys)[1]
 
     def refuse(*_: object) -> None:
-        raise StoreError("BigQuery: Forbidden: Access Denied: grant roles/bigquery.dataViewer on the dataset")
+        raise StoreError(
+            "BigQuery: Forbidden: Access Denied: grant roles/bigquery.dataViewer on the dataset"
+        )
 
     monkeypatch.setattr(BigQueryFlagTables, call, refuse)
     code, answer = verify(capsys)
@@ -131,7 +153,10 @@ def test_what_may_not_be_searched_or_read(
 
 @pytest.mark.usefixtures("documents")
 def test_a_flag_table_that_the_phases_file_names(
-    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+    dataset: BigQuery,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Only what it lacks is to be put into it, and the flag there stands in when Firestore cannot be read."""
     make_status_table(dataset, flags(True, True, True, False))
@@ -143,7 +168,11 @@ def test_a_flag_table_that_the_phases_file_names(
     monkeypatch.setenv("PHASES_FILE", str(file))
     answers = verify(capsys)[1]["answers"]
     assert answers[-1] == "in the phases file, under [phase2]: bigquery_carries_flag = true"
-    file.write_text(file.read_text("utf-8").replace("bigquery_carries_flag = false", "bigquery_carries_flag = true"))
+    file.write_text(
+        file.read_text("utf-8").replace(
+            "bigquery_carries_flag = false", "bigquery_carries_flag = true"
+        )
+    )
 
     def refuse(*_: object) -> None:
         raise StoreError("Firestore: Unavailable")
@@ -155,13 +184,18 @@ def test_a_flag_table_that_the_phases_file_names(
 
 
 def test_the_completion_log_of_another_phase_is_not_mixed_up(
-    dataset: BigQuery, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+    dataset: BigQuery,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Two tables whose names end alike: each phase is compared by its own, which has the column or has not."""
     other = BigQuery(f"{dataset.project}-other", emulated=True)
     other.client.create_dataset("nba_orchestration")
     make_real_table(dataset)
-    make_real_table(dataset, f"{other.project}.{TABLE}", added=[("is_triggered", "BOOLEAN", "NULLABLE")])
+    make_real_table(
+        dataset, f"{other.project}.{TABLE}", added=[("is_triggered", "BOOLEAN", "NULLABLE")]
+    )
     text = BUNDLED_PHASES.read_text("utf-8")
     third = text.replace("[phase2", "[phase3").replace("phase2_completion", "phase3_completion")
     file = tmp_path / "phases.toml"
@@ -213,11 +247,15 @@ def test_whether_the_query_of_runs_works(
     (tmp_path / "datasets").mkdir()
     with closing(sqlite3.connect(tmp_path / "datasets" / "nba.sqlite3")) as connection, connection:
         connection.execute("CREATE TABLE runs (name TEXT, day TEXT)")
-        connection.executemany("INSERT INTO runs VALUES (?, '2026-02-09')", [(name,) for name in names])
+        connection.executemany(
+            "INSERT INTO runs VALUES (?, '2026-02-09')", [(name,) for name in names]
+        )
     with EmbeddedStores(tmp_path) as stores:
         stores.completion_log.setup()
     file = tmp_path / "phases.toml"
-    file.write_text(BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]\n{query}", 1), "utf-8")
+    file.write_text(
+        BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]\n{query}", 1), "utf-8"
+    )
     monkeypatch.setenv("PHASES_FILE", str(file))
     cli.main(["verify", "--days", "4", "--now", NOW.isoformat(), "--json", "--data", str(tmp_path)])
     answers = json.loads(capsys.readouterr().out)["answers"]

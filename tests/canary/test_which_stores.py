@@ -77,7 +77,9 @@ def test_without_stores_nothing_is_answered_and_nothing_made(
 
 
 @pytest.mark.parametrize("command", [ADD, ["setup"]], ids=" ".join)
-def test_an_empty_folder_has_no_stores(command: list[str], nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_folder_has_no_stores(
+    command: list[str], nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Where it is there, `canary setup` makes them; nothing else does."""
     (nowhere / "resilience-data").mkdir()
     is_setup = command == ["setup"]
@@ -128,7 +130,10 @@ def test_setup_into_a_file_is_refused(nowhere: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_folder_that_cannot_be_looked_into(
-    command: list[str], nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    nowhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Is not one without stores; root may look into each, so that it is refused here."""
     refused = Path.stat
@@ -140,7 +145,10 @@ def test_a_folder_that_cannot_be_looked_into(
 
     monkeypatch.setattr(Path, "stat", stat)
     assert cli.main(command) == 2
-    assert capsys.readouterr() == ("", "canary: [Errno 13] Permission denied: 'resilience-data/resilience.sqlite3'\n")
+    assert capsys.readouterr() == (
+        "",
+        "canary: [Errno 13] Permission denied: 'resilience-data/resilience.sqlite3'\n",
+    )
     assert list(nowhere.iterdir()) == []
 
 
@@ -151,12 +159,20 @@ def test_a_folder_that_cannot_be_looked_into(
         ({"RESILIENCE_DATA_DIR": "a\x1bb"}, "in folder a\\x1bb"),
         ({"FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}, "in folder resilience-data"),
         ({"GOOGLE_CLOUD_PROJECT": "my-project"}, "in project my-project"),
-        ({"GOOGLE_CLOUD_PROJECT": "my-project", "RESILIENCE_DATA_DIR": "data"}, "in project my-project"),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "my-project", "RESILIENCE_DATA_DIR": "data"},
+            "in project my-project",
+        ),
         ({"GOOGLE_CLOUD_PROJECT": "p", "FIRESTORE_DATABASE": "(default)"}, "in project p"),
-        ({"GOOGLE_CLOUD_PROJECT": "p", "FIRESTORE_DATABASE": "scores"}, "in project p, database scores"),
+        (
+            {"GOOGLE_CLOUD_PROJECT": "p", "FIRESTORE_DATABASE": "scores"},
+            "in project p, database scores",
+        ),
     ],
 )
-def test_where_the_stores_are(environment: dict[str, str], where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_stores_are(
+    environment: dict[str, str], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As an answer says it, and with `--data` whatever the environment says."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -172,21 +188,35 @@ def test_data_outweighs_a_project(
     SITUATIONS["blocked"](folder)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "nobodys")
     data = ["--data", str(folder), "--now", NOW.isoformat()]
-    for command in (["check", "--dry-run"], ["status"], ["explain", str(DAY)], ["history"], ["silence", "list"]):
+    for command in (
+        ["check", "--dry-run"],
+        ["status"],
+        ["explain", str(DAY)],
+        ["history"],
+        ["silence", "list"],
+    ):
         assert cli.main([*command, *data, "--json"]) in {0, 1}
         assert json.loads(capsys.readouterr().out)["store"] == {"folder": str(folder)}
     assert cli.main([*ADD, *data]) == 0
     assert f" in folder {folder}; " in capsys.readouterr().out
     assert cli.main(["ack", "yesterday", *data, "--by", "ada"]) == 0
-    assert f"phase2 {DAY} UNTRIGGERED in folder {folder}: acknowledged by ada at " in capsys.readouterr().out
+    assert (
+        f"phase2 {DAY} UNTRIGGERED in folder {folder}: acknowledged by ada at "
+        in capsys.readouterr().out
+    )
     assert cli.main(["ack", "yesterday", *data, "--by", "ada", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["kind"], answer["acknowledgement"]["game_date"]) == ("UNTRIGGERED", str(DAY))
     assert cli.main(["status", *data]) == 1
-    assert f"as of 2026-02-12 07:45Z, in folder {folder}" in " ".join(capsys.readouterr().out.split())
+    assert f"as of 2026-02-12 07:45Z, in folder {folder}" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_the_settings_say_whether_the_folder_is_named() -> None:
     """By the name that it has anyway as well."""
-    named = [Settings.from_env({"RESILIENCE_DATA_DIR": name}).data_dir_is_named for name in ("", "resilience-data")]
+    named = [
+        Settings.from_env({"RESILIENCE_DATA_DIR": name}).data_dir_is_named
+        for name in ("", "resilience-data")
+    ]
     assert named == [False, True]

@@ -58,7 +58,9 @@ def completion_log(request: pytest.FixtureRequest, phase: Phase) -> CompletionLo
     if request.param == "sqlite":
         stores: EmbeddedStores = request.getfixturevalue("stores")
         return stores.completion_log
-    phases = {name: msgspec.structs.replace(phase, name=name) for name in ("phase2", "phase3", "phase4")}
+    phases = {
+        name: msgspec.structs.replace(phase, name=name) for name in ("phase2", "phase3", "phase4")
+    }
     dataset: BigQuery = request.getfixturevalue("dataset")
     log = BigQueryCompletionLog(dataset, phases)
     if request.param == THEIRS:
@@ -82,4 +84,7 @@ def archive(request: pytest.FixtureRequest) -> Iterator[tuple[Sink, CheckpointAr
         yield stores.checkpoints, stores.checkpoints
         return
     with LoggingServer("project") as server:
-        yield lambda c: server.ingest(json_line(c)), CloudLoggingArchive("project", connect=server.transport)
+        yield (
+            lambda c: server.ingest(json_line(c)),
+            CloudLoggingArchive("project", connect=server.transport),
+        )

@@ -14,7 +14,9 @@ from typing import Any, Self
 
 import grpc  # type: ignore[import-untyped]
 from google.cloud.audit.audit_log_pb2 import AuditLog  # type: ignore[import-untyped]
-from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
+from google.cloud.logging_v2.services.logging_service_v2.transports import (
+    LoggingServiceV2GrpcTransport,
+)
 from google.cloud.logging_v2.types import ListLogEntriesRequest, ListLogEntriesResponse, LogEntry
 from google.logging.type.log_severity_pb2 import LogSeverity  # type: ignore[import-untyped]
 from google.protobuf.any_pb2 import Any as AnyMessage  # type: ignore[import-untyped]
@@ -84,7 +86,9 @@ class LoggingServer:
 
     def transport(self, address: str = "") -> LoggingServiceV2GrpcTransport:
         """Return a transport to this server, or to what stands before it; it is closed with the server."""
-        transport = LoggingServiceV2GrpcTransport(channel=grpc.insecure_channel(address or self.address))
+        transport = LoggingServiceV2GrpcTransport(
+            channel=grpc.insecure_channel(address or self.address)
+        )
         self._transports.append(transport)
         return transport
 
@@ -108,15 +112,21 @@ class LoggingServer:
         )
         self._entries.setdefault((entry.timestamp, entry.insert_id), entry)
 
-    def log_request(self, url: str, status: int, at: datetime, service: str = "", **fields: Any) -> None:
+    def log_request(
+        self, url: str, status: int, at: datetime, service: str = "", **fields: Any
+    ) -> None:
         """Store the entry that Cloud Run leaves of one request to a service; `latency` is that of the request."""
         request = {"request_method": "POST", "request_url": url, "status": status}
         request["latency"] = fields.pop("latency", timedelta(0))
         self.log("run.googleapis.com%2Frequests", at, service, http_request=request, **fields)
 
-    def log(self, log: str, at: datetime, service: str = "", severity: str = "DEFAULT", **fields: Any) -> None:
+    def log(
+        self, log: str, at: datetime, service: str = "", severity: str = "DEFAULT", **fields: Any
+    ) -> None:
         """Store an entry of a service in one of its logs, with its `text_payload` or `json_payload`."""
-        fields.setdefault("resource", {"type": "cloud_run_revision", "labels": {"service_name": service}})
+        fields.setdefault(
+            "resource", {"type": "cloud_run_revision", "labels": {"service_name": service}}
+        )
         entry = LogEntry(
             log_name=f"projects/{self._project}/logs/{log}",
             timestamp=at,
@@ -126,12 +136,16 @@ class LoggingServer:
         )
         self._entries[entry.timestamp, entry.insert_id] = entry
 
-    def log_activity(self, at: datetime, method: str, resource: str, who: str = "", **fields: Any) -> None:
+    def log_activity(
+        self, at: datetime, method: str, resource: str, who: str = "", **fields: Any
+    ) -> None:
         """Store the entry that the audit log has of a call: its `code`, `response` and `metadata`, and its `operation`.
 
         `api` is the service that was called, which the name of most methods tells.
         """
-        known = next((api for package, api in _APIS.items() if method.startswith(f"{package}.")), "")
+        known = next(
+            (api for package, api in _APIS.items() if method.startswith(f"{package}.")), ""
+        )
         log = {
             "serviceName": fields.pop("api", known),
             "methodName": method,
@@ -145,17 +159,30 @@ class LoggingServer:
         payload.Pack(ParseDict(log, AuditLog()))
         operation = fields.pop("operation", {})
         resource_type = {"type": "audited_resource"}
-        entry = {"proto_payload": payload, "operation": operation, "resource": resource_type, **fields}
+        entry = {
+            "proto_payload": payload,
+            "operation": operation,
+            "resource": resource_type,
+            **fields,
+        }
         self.log("cloudaudit.googleapis.com%2Factivity", at, severity="NOTICE", **entry)
 
-    def log_attempt(self, at: datetime, job: str, kind: str = "Finished", severity: str = "INFO", **said: str) -> None:
+    def log_attempt(
+        self, at: datetime, job: str, kind: str = "Finished", severity: str = "INFO", **said: str
+    ) -> None:
         """Store Cloud Scheduler's entry of an attempt that `Started` or `Finished`, with what is `said`."""
-        payload = {"@type": f"type.googleapis.com/google.cloud.scheduler.logging.Attempt{kind}", "jobName": job, **said}
+        payload = {
+            "@type": f"type.googleapis.com/google.cloud.scheduler.logging.Attempt{kind}",
+            "jobName": job,
+            **said,
+        }
         resource = {"type": "cloud_scheduler_job", "labels": {"job_id": job}}
         log = "cloudscheduler.googleapis.com%2Fexecutions"
         self.log(log, at, severity=severity, json_payload=payload, resource=resource)
 
-    def _list(self, request: ListLogEntriesRequest, context: grpc.ServicerContext) -> ListLogEntriesResponse:
+    def _list(
+        self, request: ListLogEntriesRequest, context: grpc.ServicerContext
+    ) -> ListLogEntriesResponse:
         self.requests.append(request)
         self._closing.wait(self.delay_seconds)
         if self.fail_with is not None:
@@ -174,11 +201,16 @@ class LoggingServer:
         if not request.page_token:  # the pages that follow are of this answer
             holds = condition_of(request.filter)
             entries = sorted(self._entries.items(), key=lambda item: item[0], reverse=True)
-            self._found[request.filter] = [*(entry for _, entry in entries if holds(entry)), *self.damaged]
+            self._found[request.filter] = [
+                *(entry for _, entry in entries if holds(entry)),
+                *self.damaged,
+            ]
         found = self._found[request.filter]
         start = int(request.page_token or 0)
         end = start + min(request.page_size or self._page_limit, self._page_limit)
-        return ListLogEntriesResponse(entries=found[start:end], next_page_token=str(end) if end < len(found) else "")
+        return ListLogEntriesResponse(
+            entries=found[start:end], next_page_token=str(end) if end < len(found) else ""
+        )
 
 
 def condition_of(text: str) -> Condition:
@@ -217,7 +249,9 @@ def _one(text: str) -> tuple[Condition, str]:
     term = _TERM.match(text)
     if term is None:
         raise ValueError(f"filter: {text!r}")
-    return _condition(term[1], term[2], "*" if term[3] == "*" else json.loads(term[3])), text[term.end() :]
+    return _condition(term[1], term[2], "*" if term[3] == "*" else json.loads(term[3])), text[
+        term.end() :
+    ]
 
 
 def _condition(path: str, operator: str, value: Any) -> Condition:
@@ -238,8 +272,12 @@ def _condition(path: str, operator: str, value: Any) -> Condition:
             return lambda entry: entry.log_name.casefold() == value.casefold()
         case ["severity"], "=" | ">=":
             level = LogSeverity.Value(value)
-            return lambda entry: (entry.severity == level) if operator == "=" else (entry.severity >= level)
-        case ["httpRequest", "requestUrl"] | ["protoPayload", "resourceName"] | ["textPayload"], ":":
+            return lambda entry: (
+                (entry.severity == level) if operator == "=" else (entry.severity >= level)
+            )
+        case ["httpRequest", "requestUrl"] | ["protoPayload", "resourceName"] | [
+            "textPayload"
+        ], ":":
             wanted = "" if value == "*" else value.casefold()
             return lambda entry: bool(body := _body(entry, path)) and wanted in body.casefold()
         case _:
@@ -252,7 +290,9 @@ def _compared(path: str, operator: str, value: Any) -> Condition:
     if path == "timestamp":
         moment = datetime.fromisoformat(value)
         return lambda entry: compare(entry.timestamp, moment)
-    return lambda entry: entry.http_request.status != 0 and compare(entry.http_request.status, value)
+    return lambda entry: (
+        entry.http_request.status != 0 and compare(entry.http_request.status, value)
+    )
 
 
 def _body(entry: LogEntry, path: str) -> str:

@@ -38,15 +38,27 @@ from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, STATUS_COLUMNS
 
 DAY = date(2026, 2, 9)
 SUMMARY = [
-    *(("phase", "STRING"), ("game_date", "DATE"), ("processor_name", "STRING"), ("status", "STRING")),
+    *(
+        ("phase", "STRING"),
+        ("game_date", "DATE"),
+        ("processor_name", "STRING"),
+        ("status", "STRING"),
+    ),
     *(("is_triggered", "BOOL"), ("first_at", "TIMESTAMP"), ("last_at", "TIMESTAMP")),
     *(("first_visible_at", "TIMESTAMP"), ("trigger_reason", "STRING")),
 ]
-MESSAGES = [column for column in SUMMARY if column[0] not in {"phase", "is_triggered", "trigger_reason"}]
+MESSAGES = [
+    column for column in SUMMARY if column[0] not in {"phase", "is_triggered", "trigger_reason"}
+]
 FLAGS = [("game_date", "DATE"), ("is_set", "BOOL"), ("set_at", "TIMESTAMP"), ("reason", "STRING")]
 COUNT = [("game_date", "DATE"), ("n", "INT64")]
 RUNS = [
-    *(("processor", "STRING"), ("game_date", "DATE"), ("started_at", "TIMESTAMP"), ("finished_at", "TIMESTAMP")),
+    *(
+        ("processor", "STRING"),
+        ("game_date", "DATE"),
+        ("started_at", "TIMESTAMP"),
+        ("finished_at", "TIMESTAMP"),
+    ),
     ("status", "STRING"),
 ]
 THEIR_RUNS = [
@@ -61,7 +73,10 @@ Columns = Sequence[tuple[str, str, str]]
 
 def messages(kind: str) -> Columns:
     names = {"subscription_name": "STRING", "message_id": "STRING", "publish_time": "TIMESTAMP"}
-    return [(name, kind_, "NULLABLE") for name, kind_ in {**names, "data": kind, "attributes": "JSON"}.items()]
+    return [
+        (name, kind_, "NULLABLE")
+        for name, kind_ in {**names, "data": kind, "attributes": "JSON"}.items()
+    ]
 
 
 class Recorded(BigQuery):
@@ -70,7 +85,9 @@ class Recorded(BigQuery):
     sql = ""
     parameters: Sequence[Any] = ()
 
-    def query_with_columns(self, sql: str, parameters: Sequence[Any]) -> tuple[list[str], list[Mapping[str, Any]]]:
+    def query_with_columns(
+        self, sql: str, parameters: Sequence[Any]
+    ) -> tuple[list[str], list[Mapping[str, Any]]]:
         """Answer nothing."""
         self.sql, self.parameters = sql, parameters
         return [name for name, _ in RUNS], []
@@ -94,7 +111,10 @@ class GoogleSql:
             statement = Analyzer(options, self._catalog(tables)).analyze_statement(sql)
         except ServerError as error:
             return str(error)
-        return [(c.name, c.column.type.type_kind.name.removeprefix("TYPE_")) for c in statement.output_column_list]
+        return [
+            (c.name, c.column.type.type_kind.name.removeprefix("TYPE_"))
+            for c in statement.output_column_list
+        ]
 
     def _catalog(self, tables: Iterable[bigquery.Table]) -> Any:
         functions = ZetaSQLBuiltinFunctionOptions(language_options=self.language)
@@ -114,7 +134,9 @@ def _table(table: bigquery.Table, name: str) -> Any:
     builder = TableBuilder(name)
     for field in table.schema:
         kind = _type(field.field_type)
-        builder.add_column(field.name, TypeFactory.create_array_type(kind) if field.mode == "REPEATED" else kind)
+        builder.add_column(
+            field.name, TypeFactory.create_array_type(kind) if field.mode == "REPEATED" else kind
+        )
     made = builder.build()
     if table.time_partitioning is not None and table.time_partitioning.field is None:
         pseudo = SimpleColumn(name="_PARTITIONTIME", type=_type("TIMESTAMP"), is_pseudo_column=True)
@@ -135,7 +157,9 @@ def _parameter_type(parameter: Any) -> Any:
 def make(
     dataset: BigQuery, name: str, columns: Columns, partitions: bigquery.TimePartitioning | None
 ) -> bigquery.Table:
-    table = bigquery.Table(f"{dataset.project}.{name}", [bigquery.SchemaField(*column) for column in columns])
+    table = bigquery.Table(
+        f"{dataset.project}.{name}", [bigquery.SchemaField(*column) for column in columns]
+    )
     table.time_partitioning = partitions
     dataset.client.create_table(table)
     return table
@@ -144,8 +168,12 @@ def make(
 def example_queries() -> dict[str, str]:
     """Return the queries that the bundled phases.toml has in comments."""
     text = BUNDLED_PHASES.read_text("utf-8")
-    found = re.findall(r'^# (?:outcome|work|runs)_query = """\n(?:# .*\n)*?# .*"""$', text, re.MULTILINE)
-    queries: dict[str, str] = tomllib.loads("\n".join(re.sub("^# ", "", one, flags=re.MULTILINE) for one in found))
+    found = re.findall(
+        r'^# (?:outcome|work|runs)_query = """\n(?:# .*\n)*?# .*"""$', text, re.MULTILINE
+    )
+    queries: dict[str, str] = tomllib.loads(
+        "\n".join(re.sub("^# ", "", one, flags=re.MULTILINE) for one in found)
+    )
     return queries
 
 
@@ -153,11 +181,18 @@ def completion_logs(dataset: BigQuery) -> dict[str, bigquery.Table]:
     """Make what `bigquery_table` may name."""
     found = {
         "twelve columns": make(dataset, "nba_orchestration.twelve", REAL_COLUMNS, BY_DATE),
-        "fifteen columns": make(dataset, "nba_orchestration.fifteen", [*REAL_COLUMNS, *ADDED_COLUMNS], BY_DATE),
+        "fifteen columns": make(
+            dataset, "nba_orchestration.fifteen", [*REAL_COLUMNS, *ADDED_COLUMNS], BY_DATE
+        ),
         "by ingestion": make(dataset, "nba_orchestration.by_ingestion", REAL_COLUMNS, BY_INGESTION),
     }
-    dataset.query("CREATE VIEW nba_orchestration.a_view AS SELECT * FROM nba_orchestration.twelve", [])
-    return {**found, "a view": dataset.client.get_table(f"{dataset.project}.nba_orchestration.a_view")}
+    dataset.query(
+        "CREATE VIEW nba_orchestration.a_view AS SELECT * FROM nba_orchestration.twelve", []
+    )
+    return {
+        **found,
+        "a view": dataset.client.get_table(f"{dataset.project}.nba_orchestration.a_view"),
+    }
 
 
 def message_logs(dataset: BigQuery) -> dict[str, bigquery.Table]:
@@ -170,12 +205,19 @@ def message_logs(dataset: BigQuery) -> dict[str, bigquery.Table]:
 
 def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
     """Make what `flag_table` may name."""
-    smallest = [column for column in STATUS_COLUMNS if column[0] in {"phase", "game_date", "is_triggered"}]
-    odd = [(name, "INTEGER" if name.startswith("trigger") else kind, mode) for name, kind, mode in STATUS_COLUMNS]
+    smallest = [
+        column for column in STATUS_COLUMNS if column[0] in {"phase", "game_date", "is_triggered"}
+    ]
+    odd = [
+        (name, "INTEGER" if name.startswith("trigger") else kind, mode)
+        for name, kind, mode in STATUS_COLUMNS
+    ]
     return {
         "as it is": make(dataset, "nba_orchestration.status", STATUS_COLUMNS, None),
         "by date": make(dataset, "nba_orchestration.status_by_date", STATUS_COLUMNS, BY_DATE),
-        "status by ingestion": make(dataset, "nba_orchestration.status_by_ingestion", smallest, BY_INGESTION),
+        "status by ingestion": make(
+            dataset, "nba_orchestration.status_by_ingestion", smallest, BY_INGESTION
+        ),
         "of other types": make(dataset, "nba_orchestration.odd_status", odd, None),
     }
 
@@ -186,7 +228,9 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
     logs, topics, flags = completion_logs(dataset), message_logs(dataset), flag_tables(dataset)
     for name, table in {**logs, **topics, **flags}.items():
         named = str(table.reference)
-        phases = {"phase2": msgspec.structs.replace(phase, bigquery_table=named, message_table=named)}
+        phases = {
+            "phase2": msgspec.structs.replace(phase, bigquery_table=named, message_table=named)
+        }
         phases["phase3"] = msgspec.structs.replace(phases["phase2"], name="phase3")
         if name in logs:
             BigQueryCompletionLog(recorded, phases).summarise(phases, DAY, DAY)
@@ -198,7 +242,9 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
         assert analyzer.analyze([table], recorded.sql, recorded.parameters) == expected, name
         assert ("_PARTITIONTIME >=" in recorded.sql) == (name in topics or "by ingestion" in name)
 
-    columns = [bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")]
+    columns = [
+        bigquery.SchemaField(name, "STRING") for name in ("table_name", "column_name", "data_type")
+    ]
     schema = bigquery.Table(f"{dataset.project}.nba_orchestration.COLUMNS", columns)
     # a name of three parts
     search = flag_tables_sql("x.y").replace("`x.y`.INFORMATION_SCHEMA", "nba_orchestration")

@@ -20,10 +20,22 @@ from hypothesis import strategies as st
 from canary.domain.evidence import Seen
 from canary.sources import read_traces
 from orchestrator_resilience import CheckpointLogger, InvalidMessageError, Phase, StoreError
-from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, Sink, json_line
+from orchestrator_resilience.checkpoints import (
+    Checkpoint,
+    CheckpointKind,
+    Severity,
+    Sink,
+    json_line,
+)
 from orchestrator_resilience.plain import printable
 from orchestrator_resilience.stores import cloud_logging, jsonl
-from orchestrator_resilience.stores.base import CheckpointArchive, Component, Request, ServiceError, ServiceErrors
+from orchestrator_resilience.stores.base import (
+    CheckpointArchive,
+    Component,
+    Request,
+    ServiceError,
+    ServiceErrors,
+)
 from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges
 from orchestrator_resilience.stores.cloud_logging import (
     CloudLoggingArchive,
@@ -53,7 +65,9 @@ LATER = datetime(2026, 4, 1, tzinfo=UTC)
 Archive = tuple[Sink, CheckpointArchive]
 
 
-def read(archive: CheckpointArchive, *days: date, phase: str = "phase2", until: datetime = LATER) -> list[Checkpoint]:
+def read(
+    archive: CheckpointArchive, *days: date, phase: str = "phase2", until: datetime = LATER
+) -> list[Checkpoint]:
     return list(archive.read({phase: days}, until).checkpoints)
 
 
@@ -68,7 +82,9 @@ def left() -> list[Checkpoint]:
 
 
 @pytest.fixture
-def deliver(archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Checkpoint]) -> Callable[[str], None]:
+def deliver(
+    archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Checkpoint]
+) -> Callable[[str], None]:
     """Leave the three checkpoints of one delivery, and one that belongs to no date."""
 
     def both(checkpoint: Checkpoint) -> None:
@@ -83,7 +99,11 @@ def deliver(archive: Archive, phase: Phase, clock: SimulatedClock, left: list[Ch
         ) as delivery:
             clock.now += timedelta(microseconds=1500)
             delivery.post_transaction(
-                should_trigger=False, completed=["p2_odds_player_props"], triggered=False, duplicate=True, attempts=2
+                should_trigger=False,
+                completed=["p2_odds_player_props"],
+                triggered=False,
+                duplicate=True,
+                attempts=2,
             )
         clock.now += timedelta(microseconds=1500)
         checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))
@@ -99,29 +119,40 @@ def test_a_dates_checkpoints_are_read_as_they_were_left(
     for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
         deliver(day)
     lines = read(archive[1], DAY)
-    assert lines == [c for c in left if c.closes and c.fields.get("game_date") in {"2026-02-09", None}]
+    assert lines == [
+        c for c in left if c.closes and c.fields.get("game_date") in {"2026-02-09", None}
+    ]
     own = ["WAITING", "REJECTED"]
     assert [c.kind.name for c in lines] == [*own, "REJECTED", *own, *own]
     assert lines[0].fields["should_trigger"] is False, "what closes a delivery says all of it"
 
 
-def test_a_delivery_that_never_ended_is_read(archive: Archive, phase: Phase, clock: SimulatedClock) -> None:
+def test_a_delivery_that_never_ended_is_read(
+    archive: Archive, phase: Phase, clock: SimulatedClock
+) -> None:
     """RECEIVED of one that nothing closed stays, whatever the others did; and nothing that was left later is known."""
-    died = CheckpointLogger(phase, archive[0], clock=clock).delivery(processor="x", game_date=DAY, event_id="died")
+    died = CheckpointLogger(phase, archive[0], clock=clock).delivery(
+        processor="x", game_date=DAY, event_id="died"
+    )
     died.__enter__()
     clock.now += timedelta(minutes=1)
-    with CheckpointLogger(phase, archive[0], clock=clock).delivery(processor="x", game_date=DAY, event_id="ended"):
+    with CheckpointLogger(phase, archive[0], clock=clock).delivery(
+        processor="x", game_date=DAY, event_id="ended"
+    ):
         clock.now += timedelta(minutes=1)
     assert [(c.kind.name, c.fields["event_id"]) for c in read(archive[1], DAY)] == [
         ("RECEIVED", "died"),
         ("IGNORED", "ended"),
     ]
-    assert [c.fields["event_id"] for c in read(archive[1], DAY, until=clock.now - timedelta(seconds=1))] == ["died"] + (
-        ["ended"] if isinstance(archive[1], CloudLoggingArchive) else []
-    )
+    assert [
+        c.fields["event_id"] for c in read(archive[1], DAY, until=clock.now - timedelta(seconds=1))
+    ] == ["died"] + (["ended"] if isinstance(archive[1], CloudLoggingArchive) else [])
 
 
-_OPEN, _CLOSED = {"checkpoint": CheckpointKind.RECEIVED}, {"checkpoint": CheckpointKind.IGNORED, "sequence": 2}
+_OPEN, _CLOSED = (
+    {"checkpoint": CheckpointKind.RECEIVED},
+    {"checkpoint": CheckpointKind.IGNORED, "sequence": 2},
+)
 DEATHS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "closed before it was received": ([_CLOSED, _OPEN], ["IGNORED"]),
     "something after its end": (
@@ -130,7 +161,10 @@ DEATHS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     ),
     "another phase's": ([_OPEN, {**_CLOSED, "phase": "phase3"}], ["RECEIVED"]),
     "another date's": ([_OPEN, {**_CLOSED, "game_date": "2026-02-08"}], ["RECEIVED"]),
-    "without a delivery": ([_OPEN | {"delivery": None}, _OPEN | {"delivery": ""}, _OPEN | {"delivery": {}}], []),
+    "without a delivery": (
+        [_OPEN | {"delivery": None}, _OPEN | {"delivery": ""}, _OPEN | {"delivery": {}}],
+        [],
+    ),
     "a delivery that is a number": ([{**_OPEN, "delivery": 5}], ["RECEIVED"]),
     "a nested one's": (
         [{"note": {"game_date": "1", "delivery": "2", "closes": True, "phase": 3}, **_OPEN}],
@@ -144,10 +178,21 @@ def test_which_deliveries_died(archive: Archive, case: str) -> None:
     """The same ones in every archive, in whatever order the lines came there."""
     entries, kinds = DEATHS[case]
     for entry in entries:
-        known = {"note": None, "phase": "phase2", "game_date": "2026-02-09", "delivery": "d", "sequence": 1, **entry}
+        known = {
+            "note": None,
+            "phase": "phase2",
+            "game_date": "2026-02-09",
+            "delivery": "d",
+            "sequence": 1,
+            **entry,
+        }
         kind = known.pop("checkpoint")
         closes = kind is CheckpointKind.IGNORED
-        archive[0](Checkpoint(kind, Severity.INFO, AT + timedelta(seconds=known["sequence"]), "x", known, closes))
+        archive[0](
+            Checkpoint(
+                kind, Severity.INFO, AT + timedelta(seconds=known["sequence"]), "x", known, closes
+            )
+        )
     assert [line.kind.name for line in read(archive[1], DAY)] == kinds
 
 
@@ -157,7 +202,9 @@ def test_a_rejection_without_a_date_may_be_of_the_days_before(
 ) -> None:
     """As long as a date's messages come; another phase's is nobody's."""
     clock.now = datetime(2026, 2, 9, 12, tzinfo=UTC) + timedelta(days=days)
-    CheckpointLogger(phase, archive[0], clock=clock).rejected(InvalidMessageError("game_date", "no date", raw="{}"))
+    CheckpointLogger(phase, archive[0], clock=clock).rejected(
+        InvalidMessageError("game_date", "no date", raw="{}")
+    )
     assert len(read(archive[1], DAY)) == found
     assert read(archive[1], DAY, phase="phase3") == []
 
@@ -174,31 +221,52 @@ def test_several_dates_are_one_reading(
     assert read(archive[1]) == []
 
 
-def test_several_phases_are_one_reading(archive: Archive, phase: Phase, clock: SimulatedClock) -> None:
+def test_several_phases_are_one_reading(
+    archive: Archive, phase: Phase, clock: SimulatedClock
+) -> None:
     """Each has its own dates."""
     for name in ("phase2", "phase3", "phase4"):
-        checkpoints = CheckpointLogger(msgspec.structs.replace(phase, name=name), archive[0], clock=clock)
+        checkpoints = CheckpointLogger(
+            msgspec.structs.replace(phase, name=name), archive[0], clock=clock
+        )
         for day in (DAY, DAY - timedelta(days=1)):
             with checkpoints.delivery(processor="x", game_date=day, event_id=f"{name} {day}"):
                 clock.now += timedelta(seconds=1)
-    lines = archive[1].read({"phase2": [DAY], "phase3": [DAY - timedelta(days=1)]}, LATER).checkpoints
+    lines = (
+        archive[1].read({"phase2": [DAY], "phase3": [DAY - timedelta(days=1)]}, LATER).checkpoints
+    )
     assert [c.fields["event_id"] for c in lines] == ["phase2 2026-02-09", "phase3 2026-02-08"]
 
 
-def test_what_was_left_before_the_dates(archive: Archive, phase: Phase, clock: SimulatedClock) -> None:
+def test_what_was_left_before_the_dates(
+    archive: Archive, phase: Phase, clock: SimulatedClock
+) -> None:
     """The last ordinary line of each phase, which shows that such lines are kept at all."""
     wanted = {"phase2": [DAY + timedelta(days=1), DAY], "phase3": [DAY], "phase4": [DAY]}
     assert archive[1].read(wanted, LATER).before == {}
-    for name, hours in (("phase2", -50), ("phase3", -40), ("phase2", -30), ("phase2", 1), ("phase4", 1)):
+    for name, hours in (
+        ("phase2", -50),
+        ("phase3", -40),
+        ("phase2", -30),
+        ("phase2", 1),
+        ("phase4", 1),
+    ):
         clock.now = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC) + timedelta(hours=hours)
-        checkpoints = CheckpointLogger(msgspec.structs.replace(phase, name=name), archive[0], clock=clock)
-        with checkpoints.delivery(processor=FIVE[0], game_date="2026-02-07", event_id=f"{name} {hours}"):
+        checkpoints = CheckpointLogger(
+            msgspec.structs.replace(phase, name=name), archive[0], clock=clock
+        )
+        with checkpoints.delivery(
+            processor=FIVE[0], game_date="2026-02-07", event_id=f"{name} {hours}"
+        ):
             pass
         # an error may be all that is kept
         checkpoints.rejected(InvalidMessageError("game_date", "no date", raw="{}"))
     before = archive[1].read(wanted, LATER).before
     found = {name: (line.fields["event_id"], line.severity) for name, line in before.items()}
-    assert found == {"phase2": ("phase2 -30", Severity.INFO), "phase3": ("phase3 -40", Severity.INFO)}
+    assert found == {
+        "phase2": ("phase2 -30", Severity.INFO),
+        "phase3": ("phase3 -40", Severity.INFO),
+    }
     assert archive[1].read({"phase2": []}, LATER).before == {}
 
 
@@ -214,7 +282,9 @@ def test_more_lines_than_one_search_can_have(
             clock.now += timedelta(minutes=1)
             with checkpoints.delivery(processor="x", game_date="2026-02-09", event_id=str(number)):
                 pass
-        lines = CloudLoggingArchive("project", connect=server.transport).read({"phase2": [DAY]}, LATER)
+        lines = CloudLoggingArchive("project", connect=server.transport).read(
+            {"phase2": [DAY]}, LATER
+        )
     assert [c.fields["event_id"] for c in lines.checkpoints] == ["2", "3", "4"]
     assert lines.cut_at == lines.checkpoints[0].at
 
@@ -228,14 +298,18 @@ def test_more_lines_of_a_date_than_are_kept(
     for number in range(5):
         clock.now += timedelta(minutes=1)
         day = DAY if number else DAY - timedelta(days=1)
-        with CheckpointLogger(phase, archive, clock=clock).delivery(processor="x", game_date=day, event_id=str(number)):
+        with CheckpointLogger(phase, archive, clock=clock).delivery(
+            processor="x", game_date=day, event_id=str(number)
+        ):
             pass
     lines = archive.read({"phase2": [DAY, DAY - timedelta(days=1)]}, LATER)
     assert [c.fields["event_id"] for c in lines.checkpoints] == ["0", "2", "3", "4"]
     assert lines.cut_at == lines.checkpoints[1].at
 
 
-def test_another_phase_has_other_checkpoints(archive: Archive, deliver: Callable[[str], None]) -> None:
+def test_another_phase_has_other_checkpoints(
+    archive: Archive, deliver: Callable[[str], None]
+) -> None:
     """Phases are kept apart."""
     deliver("2026-02-09")
     assert read(archive[1], DAY, phase="phase3") == []
@@ -254,10 +328,17 @@ def test_a_field_of_another_type_is_left_out_and_named(
         "triggered": "no",
         "event_id": ["1"],
     }
-    known = {"phase": "phase2", "game_date": "2026-02-09", "duplicate": True, "note": [{"any": None}]}
+    known = {
+        "phase": "phase2",
+        "game_date": "2026-02-09",
+        "duplicate": True,
+        "note": [{"any": None}],
+    }
     at = datetime(2026, 2, 10, 9, tzinfo=UTC)
     kind = CheckpointKind.POST_TRANSACTION
-    archive[0](Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}, closes=True))
+    archive[0](
+        Checkpoint(kind, Severity.INFO, at, "x", {**known, **odd, "sequence": 1}, closes=True)
+    )
     said = {**known, "sequence": 1, "unreadable_fields": sorted(odd)}
     expected = Checkpoint(kind, Severity.INFO, at, "x", said, closes=True)
     assert read(archive[1], DAY) == [*(c for c in left if c.closes), expected]
@@ -277,9 +358,13 @@ ODD_LINES = {
     "a kind that there is not": json.dumps({**GOOD, "checkpoint": "CHECKPOINT_MADE_UP"}),
     "a kind that is a map": json.dumps({**GOOD, "checkpoint": {}}),
     "a severity that is a list": json.dumps({**GOOD, "severity": []}),
-    "too deep to be made harmless": json.dumps({**GOOD, "x": "DEEP"}).replace('"DEEP"', "[" * 700 + "]" * 700),
+    "too deep to be made harmless": json.dumps({**GOOD, "x": "DEEP"}).replace(
+        '"DEEP"', "[" * 700 + "]" * 700
+    ),
     "too deep to be read": json.dumps({**GOOD, "x": "DEEP"}).replace('"DEEP"', "[" * 100_000),
-    "nothing about its end": json.dumps({name: value for name, value in GOOD.items() if name != "closes"}),
+    "nothing about its end": json.dumps(
+        {name: value for name, value in GOOD.items() if name != "closes"}
+    ),
 }
 
 
@@ -295,8 +380,12 @@ def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: st
 def test_a_half_line_takes_nothing_with_it(tmp_path: Path) -> None:
     """RECEIVED stays where what closed the delivery cannot be read; an editor's mark before the first line is none."""
     file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
-    received = json.dumps({**GOOD, "checkpoint": "CHECKPOINT_RECEIVED", "closes": False, "delivery": "d"}).encode()
-    closing = json.dumps({**GOOD, "closes": True, "message": "\u00e4", "delivery": "d"}, ensure_ascii=False)
+    received = json.dumps(
+        {**GOOD, "checkpoint": "CHECKPOINT_RECEIVED", "closes": False, "delivery": "d"}
+    ).encode()
+    closing = json.dumps(
+        {**GOOD, "closes": True, "message": "\u00e4", "delivery": "d"}, ensure_ascii=False
+    )
     for end in (closing.encode()[:-5], closing.encode("latin-1"), b"\0\0" + closing.encode()):
         file.path.write_bytes(b"\xef\xbb\xbf" + received + b"\r\n" + end)
         assert [line.kind.name for line in read(file, DAY)] == ["RECEIVED"]
@@ -305,10 +394,18 @@ def test_a_half_line_takes_nothing_with_it(tmp_path: Path) -> None:
 def test_since_when_odd_lines_are_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A clock that jumped back does not move it, and where none can be read nothing is."""
     monkeypatch.setattr(jsonl, "_MOST_OF_A_DATE", 3)
-    for times, since in ((("06", "07", "08", "01", "10"), "2026-02-10T08:00:00+00:00"), ("xxxxx", LATER.isoformat())):
+    for times, since in (
+        (("06", "07", "08", "01", "10"), "2026-02-10T08:00:00+00:00"),
+        ("xxxxx", LATER.isoformat()),
+    ):
         file = JsonLinesArchive(tmp_path / f"{times[0]}.jsonl")
         for number, hour in enumerate(times):
-            entry = {**GOOD, "time": f"2026-02-10T{hour}:00:00+00:00", "delivery": str(number), "closes": True}
+            entry = {
+                **GOOD,
+                "time": f"2026-02-10T{hour}:00:00+00:00",
+                "delivery": str(number),
+                "closes": True,
+            }
             append_line(file.path, json.dumps(entry) + "\n")
         cut_at = file.read({"phase2": [DAY]}, LATER).cut_at
         assert cut_at is not None
@@ -366,7 +463,9 @@ def test_cloud_logging_has_no_end_of_pages() -> None:
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project", page_limit=1) as server:
         for minutes in range(60):
-            server.log_request("https://orchestrator-x-uc.a.run.app/", 204, at + timedelta(minutes=minutes))
+            server.log_request(
+                "https://orchestrator-x-uc.a.run.app/", 204, at + timedelta(minutes=minutes)
+            )
         server.delay_seconds = 0.1
         archive = CloudLoggingArchive("project", connect=server.transport)
         began = time.monotonic()
@@ -382,7 +481,11 @@ def test_cloud_loggings_requests() -> None:
     with LoggingServer("project") as server:
         archive = CloudLoggingArchive("project", connect=server.transport)
         for minutes, status in ((-1, 500), (0, 403), (1, 403), (2, 204), (3, 204), (4, 204)):
-            server.log_request("https://orchestrator-x-uc.a.run.app/?mode=1", status, at + timedelta(minutes=minutes))
+            server.log_request(
+                "https://orchestrator-x-uc.a.run.app/?mode=1",
+                status,
+                at + timedelta(minutes=minutes),
+            )
         server.log_request("https://canary-x-uc.a.run.app/", 503, at)
         server.log_request("https://another-orchestrator-x-uc.a.run.app/", 503, at)
         assert archive.statuses("orchestrator-x-uc.a.run.app", at, 5) == {204, 403}
@@ -395,11 +498,16 @@ def test_the_requests_to_a_service() -> None:
     with LoggingServer("project") as server:
         log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
         for minutes, status in ((3, 204), (-1, 500), (0, 403), (1, 403), (4, 204)):
-            server.log_request("https://x/", status, at + timedelta(minutes=minutes), "orchestrator")
+            server.log_request(
+                "https://x/", status, at + timedelta(minutes=minutes), "orchestrator"
+            )
         server.log_request("https://x/", 503, at, "canary")
         server.log_request("https://x/", 503, at, "another-orchestrator")
         found = log.requests(at, at + timedelta(minutes=4))
-        assert found == [Request(at + timedelta(minutes=n), status) for n, status in ((0, 403), (1, 403), (3, 204))]
+        assert found == [
+            Request(at + timedelta(minutes=n), status)
+            for n, status in ((0, 403), (1, 403), (3, 204))
+        ]
 
 
 def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +518,9 @@ def test_too_many_requests_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
         for minutes in range(5):
             server.log_request("https://x/", 403, at + timedelta(minutes=minutes), "orchestrator")
         log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
-        assert log.requests(at, at + timedelta(hours=1)) == [Request(at + timedelta(minutes=n), 403) for n in (2, 3, 4)]
+        assert log.requests(at, at + timedelta(hours=1)) == [
+            Request(at + timedelta(minutes=n), 403) for n in (2, 3, 4)
+        ]
         assert len(server.requests) == 1
 
 
@@ -421,8 +531,18 @@ def test_the_last_answer_before_a_moment() -> None:
         log = CloudLoggingRequests("project", "orchestrator", "phase2", connect=server.transport)
         server.log_request("https://x/", 204, at - timedelta(days=32), "orchestrator")
         assert log.last_answer(at) is None
-        for minutes, status in ((-9, 200), (-7, 204), (-5, 199), (-4, 302), (-3, 403), (-2, 503), (0, 204)):
-            server.log_request("https://x/", status, at + timedelta(minutes=minutes), "orchestrator")
+        for minutes, status in (
+            (-9, 200),
+            (-7, 204),
+            (-5, 199),
+            (-4, 302),
+            (-3, 403),
+            (-2, 503),
+            (0, 204),
+        ):
+            server.log_request(
+                "https://x/", status, at + timedelta(minutes=minutes), "orchestrator"
+            )
         server.log_request("https://x/", 204, at - timedelta(minutes=1), "canary")
         assert log.last_answer(at) == at - timedelta(minutes=7)
         server.fail_with = grpc.StatusCode.PERMISSION_DENIED
@@ -430,7 +550,9 @@ def test_the_last_answer_before_a_moment() -> None:
             log.last_answer(at)
 
 
-STDERR, STDOUT, SYSTEM = ("run.googleapis.com%2F" + log for log in ("stderr", "stdout", "varlog%2Fsystem"))
+STDERR, STDOUT, SYSTEM = (
+    "run.googleapis.com%2F" + log for log in ("stderr", "stdout", "varlog%2Fsystem")
+)
 REQUESTS = "run.googleapis.com%2Frequests"
 NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
 TRACEBACK = f'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n{NO_MODULE}\n'
@@ -444,7 +566,9 @@ def test_the_errors_of_a_service() -> None:
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
 
-        def left(minutes: int, log: str, severity: str, service: str = "orchestrator", **fields: Any) -> None:
+        def left(
+            minutes: int, log: str, severity: str, service: str = "orchestrator", **fields: Any
+        ) -> None:
             server.log(log, at + timedelta(minutes=minutes), service, severity, **fields)
 
         left(0, STDERR, "ERROR", text_payload=TRACEBACK, trace=TRACE)
@@ -457,7 +581,10 @@ def test_the_errors_of_a_service() -> None:
             5,
             STDOUT,
             "ERROR",
-            json_payload={"checkpoint": "CHECKPOINT_FAILED", "message": "CHECKPOINT_FAILED: register"},
+            json_payload={
+                "checkpoint": "CHECKPOINT_FAILED",
+                "message": "CHECKPOINT_FAILED: register",
+            },
         )
         left(5, STDERR, "WARNING", text_payload="slow")
         left(5, SYSTEM, "INFO", text_payload="Starting new instance.")
@@ -484,10 +611,18 @@ def test_too_many_errors_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
         for minutes in range(9):
-            server.log(STDERR, at + timedelta(minutes=minutes), "orchestrator", "ERROR", text_payload=f"E: {minutes}")
+            server.log(
+                STDERR,
+                at + timedelta(minutes=minutes),
+                "orchestrator",
+                "ERROR",
+                text_payload=f"E: {minutes}",
+            )
         log = CloudLoggingErrors("project", "orchestrator", "phase2", connect=server.transport)
         found = log.errors(at, at + timedelta(hours=1))
-        assert [error.words for error in found.errors] == [f"E: {minutes}" for minutes in range(3, 9)]
+        assert [error.words for error in found.errors] == [
+            f"E: {minutes}" for minutes in range(3, 9)
+        ]
         assert found.cut_at == at + timedelta(minutes=3)
         assert [request.page_token for request in server.requests] == ["", "3"]
 
@@ -498,7 +633,9 @@ def test_the_errors_cannot_be_read(status: grpc.StatusCode | None) -> None:
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
         server.fail_with, server.delay_seconds = status, 0.0 if status else 60.0
-        log = CloudLoggingErrors("project", "orchestrator", "phase2", seconds=0.5, connect=server.transport)
+        log = CloudLoggingErrors(
+            "project", "orchestrator", "phase2", seconds=0.5, connect=server.transport
+        )
         with pytest.raises(StoreError, match="Cloud Logging: "):
             log.errors(at, at + timedelta(hours=1))
 
@@ -515,10 +652,14 @@ def test_the_time_and_the_trace_of_a_request() -> None:
 
 def check_read(checkpoint: Checkpoint) -> None:
     """Hold what was read to the types that it is written with, what is harmless, and what is read again as the same."""
-    lists = [checkpoint.fields.get(name, []) for name in ("completed", "missing", "expected", "steps", "causes")]
+    lists = [
+        checkpoint.fields.get(name, [])
+        for name in ("completed", "missing", "expected", "steps", "causes")
+    ]
     assert all(isinstance(item, str) for items in lists for item in items)
     assert all(
-        isinstance(checkpoint.fields.get(name, ""), (str, int)) for name in ("delivery", "event_id", "processor")
+        isinstance(checkpoint.fields.get(name, ""), (str, int))
+        for name in ("delivery", "event_id", "processor")
     )
     assert checkpoint.at.tzinfo is not None
     assert checkpoint.message.isprintable()
@@ -528,10 +669,12 @@ def check_read(checkpoint: Checkpoint) -> None:
     assert Checkpoint.from_json(json.loads(line)).at == checkpoint.at
 
 
-_GOOD, _LAST = (json.dumps(checkpoint_entry(event_id="good", delivery=name)).encode() for name in ("0a", "0b"))
-_lines = st.lists(checkpoint_entries | odd(checkpoint_entry(), json_values) | json_values, max_size=3).map(
-    lambda entries: b"\n".join(json.dumps(entry).encode() for entry in entries)
+_GOOD, _LAST = (
+    json.dumps(checkpoint_entry(event_id="good", delivery=name)).encode() for name in ("0a", "0b")
 )
+_lines = st.lists(
+    checkpoint_entries | odd(checkpoint_entry(), json_values) | json_values, max_size=3
+).map(lambda entries: b"\n".join(json.dumps(entry).encode() for entry in entries))
 
 
 @fuzzed(25)
@@ -547,13 +690,23 @@ def test_the_lines_around_an_odd_one_are_read(tmp_path: Path, data: bytes) -> No
     assert last_line(archive.path) == json.loads(_LAST)
 
 
-_PAYLOAD = {name: value for name, value in checkpoint_entry().items() if name not in {"severity", "time"}}
-_ENTRY = {"timestamp": AT.isoformat(), "severity": "ERROR", "jsonPayload": _PAYLOAD, "labels": {"phase": "phase2"}}
+_PAYLOAD = {
+    name: value for name, value in checkpoint_entry().items() if name not in {"severity", "time"}
+}
+_ENTRY = {
+    "timestamp": AT.isoformat(),
+    "severity": "ERROR",
+    "jsonPayload": _PAYLOAD,
+    "labels": {"phase": "phase2"},
+}
 _ENTRIES = [
     ParseDict(entry, LogEntry.pb(LogEntry())).SerializeToString()
     for entry in (
         _ENTRY,
-        {**_ENTRY, "jsonPayload": {**_PAYLOAD, "completed": FIVE, "sequence": 2.5, "raw": [{"a": None}]}},
+        {
+            **_ENTRY,
+            "jsonPayload": {**_PAYLOAD, "completed": FIVE, "sequence": 2.5, "raw": [{"a": None}]},
+        },
         {"timestamp": "9999-12-31T23:59:59.999999999Z", "textPayload": "CHECKPOINT_RECEIVED"},
         {**_ENTRY, "httpRequest": {"status": 503, "requestUrl": "https://x.example/"}},
     )
@@ -595,18 +748,28 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
         checkpoints = CheckpointLogger(phase, lambda c: server.ingest(json_line(c)), clock=clock)
         for day in days:
             clock.now = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
-            died = checkpoints.delivery(processor="p2_odds_game_lines", game_date=day, event_id=f"died {day}")
+            died = checkpoints.delivery(
+                processor="p2_odds_game_lines", game_date=day, event_id=f"died {day}"
+            )
             died.__enter__()
             name = f"failed {day}"
-            with checkpoints.delivery(processor="p2_odds_player_props", game_date=day, event_id=name) as failed:
+            with checkpoints.delivery(
+                processor="p2_odds_player_props", game_date=day, event_id=name
+            ) as failed:
                 failed.failed(StoreError("409"))
-            server.log(STDERR, clock.now, "orchestrator", "ERROR", text_payload=f"StoreError: {day}")
-            server.log_activity(clock.now, "google.cloud.run.v1.Services.ReplaceService", "x/services/orchestrator")
+            server.log(
+                STDERR, clock.now, "orchestrator", "ERROR", text_payload=f"StoreError: {day}"
+            )
+            server.log_activity(
+                clock.now, "google.cloud.run.v1.Services.ReplaceService", "x/services/orchestrator"
+            )
             server.log_attempt(clock.now, "box-scores")
             for number in range(1_000):
                 clock.now += timedelta(seconds=5)
                 server.log_request("https://x/", 204, clock.now, "orchestrator")
-                with checkpoints.delivery(processor="another", game_date=day, event_id=f"{day} {number}") as other:
+                with checkpoints.delivery(
+                    processor="another", game_date=day, event_id=f"{day} {number}"
+                ) as other:
                     other.unexpected()
         named: Any = {"seconds": 60, "connect": server.transport}
         parts = [(Component.SERVICE, "orchestrator"), (Component.JOB, "box-scores")]
@@ -618,22 +781,37 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
             changes=CloudLoggingChanges("project", {phase.name: parts}, **named),
         )
         problems = [(phase.name, day) for day in days]
-        traces = read_traces(stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60)
+        traces = read_traces(
+            stores, problems, {phase.name: phase}, clock.now + timedelta(hours=1), seconds=60
+        )
         assert [request.page_token for request in server.requests].count("") == 6
         server.fail_with = grpc.StatusCode.PERMISSION_DENIED
-        (refused, *_) = read_traces(stores, problems, {phase.name: phase}, clock.now, seconds=60).values()
+        (refused, *_) = read_traces(
+            stores, problems, {phase.name: phase}, clock.now, seconds=60
+        ).values()
     all_of_them = "the checkpoints and the requests to the service and the service's errors and what was changed"
-    assert refused.left_out == [f"explained without {all_of_them}: Cloud Logging: PermissionDenied: 403 told to fail"]
+    assert refused.left_out == [
+        f"explained without {all_of_them}: Cloud Logging: PermissionDenied: 403 told to fail"
+    ]
     for day in days:
         lines, requests = traces[phase.name, day].checkpoints, traces[phase.name, day].requests
         errors = traces[phase.name, day].errors
         changes = traces[phase.name, day].changes
         assert isinstance(changes, Seen)
-        assert (len(changes.value.changes), len(changes.value.attempts), changes.value.cut_at) == (3, 3, None)
+        assert (len(changes.value.changes), len(changes.value.attempts), changes.value.cut_at) == (
+            3,
+            3,
+            None,
+        )
         assert isinstance(errors, Seen)
-        assert [error.words for error in errors.value.errors] == [f"StoreError: {one}" for one in days if one >= day]
+        assert [error.words for error in errors.value.errors] == [
+            f"StoreError: {one}" for one in days if one >= day
+        ]
         assert isinstance(lines, Seen)
         assert isinstance(requests, Seen)
-        assert {line.fields["event_id"] for line in lines.value[:2]} == {f"died {day}", f"failed {day}"}
+        assert {line.fields["event_id"] for line in lines.value[:2]} == {
+            f"died {day}",
+            f"failed {day}",
+        }
         assert (len(lines.value), traces[phase.name, day].cut_at) == (1_002, None)
         assert len(requests.value) == 1_000 * (3 - days.index(day))

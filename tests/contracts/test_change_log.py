@@ -9,7 +9,9 @@ import grpc  # type: ignore[import-untyped]
 import msgspec
 import pytest
 from google.cloud.audit.audit_log_pb2 import AuditLog  # type: ignore[import-untyped]
-from google.cloud.logging_v2.services.logging_service_v2.transports import LoggingServiceV2GrpcTransport
+from google.cloud.logging_v2.services.logging_service_v2.transports import (
+    LoggingServiceV2GrpcTransport,
+)
 from google.cloud.logging_v2.types import LogEntry
 from google.protobuf.any_pb2 import Any as AnyMessage  # type: ignore[import-untyped]
 from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
@@ -23,7 +25,12 @@ from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores import cloud_changes
 from orchestrator_resilience.stores.base import Attempt, Change, Changes, Component, Part
 from orchestrator_resilience.stores.cloud import CloudStores
-from orchestrator_resilience.stores.cloud_changes import CloudLoggingChanges, _attempt, _made, change_filter
+from orchestrator_resilience.stores.cloud_changes import (
+    CloudLoggingChanges,
+    _attempt,
+    _made,
+    change_filter,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from tests.contracts.logging_server import LoggingServer, condition_of
 from tests.proof.inputs import fuzzed, mutated, or_error
@@ -40,18 +47,30 @@ SUBSCRIPTION: Part = (Component.SUBSCRIPTION, "to-orchestrator")
 JOB: Part = (Component.JOB, "box-scores")
 PARTS = (SERVICE, TABLE, TOPIC, SUBSCRIPTION, JOB)
 
-RUN_1, RUN_2 = "google.cloud.run.v1.Services.ReplaceService", "google.cloud.run.v2.Services.UpdateService"
+RUN_1, RUN_2 = (
+    "google.cloud.run.v1.Services.ReplaceService",
+    "google.cloud.run.v2.Services.UpdateService",
+)
 FUNCTION = "google.cloud.functions.v2.FunctionService.UpdateFunction"
 FUNCTION_1 = "google.cloud.functions.v1.CloudFunctionsService.UpdateFunction"
 IAM = "google.iam.v1.IAMPolicy.SetIamPolicy"
 SUBSCRIBER, PUBLISHER = "google.pubsub.v1.Subscriber", "google.pubsub.v1.Publisher"
-TABLES, QUERY = "google.cloud.bigquery.v2.TableService", "google.cloud.bigquery.v2.JobService.InsertJob"
+TABLES, QUERY = (
+    "google.cloud.bigquery.v2.TableService",
+    "google.cloud.bigquery.v2.JobService.InsertJob",
+)
 SCHEDULER = "google.cloud.scheduler.v1.CloudScheduler"
 
-IN_V1, IN_V2 = "namespaces/project/services/orchestrator", "projects/project/locations/l/services/orchestrator"
+IN_V1, IN_V2 = (
+    "namespaces/project/services/orchestrator",
+    "projects/project/locations/l/services/orchestrator",
+)
 THE_FUNCTION = "projects/project/locations/l/functions/orchestrator"
 THE_TABLE = "projects/project/datasets/nba/tables/completions"
-THE_SUBSCRIPTION, THE_TOPIC = "projects/project/subscriptions/to-orchestrator", "projects/project/topics/complete"
+THE_SUBSCRIPTION, THE_TOPIC = (
+    "projects/project/subscriptions/to-orchestrator",
+    "projects/project/topics/complete",
+)
 THE_JOB = "projects/project/locations/l/jobs/box-scores"
 MADE = {"status": {"latestCreatedRevisionName": "orchestrator-00007-abc"}}
 FIRST, LAST = ({"id": "operations/1", "producer": "an-api", end: True} for end in ("first", "last"))
@@ -70,7 +89,10 @@ def read(server: LoggingServer, parts: Collection[Part] = PARTS) -> Changes:
 
 
 def only(
-    *changes: Change, parts: Collection[Part] = PARTS, attempts: Iterable[Attempt] = (), cut_at: datetime | None = None
+    *changes: Change,
+    parts: Collection[Part] = PARTS,
+    attempts: Iterable[Attempt] = (),
+    cut_at: datetime | None = None,
 ) -> Changes:
     """Return what was found of these parts, where that is all."""
     return Changes([*changes], [*attempts], cut_at, frozenset(parts))
@@ -82,13 +104,39 @@ def found(server: LoggingServer, *parts: Part) -> list[tuple[str, ...]]:
 
 
 OF_A_COMPONENT: dict[str, tuple[Part, str, str, dict[str, Any], str, str]] = {
-    "Cloud Run, version 1": (SERVICE, RUN_1, IN_V1, {"response": MADE}, "deployed", "orchestrator-00007-abc"),
+    "Cloud Run, version 1": (
+        SERVICE,
+        RUN_1,
+        IN_V1,
+        {"response": MADE},
+        "deployed",
+        "orchestrator-00007-abc",
+    ),
     "Cloud Run, version 2": (
-        *(SERVICE, RUN_2, IN_V2, {"response": {"latestCreatedRevision": f"{IN_V2}/revisions/orchestrator-00008-xyz"}}),
+        *(
+            SERVICE,
+            RUN_2,
+            IN_V2,
+            {"response": {"latestCreatedRevision": f"{IN_V2}/revisions/orchestrator-00008-xyz"}},
+        ),
         *("deployed", "orchestrator-00008-xyz"),
     ),
-    "a new service": (SERVICE, "google.cloud.run.v1.Services.CreateService", IN_V1, {}, "deployed", ""),
-    "a deleted service": (SERVICE, "google.cloud.run.v1.Services.DeleteService", IN_V1, {}, "deleted", ""),
+    "a new service": (
+        SERVICE,
+        "google.cloud.run.v1.Services.CreateService",
+        IN_V1,
+        {},
+        "deployed",
+        "",
+    ),
+    "a deleted service": (
+        SERVICE,
+        "google.cloud.run.v1.Services.DeleteService",
+        IN_V1,
+        {},
+        "deleted",
+        "",
+    ),
     "who may call a service": (
         SERVICE,
         "google.cloud.run.v1.Services.SetIamPolicy",
@@ -98,22 +146,83 @@ OF_A_COMPONENT: dict[str, tuple[Part, str, str, dict[str, Any], str, str]] = {
         "",
     ),
     "a function": (
-        *(SERVICE, FUNCTION, THE_FUNCTION, {"response": {"serviceConfig": {"revision": "orchestrator-00009-fun"}}}),
+        *(
+            SERVICE,
+            FUNCTION,
+            THE_FUNCTION,
+            {"response": {"serviceConfig": {"revision": "orchestrator-00009-fun"}}},
+        ),
         *("deployed", "orchestrator-00009-fun"),
     ),
-    "a function, version 1": (SERVICE, FUNCTION_1, THE_FUNCTION, {"response": {"versionId": "7"}}, "deployed", ""),
-    "a subscription": (SUBSCRIPTION, f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION, {}, "changed", ""),
-    "its end": (SUBSCRIPTION, f"{SUBSCRIBER}.DeleteSubscription", THE_SUBSCRIPTION, {}, "deleted", ""),
-    "its endpoint": (SUBSCRIPTION, f"{SUBSCRIBER}.ModifyPushConfig", THE_SUBSCRIPTION, {}, "its endpoint changed", ""),
+    "a function, version 1": (
+        SERVICE,
+        FUNCTION_1,
+        THE_FUNCTION,
+        {"response": {"versionId": "7"}},
+        "deployed",
+        "",
+    ),
+    "a subscription": (
+        SUBSCRIPTION,
+        f"{SUBSCRIBER}.UpdateSubscription",
+        THE_SUBSCRIPTION,
+        {},
+        "changed",
+        "",
+    ),
+    "its end": (
+        SUBSCRIPTION,
+        f"{SUBSCRIBER}.DeleteSubscription",
+        THE_SUBSCRIPTION,
+        {},
+        "deleted",
+        "",
+    ),
+    "its endpoint": (
+        SUBSCRIPTION,
+        f"{SUBSCRIBER}.ModifyPushConfig",
+        THE_SUBSCRIPTION,
+        {},
+        "its endpoint changed",
+        "",
+    ),
     "its messages": (SUBSCRIPTION, f"{SUBSCRIBER}.Seek", THE_SUBSCRIPTION, {}, "Seek", ""),
     "a topic": (TOPIC, f"{PUBLISHER}.DeleteTopic", THE_TOPIC, {}, "deleted", ""),
-    "who may publish": (TOPIC, IAM, THE_TOPIC, {"api": "pubsub.googleapis.com"}, "permissions changed", ""),
+    "who may publish": (
+        TOPIC,
+        IAM,
+        THE_TOPIC,
+        {"api": "pubsub.googleapis.com"},
+        "permissions changed",
+        "",
+    ),
     "a table": (TABLE, f"{TABLES}.PatchTable", THE_TABLE, {}, "changed", ""),
     "a table's end": (TABLE, f"{TABLES}.DeleteTable", THE_TABLE, {}, "deleted", ""),
     "a new table": (TABLE, f"{TABLES}.InsertTable", THE_TABLE, {}, "created", ""),
-    "DROP TABLE": (TABLE, QUERY, THE_TABLE, {"metadata": {"tableDeletion": {"reason": "QUERY"}}}, "deleted", ""),
-    "ALTER TABLE": (TABLE, QUERY, THE_TABLE, {"metadata": {"tableChange": {"reason": "QUERY"}}}, "changed", ""),
-    "CREATE TABLE": (TABLE, QUERY, THE_TABLE, {"metadata": {"tableCreation": {"reason": "QUERY"}}}, "created", ""),
+    "DROP TABLE": (
+        TABLE,
+        QUERY,
+        THE_TABLE,
+        {"metadata": {"tableDeletion": {"reason": "QUERY"}}},
+        "deleted",
+        "",
+    ),
+    "ALTER TABLE": (
+        TABLE,
+        QUERY,
+        THE_TABLE,
+        {"metadata": {"tableChange": {"reason": "QUERY"}}},
+        "changed",
+        "",
+    ),
+    "CREATE TABLE": (
+        TABLE,
+        QUERY,
+        THE_TABLE,
+        {"metadata": {"tableCreation": {"reason": "QUERY"}}},
+        "created",
+        "",
+    ),
     "a query that says nothing": (TABLE, QUERY, THE_TABLE, {}, "InsertJob", ""),
     "a job": (JOB, f"{SCHEDULER}.UpdateJob", THE_JOB, {}, "changed", ""),
     "a paused job": (JOB, f"{SCHEDULER}.PauseJob", THE_JOB, {}, "paused", ""),
@@ -137,11 +246,23 @@ NOTHING = {
     "a service whose name begins so": (RUN_1, f"{IN_V1}-v2", {}),
     "a service whose name ends so": (RUN_1, "namespaces/project/services/my-orchestrator", {}),
     "a function whose name begins so": (FUNCTION, f"{THE_FUNCTION}_v2", {}),
-    "a function whose name ends so": (FUNCTION, "projects/project/locations/l/functions/my_orchestrator", {}),
-    "a revision": ("google.cloud.run.v1.Revisions.DeleteRevision", f"{IN_V1}/revisions/orchestrator-1", {}),
+    "a function whose name ends so": (
+        FUNCTION,
+        "projects/project/locations/l/functions/my_orchestrator",
+        {},
+    ),
+    "a revision": (
+        "google.cloud.run.v1.Revisions.DeleteRevision",
+        f"{IN_V1}/revisions/orchestrator-1",
+        {},
+    ),
     "a table of another dataset": (f"{TABLES}.DeleteTable", THE_TABLE.replace("nba", "my_nba"), {}),
     "a table whose name begins so": (f"{TABLES}.DeleteTable", f"{THE_TABLE}_old", {}),
-    "a name in other capitals": (f"{TABLES}.DeleteTable", THE_TABLE.replace("completions", "Completions"), {}),
+    "a name in other capitals": (
+        f"{TABLES}.DeleteTable",
+        THE_TABLE.replace("completions", "Completions"),
+        {},
+    ),
     "a job of Cloud Run": ("google.cloud.run.v2.Jobs.DeleteJob", THE_JOB, {}),
     "a job of BigQuery": (QUERY, "projects/project/jobs/box-scores", {}),
     "a service of another kind": (RUN_2, IN_V2, {"api": "metastore.googleapis.com"}),
@@ -182,7 +303,9 @@ def test_an_operation_has_two_entries(server: LoggingServer) -> None:
     made = {"latestCreatedRevision": "orchestrator-00008-xyz"}
     server.log_activity(AT + 3 * MINUTE, RUN_2, IN_V2, operation=LAST, response=made)
     revision = "orchestrator-00008-xyz"
-    assert read(server).changes == [Change(AT + 3 * MINUTE, *SERVICE, "deployed", "anna", revision, AT)]
+    assert read(server).changes == [
+        Change(AT + 3 * MINUTE, *SERVICE, "deployed", "anna", revision, AT)
+    ]
 
 
 def test_an_operation_of_which_there_is_only_the_first(server: LoggingServer) -> None:
@@ -204,20 +327,28 @@ def test_an_operation_that_failed(server: LoggingServer) -> None:
 def test_a_query_that_does_two_things(server: LoggingServer) -> None:
     """Each of them is one change, though it is one operation."""
     for minutes, event in ((0, "tableDeletion"), (1, "tableCreation")):
-        server.log_activity(AT + minutes * MINUTE, QUERY, THE_TABLE, operation=FIRST, metadata={event: {}})
+        server.log_activity(
+            AT + minutes * MINUTE, QUERY, THE_TABLE, operation=FIRST, metadata={event: {}}
+        )
     assert [change.what for change in read(server).changes] == ["deleted", "created"]
 
 
 @pytest.mark.parametrize("of_the_service", [ROBOT, ANNA])
 @pytest.mark.parametrize("minutes", [1, 3, 5])
-def test_a_function_is_deployed_as_its_service(server: LoggingServer, minutes: int, of_the_service: str) -> None:
+def test_a_function_is_deployed_as_its_service(
+    server: LoggingServer, minutes: int, of_the_service: str
+) -> None:
     """Both leave entries, in any order; it is one change by whom deployed the function, and done with the last."""
     made = {"serviceConfig": {"revision": "orchestrator-00007-abc"}}
     server.log_activity(AT, FUNCTION, THE_FUNCTION, ANNA, operation=FIRST)
     server.log_activity(AT + minutes * MINUTE, RUN_1, IN_V1, of_the_service, response=MADE)
-    server.log_activity(AT + 4 * MINUTE, FUNCTION, THE_FUNCTION, ANNA, operation=LAST, response=made)
+    server.log_activity(
+        AT + 4 * MINUTE, FUNCTION, THE_FUNCTION, ANNA, operation=LAST, response=made
+    )
     at = AT + max(minutes, 4) * MINUTE
-    assert read(server).changes == [Change(at, *SERVICE, "deployed", "anna", "orchestrator-00007-abc", AT)]
+    assert read(server).changes == [
+        Change(at, *SERVICE, "deployed", "anna", "orchestrator-00007-abc", AT)
+    ]
 
 
 def test_the_revision_of_a_function_may_be_known_of_its_service_only(server: LoggingServer) -> None:
@@ -231,10 +362,18 @@ def test_the_revision_of_a_function_may_be_known_of_its_service_only(server: Log
 def test_two_deployments_within_minutes_are_two(server: LoggingServer) -> None:
     """A hurried second one does not hide the first, whoever made them, and of whatever they were."""
     for minutes, (method, resource, who) in enumerate(
-        ((RUN_1, IN_V1, ANNA), (RUN_1, IN_V1, ANNA), (FUNCTION, THE_FUNCTION, ANNA), (RUN_1, IN_V1, BOB))
+        (
+            (RUN_1, IN_V1, ANNA),
+            (RUN_1, IN_V1, ANNA),
+            (FUNCTION, THE_FUNCTION, ANNA),
+            (RUN_1, IN_V1, BOB),
+        )
     ):
         revision = f"orchestrator-{minutes}"
-        made = {"status": {"latestCreatedRevisionName": revision}, "serviceConfig": {"revision": revision}}
+        made = {
+            "status": {"latestCreatedRevisionName": revision},
+            "serviceConfig": {"revision": revision},
+        }
         server.log_activity(AT + minutes * MINUTE, method, resource, who, response=made)
     server.log_activity(AT + 4 * MINUTE, FUNCTION, THE_FUNCTION, "carl@example.com")
     assert [(change.who, change.made) for change in read(server).changes] == [
@@ -247,7 +386,12 @@ def test_a_job_that_was_paused_twice(server: LoggingServer) -> None:
     """Each time is told, so that the last word on it is known."""
     for minutes, method in enumerate(("PauseJob", "ResumeJob", "PauseJob", "ResumeJob")):
         server.log_activity(AT + minutes * MINUTE, f"{SCHEDULER}.{method}", THE_JOB, ANNA)
-    assert [change.what for change in read(server).changes] == ["paused", "resumed", "paused", "resumed"]
+    assert [change.what for change in read(server).changes] == [
+        "paused",
+        "resumed",
+        "paused",
+        "resumed",
+    ]
 
 
 def test_what_the_platform_did_of_itself(server: LoggingServer) -> None:
@@ -261,15 +405,33 @@ def test_how_attempts_of_jobs_ended(server: LoggingServer) -> None:
     """One that began is none; a failure has its status, and what the scheduler says of it."""
     server.log_attempt(AT, "box-scores", "Started", scheduledTime="2026-02-10T06:41:00Z")
     server.log_attempt(AT, "box-scores", "Started")
-    server.log_attempt(AT + 1 * MINUTE, "box-scores", debugInfo="URL_CRAWLED. Original HTTP response code number = 200")
+    server.log_attempt(
+        AT + 1 * MINUTE,
+        "box-scores",
+        debugInfo="URL_CRAWLED. Original HTTP response code number = 200",
+    )
     failed = "URL_ERROR-ERROR_AUTHENTICATION. Original HTTP response code number = 403"
-    server.log_attempt(AT + 2 * MINUTE, "box-scores", severity="ERROR", status="PERMISSION_DENIED", debugInfo=failed)
+    server.log_attempt(
+        AT + 2 * MINUTE,
+        "box-scores",
+        severity="ERROR",
+        status="PERMISSION_DENIED",
+        debugInfo=failed,
+    )
     server.log_attempt(AT + 3 * MINUTE, "box-scores", severity="ERROR", status="DEADLINE_EXCEEDED")
     server.log_attempt(AT + 4 * MINUTE, "box-scores", severity="ERROR", debugInfo="nobody knows")
     server.log_attempt(AT + 5 * MINUTE, "box-scores", severity="ERROR")
     server.log_attempt(AT + 6 * MINUTE, "box-scores-v2")
-    failures = ["", f"PERMISSION_DENIED ({failed})", "DEADLINE_EXCEEDED", "failed (nobody knows)", "failed"]
-    attempts = [Attempt(AT + n * MINUTE, "box-scores", failure) for n, failure in enumerate(failures, 1)]
+    failures = [
+        "",
+        f"PERMISSION_DENIED ({failed})",
+        "DEADLINE_EXCEEDED",
+        "failed (nobody knows)",
+        "failed",
+    ]
+    attempts = [
+        Attempt(AT + n * MINUTE, "box-scores", failure) for n, failure in enumerate(failures, 1)
+    ]
     assert read(server) == only(attempts=attempts)
 
 
@@ -288,7 +450,10 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
         server.log_attempt(AT, job)
     log = CloudLoggingChanges("project", parts, connect=server.transport)
     begun = dict.fromkeys(("phase2", "phase3", "phase4", "phase6"), AT)
-    service, table = Change(AT, *SERVICE, "deployed", "anna"), Change(AT + MINUTE, *TABLE, "changed", "anna")
+    service, table = (
+        Change(AT, *SERVICE, "deployed", "anna"),
+        Change(AT + MINUTE, *TABLE, "changed", "anna"),
+    )
     assert log.changes(begun, UNTIL) == {
         "phase2": only(service, table, parts=parts["phase2"], attempts=[Attempt(AT, "box-scores")]),
         "phase3": only(table, parts=parts["phase3"], attempts=[Attempt(AT, "late")]),
@@ -318,7 +483,9 @@ def test_too_many_of_them_to_read(monkeypatch: pytest.MonkeyPatch, server: Loggi
         server.log_attempt(AT + hours * 60 * MINUTE + MINUTE, "box-scores")
     changes = read(server)
     assert [(change.at - AT) / (60 * MINUTE) for change in changes.changes] == [2, 3, 4]
-    assert [attempt.at for attempt in changes.attempts] == [change.at + MINUTE for change in changes.changes]
+    assert [attempt.at for attempt in changes.attempts] == [
+        change.at + MINUTE for change in changes.changes
+    ]
     assert changes.cut_at == AT + 120 * MINUTE
     assert [request.page_token for request in server.requests] == ["", "3"]
     (size,) = {request.page_size for request in server.requests}
@@ -341,7 +508,9 @@ def test_a_project_that_has_no_parts_asks_nothing(server: LoggingServer) -> None
     assert server.requests == []
 
 
-@pytest.mark.parametrize("status", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE, None])
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE, None]
+)
 def test_the_changes_cannot_be_read(server: LoggingServer, status: grpc.StatusCode | None) -> None:
     """Without the right to, or in time: the store is named, and a passing fault is tried again."""
     server.fail_with, server.delay_seconds = status, 0.0 if status else 60.0
@@ -386,7 +555,9 @@ def audit(resource: str = IN_V1, **fields: Any) -> AnyMessage:
     """Return an entry's payload, of a deployment by Anna."""
     known = {"serviceName": "run.googleapis.com", "methodName": RUN_1, "resourceName": resource}
     payload = AnyMessage()
-    payload.Pack(ParseDict({**known, "authenticationInfo": {"principalEmail": ANNA}, **fields}, AuditLog()))
+    payload.Pack(
+        ParseDict({**known, "authenticationInfo": {"principalEmail": ANNA}, **fields}, AuditLog())
+    )
     return payload
 
 
@@ -407,10 +578,15 @@ BENIGN: dict[str, dict[str, Any]] = {
     "another message": {"log_name": ACTIVITY, "proto_payload": packed(Duration(seconds=7))},
     "an audit log that is called another": {
         "log_name": ACTIVITY,
-        "proto_payload": AnyMessage(type_url="type.googleapis.com/google.protobuf.Duration", value=audit().value),
+        "proto_payload": AnyMessage(
+            type_url="type.googleapis.com/google.protobuf.Duration", value=audit().value
+        ),
     },
     "no message at all": {"log_name": ACTIVITY, "proto_payload": JUNK},
-    "another log": {"log_name": ACTIVITY.replace("activity", "data_access"), "proto_payload": audit()},
+    "another log": {
+        "log_name": ACTIVITY.replace("activity", "data_access"),
+        "proto_payload": audit(),
+    },
     "no log": {"log_name": "", "proto_payload": audit()},
     "no fields": {"log_name": EXECUTIONS, "resource": OF_THE_JOB},
     "a text of a job": {"log_name": EXECUTIONS, "resource": OF_THE_JOB, "text_payload": "ERROR"},
@@ -440,8 +616,12 @@ TEXTS: dict[str, dict[str, Any]] = {
     "an odd method": {"methodName": ODD},
     "a long revision": {"response": {"status": {"latestCreatedRevisionName": LONG}}},
     "an odd revision": {"response": {"status": {"latestCreatedRevisionName": ODD}}},
-    "a number for a revision": {"response": {"status": {"latestCreatedRevisionName": 7}, "latestCreatedRevision": []}},
-    "a list for a status": {"response": {"status": ["latestCreatedRevisionName"], "serviceConfig": "revision"}},
+    "a number for a revision": {
+        "response": {"status": {"latestCreatedRevisionName": 7}, "latestCreatedRevision": []}
+    },
+    "a list for a status": {
+        "response": {"status": ["latestCreatedRevisionName"], "serviceConfig": "revision"}
+    },
     "a number that is none": {"response": {"status": "NaN", "x": float("inf"), "y": float("nan")}},
 }
 
@@ -457,12 +637,16 @@ def test_odd_texts_of_a_change(server: LoggingServer, case: str) -> None:
     payload = audit(**{name: value for name, value in TEXTS[case].items() if name != "response"})
     payload_log = AuditLog.FromString(payload.value)
     payload_log.response.update(TEXTS[case].get("response", {}))
-    server.damaged.append(LogEntry(log_name=ACTIVITY, timestamp=AT, proto_payload=packed(payload_log)))
+    server.damaged.append(
+        LogEntry(log_name=ACTIVITY, timestamp=AT, proto_payload=packed(payload_log))
+    )
     (change,) = read(server).changes
     check_change(change)
 
 
-@pytest.mark.parametrize("said", [LONG, ODD, 7, None, True, [LONG, {"a": []}], {"a": {"b": LONG}}, float("inf")])
+@pytest.mark.parametrize(
+    "said", [LONG, ODD, 7, None, True, [LONG, {"a": []}], {"a": {"b": LONG}}, float("inf")]
+)
 @pytest.mark.parametrize("field", ["status", "debugInfo", "@type"])
 def test_odd_fields_of_an_attempt(server: LoggingServer, field: str, said: Any) -> None:
     """They are harmless and short, and it counts as the failure that it is."""
@@ -479,7 +663,9 @@ def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingSe
     # beyond year 9999
     late = LogEntry.deserialize(b"J\x0d\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")
     late.log_name, late.proto_payload = ACTIVITY, audit()
-    never, long_ago = (LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, YEAR_1))
+    never, long_ago = (
+        LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, YEAR_1)
+    )
     server.damaged += [late, never, long_ago]
     assert read(server) == only(cut_at=UNTIL)
     server.log_activity(AT, RUN_1, IN_V1, ANNA)
@@ -489,9 +675,21 @@ def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingSe
 _ENTRIES = [
     LogEntry.serialize(entry)
     for entry in (
-        LogEntry(log_name=ACTIVITY, timestamp=AT, proto_payload=audit(response=MADE), operation=FIRST),
-        LogEntry(log_name=ACTIVITY, timestamp=AT, proto_payload=audit(THE_TABLE, metadata={"tableDeletion": {}})),
-        LogEntry(log_name=EXECUTIONS, timestamp=AT, resource=OF_THE_JOB, severity=500, json_payload={"status": "X"}),
+        LogEntry(
+            log_name=ACTIVITY, timestamp=AT, proto_payload=audit(response=MADE), operation=FIRST
+        ),
+        LogEntry(
+            log_name=ACTIVITY,
+            timestamp=AT,
+            proto_payload=audit(THE_TABLE, metadata={"tableDeletion": {}}),
+        ),
+        LogEntry(
+            log_name=EXECUTIONS,
+            timestamp=AT,
+            resource=OF_THE_JOB,
+            severity=500,
+            json_payload={"status": "X"},
+        ),
     )
 ]
 
@@ -517,7 +715,9 @@ def test_a_log_entry_is_a_change_an_attempt_or_nothing(data: bytes) -> None:
 def reached(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> LoggingServer:
     """Return the server that answers where Google's does."""
     monkeypatch.setattr(
-        LoggingServiceV2GrpcTransport, "create_channel", lambda **_: grpc.insecure_channel(server.address)
+        LoggingServiceV2GrpcTransport,
+        "create_channel",
+        lambda **_: grpc.insecure_channel(server.address),
     )
     return server
 
@@ -535,14 +735,25 @@ def test_the_parts_of_a_deployment(phase: Phase, reached: LoggingServer, table: 
     """What the phases file and the settings name; a table of another project has its log there."""
     jobs = {"box-scores": (), "late": ()}
     named = msgspec.structs.replace(
-        phase, bigquery_table=table, topic="complete", subscription="to-orchestrator", scheduler_jobs=jobs
+        phase,
+        bigquery_table=table,
+        topic="complete",
+        subscription="to-orchestrator",
+        scheduler_jobs=jobs,
     )
     other = msgspec.structs.replace(phase, name="phase3", bigquery_table="nba.completions")
     settings = Settings.from_env({"ORCHESTRATOR_SERVICE": "orchestrator"})
     stores = CloudStores("project", settings, {"phase2": named, "phase3": other})
     for method, resource in (
-        *((RUN_1, IN_V1), (f"{PUBLISHER}.UpdateTopic", THE_TOPIC), (f"{TABLES}.PatchTable", THE_TABLE)),
-        *((f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION), (f"{SCHEDULER}.PauseJob", THE_JOB)),
+        *(
+            (RUN_1, IN_V1),
+            (f"{PUBLISHER}.UpdateTopic", THE_TOPIC),
+            (f"{TABLES}.PatchTable", THE_TABLE),
+        ),
+        *(
+            (f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION),
+            (f"{SCHEDULER}.PauseJob", THE_JOB),
+        ),
     ):
         reached.log_activity(AT, method, resource, ANNA)
     for job in jobs:
@@ -550,9 +761,17 @@ def test_the_parts_of_a_deployment(phase: Phase, reached: LoggingServer, table: 
     assert stores.changes is not None
     changes = stores.changes.changes({"phase2": AT, "phase3": AT}, UNTIL)
     of_table = {TABLE} if TABLE_NAMES[table] else set()
-    assert {one[1:3] for one in changes["phase2"].changes} == {SERVICE, TOPIC, SUBSCRIPTION, JOB, *of_table}
+    assert {one[1:3] for one in changes["phase2"].changes} == {
+        SERVICE,
+        TOPIC,
+        SUBSCRIPTION,
+        JOB,
+        *of_table,
+    }
     assert {one.job for one in changes["phase2"].attempts} == {*jobs}
-    assert {one[1:3] for one in changes["phase3"].changes} == {TABLE}, "the service is the other phase's"
+    assert {one[1:3] for one in changes["phase3"].changes} == {TABLE}, (
+        "the service is the other phase's"
+    )
     stores.close()
 
 
@@ -573,7 +792,11 @@ def test_a_deployment_of_which_nothing_is_named(phase: Phase, reached: LoggingSe
     [(None, 0), (grpc.StatusCode.PERMISSION_DENIED, 1), (grpc.StatusCode.INVALID_ARGUMENT, 0)],
 )
 def test_verify_names_the_right_to_read_logs(
-    server: LoggingServer, stores: EmbeddedStores, phase: Phase, status: grpc.StatusCode | None, errors: int
+    server: LoggingServer,
+    stores: EmbeddedStores,
+    phase: Phase,
+    status: grpc.StatusCode | None,
+    errors: int,
 ) -> None:
     """Where it is missing, by its role; another failure is none of the set-up."""
     server.fail_with = status
@@ -583,7 +806,9 @@ def test_verify_names_the_right_to_read_logs(
     assert all("roles/logging.viewer" in error and "PermissionDenied" in error for error in found)
 
 
-def test_verify_says_what_is_looked_at(server: LoggingServer, stores: EmbeddedStores, phase: Phase) -> None:
+def test_verify_says_what_is_looked_at(
+    server: LoggingServer, stores: EmbeddedStores, phase: Phase
+) -> None:
     """The components, and of each scheduler job how its last attempt ended, or that there was none."""
     jobs = {"box-scores": (), "odds": (), "unheard-of": ()}
     phase = msgspec.structs.replace(phase, scheduler_jobs=jobs)

@@ -55,7 +55,9 @@ def another(row_id: str, minutes: float, **changes: object) -> CompletionRow:
     )
 
 
-def test_one_row_is_its_own_summary(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+def test_one_row_is_its_own_summary(
+    completion_log: CompletionLog, summary: ProcessorSummary
+) -> None:
     """Times come back to the microsecond."""
     completion_log.append([ROW], now=NOW)
     assert completion_log.summarise(["phase2"], DAY, DAY) == [summary]
@@ -68,16 +70,25 @@ def test_nothing_is_an_empty_summary(completion_log: CompletionLog) -> None:
     assert completion_log.summarise([], DAY, DAY) == []
 
 
-def test_a_row_appended_again_changes_nothing(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+def test_a_row_appended_again_changes_nothing(
+    completion_log: CompletionLog, summary: ProcessorSummary
+) -> None:
     """A redelivery hours later does not move the time at which the row was first visible."""
     completion_log.append([ROW], now=NOW)
     completion_log.append([ROW, ROW], now=NOW + timedelta(hours=3))
     assert completion_log.summarise(["phase2"], DAY, DAY) == [summary]
 
 
-def test_each_status_has_a_summary(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+def test_each_status_has_a_summary(
+    completion_log: CompletionLog, summary: ProcessorSummary
+) -> None:
     """Rows arrive in any order, and which of them complete is for the reader to say."""
-    rows = [another("4", 30), another("3", 20, status="running"), another("2", 10), another("1", 0, status="running")]
+    rows = [
+        another("4", 30),
+        another("3", 20, status="running"),
+        another("2", 10),
+        another("1", 0, status="running"),
+    ]
     for number, row in enumerate(rows):
         completion_log.append([row], now=NOW + timedelta(hours=number))
     assert completion_log.summarise(["phase2"], DAY, DAY) == [
@@ -95,20 +106,28 @@ def test_each_status_has_a_summary(completion_log: CompletionLog, summary: Proce
 def flagged(summary: ProcessorSummary, first: datetime, last: datetime) -> list[ProcessorSummary]:
     """Return the summary of rows of the flag; a table that has no column for it has no such row."""
     times = {"first_completed_at": first, "last_completed_at": last}
-    flag = msgspec.structs.replace(summary, is_triggered=True, trigger_reason="all_complete", **times)
+    flag = msgspec.structs.replace(
+        summary, is_triggered=True, trigger_reason="all_complete", **times
+    )
     return [] if summary.is_triggered is None else [flag]
 
 
 @pytest.mark.parametrize("minutes", [-1, 0, 1])
-def test_the_row_of_the_flag(completion_log: CompletionLog, summary: ProcessorSummary, minutes: float) -> None:
+def test_the_row_of_the_flag(
+    completion_log: CompletionLog, summary: ProcessorSummary, minutes: float
+) -> None:
     """It is a second one of the processor that set it, and changes nothing else; without a column, there is none."""
     row = another("t", minutes, is_triggered=True, trigger_reason="all_complete")
     completion_log.append([ROW, row], now=NOW)
     found = completion_log.summarise(["phase2"], DAY, DAY)
-    assert sorted(found, key=str) == sorted([summary, *flagged(summary, *[row.completed_at] * 2)], key=str)
+    assert sorted(found, key=str) == sorted(
+        [summary, *flagged(summary, *[row.completed_at] * 2)], key=str
+    )
 
 
-def test_the_row_of_the_flag_alone(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+def test_the_row_of_the_flag_alone(
+    completion_log: CompletionLog, summary: ProcessorSummary
+) -> None:
     """Nothing has completed, whatever its status says, and nobody has reported; the first of two has the time."""
     rows = [another(str(n), n, is_triggered=True, trigger_reason="all_complete") for n in (2, 1)]
     completion_log.append(rows, now=NOW)
@@ -116,7 +135,9 @@ def test_the_row_of_the_flag_alone(completion_log: CompletionLog, summary: Proce
     assert completion_log.summarise(["phase2"], DAY, DAY) == flagged(summary, *times)
 
 
-def test_spaces_and_capitals_mean_nothing(completion_log: CompletionLog, summary: ProcessorSummary) -> None:
+def test_spaces_and_capitals_mean_nothing(
+    completion_log: CompletionLog, summary: ProcessorSummary
+) -> None:
     """As they do in a message: whoever writes the table need not be the orchestrator."""
     odd = another("1", 0, processor_name=f" {ROW.processor_name} ", status=" SUCCESS")
     completion_log.append([odd], now=NOW)
@@ -157,6 +178,11 @@ def test_threads_lose_no_row(completion_log: CompletionLog) -> None:
     """Twenty at once."""
     with ThreadPoolExecutor(20) as pool:
         list(
-            pool.map(lambda n: completion_log.append([another(str(n), 0, processor_name=f"p{n}")], now=NOW), range(20))
+            pool.map(
+                lambda n: completion_log.append(
+                    [another(str(n), 0, processor_name=f"p{n}")], now=NOW
+                ),
+                range(20),
+            )
         )
     assert len(completion_log.summarise(["phase2"], DAY, DAY)) == 20

@@ -15,7 +15,9 @@ REF = DocumentRef("phase2_completion", "2026-02-09")
 
 
 @pytest.fixture
-def between(emulated: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def between(
+    emulated: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Gate]:
     """Stand between Firestore's client and its emulator, which is slow to answer for the first time."""
     warm = FirestoreDocuments(cloud, seconds=30)
     warm.merge(REF, {"number": 0})

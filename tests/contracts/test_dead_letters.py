@@ -28,7 +28,9 @@ def address(emulated: dict[str, str]) -> Iterator[str]:
     host = emulated["PUBSUB_EMULATOR_HOST"]
     project = f"http://{host}/v1/projects/{PROJECT}"
     names = (f"{project}/topics/{TOPIC}", f"{project}/subscriptions/{SUBSCRIPTION}")
-    for name, body in zip(names, ({}, {"topic": f"projects/{PROJECT}/topics/{TOPIC}"}), strict=True):
+    for name, body in zip(
+        names, ({}, {"topic": f"projects/{PROJECT}/topics/{TOPIC}"}), strict=True
+    ):
         requests.put(name, json=body, timeout=20).raise_for_status()
     yield host
     for name in names:
@@ -48,15 +50,23 @@ def give_up(address: str) -> Callable[..., None]:
 
 def message(name: str, day: date = DAY, **payload: Any) -> dict[str, Any]:
     found = push_envelope(name, str(day), AT, message_id="1", **payload)["message"]
-    return {"data": found["data"], "attributes": {"CloudPubSubDeadLetterSourceDeliveryCount": "100"}}
+    return {
+        "data": found["data"],
+        "attributes": {"CloudPubSubDeadLetterSourceDeliveryCount": "100"},
+    }
 
 
-def test_what_lies_there_is_read_and_stays(address: str, phase: Phase, give_up: Callable[..., None]) -> None:
+def test_what_lies_there_is_read_and_stays(
+    address: str, phase: Phase, give_up: Callable[..., None]
+) -> None:
     """Under the expected name, or the one that it has; what nobody can read is left out, and nothing is taken away."""
     letters = PubSubDeadLetters(PROJECT, SUBSCRIPTION, phase, emulator=address)
     assert letters.read() == []
     give_up(
-        message("NbacGamebookProcessor"), message("Weather"), {"data": "bm8ganNvbg=="}, message("x", phase="phase_9")
+        message("NbacGamebookProcessor"),
+        message("Weather"),
+        {"data": "bm8ganNvbg=="},
+        message("x", phase="phase_9"),
     )
     for _ in range(3):
         found = letters.read()
@@ -76,11 +86,16 @@ def test_a_subscription_that_there_is_not(address: str, phase: Phase) -> None:
 
 _LETTERS = {"receivedMessages": [{"ackId": "a", "message": ENVELOPE["message"]}]}
 _letter = st.builds(
-    lambda received, message: {**received, "message": message} if "message" in received else received,
+    lambda received, message: (
+        {**received, "message": message} if "message" in received else received
+    ),
     odd({"ackId": "a", "message": 1}, json_values),
     odd(ENVELOPE["message"], json_values),
 )
-_pulled = odd({"receivedMessages": []}, json_values | st.lists(_letter | json_values, max_size=3)) | json_values
+_pulled = (
+    odd({"receivedMessages": []}, json_values | st.lists(_letter | json_values, max_size=3))
+    | json_values
+)
 
 
 @fuzzed(12)
@@ -90,9 +105,13 @@ _pulled = odd({"receivedMessages": []}, json_values | st.lists(_letter | json_va
 )
 @example(http_answer('{"receivedMessages": [{"ackId": "a"}]}'))
 @example(http_answer("null"))
-def test_whatever_is_answered_are_letters_or_an_error(raw: RawAnswers, phase: Phase, answer: bytes) -> None:
+def test_whatever_is_answered_are_letters_or_an_error(
+    raw: RawAnswers, phase: Phase, answer: bytes
+) -> None:
     """Each letter has a time, and a name that can be shown."""
     raw.answers = [answer, http_answer("{}")]
     letters = PubSubDeadLetters("p", "s", phase, seconds=0.5, emulator=raw.host)
     with suppress(StoreError):
-        assert all(one.at.tzinfo is not None and one.processor.isprintable() for one in letters.read())
+        assert all(
+            one.at.tzinfo is not None and one.processor.isprintable() for one in letters.read()
+        )

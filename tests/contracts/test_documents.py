@@ -34,7 +34,9 @@ def test_what_is_merged_is_read(documents: DocumentStore) -> None:
     assert documents.get_all([REF, OTHER])[REF].fields == FIELDS
 
 
-@pytest.mark.parametrize("odd", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "odd", [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)]
+)
 def test_any_time_is_read(documents: DocumentStore, odd: datetime) -> None:
     """Also one that cannot be: what follows from it is for the readers to say."""
     documents.merge(REF, {"_triggered_at": odd})
@@ -94,7 +96,12 @@ def test_racing_threads_lose_nothing_and_one_wins(documents: DocumentStore) -> N
         list(pool.map(lambda n: documents.merge(REF, {f"p{n}": {"n": n}}), range(20)))
         document = documents.get_all([REF])[REF]
         assert document.fields == {f"p{n}": {"n": n} for n in range(20)}
-        won = list(pool.map(lambda n: documents.update_if_unchanged(REF, {"winner": n}, document.version), range(20)))
+        won = list(
+            pool.map(
+                lambda n: documents.update_if_unchanged(REF, {"winner": n}, document.version),
+                range(20),
+            )
+        )
     assert won.count(True) == 1
     assert documents.get_all([REF])[REF].fields["winner"] == won.index(True)
 
@@ -107,7 +114,9 @@ def fields_of(documents: DocumentStore, *refs: DocumentRef) -> list[Mapping[str,
     return [found[ref].fields if ref in found else None for ref in refs]
 
 
-def versions_of(documents: DocumentStore, refs: Iterable[DocumentRef]) -> dict[DocumentRef, str | None]:
+def versions_of(
+    documents: DocumentStore, refs: Iterable[DocumentRef]
+) -> dict[DocumentRef, str | None]:
     asked = [*refs]
     found = documents.get_all(asked)
     return {ref: found[ref].version if ref in found else None for ref in asked}
@@ -144,7 +153,9 @@ def test_a_commit_is_all_or_none(documents: DocumentStore, place: int, since: st
     before = documents.get_all(refs)
     assert not documents.commit([(ref, {"new": True}, version) for ref, version in seen.items()])
     assert documents.get_all(refs) == before
-    assert documents.commit([(ref, {"new": True}, version) for ref, version in versions_of(documents, refs).items()])
+    assert documents.commit(
+        [(ref, {"new": True}, version) for ref, version in versions_of(documents, refs).items()]
+    )
     assert fields_of(documents, *refs) == [{"new": True}] * 3
 
 
@@ -192,8 +203,12 @@ def test_of_racing_commits_one_holds(both: tuple[DocumentStore, DocumentStore]) 
         seen = versions_of(both[0], [REF, OTHER, THIRD])
         assert (None in seen.values()) != made
 
-        def race(number: int, made: bool = made, seen: dict[DocumentRef, str | None] = seen) -> bool:  # noqa: FBT001
-            writes = [(ref, {"winner": number, "made": made}, version) for ref, version in seen.items()]
+        def race(
+            number: int, made: bool = made, seen: dict[DocumentRef, str | None] = seen
+        ) -> bool:  # noqa: FBT001
+            writes = [
+                (ref, {"winner": number, "made": made}, version) for ref, version in seen.items()
+            ]
             return both[number % 2].commit(writes[:: 1 if number % 3 else -1])
 
         with ThreadPoolExecutor(12) as pool:

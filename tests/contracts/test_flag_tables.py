@@ -13,7 +13,11 @@ from orchestrator_resilience import CheckpointLogger, Phase, StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.rows import CompletionRow
 from orchestrator_resilience.stores.base import Flag
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryFlagTables
+from orchestrator_resilience.stores.bigquery import (
+    BigQuery,
+    BigQueryCompletionLog,
+    BigQueryFlagTables,
+)
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tests.tables import ADDED_COLUMNS, STATUS_TABLE, TABLE, make_real_table, make_status_table
@@ -65,12 +69,18 @@ ONCE = Flag(is_set=True, at=AT, reason="all_complete")
     ],
 )
 def test_what_the_flag_table_says(
-    dataset: BigQuery, phase: Phase, flags: list[dict[str, object]], without: list[str], said: Flag | None
+    dataset: BigQuery,
+    phase: Phase,
+    flags: list[dict[str, object]],
+    without: list[str],
+    said: Flag | None,
 ) -> None:
     """TRUE, FALSE or nothing of each date; rows that are there twice are one."""
     make_status_table(dataset, flags, without=without)
     flag_tables = BigQueryFlagTables(dataset, {"phase2": phase})
-    assert flag_tables.read(STATUS_TABLE, "phase2", DAY, DAY) == ({} if said is None else {DAY: said})
+    assert flag_tables.read(STATUS_TABLE, "phase2", DAY, DAY) == (
+        {} if said is None else {DAY: said}
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,10 +102,14 @@ def test_a_table_of_something_else_is_an_error(
 
 def make(dataset: BigQuery, name: str, *columns: tuple[str, str]) -> None:
     schema = [bigquery.SchemaField(column, kind) for column, kind in columns]
-    dataset.client.create_table(bigquery.Table(f"{dataset.project}.nba_orchestration.{name}", schema))
+    dataset.client.create_table(
+        bigquery.Table(f"{dataset.project}.nba_orchestration.{name}", schema)
+    )
 
 
-def test_flag_tables_are_found_by_their_columns(dataset: BigQuery, phase: Phase, named: Phase) -> None:
+def test_flag_tables_are_found_by_their_columns(
+    dataset: BigQuery, phase: Phase, named: Phase
+) -> None:
     """Whatever they are called; no completion log is one, nor what the phases file could not name, or names already."""
     make_real_table(dataset, added=ADDED_COLUMNS)
     make_real_table(dataset, "nba_orchestration.older_completions", added=ADDED_COLUMNS)
@@ -106,12 +120,19 @@ def test_flag_tables_are_found_by_their_columns(dataset: BigQuery, phase: Phase,
     make(dataset, "a_text", *flags, ("is_triggered", "STRING"))
     make(dataset, "with-a-dash", *flags, ("is_triggered", "BOOLEAN"))
     elsewhere = f"{dataset.project}.{TABLE}"
-    phases = {"phase2": phase, "named": named, "full": msgspec.structs.replace(phase, bigquery_table=elsewhere)}
+    phases = {
+        "phase2": phase,
+        "named": named,
+        "full": msgspec.structs.replace(phase, bigquery_table=elsewhere),
+    }
     tables = BigQueryFlagTables(dataset, phases)
     smallest = "nba_orchestration.smallest"
     assert tables.find("phase2") == [STATUS_TABLE, smallest]
     assert tables.find("named") == [smallest]
-    assert tables.find("full") == [f"{dataset.project}.{STATUS_TABLE}", f"{dataset.project}.{smallest}"]
+    assert tables.find("full") == [
+        f"{dataset.project}.{STATUS_TABLE}",
+        f"{dataset.project}.{smallest}",
+    ]
     assert {tables.completion_table(name) for name in phases} == {elsewhere}
 
 
@@ -121,17 +142,23 @@ FIVE = [
 ]
 
 
-def test_a_reader_that_counts_names_counts_completions(dataset: BigQuery, phase: Phase, stores: EmbeddedStores) -> None:
+def test_a_reader_that_counts_names_counts_completions(
+    dataset: BigQuery, phase: Phase, stores: EmbeddedStores
+) -> None:
     """COUNT(DISTINCT processor_name), without a look at anything else, over what the orchestrator writes."""
     count = "SELECT COUNT(DISTINCT processor_name) FROM {} WHERE game_date = '2026-02-09' AND phase = 'phase2'"
     log = BigQueryCompletionLog(dataset, {"phase2": phase})
     log.setup()
 
     def deliver(number: int, name: str, status: str = "success") -> None:
-        sent = push_envelope(name, str(DAY), AT + timedelta(minutes=number), message_id=str(number), status=status)
+        sent = push_envelope(
+            name, str(DAY), AT + timedelta(minutes=number), message_id=str(number), status=status
+        )
         for one in (log, stores.completion_log):
             documents = EmbeddedStores(stores.folder / type(one).__name__, durable=False).documents
-            Orchestrator(phase, documents, one, CheckpointLogger(phase, RecordingSink())).deliver(sent)
+            Orchestrator(phase, documents, one, CheckpointLogger(phase, RecordingSink())).deliver(
+                sent
+            )
 
     def counted() -> tuple[int, int]:
         (in_bigquery,) = dataset.query(count.format(f"`{dataset.project}.{TABLE}`"), [])

@@ -44,7 +44,9 @@ def answering(documents: FirestoreDocuments) -> Answering:
     transport = documents._grpc.client._firestore_api.transport
     real = transport.commit
 
-    def answer_with(error: type[GoogleAPICallError], times: int = 1, *, written: bool = False) -> None:
+    def answer_with(
+        error: type[GoogleAPICallError], times: int = 1, *, written: bool = False
+    ) -> None:
         left = [error("injected")] * times
 
         def commit(*args: Any, **named: Any) -> Any:
@@ -110,7 +112,9 @@ def test_a_refusal_is_an_error(documents: FirestoreDocuments, answering: Answeri
 def test_what_no_document_holds_is_refused(documents: FirestoreDocuments) -> None:
     """The programming error comes out as one, and nothing is written."""
     with pytest.raises(TypeError):
-        documents.commit([(OTHER, {"n": 1}, None), (DocumentRef("canary", "odd"), {"n": object()}, None)])
+        documents.commit(
+            [(OTHER, {"n": 1}, None), (DocumentRef("canary", "odd"), {"n": object()}, None)]
+        )
     assert stored(documents) == [0, None]
 
 

@@ -16,7 +16,11 @@ from canary.run import check
 from orchestrator_resilience import Completion, Phase, StoreError
 from orchestrator_resilience.probe import DATA
 from orchestrator_resilience.stores.base import ProcessorSummary, Request
-from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog, BigQueryMessageLogs
+from orchestrator_resilience.stores.bigquery import (
+    BigQuery,
+    BigQueryCompletionLog,
+    BigQueryMessageLogs,
+)
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
 
@@ -43,7 +47,10 @@ def data_type(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def log(dataset: BigQuery, with_messages: Phase, data_type: str) -> BigQueryMessageLogs:
     columns = {"subscription_name": "STRING", "message_id": "STRING", "publish_time": "TIMESTAMP"}
-    schema = [bigquery.SchemaField(*one) for one in {**columns, "data": data_type, "attributes": "JSON"}.items()]
+    schema = [
+        bigquery.SchemaField(*one)
+        for one in {**columns, "data": data_type, "attributes": "JSON"}.items()
+    ]
     table = bigquery.Table(f"{dataset.project}.{TABLE}", schema)
     table.time_partitioning = bigquery.TimePartitioning(field="publish_time")
     dataset.client.create_table(table)
@@ -51,24 +58,40 @@ def log(dataset: BigQuery, with_messages: Phase, data_type: str) -> BigQueryMess
 
 
 def _other(phase: Phase) -> Phase:
-    return msgspec.structs.replace(phase, name="phase3", message_phase="phase_3", message_table=None)
+    return msgspec.structs.replace(
+        phase, name="phase3", message_phase="phase_3", message_table=None
+    )
 
 
 def arrive(dataset: BigQuery, *bodies: bytes, data_type: str = "BYTES", at: datetime = AT) -> None:
     """Write what Pub/Sub would; it puts into a column what fits its type, and nothing else."""
-    data = [base64.b64encode(body).decode() if data_type == "BYTES" else body.decode() for body in bodies]
-    rows = [{"message_id": f"m{n}", "publish_time": at.isoformat(), "data": one} for n, one in enumerate(data)]
+    data = [
+        base64.b64encode(body).decode() if data_type == "BYTES" else body.decode()
+        for body in bodies
+    ]
+    rows = [
+        {"message_id": f"m{n}", "publish_time": at.isoformat(), "data": one}
+        for n, one in enumerate(data)
+    ]
     assert dataset.client.insert_rows_json(f"{dataset.project}.{TABLE}", rows, timeout=20) == []
 
 
 def message(name: object, **changes: object) -> bytes:
-    body = {"processor_name": name, "game_date": str(DAY), "status": "success", "phase": "phase_2_raw", **changes}
+    body = {
+        "processor_name": name,
+        "game_date": str(DAY),
+        "status": "success",
+        "phase": "phase_2_raw",
+        **changes,
+    }
     return json.dumps(body).encode()
 
 
 def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
     """Under its raw name, completed and visible from its publication on; a number of any length does no harm."""
-    wide = message(CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123)
+    wide = message(
+        CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123
+    )
     arrive(dataset, wide, message(CLASS_NAMES[1], status="failed", phase=None), data_type=data_type)
     assert log.summarise("phase2", DAY, DAY) == [
         summary(CLASS_NAMES[0], "success"),
@@ -93,8 +116,16 @@ def summary(name: str, status: str | None, day: date | None = DAY) -> ProcessorS
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"status": " Success "}, {"phase": "PHASE_2_RAW "}, {"phase": ""}, {"processor_name": f" {CLASS_NAMES[0]} "}),
-        *({"game_date": f"{DAY}{midnight}"} for midnight in ("T00:00:00Z", " 00:00", "T00:00:00.000+00:00", " ")),
+        *(
+            {"status": " Success "},
+            {"phase": "PHASE_2_RAW "},
+            {"phase": ""},
+            {"processor_name": f" {CLASS_NAMES[0]} "},
+        ),
+        *(
+            {"game_date": f"{DAY}{midnight}"}
+            for midnight in ("T00:00:00Z", " 00:00", "T00:00:00.000+00:00", " ")
+        ),
     ],
 )
 @pytest.mark.parametrize("data_type", ["BYTES"])
@@ -103,7 +134,13 @@ def test_what_the_orchestrator_reads_is_a_row(
 ) -> None:
     """Spaces, capitals and a midnight behind the date mean here what they mean there."""
     body = message(**{"name": CLASS_NAMES[0], **changes})
-    event = {"message": {"data": base64.b64encode(body).decode(), "messageId": "1", "publishTime": AT.isoformat()}}
+    event = {
+        "message": {
+            "data": base64.b64encode(body).decode(),
+            "messageId": "1",
+            "publishTime": AT.isoformat(),
+        }
+    }
     completion = Completion.from_event(event, with_messages)
     arrive(dataset, body)
     (row,) = log.summarise("phase2", DAY, DAY)
@@ -124,7 +161,9 @@ def test_what_is_no_message_of_the_phase_is_not_seen(
     assert log.summarise("phase2", DAY - timedelta(days=3), DAY) == []
 
 
-def test_what_nobody_can_attribute_is_kept_as_such(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
+def test_what_nobody_can_attribute_is_kept_as_such(
+    dataset: BigQuery, log: BigQueryMessageLogs, data_type: str
+) -> None:
     """A message without a name, and one without a date: somebody published it, and nobody can say who, or for when."""
     bodies = (
         message(None),
@@ -153,18 +192,25 @@ def test_messages_without_a_date_are_told_apart_by_the_day_they_came(
 
 
 @pytest.mark.parametrize("columns", [{}, {"publish_time": "STRING"}])
-def test_a_table_without_times_is_an_error(dataset: BigQuery, with_messages: Phase, columns: dict[str, str]) -> None:
+def test_a_table_without_times_is_an_error(
+    dataset: BigQuery, with_messages: Phase, columns: dict[str, str]
+) -> None:
     """It names the table, and the column."""
     schema = [bigquery.SchemaField(*one) for one in {"data": "BYTES", **columns}.items()]
     dataset.client.create_table(bigquery.Table(f"{dataset.project}.{TABLE}", schema))
-    with pytest.raises(StoreError, match=r"phase_messages needs the columns publish_time TIMESTAMP$"):
+    with pytest.raises(
+        StoreError, match=r"phase_messages needs the columns publish_time TIMESTAMP$"
+    ):
         BigQueryMessageLogs(dataset, {"phase2": with_messages}).summarise("phase2", DAY, DAY)
 
 
 @pytest.mark.parametrize("data_type", ["INTEGER"])
 def test_a_table_of_something_else_is_an_error(log: BigQueryMessageLogs) -> None:
     """It names the table, and what is wrong with it."""
-    with pytest.raises(StoreError, match=r"phase_messages needs a column data of BYTES, STRING or JSON, and has INT"):
+    with pytest.raises(
+        StoreError,
+        match=r"phase_messages needs a column data of BYTES, STRING or JSON, and has INT",
+    ):
         log.summarise("phase2", DAY, DAY)
 
 
@@ -216,12 +262,21 @@ def test_a_function_that_was_never_invoked(
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
     rows = BigQueryCompletionLog(dataset, {"phase2": with_messages})
     rows.setup()
-    documents, lines = FirestoreDocuments(dataset.project), JsonLinesArchive(tmp_path / "none.jsonl")
+    documents, lines = (
+        FirestoreDocuments(dataset.project),
+        JsonLinesArchive(tmp_path / "none.jsonl"),
+    )
     stores = Mixed(documents, rows, lines, message_logs=log, requests=Unasked())
-    (verdict,) = check(stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}).verdicts
+    (verdict,) = check(
+        stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}
+    ).verdicts
     stores.close()
     assert verdict.kind is VerdictKind.UNTRIGGERED
     (cause,) = verdict.causes
-    assert (cause.kind, cause.after, cause.until) == (CauseKind.NOT_DELIVERED, Stage.PUBLISHED, Stage.DELIVERED)
+    assert (cause.kind, cause.after, cause.until) == (
+        CauseKind.NOT_DELIVERED,
+        Stage.PUBLISHED,
+        Stage.DELIVERED,
+    )
     assert cause.subjects == tuple(sorted(with_messages.expected))
     assert cause.words == "no request since 2026-02-10 06:41:00Z"

@@ -27,7 +27,14 @@ COLUMNS = {
 SELECT = "processor_name AS processor, data_date AS game_date, started_at, ended_at AS finished_at, status"
 QUERY = "SELECT {} FROM nba_orchestration.processor_runs WHERE data_date BETWEEN @since AND @until"
 ROWS: list[tuple[object, ...]] = [
-    ("OddsApiGameLinesBatchProcessor", str(DAY), AT.isoformat(), (AT + timedelta(minutes=4)).isoformat(), "success", 1),
+    (
+        "OddsApiGameLinesBatchProcessor",
+        str(DAY),
+        AT.isoformat(),
+        (AT + timedelta(minutes=4)).isoformat(),
+        "success",
+        1,
+    ),
     ("p2_odds_game_lines", str(DAY), AT.isoformat(), None, None, 2),
     ("p1_schedule_scraper", str(DAY), None, None, "skipped", 1),
     ("p2_odds_game_lines", str(DAY - timedelta(days=1)), AT.isoformat(), None, "failed", 1),
@@ -57,7 +64,12 @@ def in_bigquery(dataset: BigQuery) -> CountSource:
     name = f"{dataset.project}.nba_orchestration.processor_runs"
     schema = [bigquery.SchemaField(column, kind) for column, kind in COLUMNS.items()]
     dataset.client.create_table(bigquery.Table(name, schema))
-    assert dataset.client.insert_rows_json(name, [dict(zip(COLUMNS, row, strict=True)) for row in ROWS]) == []
+    assert (
+        dataset.client.insert_rows_json(
+            name, [dict(zip(COLUMNS, row, strict=True)) for row in ROWS]
+        )
+        == []
+    )
     return BigQueryCounts(dataset)
 
 
@@ -93,7 +105,9 @@ def test_a_column_that_is_missing_is_named(counts: CountSource, day: date) -> No
     """Also where there is no row."""
     reason = "the query of runs has no column processor, finished_at; it has processor_name, game_date, started_at"
     with pytest.raises(StoreError, match=reason):
-        counts.runs(QUERY.format("processor_name, data_date AS game_date, started_at, status"), day, day)
+        counts.runs(
+            QUERY.format("processor_name, data_date AS game_date, started_at, status"), day, day
+        )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,9 @@ def test_a_column_that_is_missing_is_named(counts: CountSource, day: date) -> No
         ("finished_at, status", "finished_at, attempt AS status", "status STRING, not [12]"),
     ],
 )
-def test_a_column_of_something_else_is_named(counts: CountSource, before: str, after: str, reason: str) -> None:
+def test_a_column_of_something_else_is_named(
+    counts: CountSource, before: str, after: str, reason: str
+) -> None:
     """With its type, and what it holds instead."""
     with pytest.raises(StoreError, match=f"the query of runs has to return {reason}"):
         counts.runs(QUERY.format(SELECT.replace(before, after)), DAY, DAY)
@@ -118,7 +134,9 @@ def test_a_time_without_a_zone_is_refused(dataset: BigQuery) -> None:
     """A DATETIME may be of any zone."""
     counts = in_bigquery(dataset)
     select = SELECT.replace("started_at,", "DATETIME(started_at) AS started_at,")
-    with pytest.raises(StoreError, match=r"has to return started_at TIMESTAMP, not datetime.datetime\(2026"):
+    with pytest.raises(
+        StoreError, match=r"has to return started_at TIMESTAMP, not datetime.datetime\(2026"
+    ):
         counts.runs(QUERY.format(select), DAY, DAY)
 
 

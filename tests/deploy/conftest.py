@@ -17,7 +17,12 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Stage each function, from a work tree in which there is more than that; returns the folders by its name."""
     tree = tmp_path_factory.mktemp("tree")
     copy_checkout(tree)
-    for stray in (".env", "service-account.json", "main.py", "canary/domain/__pycache__/verdict.pyc"):
+    for stray in (
+        ".env",
+        "service-account.json",
+        "main.py",
+        "canary/domain/__pycache__/verdict.pyc",
+    ):
         (tree / stray).parent.mkdir(exist_ok=True)
         (tree / stray).touch()
     folders = {name: tmp_path_factory.mktemp(f"staged-{name}") for name in FUNCTIONS}
@@ -33,5 +38,7 @@ def gcloud() -> str:
     if found is None:
         if os.environ.get("REQUIRE_EMULATORS"):
             pytest.fail("there is no gcloud on the PATH")
-        pytest.skip("commands are checked by the Google Cloud CLI, and there is no gcloud on the PATH")
+        pytest.skip(
+            "commands are checked by the Google Cloud CLI, and there is no gcloud on the PATH"
+        )
     return found

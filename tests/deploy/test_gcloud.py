@@ -13,7 +13,11 @@ from tests.deploy.transcripts import ROOT, TRANSCRIPTS, recorded
 from tests.docs.markdown import PAGES
 
 InsideGcloud = Callable[..., Any]
-WRONG = {"gcloud pubsub topics create", "gcloud run deploy f --retries", "gcloud alpha monitoring policy list"}
+WRONG = {
+    "gcloud pubsub topics create",
+    "gcloud run deploy f --retries",
+    "gcloud alpha monitoring policy list",
+}
 # Left to itself the linter makes gcloud's tree of commands anew for each.
 LINT = """
 import sys
@@ -36,7 +40,9 @@ for filter, format, items in json.loads(sys.argv[1]):
 def inside_gcloud(gcloud: str) -> InsideGcloud:
     """Return what runs Python code with gcloud's own libraries: code, then its argument."""
     info = [gcloud, "info", "--format=value(installation.sdk_root,basic.python_location)"]
-    root, python = subprocess.run(info, capture_output=True, text=True, check=True).stdout.strip().split("\t")
+    root, python = (
+        subprocess.run(info, capture_output=True, text=True, check=True).stdout.strip().split("\t")
+    )
 
     def run(code: str, argument: str) -> str:
         environment = {"PYTHONPATH": f"{root}/lib:{root}/lib/third_party"}
@@ -51,36 +57,55 @@ def inside_gcloud(gcloud: str) -> InsideGcloud:
 def quoted(text: str) -> Iterator[str]:
     """Yield the commands that begin a line of a block of code, or are quoted as a whole, with the text's settings."""
     unescaped = text.replace("\\n", "\n")
-    blocks = "".join(re.findall(r"^ *```\w*\n(.*?)^ *```$", unescaped, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")
+    blocks = "".join(
+        re.findall(r"^ *```\w*\n(.*?)^ *```$", unescaped, re.DOTALL | re.MULTILINE)
+    ).replace("\\\n", " ")
     lines = [line.strip() for line in blocks.splitlines()]
     settings = dict(re.findall(r'^(\w+)="(.*)"$', unescaped, re.MULTILINE))
     for command in (*lines, *re.findall(r"`(gcloud [^`]+)`", unescaped)):
         if command.startswith("gcloud "):
             alone = command.split(" | ")[0].split("   #")[0]
-            yield re.sub(r"\{(\w+)\}", r"\1", re.sub(r"\$(\w+)", lambda name: settings[name[1]], alone))
+            yield re.sub(
+                r"\{(\w+)\}", r"\1", re.sub(r"\$(\w+)", lambda name: settings[name[1]], alone)
+            )
 
 
 def proposed(scripts: Iterable[Path]) -> Iterator[str]:
     """Yield the commands that the scripts print."""
     for script in scripts:
-        for command in re.findall(r'^ +(?:echo )?"(gcloud .*)"(?: >&2)?$', script.read_text("utf-8"), re.MULTILINE):
-            yield command.replace(" $how", " --location=nam5 --type=firestore-native").replace("$", "")
+        for command in re.findall(
+            r'^ +(?:echo )?"(gcloud .*)"(?: >&2)?$', script.read_text("utf-8"), re.MULTILINE
+        ):
+            yield command.replace(" $how", " --location=nam5 --type=firestore-native").replace(
+                "$", ""
+            )
 
 
-def test_every_command_is_one_that_gcloud_takes(inside_gcloud: InsideGcloud, tmp_path: Path) -> None:
+def test_every_command_is_one_that_gcloud_takes(
+    inside_gcloud: InsideGcloud, tmp_path: Path
+) -> None:
     """Those of the transcripts, of the pages, of the policies' texts, and those that are proposed; not a wrong one."""
-    run = {str(call) for name in TRANSCRIPTS for call in recorded(name) if call.words[0] == "gcloud"}
+    run = {
+        str(call) for name in TRANSCRIPTS for call in recorded(name) if call.words[0] == "gcloud"
+    }
     texts = [*PAGES, *(ROOT / "deploy" / "monitoring" / "policies").iterdir()]
     read = {command for text in texts for command in quoted(text.read_text("utf-8"))}
     printed = {*proposed((ROOT / "deploy").glob("*.sh"))}
     assert (len(run) > 100, len(read) >= 5, len(printed) >= 4) == (True, True, True)
     # Generally available since the end of 2025; an older gcloud knows the same command as alpha, and each has that one.
-    wanted = [re.sub("^gcloud monitoring pol", "gcloud alpha monitoring pol", c) for c in run | read | printed | WRONG]
+    wanted = [
+        re.sub("^gcloud monitoring pol", "gcloud alpha monitoring pol", c)
+        for c in run | read | printed | WRONG
+    ]
     file = tmp_path / "commands.json"
-    file.write_text(json.dumps([{"command_string": command} for command in sorted(wanted)]), "utf-8")
+    file.write_text(
+        json.dumps([{"command_string": command} for command in sorted(wanted)]), "utf-8"
+    )
     answers = json.loads(inside_gcloud(LINT, str(file)))
     assert len(answers) == len(wanted), "a command was not looked at"
-    assert {a["command_string"]: a["error_message"] for a in answers if not a["success"]}.keys() == WRONG
+    assert {
+        a["command_string"]: a["error_message"] for a in answers if not a["success"]
+    }.keys() == WRONG
 
 
 CANARY = "phase2-canary"
@@ -95,24 +120,49 @@ NAMES = {
 SERVICES = [{"metadata": {"name": name, "labels": labels}} for name, labels in NAMES.items()]
 # What --flatten makes of two variables, the second of which is a secret.
 VARIABLES = [
-    {"metadata": {"name": "phase2-canary"}, "spec": {"template": {"spec": {"containers": [{"env": variable}]}}}}
-    for variable in ({"name": "PHASE", "value": "phase3"}, {"name": "SLACK_WEBHOOK_URL", "valueFrom": {}})
+    {
+        "metadata": {"name": "phase2-canary"},
+        "spec": {"template": {"spec": {"containers": [{"env": variable}]}}},
+    }
+    for variable in (
+        {"name": "PHASE", "value": "phase3"},
+        {"name": "SLACK_WEBHOOK_URL", "valueFrom": {}},
+    )
 ]
 TOPIC = "projects/proj/topics/nba-phase2-raw-complete"
 SUBSCRIPTIONS = [
-    {"name": f"projects/proj/subscriptions/{name}", "topic": topic, "pushConfig": push, "labels": labels}
+    {
+        "name": f"projects/proj/subscriptions/{name}",
+        "topic": topic,
+        "pushConfig": push,
+        "labels": labels,
+    }
     for name, topic, push, labels in (
         ("pulls", TOPIC, {}, {"canary": "phase2-canary-2"}),
         ("theirs", TOPIC, {"pushEndpoint": "https://theirs"}, {}),
-        ("other", f"{TOPIC}-2", {"pushEndpoint": "https://phase2-orchestrator-abc.a.run.app"}, {"canary": CANARY}),
+        (
+            "other",
+            f"{TOPIC}-2",
+            {"pushEndpoint": "https://phase2-orchestrator-abc.a.run.app"},
+            {"canary": CANARY},
+        ),
     )
 ]
 # What --flatten makes of two bindings.
 MEMBERS = [
     {"bindings": {"members": "serviceAccount:a@b", "role": "roles/c"}},
-    {"bindings": {"members": "serviceAccount:a@b", "role": "roles/d", "condition": {"title": "canary"}}},
+    {
+        "bindings": {
+            "members": "serviceAccount:a@b",
+            "role": "roles/d",
+            "condition": {"title": "canary"},
+        }
+    },
 ]
-POLICIES = [json.loads(path.read_text("utf-8")) for path in (ROOT / "deploy" / "monitoring" / "policies").iterdir()]
+POLICIES = [
+    json.loads(path.read_text("utf-8"))
+    for path in (ROOT / "deploy" / "monitoring" / "policies").iterdir()
+]
 # The lists that a deployment asks for, in order, over these, print what the scripts compare.
 LISTS = {"run": SERVICES, "pubsub": SUBSCRIPTIONS, "projects": MEMBERS}
 PRINTED = [
@@ -141,4 +191,7 @@ def test_gcloud_finds_and_prints_what_is_compared(inside_gcloud: InsideGcloud) -
         and call.words[1] in LISTS
     ]
     printed = inside_gcloud(PRINT, json.dumps([*asked, ("", "json", POLICIES)])).split("--\n")
-    assert [part.strip() for part in printed[:-1]] == [*PRINTED, json.dumps(POLICIES, indent=2, sort_keys=True)]
+    assert [part.strip() for part in printed[:-1]] == [
+        *PRINTED,
+        json.dumps(POLICIES, indent=2, sort_keys=True),
+    ]

@@ -45,7 +45,10 @@ def sent() -> dict[str, str]:
     """Return the text of each metric, policy and dashboard as it is deployed, by the file that it is made of."""
     steps = perform(EVERYTHING, ANSWERS["first"], steps=["metrics", "monitoring"])
     calls = [call for step in steps for call in step.calls if call.file]
-    return {Path(call.flag("policy-from-file") or call.flag("config-from-file")).stem: call.file for call in calls}
+    return {
+        Path(call.flag("policy-from-file") or call.flag("config-from-file")).stem: call.file
+        for call in calls
+    }
 
 
 @pytest.fixture(scope="session")
@@ -67,20 +70,31 @@ def metrics(sent: dict[str, str]) -> dict[str, LogMetric]:
 
 
 def filters(policy: AlertPolicy) -> list[str]:
-    return [c.condition_threshold.filter or c.condition_matched_log.filter for c in policy.conditions]
+    return [
+        c.condition_threshold.filter or c.condition_matched_log.filter for c in policy.conditions
+    ]
 
 
 def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
     """It is on, notifies, has a severity, and numbered steps; no placeholder is left, and each series is summed up."""
     for policy in policies.values():
-        assert (policy.enabled, len(policy.notification_channels), bool(policy.severity.value)) == (True, 2, True)
-        assert (policy.documentation.mime_type, "\n1. " in policy.documentation.content) == ("text/markdown", True)
+        assert (policy.enabled, len(policy.notification_channels), bool(policy.severity.value)) == (
+            True,
+            2,
+            True,
+        )
+        assert (policy.documentation.mime_type, "\n1. " in policy.documentation.content) == (
+            "text/markdown",
+            True,
+        )
         assert re.fullmatch("[0-9a-f]{16}", policy.user_labels["content"])
         assert not re.search(r"(?<!\$)\{\w+\}", AlertPolicy.to_json(policy).replace("{}", ""))
         assert policy.conditions
         assert all(condition.display_name for condition in policy.conditions)
         # Each new revision is a series of its own, and the old one's silence means nothing.
-        sums = [a for condition in policy.conditions for a in condition.condition_threshold.aggregations]
+        sums = [
+            a for condition in policy.conditions for a in condition.condition_threshold.aggregations
+        ]
         assert all(a.per_series_aligner.value and a.cross_series_reducer.value for a in sums)
 
 
@@ -88,8 +102,12 @@ def test_metrics_and_resources_exist(
     policies: dict[str, AlertPolicy], dashboard: Dashboard, metrics: dict[str, LogMetric]
 ) -> None:
     """A filter on a metric names one of Google's or one of ours, the right resource, and only labels that it has."""
-    charts = [tile.widget.xy_chart for tile in dashboard.mosaic_layout.tiles if "xy_chart" in tile.widget]
-    queries = [data.time_series_query.time_series_filter for chart in charts for data in chart.data_sets]
+    charts = [
+        tile.widget.xy_chart for tile in dashboard.mosaic_layout.tiles if "xy_chart" in tile.widget
+    ]
+    queries = [
+        data.time_series_query.time_series_filter for chart in charts for data in chart.data_sets
+    ]
     of_metrics = [f for policy in policies.values() for f in filters(policy) if "metric.type" in f]
     for filter_ in [*of_metrics, *(query.filter for query in queries)]:
         terms = dict(re.findall(r'([\w.]+)!?="([^"]*)"', filter_))
@@ -98,9 +116,15 @@ def test_metrics_and_resources_exist(
             metric = metrics[name.removeprefix(f"{OWN_METRIC}phase2-canary_")]
             labels = {label.key for label in metric.metric_descriptor.labels}
             assert labels == metric.label_extractors.keys()
-            assert {t.removeprefix("metric.labels.") for t in terms if t.startswith("metric.labels.")} <= labels
-        assert resource == ("cloud_run_revision" if name.startswith(OWN_METRIC) else GOOGLES_METRICS[name])
-        named = terms.get("resource.labels.service_name") or terms.get("resource.labels.subscription_id")
+            assert {
+                t.removeprefix("metric.labels.") for t in terms if t.startswith("metric.labels.")
+            } <= labels
+        assert resource == (
+            "cloud_run_revision" if name.startswith(OWN_METRIC) else GOOGLES_METRICS[name]
+        )
+        named = terms.get("resource.labels.service_name") or terms.get(
+            "resource.labels.subscription_id"
+        )
         assert named in NAMED
     groups = {group for query in queries for group in query.aggregation.group_by_fields}
     assert groups <= {"metric.label.checkpoint", "metric.label.outcome"}
@@ -115,9 +139,14 @@ def test_the_canary_is_silent_after_45_minutes(policies: dict[str, AlertPolicy])
         assert aggregation.per_series_aligner.name == "ALIGN_SUM"
         assert (one.comparison.name, one.threshold_value) == ("COMPARISON_LT", 1)
         assert one.evaluation_missing_data.name == "EVALUATION_MISSING_DATA_ACTIVE"
-        assert one.duration >= timedelta(minutes=1), "else the API refuses to say what missing data means"
+        assert one.duration >= timedelta(minutes=1), (
+            "else the API refuses to say what missing data means"
+        )
     # By exclusion, so that every other outcome is a sign of life, the undecided as well.
-    assert [re.findall(r"outcome(\W+)(\w+)", one.filter) for one in conditions] == [[], [('!="', "COULD_NOT_TELL")]]
+    assert [re.findall(r"outcome(\W+)(\w+)", one.filter) for one in conditions] == [
+        [],
+        [('!="', "COULD_NOT_TELL")],
+    ]
     assert Outcome.COULD_NOT_TELL.name == "COULD_NOT_TELL"
 
 
@@ -157,7 +186,9 @@ def test_log_policies_have_what_the_api_wants_of_them(policies: dict[str, AlertP
         assert policies[name].alert_strategy.notification_rate_limit.period == timedelta(minutes=5)
         labels = condition.condition_matched_log.label_extractors
         assert 0 < len(labels) <= 10
-        used = set(re.findall(r"\$\{log\.extracted_label\.(\w+)\}", policies[name].documentation.content))
+        used = set(
+            re.findall(r"\$\{log\.extracted_label\.(\w+)\}", policies[name].documentation.content)
+        )
         assert used <= labels.keys()
 
 
@@ -182,7 +213,9 @@ def as_ingested(line: str, service: str) -> dict[str, Any]:
     return {
         "severity": payload.pop("severity", "DEFAULT"),
         "resource": {"type": "cloud_run_revision", "labels": {"service_name": service}},
-        "jsonPayload": {k: v for k, v in payload.items() if not k.startswith("logging.googleapis.com/")},
+        "jsonPayload": {
+            k: v for k, v in payload.items() if not k.startswith("logging.googleapis.com/")
+        },
     }
 
 
@@ -203,9 +236,13 @@ def checkpoints(
     for number, name in enumerate(sorted(phase.expected)):
         orchestrator.deliver(push_envelope(name, "2026-02-09", at, message_id=f"m{number}"))
     orchestrator.deliver(push_envelope("p2_unexpected", "2026-02-09", at, message_id="s"))
-    orchestrator.deliver(push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="n", status="no_data"))
+    orchestrator.deliver(
+        push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="n", status="no_data")
+    )
     orchestrator.deliver(push_envelope("p2_odds_game_lines", "yesterday", at, message_id="r"))
-    failing = Orchestrator(phase, stores.documents, Refusing(), CheckpointLogger(phase, sink), SimulatedClock(NOW))  # type: ignore[arg-type]
+    failing = Orchestrator(
+        phase, stores.documents, Refusing(), CheckpointLogger(phase, sink), SimulatedClock(NOW)
+    )  # type: ignore[arg-type]
     with pytest.raises(Exception, match="refused"):
         failing.deliver(push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="f"))
     return [as_ingested(json_line(c, "proj"), "phase2-orchestrator") for c in sink.checkpoints]
@@ -222,16 +259,24 @@ def test_failed_and_rejected_deliveries_are_found(
     (filter_,) = filters(policies["checkpoint_failed"])
     assert len(found(filter_.rpartition(" AND ")[0], checkpoints, "checkpoint")) == 8
     assert found(filter_, checkpoints, "checkpoint") == {"CHECKPOINT_FAILED", "CHECKPOINT_REJECTED"}
-    fields = set().union(*(entry["jsonPayload"] for entry in checkpoints if matches(filter_, entry)))
+    fields = set().union(
+        *(entry["jsonPayload"] for entry in checkpoints if matches(filter_, entry))
+    )
     extractors = policies["checkpoint_failed"].conditions[0].condition_matched_log.label_extractors
-    assert {re.fullmatch(r"EXTRACT\(jsonPayload\.(\w+)\)", e)[1] for e in extractors.values()} <= fields  # type: ignore[index]
+    assert {
+        re.fullmatch(r"EXTRACT\(jsonPayload\.(\w+)\)", e)[1] for e in extractors.values()
+    } <= fields  # type: ignore[index]
 
 
 def test_every_checkpoint_is_counted_by_its_kind(
     metrics: dict[str, LogMetric], dashboard: Dashboard, checkpoints: list[dict[str, Any]]
 ) -> None:
     """By the metric and in the dashboard's panel."""
-    panels = [tile.widget.logs_panel.filter for tile in dashboard.mosaic_layout.tiles if "logs_panel" in tile.widget]
+    panels = [
+        tile.widget.logs_panel.filter
+        for tile in dashboard.mosaic_layout.tiles
+        if "logs_panel" in tile.widget
+    ]
     for filter_ in (metrics["checkpoints"].filter, panels[0]):
         assert all(matches(filter_, entry) for entry in checkpoints)
     for extractor in metrics["checkpoints"].label_extractors.values():
@@ -243,8 +288,15 @@ def test_the_canarys_notifications_are_found(
     policies: dict[str, AlertPolicy], dashboard: Dashboard, phase: Phase
 ) -> None:
     """An alert, that it is over, and that a channel is refused are each for one policy; the dashboard shows alerts."""
-    verdict = Verdict(phase="phase2", game_date=date(2026, 2, 9), kind=VerdictKind.SILENT, summary="nothing arrived")
-    incident = follow(DateMemory(), verdict, Situation(now=NOW, run="1", addresses={"log": ""})).open
+    verdict = Verdict(
+        phase="phase2",
+        game_date=date(2026, 2, 9),
+        kind=VerdictKind.SILENT,
+        summary="nothing arrived",
+    )
+    incident = follow(
+        DateMemory(), verdict, Situation(now=NOW, run="1", addresses={"log": ""})
+    ).open
     assert incident is not None
     stream = io.StringIO()
     notifications = [Notification(kind, incident, verdict) for kind in NotificationKind]
@@ -254,16 +306,26 @@ def test_the_canarys_notifications_are_found(
     entries = [as_ingested(line, "phase2-canary") for line in stream.getvalue().splitlines()]
     kinds = {kind.value for kind in NotificationKind}
     names = ("alert", "resolved", "expired", "channel")
-    (filter_,), (over,), (expired,), (refused,) = (filters(policies[f"canary_{name}"]) for name in names)
+    (filter_,), (over,), (expired,), (refused,) = (
+        filters(policies[f"canary_{name}"]) for name in names
+    )
     assert found(filter_, entries, "canary_alert") == kinds - {"RESOLVED", "EXPIRED"}
     assert found(expired, entries, "canary_alert") == {"EXPIRED"}
     assert found(over, entries, "canary_alert") == {"RESOLVED"}
-    assert [entry["jsonPayload"]["canary_channel"] for entry in entries if matches(refused, entry)] == ["REFUSED"]
-    panels = [tile.widget.logs_panel.filter for tile in dashboard.mosaic_layout.tiles if "logs_panel" in tile.widget]
+    assert [
+        entry["jsonPayload"]["canary_channel"] for entry in entries if matches(refused, entry)
+    ] == ["REFUSED"]
+    panels = [
+        tile.widget.logs_panel.filter
+        for tile in dashboard.mosaic_layout.tiles
+        if "logs_panel" in tile.widget
+    ]
     assert found(panels[1], entries, "canary_alert") == kinds
     for name in ("canary_alert", "canary_resolved", "canary_expired"):
         extractors = policies[name].conditions[0].condition_matched_log.label_extractors
-        assert {f"EXTRACT(jsonPayload.{label})" for label in entries[0]["jsonPayload"]} >= set(extractors.values())
+        assert {f"EXTRACT(jsonPayload.{label})" for label in entries[0]["jsonPayload"]} >= set(
+            extractors.values()
+        )
 
 
 def test_every_run_is_counted_by_its_outcome(metrics: dict[str, LogMetric]) -> None:

@@ -30,7 +30,13 @@ from tools.emulators import Server, free_port, server
 # have later ones.
 BUILDPACKS_PIP = "24.2"
 BUILDPACKS_FLAGS = (
-    *("--upgrade", "--upgrade-strategy", "only-if-needed", "--no-warn-script-location", "--no-warn-conflicts"),
+    *(
+        "--upgrade",
+        "--upgrade-strategy",
+        "only-if-needed",
+        "--no-warn-script-location",
+        "--no-warn-conflicts",
+    ),
     *("--force-reinstall", "--no-compile", "--disable-pip-version-check", "--no-cache-dir"),
 )
 # Modules that are staged for a function and that it never loads, each with its reason.
@@ -55,7 +61,11 @@ def test_what_is_staged(staged: Mapping[str, Path]) -> None:
         kept = files_of(folder) - {"main.py"}
         assert all((ROOT / name).read_bytes() == (folder / name).read_bytes() for name in kept)
         assert {name.partition("/")[0] for name in kept} <= {"requirements.txt", *PACKAGES}
-        assert not [name for name in kept if re.match(r"canary/(commands|playback)/|.*/testing\.py|.*\.pyc", name)]
+        assert not [
+            name
+            for name in kept
+            if re.match(r"canary/(commands|playback)/|.*/testing\.py|.*\.pyc", name)
+        ]
     assert not (staged["orchestrator"] / "canary").exists()
     assert (staged["canary"] / "main.py").read_text(
         "utf-8"
@@ -73,7 +83,12 @@ def test_gcloud_uploads_what_is_staged(gcloud: str, staged: Mapping[str, Path]) 
 def test_what_is_deployed_is_what_is_staged(staged: Mapping[str, Path]) -> None:
     """And nothing of the phases file of one's own, which is mounted."""
     steps = perform(EVERYTHING, ANSWERS["first"], steps=["orchestrator", "canary"])
-    uploaded = {step.name: {*call.file.split()} for step in steps for call in step.calls if call.flag("source")}
+    uploaded = {
+        step.name: {*call.file.split()}
+        for step in steps
+        for call in step.calls
+        if call.flag("source")
+    }
     assert uploaded == {name: files_of(folder) for name, folder in staged.items()}
 
 
@@ -98,15 +113,32 @@ def clean_python(
     (base,) = {call.flag("base-image") for call in DEPLOYED.values()}
     found = find_python(base.replace("python3", "3."))
     python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP), found)
-    fetch([python, "-m", "pip", "install", "--requirement", staged["canary"] / "requirements.txt", *BUILDPACKS_FLAGS])
+    fetch(
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--requirement",
+            staged["canary"] / "requirements.txt",
+            *BUILDPACKS_FLAGS,
+        ]
+    )
     return python
 
 
 def test_the_environment_is_what_is_pinned(clean_python: Path) -> None:
     """So nothing that is for development only can be imported."""
-    listed = subprocess.run([clean_python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True)
-    pinned = re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
-    normal = [{one.lower().replace("_", "-") for one in names} for names in (listed.stdout.split(), pinned)]
+    listed = subprocess.run(
+        [clean_python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True
+    )
+    pinned = re.findall(
+        r"^([\w.-]+==[\w.]+)", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE
+    )
+    normal = [
+        {one.lower().replace("_", "-") for one in names}
+        for names in (listed.stdout.split(), pinned)
+    ]
     assert normal[0] <= normal[1]
 
 
@@ -118,7 +150,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "package"), [("orchestrator", "orchestrator_resilience"), ("canary", "canary")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("orchestrator", "orchestrator_resilience"), ("canary", "canary")]
+)
 def test_an_import_does_not_read_the_environment(
     name: str, package: str, staged: Mapping[str, Path], clean_python: Path
 ) -> None:
@@ -180,14 +214,22 @@ def acknowledged(orchestrator: Server, count: int) -> None:
 
 def run_canary(canary: Server) -> list[dict[str, Any]]:
     """Return the verdicts of a run."""
-    answer: dict[str, list[dict[str, Any]]] = requests.post(f"http://{canary.address}/", timeout=70).json()
+    answer: dict[str, list[dict[str, Any]]] = requests.post(
+        f"http://{canary.address}/", timeout=70
+    ).json()
     return answer["verdicts"]
 
 
 def never_loaded(folder: Path, function: Server) -> set[str]:
     """Return the modules that a function has not loaded so far, but for the one that functions-framework runs."""
-    loaded = set(re.findall(r"^import time:.*\| +([\w.]+)$", function.log.read_text(), re.MULTILINE))
-    modules = {file.removesuffix(".py").replace("/", ".") for file in files_of(folder) if file.endswith(".py")}
+    loaded = set(
+        re.findall(r"^import time:.*\| +([\w.]+)$", function.log.read_text(), re.MULTILINE)
+    )
+    modules = {
+        file.removesuffix(".py").replace("/", ".")
+        for file in files_of(folder)
+        if file.endswith(".py")
+    }
     return {module.removesuffix(".__init__") for module in modules} - loaded - {"main"}
 
 
@@ -207,9 +249,13 @@ def test_both_functions_start_and_answer(
     seen = run_canary(functions["canary"])
     assert (seen[-1]["game_date"], seen[-1]["kind"]) == (str(today), "TRIGGERED")
     # What deploy/verify.sh reads.
-    (line,) = (json.loads(x) for x in functions["canary"].log.read_text().splitlines() if "_RUN" in x)
+    (line,) = (
+        json.loads(x) for x in functions["canary"].log.read_text().splitlines() if "_RUN" in x
+    )
     assert line["outcome"] == Outcome.UNDECIDED.name  # of the dates before nothing is known
-    assert re.fullmatch(rf"CANARY_RUN: (phase2 [\d-]+ [A-Z]+, )+phase2 {today} TRIGGERED", line["message"])
+    assert re.fullmatch(
+        rf"CANARY_RUN: (phase2 [\d-]+ [A-Z]+, )+phase2 {today} TRIGGERED", line["message"]
+    )
     # A problem, over which the checkpoints are read.
     yesterday = today - timedelta(days=1)
     documents.merge(DocumentRef("phase2_completion", str(yesterday)), {"_triggered": True})
@@ -220,7 +266,8 @@ def test_both_functions_start_and_answer(
             answer = requests.get(f"http://{functions[name].address}/{path}", timeout=70)
             assert (answer.status_code, "PREMATURE" in answer.text) == (200, True)
     assert (
-        requests.post(f"http://{functions['page'].address}/", timeout=70).status_code == HTTPStatus.METHOD_NOT_ALLOWED
+        requests.post(f"http://{functions['page'].address}/", timeout=70).status_code
+        == HTTPStatus.METHOD_NOT_ALLOWED
     )
     for name, never in NEVER_LOADED.items():
         assert never_loaded(staged[name], functions[name]) == never.keys()

@@ -18,13 +18,23 @@ from tests.deploy.transcripts import EVERYTHING, PACKAGES, ROOT, Call, recorded
 CLIENTS: dict[str, tuple[type, ...]] = {
     "google.cloud.bigquery": (bigquery.Client, bigquery.QueryJob),
     "google.cloud.firestore": (
-        *(firestore.Client, firestore.DocumentReference, firestore.CollectionReference, firestore.WriteBatch),
+        *(
+            firestore.Client,
+            firestore.DocumentReference,
+            firestore.CollectionReference,
+            firestore.WriteBatch,
+        ),
     ),
     "google.cloud.logging_v2.services.logging_service_v2": (LoggingServiceV2Client,),
     "google.cloud.pubsub_v1": (PublisherClient, SubscriberClient),
 }
 NO_CLIENT = {
-    *("google.api_core", "google.auth", "google.cloud.firestore_v1.field_path", "google.cloud.logging_v2.types"),
+    *(
+        "google.api_core",
+        "google.auth",
+        "google.cloud.firestore_v1.field_path",
+        "google.cloud.logging_v2.types",
+    ),
     "google.cloud.audit.audit_log_pb2",
     "google.protobuf",
     "google.cloud.firestore_v1.services.firestore.transports",
@@ -34,18 +44,34 @@ NO_CLIENT = {
 NOTHING = ("", "", ())
 # The client's call → the permission that it needs, the role that has it, and who makes the call.
 CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "bigquery.insert_rows_json": ("bigquery.tables.updateData", "roles/bigquery.dataEditor", ("orchestrator",)),
+    "bigquery.insert_rows_json": (
+        "bigquery.tables.updateData",
+        "roles/bigquery.dataEditor",
+        ("orchestrator",),
+    ),
     # the store's, by the next
     "bigquery.query": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
-    "bigquery.query_and_wait": ("bigquery.tables.getData", "roles/bigquery.dataViewer", ("canary",)),
+    "bigquery.query_and_wait": (
+        "bigquery.tables.getData",
+        "roles/bigquery.dataViewer",
+        ("canary",),
+    ),
     # of a job of its own
     "bigquery.get_job": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
     # as above
     "bigquery.exception": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
     # The canary asks too, and its role to read has it as well; so does `canary setup`, whose role has more.
     "bigquery.get_table": ("bigquery.tables.get", "roles/bigquery.dataEditor", ("orchestrator",)),
-    "bigquery.create_table": ("bigquery.tables.create", "roles/bigquery.dataEditor", ("resilience-deployer",)),
-    "bigquery.update_table": ("bigquery.tables.update", "roles/bigquery.dataEditor", ("resilience-deployer",)),
+    "bigquery.create_table": (
+        "bigquery.tables.create",
+        "roles/bigquery.dataEditor",
+        ("resilience-deployer",),
+    ),
+    "bigquery.update_table": (
+        "bigquery.tables.update",
+        "roles/bigquery.dataEditor",
+        ("resilience-deployer",),
+    ),
     "bigquery.close": NOTHING,
     "firestore.get_all": ("datastore.entities.get", "roles/datastore.user", FUNCTIONS),
     "firestore.set": ("datastore.entities.update", "roles/datastore.user", FUNCTIONS),
@@ -57,21 +83,35 @@ CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "firestore.document": NOTHING,
     "firestore.write_option": NOTHING,
     "firestore.close": NOTHING,
-    "logging_service_v2.list_log_entries": ("logging.logEntries.list", "roles/logging.viewer", ("canary",)),
+    "logging_service_v2.list_log_entries": (
+        "logging.logEntries.list",
+        "roles/logging.viewer",
+        ("canary",),
+    ),
     "pubsub_v1.publish": ("pubsub.topics.publish", "roles/pubsub.admin", ("resilience-deployer",)),
     "pubsub_v1.list_topic_subscriptions": (
         "pubsub.topics.attachSubscription",
         "roles/pubsub.admin",
         ("resilience-deployer",),
     ),
-    "pubsub_v1.get_subscription": ("pubsub.subscriptions.get", "roles/pubsub.admin", ("resilience-deployer",)),
+    "pubsub_v1.get_subscription": (
+        "pubsub.subscriptions.get",
+        "roles/pubsub.admin",
+        ("resilience-deployer",),
+    ),
 }
 # What happens without a call of the code: who, the role, and what for.
 PLATFORM = {
     ("orchestrator", "roles/run.invoker"): "the pushes are made as this account",
-    ("orchestrator", "roles/secretmanager.secretAccessor"): "the instance starts with the phases file mounted",
+    (
+        "orchestrator",
+        "roles/secretmanager.secretAccessor",
+    ): "the instance starts with the phases file mounted",
     ("canary-scheduler", "roles/run.invoker"): "the job's calls are made as this account",
-    ("canary", "roles/secretmanager.secretAccessor"): "the instance starts with the secret in a variable",
+    (
+        "canary",
+        "roles/secretmanager.secretAccessor",
+    ): "the instance starts with the secret in a variable",
     ("canary", "roles/pubsub.subscriber"): "it looks at the dead letters, over REST",
     ("Pub/Sub", "roles/pubsub.publisher"): "it puts dead letters aside",
     ("Pub/Sub", "roles/pubsub.subscriber"): "it acknowledges what it has put aside",
@@ -106,7 +146,10 @@ COMMANDS = {
     "pubsub subscriptions": ("pubsub.subscriptions.setIamPolicy", "pubsub.admin"),
     "run deploy": ("run.builds.create", "run.sourceDeveloper"),
     "run deploy --service-account": ("iam.serviceAccounts.actAs", "iam.serviceAccountUser"),
-    "run deploy --build-service-account": ("artifactregistry.repositories.uploadArtifacts", "run.builder"),
+    "run deploy --build-service-account": (
+        "artifactregistry.repositories.uploadArtifacts",
+        "run.builder",
+    ),
     "run services": ("run.services.setIamPolicy", "run.admin"),
     "scheduler jobs": ("cloudscheduler.jobs.update", "cloudscheduler.admin"),
     "monitoring policies": ("monitoring.alertPolicies.update", "monitoring.alertPolicyEditor"),
@@ -142,9 +185,17 @@ def client_calls(folder: Path) -> set[str]:
 @cache
 def _calls_of(module: str) -> set[str]:
     nodes = [*ast.walk(ast.parse(module))]
-    called = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    called = {
+        node.func.attr
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
     clients = {name for node in nodes for name in _google_imports(node)} & CLIENTS.keys()
-    return {f"{client.rpartition('.')[2]}.{method}" for client in clients for method in called & METHODS[client]}
+    return {
+        f"{client.rpartition('.')[2]}.{method}"
+        for client in clients
+        for method in called & METHODS[client]
+    }
 
 
 def _google_imports(node: ast.AST) -> set[str]:
@@ -159,7 +210,11 @@ def _google_imports(node: ast.AST) -> set[str]:
         case _:
             modules = set()
     google = {module for module in modules if module.partition(".")[0] == "google"}
-    unknown = {m for m in google - CLIENTS.keys() - NO_CLIENT if ".".join(m.split(".")[:2]) not in NO_CLIENT}
+    unknown = {
+        m
+        for m in google - CLIENTS.keys() - NO_CLIENT
+        if ".".join(m.split(".")[:2]) not in NO_CLIENT
+    }
     assert not unknown, f"say in CLIENTS or NO_CLIENT what these are: {unknown}"
     return google
 
@@ -190,45 +245,69 @@ def test_every_client_call_is_known() -> None:
 def test_who_makes_a_call_has_its_code(staged: Mapping[str, Path]) -> None:
     """A function is said to make no call that is not in what is staged for it."""
     for name, folder in staged.items():
-        assert {call for call, (*_, callers) in CALLS.items() if name in callers} <= client_calls(folder)
+        assert {call for call, (*_, callers) in CALLS.items() if name in callers} <= client_calls(
+            folder
+        )
     elsewhere = {*CALLS}.difference(*map(client_calls, staged.values()))
     assert {call.partition(".")[0] for call in elsewhere} == {"pubsub_v1"}
 
 
 BOOTSTRAPPED = [call for call in recorded("empty_project") if call.step == "bootstrap"]
 DEPLOYED = [call for call in recorded("empty_project") if call.step != "bootstrap"]
-GRANTS = {grant for grant in granted([*BOOTSTRAPPED, *DEPLOYED]) if grant.who != "resilience-deployer"}
+GRANTS = {
+    grant for grant in granted([*BOOTSTRAPPED, *DEPLOYED]) if grant.who != "resilience-deployer"
+}
 OF_DEPLOYER = {grant for grant in granted(BOOTSTRAPPED) if grant.who == "resilience-deployer"}
 DEPLOYERS_ROLES = {grant.role.removeprefix("roles/") for grant in OF_DEPLOYER}
 
 
 def test_roles_and_calls_agree() -> None:
     """No call without its role, no role without a call that needs it."""
-    needed = {(who, role) for _, role, callers in CALLS.values() for who in callers if who != "resilience-deployer"}
-    assert {(grant.who, grant.role) for grant in GRANTS} == needed | PLATFORM.keys() | READERS.keys()
+    needed = {
+        (who, role)
+        for _, role, callers in CALLS.values()
+        for who in callers
+        if who != "resilience-deployer"
+    }
+    assert {
+        (grant.who, grant.role) for grant in GRANTS
+    } == needed | PLATFORM.keys() | READERS.keys()
     assert {call for call in READERS.values() if call} <= CALLS.keys()
 
 
 def test_no_role_is_a_wide_one() -> None:
     """On the project only what cannot be granted on less."""
     assert {grant.role for grant in GRANTS if grant.on == "project"} == {
-        *("roles/bigquery.jobUser", "roles/datastore.user", "roles/datastore.viewer", "roles/logging.viewer"),
+        *(
+            "roles/bigquery.jobUser",
+            "roles/datastore.user",
+            "roles/datastore.viewer",
+            "roles/logging.viewer",
+        ),
         "roles/pubsub.serviceAgent",
     }
     # Where it has a database of its own, the canary writes nothing else, and the page nothing at all.
     writes = {(grant.who, grant.on) for grant in GRANTS if grant.role == "roles/datastore.user"}
     assert writes == {("orchestrator", "project"), ("canary", "database")}
-    assert not [grant for grant in GRANTS if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)]
+    assert not [
+        grant for grant in GRANTS if re.search(r"roles/(owner|editor|viewer)|[aA]dmin", grant.role)
+    ]
 
 
 def test_the_deployers_roles_and_its_commands_agree() -> None:
     """Each command of the deployment is in the table, and each of the roles is needed by a command."""
     seen = {"builds submit"}
     for call in DEPLOYED:
-        command = " ".join(word for word in call.words if not word.startswith("--")).removeprefix("gcloud ")
+        command = " ".join(word for word in call.words if not word.startswith("--")).removeprefix(
+            "gcloud "
+        )
         known = [name for name in COMMANDS if command.startswith(name)]
         assert known, f"which permission does {call} need?"
-        flags = [f"{name} --{flag}" for name in known for flag in ("service-account", "build-service-account")]
+        flags = [
+            f"{name} --{flag}"
+            for name in known
+            for flag in ("service-account", "build-service-account")
+        ]
         seen |= {*known, *(name for name in flags if name in COMMANDS)}
     assert seen == set(COMMANDS)
     assert {role for _, role in COMMANDS.values()} == DEPLOYERS_ROLES
@@ -245,15 +324,21 @@ def test_the_deployer_cannot_make_itself_more() -> None:
         for grant in OF_DEPLOYER
         if re.search(forbidden + r"|secretmanager\.admin|roles/(owner|editor)", grant.role)
     ]
-    assert {grant.on for grant in OF_DEPLOYER if grant.role == "roles/iam.serviceAccountUser"} == {"service-account"}
-    assert {grant.on for grant in OF_DEPLOYER if re.match(r"roles/(bigquery|secretmanager)", grant.role)} == {
+    assert {grant.on for grant in OF_DEPLOYER if grant.role == "roles/iam.serviceAccountUser"} == {
+        "service-account"
+    }
+    assert {
+        grant.on for grant in OF_DEPLOYER if re.match(r"roles/(bigquery|secretmanager)", grant.role)
+    } == {
         "dataset",
         "secret",
     }
     written = {c.words[-1].split("`")[3] for c in BOOTSTRAPPED if "dataEditor` ON SCHEMA" in str(c)}
     assert written == {"nba_orchestration"}
     as_whom = {c.flag("service-account") for c in DEPLOYED if c.flag("service-account")}
-    assert as_whom == {f"phase2-{name}@proj.iam.gserviceaccount.com" for name in (*FUNCTIONS, "page")}
+    assert as_whom == {
+        f"phase2-{name}@proj.iam.gserviceaccount.com" for name in (*FUNCTIONS, "page")
+    }
     assert {grant.on for grant in granted(DEPLOYED)} == {"service", "topic", "subscription"}
 
 
@@ -261,7 +346,9 @@ def test_the_page_lists_exactly_these_roles() -> None:
     """Who, which role, on what; a reason stands beside each."""
     text = (ROOT / "docs" / "roles.md").read_text("utf-8")
     rows = re.findall(
-        r"^\| (\S+) \| `(roles/[\w.]+)` \| (?:the |its own )?(\w+?)s?\b.*? \| (.+) \|$", text, re.MULTILINE
+        r"^\| (\S+) \| `(roles/[\w.]+)` \| (?:the |its own )?(\w+?)s?\b.*? \| (.+) \|$",
+        text,
+        re.MULTILINE,
     )
     assert {Grant(who, role, on) for who, role, on, _ in rows} == GRANTS
     assert all(reason.strip() for *_, reason in rows)

@@ -53,11 +53,15 @@ class Call(NamedTuple):
 
     def __str__(self) -> str:
         pairs = (re.fullmatch(r"(--[\w-]+=|<<<$)?(.*)", word, re.DOTALL) for word in self.words)
-        return " ".join(f"{pair[1] or ''}{shlex.quote(pair[2]) if pair[2] else ''}" for pair in pairs if pair)
+        return " ".join(
+            f"{pair[1] or ''}{shlex.quote(pair[2]) if pair[2] else ''}" for pair in pairs if pair
+        )
 
     def flag(self, name: str) -> str:
         """Return the value of a flag, "" where it is not given."""
-        return next((word.partition("=")[2] for word in self.words if word.startswith(f"--{name}=")), "")
+        return next(
+            (word.partition("=")[2] for word in self.words if word.startswith(f"--{name}=")), ""
+        )
 
 
 class Step(NamedTuple):
@@ -74,7 +78,9 @@ def cloud_build(settings: Mapping[str, str]) -> list[dict[str, Any]]:
     config = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text("utf-8"))
     template = Template(json.dumps(config["steps"]))
     assert settings.keys() <= config["substitutions"].keys() <= {*template.get_identifiers()}
-    steps: list[dict[str, Any]] = json.loads(template.substitute(_PROJECT | config["substitutions"] | dict(settings)))
+    steps: list[dict[str, Any]] = json.loads(
+        template.substitute(_PROJECT | config["substitutions"] | dict(settings))
+    )
     return steps
 
 
@@ -153,11 +159,21 @@ def _run(folder: Path, step: Mapping[str, Any], answers: Iterable[tuple[str, str
     }
     with (folder / "record").open("a", encoding="utf-8") as output:
         done = subprocess.run(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=False,
         )
     assert not [*(folder / "temporary").glob("*/*")], "a temporary file was left"
     record = (folder / "record").read_text("utf-8")
-    return _read(step["id"], re.sub(rf"{re.escape(str(folder))}/temporary/tmp\.\w+", "tmp", record), done.returncode)
+    return _read(
+        step["id"],
+        re.sub(rf"{re.escape(str(folder))}/temporary/tmp\.\w+", "tmp", record),
+        done.returncode,
+    )
 
 
 def _read(step: str, record: str, status: int) -> Step:
@@ -167,7 +183,9 @@ def _read(step: str, record: str, status: int) -> Step:
         if position % 2:
             answer, stdin, file, *words = part.split("\x1f")[:-1]
             sql = re.sub("^--.*", "", stdin, flags=re.MULTILINE)
-            calls.append(Call(step, (*words, *(["<<<", " ".join(sql.split())] if stdin else [])), file))
+            calls.append(
+                Call(step, (*words, *(["<<<", " ".join(sql.split())] if stdin else [])), file)
+            )
             lines.append(" ".join(f"{calls[-1]}{_note(calls[-1], answer)}".split()))
         else:
             lines += [f"| {line}" for line in part.splitlines()]
@@ -181,10 +199,16 @@ def _note(call: Call, answer: str) -> str:
         notes.append(" ".join(sorted({path.partition("/")[0] for path in call.file.split()})))
     elif '"displayName"' in call.file:
         made = json.loads(call.file)
-        said = {"is": made["displayName"], "notifies": made.get("notificationChannels"), "replaces": made.get("etag")}
+        said = {
+            "is": made["displayName"],
+            "notifies": made.get("notificationChannels"),
+            "replaces": made.get("etag"),
+        }
         notes += [f"{verb} {value}" for verb, value in said.items() if value is not None]
     if answer:
-        first, *others = re.sub(r"\b[0-9a-f]{16}\b", "its checksum", answer).replace("\\t", " ").split("\\n")
+        first, *others = (
+            re.sub(r"\b[0-9a-f]{16}\b", "its checksum", answer).replace("\\t", " ").split("\\n")
+        )
         notes.append(f"→ {first} …" if others[3:] else f"→ {' / '.join([first, *others])}")
     return f" # {', '.join(notes)}" if notes else ""
 
@@ -197,7 +221,9 @@ def echoes(calls: Iterable[Call]) -> Iterator[tuple[str, str]]:
         answers |= _echo_of_labels(call)
         match call.words[1:]:
             case ("pubsub", "subscriptions", "create" | "update", name, *_):
-                answers |= _echo_of_fields(f"* subscriptions describe {name} *=value", SUBSCRIPTION_FIELDS, call)
+                answers |= _echo_of_fields(
+                    f"* subscriptions describe {name} *=value", SUBSCRIPTION_FIELDS, call
+                )
             case ("scheduler", "jobs", "create" | "update", "http", name, *_):
                 answers |= _echo_of_fields(f"* jobs describe {name} *=value", JOB_FIELDS, call)
             case ("logging", "metrics", "create" | "update", name, *_):
@@ -220,7 +246,9 @@ def _echo_of_access(call: Call, answers: dict[str, str]) -> None:
         case ("projects", "add-iam-policy-binding", *_):
             bound = "* projects get-iam-policy *"
             title = call.flag("condition").partition("title=")[2]
-            answers[bound] = f"{answers.get(bound, '')}{call.flag('member')},{call.flag('role')},{title}\n"
+            answers[bound] = (
+                f"{answers.get(bound, '')}{call.flag('member')},{call.flag('role')},{title}\n"
+            )
         case _:
             pass
 
@@ -228,15 +256,31 @@ def _echo_of_access(call: Call, answers: dict[str, str]) -> None:
 def _echo_of_labels(call: Call) -> Mapping[str, str]:
     """Return by what is known whose something is, and which version of the phases file is which."""
     labels = dict(
-        pair.split("=") for flag in ("labels", "update-labels") for pair in call.flag(flag).split(",") if pair
+        pair.split("=")
+        for flag in ("labels", "update-labels")
+        for pair in call.flag(flag).split(",")
+        if pair
     )
     match call.words[1:]:
         case ("iam", "service-accounts", "create", name, *_):
-            return {f"* service-accounts describe {name}@* *=value(description)": call.flag("description")}
+            return {
+                f"* service-accounts describe {name}@* *=value(description)": call.flag(
+                    "description"
+                )
+            }
         case ("scheduler", "jobs", "create", "http", name, *_):
             return {f"* jobs describe {name} *=value(description)*": call.flag("description")}
-        case ("secrets", "create" | "update", name, *_) | ("pubsub", "topics" | "subscriptions", "create", name, *_):
-            return {f"* describe {name} *=value(labels.{label})": value for label, value in labels.items()}
+        case ("secrets", "create" | "update", name, *_) | (
+            "pubsub",
+            "topics" | "subscriptions",
+            "create",
+            name,
+            *_,
+        ):
+            return {
+                f"* describe {name} *=value(labels.{label})": value
+                for label, value in labels.items()
+            }
         case _:
             return {}
 
@@ -344,10 +388,12 @@ def _compared(variants: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 def _folded(lines: Iterable[str]) -> Iterator[str]:
     """Yield the lines, broken where they are long; how often something is tried again is said once."""
     tries = re.compile(r"^(([+-] )?.*)((?:\n(?:[+-] )?sleep 10\n\1)+)$", re.MULTILINE)
-    text = tries.sub(lambda m: f"{m[1]} # {m[3].count('sleep 10')} more after 10 s", "\n".join(lines)).replace(
-        _DOMAIN, "@…"
+    text = tries.sub(
+        lambda m: f"{m[1]} # {m[3].count('sleep 10')} more after 10 s", "\n".join(lines)
+    ).replace(_DOMAIN, "@…")
+    fold = textwrap.TextWrapper(
+        120, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False
     )
-    fold = textwrap.TextWrapper(120, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
     for line in text.splitlines():
         command, mark, note = line.partition(" # ")
         pieces = [line] if len(line) <= fold.width else [command, f"    # {note}" * bool(mark)]
@@ -355,7 +401,9 @@ def _folded(lines: Iterable[str]) -> Iterator[str]:
 
 
 # What docs/deploy.md says to give.
-(_PAGE,) = re.findall(r'^settings="(.*)"', (ROOT / "docs" / "deploy.md").read_text("utf-8"), re.MULTILINE)
+(_PAGE,) = re.findall(
+    r'^settings="(.*)"', (ROOT / "docs" / "deploy.md").read_text("utf-8"), re.MULTILINE
+)
 BUILD = [step["id"] for step in cloud_build({})]
 TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
     "beside": lambda: _whole(
@@ -375,7 +423,10 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
         perform(dict(pair.split("=", 1) for pair in _PAGE.split(",")), ANSWERS["first"]),
     ),
     "empty_project": lambda: (
-        *_whole("A project in which there is nothing: a build before the owner's part", _empty_project()[0]),
+        *_whole(
+            "A project in which there is nothing: a build before the owner's part",
+            _empty_project()[0],
+        ),
         "",
         *_whole("The owner's part, and the first deployment, with everything", _empty_project()[1]),
     ),
@@ -387,13 +438,22 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
     "removal": lambda: (
         *_whole("All that was made is taken away", _removal("--yes")),
         "",
-        *_whole("Another canary is there, and the question is not answered", _removal(tables=ANSWERS["another"])),
+        *_whole(
+            "Another canary is there, and the question is not answered",
+            _removal(tables=ANSWERS["another"]),
+        ),
         "",
-        *_whole("A list cannot be made, so that nothing is removed", _removal("--yes", tables=ANSWERS["hidden"])),
+        *_whole(
+            "A list cannot be made, so that nothing is removed",
+            _removal("--yes", tables=ANSWERS["hidden"]),
+        ),
         "",
         *_whole("Nothing is there", perform(EVERYTHING, steps=["remove"])),
     ),
-    "refusals": lambda: ("What is refused, each compared with again.txt", *_compared(WAYS["refusals"])),
+    "refusals": lambda: (
+        "What is refused, each compared with again.txt",
+        *_compared(WAYS["refusals"]),
+    ),
 }
 
 

@@ -30,7 +30,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
     def run(command: str) -> subprocess.CompletedProcess[str]:
         line = ["bash", "-c", _CANARY + command]
-        return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            line, cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
 
     return run
 

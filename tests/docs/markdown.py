@@ -74,7 +74,10 @@ def inline_code(page: Path | str) -> list[str]:
 def sections(page: Path | str) -> dict[str, str]:
     """Return the text below each heading, up to the next one, by the heading without its backticks."""
     _, *parts = re.split(r"^#+ (.+)$", prose_of(page), flags=re.MULTILINE)
-    return {heading.replace("`", ""): text for heading, text in zip(parts[::2], parts[1::2], strict=True)}
+    return {
+        heading.replace("`", ""): text
+        for heading, text in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def rows(text: str) -> list[list[str]]:

@@ -30,12 +30,20 @@ NOT_RUN = {
 COMMANDS = sorted({command for _, command in shell_commands()})
 RUN = [command for command in COMMANDS if not command.startswith(tuple(NOT_RUN))]
 _MAKE = re.compile(r"(?:[A-Z_]+=\S+ )?make [a-z-]+(?: [A-Z]+=\S+)*")
-MAKE = sorted({code for code in (*COMMANDS, *(c for p in PAGES for c in inline_code(p))) if _MAKE.fullmatch(code)})
+MAKE = sorted(
+    {
+        code
+        for code in (*COMMANDS, *(c for p in PAGES for c in inline_code(p)))
+        if _MAKE.fullmatch(code)
+    }
+)
 
 
 def test_each_reason_is_needed() -> None:
     """An entry that no command needs any more is to be taken away."""
-    assert [start for start in NOT_RUN if not any(command.startswith(start) for command in COMMANDS)] == []
+    assert [
+        start for start in NOT_RUN if not any(command.startswith(start) for command in COMMANDS)
+    ] == []
 
 
 @pytest.mark.parametrize("command", [command for command in RUN if command.startswith("canary ")])
@@ -47,7 +55,9 @@ def test_a_command_of_canary_runs(shell: Shell, command: str) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", [command for command in RUN if not command.startswith("canary ")])
+@pytest.mark.parametrize(
+    "command", [command for command in RUN if not command.startswith("canary ")]
+)
 def test_every_other_command_is_of_make(command: str) -> None:
     """Whose targets are looked at below."""
     assert command in MAKE
@@ -94,10 +104,13 @@ def test_the_snippets_run(page: str, tmp_path: Path) -> None:
     script = tmp_path / "snippets.py"
     script.write_text("\n".join([PRELUDE, *code, "orchestrate(event)", EPILOGUE]), "utf-8")
     env = {"PYTHONPATH": str(ROOT), "RESILIENCE_DATA_DIR": str(tmp_path / "stores")}
-    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (
-        "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp'] 1/2 complete (p2_odds_game_lines 2026-02-09)" in done.stdout
+        "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp'] 1/2 complete (p2_odds_game_lines 2026-02-09)"
+        in done.stdout
     )
     assert done.stdout.endswith("LOADED []\n")
     if page == "docs/integrate.md":

@@ -100,19 +100,27 @@ def lines_of(handler: str, state: str, folder: Path) -> tuple[list[str], list[di
     """Let a handler take two messages in a process of its own; return its lines, short and whole, and its stderr."""
     delivery_of, *others = handlers()
     (code,) = (one for one in others if one.startswith(handler))
-    (phases,) = (c for block in blocks(PAGE, "sh") for c in commands_of(block.text) if "phases.toml <<" in c)
+    (phases,) = (
+        c for block in blocks(PAGE, "sh") for c in commands_of(block.text) if "phases.toml <<" in c
+    )
     (folder / "phases.toml").write_text("\n".join(phases.splitlines()[1:-1]), "utf-8")
     script = folder / "handler.py"
-    script.write_text("\n".join([PRELUDE, delivery_of, code, f"STATE = {state!r}", DRIVERS[handler]]), "utf-8")
+    script.write_text(
+        "\n".join([PRELUDE, delivery_of, code, f"STATE = {state!r}", DRIVERS[handler]]), "utf-8"
+    )
     env = {"PYTHONPATH": str(ROOT), "PHASES_FILE": str(folder / "phases.toml")}
-    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script], env=env, capture_output=True, text=True, check=False
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return [line["message"].removeprefix("CHECKPOINT_") for line in lines], lines, done.stderr
 
 
 def test_each_handler_of_the_page_is_tested() -> None:
     """And no other."""
-    assert [next(d for d in DRIVERS if one.startswith(d)) for one in handlers()[1:]] == list(DRIVERS)
+    assert [next(d for d in DRIVERS if one.startswith(d)) for one in handlers()[1:]] == list(
+        DRIVERS
+    )
 
 
 @pytest.mark.parametrize("handler", [name for name in DRIVERS if "_all" not in name])
@@ -121,7 +129,9 @@ def test_a_handler_of_one_message(handler: str, tmp_path: Path) -> None:
     said, lines, errors = lines_of(handler, "OK", tmp_path)
     # each_delivery has the status in the words of its own messages.
     assert [one.replace(" success", " OK") for one in said] == FIRST + SECOND, errors
-    assert [line["event_id"] for line in lines] == ["id of extract-orders"] * 3 + ["id of PriceLoader"] * 3
+    assert [line["event_id"] for line in lines] == ["id of extract-orders"] * 3 + [
+        "id of PriceLoader"
+    ] * 3
     assert len({line["delivery"] for line in lines}) == 2
     assert errors == ""
 
@@ -130,7 +140,9 @@ def test_a_handler_of_one_message(handler: str, tmp_path: Path) -> None:
 def test_a_handler_that_fails(handler: str, tmp_path: Path) -> None:
     """The delivery is closed by what was raised, and the error goes on to whoever called."""
     said, _, errors = lines_of(handler, "LOCKED", tmp_path)
-    assert said[:3] == [one.replace(" OK", said[0][len("RECEIVED: orders 2026-02-09") :]) for one in FIRST]
+    assert said[:3] == [
+        one.replace(" OK", said[0][len("RECEIVED: orders 2026-02-09") :]) for one in FIRST
+    ]
     assert said[3].startswith("RECEIVED: prices 2026-02-09 ")
     assert said[4:] == [f"{LOCKED} {PRICES}"]
     assert "TimeoutError: the document is locked" in errors
@@ -151,14 +163,22 @@ def test_a_batch(tmp_path: Path) -> None:
         f"POST_TRANSACTION: should_trigger=False triggered=True {BOTH} {ORDERS}",
         *SECOND[1:],
     ], errors
-    assert [line["delivery"] for line in lines if line.get("closes")] == [lines[0]["delivery"], lines[1]["delivery"]]
+    assert [line["delivery"] for line in lines if line.get("closes")] == [
+        lines[0]["delivery"],
+        lines[1]["delivery"],
+    ]
     assert {line["severity"] for line in lines} == {"INFO", "NOTICE"}
 
 
 def test_a_batch_that_fails(tmp_path: Path) -> None:
     """Nothing of it was registered, and each delivery says so."""
     said, lines, errors = lines_of("def handle_all(", "LOCKED", tmp_path)
-    assert said == [FIRST[0], "RECEIVED: prices 2026-02-09 LOCKED", f"{LOCKED} {PRICES}", f"{LOCKED} {ORDERS}"]
+    assert said == [
+        FIRST[0],
+        "RECEIVED: prices 2026-02-09 LOCKED",
+        f"{LOCKED} {PRICES}",
+        f"{LOCKED} {ORDERS}",
+    ]
     assert [line["outcome"] for line in lines[2:]] == ["failed"] * 2
     assert "TimeoutError: the document is locked" in errors
 
@@ -166,7 +186,9 @@ def test_a_batch_that_fails(tmp_path: Path) -> None:
 def test_the_columns_are_those_that_are_read() -> None:
     """By their names and types."""
     cells = [cell for cell, _ in rows(text_of(PAGE))]
-    assert {name: cell.split()[-1] for cell in cells for name in re.findall(r"`(\w+)`", cell)} == REQUIRED_COLUMNS
+    assert {
+        name: cell.split()[-1] for cell in cells for name in re.findall(r"`(\w+)`", cell)
+    } == REQUIRED_COLUMNS
 
 
 def test_the_page_is_short() -> None:

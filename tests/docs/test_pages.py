@@ -48,7 +48,11 @@ def test_every_page_can_be_reached() -> None:
     while waiting:
         page = waiting.pop()
         reached.add(page)
-        targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page) if "://" not in link}
+        targets = {
+            (page.parent / link.partition("#")[0]).resolve()
+            for link in links(page)
+            if "://" not in link
+        }
         waiting += [file for file in targets if file.suffix == ".md" and file not in reached]
     assert reached >= set(PAGES)
 
@@ -58,14 +62,21 @@ def test_every_file_that_is_mentioned_is_there(page: Path) -> None:
     """By its path from the root, or by its name where it has no folder."""
     suffixes = r"(?:py|sh|toml|sql|ya?ml|txt|jsonl?|md)"
     for code in inline_code(page):
-        if code in MADE or code.startswith(MADE_BELOW) or not re.fullmatch(rf"[\w./-]+(?:\.{suffixes}|/)", code):
+        if (
+            code in MADE
+            or code.startswith(MADE_BELOW)
+            or not re.fullmatch(rf"[\w./-]+(?:\.{suffixes}|/)", code)
+        ):
             continue
         places = [ROOT / code] if "/" in code else [ROOT / code, *_named(code)]
         assert any(place.exists() for place in places), code
 
 
 def _named(name: str) -> list[Path]:
-    folders = [ROOT / folder.strip("/") for folder in first_cells(sections("docs/architecture.md")["The rooms"])]
+    folders = [
+        ROOT / folder.strip("/")
+        for folder in first_cells(sections("docs/architecture.md")["The rooms"])
+    ]
     return [path for folder in folders for path in folder.rglob(name)]
 
 
@@ -76,13 +87,19 @@ def test_the_walks_name_what_is_there() -> None:
     for file, name in named:
         tree = ast.parse(text_of(file))
         kinds = (ast.FunctionDef, ast.ClassDef)
-        assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}, (file, name)
+        assert name in {node.name for node in ast.walk(tree) if isinstance(node, kinds)}, (
+            file,
+            name,
+        )
 
 
 def test_every_room_is_in_the_architecture() -> None:
     """The packages that are built, and the folders whose types are checked."""
     tools = tomllib.loads(text_of("pyproject.toml"))["tool"]
-    folders = {name.replace(".", "/") + "/" for name in (*tools["setuptools"]["packages"], *tools["mypy"]["files"])}
+    folders = {
+        name.replace(".", "/") + "/"
+        for name in (*tools["setuptools"]["packages"], *tools["mypy"]["files"])
+    }
     rooms = first_cells(sections("docs/architecture.md")["The rooms"])
     assert folders <= {*rooms}
     assert all((ROOT / room).is_dir() for room in rooms)
@@ -102,11 +119,17 @@ def test_the_alert_of_the_readme_is_the_demos(demo: str) -> None:
 def test_decisions_are_numbered_and_listed() -> None:
     """Without a gap, in three parts, on half a page to a page."""
     records = sorted(DOCS.glob("decisions/0*.md"))
-    assert [record.name[:4] for record in records] == [f"{n:04}" for n in range(1, len(records) + 1)]
+    assert [record.name[:4] for record in records] == [
+        f"{n:04}" for n in range(1, len(records) + 1)
+    ]
     assert links(DOCS / "decisions" / "README.md") == [record.name for record in records]
     for record in records:
         text = text_of(record)
-        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"], record.name
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ], record.name
         assert 15 <= len(text.splitlines()) <= 30, record.name
 
 

@@ -29,7 +29,9 @@ def days(phase: Phase) -> list[date]:
 
 
 @pytest.fixture
-def healthy(stores: EmbeddedStores, phase: Phase, days: list[date], monkeypatch: pytest.MonkeyPatch) -> EmbeddedStores:
+def healthy(
+    stores: EmbeddedStores, phase: Phase, days: list[date], monkeypatch: pytest.MonkeyPatch
+) -> EmbeddedStores:
     """Let everybody complete on every recent date, an hour ago."""
     monkeypatch.setenv("RESILIENCE_DATA_DIR", str(stores.folder))
     clock = SimulatedClock(datetime.now(UTC) - timedelta(hours=1))
@@ -57,7 +59,9 @@ def test_a_stuck_date_does_not_pass(healthy: EmbeddedStores, days: list[date]) -
     assert message.endswith(" min ago, `_triggered` is still unset")
 
 
-def test_an_unreadable_store_does_not_pass(days: list[date], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreadable_store_does_not_pass(
+    days: list[date], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Nothing is made where there is none; the message says what could not be read."""
     monkeypatch.setenv("RESILIENCE_DATA_DIR", str(tmp_path / "nowhere"))
     passed, metrics, message = health()

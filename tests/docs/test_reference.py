@@ -9,7 +9,15 @@ import msgspec
 from canary.run import Outcome
 from orchestrator_resilience.checkpoints import DEFAULT_SEVERITY, CheckpointKind, DeliveryOutcome
 from orchestrator_resilience.phase import Phase
-from tests.docs.markdown import PAGES, ROOT, first_cells, inline_code, rows, sections, shell_commands
+from tests.docs.markdown import (
+    PAGES,
+    ROOT,
+    first_cells,
+    inline_code,
+    rows,
+    sections,
+    shell_commands,
+)
 
 REFERENCE = sections("docs/reference.md")
 
@@ -26,7 +34,10 @@ def test_every_command_and_option_is_there(command_help: dict[str, set[str]]) ->
 
 def test_commands_that_are_mentioned_exist(command_help: dict[str, set[str]]) -> None:
     """A `canary …` in the prose or in a block names a command, and options that it has, in full."""
-    written = [*(code for page in PAGES for code in inline_code(page)), *(command for _, command in shell_commands())]
+    written = [
+        *(code for page in PAGES for code in inline_code(page)),
+        *(command for _, command in shell_commands()),
+    ]
     quoted = [code for code in written if re.match(r"canary [a-z]", code)]
     assert len(quoted) > 20
     for code in quoted:
@@ -39,8 +50,15 @@ def test_commands_that_are_mentioned_exist(command_help: dict[str, set[str]]) ->
 def test_every_environment_variable_is_there() -> None:
     """What the settings read, and nothing else."""
     read = set()
-    for path in (*ROOT.glob("orchestrator_resilience/settings.py"), *ROOT.glob("canary/settings.py")):
-        constants = (n.value for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Constant))
+    for path in (
+        *ROOT.glob("orchestrator_resilience/settings.py"),
+        *ROOT.glob("canary/settings.py"),
+    ):
+        constants = (
+            n.value
+            for n in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(n, ast.Constant)
+        )
         read |= {value for value in constants if re.fullmatch(r"[A-Z][A-Z0-9_]{3,}", str(value))}
     assert set(first_cells(REFERENCE["Environment variables"])) == read
 
@@ -52,7 +70,11 @@ _NOT_IN_THE_FILE = {"name", "periods"}
 def test_every_field_of_a_phase_is_there() -> None:
     """With its default, in the order of the code."""
     described = {row[0].strip("`"): row[-1] for row in rows(REFERENCE["The phases file"])}
-    fields = {field.name: field for field in msgspec.structs.fields(Phase) if field.name not in _NOT_IN_THE_FILE}
+    fields = {
+        field.name: field
+        for field in msgspec.structs.fields(Phase)
+        if field.name not in _NOT_IN_THE_FILE
+    }
     assert described.keys() == fields.keys()
     for name, field in fields.items():
         assert described[name].lower() == _default(field).lower(), name
@@ -81,7 +103,9 @@ def test_every_exit_code_is_there() -> None:
     """With its outcome; the runbook has the same codes."""
     described = [(row[0], row[1].strip("`")) for row in rows(REFERENCE["Commands"])]
     assert described == [(str(outcome.value), outcome.name) for outcome in Outcome]
-    assert [row[0] for row in rows(sections("docs/runbook.md")["Exit codes"])] == [code for code, _ in described]
+    assert [row[0] for row in rows(sections("docs/runbook.md")["Exit codes"])] == [
+        code for code, _ in described
+    ]
 
 
 def test_every_extra_is_there() -> None:

@@ -31,18 +31,27 @@ def test_each_table_has_every_kind(heading: str, kinds: list[str]) -> None:
 def test_it_says_the_same_as_the_alerts() -> None:
     """Each verdict and cause is in its table, with the advice that the alert gives."""
     advised = {
-        re.sub(r"<a .*?</a>|`", "", row[0]): row[-1] for table in ("Verdicts", "Causes") for row in rows(RUNBOOK[table])
+        re.sub(r"<a .*?</a>|`", "", row[0]): row[-1]
+        for table in ("Verdicts", "Causes")
+        for row in rows(RUNBOOK[table])
     }
     for kind in (*VerdictKind, *CauseKind):
         if kind is not CauseKind.UNDETERMINED:
-            words = {"date": "DATE", "document": "DOCUMENT", "who": "PROCESSOR", "next_phase": "Phase 3"}
+            words = {
+                "date": "DATE",
+                "document": "DOCUMENT",
+                "who": "PROCESSOR",
+                "next_phase": "Phase 3",
+            }
             assert advised[kind] == ADVICE[kind].format(**words)
 
 
 def test_each_has_a_place_that_a_message_can_lead_to() -> None:
     """By the name in the link, once."""
     places = re.findall(r'<a id="(.+?)"></a>', text_of("docs/runbook.md"))
-    assert sorted(places) == sorted(str(kind).lower().replace("_", "-") for kind in (*VerdictKind, *CauseKind))
+    assert sorted(places) == sorted(
+        str(kind).lower().replace("_", "-") for kind in (*VerdictKind, *CauseKind)
+    )
     command = CommandLine(runbook="https://docs.example/runbook.md")
     addresses = [command.links("phase2", DAY, kind)[-1].url for kind in (*VerdictKind, *CauseKind)]
     assert sorted(address.partition("#")[2] for address in addresses) == sorted(places)

@@ -26,8 +26,15 @@ def test_each_word_is_in_use() -> None:
     code = [path for path in files if path.suffix in {".py", ".sh", ".toml", ".sql"}]
     pages = [page for page in PAGES if name_of(page) != GLOSSARY]
     used = " ".join(path.read_text("utf-8") for path in (*code, *pages))
-    patterns = {row[0].strip("*"): re.sub(r"[ _-]", r"[\\s_-]*", row[0].strip("*")) for row in rows(text_of(GLOSSARY))}
-    assert [word for word, pattern in patterns.items() if not re.search(rf"\b{pattern}", used, re.IGNORECASE)] == []
+    patterns = {
+        row[0].strip("*"): re.sub(r"[ _-]", r"[\\s_-]*", row[0].strip("*"))
+        for row in rows(text_of(GLOSSARY))
+    }
+    assert [
+        word
+        for word, pattern in patterns.items()
+        if not re.search(rf"\b{pattern}", used, re.IGNORECASE)
+    ] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

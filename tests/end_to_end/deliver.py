@@ -68,7 +68,9 @@ def main(folder: Path, mode: str, number: int) -> None:
         (folder / f"ready-{number}").touch()
         while not (folder / "go").exists():
             time.sleep(0.001)
-    orchestrator = Orchestrator(PHASE, documents, completion_log, CheckpointLogger(PHASE, stores.checkpoints))
+    orchestrator = Orchestrator(
+        PHASE, documents, completion_log, CheckpointLogger(PHASE, stores.checkpoints)
+    )
     for message in sent:
         orchestrator.deliver(message)
 

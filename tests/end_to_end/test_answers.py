@@ -17,15 +17,35 @@ from tools.functions import canary_function, orchestrator_function
 
 COMMON = {name: text for name, text in HEADERS.items() if name != "Content-Type"}
 DATE = "/dates/2026-02-09"
-THERE_IS = "there are /, /status, /notify-test and /dates/2026-02-09, with ?phase= and one of phase2"
+THERE_IS = (
+    "there are /, /status, /notify-test and /dates/2026-02-09, with ?phase= and one of phase2"
+)
 NO_METHOD = [
-    *((method, "/", "GET, POST, HEAD") for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW")),
-    *((method, path, "GET, HEAD") for method in ("POST", "PUT", "OPTIONS") for path in ("/status", DATE)),
+    *(
+        (method, "/", "GET, POST, HEAD")
+        for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW")
+    ),
+    *(
+        (method, path, "GET, HEAD")
+        for method in ("POST", "PUT", "OPTIONS")
+        for path in ("/status", DATE)
+    ),
 ]
-NO_PATH = ["/x", "/dates", "/dates/", "/dates/soon", "/dates/0001-01-01", f"{DATE}/x", "/%00%1b[2J", "/<script>"]
+NO_PATH = [
+    "/x",
+    "/dates",
+    "/dates/",
+    "/dates/soon",
+    "/dates/0001-01-01",
+    f"{DATE}/x",
+    "/%00%1b[2J",
+    "/<script>",
+]
 NO_HTTP = {
     "no request": b"nonsense\r\n\r\n",
-    "a header of 70,000 characters": b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 70_000 + b"\r\n\r\n",
+    "a header of 70,000 characters": b"GET / HTTP/1.1\r\nHost: h\r\nX: "
+    + b"x" * 70_000
+    + b"\r\n\r\n",
     "a length that is none": b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n",
     "an expectation": b"POST / HTTP/1.1\r\nHost: h\r\nExpect: x\r\nContent-Length: 0\r\n\r\n",
 }
@@ -34,7 +54,9 @@ NO_HTTP = {
 @pytest.fixture(scope="module")
 def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serve the canary where nothing has been delivered yet."""
-    with canary_function({"RESILIENCE_DATA_DIR": str(tmp_path_factory.mktemp("canary") / "stores")}) as running:
+    with canary_function(
+        {"RESILIENCE_DATA_DIR": str(tmp_path_factory.mktemp("canary") / "stores")}
+    ) as running:
         yield running
 
 
@@ -75,7 +97,9 @@ def test_another_path(canary: Server, method: str, path: str) -> None:
 def test_a_phase_that_there_is_not_is_no_fault_of_the_canary(canary: Server) -> None:
     """Nor is a path of any length: told to who asked, and not to those who watch the log."""
     before = canary.log.read_text()
-    assert asked(canary, "GET", f"{DATE}?phase=x").json() == {"reason": f"there is no {DATE}; {THERE_IS}"}
+    assert asked(canary, "GET", f"{DATE}?phase=x").json() == {
+        "reason": f"there is no {DATE}; {THERE_IS}"
+    }
     assert len(asked(canary, "GET", "/" + "x" * 60_000).content) < 300
     assert canary.log.read_text() == before
 
@@ -115,7 +139,9 @@ def test_the_orchestrator_takes_pushes_only(orchestrator: Server, method: str) -
     assert (answer.status_code, answer.headers["Allow"], answer.content) == (405, "POST", b"")
 
 
-def test_a_delivery_that_could_not_be_stored_is_answered_without_its_stack_trace(orchestrator: Server) -> None:
+def test_a_delivery_that_could_not_be_stored_is_answered_without_its_stack_trace(
+    orchestrator: Server,
+) -> None:
     """That stands in the log, beside the checkpoint."""
     push = push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
     answer = requests.post(f"http://{orchestrator.address}/", json=push, timeout=60)
@@ -123,7 +149,9 @@ def test_a_delivery_that_could_not_be_stored_is_answered_without_its_stack_trace
     assert not _traces(answer.text)
     log = orchestrator.log.read_text()
     assert _traces(log)
-    assert "CHECKPOINT_FAILED" in {json.loads(line)["checkpoint"] for line in log.splitlines() if line.startswith("{")}
+    assert "CHECKPOINT_FAILED" in {
+        json.loads(line)["checkpoint"] for line in log.splitlines() if line.startswith("{")
+    }
 
 
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)

@@ -85,7 +85,9 @@ class Pipeline:
     def run_canary(self) -> tuple[int, dict[str, Any]]:
         """Return the answer to `POST /`."""
         answer = requests.post(f"http://{self.canary.address}/", timeout=70)
-        assert answer.headers["Content-Type"] == "application/json", self.canary.log.read_text()[-3000:]
+        assert answer.headers["Content-Type"] == "application/json", self.canary.log.read_text()[
+            -3000:
+        ]
         return answer.status_code, answer.json()
 
     def verdict(self, day: date) -> dict[str, Any]:
@@ -111,7 +113,9 @@ def pipeline(
     client.insert_rows_json(f"{cloud}.nba_orchestration.games", [{"game_date": str(today), "n": 9}])
     BigQueryCompletionLog(dataset, {"phase2": phase}).setup()
     environment = {
-        **{name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")},
+        **{
+            name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")
+        },
         "GOOGLE_CLOUD_PROJECT": cloud,
         "PHASES_FILE": str(tmp_path / "phases.toml"),
         "K_SERVICE": "under-test",
@@ -135,7 +139,8 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
     pipeline.publish(processor_name=7)
     eventually(
         lambda: (
-            pipeline.kinds().count("RECEIVED") == 6 and {"TRIGGERED", "REJECTED", "UNEXPECTED"} <= {*pipeline.kinds()}
+            pipeline.kinds().count("RECEIVED") == 6
+            and {"TRIGGERED", "REJECTED", "UNEXPECTED"} <= {*pipeline.kinds()}
         ),
         "the messages did not get through",
     )
@@ -158,11 +163,15 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
     }
     assert fields["_unexpected"].keys() == {"p2_nbacom_schedule"}
     (flag,) = (row for row in rows if row["is_triggered"])
-    assert (flag["event_id"], progress.registered[flag["processor_name"]].event_id) == (progress.trigger.event_id,) * 2
+    assert (flag["event_id"], progress.registered[flag["processor_name"]].event_id) == (
+        progress.trigger.event_id,
+    ) * 2
 
     checkpoints = pipeline.checkpoints()
     assert {line["phase"] for line in checkpoints} == {"phase2"}
-    assert [line["field"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_REJECTED"] == ["processor_name"]
+    assert [
+        line["field"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_REJECTED"
+    ] == ["processor_name"]
     closed = {line["delivery"] for line in checkpoints if line["closes"]}
     assert closed == {line["delivery"] for line in checkpoints}
     assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
@@ -170,18 +179,31 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
 
 def test_a_push_that_can_never_be_parsed(pipeline: Pipeline) -> None:
     """It is rejected and acknowledged, without data or without JSON, and the attempt that Pub/Sub counts is kept."""
-    message = {"messageId": "7", "publishTime": datetime.now(UTC).isoformat(), "attributes": {"a": "b"}}
+    message = {
+        "messageId": "7",
+        "publishTime": datetime.now(UTC).isoformat(),
+        "attributes": {"a": "b"},
+    }
     push = {"message": message, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 3}
     address = f"http://{pipeline.orchestrator.address}/"
-    answers = [requests.post(address, data=body, timeout=20).status_code for body in (json.dumps(push), "{")]
+    answers = [
+        requests.post(address, data=body, timeout=20).status_code
+        for body in (json.dumps(push), "{")
+    ]
     assert [*answers, requests.get(address, timeout=20).status_code] == [204, 204, 405]
     eventually(lambda: pipeline.kinds().count("REJECTED") == 2, "the messages were not rejected")
-    rejected = [line for line in pipeline.checkpoints() if line["checkpoint"] == "CHECKPOINT_REJECTED"]
+    rejected = [
+        line for line in pipeline.checkpoints() if line["checkpoint"] == "CHECKPOINT_REJECTED"
+    ]
     assert [line.get("event_id") for line in rejected] == ["7", None]
-    data = base64.b64encode(b'{"processor_name": "p2_odds_game_lines", "game_date": "2026-02-09", "status": "success"}')
+    data = base64.b64encode(
+        b'{"processor_name": "p2_odds_game_lines", "game_date": "2026-02-09", "status": "success"}'
+    )
     push["message"] = {**message, "data": data.decode()}
     assert requests.post(address, json=push, timeout=20).status_code == 204
-    assert [line["delivery_attempt"] for line in pipeline.checkpoints() if line.get("delivery_attempt")][-1] == 3
+    assert [
+        line["delivery_attempt"] for line in pipeline.checkpoints() if line.get("delivery_attempt")
+    ][-1] == 3
 
 
 def test_the_plans_query(pipeline: Pipeline) -> None:
@@ -221,9 +243,13 @@ def test_the_incident(pipeline: Pipeline) -> None:
     leave_untriggered(pipeline, done)
     verdict = pipeline.verdict(pipeline.today)
     assert (verdict["kind"], verdict["impact"]) == ("UNTRIGGERED", "UNKNOWN")
-    assert verdict["summary"] == "all 5 processors completed 40 min ago, `_triggered` is still unset"
+    assert (
+        verdict["summary"] == "all 5 processors completed 40 min ago, `_triggered` is still unset"
+    )
     output = [{"game_date": str(pipeline.today), "n": 363}]
-    pipeline.bigquery.client.insert_rows_json(f"{pipeline.bigquery.project}.nba_orchestration.output", output)
+    pipeline.bigquery.client.insert_rows_json(
+        f"{pipeline.bigquery.project}.nba_orchestration.output", output
+    )
     assert pipeline.verdict(pipeline.today)["impact"] == "NONE"
 
     pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
@@ -234,7 +260,9 @@ def test_the_incident(pipeline: Pipeline) -> None:
     kept["incidents"][0]["quiet_since"] = done.isoformat()
     pipeline.documents.merge(ref, {str(pipeline.today): json.dumps(kept)})
     assert pipeline.verdict(pipeline.today)["kind"] == "TRIGGERED"
-    lines = [json.loads(x) for x in pipeline.canary.log.read_text().splitlines() if x.startswith("{")]
+    lines = [
+        json.loads(x) for x in pipeline.canary.log.read_text().splitlines() if x.startswith("{")
+    ]
     alerts = [line for line in lines if "canary_alert" in line]
     assert [(a["canary_alert"], a["severity"], a["verdict"]) for a in alerts] == [
         ("OPENED", "ERROR", "UNTRIGGERED"),
@@ -253,7 +281,10 @@ def test_the_incident(pipeline: Pipeline) -> None:
 def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
     """In one process, a thread each: both are answered as if alone, and people are notified once."""
     leave_untriggered(pipeline, datetime.now(UTC) - timedelta(minutes=40))
-    paths, are_over = itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]), threading.Event()
+    paths, are_over = (
+        itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]),
+        threading.Event(),
+    )
 
     def look() -> Iterator[tuple[int, bool]]:
         while not are_over.is_set():
@@ -265,7 +296,9 @@ def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
         runs = [pipeline.run_canary() for _ in range(3)]
         are_over.set()
         seen = [answer for one in looking for answer in one.result()]
-    assert [(status, run["outcome"], run["reason"]) for status, run in runs] == [(200, "PROBLEM", "")] * 3
+    assert [(status, run["outcome"], run["reason"]) for status, run in runs] == [
+        (200, "PROBLEM", "")
+    ] * 3
     assert len(seen) >= THREADS - 1
     assert {*seen} == {(200, True)}
     lines = [json.loads(line) for line in pipeline.canary.log.read_text().splitlines()]
@@ -280,14 +313,20 @@ def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
 
 def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
     """People are told by the log entry, once, and that Slack refuses, once; the webhook's address is nowhere."""
-    pipeline.documents.merge(DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True})
+    pipeline.documents.merge(
+        DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True}
+    )
     pipeline.slack.script = [(404, {}, "no_service")]
     for _ in range(2):
         status, answer = pipeline.run_canary()
         assert (status, answer["outcome"]) == (200, "PROBLEM")
         assert answer["channels_failed"] == {"slack": "Slack answered 404 no_service"}
         assert "secret" not in json.dumps(answer)
-    lines = [json.loads(line) for line in pipeline.canary.log.read_text().splitlines() if line.startswith("{")]
+    lines = [
+        json.loads(line)
+        for line in pipeline.canary.log.read_text().splitlines()
+        if line.startswith("{")
+    ]
     assert [line["canary_alert"] for line in lines if "canary_alert" in line] == ["OPENED"]
     assert [line["canary_channel"] for line in lines if "canary_channel" in line] == ["REFUSED"]
     assert [line["severity"] for line in lines if "run" in line] == ["WARNING"] * 2
@@ -302,16 +341,29 @@ def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
     assert [post["text"].startswith("▲ ERROR · ") for post in pipeline.slack.accepted] == [True]
 
 
-def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(cloud: str, dataset: BigQuery, tmp_path: Path) -> None:
+def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
+    cloud: str, dataset: BigQuery, tmp_path: Path
+) -> None:
     """Five complete for 40 minutes: people are told without memory, once, and nothing is said that nobody has read."""
-    phases = BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", "bigquery_carries_flag = true")
+    phases = BUNDLED_PHASES.read_text("utf-8").replace(
+        "bigquery_carries_flag = false", "bigquery_carries_flag = true"
+    )
     (tmp_path / "phases.toml").write_text(phases, "utf-8")
     BigQueryCompletionLog(dataset, {"phase2": _bundled()}).setup()
     now = datetime.now(UTC)
-    row = {"phase": "phase2", "game_date": str(_bundled().today(now)), "status": "success", "is_triggered": False}
-    times = dict.fromkeys(["completed_at", "inserted_at"], (now - timedelta(minutes=40)).isoformat())
+    row = {
+        "phase": "phase2",
+        "game_date": str(_bundled().today(now)),
+        "status": "success",
+        "is_triggered": False,
+    }
+    times = dict.fromkeys(
+        ["completed_at", "inserted_at"], (now - timedelta(minutes=40)).isoformat()
+    )
     rows = [{**row, **times, "processor_name": name} for name in CLASS_NAMES.values()]
-    assert dataset.client.insert_rows_json(f"{cloud}.nba_orchestration.phase_completions", rows) == []
+    assert (
+        dataset.client.insert_rows_json(f"{cloud}.nba_orchestration.phase_completions", rows) == []
+    )
     environment = {
         "BIGQUERY_EMULATOR_HOST": os.environ["BIGQUERY_EMULATOR_HOST"],
         "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{free_port()}",
@@ -321,34 +373,50 @@ def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(cloud: str, dataset
     }
     with canary_function(environment) as canary:
         answers = [requests.post(f"http://{canary.address}/", timeout=90).json() for _ in range(2)]
-        lines = [json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")]
+        lines = [
+            json.loads(line) for line in canary.log.read_text().splitlines() if line.startswith("{")
+        ]
     own = [next(v for v in a["verdicts"] if v["game_date"] == row["game_date"]) for a in answers]
-    assert [(one["kind"], "untold" in a) for one, a in zip(own, answers, strict=True)] == [("UNTRIGGERED", False)] * 2
+    assert [(one["kind"], "untold" in a) for one, a in zip(own, answers, strict=True)] == [
+        ("UNTRIGGERED", False)
+    ] * 2
     assert not any("in the progress document" in note for note in own[0]["notes"])
     (alert,) = (line["message"] for line in lines if line.get("game_date") == row["game_date"])
     assert "all 5 processors completed 40 min ago" in alert
-    assert "\nNote:     sent without memory, once in 4 hours, and not when it is over: Firestore: " in alert
+    assert (
+        "\nNote:     sent without memory, once in 4 hours, and not when it is over: Firestore: "
+        in alert
+    )
 
 
 def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
     """BigQuery refuses, the function answers 500, Pub/Sub sends again, and nothing is there twice."""
-    client, table = pipeline.bigquery.client, f"{pipeline.bigquery.project}.nba_orchestration.phase_completions"
+    client, table = (
+        pipeline.bigquery.client,
+        f"{pipeline.bigquery.project}.nba_orchestration.phase_completions",
+    )
     schema = client.get_table(table).schema
     client.delete_table(table)
     pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
     eventually(lambda: "FAILED" in pipeline.kinds(), "the failure was not told")
-    failed = next(line for line in pipeline.checkpoints() if line["checkpoint"] == "CHECKPOINT_FAILED")
+    failed = next(
+        line for line in pipeline.checkpoints() if line["checkpoint"] == "CHECKPOINT_FAILED"
+    )
     assert failed["steps"] == ["append_completion"]
     assert "NotFound" in failed["causes"][0]
     remade = bigquery.Table(table, schema=schema)
     client.create_table(remade)
 
     def stored() -> list[Mapping[str, Any]]:
-        return pipeline.bigquery.query(f"SELECT DISTINCT processor_name, event_id FROM `{table}`", [])  # noqa: S608 (as above)
+        return pipeline.bigquery.query(
+            f"SELECT DISTINCT processor_name, event_id FROM `{table}`", []
+        )  # noqa: S608 (as above)
 
     eventually(lambda: len(stored()) == 1, "the redelivery did not get through")
     ref = DocumentRef("phase2_completion", str(pipeline.today))
-    registered = read_progress(pipeline.documents.get_all([ref])[ref].fields, pipeline.phase).registered
+    registered = read_progress(
+        pipeline.documents.get_all([ref])[ref].fields, pipeline.phase
+    ).registered
     assert [(name, entry.event_id) for name, entry in registered.items()] == [
         (row["processor_name"], row["event_id"]) for row in stored()
     ]
@@ -364,7 +432,9 @@ def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
     for path in ("/", f"/dates/{pipeline.today}"):
         page = requests.get(f"{url}{path}", timeout=70)
         assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+        assert page.headers["Content-Security-Policy"].startswith(
+            "default-src 'none'; style-src 'sha256-"
+        )
     assert requests.put(url, timeout=70).status_code == 405
     assert requests.get(f"{url}/dates/soon", timeout=70).status_code == 404
     assert requests.post(f"{url}/status", timeout=70).status_code == 405
@@ -374,7 +444,10 @@ def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("serve", [orchestrator_function, canary_function])
 def test_inside_cloud_run_a_missing_project_is_an_error_at_start(serve: Any) -> None:
     """It names the variable; nothing falls back to a local file."""
-    with pytest.raises(EmulatorError, match="GOOGLE_CLOUD_PROJECT is not set"), serve({"K_SERVICE": "x"}):
+    with (
+        pytest.raises(EmulatorError, match="GOOGLE_CLOUD_PROJECT is not set"),
+        serve({"K_SERVICE": "x"}),
+    ):
         pass
 
 
@@ -418,7 +491,13 @@ def _scripted_bigquery(status: int, answer: dict[str, Any]) -> Iterator[str]:
 
 
 ELSEWHERE = "Not found: Dataset broken-whole:nba_orchestration was not found in location EU"
-NOT_FOUND = {"error": {"code": 404, "message": ELSEWHERE, "errors": [{"reason": "notFound", "message": ELSEWHERE}]}}
+NOT_FOUND = {
+    "error": {
+        "code": 404,
+        "message": ELSEWHERE,
+        "errors": [{"reason": "notFound", "message": ELSEWHERE}],
+    }
+}
 RUNNING = {
     "kind": "bigquery#job",
     "jobReference": {"projectId": "broken-whole", "jobId": "slow", "location": "US"},
@@ -426,7 +505,11 @@ RUNNING = {
     "status": {"state": "RUNNING"},
     "jobComplete": False,
     # And the table, which is asked for first.
-    "tableReference": {"projectId": "broken-whole", "datasetId": "nba_orchestration", "tableId": "phase_completions"},
+    "tableReference": {
+        "projectId": "broken-whole",
+        "datasetId": "nba_orchestration",
+        "tableId": "phase_completions",
+    },
     "schema": {"fields": [{"name": name, "type": kind} for name, kind in REQUIRED_COLUMNS.items()]},
 }
 
@@ -439,13 +522,24 @@ def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any]
         elsewhere = stack.enter_context(_scripted_bigquery(404, NOT_FOUND))
         slow = stack.enter_context(_scripted_bigquery(200, RUNNING))
         refusing = f"127.0.0.1:{free_port()}"
-        tables = {name: _project(emulated, name) for name in ("whole", "no-table", "no-column", "no-dataset")}
+        tables = {
+            name: _project(emulated, name)
+            for name in ("whole", "no-table", "no-column", "no-dataset")
+        }
         whole = {**emulated, "GOOGLE_CLOUD_PROJECT": tables["whole"]}
         environments = {
             "BigQuery refuses": {**whole, "BIGQUERY_EMULATOR_HOST": f"http://{refusing}"},
             "Firestore refuses": {**whole, "FIRESTORE_EMULATOR_HOST": refusing},
-            "both hang": {**whole, "BIGQUERY_EMULATOR_HOST": f"http://{deaf}", "FIRESTORE_EMULATOR_HOST": deaf},
-            "dataset elsewhere": {**whole, "BIGQUERY_EMULATOR_HOST": elsewhere, "BIGQUERY_LOCATION": "EU"},
+            "both hang": {
+                **whole,
+                "BIGQUERY_EMULATOR_HOST": f"http://{deaf}",
+                "FIRESTORE_EMULATOR_HOST": deaf,
+            },
+            "dataset elsewhere": {
+                **whole,
+                "BIGQUERY_EMULATOR_HOST": elsewhere,
+                "BIGQUERY_LOCATION": "EU",
+            },
             "a query that does not end": {**whole, "BIGQUERY_EMULATOR_HOST": slow},
             "no credentials": {
                 "GOOGLE_CLOUD_PROJECT": tables["whole"],
@@ -485,7 +579,9 @@ def _project(emulated: Mapping[str, str], name: str) -> str:
             bigquery.SchemaField("status", "STRING"),
             bigquery.SchemaField("completed_at", "TIMESTAMP"),
         ]
-        access.client.create_table(bigquery.Table(f"{project}.nba_orchestration.phase_completions", schema=schema))
+        access.client.create_table(
+            bigquery.Table(f"{project}.nba_orchestration.phase_completions", schema=schema)
+        )
     access.close()
     del os.environ["BIGQUERY_EMULATOR_HOST"]
     return project

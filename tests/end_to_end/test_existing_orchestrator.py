@@ -19,7 +19,13 @@ from canary.domain.verdict import Verdict
 from canary.run import check
 from orchestrator_resilience import Phase
 from orchestrator_resilience.checkpoints import Checkpoint
-from orchestrator_resilience.stores.base import CheckpointArchive, CompletionLog, CountSource, DocumentStore, FlagTables
+from orchestrator_resilience.stores.base import (
+    CheckpointArchive,
+    CompletionLog,
+    CountSource,
+    DocumentStore,
+    FlagTables,
+)
 from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletionLog
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
@@ -70,7 +76,10 @@ class Function:
 
     def deliver(self, *names: str, status: str = "success", day: str | None = None) -> list[int]:
         """Post an event for each; returns the statuses of the answers."""
-        return [self._post({"processor_name": n, "game_date": day or str(self.day), "status": status}) for n in names]
+        return [
+            self._post({"processor_name": n, "game_date": day or str(self.day), "status": status})
+            for n in names
+        ]
 
     def _post(self, payload: dict[str, Any]) -> int:
         self.sent += 1
@@ -84,7 +93,10 @@ class Function:
             "id": str(self.sent),
             "type": "google.cloud.pubsub.topic.v1.messagePublished",
             "source": "//pubsub.googleapis.com/projects/test/topics/nba-phase2-raw-complete",
-            "data": {"message": message, "subscription": "projects/test/subscriptions/orchestrator"},
+            "data": {
+                "message": message,
+                "subscription": "projects/test/subscriptions/orchestrator",
+            },
         }
         headers = {"Content-Type": "application/cloudevents+json"}
         return requests.post(
@@ -93,12 +105,16 @@ class Function:
 
     def lines(self) -> list[Checkpoint]:
         """Return the checkpoints of the date."""
-        return list(self.stores.checkpoints.read({"phase2": [self.day]}, datetime.now(UTC)).checkpoints)
+        return list(
+            self.stores.checkpoints.read({"phase2": [self.day]}, datetime.now(UTC)).checkpoints
+        )
 
     def verdict(self) -> Verdict:
         """Let the canary judge the date, an hour from now."""
         now = datetime.now(UTC) + timedelta(hours=1)
-        (verdict,) = check(self.stores, {"phase2": self.phase}, now, {"phase2": [self.day]}).verdicts
+        (verdict,) = check(
+            self.stores, {"phase2": self.phase}, now, {"phase2": [self.day]}
+        ).verdicts
         return verdict
 
 
@@ -127,7 +143,10 @@ def test_a_healthy_date(serve: Serve) -> None:
     with serve("after", HEALTHY) as function:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
-        assert last.message == f"CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set ({LAST} {function.day})"
+        assert (
+            last.message
+            == f"CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set ({LAST} {function.day})"
+        )
         assert (last.fields["outcome"], last.fields["revision"]) == ("triggered", "existing-00001")
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes) == ("TRIGGERED", ())
@@ -138,8 +157,14 @@ def test_the_short_circuit(serve: Serve) -> None:
     with serve("after", {"EXPECT_BDL": "false"}) as function:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
-        assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False")
-        assert (last.severity, last.fields["missing"], last.fields["outcome"]) == ("ERROR", [], "stuck")
+        assert last.message.startswith(
+            "CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False"
+        )
+        assert (last.severity, last.fields["missing"], last.fields["outcome"]) == (
+            "ERROR",
+            [],
+            "stuck",
+        )
         assert function.deliver(*NAMES, status="no_data") == [200] * 5
         assert function.deliver("p2_nbacom_schedule", status="failed") == [200]
         verdict = function.verdict()
@@ -147,7 +172,9 @@ def test_the_short_circuit(serve: Serve) -> None:
     assert verdict.causes[0].words == "the delivery found nothing missing: should_trigger=False"
 
 
-@pytest.mark.parametrize("environment", [{"TRACKER_WRITES_DOCUMENT": "false"}, {}], ids=["alone", "with the tracker"])
+@pytest.mark.parametrize(
+    "environment", [{"TRACKER_WRITES_DOCUMENT": "false"}, {}], ids=["alone", "with the tracker"]
+)
 def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
     """It waits for a processor that was switched off, whatever else is wrong with it."""
     with serve("after", environment) as function:
@@ -166,7 +193,9 @@ def test_the_contention_that_is_swallowed(serve: Serve) -> None:
     with serve("after", HEALTHY) as function:
         assert function.deliver(*NAMES[:4]) == [200] * 4
         with _held(str(function.day)):
-            assert function.deliver(NAMES[4]) == [200], "acknowledged, so that it does not come again"
+            assert function.deliver(NAMES[4]) == [200], (
+                "acknowledged, so that it does not come again"
+            )
         last = function.lines()[-1]
         assert last.message == (
             f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. ({LAST} {function.day})"
@@ -227,12 +256,19 @@ def test_before_it_leaves_nothing(serve: Serve) -> None:
 
 def changed_lines(name: str) -> int:
     """Count what is new, gone, or indented anew: a line that is changed counts twice."""
-    before, after = ((EXAMPLE / version / name).read_text("utf-8").splitlines() for version in ("before", "after"))
+    before, after = (
+        (EXAMPLE / version / name).read_text("utf-8").splitlines()
+        for version in ("before", "after")
+    )
     found = difflib.unified_diff(before, after, n=0, lineterm="")
-    return sum(line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found)
+    return sum(
+        line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found
+    )
 
 
 def test_few_lines_are_changed() -> None:
     """Fewer than 10 in all, as the README says."""
     assert (changed_lines("main.py"), changed_lines("requirements.txt")) == (8, 1)
-    assert "8 changed lines, and one of `requirements.txt`" in (EXAMPLE / "README.md").read_text("utf-8")
+    assert "8 changed lines, and one of `requirements.txt`" in (EXAMPLE / "README.md").read_text(
+        "utf-8"
+    )

@@ -34,30 +34,41 @@ def running(tmp_path: Path) -> Iterator[Server]:
 
 
 def push(running: Server, body: Any, headers: dict[str, str] | None = None) -> int:
-    return requests.post(f"http://{running.address}/", data=body, headers=headers, timeout=60).status_code
+    return requests.post(
+        f"http://{running.address}/", data=body, headers=headers, timeout=60
+    ).status_code
 
 
 def checkpoints(running: Server) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+    return [
+        json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")
+    ]
 
 
 def peak_megabytes(running: Server) -> float:
     """Return the most memory that the server's processes have had."""
     parent = running.process.pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    peaks = [Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0] for pid in children]
+    peaks = [
+        Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+        for pid in children
+    ]
     return max(int(peak) for peak in peaks) / 1024
 
 
 def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
     """Four pushes of 30 MB at once, with their length and without: acknowledged, a line that says so, and no memory."""
-    completion = json.dumps(push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1"))
+    completion = json.dumps(
+        push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
+    )
     assert push(running, completion, CLOUD_EVENT) == 204
     before = peak_megabytes(running)
     with ThreadPoolExecutor(4) as threads:
         told = threads.map(lambda _: push(running, b"{" * (30 * MEGABYTE), CLOUD_EVENT), range(2))
         untold = threads.map(
-            lambda _: push(running, (b"{" * MEGABYTE for _ in range(30)), {"Content-Type": "application/json"}),
+            lambda _: push(
+                running, (b"{" * MEGABYTE for _ in range(30)), {"Content-Type": "application/json"}
+            ),
             range(2),
         )
         assert [*told, *untold] == [204] * 4
@@ -72,8 +83,14 @@ def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
             "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
             "17",
         ),
-        ("CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)", None),
-        ("CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)", None),
+        (
+            "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)",
+            None,
+        ),
+        (
+            "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)",
+            None,
+        ),
     ]
     assert push(running, completion, CLOUD_EVENT) == 204
     assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
@@ -81,14 +98,22 @@ def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
 
 def test_the_largest_that_can_be_a_completion_is_taken(running: Server) -> None:
     """Nearly as long as the limit, and with all the attributes that Pub/Sub allows."""
-    event = push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1", padding="x" * 261_500)
+    event = push_envelope(
+        "p2_nbacom_boxscores",
+        "2026-02-09",
+        datetime.now(UTC),
+        message_id="1",
+        padding="x" * 261_500,
+    )
     event["message"]["attributes"] = {f"attribute-{n}": "é" * 512 for n in range(100)}
     body = json.dumps(event)
     assert push(running, body.ljust(MAX_REQUEST_BYTES - 1), CLOUD_EVENT) == 204
     assert checkpoints(running)[-1]["checkpoint"] == "CHECKPOINT_WAITING"
 
 
-_PUSH = json.dumps(push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")).encode()
+_PUSH = json.dumps(
+    push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
+).encode()
 _CHUNKED = b"%x\r\n%s\r\n" % (len(_PUSH), _PUSH)
 _HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n%s\r\n\r\n"
 

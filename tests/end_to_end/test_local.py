@@ -30,7 +30,12 @@ def local(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         temporary.mkdir()
         environment = {**os.environ, "TMPDIR": str(temporary)}
         make = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+            command,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
         )
     try:
         eventually(lambda: "Ctrl-C stops all" in printed.read_text() or make.poll() is not None)
@@ -59,7 +64,9 @@ def typed(way: str, printed: str, folder: Path) -> str:
     lines = printed.splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith(f"# {way}:"))
     end = next(n for n, line in enumerate(lines) if n > begin and not line)
-    commands = [line for line in lines if re.match(r"export \w+_EMULATOR_HOST=", line)] + lines[begin:end]
+    commands = [line for line in lines if re.match(r"export \w+_EMULATOR_HOST=", line)] + lines[
+        begin:end
+    ]
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     script = "\n".join(command.replace("curl ", "true ") for command in commands)
     done = subprocess.run(
@@ -82,7 +89,9 @@ def test_what_is_printed_can_be_seen_at_once(tmp_path: Path) -> None:
         assert "alive: projects/with-ours/topics/" in ours
         assert "CHECKPOINT_TRIGGERED: 5/5 complete" in ours
         assert "all 5 processors completed" in beside
-        assert re.search(r"CHECKPOINT_WAITING: missing=\['p2_bdl_box_scores'\] 5/6 complete", beside), beside
+        assert re.search(
+            r"CHECKPOINT_WAITING: missing=\['p2_bdl_box_scores'\] 5/6 complete", beside
+        ), beside
         addresses = re.findall(r"127\.0\.0\.1:\d+", printed)
         assert len(addresses) == 5
         assert all(listens(one) for one in addresses)

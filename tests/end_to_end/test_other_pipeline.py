@@ -30,10 +30,15 @@ def commands() -> list[str]:
 
 def installed(command: str) -> str:
     """Return what stands in for the one command that installs: this environment, under the names of a new one."""
-    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install 'orchestrator-resilience[cloud,cli] @ ")
+    assert command.startswith(
+        "python3 -m venv .venv && .venv/bin/pip install 'orchestrator-resilience[cloud,cli] @ "
+    )
     run = f'PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} {{}} "$@"\n'
     files = {"python": run.format("-P"), "canary": run.format("-P -m canary")}
-    made = [f"printf %s {shlex.quote('#!/bin/sh' + chr(10) + text)} > .venv/bin/{name}" for name, text in files.items()]
+    made = [
+        f"printf %s {shlex.quote('#!/bin/sh' + chr(10) + text)} > .venv/bin/{name}"
+        for name, text in files.items()
+    ]
     return "\n".join(["mkdir -p .venv/bin", *made, "chmod +x .venv/bin/*"])
 
 
@@ -50,14 +55,18 @@ def follow(folder: Path, emulated: Mapping[str, str], project: str) -> Followed:
     """Type every command in an empty folder, in one shell."""
     install, *others, last = (command.replace(PROJECT, project) for command in commands())
     begun = "--- the last command\n"
-    script = "\n".join(["set -e", installed(install), *others, "set +e", f"printf %s {shlex.quote(begun)}", last])
+    script = "\n".join(
+        ["set -e", installed(install), *others, "set +e", f"printf %s {shlex.quote(begun)}", last]
+    )
     environment = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         **{name: emulated[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")},
         "COLUMNS": "160",
     }
     line = ["bash", "-c", script]
-    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        line, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     before, mark, output = done.stdout.partition(begun)
     assert mark, f"{before}{done.stderr}"
     return Followed(done.returncode, output, done.stderr)
@@ -75,11 +84,22 @@ def make_pipeline(project: str, done: datetime, states: Mapping[str, str], **fla
     """Make somebody else's table and documents."""
     access = BigQuery(project, emulated=True)
     access.client.create_dataset("etl")
-    schema = [bigquery.SchemaField(name, "STRING") for name in ("job", "ds", "state", "started", "ended")]
+    schema = [
+        bigquery.SchemaField(name, "STRING") for name in ("job", "ds", "state", "started", "ended")
+    ]
     access.client.create_table(bigquery.Table(f"{project}.etl.job_runs", schema=schema))
-    tried = [("extract-orders", "ERROR", done - timedelta(minutes=20)), *((*one, done) for one in states.items())]
+    tried = [
+        ("extract-orders", "ERROR", done - timedelta(minutes=20)),
+        *((*one, done) for one in states.items()),
+    ]
     rows: list[dict[str, Any]] = [
-        {"job": job, "ds": f"{done:%Y%m%d}", "state": state, "started": None, "ended": f"{at:%Y-%m-%d %H:%M:%S}"}
+        {
+            "job": job,
+            "ds": f"{done:%Y%m%d}",
+            "state": state,
+            "started": None,
+            "ended": f"{at:%Y-%m-%d %H:%M:%S}",
+        }
         for job, state, at in tried
     ]
     # One is running, and one has no date that there is.
@@ -92,7 +112,9 @@ def make_pipeline(project: str, done: datetime, states: Mapping[str, str], **fla
     client.close()  # type: ignore[no-untyped-call]
 
 
-def test_the_first_alert_of_somebody_elses_pipeline(tmp_path: Path, emulated: dict[str, str], done: datetime) -> None:
+def test_the_first_alert_of_somebody_elses_pipeline(
+    tmp_path: Path, emulated: dict[str, str], done: datetime
+) -> None:
     """Fewer than 15 commands, and the last one tells of the flag that is unset: since when, and what was seen."""
     assert len(commands()) < 15
     make_pipeline(PROJECT, done, COMPLETE)
@@ -100,11 +122,15 @@ def test_the_first_alert_of_somebody_elses_pipeline(tmp_path: Path, emulated: di
     assert (found.code, found.errors) == (1, "")
     assert f" · {done:%Y-%m-%d} · UNTRIGGERED · " in found.output
     assert "all 2 processors completed 40 min ago, `_triggered` is still unset" in found.output
-    assert "published 2 of 2 · delivered 2 of 2 · registered 2 of 2 · `_triggered`: no" in found.output
+    assert (
+        "published 2 of 2 · delivered 2 of 2 · registered 2 of 2 · `_triggered`: no" in found.output
+    )
 
 
 @pytest.mark.parametrize(
-    ("last", "flag"), [("OK", {"_triggered": True}), ("ERROR", {})], ids=["the flag is set", "somebody has failed"]
+    ("last", "flag"),
+    [("OK", {"_triggered": True}), ("ERROR", {})],
+    ids=["the flag is set", "somebody has failed"],
 )
 def test_other_dates_of_theirs(
     tmp_path: Path, emulated: dict[str, str], done: datetime, last: str, flag: dict[str, Any]

@@ -41,15 +41,23 @@ def table(dataset: BigQuery, phase: Phase) -> BigQuery:
 
 @contextmanager
 def served(project: str, pushing_topic: PushingTopic, **environment: str) -> Iterator[Server]:
-    known = {name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")}
+    known = {
+        name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")
+    }
     named = {"K_SERVICE": "under-test", "K_REVISION": "under-test-00007-abc"}
     settings = {**known, "GOOGLE_CLOUD_PROJECT": project, **named, **environment}
-    with orchestrator_function(settings) as running, pushing_topic(project, f"http://{running.address}/"):
+    with (
+        orchestrator_function(settings) as running,
+        pushing_topic(project, f"http://{running.address}/"),
+    ):
         yield running
 
 
 def run_probe(
-    capsys: pytest.CaptureFixture[str], topic: str = TOPIC, seconds: int = 1, service: str | None = None
+    capsys: pytest.CaptureFixture[str],
+    topic: str = TOPIC,
+    seconds: int = 1,
+    service: str | None = None,
 ) -> tuple[int, str]:
     named = ["--service", service] if service else []
     code = cli.main(["probe", "--topic", topic, "--timeout", str(seconds), *named])
@@ -57,7 +65,9 @@ def run_probe(
     return code, printed.out + printed.err
 
 
-def test_alive(cloud: str, table: BigQuery, pushing_topic: PushingTopic, capsys: pytest.CaptureFixture[str]) -> None:
+def test_alive(
+    cloud: str, table: BigQuery, pushing_topic: PushingTopic, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The answer is a document beside the real ones and two checkpoints; who else gets the message is told before."""
     with served(cloud, pushing_topic) as function, SubscriberClient() as subscriber:
         other = subscriber.subscription_path(cloud, "starts-phase-3")
@@ -68,20 +78,30 @@ def test_alive(cloud: str, table: BigQuery, pushing_topic: PushingTopic, capsys:
         log = function.log.read_text()
     alive = f"alive: projects/{cloud}/topics/{TOPIC} reaches the orchestrator of phase2 (under-test-00007-abc), which"
     assert (code, alive in printed, named[0], elsewhere[0]) == (0, True, 0, 1)
-    assert f"note: the probe goes to projects/{cloud}/subscriptions/orchestrator, {other}\n" in printed
+    assert (
+        f"note: the probe goes to projects/{cloud}/subscriptions/orchestrator, {other}\n" in printed
+    )
     said = "it was the service under-test that answered, not phase2-orchestrator: the topic reaches another deployment"
     assert said in elsewhere[1]
     client = firestore.Client(project=cloud)
-    assert {one.id: len(list(one.stream())) for one in client.collections()} == {"orchestrator_probes": 3}
+    assert {one.id: len(list(one.stream())) for one in client.collections()} == {
+        "orchestrator_probes": 3
+    }
     client.close()  # type: ignore[no-untyped-call]
-    query = "SELECT COUNT(*) AS n FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL"
+    query = (
+        "SELECT COUNT(*) AS n FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL"
+    )
     assert [row["n"] for row in table.query(query, [])] == [0]
     assert log.count("CHECKPOINT_RECEIVED: probe") == log.count("CHECKPOINT_PROBED: alive") == 3
 
 
 @pytest.mark.usefixtures("dataset")
 def test_another_list_and_no_table(
-    cloud: str, phase: Phase, pushing_topic: PushingTopic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cloud: str,
+    phase: Phase,
+    pushing_topic: PushingTopic,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The function could not write; or it was deployed with a processor that is not in this list."""
     with served(cloud, pushing_topic):
@@ -98,7 +118,10 @@ def test_another_list_and_no_table(
 
 @pytest.mark.usefixtures("table")
 def test_a_function_that_is_not_there_or_fails(
-    cloud: str, pushing_topic: PushingTopic, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    cloud: str,
+    pushing_topic: PushingTopic,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its settings are wrong, so that it ended and left its port deaf; or its Firestore does not answer."""
     port = free_port()
@@ -113,8 +136,14 @@ def test_a_function_that_is_not_there_or_fails(
         failing = run_probe(capsys)
     assert (stopped[0], failing[0]) == (1, 1)
     assert re.search(r"not alive after [12] s: no answer: ", stopped[1])
-    assert f":{port}/, where nothing listens: the function is stopped, or ended as it started; read" in stopped[1]
-    assert "which listens and has not answered: it fails, or is no orchestrator that knows probes" in failing[1]
+    assert (
+        f":{port}/, where nothing listens: the function is stopped, or ended as it started; read"
+        in stopped[1]
+    )
+    assert (
+        "which listens and has not answered: it fails, or is no orchestrator that knows probes"
+        in failing[1]
+    )
 
 
 def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +154,10 @@ def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None
     assert run_probe(capsys, "nba-phase2-raw-complet") == (2, missing)
     code, printed = run_probe(capsys, "elsewhere")
     assert code == 1
-    assert "the topic has no push subscription: no function is called. Is it the trigger's topic?" in printed
+    assert (
+        "the topic has no push subscription: no function is called. Is it the trigger's topic?"
+        in printed
+    )
 
 
 @contextmanager
@@ -164,7 +196,9 @@ def probe_with(log: LoggingServer, documents: FirestoreDocuments, phase: Phase) 
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     requests = CloudLoggingArchive(project, connect=log.transport)
     with closing(documents):
-        return probe(Topic(project, TOPIC), documents, requests, phase, seconds=0.5, note=pytest.fail)
+        return probe(
+            Topic(project, TOPIC), documents, requests, phase, seconds=0.5, note=pytest.fail
+        )
 
 
 WORDS = {
@@ -178,9 +212,15 @@ WORDS = {
 
 
 @pytest.mark.parametrize("status", WORDS)
-def test_what_the_front_end_answers(cloud: str, phase: Phase, pushing_topic: PushingTopic, status: int) -> None:
+def test_what_the_front_end_answers(
+    cloud: str, phase: Phase, pushing_topic: PushingTopic, status: int
+) -> None:
     """On Cloud Run something always listens; a function that crashes at import is a 503 in the request log."""
-    with LoggingServer(cloud) as log, front_end(log, status) as (address, asked), pushing_topic(cloud, address):
+    with (
+        LoggingServer(cloud) as log,
+        front_end(log, status) as (address, asked),
+        pushing_topic(cloud, address),
+    ):
         probed = probe_with(log, Awaiting(cloud, asked), phase)
     where = f"projects/{cloud}/subscriptions/orchestrator pushes to {address}"
     assert probed.problem == f"no answer: {where}, which {WORDS[status]}"
@@ -189,11 +229,16 @@ def test_what_the_front_end_answers(cloud: str, phase: Phase, pushing_topic: Pus
 
 def test_of_several_statuses_the_worst_counts() -> None:
     """A message that is refused comes again, so a probe leaves several requests."""
-    found = [meaning(several) for several in ([403, 500], [204, 503, 504, 404], [204, 429, 404], [204, 429, 302])]
+    found = [
+        meaning(several)
+        for several in ([403, 500], [204, 503, 504, 404], [204, 429, 404], [204, 429, 302])
+    ]
     assert found == [WORDS[403], WORDS[503], WORDS[404], WORDS[429]]
     assert meaning([204, 409, 302]) == WORDS[400].replace("400", "302")
     assert meaning([0, 204]) == WORDS[400].replace("400", "0")
-    assert meaning([]).startswith("has had no request since that has ended: the service is gone, one request takes")
+    assert meaning([]).startswith(
+        "has had no request since that has ended: the service is gone, one request takes"
+    )
 
 
 def test_the_log_is_believed_in_bounded_time(
@@ -210,8 +255,12 @@ def test_the_log_is_believed_in_bounded_time(
         monkeypatch.setattr("canary.commands.probe.REASON_SECONDS", -1)
         late = probe_with(log, FirestoreDocuments(cloud), phase)
     assert "which has had no request since that has ended: " in str(believed.problem)
-    assert "(roles/iam.serviceAccountTokenCreator, or roles/pubsub.serviceAgent)" in str(believed.problem)
-    assert str(hung.problem).startswith("no answer, and why could not be found out: Cloud Logging: ")
+    assert "(roles/iam.serviceAccountTokenCreator, or roles/pubsub.serviceAgent)" in str(
+        believed.problem
+    )
+    assert str(hung.problem).startswith(
+        "no answer, and why could not be found out: Cloud Logging: "
+    )
     assert 2.5 <= hung.seconds <= took < 10  # half of what was granted is kept for a last try
     unknown = "no answer, and why could not be found out: Cloud Logging: the search has not ended after 0 s"
     assert late.problem == unknown
@@ -230,7 +279,9 @@ def test_a_pubsub_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0", "601", "1000", "-1", "1.5", "soon"])
-def test_nobody_waits_longer_than_probes_are_answered(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_waits_longer_than_probes_are_answered(
+    seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """From one second to ten minutes."""
     assert cli.main(["probe", "--topic", TOPIC, "--timeout", seconds]) == 2
     assert "is not a number of seconds from 1 to 600" in capsys.readouterr().err
@@ -261,13 +312,27 @@ PHASE3 = {"to-phase-3": "https://phase3-123456789012.us-central1.run.app/"}
             "orchestrator",
             "the probe also goes to messages, to-phase-3, not",
         ),
-        (PUSHES, "orchestrator-x", "the probe also goes to eventarc, not known to push to orchestrator-x"),
+        (
+            PUSHES,
+            "orchestrator-x",
+            "the probe also goes to eventarc, not known to push to orchestrator-x",
+        ),
         ({"odd": "http://[::1"}, "orchestrator", "the probe also goes to odd, not known"),
-        ({"evil": "https://orchestrator-x-uc.a.run.app.evil/"}, "orchestrator", "the probe also goes to evil, not"),
-        (StoreError("Pub/Sub: 403"), "orchestrator", "who gets the probe could not be listed: Pub/Sub: 403"),
+        (
+            {"evil": "https://orchestrator-x-uc.a.run.app.evil/"},
+            "orchestrator",
+            "the probe also goes to evil, not",
+        ),
+        (
+            StoreError("Pub/Sub: 403"),
+            "orchestrator",
+            "who gets the probe could not be listed: Pub/Sub: 403",
+        ),
     ],
 )
-def test_who_else_gets_it(subscriptions: dict[str, str] | StoreError, service: str | None, said: str | None) -> None:
+def test_who_else_gets_it(
+    subscriptions: dict[str, str] | StoreError, service: str | None, said: str | None
+) -> None:
     """All of them where the service is not named; else those whose address is none of its two."""
     told = who_else(subscriptions, service)
     assert told == said if said is None else str(told).startswith(said)
@@ -297,7 +362,10 @@ class Silent:
     ("subscriptions", "words"),
     [
         (StoreError("Pub/Sub: 403"), "no answer, and why could not be found out: Pub/Sub: 403"),
-        ({}, "no answer: the topic has no push subscription: no function is called. Is it the trigger's topic?"),
+        (
+            {},
+            "no answer: the topic has no push subscription: no function is called. Is it the trigger's topic?",
+        ),
         (
             {"to-bigquery": ""},
             "no answer: the topic has no push subscription (only to-bigquery, which pushes nowhere)",
@@ -306,10 +374,15 @@ class Silent:
             {"a": "http://x:99999/", "b": "http://a..b/"},
             "no answer: a pushes to http://x:99999/, which is no address; b pushes to http://a..b/, where nothing",
         ),
-        ({"a": "http://[::1", "b": "http://a..b/"}, "; b pushes to http://a..b/, where nothing listens: "),
+        (
+            {"a": "http://[::1", "b": "http://a..b/"},
+            "; b pushes to http://a..b/, where nothing listens: ",
+        ),
     ],
 )
-def test_what_cannot_be_looked_at(phase: Phase, subscriptions: dict[str, str] | StoreError, words: str) -> None:
+def test_what_cannot_be_looked_at(
+    phase: Phase, subscriptions: dict[str, str] | StoreError, words: str
+) -> None:
     """Neither a listing that is refused nor an address that is none ends the probe; each endpoint has its sentence."""
     silent: Any = Silent(subscriptions)
     notes: list[str] = []

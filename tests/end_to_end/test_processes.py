@@ -38,10 +38,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def lines(stores: EmbeddedStores) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (stores.folder / "checkpoints.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (stores.folder / "checkpoints.jsonl").read_text().splitlines()
+    ]
 
 
-def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: SimulatedClock) -> None:
+def test_eight_processes_at_once(
+    stores: EmbeddedStores, phase: Phase, clock: SimulatedClock
+) -> None:
     """Each delivers all five four times: nothing lost, one trigger, and no database is locked."""
     stores.folder.mkdir()
     processes = [start(stores.folder, "race", str(n)) for n in range(8)]
@@ -57,12 +61,23 @@ def test_eight_processes_at_once(stores: EmbeddedStores, phase: Phase, clock: Si
     kinds = Counter(line["checkpoint"].removeprefix("CHECKPOINT_") for line in checkpoints)
     assert kinds["RECEIVED"] == kinds["POST_TRANSACTION"] == 8 * 20
     # One message set the flag; each of its redeliveries says so again.
-    assert len({line["event_id"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_TRIGGERED"}) == 1
+    assert (
+        len(
+            {
+                line["event_id"]
+                for line in checkpoints
+                if line["checkpoint"] == "CHECKPOINT_TRIGGERED"
+            }
+        )
+        == 1
+    )
     assert kinds.keys() == {"RECEIVED", "POST_TRANSACTION", "WAITING", "TRIGGERED"}
     progress = read_progress(stores.documents.get_all([REF])[REF].fields, phase)
     assert (progress.missing, progress.trigger is not None) == (frozenset(), True)
     rows = stores.completion_log.summarise(["phase2"], DAY, DAY)
-    assert sorted(row.processor_name for row in rows if not row.is_triggered) == sorted(phase.expected)
+    assert sorted(row.processor_name for row in rows if not row.is_triggered) == sorted(
+        phase.expected
+    )
     assert sum(row.is_triggered is True for row in rows) == 1
     report = check(stores, {"phase2": phase}, clock.now, {"phase2": [DAY]})
     assert [v.kind.value for v in report.verdicts] == ["TRIGGERED"]
@@ -74,16 +89,26 @@ STEPS = 5 * 2 * 3 + 2
 
 @pytest.mark.parametrize("step", [*range(1, 9), *range(STEPS - 11, STEPS + 1)])
 def test_a_process_killed_between_two_steps(
-    step: int, stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock
+    step: int,
+    stores: EmbeddedStores,
+    phase: Phase,
+    orchestrator: Orchestrator,
+    clock: SimulatedClock,
 ) -> None:
     """Pub/Sub sends what was not acknowledged again, and the date ends triggered once, by one event."""
     process = start(stores.folder, "die", str(step))
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (-signal.SIGKILL, "")
     checkpoints = lines(stores)
-    received = [line["event_id"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_RECEIVED"]
+    received = [
+        line["event_id"] for line in checkpoints if line["checkpoint"] == "CHECKPOINT_RECEIVED"
+    ]
     closed = {line["delivery"] for line in checkpoints if line["closes"]}
-    died_open = [line["event_id"] for line in checkpoints if line["sequence"] == 1 and line["delivery"] not in closed]
+    died_open = [
+        line["event_id"]
+        for line in checkpoints
+        if line["sequence"] == 1 and line["delivery"] not in closed
+    ]
     assert died_open == [received[-1]], "a delivery closes after its last write, not before"
     unacknowledged = int(received[-1][1:])
     for number, processor in list(enumerate(sorted(phase.expected)))[unacknowledged:]:
@@ -94,5 +119,7 @@ def test_a_process_killed_between_two_steps(
     assert progress.trigger is not None
     assert progress.trigger.event_id == "m4"
     rows = stores.completion_log.summarise(["phase2"], DAY, DAY)
-    assert sorted(row.processor_name for row in rows if not row.is_triggered) == sorted(phase.expected)
+    assert sorted(row.processor_name for row in rows if not row.is_triggered) == sorted(
+        phase.expected
+    )
     assert [row.first_completed_at for row in rows if row.is_triggered] == [progress.trigger.at]

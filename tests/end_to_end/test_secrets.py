@@ -81,7 +81,13 @@ Ask = Callable[..., str]
 
 
 @pytest.fixture
-def ask(stuck: EmbeddedStores, phase: Phase, tmp_path: Path, capfd: Any, caplog: pytest.LogCaptureFixture) -> Ask:
+def ask(
+    stuck: EmbeddedStores,
+    phase: Phase,
+    tmp_path: Path,
+    capfd: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> Ask:
     """Return what asks a canary for all there is, and for two runs; it returns all that was written, in lower case."""
 
     def asked(address: str, stores: Any = stuck) -> str:
@@ -93,9 +99,24 @@ def ask(stuck: EmbeddedStores, phase: Phase, tmp_path: Path, capfd: Any, caplog:
         for method, path in ASKED:
             with flask.Flask("canary").test_request_context(path, method=method):
                 response = cast("flask.Response", handler(flask.request))
-                answers.append(f"{response.status}\n{response.headers}\n{response.get_data(as_text=True)}")
-        written = [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
-        found = "\n".join([*answers, *capfd.readouterr(), caplog.text, *written, repr(canary), str(channels.by_name)])
+                answers.append(
+                    f"{response.status}\n{response.headers}\n{response.get_data(as_text=True)}"
+                )
+        written = [
+            path.read_bytes().decode(errors="replace")
+            for path in tmp_path.rglob("*")
+            if path.is_file()
+        ]
+        found = "\n".join(
+            [
+                *answers,
+                *capfd.readouterr(),
+                caplog.text,
+                *written,
+                repr(canary),
+                str(channels.by_name),
+            ]
+        )
         assert "CANARY_RUN" in found
         return found.lower()
 
@@ -112,7 +133,9 @@ def test_whatever_is_answered(webhook: FakeWebhook, ask: Ask, answer: Answer) ->
     assert {*webhook.paths} == {PATH}
 
 
-@pytest.mark.parametrize("how", ["hangs", "drips", "refuses", "speaks no TLS", "has no name", "has an odd name"])
+@pytest.mark.parametrize(
+    "how", ["hangs", "drips", "refuses", "speaks no TLS", "has no name", "has an odd name"]
+)
 def test_without_an_answer(webhook: FakeWebhook, ask: Ask, how: str) -> None:
     """As above."""
     webhook.hangs, webhook.drips = how == "hangs", how == "drips"
@@ -130,7 +153,9 @@ def test_without_an_answer(webhook: FakeWebhook, ask: Ask, how: str) -> None:
 
 
 @pytest.mark.parametrize("error", [StoreError("refused"), RuntimeError("a fault of our own")])
-def test_where_a_store_cannot_be_read(webhook: FakeWebhook, ask: Ask, stuck: EmbeddedStores, error: Exception) -> None:
+def test_where_a_store_cannot_be_read(
+    webhook: FakeWebhook, ask: Ask, stuck: EmbeddedStores, error: Exception
+) -> None:
     """Neither is in the reason nor in the stack trace."""
 
     def fails(*_: Any, **__: Any) -> Any:
@@ -142,7 +167,9 @@ def test_where_a_store_cannot_be_read(webhook: FakeWebhook, ask: Ask, stuck: Emb
 
 @pytest.mark.usefixtures("stuck")
 @pytest.mark.parametrize("variable", ["SLACK_WEBHOOK_URL", "HEARTBEAT_URL", "PAGE_URL"])
-@pytest.mark.parametrize("value", [f"hooks.slack.com{PATH}", f"//{MARK}@h", f"ftp://h/{MARK}", f"[{MARK}", MARK])
+@pytest.mark.parametrize(
+    "value", [f"hooks.slack.com{PATH}", f"//{MARK}@h", f"ftp://h/{MARK}", f"[{MARK}", MARK]
+)
 def test_a_secret_that_is_no_address(
     variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,21 +187,29 @@ def test_a_key_in_the_place_of_its_path_is_not_shown(
 ) -> None:
     """Google's libraries say that there is no such file, with its name."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f' {{"type": "service_account", "private_key": "{MARK}"}}')
+    monkeypatch.setenv(
+        "GOOGLE_APPLICATION_CREDENTIALS", f' {{"type": "service_account", "private_key": "{MARK}"}}'
+    )
     assert cli.main(command) == 2
     said = "".join(capfd.readouterr())
-    assert "GOOGLE_APPLICATION_CREDENTIALS: expected the path of a key, not the key; not shown" in said
+    assert (
+        "GOOGLE_APPLICATION_CREDENTIALS: expected the path of a key, not the key; not shown" in said
+    )
     assert MARK not in said
 
 
 def test_the_settings_do_not_show_them() -> None:
     """Neither as a text nor inside of something else."""
-    settings = CanarySettings.from_env({"SLACK_WEBHOOK_URL": f"https://h{PATH}", "HEARTBEAT_URL": f"https://h{PATH}"})
+    settings = CanarySettings.from_env(
+        {"SLACK_WEBHOOK_URL": f"https://h{PATH}", "HEARTBEAT_URL": f"https://h{PATH}"}
+    )
     assert MARK not in f"{settings} {settings!r} {[settings]} {vars(CanarySettings)}"
 
 
 @pytest.mark.usefixtures("stuck")
-@pytest.mark.parametrize("command", [["check"], ["status", "--json"], ["explain", "2026-02-09"], ["--help"], ["oops"]])
+@pytest.mark.parametrize(
+    "command", [["check"], ["status", "--json"], ["explain", "2026-02-09"], ["--help"], ["oops"]]
+)
 def test_the_command_does_not_show_them(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
@@ -192,37 +227,61 @@ def test_the_process_does_not_write_them(webhook: FakeWebhook, tmp_path: Path) -
     """What functions-framework and gunicorn print, as the function runs, cannot read its stores, and cannot start."""
     webhook.script = [ANSWERS["knows no such address"]]
     folder = {"RESILIENCE_DATA_DIR": str(tmp_path / "stores")}
-    with canary_function({**folder, "SLACK_WEBHOOK_URL": webhook.url, "HEARTBEAT_URL": webhook.url}) as running:
-        asked = [requests.request(method, f"http://{running.address}{path}", timeout=60) for method, path in ASKED]
+    with canary_function(
+        {**folder, "SLACK_WEBHOOK_URL": webhook.url, "HEARTBEAT_URL": webhook.url}
+    ) as running:
+        asked = [
+            requests.request(method, f"http://{running.address}{path}", timeout=60)
+            for method, path in ASKED
+        ]
         log = running.log.read_text()
     assert "CANARY_HEARTBEAT: the heartbeat was not heard: HTTP 404" in log
     assert MARK not in log + "".join(f"{one.headers}{one.text}" for one in asked)
     cloud = {"GOOGLE_CLOUD_PROJECT": "p", "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/key.json"}
-    with canary_function({**cloud, "SLACK_WEBHOOK_URL": webhook.url, "HEARTBEAT_URL": webhook.url}) as running:
-        asked = [requests.request(method, f"http://{running.address}{path}", timeout=60) for method, path in ASKED]
+    with canary_function(
+        {**cloud, "SLACK_WEBHOOK_URL": webhook.url, "HEARTBEAT_URL": webhook.url}
+    ) as running:
+        asked = [
+            requests.request(method, f"http://{running.address}{path}", timeout=60)
+            for method, path in ASKED
+        ]
         log = running.log.read_text()
     assert asked[0].status_code == 503
     assert MARK not in log + "".join(f"{one.headers}{one.text}" for one in asked)
     program = "from canary.function import start; start()"
     environment = {**os.environ, **folder, "SLACK_WEBHOOK_URL": f"hooks.slack.com{PATH}"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "SLACK_WEBHOOK_URL: expected https://host/path; not shown" in done.stderr
     assert MARK not in done.stdout + done.stderr
 
 
-def test_no_answer_has_a_stack_trace(stuck: EmbeddedStores, phase: Phase, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_answer_has_a_stack_trace(
+    stuck: EmbeddedStores, phase: Phase, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A fault of our own is answered with 503 and its reason as JSON; where it is goes to the log alone."""
 
     def fails(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("a fault of our own")
 
-    handler: Callable[..., Any] = _served(Canary(stuck, {phase.name: phase}, Channels(), None).answer)
+    handler: Callable[..., Any] = _served(
+        Canary(stuck, {phase.name: phase}, Channels(), None).answer
+    )
     request = SimpleNamespace(method="GET", path="/status", args=SimpleNamespace(get=fails))
     with flask.Flask("canary").test_request_context("/status"):
         response = handler(request)
     assert (response.status_code, response.get_json()) == (
         503,
-        {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": "ZeroDivisionError: a fault of our own"},
+        {
+            "run": "CANARY_RUN",
+            "outcome": "COULD_NOT_TELL",
+            "reason": "ZeroDivisionError: a fault of our own",
+        },
     )
     assert "test_secrets.py" in json.loads(capfd.readouterr().out)["stack_trace"]

@@ -49,14 +49,20 @@ def test_a_fault(phase: Phase, fault: str) -> None:
 def test_several_faults_of_one_date(phase: Phase, number: int) -> None:
     """The causes of all are named, as far as they left a proof."""
     scenario = several(random.Random(number))
-    (score,) = (s for s in play_fault(phase, scenario, f"test/{scenario}/{number}") if not s.healthy)
+    (score,) = (
+        s for s in play_fault(phase, scenario, f"test/{scenario}/{number}") if not s.healthy
+    )
     assert (score.flaws, score.named) == ((), score.causes)
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_season(phase: Phase, number: int) -> None:
     """No alarm on any healthy date, whatever its kind."""
-    assert [(s.scenario, s.flaws) for s in play_season(phase, f"test/season/{number}", dates=8) if s.flaws] == []
+    assert [
+        (s.scenario, s.flaws)
+        for s in play_season(phase, f"test/season/{number}", dates=8)
+        if s.flaws
+    ] == []
 
 
 def test_every_kind_is_drawn() -> None:
@@ -128,13 +134,26 @@ def always_before_it_ran(verdict: Verdict, *_: object, **__: object) -> Verdict:
         (SqliteDocuments, {"commit": always_won}, {"one opening"}),
     ],
     ids=[
-        *("a silent canary", "a canary that guesses", "a canary that knows too well where", "a canary that nags"),
+        *(
+            "a silent canary",
+            "a canary that guesses",
+            "a canary that knows too well where",
+            "a canary that nags",
+        ),
         *("a canary that floods a channel", "a canary that never says it is over"),
-        *("a canary to which everything is news", "a canary to which nothing is", "two canaries that both tell"),
+        *(
+            "a canary to which everything is news",
+            "a canary to which nothing is",
+            "two canaries that both tell",
+        ),
     ],
 )
 def test_the_score_finds_a_worse_canary(
-    phase: Phase, monkeypatch: pytest.MonkeyPatch, owner: object, worse: dict[str, object], unmet: set[str]
+    phase: Phase,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    worse: dict[str, object],
+    unmet: set[str],
 ) -> None:
     """A target that cannot be missed would prove nothing."""
     for name, value in worse.items():
@@ -153,12 +172,22 @@ def test_the_score_finds_a_hasty_canary(phase: Phase, monkeypatch: pytest.Monkey
     for name in HEALTHY:
         monkeypatch.setitem(HEALTHY, name, HEALTHY["flag_29_minutes_late"])
     hasty = msgspec.structs.replace(phase, untriggered_after_minutes=5)
-    scores = [score for number in range(4) for score in play_season(hasty, f"test/season/{number}", dates=2)]
+    scores = [
+        score
+        for number in range(4)
+        for score in play_season(hasty, f"test/season/{number}", dates=2)
+    ]
     assert "no false alarm on a healthy date" in _missed(scores)
 
 
 def _sample(phase: Phase) -> list[Score]:
-    scenarios = ["short_circuit", "crashed", "failed", "crashed + renamed", "checkpoints_unreadable_at_first"]
+    scenarios = [
+        "short_circuit",
+        "crashed",
+        "failed",
+        "crashed + renamed",
+        "checkpoints_unreadable_at_first",
+    ]
     return [score for name in scenarios for score in play_fault(phase, name, f"3/{name}/3")]
 
 
@@ -187,7 +216,9 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.count("\nnot measured ") == 9
 
 
-def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_world_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its files are kept, so that the other commands can look at it; this one has two canaries at once."""
     # as it is where nobody has changed it
     monkeypatch.setattr(canary.sources, "Background", Background)
@@ -204,31 +235,49 @@ def test_one_world_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
 def test_no_such_world(world: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The names that there are."""
     assert run(["--again", world or "/", "--out", str(tmp_path / "world")]) == 2
-    assert "is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of ['never_invoked'" in capsys.readouterr().err
+    assert (
+        "is no world: SEED/season/NUMBER or SEED/FAULT/NUMBER, FAULT of ['never_invoked'"
+        in capsys.readouterr().err
+    )
 
 
-def test_only_what_reached_a_store_is_expected(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_reached_a_store_is_expected(
+    phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A death of which no line was kept is no cause that could be named."""
-    (with_lines,) = (score for score in play_fault(phase, "crashed", "7/crashed/3") if not score.healthy)
+    (with_lines,) = (
+        score for score in play_fault(phase, "crashed", "7/crashed/3") if not score.healthy
+    )
     monkeypatch.setattr(World, "_leave", lambda *_: None)
-    (without,) = (score for score in play_fault(phase, "crashed", "7/crashed/3") if not score.healthy)
+    (without,) = (
+        score for score in play_fault(phase, "crashed", "7/crashed/3") if not score.healthy
+    )
     assert (with_lines.causes, with_lines.named) == ((CauseKind.CRASHED,), (CauseKind.CRASHED,))
     assert (without.causes, without.named) == ((), ())
 
 
-def test_a_cause_that_rests_on_what_is_gone_is_found(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cause_that_rests_on_what_is_gone_is_found(
+    phase: Phase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A canary that names its cause whatever is left of the evidence."""
     name, world = "evidence_taken_away", "1/evidence_taken_away/3"
     assert [score.flaws for score in play_fault(phase, name, world) if score.flaws] == []
     stubborn = (Cause(kind=CauseKind.NAME_DRIFT),)
-    monkeypatch.setattr(canary.run, "where_it_stopped", lambda verdict, *_, **__: replace(verdict, causes=stubborn))
+    monkeypatch.setattr(
+        canary.run, "where_it_stopped", lambda verdict, *_, **__: replace(verdict, causes=stubborn)
+    )
     (score,) = (score for score in play_fault(phase, name, world) if not score.healthy)
     assert score.taken == 15  # five of them are whole sources
-    assert any(flaw.startswith("without ") and flaw.endswith("NAME_DRIFT was named") for flaw in score.flaws)
+    assert any(
+        flaw.startswith("without ") and flaw.endswith("NAME_DRIFT was named")
+        for flaw in score.flaws
+    )
 
 
 def test_the_bound_of_a_share() -> None:
     """Of 33 right ones out of 33, no more is known than that the share is 89.6 % or more."""
-    right = Score(scenario="any", seed="1", game_date=date(2026, 2, 9), healthy=False, flaws=(), alarmed=True)
+    right = Score(
+        scenario="any", seed="1", game_date=date(2026, 2, 9), healthy=False, flaws=(), alarmed=True
+    )
     kind = add_up([right] * 33).faults["any"]
     assert (kind.dates, kind.explained, kind.at_least, kind.undetermined) == (33, 1.0, 0.896, 1.0)

@@ -28,12 +28,17 @@ MISSING, OTHER = "p2_nbacom_boxscores", "p2_odds_game_lines"
 UNDETERMINED, CRASHED, FAILED = CauseKind.UNDETERMINED, CauseKind.CRASHED, CauseKind.WRITE_FAILED
 
 
-def stop(stage: Stage, cause: CauseKind = UNDETERMINED, subject: str = MISSING, since: datetime = NIGHT) -> Stop:
+def stop(
+    stage: Stage, cause: CauseKind = UNDETERMINED, subject: str = MISSING, since: datetime = NIGHT
+) -> Stop:
     return Stop(stage=stage, subjects=frozenset({subject}), since=since, cause=cause)
 
 
 def said(
-    after: Stage | None, until: Stage | None, kind: CauseKind = UNDETERMINED, subjects: tuple[str, ...] = (MISSING,)
+    after: Stage | None,
+    until: Stage | None,
+    kind: CauseKind = UNDETERMINED,
+    subjects: tuple[str, ...] = (MISSING,),
 ) -> Cause:
     return Cause(kind=kind, subjects=subjects, after=after, until=until)
 
@@ -69,7 +74,9 @@ def test_an_interval_contains_a_stage(
         (Stage.REGISTERED, None, False),
     ],
 )
-def test_an_exact_interval_holds_one_stage(after: Stage | None, until: Stage | None, *, exact: bool) -> None:
+def test_an_exact_interval_holds_one_stage(
+    after: Stage | None, until: Stage | None, *, exact: bool
+) -> None:
     """As far as its ends are known."""
     assert is_exact(said(after, until)) is exact
 
@@ -103,22 +110,37 @@ def test_nobody_has_stopped_before_the_message_was_to_come() -> None:
     assert truth.unsound([said(None, Stage.PUBLISHED)], early) == [
         f"{MISSING}: UNDETERMINED after None until PUBLISHED"
     ]
-    assert truth.unsound([said(None, None)], early) == truth.unsound([said(None, Stage.PUBLISHED)], NIGHT) == []
+    assert (
+        truth.unsound([said(None, None)], early)
+        == truth.unsound([said(None, Stage.PUBLISHED)], NIGHT)
+        == []
+    )
 
 
 def test_who_stopped_has_to_be_mentioned() -> None:
     """Where a problem was due; where nobody knows whether there was work, nobody may have stopped."""
     stops = (stop(Stage.RAN), stop(Stage.DECIDED, subject=THE_DATE))
     truth = Truth(due={VerdictKind.UNTRIGGERED: NIGHT}, stops=stops)
-    assert truth.unmentioned([said(None, Stage.REGISTERED)]) == ["the date: nothing said where it stopped"]
-    assert truth.unmentioned([said(None, Stage.REGISTERED), said(Stage.REGISTERED, Stage.DECIDED, subjects=())]) == []
+    assert truth.unmentioned([said(None, Stage.REGISTERED)]) == [
+        "the date: nothing said where it stopped"
+    ]
+    assert (
+        truth.unmentioned(
+            [said(None, Stage.REGISTERED), said(Stage.REGISTERED, Stage.DECIDED, subjects=())]
+        )
+        == []
+    )
     assert Truth(due={VerdictKind.UNKNOWN: NIGHT}, stops=stops).unmentioned([]) == []
 
 
 @pytest.mark.parametrize(
     ("before", "after", "flaws"),
     [
-        (said(Stage.ACCEPTED, Stage.REGISTERED, CRASHED), said(Stage.PUBLISHED, Stage.REGISTERED), []),
+        (
+            said(Stage.ACCEPTED, Stage.REGISTERED, CRASHED),
+            said(Stage.PUBLISHED, Stage.REGISTERED),
+            [],
+        ),
         (said(Stage.PUBLISHED, Stage.REGISTERED), said(Stage.PUBLISHED, None), []),
         (
             said(Stage.PUBLISHED, Stage.REGISTERED),
@@ -131,7 +153,9 @@ def test_who_stopped_has_to_be_mentioned() -> None:
 def test_less_evidence_says_less(before: Cause, after: Cause, flaws: list[str]) -> None:
     """An interval may widen, and a cause may be known no longer."""
     verdict = {
-        cause: Verdict(kind=VerdictKind.INCOMPLETE, phase="phase2", game_date=DAY, summary="", causes=(cause,))
+        cause: Verdict(
+            kind=VerdictKind.INCOMPLETE, phase="phase2", game_date=DAY, summary="", causes=(cause,)
+        )
         for cause in (before, after)
     }
     assert list(narrowed(verdict[before], verdict[after])) == flaws
@@ -143,16 +167,25 @@ def test_a_message_that_never_came_is_proven_by_three_logs(phase: Phase, tmp_pat
     messages = SqliteCompletionLog(SqliteFile(tmp_path / MESSAGES, durable=False))
     envelope = push_envelope(MISSING, str(DAY), NIGHT, message_id="7")
     stored = Stored(tmp_path, phase, DAY, requests=[Request(NIGHT, 204)])
-    line = {"checkpoint": "CHECKPOINT_RECEIVED", "closes": False, "game_date": "2026-02-08", "event_id": "6"}
+    line = {
+        "checkpoint": "CHECKPOINT_RECEIVED",
+        "closes": False,
+        "game_date": "2026-02-08",
+        "event_id": "6",
+    }
     with EmbeddedStores(tmp_path):
         (tmp_path / "checkpoints.jsonl").write_text(f"{json.dumps(line)}\n")
         assert not stored.never_came(hit)
         messages.append([completion_row(Completion.from_event(envelope, phase))], now=NIGHT)
         assert stored.on(DAY).never_came(hit)
-        assert not Stored(tmp_path, phase, DAY, readable=False, requests=stored.requests).never_came(hit)
+        assert not Stored(
+            tmp_path, phase, DAY, readable=False, requests=stored.requests
+        ).never_came(hit)
         assert not Stored(tmp_path, phase, DAY, requests=[Request(NIGHT, 503)]).never_came(hit)
         assert not Stored(tmp_path, phase, DAY).never_came(hit)
-        (tmp_path / "checkpoints.jsonl").write_text(f"{json.dumps(line | {'game_date': str(DAY), 'event_id': '7'})}\n")
+        (tmp_path / "checkpoints.jsonl").write_text(
+            f"{json.dumps(line | {'game_date': str(DAY), 'event_id': '7'})}\n"
+        )
         assert not stored.on(DAY).never_came(hit)
 
 
@@ -165,7 +198,9 @@ def test_a_flag_was_taken_away_from_a_document_that_is_there(phase: Phase, tmp_p
         stores.completion_log.setup()
         seen = [stored.on(DAY).flag_was_set(hit)]
         for is_set in (False, True):
-            stores.documents.merge(DocumentRef(phase.firestore_collection, str(DAY)), {"_triggered": is_set})
+            stores.documents.merge(
+                DocumentRef(phase.firestore_collection, str(DAY)), {"_triggered": is_set}
+            )
             seen.append(stored.on(DAY).flag_was_set(hit))
     assert seen == [False, True, False]
 
@@ -193,7 +228,12 @@ def test_a_date_is_scored_by_where_it_stopped(
             Judged(repaired, VerdictKind.INCOMPLETE, (said(Stage.ACCEPTED, Stage.DECIDED),)),
         ]
         score = score_fault(
-            world, DAY, "rejected", "1", truth, repair=Repair(repaired, causes=frozenset(), taken=Taken())
+            world,
+            DAY,
+            "rejected",
+            "1",
+            truth,
+            repair=Repair(repaired, causes=frozenset(), taken=Taken()),
         )
     assert (score.misplaced, score.intervals, score.exact) == (misplaced, 1, exact)
     assert score.is_explained is (misplaced == ())
@@ -201,8 +241,29 @@ def test_a_date_is_scored_by_where_it_stopped(
 
 def test_the_share_of_exact_intervals() -> None:
     """Over all dates; of no interval there is no share."""
-    score = Score(scenario="any", seed="1", game_date=DAY, healthy=False, flaws=(), alarmed=True, intervals=2, exact=1)
-    none = Score(scenario="none", seed="2", game_date=DAY, healthy=False, flaws=(), alarmed=True, named=(CRASHED,))
+    score = Score(
+        scenario="any",
+        seed="1",
+        game_date=DAY,
+        healthy=False,
+        flaws=(),
+        alarmed=True,
+        intervals=2,
+        exact=1,
+    )
+    none = Score(
+        scenario="none",
+        seed="2",
+        game_date=DAY,
+        healthy=False,
+        flaws=(),
+        alarmed=True,
+        named=(CRASHED,),
+    )
     result = add_up([score, none])
-    assert (result.exact, result.faults["any"].exact, result.faults["none"].exact) == (0.5, 0.5, None)
+    assert (result.exact, result.faults["any"].exact, result.faults["none"].exact) == (
+        0.5,
+        0.5,
+        None,
+    )
     assert result.wrong_causes == 1

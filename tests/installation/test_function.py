@@ -41,7 +41,11 @@ def python(tmp_path: Path, pip_wheel: Callable[[str], Path]) -> Path:
 def pinned(folder: Path) -> Path:
     """Write what the functions are tested with, without hashes: a wheel of one's own has none."""
     text = (ROOT / "requirements.txt").read_text("utf-8")
-    pins = [line.split(" \\")[0].split(" --hash")[0] for line in text.splitlines() if re.match(r"[a-z0-9]", line)]
+    pins = [
+        line.split(" \\")[0].split(" --hash")[0]
+        for line in text.splitlines()
+        if re.match(r"[a-z0-9]", line)
+    ]
     file = folder / "constraints.txt"
     file.write_text("\n".join(pins), "utf-8")
     return file
@@ -55,7 +59,9 @@ def folder(dataset: BigQuery, source: Path) -> Path:
     made.mkdir()
     shutil.copy(AFTER / "main.py", made)
     asked = (AFTER / "requirements.txt").read_text("utf-8").splitlines()
-    (made / "requirements.txt").write_text("\n".join(line for line in asked if line[0] != ".") + "\n", "utf-8")
+    (made / "requirements.txt").write_text(
+        "\n".join(line for line in asked if line[0] != ".") + "\n", "utf-8"
+    )
     return made
 
 
@@ -74,14 +80,24 @@ def recipe(command: str) -> str:
 
 def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
     """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
-    install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
+    install = (
+        f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
+    )
     fetch(["bash", "-ec", f'cd "{folder}"; {install}'])
     port = free_port()
     program = "import sys; from functions_framework._cli import _cli; sys.exit(_cli())"
-    command = [*(str(python), "-c", program, "--host", "127.0.0.1", "--port", str(port)), "--target", "orchestrate"]
-    with server("installed", port, ["bash", "-c", f'cd "{folder}"; exec "$@"', "bash", *command]) as running:
+    command = [
+        *(str(python), "-c", program, "--host", "127.0.0.1", "--port", str(port)),
+        "--target",
+        "orchestrate",
+    ]
+    with server(
+        "installed", port, ["bash", "-c", f'cd "{folder}"; exec "$@"', "bash", *command]
+    ) as running:
         running.wait_until_it_answers()
-        event = push_envelope("OddsApiPropsProcessor", "2026-02-09", datetime.now(UTC), message_id="17")
+        event = push_envelope(
+            "OddsApiPropsProcessor", "2026-02-09", datetime.now(UTC), message_id="17"
+        )
         answer = requests.post(f"http://{running.address}/", json=event, timeout=60)
         lines = [json.loads(x) for x in running.log.read_text().splitlines() if x.startswith("{")]
         assert (answer.status_code, [x["checkpoint"] for x in lines]) == (
@@ -90,7 +106,9 @@ def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
         ), running.log.read_text()[-3000:]
 
 
-def test_the_package_or_a_wheel_beside_the_function(folder: Path, python: Path, source: Path, tmp_path: Path) -> None:
+def test_the_package_or_a_wheel_beside_the_function(
+    folder: Path, python: Path, source: Path, tmp_path: Path
+) -> None:
     """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves.
 
     First for a build that copies folders by their names and nothing else, then with the wheel, in one environment.
@@ -99,16 +117,22 @@ def test_the_package_or_a_wheel_beside_the_function(folder: Path, python: Path, 
     shutil.copy(BUNDLED, source / "my-phases.toml")
     follow(recipe("cp -R").replace("my-function", "built"), python, source)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert {*project["dependencies"]} <= {*(built / "requirements.txt").read_text("utf-8").splitlines()}
+    assert {*project["dependencies"]} <= {
+        *(built / "requirements.txt").read_text("utf-8").splitlines()
+    }
     serve_one_message(built, python, tmp_path)
 
     follow(recipe("pip wheel"), python, source)
-    (line,) = (x for x in (folder / "requirements.txt").read_text("utf-8").splitlines() if x[0] == ".")
+    (line,) = (
+        x for x in (folder / "requirements.txt").read_text("utf-8").splitlines() if x[0] == "."
+    )
     assert re.fullmatch(r"\./orchestrator_resilience-[\w.]+-py3-none-any\.whl", line)
     serve_one_message(folder, python, tmp_path)
 
 
-@pytest.mark.parametrize("asked", ["flask", "flask\n", ""], ids=["no end of line", "a line", "nothing"])
+@pytest.mark.parametrize(
+    "asked", ["flask", "flask\n", ""], ids=["no end of line", "a line", "nothing"]
+)
 def test_the_recipes_may_be_followed_again(asked: str, tmp_path: Path) -> None:
     """For a newer version: what was asked for stays, each new line is there once, and nothing older is left."""
     function, package = tmp_path / "my-function", tmp_path / "orchestrator_resilience"
@@ -140,12 +164,21 @@ def test_the_recipes_may_be_followed_again(asked: str, tmp_path: Path) -> None:
 def test_a_tag_of_the_repository(python: Path, source: Path) -> None:
     """What pip makes of the line with an address of this machine."""
     who = ("-c", "user.name=x", "-c", "user.email=x@example.com")
-    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "all"], ["tag", "v0.2.0"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        [*who, "commit", "-qm", "all"],
+        ["tag", "v0.2.0"],
+    ):
         subprocess.run(["git", "-C", source, *command], check=True)  # noqa: S607
-    (line,) = (block.text.strip() for block in blocks("docs/integrate.md", "") if "git+https" in block.text)
+    (line,) = (
+        block.text.strip() for block in blocks("docs/integrate.md", "") if "git+https" in block.text
+    )
     asked = line.replace("git+https://HOST/OWNER/REPOSITORY", f"git+file://{source}")
     assert asked.endswith("@v0.2.0")
     fetch([python, "-m", "pip", "install", "--quiet", asked])
     program = "import orchestrator_resilience as o; print(o.CheckpointLogger(o.load_phase('phase2')).phase.name)"
-    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True, cwd=python.parent)
+    done = subprocess.run(
+        [python, "-c", program], capture_output=True, text=True, check=True, cwd=python.parent
+    )
     assert done.stdout == "phase2\n"

@@ -27,7 +27,11 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 
 
 def make_wheel(
-    folder: Path, name: str, version: str = "1.0", metadata: str = "", files: Mapping[str, str] | None = None
+    folder: Path,
+    name: str,
+    version: str = "1.0",
+    metadata: str = "",
+    files: Mapping[str, str] | None = None,
 ) -> Path:
     path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     content = {
@@ -60,11 +64,19 @@ class Checkout:
         shutil.copy(ROOT / "Makefile", self.folder)
         (self.folder / "backend.py").write_text(BACKEND, "utf-8")
         (self.folder / "pyproject.toml").write_text(
-            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n', "utf-8"
+            '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "utf-8",
         )
-        entry_points = {"project-1.0.dist-info/entry_points.txt": "[console_scripts]\ncanary = project:main\n"}
+        entry_points = {
+            "project-1.0.dist-info/entry_points.txt": "[console_scripts]\ncanary = project:main\n"
+        }
         program = {"project.py": "def main():\n    print('the demo runs')\n"}
-        make_wheel(self.folder, "project", metadata="Requires-Dist: alpha\n", files={**program, **entry_points})
+        make_wheel(
+            self.folder,
+            "project",
+            metadata="Requires-Dist: alpha\n",
+            files={**program, **entry_points},
+        )
 
     def _publish(self, name: str, version: str = "1.0", **content: object) -> str:
         page = self._index / name / "index.html"
@@ -88,7 +100,13 @@ class Checkout:
             "PIP_NO_CACHE_DIR": "1",
         }
         return subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+            command,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -114,16 +132,22 @@ def test_both_install_with_the_pip_that_is_there(
         assert done.stdout.startswith("installing what requirements-")
         assert expected in done.stdout
         assert "installing" not in checkout.make(target).stdout
-    listed = checkout.run(str(python), "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check").stdout
+    listed = checkout.run(
+        str(python), "-m", "pip", "list", "--format=freeze", "--disable-pip-version-check"
+    ).stdout
     assert {"alpha==1.0", "beta==1.0", "pytest==1.0", "project==1.0"} <= set(listed.split())
     assert checkout.run(str(python), "-m", "pip", "--version").stdout == before
     assert "installing" not in checkout.make("demo").stdout
 
 
-def test_an_old_pip_refuses_what_it_resolves_itself(checkout: Checkout, pip_wheel: Callable[[str], Path]) -> None:
+def test_an_old_pip_refuses_what_it_resolves_itself(
+    checkout: Checkout, pip_wheel: Callable[[str], Path]
+) -> None:
     """So the index of these tests is one on which an installation can fail."""
     python = make_environment(checkout.folder / ".venv", pip_wheel("23.2.1"))
-    done = checkout.run(str(python), "-m", "pip", "install", "--require-hashes", "-r", "requirements-cli.txt")
+    done = checkout.run(
+        str(python), "-m", "pip", "install", "--require-hashes", "-r", "requirements-cli.txt"
+    )
     assert "all requirements must have their versions pinned with ==" in done.stderr
 
 
@@ -138,7 +162,9 @@ def test_a_fresh_checkout_whose_list_lacks_one(checkout: Checkout) -> None:
     assert checkout.make("demo").stdout.endswith("the demo runs\n")
 
 
-def test_what_a_hash_does_not_match_is_not_installed(checkout: Checkout, pip_wheel: Callable[[str], Path]) -> None:
+def test_what_a_hash_does_not_match_is_not_installed(
+    checkout: Checkout, pip_wheel: Callable[[str], Path]
+) -> None:
     """The error that pip prints is shown."""
     make_environment(checkout.folder / ".venv", pip_wheel(""))
     checkout.pins["beta"] = checkout.pins["beta"].replace("1.0", "2.0")
@@ -158,7 +184,9 @@ def test_a_python_that_is_too_old(checkout: Checkout, place: str) -> None:
     old.chmod(0o755)
     done = checkout.make("demo", f"PYTHON={old}")
     assert done.returncode == 2
-    assert "is Python 3.10, and this needs 3.11 or later: name one with make PYTHON=..." in done.stderr
+    assert (
+        "is Python 3.10, and this needs 3.11 or later: name one with make PYTHON=..." in done.stderr
+    )
     assert len(done.stderr.splitlines()) == 2
     assert not (checkout.folder / ".venv" / "pyvenv.cfg").exists()
 
@@ -169,5 +197,7 @@ def test_an_environment_whose_python_is_gone(checkout: Checkout) -> None:
     kept.parent.mkdir()
     kept.touch()
     done = checkout.make("demo")
-    assert done.stderr.startswith("there is a .venv, and no Python in it that starts; make clean removes it\n")
+    assert done.stderr.startswith(
+        "there is a .venv, and no Python in it that starts; make clean removes it\n"
+    )
     assert kept.exists()

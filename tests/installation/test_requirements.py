@@ -59,15 +59,21 @@ def closure(asked: Collection[str]) -> dict[str, Requirement]:
 def test_each_list_is_whole(file: str) -> None:
     """It holds what this Python needs of it, in the versions that the tests run with, and nothing more."""
     here = [one for one in pinned(file) if one.marker is None or one.marker.evaluate()]
-    assert {one.name for one in here} == closure([*PROJECT["project"]["dependencies"], *ASKED[file]]).keys()
-    assert {f"{one.name}{one.specifier}" for one in here} == {f"{o.name}=={metadata.version(o.name)}" for o in here}
+    assert {one.name for one in here} == closure(
+        [*PROJECT["project"]["dependencies"], *ASKED[file]]
+    ).keys()
+    assert {f"{one.name}{one.specifier}" for one in here} == {
+        f"{o.name}=={metadata.version(o.name)}" for o in here
+    }
 
 
 @pytest.mark.parametrize("file", ASKED)
 def test_each_pin_has_hashes_and_no_address(file: str) -> None:
     """So what is installed is what was tested, from whichever index."""
     for block in blocks(file):
-        assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^:]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", block), block
+        assert re.fullmatch(
+            r"[a-z0-9-]+==[\w.]+( ; [^:]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", block
+        ), block
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-cli.txt"])

@@ -22,7 +22,9 @@ NEVER = ("bqemulator", "hypothesis", "local", "mypy", "pytest", "setuptools")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy what is of the project, because building leaves files behind."""
     left_out = shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info", "resilience-data")
-    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "project", ignore=left_out))
+    return Path(
+        shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "project", ignore=left_out)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def test_the_wheel_holds_two_packages_whole(wheel: Path) -> None:
     """All that the two have in the checkout, and no other name that would be importable."""
     found = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
     packages = ("canary", "orchestrator_resilience")
-    files = {p.relative_to(ROOT) for name in packages for p in (ROOT / name).rglob("*") if p.is_file()}
+    files = {
+        p.relative_to(ROOT) for name in packages for p in (ROOT / name).rglob("*") if p.is_file()
+    }
     assert {path for path in found if ".dist-info" not in path.parts[0]} == {
         path for path in files if "__pycache__" not in path.parts
     }
@@ -65,7 +69,12 @@ def run(
     """Run one of an environment's commands, in a folder that is no checkout."""
     program = [python.with_name(str(command[0])), *command[1:]]
     return subprocess.run(
-        list(map(str, program)), cwd=folder, env=environment, capture_output=True, text=True, check=False
+        list(map(str, program)),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -84,7 +93,10 @@ def test_the_library_alone(uv: Callable[..., str], wheel: Path, tmp_path: Path) 
     program = "import orchestrator_resilience as o; print(o.load_phase('phase2').name)"
     assert run(python, "python", "-c", program, folder=tmp_path).stdout == "phase2\n"
     done = run(python, "canary", "demo", folder=tmp_path)
-    assert (done.returncode, "pip install 'orchestrator-resilience[cli]'" in done.stderr) == (2, True)
+    assert (done.returncode, "pip install 'orchestrator-resilience[cli]'" in done.stderr) == (
+        2,
+        True,
+    )
     assert not importable(python, "rich", *ONLY_FOR_THE_CLOUD, *NEVER)
 
 
@@ -111,17 +123,31 @@ def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_pat
     done = run(python, "canary", "demo", "--out", tmp_path / "out", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     project = {"GOOGLE_CLOUD_PROJECT": "proj"}
-    done = run(python, "canary", "probe", "--topic", "t", "--phase", "phase2", folder=tmp_path, environment=project)
+    done = run(
+        python,
+        "canary",
+        "probe",
+        "--topic",
+        "t",
+        "--phase",
+        "phase2",
+        folder=tmp_path,
+        environment=project,
+    )
     assert done.stderr == (
         "canary: google.cloud.pubsub_v1 is not installed: pip install 'orchestrator-resilience[cloud,cli,probe]'\n"
     )
     assert done.returncode == 2
 
 
-def test_the_command_without_an_installation(uv: Callable[..., str], source: Path, tmp_path: Path) -> None:
+def test_the_command_without_an_installation(
+    uv: Callable[..., str], source: Path, tmp_path: Path
+) -> None:
     """`uvx --from '.[cli]' canary demo` plays February, and prints commands that work without uvx."""
     command = ("canary", "demo", "--out", tmp_path / "out")
     printed = uv("tool", "run", "--python", sys.executable, "--from", f"{source}[cli]", *command)
-    (status,) = (line for line in printed.splitlines() if line.endswith(f" status --data {tmp_path / 'out'}"))
+    (status,) = (
+        line for line in printed.splitlines() if line.endswith(f" status --data {tmp_path / 'out'}")
+    )
     done = subprocess.run(["sh", "-c", status], capture_output=True, text=True, check=False)  # noqa: S607
     assert (done.returncode, done.stderr) == (0, "")

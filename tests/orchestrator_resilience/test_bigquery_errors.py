@@ -20,7 +20,9 @@ END = ", location: query\n\nLocation: US\nJob ID: 3b1c\n"
 MAKE_IT = "make it (`canary setup` makes the completion log), or name another in the phases file"
 READ_IT = "grant roles/bigquery.dataViewer on the dataset and roles/bigquery.jobUser on the project"
 DENIED = "Access Denied: Table p:d.t: User does not have permission to query table p:d.t, or perhaps it does not exist"
-PERIMETER = "VPC Service Controls: Request is prohibited by organization's policy. Identifier: abc-123"
+PERIMETER = (
+    "VPC Service Controls: Request is prohibited by organization's policy. Identifier: abc-123"
+)
 QUOTA = "Custom quota exceeded: Your usage exceeded the custom quota for QueryUsagePerDay"
 RATE = "Exceeded rate limits: too many concurrent queries for this project"
 API = "BigQuery API has not been used in project 123456 before or it is disabled"
@@ -32,19 +34,39 @@ UNKNOWN_NAME = "Unrecognized name: status at [5:3]"
 # is told of it. No role is advised for anything else than a missing role.
 REFUSALS = [
     (404, "notFound", "Not found: Table p:d.t", f"NotFound: Table p:d.t: {MAKE_IT}"),
-    (404, "notFound", ELSEWHERE, f"NotFound: {ELSEWHERE[11:]}: set BIGQUERY_LOCATION to where the dataset is"),
+    (
+        404,
+        "notFound",
+        ELSEWHERE,
+        f"NotFound: {ELSEWHERE[11:]}: set BIGQUERY_LOCATION to where the dataset is",
+    ),
     (403, "accessDenied", f"{DENIED}.", f"Forbidden: {DENIED}: {READ_IT}"),
     (403, "vpcServiceControls", PERIMETER, f"Forbidden: {PERIMETER}: {LET_IN}"),
     (403, "policyViolation", PERIMETER, f"Forbidden: {PERIMETER}: {LET_IN}"),
-    (403, "quotaExceeded", QUOTA, f"Forbidden: {QUOTA}: wait until the quota is renewed, or raise it"),
-    (403, "rateLimitExceeded", RATE, f"Forbidden: {RATE}: let fewer queries run at once in the project"),
+    (
+        403,
+        "quotaExceeded",
+        QUOTA,
+        f"Forbidden: {QUOTA}: wait until the quota is renewed, or raise it",
+    ),
+    (
+        403,
+        "rateLimitExceeded",
+        RATE,
+        f"Forbidden: {RATE}: let fewer queries run at once in the project",
+    ),
     (
         403,
         "accessNotConfigured",
         API,
         f"Forbidden: {API}: enable the API: gcloud services enable bigquery.googleapis.com",
     ),
-    (403, "billingNotEnabled", "Billing off", "Forbidden: Billing off: link the project to a billing account"),
+    (
+        403,
+        "billingNotEnabled",
+        "Billing off",
+        "Forbidden: Billing off: link the project to a billing account",
+    ),
     (403, "somethingNew", "No", "Forbidden: No"),
     (
         400,
@@ -87,13 +109,24 @@ _JOB: dict[str, Any] = {
     "status": {"state": "DONE"},
     "statistics": {"query": {"statementType": "SELECT"}},
     "jobComplete": True,
-    "schema": {"fields": [{"name": "game_date", "type": "DATE", "mode": "NULLABLE"}, {"name": "n", "type": "INTEGER"}]},
+    "schema": {
+        "fields": [
+            {"name": "game_date", "type": "DATE", "mode": "NULLABLE"},
+            {"name": "n", "type": "INTEGER"},
+        ]
+    },
     "totalRows": "1",
     "rows": [{"f": [{"v": "2026-02-09"}, {"v": "7"}]}],
     "tableReference": _TABLE,
     "errors": [],
 }
-_FAILED = {"error": {"code": 400, "message": "Unrecognized name: x at [1:2]", "errors": [{"reason": "invalidQuery"}]}}
+_FAILED = {
+    "error": {
+        "code": 400,
+        "message": "Unrecognized name: x at [1:2]",
+        "errors": [{"reason": "invalidQuery"}],
+    }
+}
 _row = st.fixed_dictionaries({"f": st.lists(odd({"v": "1"}, json_values), max_size=2)})
 _bodies = st.one_of(
     odd(_JOB, json_values | st.lists(_row, max_size=2)),
@@ -101,7 +134,9 @@ _bodies = st.one_of(
     st.fixed_dictionaries({"error": odd(_FAILED["error"], json_values)}),
     json_values,
 )
-_status = st.sampled_from(["200 OK", "400 Bad Request", "403 Forbidden", "404 Not Found", "409 Conflict"])
+_status = st.sampled_from(
+    ["200 OK", "400 Bad Request", "403 Forbidden", "404 Not Found", "409 Conflict"]
+)
 
 
 @pytest.fixture
@@ -116,7 +151,9 @@ def raw(raw: RawAnswers, monkeypatch: pytest.MonkeyPatch) -> RawAnswers:
     | st.builds(lambda body, status: http_answer(json.dumps(body), status), _bodies, _status)
 )
 @example(b"HTTP/1.1 200")
-def test_whatever_is_answered_are_counts_and_columns_or_an_error_of_ours(raw: RawAnswers, answer: bytes) -> None:
+def test_whatever_is_answered_are_counts_and_columns_or_an_error_of_ours(
+    raw: RawAnswers, answer: bytes
+) -> None:
     """A count is a whole number."""
     raw.answers = [answer]
     access = BigQuery("project", emulated=True, seconds=0.8)

@@ -67,7 +67,9 @@ def messages(sink: RecordingSink) -> list[str]:
     return [c.message for c in sink.checkpoints]
 
 
-def test_the_six_lines_of_an_existing_orchestrator(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_the_six_lines_of_an_existing_orchestrator(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Received, what the transaction did, and the missing list."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, completed=FIVE[:4], triggered=False)
@@ -86,26 +88,50 @@ def test_the_orchestrators_own_list_is_compared_when_it_is_given(
     """The plan's line: five of six are there, and the sixth was switched off weeks ago."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(
-            should_trigger=False, completed=FIVE, triggered=False, expected=[*FIVE, "p2_bdl_box_scores"]
+            should_trigger=False,
+            completed=FIVE,
+            triggered=False,
+            expected=[*FIVE, "p2_bdl_box_scores"],
         )
-    assert messages(sink)[-1] == f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete {WHOSE}"
+    assert (
+        messages(sink)[-1]
+        == f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete {WHOSE}"
+    )
 
 
 OLD_DOCUMENTS: dict[str, tuple[dict[str, Any], list[str], bool]] = {
     "nobody": ({}, [], False),
     "as the old tracker left it": ({name: {"status": "success"} for name in FIVE}, FIVE, False),
     "times only": (dict.fromkeys(FIVE[:2], NOW), FIVE[:2], False),
-    "fields of somebody's own": ({FIVE[0]: {}, "games": 7, "odds": {"n": 7}, FIVE[1]: True}, FIVE[:1], False),
-    "one that failed": ({FIVE[0]: {"status": "success"}, FIVE[1]: {"status": "failed"}}, FIVE[:1], False),
-    "our own fields": ({FIVE[0]: {}, "_triggered": False, "_expected": FIVE, "_mode": "x"}, FIVE[:1], False),
-    "set": ({**dict.fromkeys(FIVE, NOW), "_triggered": True, "_trigger_reason": "all_complete"}, FIVE, True),
+    "fields of somebody's own": (
+        {FIVE[0]: {}, "games": 7, "odds": {"n": 7}, FIVE[1]: True},
+        FIVE[:1],
+        False,
+    ),
+    "one that failed": (
+        {FIVE[0]: {"status": "success"}, FIVE[1]: {"status": "failed"}},
+        FIVE[:1],
+        False,
+    ),
+    "our own fields": (
+        {FIVE[0]: {}, "_triggered": False, "_expected": FIVE, "_mode": "x"},
+        FIVE[:1],
+        False,
+    ),
+    "set": (
+        {**dict.fromkeys(FIVE, NOW), "_triggered": True, "_trigger_reason": "all_complete"},
+        FIVE,
+        True,
+    ),
     "class names": ({"BigDataBallPbpProcessor": NOW.isoformat()}, ["p2_bigdataball_pbp"], False),
     "a flag that is none": ({FIVE[0]: NOW, "_triggered": "yes"}, FIVE[:1], False),
 }
 
 
 @pytest.mark.parametrize("document", OLD_DOCUMENTS)
-def test_the_rest_is_read_from_the_document(document: str, checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_the_rest_is_read_from_the_document(
+    document: str, checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """The same lines as where completed and triggered are given, of every form that old code has left."""
     fields, completed, triggered = OLD_DOCUMENTS[document]
     with begin(checkpoints) as delivery:
@@ -114,7 +140,9 @@ def test_the_rest_is_read_from_the_document(document: str, checkpoints: Checkpoi
         delivery.post_transaction(should_trigger=False, completed=completed, triggered=triggered)
     half = len(sink.checkpoints) // 2
     assert messages(sink)[:half] == messages(sink)[half:]
-    assert [c.severity for c in sink.checkpoints[:half]] == [c.severity for c in sink.checkpoints[half:]]
+    assert [c.severity for c in sink.checkpoints[:half]] == [
+        c.severity for c in sink.checkpoints[half:]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +158,15 @@ def test_a_flag_that_was_set_on_purpose_is_no_warning(
 ) -> None:
     """The old code's deadline sets it without everybody, and its document says so."""
     with begin(checkpoints) as delivery:
-        delivery.post_transaction(should_trigger=False, document={FIVE[0]: True, "_triggered": True, **fields})
+        delivery.post_transaction(
+            should_trigger=False, document={FIVE[0]: True, "_triggered": True, **fields}
+        )
     last = sink.checkpoints[-1]
-    assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.INFO, True)
+    assert (last.kind, last.severity, last.closes) == (
+        CheckpointKind.POST_TRANSACTION,
+        Severity.INFO,
+        True,
+    )
     assert last.message.endswith(f": _triggered is set on purpose, {words} {WHOSE}")
 
 
@@ -151,7 +185,10 @@ def test_a_flag_that_was_set_on_purpose_is_no_warning(
         ({"document": None}, "takes either document, or completed and triggered"),
         ({"completed": FIVE}, "takes either document, or completed and triggered"),
         ({"document": {}, "triggered": False}, "takes either document, or completed and triggered"),
-        ({"document": {}, "should_trigger": (False, False)}, "should_trigger takes True or False, not (False, False)"),
+        (
+            {"document": {}, "should_trigger": (False, False)},
+            "should_trigger takes True or False, not (False, False)",
+        ),
         ({"document": {}, "should_trigger": None}, "should_trigger takes True or False"),
         ({"completed": FIVE, "triggered": "no"}, "triggered takes True or False"),
     ],
@@ -181,7 +218,13 @@ def test_a_flag_that_is_set_on_purpose_after_the_transaction(
         delivery.post_transaction(
             should_trigger=True, completed=FIVE[:4], triggered=True, on_purpose="deadline_exceeded"
         )
-    assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "WAITING", "POST_TRANSACTION", "TRIGGERED"]
+    assert sink.kinds() == [
+        "RECEIVED",
+        "POST_TRANSACTION",
+        "WAITING",
+        "POST_TRANSACTION",
+        "TRIGGERED",
+    ]
     last = sink.checkpoints[-1]
     assert last.message == (
         f"CHECKPOINT_TRIGGERED: 4/5 complete, _triggered is set on purpose, deadline_exceeded {WHOSE}"
@@ -189,37 +232,62 @@ def test_a_flag_that_is_set_on_purpose_after_the_transaction(
     assert (last.fields["outcome"], sink.checkpoints[-2].severity) == ("partial", Severity.INFO)
 
 
-def test_a_reason_is_no_excuse_for_a_flag_that_is_not_set(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_reason_is_no_excuse_for_a_flag_that_is_not_set(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Nor does it make a complete date partial."""
     with begin(checkpoints) as delivery:
-        delivery.post_transaction(should_trigger=False, completed=FIVE[1:], triggered=False, on_purpose="x")
-        delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True, on_purpose="x")
+        delivery.post_transaction(
+            should_trigger=False, completed=FIVE[1:], triggered=False, on_purpose="x"
+        )
+        delivery.post_transaction(
+            should_trigger=True, completed=FIVE, triggered=True, on_purpose="x"
+        )
     assert [c.fields["outcome"] for c in sink.checkpoints if c.closes] == ["waiting", "triggered"]
 
 
-SEEDS = ("CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']", "CHECKPOINT_POST_TRANSACTION: should_trigger=False")
+SEEDS = (
+    "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores']",
+    "CHECKPOINT_POST_TRANSACTION: should_trigger=False",
+)
 
 
-def test_the_plans_words_find_their_lines(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_the_plans_words_find_their_lines(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Both as they stand in the plan, with nothing before or between; and each line names whose it is after them."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(
-            should_trigger=False, completed=FIVE, triggered=False, expected=[*FIVE, "p2_bdl_box_scores"]
+            should_trigger=False,
+            completed=FIVE,
+            triggered=False,
+            expected=[*FIVE, "p2_bdl_box_scores"],
         )
     found = [message for message in messages(sink) if message.startswith(SEEDS)]
-    assert [message.partition(":")[0] for message in found] == ["CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"]
+    assert [message.partition(":")[0] for message in found] == [
+        "CHECKPOINT_POST_TRANSACTION",
+        "CHECKPOINT_WAITING",
+    ]
     assert all(message.endswith(WHOSE) for message in found)
 
 
 # What a delivery may do, and how it ended.
 ENDINGS: dict[DeliveryOutcome, Callable[[Any], None]] = {
-    DeliveryOutcome.WAITING: lambda d: d.post_transaction(should_trigger=False, completed=FIVE[1:], triggered=False),
-    DeliveryOutcome.TRIGGERED: lambda d: d.post_transaction(should_trigger=True, completed=FIVE, triggered=True),
+    DeliveryOutcome.WAITING: lambda d: d.post_transaction(
+        should_trigger=False, completed=FIVE[1:], triggered=False
+    ),
+    DeliveryOutcome.TRIGGERED: lambda d: d.post_transaction(
+        should_trigger=True, completed=FIVE, triggered=True
+    ),
     DeliveryOutcome.ALREADY_TRIGGERED: lambda d: d.post_transaction(
         should_trigger=False, completed=FIVE, triggered=True
     ),
-    DeliveryOutcome.STUCK: lambda d: d.post_transaction(should_trigger=False, completed=FIVE, triggered=False),
-    DeliveryOutcome.PREMATURE: lambda d: d.post_transaction(should_trigger=True, completed=[], triggered=True),
+    DeliveryOutcome.STUCK: lambda d: d.post_transaction(
+        should_trigger=False, completed=FIVE, triggered=False
+    ),
+    DeliveryOutcome.PREMATURE: lambda d: d.post_transaction(
+        should_trigger=True, completed=[], triggered=True
+    ),
     DeliveryOutcome.PARTIAL: lambda d: d.post_transaction(
         should_trigger=False, document={"_triggered": True, "_partial_completion": True}
     ),
@@ -249,12 +317,20 @@ def test_the_closing_line_says_it_all(
     assert [line.closes for line in sink.checkpoints] == [False] * len(others) + [True]
     assert last.fields["outcome"] == outcome
     assert last.fields["step_ms"] == {"read": 375.0, "register": 500.0}
-    assert {line.fields["revision"] for line in sink.checkpoints} == {"phase2-orchestrator-00007-abc"}
-    assert [name for line in others for name in ("outcome", "step_ms", "expected_hash") if name in line.fields] == []
+    assert {line.fields["revision"] for line in sink.checkpoints} == {
+        "phase2-orchestrator-00007-abc"
+    }
+    assert [
+        name
+        for line in others
+        for name in ("outcome", "step_ms", "expected_hash")
+        if name in line.fields
+    ] == []
     entries = [json.loads(json_line(line)) for line in sink.checkpoints]
     common = {"id": last.fields["delivery"], "producer": "orchestrator_resilience"}
     assert [entry["logging.googleapis.com/operation"] for entry in entries] == [
-        {**common, "first": line is sink.checkpoints[0], "last": line is last} for line in sink.checkpoints
+        {**common, "first": line is sink.checkpoints[0], "last": line is last}
+        for line in sink.checkpoints
     ]
     assert [Checkpoint.from_json(entry) for entry in entries] == sink.checkpoints
 
@@ -262,14 +338,26 @@ def test_the_closing_line_says_it_all(
 @pytest.mark.parametrize(
     ("start", "severity", "text"),
     [
-        (lambda d: d.started(message_id="17"), Severity.INFO, "the next phase was started by message 17"),
+        (
+            lambda d: d.started(message_id="17"),
+            Severity.INFO,
+            "the next phase was started by message 17",
+        ),
         (lambda d: d.started(), Severity.INFO, "the next phase was started"),
-        (lambda d: d.not_started("Phase 3 data incomplete"), Severity.ERROR, "Phase 3 data incomplete"),
+        (
+            lambda d: d.not_started("Phase 3 data incomplete"),
+            Severity.ERROR,
+            "Phase 3 data incomplete",
+        ),
         (lambda d: d.not_started(TimeoutError("5 s")), Severity.ERROR, "TimeoutError: 5 s"),
     ],
 )
 def test_whether_the_next_phase_was_started(
-    start: Callable[[Any], None], severity: Severity, text: str, checkpoints: CheckpointLogger, sink: RecordingSink
+    start: Callable[[Any], None],
+    severity: Severity,
+    text: str,
+    checkpoints: CheckpointLogger,
+    sink: RecordingSink,
 ) -> None:
     """The line closes the delivery, and says as well what the transaction did; without one it stands alone."""
     for is_decided in (True, False):
@@ -278,12 +366,18 @@ def test_whether_the_next_phase_was_started(
                 delivery.post_transaction(should_trigger=True, completed=FIVE, triggered=True)
             start(delivery)
         last = sink.checkpoints[-1]
-        assert (last.severity, last.closes, last.text) == (severity, True, f"{text} {WHOSE.strip()}")
+        assert (last.severity, last.closes, last.text) == (
+            severity,
+            True,
+            f"{text} {WHOSE.strip()}",
+        )
         assert last.fields.get("should_trigger") is (True if is_decided else None)
         assert last.fields.get("reason") == (text if severity is Severity.ERROR else None)
 
 
-def test_a_refused_start_that_is_raised_on_is_said_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_refused_start_that_is_raised_on_is_said_once(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """The error that leaves the block is the one that was given as the reason; another one is a failure of its own."""
     reason = ValueError("the gate is closed")
 
@@ -292,7 +386,10 @@ def test_a_refused_start_that_is_raised_on_is_said_once(checkpoints: CheckpointL
             delivery.not_started(reason)
             raise raised
 
-    for raised, kinds in ((reason, ["NOT_STARTED"]), (KeyError("another"), ["NOT_STARTED", "FAILED"])):
+    for raised, kinds in (
+        (reason, ["NOT_STARTED"]),
+        (KeyError("another"), ["NOT_STARTED", "FAILED"]),
+    ):
         before = len(sink.checkpoints)
         with pytest.raises(type(raised)):
             deliver(raised)
@@ -320,18 +417,24 @@ def test_a_line_of_an_older_version_is_read() -> None:
 
 
 @given(st.lists(st.text(), max_size=6), st.lists(st.text(), max_size=6), st.randoms())
-def test_two_lists_have_one_hash_if_they_have_the_same_names(one: list[str], other: list[str], rng: Any) -> None:
+def test_two_lists_have_one_hash_if_they_have_the_same_names(
+    one: list[str], other: list[str], rng: Any
+) -> None:
     """In whatever order, and however often a name is there."""
     shuffled = rng.sample(one, len(one))
     assert hash_of_names(one) == hash_of_names([*shuffled, *one])
     assert (hash_of_names(one) == hash_of_names(other)) == (set(one) == set(other))
 
 
-def test_the_hash_is_of_the_list_that_was_compared(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_the_hash_is_of_the_list_that_was_compared(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """So that two deployments that wait for different lists are told apart; it is the same on every machine."""
     for expected in (None, [*FIVE[1:], "BigDataBallPbpProcessor"], [*FIVE, "p2_bdl_box_scores"]):
         with begin(checkpoints) as delivery:
-            delivery.post_transaction(should_trigger=False, completed=[], triggered=False, expected=expected)
+            delivery.post_transaction(
+                should_trigger=False, completed=[], triggered=False, expected=expected
+            )
     hashes = [c.fields["expected_hash"] for c in sink.checkpoints if c.closes]
     assert hashes == ["da47321ebb99", "da47321ebb99", hash_of_names([*FIVE, "p2_bdl_box_scores"])]
     assert hashes[0] != hashes[2]
@@ -348,31 +451,49 @@ def test_a_time_that_is_none_is_counted(checkpoints: CheckpointLogger, sink: Rec
     assert (last["step_ms"], last["dropped"]) == ({"read": 1.0}, 1)
 
 
-def test_complete_and_untriggered_is_an_error_at_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_complete_and_untriggered_is_an_error_at_once(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """The incident of February 2026 leaves an ERROR with the first delivery that sees it."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(should_trigger=False, completed=FIVE, triggered=False)
     last = sink.checkpoints[-1]
-    assert (last.kind, last.severity, last.closes) == (CheckpointKind.POST_TRANSACTION, Severity.ERROR, True)
-    assert last.message.startswith("CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False missing=[] ")
-    assert last.message.endswith(f"completed={FIVE}: all are complete and _triggered is still unset {WHOSE}")
+    assert (last.kind, last.severity, last.closes) == (
+        CheckpointKind.POST_TRANSACTION,
+        Severity.ERROR,
+        True,
+    )
+    assert last.message.startswith(
+        "CHECKPOINT_POST_TRANSACTION: should_trigger=False triggered=False missing=[] "
+    )
+    assert last.message.endswith(
+        f"completed={FIVE}: all are complete and _triggered is still unset {WHOSE}"
+    )
 
 
-def test_the_delivery_that_sets_the_flag_says_so(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_the_delivery_that_sets_the_flag_says_so(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """TRIGGERED closes it, at NOTICE; class names count as the processors they stand for."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(
-            should_trigger=True, completed=[*FIVE[:1], "NbacTeamBoxscoreProcessor", *FIVE[2:]], triggered=True
+            should_trigger=True,
+            completed=[*FIVE[:1], "NbacTeamBoxscoreProcessor", *FIVE[2:]],
+            triggered=True,
         )
     assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
     assert sink.checkpoints[-1].severity is Severity.NOTICE
     assert messages(sink)[-1] == f"CHECKPOINT_TRIGGERED: 5/5 complete, _triggered is set {WHOSE}"
 
 
-def test_triggered_though_somebody_is_missing_is_a_warning(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_triggered_though_somebody_is_missing_is_a_warning(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """What counting to five did in February."""
     with begin(checkpoints) as delivery:
-        delivery.post_transaction(should_trigger=True, completed=[*FIVE[:4], "p2_nbacom_schedule"], triggered=True)
+        delivery.post_transaction(
+            should_trigger=True, completed=[*FIVE[:4], "p2_nbacom_schedule"], triggered=True
+        )
     assert sink.kinds() == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
     assert sink.checkpoints[1].severity is Severity.WARNING
     assert messages(sink)[1].endswith(f": _triggered is set although somebody is missing {WHOSE}")
@@ -380,12 +501,16 @@ def test_triggered_though_somebody_is_missing_is_a_warning(checkpoints: Checkpoi
 
 def test_a_game_date_may_be_a_datetime(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
     """Firestore and BigQuery hand them out; the archive looks for the date."""
-    with checkpoints.delivery(processor="p2_odds_game_lines", game_date=NOW, event_id="1") as delivery:
+    with checkpoints.delivery(
+        processor="p2_odds_game_lines", game_date=NOW, event_id="1"
+    ) as delivery:
         delivery.ignored("done")
     assert {c.fields["game_date"] for c in sink.checkpoints} == {"2026-02-10"}
 
 
-def test_a_delivery_can_be_entered_again(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_delivery_can_be_entered_again(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """A retry within the process is closed like the first attempt."""
     delivery = begin(checkpoints)
     for _ in range(2):
@@ -432,19 +557,33 @@ def test_each_line_is_flushed() -> None:
         "with CheckpointLogger(load_phase('phase2')).delivery(processor='x', game_date='2026-02-09', event_id='1'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert [json.loads(line)["checkpoint"] for line in done.stdout.splitlines()] == ["CHECKPOINT_RECEIVED"]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert [json.loads(line)["checkpoint"] for line in done.stdout.splitlines()] == [
+        "CHECKPOINT_RECEIVED"
+    ]
 
 
-def test_unexpected_are_listed_and_never_counted(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_unexpected_are_listed_and_never_counted(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Log what is there, not what was hoped for."""
     with begin(checkpoints) as delivery:
-        delivery.post_transaction(should_trigger=False, completed=[*FIVE[1:], "p2_nbacom_schedule"], triggered=True)
+        delivery.post_transaction(
+            should_trigger=False, completed=[*FIVE[1:], "p2_nbacom_schedule"], triggered=True
+        )
     post = sink.checkpoints[1].fields
-    assert (post["completed"], post["missing"], post["unexpected"]) == (FIVE[1:], FIVE[:1], ["p2_nbacom_schedule"])
+    assert (post["completed"], post["missing"], post["unexpected"]) == (
+        FIVE[1:],
+        FIVE[:1],
+        ["p2_nbacom_schedule"],
+    )
 
 
-def test_every_checkpoint_carries_what_is_known(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_every_checkpoint_carries_what_is_known(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Identity, trace, order and elapsed time are on each line."""
     trace = f"00-{'a' * 32}-{'b' * 16}-01"
     with begin(checkpoints, correlation_id="c", delivery_attempt=2, traceparent=trace) as delivery:
@@ -469,7 +608,9 @@ def test_every_checkpoint_carries_what_is_known(checkpoints: CheckpointLogger, s
         assert checkpoint.at == NOW
 
 
-def test_what_the_block_raises_leaves_it_with_its_chains(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_what_the_block_raises_leaves_it_with_its_chains(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """FAILED names the error class and both chains of causes, and the error goes on."""
 
     def transact() -> None:
@@ -484,16 +625,23 @@ def test_what_the_block_raises_leaves_it_with_its_chains(checkpoints: Checkpoint
     with pytest.raises(ValueError, match="5 attempts"), begin(checkpoints):
         transact()
     failed = sink.checkpoints[-1]
-    assert failed.message == f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. {WHOSE}"
+    assert (
+        failed.message
+        == f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. {WHOSE}"
+    )
     assert failed.fields["error_class"] == "ValueError"
     assert failed.fields["causes"] == ["KeyError: 'begin'", "TimeoutError: deadline of 5 s"]
     assert failed.closes
 
 
-def test_a_failed_delivery_names_its_steps(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_failed_delivery_names_its_steps(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Each failed write is listed with its own error."""
     with pytest.raises(DeliveryError), begin(checkpoints):
-        raise DeliveryError({"register": OSError("disk full"), "append_completion": TimeoutError("slow")})
+        raise DeliveryError(
+            {"register": OSError("disk full"), "append_completion": TimeoutError("slow")}
+        )
     assert sink.checkpoints[-1].fields["steps"] == ["register", "append_completion"]
     assert sink.checkpoints[-1].fields["causes"] == ["OSError: disk full", "TimeoutError: slow"]
 
@@ -528,7 +676,9 @@ def test_a_groups_members_are_causes(checkpoints: CheckpointLogger, sink: Record
     assert sink.checkpoints[-1].fields["causes"] == ["TimeoutError: x", "OSError: y"]
 
 
-def test_causes_that_go_round_in_a_circle_end(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_causes_that_go_round_in_a_circle_end(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Exceptions can be each other's cause."""
     one, other = ValueError("one"), KeyError("other")
     one.__cause__, other.__cause__ = other, one
@@ -544,7 +694,11 @@ def test_a_delivery_that_says_nothing_is_closed_all_the_same(
     with begin(checkpoints):
         pass
     last = sink.checkpoints[-1]
-    assert (last.kind, last.severity, last.closes) == (CheckpointKind.IGNORED, Severity.WARNING, True)
+    assert (last.kind, last.severity, last.closes) == (
+        CheckpointKind.IGNORED,
+        Severity.WARNING,
+        True,
+    )
 
 
 @pytest.mark.parametrize("status", ["no_data", "failed", "skipped"])
@@ -562,7 +716,9 @@ def test_of_what_completes_nothing_nothing_has_to_be_said(
     assert last.fields["outcome"] == "ignored"
 
 
-def test_an_error_that_is_swallowed_is_said_once(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_an_error_that_is_swallowed_is_said_once(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """By the `except` that swallows it; if it is raised on, it is not said again, and another one is."""
     with begin(checkpoints) as delivery:
         delivery.failed(TimeoutError("5 s"))
@@ -584,7 +740,9 @@ def test_an_error_that_is_swallowed_is_said_once(checkpoints: CheckpointLogger, 
 
 EVENT = push_envelope("OddsApiPropsProcessor", "2026-02-09", NOW, message_id="17")
 WRONG = push_envelope("OddsApiPropsProcessor", "2026-02-09", NOW, message_id="17", status="odd")
-OTHERS = push_envelope("-", "-", NOW, message_id="17", processor_name=None, job="props", ds="20260209")
+OTHERS = push_envelope(
+    "-", "-", NOW, message_id="17", processor_name=None, job="props", ds="20260209"
+)
 NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17")
 
 
@@ -593,7 +751,10 @@ NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17
     [
         (EVENT, "p2_odds_player_props 2026-02-09 success"),
         ({"id": "17", "data": EVENT}, "p2_odds_player_props 2026-02-09 success"),
-        (WRONG, "p2_odds_player_props 2026-02-09 status: 'odd' is none of success, partial, no_data, failed, skipped"),
+        (
+            WRONG,
+            "p2_odds_player_props 2026-02-09 status: 'odd' is none of success, partial, no_data, failed, skipped",
+        ),
         (NOBODYS, "p2_odds_player_props game_date: Invalid RFC3339 encoded date"),
         (OTHERS, "message 17 processor_name: missing"),
         (
@@ -605,7 +766,9 @@ NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17
         (b"\xff", "an unreadable message event: expected a CloudEvent or a dict, got bytes"),
     ],
 )
-def test_each_event_is_a_delivery(event: object, text: str, checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_each_event_is_a_delivery(
+    event: object, text: str, checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Whatever of it can be read, and why not the rest; whether it can be accepted is for the function to say."""
 
     @checkpoints.each_delivery
@@ -618,7 +781,9 @@ def test_each_event_is_a_delivery(event: object, text: str, checkpoints: Checkpo
     assert messages(sink)[0] == f"CHECKPOINT_RECEIVED: {text}"
 
 
-def test_each_delivery_is_closed_however_the_function_ends(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_each_delivery_is_closed_however_the_function_ends(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """By a word of its own, by an error, or by a return without a word."""
 
     @checkpoints.each_delivery
@@ -634,13 +799,19 @@ def test_each_delivery_is_closed_however_the_function_ends(checkpoints: Checkpoi
     with pytest.raises(KeyError):
         function({"id": "raises", "data": EVENT})
     assert function.__doc__ == "Handle one event."
-    assert [c.fields["outcome"] for c in sink.checkpoints if c.closes] == ["returned_early", "rejected", "failed"]
+    assert [c.fields["outcome"] for c in sink.checkpoints if c.closes] == [
+        "returned_early",
+        "rejected",
+        "failed",
+    ]
     assert len({c.fields["delivery"] for c in sink.checkpoints}) == 3
     rejected = sink.checkpoints[3].fields
     assert (rejected["field"], rejected["reason"]) == ("message", "no game_date")
 
 
-def test_an_event_that_cannot_be_looked_at_is_delivered(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_an_event_that_cannot_be_looked_at_is_delivered(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """The function gets it all the same."""
 
     class Odd(dict[str, Any]):
@@ -649,12 +820,16 @@ def test_an_event_that_cannot_be_looked_at_is_delivered(checkpoints: CheckpointL
 
     function = checkpoints.each_delivery(lambda _, delivery: delivery.ignored("odd"))
     function(Odd())
-    assert [c.message for c in sink.checkpoints][-1] == "CHECKPOINT_IGNORED: odd (an unreadable message)"
+    assert [c.message for c in sink.checkpoints][
+        -1
+    ] == "CHECKPOINT_IGNORED: odd (an unreadable message)"
 
 
 def test_a_rejected_message_is_kept(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
     """REJECTED names the field and carries what was sent, on one line."""
-    checkpoints.rejected(InvalidMessageError("game_date", "no date", event_id="17", raw='{"game_date":\n"x"}'))
+    checkpoints.rejected(
+        InvalidMessageError("game_date", "no date", event_id="17", raw='{"game_date":\n"x"}')
+    )
     only = sink.checkpoints[0]
     assert (only.message, only.severity) == (
         'CHECKPOINT_REJECTED: game_date: no date in {"game_date":\\n"x"} (message 17)',
@@ -780,9 +955,13 @@ def test_threads_do_not_mix_their_lines(phase: Phase) -> None:
         everybody_is_there.wait()
         for number in range(50):
             processor, event = FIVE[number % 5], f"{thread}-{number}"
-            with checkpoints.delivery(processor=processor, game_date="2026-02-09", event_id=event) as delivery:
+            with checkpoints.delivery(
+                processor=processor, game_date="2026-02-09", event_id=event
+            ) as delivery:
                 delivery.took(event, 1.0)
-                delivery.post_transaction(should_trigger=False, completed=[processor], triggered=False)
+                delivery.post_transaction(
+                    should_trigger=False, completed=[processor], triggered=False
+                )
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(deliver, range(8)))
@@ -854,8 +1033,16 @@ def test_stdlib_logging_gets_json_fields(phase: Phase, caplog: pytest.LogCapture
 
 
 _values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.datetimes(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner)
+    ),
     max_leaves=20,
 )
 
@@ -863,7 +1050,9 @@ _values = st.recursive(
 @given(_values)
 def test_any_value_becomes_one_line_of_json(value: object) -> None:
     """Odd values are shown in some form; they never break the line, the JSON or the terminal."""
-    checkpoint = Checkpoint(CheckpointKind.IGNORED, Severity.INFO, NOW, "text", {"value": plain(value)})
+    checkpoint = Checkpoint(
+        CheckpointKind.IGNORED, Severity.INFO, NOW, "text", {"value": plain(value)}
+    )
     line = json_line(checkpoint)
     assert line.count("\n") == 1
     assert line.isascii()
@@ -881,7 +1070,11 @@ def test_values_are_bounded() -> None:
     assert len(plain("x" * 10_000)) < 1100
     assert plain([list(range(1000))] * 1001) == [[*range(50)]] * 1000
     large = Checkpoint(
-        CheckpointKind.IGNORED, Severity.INFO, NOW, "text", {"event_id": "1", "x": [["y" * 900] * 50] * 9}
+        CheckpointKind.IGNORED,
+        Severity.INFO,
+        NOW,
+        "text",
+        {"event_id": "1", "x": [["y" * 900] * 50] * 9},
     )
     assert len(json_line(large)) < 5000
     assert json.loads(json_line(large))["left_out"] == ["x"]
@@ -889,20 +1082,30 @@ def test_values_are_bounded() -> None:
     assert one_line("a\x1b[31m\u2028\ud800b") == "a\\x1b[31m\\u2028\\ud800b"
 
 
-_named = st.sets(st.sampled_from([f"p2_processor_{n}" for n in range(1500)] + [*FIVE, "x" * 700, "o'clock"]))
+_named = st.sets(
+    st.sampled_from([f"p2_processor_{n}" for n in range(1500)] + [*FIVE, "x" * 700, "o'clock"])
+)
 
 
 @few(40)
 @given(_named, _named | st.just(frozenset(f"p2_processor_{n}" for n in range(1500))))
 @example({f"p2_processor_{n}" for n in range(39)}, {f"p2_processor_{n}" for n in range(40)})
 @example({f"p2_processor_{n}" for n in range(58)}, {f"p2_processor_{n}" for n in range(59)})
-def test_however_many_are_expected_the_missing_are_said_first(completed: set[str], expected: frozenset[str]) -> None:
+def test_however_many_are_expected_the_missing_are_said_first(
+    completed: set[str], expected: frozenset[str]
+) -> None:
     """Each by its name in text and fields, as far as an entry holds them; what is cut has its number beside it."""
     sink = RecordingSink()
     with begin(CheckpointLogger(load_phase("phase2"), sink)) as delivery:
-        delivery.post_transaction(should_trigger=False, completed=completed, triggered=False, expected=expected)
+        delivery.post_transaction(
+            should_trigger=False, completed=completed, triggered=False, expected=expected
+        )
     post = sink.checkpoints[1]
-    lists = {"missing": expected - completed, "completed": expected & completed, "expected": expected}
+    lists = {
+        "missing": expected - completed,
+        "completed": expected & completed,
+        "expected": expected,
+    }
     for name, names in lists.items():
         assert post.fields[name] == [one_line(one) for one in sorted(names)[:1000]]
         assert post.fields.get(f"{name}_count", len(names)) == len(names)
@@ -919,15 +1122,23 @@ def test_however_many_are_expected_the_missing_are_said_first(completed: set[str
         assert all(whole_list(read, name) in (names, None) for name, names in lists.items())
 
 
-def test_of_a_line_that_no_entry_holds_no_list_is_whole(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_of_a_line_that_no_entry_holds_no_list_is_whole(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Names of 1,000 characters, and many: the line is left, without its lists, and still says who is missing."""
     names = [f"{n}{'x' * 900}" for n in range(400)]
     with begin(checkpoints) as delivery:
-        delivery.post_transaction(should_trigger=False, completed=[], triggered=False, expected=names)
+        delivery.post_transaction(
+            should_trigger=False, completed=[], triggered=False, expected=names
+        )
     line = json_line(sink.checkpoints[1])
     assert len(line) < 5_000
     read = Checkpoint.from_json(json.loads(line))
-    assert [whole_list(read, name) for name in ("missing", "expected", "completed")] == [None, None, frozenset()]
+    assert [whole_list(read, name) for name in ("missing", "expected", "completed")] == [
+        None,
+        None,
+        frozenset(),
+    ]
     assert read.text.startswith("should_trigger=False triggered=False missing=['0xxx")
 
 
@@ -963,7 +1174,9 @@ class FalsyLogger(logging.Logger):
         self.records.append(record)
 
 
-def test_what_is_given_is_used_whether_it_is_true_or_not(phase: Phase, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_given_is_used_whether_it_is_true_or_not(
+    phase: Phase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An empty list of a class of its own is a sink, a stream or a logger like any other."""
     itself, stream, text, logger = Falsy(), Falsy(), Falsy(), FalsyLogger()
     takers: list[Sink] = [itself, json_lines(stream), terminal_lines(text), stdlib_logging(logger)]  # type: ignore[arg-type]
@@ -987,13 +1200,17 @@ class Hostile(Mapping[str, object]):
         raise RuntimeError("as above")
 
 
-def test_a_value_that_cannot_be_looked_at(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_value_that_cannot_be_looked_at(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Is named by its type; it neither ends a delivery as it begins nor costs its lines."""
     odd: Any = Hostile()
     with checkpoints.delivery(processor="x", game_date=odd, event_id=odd, status=odd) as delivery:
         delivery.ignored("done")
     assert sink.kinds() == ["RECEIVED", "IGNORED"]
-    assert {sink.checkpoints[-1].fields[name] for name in ("game_date", "event_id", "status")} == {"a Hostile"}
+    assert {sink.checkpoints[-1].fields[name] for name in ("game_date", "event_id", "status")} == {
+        "a Hostile"
+    }
 
 
 def test_importing_the_logger_imports_no_cloud_library() -> None:
@@ -1008,7 +1225,9 @@ def test_importing_the_logger_imports_no_cloud_library() -> None:
         "cloud = {'google', 'rich', 'flask', 'functions_framework', 'requests', 'grpc'}\n"
         "print(sorted(m for m in set(sys.modules) - before if m.split('.')[0] in cloud))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
+    )
     assert done.stdout == "[]\n"
 
 
@@ -1025,7 +1244,9 @@ def test_every_sink_takes_every_kind(
         for severity in Severity:
             sink(Checkpoint(kind, severity, NOW, "text", {}))
     printed = capsys.readouterr().out.splitlines() + [r.getMessage() for r in caplog.records]
-    assert len([line for line in printed if "CHECKPOINT_" in line]) == len(CheckpointKind) * len(Severity)
+    assert len([line for line in printed if "CHECKPOINT_" in line]) == len(CheckpointKind) * len(
+        Severity
+    )
 
 
 class Refusing:
@@ -1034,7 +1255,9 @@ class Refusing:
     def _refuse(self, *_: object) -> Any:
         raise RuntimeError("refused")
 
-    __str__ = __repr__ = __len__ = __iter__ = __bool__ = __eq__ = __hash__ = __getitem__ = __format__ = _refuse
+    __str__ = __repr__ = __len__ = __iter__ = __bool__ = __eq__ = __hash__ = __getitem__ = (
+        __format__
+    ) = _refuse
 
 
 class RefusingText(str):
@@ -1062,7 +1285,16 @@ def _errors_in_a_circle() -> Exception:
     return first
 
 
-_ARGUMENTS = {"should_trigger", "completed", "triggered", "document", "duplicate", "attempts", "expected", "on_purpose"}
+_ARGUMENTS = {
+    "should_trigger",
+    "completed",
+    "triggered",
+    "document",
+    "duplicate",
+    "attempts",
+    "expected",
+    "on_purpose",
+}
 _OPTIONAL = {"correlation_id", "delivery_attempt", "traceparent", "status"}
 
 
@@ -1073,7 +1305,9 @@ class Foreign(NamedTuple):
 
 
 def made(said: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.make() if isinstance(value, Foreign) else value for name, value in said.items()}
+    return {
+        name: value.make() if isinstance(value, Foreign) else value for name, value in said.items()
+    }
 
 
 _MAKERS: list[Callable[[], Any]] = [
@@ -1085,11 +1319,15 @@ _names = st.lists(st.sampled_from([*FIVE, "x"]))
 _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(
         st.just("post_transaction"),
-        odd({"should_trigger": False, "triggered": True, "completed": FIVE}, _foreign | _names | st.just(True)).map(
-            lambda said: {name: value for name, value in said.items() if name in _ARGUMENTS}
-        ),
+        odd(
+            {"should_trigger": False, "triggered": True, "completed": FIVE},
+            _foreign | _names | st.just(True),
+        ).map(lambda said: {name: value for name, value in said.items() if name in _ARGUMENTS}),
     ),
-    st.tuples(st.just("took"), st.fixed_dictionaries({"step": _foreign, "seconds": _foreign | st.just(0.1)})),
+    st.tuples(
+        st.just("took"),
+        st.fixed_dictionaries({"step": _foreign, "seconds": _foreign | st.just(0.1)}),
+    ),
     st.tuples(st.just("ignored"), st.fixed_dictionaries({"reason": _foreign})),
     st.tuples(st.sampled_from(["rejected", "failed"]), st.fixed_dictionaries({"error": _foreign})),
     st.tuples(st.just("unexpected"), st.just({})),
@@ -1100,7 +1338,10 @@ _DELIVERY = {"processor": FIVE[0], "game_date": "2026-02-09", "event_id": "17"}
 @fuzzed(25)
 @given(
     odd({**_DELIVERY, "correlation_id": "c", "status": "success"}, _foreign).map(
-        lambda said: {**_DELIVERY, **{name: said[name] for name in said.keys() & (_DELIVERY.keys() | _OPTIONAL)}}
+        lambda said: {
+            **_DELIVERY,
+            **{name: said[name] for name in said.keys() & (_DELIVERY.keys() | _OPTIONAL)},
+        }
     ),
     st.lists(_calls, max_size=4),
 )
@@ -1144,18 +1385,27 @@ ODD_USES: dict[str, tuple[dict[str, Any], Callable[[Any], None]]] = {
 
 
 @pytest.mark.parametrize("use", ODD_USES)
-def test_an_odd_value_takes_no_closing_line(checkpoints: CheckpointLogger, sink: RecordingSink, use: str) -> None:
+def test_an_odd_value_takes_no_closing_line(
+    checkpoints: CheckpointLogger, sink: RecordingSink, use: str
+) -> None:
     """A delivery that ended is closed, whatever was said of it; without that it would have died."""
     known, odd_use = ODD_USES[use]
-    with checkpoints.delivery(**{"processor": "x", "game_date": "2026-02-09", "event_id": "1", **known}) as delivery:
+    with checkpoints.delivery(
+        **{"processor": "x", "game_date": "2026-02-09", "event_id": "1", **known}
+    ) as delivery:
         odd_use(delivery)
     assert [line.closes for line in sink.checkpoints] == [False, True]
 
 
-def test_what_is_rejected_may_be_any_error(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_what_is_rejected_may_be_any_error(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Such as the one that an orchestrator's own parser raised."""
     errors: tuple[Any, ...] = ("no date", ValueError("no date"))
     for error in errors:
         checkpoints.rejected(error)
-    texts = ["message: no date (an unreadable message)", "message: ValueError('no date') (an unreadable message)"]
+    texts = [
+        "message: no date (an unreadable message)",
+        "message: ValueError('no date') (an unreadable message)",
+    ]
     assert [line.text for line in sink.checkpoints] == texts

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator_resilience import CheckpointLogger, Completion, InvalidMessageError, Phase, Status, load_phase
+from orchestrator_resilience import (
+    CheckpointLogger,
+    Completion,
+    InvalidMessageError,
+    Phase,
+    Status,
+    load_phase,
+)
 from orchestrator_resilience.checkpoints import json_line
 from orchestrator_resilience.phase import BUNDLED_PHASES
 from orchestrator_resilience.probe import ATTRIBUTE, probe_of
@@ -18,7 +25,17 @@ from orchestrator_resilience.progress import Progress, read_progress, registrati
 from orchestrator_resilience.rows import completion_row
 from orchestrator_resilience.stores.bigquery import _json_row
 from orchestrator_resilience.testing import RecordingSink, push_envelope
-from tests.proof.inputs import AT, ENVELOPE, check_lines, check_text, fuzzed, json_values, mutated, odd, or_error
+from tests.proof.inputs import (
+    AT,
+    ENVELOPE,
+    check_lines,
+    check_text,
+    fuzzed,
+    json_values,
+    mutated,
+    odd,
+    or_error,
+)
 
 PUBLISHED = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 PHASE = load_phase("phase2", BUNDLED_PHASES)
@@ -38,7 +55,13 @@ class Event:
 
 def envelope(data: object, /, **message: object) -> dict[str, Any]:
     """Return a push envelope around `data`: bytes and text as they are, anything else as JSON."""
-    raw = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else json.dumps(data).encode()
+    raw = (
+        data
+        if isinstance(data, bytes)
+        else data.encode()
+        if isinstance(data, str)
+        else json.dumps(data).encode()
+    )
     return {
         "message": {
             "data": base64.b64encode(raw).decode(),
@@ -51,7 +74,12 @@ def envelope(data: object, /, **message: object) -> dict[str, Any]:
 
 def payload(**fields: object) -> dict[str, object]:
     """Return a good message with some fields replaced."""
-    return {"processor_name": "OddsApiPropsBatchProcessor", "game_date": "2026-02-09", "status": "success", **fields}
+    return {
+        "processor_name": "OddsApiPropsBatchProcessor",
+        "game_date": "2026-02-09",
+        "status": "success",
+        **fields,
+    }
 
 
 def test_every_field_of_a_message(phase: Phase) -> None:
@@ -66,7 +94,9 @@ def test_every_field_of_a_message(phase: Phase) -> None:
         entities_changed=["LAL", "BOS"],
     )
     sent["deliveryAttempt"] = 3
-    sent["message"]["attributes"] = {"googclient_traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"}
+    sent["message"]["attributes"] = {
+        "googclient_traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    }
     assert Completion.from_event(sent, phase) == Completion(
         phase="phase2",
         game_date=date(2026, 2, 9),
@@ -89,8 +119,13 @@ def test_the_three_shapes_are_one_completion(phase: Phase) -> None:
     """A CloudEvent, its plain-dict form, the push envelope and the decoded payload agree."""
     inner = envelope(payload())
     expected = Completion.from_event(inner, phase)
-    assert Completion.from_event(Event(inner, id="17", time="2026-02-10T06:41:00Z"), phase) == expected
-    assert Completion.from_event({"id": "17", "type": "messagePublished", "data": inner}, phase) == expected
+    assert (
+        Completion.from_event(Event(inner, id="17", time="2026-02-10T06:41:00Z"), phase) == expected
+    )
+    assert (
+        Completion.from_event({"id": "17", "type": "messagePublished", "data": inner}, phase)
+        == expected
+    )
     decoded = {"data": payload(), "messageId": "17", "publishTime": PUBLISHED}
     assert Completion.from_event({"message": decoded}, phase) == expected
 
@@ -100,7 +135,9 @@ def test_the_events_own_attributes_fill_in(phase: Phase) -> None:
     inner = envelope(payload())
     del inner["message"]["messageId"], inner["message"]["publishTime"]
     trace = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
-    completion = Completion.from_event(Event(inner, id="18", time="2026-02-10T07:00:00Z", traceparent=trace), phase)
+    completion = Completion.from_event(
+        Event(inner, id="18", time="2026-02-10T07:00:00Z", traceparent=trace), phase
+    )
     assert (completion.event_id, completion.completed_at, completion.traceparent) == (
         "18",
         PUBLISHED + timedelta(minutes=19),
@@ -111,7 +148,10 @@ def test_the_events_own_attributes_fill_in(phase: Phase) -> None:
 @pytest.mark.parametrize("text", ["2026-02-10T01:41:00-05:00", "2026-02-10T06:41:00.000000000Z"])
 def test_publish_times_become_utc(phase: Phase, text: str) -> None:
     """Offsets and nanoseconds are understood."""
-    assert Completion.from_event(envelope(payload(), publishTime=text), phase).completed_at == PUBLISHED
+    assert (
+        Completion.from_event(envelope(payload(), publishTime=text), phase).completed_at
+        == PUBLISHED
+    )
 
 
 def test_only_success_and_partial_complete(phase: Phase) -> None:
@@ -121,7 +161,9 @@ def test_only_success_and_partial_complete(phase: Phase) -> None:
 
 def test_an_unexpected_is_no_error(phase: Phase) -> None:
     """Who is not expected is kept under the name that was sent."""
-    completion = Completion.from_event(envelope(payload(processor_name="p2_nbacom_schedule")), phase)
+    completion = Completion.from_event(
+        envelope(payload(processor_name="p2_nbacom_schedule")), phase
+    )
     assert (completion.processor, completion.raw_processor) == (None, "p2_nbacom_schedule")
 
 
@@ -132,7 +174,10 @@ BAD: dict[str, tuple[object, str]] = {
     "empty": ({}, "message"),
     "message is text": ({"message": "hello"}, "message"),
     "event without data": (Event(None), "message"),
-    "no data": ({"message": {"messageId": "1", "publishTime": "2026-02-10T06:41:00Z"}}, "message.data"),
+    "no data": (
+        {"message": {"messageId": "1", "publishTime": "2026-02-10T06:41:00Z"}},
+        "message.data",
+    ),
     "data is a number": (envelope("", data=7), "message.data"),
     "not base64": (envelope("", data="%%%"), "message.data"),
     "base64 cut short": (envelope("", data="YWJjZ"), "message.data"),
@@ -141,7 +186,10 @@ BAD: dict[str, tuple[object, str]] = {
     "not JSON": (envelope("processor done"), "message.data"),
     "JSON cut short": (envelope('{"processor_name": "p2'), "message.data"),
     "NaN": (envelope('{"processor_name": NaN}'), "processor_name"),
-    "lone surrogate": (envelope('{"processor_name": "\\ud800", "game_date": "2026-02-09"}'), "processor_name"),
+    "lone surrogate": (
+        envelope('{"processor_name": "\\ud800", "game_date": "2026-02-09"}'),
+        "processor_name",
+    ),
     "nested too deeply": (envelope('{"x": ' + "[" * 100_000 + "]" * 100_000 + "}"), "message.data"),
     "a list": (envelope([1]), "message.data"),
     "null": (envelope("null"), "message.data"),
@@ -149,16 +197,31 @@ BAD: dict[str, tuple[object, str]] = {
     "no id": (envelope(payload(), messageId=""), "message.messageId"),
     "id with a line break": (envelope(payload(), messageId="1\n2"), "message.messageId"),
     "no publish time": (envelope(payload(), publishTime=None), "message.publishTime"),
-    "publish time without a zone": (envelope(payload(), publishTime="2026-02-10T06:41:00"), "message.publishTime"),
+    "publish time without a zone": (
+        envelope(payload(), publishTime="2026-02-10T06:41:00"),
+        "message.publishTime",
+    ),
     "publish time is a word": (envelope(payload(), publishTime="now"), "message.publishTime"),
-    "publish time of year 1": (envelope(payload(), publishTime="0001-01-01T00:00:00Z"), "message.publishTime"),
-    "publish time is a lone surrogate": (envelope(payload(), publishTime="\ud800"), "message.publishTime"),
-    "processor missing": (envelope({"game_date": "2026-02-09", "status": "success"}), "processor_name"),
+    "publish time of year 1": (
+        envelope(payload(), publishTime="0001-01-01T00:00:00Z"),
+        "message.publishTime",
+    ),
+    "publish time is a lone surrogate": (
+        envelope(payload(), publishTime="\ud800"),
+        "message.publishTime",
+    ),
+    "processor missing": (
+        envelope({"game_date": "2026-02-09", "status": "success"}),
+        "processor_name",
+    ),
     "processor is null": (envelope(payload(processor_name=None)), "processor_name"),
     "processor is empty": (envelope(payload(processor_name="")), "processor_name"),
     "processor is a number": (envelope(payload(processor_name=7)), "processor_name"),
     "processor is long": (envelope(payload(processor_name="p" * 129)), "processor_name"),
-    "line break in a name": (envelope(payload(processor_name="p2\nCHECKPOINT_TRIGGERED")), "processor_name"),
+    "line break in a name": (
+        envelope(payload(processor_name="p2\nCHECKPOINT_TRIGGERED")),
+        "processor_name",
+    ),
     "escape in a name": (envelope(payload(processor_name="p2\x1b[31m")), "processor_name"),
     "line separator in a name": (envelope(payload(processor_name="p2\u2028x")), "processor_name"),
     "right-to-left override": (envelope(payload(processor_name="p2\u202ex")), "processor_name"),
@@ -166,7 +229,10 @@ BAD: dict[str, tuple[object, str]] = {
     "February 30": (envelope(payload(game_date="2026-02-30")), "game_date"),
     "date the other way round": (envelope(payload(game_date="03/10/2026")), "game_date"),
     "date with a time of day": (envelope(payload(game_date="2026-02-09T19:30:00Z")), "game_date"),
-    "date at midnight elsewhere": (envelope(payload(game_date="2026-02-09T00:00:00-05:00")), "game_date"),
+    "date at midnight elsewhere": (
+        envelope(payload(game_date="2026-02-09T00:00:00-05:00")),
+        "game_date",
+    ),
     "date without dashes": (envelope(payload(game_date="20260209")), "game_date"),
     "date is a number": (envelope(payload(game_date=20260209)), "game_date"),
     "date of year 9999": (envelope(payload(game_date="9999-12-31")), "game_date"),
@@ -199,13 +265,17 @@ def test_what_was_sent_is_kept(phase: Phase) -> None:
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
 
 TWICE = base64.b64encode(json.dumps(payload()).encode())
-NEEDED = '"processor_name": "OddsApiPropsBatchProcessor", "game_date": "2026-02-09", "status": "success"'
+NEEDED = (
+    '"processor_name": "OddsApiPropsBatchProcessor", "game_date": "2026-02-09", "status": "success"'
+)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +300,9 @@ NEEDED = '"processor_name": "OddsApiPropsBatchProcessor", "game_date": "2026-02-
         envelope("", data=payload(game_date=date(2026, 2, 9))),
         envelope("", data=payload(game_date=datetime(2026, 2, 9))),  # noqa: DTZ001 (as a publisher may have it)
         envelope('{"status": "failed", ' + NEEDED + "}"),
-        envelope('{"note": NaN, "more": [Infinity, -Infinity, ' + "9" * 5000 + "], " + NEEDED + "}"),
+        envelope(
+            '{"note": NaN, "more": [Infinity, -Infinity, ' + "9" * 5000 + "], " + NEEDED + "}"
+        ),
         envelope(payload(note="\ud800", more=[10**30])),
         envelope(payload(execution_id="")),
         envelope(payload(), messageId=17),
@@ -262,7 +334,12 @@ def test_what_can_mean_one_thing_only_is_taken(phase: Phase, sent: object) -> No
         ("is_incremental", 1, True, "is_incremental: 1 read as True"),
         ("is_incremental", "False", False, "is_incremental: 'False' read as False"),
         ("is_incremental", 2, None, "is_incremental: 2 left out"),
-        ("entities_changed", [203999], ("203999",), "entities_changed: [203999] read as ('203999',)"),
+        (
+            "entities_changed",
+            [203999],
+            ("203999",),
+            "entities_changed: [203999] read as ('203999',)",
+        ),
         ("entities_changed", "LAL", ("LAL",), "entities_changed: 'LAL' read as ('LAL',)"),
         ("entities_changed", [], (), None),
         ("entities_changed", {"a": 1}, (), "entities_changed: {'a': 1} left out"),
@@ -278,7 +355,9 @@ def test_what_nobody_needs_is_read_or_left_out(
 
 def test_a_phase_that_is_no_text_says_nothing(phase: Phase) -> None:
     """It is taken for a message of this phase, and the completion says so."""
-    assert Completion.from_event(envelope(payload(phase=2)), phase).odd_fields == ("phase: 2 left out",)
+    assert Completion.from_event(envelope(payload(phase=2)), phase).odd_fields == (
+        "phase: 2 left out",
+    )
 
 
 DAY = date(2026, 2, 9)
@@ -298,7 +377,9 @@ DAY = date(2026, 2, 9)
         (payload(phase="phase_3_analytics"), ("OddsApiPropsBatchProcessor", DAY)),
     ],
 )
-def test_a_rejected_message_says_whose_it_is(phase: Phase, sent: object, whose: tuple[str | None, date | None]) -> None:
+def test_a_rejected_message_says_whose_it_is(
+    phase: Phase, sent: object, whose: tuple[str | None, date | None]
+) -> None:
     """The name and the date are read as far as each can be."""
     with pytest.raises(InvalidMessageError) as caught:
         Completion.from_event(envelope(sent), phase)
@@ -331,7 +412,14 @@ def test_any_json_is_a_completion_or_an_invalid_message(fields: dict[str, object
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["record_count", "execution_id", "correlation_id", "is_incremental", "entities_changed", "note"]
+            [
+                "record_count",
+                "execution_id",
+                "correlation_id",
+                "is_incremental",
+                "entities_changed",
+                "note",
+            ]
         ),
         _json | st.integers(10**17, 10**30) | st.text("0123456789.-", max_size=30),
     ),
@@ -342,7 +430,11 @@ def test_no_completion_is_lost_for_a_field_that_nobody_needs(
 ) -> None:
     """Whatever stands in it: the rest is as it was, and what is kept of it can be stored and printed."""
     found = Completion.from_event(envelope(payload(**fields), **around), PHASE)
-    assert (found.processor, found.game_date, found.status) == ("p2_odds_player_props", DAY, Status.SUCCESS)
+    assert (found.processor, found.game_date, found.status) == (
+        "p2_odds_player_props",
+        DAY,
+        Status.SUCCESS,
+    )
     assert found.record_count is None or 0 <= found.record_count < 2**63
     texts = [found.execution_id, found.correlation_id, *found.entities_changed, *found.odd_fields]
     assert all(text is None or text.isprintable() for text in texts)
@@ -360,7 +452,9 @@ _data = st.one_of(
     _bodies.map(lambda body: base64.b64encode(body).decode()),
     _bodies.map(lambda body: body.decode("utf-8", "surrogateescape")),
 )
-_message = odd({**ENVELOPE["message"], "message_id": "17", "publish_time": AT.isoformat()}, json_values)
+_message = odd(
+    {**ENVELOPE["message"], "message_id": "17", "publish_time": AT.isoformat()}, json_values
+)
 _messages = st.one_of(
     st.builds(lambda data: {**ENVELOPE["message"], "data": data}, _data),
     _message,
@@ -372,7 +466,9 @@ _pushes = st.builds(
     odd({"message": {}, "subscription": "s", "deliveryAttempt": 2}, json_values),
     _messages,
 )
-_events = st.builds(lambda push, others: {**others, "data": push}, _pushes, odd({"id": "1"}, json_values))
+_events = st.builds(
+    lambda push, others: {**others, "data": push}, _pushes, odd({"id": "1"}, json_values)
+)
 _FIELDS = {"processor_name", "game_date", "status", "phase", "event", "message"}
 _FIELDS |= {"message.messageId", "message.publishTime", "message.data"}
 
@@ -391,7 +487,9 @@ def test_whatever_is_delivered_is_a_probe_or_a_completion_or_refused(event: obje
         CheckpointLogger(PHASE, sink, enabled=True).rejected(sent)
         assert sent.field in _FIELDS
         assert len(sent.raw) <= 500
-        assert [line["checkpoint"] for line in check_lines(json_line(sink.checkpoints[0]))] == ["CHECKPOINT_REJECTED"]
+        assert [line["checkpoint"] for line in check_lines(json_line(sink.checkpoints[0]))] == [
+            "CHECKPOINT_REJECTED"
+        ]
         return
     for text in (sent.raw_processor, sent.event_id, *sent.odd_fields):
         check_text(text)

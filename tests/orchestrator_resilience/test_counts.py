@@ -50,12 +50,20 @@ def test_rows_of_one_date_are_added_up(datasets: Path) -> None:
         (QUERY.replace("player", "team"), "no such table: nba_analytics.team_game_summary"),
         ("SELECT @since, @until, 3", "unpack"),
         ("SELECT 'monday', 1 WHERE @since < @until", "monday"),
-        ("SELECT NULL, 1 WHERE @since < @until", "has to return game_date DATE and n INT64, not .*None"),
-        ("SELECT @since, 0.5 WHERE @since < @until", "has to return game_date DATE and n INT64, not .*0.5"),
+        (
+            "SELECT NULL, 1 WHERE @since < @until",
+            "has to return game_date DATE and n INT64, not .*None",
+        ),
+        (
+            "SELECT @since, 0.5 WHERE @since < @until",
+            "has to return game_date DATE and n INT64, not .*0.5",
+        ),
         ("DELETE FROM nba_analytics.player_game_summary WHERE @since < @until", "readonly"),
     ],
 )
-def test_a_query_that_cannot_be_answered_is_an_error(datasets: Path, query: str, reason: str) -> None:
+def test_a_query_that_cannot_be_answered_is_an_error(
+    datasets: Path, query: str, reason: str
+) -> None:
     """With SQLite's reason; nothing is ever written."""
     with pytest.raises(StoreError, match=reason):
         SqliteCounts(datasets).count(query, MONDAY, TUESDAY)
@@ -95,14 +103,19 @@ def test_a_query_gives_counts_or_runs_or_an_error(datasets: Path, query: str) ->
         days = [("2026-02-09", 7), ("2026-02-10", 9e999), ("yesterday", None)]
         connection.executemany("INSERT INTO odd VALUES (?, ?)", days)
     with suppress(StoreError):
-        assert all(type(n) is int for n in SqliteCounts(datasets).count(query, MONDAY, TUESDAY).values())
+        assert all(
+            type(n) is int for n in SqliteCounts(datasets).count(query, MONDAY, TUESDAY).values()
+        )
     with suppress(StoreError):
-        assert all(type(run.game_date) is date for run in SqliteCounts(datasets).runs(query, MONDAY, TUESDAY))
+        assert all(
+            type(run.game_date) is date
+            for run in SqliteCounts(datasets).runs(query, MONDAY, TUESDAY)
+        )
 
 
-_stems = st.text(st.characters(codec="ascii", exclude_characters="/\0"), min_size=1, max_size=6).filter(
-    lambda stem: stem.strip(".") and stem.upper() not in {"MAIN", "TEMP"}
-)
+_stems = st.text(
+    st.characters(codec="ascii", exclude_characters="/\0"), min_size=1, max_size=6
+).filter(lambda stem: stem.strip(".") and stem.upper() not in {"MAIN", "TEMP"})
 
 
 @few(25)
@@ -112,13 +125,18 @@ def test_only_the_files_that_a_query_names_are_attached(stems: list[str], count:
     """SQLite takes ten; of more files, each query has those that it names, whatever they are called."""
     with TemporaryDirectory() as folder:
         for number, stem in enumerate(stems):
-            with closing(sqlite3.connect(Path(folder) / f"{stem}.sqlite3")) as connection, connection:
+            with (
+                closing(sqlite3.connect(Path(folder) / f"{stem}.sqlite3")) as connection,
+                connection,
+            ):
                 connection.execute("CREATE TABLE rows (game_date TEXT, n)")
                 connection.execute("INSERT INTO rows VALUES ('2026-02-09', ?)", (1 << number,))
         names = [stem.replace('"', '""') for stem in stems[:count]]
         union = " UNION ALL ".join(f'SELECT game_date, n FROM "{name}".rows' for name in names)  # noqa: S608 (made above)
         query = f"SELECT game_date, SUM(n) FROM ({union}) WHERE game_date BETWEEN @since AND @until GROUP BY 1"  # noqa: S608
-        assert SqliteCounts(Path(folder)).count(query, MONDAY, TUESDAY) == {MONDAY: (1 << count) - 1}
+        assert SqliteCounts(Path(folder)).count(query, MONDAY, TUESDAY) == {
+            MONDAY: (1 << count) - 1
+        }
 
 
 def test_a_file_that_no_query_names_may_be_anything(datasets: Path) -> None:

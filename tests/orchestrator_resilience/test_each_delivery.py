@@ -21,7 +21,9 @@ from tests.proof.inputs import few
 
 T = TypeVar("T")
 
-EVENT = push_envelope("OddsApiPropsProcessor", "2026-02-09", datetime(2026, 2, 10, 7, tzinfo=UTC), message_id="17")
+EVENT = push_envelope(
+    "OddsApiPropsProcessor", "2026-02-09", datetime(2026, 2, 10, 7, tzinfo=UTC), message_id="17"
+)
 RECEIVED = "CHECKPOINT_RECEIVED: p2_odds_player_props 2026-02-09 success"
 
 
@@ -36,7 +38,9 @@ def in_a_loop(coroutine: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, coroutine).result()
 
 
-def test_a_coroutine_runs_inside_its_delivery(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_coroutine_runs_inside_its_delivery(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """RECEIVED, the body, and then what closes it, whether it returns, says so, raises or is cancelled."""
     kinds: list[list[str]] = []
 
@@ -71,7 +75,9 @@ def test_a_coroutine_runs_inside_its_delivery(checkpoints: CheckpointLogger, sin
     assert sink.kinds() == ["RECEIVED", "IGNORED"] * 2 + ["RECEIVED", "FAILED"] * 2
 
 
-def test_deliveries_at_once_are_kept_apart(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_deliveries_at_once_are_kept_apart(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Each coroutine closes its own."""
 
     @checkpoints.each_delivery
@@ -88,7 +94,9 @@ def test_deliveries_at_once_are_kept_apart(checkpoints: CheckpointLogger, sink: 
     assert sink.kinds()[:20] == ["RECEIVED"] * 20
 
 
-def test_a_function_that_returns_a_coroutine_has_not_ended(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_function_that_returns_a_coroutine_has_not_ended(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Such as another decorator over an `async def`, which does not say what it is over."""
 
     async def body(delivery: Delivery) -> str:
@@ -205,15 +213,25 @@ def test_methods_are_bound(checkpoints: CheckpointLogger, sink: RecordingSink) -
             seen.append((self, event, type(delivery)))
 
     one = Decorated()
-    for call in (one.method, Decorated.of_the_class, one.of_the_class, Decorated.static, one.static):
+    for call in (
+        one.method,
+        Decorated.of_the_class,
+        one.of_the_class,
+        Decorated.static,
+        one.static,
+    ):
         call(EVENT)
     Decorated.method(one, event=EVENT)
     in_a_loop(one.coroutine(EVENT))
-    assert seen == [(who, EVENT, Delivery) for who in (one, Decorated, Decorated, None, None, one, one)]
+    assert seen == [
+        (who, EVENT, Delivery) for who in (one, Decorated, Decorated, None, None, one, one)
+    ]
     handlers = Handlers()
     assert checkpoints.each_delivery(handlers.method)(EVENT) is EVENT
     assert handlers.seen[-1][0] is EVENT
-    received = [line.message for line in sink.checkpoints if line.kind.value == "CHECKPOINT_RECEIVED"]
+    received = [
+        line.message for line in sink.checkpoints if line.kind.value == "CHECKPOINT_RECEIVED"
+    ]
     assert received == [RECEIVED] * 8
 
 
@@ -230,10 +248,16 @@ def _functions(draw: st.DrawFn) -> tuple[str, list[Any], dict[str, Any]]:
     places.insert(draw(st.integers(first_named, len(names))), "delivery")
     first_named += draw(st.booleans()) and places[first_named] == "delivery"
     only_positional = draw(st.integers(0, first_named - (places[first_named - 1] == "delivery")))
-    parts = places[:only_positional] + (["/"] if only_positional else []) + places[only_positional:first_named]
+    parts = (
+        places[:only_positional]
+        + (["/"] if only_positional else [])
+        + places[only_positional:first_named]
+    )
     parts += ["*", *places[first_named:]] if first_named < len(places) else []
     by_name = [name for name in names if places.index(name) >= first_named]
-    may_be_named = [name for name in names if places.index(name) >= only_positional and name not in by_name]
+    may_be_named = [
+        name for name in names if places.index(name) >= only_positional and name not in by_name
+    ]
     by_name += may_be_named[draw(st.integers(0, len(may_be_named))) :]
     values = {name: EVENT if name == "event" else name.upper() for name in names}
     source = f"lambda {', '.join(parts)}: ({', '.join(names)}, delivery)"
@@ -258,7 +282,9 @@ def test_every_argument_reaches_the_parameter_that_it_is_for(
     inspect.signature(decorated).bind(*args, **kwargs)
 
 
-def test_what_lacks_its_event_fails_in_its_delivery(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_what_lacks_its_event_fails_in_its_delivery(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """As Python has it for any function; the lines say so."""
     function = checkpoints.each_delivery(lambda event, delivery: (event, delivery))
     with pytest.raises(TypeError, match="event"):
@@ -268,7 +294,9 @@ def test_what_lacks_its_event_fails_in_its_delivery(checkpoints: CheckpointLogge
     assert sink.checkpoints[0].message == f"CHECKPOINT_RECEIVED: an unreadable message {no_event}"
 
 
-def test_a_route_with_arguments_of_its_own_is_served(checkpoints: CheckpointLogger, sink: RecordingSink) -> None:
+def test_a_route_with_arguments_of_its_own_is_served(
+    checkpoints: CheckpointLogger, sink: RecordingSink
+) -> None:
     """Its first one is no message, which RECEIVED says; the view is called all the same."""
     app = flask.Flask("app")
 

@@ -104,8 +104,12 @@ def test_a_transaction_that_cannot_end_is_over(stores: EmbeddedStores) -> None:
     stores.documents.merge(REF, {"n": 0})
     with stores._file.reading() as connection:
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("CREATE TABLE odd (id INTEGER PRIMARY KEY, n REFERENCES odd DEFERRABLE INITIALLY DEFERRED)")
-        connection.execute("CREATE TRIGGER late AFTER INSERT ON documents BEGIN INSERT INTO odd (n) VALUES (7); END")
+        connection.execute(
+            "CREATE TABLE odd (id INTEGER PRIMARY KEY, n REFERENCES odd DEFERRABLE INITIALLY DEFERRED)"
+        )
+        connection.execute(
+            "CREATE TRIGGER late AFTER INSERT ON documents BEGIN INSERT INTO odd (n) VALUES (7); END"
+        )
     with pytest.raises(StoreError, match=r"resilience\.sqlite3: "):
         stores.documents.merge(REF, {"n": 1})
     write(stores, "DROP TRIGGER late")
@@ -139,13 +143,17 @@ def test_torn_and_foreign_lines_are_skipped(tmp_path: Path, phase: Phase) -> Non
         file.write(b"\xff\n[]\nnull\n" + b'{"checkpoint": "CHECKPOINT_NEW"}\n' + whole[:50])
     with checkpoints.delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="2"):
         pass
-    assert [c.fields["event_id"] for c in archive.read({"phase2": [DAY]}, datetime.now(UTC)).checkpoints] == ["1", "2"]
+    assert [
+        c.fields["event_id"] for c in archive.read({"phase2": [DAY]}, datetime.now(UTC)).checkpoints
+    ] == ["1", "2"]
 
 
 def test_a_file_of_other_dates_costs_no_memory(phase: Phase, tmp_path: Path) -> None:
     """However long it grows, what is kept of it is what names the date."""
     archive = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
-    with CheckpointLogger(phase, archive).delivery(processor="p2_odds_game_lines", game_date=DAY, event_id="1"):
+    with CheckpointLogger(phase, archive).delivery(
+        processor="p2_odds_game_lines", game_date=DAY, event_id="1"
+    ):
         pass
     other = archive.path.read_bytes().replace(DAY.isoformat().encode(), b"2025-12-25")
     with archive.path.open("ab") as file:
@@ -182,7 +190,9 @@ def test_times_are_kept_in_utc(stores: EmbeddedStores) -> None:
     """Text order is time order, whatever the zone that they were given in."""
     at = datetime.fromisoformat("2026-02-10T01:41:00-05:00")
     stores.documents.merge(REF, {"at": at})
-    assert stores.documents.get_all([REF])[REF].fields["at"] == datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+    assert stores.documents.get_all([REF])[REF].fields["at"] == datetime(
+        2026, 2, 10, 6, 41, tzinfo=UTC
+    )
 
 
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 0)])
@@ -214,24 +224,38 @@ def write(stores: EmbeddedStores, *statement: object) -> None:
 
 
 @pytest.mark.parametrize("odd", ["", "soon", "2026-02-10T99:00:00Z"])
-def test_a_time_that_is_none_is_that_rows_alone(stores: EmbeddedStores, phase: Phase, odd: str) -> None:
+def test_a_time_that_is_none_is_that_rows_alone(
+    stores: EmbeddedStores, phase: Phase, odd: str
+) -> None:
     """The row counts by the time that it still has, and the others are read; the same in a document."""
-    stores.completion_log.append([row("p2_odd"), row("p2_other")], now=row("p2_odd").completed_at + HOUR)
+    stores.completion_log.append(
+        [row("p2_odd"), row("p2_other")], now=row("p2_odd").completed_at + HOUR
+    )
     name = min(phase.expected)
     stores.documents.merge(REF, {name: {"completed_at": row(name).completed_at}})
     write(stores, "UPDATE phase_completions SET completed_at = ? WHERE row_id = 'p2_odd'", (odd,))
-    write(stores, "UPDATE documents SET fields = ?", (json.dumps({name: {"completed_at": {"$time": odd}}}),))
+    write(
+        stores,
+        "UPDATE documents SET fields = ?",
+        (json.dumps({name: {"completed_at": {"$time": odd}}}),),
+    )
     first = {
-        one.processor_name: one.first_completed_at for one in stores.completion_log.summarise(["phase2"], DAY, DAY)
+        one.processor_name: one.first_completed_at
+        for one in stores.completion_log.summarise(["phase2"], DAY, DAY)
     }
-    assert first == {"p2_odd": row("p2_odd").completed_at + HOUR, "p2_other": row("p2_other").completed_at}
+    assert first == {
+        "p2_odd": row("p2_odd").completed_at + HOUR,
+        "p2_other": row("p2_other").completed_at,
+    }
     progress = read_progress(stores.documents.get_all([REF])[REF].fields, phase)
     assert [entry.completed_at for entry in progress.registered.values()] == [None]
 
 
 def test_a_row_of_no_date_is_left_out(stores: EmbeddedStores) -> None:
     """The others are read."""
-    stores.completion_log.append([row("p2_odd"), row("p2_other", DAY + 24 * HOUR)], now=row("p2_odd").completed_at)
+    stores.completion_log.append(
+        [row("p2_odd"), row("p2_other", DAY + 24 * HOUR)], now=row("p2_odd").completed_at
+    )
     write(stores, "UPDATE phase_completions SET game_date = '2026-02-09x' WHERE row_id = 'p2_odd'")
     found = stores.completion_log.summarise(["phase2"], DAY, DAY + 24 * HOUR)
     assert [one.game_date for one in found] == [DAY + 24 * HOUR]
@@ -250,7 +274,9 @@ def test_a_row_that_is_read_can_be_written(stores: EmbeddedStores, text: str) ->
     if isinstance(read, StoreError):
         assert str(documents._file.path) in str(read)
     else:
-        assert all(documents.update_if_unchanged(REF, one.fields, one.version) for one in read.values())
+        assert all(
+            documents.update_if_unchanged(REF, one.fields, one.version) for one in read.values()
+        )
 
 
 def _copy_of(stores: EmbeddedStores, path: Path) -> Path:
@@ -287,7 +313,10 @@ REPLACED: dict[str, Callable[[EmbeddedStores, Path], object]] = {
 @pytest.mark.parametrize("first", ["reads", "writes"])
 def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path, way: str, first: str) -> None:
     """By each process that has it open, whichever comes first, and as often as it happens."""
-    with EmbeddedStores(tmp_path / "s") as stores, EmbeddedStores(tmp_path / "s", must_exist=True) as reader:
+    with (
+        EmbeddedStores(tmp_path / "s") as stores,
+        EmbeddedStores(tmp_path / "s", must_exist=True) as reader,
+    ):
         for number in range(3):
             stores.documents.merge(REF, {"number": number})
             copy = _copy_of(stores, tmp_path / f"copy-{number}")
@@ -299,12 +328,16 @@ def test_a_file_that_was_replaced_is_opened_again(tmp_path: Path, way: str, firs
             kept = {} if "deleted" in way else {"number": number}
             kept |= {"new": number} if first == "writes" else {}
             if kept:
-                assert [one.documents.get_all([REF])[REF].fields for one in (reader, stores)] == [kept] * 2
+                assert [one.documents.get_all([REF])[REF].fields for one in (reader, stores)] == [
+                    kept
+                ] * 2
             else:
                 with pytest.raises(StoreError, match=r"resilience\.sqlite3: there is no such file"):
                     reader.documents.get_all([REF])
                 assert stores.documents.get_all([REF]) == reader.documents.get_all([REF]) == {}
-            stores.documents.update_if_unchanged(REF, dict.fromkeys(["later", "new"]), _version(stores))
+            stores.documents.update_if_unchanged(
+                REF, dict.fromkeys(["later", "new"]), _version(stores)
+            )
             _remove(stores)
             shutil.rmtree(tmp_path / "old", ignore_errors=True)
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from orchestrator_resilience.stores.error_words import CHARACTERS, error_words
 from tests.proof.inputs import fuzzed, json_values, texts
 
-FRAMES = 'Traceback (most recent call last):\n  File "main.py", line 3, in <module>\n    import yaml\n'
+FRAMES = (
+    'Traceback (most recent call last):\n  File "main.py", line 3, in <module>\n    import yaml\n'
+)
 NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
 CHAINED = f"KeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\n{FRAMES}"
 GROUP = (
@@ -25,13 +27,22 @@ GROUP = (
         (f"{FRAMES}{NO_MODULE}\n", NO_MODULE),
         (f"[ERROR] Exception in worker process\n{FRAMES}{NO_MODULE}\n\n", NO_MODULE),
         (f"{FRAMES}{CHAINED}{NO_MODULE}", NO_MODULE),
-        (f"{FRAMES}PermissionDenied: 403 denied [links {{\n  url: x\n}}\n]", "PermissionDenied: 403 denied [links {"),
+        (
+            f"{FRAMES}PermissionDenied: 403 denied [links {{\n  url: x\n}}\n]",
+            "PermissionDenied: 403 denied [links {",
+        ),
         (GROUP, "ValueError: one"),
-        ("Error: no topic\n    at publish (index.js:1)\n    at main (index.js:9)", "Error: no topic"),
+        (
+            "Error: no topic\n    at publish (index.js:1)\n    at main (index.js:9)",
+            "Error: no topic",
+        ),
         ("Exception: a\n\tat x\nCaused by: b\n\tat y", "Caused by: b"),
         (FRAMES, "import yaml"),
         ("    import yaml\n", "import yaml"),
-        ("Memory limit of 256 MiB exceeded with 260 MiB used.", "Memory limit of 256 MiB exceeded with 260 MiB used."),
+        (
+            "Memory limit of 256 MiB exceeded with 260 MiB used.",
+            "Memory limit of 256 MiB exceeded with 260 MiB used.",
+        ),
         ("\r\n \u2028\n", ""),
     ],
 )
@@ -76,7 +87,9 @@ def test_harmless_and_short(text: str, words: str) -> None:
 @given(
     json_values
     | texts
-    | st.fixed_dictionaries({}, optional=dict.fromkeys(["message", "error", "stack_trace"], json_values))
+    | st.fixed_dictionaries(
+        {}, optional=dict.fromkeys(["message", "error", "stack_trace"], json_values)
+    )
 )
 def test_whatever_is_written_there(payload: Any) -> None:
     """One line that can be shown, or none."""

@@ -42,7 +42,9 @@ def handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[flask.
 @fuzzed(12)
 @given(_requests)
 @example(asked("POST", b"[" * 100_000))
-def test_whatever_is_posted_is_acknowledged(handler: Callable[[flask.Request], Any], request_: flask.Request) -> None:
+def test_whatever_is_posted_is_acknowledged(
+    handler: Callable[[flask.Request], Any], request_: flask.Request
+) -> None:
     """With lines of JSON, because it would be the same if it were sent again."""
     printed = io.StringIO()
     with redirect_stdout(printed):

@@ -56,7 +56,9 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(kind=st.sampled_from(KINDS), posts=st.booleans(), by_session=st.booleans())
-def test_a_call_ends_in_its_time(ssl_context: ssl.SSLContext, kind: Kind, posts: bool, by_session: bool) -> None:  # noqa: FBT001
+def test_a_call_ends_in_its_time(
+    ssl_context: ssl.SSLContext, kind: Kind, posts: bool, by_session: bool
+) -> None:  # noqa: FBT001
     """Whatever the server does and wherever it begins to, in 50 ms; its connection is closed, and no thread is left."""
     before = threads()
     body = {"text": "x" * (10 if kind.reads else 5_000_000)} if posts else None
@@ -85,7 +87,11 @@ def test_nothing_grows(ssl_context: ssl.SSLContext) -> None:
 
 
 # Too many headers end a call by themselves, and so does what is no TLS.
-DRIPS = [kind for kind in KINDS if kind.manner is Manner.DRIPS and kind.point not in {"the headers", "no TLS"}]
+DRIPS = [
+    kind
+    for kind in KINDS
+    if kind.manner is Manner.DRIPS and kind.point not in {"the headers", "no TLS"}
+]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in DRIPS if kind.reads], ids=str)
@@ -132,7 +138,9 @@ def test_no_redirect_is_followed(status: int, body: dict[str, str] | None) -> No
     """It is the answer to a call, and an error of a session's."""
     Redirecting.asked = []
     with listening(Redirecting) as address, requests.Session() as session:
-        assert call(f"{address}/{status}", Deadline(10), body) == Answer(status, "{}" if body else "", 0.0)
+        assert call(f"{address}/{status}", Deadline(10), body) == Answer(
+            status, "{}" if body else "", 0.0
+        )
         end_calls_in_time(session, 10)
         with pytest.raises(requests.TooManyRedirects):
             session.request("POST" if body else "GET", f"{address}/{status}", json=body)
@@ -162,7 +170,10 @@ def test_who_answers_in_time_is_heard() -> None:
 
 
 def test_a_bigquery_that_drips(
-    stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch, ssl_context: ssl.SSLContext
+    stores: EmbeddedStores,
+    phase: Phase,
+    monkeypatch: pytest.MonkeyPatch,
+    ssl_context: ssl.SSLContext,
 ) -> None:
     """Each of its calls ends in its time; a delivery is registered, fails, and leaves no thread behind."""
     before = threads()
@@ -195,9 +206,13 @@ def test_what_was_certainly_not_posted(ssl_context: ssl.SSLContext) -> None:
     """Where nobody listens or a name is none; where somebody was connected to, nobody knows."""
     refused = call(f"http://127.0.0.1:{free_port()}/secret", Deadline(10), POST)
     assert refused == NoAnswer("ConnectionRefusedError", may_be_posted=False)
-    assert call("https://name.invalid/secret", Deadline(10), POST) == NoAnswer("gaierror", may_be_posted=False)
+    assert call("https://name.invalid/secret", Deadline(10), POST) == NoAnswer(
+        "gaierror", may_be_posted=False
+    )
     with bad_server(Kind("http", "the answer", Manner.CLOSES), ssl_context) as address:
-        assert call(f"{address}/secret", Deadline(10), POST) == NoAnswer("RemoteDisconnected", may_be_posted=True)
+        assert call(f"{address}/secret", Deadline(10), POST) == NoAnswer(
+            "RemoteDisconnected", may_be_posted=True
+        )
 
 
 def test_a_server_that_takes_no_connections() -> None:
@@ -240,7 +255,9 @@ def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     eventually(lambda: threads() == before)
 
 
-def test_no_log_has_the_address(ssl_context: ssl.SSLContext, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_log_has_the_address(
+    ssl_context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever the libraries write down of other calls, and of headers that are none."""
     caplog.set_level(logging.DEBUG)
 
@@ -254,14 +271,18 @@ def test_no_log_has_the_address(ssl_context: ssl.SSLContext, caplog: pytest.LogC
         assert "Failed to parse headers" in caplog.text
         assert '"POST /open HTTP/1.1" 200' in caplog.text
         caplog.clear()
-        assert call(f"{address}/services/secret?key=secret", Deadline(10), POST) == Answer(200, "ok", 0.0)
+        assert call(f"{address}/services/secret?key=secret", Deadline(10), POST) == Answer(
+            200, "ok", 0.0
+        )
     for kind in KINDS[::9]:
         with bad_server(kind, ssl_context) as address:
             call(f"{address}/services/secret?key=secret", Deadline(0.1), POST)
     assert caplog.text == ""
 
 
-def test_who_is_not_believed_is_not_told(ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_not_believed_is_not_told(
+    ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A certificate that nobody knows ends the call."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with bad_server(Kind("https", "the answer", Manner.IS_SILENT), ssl_context) as address:
@@ -280,7 +301,9 @@ class Proxy(QuietHandler):
         with socket.create_connection((host, int(port))) as behind:
             self.send_response(200)
             self.end_headers()
-            threading.Thread(target=self._carry, args=(behind, self.connection), daemon=True).start()
+            threading.Thread(
+                target=self._carry, args=(behind, self.connection), daemon=True
+            ).start()
             self._carry(self.connection, behind)
 
     def _carry(self, source: socket.socket, target: socket.socket) -> None:
@@ -291,7 +314,9 @@ class Proxy(QuietHandler):
             target.shutdown(socket.SHUT_RDWR)
 
 
-def test_the_proxy_of_the_environment(ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_of_the_environment(
+    ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is used, does not see the path, and does not hold a call either; NO_PROXY is listened to."""
     Redirecting.asked, Proxy.asked = [], []
     with listening(Redirecting, ssl_context) as address, listening(Proxy) as proxy:

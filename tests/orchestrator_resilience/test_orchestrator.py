@@ -46,7 +46,9 @@ FIVE = sorted(PHASE.expected)
 
 
 def message(processor: str, number: int, **payload: Any) -> dict[str, Any]:
-    return push_envelope(processor, "2026-02-09", AT + timedelta(minutes=number), message_id=f"m{number}", **payload)
+    return push_envelope(
+        processor, "2026-02-09", AT + timedelta(minutes=number), message_id=f"m{number}", **payload
+    )
 
 
 MESSAGES = [message(processor, number) for number, processor in enumerate(FIVE)]
@@ -60,17 +62,25 @@ def progress_of(stores: EmbeddedStores) -> Progress:
 def preregister(stores: EmbeddedStores, sent: dict[str, Any]) -> None:
     """Leave what the old tracker left before the transaction."""
     completion = Completion.from_event(sent, PHASE)
-    stores.documents.merge(REF, registration_fields(read_progress({}, PHASE), completion, completion.completed_at))
+    stores.documents.merge(
+        REF, registration_fields(read_progress({}, PHASE), completion, completion.completed_at)
+    )
 
 
 def rows_of(stores: EmbeddedStores) -> dict[str, datetime | None]:
-    found = [row for row in stores.completion_log.summarise(["phase2"], DAY, DAY) if not row.is_triggered]
+    found = [
+        row for row in stores.completion_log.summarise(["phase2"], DAY, DAY) if not row.is_triggered
+    ]
     assert {row.status for row in found} <= {"success"}
     return {row.processor_name: row.first_completed_at for row in found}
 
 
 def flag_rows(stores: EmbeddedStores) -> list[str]:
-    return [row.processor_name for row in stores.completion_log.summarise(["phase2"], DAY, DAY) if row.is_triggered]
+    return [
+        row.processor_name
+        for row in stores.completion_log.summarise(["phase2"], DAY, DAY)
+        if row.is_triggered
+    ]
 
 
 def test_five_deliveries_and_their_checkpoints(
@@ -110,7 +120,11 @@ def test_four_expected_plus_an_unexpected_never_trigger(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
     """An unexpected processor is a name among the document's own fields and a checkpoint: no key, and no row."""
-    for sent in [*MESSAGES[:4], message("p2_nbacom_schedule", 9), message("NbacPlayerBoxscoresProcessor", 10)]:
+    for sent in [
+        *MESSAGES[:4],
+        message("p2_nbacom_schedule", 9),
+        message("NbacPlayerBoxscoresProcessor", 10),
+    ]:
         orchestrator.deliver(sent)
     document = stores.documents.get_all([REF])[REF]
     assert [name for name in document.fields if not name.startswith("_")] == FIVE[:4]
@@ -126,11 +140,21 @@ def test_readers_that_count_are_right(orchestrator: Orchestrator, stores: Embedd
     """Three complete, one without data, one failed, one unexpected: three keys, three names. A complete date: five."""
 
     def counts() -> tuple[int, int, int]:
-        names = {row.processor_name for row in stores.completion_log.summarise(["phase2"], DAY, DAY)}
+        names = {
+            row.processor_name for row in stores.completion_log.summarise(["phase2"], DAY, DAY)
+        }
         fields = stores.documents.get_all([REF])[REF].fields
-        return len(names), sum(not key.startswith("_") for key in fields), fields["_completed_count"]
+        return (
+            len(names),
+            sum(not key.startswith("_") for key in fields),
+            fields["_completed_count"],
+        )
 
-    others = [message(FIVE[3], 20, status="no_data"), message(FIVE[4], 21, status="failed"), message("p2_other", 22)]
+    others = [
+        message(FIVE[3], 20, status="no_data"),
+        message(FIVE[4], 21, status="failed"),
+        message("p2_other", 22),
+    ]
     for sent in [*MESSAGES[:3], *others]:
         orchestrator.deliver(sent)
     assert counts() == (3, 3, 3)
@@ -151,8 +175,12 @@ def test_the_first_completion_is_there_from_the_first_registration(
     assert seen == [AT + timedelta(minutes=3), AT + timedelta(minutes=1), AT + timedelta(minutes=1)]
 
 
-@pytest.mark.parametrize("name", ["__reserved__", "____", "a.b", "a`b", "a/b", "*", "x" * 128, "größe", "_triggered"])
-def test_a_name_of_any_form_is_noted(orchestrator: Orchestrator, stores: EmbeddedStores, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["__reserved__", "____", "a.b", "a`b", "a/b", "*", "x" * 128, "größe", "_triggered"]
+)
+def test_a_name_of_any_form_is_noted(
+    orchestrator: Orchestrator, stores: EmbeddedStores, name: str
+) -> None:
     """Once, whatever a document's fields may be called."""
     for number in range(2):
         orchestrator.deliver(message(name, number))
@@ -167,7 +195,9 @@ def test_a_topic_full_of_others_does_not_fill_the_document(
     """After so many names no more are noted; each still has its checkpoint."""
     for number in range(MAX_UNEXPECTED + 5):
         orchestrator.deliver(message(f"other_{number:03}", number))
-    assert progress_of(stores).unexpected == {f"other_{number:03}" for number in range(MAX_UNEXPECTED)}
+    assert progress_of(stores).unexpected == {
+        f"other_{number:03}" for number in range(MAX_UNEXPECTED)
+    }
     assert sink.kinds()[-2:] == ["RECEIVED", "UNEXPECTED"]
 
 
@@ -183,10 +213,19 @@ def test_a_status_that_completes_nothing_is_only_recorded(
     assert rows_of(stores) == {}
 
 
-def test_the_last_report_stands_until_a_success(orchestrator: Orchestrator, stores: EmbeddedStores) -> None:
+def test_the_last_report_stands_until_a_success(
+    orchestrator: Orchestrator, stores: EmbeddedStores
+) -> None:
     """In whatever order they come; a registration outranks the reports, also those that come after it."""
     found = []
-    for number, status in ((5, "failed"), (3, "no_data"), (7, "skipped"), (6, "failed"), (4, "success"), (9, "failed")):
+    for number, status in (
+        (5, "failed"),
+        (3, "no_data"),
+        (7, "skipped"),
+        (6, "failed"),
+        (4, "success"),
+        (9, "failed"),
+    ):
         orchestrator.deliver(message(FIVE[0], number, status=status))
         found.append(progress_of(stores))
     assert [progress.reports.get(FIVE[0]) for progress in found] == [
@@ -205,7 +244,9 @@ def test_a_message_that_cannot_be_parsed_is_acknowledged(
     bad = message(FIVE[0], 1, game_date="2026-02-30")
     orchestrator.deliver(bad)
     orchestrator.deliver("hello")
-    orchestrator.deliver({"message": {**bad["message"], "data": base64.b64encode(b"x" * 1_000_000).decode()}})
+    orchestrator.deliver(
+        {"message": {**bad["message"], "data": base64.b64encode(b"x" * 1_000_000).decode()}}
+    )
     assert sink.kinds() == ["REJECTED"] * 3
     assert [c.fields["field"] for c in sink.checkpoints] == ["game_date", "event", "message.data"]
     assert "2026-02-30" in sink.checkpoints[0].fields["raw"]
@@ -238,7 +279,9 @@ class Watched:
         with self._around("merge"):
             self._documents.merge(ref, fields)
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         """Compare and set, and count the flags."""
         with self._around("update_if_unchanged"):
             done = self._documents.update_if_unchanged(ref, fields, version)
@@ -283,15 +326,26 @@ def watched_orchestrator(
 
 @contextmanager
 def temporary_stores() -> Iterator[EmbeddedStores]:
-    with tempfile.TemporaryDirectory() as folder, EmbeddedStores(Path(folder), durable=False) as stores:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedStores(Path(folder), durable=False) as stores,
+    ):
         yield stores
 
 
 def state(stores: EmbeddedStores) -> tuple[object, ...]:
     """Return all that must not depend on order, repetition or crashes; who triggered and when may."""
     progress = progress_of(stores)
-    registered = {name: (entry.completed_at, entry.event_id) for name, entry in progress.registered.items()}
-    return registered, progress.reports, progress.unexpected, progress.trigger is not None, rows_of(stores)
+    registered = {
+        name: (entry.completed_at, entry.event_id) for name, entry in progress.registered.items()
+    }
+    return (
+        registered,
+        progress.reports,
+        progress.unexpected,
+        progress.trigger is not None,
+        rows_of(stores),
+    )
 
 
 UNEXPECTED = [message("p2_nbacom_schedule", 20), message("p2_bdl_box_scores", 21)]
@@ -305,7 +359,9 @@ REPORTS = [message(FIVE[0], 40, status="failed"), message(FIVE[1], 41, status="n
     st.sets(st.sampled_from(range(5)), max_size=5),
     st.randoms(use_true_random=False),
 )
-def test_order_and_repetition_do_not_matter(sent: list[dict[str, Any]], preregistered: set[int], random: Any) -> None:
+def test_order_and_repetition_do_not_matter(
+    sent: list[dict[str, Any]], preregistered: set[int], random: Any
+) -> None:
     """Any order, any duplicates, any processors registered before: one state, and at most one trigger."""
     states = []
     for shuffled in (False, True):
@@ -479,18 +535,24 @@ def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
     assert trigger.event_id == "m34"
 
 
-def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(stores: EmbeddedStores) -> None:
+def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(
+    stores: EmbeddedStores,
+) -> None:
     """The client tries again by itself, finds the document changed by its own first try, and says so: read again."""
 
     class Lossy(Watched):
-        def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+        def update_if_unchanged(
+            self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+        ) -> bool:
             """Write, lose the answer, and try again."""
             super().update_if_unchanged(ref, fields, version)
             return super().update_if_unchanged(ref, fields, version)
 
     clock, sink = SimulatedClock(AT + timedelta(hours=1)), RecordingSink()
     lossy = Lossy(stores, lambda _: None)
-    orchestrator = Orchestrator(PHASE, lossy, lossy, CheckpointLogger(PHASE, sink, clock=clock), clock, beside=AtOnce)
+    orchestrator = Orchestrator(
+        PHASE, lossy, lossy, CheckpointLogger(PHASE, sink, clock=clock), clock, beside=AtOnce
+    )
     for sent in MESSAGES:
         orchestrator.deliver(sent)
     assert sink.kinds()[-3:] == ["RECEIVED", "POST_TRANSACTION", "TRIGGERED"]
@@ -498,7 +560,9 @@ def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(stores: 
     assert (lossy.triggers, flag_rows(stores), state(stores)) == (1, [FIVE[4]], undisturbed())
 
 
-def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(stores: EmbeddedStores) -> None:
+def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(
+    stores: EmbeddedStores,
+) -> None:
     """They are there while it still hangs; then the delivery fails by its own deadline, and a redelivery mends it."""
     hangs, sink = threading.Event(), RecordingSink()
 
@@ -511,7 +575,9 @@ def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(stor
     hanging, checkpoints = Hanging(stores, lambda _: None), CheckpointLogger(PHASE, sink)
     for sent in MESSAGES[:4]:
         watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
-    orchestrator = Orchestrator(PHASE, hanging, hanging, checkpoints, lambda: AT, append_seconds=0.2)
+    orchestrator = Orchestrator(
+        PHASE, hanging, hanging, checkpoints, lambda: AT, append_seconds=0.2
+    )
     with pytest.raises(DeliveryError, match=r"append_completion: .*; append_trigger: TimeoutError"):
         orchestrator.deliver(MESSAGES[4])
     assert (progress_of(stores).trigger is not None, flag_rows(stores)) == (True, [])
@@ -543,7 +609,9 @@ def test_the_switch_silences_the_checkpoints_and_nothing_else(
 ) -> None:
     """With CHECKPOINTS_ENABLED=false the orchestrator goes on working."""
     monkeypatch.setenv("CHECKPOINTS_ENABLED", "false")
-    orchestrator = Orchestrator(PHASE, stores.documents, stores.completion_log, CheckpointLogger(PHASE))
+    orchestrator = Orchestrator(
+        PHASE, stores.documents, stores.completion_log, CheckpointLogger(PHASE)
+    )
     for sent in MESSAGES:
         orchestrator.deliver(sent)
     assert progress_of(stores).trigger is not None
@@ -558,12 +626,16 @@ def test_what_was_odd_of_a_message_is_said(orchestrator: Orchestrator, sink: Rec
     assert sink.checkpoints[0].text == f"{FIVE[0]} 2026-02-09 success; {'; '.join(odd)}"
 
 
-def test_a_processor_is_waited_for_in_its_time_only(stores: EmbeddedStores, sink: RecordingSink) -> None:
+def test_a_processor_is_waited_for_in_its_time_only(
+    stores: EmbeddedStores, sink: RecordingSink
+) -> None:
     """Before its first date it is known, never registered, and holds no flag up; from then on it is waited for."""
     periods = {FIVE[4]: Period(since=DAY + timedelta(days=1))}
     phase = msgspec.structs.replace(PHASE, periods=periods)
     logger, clock = CheckpointLogger(phase, sink), SimulatedClock(AT)
-    orchestrator = Orchestrator(phase, stores.documents, stores.completion_log, logger, clock, beside=AtOnce)
+    orchestrator = Orchestrator(
+        phase, stores.documents, stores.completion_log, logger, clock, beside=AtOnce
+    )
     for sent in [MESSAGES[4], *MESSAGES[:4]]:
         orchestrator.deliver(sent)
     waits = ["RECEIVED", "POST_TRANSACTION", "WAITING"]
@@ -573,7 +645,9 @@ def test_a_processor_is_waited_for_in_its_time_only(stores: EmbeddedStores, sink
     assert sink.checkpoints[-1].fields["missing"] == FIVE[1:]
 
 
-def test_the_closing_line_has_the_time_of_each_step(orchestrator: Orchestrator, sink: RecordingSink) -> None:
+def test_the_closing_line_has_the_time_of_each_step(
+    orchestrator: Orchestrator, sink: RecordingSink
+) -> None:
     """In milliseconds, those of a delivery that sets the flag and of one that only reports."""
     for sent in [*MESSAGES, message(FIVE[0], 9, status="failed")]:
         orchestrator.deliver(sent)

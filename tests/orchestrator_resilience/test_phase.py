@@ -78,7 +78,9 @@ def test_an_alias_stands_for_its_processor_and_another_name_for_none(
         ("", None),
     ],
 )
-def test_what_an_unknown_name_may_be_another_name_of(phase: Phase, name: str, processor: str | None) -> None:
+def test_what_an_unknown_name_may_be_another_name_of(
+    phase: Phase, name: str, processor: str | None
+) -> None:
     """Only what has no word that is foreign to the processor, and one that is its own."""
     assert phase.nearest(name) == processor
 
@@ -92,7 +94,9 @@ def test_what_an_unknown_name_may_be_another_name_of(phase: Phase, name: str, pr
         (date(2026, 10, 31), datetime(2026, 11, 1, 17, 0, tzinfo=UTC)),  # and back that night
     ],
 )
-def test_the_deadline_is_noon_eastern_whatever_the_clocks_do(phase: Phase, game_date: date, deadline: datetime) -> None:
+def test_the_deadline_is_noon_eastern_whatever_the_clocks_do(
+    phase: Phase, game_date: date, deadline: datetime
+) -> None:
     """A date is late by the wall clock of the phase's time zone."""
     assert phase.deadline(game_date) == deadline
 
@@ -110,27 +114,75 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "culprit"),
     [
-        ('next_phase = "Phase 3"', "next_phase = 3", "[phase2]: next_phase: Expected `str`, got `int`"),
-        ('next_phase = "Phase 3"', "", "[phase2]: next_phase: Object missing required field `next_phase`"),
+        (
+            'next_phase = "Phase 3"',
+            "next_phase = 3",
+            "[phase2]: next_phase: Expected `str`, got `int`",
+        ),
+        (
+            'next_phase = "Phase 3"',
+            "",
+            "[phase2]: next_phase: Object missing required field `next_phase`",
+        ),
         (
             "settle_minutes = 2",
             "settle_minute = 2",
             "[phase2]: settle_minute: unknown field; did you mean 'settle_minutes'?",
         ),
         ("settle_minutes = 2", "zzz = 2", "[phase2]: zzz: unknown field"),
-        ("settle_minutes = 2", "outcome_qurey = ''", "outcome_qurey: unknown field; did you mean 'outcome_query'?"),
-        ("America/New_York", "America/New_Yrok", "is not a time zone; did you mean 'America/New_York'?"),
-        ("settle_minutes = 2", "settle_minutes = -1", "[phase2]: settle_minutes: Expected `int` >= 0"),
-        ("settle_minutes = 2", "settle_minutes = true", "[phase2]: settle_minutes: Expected `int`, got `bool`"),
-        ("after_minutes = 30", "after_minutes = 0", "[phase2]: untriggered_after_minutes: Expected `int` >= 1"),
-        ("+1d 12:00", "tomorrow noon", "[phase2]: incomplete_by: Expected `str` such as '+1d 12:00'"),
+        (
+            "settle_minutes = 2",
+            "outcome_qurey = ''",
+            "outcome_qurey: unknown field; did you mean 'outcome_query'?",
+        ),
+        (
+            "America/New_York",
+            "America/New_Yrok",
+            "is not a time zone; did you mean 'America/New_York'?",
+        ),
+        (
+            "settle_minutes = 2",
+            "settle_minutes = -1",
+            "[phase2]: settle_minutes: Expected `int` >= 0",
+        ),
+        (
+            "settle_minutes = 2",
+            "settle_minutes = true",
+            "[phase2]: settle_minutes: Expected `int`, got `bool`",
+        ),
+        (
+            "after_minutes = 30",
+            "after_minutes = 0",
+            "[phase2]: untriggered_after_minutes: Expected `int` >= 1",
+        ),
+        (
+            "+1d 12:00",
+            "tomorrow noon",
+            "[phase2]: incomplete_by: Expected `str` such as '+1d 12:00'",
+        ),
         ("+1d 12:00", "+1d 24:00", "[phase2]: incomplete_by: Expected `str` such as '+1d 12:00'"),
-        ("America/New_York", "America/Gotham", "[phase2]: timezone: 'America/Gotham' is not a time zone"),
+        (
+            "America/New_York",
+            "America/Gotham",
+            "[phase2]: timezone: 'America/Gotham' is not a time zone",
+        ),
         ("America/New_York", "America", "[phase2]: timezone: 'America' is not a time zone"),
         ("America/New_York", "../etc", "[phase2]: timezone: '../etc' is not a time zone"),
-        ("history_dates = 7", "history_dates = 2", "[phase2]: history_dates: 2 is less than lookback_dates = 3"),
-        ("+1d 12:00", "+1d 12:00\\n", "[phase2]: incomplete_by: Expected `str` such as '+1d 12:00'"),
-        ("+1d 12:00", "+2d 12:00", "[phase2]: incomplete_by: '+2d 12:00' is when a date leaves the window"),
+        (
+            "history_dates = 7",
+            "history_dates = 2",
+            "[phase2]: history_dates: 2 is less than lookback_dates = 3",
+        ),
+        (
+            "+1d 12:00",
+            "+1d 12:00\\n",
+            "[phase2]: incomplete_by: Expected `str` such as '+1d 12:00'",
+        ),
+        (
+            "+1d 12:00",
+            "+2d 12:00",
+            "[phase2]: incomplete_by: '+2d 12:00' is when a date leaves the window",
+        ),
         (
             "phase2_completion",
             "phase2_completion\\n",
@@ -138,26 +190,54 @@ def test_today_is_the_time_zones_today(phase: Phase) -> None:
         ),
         ("[phase2]", "x = " + "9" * 5000 + "\n[phase2]", "own.toml: "),
         ("[phase2]", "x = " + "[" * 5000 + "\n[phase2]", "own.toml: "),
-        ("lookback_dates = 3", "lookback_dates = 0", "[phase2]: lookback_dates: Expected `int` >= 1"),
-        ('"odds_api_game_lines"', "7", "[phase2]: processors.p2_odds_game_lines: [3]: Expected `str`, got `int`"),
-        ('"odds_api_game_lines"', '"BigDataBallPbpProcessor"', "processors: 'BigDataBallPbpProcessor' stands for both"),
-        ("p2_odds_game_lines = [", '"a b" = [', "processors: 'a b': Expected `str` such as 'p2_odds_game_lines'"),
+        (
+            "lookback_dates = 3",
+            "lookback_dates = 0",
+            "[phase2]: lookback_dates: Expected `int` >= 1",
+        ),
+        (
+            '"odds_api_game_lines"',
+            "7",
+            "[phase2]: processors.p2_odds_game_lines: [3]: Expected `str`, got `int`",
+        ),
+        (
+            '"odds_api_game_lines"',
+            '"BigDataBallPbpProcessor"',
+            "processors: 'BigDataBallPbpProcessor' stands for both",
+        ),
+        (
+            "p2_odds_game_lines = [",
+            '"a b" = [',
+            "processors: 'a b': Expected `str` such as 'p2_odds_game_lines'",
+        ),
         (
             "phase2_completion",
             "phase2/completion",
             "[phase2]: firestore_collection: Expected `str` such as 'phase2_completion'",
         ),
         *(
-            ("phase2_completion", name, "[phase2]: firestore_collection: Expected `str` such as 'phase2_completion'")
+            (
+                "phase2_completion",
+                name,
+                "[phase2]: firestore_collection: Expected `str` such as 'phase2_completion'",
+            )
             for name in (".", "..", "____", "__x__", "__a/b__", "/", "a/", "x" * 201, "a b")
         ),
-        ("nba_orchestration.phase", "phase", "[phase2]: bigquery_table: Expected `str` such as 'dataset.table'"),
+        (
+            "nba_orchestration.phase",
+            "phase",
+            "[phase2]: bigquery_table: Expected `str` such as 'dataset.table'",
+        ),
         ("[phase2]", "[Phase-2]\n[phase2]", "[Phase-2]: "),
         ("[phase2]", 'name = "x"\n[phase2]', "[name]: expected a table, got 'x'"),
         ("[phase2]", '[phase2]\nname = "x"', "[phase2]: name: unknown field"),
         ("[phase2]", "[phase2", "own.toml: "),
         *(
-            ("[phase2]", f'[phase2]\n{query}_query = "{text}"', f"[phase2]: {query}_query: has to use {parameter}")
+            (
+                "[phase2]",
+                f'[phase2]\n{query}_query = "{text}"',
+                f"[phase2]: {query}_query: has to use {parameter}",
+            )
             for query in ("outcome", "work", "runs")
             for text, parameter in (("SELECT @until", "@since"), ("SELECT @since", "@until"))
         ),
@@ -191,7 +271,10 @@ def test_a_processor_is_expected_from_its_since_to_its_until() -> None:
     """Both included; on other dates it is known, under all its names, and the rest is as ever."""
     phase = parse_phases(HEAD + ADDED + FIVE, "own.toml")["phase2"]
     five = load_phase("phase2", BUNDLED_PHASES).expected
-    found = {day: phase.on(date.fromisoformat(f"2026-{day}")) for day in ("02-28", "03-01", "03-02", "06-30", "07-01")}
+    found = {
+        day: phase.on(date.fromisoformat(f"2026-{day}"))
+        for day in ("02-28", "03-01", "03-02", "06-30", "07-01")
+    }
     assert {day: sorted(on.expected - five) for day, on in found.items()} == {
         "02-28": [],
         "03-01": ["p2_new"],
@@ -207,13 +290,28 @@ def test_a_processor_is_expected_from_its_since_to_its_until() -> None:
 @pytest.mark.parametrize(
     ("added", "complaint"),
     [
-        ("p2_new = {since = 2026-03-02, until = 2026-03-01}", "p2_new: until, 2026-03-01, is before since, 2026-03-02"),
-        ("p2_new = {since = 2026-03-01T00:00:00}", "processors.p2_new: since: Expected `date | null`, got `datetime`"),
+        (
+            "p2_new = {since = 2026-03-02, until = 2026-03-01}",
+            "p2_new: until, 2026-03-01, is before since, 2026-03-02",
+        ),
+        (
+            "p2_new = {since = 2026-03-01T00:00:00}",
+            "processors.p2_new: since: Expected `date | null`, got `datetime`",
+        ),
         ("p2_new = {from = 2026-03-01}", "processors.p2_new: from: unknown field"),
         ("p2_new = {aliases = [7]}", "processors.p2_new: aliases[0]: Expected `str`, got `int`"),
-        ("[phase2.optional]\np2_new = {since = 2026-03-01}", "optional.p2_new: Expected `array`, got `object`"),
-        ("p2_new = {incomplete_by = 'noon'}", "p2_new: incomplete_by: Expected `str` such as '+1d 12:00'"),
-        ("p2_new = {incomplete_by = '+2d 12:00'}", "[phase2]: processors.p2_new: incomplete_by: '+2d 12:00' is when"),
+        (
+            "[phase2.optional]\np2_new = {since = 2026-03-01}",
+            "optional.p2_new: Expected `array`, got `object`",
+        ),
+        (
+            "p2_new = {incomplete_by = 'noon'}",
+            "p2_new: incomplete_by: Expected `str` such as '+1d 12:00'",
+        ),
+        (
+            "p2_new = {incomplete_by = '+2d 12:00'}",
+            "[phase2]: processors.p2_new: incomplete_by: '+2d 12:00' is when",
+        ),
         ("p2_new = {untill = 2026-03-01}", "untill: unknown field; did you mean 'until'?"),
         ("[phase2.periods]\np2_new = {since = 2026-03-01}", "[phase2]: periods: unknown field"),
         ("[x]\nn = 0x" + "f" * 5000, "[x]: "),
@@ -228,13 +326,20 @@ def test_a_period_that_is_none_is_named(added: str, complaint: str) -> None:
 
 def phase_with(top: str = "", tables: str = "") -> Phase:
     """Return the bundled phase with more fields, and with more tables."""
-    return parse_phases(TEXT.replace("[phase2]\n", f"[phase2]\n{top}\n", 1) + tables, "own.toml")["phase2"]
+    return parse_phases(TEXT.replace("[phase2]\n", f"[phase2]\n{top}\n", 1) + tables, "own.toml")[
+        "phase2"
+    ]
 
 
 def test_a_phase_has_a_season() -> None:
     """Of other dates nobody is expected, and everybody known."""
     phase = phase_with("since = 2026-03-01\nuntil = 2026-06-30")
-    for day, holds in (("2026-02-28", False), ("2026-03-01", True), ("2026-06-30", True), ("2026-07-01", False)):
+    for day, holds in (
+        ("2026-02-28", False),
+        ("2026-03-01", True),
+        ("2026-06-30", True),
+        ("2026-07-01", False),
+    ):
         on = phase.on(date.fromisoformat(day))
         assert on.expected == (phase.expected if holds else frozenset())
         assert on.is_known("OddsApiPropsProcessor")
@@ -245,7 +350,11 @@ def test_a_processor_has_a_deadline_of_its_own() -> None:
     phase = phase_with(tables='\np2_early = {aliases = ["Early"], incomplete_by = "+0d 11:00"}\n')
     day = date(2026, 2, 9)
     assert phase.deadline(day, "p2_early") == datetime(2026, 2, 9, 16, tzinfo=UTC)
-    assert phase.deadline(day, "p2_odds_game_lines") == phase.deadline(day) == datetime(2026, 2, 10, 17, tzinfo=UTC)
+    assert (
+        phase.deadline(day, "p2_odds_game_lines")
+        == phase.deadline(day)
+        == datetime(2026, 2, 10, 17, tzinfo=UTC)
+    )
     assert phase.canonical("Early") == "p2_early"
 
 
@@ -264,14 +373,24 @@ enough = 1
 
 def test_a_mode_waits_for_its_own() -> None:
     """What it leaves out is as in the phase; others are known, and a name that is no mode changes nothing."""
-    phase, day = phase_with("critical = ['p2_bigdataball_pbp']\nenough = 0.6", MODES), date(2026, 2, 9)
+    phase, day = (
+        phase_with("critical = ['p2_bigdataball_pbp']\nenough = 0.6", MODES),
+        date(2026, 2, 9),
+    )
     morning, night = phase.on(day, "morning"), phase.on(day, "night")
     assert (sorted(morning.expected), morning.needed) == (["p2_extra", "p2_odds_game_lines"], 1)
-    assert (morning.canonical("Extra"), morning.canonical("NbacGamebookProcessor")) == ("p2_extra", None)
+    assert (morning.canonical("Extra"), morning.canonical("NbacGamebookProcessor")) == (
+        "p2_extra",
+        None,
+    )
     assert morning.is_known("NbacGamebookProcessor")
     assert morning.deadline(day) == datetime(2026, 2, 9, 16, tzinfo=UTC)
     assert (morning.is_partial("tier2"), morning.is_partial("deadline_exceeded")) == (True, False)
-    assert (night.expected, night.needed, night.incomplete_by) == (phase.expected, 5, phase.incomplete_by)
+    assert (night.expected, night.needed, night.incomplete_by) == (
+        phase.expected,
+        5,
+        phase.incomplete_by,
+    )
     assert phase.on(day, "noon") is phase.on(day) is phase
     assert phase.without(["p2_odds_game_lines"]).on(day, "morning").expected == {"p2_extra"}
 
@@ -302,20 +421,52 @@ def test_how_many_are_enough(rule: str, few: list[str], enough: list[str]) -> No
             "",
             "critical: 'p2_odds_game_line' is none of the phase's; did",
         ),
-        ("critical = ['p2_odds_game_lines']", "", "[phase2]: critical: says nothing without `enough`"),
+        (
+            "critical = ['p2_odds_game_lines']",
+            "",
+            "[phase2]: critical: says nothing without `enough`",
+        ),
         ("enough = 6", "", "[phase2]: enough: 6 is more than 5, the number of processors"),
         ("enough = 0", "", "[phase2]: enough: Expected `int` >= 1"),
         ("enough = 1.5", "", "[phase2]: enough: Expected `float` <= 1.0"),
         ("enough = 'most'", "", "[phase2]: enough: Expected `int | float | null`, got `str`"),
-        ("since = 2026-03-02\nuntil = 2026-03-01", "", "[phase2]: until, 2026-03-01, is before since, 2026-03-02"),
-        ("completed_statuses = 'done'", "", "[phase2]: completed_statuses: Expected `array`, got `str`"),
+        (
+            "since = 2026-03-02\nuntil = 2026-03-01",
+            "",
+            "[phase2]: until, 2026-03-01, is before since, 2026-03-02",
+        ),
+        (
+            "completed_statuses = 'done'",
+            "",
+            "[phase2]: completed_statuses: Expected `array`, got `str`",
+        ),
         ("", "[phase2.modes]\nnight = 7", "[phase2]: modes.night: Expected `object`, got `int`"),
         ("modes = 7", "", "[phase2]: modes: Expected `object`, got `int`"),
-        ("", "[phase2.modes.night]\nprocessors = []", "modes.night: processors: Expected `array` of length >= 1"),
-        ("", "[phase2.modes.night]\nprocessor = ['x']", "processor: unknown field; did you mean 'processors'?"),
-        ("", "[phase2.modes.night]\nprocessors = ['p2_bigdatabal_pbp']", "did you mean 'p2_bigdataball_pbp'?"),
-        ("", "[phase2.modes.night]\nincomplete_by = 'noon'", "incomplete_by: Expected `str` such as '+1d 12:00'"),
-        ("", "[phase2.modes.night]\nincomplete_by = '+3d 12:00'", "modes.night: incomplete_by: '+3d 12:00' is when a"),
+        (
+            "",
+            "[phase2.modes.night]\nprocessors = []",
+            "modes.night: processors: Expected `array` of length >= 1",
+        ),
+        (
+            "",
+            "[phase2.modes.night]\nprocessor = ['x']",
+            "processor: unknown field; did you mean 'processors'?",
+        ),
+        (
+            "",
+            "[phase2.modes.night]\nprocessors = ['p2_bigdatabal_pbp']",
+            "did you mean 'p2_bigdataball_pbp'?",
+        ),
+        (
+            "",
+            "[phase2.modes.night]\nincomplete_by = 'noon'",
+            "incomplete_by: Expected `str` such as '+1d 12:00'",
+        ),
+        (
+            "",
+            "[phase2.modes.night]\nincomplete_by = '+3d 12:00'",
+            "modes.night: incomplete_by: '+3d 12:00' is when a",
+        ),
         (
             "",
             "[phase2.modes.night]\nenough = 6",
@@ -323,7 +474,9 @@ def test_how_many_are_enough(rule: str, few: list[str], enough: list[str]) -> No
         ),
     ],
 )
-def test_a_rule_or_a_mode_that_makes_no_sense_is_named(top: str, tables: str, complaint: str) -> None:
+def test_a_rule_or_a_mode_that_makes_no_sense_is_named(
+    top: str, tables: str, complaint: str
+) -> None:
     """With the mode and the field, and what may have been meant."""
     with pytest.raises(ConfigurationError) as caught:
         phase_with(top, f"\n{tables}\n")
@@ -332,14 +485,19 @@ def test_a_rule_or_a_mode_that_makes_no_sense_is_named(top: str, tables: str, co
 
 def test_a_number_of_any_length_is_refused_by_name() -> None:
     """Also one that Python does not write out."""
-    with pytest.raises(ConfigurationError, match=r"own\.toml: \[x\]: expected a table, got a value of type int"):
+    with pytest.raises(
+        ConfigurationError, match=r"own\.toml: \[x\]: expected a table, got a value of type int"
+    ):
         parse_phases("x = 0x" + "f" * 5000, "own.toml")
 
 
 def test_two_phases_do_not_share_a_collection() -> None:
     """One would take the other's flag for its own."""
     second = TEXT.replace("[phase2", "[phase3")
-    with pytest.raises(ConfigurationError, match=r"\[phase3\]: firestore_collection: 'phase2_completion' is that of"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"\[phase3\]: firestore_collection: 'phase2_completion' is that of",
+    ):
         parse_phases(TEXT + second, "own.toml")
 
 
@@ -358,17 +516,23 @@ def test_an_empty_file_has_no_phase() -> None:
         parse_phases("", "own.toml")
 
 
-def test_phases_file_names_a_file_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phases_file_names_a_file_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Adding a phase is adding a table."""
     own = tmp_path / "own.toml"
     own.write_text(TEXT + TEXT.replace("phase2", "phase3"), "utf-8")
     monkeypatch.setenv("PHASES_FILE", str(own))
     assert sorted(load_phases()) == ["phase2", "phase3"]
-    with pytest.raises(ConfigurationError, match=r"no phase 'phase4'; there are \['phase2', 'phase3'\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"no phase 'phase4'; there are \['phase2', 'phase3'\]"
+    ):
         load_phase("phase4")
 
 
-def test_a_phases_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_phases_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Missing and not UTF-8."""
     own = tmp_path / "own.toml"
     monkeypatch.setenv("PHASES_FILE", str(own))
@@ -379,7 +543,9 @@ def test_a_phases_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch:
         load_phases()
 
 
-@pytest.mark.parametrize("name", ["...", ".x", "..x", "__x", "x__", "_x_", "___", "phase2_completion", "é" * 200])
+@pytest.mark.parametrize(
+    "name", ["...", ".x", "..x", "__x", "x__", "_x_", "___", "phase2_completion", "é" * 200]
+)
 def test_a_name_that_firestore_takes_is_taken(name: str) -> None:
     """What is not reserved, however like that it looks."""
     phases = parse_phases(TEXT.replace("phase2_completion", name, 1), "own.toml")
@@ -463,7 +629,11 @@ enough = 0.5
 @example(b"[[phase2]]\n" + b"x." * 2000 + b"x = 1\n")
 def test_a_file_can_be_used_or_is_refused_with_its_name(tmp_path: Path, data: bytes) -> None:
     """Whatever is in it."""
-    file, day, now = tmp_path / "phases.toml", date(2026, 2, 9), datetime(2026, 2, 11, 7, 21, tzinfo=UTC)
+    file, day, now = (
+        tmp_path / "phases.toml",
+        date(2026, 2, 9),
+        datetime(2026, 2, 11, 7, 21, tzinfo=UTC),
+    )
     file.write_bytes(data)
     phases = or_error(ConfigurationError, lambda: load_phases(file))
     if isinstance(phases, ConfigurationError):
@@ -473,5 +643,7 @@ def test_a_file_can_be_used_or_is_refused_with_its_name(tmp_path: Path, data: by
         assert phase.on(day).expected <= phase.expected
         assert phase.begins(day) < phase.deadline(day)
         assert phase.recent_dates(now, phase.history_dates)[-1] == phase.today(now)
-        assert all(phase.canonical(name) == name and phase.is_known(name) for name in phase.expected)
+        assert all(
+            phase.canonical(name) == name and phase.is_known(name) for name in phase.expected
+        )
         assert phase.nearest("P2Odd\x1b") in {None, *phase.expected}

@@ -30,7 +30,12 @@ ID = "0123456789abcdef" * 2
 
 
 def message(probe_id: object = ID, **more: Any) -> dict[str, Any]:
-    envelope = {"data": "", "messageId": "1", "publishTime": NOW.isoformat(), "attributes": {ATTRIBUTE: probe_id}}
+    envelope = {
+        "data": "",
+        "messageId": "1",
+        "publishTime": NOW.isoformat(),
+        "attributes": {ATTRIBUTE: probe_id},
+    }
     return {"message": {**envelope, **more}}
 
 
@@ -46,7 +51,9 @@ EVENT = {"id": "1", "type": "messagePublished", "time": "2026-02-10T06:41:00.000
         *((message(publishTime=odd), None) for odd in (None, "", "soon", 7, "2026-02-10T06:41:00")),
     ],
 )
-def test_a_probe_is_found_in_every_shape(event: dict[str, Any], published_at: datetime | None) -> None:
+def test_a_probe_is_found_in_every_shape(
+    event: dict[str, Any], published_at: datetime | None
+) -> None:
     """A push envelope and a CloudEvent around it; one without a time is young: the time only ends redeliveries."""
     assert probe_of(event) == Probe(ID, published_at)
     assert not Probe(ID, published_at).is_stale(NOW)
@@ -58,7 +65,11 @@ def test_another_mark_is_no_probe(mark: object) -> None:
     assert probe_of(message(mark)) is None
 
 
-@given(st.recursive(st.none() | st.text() | st.integers(), lambda x: st.dictionaries(st.text(), x) | st.lists(x)))
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(), lambda x: st.dictionaries(st.text(), x) | st.lists(x)
+    )
+)
 def test_whatever_comes_is_no_probe(event: object) -> None:
     """It never raises: the orchestrator decides what is wrong with it."""
     assert probe_of(event) is None
@@ -68,10 +79,14 @@ def test_whatever_comes_is_no_probe(event: object) -> None:
 def test_others_turn_a_probe_away(phase: Phase) -> None:
     """Its body is of no date that can be, and of another phase: either would do."""
     body, of_it = json.loads(DATA), {"messageId": "1", "publishTime": NOW}
-    with pytest.raises(InvalidMessageError, match=r"game_date: the year of 1970-01-01 is not in 2000\.\.2099"):
+    with pytest.raises(
+        InvalidMessageError, match=r"game_date: the year of 1970-01-01 is not in 2000\.\.2099"
+    ):
         Completion.from_event({"message": {**of_it, "data": body}}, phase)
     with pytest.raises(InvalidMessageError, match="phase: expected 'phase_2_raw', got 'probe'"):
-        Completion.from_event({"message": {**of_it, "data": {**body, "game_date": "2026-02-09"}}}, phase)
+        Completion.from_event(
+            {"message": {**of_it, "data": {**body, "game_date": "2026-02-09"}}}, phase
+        )
 
 
 class Odd:
@@ -90,16 +105,32 @@ SERVICE, REVISION = "phase2-orchestrator", "phase2-orchestrator-00007-abc"
 REFUSED = StoreError("BigQuery: NotFound: 404")
 
 
-def deliver(phase: Phase, sink: RecordingSink, documents: Any, log: Any, event: object, *, now: datetime = NOW) -> None:
+def deliver(
+    phase: Phase,
+    sink: RecordingSink,
+    documents: Any,
+    log: Any,
+    event: object,
+    *,
+    now: datetime = NOW,
+) -> None:
     clock = SimulatedClock(now)
     checkpoints = CheckpointLogger(phase, sink, clock=clock)
-    Orchestrator(phase, documents, log, checkpoints, clock, service=SERVICE, revision=REVISION).deliver(event)
+    Orchestrator(
+        phase, documents, log, checkpoints, clock, service=SERVICE, revision=REVISION
+    ).deliver(event)
 
 
 def test_an_orchestrator_without_probes_writes_nothing(phase: Phase, sink: RecordingSink) -> None:
     """It sees a message without the mark: rejected, and acknowledged."""
     untouchable = Odd(AssertionError("it was used"))
-    deliver(phase, sink, untouchable, untouchable, message(data=base64.b64encode(DATA).decode(), attributes={}))
+    deliver(
+        phase,
+        sink,
+        untouchable,
+        untouchable,
+        message(data=base64.b64encode(DATA).decode(), attributes={}),
+    )
     assert sink.kinds() == ["REJECTED"]
 
 
@@ -109,7 +140,10 @@ def test_an_orchestrator_without_probes_writes_nothing(phase: Phase, sink: Recor
         ({"t": [], "u": []}, None),
         (REFUSED, "BigQuery: NotFound: 404"),
         (ConfigurationError("p.d.t: game_date is a STRING"), "p.d.t: game_date is a STRING"),
-        ({"t": ["event_id", "status"], "u": ["event_id"]}, "the completion log lacks columns: {'t': ['status']}"),
+        (
+            {"t": ["event_id", "status"], "u": ["event_id"]},
+            "the completion log lacks columns: {'t': ['status']}",
+        ),
         ({"t": ["event_id", "is_triggered", "trigger_reason"]}, None),
     ],
 )
@@ -125,7 +159,10 @@ def test_the_answer(
         "expected": sorted(phase.expected),
         "answered_at": NOW,
     }
-    assert stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields == {**answer, "completion_log": wrong}
+    assert stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields == {
+        **answer,
+        "completion_log": wrong,
+    }
     assert [(c.message, c.severity, c.closes) for c in sink.checkpoints] == [
         ("CHECKPOINT_RECEIVED: probe", "INFO", False),
         (f"CHECKPOINT_PROBED: {wrong or 'alive'} (probe)", "WARNING" if wrong else "INFO", True),
@@ -141,13 +178,17 @@ def test_a_completion_log_that_hangs_is_part_of_the_answer(
     hanging: Any = Odd(None)
     hanging.missing_columns = lambda: over.wait(30)
     checkpoints = CheckpointLogger(phase, sink)
-    Orchestrator(phase, stores.documents, hanging, checkpoints, lambda: NOW, append_seconds=0.05).deliver(message())
+    Orchestrator(
+        phase, stores.documents, hanging, checkpoints, lambda: NOW, append_seconds=0.05
+    ).deliver(message())
     over.set()
     answer = stores.documents.get_all([probe_ref(ID)])[probe_ref(ID)].fields
     assert answer["completion_log"] == "no answer within 0.05 s"
 
 
-def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(phase: Phase, sink: RecordingSink) -> None:
+def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(
+    phase: Phase, sink: RecordingSink
+) -> None:
     """Pub/Sub sends the probe again, and the checkpoints say why; after ten minutes it is let go without a try."""
     with pytest.raises(StoreError):
         deliver(phase, sink, Odd(REFUSED), Odd({}), message(), now=NOW + MAX_AGE)
@@ -166,7 +207,9 @@ _ANSWER = {"service": "orchestrator", "phase": "phase2", "expected": FIVE, "comp
 @given(odd(_ANSWER, values), st.dictionaries(texts, texts, max_size=2))
 @example({**_ANSWER, "expected": 1}, {})
 @example({"service": "\x1b[31m", "phase": "a\nb", "expected": ["x"], "completion_log": "\x1b"}, {})
-def test_what_is_wrong_with_an_answer_is_one_line(answer: dict[str, Any], subscriptions: dict[str, str]) -> None:
+def test_what_is_wrong_with_an_answer_is_one_line(
+    answer: dict[str, Any], subscriptions: dict[str, str]
+) -> None:
     """Whatever is in it is compared."""
     for service in (None, "orchestrator"):
         wrong = what_is_wrong(answer, PHASE, service)

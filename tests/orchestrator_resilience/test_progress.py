@@ -32,20 +32,27 @@ NOW = AT + timedelta(hours=1)
 
 
 def completion(processor: str, at: datetime = AT, event_id: str = "1") -> Completion:
-    return Completion.from_event(push_envelope(processor, "2026-02-09", at, message_id=event_id), PHASE)
+    return Completion.from_event(
+        push_envelope(processor, "2026-02-09", at, message_id=event_id), PHASE
+    )
 
 
 def test_four_expected_and_an_unexpected_wait() -> None:
     """Five keys are not five processors: the sets are compared."""
     four = sorted(PHASE.expected)[:4]
-    fields: dict[str, dict[str, object]] = {processor: {} for processor in [*four, "p2_nbacom_schedule"]}
+    fields: dict[str, dict[str, object]] = {
+        processor: {} for processor in [*four, "p2_nbacom_schedule"]
+    }
     progress = read_progress(fields, PHASE)
     assert not decide(progress, PHASE)
     assert progress.missing == PHASE.expected - set(four)
     assert progress.unexpected == {"p2_nbacom_schedule"}
 
 
-@given(st.sets(st.sampled_from([*sorted(PHASE.expected), "unexpected", "p2_nbacom_schedule"])), st.booleans())
+@given(
+    st.sets(st.sampled_from([*sorted(PHASE.expected), "unexpected", "p2_nbacom_schedule"])),
+    st.booleans(),
+)
 def test_the_decision_is_about_the_expected_set_alone(keys: set[str], triggered: bool) -> None:  # noqa: FBT001
     """Complete and untriggered triggers; nothing else does."""
     progress = read_progress({**{key: {} for key in keys}, "_triggered": triggered}, PHASE)
@@ -62,12 +69,15 @@ def test_what_is_written_is_read_again(phase: Phase) -> None:
     assert before == Progress(
         expected=phase.expected,
         registered={
-            p: Registration(AT + timedelta(minutes=n), str(n), NOW) for n, p in enumerate(sorted(phase.expected))
+            p: Registration(AT + timedelta(minutes=n), str(n), NOW)
+            for n, p in enumerate(sorted(phase.expected))
         },
         orchestrator_expected=phase.expected,
     )
     fields |= trigger_fields(before, event_id="4", now=AT + timedelta(hours=1))
-    assert read_progress(fields, phase).trigger == Trigger(AT + timedelta(hours=1), "all_complete", "4")
+    assert read_progress(fields, phase).trigger == Trigger(
+        AT + timedelta(hours=1), "all_complete", "4"
+    )
     assert (fields["_completed_count"], fields["_first_completion_at"]) == (5, AT)
 
 
@@ -81,7 +91,10 @@ def test_documents_of_old_code_are_read(phase: Phase) -> None:
     """Class names as keys, no times, ISO text, a partial trigger, values of any kind."""
     progress = read_progress(
         {
-            "NbacTeamBoxscoreProcessor": {"completed_at": "2026-02-10T06:41:00+00:00", "status": "success"},
+            "NbacTeamBoxscoreProcessor": {
+                "completed_at": "2026-02-10T06:41:00+00:00",
+                "status": "success",
+            },
             "p2_nbacom_boxscores": {"completed_at": "2026-02-10T07:41:00+00:00"},
             "p2_odds_game_lines": AT,
             "p2_games": 7,
@@ -147,7 +160,9 @@ def test_the_first_success_stands(phase: Phase) -> None:
         (None, None),
     ],
 )
-def test_times_are_read_in_every_form_that_documents_hold(value: object, expected: datetime | None) -> None:
+def test_times_are_read_in_every_form_that_documents_hold(
+    value: object, expected: datetime | None
+) -> None:
     """Aware, naive, text; what is no time is none."""
     assert instant(value) == expected
 
@@ -155,8 +170,14 @@ def test_times_are_read_in_every_form_that_documents_hold(value: object, expecte
 @pytest.mark.parametrize(
     ("status", "completes"),
     [
-        *((status, True) for status in (None, "success", "SUCCESS", " Partial ", "finished", "FINISHED")),
-        *((status, False) for status in ("", "failed", "FAILED", "error", "running", "no_data", "Skipped")),
+        *(
+            (status, True)
+            for status in (None, "success", "SUCCESS", " Partial ", "finished", "FINISHED")
+        ),
+        *(
+            (status, False)
+            for status in ("", "failed", "FAILED", "error", "running", "no_data", "Skipped")
+        ),
         *((status, False) for status in (7, [7], {"a": 7})),
     ],
 )
@@ -165,7 +186,9 @@ def test_what_a_status_means(phase: Phase, status: object, completes: bool) -> N
     phase = replace(phase, completed_statuses=("Finished",))
     progress = read_progress({"p2_odds_game_lines": {"status": status}}, phase)
     assert (progress.completed == {"p2_odds_game_lines"}) is completes
-    assert [report.status for report in progress.reports.values()] == ([] if completes else [shown_status(status)])
+    assert [report.status for report in progress.reports.values()] == (
+        [] if completes else [shown_status(status)]
+    )
 
 
 def shown_status(status: object) -> str:
@@ -193,4 +216,7 @@ def test_every_document_is_read(fields: dict[str, Any]) -> None:
     assert (again.completed, again.trigger is None) == (after.completed, after.trigger is None)
     unsaid = dict.fromkeys(("completed", "triggered", "duplicate", "expected", "on_purpose"))
     line = transaction_of(PHASE, document=fields, should_trigger=False, **unsaid)
-    assert (line.missing, line.triggered) == (sorted(progress.missing), progress.trigger is not None)
+    assert (line.missing, line.triggered) == (
+        sorted(progress.missing),
+        progress.trigger is not None,
+    )

@@ -48,16 +48,24 @@ def test_how_much_a_query_may_read_is_a_number_of_bytes(text: str, limit: int) -
     assert Settings.from_env({"MAXIMUM_BYTES_BILLED": text}).maximum_bytes_billed == limit
 
 
-@given(st.text(max_size=50).filter(lambda text: text.strip() and not re.fullmatch("[0-9]{1,15}", text.strip())))
+@given(
+    st.text(max_size=50).filter(
+        lambda text: text.strip() and not re.fullmatch("[0-9]{1,15}", text.strip())
+    )
+)
 def test_what_is_no_number_of_bytes_is_refused_by_name(text: str) -> None:
     """Whatever else it is."""
-    with pytest.raises(ConfigurationError, match="MAXIMUM_BYTES_BILLED: expected a number of bytes"):
+    with pytest.raises(
+        ConfigurationError, match="MAXIMUM_BYTES_BILLED: expected a number of bytes"
+    ):
         Settings.from_env({"MAXIMUM_BYTES_BILLED": text})
 
 
 def test_the_canarys_defaults() -> None:
     """It is on, without Slack and without a heartbeat."""
-    assert CanarySettings.from_env({}) == CanarySettings(enabled=True, slack_webhook_url=None, heartbeat_url=None)
+    assert CanarySettings.from_env({}) == CanarySettings(
+        enabled=True, slack_webhook_url=None, heartbeat_url=None
+    )
 
 
 def test_a_secret_is_not_shown() -> None:
@@ -70,15 +78,28 @@ def test_a_secret_is_not_shown() -> None:
 
 def test_who_runs_is_what_cloud_run_says() -> None:
     """The names of the service and its revision."""
-    settings = Settings.from_env({"K_SERVICE": "phase2-orchestrator", "K_REVISION": "phase2-orchestrator-00007-abc"})
-    assert (settings.service, settings.revision) == ("phase2-orchestrator", "phase2-orchestrator-00007-abc")
+    settings = Settings.from_env(
+        {"K_SERVICE": "phase2-orchestrator", "K_REVISION": "phase2-orchestrator-00007-abc"}
+    )
+    assert (settings.service, settings.revision) == (
+        "phase2-orchestrator",
+        "phase2-orchestrator-00007-abc",
+    )
     assert settings.on_cloud_run
     assert not Settings.from_env({"K_SERVICE": ""}).on_cloud_run
 
 
 @pytest.mark.parametrize(
     ("value", "on"),
-    [("false", False), ("FALSE", False), (" 0 ", False), ("no", False), ("off", False), ("true", True), ("", True)],
+    [
+        ("false", False),
+        ("FALSE", False),
+        (" 0 ", False),
+        ("no", False),
+        ("off", False),
+        ("true", True),
+        ("", True),
+    ],
 )
 def test_the_rollback_switches(value: str, on: bool) -> None:  # noqa: FBT001
     """One variable a layer, in the usual spellings."""
@@ -92,9 +113,13 @@ def test_the_rollback_switches(value: str, on: bool) -> None:  # noqa: FBT001
 def test_a_switch_in_no_position_is_named() -> None:
     """A typing error in an emergency is reported, not guessed at, and the other layer goes on."""
     settings = Settings.from_env({"CHECKPOINTS_ENABLED": "flase"})
-    with pytest.raises(ConfigurationError, match="CHECKPOINTS_ENABLED: expected true or false, got 'flase'"):
+    with pytest.raises(
+        ConfigurationError, match="CHECKPOINTS_ENABLED: expected true or false, got 'flase'"
+    ):
         _ = settings.checkpoints_enabled
-    with pytest.raises(ConfigurationError, match="CANARY_ENABLED: expected true or false, got 'flase'"):
+    with pytest.raises(
+        ConfigurationError, match="CANARY_ENABLED: expected true or false, got 'flase'"
+    ):
         CanarySettings.from_env({"CANARY_ENABLED": "flase"})
     assert CanarySettings.from_env({"CHECKPOINTS_ENABLED": "flase"}).enabled
     assert Settings.from_env({"CANARY_ENABLED": "flase"}).checkpoints_enabled
@@ -102,8 +127,12 @@ def test_a_switch_in_no_position_is_named() -> None:
 
 def test_the_embedded_stores_are_refused_inside_cloud_run(tmp_path: Path) -> None:
     """A local file there would be gone with the instance, and nobody would know."""
-    settings = Settings.from_env({"K_SERVICE": "canary", "RESILIENCE_DATA_DIR": str(tmp_path / "data")})
-    with pytest.raises(ConfigurationError, match="GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is"):
+    settings = Settings.from_env(
+        {"K_SERVICE": "canary", "RESILIENCE_DATA_DIR": str(tmp_path / "data")}
+    )
+    with pytest.raises(
+        ConfigurationError, match="GOOGLE_CLOUD_PROJECT is not set, and K_SERVICE is"
+    ):
         open_stores(settings, {})
     assert not (tmp_path / "data").exists()
 
@@ -118,7 +147,9 @@ def test_googles_libraries_missing_is_reported_with_the_remedy() -> None:
         "try:\n    open_stores(Settings.from_env({'GOOGLE_CLOUD_PROJECT': 'p'}), {})\n"
         "except ConfigurationError as error:\n    print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert "is not installed: pip install 'orchestrator-resilience[cloud]'" in done.stdout
 
 
@@ -128,7 +159,13 @@ def test_the_address_of_the_page_can_have_a_path_behind_it() -> None:
         CanarySettings.from_env({"PAGE_URL": "https://canary.example:8080/\n"}).page_url
         == "https://canary.example:8080"
     )
-    for odd in ("canary.example", "javascript:alert(1)", "https://x|y", "https://x y", "https://x/?a=b"):
+    for odd in (
+        "canary.example",
+        "javascript:alert(1)",
+        "https://x|y",
+        "https://x y",
+        "https://x/?a=b",
+    ):
         with pytest.raises(ConfigurationError, match="PAGE_URL: expected an address"):
             CanarySettings.from_env({"PAGE_URL": odd})
 
@@ -148,7 +185,10 @@ _VARIABLES = {
 @fuzzed(50)
 @given(
     st.fixed_dictionaries(
-        {name: mutated_text(value).map(lambda text: text.replace("\0", "")) for name, value in _VARIABLES.items()}
+        {
+            name: mutated_text(value).map(lambda text: text.replace("\0", ""))
+            for name, value in _VARIABLES.items()
+        }
     )
 )
 def test_what_makes_no_sense_is_refused_by_its_name(env: dict[str, str]) -> None:
@@ -163,6 +203,8 @@ def test_what_makes_no_sense_is_refused_by_its_name(env: dict[str, str]) -> None
     for variable, read in readers.items():
         error = or_error(ConfigurationError, read)
         if isinstance(error, ConfigurationError):
-            assert str(error).startswith(tuple(f"{name}: " for name in env if variable in {"", name})), error
+            assert str(error).startswith(
+                tuple(f"{name}: " for name in env if variable in {"", name})
+            ), error
             assert str(error).isprintable(), ascii(str(error))
             assert not (variable.endswith("URL") and "SECRET" in str(error))

@@ -18,7 +18,9 @@ def main(target: str) -> None:
         served(several_dates(Path(folder) / "stores").canary()) as url,
         sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
         page.goto(url)
         page.screenshot(path=target)

@@ -54,9 +54,22 @@ EXPIRED = DateMemory(
             reminders={"slack": 12},
             reminded_at=_OPENED + timedelta(days=6),
             events=(
-                Event(what="OPENED", at=_OPENED, to=("slack",), unanswered=("log",), verdict=VerdictKind.INCOMPLETE),
-                Event(what="ACKNOWLEDGED", at=_OPENED + timedelta(hours=1), by="bob", why="tomorrow"),
-                Event(what="EXPIRED", at=_OPENED + timedelta(days=7), to=("slack",), verdict=VerdictKind.INCOMPLETE),
+                Event(
+                    what="OPENED",
+                    at=_OPENED,
+                    to=("slack",),
+                    unanswered=("log",),
+                    verdict=VerdictKind.INCOMPLETE,
+                ),
+                Event(
+                    what="ACKNOWLEDGED", at=_OPENED + timedelta(hours=1), by="bob", why="tomorrow"
+                ),
+                Event(
+                    what="EXPIRED",
+                    at=_OPENED + timedelta(days=7),
+                    to=("slack",),
+                    verdict=VerdictKind.INCOMPLETE,
+                ),
             ),
         ),
     ),
@@ -72,7 +85,13 @@ class Situation:
 
     def canary(self, *channels: Channel) -> Canary:
         """Return the function over these stores."""
-        return Canary(self.stores, self.phases, Channels(*channels), None, CommandLine(several=len(self.phases) > 1))
+        return Canary(
+            self.stores,
+            self.phases,
+            Channels(*channels),
+            None,
+            CommandLine(several=len(self.phases) > 1),
+        )
 
 
 class _Other:
@@ -109,22 +128,34 @@ class World:
         return Situation(self.stores, {self.phase.name: self.phase})
 
     def play(
-        self, day: date, *, drifted: bool = False, output: bool = True, skipped: str = "", again: str = ""
+        self,
+        day: date,
+        *,
+        drifted: bool = False,
+        output: bool = True,
+        skipped: str = "",
+        again: str = "",
     ) -> None:
         """Deliver the five of a date, to an orchestrator that waits for one more where it has `drifted`.
 
         With `again` only that one is delivered, to a date that had the others.
         """
         also = {"p2_bdl_box_scores": ()} if drifted else {}
-        waits_for = msgspec.structs.replace(self.phase, processors={**self.phase.processors, **also})
+        waits_for = msgspec.structs.replace(
+            self.phase, processors={**self.phase.processors, **also}
+        )
         checkpoints = CheckpointLogger(waits_for, self.stores.checkpoints, clock=self._clock)
         documents, log = self.stores.documents, self.stores.completion_log
-        orchestrator = Orchestrator(waits_for, documents, log, checkpoints, self._clock, beside=AtOnce)
+        orchestrator = Orchestrator(
+            waits_for, documents, log, checkpoints, self._clock, beside=AtOnce
+        )
         for number, (processor, minute) in enumerate(MINUTES.items()):
             at = at_minute(day, minute)
             self._clock.now = at + timedelta(seconds=1)
             if processor != skipped and again in {"", processor}:
-                orchestrator.deliver(push_envelope(processor, str(day), at, message_id=f"{day:%m%d}{number}"))
+                orchestrator.deliver(
+                    push_envelope(processor, str(day), at, message_id=f"{day:%m%d}{number}")
+                )
         if not again and self.counts:
             self._add("nba_raw.schedule", day, GAMES)
             self._add("nba_analytics.player_game_summary", day, 26 * GAMES * output)
@@ -142,7 +173,13 @@ class World:
     def silence(self, day: date) -> None:
         """Silence a date until the evening."""
         why = "the Phase 3 team mends it by noon"
-        wanted = {"phase": "phase2", "first": day, "last": day, "reason": why, "expires_at": NOW + timedelta(hours=12)}
+        wanted = {
+            "phase": "phase2",
+            "first": day,
+            "last": day,
+            "reason": why,
+            "expires_at": NOW + timedelta(hours=12),
+        }
         add_silence(self.stores.documents, DEFAULT_CANARY, now=NOW, **wanted)
 
     def acknowledge(self, day: date, at: datetime, by: str = "alice") -> None:
@@ -153,7 +190,13 @@ class World:
         incident = read_date(found.get(ref), day).incidents[-1]
         opened_at, note = incident.opened_at, "I am at it"
         added = Acknowledgement(
-            phase=phase, game_date=day, at=at, opened_at=opened_at, level=incident.level, by=by, note=note
+            phase=phase,
+            game_date=day,
+            at=at,
+            opened_at=opened_at,
+            level=incident.level,
+            by=by,
+            note=note,
         )
         self.stores.documents.merge(people, acknowledgement_fields(found.get(people), added))
 
@@ -168,7 +211,10 @@ class World:
 
     def _add(self, name: str, day: date, count: int) -> None:
         dataset, table = name.split(".")
-        with closing(sqlite3.connect(self._datasets / f"{dataset}.sqlite3")) as connection, connection:
+        with (
+            closing(sqlite3.connect(self._datasets / f"{dataset}.sqlite3")) as connection,
+            connection,
+        ):
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (game_date TEXT NOT NULL)")
             connection.executemany(f"INSERT INTO {table} VALUES (?)", [(day.isoformat(),)] * count)  # noqa: S608
 
@@ -189,9 +235,13 @@ def untriggered(folder: Path) -> Situation:
 def blocked(folder: Path) -> Situation:
     """The flag of one date is unset since a deployment, and Phase 3 has nothing of 14 games."""
     world, at = _stuck(folder, output=False), NOW - timedelta(hours=10)
-    deployed = Change(at, Component.SERVICE, "orchestrator", "deployed", "alice", "orchestrator-00042")
+    deployed = Change(
+        at, Component.SERVICE, "orchestrator", "deployed", "alice", "orchestrator-00042"
+    )
     looked_at = [(Component.SERVICE, "orchestrator"), (Component.SUBSCRIPTION, "phase2-sub")]
-    world.stores.changes = SimpleNamespace(changes=lambda *_: {"phase2": Changes([deployed], looked_at=looked_at)})
+    world.stores.changes = SimpleNamespace(
+        changes=lambda *_: {"phase2": Changes([deployed], looked_at=looked_at)}
+    )
     return world.situation
 
 
@@ -201,9 +251,13 @@ def unreadable(folder: Path) -> Situation:
     world.healthy()
 
     def refused(*_: Any, **__: Any) -> Any:
-        raise StoreError("PermissionDenied: 403 Missing or insufficient permissions; roles/datastore.viewer helps")
+        raise StoreError(
+            "PermissionDenied: 403 Missing or insufficient permissions; roles/datastore.viewer helps"
+        )
 
-    documents = SimpleNamespace(get_all=refused, merge=refused, update_if_unchanged=refused, commit=refused)
+    documents = SimpleNamespace(
+        get_all=refused, merge=refused, update_if_unchanged=refused, commit=refused
+    )
     return replace(world.situation, stores=other_documents(world.stores, documents))
 
 
@@ -253,7 +307,9 @@ def many(folder: Path) -> Situation:
         day = DAY - timedelta(days=number)
         world.play(day, **fault)
         at = world.phase.deadline(day)
-        world.watch(RecordingChannel(), *(at + timedelta(minutes=minutes) for minutes in (1, 16, 300)))
+        world.watch(
+            RecordingChannel(), *(at + timedelta(minutes=minutes) for minutes in (1, 16, 300))
+        )
     world.acknowledge(DAY - timedelta(days=1), NOW - timedelta(hours=8))
     world.silence(DAY - timedelta(days=4))
     world.write(DAY - timedelta(days=1), odd)
@@ -265,7 +321,9 @@ def many(folder: Path) -> Situation:
 
 def empty(folder: Path) -> Situation:
     """Nothing has ever arrived, and no query tells of games."""
-    return Situation(EmbeddedStores(folder, durable=False), {"phase2": load_phase("phase2", BUNDLED_PHASES)})
+    return Situation(
+        EmbeddedStores(folder, durable=False), {"phase2": load_phase("phase2", BUNDLED_PHASES)}
+    )
 
 
 def _stuck(folder: Path, *, output: bool) -> World:

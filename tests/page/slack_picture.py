@@ -41,9 +41,7 @@ def drawn(body: dict[str, Any]) -> str:
         f'<div class="fault" style="border-color: {fault.get("color", "#ddd")}">{"".join(_blocks(fault))}</div>'
         for fault in body["attachments"]
     )
-    return (
-        f"<!doctype html><meta charset=utf-8><style>{_STYLE}</style><p><b>{html.escape(body['text'])}</b></p>{faults}"
-    )
+    return f"<!doctype html><meta charset=utf-8><style>{_STYLE}</style><p><b>{html.escape(body['text'])}</b></p>{faults}"
 
 
 def _blocks(fault: dict[str, Any]) -> Iterator[str]:
@@ -53,7 +51,11 @@ def _blocks(fault: dict[str, Any]) -> Iterator[str]:
         elif "fields" in block:
             yield f'<div class="fields">{"".join(f"<p>{_marked(one)}</p>" for one in block["fields"])}</div>'
         else:
-            yield "".join(f"<p>{_marked(one)}</p>" for one in [block.get("text"), *block.get("elements", [])] if one)
+            yield "".join(
+                f"<p>{_marked(one)}</p>"
+                for one in [block.get("text"), *block.get("elements", [])]
+                if one
+            )
 
 
 def _marked(text: dict[str, Any]) -> str:
@@ -65,9 +67,16 @@ def _marked(text: dict[str, Any]) -> str:
 
 def posted(situation: Situation) -> dict[str, Any]:
     """Return what is posted of a situation's problems."""
-    verdicts = [one for one in check(situation.stores, situation.phases, NOW).verdicts if one.kind.is_problem]
+    verdicts = [
+        one
+        for one in check(situation.stores, situation.phases, NOW).verdicts
+        if one.kind.is_problem
+    ]
     kind = NotificationKind.OPENED
-    told = [Notification(kind, Incident(kind=one.kind, level=level(one), opened_at=NOW), one) for one in verdicts]
+    told = [
+        Notification(kind, Incident(kind=one.kind, level=level(one), opened_at=NOW), one)
+        for one in verdicts
+    ]
     where = CommandLine(
         project="my-project",
         page="https://canary.example.com",
@@ -81,7 +90,9 @@ def main(target: str) -> None:
     """Write the picture into a file."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         text = drawn(posted(several_dates(Path(folder) / "stores")))
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": 800, "height": 400}, color_scheme="light")
         page.set_content(text)
         page.screenshot(path=target, full_page=True)

@@ -42,7 +42,9 @@ def test_each_situation_is_told_and_can_be_read_by_anybody(
     """The headline says it; it fits the width; axe-core, the console and the network have nothing to say."""
     with served(situations(name).canary()) as url:
         for path in ("/", f"/dates/{DAY}"):
-            seen = visit(url + path, viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme)
+            seen = visit(
+                url + path, viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme
+            )
             if path == "/":
                 assert seen.page.inner_text("h1") == FIRST_LOOK[name]
             assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -53,7 +55,9 @@ def test_each_situation_is_told_and_can_be_read_by_anybody(
 
 
 @pytest.mark.parametrize("name", ["blocked", "several_dates"])
-def test_an_open_incident_leads_to_its_cause_in_one_click(situations: Make, visit: Open, name: str) -> None:
+def test_an_open_incident_leads_to_its_cause_in_one_click(
+    situations: Make, visit: Open, name: str
+) -> None:
     """From the page; without JavaScript, as everything here."""
     with served(situations(name).canary()) as url:
         page = visit(url, java_script_enabled=False).page
@@ -71,7 +75,9 @@ def test_the_slack_message_leads_to_the_cause_in_one_click(tmp_path: Any, visit:
     with served(world.situation.canary()) as url, fake_webhook("/services/x") as slack:
         world.watch(SlackChannel(slack.url, world.situation.phases, page=url), NOW)
         (posted,) = slack.posts
-        (first, *_) = re.findall(r"<([^|>]+)\|", posted["attachments"][0]["blocks"][-1]["text"]["text"])
+        (first, *_) = re.findall(
+            r"<([^|>]+)\|", posted["attachments"][0]["blocks"][-1]["text"]["text"]
+        )
         assert "EXPECTATION_DRIFT" in visit(first).page.inner_text("#causes")
 
 
@@ -100,11 +106,15 @@ def test_the_picture_agrees_with_the_data(situations: Make, visit: Open, width: 
         assert hours(".mark circle") == pytest.approx((first + 3.5) / 60, abs=0.1)
         assert hours(".complete") == pytest.approx(last / 60, abs=0.1)
         assert hours(".grace") == pytest.approx((last + 15) / 60, abs=0.1)
-        assert hours(".now line") == pytest.approx(24 + NOW.astimezone(EASTERN).hour + 0.75, abs=0.1)
+        assert hours(".now line") == pytest.approx(
+            24 + NOW.astimezone(EASTERN).hour + 0.75, abs=0.1
+        )
         assert hours(".deadline") == pytest.approx(36, abs=0.1)
         pending = page.locator(f"{row} .pending").bounding_box()
         assert pending is not None
-        assert 12 + 30 * (pending["x"] + pending["width"] - lane["x"]) / lane["width"] == pytest.approx(26.75, abs=0.15)
+        assert 12 + 30 * (pending["x"] + pending["width"] - lane["x"]) / lane[
+            "width"
+        ] == pytest.approx(26.75, abs=0.15)
 
 
 @pytest.mark.parametrize("width", [*WIDTHS, 1000])
@@ -115,8 +125,13 @@ def test_labels_stand_100_pixels_apart(situations: Make, visit: Open, width: int
             page = visit(url + path, viewport={"width": width, "height": 900}).page
             lane = page.locator("svg.axis").bounding_box()
             assert lane is not None
-            labels = [one for one in page.locator(".axis text:not(.fold, .z)").all() if one.is_visible()]
-            places = [float((one.get_attribute("x") or "").rstrip("%")) / 100 * lane["width"] for one in labels]
+            labels = [
+                one for one in page.locator(".axis text:not(.fold, .z)").all() if one.is_visible()
+            ]
+            places = [
+                float((one.get_attribute("x") or "").rstrip("%")) / 100 * lane["width"]
+                for one in labels
+            ]
             assert len(places) >= 2
             assert all(right - left >= 100 for left, right in pairwise(places)), places
 
@@ -126,7 +141,10 @@ def test_hostile_names_appear_as_text(tmp_path: Any, visit: Open) -> None:
     world = World(tmp_path / "stores")
     world.play(DAY)
     evil = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>"
-    document = {evil: {"status": "success"}, "_unexpected": {evil: {"status": "success", "reported_at": NOW}}}
+    document = {
+        evil: {"status": "success"},
+        "_unexpected": {evil: {"status": "success", "reported_at": NOW}},
+    }
     world.write(DAY, document)
     with served(world.situation.canary()) as url:
         for path in ("/", f"/dates/{DAY}"):
@@ -169,7 +187,10 @@ def test_the_history_can_be_read_on_a_phone(situations: Make, visit: Open) -> No
         assert page.locator(".past:not(.head)").count() == 6
         assert all(one.evaluate(inside) for one in page.locator(".past:not(.head)").all())
         label = "one => getComputedStyle(one, '::before').content"
-        assert page.locator(".past [data-label=Told]").first.evaluate(label) in {'"Told: "', '"Told" ": "'}
+        assert page.locator(".past [data-label=Told]").first.evaluate(label) in {
+            '"Told: "',
+            '"Told" ": "',
+        }
 
 
 def test_a_date_of_changed_clocks(tmp_path: Any, visit: Open) -> None:
@@ -181,5 +202,7 @@ def test_a_date_of_changed_clocks(tmp_path: Any, visit: Open) -> None:
     now = datetime(2026, 3, 8, 18, tzinfo=EASTERN)
     with served(world.situation.canary(), now) as url:
         page = visit(url).page
-        deadlines = [centre(page, f"#phase2-{day} .deadline") for day in (changed, changed.replace(day=5))]
+        deadlines = [
+            centre(page, f"#phase2-{day} .deadline") for day in (changed, changed.replace(day=5))
+        ]
         assert deadlines[0] == pytest.approx(deadlines[1], abs=0.5)

@@ -29,7 +29,9 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Situation:
 
 
 def shown(
-    found: Overview, phases: Mapping[str, Phase], whole: Callable[[str], str] | None = "/?phase={}".format
+    found: Overview,
+    phases: Mapping[str, Phase],
+    whole: Callable[[str], str] | None = "/?phase={}".format,
 ) -> Board:
     """Return the board of what was found, with a page for each phase."""
     return board(found, phases, None, CommandLine(several=True), lambda *_: None, whole=whole)
@@ -70,8 +72,12 @@ def test_a_silenced_phase_needs_nobody(tmp_path: Path) -> None:
     name = [*situation.phases][-1]
     documents, until = situation.stores.documents, NOW + timedelta(hours=1)
     days = {"first": DAY - timedelta(days=1), "last": DAY}
-    add_silence(documents, DEFAULT_CANARY, now=NOW, phase=name, reason="x", expires_at=until, **days)
-    page = shown(overview(situation.stores, situation.phases, NOW, 30, explained=14), situation.phases)
+    add_silence(
+        documents, DEFAULT_CANARY, now=NOW, phase=name, reason="x", expires_at=until, **days
+    )
+    page = shown(
+        overview(situation.stores, situation.phases, NOW, 30, explained=14), situation.phases
+    )
     assert (page.phases[-1].state.word, page.phases[-1].needs) == ("TRIGGERED", "2 silenced")
 
 
@@ -100,7 +106,10 @@ def test_a_few_phases_are_shown_whole(count: int, tmp_path: Path) -> None:
 
 def test_a_phase_has_a_page_of_its_own(grown: Situation) -> None:
     """Whole, whether it needs somebody or not, with a way back; who asks for another is told which there are."""
-    for name, headline in (("phase00", "Nothing needs you"), ("phase33", "2 dates can wait for the day")):
+    for name, headline in (
+        ("phase00", "Nothing needs you"),
+        ("phase33", "2 dates can wait for the day"),
+    ):
         html = page_of(grown.canary(), "/", name)
         assert f"<h1>{name}: {headline}</h1>" in html
         assert html.count(f'id="{name}-') == 14
@@ -111,7 +120,9 @@ def test_a_phase_has_a_page_of_its_own(grown: Situation) -> None:
     assert "one of phase00, phase01" in str(answer)
 
 
-def test_a_phase_is_one_click_away(situations: Callable[[str], Situation], visit: Callable[..., Visit]) -> None:
+def test_a_phase_is_one_click_away(
+    situations: Callable[[str], Situation], visit: Callable[..., Visit]
+) -> None:
     """From the table and back; the strip says in words what its colours are."""
     with served(situations("many_phases").canary()) as url:
         page = visit(url, java_script_enabled=False).page

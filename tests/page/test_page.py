@@ -61,7 +61,10 @@ def test_an_axis_shows_the_clocks_of_its_zone() -> None:
     axis = Axis(NOON, NOON + timedelta(hours=30), EASTERN)
     midnight = datetime(2026, 2, 12, 5, tzinfo=UTC)
     assert (axis.x(midnight), axis.holds(midnight)) == (40.0, True)
-    assert (axis.x(midnight - timedelta(days=9)), axis.x(midnight + timedelta(days=9))) == (0.0, 100.0)
+    assert (axis.x(midnight - timedelta(days=9)), axis.x(midnight + timedelta(days=9))) == (
+        0.0,
+        100.0,
+    )
     assert not axis.holds(midnight + timedelta(days=9))
     assert axis.ticks(timedelta(hours=12)) == (
         Tick(0.0, "12:00", "17:00Z"),
@@ -72,7 +75,12 @@ def test_an_axis_shows_the_clocks_of_its_zone() -> None:
 
 def test_marks_that_lie_on_each_other_are_one() -> None:
     """It shows what is not known first, then the worst, and says all of them."""
-    near = [Mark(10.0, "ok", "a"), Mark(10.4, "failed", "b"), Mark(10.8, "unknown", "c"), Mark(20.0, "ok", "d")]
+    near = [
+        Mark(10.0, "ok", "a"),
+        Mark(10.4, "failed", "b"),
+        Mark(10.8, "unknown", "c"),
+        Mark(20.0, "ok", "d"),
+    ]
     assert merged(reversed(near)) == (Mark(10.4, "unknown", "a; b; c", 3), Mark(20.0, "ok", "d"))
     assert merged(near[:2])[0].kind == "failed"
 
@@ -84,7 +92,11 @@ def test_idle_stretches_are_folded() -> None:
     axis = FoldedAxis([late, early, late + timedelta(minutes=24)], EASTERN)
     (fold,) = axis.folds()
     assert (fold.text, fold.width < 25) == ("7 h 00 min", True)
-    assert (axis.x(early), axis.x(late), axis.x(late + timedelta(minutes=24))) == (2.0, fold.x + fold.width, 98.0)
+    assert (axis.x(early), axis.x(late), axis.x(late + timedelta(minutes=24))) == (
+        2.0,
+        fold.x + fold.width,
+        98.0,
+    )
     assert (axis.x(early - timedelta(days=1)), axis.x(late + timedelta(days=1))) == (2.0, 98.0)
 
 
@@ -113,7 +125,9 @@ def test_14_dates_take_little_room_and_little_time(tmp_path: Path, name: str) ->
 def test_an_instance_that_draws_no_page_does_not_import_it() -> None:
     """Which is most of them: they are started for a run."""
     program = "import canary.function, sys; print(*sorted(m for m in sys.modules if '.page' in m))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "canary.page canary.page.headers\n"
 
 
@@ -123,7 +137,9 @@ def test_the_policy_allows_its_own_style_and_nothing_else() -> None:
     assert "unsafe" not in HEADERS["Content-Security-Policy"]
 
 
-def test_a_source_that_hangs_leaves_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_hangs_leaves_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page comes in time, says what did not answer, and shows what the others say."""
     situation = SITUATIONS["blocked"](tmp_path / "stores")
     monkeypatch.setattr(function, "_PAGE_SECONDS", 0.5)
@@ -140,7 +156,9 @@ def test_a_source_that_hangs_leaves_the_rest(tmp_path: Path, monkeypatch: pytest
     assert "p2_nbacom_boxscores completed 2026-02-12 06:41Z (01:41 EST)" in body
 
 
-@pytest.mark.parametrize(("path", "status"), [("/dates/soon", 404), ("/dates/0001-01-01", 404), ("/pages", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/dates/soon", 404), ("/dates/0001-01-01", 404), ("/pages", 404)]
+)
 def test_what_is_no_page_is_told(tmp_path: Path, path: str, status: int) -> None:
     """By a reason."""
     assert SITUATIONS["empty"](tmp_path / "s").canary()._route("GET", path, NOW)[1] == status
@@ -168,8 +186,12 @@ def test_the_command_writes_both_pages(tmp_path: Path, capsys: pytest.CaptureFix
 
 _optional: dict[str, st.SearchStrategy[Any]] = {"since": values, "until": values, "why": texts}
 _unseen = st.lists(st.fixed_dictionaries({}, optional=_optional), max_size=2)
-_refusal = st.fixed_dictionaries({"address": st.just(""), "at": st.just(hostile.NOW), "reason": texts})
-_run = st.fixed_dictionaries({}, optional={"at": st.just(hostile.NOW), "reason": texts, "unseen": _unseen})
+_refusal = st.fixed_dictionaries(
+    {"address": st.just(""), "at": st.just(hostile.NOW), "reason": texts}
+)
+_run = st.fixed_dictionaries(
+    {}, optional={"at": st.just(hostile.NOW), "reason": texts, "unseen": _unseen}
+)
 _stored = st.builds(
     hostile.hostile_stores,
     st.builds(
@@ -231,7 +253,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     ),
     _stored,
 )
-def test_whatever_is_asked_is_answered_as_http_has_it(request_: flask.Request, stores: StoresOf) -> None:
+def test_whatever_is_asked_is_answered_as_http_has_it(
+    request_: flask.Request, stores: StoresOf
+) -> None:
     """In JSON or as a page; what is printed are lines of JSON."""
     printed, log = io.StringIO(), io.StringIO()
     channels = Channels(LogChannel(hostile.PHASES, stream=log))
@@ -250,7 +274,9 @@ def test_whatever_is_asked_is_answered_as_http_has_it(request_: flask.Request, s
 @fuzzed(4)
 @given(_stored)
 @example(
-    hostile.hostile_stores(hostile.Evidence(), {canary_ref(DEFAULT_CANARY): {"at": hostile.NOW, "reason": "\x1f"}})
+    hostile.hostile_stores(
+        hostile.Evidence(), {canary_ref(DEFAULT_CANARY): {"at": hostile.NOW, "reason": "\x1f"}}
+    )
 )
 def test_whatever_is_stored_is_text_on_the_pages(stores: StoresOf) -> None:
     """They hold the elements that the templates have, and everything else as text."""

@@ -74,14 +74,20 @@ def test_it_shows_what_the_other_canary_remembers_and_writes_nothing(
     assert "sent to recorder" in date
     assert f"--canary {CANARY}" in date
     status = ask("GET", "/status")
-    assert missing in {verdict["game_date"] for verdict in json.loads(status.get_data())["verdicts"]}
+    assert missing in {
+        verdict["game_date"] for verdict in json.loads(status.get_data())["verdicts"]
+    }
     assert ask("HEAD", "/").status_code == 200
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("path", "allowed"), [("/", "GET, HEAD"), ("/notify-test", ""), ("/status", "GET, HEAD")])
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/", "GET, HEAD"), ("/notify-test", ""), ("/status", "GET, HEAD")]
+)
 @pytest.mark.usefixtures("stores")
-def test_nothing_can_be_run_over_it(path: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_can_be_run_over_it(
+    path: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who tries is told which methods there are, and why."""
     monkeypatch.setenv("RESILIENCE_DATA_DIR", str(tmp_path / "stores"))
     monkeypatch.setenv("PAGE_OF", CANARY)
@@ -95,7 +101,9 @@ def test_nothing_can_be_run_over_it(path: str, allowed: str, tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("variable", ["SLACK_WEBHOOK_URL", "HEARTBEAT_URL"])
-def test_it_does_not_start_with_somebody_to_tell(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_start_with_somebody_to_tell(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A page beside which somebody expects messages would be silent; both variables are named, no value is."""
     monkeypatch.setenv("PAGE_OF", CANARY)
     monkeypatch.setenv(variable, "https://example.com/secret")

@@ -42,8 +42,12 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
     """With the local date where it is another one."""
     assert both(NOW, EASTERN) == "2026-02-12 07:45Z (02:45 EST)"
-    assert both(NOW - 5 * HOUR, EASTERN, seconds=True) == "2026-02-12 02:45:00Z (02-11 21:45:00 EST)"
-    assert both(datetime(2026, 7, 1, 12, tzinfo=EASTERN), EASTERN) == "2026-07-01 16:00Z (12:00 EDT)"
+    assert (
+        both(NOW - 5 * HOUR, EASTERN, seconds=True) == "2026-02-12 02:45:00Z (02-11 21:45:00 EST)"
+    )
+    assert (
+        both(datetime(2026, 7, 1, 12, tzinfo=EASTERN), EASTERN) == "2026-07-01 16:00Z (12:00 EDT)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,17 +89,22 @@ def text_of(html: str) -> str:
 # Whether anybody is watching
 
 
-def shown(situation: Situation, now: datetime = NOW, ran_at: datetime | None = None, **kept: Any) -> Board:
+def shown(
+    situation: Situation, now: datetime = NOW, ran_at: datetime | None = None, **kept: Any
+) -> Board:
     """Return the board; what is `kept` stands in the canary's own document instead."""
     found = overview(situation.stores, situation.phases, now, 30, explained=14)
     if kept and not isinstance(found.remembered, Unreadable):
         ref = canary_ref(DEFAULT_CANARY)
         found = replace(found, remembered={**found.remembered, ref: Document(kept, "1")})
-    return board(found, situation.phases, ran_at, CommandLine(), lambda phase, day: f"/{phase}/{day}")
+    return board(
+        found, situation.phases, ran_at, CommandLine(), lambda phase, day: f"/{phase}/{day}"
+    )
 
 
 @pytest.mark.parametrize(
-    ("minutes", "state"), [(0, "Nothing"), (30, "Nothing"), (31, "The canary has not run for 31 min")]
+    ("minutes", "state"),
+    [(0, "Nothing"), (30, "Nothing"), (31, "The canary has not run for 31 min")],
 )
 def test_two_periods_without_a_run_need_somebody(tmp_path: Path, minutes: int, state: str) -> None:
     """One that comes late does not."""
@@ -169,7 +178,9 @@ def test_who_looks_back_does_not_count_what_came_later(tmp_path: Path) -> None:
 # What was sent
 
 
-def told_of(memory: DateMemory | str, now: datetime = NOW, *acknowledged: Acknowledgement) -> list[str]:
+def told_of(
+    memory: DateMemory | str, now: datetime = NOW, *acknowledged: Acknowledgement
+) -> list[str]:
     """Return what is told of DAY, a line each."""
     month, people = month_ref(DEFAULT_CANARY, "phase2", f"{DAY:%Y-%m}"), people_ref(DEFAULT_CANARY)
     kept = {str(DAY): memory} if isinstance(memory, str) else month_fields(None, {DAY: memory})
@@ -186,16 +197,31 @@ OPEN = Incident(
     level=Level.ERROR,
     opened_at=OPENED_AT,
     events=(
-        Event(what="OPENED", at=OPENED_AT, to=("log",), unanswered=("slack",), verdict=VerdictKind.UNTRIGGERED),
-        Event(what="CHANGED", at=OPENED_AT + 2 * HOUR, to=("log", "slack"), verdict=VerdictKind.PREMATURE),
+        Event(
+            what="OPENED",
+            at=OPENED_AT,
+            to=("log",),
+            unanswered=("slack",),
+            verdict=VerdictKind.UNTRIGGERED,
+        ),
+        Event(
+            what="CHANGED",
+            at=OPENED_AT + 2 * HOUR,
+            to=("log", "slack"),
+            verdict=VerdictKind.PREMATURE,
+        ),
     ),
     reminders={"log": 2, "slack": 0},
     reminded_at=OPENED_AT + 4 * HOUR,
 )
 
 
-def acknowledgement(at: datetime, by: str = "alice", opened_at: datetime = OPENED_AT) -> Acknowledgement:
-    return Acknowledgement(phase="phase2", game_date=DAY, at=at, opened_at=opened_at, level=Level.ERROR, by=by)
+def acknowledgement(
+    at: datetime, by: str = "alice", opened_at: datetime = OPENED_AT
+) -> Acknowledgement:
+    return Acknowledgement(
+        phase="phase2", game_date=DAY, at=at, opened_at=opened_at, level=Level.ERROR, by=by
+    )
 
 
 def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
@@ -210,17 +236,25 @@ def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
     ]
     other = acknowledgement(OPENED_AT + HOUR, opened_at=OPENED_AT - HOUR)
     assert "ACKNOWLEDGED  by alice" not in told_of(memory, NOW, other)
-    assert "ACKNOWLEDGED  by alice, which holds no longer" in told_of(memory, NOW + timedelta(days=2), said)
+    assert "ACKNOWLEDGED  by alice, which holds no longer" in told_of(
+        memory, NOW + timedelta(days=2), said
+    )
 
 
 def test_what_comes_later_is_not_told() -> None:
     """Neither a message, nor an acknowledgement, nor a reminder, nor an end."""
     memory, said = DateMemory(incidents=(OPEN,)), acknowledgement(OPENED_AT + 3 * HOUR)
-    assert told_of(memory, OPENED_AT + HOUR, said) == ["OPENED UNTRIGGERED sent to log, slack (no answer)"]
-    assert told_of(DateMemory(incidents=(replace(OPEN, over_at=NOW),)), OPENED_AT - HOUR, said) == []
+    assert told_of(memory, OPENED_AT + HOUR, said) == [
+        "OPENED UNTRIGGERED sent to log, slack (no answer)"
+    ]
+    assert (
+        told_of(DateMemory(incidents=(replace(OPEN, over_at=NOW),)), OPENED_AT - HOUR, said) == []
+    )
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"incidents": [{"kind": "x"}, 7]}', '{"incidents": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"incidents": [{"kind": "x"}, 7]}', '{"incidents": 3}']
+)
 def test_damaged_memory_tells_nothing(text: str) -> None:
     """And ends in no error."""
     assert told_of(text) == []
@@ -233,7 +267,10 @@ def test_the_pages_tell_it(tmp_path: Path) -> None:
     assert "2026-02-11 23:45Z (18:45 EST) ACKNOWLEDGED by alice" in text
     assert "REMINDER the last of 2 to log" in text
     assert "slack; acknowledged by bob" in text
-    of_date = {number: text_of(page_of(canary, f"/dates/{DAY - timedelta(days=number)}")) for number in (1, 2, 4, 16)}
+    of_date = {
+        number: text_of(page_of(canary, f"/dates/{DAY - timedelta(days=number)}"))
+        for number in (1, 2, 4, 16)
+    }
     assert "ACKNOWLEDGED by alice I am at it" in of_date[1]
     assert f"canary ack {DAY - timedelta(days=1)}" in of_date[1]
     assert f"canary silence add {DAY - timedelta(days=1)} --for 12h" in of_date[1]
@@ -255,7 +292,9 @@ def test_nothing_was_sent_is_only_said_by_who_ran(tmp_path: Path) -> None:
     world.silence(DAY)
     world.watch(RecordingChannel())
     assert "Nobody was sent anything: it is silenced." in page_of(world.situation.canary(), "/")
-    assert "Nobody was sent anything: it is silenced." in page_of(world.situation.canary(), f"/dates/{DAY}")
+    assert "Nobody was sent anything: it is silenced." in page_of(
+        world.situation.canary(), f"/dates/{DAY}"
+    )
 
 
 def test_what_was_sent_could_not_be_read(tmp_path: Path) -> None:
@@ -266,8 +305,13 @@ def test_what_was_sent_could_not_be_read(tmp_path: Path) -> None:
 
 def test_the_page_of_a_date_says_that_nobody_is_watching(tmp_path: Path) -> None:
     """And since when."""
-    text = text_of(page_of(SITUATIONS["not_running"](tmp_path / "stores").canary(), f"/dates/{DAY}"))
-    assert "Nobody is watching: the canary has not run for 3 d 00 h, since 2026-02-09 07:45Z (02:45 EST)." in text
+    text = text_of(
+        page_of(SITUATIONS["not_running"](tmp_path / "stores").canary(), f"/dates/{DAY}")
+    )
+    assert (
+        "Nobody is watching: the canary has not run for 3 d 00 h, since 2026-02-09 07:45Z (02:45 EST)."
+        in text
+    )
 
 
 def test_the_dates_of_one_fault_are_listed_with_their_pages(tmp_path: Path) -> None:
@@ -284,7 +328,10 @@ def test_the_dates_of_one_fault_are_listed_with_their_pages(tmp_path: Path) -> N
     assert "phase9 3 dates, 2026-02-09 to 02-11" in text_of(several)
     for number in range(3):
         day = DAY - timedelta(days=number)
-        assert f'href="/dates/{day}"' in page_of(situation.canary(), "/").partition("the last 14 dates")[0]
+        assert (
+            f'href="/dates/{day}"'
+            in page_of(situation.canary(), "/").partition("the last 14 dates")[0]
+        )
         assert f'href="/dates/{day}?phase=phase2"' in several.partition("the last 14 dates")[0]
 
 
@@ -294,7 +341,9 @@ def test_the_dates_of_one_fault_are_listed_with_their_pages(tmp_path: Path) -> N
 def looked_at(world: World, day: date, now: datetime) -> tuple[Timeline, OneDate]:
     timeline, facts, found = timeline_and_facts(world.stores, world.phase, day, now)
     remembered = Remembered(found, DEFAULT_CANARY, now)
-    return timeline, one_date(timeline, facts, world.phase, CommandLine(), now, remembered=remembered)
+    return timeline, one_date(
+        timeline, facts, world.phase, CommandLine(), now, remembered=remembered
+    )
 
 
 def test_the_deadline_that_is_still_to_come_is_no_idle_time(tmp_path: Path) -> None:
@@ -303,12 +352,18 @@ def test_the_deadline_that_is_still_to_come_is_no_idle_time(tmp_path: Path) -> N
     world.play(DAY)
     timeline, page = looked_at(world, DAY, NOW)
     last = page.moments[-1]
-    assert (last.at, last.still_to_come, last.idle) == (world.phase.deadline(DAY), True, "1 h 03 min")
+    assert (last.at, last.still_to_come, last.idle) == (
+        world.phase.deadline(DAY),
+        True,
+        "1 h 03 min",
+    )
     assert "1 h 03 min without anything until now" in as_html(page)
     assert "still to come" in as_html(page)
     _, later = looked_at(world, DAY, world.phase.deadline(DAY) + HOUR)
     assert (later.moments[-1].still_to_come, later.moments[-1].idle) == (False, "10 h 18 min")
-    ahead = replace(timeline.entries[-1], at=NOW + HOUR, state=timeline.entries[0].state, words="of tomorrow")
+    ahead = replace(
+        timeline.entries[-1], at=NOW + HOUR, state=timeline.entries[0].state, words="of tomorrow"
+    )
     odd = replace(timeline, entries=(*timeline.entries[:-1], ahead))
     remembered = Remembered({}, DEFAULT_CANARY, NOW)
     drawn = one_date(odd, None, world.phase, CommandLine(), NOW, remembered=remembered)
@@ -343,6 +398,8 @@ def test_with_several_phases_a_card_says_which_is_meant(tmp_path: Path) -> None:
     """Of one date as well."""
     situation = SITUATIONS["blocked"](tmp_path / "stores")
     phases = {**situation.phases, "phase9": replace(situation.phases["phase2"], name="phase9")}
-    cards = text_of(page_of(Situation(situation.stores, phases).canary(), "/").partition("the last 14 dates")[0])
+    cards = text_of(
+        page_of(Situation(situation.stores, phases).canary(), "/").partition("the last 14 dates")[0]
+    )
     assert "phase2 2026-02-11" in cards
     assert "phase9 2026-02-11" in cards

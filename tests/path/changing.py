@@ -62,9 +62,13 @@ class Tried(msgspec.Struct):
     def text(self) -> str:
         """Say it."""
         share = self.named / max(self.guilty, 1)
-        rows = [f"{self.worlds} worlds, {self.named} of {self.guilty} guilty changes named ({share:.1%})"]
+        rows = [
+            f"{self.worlds} worlds, {self.named} of {self.guilty} guilty changes named ({share:.1%})"
+        ]
         rows += [f"  {kind}: {number}" for kind, number in sorted(self.kinds.items())]
-        return "\n".join([*rows, f"innocent ones named: {len(self.wrong)}", *self.wrong[:20], *self.missed[:20]])
+        return "\n".join(
+            [*rows, f"innocent ones named: {len(self.wrong)}", *self.wrong[:20], *self.missed[:20]]
+        )
 
 
 def try_changes(number: int, seed: int) -> Tried:
@@ -84,12 +88,16 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
 
     def explained(changes: list[Change]) -> tuple[tuple[Cause, ...], list[str]]:
         traces = replace(world.traces, changes=Seen(Changes(sorted(changes))))
-        found = where_it_stopped(verdict, world.evidence, traces, history=world.history, phase=phase, now=world.now)
+        found = where_it_stopped(
+            verdict, world.evidence, traces, history=world.history, phase=phase, now=world.now
+        )
         return found.causes, [one.who for one in found.standing if one.kind is StandingKind.CHANGED]
 
     causes, _ = explained([])
     stopped = [name for cause in causes if cause.until for name in cause.subjects or ("",)]
-    if not stopped or any(world.truth(name).stage not in _OF or world.truth(name).undone for name in stopped):
+    if not stopped or any(
+        world.truth(name).stage not in _OF or world.truth(name).undone for name in stopped
+    ):
         return
     stages = {name: stage for name in stopped if (stage := world.truth(name).stage)}
     tried.worlds += 1
@@ -98,12 +106,20 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
     innocent = [*_innocent(world, rng)]
     # of a date before, only its first registration is kept
     is_clear = world.is_whole and not world.plan.reruns
-    if is_clear and all(map(_is_one, causes)) and not any(undecidable(world, one) for one in stopped):
+    if (
+        is_clear
+        and all(map(_is_one, causes))
+        and not any(undecidable(world, one) for one in stopped)
+    ):
         innocent += _nearby(world, stages, rng)
-    _, who = explained([Change(at, part, _NAMES[part], "deployed", _INNOCENT) for at, part in innocent])
+    _, who = explained(
+        [Change(at, part, _NAMES[part], "deployed", _INNOCENT) for at, part in innocent]
+    )
     if who:
         tried.wrong.append(f"{name or 'the date'} at {stage}, {good} to {bad}: {world}")
-    is_sure = not world.plan.old and undecidable(world, name) is None and _holds(causes, name, stage)
+    is_sure = (
+        not world.plan.old and undecidable(world, name) is None and _holds(causes, name, stage)
+    )
     if is_sure and good is not None and bad - good > 10 * _SECOND:
         part, at = rng.choice(_OF[stage]), good + (bad - good) * rng.uniform(0.02, 0.9)
         _, who = explained([Change(at, part, _NAMES[part], "deployed", _GUILTY)])
@@ -111,19 +127,25 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
         tried.named += bool(who)
         tried.kinds[f"{stage}: {'named' if who else 'missed'}"] += 1
         if not who:
-            tried.missed.append(f"missed: {name or 'the date'} at {stage}, {good} to {bad}, {part} at {at}: {world}")
+            tried.missed.append(
+                f"missed: {name or 'the date'} at {stage}, {good} to {bad}, {part} at {at}: {world}"
+            )
 
 
 def _is_one(cause: Cause) -> bool:
     """Whether an interval is one stage."""
-    return cause.until is not None and cause.until.rank - (cause.after.rank if cause.after else -1) <= 1
+    return (
+        cause.until is not None
+        and cause.until.rank - (cause.after.rank if cause.after else -1) <= 1
+    )
 
 
 def _holds(causes: Collection[Cause], name: str, stage: Stage) -> bool:
     """Whether the interval of a cause has the true stage, which is for other tests to say."""
     own = [cause for cause in causes if name in (cause.subjects or ("",))]
     return any(
-        cause.until and (cause.after.rank if cause.after else -1) < stage.rank <= cause.until.rank for cause in own
+        cause.until and (cause.after.rank if cause.after else -1) < stage.rank <= cause.until.rank
+        for cause in own
     )
 
 
@@ -145,7 +167,9 @@ def _last_and_first(world: World, name: str, stage: Stage) -> tuple[datetime | N
     return good, min((at for at in stops if good is None or at > good), default=bad)
 
 
-def _nearby(world: World, stages: Mapping[str, Stage], rng: Random) -> Iterator[tuple[datetime, Component]]:
+def _nearby(
+    world: World, stages: Mapping[str, Stage], rng: Random
+) -> Iterator[tuple[datetime, Component]]:
     """Yield when something was changed just before the stages last worked, or of what none of them consists of."""
     ends = [_last_and_first(world, name, stage) for name, stage in stages.items()]
     goods, others = (
@@ -169,7 +193,9 @@ def _innocent(world: World, rng: Random) -> Iterator[tuple[datetime, Component]]
     began = world.phase.begins(DATES[0])
     for part in Component:
         yield began - rng.uniform(0, 30) * timedelta(days=1), part
-    last = max((event.at for event in world.happened.events if event.kinds is not None), default=world.now)
+    last = max(
+        (event.at for event in world.happened.events if event.kinds is not None), default=world.now
+    )
     late = max(last, world.phase.deadline(DAY))
     if world.now > late + _SECOND:
         yield late + (world.now - late) * rng.uniform(0.05, 0.95), rng.choice(list(Component))

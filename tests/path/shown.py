@@ -26,7 +26,13 @@ from canary.domain.evidence import (
     value_or,
 )
 from orchestrator_resilience import Phase
-from orchestrator_resilience.checkpoints import UNDATED_DAYS, Checkpoint, Severity, concerns, deliveries
+from orchestrator_resilience.checkpoints import (
+    UNDATED_DAYS,
+    Checkpoint,
+    Severity,
+    concerns,
+    deliveries,
+)
 from orchestrator_resilience.progress import Progress, read_progress
 from orchestrator_resilience.stores.base import (
     Attempt,
@@ -198,10 +204,29 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """Say what each source is, shortly, where it is not whole."""
         whole = View()
-        named = [name for name in ("dead_letters", "flag_table", "outcome", "work") if getattr(self, name) != "there"]
-        own = [self.lines, self.messages, self.requests, self.errors, self.runs, self.jobs, self.documents, self.rows]
+        named = [
+            name
+            for name in ("dead_letters", "flag_table", "outcome", "work")
+            if getattr(self, name) != "there"
+        ]
+        own = [
+            self.lines,
+            self.messages,
+            self.requests,
+            self.errors,
+            self.runs,
+            self.jobs,
+            self.documents,
+            self.rows,
+        ]
         odd = [str(value) for value in own if value not in msgspec.structs.astuple(whole)]
-        return "; ".join([f"{self.moment} (+{self.minutes} min)", *odd, *(f"{n} {getattr(self, n)}" for n in named)])
+        return "; ".join(
+            [
+                f"{self.moment} (+{self.minutes} min)",
+                *odd,
+                *(f"{n} {getattr(self, n)}" for n in named),
+            ]
+        )
 
 
 class World(msgspec.Struct, frozen=True, dict=True):
@@ -225,18 +250,32 @@ class World(msgspec.Struct, frozen=True, dict=True):
         view = self.view
         return replace(
             phase_of(self.plan),
-            message_table=None if view.messages is Messages.ABSENT else "nba_orchestration.phase_messages",
-            flag_table=None if view.flag_table is Side.ABSENT else "nba_orchestration.phase_completion_status",
+            message_table=None
+            if view.messages is Messages.ABSENT
+            else "nba_orchestration.phase_messages",
+            flag_table=None
+            if view.flag_table is Side.ABSENT
+            else "nba_orchestration.phase_completion_status",
             outcome_query=None if view.outcome is Side.ABSENT else "@since @until",
             work_query=None if view.work is Side.ABSENT else "@since @until",
-            scheduler_jobs={} if view.jobs is Jobs.ABSENT else {f"job-{name}": (name,) for name in FIVE},
+            scheduler_jobs={}
+            if view.jobs is Jobs.ABSENT
+            else {f"job-{name}": (name,) for name in FIVE},
         )
 
     @cached_property
     def now(self) -> datetime:
         """When the date is judged."""
-        own = sorted(message.at for message in self.happened.messages if message.day == DAY and not message.rerun)
-        first, last, deadline = own[0] if own else _begin(), own[-1] if own else _begin(), BUNDLED.deadline(DAY)
+        own = sorted(
+            message.at
+            for message in self.happened.messages
+            if message.day == DAY and not message.rerun
+        )
+        first, last, deadline = (
+            own[0] if own else _begin(),
+            own[-1] if own else _begin(),
+            BUNDLED.deadline(DAY),
+        )
         extra = self.view.minutes * MINUTE
         match self.view.moment:
             case Moment.DURING:
@@ -282,7 +321,9 @@ class World(msgspec.Struct, frozen=True, dict=True):
             "runs": self._runs,
             "changes": self._changes,
         }
-        return Traces(**{name: value for name, value in fields.items() if name in Traces.__struct_fields__})  # type: ignore[arg-type]
+        return Traces(
+            **{name: value for name, value in fields.items() if name in Traces.__struct_fields__}
+        )  # type: ignore[arg-type]
 
     def _evidence(self, day: date) -> Evidence:
         outcome, work = self.happened.output.get(day), 7
@@ -334,7 +375,10 @@ class World(msgspec.Struct, frozen=True, dict=True):
             and (self.view.messages is Messages.COLLECTED or message.at >= self.phase.begins(DAY))
             and message.phase == self.phase.message_phase
             and message.ending is not Ending.REJECTED_WHOLE
-            and (message.dated == day or (message.dated is None and 0 <= (message.at.date() - day).days < UNDATED_DAYS))
+            and (
+                message.dated == day
+                or (message.dated is None and 0 <= (message.at.date() - day).days < UNDATED_DAYS)
+            )
         ]
         summaries = [
             ProcessorSummary(
@@ -361,24 +405,41 @@ class World(msgspec.Struct, frozen=True, dict=True):
         return Seen(read_progress(fields, self.phase))
 
     def _flag_table(self, day: date) -> Source[Flag]:
-        flagged = [at for at, fields in self.happened.snapshots[day] if "_triggered" in fields and at <= self.now]
+        flagged = [
+            at
+            for at, fields in self.happened.snapshots[day]
+            if "_triggered" in fields and at <= self.now
+        ]
         answer = _side(self.view.flag_table, Flag(is_set=True, at=flagged[0] if flagged else None))
         return answer if flagged or not isinstance(answer, Seen) else Absent()
 
     @cached_property
     def _collected(self) -> list[Checkpoint]:
         """The lines of all dates that can be read at all."""
-        begun, lines = self.phase.begins(DAY), [line for line in self.happened.lines if line.at <= self.now]
-        within = begun + timedelta(hours=18 if self.plan.evening else 24) + self.view.since * self.plan.gap * MINUTE
+        begun, lines = (
+            self.phase.begins(DAY),
+            [line for line in self.happened.lines if line.at <= self.now],
+        )
+        within = (
+            begun
+            + timedelta(hours=18 if self.plan.evening else 24)
+            + self.view.since * self.plan.gap * MINUTE
+        )
         match self.view.lines:
             case Lines.NEVER | Lines.UNREADABLE:
                 return []
             case Lines.SINCE_THE_DATE:
-                return [line for line in lines if line.at >= (begun if self.view.since % 2 else within)]
+                return [
+                    line for line in lines if line.at >= (begun if self.view.since % 2 else within)
+                ]
             case Lines.ERRORS:
                 return [line for line in lines if line.severity is Severity.ERROR]
             case Lines.SAMPLED:
-                return [line for number, line in enumerate(lines) if (self.view.sample >> number % 16) & 1]
+                return [
+                    line
+                    for number, line in enumerate(lines)
+                    if (self.view.sample >> number % 16) & 1
+                ]
             case Lines.OFF_BEFORE:
                 return [line for line in lines if line.at < begun]
             case Lines.OFF_WITHIN:
@@ -395,7 +456,10 @@ class World(msgspec.Struct, frozen=True, dict=True):
     def without_a_line(self) -> set[str]:
         """The processors that are in the stores, where these can be read, and left no line that closes a delivery."""
         log, progress = self.evidence.completion_log, self.evidence.progress
-        stored = {*value_or(log, Logged()).completed, *value_or(progress, Progress(frozenset())).registered}
+        stored = {
+            *value_or(log, Logged()).completed,
+            *value_or(progress, Progress(frozenset())).registered,
+        }
         return stored - {str(line.fields.get("processor")) for line in self._read if line.closes}
 
     def has_line_of(self, subject: str) -> bool:
@@ -414,7 +478,11 @@ class World(msgspec.Struct, frozen=True, dict=True):
     def is_whole(self) -> bool:
         """Whether every source that says where something stopped is there, and shows everything."""
         view, rows = self.view, {Rows.WITH_FLAG, Rows.WITHOUT_FLAG}
-        is_told = view.lines is Lines.COLLECTED and self.plan.code is not Code.SILENT and view.rows in rows
+        is_told = (
+            view.lines is Lines.COLLECTED
+            and self.plan.code is not Code.SILENT
+            and view.rows in rows
+        )
         is_stored = view.documents is Documents.THERE and view.messages is Messages.COLLECTED
         return is_told and is_stored and view.requests is Requests.WHOLE and view.runs is Runs.WHOLE
 
@@ -449,15 +517,21 @@ class World(msgspec.Struct, frozen=True, dict=True):
                 return Seen([])
             case _:
                 begun, only_odd = self.phase.begins(DAY), self.view.requests is Requests.WITHOUT_2XX
-                own = sorted(request for request in self.happened.requests if begun <= request.at < self.now)
-                return Seen([request for request in own if not (only_odd and 200 <= request.status < 300)])
+                own = sorted(
+                    request for request in self.happened.requests if begun <= request.at < self.now
+                )
+                return Seen(
+                    [request for request in own if not (only_odd and 200 <= request.status < 300)]
+                )
 
     @property
     def _last_answer(self) -> Source[datetime]:
         if self.view.requests is Requests.UNREADABLE:
             return NO_ANSWER
         begun = self.phase.begins(DAY)
-        before = [one.at for one in self.happened.requests if one.at < begun and 200 <= one.status < 300]
+        before = [
+            one.at for one in self.happened.requests if one.at < begun and 200 <= one.status < 300
+        ]
         return Seen(max(before)) if before and self.view.requests is Requests.WHOLE else Absent()
 
     @property
@@ -484,12 +558,17 @@ class World(msgspec.Struct, frozen=True, dict=True):
         for number in range(600):
             at = begun + (7 * number + self.view.minutes % 7) * MINUTE + 2 * SECOND
             if all(abs(at - other) > 10 * SECOND for other in bad):
-                found += [ServiceError(at, UNRELATED), ServiceError(at, f"{UNRELATED}: not started", "", True, True)]
+                found += [
+                    ServiceError(at, UNRELATED),
+                    ServiceError(at, f"{UNRELATED}: not started", "", True, True),
+                ]
         return found
 
     @property
     def _dead_letters(self) -> Source[list[object]]:
-        own = [one for one in self.happened.dead_letters if one.game_date == DAY and one.at <= self.now]
+        own = [
+            one for one in self.happened.dead_letters if one.game_date == DAY and one.at <= self.now
+        ]
         return mapped(_side(self.view.dead_letters, own), list)
 
     @property
@@ -507,9 +586,17 @@ class World(msgspec.Struct, frozen=True, dict=True):
         is_shown = keeps.get(view)
         return Seen(
             [
-                _as_seen(run, self.phase, self.now, with_end=view is not Runs.WITHOUT_END, aliased=number % 2 == 0)
+                _as_seen(
+                    run,
+                    self.phase,
+                    self.now,
+                    with_end=view is not Runs.WITHOUT_END,
+                    aliased=number % 2 == 0,
+                )
                 for number, run in enumerate(self.happened.runs)
-                if run.began <= self.now and run.day <= DAY + ONE_DAY and (is_shown is None or is_shown(run))
+                if run.began <= self.now
+                and run.day <= DAY + ONE_DAY
+                and (is_shown is None or is_shown(run))
             ]
         )
 
@@ -527,26 +614,46 @@ class World(msgspec.Struct, frozen=True, dict=True):
                 if chance & 1 and start.day == DAY:
                     made.append(Change(ended + (chance & 6) * HOUR, Component.JOB, job, "paused"))
             elif chance & 1:
-                attempts += [Attempt(ended + n * MINUTE, job, "PERMISSION_DENIED (403)") for n in range(1 + chance & 2)]
+                attempts += [
+                    Attempt(ended + n * MINUTE, job, "PERMISSION_DENIED (403)")
+                    for n in range(1 + chance & 2)
+                ]
             else:
-                made.append(Change(start.at - (1 + chance & 6) * HOUR, Component.JOB, job, "paused"))
+                made.append(
+                    Change(start.at - (1 + chance & 6) * HOUR, Component.JOB, job, "paused")
+                )
                 if chance & 8:
                     made.append(Change(start.at + 9 * HOUR, Component.JOB, job, "resumed"))
-        attempts = [] if view.jobs is Jobs.WITHOUT_ATTEMPTS else sorted(one for one in attempts if one.at <= self.now)
+        attempts = (
+            []
+            if view.jobs is Jobs.WITHOUT_ATTEMPTS
+            else sorted(one for one in attempts if one.at <= self.now)
+        )
         made = sorted(one for one in made if one.at <= self.now)
-        cut_at = self.phase.begins(DAY) + self.view.minutes * 20 * MINUTE if view.jobs is Jobs.CUT else None
+        cut_at = (
+            self.phase.begins(DAY) + self.view.minutes * 20 * MINUTE
+            if view.jobs is Jobs.CUT
+            else None
+        )
         kept = [one for one in made if cut_at is None or one.at >= cut_at]
-        return Seen(Changes(kept, [one for one in attempts if cut_at is None or one.at >= cut_at], cut_at))
+        return Seen(
+            Changes(kept, [one for one in attempts if cut_at is None or one.at >= cut_at], cut_at)
+        )
 
     @property
     def has_completion(self) -> bool:
         """Whether somebody's completion of the date can be read."""
         progress = value_or(self.evidence.progress, Progress(frozenset()))
-        logs = [value_or(log, Logged()).completed for log in (self.evidence.completion_log, self.evidence.messages)]
+        logs = [
+            value_or(log, Logged()).completed
+            for log in (self.evidence.completion_log, self.evidence.messages)
+        ]
         return bool(progress.registered) or any(logs)
 
 
-def _as_seen(run: Run, phase: Phase, now: datetime, *, with_end: bool, aliased: bool) -> ProcessorRun:
+def _as_seen(
+    run: Run, phase: Phase, now: datetime, *, with_end: bool, aliased: bool
+) -> ProcessorRun:
     has_ended = run.ended is not None and run.ended <= now
     names = phase.processors.get(run.name)
     return ProcessorRun(
@@ -620,9 +727,19 @@ def plan_of(choose: Choose) -> Plan:
         endings = [choose(_ODD)] * 5
     elif trouble == "many":
         endings = [choose(_mostly(Ending.HEALTHY, Ending, 30)) for _ in FIVE]
-    date_ending = choose(_mostly(DateEnding.HEALTHY, DateEnding)) if trouble == "date" else DateEnding.HEALTHY
-    is_theirs = date_ending not in {DateEnding.HEALTHY, DateEnding.WAITS_FOR_OTHER, DateEnding.NO_OUTPUT}
-    codes = [Code.THEIRS, Code.THEIRS, Code.OURS, Code.SILENT] if is_theirs else [Code.OURS, Code.OURS, *Code]
+    date_ending = (
+        choose(_mostly(DateEnding.HEALTHY, DateEnding)) if trouble == "date" else DateEnding.HEALTHY
+    )
+    is_theirs = date_ending not in {
+        DateEnding.HEALTHY,
+        DateEnding.WAITS_FOR_OTHER,
+        DateEnding.NO_OUTPUT,
+    }
+    codes = (
+        [Code.THEIRS, Code.THEIRS, Code.OURS, Code.SILENT]
+        if is_theirs
+        else [Code.OURS, Code.OURS, *Code]
+    )
     order: list[int] = []
     while len(order) < len(FIVE):
         order.append(choose([number for number in range(5) if number not in order]))

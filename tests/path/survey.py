@@ -66,7 +66,12 @@ def explained(world: World) -> Verdict:
     if verdict.kind.is_quiet:
         return verdict
     return where_it_stopped(
-        verdict, world.evidence, world.traces, history=world.history, phase=world.phase, now=world.now
+        verdict,
+        world.evidence,
+        world.traces,
+        history=world.history,
+        phase=world.phase,
+        now=world.now,
     )
 
 
@@ -91,7 +96,12 @@ def undecidable(world: World, subject: str) -> Undecidable | None:
         return Undecidable.UNPUBLISHED
     is_given_up = any(letter.processor == subject for letter in world.happened.dead_letters)
     is_told = has_line and Stage.DELIVERED in truth.reached
-    if is_given_up and view.dead_letters is Side.THERE and CauseKind.NOT_DELIVERED not in truth.kinds and not is_told:
+    if (
+        is_given_up
+        and view.dead_letters is Side.THERE
+        and CauseKind.NOT_DELIVERED not in truth.kinds
+        and not is_told
+    ):
         return Undecidable.GIVEN_UP
     return None
 
@@ -134,7 +144,9 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
         }
         if is_wrong.get(step.state):
             yield Flaw(
-                "sound", f"{said}, and was {'' if is_reached else 'not '}reached", undecidable(world, step.subject)
+                "sound",
+                f"{said}, and was {'' if is_reached else 'not '}reached",
+                undecidable(world, step.subject),
             )
 
 
@@ -162,11 +174,17 @@ def untimely(world: World, verdict: Verdict) -> Iterator[Flaw]:
         for subject in _subjects(cause):
             truth, why = world.truth(subject), undecidable(world, subject)
             said = f"{subject or 'the date'}: {_interval(cause)}"
-            is_late = cause.kind is CauseKind.UNDETERMINED and world.now >= world.phase.deadline(DAY)
+            is_late = cause.kind is CauseKind.UNDETERMINED and world.now >= world.phase.deadline(
+                DAY
+            )
             is_under_way = bool(subject) and not (truth.reached >= _THROUGH or is_late)
             if truth.stage is None and is_under_way:
                 yield Flaw("on time", f"{said}, and it is under way", why)
-            elif cause.kind is not CauseKind.UNDETERMINED and truth.stage is None and not kinds_of(world, subject):
+            elif (
+                cause.kind is not CauseKind.UNDETERMINED
+                and truth.stage is None
+                and not kinds_of(world, subject)
+            ):
                 yield Flaw("on time", f"{said}, and it is healthy", why)
             elif not truth.is_up:
                 yield Flaw("on time", f"{said}, and its time is not up", why)
@@ -177,7 +195,9 @@ def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
     for cause in verdict.causes:
         for subject in _subjects(cause):
             truth = world.truth(subject)
-            if cause.kind is not CauseKind.UNDETERMINED and cause.kind not in kinds_of(world, subject):
+            if cause.kind is not CauseKind.UNDETERMINED and cause.kind not in kinds_of(
+                world, subject
+            ):
                 real = f"{'/'.join(sorted(truth.kinds)) or 'no cause'} at {truth.stage}"
                 text = f"{subject or 'the date'}: {_interval(cause)} ({cause.source}: {cause.words}), and it is {real}"
                 yield Flaw("right", text, undecidable(world, subject))
@@ -235,7 +255,9 @@ class Tally:
         try:
             self._add(world, monotone=monotone)
         except Exception as error:  # noqa: BLE001 (the other worlds still count)
-            self.flaws["answers"].append((Flaw("answers", f"{type(error).__name__}: {error}"), world))
+            self.flaws["answers"].append(
+                (Flaw("answers", f"{type(error).__name__}: {error}"), world)
+            )
 
     def _add(self, world: World, *, monotone: bool) -> None:
         verdict = explained(world)
@@ -247,7 +269,12 @@ class Tally:
             self.whole += number * world.is_whole
             self.whole_exact += number * (world.is_whole and is_exact(cause))
             self.named += number * (cause.kind is not CauseKind.UNDETERMINED)
-        found = [*unsound(world, verdict), *untimely(world, verdict), *wrong(world, verdict), *miscited(world, verdict)]
+        found = [
+            *unsound(world, verdict),
+            *untimely(world, verdict),
+            *wrong(world, verdict),
+            *miscited(world, verdict),
+        ]
         if monotone:
             found += narrower(world, verdict, list(TAKEN)[self.worlds % len(TAKEN)])
         for flaw in found:
@@ -259,7 +286,16 @@ class Tally:
 
     def take(self, other: "Tally") -> None:
         """Add what another one has counted."""
-        for name in ("worlds", "problems", "named", "wrong", "intervals", "exact", "whole", "whole_exact"):
+        for name in (
+            "worlds",
+            "problems",
+            "named",
+            "wrong",
+            "intervals",
+            "exact",
+            "whole",
+            "whole_exact",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.undecidable += other.undecidable
         for name, flaws in other.flaws.items():
@@ -271,9 +307,13 @@ class Tally:
         exact = f"{self.exact} of {self.intervals} intervals exact ({self.exact / max(self.intervals, 1):.1%})"
         exact += f", with every source {self.whole_exact} of {self.whole} ({self.whole_exact / max(self.whole, 1):.1%})"
         rows = [f"{self.worlds} worlds, {self.problems} with a cause; {share}; {exact}"]
-        rows += [f"  undecidable: {what}: {number}" for what, number in sorted(self.undecidable.items())]
+        rows += [
+            f"  undecidable: {what}: {number}" for what, number in sorted(self.undecidable.items())
+        ]
         for name, flaws in self.flaws.items():
-            rows.append(f"{name}: {len(flaws)} flaws in {len({id(world) for _, world in flaws})} worlds")
+            rows.append(
+                f"{name}: {len(flaws)} flaws in {len({id(world) for _, world in flaws})} worlds"
+            )
             for what, own in sorted(_alike(flaws).items(), key=lambda item: -len(item[1]))[:shown]:
                 flaw, world = min(own, key=lambda one: len(str(one[1])))
                 rows.append(f"  {len(own)} x {what}\n    {flaw.text}\n    {world}")

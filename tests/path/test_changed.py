@@ -26,7 +26,9 @@ LOOKED_AT = (
 )
 
 
-def changed(what: str, at: datetime, name: str = "orchestrator", who: str = "alice", made: str = "") -> Change:
+def changed(
+    what: str, at: datetime, name: str = "orchestrator", who: str = "alice", made: str = ""
+) -> Change:
     """Return what somebody did to the service."""
     return Change(at, Component.SERVICE, name, what, who, made)
 
@@ -36,7 +38,9 @@ def explained(world: World, changes: Sequence[Change], cut_at: datetime | None =
     found = Changes(sorted(changes), (), cut_at, LOOKED_AT)
     traces = replace(world.traces, changes=Seen(found))
     verdict = judge(world.evidence, world.phase, world.now)
-    return where_it_stopped(verdict, world.evidence, traces, history=world.history, phase=world.phase, now=world.now)
+    return where_it_stopped(
+        verdict, world.evidence, traces, history=world.history, phase=world.phase, now=world.now
+    )
 
 
 def texts(verdict: Verdict, *, with_who: bool = False) -> list[str]:
@@ -62,11 +66,17 @@ def test_what_was_changed_in_words() -> None:
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
     usual = changed("permissions changed", stopped - ONE_DAY - 3 * HOUR)
-    (text,) = texts(explained(world, [usual, changed("permissions changed", stopped - 12 * MINUTE)]))
+    (text,) = texts(
+        explained(world, [usual, changed("permissions changed", stopped - 12 * MINUTE)])
+    )
     at = f"{stopped - 12 * MINUTE:%Y-%m-%d %H:%M:%S}Z"
     assert text.startswith(f"changed before: {at} service `orchestrator` permissions changed, ")
-    assert text.endswith("11 min before it stopped; permissions changed on 1 of the 2 good dates before")
-    verdict = explained(world, [changed("deployed", stopped - 12 * MINUTE, made="orchestrator-00012-abc")])
+    assert text.endswith(
+        "11 min before it stopped; permissions changed on 1 of the 2 good dates before"
+    )
+    verdict = explained(
+        world, [changed("deployed", stopped - 12 * MINUTE, made="orchestrator-00012-abc")]
+    )
     (text,) = texts(verdict, with_who=True)
     assert "service `orchestrator` deployed as `orchestrator-00012-abc` by alice, " in text
     assert text.endswith("deployed on 0 of the 2 good dates before")
@@ -77,7 +87,10 @@ def test_one_good_date_is_not_several(*, again: bool, words: str) -> None:
     """Where the log of changes goes back no further."""
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
-    changes = [changed("deployed", stopped - 12 * MINUTE), changed("deployed", stopped - ONE_DAY - 3 * HOUR)]
+    changes = [
+        changed("deployed", stopped - 12 * MINUTE),
+        changed("deployed", stopped - ONE_DAY - 3 * HOUR),
+    ]
     (text,) = texts(explained(world, changes[: 1 + again], world.phase.begins(DAY - ONE_DAY)))
     assert text.endswith(f"deployed {words} the one good date before")
 
@@ -87,7 +100,8 @@ def test_who_did_it_is_in_no_message() -> None:
     world = World(FORBIDDEN, View())
     verdict = explained(world, [changed("deployed", first_refusal(world) - 12 * MINUTE)])
     message, page = (
-        alert([verdict], world.phase, CommandLine(), world.now, with_who=with_who).text for with_who in (False, True)
+        alert([verdict], world.phase, CommandLine(), world.now, with_who=with_who).text
+        for with_who in (False, True)
     )
     assert ("`orchestrator` deployed, " in message, "alice" in message) == (True, False)
     assert "`orchestrator` deployed by alice, " in page
@@ -97,8 +111,14 @@ def test_the_nearest_three() -> None:
     """And how many more there are."""
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
-    found = texts(explained(world, [changed(f"what {n}", stopped - n * MINUTE) for n in (1, 2, 3, 5, 8)]))
-    assert [text.partition("`orchestrator` ")[2][:6] for text in found] == ["what 1", "what 2", "what 3"]
+    found = texts(
+        explained(world, [changed(f"what {n}", stopped - n * MINUTE) for n in (1, 2, 3, 5, 8)])
+    )
+    assert [text.partition("`orchestrator` ")[2][:6] for text in found] == [
+        "what 1",
+        "what 2",
+        "what 3",
+    ]
     assert ["and 2 more before it" in text for text in found] == [False, False, True]
 
 
@@ -147,14 +167,24 @@ def test_too_many_changes_to_read() -> None:
 
 def test_a_flag_that_is_gone_was_not_stopped_by_a_deployment() -> None:
     """It had been set; and of who has never come that far, nobody knows what was changed since."""
-    for plan in (Plan(date_ending=DateEnding.FLAG_OVERWRITTEN), Plan(endings=(Ending.REPORTS_FAILED,) * 5, old=True)):
+    for plan in (
+        Plan(date_ending=DateEnding.FLAG_OVERWRITTEN),
+        Plan(endings=(Ending.REPORTS_FAILED,) * 5, old=True),
+    ):
         world = World(plan, View(moment=Moment.AFTER_DEADLINE))
-        assert texts(explained(world, [changed("deployed", world.now - n * HOUR) for n in range(1, 40)])) == []
+        assert (
+            texts(
+                explained(world, [changed("deployed", world.now - n * HOUR) for n in range(1, 40)])
+            )
+            == []
+        )
 
 
 def test_the_list_that_drops_somebody_is_looked_for_since_it_had_it() -> None:
     """Others are accepted all the time: what counts is when this one was."""
-    world = World(Plan(endings=(Ending.NOT_WAITED_FOR, *(Ending.HEALTHY,) * 4), order=(4, 3, 2, 1, 0)), View())
+    world = World(
+        Plan(endings=(Ending.NOT_WAITED_FOR, *(Ending.HEALTHY,) * 4), order=(4, 3, 2, 1, 0)), View()
+    )
     begun = world.phase.begins(DAY)
     (text,) = texts(explained(world, [changed("deployed", begun + 4 * HOUR)]))
     assert "`orchestrator` deployed" in text

@@ -112,7 +112,9 @@ def test_one_request_of_which_the_platform_says_nothing() -> None:
     """It may have reached an instance that ran: of none is it said that nothing was delivered."""
     whole = errors_of(world_of(SILENT))
     starts = [error for error in whole if error.failed_to_start]
-    said, words = stop(explained(world_of(SILENT, errors=written(*(e for e in whole if e != starts[2])))))
+    said, words = stop(
+        explained(world_of(SILENT, errors=written(*(e for e in whole if e != starts[2]))))
+    )
     assert said == NOT_KNOWN
     assert words.endswith(f": {NO_MODULE}; no line says how far they came")
 
@@ -121,7 +123,9 @@ def test_one_start_is_not_two_requests() -> None:
     """Of two requests of the same moment, one may have been under way in another instance."""
     world = world_of(SILENT)
     requests = requests_of(world)
-    twice = world_of(SILENT, requests=[*requests, requests[-1]._replace(at=requests[-1].at + SECOND, trace="")])
+    twice = world_of(
+        SILENT, requests=[*requests, requests[-1]._replace(at=requests[-1].at + SECOND, trace="")]
+    )
     assert stop(explained(twice))[0] == NOT_KNOWN
 
 
@@ -198,7 +202,9 @@ def test_too_many_errors() -> None:
     plan = Plan(outage=MISSING)
     cut_at = requests_of(world_of(plan))[-1].at + MINUTE
     words = stop(explained(world_of(plan, errors=Seen(ServiceErrors((), cut_at)))))[1]
-    assert words.endswith(f": the service's errors before {cut_at:%Y-%m-%d %H:%M:%S}Z were too many to be read")
+    assert words.endswith(
+        f": the service's errors before {cut_at:%Y-%m-%d %H:%M:%S}Z were too many to be read"
+    )
 
 
 @pytest.mark.parametrize(("trace", "is_cited"), [("t", True), ("", False), ("another's", False)])
@@ -207,21 +213,35 @@ def test_why_a_delivery_died(trace: str, *, is_of_request: bool, is_cited: bool)
     """By what was written in its trace, or of the request that has it; by the time alone nobody can tell."""
     plan = Plan(endings=(Ending.HEALTHY,) * 4 + (Ending.DIES,), attempts=1)
     plain = world_of(plan)
-    lines = [replace(line, fields={**line.fields, "trace": "t"}) for line in value_or(plain.traces.checkpoints, ())]
+    lines = [
+        replace(line, fields={**line.fields, "trace": "t"})
+        for line in value_or(plain.traces.checkpoints, ())
+    ]
     (failed,) = (request for request in requests_of(plain) if request.status == 503)
-    requests = [*(r for r in requests_of(plain) if r != failed), failed._replace(trace=trace if is_of_request else "")]
+    requests = [
+        *(r for r in requests_of(plain) if r != failed),
+        failed._replace(trace=trace if is_of_request else ""),
+    ]
     error = ServiceError(failed.at, NO_MEMORY, "" if is_of_request else trace, True)
-    (cause,) = explained(world_of(plan, lines=lines, requests=sorted(requests), errors=written(error))).causes
+    (cause,) = explained(
+        world_of(plan, lines=lines, requests=sorted(requests), errors=written(error))
+    ).causes
     assert cause.kind is CauseKind.CRASHED
-    assert cause.words == "begun and not ended, no line after RECEIVED" + (f": {NO_MEMORY}" if is_cited else "")
+    assert cause.words == "begun and not ended, no line after RECEIVED" + (
+        f": {NO_MEMORY}" if is_cited else ""
+    )
 
 
-@pytest.mark.parametrize(("late", "is_cited"), [(SECOND, True), (4 * MINUTE, True), (6 * MINUTE, False)])
+@pytest.mark.parametrize(
+    ("late", "is_cited"), [(SECOND, True), (4 * MINUTE, True), (6 * MINUTE, False)]
+)
 def test_a_failed_start_without_a_log_of_requests(late: timedelta, *, is_cited: bool) -> None:
     """When a message came, and no line since: it stands beside what is missed, and names no cause."""
     plan = Plan(endings=(Ending.HEALTHY,) * 4 + (Ending.DIES_AT_START,), attempts=1)
     view = replace(UNTRACED, requests=Requests.ABSENT)
-    (message,) = (m for m in World(plan, view).happened.messages if m.ending is Ending.DIES_AT_START)
+    (message,) = (
+        m for m in World(plan, view).happened.messages if m.ending is Ending.DIES_AT_START
+    )
     error = ServiceError(message.at + late, NO_START, "", True, True)
     said, words = stop(explained(world_of(plan, view, errors=written(error))))
     assert said == (CauseKind.UNDETERMINED, Stage.PUBLISHED, Stage.DELIVERED)
@@ -249,6 +269,8 @@ def test_nothing_is_refused_by_an_error_alone() -> None:
 def test_what_could_not_be_read_is_said_once() -> None:
     """The sources that one right opens are named together."""
     denied = Unreadable("Cloud Logging: PermissionDenied: 403")
-    traces = replace(World(SILENT, View()).traces, checkpoints=denied, requests=denied, errors=denied)
+    traces = replace(
+        World(SILENT, View()).traces, checkpoints=denied, requests=denied, errors=denied
+    )
     names = "the checkpoints and the requests to the service and the service's errors"
     assert traces.left_out == [f"explained without {names}: Cloud Logging: PermissionDenied: 403"]

@@ -68,8 +68,16 @@ def explained(
     [
         ([PAUSED], AT_ONCE, "its scheduler job nightly was paused at 2026-02-09 20:00:00Z"),
         ([PAUSED], WAITED, "its scheduler job nightly was paused at 2026-02-09 20:00:00Z"),
-        ([done("deleted", at(9, 20))], AT_ONCE, "its scheduler job nightly was deleted at 2026-02-09 20:00:00Z"),
-        ([PAUSED, done("resumed", at(10, 9))], AT_ONCE, "from 2026-02-09 20:00:00Z to 2026-02-10 09:00:00Z"),
+        (
+            [done("deleted", at(9, 20))],
+            AT_ONCE,
+            "its scheduler job nightly was deleted at 2026-02-09 20:00:00Z",
+        ),
+        (
+            [PAUSED, done("resumed", at(10, 9))],
+            AT_ONCE,
+            "from 2026-02-09 20:00:00Z to 2026-02-10 09:00:00Z",
+        ),
         # after now
         ([PAUSED, done("resumed", at(11, 9))], AT_ONCE, "was paused at 2026-02-09 20:00:00Z"),
         # before any attempt for the date
@@ -82,7 +90,9 @@ def explained(
         ([], REFUSED, "PERMISSION_DENIED"),
     ],
 )
-def test_it_was_not_started(changes: Sequence[Change], attempts: Sequence[Attempt], words: str) -> None:
+def test_it_was_not_started(
+    changes: Sequence[Change], attempts: Sequence[Attempt], words: str
+) -> None:
     """By the words of the scheduler, or of who took its job away."""
     cause, said = explained(changes, attempts)
     assert (cause.kind, cause.until, cause.source) == (CauseKind.NOT_RUN, "RAN", "scheduler")
@@ -95,8 +105,16 @@ def test_it_was_not_started(changes: Sequence[Change], attempts: Sequence[Attemp
     [
         ([], [*AT_ONCE, Attempt(at(10, 6, 40), JOB)], "at 2026-02-10 06:40:00Z, succeeded"),
         ([], [*AT_ONCE, *REFUSED, Attempt(at(10, 12), JOB)], "succeeded"),
-        ([], [*AT_ONCE, Attempt(at(10, 6, 40), JOB, "RESOURCE_EXHAUSTED (429)")], "RESOURCE_EXHAUSTED"),
-        ([], [*AT_ONCE, Attempt(at(10, 6, 40), JOB, "DEADLINE_EXCEEDED"), *REFUSED[1:]], "PERMISSION_DENIED"),
+        (
+            [],
+            [*AT_ONCE, Attempt(at(10, 6, 40), JOB, "RESOURCE_EXHAUSTED (429)")],
+            "RESOURCE_EXHAUSTED",
+        ),
+        (
+            [],
+            [*AT_ONCE, Attempt(at(10, 6, 40), JOB, "DEADLINE_EXCEEDED"), *REFUSED[1:]],
+            "PERMISSION_DENIED",
+        ),
         ([PAUSED], [*AT_ONCE, Attempt(at(9, 22), JOB)], "succeeded"),  # forced, while it was paused
         ([PAUSED], [*AT_ONCE, Attempt(at(9, 12), JOB)], "succeeded"),  # it runs each hour
         ([PAUSED], [], "was paused"),  # whether it had made an attempt before, nothing says
@@ -107,7 +125,9 @@ def test_it_was_not_started(changes: Sequence[Change], attempts: Sequence[Attemp
         ([], [], ""),
     ],
 )
-def test_it_may_have_been_started(changes: Sequence[Change], attempts: Sequence[Attempt], words: str) -> None:
+def test_it_may_have_been_started(
+    changes: Sequence[Change], attempts: Sequence[Attempt], words: str
+) -> None:
     """No cause is named, and what is known of its job is said."""
     cause, said = explained(changes, attempts)
     assert cause.kind is not CauseKind.NOT_RUN

@@ -26,9 +26,27 @@ from tests.path.shown import (
 )
 from tests.path.worlds import BUNDLED, DAY, FIVE, Code, DateEnding, Ending, Outage, Plan, play
 
-KINDS = (Ending, DateEnding, Code, Lines, Messages, Requests, Errors, Runs, Jobs, Documents, Rows, Moment)
+KINDS = (
+    Ending,
+    DateEnding,
+    Code,
+    Lines,
+    Messages,
+    Requests,
+    Errors,
+    Runs,
+    Jobs,
+    Documents,
+    Rows,
+    Moment,
+)
 JUDGED = 400
-VERDICTS = {VerdictKind.UNTRIGGERED, VerdictKind.INCOMPLETE, VerdictKind.SILENT, VerdictKind.STORES_DISAGREE}
+VERDICTS = {
+    VerdictKind.UNTRIGGERED,
+    VerdictKind.INCOMPLETE,
+    VerdictKind.SILENT,
+    VerdictKind.STORES_DISAGREE,
+}
 SIDES = ("dead_letters", "flag_table", "outcome", "work")
 LATER = BUNDLED.deadline(DAY) + timedelta(days=1)
 # Of each ending of one completion, the stage at which it stops a day after the deadline.
@@ -38,7 +56,13 @@ STOPS = {
         *(Ending.FAILS_SILENTLY, Ending.NEVER_RAN),
     },
     Stage.PUBLISHED: {Ending.NOT_PUBLISHED, Ending.DIES_RUNNING, Ending.OTHER_DATE},
-    Stage.DELIVERED: {Ending.FORBIDDEN, Ending.NOT_FOUND, Ending.TOO_MANY, Ending.UNAUTHORISED, Ending.DIES_AT_START},
+    Stage.DELIVERED: {
+        Ending.FORBIDDEN,
+        Ending.NOT_FOUND,
+        Ending.TOO_MANY,
+        Ending.UNAUTHORISED,
+        Ending.DIES_AT_START,
+    },
     Stage.ACCEPTED: {
         *(
             Ending.REJECTED_STATUS,
@@ -50,7 +74,12 @@ STOPS = {
         *(Ending.RENAMED, Ending.RESEMBLING, Ending.NOT_WAITED_FOR),
     },
     Stage.RECORDED: {Ending.ROW_FAILS, Ending.BOTH_FAIL, Ending.DIES_REGISTERED},
-    Stage.REGISTERED: {Ending.DIES, Ending.DIES_RECORDED, Ending.REGISTER_FAILS, Ending.REGISTRATION_LOST},
+    Stage.REGISTERED: {
+        Ending.DIES,
+        Ending.DIES_RECORDED,
+        Ending.REGISTER_FAILS,
+        Ending.REGISTRATION_LOST,
+    },
 }
 DATE_STOPS = {
     DateEnding.DUPLICATE: Stage.DECIDED,
@@ -118,7 +147,11 @@ def test_the_worlds_are_broad() -> None:
         world = world_of(choose)
         plan, view = world.plan, world.view
         drawn.update(
-            [*((Ending, ending) for ending in set(plan.endings)), (DateEnding, plan.date_ending), (Code, plan.code)]
+            [
+                *((Ending, ending) for ending in set(plan.endings)),
+                (DateEnding, plan.date_ending),
+                (Code, plan.code),
+            ]
         )
         named = [
             view.lines,
@@ -138,5 +171,7 @@ def test_the_worlds_are_broad() -> None:
             drawn.update([judge(world.evidence, world.phase, world.now).kind])
             assert world.traces.checkpoints != Absent()
             assert str(world)
-    every = [(kind, value) for kind in KINDS for value in kind] + [(name, side) for name in SIDES for side in Side]
+    every = [(kind, value) for kind in KINDS for value in kind] + [
+        (name, side) for name in SIDES for side in Side
+    ]
     assert [one for one in [*every, *Stage, *VERDICTS] if not drawn[one]] == []

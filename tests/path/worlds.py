@@ -37,13 +37,21 @@ from orchestrator_resilience.testing import RecordingSink, SimulatedClock, push_
 BUNDLED = load_phase("phase2", BUNDLED_PHASES)
 FIVE = tuple(sorted(BUNDLED.expected))
 DAY = date(2026, 2, 9)
-ONE_DAY, HOUR, MINUTE, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
+ONE_DAY, HOUR, MINUTE, SECOND = (
+    timedelta(days=1),
+    timedelta(hours=1),
+    timedelta(minutes=1),
+    timedelta(seconds=1),
+)
 DATES = (DAY - 2 * ONE_DAY, DAY - ONE_DAY, DAY, DAY + ONE_DAY)
 # The name of a processor that shares the topic, and the one of an expected processor after it was renamed.
 OTHER, SURPLUS = "p1_schedule_scraper", "p2_bdl_box_scores"
 LIFETIME = timedelta(minutes=10)
 # What the service and the platform write of a request that is not answered.
-NO_MODULE, STORE_FAILED = "ModuleNotFoundError: No module named 'yaml'", "StoreError: firestore: PERMISSION_DENIED"
+NO_MODULE, STORE_FAILED = (
+    "ModuleNotFoundError: No module named 'yaml'",
+    "StoreError: firestore: PERMISSION_DENIED",
+)
 NO_START, NO_INSTANCE = "The instance was not started.", "There was no available instance."
 NO_MEMORY = "Memory limit of 256 MiB exceeded."
 _FOR_EVER = datetime(2027, 1, 1, tzinfo=UTC)
@@ -142,12 +150,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """Say what is not healthy about it, shortly."""
         odd = [
-            f"{name}: {ending}" for name, ending in zip(FIVE, self.endings, strict=True) if ending is not Ending.HEALTHY
+            f"{name}: {ending}"
+            for name, ending in zip(FIVE, self.endings, strict=True)
+            if ending is not Ending.HEALTHY
         ]
         odd += [f"date: {self.date_ending}"] if self.date_ending is not DateEnding.HEALTHY else []
-        odd += [f"all {self.outage.status or 'lost'} from no. {self.outage.first} on"] if self.outage else []
-        odd += [f"{self.code}, every {self.gap} min, {self.attempts} attempts", f"order {self.order}"]
-        odd += [name for name in ("old", "flag_starts", "names_pending", "others", "nameless") if getattr(self, name)]
+        odd += (
+            [f"all {self.outage.status or 'lost'} from no. {self.outage.first} on"]
+            if self.outage
+            else []
+        )
+        odd += [
+            f"{self.code}, every {self.gap} min, {self.attempts} attempts",
+            f"order {self.order}",
+        ]
+        odd += [
+            name
+            for name in ("old", "flag_starts", "names_pending", "others", "nameless")
+            if getattr(self, name)
+        ]
         return "; ".join(odd + ([f"re-runs of {self.reruns}"] if self.reruns else []))
 
 
@@ -239,7 +260,9 @@ class Happened:
         self.dead_letters: list[DeadLetter] = []
         self.events: list[Event] = []
         self.documents: dict[date, dict[str, Any]] = {}
-        self.snapshots: dict[date, list[tuple[datetime, dict[str, Any]]]] = {day: [] for day in DATES}
+        self.snapshots: dict[date, list[tuple[datetime, dict[str, Any]]]] = {
+            day: [] for day in DATES
+        }
         self.output: dict[date, datetime] = {}
         self.published: dict[str, datetime] = {}
 
@@ -254,7 +277,11 @@ class Happened:
 
     def truth(self, subject: str, now: datetime) -> Truth:
         """Return what is true of a processor of DAY, or (an empty subject) of DAY, at a moment."""
-        own = [one for one in self.events if one.subject == subject and one.day == DAY and one.at <= now]
+        own = [
+            one
+            for one in self.events
+            if one.subject == subject and one.day == DAY and one.at <= now
+        ]
         reached: set[Stage] = set()
         undone: set[Stage] = set()
         stops: dict[Stage, Event] = {}
@@ -287,11 +314,22 @@ class Happened:
 
 def phase_of(plan: Plan) -> Phase:
     """Return the phase as phases.toml has it in this world; which sources there are is not said here."""
-    return replace(BUNDLED, flag_starts_next_phase=plan.flag_starts, others=("p1_*",) if plan.others else ())
+    return replace(
+        BUNDLED, flag_starts_next_phase=plan.flag_starts, others=("p1_*",) if plan.others else ()
+    )
 
 
-_STATUSES = {Ending.FORBIDDEN: 403, Ending.NOT_FOUND: 404, Ending.TOO_MANY: 429, Ending.UNAUTHORISED: 401}
-_REPORTS = {Ending.REPORTS_FAILED: "failed", Ending.REPORTS_NO_DATA: "no_data", Ending.REPORTS_SKIPPED: "skipped"}
+_STATUSES = {
+    Ending.FORBIDDEN: 403,
+    Ending.NOT_FOUND: 404,
+    Ending.TOO_MANY: 429,
+    Ending.UNAUTHORISED: 401,
+}
+_REPORTS = {
+    Ending.REPORTS_FAILED: "failed",
+    Ending.REPORTS_NO_DATA: "no_data",
+    Ending.REPORTS_SKIPPED: "skipped",
+}
 _NO_MESSAGE = {Ending.NEVER_RAN, Ending.NOT_PUBLISHED, Ending.FAILS_SILENTLY, Ending.DIES_RUNNING}
 _FAILS = {**_REPORTS, Ending.FAILS_SILENTLY: "failed"}
 _REJECTED: dict[Ending, dict[str, Any]] = {
@@ -317,7 +355,13 @@ _UNDECIDED = {
 
 _OF_THE_NEXT_PHASE = {DateEnding.FLAG_THEN_FAILS, DateEnding.PENDING_FLAGGED, DateEnding.NO_OUTPUT}
 _NEVER_OURS = {
-    *(DateEnding.DUPLICATE, DateEnding.RETURNS_EARLY, DateEnding.STUCK, DateEnding.FLAG_FAILS, DateEnding.PENDING),
+    *(
+        DateEnding.DUPLICATE,
+        DateEnding.RETURNS_EARLY,
+        DateEnding.STUCK,
+        DateEnding.FLAG_FAILS,
+        DateEnding.PENDING,
+    ),
     *(DateEnding.PENDING_FLAGGED, DateEnding.FLAG_THEN_FAILS),
 }
 
@@ -353,16 +397,26 @@ class _Player:
         self.plan, self.happened = plan, Happened(plan)
         self._heap: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._number = count()
-        left_out = [name for name, ending in zip(FIVE, plan.endings, strict=True) if ending is Ending.NOT_WAITED_FOR]
-        processors = {name: names for name, names in BUNDLED.processors.items() if name not in left_out}
+        left_out = [
+            name
+            for name, ending in zip(FIVE, plan.endings, strict=True)
+            if ending is Ending.NOT_WAITED_FOR
+        ]
+        processors = {
+            name: names for name, names in BUNDLED.processors.items() if name not in left_out
+        }
         # What the orchestrator reads its list from; the canary reads another one where the plan says so.
         self.healthy_list = self.happened.phase
-        self.list = replace(self.happened.phase, processors=processors) if left_out else self.healthy_list
+        self.list = (
+            replace(self.happened.phase, processors=processors) if left_out else self.healthy_list
+        )
         if plan.date_ending is DateEnding.WAITS_FOR_OTHER:
             self.list = replace(self.list, processors={**self.list.processors, SURPLUS: ()})
         silent = plan.code is Code.SILENT
         self.logger, self.healthy_logger = (
-            CheckpointLogger(phase, self.happened.sink, enabled=not silent, clock=self.happened.clock)
+            CheckpointLogger(
+                phase, self.happened.sink, enabled=not silent, clock=self.happened.clock
+            )
             for phase in (self.list, self.healthy_list)
         )
         self.outage_since = _FOR_EVER
@@ -383,7 +437,9 @@ class _Player:
         return day == DAY or (self.plan.old and day < DAY)
 
     def _publish(self, day: date) -> None:
-        start = datetime(day.year, day.month, day.day, 22 if self.plan.evening else 29 - 24, 30, tzinfo=UTC)
+        start = datetime(
+            day.year, day.month, day.day, 22 if self.plan.evening else 29 - 24, 30, tzinfo=UTC
+        )
         start += timedelta(0) if self.plan.evening else ONE_DAY
         if not self.plan.flag_starts:  # something else does, whatever becomes of the flag
             self._has_output(day, start + 6 * HOUR)
@@ -392,7 +448,11 @@ class _Player:
             # it would be there under the date, from the day before
             if ending is Ending.OTHER_DATE and day != DAY:
                 ending = Ending.HEALTHY
-            at = start + place * self.plan.gap * MINUTE + (9 * HOUR if ending is Ending.LATE else timedelta(0))
+            at = (
+                start
+                + place * self.plan.gap * MINUTE
+                + (9 * HOUR if ending is Ending.LATE else timedelta(0))
+            )
             first = min(DATES) if self.plan.old else DAY
             if self.plan.outage and day == first and place == self.plan.outage.first:
                 self.outage_since = at
@@ -406,9 +466,13 @@ class _Player:
 
     def _noise(self, day: date, at: datetime, payload: Mapping[str, Any], name: str) -> None:
         """Publish a message that is nobody's here."""
-        envelope = push_envelope(name, str(day), at, message_id=f"{day}-{name or 'nameless'}", **payload)
+        envelope = push_envelope(
+            name, str(day), at, message_id=f"{day}-{name or 'nameless'}", **payload
+        )
         ending = Ending.HEALTHY if name else Ending.REJECTED_NAME
-        message = Message(at, f"{day}-{name or 'nameless'}", day, None, ending, envelope, name, day, "success")
+        message = Message(
+            at, f"{day}-{name or 'nameless'}", day, None, ending, envelope, name, day, "success"
+        )
         self.happened.runs.append(Run(name or OTHER, day, at - MINUTE, at - SECOND, "success"))
         self._onto_the_topic(message)
 
@@ -417,10 +481,16 @@ class _Player:
         if run == "1":  # the others are run again by hand
             start = Start(at - 4 * MINUTE, at + MINUTE, name, day, never=ending is Ending.NEVER_RAN)
             self.happened.starts.append(start)
-        said, dated = _RENAMED.get(ending, "{}").format(name), day + ONE_DAY if ending is Ending.OTHER_DATE else day
+        said, dated = (
+            _RENAMED.get(ending, "{}").format(name),
+            day + ONE_DAY if ending is Ending.OTHER_DATE else day,
+        )
         if ending is Ending.RETRIED:
             self._note_run(
-                Ending.FAILS_SILENTLY, day, name, Run(name, day, at - 40 * MINUTE, at - 37 * MINUTE, "failed")
+                Ending.FAILS_SILENTLY,
+                day,
+                name,
+                Run(name, day, at - 40 * MINUTE, at - 37 * MINUTE, "failed"),
             )
         if ending is not Ending.NEVER_RAN:
             ended = None if ending is Ending.DIES_RUNNING else at - SECOND
@@ -431,7 +501,9 @@ class _Player:
         payload = _REJECTED.get(ending, {})
         status = payload.get("status") or _REPORTS.get(ending, "success")
         identity = f"{day}-{name}-{run}"
-        envelope = push_envelope(said, str(dated), at, message_id=identity, **{"status": status, **payload})
+        envelope = push_envelope(
+            said, str(dated), at, message_id=identity, **{"status": status, **payload}
+        )
         if ending is Ending.REJECTED_WHOLE:
             envelope["message"]["data"] = "bm8gSlNPTg=="
         message = Message(
@@ -468,19 +540,29 @@ class _Player:
     def reached(self, at: datetime, day: date, subject: str, stage: Stage) -> None:
         self.happened.events.append(Event(at, day, subject, stage))
 
-    def stops(self, at: datetime, message: Message, stage: Stage, kinds: frozenset[CauseKind]) -> None:
+    def stops(
+        self, at: datetime, message: Message, stage: Stage, kinds: frozenset[CauseKind]
+    ) -> None:
         """Note where the processor of a message stops, unless it was further with another one, or reports only."""
-        if message.processor is None or message.rerun or (message.ending in _REPORTS and stage is not Stage.RAN):
+        if (
+            message.processor is None
+            or message.rerun
+            or (message.ending in _REPORTS and stage is not Stage.RAN)
+        ):
             return
         if message.ending in _RENAMED:  # which is wrong too, and would be next
             kinds |= {CauseKind.NAME_DRIFT}
         if message.ending is not Ending.OTHER_DATE:
             self.happened.events.append(Event(at, message.day, message.processor, stage, kinds))
 
-    def stops_date(self, at: datetime, day: date, stage: Stage, kinds: frozenset[CauseKind]) -> None:
+    def stops_date(
+        self, at: datetime, day: date, stage: Stage, kinds: frozenset[CauseKind]
+    ) -> None:
         self.happened.events.append(Event(at, day, "", stage, kinds))
 
-    def undone(self, at: datetime, day: date, subject: str, stage: Stage, kinds: frozenset[CauseKind]) -> None:
+    def undone(
+        self, at: datetime, day: date, subject: str, stage: Stage, kinds: frozenset[CauseKind]
+    ) -> None:
         self.happened.events.append(Event(at, day, subject, stage, kinds, undone=True))
 
     def _went_through(self, at: datetime, message: Message, stage: Stage) -> None:
@@ -514,7 +596,9 @@ class _Player:
         self._went_through(at, message, Stage.DELIVERED)
         self._begin(message, at, attempt)
 
-    def _fails(self, at: datetime, words: str, *, is_platform: bool = False, failed_to_start: bool = False) -> None:
+    def _fails(
+        self, at: datetime, words: str, *, is_platform: bool = False, failed_to_start: bool = False
+    ) -> None:
         """Leave an error in the trace of the next request that is answered."""
         trace = self._next_trace
         self.happened.errors.append(ServiceError(at, words, trace, is_platform, failed_to_start))
@@ -528,7 +612,9 @@ class _Player:
         if 200 <= status < 300:
             return
         if attempt < self.plan.attempts:
-            self.later(at + 10 * attempt * MINUTE, lambda later: self._deliver(message, later, attempt + 1))
+            self.later(
+                at + 10 * attempt * MINUTE, lambda later: self._deliver(message, later, attempt + 1)
+            )
         elif message.name and message.dated:
             name = BUNDLED.canonical(message.name)
             if name is not None:
@@ -536,8 +622,12 @@ class _Player:
 
     def _begin(self, message: Message, at: datetime, attempt: int) -> None:
         # On a date before the list was changed, the orchestrator read the one that is right.
-        is_faulty = self.is_faulty(message.dated or message.day) or message.at.date() > DAY + ONE_DAY
-        phase, logger = (self.list, self.logger) if is_faulty else (self.healthy_list, self.healthy_logger)
+        is_faulty = (
+            self.is_faulty(message.dated or message.day) or message.at.date() > DAY + ONE_DAY
+        )
+        phase, logger = (
+            (self.list, self.logger) if is_faulty else (self.healthy_list, self.healthy_logger)
+        )
         try:
             completion = Completion.from_event(message.envelope, phase)
         except InvalidMessageError as error:
@@ -557,7 +647,9 @@ class _Player:
         message, completion, delivery, phase = job.message, job.completion, job.delivery, job.phase
         status = 200
         if completion.processor is None and phase.is_known(completion.raw_processor):
-            delivery.ignored(f"{completion.raw_processor} is known, and {phase.name} does not wait for it")
+            delivery.ignored(
+                f"{completion.raw_processor} is known, and {phase.name} does not wait for it"
+            )
         elif completion.processor is None or not phase.completes(completion.status):
             self._write(job.day, at, report_fields(self._progress(job), completion))
             if completion.processor is None:
@@ -567,7 +659,9 @@ class _Player:
                     kinds = only(CauseKind.NAME_DRIFT, CauseKind.EXPECTATION_DRIFT)
                 self.stops(at, message, Stage.ACCEPTED, kinds)
             else:
-                delivery.ignored(f"{completion.processor} reports {completion.status}, which completes nothing")
+                delivery.ignored(
+                    f"{completion.processor} reports {completion.status}, which completes nothing"
+                )
         else:
             status = self._complete(job, at)
         if status:
@@ -608,7 +702,9 @@ class _Player:
         if self.plan.code is not Code.OURS:
             own = ("completed_at", "status", "record_count")
             fields = {
-                name: {key: value[key] for key in own} for name, value in fields.items() if not name.startswith("_")
+                name: {key: value[key] for key in own}
+                for name, value in fields.items()
+                if not name.startswith("_")
             }
         self._write(job.day, at, fields)
         self._went_through(at, job.message, Stage.REGISTERED)
@@ -642,7 +738,11 @@ class _Player:
             self._register(job, at)
         stage = Stage.RECORDED if ending is Ending.DIES_REGISTERED else Stage.REGISTERED
         self.stops(at, message, stage, only(CauseKind.CRASHED))
-        if ending is Ending.DIES_REGISTERED and not self._progress(job).missing and not before.trigger:
+        if (
+            ending is Ending.DIES_REGISTERED
+            and not self._progress(job).missing
+            and not before.trigger
+        ):
             self.stops_date(at, job.day, Stage.DECIDED, only(CauseKind.CRASHED))
 
     def _lose(self, job: "_Job", at: datetime) -> None:
@@ -651,9 +751,13 @@ class _Player:
         if "_triggered" in document or name is None or job.message.processor is None:
             return
         self._put(job.day, at, {key: value for key, value in document.items() if key != name})
-        self.undone(at, job.day, job.message.processor, Stage.REGISTERED, only(CauseKind.FLAG_OVERWRITTEN))
+        self.undone(
+            at, job.day, job.message.processor, Stage.REGISTERED, only(CauseKind.FLAG_OVERWRITTEN)
+        )
 
-    def _decide(self, job: "_Job", before: Progress, at: datetime, failures: dict[str, Exception]) -> int:
+    def _decide(
+        self, job: "_Job", before: Progress, at: datetime, failures: dict[str, Exception]
+    ) -> int:
         """Decide, now that the processor is registered, and set the flag; return the status of the request."""
         after, day = self._progress(job), job.day
         ending = self.plan.date_ending if self.is_faulty(day) else DateEnding.HEALTHY
@@ -674,7 +778,9 @@ class _Player:
         if ending is DateEnding.WAITS_FOR_OTHER and is_fifth:
             self.stops_date(at, day, Stage.DECIDED, only(CauseKind.EXPECTATION_DRIFT))
         if not decide(after, job.phase):
-            takes_for_one = is_again or (ending is DateEnding.DUPLICATE and self.plan.code is not Code.OURS)
+            takes_for_one = is_again or (
+                ending is DateEnding.DUPLICATE and self.plan.code is not Code.OURS
+            )
             post(should_trigger=False, triggered=after.trigger is not None, duplicate=takes_for_one)
             return self._end(job.delivery, failures)
         ending = self._possible(ending)
@@ -697,13 +803,19 @@ class _Player:
         self._start(ending, job.delivery, failures)
         return self._end(job.delivery, failures)
 
-    def _start(self, ending: DateEnding, delivery: Delivery, failures: dict[str, Exception]) -> None:
+    def _start(
+        self, ending: DateEnding, delivery: Delivery, failures: dict[str, Exception]
+    ) -> None:
         """Start the next phase, or fail at it; some code says what became of that."""
         if ending is DateEnding.FLAG_THEN_FAILS:
             failures[""] = StoreError("pubsub: 404 topic not found")
         elif ending is DateEnding.REFUSED:
             delivery.not_started("the coverage is below the gate")
-        elif self.plan.flag_starts and self.plan.names_pending and ending is not DateEnding.PENDING_FLAGGED:
+        elif (
+            self.plan.flag_starts
+            and self.plan.names_pending
+            and ending is not DateEnding.PENDING_FLAGGED
+        ):
             delivery.started(message_id="17")
 
     def _possible(self, ending: DateEnding) -> DateEnding:
@@ -716,14 +828,23 @@ class _Player:
             DateEnding.PENDING,
         }
         ours |= {DateEnding.PENDING_FLAGGED, DateEnding.FLAG_THEN_FAILS, DateEnding.REFUSED}
-        later = {DateEnding.FLAG_THEN_FAILS, DateEnding.PENDING_FLAGGED, DateEnding.REFUSED, DateEnding.NO_OUTPUT}
+        later = {
+            DateEnding.FLAG_THEN_FAILS,
+            DateEnding.PENDING_FLAGGED,
+            DateEnding.REFUSED,
+            DateEnding.NO_OUTPUT,
+        }
         is_impossible = (self.plan.code is Code.OURS and ending in ours) or (
             ending in later and not self.plan.flag_starts
         )
         return DateEnding.HEALTHY if is_impossible else ending
 
     def _does_not_decide(
-        self, ending: DateEnding, delivery: Delivery, failures: dict[str, Exception], post: Callable[..., None]
+        self,
+        ending: DateEnding,
+        delivery: Delivery,
+        failures: dict[str, Exception],
+        post: Callable[..., None],
     ) -> int:
         match ending:
             case DateEnding.DUPLICATE:
@@ -731,7 +852,9 @@ class _Player:
             case DateEnding.STUCK:
                 post(should_trigger=False, triggered=False)
             case DateEnding.DECISION_FAILS:
-                failures["register" if self.plan.code is Code.OURS else ""] = StoreError("firestore: ABORTED")
+                failures["register" if self.plan.code is Code.OURS else ""] = StoreError(
+                    "firestore: ABORTED"
+                )
             case DateEnding.DIES:
                 return 0
             case _:
@@ -776,7 +899,11 @@ class _Player:
         if "_triggered" not in document:
             return
         keeps_all = ending is DateEnding.FLAG_OVERWRITTEN
-        kept = {name: value for name, value in document.items() if keeps_all and not name.startswith("_t")}
+        kept = {
+            name: value
+            for name, value in document.items()
+            if keeps_all and not name.startswith("_t")
+        }
         self._put(day, at, kept or {"_mode": "repaired"})
         kinds = only(CauseKind.FLAG_OVERWRITTEN)
         self.undone(at, day, "", Stage.FLAGGED, kinds)

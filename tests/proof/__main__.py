@@ -27,17 +27,34 @@ from tests.proof.killed_orchestrators import deliver
 from tests.proof.outages import play_all
 from tests.proof.years import live
 
-_FUZZED = ("-m", "fuzz", "-n", "auto", "tests/canary", "tests/contracts", "tests/orchestrator_resilience", "tests/page")
+_FUZZED = (
+    "-m",
+    "fuzz",
+    "-n",
+    "auto",
+    "tests/canary",
+    "tests/contracts",
+    "tests/orchestrator_resilience",
+    "tests/page",
+)
 _HOSTILE = ("tests/proof/test_hostile.py",)
 _HOSTILE_RUNS = 3_000  # a round
 
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
-    parser = argparse.ArgumentParser(prog="tests.proof", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("proof", choices=["interleavings", "chaos", "outages", "hostile", "fuzz", "path", "years"])
-    parser.add_argument("line", nargs="?", default="", help="steps of an interleaving to take again")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), metavar="N")
+    parser = argparse.ArgumentParser(
+        prog="tests.proof", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "proof", choices=["interleavings", "chaos", "outages", "hostile", "fuzz", "path", "years"]
+    )
+    parser.add_argument(
+        "line", nargs="?", default="", help="steps of an interleaving to take again"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(10**6), metavar="N"
+    )
     parser.add_argument("--runs", type=int, default=60_000, metavar="N")
     parser.add_argument("--worlds", type=int, default=20_000, metavar="N")
     parser.add_argument("--minutes", type=float, default=10, metavar="N")
@@ -53,7 +70,11 @@ def main() -> int:
     end = time.monotonic() + 60 * options.minutes
     match options.proof:
         case "chaos":
-            flaws = [] if options.only == "canary" else deliver(options.seed, options.dates, options.messages)
+            flaws = (
+                []
+                if options.only == "canary"
+                else deliver(options.seed, options.dates, options.messages)
+            )
             flaws += [] if options.only == "orchestrator" else watch(options.seed, options.lives)
             return int(bool(flaws))
         case "outages":
@@ -65,17 +86,28 @@ def main() -> int:
         case "years":
             return live(options.seed)
         case "fuzz":
-            return _rounds(_FUZZED, options.seed, lambda number: not number or time.monotonic() < end)
+            return _rounds(
+                _FUZZED, options.seed, lambda number: not number or time.monotonic() < end
+            )
         case _:
-            return _rounds(_HOSTILE, options.seed, lambda number: number * _HOSTILE_RUNS < options.runs)
+            return _rounds(
+                _HOSTILE, options.seed, lambda number: number * _HOSTILE_RUNS < options.runs
+            )
 
 
 def _rounds(tests: Sequence[str], seed: int, goes_on: Callable[[int], bool]) -> int:
     """Run the tests again and again, with more inputs than in `make test`; return the first exit code that is not 0."""
     code = number = 0
     while not code and goes_on(number):
-        options = ("--hypothesis-profile=long", f"--hypothesis-seed={seed + number}", "--timeout=0", "-q")
-        code = subprocess.run([sys.executable, "-m", "pytest", *options, *tests], check=False).returncode
+        options = (
+            "--hypothesis-profile=long",
+            f"--hypothesis-seed={seed + number}",
+            "--timeout=0",
+            "-q",
+        )
+        code = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests], check=False
+        ).returncode
         number += 1
     return code
 

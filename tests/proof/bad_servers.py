@@ -51,7 +51,10 @@ POINTS = {
     "a body without one": (_HEAD + b"\r\n", b"x"),
     "a body in chunks": (_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
     "a chunk": (_HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n", b"x"),
-    "the body of a redirect": (b"HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 1000000000000\r\n\r\n", b"x"),
+    "the body of a redirect": (
+        b"HTTP/1.1 302 Found\r\nLocation: /ok\r\nContent-Length: 1000000000000\r\n\r\n",
+        b"x",
+    ),
 }
 # In plain bytes, before there is TLS: the beginning of a record, and of one that is none.
 HANDSHAKES = {"a TLS handshake": (b"\x16\x03\x03\x3f\xff", b"\x02"), "no TLS": (b"", b"x")}
@@ -81,20 +84,28 @@ def bad_server(kind: Kind, context: ssl.SSLContext) -> Iterator[str]:
     """Serve until the block ends; yields the address, "SCHEME://127.0.0.1:PORT"."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_accept, args=(listener, kind, context, over), name=_SERVER, daemon=True).start()
+        threading.Thread(
+            target=_accept, args=(listener, kind, context, over), name=_SERVER, daemon=True
+        ).start()
         yield f"{kind.scheme}://127.0.0.1:{listener.getsockname()[1]}"
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _accept(listener: socket.socket, kind: Kind, context: ssl.SSLContext, over: threading.Event) -> None:
+def _accept(
+    listener: socket.socket, kind: Kind, context: ssl.SSLContext, over: threading.Event
+) -> None:
     with suppress(OSError):
         while True:
             connection, _ = listener.accept()
-            threading.Thread(target=_serve, args=(connection, kind, context, over), name=_SERVER, daemon=True).start()
+            threading.Thread(
+                target=_serve, args=(connection, kind, context, over), name=_SERVER, daemon=True
+            ).start()
 
 
-def _serve(connection: socket.socket, kind: Kind, context: ssl.SSLContext, over: threading.Event) -> None:
+def _serve(
+    connection: socket.socket, kind: Kind, context: ssl.SSLContext, over: threading.Event
+) -> None:
     if not kind.reads:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with suppress(OSError), connection:
@@ -136,12 +147,17 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
         x509.CertificateBuilder(name, name, key.public_key(), 1)
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     file = folder / "both.pem"
     plain = serialization.NoEncryption()
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+    )
     file.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)

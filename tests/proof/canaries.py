@@ -55,7 +55,11 @@ CHANNELS: Final = ("log", "slack")
 # As many as it takes to note that all is well, to say so, and to say so again after a lost answer.
 _CLOSING = "ggg"
 _BAD = Verdict(
-    kind=VerdictKind.UNTRIGGERED, phase=PHASE.name, game_date=DAY, summary="", since=NOON - timedelta(minutes=40)
+    kind=VerdictKind.UNTRIGGERED,
+    phase=PHASE.name,
+    game_date=DAY,
+    summary="",
+    since=NOON - timedelta(minutes=40),
 )
 _VERDICTS = {
     "b": _BAD,
@@ -109,14 +113,18 @@ class Canaries(Subject):
         self._run_id = f"{round_}/{run.number}"
         channels = Channels(*(_channel(name, round_, ask) for name in CHANNELS))
         own = self._memories[memory]
-        channels.memory = OwnMemory(dict(own.told), dict(own.first_seen), own.ran_at, set(own.warned_of))
+        channels.memory = OwnMemory(
+            dict(own.told), dict(own.first_seen), own.ran_at, set(own.warned_of)
+        )
         now = NOON + round_ * TICK + run.number * timedelta(seconds=1)
         documents = self.documents(Watched(PlainStores(), lambda operation, _: ask(operation)))
         stores: Any = StoresOf(documents, SimpleNamespace(summarise=lambda *_: []))
         phases = {PHASE.name: PHASE}
         remembered = gather(stores, {PHASE.name: [DAY]}, phases, now=now).remembered
         judged = Judged([_VERDICTS[self._life[round_]]])
-        notify(documents, remembered, judged, channels, phases=phases, now=now, deadline=Deadline(60))
+        notify(
+            documents, remembered, judged, channels, phases=phases, now=now, deadline=Deadline(60)
+        )
         return self._remembered(channels.memory)
 
     def after(self, run: Run, outcome: Any) -> Run:
@@ -134,8 +142,12 @@ class Canaries(Subject):
             yield Move("say", (), value=Value({**stored, PEOPLE: said}), era=era)
         if not _is_over(state) or era.round + 1 == len(self._life):
             return
-        documents = {ref: replace(one, version="1") for ref, one in state.stored.value.documents.items()}
-        runs = [Run(course.run.number, (era.round + 1, course.run.kind[1])) for course in state.courses]
+        documents = {
+            ref: replace(one, version="1") for ref, one in state.stored.value.documents.items()
+        }
+        runs = [
+            Run(course.run.number, (era.round + 1, course.run.kind[1])) for course in state.courses
+        ]
         verdict = self._life[era.round]
         before = era.calm if verdict == "g" else era.calm - {"g"}
         calm = before if era.has_failed else before | {verdict}
@@ -167,7 +179,11 @@ class Canaries(Subject):
         for name in CHANNELS:
             heard_here = heard(value, name)
             told = [kind for kind, _, _ in heard_here]
-            if told and told[0] != "OPENED" and not (told[0] == "RESOLVED" and heard_here[0][2] and view.faults):
+            if (
+                told
+                and told[0] != "OPENED"
+                and not (told[0] == "RESOLVED" and heard_here[0][2] and view.faults)
+            ):
                 yield f"{name} was told {told[0]} before OPENED"
             if "RESOLVED" in told and {*told[told.index("RESOLVED") :]} != {"RESOLVED"}:
                 yield f"{name} was told {told}"
@@ -190,12 +206,22 @@ class Canaries(Subject):
         silences = read_silences(value.documents.get(PEOPLE))
         is_silenced = any(silence.covers(_BAD, now) for silence in silences)
         is_remembered = bool(read_date(value.documents.get(REF), DAY, now).incidents)
-        verdict, worse, kinds = self._life[era.round], self._life.find("w"), {kind for kind, _, _ in told}
+        verdict, worse, kinds = (
+            self._life[era.round],
+            self._life.find("w"),
+            {kind for kind, _, _ in told},
+        )
         if verdict != "g" and "OPENED" not in kinds and not is_silenced:
             yield f"{name} was not told OPENED"
         if verdict == "w" and not any(number >= worse for _, number, _ in told) and not is_silenced:
             yield f"{name} was not told that it is worse"
-        if verdict == "g" and "g" in era.calm and is_remembered and "OPENED" in kinds and "RESOLVED" not in kinds:
+        if (
+            verdict == "g"
+            and "g" in era.calm
+            and is_remembered
+            and "OPENED" in kinds
+            and "RESOLVED" not in kinds
+        ):
             yield f"{name} was not told RESOLVED"
 
     def shown(self, value: Value) -> str:
@@ -203,7 +229,12 @@ class Canaries(Subject):
         return str({name: " ".join(kind for kind, *_ in heard(value, name)) for name in CHANNELS})
 
     def _remembered(self, memory: OwnMemory) -> Any:
-        key = (frozen(memory.told), frozen(memory.first_seen), memory.ran_at, frozenset(memory.warned_of))
+        key = (
+            frozen(memory.told),
+            frozen(memory.first_seen),
+            memory.ran_at,
+            frozenset(memory.warned_of),
+        )
         self._memories.setdefault(key, memory)
         return key
 
@@ -211,7 +242,9 @@ class Canaries(Subject):
 def _said(round_: int) -> dict[str, dict[str, Any]]:
     """Return what somebody may say in a round: that it is in hand, or that nobody is to be notified in it."""
     ends = NOON + (round_ + 1) * TICK - timedelta(seconds=1)
-    silence = Silence(id="1", phase=PHASE.name, first=DAY, last=DAY, reason="a reason", expires_at=ends)
+    silence = Silence(
+        id="1", phase=PHASE.name, first=DAY, last=DAY, reason="a reason", expires_at=ends
+    )
     return {"+": acknowledgement_fields(None, _ACKNOWLEDGED), "-": silence_fields({"1": silence})}
 
 
@@ -227,7 +260,11 @@ def _channel(name: str, round_: int, ask: Ask) -> Any:
     def watch(operation: Operation, _: Callable[[], Any]) -> None:
         ((notification,), _now) = operation.arguments
         try:
-            sent = (notification.kind.value, round_, "may not have reached you" in notification.note)
+            sent = (
+                notification.kind.value,
+                round_,
+                "may not have reached you" in notification.note,
+            )
             ask(Operation("hear", (DocumentRef("told", name), sent)))
         except StoreError as error:
             raise NotifyError("injected", may_be_posted=True) from error

@@ -13,7 +13,9 @@ from orchestrator_resilience.testing import push_envelope
 def completions(phase: Phase, day: date, at: datetime) -> list[Completion]:
     """Return a completion of each expected processor, all published `at` one moment."""
     return [
-        Completion.from_event(push_envelope(name, str(day), at, message_id=f"{day}-{number}"), phase)
+        Completion.from_event(
+            push_envelope(name, str(day), at, message_id=f"{day}-{number}"), phase
+        )
         for number, name in enumerate(sorted(phase.expected))
     ]
 

@@ -58,7 +58,9 @@ class Deliveries(Subject):
 
     def __init__(self, scenario: str, *, forgets: bool = False) -> None:
         self.expected, _, letters = scenario.partition("/")
-        self.phase = parse_phases(_PHASE + "".join(f"{name} = []\n" for name in self.expected), scenario)["small"]
+        self.phase = parse_phases(
+            _PHASE + "".join(f"{name} = []\n" for name in self.expected), scenario
+        )["small"]
         self.messages = [self._message(letter) for letter in letters]
         self.first = [Run(number) for number in range(len(letters))]
         self._forgets = forgets
@@ -68,7 +70,9 @@ class Deliveries(Subject):
         status = "no_data" if letter == "n" else "success"
         published = PUBLISHED + timedelta(minutes=60 * letter.isupper() + ord(letter) - ord("A"))
         event = push_envelope(name, REF.id, published, message_id=letter, status=status)
-        return Message(letter, name if name in self.expected and status == "success" else None, event)
+        return Message(
+            letter, name if name in self.expected and status == "success" else None, event
+        )
 
     def deliver(self, stores: Any, now: datetime) -> Deliver:
         """Return the orchestrator's own method, on these stores."""
@@ -77,7 +81,9 @@ class Deliveries(Subject):
     def orchestrator(self, documents: Any, now: datetime, beside: Beside) -> Orchestrator:
         """Return the orchestrator as it is."""
         checkpoints = CheckpointLogger(self.phase, lambda _: None, enabled=True, clock=lambda: now)
-        return Orchestrator(self.phase, documents, documents, checkpoints, lambda: now, beside=beside)
+        return Orchestrator(
+            self.phase, documents, documents, checkpoints, lambda: now, beside=beside
+        )
 
     def take(self, run: Run, ask: Ask) -> None:
         """Deliver; a time of its own for each delivery and its redelivery tells whose fields and rows are stored."""
@@ -92,14 +98,23 @@ class Deliveries(Subject):
 
     def moves(self, state: State) -> Iterator[Move]:
         """Let Pub/Sub forget a delivery of which another one is acknowledged."""
-        done = {self.messages[course.run.number].id for course in state.courses if course.run.is_over}
+        done = {
+            self.messages[course.run.number].id for course in state.courses if course.run.is_over
+        }
         for course in state.courses if self._forgets else ():
             if not course.run.is_over and self.messages[course.run.number].id in done:
-                yield Move(f"{course.name}x", [Run(course.run.number, ACKNOWLEDGED, is_over=True)], is_fault=True)
+                yield Move(
+                    f"{course.name}x",
+                    [Run(course.run.number, ACKNOWLEDGED, is_over=True)],
+                    is_fault=True,
+                )
 
     def view(self, state: State) -> Any:
         """Return of each delivery whether it has begun, and whether it is acknowledged."""
-        return tuple((bool(one.run.kind or one.answers), one.run.kind == ACKNOWLEDGED) for one in state.courses)
+        return tuple(
+            (bool(one.run.kind or one.answers), one.run.kind == ACKNOWLEDGED)
+            for one in state.courses
+        )
 
     def violations_of_step(self, before: Value, after: Value) -> Iterator[str]:
         """Nothing that was registered is lost or replaced by a later one; nothing that the flag says is changed."""
@@ -120,7 +135,9 @@ class Deliveries(Subject):
         fields, deliveries = value.fields(REF), list(zip(self.messages, view, strict=True))
         begun = [message for message, (has_begun, _) in deliveries if has_begun]
         acknowledged = [message for message, (_, is_acknowledged) in deliveries if is_acknowledged]
-        waiting = {message.id for message, (_, is_acknowledged) in deliveries if not is_acknowledged}
+        waiting = {
+            message.id for message, (_, is_acknowledged) in deliveries if not is_acknowledged
+        }
         completed = {message.completes for message in begun if message.completes}
         if too_many := _keys(fields) - completed:
             yield f"whoever counts the keys counts {sorted(too_many)}, which did not complete"
@@ -130,8 +147,12 @@ class Deliveries(Subject):
             yield from self._violations_of_flag(fields, begun)
         yield from _violations_of_rows(value)
         for message in acknowledged:
-            yield from _violations_of_acknowledgement(value, message, last=message.id not in waiting)
-        is_settled = waiting <= {message.id for message in acknowledged} and completed >= set(self.expected)
+            yield from _violations_of_acknowledgement(
+                value, message, last=message.id not in waiting
+            )
+        is_settled = waiting <= {message.id for message in acknowledged} and completed >= set(
+            self.expected
+        )
         if is_settled and fields.get("_triggered") is not True:
             yield STUCK
 
@@ -140,7 +161,9 @@ class Deliveries(Subject):
             yield f"the flag is set while {sorted(missing)} is missing"
         if fields["_completed_count"] != len(self.expected):
             yield "the flag is set with another _completed_count than that of the set"
-        if fields["_trigger_event_id"] not in {message.id for message in begun if message.completes}:
+        if fields["_trigger_event_id"] not in {
+            message.id for message in begun if message.completes
+        }:
             yield "the flag is set by nobody who completed"
         if fields["_trigger_reason"] != "all_complete":
             yield "the flag has another reason"
@@ -154,7 +177,11 @@ class Deliveries(Subject):
 
 def _violations_of_rows(value: Value) -> Iterator[str]:
     fields = value.fields(REF)
-    flag = (fields.get("_trigger_event_id"), fields.get("_trigger_reason"), fields.get("_triggered_at"))
+    flag = (
+        fields.get("_trigger_event_id"),
+        fields.get("_trigger_reason"),
+        fields.get("_triggered_at"),
+    )
     if len({row.row_id for row in value.rows}) < len(value.rows):
         yield "a redelivery appended another row under the same id"
     for row in value.rows:
@@ -170,7 +197,11 @@ def _violations_of_acknowledgement(value: Value, message: Message, *, last: bool
         yield f"{message.id} is acknowledged without its row"
     if message.completes and message.completes not in fields:
         yield f"{message.id} is acknowledged without its registration"
-    if last and fields.get("_trigger_event_id") == message.id and not any(row.is_triggered for row in own):
+    if (
+        last
+        and fields.get("_trigger_event_id") == message.id
+        and not any(row.is_triggered for row in own)
+    ):
         yield f"{message.id} is acknowledged without the row of its flag"
 
 
@@ -240,12 +271,29 @@ class AsInFebruary(Deliveries):
             with contextlib.suppress(StoreError):
                 if completion.processor:
                     stores.append([completion_row(completion)])
-                stores.merge(REF, {name: {"completed_at": completion.completed_at, "event_id": completion.event_id}})
+                stores.merge(
+                    REF,
+                    {
+                        name: {
+                            "completed_at": completion.completed_at,
+                            "event_id": completion.event_id,
+                        }
+                    },
+                )
                 fields = stores.get_all([REF])[REF].fields
                 is_duplicate = completion.processor in fields
                 if not is_duplicate and len(_keys(fields)) >= len(self.expected):
                     progress = read_progress(fields, self.phase)
-                    stores.merge(REF, trigger_fields(progress, event_id=completion.event_id, now=now))
-                    stores.append([trigger_row(completion, Trigger(completion.completed_at, "x", completion.event_id))])
+                    stores.merge(
+                        REF, trigger_fields(progress, event_id=completion.event_id, now=now)
+                    )
+                    stores.append(
+                        [
+                            trigger_row(
+                                completion,
+                                Trigger(completion.completed_at, "x", completion.event_id),
+                            )
+                        ]
+                    )
 
         return deliver

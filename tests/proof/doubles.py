@@ -39,14 +39,18 @@ Watch = Callable[[Operation, Callable[[], Any]], Any]
 class Watched:
     """Stands in front of `inner`: each call of `operations` goes through `watch`, with what would do it."""
 
-    def __init__(self, inner: object, watch: Watch, operations: Sequence[str] = STORE_OPERATIONS) -> None:
+    def __init__(
+        self, inner: object, watch: Watch, operations: Sequence[str] = STORE_OPERATIONS
+    ) -> None:
         self._inner, self._watch, self._operations = inner, watch, operations
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
         if name not in self._operations:
             return method
-        return lambda *given, **named: self._watch(Operation(name, given), lambda: method(*given, **named))
+        return lambda *given, **named: self._watch(
+            Operation(name, given), lambda: method(*given, **named)
+        )
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -74,14 +78,19 @@ class PlainStores:
         """Merge `fields` into the document."""
         self.overwrite(ref, _merged(self.value.fields(ref), fields))
 
-    def update_if_unchanged(self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None) -> bool:
+    def update_if_unchanged(
+        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
+    ) -> bool:
         """Set top-level `fields` if the document still has `version`."""
         return self.commit([(ref, {**self.value.fields(ref), **fields}, version)])
 
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents if each still has its version; as in Firestore, equal fields keep it."""
         stored = self.value.documents
-        if any((stored[ref].version if ref in stored else None) != version for ref, _, version in writes):
+        if any(
+            (stored[ref].version if ref in stored else None) != version
+            for ref, _, version in writes
+        ):
             return False
         for ref, fields, _ in writes:
             if ref not in stored or fields != stored[ref].fields:
@@ -98,7 +107,9 @@ class PlainStores:
         """Store `rows`; when is nothing that is looked at here."""
         del now
         added = [row for row in rows if row not in self.value.rows]
-        self.value = Value(self.value.documents, tuple(sorted((*self.value.rows, *added), key=repr)))
+        self.value = Value(
+            self.value.documents, tuple(sorted((*self.value.rows, *added), key=repr))
+        )
 
     def hear(self, ref: DocumentRef, sent: object) -> None:
         """Let a channel, which is a document as well, hear something."""

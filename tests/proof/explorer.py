@@ -48,7 +48,9 @@ class Run(NamedTuple):
 class Course:
     """Where one run is; there is one object for each list of answers. `operation` is next; without one it has ended."""
 
-    def __init__(self, run: Run, answers: tuple[Any, ...], asked: Sequence[Operation], outcome: Any) -> None:
+    def __init__(
+        self, run: Run, answers: tuple[Any, ...], asked: Sequence[Operation], outcome: Any
+    ) -> None:
         self.run, self.answers, self.outcome = run, answers, outcome
         self.asked = asked[: len(answers) + 1]
         self.operation = self.asked[-1] if len(self.asked) > len(answers) else None
@@ -184,10 +186,20 @@ class Explorer:
             for label in labels:
                 possible = dict(self._steps(state))
                 if label not in possible:
-                    raise ValueError(f"{label} is impossible here; possible are {' '.join(possible)}")
-                own = [one for one in state.courses if one.name == label.rstrip("-?~!+") and one.operation]
+                    raise ValueError(
+                        f"{label} is impossible here; possible are {' '.join(possible)}"
+                    )
+                own = [
+                    one
+                    for one in state.courses
+                    if one.name == label.rstrip("-?~!+") and one.operation
+                ]
                 after = possible[label]
-                yield own[0].operation.name if own and own[0].operation else "", after, self._violations(state, after)
+                yield (
+                    own[0].operation.name if own and own[0].operation else "",
+                    after,
+                    self._violations(state, after),
+                )
                 state = after
 
     def start(self) -> State:
@@ -202,7 +214,9 @@ class Explorer:
                 stored, answered = self._apply(state.stored, course)
                 yield course.name, self._moved(state, answered, stored)
                 if era is not None:
-                    yield from self._faults(state._replace(faults=state.faults + 1, era=era), course, stored)
+                    yield from self._faults(
+                        state._replace(faults=state.faults + 1, era=era), course, stored
+                    )
         for index, course in enumerate(state.late):
             others = state.late[:index] + state.late[index + 1 :]
             before = sum(other.name == course.name for other in state.late[:index])
@@ -215,7 +229,10 @@ class Explorer:
     def _faults(self, state: State, course: Course, stored: Stored) -> Iterator[tuple[str, State]]:
         """Yield what can go wrong with a run's next operation, after which `stored` is there."""
         assert course.operation is not None
-        failed, dead = self._answer(course, FAILURE), self._begin(self._subject.after(course.run, DIED))
+        failed, dead = (
+            self._answer(course, FAILURE),
+            self._begin(self._subject.after(course.run, DIED)),
+        )
         yield f"{course.name}-", self._moved(state, failed)
         yield f"{course.name}!", self._moved(state, dead)
         if course.operation.writes:
@@ -256,12 +273,18 @@ class Explorer:
 
     def _begin(self, run: Run) -> Course:
         if run not in self._begun:
-            self._begun[run] = Course(run, (), (), None) if run.is_over else self._settled(self._take(run, ()))
+            self._begun[run] = (
+                Course(run, (), (), None) if run.is_over else self._settled(self._take(run, ()))
+            )
         return self._begun[run]
 
     def _settled(self, course: Course) -> Course:
         """Let a process go on to what it does after a run that has ended."""
-        return course if course.operation else self._begin(self._subject.after(course.run, course.outcome))
+        return (
+            course
+            if course.operation
+            else self._begin(self._subject.after(course.run, course.outcome))
+        )
 
     def _take(self, run: Run, answers: tuple[Any, ...]) -> Course:
         """Take a run up to the operation that has no answer yet."""
@@ -300,7 +323,9 @@ class Explorer:
         step, violations = (before.stored, after.stored), list[str]()
         if before.stored is not after.stored:
             if step not in self._judged:
-                self._judged[step] = [*self._subject.violations_of_step(before.stored.value, after.stored.value)]
+                self._judged[step] = [
+                    *self._subject.violations_of_step(before.stored.value, after.stored.value)
+                ]
             violations = self._judged[step]
         if not is_new:
             return violations

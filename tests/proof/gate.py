@@ -70,9 +70,13 @@ class Gate:
                     self._dead |= {here: dead, there: dead}
                     self.connections += 1
                 for source, target, is_answer in ((here, there, False), (there, here, True)):
-                    threading.Thread(target=self._carry, args=(source, target, is_answer, dead), daemon=True).start()
+                    threading.Thread(
+                        target=self._carry, args=(source, target, is_answer, dead), daemon=True
+                    ).start()
 
-    def _carry(self, source: socket.socket, target: socket.socket, is_answer: bool, dead: threading.Event) -> None:  # noqa: FBT001
+    def _carry(
+        self, source: socket.socket, target: socket.socket, is_answer: bool, dead: threading.Event
+    ) -> None:  # noqa: FBT001
         with suppress(OSError):
             while data := source.recv(65536):
                 self._pass(data, source, target, is_answer=is_answer, dead=dead)
@@ -83,7 +87,13 @@ class Gate:
         source.close()
 
     def _pass(
-        self, data: bytes, source: socket.socket, target: socket.socket, *, is_answer: bool, dead: threading.Event
+        self,
+        data: bytes,
+        source: socket.socket,
+        target: socket.socket,
+        *,
+        is_answer: bool,
+        dead: threading.Event,
     ) -> None:
         if dead.is_set():  # what was swallowed once is missed for ever
             return

@@ -122,7 +122,10 @@ evidences = st.builds(
     document=st.none() | documents,
     rows=st.lists(rows, max_size=7),
     lines=st.lists(checkpoint_entries, max_size=5),
-    requests=st.lists(st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])), max_size=6),
+    requests=st.lists(
+        st.builds(Request, times, st.integers(-1, 999) | st.sampled_from([200, 403, 500])),
+        max_size=6,
+    ),
     errors=st.lists(st.builds(ServiceError, times, texts, texts), max_size=4),
     processor_runs=st.lists(processor_runs, max_size=7),
     changes=st.lists(changes, max_size=5),
@@ -132,9 +135,14 @@ evidences = st.builds(
     memory=st.none() | date_memories,
     runs=st.none()
     | st.fixed_dictionaries(
-        {}, optional={**dict.fromkeys(["at", "open", "judged_from", "unseen", "format"], values), "reason": texts}
+        {},
+        optional={
+            **dict.fromkeys(["at", "open", "judged_from", "unseen", "format"], values),
+            "reason": texts,
+        },
     ),
-    refusals=st.none() | st.dictionaries(st.sampled_from(["log", "slack"]) | texts, values, max_size=2),
+    refusals=st.none()
+    | st.dictionaries(st.sampled_from(["log", "slack"]) | texts, values, max_size=2),
     silences=st.none() | silences,
 )
 
@@ -157,10 +165,14 @@ class Written:
             trigger_reason=None,
         )
         self._rows = [*evidence.rows, *(replace(stuck, processor_name=name) for name in FIVE)]
-        read = [or_error(Exception, partial(Checkpoint.from_json, entry)) for entry in evidence.lines]
+        read = [
+            or_error(Exception, partial(Checkpoint.from_json, entry)) for entry in evidence.lines
+        ]
         self._lines = [line for line in read if isinstance(line, Checkpoint)]
         self._runs = evidence.processor_runs
-        self._requests = sorted(request for request in evidence.requests if request.at.tzinfo is not None)
+        self._requests = sorted(
+            request for request in evidence.requests if request.at.tzinfo is not None
+        )
         self._errors = sorted(error for error in evidence.errors if error.at.tzinfo is not None)
         cut_at = evidence.changes_cut_at
         self._changes = Changes(
@@ -172,12 +184,20 @@ class Written:
 
     def summarise(self, phases: Iterable[str], since: date, until: date) -> list[ProcessorSummary]:
         """Return the rows."""
-        return [row for row in self._rows if row.phase in phases and row.game_date and since <= row.game_date <= until]
+        return [
+            row
+            for row in self._rows
+            if row.phase in phases and row.game_date and since <= row.game_date <= until
+        ]
 
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines."""
         pairs = [(name, day) for name, days in wanted.items() for day in days]
-        lines = [line for line in self._lines if line.at <= until and any(concerns(line, *pair) for pair in pairs)]
+        lines = [
+            line
+            for line in self._lines
+            if line.at <= until and any(concerns(line, *pair) for pair in pairs)
+        ]
         before = {PHASE.name: self._lines[-1]} if self._lines else {}
         return Lines(sorted(lines, key=lambda line: line.at), before=before)
 
@@ -194,8 +214,12 @@ class Written:
         begins = min(begun.values())
         every, ended = self._changes.changes, self._changes.attempts
         found = self._changes._replace(
-            changes=[change for change in every if begins - timedelta(days=31) <= change.at < until],
-            attempts=[attempt for attempt in ended if begins - timedelta(days=2) <= attempt.at < until],
+            changes=[
+                change for change in every if begins - timedelta(days=31) <= change.at < until
+            ],
+            attempts=[
+                attempt for attempt in ended if begins - timedelta(days=2) <= attempt.at < until
+            ],
         )
         return dict.fromkeys(begun, found)
 
@@ -206,7 +230,11 @@ class Written:
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """There was work on each date, and the next phase has written nothing yet."""
-        return {} if query.endswith(".") else {since + timedelta(days=n): 7 for n in range((until - since).days + 1)}
+        return (
+            {}
+            if query.endswith(".")
+            else {since + timedelta(days=n): 7 for n in range((until - since).days + 1)}
+        )
 
     def runs(self, _: str, since: date, until: date) -> list[ProcessorRun]:
         """Return the runs."""
@@ -228,8 +256,12 @@ def hostile_stores(evidence: Evidence, others: dict[DocumentRef, Any] | None = N
         if evidence.memory is None
         else {str(DAY): evidence.memory},
         canary_ref(DEFAULT_CANARY): _runs(evidence),
-        people_ref(DEFAULT_CANARY): None if evidence.silences is None else {"silences": evidence.silences},
-        DocumentRef(PHASE.firestore_collection, str(NEXT)): registered(completions(PHASE, NEXT, DONE)),
+        people_ref(DEFAULT_CANARY): None
+        if evidence.silences is None
+        else {"silences": evidence.silences},
+        DocumentRef(PHASE.firestore_collection, str(NEXT)): registered(
+            completions(PHASE, NEXT, DONE)
+        ),
         **(others or {}),
     }
     for ref, content in fields.items():

@@ -51,12 +51,59 @@ def fuzzed(number: int) -> Callable[[Callable[..., None]], Any]:
 
 # What breaks lines, terminals, parsers, numbers and HTML.
 TOKENS = [
-    *(b"\x1b[31m", b"\n", b"\r\n", b"\0", b"\xff", b"\xef\xbb\xbf", "\u202e\u2028".encode(), b"\\ud800", b"<script>"),
-    *(b"{", b"}", b"[", b"]", b'"', b"'", b"\\", b":", b",", b"=", b"#", b"$", b"null", b"true", b"NaN", b"1e999"),
-    *(b"-1", b"9" * 5000, b"0001-01-01", b"9999-12-31T23:59:59Z", b"0001-01-01T00:00:00+14:00", b"{}", b'""'),
+    *(
+        b"\x1b[31m",
+        b"\n",
+        b"\r\n",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        "\u202e\u2028".encode(),
+        b"\\ud800",
+        b"<script>",
+    ),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b'"',
+        b"'",
+        b"\\",
+        b":",
+        b",",
+        b"=",
+        b"#",
+        b"$",
+        b"null",
+        b"true",
+        b"NaN",
+        b"1e999",
+    ),
+    *(
+        b"-1",
+        b"9" * 5000,
+        b"0001-01-01",
+        b"9999-12-31T23:59:59Z",
+        b"0001-01-01T00:00:00+14:00",
+        b"{}",
+        b'""',
+    ),
     *(b"[" * 700, b"[" * 2000, b'{"a":' * 700, b"a." * 2000),
 ]
-STRANGE = ["", "\x1b[31m", "a\nb", "\u202ex", "\ud800", "x" * 2000, "Infinity", "<script>", "`x`", "9" * 5000, "__x__"]
+STRANGE = [
+    "",
+    "\x1b[31m",
+    "a\nb",
+    "\u202ex",
+    "\ud800",
+    "x" * 2000,
+    "Infinity",
+    "<script>",
+    "`x`",
+    "9" * 5000,
+    "__x__",
+]
 texts = st.text(st.characters(codec=None), max_size=12) | st.sampled_from([*STRANGE, *FIVE])
 odd_times = st.sampled_from(
     [
@@ -69,7 +116,9 @@ odd_times = st.sampled_from(
     ]
 )
 times = odd_times | st.integers(-600, 600).map(lambda minutes: AT + timedelta(minutes=minutes))
-time_texts = st.sampled_from(["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "2026-02-10T06:41:00", "2026-02-10"])
+time_texts = st.sampled_from(
+    ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "2026-02-10T06:41:00", "2026-02-10"]
+)
 _numbers = st.integers() | st.floats() | st.sampled_from([2**63, -(2**63), 10**400, 1e308, 150.0])
 
 
@@ -82,15 +131,21 @@ def _deep(depth: int, value: Any) -> Any:
 def _nested(scalars: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Return lists and maps of `scalars`, a few of them, and now and then a deep one."""
     inner = st.recursive(
-        scalars, lambda one: st.lists(one, max_size=4) | st.dictionaries(texts, one, max_size=4), max_leaves=8
+        scalars,
+        lambda one: st.lists(one, max_size=4) | st.dictionaries(texts, one, max_size=4),
+        max_leaves=8,
     )
-    return st.one_of(inner, inner, inner, st.builds(_deep, st.sampled_from([20, 400, 700]), scalars))
+    return st.one_of(
+        inner, inner, inner, st.builds(_deep, st.sampled_from([20, 400, 700]), scalars)
+    )
 
 
 json_values = _nested(st.none() | st.booleans() | _numbers | texts | time_texts)
 """What JSON can say, as Python reads it."""
 
-values = _nested(st.none() | st.booleans() | _numbers | texts | time_texts | times | st.binary(max_size=8))
+values = _nested(
+    st.none() | st.booleans() | _numbers | texts | time_texts | times | st.binary(max_size=8)
+)
 """What a document can hold."""
 
 
@@ -98,7 +153,11 @@ def odd(known: dict[str, Any], others: st.SearchStrategy[Any]) -> st.SearchStrat
     """Return `known` with some fields replaced, some left out, and some added."""
     replaced = st.dictionaries(st.sampled_from(sorted(known)) | texts, others, max_size=4)
     gone = st.sets(st.sampled_from(sorted(known)), max_size=2)
-    return st.builds(lambda new, less: {k: v for k, v in {**known, **new}.items() if k not in less}, replaced, gone)
+    return st.builds(
+        lambda new, less: {k: v for k, v in {**known, **new}.items() if k not in less},
+        replaced,
+        gone,
+    )
 
 
 # Changes of valid bytes: where (a share of the whole), how, and with what.
@@ -117,7 +176,9 @@ def mutated(*seeds: bytes) -> st.SearchStrategy[bytes]:
 
 def mutated_text(*seeds: str) -> st.SearchStrategy[str]:
     """Do the same with texts; what is no UTF-8 becomes lone surrogates, as in arguments and file names."""
-    return mutated(*[seed.encode() for seed in seeds]).map(lambda found: found.decode("utf-8", "surrogateescape"))
+    return mutated(*[seed.encode() for seed in seeds]).map(
+        lambda found: found.decode("utf-8", "surrogateescape")
+    )
 
 
 def _changed(seed: bytes, edits: Sequence[tuple[int, str, bytes]]) -> bytes:
@@ -165,9 +226,22 @@ def check_lines(printed: str) -> list[dict[str, Any]]:
 
 deep = _deep(300, [])
 _entry = st.fixed_dictionaries(
-    {}, optional={"completed_at": values, "registered_at": values, "event_id": values, "status": values}
+    {},
+    optional={
+        "completed_at": values,
+        "registered_at": values,
+        "event_id": values,
+        "status": values,
+    },
 )
-_own = ["_triggered", "_triggered_at", "_trigger_reason", "_trigger_event_id", "_expected", "_partial_completion"]
+_own = [
+    "_triggered",
+    "_triggered_at",
+    "_trigger_reason",
+    "_trigger_event_id",
+    "_expected",
+    "_partial_completion",
+]
 _own += ["_reports", "_unexpected", "_completed_count", "_first_completion_at"]
 documents = st.dictionaries(
     st.sampled_from([*FIVE, *_own, "p2_unexpected", "_triggered_reason", "_mode"]) | texts,
@@ -176,7 +250,9 @@ documents = st.dictionaries(
 )
 """The fields of a progress document."""
 
-reports = st.builds(Report, texts | st.sampled_from(["failed", "no_data", "success"]), st.none() | times)
+reports = st.builds(
+    Report, texts | st.sampled_from(["failed", "no_data", "success"]), st.none() | times
+)
 _arrival = st.builds(Arrival, times, times)
 logs: st.SearchStrategy[Source[Logged]] = st.one_of(
     st.just(Absent()),
@@ -193,8 +269,29 @@ logs: st.SearchStrategy[Source[Logged]] = st.one_of(
 """What the completion log may say of a date."""
 
 _fields = [
-    *("phase", "game_date", "processor", "raw_processor", "event_id", "delivery", "sequence", "completed", "missing"),
-    *("expected", "triggered", "should_trigger", "duplicate", "steps", "causes", "field", "reason", "raw", "closes"),
+    *(
+        "phase",
+        "game_date",
+        "processor",
+        "raw_processor",
+        "event_id",
+        "delivery",
+        "sequence",
+        "completed",
+        "missing",
+    ),
+    *(
+        "expected",
+        "triggered",
+        "should_trigger",
+        "duplicate",
+        "steps",
+        "causes",
+        "field",
+        "reason",
+        "raw",
+        "closes",
+    ),
     *("time", "checkpoint", "severity", "message"),
 ]
 
@@ -231,11 +328,15 @@ checkpoint_entries = st.builds(
 
 def evidence_of(log: Source[Logged], **others: Any) -> Evidence:
     """Return one date's evidence."""
-    return Evidence(phase="phase2", game_date=DAY, completion_log=log, **{"progress": Absent(), **others})
+    return Evidence(
+        phase="phase2", game_date=DAY, completion_log=log, **{"progress": Absent(), **others}
+    )
 
 
 kinds = st.sampled_from([*VerdictKind, *NotificationKind, "OPENED", "ERROR", "LOG"]).map(str)
-sent = st.lists(st.fixed_dictionaries({}, optional={"kind": kinds | values, "at": times | values}), max_size=9)
+sent = st.lists(
+    st.fixed_dictionaries({}, optional={"kind": kinds | values, "at": times | values}), max_size=9
+)
 _receipt = st.fixed_dictionaries(
     {},
     optional={
@@ -249,8 +350,12 @@ _receipt = st.fixed_dictionaries(
         "address": texts | st.just(""),
     },
 )
-receipts = st.dictionaries(st.sampled_from(["log", "slack", "*"]) | texts, values | _receipt, max_size=3)
-_event = st.fixed_dictionaries({}, optional={"what": kinds, "at": times, "to": values, "why": texts, "by": texts})
+receipts = st.dictionaries(
+    st.sampled_from(["log", "slack", "*"]) | texts, values | _receipt, max_size=3
+)
+_event = st.fixed_dictionaries(
+    {}, optional={"what": kinds, "at": times, "to": values, "why": texts, "by": texts}
+)
 incidents = st.fixed_dictionaries(
     {},
     optional={
@@ -274,7 +379,8 @@ _date = st.fixed_dictionaries(
         "away_since": times | values,
         "incidents": values | st.lists(incidents | values, max_size=3),
         "forgotten": values,
-        "sent": values | st.dictionaries(st.sampled_from(["log", "slack"]), sent | values, max_size=2),
+        "sent": values
+        | st.dictionaries(st.sampled_from(["log", "slack"]), sent | values, max_size=2),
     },
 )
 date_memories = (_date | values).map(lambda value: json.dumps(value, default=str)) | values
@@ -285,18 +391,33 @@ silences = st.dictionaries(
     texts,
     values
     | st.fixed_dictionaries(
-        {}, optional={"phase": st.just(PHASE.name) | texts, "first": st.just(str(DAY)), "last": st.just(str(DAY))}
-    ).flatmap(lambda known: st.builds(lambda at, why: {**known, "expires_at": at, "reason": why}, times, texts)),
+        {},
+        optional={
+            "phase": st.just(PHASE.name) | texts,
+            "first": st.just(str(DAY)),
+            "last": st.just(str(DAY)),
+        },
+    ).flatmap(
+        lambda known: st.builds(
+            lambda at, why: {**known, "expires_at": at, "reason": why}, times, texts
+        )
+    ),
     max_size=3,
 )
 """The silences among what people said."""
 
 
-ENVELOPE = push_envelope(FIVE[0], str(DAY), AT, message_id="17", entities_changed=["a"], is_incremental=True)
+ENVELOPE = push_envelope(
+    FIVE[0], str(DAY), AT, message_id="17", entities_changed=["a"], is_incremental=True
+)
 
 
 def asked(
-    method: str, body: bytes = b"", path: bytes = b"/", query: bytes = b"", headers: dict[str, bytes] | None = None
+    method: str,
+    body: bytes = b"",
+    path: bytes = b"/",
+    query: bytes = b"",
+    headers: dict[str, bytes] | None = None,
 ) -> flask.Request:
     """Return a request as a WSGI server hands it over: its texts are bytes in Latin-1, without a line break."""
     environ: dict[str, Any] = {
@@ -311,5 +432,7 @@ def asked(
     }
     for name, value in (headers or {"content-length": b"%d" % len(body)}).items():
         prefix = "" if name == "content-length" else "HTTP_"
-        environ[prefix + name.upper().replace("-", "_")] = value.translate(None, b"\r\n\0").decode("latin-1")
+        environ[prefix + name.upper().replace("-", "_")] = value.translate(None, b"\r\n\0").decode(
+            "latin-1"
+        )
     return flask.Request(environ)

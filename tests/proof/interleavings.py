@@ -25,9 +25,24 @@ SUBJECTS: dict[str, Callable[[str], Subject]] = {
 # The same orchestrator, with the rows before everything else and after it: a thread beside it makes them in between.
 _RIGHT = ("today", "with-rows-last")
 # Each with the number of faults; first those of `make test`.
-_DELIVERIES = (("ab/ab", 2), ("abc/abc", 0), ("ab/abb", 0), ("ab/abu", 0), ("ab/abn", 0), ("ab/aAb", 0))
+_DELIVERIES = (
+    ("ab/ab", 2),
+    ("abc/abc", 0),
+    ("ab/abb", 0),
+    ("ab/abu", 0),
+    ("ab/abn", 0),
+    ("ab/aAb", 0),
+)
 _MORE_DELIVERIES = (
-    *(("ab/ab", 3), ("ab/abb", 1), ("ab/aAb", 1), ("ab/abu", 2), ("ab/abn", 2), ("ab/aabb", 0), ("abc/abcc", 0)),
+    *(
+        ("ab/ab", 3),
+        ("ab/abb", 1),
+        ("ab/aAb", 1),
+        ("ab/abu", 2),
+        ("ab/abn", 2),
+        ("ab/aabb", 0),
+        ("abc/abcc", 0),
+    ),
     *(("abc/abcu", 1), ("abcd/abcd", 0), ("abc/abc", 2)),
 )
 _LIVES = (("bgg", 0), ("bg", 1), ("bwg", 0), ("bgb", 0), ("bg+", 0), ("bg-", 0))
@@ -65,7 +80,9 @@ def replay(line: str) -> int:
     kind = SUBJECTS[name]
     subject = Deliveries(scenario, forgets=True) if kind is Deliveries else kind(scenario)
     violations = list[str]()
-    for label, (operation, state, wrong) in zip(labels, Explorer(subject, len(labels)).replay(labels), strict=True):
+    for label, (operation, state, wrong) in zip(
+        labels, Explorer(subject, len(labels)).replay(labels), strict=True
+    ):
         print(f"{label:<4} {operation:<20} {subject.shown(state.stored.value)}")
         violations += wrong
     print(*violations or ["no violation"], sep="\n")

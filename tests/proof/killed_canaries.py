@@ -64,7 +64,13 @@ class LateGate(Gate):
         self._rng, self.due, self.late = rng, 0, 0
 
     def _pass(
-        self, data: bytes, source: socket.socket, target: socket.socket, *, is_answer: bool, dead: threading.Event
+        self,
+        data: bytes,
+        source: socket.socket,
+        target: socket.socket,
+        *,
+        is_answer: bool,
+        dead: threading.Event,
     ) -> None:
         if is_answer and self.due and self._rng.random() < _PICKED:
             self.due -= 1
@@ -92,24 +98,32 @@ class Canaries:
         """Do one run, and return how it ended."""
         headers = {"X-Now": now.isoformat(), "X-Dies": str(dies or "")}
         try:
-            answer = requests.post(f"http://{self.running[process].address}/", headers=headers, timeout=_POST_SECONDS)
+            answer = requests.post(
+                f"http://{self.running[process].address}/", headers=headers, timeout=_POST_SECONDS
+            )
         except requests.RequestException:
             return DIED
         found = answer.json()
-        if found.get("without_memory") or any(one["unreadable"] for one in found.get("verdicts", [])):
+        if found.get("without_memory") or any(
+            one["unreadable"] for one in found.get("verdicts", [])
+        ):
             return NO_MEMORY
         if answer.status_code == HTTPStatus.OK:
             return WELL
         return HELD if "another run was about to send" in found["reason"] else str(found["reason"])
 
-    def runs(self, now: datetime, rng: random.Random | None = None, count: int = 1, dies: int = 0) -> list[str]:
+    def runs(
+        self, now: datetime, rng: random.Random | None = None, count: int = 1, dies: int = 0
+    ) -> list[str]:
         """Do so many runs that begin at the same moment, the first of which dies at the step `dies` of its process."""
         drawn = [rng.randrange(len(self.running)) if rng else 0 for _ in range(count)]
         together = Barrier(count)
 
         def one(number: int) -> str:
             together.wait(10)
-            return self.run(now + number * timedelta(milliseconds=7), 0 if number else dies, drawn[number])
+            return self.run(
+                now + number * timedelta(milliseconds=7), 0 if number else dies, drawn[number]
+            )
 
         with ThreadPoolExecutor(count) as threads:
             answers = list(threads.map(one, range(count)))
@@ -134,7 +148,12 @@ class Canaries:
         for line in [line for one in self.slack.accepted for line in one["text"].splitlines()]:
             both, day = _found(line)
             kind = next(
-                (kind for kind in ("RESOLVED", "CHANGED", "REMINDER") if kind.lower() in line.lower()), "OPENED"
+                (
+                    kind
+                    for kind in ("RESOLVED", "CHANGED", "REMINDER")
+                    if kind.lower() in line.lower()
+                ),
+                "OPENED",
             )
             for offset in range(1 + both):
                 yield "slack", kind, day + timedelta(days=offset)
@@ -158,7 +177,9 @@ def canaries(count: int, project: str, phase: Phase, folder: Path, seed: int) ->
             "SLACK_WEBHOOK_URL": slack.url,
             "GRPC_VERBOSITY": "NONE",
         }
-        running = [stack.enter_context(process("canary", project, folder, variables)) for _ in range(count)]
+        running = [
+            stack.enter_context(process("canary", project, folder, variables)) for _ in range(count)
+        ]
         bigquery = BigQuery(project, emulated=True, seconds=120)
         stack.callback(bigquery.close)
         log = BigQueryCompletionLog(bigquery, {phase.name: phase})
@@ -192,7 +213,9 @@ class Life:
     def set_flags(self) -> None:
         """Let somebody set the flags."""
         for day in self.days:
-            self._world.documents.merge(self._ref(day), {"_triggered": True, "_triggered_at": self.now})
+            self._world.documents.merge(
+                self._ref(day), {"_triggered": True, "_triggered_at": self.now}
+            )
 
     def pass_time(self) -> datetime:
         """Return when the next run is."""
@@ -243,7 +266,9 @@ class Plan(NamedTuple):
 def plan_of(rng: random.Random, count: int, steps: int) -> Plan:
     """Draw what befalls one life."""
     late = {run: rng.choice([1, 1, 1, 2, 4]) for run in RUNS if rng.random() < _DISTURBED}
-    return Plan(count, late, {run: rng.randint(1, steps) for run in RUNS if rng.random() < _DISTURBED})
+    return Plan(
+        count, late, {run: rng.randint(1, steps) for run in RUNS if rng.random() < _DISTURBED}
+    )
 
 
 def at_once(world: Canaries, plan: Plan, rng: random.Random) -> list[str]:
@@ -258,8 +283,17 @@ def at_once(world: Canaries, plan: Plan, rng: random.Random) -> list[str]:
         world.gate.due = 0
         if disturbed := sum(one in {NO_MEMORY, DIED} for one in ended):
             after = world.runs(life.pass_time(), rng, plan.runs)
-            flaws += [f"{run}: the run after it ended {after}"] if plan.runs == 1 and after != [WELL] else []
-        may_be = {WELL, HELD, *([NO_MEMORY] if world.gate.late > late else []), *([DIED] if run in plan.dies else [])}
+            flaws += (
+                [f"{run}: the run after it ended {after}"]
+                if plan.runs == 1 and after != [WELL]
+                else []
+            )
+        may_be = {
+            WELL,
+            HELD,
+            *([NO_MEMORY] if world.gate.late > late else []),
+            *([DIED] if run in plan.dies else []),
+        }
         if not may_be >= {*ended}:
             flaws.append(f"{run}: ended {ended}")
         flaws += life.flaws(run, 1 + disturbed)
@@ -275,7 +309,11 @@ def dies_at(world: Canaries, step: int, deadly: Sequence[str]) -> tuple[bool, li
 
 def watch(seed: int, lives: int) -> list[str]:
     """Let canaries die at each of their steps, and run two and five at once; return what was not as promised."""
-    phase, rng, began = load_phase("phase2", BUNDLED_PHASES), random.Random(f"{seed}/canaries"), time.monotonic()
+    phase, rng, began = (
+        load_phase("phase2", BUNDLED_PHASES),
+        random.Random(f"{seed}/canaries"),
+        time.monotonic(),
+    )
     flaws, last, most = list[str](), 0, MOST_AT_ONCE
     with (
         emulated(),
@@ -290,12 +328,22 @@ def watch(seed: int, lives: int) -> list[str]:
                 flaws += found
             last = max(last, step - 1)
         died_at = len(deaths(world.folder))
-        print(f"{died_at} deaths, at each of up to {last} steps of a run; {world.summary()}", flush=True)
+        print(
+            f"{died_at} deaths, at each of up to {last} steps of a run; {world.summary()}",
+            flush=True,
+        )
         for number in range(lives):
             plan = plan_of(rng, (2, most)[number % 2], last)
             flaws += at_once(world, plan, rng)
         died_at = len(deaths(world.folder))
-        print(f"{lives} times two or five at once: now {died_at} deaths, {world.gate.late} late answers")
+        print(
+            f"{lives} times two or five at once: now {died_at} deaths, {world.gate.late} late answers"
+        )
         print(world.summary())
-    print(f"{time.monotonic() - began:.0f} s; not as promised: {len(flaws)}", *flaws, sep="\n", flush=True)
+    print(
+        f"{time.monotonic() - began:.0f} s; not as promised: {len(flaws)}",
+        *flaws,
+        sep="\n",
+        flush=True,
+    )
     return flaws

@@ -72,11 +72,20 @@ def plan_of(rng: random.Random, phase: Phase, dates: int, messages: int) -> Plan
     days = [_LAST_DATE - timedelta(days=n) for n in range(dates)]
     five = sorted(phase.expected)
     completing = {
-        day: frozenset(five if rng.random() < _COMPLETE else rng.sample(five, rng.randint(1, len(five) - 1)))
+        day: frozenset(
+            five if rng.random() < _COMPLETE else rng.sample(five, rng.randint(1, len(five) - 1))
+        )
         for day in days
     }
-    sent = [Message(_name(rng, phase, name), day, "success") for day in days for name in sorted(completing[day])]
-    sent += [_other(rng, phase, day, sorted(completing[day])) for day in rng.choices(days, k=messages - len(sent))]
+    sent = [
+        Message(_name(rng, phase, name), day, "success")
+        for day in days
+        for name in sorted(completing[day])
+    ]
+    sent += [
+        _other(rng, phase, day, sorted(completing[day]))
+        for day in rng.choices(days, k=messages - len(sent))
+    ]
     rng.shuffle(sent)
     return Plan(sent, completing)
 
@@ -88,9 +97,13 @@ def _name(rng: random.Random, phase: Phase, processor: str) -> str:
 def _other(rng: random.Random, phase: Phase, day: date, completing: Sequence[str]) -> Message:
     kind = rng.random()
     if kind < 0.6:  # a re-run
-        return Message(_name(rng, phase, rng.choice(completing)), day, rng.choice(COMPLETING_STATUSES))
+        return Message(
+            _name(rng, phase, rng.choice(completing)), day, rng.choice(COMPLETING_STATUSES)
+        )
     if kind < 0.9:  # anybody may report that it did not complete
-        return Message(_name(rng, phase, rng.choice(sorted(phase.expected))), day, rng.choice(_NOT_COMPLETING))
+        return Message(
+            _name(rng, phase, rng.choice(sorted(phase.expected))), day, rng.choice(_NOT_COMPLETING)
+        )
     return Message(rng.choice(_UNEXPECTED), day, "success")
 
 
@@ -110,12 +123,17 @@ def run(chaos: Chaos, plan: Plan, project: str, folder: Path) -> None:
     """Deliver everything of a plan, until all of it is acknowledged; raises AssertionError where that has no end."""
     rng, now, steps = random.Random(chaos.seed), datetime.now(UTC), cycle(STEPS)
     waiting = [
-        push_envelope(one.processor, str(one.game_date), now, message_id=str(number), status=one.status)
+        push_envelope(
+            one.processor, str(one.game_date), now, message_id=str(number), status=one.status
+        )
         for number, one in enumerate(plan.messages)
     ]
     dying = chaos.deaths / len(waiting)
     with ExitStack() as stack:
-        running = [stack.enter_context(process("orchestrator", project, folder)) for _ in range(chaos.instances)]
+        running = [
+            stack.enter_context(process("orchestrator", project, folder))
+            for _ in range(chaos.instances)
+        ]
         for one in running:
             one.wait_until_it_answers()
         stack.enter_context(_killing(chaos, running))
@@ -127,12 +145,18 @@ def run(chaos: Chaos, plan: Plan, project: str, folder: Path) -> None:
             rng.shuffle(waiting)
             pulled, waiting = waiting[:_PULLED], waiting[_PULLED:]
             drawn = [
-                (rng.choice(running).address, next(steps) if rng.random() < dying else "", rng.random() < _POSTED_AGAIN)
+                (
+                    rng.choice(running).address,
+                    next(steps) if rng.random() < dying else "",
+                    rng.random() < _POSTED_AGAIN,
+                )
                 for _ in pulled
             ]
             answers = list(threads.map(_deliver, pulled, drawn))
             chaos.answers.update(answer for each in answers for answer in each)
-            waiting += [one for one, each in zip(pulled, answers, strict=True) if {*each} != {"204"}]
+            waiting += [
+                one for one, each in zip(pulled, answers, strict=True) if {*each} != {"204"}
+            ]
 
 
 def _deliver(envelope: Mapping[str, Any], drawn: tuple[str, str, bool]) -> list[str]:
@@ -142,7 +166,9 @@ def _deliver(envelope: Mapping[str, Any], drawn: tuple[str, str, bool]) -> list[
     while not answers or (again and answers == ["204"]):
         try:
             headers = {"X-Dies": dies} if dies else {}
-            answer = requests.post(f"http://{address}/", json=envelope, headers=headers, timeout=_POST_SECONDS)
+            answer = requests.post(
+                f"http://{address}/", json=envelope, headers=headers, timeout=_POST_SECONDS
+            )
             answers.append(str(answer.status_code))
         except requests.RequestException as error:
             answers.append(type(error).__name__)
@@ -186,7 +212,9 @@ def wrong(plan: Plan, phase: Phase) -> list[str]:
 
 
 def _wrong_documents(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
-    refs = {day: DocumentRef(phase.firestore_collection, document_id(day)) for day in plan.completing}
+    refs = {
+        day: DocumentRef(phase.firestore_collection, document_id(day)) for day in plan.completing
+    }
     documents = stores.documents.get_all(refs.values())
     for day, ref in refs.items():
         progress = read_progress(documents[ref].fields if ref in documents else {}, phase)
@@ -202,13 +230,17 @@ def _wrong_rows(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
     rows = stores.counts._bigquery.query(query, [])
     for day, expected in plan.completing.items():
         own = [row for row in rows if row["game_date"] == day]
-        yield from _differences(day, "the completion log", expected, {row["processor_name"] for row in own})
+        yield from _differences(
+            day, "the completion log", expected, {row["processor_name"] for row in own}
+        )
         flags = [row["event_id"] for row in own if row["is_triggered"]]
         if len(flags) != plan.is_complete(day, phase):
             yield f"{day}: flags in the completion log: {flags}"
 
 
-def _differences(day: date, place: str, expected: frozenset[str], names: set[str] | frozenset[str]) -> Iterator[str]:
+def _differences(
+    day: date, place: str, expected: frozenset[str], names: set[str] | frozenset[str]
+) -> Iterator[str]:
     if lost := expected - names:
         yield f"{day}: lost in {place}: {sorted(lost)}"
     if extra := names - expected:
@@ -217,8 +249,14 @@ def _differences(day: date, place: str, expected: frozenset[str], names: set[str
 
 def _wrong_verdicts(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
     now = datetime.now(UTC) + timedelta(hours=1)
-    for evidence in gather(stores, {phase.name: sorted(plan.completing)}, {phase.name: phase}).evidence:
-        right = VerdictKind.TRIGGERED if plan.is_complete(evidence.game_date, phase) else VerdictKind.INCOMPLETE
+    for evidence in gather(
+        stores, {phase.name: sorted(plan.completing)}, {phase.name: phase}
+    ).evidence:
+        right = (
+            VerdictKind.TRIGGERED
+            if plan.is_complete(evidence.game_date, phase)
+            else VerdictKind.INCOMPLETE
+        )
         verdict = judge(evidence, phase, now)
         if verdict.kind is not right:
             yield f"{evidence.game_date}: {verdict.kind} instead of {right}: {verdict.summary}"
@@ -234,8 +272,14 @@ def deliver(seed: int, dates: int, messages: int) -> list[str]:
         run(chaos, plan, PROJECT, Path(folder))
         flaws, died = wrong(plan, phase), Counter(deaths(Path(folder)))
     complete = sum(plan.is_complete(day, phase) for day in plan.completing)
-    print(f"{messages} messages, {chaos.answers.total()} deliveries, {time.monotonic() - began:.0f} s")
+    print(
+        f"{messages} messages, {chaos.answers.total()} deliveries, {time.monotonic() - began:.0f} s"
+    )
     print(f"answers: {dict(chaos.answers)}")
-    print(f"deaths at a step: {died.total()}, at random: {chaos.kills}; {dict(sorted(died.items()))}")
-    print(f"{complete} complete dates of {dates}; wrong: {len(flaws)}", *flaws, sep="\n", flush=True)
+    print(
+        f"deaths at a step: {died.total()}, at random: {chaos.kills}; {dict(sorted(died.items()))}"
+    )
+    print(
+        f"{complete} complete dates of {dates}; wrong: {len(flaws)}", *flaws, sep="\n", flush=True
+    )
     return flaws

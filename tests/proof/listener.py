@@ -23,7 +23,9 @@ class QuietHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listening(handler: type[BaseHTTPRequestHandler], context: SSLContext | None = None) -> Iterator[str]:
+def listening(
+    handler: type[BaseHTTPRequestHandler], context: SSLContext | None = None
+) -> Iterator[str]:
     """Serve until the block ends, over TLS where there is a `context`; yields the address, "SCHEME://127.0.0.1:PORT"."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if context is not None:
@@ -108,7 +110,11 @@ def raw_answers() -> Iterator[RawAnswers]:
             with suppress(OSError):
                 length = 0
                 while (line := self.rfile.readline().lower()) not in {b"\r\n", b""}:
-                    length = int(line.partition(b":")[2]) if line.startswith(b"content-length:") else length
+                    length = (
+                        int(line.partition(b":")[2])
+                        if line.startswith(b"content-length:")
+                        else length
+                    )
                 self.rfile.read(length)
                 self.wfile.write(raw.answers.pop(0) if len(raw.answers) > 1 else raw.answers[0])
 
@@ -122,5 +128,12 @@ def raw_answers() -> Iterator[RawAnswers]:
 
 def http_answer(text: str, status: str = "200 OK", *headers: str) -> bytes:
     """Return an answer as bytes."""
-    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(text)}", *headers, "", text]
+    lines = [
+        f"HTTP/1.1 {status}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(text)}",
+        *headers,
+        "",
+        text,
+    ]
     return "\r\n".join(lines).encode()

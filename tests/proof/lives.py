@@ -15,7 +15,14 @@ from canary import sources
 from canary.domain.documents import to_fields
 from canary.domain.evidence import Traces
 from canary.domain.incident import DateMemory, NotificationKind
-from canary.domain.remembered import DEFAULT_CANARY, Runs, canary_ref, month_ref, read_date, read_runs
+from canary.domain.remembered import (
+    DEFAULT_CANARY,
+    Runs,
+    canary_ref,
+    month_ref,
+    read_date,
+    read_runs,
+)
 from canary.domain.silence import Acknowledgement, Silence, people_ref, silence_fields
 from canary.domain.verdict import Impact, Verdict, VerdictKind
 from canary.function import _answer
@@ -50,7 +57,9 @@ class People:
 
     address = ""
 
-    def __init__(self, name: str, fails: Callable[[datetime], BaseException | None] = lambda _: None) -> None:
+    def __init__(
+        self, name: str, fails: Callable[[datetime], BaseException | None] = lambda _: None
+    ) -> None:
         self.name, self.fails = name, fails
         self.heard: list[tuple[datetime, Notification]] = []
         self.words: list[str] = []
@@ -75,14 +84,20 @@ class People:
 
     def when(self, day: date, phase: str = PHASE.name) -> list[tuple[datetime, NotificationKind]]:
         """Return when it heard what of a date."""
-        own = [(now, one) for now, one in self.heard if (one.verdict.phase, one.verdict.game_date) == (phase, day)]
+        own = [
+            (now, one)
+            for now, one in self.heard
+            if (one.verdict.phase, one.verdict.game_date) == (phase, day)
+        ]
         return [(now, one.kind) for now, one in own]
 
 
 class Life:
     """The runs of one canary; `fault` says of each operation on the documents how it fails, if it does."""
 
-    def __init__(self, spells: Iterable[Spell], *people: People, phases: Iterable[Phase] = (PHASE,)) -> None:
+    def __init__(
+        self, spells: Iterable[Spell], *people: People, phases: Iterable[Phase] = (PHASE,)
+    ) -> None:
         self.spells, self.people = list(spells), people or (People("log"), People("slack"))
         self.phases = {phase.name: phase for phase in phases}
         self.stores = PlainStores()
@@ -98,7 +113,9 @@ class Life:
         stores: Any = StoresOf(documents, SimpleNamespace(summarise=lambda *_: []))
 
         def judged(evidence: Any, phase: Phase, *_: object) -> Any:
-            return run_module._Date(evidence, phase, self.verdict(phase.name, evidence.game_date, now))
+            return run_module._Date(
+                evidence, phase, self.verdict(phase.name, evidence.game_date, now)
+            )
 
         with ExitStack() as stack:
             stack.enter_context(patch.object(sources, "Background", AtOnce))
@@ -119,10 +136,14 @@ class Life:
 
     def verdict(self, phase: str, day: date, now: datetime) -> Verdict:
         """Return what is said of a date at a time."""
-        spells = [spell for spell in self.spells if spell.day == day and spell.since <= now < spell.until]
+        spells = [
+            spell for spell in self.spells if spell.day == day and spell.since <= now < spell.until
+        ]
         kind, more = (spells[0].kind, spells[0].more) if spells else (VerdictKind.TRIGGERED, {})
         fields = {"impact": Impact.UNKNOWN} if kind.is_problem else {}
-        return Verdict(kind=kind, phase=phase, game_date=day, summary="a summary", **{**fields, **more})
+        return Verdict(
+            kind=kind, phase=phase, game_date=day, summary="a summary", **{**fields, **more}
+        )
 
     def die(self) -> None:
         """Begin another process."""
@@ -141,7 +162,9 @@ class Life:
         """Put something else into the canary's own document."""
         self.stores.overwrite(canary_ref(DEFAULT_CANARY), fields)
 
-    def say(self, silences: Iterable[Silence] = (), acknowledgements: Iterable[Acknowledgement] = ()) -> None:
+    def say(
+        self, silences: Iterable[Silence] = (), acknowledgements: Iterable[Acknowledgement] = ()
+    ) -> None:
         """Let people say this."""
         fields = silence_fields({silence.id: silence for silence in silences})
         fields["acknowledgements"] = [to_fields(one) for one in acknowledgements]
@@ -152,7 +175,12 @@ class Life:
         incident = self.memory(day).open
         assert incident is not None
         return Acknowledgement(
-            phase=PHASE.name, game_date=day, at=now, opened_at=incident.opened_at, level=incident.level, by="ada"
+            phase=PHASE.name,
+            game_date=day,
+            at=now,
+            opened_at=incident.opened_at,
+            level=incident.level,
+            by="ada",
         )
 
     def _stored(self, operation: Operation, act: Callable[[], Any]) -> Any:
@@ -168,4 +196,12 @@ class Life:
 
 def silence(first: date, last: date, until: datetime) -> Silence:
     """Return a silence of some dates."""
-    return Silence(id="1", phase=PHASE.name, first=first, last=last, reason="a reason", expires_at=until, by="bob")
+    return Silence(
+        id="1",
+        phase=PHASE.name,
+        first=first,
+        last=last,
+        reason="a reason",
+        expires_at=until,
+        by="bob",
+    )

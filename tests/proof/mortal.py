@@ -46,7 +46,9 @@ class Death:
         with self._lock:
             self._left -= self._step in {"", step}
             if self._left == 0:
-                (self.folder / f"death-{os.getpid()}").write_text(f"{self._sentence}, {step}", "utf-8")
+                (self.folder / f"death-{os.getpid()}").write_text(
+                    f"{self._sentence}, {step}", "utf-8"
+                )
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def watched(self, inner: object, *operations: str, to: str = "") -> Any:
@@ -64,7 +66,9 @@ class Death:
 def _orchestrator(death: Death) -> Callable[[flask.Request], Any]:
     def opened(*args: Any, **named: Any) -> Any:
         stores: Any = open_stores(*args, **named)
-        stores.documents = death.watched(stores.documents, "get_all", "merge", "update_if_unchanged", "commit")
+        stores.documents = death.watched(
+            stores.documents, "get_all", "merge", "update_if_unchanged", "commit"
+        )
         stores.completion_log = death.watched(stores.completion_log, "append")
         return stores
 
@@ -85,7 +89,9 @@ def _canary(death: Death) -> Callable[[flask.Request], Any]:
     def opened(*args: Any, **named: Any) -> Any:
         stores: Any = open_stores(*args, **named)
         documents = FirestoreDocuments(os.environ["GOOGLE_CLOUD_PROJECT"], seconds=10 * SCALE)
-        stores.documents = death.watched(documents, "get_all", "merge", "update_if_unchanged", "commit")
+        stores.documents = death.watched(
+            documents, "get_all", "merge", "update_if_unchanged", "commit"
+        )
         stores.completion_log = death.watched(stores.completion_log, "summarise")
         # Cloud Logging is not here
         stores.checkpoints = JsonLinesArchive(death.folder / "checkpoints.jsonl")
@@ -95,7 +101,9 @@ def _canary(death: Death) -> Callable[[flask.Request], Any]:
         return death.watched(LogChannel(*args, **named), "send", to=" to the log")
 
     def slack_channel(*args: Any, **named: Any) -> Any:
-        return death.watched(SlackChannel(*args, **named, seconds=10 * SCALE), "send", to=" to Slack")
+        return death.watched(
+            SlackChannel(*args, **named, seconds=10 * SCALE), "send", to=" to Slack"
+        )
 
     vars(canary.function).update(open_stores=opened, datetime=_Clock)
     vars(canary.notify.opening).update(LogChannel=log_channel, SlackChannel=slack_channel)
@@ -103,7 +111,9 @@ def _canary(death: Death) -> Callable[[flask.Request], Any]:
     return canary.function.start()
 
 
-def _serving(start: Callable[[Death], Callable[[flask.Request], Any]]) -> Callable[[flask.Request], Any]:
+def _serving(
+    start: Callable[[Death], Callable[[flask.Request], Any]],
+) -> Callable[[flask.Request], Any]:
     death = Death(Path(os.environ["CHAOS_FOLDER"]))
     handle = start(death)
 

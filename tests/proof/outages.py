@@ -109,7 +109,9 @@ def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator
     with ExitStack() as stack:
         slack = stack.enter_context(fake_webhook("/services/T0/B0/secret"))
         heartbeat = stack.enter_context(fake_webhook("/ping/secret"))
-        behind = {name: direct[variable].removeprefix("http://") for name, variable in hosts.items()}
+        behind = {
+            name: direct[variable].removeprefix("http://") for name, variable in hosts.items()
+        }
         behind |= {"slack": _host(slack), "heartbeat": _host(heartbeat)}
         logging = stack.enter_context(LoggingServer(project))
         behind |= {"logging": logging.address, "metadata": stack.enter_context(metadata_server())}
@@ -133,8 +135,15 @@ def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator
 def _on_cloud_run(metadata: str) -> Iterator[None]:
     """Let Google's clients find this metadata server, and nobody's credentials: as if they had been started with it."""
     with tempfile.TemporaryDirectory() as empty:
-        variables = {"GCE_METADATA_IP": metadata, "CLOUDSDK_CONFIG": empty, "GOOGLE_APPLICATION_CREDENTIALS": ""}
-        with patch.dict(os.environ, variables), patch.object(_metadata, "_GCE_METADATA_HOST", metadata):
+        variables = {
+            "GCE_METADATA_IP": metadata,
+            "CLOUDSDK_CONFIG": empty,
+            "GOOGLE_APPLICATION_CREDENTIALS": "",
+        }
+        with (
+            patch.dict(os.environ, variables),
+            patch.object(_metadata, "_GCE_METADATA_HOST", metadata),
+        ):
             yield
 
 
@@ -162,7 +171,9 @@ def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
         stack.callback(bigquery.close)
         documents = FirestoreDocuments(name, seconds=10 * SCALE)
         archive = CloudLoggingArchive(
-            world.project, seconds=15 * SCALE, connect=lambda: world.logging.transport(world.gates["logging"].address)
+            world.project,
+            seconds=15 * SCALE,
+            connect=lambda: world.logging.transport(world.gates["logging"].address),
         )
         log = BigQueryCompletionLog(bigquery, {world.phase.name: world.phase})
         stores = StoresOf(documents, log, archive, closing=[documents, archive])
@@ -209,14 +220,18 @@ def _sooner(read: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Scenario:
-    def __init__(self, world: Servers, outage: Outage, stores: StoresOf, straight: FirestoreDocuments) -> None:
+    def __init__(
+        self, world: Servers, outage: Outage, stores: StoresOf, straight: FirestoreDocuments
+    ) -> None:
         self._world, self._outage, self._stores, self._straight = world, outage, stores, straight
         gates, phase = world.gates, world.phase
         self._log = io.StringIO()
         url = f"http://{gates['slack'].address}/services/T0/B0/secret"
         slack = SlackChannel(url, {phase.name: phase}, seconds=10 * SCALE)
         self._channels = Channels(LogChannel({phase.name: phase}, stream=self._log), slack)
-        self._heartbeat = Heartbeat(f"http://{gates['heartbeat'].address}/ping/secret", seconds=5 * SCALE)
+        self._heartbeat = Heartbeat(
+            f"http://{gates['heartbeat'].address}/ping/secret", seconds=5 * SCALE
+        )
         self._posted = len(world.slack.accepted)
         self._orchestrator = Orchestrator(
             phase,
@@ -227,7 +242,9 @@ class _Scenario:
         )
         # Of an old date of its own, which no run looks at.
         self._arriving = WELL - timedelta(days=30 + world.number)
-        self._message = push_envelope(min(phase.expected), str(self._arriving), DONE, message_id=str(world.number))
+        self._message = push_envelope(
+            min(phase.expected), str(self._arriving), DONE, message_id=str(world.number)
+        )
 
     def _fail(self, outage: Outage) -> None:
         for name, one in self._world.gates.items():
@@ -282,12 +299,16 @@ class _Scenario:
             except DeliveryError as error:
                 yield f"what was delivered again failed: {error}"
         verdicts, _ = self._run(2)
-        if {day: one.kind for day, one in verdicts.items()}.get(STUCK) is not VerdictKind.UNTRIGGERED:
+        if {day: one.kind for day, one in verdicts.items()}.get(
+            STUCK
+        ) is not VerdictKind.UNTRIGGERED:
             yield f"the next run said {verdicts[STUCK].kind}: {verdicts[STUCK].summary}"
         if verdicts[WELL].kind is not VerdictKind.TRIGGERED:
             yield f"the next run said {verdicts[WELL].kind} of the date that is well"
         yield from self._arrived()
-        self._straight.merge(_ref(STUCK, self._world.phase), {"_triggered": True, "_triggered_at": NOW})
+        self._straight.merge(
+            _ref(STUCK, self._world.phase), {"_triggered": True, "_triggered_at": NOW}
+        )
         for number in (3, 4):
             self._run(number)
         yield from self._heard()
@@ -299,7 +320,9 @@ class _Scenario:
         fields = document.fields if document else {}
         if len(read_progress(fields, self._world.phase).registered) != 1:
             yield "a delivery that was acknowledged is not registered"
-        if not self._world.straight_log.summarise([self._world.phase.name], self._arriving, self._arriving):
+        if not self._world.straight_log.summarise(
+            [self._world.phase.name], self._arriving, self._arriving
+        ):
             yield "a delivery that was acknowledged has no row"
 
     def _heard(self) -> Iterator[str]:
@@ -310,7 +333,11 @@ class _Scenario:
         others = {one.get("game_date") for one in entries if "canary_alert" in one} - {str(STUCK)}
         if others:
             yield f"the log was told of {others}"
-        posts = [one["text"] for one in self._world.slack.accepted[self._posted :] if str(STUCK) in one["text"]]
+        posts = [
+            one["text"]
+            for one in self._world.slack.accepted[self._posted :]
+            if str(STUCK) in one["text"]
+        ]
         over = sum("RESOLVED" in text for text in posts)
         for kind, count in (("OPENED", len(posts) - over), ("RESOLVED", over)):
             most = 2 if kind == "OPENED" and self._outage.get("slack") in _MAY_REPEAT else 1
@@ -346,16 +373,25 @@ def outages(rng: random.Random, pairs: int) -> Iterator[Outage]:
 
 def play_all(seed: int, pairs: int) -> int:
     """Play them, those of one server also for an instance that starts in it; return how many were not as promised."""
-    with emulated() as bigquery, servers(os.environ, PROJECT, load_phase("phase2", BUNDLED_PHASES)) as world:
+    with (
+        emulated() as bigquery,
+        servers(os.environ, PROJECT, load_phase("phase2", BUNDLED_PHASES)) as world,
+    ):
         del bigquery
         began, wrong = time.monotonic(), 0
         for number, outage in enumerate(outages(random.Random(seed), pairs), 1):
             for cold in (False, True)[: 3 - len(outage)]:
                 flaws = play(world, outage, cold=cold)
-                text = " and ".join(f"{name} {failure}" for name, failure in outage.items()) + ", cold" * cold
+                text = (
+                    " and ".join(f"{name} {failure}" for name, failure in outage.items())
+                    + ", cold" * cold
+                )
                 print(f"{number:4} {text:50} {'; '.join(flaws) or 'as promised'}", flush=True)
                 wrong += bool(flaws)
-        print(f"{number} outages in {time.monotonic() - began:.0f} s; {wrong} not as promised", flush=True)
+        print(
+            f"{number} outages in {time.monotonic() - began:.0f} s; {wrong} not as promised",
+            flush=True,
+        )
         return wrong + _left_behind(world) + call_bad_servers(seed)
 
 
@@ -367,7 +403,11 @@ def call_bad_servers(seed: int) -> int:
     shown = f"the longest {figures.longest:.2f} s, threads {before} to {figures.threads}, {figures.megabytes:+.1f} MB"
     print(f"{_CALLS} calls of 50 ms: {shown}", flush=True)
     # The thread of a look-up that has answered may be about to end.
-    return figures.longest > _LATE_SECONDS or figures.threads > before + 1 or figures.megabytes > _MORE_MEGABYTES
+    return (
+        figures.longest > _LATE_SECONDS
+        or figures.threads > before + 1
+        or figures.megabytes > _MORE_MEGABYTES
+    )
 
 
 def _left_behind(world: Servers) -> int:
@@ -376,6 +416,11 @@ def _left_behind(world: Servers) -> int:
     for _ in range(_REPEATS):
         play(world, dict.fromkeys(SERVERS, Failure.HANGS))
     threads, descriptors = world.threads[first:], world.descriptors[first:]
-    shown = f"threads {threads[4]} to {threads[-1]}, descriptors {descriptors[4]} to {descriptors[-1]}"
+    shown = (
+        f"threads {threads[4]} to {threads[-1]}, descriptors {descriptors[4]} to {descriptors[-1]}"
+    )
     print(f"{_REPEATS} repeats: {shown}")
-    return max(threads[5:]) - threads[4] > _MORE_THREADS or max(descriptors[5:]) - descriptors[4] > _MORE_DESCRIPTORS
+    return (
+        max(threads[5:]) - threads[4] > _MORE_THREADS
+        or max(descriptors[5:]) - descriptors[4] > _MORE_DESCRIPTORS
+    )

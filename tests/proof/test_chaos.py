@@ -14,7 +14,9 @@ from tests.proof.killed_orchestrators import STEPS, Chaos, Message, Plan, plan_o
 from tests.proof.processes import deaths
 
 
-def test_nothing_is_lost_while_processes_die(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+def test_nothing_is_lost_while_processes_die(
+    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
+) -> None:
     """Each complete date ends with one flag, no other has one, and the canary's verdicts are right for all."""
     BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
     plan = plan_of(random.Random(1), phase, dates=8, messages=80)
@@ -25,14 +27,23 @@ def test_nothing_is_lost_while_processes_die(cloud: str, dataset: BigQuery, phas
     assert chaos.answers.total() > len(plan.messages)
 
 
-def test_what_is_wrong_is_found(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+def test_what_is_wrong_is_found(
+    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
+) -> None:
     """A completion that nobody delivered, and one that nobody should have: everywhere where they show."""
     BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
     lacking, full, five = date(2026, 2, 8), date(2026, 2, 9), sorted(phase.expected)
     sent = tuple(
-        Message(name, day, "success") for day in (lacking, full) for name in five[1 if day is lacking else 0 :]
+        Message(name, day, "success")
+        for day in (lacking, full)
+        for name in five[1 if day is lacking else 0 :]
     )
-    run(Chaos(seed=2, instances=1, deaths=0, seconds_between_kills=60), Plan(sent, {}), cloud, tmp_path)
+    run(
+        Chaos(seed=2, instances=1, deaths=0, seconds_between_kills=60),
+        Plan(sent, {}),
+        cloud,
+        tmp_path,
+    )
     expected = Plan(sent, {lacking: phase.expected, full: phase.expected - {five[0]}})
     assert [" ".join(one.split()[:5]) for one in wrong(expected, phase)] == [
         "2026-02-08: lost in the document:",
@@ -48,7 +59,9 @@ def test_what_is_wrong_is_found(cloud: str, dataset: BigQuery, phase: Phase, tmp
     ]
 
 
-def test_canaries_that_die_and_meet(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+def test_canaries_that_die_and_meet(
+    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
+) -> None:
     """Nothing is lost, or told later than by the next run; and twice only where a run died or an answer was late."""
     del dataset
     with canaries(2, cloud, phase, tmp_path, seed=1) as world:
@@ -58,17 +71,27 @@ def test_canaries_that_die_and_meet(cloud: str, dataset: BigQuery, phase: Phase,
         assert (len(deaths(tmp_path)), world.gate.late, world.told[1] > 0) == (3, 1, True)
 
 
-def test_what_people_were_not_told_is_found(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> None:
+def test_what_people_were_not_told_is_found(
+    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
+) -> None:
     """Where no canary runs; and what it left behind."""
     del dataset
     with canaries(0, cloud, phase, tmp_path, seed=1) as world:
         life = Life(world)
-        world.slack.accepted += [{"text": "▲ ERROR · 2 dates, 2026-02-09 to 02-10 · UNTRIGGERED"}] * 2
+        world.slack.accepted += [
+            {"text": "▲ ERROR · 2 dates, 2026-02-09 to 02-10 · UNTRIGGERED"}
+        ] * 2
         world.slack.accepted += [{"text": "ERROR, reminder · 2026-02-10 · UNTRIGGERED"}]
         left = json.dumps(
-            {"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-11T07:15:00Z"}]}
+            {
+                "incidents": [
+                    {"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-11T07:15:00Z"}
+                ]
+            }
         )
-        world.documents.merge(month_ref(DEFAULT_CANARY, phase.name, "2026-02"), {"2026-02-10": left})
+        world.documents.merge(
+            month_ref(DEFAULT_CANARY, phase.name, "2026-02"), {"2026-02-10": left}
+        )
         *flaws, last = [*life.flaws("opens", 1), *life.flaws_at_the_end()]
         assert last.startswith("2026-02-10 is left as Incident(")
         assert flaws == [

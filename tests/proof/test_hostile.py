@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import canary.sources
-from canary.commands.terminal import make_console, print_line, print_lines, print_silences, print_timeline
+from canary.commands.terminal import (
+    make_console,
+    print_line,
+    print_lines,
+    print_silences,
+    print_timeline,
+)
 from canary.domain.incident import NotificationKind
 from canary.domain.verdict import Verdict
 from canary.notify.channel import Channels, Notification
@@ -45,7 +51,9 @@ class FormattingChannel(RecordingChannel):
         """Look at each text."""
         for _, content in messages(notifications, PHASES, CommandLine(), now):
             check_text(content.text)
-        json.dumps(message(notifications, PHASES, CommandLine(project="a-project"), now), allow_nan=False)
+        json.dumps(
+            message(notifications, PHASES, CommandLine(project="a-project"), now), allow_nan=False
+        )
         LogChannel(PHASES, project="a-project", stream=io.StringIO()).send(notifications, now)
         super().send(notifications, now)
 
@@ -55,7 +63,10 @@ class FormattingChannel(RecordingChannel):
 @example(evidence=Evidence(attempts=[Attempt(AT, "its own", "\x1b")]), number=9)
 def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number: int) -> None:
     """No error in check, watch, explain or status, and the date beside it is told once, on each channel."""
-    stores, channels = hostile_stores(evidence), [FormattingChannel("log"), FormattingChannel("slack")]
+    stores, channels = (
+        hostile_stores(evidence),
+        [FormattingChannel("log"), FormattingChannel("slack")],
+    )
     both = Channels(*channels)
     reports = [watch(stores, PHASES, both, NOW + n * timedelta(minutes=15)) for n in range(2)]
     # What nobody can date is evidence for every date, as is what the code has done on another one: but for causes only.
@@ -64,7 +75,10 @@ def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number
     for channel in channels:
         check_text("\n".join(channel.warnings))
         kinds = [kind for kind, day in channel.told if day == NEXT]
-        assert kinds == [NotificationKind.OPENED] or (kinds == [] and channel.name in refused), (channel.name, kinds)
+        assert kinds == [NotificationKind.OPENED] or (kinds == [] and channel.name in refused), (
+            channel.name,
+            kinds,
+        )
     if number == 9:  # it takes three times as long as the rest
         _look(stores, reports[0])
 
@@ -85,7 +99,9 @@ def _look(stores: StoresOf, report: Report) -> None:
     json.dumps(report.to_json(), allow_nan=False)
     json.dumps(report.run_line(), allow_nan=False)
     kinds = {verdict.game_date: verdict.kind for verdict in report.verdicts}
-    assert all(verdict.kind == kinds[verdict.game_date] for verdict in check(stores, PHASES, NOW).verdicts)
+    assert all(
+        verdict.kind == kinds[verdict.game_date] for verdict in check(stores, PHASES, NOW).verdicts
+    )
 
 
 def _without_causes(report: Report, day: object) -> Verdict:

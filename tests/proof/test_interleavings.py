@@ -12,7 +12,9 @@ from tests.proof.interleavings import SHORT, SUBJECTS, explore, replay
 
 
 @pytest.mark.parametrize("case", SHORT, ids=lambda case: f"{case[0]} {case[1]}, {case[2]} faults")
-def test_no_interleaving_violates_an_invariant(case: tuple[str, str, int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_interleaving_violates_an_invariant(
+    case: tuple[str, str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Whatever is refused, lost, late or dies at each step; the sizes of the graphs are printed."""
     assert explore([case]) == 0, capsys.readouterr().out
 
@@ -30,7 +32,11 @@ def test_no_interleaving_violates_an_invariant(case: tuple[str, str, int], capsy
             "as-in-february",
             "ab/ab",
             1,
-            {STUCK, "a is acknowledged without its row", "a is acknowledged without its registration"},
+            {
+                STUCK,
+                "a is acknowledged without its row",
+                "a is acknowledged without its registration",
+            },
         ),
         (
             "as-in-february",
@@ -49,7 +55,11 @@ def test_no_interleaving_violates_an_invariant(case: tuple[str, str, int], capsy
     ],
 )
 def test_what_is_wrong_is_found(
-    subject: str, scenario: str, faults: int, violations: set[str], capsys: pytest.CaptureFixture[str]
+    subject: str,
+    scenario: str,
+    faults: int,
+    violations: set[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each with the shortest steps that lead there, and one line that takes them again."""
     graph = Explorer(SUBJECTS[subject](scenario), faults).explore(to_the_end=True)
@@ -108,7 +118,9 @@ class Simple(Subject):
 
 def test_the_graph_is_whole() -> None:
     """Three processes of two steps that touch nothing: each in one of three places, and one end."""
-    graph = Explorer(Simple(3, lambda stores: [stores.get_all([REF]) for _ in range(2)]), 0).explore()
+    graph = Explorer(
+        Simple(3, lambda stores: [stores.get_all([REF]) for _ in range(2)]), 0
+    ).explore()
     assert (graph.states, graph.ends) == (3**3, 1)
 
 
@@ -127,4 +139,7 @@ def test_an_error_that_nothing_caused_is_not_taken_for_a_redelivery() -> None:
 
 def test_the_orchestrator_that_is_explored_is_the_real_one() -> None:
     """What is called is its own method."""
-    assert Deliveries("a/a").deliver(PlainStores(), PUBLISHED).__module__ == "orchestrator_resilience.orchestrator"
+    assert (
+        Deliveries("a/a").deliver(PlainStores(), PUBLISHED).__module__
+        == "orchestrator_resilience.orchestrator"
+    )

@@ -30,6 +30,8 @@ def test_without_faults_each_thing_is_sent_once() -> None:
         once = [(kind, day) for _, kind, day in channel.heard if kind != "REMINDER"]
         assert len(once) == len({*once})
         counted = sum(
-            one.reminders.get(channel.name, 0) for day in year.troubles for one in year.remembered(day).incidents
+            one.reminders.get(channel.name, 0)
+            for day in year.troubles
+            for one in year.remembered(day).incidents
         )
         assert counted == sum(kind == "REMINDER" for _, kind, _ in channel.heard) > 0

@@ -95,7 +95,9 @@ class Year:
     def __init__(self, seed: int, *, days: int, faults: float, troubles: float = 0.2) -> None:
         self._rng, self._faults = random.Random(f"{seed}/year"), faults
         self.days = [FIRST + timedelta(days=number) for number in range(days)]
-        self.troubles = {day: trouble for day in self.days if (trouble := self._trouble(day, troubles))}
+        self.troubles = {
+            day: trouble for day in self.days if (trouble := self._trouble(day, troubles))
+        }
         self.stores = PlainStores()
         self.people = [_People(name, self) for name in ("log", "slack")]
         self.deaths: list[datetime] = []
@@ -110,7 +112,9 @@ class Year:
             return None
         since = self._at(day) + timedelta(hours=30, minutes=self._rng.randrange(600))
         lasts = timedelta(minutes=self._rng.choice([20, 90, 600, 1_500, 20_000]))
-        return Trouble(since, since + lasts, self._rng.choice([Impact.NONE, Impact.UNKNOWN, Impact.BLOCKED]))
+        return Trouble(
+            since, since + lasts, self._rng.choice([Impact.NONE, Impact.UNKNOWN, Impact.BLOCKED])
+        )
 
     @staticmethod
     def _at(day: date) -> datetime:
@@ -164,10 +168,20 @@ class Year:
         stores: Any = StoresOf(documents, SimpleNamespace(summarise=lambda *_: []))
         window = PHASE.recent_dates(now, PHASE.history_dates)
         try:
-            remembered = gather(stores, {PHASE.name: window}, {PHASE.name: PHASE}, now=now).remembered
+            remembered = gather(
+                stores, {PHASE.name: window}, {PHASE.name: PHASE}, now=now
+            ).remembered
             judged = Judged([self.verdict(day, now) for day in window])
             phases = {PHASE.name: PHASE}
-            notify(documents, remembered, judged, self._channels, phases=phases, now=now, deadline=Deadline(60))
+            notify(
+                documents,
+                remembered,
+                judged,
+                self._channels,
+                phases=phases,
+                now=now,
+                deadline=Deadline(60),
+            )
             self.ran_at.append(now)
         except DeadError:
             self.deaths.append(now)
@@ -185,7 +199,10 @@ class Year:
             for at, kind, day in channel.heard:
                 by_date[day].append((at, kind))
             for day in self.days:
-                yield from (f"{channel.name} {day}: {flaw}" for flaw in self._flaws_of(day, by_date[day], channel.name))
+                yield from (
+                    f"{channel.name} {day}: {flaw}"
+                    for flaw in self._flaws_of(day, by_date[day], channel.name)
+                )
 
     def _flaws_of(self, day: date, heard: list[tuple[datetime, str]], name: str) -> Iterator[str]:
         trouble, kinds = self.troubles.get(day), [kind for _, kind in heard]
@@ -203,10 +220,22 @@ class Year:
         memory = self.remembered(day)
         if memory.open is not None:
             yield "it is open at the end"
-        if memory.incidents and kinds and kinds[-1] not in {"RESOLVED", "EXPIRED"} and name in str(memory.incidents):
+        if (
+            memory.incidents
+            and kinds
+            and kinds[-1] not in {"RESOLVED", "EXPIRED"}
+            and name in str(memory.incidents)
+        ):
             yield f"the end was not sent: {kinds[-3:]}"
-        noted = Counter(event.what for one in memory.incidents for event in one.events if name in event.to)
-        may_be = Counter(event.what for one in memory.incidents for event in one.events if name in event.unanswered)
+        noted = Counter(
+            event.what for one in memory.incidents for event in one.events if name in event.to
+        )
+        may_be = Counter(
+            event.what
+            for one in memory.incidents
+            for event in one.events
+            if name in event.unanswered
+        )
         for kind in {*kinds, *noted} - {"REMINDER"}:
             count = kinds.count(kind)
             if count < noted[kind] or (not self.disturbed and count > noted[kind] + may_be[kind]):

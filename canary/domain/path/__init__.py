@@ -69,11 +69,15 @@ def where_it_stopped(
     now: datetime,
 ) -> Verdict:
     """Add the path to a verdict, and to a problem its causes; `history` is the evidence of the dates around it."""
-    known = Known(evidence, phase, now, traces=traces, history=[Facts(one, phase, now) for one in history])
+    known = Known(
+        evidence, phase, now, traces=traces, history=[Facts(one, phase, now) for one in history]
+    )
     facts = defaultdict[str, list[Fact]](list)
     for fact in facts_of(known):
         facts[fact.subject].append(fact)
-    was_flagged = any(fact.stage is Stage.FLAGGED and fact.state is State.REACHED for fact in facts[""])
+    was_flagged = any(
+        fact.stage is Stage.FLAGGED and fact.state is State.REACHED for fact in facts[""]
+    )
     goals = dict(_goals(verdict.kind, known, was_flagged=was_flagged))
     stops, path = list[Cause](), list[Fact]()
     for subject in (*sorted(known.phase.expected), ""):
@@ -86,7 +90,9 @@ def where_it_stopped(
     if not causes and verdict.kind.is_problem:
         causes = (Cause(kind=CauseKind.UNDETERMINED),)
     beside = tuple(standing(known, causes, path))
-    return replace(verdict, path=tuple(fact.as_step() for fact in path), causes=causes, standing=beside)
+    return replace(
+        verdict, path=tuple(fact.as_step() for fact in path), causes=causes, standing=beside
+    )
 
 
 def facts_of(known: Known) -> Iterator[Fact]:
@@ -100,7 +106,12 @@ def _goals(kind: VerdictKind, known: Known, *, was_flagged: bool) -> Iterator[tu
     is_readable = not isinstance(known.evidence.progress, Unreadable)
     unregistered = known.unregistered if is_readable else frozenset[str]()
     match kind:
-        case VerdictKind.INCOMPLETE | VerdictKind.SILENT | VerdictKind.PREMATURE | VerdictKind.UNKNOWN:
+        case (
+            VerdictKind.INCOMPLETE
+            | VerdictKind.SILENT
+            | VerdictKind.PREMATURE
+            | VerdictKind.UNKNOWN
+        ):
             yield from dict.fromkeys(known.missing, Stage.REGISTERED).items()
         case VerdictKind.UNTRIGGERED:
             came = unregistered.intersection(known.completed_at)
@@ -111,24 +122,43 @@ def _goals(kind: VerdictKind, known: Known, *, was_flagged: bool) -> Iterator[tu
             recorded = known.completion_log.completed.keys()
             yield from dict.fromkeys(known.progress.completed - recorded, Stage.RECORDED).items()
             late = {name for name in recorded & unregistered if not known.is_early(name)}
-            yield from dict.fromkeys(late.union(known.taken_for_unexpected), Stage.REGISTERED).items()
-        case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL if known.phase.flag_starts_next_phase:
+            yield from dict.fromkeys(
+                late.union(known.taken_for_unexpected), Stage.REGISTERED
+            ).items()
+        case VerdictKind.DOWNSTREAM_MISSING | VerdictKind.DOWNSTREAM_PARTIAL if (
+            known.phase.flag_starts_next_phase
+        ):
             yield "", Stage.OUTPUT
 
 
 def _steps(subject: str, facts: Sequence[Fact], goal: Stage, known: Known) -> Mapping[Stage, Fact]:
     """Return what is known of each stage of a subject, in the order of the path."""
-    stages = _OF_PROCESSORS if subject else _OF_THE_DATE if known.phase.flag_starts_next_phase else _OF_THE_FLAG
+    stages = (
+        _OF_PROCESSORS
+        if subject
+        else _OF_THE_DATE
+        if known.phase.flag_starts_next_phase
+        else _OF_THE_FLAG
+    )
     found: dict[Stage, Fact] = {}
     for fact in facts:
         if fact.state is State.REACHED:
-            before = [stage for stage in stages if stage.rank < fact.stage.rank and stage.rank <= Stage.ACCEPTED.rank]
+            before = [
+                stage
+                for stage in stages
+                if stage.rank < fact.stage.rank and stage.rank <= Stage.ACCEPTED.rank
+            ]
             for stage in {fact.stage, *before}.intersection(stages):
                 found.setdefault(stage, replace(fact, stage=stage))
-    came = max((stage.rank for stage in found if stage.rank < goal.rank), default=_START if subject else _REGISTERED)
+    came = max(
+        (stage.rank for stage in found if stage.rank < goal.rank),
+        default=_START if subject else _REGISTERED,
+    )
     for fact in sorted(facts, key=lambda fact: fact.next_stage):
         if fact.state in _BAD:
-            bad = _placed(fact, _next(stages, came, goal), found, known) if fact.next_stage else fact
+            bad = (
+                _placed(fact, _next(stages, came, goal), found, known) if fact.next_stage else fact
+            )
             found[bad.stage] = _graver(found.get(bad.stage), bad)
     # what nobody can attribute, or what proves nothing alone, supports what is missed
     for fact in facts:
@@ -137,7 +167,10 @@ def _steps(subject: str, facts: Sequence[Fact], goal: Stage, known: Known) -> Ma
             words = dict.fromkeys(filter(None, (step.words, fact.words)))
             found[fact.stage] = replace(step, words="; ".join(words))
     rest = State.NOT_YET if known.is_early(subject) else State.NOT_KNOWN
-    return {stage: found.get(stage) or Fact(stage=stage, state=rest, subject=subject) for stage in stages}
+    return {
+        stage: found.get(stage) or Fact(stage=stage, state=rest, subject=subject)
+        for stage in stages
+    }
 
 
 _START, _REGISTERED = -1, Stage.REGISTERED.rank
@@ -145,7 +178,9 @@ _START, _REGISTERED = -1, Stage.REGISTERED.rank
 
 def _next(stages: Collection[Stage], came: int, goal: Stage) -> Stage:
     """Return the stage after the last that was reached; of two of equal rank that which is asked for."""
-    return goal if came + 1 >= goal.rank else next(stage for stage in stages if stage.rank == came + 1)
+    return (
+        goal if came + 1 >= goal.rank else next(stage for stage in stages if stage.rank == came + 1)
+    )
 
 
 def _placed(fact: Fact, stage: Stage, found: Mapping[Stage, Fact], known: Known) -> Fact:
@@ -156,7 +191,9 @@ def _placed(fact: Fact, stage: Stage, found: Mapping[Stage, Fact], known: Known)
         return replace(fact, stage=stage, cause=cause)
     is_missed = Stage.RECORDED in found and found[Stage.RECORDED].state is State.MISSED
     return replace(
-        fact, stage=Stage.RECORDED if is_missed else stage, state=fact.state if is_missed else State.NOT_KNOWN
+        fact,
+        stage=Stage.RECORDED if is_missed else stage,
+        state=fact.state if is_missed else State.NOT_KNOWN,
     )
 
 
@@ -169,9 +206,17 @@ def _graver(known: Fact | None, bad: Fact) -> Fact:
         return bad
     if known.state in {State.REACHED, State.UNDONE}:
         is_undone = bad.source == DOCUMENT and bad.state is State.MISSED and bad.stage in _STATES
-        overwritten = CauseKind.FLAG_OVERWRITTEN if bad.stage is Stage.FLAGGED else CauseKind.UNDETERMINED
-        words = "; ".join(filter(None, ("it was there, and is no longer in the document", bad.words)))
-        return replace(known, state=State.UNDONE, cause=overwritten, words=words) if is_undone else known
+        overwritten = (
+            CauseKind.FLAG_OVERWRITTEN if bad.stage is Stage.FLAGGED else CauseKind.UNDETERMINED
+        )
+        words = "; ".join(
+            filter(None, ("it was there, and is no longer in the document", bad.words))
+        )
+        return (
+            replace(known, state=State.UNDONE, cause=overwritten, words=words)
+            if is_undone
+            else known
+        )
     return max(known, bad, key=_weight)
 
 
@@ -185,11 +230,19 @@ def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) 
     """Return where a subject stopped short of its goal; None where it did not, or where it may still come."""
     if steps[goal].state is State.REACHED:
         return None
-    came = [stage for stage, fact in steps.items() if fact.state is State.REACHED and stage.rank < goal.rank]
+    came = [
+        stage
+        for stage, fact in steps.items()
+        if fact.state is State.REACHED and stage.rank < goal.rank
+    ]
     begins_at = Stage.REGISTERED if not subject and known.is_registered else None
     after = came[-1] if came else begins_at
     rank = _START if after is None else after.rank
-    bad = [fact for stage, fact in steps.items() if fact.state in _BAD and rank < stage.rank <= goal.rank]
+    bad = [
+        fact
+        for stage, fact in steps.items()
+        if fact.state in _BAD and rank < stage.rank <= goal.rank
+    ]
     first = min(
         bad,
         key=lambda fact: (fact.stage.rank, fact.state is not State.REFUSED, fact.stage is not goal),
@@ -204,7 +257,9 @@ def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) 
         after=after,
         until=first.stage if bad else None,
         between=tuple(
-            stage for stage, fact in steps.items() if bad and rank < stage.rank < first.stage.rank and not fact.words
+            stage
+            for stage, fact in steps.items()
+            if bad and rank < stage.rank < first.stage.rank and not fact.words
         ),
         source=first.source,
         at=first.at,
@@ -220,7 +275,10 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
     """Yield the stops, those that are alike as one, in the words of the last of them."""
     groups = defaultdict[Cause, list[Cause]](list)
     for stop in stops:
-        is_not_run = stop.until is Stage.RAN and stop.kind in {CauseKind.NOT_RUN, CauseKind.UNDETERMINED}
+        is_not_run = stop.until is Stage.RAN and stop.kind in {
+            CauseKind.NOT_RUN,
+            CauseKind.UNDETERMINED,
+        }
         words = stop.words if is_not_run else ""  # since when, which differs
         groups[replace(stop, subjects=(), at=None, words=words, later=0)].append(stop)
     for alike in groups.values():
@@ -234,10 +292,14 @@ def _since(subject: str, known: Known) -> date | None:
     Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
     """
     since, here = None, _in_the_stores(known, subject)
-    for one in sorted(known.dates_before(known.game_date), key=lambda one: one.game_date, reverse=True):
+    for one in sorted(
+        known.dates_before(known.game_date), key=lambda one: one.game_date, reverse=True
+    ):
         if not one.completed_at or one.work == 0 or known.now < one.deadline:
             continue
-        if (subject and subject not in one.phase.expected & one.waits_for) or _in_the_stores(one, subject) != here:
+        if (subject and subject not in one.phase.expected & one.waits_for) or _in_the_stores(
+            one, subject
+        ) != here:
             break
         since = one.game_date
     return since

@@ -54,7 +54,9 @@ class _Window(NamedTuple):
     def is_of_it(self, part: Part) -> bool:
         """Whether the stage consists of a component."""
         component, name = part
-        return component in _COMPONENTS[self.stage] and (component is not Component.JOB or name in self.jobs)
+        return component in _COMPONENTS[self.stage] and (
+            component is not Component.JOB or name in self.jobs
+        )
 
     def holds(self, change: Change) -> bool:
         """Whether a change may have to do with it."""
@@ -69,12 +71,25 @@ def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> 
         return
     states = {(step.stage, step.subject): step.state for step in path}
     windows = _first([window for cause in causes for window in _windows(known, cause, states)])
-    found = {change: window for window in windows for change in known.changes.changes if window.holds(change)}
+    found = {
+        change: window
+        for window in windows
+        for change in known.changes.changes
+        if window.holds(change)
+    }
     nearest = sorted(found, key=lambda change: change.at, reverse=True)
     cut_at, good = known.changes.cut_at, min((window.good for window in windows), default=known.now)
-    unread = f"before {moment_text(cut_at)} there were too many to be read" if cut_at and cut_at > good else ""
+    unread = (
+        f"before {moment_text(cut_at)} there were too many to be read"
+        if cut_at and cut_at > good
+        else ""
+    )
     for place, change in enumerate(nearest[:_NEAREST], 1):
-        more = f"and {len(nearest) - _NEAREST} more before it" if place == _NEAREST < len(nearest) else ""
+        more = (
+            f"and {len(nearest) - _NEAREST} more before it"
+            if place == _NEAREST < len(nearest)
+            else ""
+        )
         words = "; ".join(filter(None, (_beside(known, change, found[change]), more, unread)))
         made = [one_line(change.made, _NAME)] if change.made else []
         subjects = (change.component, one_line(change.name, _NAME), change.what, *made)
@@ -86,31 +101,48 @@ def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> 
 def _unchanged(known: Known, windows: Collection[_Window], unread: str) -> Iterator[Standing]:
     """Yield between which times nothing was changed of what was looked at: of one stop, of which that is known."""
     sure = {(window.good, window.bad) for window in windows if not window.is_guessed}
-    parts = [part for part in known.changes.looked_at if any(window.is_of_it(part) for window in windows)]
+    parts = [
+        part for part in known.changes.looked_at if any(window.is_of_it(part) for window in windows)
+    ]
     if len(sure) == 1 and all((window.good, window.bad) in sure for window in windows) and parts:
         ((good, bad),) = sure
         since = max(good, known.changes.cut_at or good)
         words = f"from {moment_text(since)} to {moment_text(bad)}" if since <= bad else ""
         names = sorted(f"{component} {one_line(name, _NAME)}" for component, name in parts)
         if words:
-            yield Standing(StandingKind.UNCHANGED, tuple(names), "; ".join(filter(None, (words, unread))))
+            yield Standing(
+                StandingKind.UNCHANGED, tuple(names), "; ".join(filter(None, (words, unread)))
+            )
 
 
 def _beside(known: Known, change: Change, window: _Window) -> str:
     """Say how long before the stop a change was, and on how many of the good dates there was one like it."""
     before = max(window.bad - change.at, timedelta(0))
-    words = f"{duration_text(before)} before it stopped" + (" or was due" if window.is_guessed else "")
+    words = f"{duration_text(before)} before it stopped" + (
+        " or was due" if window.is_guessed else ""
+    )
     cut_at = known.changes.cut_at
-    days = [one for one in window.good_dates if not cut_at or one.phase.begins(one.game_date) >= cut_at]
-    alike = [one.at for one in known.changes.changes if one.deed == change.deed and one.at < window.good]
-    spans = [(one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY)) for one in days]
+    days = [
+        one for one in window.good_dates if not cut_at or one.phase.begins(one.game_date) >= cut_at
+    ]
+    alike = [
+        one.at for one in known.changes.changes if one.deed == change.deed and one.at < window.good
+    ]
+    spans = [
+        (one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY))
+        for one in days
+    ]
     many = sum(any(begun <= at < ended for at in alike) for begun, ended in spans)
     if len(days) == 1:
         return f"{words}; {change.what} {'on' if many else 'not on'} the one good date before"
-    return f"{words}; {change.what} on {many} of the {len(days)} good dates before" if days else words
+    return (
+        f"{words}; {change.what} on {many} of the {len(days)} good dates before" if days else words
+    )
 
 
-def _windows(known: Known, cause: Cause, states: Mapping[tuple[Stage, str], State]) -> Iterator[_Window]:
+def _windows(
+    known: Known, cause: Cause, states: Mapping[tuple[Stage, str], State]
+) -> Iterator[_Window]:
     """Yield of each stage at which it may have stopped between which times; none of one that was never reached.
 
     What was there, and is not any more, has not stopped by then.
@@ -125,38 +157,66 @@ def _windows(known: Known, cause: Cause, states: Mapping[tuple[Stage, str], Stat
     bounds = [_first_bad(known, first, cause, name) for name in cause.subjects or ("",)]
     earliest, bad = min(at for at, _ in bounds), min(at for _, at in bounds)
     after = cause.after.rank if cause.after else -1
-    for stage in (one for one in _COMPONENTS if after < one.rank <= cause.until.rank and not are(one, State.REACHED)):
+    for stage in (
+        one
+        for one in _COMPONENTS
+        if after < one.rank <= cause.until.rank and not are(one, State.REACHED)
+    ):
         own = frozenset(cause.subjects) if stage in _OF_ITS_OWN else known.phase.expected
         times = {one.game_date: [*_reached(one, stage, own)] for one in known.history}
-        every = [*(at for found in times.values() for at in found), *_reached_by_traces(known, stage, own)]
+        every = [
+            *(at for found in times.values() for at in found),
+            *_reached_by_traces(known, stage, own),
+        ]
         good = max((at for at in every if at < earliest), default=None)
         if good is not None:
-            good_dates = [one for one in known.dates_before(first.game_date) if times[one.game_date]]
+            good_dates = [
+                one for one in known.dates_before(first.game_date) if times[one.game_date]
+            ]
             started = known.phase.scheduler_jobs.items()
-            jobs = frozenset(job for job, names in started if not names or not own.isdisjoint(names))
+            jobs = frozenset(
+                job for job, names in started if not names or not own.isdisjoint(names)
+            )
             yield _Window(stage, good, bad, earliest != bad, jobs, good_dates)
 
 
 def _first(windows: Sequence[_Window]) -> list[_Window]:
     """Return the windows without later ones of a stage that works for all, or for none: it stopped with the first."""
     shared = [window for window in windows if window.stage not in _OF_ITS_OWN]
-    first = {stage: min(one.bad for one in shared if one.stage is stage) for stage in {one.stage for one in shared}}
+    first = {
+        stage: min(one.bad for one in shared if one.stage is stage)
+        for stage in {one.stage for one in shared}
+    }
     return [window for window in windows if window.bad == first.get(window.stage, window.bad)]
 
 
 def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[datetime, datetime]:
     """Return between which times a subject first did not come as far as it should have; often that is one moment."""
     arrival, refused_at = first.completion_log.completed.get(subject), _refused_at(known, cause)
-    times = [*([arrival.visible_at] if arrival else []), *([refused_at] if refused_at and first is known else [])]
+    times = [
+        *([arrival.visible_at] if arrival else []),
+        *([refused_at] if refused_at and first is known else []),
+    ]
     if not subject:
         trigger, due = first.progress.trigger, [first.complete_at] if first.is_complete else []
         times += due or [(trigger and trigger.at) or first.deadline]
     if times:
         return min(times), min(times)
-    begins, deadline = first.phase.begins(first.game_date), first.phase.deadline(first.game_date, subject)
+    begins, deadline = (
+        first.phase.begins(first.game_date),
+        first.phase.deadline(first.game_date, subject),
+    )
     before = known.dates_before(first.game_date)
-    usual = [at - one.phase.begins(one.game_date) for one in before if (at := one.completed_at.get(subject))]
-    return (begins + min(usual), min(deadline, begins + max(usual) + _LATER)) if usual else (begins, deadline)
+    usual = [
+        at - one.phase.begins(one.game_date)
+        for one in before
+        if (at := one.completed_at.get(subject))
+    ]
+    return (
+        (begins + min(usual), min(deadline, begins + max(usual) + _LATER))
+        if usual
+        else (begins, deadline)
+    )
 
 
 def _refused_at(known: Known, cause: Cause) -> datetime | None:
@@ -198,11 +258,14 @@ def _reached_by_traces(known: Known, stage: Stage, subjects: Collection[str]) ->
     yield from (
         line.at
         for line in known.lines
-        if is_any or (_is_good(line) and (stage not in _OF_ITS_OWN or known.processor_of(line) in subjects))
+        if is_any
+        or (_is_good(line) and (stage not in _OF_ITS_OWN or known.processor_of(line) in subjects))
     )
     if is_any:
         yield from (request.at for request in known.requests if request.status in ANSWERED)
-        yield from (source.value for source in (known.traces.last_answer,) if isinstance(source, Seen))
+        yield from (
+            source.value for source in (known.traces.last_answer,) if isinstance(source, Seen)
+        )
 
 
 def _by_lines(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
@@ -213,7 +276,10 @@ def _by_lines(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
     stops = (cause for cause in causes if cause.source == LINES and cause.at and not cause.since)
     stop = min(stops, key=moment_of, default=None)
     good, bad = _around(known, stop) if stop else (None, None)
-    for kind, field in ((StandingKind.CHANGED_REVISION, "revision"), (StandingKind.CHANGED_LIST, "expected_hash")):
+    for kind, field in (
+        (StandingKind.CHANGED_REVISION, "revision"),
+        (StandingKind.CHANGED_LIST, "expected_hash"),
+    ):
         was, became = (str(line.fields.get(field) or "") if line else "" for line in (good, bad))
         if good and bad and was and became and was != became:
             words = f"last good {moment_text(good.at)}, first bad {moment_text(bad.at)}"
@@ -229,18 +295,31 @@ def _around(known: Known, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | 
     lines = [*([last.value] if isinstance(last, Seen) else []), *known.lines]
     own = next((line for line in lines if line.at == stop.at), None)
     if stop.kind is CauseKind.EXPECTATION_DRIFT:
-        hashed = [line for line in lines if own and line.at <= own.at and line.fields.get("expected_hash")]
+        hashed = [
+            line for line in lines if own and line.at <= own.at and line.fields.get("expected_hash")
+        ]
         new = own.fields.get("expected_hash") if own else None
         good = [line for line in hashed if line.fields["expected_hash"] != new]
-        return (good[-1], next(line for line in hashed if line.at > good[-1].at)) if good and new else (None, None)
+        return (
+            (good[-1], next(line for line in hashed if line.at > good[-1].at))
+            if good and new
+            else (None, None)
+        )
     if stop.subjects:  # each attempt of theirs since the last that came to a good end
         theirs = [line for line in known.lines if known.processor_of(line) in stop.subjects]
-        ends = [number for number, line in enumerate(theirs) if _is_good(line) and own and line.at < own.at]
+        ends = [
+            number
+            for number, line in enumerate(theirs)
+            if _is_good(line) and own and line.at < own.at
+        ]
         bad = next(iter(theirs[ends[-1] + 1 if ends else 0 :]), None)
     else:
         until = [line for line in lines if own and line.at <= own.at]
         ends = [number for number, line in enumerate(until) if _is_good(line) and line is not own]
-        bad = next((line for line in until[ends[-1] + 1 if ends else 0 :] if line is own or _is_bad(line)), None)
+        bad = next(
+            (line for line in until[ends[-1] + 1 if ends else 0 :] if line is own or _is_bad(line)),
+            None,
+        )
     before = [line for line in lines if bad and line.at < bad.at and _is_good(line)]
     return (before[-1] if before else None), bad
 

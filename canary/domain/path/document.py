@@ -21,7 +21,9 @@ def document(known: Known) -> Iterator[Fact]:
     progress = known.progress
     for name, entry in progress.registered.items():
         at = entry.registered_at or entry.completed_at
-        yield replace(_SAID, stage=Stage.REGISTERED, subject=name, at=at, entry=entry.event_id or "")
+        yield replace(
+            _SAID, stage=Stage.REGISTERED, subject=name, at=at, entry=entry.event_id or ""
+        )
     for name in known.unregistered:
         report = progress.reports.get(name)
         if report is not None and known.phase.completes(report.status):
@@ -33,7 +35,9 @@ def document(known: Known) -> Iterator[Fact]:
             yield refused_run(name, DOCUMENT, report, said)
         if not known.is_early(name):
             words = f"its last report is {report.status}" if report is not None else ""
-            yield replace(_SAID, stage=Stage.REGISTERED, state=State.MISSED, subject=name, words=words)
+            yield replace(
+                _SAID, stage=Stage.REGISTERED, state=State.MISSED, subject=name, words=words
+            )
     for name in sorted(progress.unexpected):
         yield replace(_SAID, subject=name, words="not expected")
     yield from _of_the_date(known, progress)
@@ -59,7 +63,9 @@ def _of_the_date(known: Known, progress: Progress) -> Iterator[Fact]:
         yield replace(_SAID, stage=Stage.DECIDED, at=pending.at, words="pending")
         if pending.succeeded:  # which the live code says of a failed call as well
             words = "the code says that it succeeded"
-            yield replace(_SAID, stage=Stage.STARTED, state=State.NOT_KNOWN, at=pending.at, words=words)
+            yield replace(
+                _SAID, stage=Stage.STARTED, state=State.NOT_KNOWN, at=pending.at, words=words
+            )
         elif pending.at is None or known.now - pending.at >= LIFETIME:
             words = f"`{known.phase.pending_field}` was left behind: {pending.reason or 'no reason given'}"
             yield replace(

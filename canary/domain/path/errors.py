@@ -26,7 +26,11 @@ def errors(known: Known) -> Iterator[Fact]:
 
     Of whom that is, only a request would tell: where these are kept, it is said of those that failed, and not here.
     """
-    failed = [error for error in known.errors.errors if error.failed_to_start and not _ran(known, error.at)]
+    failed = [
+        error
+        for error in known.errors.errors
+        if error.failed_to_start and not _ran(known, error.at)
+    ]
     if not failed or known.requests or known.shows_answers(failed[0].at):
         return
     for name, arrival in known.messages.completed.items():
@@ -34,12 +38,20 @@ def errors(known: Known) -> Iterator[Fact]:
         own = [error for error in failed if -_CLOCKS <= error.at - came <= _STARTING]
         if own and known.is_nowhere(name):
             words = f"at {moment_text(own[0].at)} the platform said: {own[0].words}"
-            yield Fact(stage=Stage.DELIVERED, state=State.NOT_KNOWN, subject=name, source=_SOURCE, words=words)
+            yield Fact(
+                stage=Stage.DELIVERED,
+                state=State.NOT_KNOWN,
+                subject=name,
+                source=_SOURCE,
+                words=words,
+            )
 
 
 def why_failed(known: Known, bad: Sequence[Request]) -> str:
     """Return why the last of these requests failed of which that is known; that it could not be read; else nothing."""
-    said = next((words for request in reversed(bad) if (words := _words(_errors_of(known, request)))), "")
+    said = next(
+        (words for request in reversed(bad) if (words := _words(_errors_of(known, request)))), ""
+    )
     cut_at = known.errors.cut_at
     if said or cut_at is None or cut_at <= bad[0].at:
         return said
@@ -50,7 +62,11 @@ def failed_to_start(known: Known, bad: Sequence[Request]) -> bool:
     """Whether the platform says of each of these requests that no instance was started for it: of each by itself."""
     taken = set[int]()
     for request in bad:
-        own = (error for error in _errors_of(known, request) if error.failed_to_start and id(error) not in taken)
+        own = (
+            error
+            for error in _errors_of(known, request)
+            if error.failed_to_start and id(error) not in taken
+        )
         if (error := next(own, None)) is None:
             return False
         taken.add(id(error))
@@ -62,9 +78,17 @@ def why_died(known: Known, line: Checkpoint) -> str:
     trace = line.fields.get("trace")
     if not trace:
         return ""
-    written = [error for error in known.errors.errors if error.trace == trace and error.at - line.at >= -_CLOCKS]
-    failed = [request for request in known.requests if request.trace == trace and request.status in FAILED]
-    return _words([*written, *(error for request in failed for error in _errors_of(known, request))])
+    written = [
+        error
+        for error in known.errors.errors
+        if error.trace == trace and error.at - line.at >= -_CLOCKS
+    ]
+    failed = [
+        request for request in known.requests if request.trace == trace and request.status in FAILED
+    ]
+    return _words(
+        [*written, *(error for request in failed for error in _errors_of(known, request))]
+    )
 
 
 def _errors_of(known: Known, request: Request) -> list[ServiceError]:

@@ -26,15 +26,27 @@ def jobs(known: Known) -> Iterator[Fact]:
     """RAN of who is late and nowhere, by the jobs that start it: missed or refused where none of them can have."""
     begun = known.phase.begins(known.game_date)
     for name in known.missing:
-        own = [job for job, names in known.phase.scheduler_jobs.items() if name in (names or known.phase.expected)]
+        own = [
+            job
+            for job, names in known.phase.scheduler_jobs.items()
+            if name in (names or known.phase.expected)
+        ]
         if own and known.is_late(name) and known.is_nowhere(name) and not known.has_reported(name):
             found = [_of_job(known, name, job) for job in own]
             facts = [fact for fact in found if fact]
             is_certain = facts and all(fact and fact.state is not State.NOT_KNOWN for fact in found)
-            if is_certain and not known.may_be_nobodys(name, begun) and not _completed_later(known, name):
+            if (
+                is_certain
+                and not known.may_be_nobodys(name, begun)
+                and not _completed_later(known, name)
+            ):
                 yield replace(facts[0], subject=name)
             elif facts:
-                unknown = {"state": State.NOT_KNOWN, "cause": CauseKind.UNDETERMINED, "subject": name}
+                unknown = {
+                    "state": State.NOT_KNOWN,
+                    "cause": CauseKind.UNDETERMINED,
+                    "subject": name,
+                }
                 yield replace(facts[0], **unknown)
 
 
@@ -45,7 +57,10 @@ def _completed_later(known: Known, name: str) -> bool:
 
 def _of_job(known: Known, name: str, job: str) -> Fact | None:
     """Return what is known of a job since it should have started a processor; None where that is nothing."""
-    begun, deadline = known.phase.begins(known.game_date), known.phase.deadline(known.game_date, name)
+    begun, deadline = (
+        known.phase.begins(known.game_date),
+        known.phase.deadline(known.game_date, name),
+    )
     before = known.dates_before(known.game_date)
     done = max((at for one in before if (at := one.completed_at.get(name))), default=None)
     since = max(begun, done + _ENDS_WITHIN) if done else begun
@@ -70,14 +85,24 @@ def _of_attempts(job: str, own: Sequence[Attempt]) -> Fact:
     end = f"failed: {last.failure}" if last.failure else "succeeded"
     words = f"the last attempt of its scheduler job {job}, at {moment_text(last.at)}, {end}"
     if all(attempt.failure.startswith(_TURNED_AWAY) for attempt in own):
-        return replace(_SAID, at=own[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN)
+        return replace(
+            _SAID, at=own[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN
+        )
     return replace(_SAID, at=last.at, words=words)
 
 
 def _stopped(known: Known, job: str, before: datetime) -> tuple[Change | None, Change | None]:
     """Return what last took a job away before then, and what brought it back; None where nothing did."""
-    every = [change for change in known.changes.changes if (change.component, change.name) == (Component.JOB, job)]
+    every = [
+        change
+        for change in known.changes.changes
+        if (change.component, change.name) == (Component.JOB, job)
+    ]
     own = [change for change in every if change.what in _STOPPED | _STARTED]
-    stopped = next((change for change in reversed(own) if change.what in _STOPPED and change.at < before), None)
-    after = (change for change in own if stopped and change.at > stopped.at and change.what in _STARTED)
+    stopped = next(
+        (change for change in reversed(own) if change.what in _STOPPED and change.at < before), None
+    )
+    after = (
+        change for change in own if stopped and change.at > stopped.at and change.what in _STARTED
+    )
     return stopped, next(after, None)

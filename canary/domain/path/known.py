@@ -83,7 +83,9 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """What was changed of the phase's components, and the attempts of its scheduler's jobs, oldest first."""
         said = value_or(self.traces.changes, Changes())
         changes = [change for change in said.changes if change.at <= self.now]
-        return said._replace(changes=changes, attempts=[one for one in said.attempts if one.at <= self.now])
+        return said._replace(
+            changes=changes, attempts=[one for one in said.attempts if one.at <= self.now]
+        )
 
     @cached_property
     def bad_requests(self) -> Sequence[Request]:
@@ -112,7 +114,9 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """Yield the deliveries that had something to decide: of a message that says that its processor completed."""
         for lines in self.deliveries:
             status, kind = lines[-1].fields.get("status"), lines[-1].kind
-            if (status is None or self.phase.completes(status)) and kind is not CheckpointKind.REJECTED:
+            if (
+                status is None or self.phase.completes(status)
+            ) and kind is not CheckpointKind.REJECTED:
                 yield lines
 
     def is_dead(self, lines: Sequence[Checkpoint]) -> bool:
@@ -120,26 +124,39 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         if lines[-1].kind is not CheckpointKind.RECEIVED or self.now - lines[-1].at < LIFETIME:
             return False
         message = lines[-1].fields.get("event_id")
-        own = (line for line in self.lines if message is not None and line.fields.get("event_id") == message)
+        own = (
+            line
+            for line in self.lines
+            if message is not None and line.fields.get("event_id") == message
+        )
         return not any(line.closes for line in own) and self._has_ends(self.processor_of(lines[-1]))
 
     def _has_ends(self, name: str) -> bool:
         """Whether others than `name` that were handled since the first line have a line that says how it ended."""
         ended = {self.processor_of(line) for line in self.lines if line.closes} | {name}
-        return all(other in ended for other, at in self.handled_at.items() if at >= self.lines[0].at)
+        return all(
+            other in ended for other, at in self.handled_at.items() if at >= self.lines[0].at
+        )
 
     @cached_property
     def unattributed(self) -> list[datetime]:
         """When something came of which nobody can say whose, or of which date, it was."""
         lines = (line for line in self.lines if line.kind is CheckpointKind.REJECTED)
-        rejected = [line.at for line in lines if not line.fields.get("raw_processor") or self.may_be_of_another(line)]
+        rejected = [
+            line.at
+            for line in lines
+            if not line.fields.get("raw_processor") or self.may_be_of_another(line)
+        ]
         return [*self.completion_log.unattributed, *rejected]
 
     @cached_property
     def messages_are_kept(self) -> bool:
         """Whether the message log has shown messages, and has those of all that are known to have been handled."""
         logs = (value_or(one.evidence.messages, Logged()) for one in self.history)
-        return any(log.completed for log in logs) and self.handled_at.keys() <= self.messages.completed.keys()
+        return (
+            any(log.completed for log in logs)
+            and self.handled_at.keys() <= self.messages.completed.keys()
+        )
 
     def may_be_nobodys(self, name: str, since: datetime) -> bool:
         """Whether what came since, and nobody can attribute, may be of a processor.
@@ -157,31 +174,45 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
     def none_failed_since(self, since: datetime) -> bool:
         """Whether the log of requests is kept, and has none since then that the function answered with an error."""
-        return self.shows_answers(since) and not any(one.at >= since and one.status in FAILED for one in self.requests)
+        return self.shows_answers(since) and not any(
+            one.at >= since and one.status in FAILED for one in self.requests
+        )
 
     def shows_answers(self, since: datetime) -> bool:
         """Whether the log of requests had one that was answered, before then: some people leave those out."""
         before = any(one.status in ANSWERED and one.at < since for one in self.requests)
-        return isinstance(self.traces.requests, Seen) and (before or isinstance(self.traces.last_answer, Seen))
+        return isinstance(self.traces.requests, Seen) and (
+            before or isinstance(self.traces.last_answer, Seen)
+        )
 
     def was_handled(self, since: datetime) -> bool:
         """Whether a delivery has come to a good end since, of which the log then has no request."""
-        ended = [line.at for line in self.lines if line.closes and line.kind is not CheckpointKind.FAILED]
+        ended = [
+            line.at for line in self.lines if line.closes and line.kind is not CheckpointKind.FAILED
+        ]
         return any(at >= since for at in (*ended, *self.handled_at.values()))
 
     def came_since(self, name: str, since: datetime) -> bool:
         """Whether a processor's message came when all requests were bad, not before, nor after the deadline only."""
         arrival = self.messages.completed.get(name)
         if arrival is None:
-            may_have_come = self.is_late(name) and not self.messages_are_kept and not self.unattributed
+            may_have_come = (
+                self.is_late(name) and not self.messages_are_kept and not self.unattributed
+            )
             return may_have_come and since < self.deadline and not self.may_have_another_name(name)
-        return not any(one.status in ANSWERED and arrival.visible_at <= one.at < since for one in self.requests)
+        return not any(
+            one.status in ANSWERED and arrival.visible_at <= one.at < since for one in self.requests
+        )
 
     def is_nowhere(self, name: str) -> bool:
         """Whether a store that can be read does not have a processor, and none does."""
         evidence = self.evidence
-        is_readable = isinstance(evidence.progress, Seen) or not isinstance(evidence.completion_log, Unreadable)
-        return is_readable and name not in self.progress.registered and name not in self.rows.completed
+        is_readable = isinstance(evidence.progress, Seen) or not isinstance(
+            evidence.completion_log, Unreadable
+        )
+        return (
+            is_readable and name not in self.progress.registered and name not in self.rows.completed
+        )
 
     def is_early(self, name: str) -> bool:
         """Whether a processor may still come."""
@@ -201,7 +232,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return any(
             self.processor_of(line) in one.unregistered
             and concerns(line, self.phase.name, one.game_date)
-            and (line.at >= self.phase.deadline(one.game_date - timedelta(days=1)) or self.now >= one.deadline)
+            and (
+                line.at >= self.phase.deadline(one.game_date - timedelta(days=1))
+                or self.now >= one.deadline
+            )
             for one in others
         )
 
@@ -233,7 +267,9 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
                 yield name
             heard.add(name)
 
-    def surplus(self, waits_for: Collection[str] | None, held: Collection[str] = ()) -> tuple[str, ...]:
+    def surplus(
+        self, waits_for: Collection[str] | None, held: Collection[str] = ()
+    ) -> tuple[str, ...]:
         """Return whom code waits for that the phase does not expect, and that has not come under its own name."""
         came = {*held, *self.progress.unexpected, *self.completion_log.unexpected}
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))

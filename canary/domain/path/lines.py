@@ -7,7 +7,16 @@ from msgspec.structs import replace
 
 from canary.domain.evidence import Seen
 from canary.domain.path.errors import why_died
-from canary.domain.path.known import ANSWERED, LIFETIME, LINES, WORDS, Fact, Known, refused_start, why_not_started
+from canary.domain.path.known import (
+    ANSWERED,
+    LIFETIME,
+    LINES,
+    WORDS,
+    Fact,
+    Known,
+    refused_start,
+    why_not_started,
+)
 from canary.domain.path.tables import cause_of
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, whole_list
@@ -25,7 +34,9 @@ def lines(known: Known) -> Iterator[Fact]:
     yield from _decision(known)
     if refused := refused_start(known.lines):
         # Some code sets the flag only once it has started the next phase.
-        said = replace(_fact(refused), next_stage=True, state=State.REFUSED, words=why_not_started(refused))
+        said = replace(
+            _fact(refused), next_stage=True, state=State.REFUSED, words=why_not_started(refused)
+        )
         yield replace(said, cause=CauseKind.NOT_STARTED)
 
 
@@ -47,7 +58,9 @@ def _of_delivery(known: Known, delivery: Sequence[Checkpoint]) -> Iterator[Fact]
     else:
         # A line with the raw name alone was left before anybody looked whose it is.
         is_known = last.fields.get("processor") or last.kind is not CheckpointKind.RECEIVED
-        yield replace(came, stage=Stage.ACCEPTED if is_known else Stage.DELIVERED, words=last.message)
+        yield replace(
+            came, stage=Stage.ACCEPTED if is_known else Stage.DELIVERED, words=last.message
+        )
         for line in delivery:
             yield from _seen(line)
         if end := _bad_end(known, delivery):
@@ -100,7 +113,11 @@ def are_collected(known: Known, since: datetime) -> bool:
     last = known.traces.last_line
     before = [*known.lines, *([last.value] if isinstance(last, Seen) else [])]
     shown = [line.at for line in before if line.at < since and line.severity is Severity.INFO]
-    if not shown or not isinstance(known.traces.checkpoints, Seen) or (known.traces.cut_at or since) > since:
+    if (
+        not shown
+        or not isinstance(known.traces.checkpoints, Seen)
+        or (known.traces.cut_at or since) > since
+    ):
         return False
     ended = {known.processor_of(line) for line in known.lines if line.closes}
     has_all = all(at < max(shown) or name in ended for name, at in known.handled_at.items())
@@ -122,14 +139,21 @@ def _without_a_line(known: Known) -> Iterator[Fact]:
         is_due = known.is_late(name) if arrival is None else known.had_time(since)
         first = begun if arrival is None else arrival.completed_at
         own = any(known.processor_of(line) == name and line.at >= first for line in known.lines)
-        if is_due and not own and are_collected(known, since) and not known.may_be_nobodys(name, since):
+        if (
+            is_due
+            and not own
+            and are_collected(known, since)
+            and not known.may_be_nobodys(name, since)
+        ):
             yield Fact(
                 stage=Stage.DELIVERED,
                 state=State.MISSED,
                 subject=name,
                 source=LINES,
                 words="no delivery has left a line, and others have",
-                cause=CauseKind.NOT_DELIVERED if known.none_failed_since(since) else CauseKind.UNDETERMINED,
+                cause=CauseKind.NOT_DELIVERED
+                if known.none_failed_since(since)
+                else CauseKind.UNDETERMINED,
             )
 
 
@@ -143,10 +167,16 @@ def _decision(known: Known) -> Iterator[Fact]:
         return
     found = [delivery for delivery in known.completing() if _saw_all(known, delivery)]
     ends = [delivery[-1] for delivery in found]
-    decisions = [line for line in ends if "should_trigger" in line.fields or line.kind is CheckpointKind.IGNORED]
+    decisions = [
+        line
+        for line in ends
+        if "should_trigger" in line.fields or line.kind is CheckpointKind.IGNORED
+    ]
     if any(line.fields.get("unreadable_fields") for line in decisions):
         return
-    bad = [end for own in found if _concerns_the_date(known, own[-1]) and (end := _bad_end(known, own))]
+    bad = [
+        end for own in found if _concerns_the_date(known, own[-1]) and (end := _bad_end(known, own))
+    ]
     chosen = next((line for line in decisions if _is_of_its_own(line)), None)
     if known.progress.trigger is not None or (bad and chosen is None):
         yield from bad[:1]
@@ -170,7 +200,9 @@ def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
         return not steps and line.fields.get("event_id") == trigger.event_id
     # Old code does not say which delivery set it: one that says so itself, else one that may have been under way then.
     ends = (own[-1].fields for own in known.deliveries)
-    says_so = any(end.get("should_trigger") is True and end.get("triggered") is True for end in ends)
+    says_so = any(
+        end.get("should_trigger") is True and end.get("triggered") is True for end in ends
+    )
     return not steps and not says_so and trigger.at <= line.at < trigger.at + LIFETIME
 
 
@@ -180,12 +212,16 @@ def _is_of_its_own(line: Checkpoint) -> bool:
 
 def _saw_all(known: Known, delivery: Sequence[Checkpoint]) -> bool:
     """Whether all were registered when a delivery ended: by its own words, by its time, or because it was the last."""
-    held = next((held for line in delivery if (held := whole_list(line, "completed")) is not None), None)
+    held = next(
+        (held for line in delivery if (held := whole_list(line, "completed")) is not None), None
+    )
     if held is not None:
         return known.phase.is_complete(held)
     times = known.registered_at
     last = max(times, key=lambda name: times[name], default=None)
-    return last is not None and (delivery[-1].at >= times[last] or known.processor_of(delivery[-1]) == last)
+    return last is not None and (
+        delivery[-1].at >= times[last] or known.processor_of(delivery[-1]) == last
+    )
 
 
 def _why_not(known: Known, line: Checkpoint) -> Fact | None:
@@ -195,12 +231,16 @@ def _why_not(known: Known, line: Checkpoint) -> Fact | None:
         return None
     completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
     waits_for = None if completed is None or missing is None else completed | missing
-    refused = replace(_fact(line), stage=Stage.DECIDED, state=State.REFUSED, cause=CauseKind.SHORT_CIRCUIT)
+    refused = replace(
+        _fact(line), stage=Stage.DECIDED, state=State.REFUSED, cause=CauseKind.SHORT_CIRCUIT
+    )
     if surplus := known.surplus(waits_for, completed or frozenset()):
         words = f"waits for {', '.join(surplus)}"
         return replace(refused, cause=CauseKind.EXPECTATION_DRIFT, words=words, names=surplus)
     if fields.get("duplicate") is True:
-        return replace(refused, words="the delivery took itself for a duplicate: should_trigger=False")
+        return replace(
+            refused, words="the delivery took itself for a duplicate: should_trigger=False"
+        )
     if line.kind is CheckpointKind.IGNORED:
         return replace(refused, words="the delivery returned without a decision")
     # That nothing is missing counts only from code that says what it waits for.

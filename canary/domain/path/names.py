@@ -17,10 +17,18 @@ def names(known: Known) -> Iterator[Fact]:
     What Pub/Sub alone has seen of the new name was not refused by anybody.
     """
     before = [one for one in known.history if one.game_date != known.game_date]
-    for name in known.progress.unexpected | known.rows.unexpected | {known.processor_of(line) for line in known.lines}:
+    for name in (
+        known.progress.unexpected
+        | known.rows.unexpected
+        | {known.processor_of(line) for line in known.lines}
+    ):
         nearest = known.phase.nearest(name) or ""
         with_new_name = {name in one.unexpected for one in before if one.has_reported(nearest)}
-        if name not in known.phase.expected and nearest in known.missing and with_new_name == {False}:
+        if (
+            name not in known.phase.expected
+            and nearest in known.missing
+            and with_new_name == {False}
+        ):
             came = Fact(stage=Stage.DELIVERED, state=State.REACHED, subject=nearest, source=_SOURCE)
             yield came
             words = f"{name} is not expected, and resembles it"

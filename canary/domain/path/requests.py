@@ -35,7 +35,9 @@ def dead_letters(known: Known) -> Iterator[Fact]:
         if cause := cause_of(letter.status):
             yield refused_run(letter.processor, _LETTERS, Report(letter.status, letter.at), cause)
             continue
-        said = Fact(stage=Stage.PUBLISHED, state=State.REACHED, subject=letter.processor, source=_LETTERS)
+        said = Fact(
+            stage=Stage.PUBLISHED, state=State.REACHED, subject=letter.processor, source=_LETTERS
+        )
         yield said
         said = replace(said, at=letter.at, words="Pub/Sub has given up delivering it")
         if none_failed or is_collected:
@@ -55,17 +57,23 @@ def requests(known: Known) -> Iterator[Fact]:
                 # Where others were handled, what died may be of anybody on the topic.
                 is_its_own = said.cause is not CauseKind.CRASHED or name in known.messages.completed
                 is_proven = is_its_own or len(nowhere) == len(known.phase.expected)
-                yield replace(said, subject=name, cause=said.cause if is_proven else CauseKind.UNDETERMINED)
+                yield replace(
+                    said, subject=name, cause=said.cause if is_proven else CauseKind.UNDETERMINED
+                )
     elif turned_away := [one for one in known.requests if one.status in _TURNED_AWAY]:
         # Somebody's: they prove nobody's, and support that a message is missed.
         words = _words(known, turned_away, len(known.requests))
-        yield from (replace(_SAID, state=State.NOT_KNOWN, subject=name, words=words) for name in nowhere)
+        yield from (
+            replace(_SAID, state=State.NOT_KNOWN, subject=name, words=words) for name in nowhere
+        )
     for name, arrival in known.messages.completed.items():
         since = arrival.visible_at
         has_come = any(one.at >= since for one in known.requests) or known.was_handled(since)
         if known.shows_answers(since) and not has_come and known.had_time(since):
             words = f"no request since {moment_text(since)}"
-            yield replace(_SAID, state=State.MISSED, subject=name, words=words, cause=CauseKind.NOT_DELIVERED)
+            yield replace(
+                _SAID, state=State.MISSED, subject=name, words=words, cause=CauseKind.NOT_DELIVERED
+            )
 
 
 def _words(known: Known, bad: Sequence[Request], of: int) -> str:
@@ -81,7 +89,9 @@ def _words(known: Known, bad: Sequence[Request], of: int) -> str:
 def _refused(known: Known, bad: Sequence[Request]) -> Fact | None:
     """Return what all requests since the first of `bad` prove: none was delivered, or each has killed the function."""
     statuses, since = {one.status for one in bad}, bad[0].at
-    said = replace(_SAID, at=bad[-1].at, words=_words(known, bad, len(bad)), statuses=tuple(sorted(statuses)))
+    said = replace(
+        _SAID, at=bad[-1].at, words=_words(known, bad, len(bad)), statuses=tuple(sorted(statuses))
+    )
     if statuses <= _TURNED_AWAY:
         return replace(said, cause=CauseKind.NOT_DELIVERED) if known.shows_answers(since) else None
     if are_collected(known, since) and not any(line.at >= since for line in known.lines):

@@ -46,7 +46,11 @@ def _of_runs(known: Known, name: str, begun: Sequence[ProcessorRun]) -> Iterator
     elif not _reports_no_result(known, name, _moment(run)):
         yield said
         if name in unpublished(known):
-            cause = CauseKind.NOT_PUBLISHED if succeeded and _left_nothing(known, name, run) else said.cause
+            cause = (
+                CauseKind.NOT_PUBLISHED
+                if succeeded and _left_nothing(known, name, run)
+                else said.cause
+            )
             words = f"{said.words}, and the message log has nothing of it"
             yield replace(said, stage=Stage.PUBLISHED, state=State.MISSED, words=words, cause=cause)
 
@@ -65,7 +69,9 @@ def _left_nothing(known: Known, name: str, run: ProcessorRun) -> bool:
 
     That may be one under a later date; and one that the message log leaves out, which only lines could tell.
     """
-    others = (one.messages.completed.get(name) for one in known.history if one.game_date > known.game_date)
+    others = (
+        one.messages.completed.get(name) for one in known.history if one.game_date > known.game_date
+    )
     is_elsewhere = any(one and _moment(run) <= one.visible_at < known.deadline for one in others)
     is_due = known.had_time(run.finished_at or max(_moment(run), known.deadline))
     return is_due and not is_elsewhere and are_collected(known, _moment(run))
@@ -79,7 +85,9 @@ def _last_before(known: Known, name: str, every: Sequence[ProcessorRun]) -> date
 
 def _counts(known: Known, name: str, every: Sequence[ProcessorRun]) -> bool:
     """Whether it counts that a processor has no run: it is late, runs are written down, and none may be its."""
-    ran = {known.phase.canonical(run.processor) for run in every if run.game_date == known.game_date}
+    ran = {
+        known.phase.canonical(run.processor) for run in every if run.game_date == known.game_date
+    }
     are_kept = all(other in ran for other in known.phase.expected if known.has_reported(other))
     is_due = name in known.missing and known.is_late(name)
     return is_due and are_kept and not _may_be_anothers(known, name, every)
@@ -90,7 +98,9 @@ def _may_be_anothers(known: Known, name: str, every: Sequence[ProcessorRun]) -> 
     own = [run for run in every if known.phase.canonical(run.processor) == name]
     beside = {run.processor for run in every if run.game_date in {one.game_date for one in own}}
     strange = {
-        run.processor for run in every if run.game_date == known.game_date and not known.phase.is_known(run.processor)
+        run.processor
+        for run in every
+        if run.game_date == known.game_date and not known.phase.is_known(run.processor)
     }
     since = known.phase.deadline(known.game_date - timedelta(days=1), name)
     until = known.phase.deadline(known.game_date, name)
@@ -113,6 +123,11 @@ def _words(run: ProcessorRun) -> str:
     """Say when it ran (UTC), and how it ended in the table's own word."""
     times = [f"from {run.started_at:%H:%M}Z"] if run.started_at else []
     if run.finished_at:
-        times = [f"{run.started_at:%H:%M} to" if run.started_at else "until", f"{run.finished_at:%H:%M}Z"]
+        times = [
+            f"{run.started_at:%H:%M} to" if run.started_at else "until",
+            f"{run.finished_at:%H:%M}Z",
+        ]
     unended = "" if run.finished_at else "and nothing says that it ended"
-    return ", ".join(filter(None, (f"ran {' '.join(times)}", one_line(run.status or "", _STATUS) or unended)))
+    return ", ".join(
+        filter(None, (f"ran {' '.join(times)}", one_line(run.status or "", _STATUS) or unended))
+    )

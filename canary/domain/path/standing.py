@@ -11,7 +11,9 @@ def standing(known: Known, causes: Collection[Cause], path: Collection[Fact]) ->
     """Yield what holds of the date beside its `causes`, and is not one of them."""
     phase = known.phase
     kinds = {cause.kind for cause in causes}
-    if CauseKind.EXPECTATION_DRIFT not in kinds and (surplus := known.surplus(known.orchestrator_expected)):
+    if CauseKind.EXPECTATION_DRIFT not in kinds and (
+        surplus := known.surplus(known.orchestrator_expected)
+    ):
         yield Standing(StandingKind.WAITS_FOR_TOO_MANY, surplus)
     if left_out := tuple(sorted(phase.expected - (known.orchestrator_expected or phase.expected))):
         yield Standing(StandingKind.WAITS_FOR_TOO_FEW, left_out)

@@ -35,7 +35,9 @@ def unpublished(known: Known) -> frozenset[str]:
         return frozenset()
     begun, logged = known.phase.begins(known.game_date), known.messages
     without = known.phase.expected - logged.reports.keys() - logged.completed.keys()
-    return frozenset(name for name in without if known.is_late(name) and not known.may_be_nobodys(name, begun))
+    return frozenset(
+        name for name in without if known.is_late(name) and not known.may_be_nobodys(name, begun)
+    )
 
 
 def rows(known: Known) -> Iterator[Fact]:
@@ -45,9 +47,18 @@ def rows(known: Known) -> Iterator[Fact]:
         yield replace(_RECORDED, subject=name, at=arrival.visible_at)
     yield from _others(known.rows, _RECORDED)
     table = evidence.flag_table
-    for source, flag in ((_ROWS, known.rows.flag), (_FLAG_TABLE, table.value if isinstance(table, Seen) else None)):
+    for source, flag in (
+        (_ROWS, known.rows.flag),
+        (_FLAG_TABLE, table.value if isinstance(table, Seen) else None),
+    ):
         if flag is not None and flag.is_set:
-            yield Fact(stage=Stage.FLAGGED, state=State.REACHED, source=source, at=flag.at, words=flag.reason or "")
+            yield Fact(
+                stage=Stage.FLAGGED,
+                state=State.REACHED,
+                source=source,
+                at=flag.at,
+                words=flag.reason or "",
+            )
     if isinstance(evidence.completion_log, Unreadable):
         return
     if any(one.rows.completed for one in known.history):
@@ -72,7 +83,13 @@ def _others(logged: Logged, came: Fact) -> Iterator[Fact]:
         if cause := cause_of(report.status):
             yield refused_run(name, came.source, report, cause)
         else:  # a word that nobody knows
-            yield replace(came, stage=Stage.PUBLISHED, subject=name, at=report.at, words=f"reported {report.status}")
+            yield replace(
+                came,
+                stage=Stage.PUBLISHED,
+                subject=name,
+                at=report.at,
+                words=f"reported {report.status}",
+            )
     for name in sorted(logged.unexpected):
         yield replace(came, subject=name, words="not expected")
     for at in logged.unattributed:

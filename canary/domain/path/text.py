@@ -2,7 +2,16 @@
 
 from collections import Counter
 
-from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, Step, moment_text
+from canary.domain.stages import (
+    Cause,
+    CauseKind,
+    Stage,
+    Standing,
+    StandingKind,
+    State,
+    Step,
+    moment_text,
+)
 from canary.domain.verdict import Verdict, names
 from orchestrator_resilience.plain import one_line
 
@@ -54,17 +63,31 @@ def path_text(verdict: Verdict) -> str:
     for stage in Stage:
         steps = [step for step in verdict.path if step.stage is stage]
         count = Counter(step.state for step in steps)
-        known = [step for step in steps if step.state not in {State.NOT_KNOWN, State.NOT_YET} or step.words]
+        known = [
+            step
+            for step in steps
+            if step.state not in {State.NOT_KNOWN, State.NOT_YET} or step.words
+        ]
         if not known or (stage is Stage.RAN and not (count[State.REFUSED] or count[State.MISSED])):
             continue
         if not known[0].subject:
-            word = "no" if known[0].state in {State.REFUSED, State.MISSED} else MARKS[known[0].state][0]
-            words = f", {known[0].words}" if known[0].state is not State.REACHED and known[0].words else ""
+            word = (
+                "no"
+                if known[0].state in {State.REFUSED, State.MISSED}
+                else MARKS[known[0].state][0]
+            )
+            words = (
+                f", {known[0].words}"
+                if known[0].state is not State.REACHED and known[0].words
+                else ""
+            )
             said.append(f"{VERBS[stage]}: {word}{words}")
             if known[0].state in {State.REFUSED, State.MISSED, State.UNDONE}:
                 break
         elif count[State.REACHED] < len(steps) or stage not in _UNSAID:
-            rest = "".join(f", {count[state]} {MARKS[state][0]}" for state in _COUNTED if count[state])
+            rest = "".join(
+                f", {count[state]} {MARKS[state][0]}" for state in _COUNTED if count[state]
+            )
             said.append(f"{VERBS[stage]} {count[State.REACHED]} of {len(steps)}{rest}")
     return " · ".join(said)
 
@@ -89,7 +112,11 @@ def _between(cause: Cause) -> str:
         return f"after {cause.after}" if cause.after else "nothing says where it stopped"
     if cause.after and not cause.between:
         return f"at {cause.until}"
-    return f"after {cause.after}, at {cause.until} at the latest" if cause.after else f"at {cause.until} at the latest"
+    return (
+        f"after {cause.after}, at {cause.until} at the latest"
+        if cause.after
+        else f"at {cause.until} at the latest"
+    )
 
 
 def short_text(cause: Cause, phase: str) -> str:
@@ -112,7 +139,9 @@ def standing_text(one: Standing, phase: str, *, with_who: bool = False) -> str:
         case StandingKind.DUPLICATES:
             return f"taken for a duplicate at its first delivery: {who}"
         case StandingKind.SET_WITHOUT:
-            return f"`_triggered` was set without {who}" + (f": {one_line(one.words, _WORDS)}" if one.words else "")
+            return f"`_triggered` was set without {who}" + (
+                f": {one_line(one.words, _WORDS)}" if one.words else ""
+            )
         case StandingKind.RESEMBLES:
             return f"{one.subjects[0]} resembles {one.subjects[1]}, which is missing"
         case StandingKind.CHANGED_REVISION:
@@ -133,4 +162,6 @@ def step_text(step: Step) -> str:
     """Say what is known of one stage, and who says so."""
     words = f", {one_line(step.words, _WORDS)}" if step.words else ""
     at = f", {moment_text(step.at)}" if step.at else ""
-    return f"{VERBS[step.stage]}: {MARKS[step.state][0]}{words}" + (f" ({step.source}{at})" if step.source else "")
+    return f"{VERBS[step.stage]}: {MARKS[step.state][0]}{words}" + (
+        f" ({step.source}{at})" if step.source else ""
+    )

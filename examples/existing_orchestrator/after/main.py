@@ -70,12 +70,24 @@ def orchestrate(cloud_event, delivery):
         should_trigger, deadline_exceeded = register(transaction, document, processor, completion)
         if deadline_exceeded:
             logger.warning("%s: the deadline has passed", game_date)
-            flag = {"_triggered": True, "_triggered_at": datetime.now(UTC), "_partial_completion": True}
+            flag = {
+                "_triggered": True,
+                "_triggered_at": datetime.now(UTC),
+                "_partial_completion": True,
+            }
             document.update({**flag, "_triggered_reason": "deadline_exceeded"})
         progress = document.get().to_dict()
-        delivery.post_transaction(should_trigger=should_trigger, document=progress, expected=EXPECTED_PROCESSORS)
+        delivery.post_transaction(
+            should_trigger=should_trigger, document=progress, expected=EXPECTED_PROCESSORS
+        )
         completed = [key for key in progress if not key.startswith("_")]
-        logger.info("%s: %d of %d, triggered: %s", game_date, len(completed), len(EXPECTED_PROCESSORS), should_trigger)
+        logger.info(
+            "%s: %d of %d, triggered: %s",
+            game_date,
+            len(completed),
+            len(EXPECTED_PROCESSORS),
+            should_trigger,
+        )
     except Exception as error:
         # and the message is acknowledged
         logger.error("the completion was not registered: %s", error)
