@@ -2,8 +2,8 @@
 
     python -m benchmarks [lines] [deliveries] [cold] [--rounds N] [--json FILE] [--before COMMIT]
 
-Nothing is judged: the figures are those of one machine, which is named beside them. The variants of a bench run in
-turns, so that what else the machine does meets all of them.
+Nothing is judged: the figures are those of one machine, which is named beside them. The variants of
+a bench run in turns, so that what else the machine does meets all of them.
 """
 
 import argparse

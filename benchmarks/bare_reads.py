@@ -1,4 +1,6 @@
-"""The reads of a canary run with Google's clients, at the same time, and nothing else: the floor of `canary check`.
+"""The reads of a canary run with Google's clients, at the same time, and nothing else.
+
+The floor of `canary check`.
 
 python -m benchmarks.bare_reads FIRST LAST
 """

@@ -1,10 +1,11 @@
 """What starts from nothing: imports, `canary check`, and the functions, where nothing else is installed.
 
-Everything runs in an environment of the pinned requirements alone, made for this: the development environment has
-libraries that Google's clients import as soon as they are there.
+Everything runs in an environment of the pinned requirements alone, made for this: the development
+environment has libraries that Google's clients import as soon as they are there.
 
-- bare reads: a batch read from Firestore and a query to BigQuery at the same time with Google's clients, of the same
-  documents and with the same query, and nothing said of them; the floor of `canary check`.
+- bare reads: a batch read from Firestore and a query to BigQuery at the same time with Google's
+  clients, of the same documents and with the same query, and nothing said of them; the floor of
+  `canary check`.
 - whose modules: what `python -X importtime` says of those that the canary's function imports
   where Google's clients already are, in its process and of each by itself.
 """
@@ -147,7 +148,10 @@ def _environment() -> Iterator[Path]:
 
 
 def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> str:
-    """Put healthy dates into the stores, with five completions, registered, and the flag; return the query for them."""
+    """Put healthy dates into the stores, with five completions, registered, and the flag.
+
+    Return the query for them.
+    """
     os.environ.update(environment)
     bigquery, documents = BigQuery(PROJECT, emulated=True), FirestoreDocuments(PROJECT)
     bigquery.client.create_dataset("nba_orchestration")

@@ -1,18 +1,21 @@
 """What is left of 5, 20 and 100 completions of one game date that arrive at the same moment, and how long it takes.
 
-Three ways of registering them meet the same burst on Google's Firestore emulator, in turns and in one run:
+Three ways of registering them meet the same burst on Google's Firestore emulator, in turns and in
+one run:
 
-- ours: `Orchestrator.deliver` with `FirestoreDocuments`: one read and one conditional commit, and a merge for who
-  loses that race. Its completion log keeps nothing, so that Firestore is what is measured.
-- merges: the bare writes, one merge a completion, of the fields that ours registers. It reads nothing and decides
-  nothing; it is the floor.
-- textbook: one read-modify-write transaction a completion with the client's own five attempts, which is what
-  lost completions in February 2026. It takes long to lose many, hence `--textbook-max`.
+- ours: `Orchestrator.deliver` with `FirestoreDocuments`: one read and one conditional commit, and a
+  merge for who loses that race. Its completion log keeps nothing, so that Firestore is what is
+  measured.
+- merges: the bare writes, one merge a completion, of the fields that ours registers. It reads
+  nothing and decides nothing; it is the floor.
+- textbook: one read-modify-write transaction a completion with the client's own five attempts,
+  which is what lost completions in February 2026. It takes long to lose many, hence
+  `--textbook-max`.
 
     python -m benchmarks.contention [--rounds N] [--textbook-max N] [--json]
 
-Exit code: 0, 1 when ours lost a completion, raised, or triggered other than exactly once, 2 when the emulator
-did not start. The seconds are reported and never judged: they are this machine's.
+Exit code: 0, 1 when ours lost a completion, raised, or triggered other than exactly once, 2 when
+the emulator did not start. The seconds are reported and never judged: they are this machine's.
 """
 
 import argparse
@@ -47,7 +50,8 @@ from orchestrator_resilience.testing import RecordingSink, push_envelope
 from tools.emulators import PROJECT, EmulatorError, emulators
 
 SIZES = (5, 20, 100)
-# The locks of transactions that were given up live on in the emulator for a while, at the cost of whoever comes next.
+# The locks of transactions that were given up live on in the emulator for a while, at the cost of
+# whoever comes next.
 _PAUSE_SECONDS = 3.0
 # The emulator is a Java program that has just started; Firestore has not.
 _WARM_UP_BURSTS = 5
@@ -60,7 +64,8 @@ Result = tuple[float, list[str], int]
 class Burst:
     """What became of `size` completions at once; `raised` says what each failed delivery raised.
 
-    `calls` is how often Firestore was called for one of them, None where the client does that by itself.
+    `calls` is how often Firestore was called for one of them, None where the client does that by
+    itself.
     """
 
     variant: str
@@ -171,7 +176,8 @@ class Bench:
         document = self._client.collection(ref.collection).document(ref.id)
 
         def register(name: str) -> bool:
-            # Decorated for each call: what `transactional` returns keeps the state of one transaction.
+            # Decorated for each call: what `transactional` returns keeps the state of one
+            # transaction.
             return bool(
                 firestore.transactional(_register)(
                     self._client.transaction(), document, name, len(processors)
@@ -216,7 +222,10 @@ def _register(
 
 
 def _at_once(calls: Sequence[Callable[[], object]]) -> tuple[float, list[str], list[object]]:
-    """Make all calls at the same moment, a thread each: seconds until the last is done, errors, results."""
+    """Make all calls at the same moment, a thread each.
+
+    Seconds until the last is done, errors, results.
+    """
     begun: list[float] = []
     barrier = Barrier(len(calls), action=lambda: begun.append(perf_counter()), timeout=60)
 

@@ -1,4 +1,6 @@
-"""What a month costs on Google Cloud: a run, a page and a delivery are done here, counted and priced.
+"""What a month costs on Google Cloud.
+
+A run, a page and a delivery are done here, counted and priced.
 
     python -m benchmarks.cost
 
@@ -42,21 +44,24 @@ _EXAMPLE = _ROOT / "examples" / "phases_of_a_pipeline.toml"
 
 # What is assumed: pages a day, deployments a month, and the share of the runs that see a problem.
 PAGES, DEPLOYMENTS, TROUBLED = 50, 4, 0.1
-# Of one processor and half a gibibyte, as deploy/ asks for: a run starts from nothing, a delivery does not.
+# Of one processor and half a gibibyte, as deploy/ asks for: a run starts from nothing, a delivery
+# does not.
 _RUN_SECONDS, _PAGE_SECONDS, _DELIVERY_SECONDS, _GIBIBYTES = 3.0, 3.0, 0.3, 0.5
 # BigQuery counts at least this much for each table of a query, and for each row that is streamed.
 _LEAST_SCANNED, _LEAST_STREAMED = 10 * 1024**2, 1024
-# The columns that the composed query reads of a row, in BigQuery's own sizes: texts of some 25 letters, times, a date.
+# The columns that the composed query reads of a row, in BigQuery's own sizes: texts of some 25
+# letters, times, a date.
 _ROW_READ = 6 * (2 + 25) + 2 * 8 + 8 + 1
-# What the platform writes down: a request; of a run the beginning and end of the scheduler's attempt too.
+# What the platform writes down: a request; of a run the beginning and end of the scheduler's
+# attempt too.
 _ENTRY, _ENTRIES_A_RUN = 1024, 3
 # Slack's address, the heartbeat's and the phases file, which every new instance reads.
 _SECRETS = 3
-# Of a deployment: the minutes of its builds, its own and one a service, and the images that stay, with
-# room to spare: all libraries have 24 MB packed.
+# Of a deployment: the minutes of its builds, its own and one a service, and the images that stay,
+# with room to spare: all libraries have 24 MB packed.
 _BUILD_MINUTES, _IMAGES, _IMAGE_GIGABYTES, _KEPT_DEPLOYMENTS = 20, 3, 0.1, 10
-# A condition is evaluated twice a minute, on one time series; a log-based metric has a point a minute
-# for each kind of checkpoint and phase, and for each outcome of a run, at most.
+# A condition is evaluated twice a minute, on one time series; a log-based metric has a point a
+# minute for each kind of checkpoint and phase, and for each outcome of a run, at most.
 _EVALUATIONS, _POINTS, _POINT_BYTES, _KINDS, _OUTCOMES = DAYS * 24 * 120, DAYS * 24 * 60, 8, 9, 4
 
 
@@ -69,8 +74,9 @@ class Price:
     free: float
 
 
-# Read in November 2026 in stored copies of these pages, whose own dates are older. Of alert policies
-# only a quotation could be read, in another project's code; an older copy has 1.50 a condition.
+# Read in November 2026 in stored copies of these pages, whose own dates are older. Of alert
+# policies only a quotation could be read, in another project's code; an older copy has 1.50 a
+# condition.
 PRICES = {
     # cloud.google.com/run/pricing
     "Cloud Run, vCPU seconds": Price(0.000024, 1, 180_000),
@@ -147,7 +153,10 @@ class _Counts:
 
 
 def phases_of(count: int) -> dict[str, Phase]:
-    """Return so many phases: those of the example, again and again; one table has the rows of all."""
+    """Return so many phases: those of the example, again and again.
+
+    One table has the rows of all.
+    """
     example = list(load_phases(_EXAMPLE).values())
     return {
         (name := f"{phase.name}_{number}"): msgspec.structs.replace(

@@ -1,8 +1,9 @@
 """A delivery beside the bare writes: on the emulators, and with 100 ms added to each call.
 
-- bare writes: what any orchestrator has to write, both at the same time: a row, and a merge into the document. It
-  reads nothing, decides nothing and says nothing; it is the floor.
-- ours: `Orchestrator.deliver`, whose commit waits for a read. Many at once are `benchmarks/contention.py`'s.
+- bare writes: what any orchestrator has to write, both at the same time: a row, and a merge into
+  the document. It reads nothing, decides nothing and says nothing; it is the floor.
+- ours: `Orchestrator.deliver`, whose commit waits for a read. Many at once are
+  `benchmarks/contention.py`'s.
 """
 
 import os

@@ -8,7 +8,8 @@ measured: nothing here waits.
 - the floor: a dict of all fields made anew for each line, `orjson.dumps`, one write; nothing else.
 - json: the same with the standard library's.
 - structlog: a bound logger, a time stamp, and orjson as its renderer.
-- python-json-logger, Google's handler (google-cloud-logging) and loguru: as their documentation sets them up.
+- python-json-logger, Google's handler (google-cloud-logging) and loguru: as their documentation
+  sets them up.
 """
 
 import json
@@ -95,7 +96,8 @@ Action = Callable[[], object]
 # Writes a message with its fields; `bound` is what it was given at the beginning of the delivery.
 Write = Callable[[str, dict[str, Any]], object]
 Bind = Callable[[Mapping[str, Any]], Write]
-# Begins a delivery as one would by hand: an id, a clock, a count of lines. Its answer writes a line.
+# Begins a delivery as one would by hand: an id, a clock, a count of lines. Its answer writes a
+# line.
 Begin = Callable[[], Callable[[Line], object]]
 
 

@@ -74,7 +74,8 @@ class Bench:
 def turns(variants: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """Run each variant, then the next, and all of that `rounds` times; return what each round gave.
 
-    A machine that grows slower is so for all of them; which one begins a round changes with the rounds.
+    A machine that grows slower is so for all of them; which one begins a round changes with the
+    rounds.
     """
     found: dict[str, list[T]] = {name: [] for name in variants}
     names = list(variants)
@@ -108,7 +109,10 @@ class Used:
 
 
 def process(command: Sequence[str | Path], environment: Mapping[str, str]) -> Used:
-    """Run a command to its end; what it prints is thrown away. Raises CalledProcessError where it fails."""
+    """Run a command to its end; what it prints is thrown away.
+
+    Raises CalledProcessError where it fails.
+    """
     began = perf_counter()
     with subprocess.Popen(
         [*map(str, command)], env=environment, stdout=subprocess.DEVNULL

@@ -1,11 +1,12 @@
 """The canary over HTTP: what Cloud Scheduler calls every 15 minutes.
 
-In comes a request: `POST /` is a run, `GET /status` asks for the recent dates, `POST /notify-test` for a marked message
-over each channel. The sources are read and each date is judged; a run also tells people what they do not know yet. Out
-goes JSON: 200 when everything could be read and told, whatever was found, and 503 with the reason when not. `GET /` and
-`GET /dates/DATE` answer with the page that people look at, 200 as long as there is something to show.
-A run leaves a CANARY_RUN line on stdout, and asks for HEARTBEAT_URL if it answers 200.
-With PAGE_OF, the name of another canary, it is a page of that one: it answers to GET alone, and writes nothing.
+In comes a request: `POST /` is a run, `GET /status` asks for the recent dates, `POST /notify-test`
+for a marked message over each channel. The sources are read and each date is judged; a run also
+tells people what they do not know yet. Out goes JSON: 200 when everything could be read and told,
+whatever was found, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer with the
+page that people look at, 200 as long as there is something to show. A run leaves a CANARY_RUN line
+on stdout, and asks for HEARTBEAT_URL if it answers 200. With PAGE_OF, the name of another canary,
+it is a page of that one: it answers to GET alone, and writes nothing.
 """
 
 import json
@@ -66,7 +67,10 @@ def start() -> Handler:
 
 
 def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
-    """Return a function that gives this answer: functions-framework takes neither a method nor a lambda."""
+    """Return a function that gives this answer.
+
+    Functions-framework takes neither a method nor a lambda.
+    """
 
     @functions_framework.http
     def canary(request: flask.Request) -> ResponseReturnValue:
@@ -92,7 +96,10 @@ class Canary(msgspec.Struct, frozen=True):
     only_reads: bool = False
 
     def answer(self, request: flask.Request) -> Answer:
-        """Answer one request, with 503 and the reason whatever goes wrong: the scheduler then tries again."""
+        """Answer one request, with 503 and the reason whatever goes wrong.
+
+        The scheduler then tries again.
+        """
         try:
             return self._route(
                 request.method, request.path, datetime.now(UTC), request.args.get("phase")
@@ -245,13 +252,17 @@ def _log(report: Report) -> None:
     words = ", ".join(
         f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"]
     )
-    # Not an error when there is a problem: the alert is an entry of its own, once, and this line comes each run.
+    # Not an error when there is a problem: the alert is an entry of its own, once, and this line
+    # comes each run.
     is_whole = report.outcome is not Outcome.COULD_NOT_TELL and not report.notified.to_json()
     severity = "INFO" if is_whole else "WARNING"
     _write({"severity": severity, "message": f"CANARY_RUN: {words}", **line})
 
 
 def _write(entry: Mapping[str, Any]) -> None:
-    """Write a log entry in one piece; `print` writes its newline apart, and another thread's line may come between."""
+    """Write a log entry in one piece.
+
+    `print` writes its newline apart, and another thread's line may come between.
+    """
     sys.stdout.write(json.dumps(entry) + "\n")
     sys.stdout.flush()

@@ -30,8 +30,9 @@ MEMORY_SECONDS = 20.0
 class Memory:
     """The documents of one canary in one run.
 
-    `failure` is why something could not be read or written, empty where all could. What is asked of the store after
-    20 seconds of its own, or after the `deadline` of the run, is a StoreError, as is what it does not answer.
+    `failure` is why something could not be read or written, empty where all could. What is asked of
+    the store after 20 seconds of its own, or after the `deadline` of the run, is a StoreError, as
+    is what it does not answer.
     """
 
     def __init__(

@@ -49,8 +49,9 @@ from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import Progress
 from orchestrator_resilience.stores.base import Stores
 
-# All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to remember, 10 each
-# for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds what an instance takes to start.
+# All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to
+# remember, 10 each for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds
+# what an instance takes to start.
 RUN_SECONDS = 95.0
 
 
@@ -66,8 +67,9 @@ class Outcome(IntEnum):
 class Report(msgspec.Struct, frozen=True):
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
-    `warnings` are early warnings: of unexpected processors, and of processors that report nothing any more.
-    `silences` are those that cover one of the dates. `notified` is what came of notifying, where the run does that.
+    `warnings` are early warnings: of unexpected processors, and of processors that report nothing
+    any more. `silences` are those that cover one of the dates. `notified` is what came of
+    notifying, where the run does that.
     """
 
     now: datetime
@@ -117,7 +119,10 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """What is known of many dates: their report, and in the same order the `facts` of each; None for an odd one."""
+    """What is known of many dates: their report, and in the same order the `facts` of each.
+
+    None for an odd one.
+    """
 
     report: Report
     facts: tuple[Facts | None, ...]
@@ -134,10 +139,13 @@ def check(
     *,
     canary: str = DEFAULT_CANARY,
 ) -> Report:
-    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window. Tells nobody.
+    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window.
 
-    `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier, the dates are
-    judged by what was known then. What is remembered is that of the `canary` of this name.
+    Tells nobody.
+
+    `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier,
+    the dates are judged by what was known then. What is remembered is that of the `canary` of this
+    name.
     """
     return _run(stores, phases, now, wanted, read_at, canary=canary)[0]
 
@@ -155,8 +163,8 @@ def overview(
 ) -> Overview:
     """Judge the last `days` dates of each phase, and find the causes for the last `explained` of them. Tells nobody.
 
-    What has not answered after `seconds` is unreadable. `read_at` is as in `check`. What is remembered is that of the
-    `canary` of this name.
+    What has not answered after `seconds` is unreadable. `read_at` is as in `check`. What is
+    remembered is that of the `canary` of this name.
     """
     wanted = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, explained or days) for name, phase in phases.items()}
@@ -177,10 +185,10 @@ def watch(
 ) -> Report:
     """Check, and tell people what they do not know yet: the run that the scheduler starts.
 
-    An incident that was opened is followed beyond the look-back window, as far as the history reaches, and then closed.
-    Nothing is raised where somebody could not be told: `notified` in the report says so. What was judged long ago is
-    not told: an instance may be frozen, and thaw minutes later. The sources are read `beside` each other, by default
-    each in a thread of its own.
+    An incident that was opened is followed beyond the look-back window, as far as the history
+    reaches, and then closed. Nothing is raised where somebody could not be told: `notified` in the
+    report says so. What was judged long ago is not told: an instance may be frozen, and thaw
+    minutes later. The sources are read `beside` each other, by default each in a thread of its own.
     """
     deadline = Deadline(RUN_SECONDS)
     report, dates, remembered = _run(
@@ -205,7 +213,10 @@ def watch(
 
 
 def _as_seen(evidence: Evidence, memory: DateMemory, now: datetime) -> Evidence:
-    """Add what the canary itself has seen of a date by `now`: that the set was complete, and the flag set."""
+    """Add what the canary itself has seen of a date by `now`.
+
+    That the set was complete, and the flag set.
+    """
     complete_at, flag_at = (
         at if at and at <= now else None for at in (memory.complete_at, memory.flag_at)
     )
@@ -253,9 +264,10 @@ def _run(
 ) -> "tuple[Report, list[_Date], Documents | Unreadable]":
     """Gather further back than is judged, because some causes show only over several dates.
 
-    Returns the report, and in the same order the dates, and what the `canary` of this name remembers. What the
-    deliveries have left is read of dates that are not quiet only, unless all are `traced`; with it they are judged once
-    more. One that `follows` reads as well what it has opened in older months.
+    Returns the report, and in the same order the dates, and what the `canary` of this name
+    remembers. What the deliveries have left is read of dates that are not quiet only, unless all
+    are `traced`; with it they are judged once more. One that `follows` reads as well what it has
+    opened in older months.
     """
     read_at = read_at or now
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
@@ -351,8 +363,8 @@ def timeline_and_facts(
 ) -> tuple[Timeline, Facts | None, Documents | Unreadable]:
     """Judge one date, say where it stopped, and put together what every source saw of it.
 
-    Returns the timeline, the facts from which it can be drawn, None where they are too odd, and what is remembered.
-    `read_at`, `seconds` and `canary` are as in `overview`.
+    Returns the timeline, the facts from which it can be drawn, None where they are too odd, and
+    what is remembered. `read_at`, `seconds` and `canary` are as in `overview`.
     """
     report, (own,), remembered = _run(
         stores,
@@ -379,7 +391,8 @@ def timeline_and_facts(
 class _Date(msgspec.Struct, frozen=True):
     """One date as it was judged, by its `phase` as it was then: without `newcomers`.
 
-    `is_sound` tells that nothing of its evidence was too odd to be judged by; `around` is that of the dates around it.
+    `is_sound` tells that nothing of its evidence was too odd to be judged by; `around` is that of
+    the dates around it.
     """
 
     evidence: Evidence
@@ -403,7 +416,10 @@ class _Date(msgspec.Struct, frozen=True):
 def _judged(
     evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime
 ) -> list[_Date]:
-    """Judge every date by what was known at `now`, and by what its phase expected then; each stands alone."""
+    """Judge every date by what was known at `now`, and by what its phase expected then.
+
+    Each stands alone.
+    """
     known = [known_by(one, now) if now < read_at else one for one in evidence]
     histories = _histories(known, phases)
     return [
@@ -415,9 +431,12 @@ def _judged(
 def _histories(
     evidence: Iterable[Evidence], phases: Mapping[str, Phase]
 ) -> dict[tuple[str, date], Sequence[Evidence]]:
-    """Return for each date the evidence around it: `history_dates` before it and as many after it, and its own.
+    """Return for each date the evidence around it.
 
-    So what a date costs does not depend on how many there are. `evidence` has the dates of a phase in their order.
+    `history_dates` before it and as many after it, and its own.
+
+    So what a date costs does not depend on how many there are. `evidence` has the dates of a phase
+    in their order.
     """
     by_phase: dict[str, list[Evidence]] = defaultdict(list)
     for one in evidence:
@@ -485,7 +504,10 @@ def _silent_dates(own: Sequence[_Date], phase: Phase, now: datetime) -> set[date
 def _warnings(
     own: Sequence[_Date], phase: Phase, now: datetime, lines: Sequence[Checkpoint]
 ) -> Iterator[str]:
-    """Yield the early warnings of a phase's recent dates; `lines` are what deliveries left on dates of silence."""
+    """Yield the early warnings of a phase's recent dates.
+
+    `lines` are what deliveries left on dates of silence.
+    """
     with_document = [one for one in own if isinstance(one.evidence.progress, Seen)]
     if with_document and (new := names(with_document[-1].newcomers)):
         yield f"{new} has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
@@ -501,7 +523,9 @@ def _warnings(
 
 
 def _may_have_been_refused(one: _Date, memory: DateMemory, now: datetime) -> bool:
-    """Whether only the code's own lines can tell that the next phase was not started: its output is not due yet.
+    """Whether only the code's own lines can tell that the next phase was not started.
+
+    Its output is not due yet.
 
     Of what is open they tell as well when it is over.
     """

@@ -1,4 +1,7 @@
-"""The canary's own part of the environment, read in one place; what it shares is the library's Settings."""
+"""The canary's own part of the environment, read in one place.
+
+What it shares is the library's Settings.
+"""
 
 import os
 import re
@@ -32,7 +35,10 @@ class CanarySettings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "CanarySettings":
-        """Read `env`, the process's own by default; ConfigurationError, by name, for what makes no sense."""
+        """Read `env`, the process's own by default.
+
+        ConfigurationError, by name, for what makes no sense.
+        """
         env = os.environ if env is None else env
         page_of = env.get("PAGE_OF", "").strip() or None
         for name in ("SLACK_WEBHOOK_URL", "HEARTBEAT_URL"):
@@ -53,7 +59,8 @@ class CanarySettings:
 def _read_address(name: str, text: str) -> str | None:
     """Read what paths can be put behind: a host, and nothing that would end a link.
 
-    What is none is not shown: of three addresses side by side, one may stand in the place of a secret.
+    What is none is not shown: of three addresses side by side, one may stand in the place of a
+    secret.
     """
     address = text.strip().rstrip("/")
     if address and not re.fullmatch(r"https?://[\w.:/~-]{1,200}", address, re.ASCII):

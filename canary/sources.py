@@ -61,7 +61,8 @@ _Documents = dict[DocumentRef, Document]
 
 # Of what a run may take, which canary/run.py adds up; what is left is for notifying people.
 READ_SECONDS = 35.0
-# So much further back the completion log is read, which tells one that begins later from one that lost the first rows.
+# So much further back the completion log is read, which tells one that begins later from one that
+# lost the first rows.
 EARLIER = timedelta(days=7)
 CHECKPOINTS_SECONDS = 15.0
 _ONE_DAY = timedelta(days=1)
@@ -86,8 +87,9 @@ def gather(
 ) -> Gathered:
     """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable.
 
-    What the `canary` of this name remembers is read with it: the months of these dates, and with `now` (aware) older
-    ones in which something is open. All are read `beside` each other, by default each in a thread of its own.
+    What the `canary` of this name remembers is read with it: the months of these dates, and with
+    `now` (aware) older ones in which something is open. All are read `beside` each other, by
+    default each in a thread of its own.
     """
     dates = [(name, day) for name, days in wanted.items() for day in days]
     if not dates:
@@ -101,7 +103,8 @@ def gather(
         "progress documents": lambda: stores.documents.get_all(progress),
         "what the canary remembers": partial(_remembered, stores, memory, canary, now, [*phases]),
     }
-    # First, because the others wait for their turn, and without the documents nothing is known of any date.
+    # First, because the others wait for their turn, and without the documents nothing is known of
+    # any date.
     answers = _ask({**documents, **_questions(stores, own, window)}, seconds, beside)
     found = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
@@ -123,7 +126,10 @@ def gather(
 
 
 def _evidence(phase: Phase, day: date, answers: Mapping[str, Any]) -> Evidence:
-    """Return what the answers say of one date; the document says in which mode the rows have to be read."""
+    """Return what the answers say of one date.
+
+    The document says in which mode the rows have to be read.
+    """
     name, rows = phase.name, answers[f"completion log {phase.bigquery_table}"]
     progress = _progress(answers["progress documents"], phase, day)
     then = phase.on(day, value_or(progress, Progress(frozenset())).mode)
@@ -147,7 +153,10 @@ _Questions = Mapping[str, Callable[[], Any]]
 def _questions(
     stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]
 ) -> _Questions:
-    """Return what is asked of the tables: each completion log once, whatever number of phases it has."""
+    """Return what is asked of the tables.
+
+    Each completion log once, whatever number of phases it has.
+    """
     logs: dict[str, list[str]] = defaultdict(list)
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
@@ -193,7 +202,10 @@ def read_traces(
     seconds: float = CHECKPOINTS_SECONDS,
     beside: Beside | None = None,
 ) -> dict[tuple[str, date], Traces]:
-    """Read what the deliveries of dates with a problem have left, `beside` each other; what fails is Unreadable."""
+    """Read what the deliveries of dates with a problem have left, `beside` each other.
+
+    What fails is Unreadable.
+    """
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
         days[name].append(day)
@@ -268,7 +280,10 @@ def _errors_since(found: ServiceErrors, begun: datetime) -> ServiceErrors:
 
 
 def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[ProcessorRun]:
-    """Return the runs for a date, for its history, and for the next date; their texts can be shown as they are."""
+    """Return the runs for a date, for its history, and for the next date.
+
+    Their texts can be shown as they are.
+    """
     since, until = day - timedelta(days=phase.history_dates), day + _ONE_DAY
     return [
         replace(
@@ -301,7 +316,10 @@ _AT_ONCE = 8
 
 
 def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[str, Any]:
-    """Ask all from the beginning on, by default each in a thread of its own; returns Seen or Unreadable of each."""
+    """Ask all from the beginning on, by default each in a thread of its own.
+
+    Returns Seen or Unreadable of each.
+    """
     gate, begin, deadline = Semaphore(_AT_ONCE), beside or Background, Deadline(seconds)
     readings = {what: begin(partial(_read, ask, gate, deadline)) for what, ask in questions.items()}
     return {what: _answer(what, reading, deadline) for what, reading in readings.items()}
@@ -318,7 +336,8 @@ def _answer(
 
 
 def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T] | Unreadable:
-    # Whose turn has not come by then is not asked: its thread would be left behind, and keep others from reading.
+    # Whose turn has not come by then is not asked: its thread would be left behind, and keep others
+    # from reading.
     if not gate.acquire(timeout=deadline.left()):
         return Unreadable(f"not asked within {deadline.seconds:g} s")
     try:
@@ -349,7 +368,10 @@ def _logged(
 
 
 def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> datetime | None:
-    """Return when a completion log had the first row of a phase, as far as it was read; None where it has none."""
+    """Return when a completion log had the first row of a phase, as far as it was read.
+
+    None where it has none.
+    """
     rows = value_or(answer, ())
     return min(
         (at for row in rows if row.phase == phase and (at := instant(row.first_visible_at))),
@@ -418,7 +440,10 @@ def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
 
 
 def _count(answer: Source[Mapping[date, int]], day: date) -> Source[int]:
-    """Return the number of one date: 0 where the query does not mention it, Absent where there is no query."""
+    """Return the number of one date.
+
+    0 where the query does not mention it, Absent where there is no query.
+    """
     return mapped(answer, lambda counts: counts.get(day, 0))
 
 

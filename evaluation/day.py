@@ -1,4 +1,7 @@
-"""One simulated game date: who reports when, and what becomes of it; scenarios change it before it is played."""
+"""One simulated game date: who reports when, and what becomes of it.
+
+Scenarios change it before it is played.
+"""
 
 import base64
 import random
@@ -16,14 +19,15 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # The message log has a message a second after it is delivered.
 IN_MESSAGE_LOG_AFTER = DELIVERED + timedelta(seconds=1)
 
-# When each processor usually reports, as minutes after midnight Eastern time of the game date: odds in the
-# evening, the others after the last game, which is past midnight.
+# When each processor usually reports, as minutes after midnight Eastern time of the game date: odds
+# in the evening, the others after the last game, which is past midnight.
 _EVENING = ("p2_odds_game_lines", "p2_odds_player_props")
 _EVENING_MINUTES, _NIGHT_MINUTES = (17 * 60, 21 * 60), (24 * 60 + 30, 27 * 60)
 
 # The processor that is silent, or rejected, for days.
 BOX_SCORES = "p2_nbacom_boxscores"
-# Unexpected processors: names unlike any expected one, and such as resemble one, by the one that each resembles.
+# Unexpected processors: names unlike any expected one, and such as resemble one, by the one that
+# each resembles.
 UNLIKE = (
     "p2_nbacom_schedule",
     "EspnScoreboardProcessor",

@@ -1,8 +1,9 @@
 """The table of the faults: what happens to a date, and what is right to say of it.
 
-A row says what is injected (evaluation/injected.py), from when each verdict is due, at which stage it stops whom, and
-by what of the stores the cause is proven. The truth of a date is made from its row when the fault is injected. It is
-for the score: what the canary reads are the stores, and nothing in them says what was done.
+A row says what is injected (evaluation/injected.py), from when each verdict is due, at which stage
+it stops whom, and by what of the stores the cause is proven. The truth of a date is made from its
+row when the fault is injected. It is for the score: what the canary reads are the stores, and
+nothing in them says what was done.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,11 +33,12 @@ _SECOND, _QUARTER = timedelta(seconds=1), 15 * MINUTE
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table.
 
-    `injects` changes the day, and returns the message that it hits. `due` says when each verdict is due, `stops` where
-    the date or its processors really stop, of the day and that message. `one_of` names faults of which one happens as
-    well; its truth is the row's, unless that has a `due` of its own. `consequence` is injected last. The truth is
-    otherwise `like` this one. A fault shows on so many `dates` on end, and in worlds with a message log only, or only
-    without. `group` is that of the pipeline's own write-ups.
+    `injects` changes the day, and returns the message that it hits. `due` says when each verdict is
+    due, `stops` where the date or its processors really stop, of the day and that message. `one_of`
+    names faults of which one happens as well; its truth is the row's, unless that has a `due` of
+    its own. `consequence` is injected last. The truth is otherwise `like` this one. A fault shows
+    on so many `dates` on end, and in worlds with a message log only, or only without. `group` is
+    that of the pipeline's own write-ups.
     """
 
     injects: Scenario = lambda _: None
@@ -55,7 +57,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inject(name: str, day: Day) -> dict[date, Truth]:
-    """Let the fault `name` happen to a healthy date; return the truth of that, and of earlier ones that it hits."""
+    """Let the fault `name` happen to a healthy date.
+
+    Return the truth of that, and of earlier ones that it hits.
+    """
     fault = FAULTS[name]
     hit = fault.injects(day) or Report("nobody", day.complete_at)
     earlier = day.before[len(day.before) + 1 - fault.dates :]
@@ -118,9 +123,12 @@ def _stops(
     *,
     whom: Callable[[Day, Report], Iterable[str]] = lambda _, hit: [hit.processor],
 ) -> _Stops:
-    """Return what stops somebody from when the message that is hit was to come: by default its processor.
+    """Return what stops somebody from when the message that is hit was to come.
 
-    A processor has stopped by the deadline at the latest; where no message is hit, the date once it is complete.
+    By default its processor.
+
+    A processor has stopped by the deadline at the latest; where no message is hit, the date once it
+    is complete.
     """
 
     def stops(day: Day, hit: Report) -> tuple[Stop, ...]:
@@ -147,8 +155,9 @@ _NOT_LET_IN = _stops(_S.DELIVERED, _C.NOT_DELIVERED, Stored.was_turned_away, who
 _NOT_STARTED = _stops(_S.RAN, _C.NOT_RUN, Stored.was_not_started, whom=_by_night)
 _NO_FLAG = _stops(_S.DECIDED, whom=_the_date)
 
-# From when each verdict is due, by the day and the message that was hit. A completion of which the completion log
-# alone knows is a gap in half an hour; once the set is complete, the flag is missing as well.
+# From when each verdict is due, by the day and the message that was hit. A completion of which the
+# completion log alone knows is a gap in half an hour; once the set is complete, the flag is missing
+# as well.
 _INCOMPLETE: _Due = {_K.INCOMPLETE: lambda day, _: day.deadline}
 _UNTRIGGERED: _Due = {_K.UNTRIGGERED: lambda day, _: day.complete_at + day.limit}
 _GAP: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + DELIVERED + day.limit}
@@ -210,7 +219,8 @@ _BY_CHECKPOINTS = (
 )
 
 FAULTS: dict[str, Fault] = {
-    # One message, or each from one on. That the function was not started, only a log of requests proves.
+    # One message, or each from one on. That the function was not started, only a log of requests
+    # proves.
     "never_invoked": Fault(
         injects=injected.no_permission,
         due=_UNDELIVERED,
@@ -308,8 +318,9 @@ FAULTS: dict[str, Fault] = {
         stops=_stops(_S.FLAGGED, _C.FLAG_OVERWRITTEN, Stored.flag_was_set, whom=_the_date),
         consequence=injected.overwritten_flag,
     ),
-    # What no cause of the list explains, or what cannot be proven. A flag that was set too early stops nobody,
-    # and what Phase 3 does with it is no stage of this phase, whose flag does not start it.
+    # What no cause of the list explains, or what cannot be proven. A flag that was set too early
+    # stops nobody, and what Phase 3 does with it is no stage of this phase, whose flag does not
+    # start it.
     "one_is_silent": Fault(injects=injected.silence_of(), due=_INCOMPLETE, stops=_SILENCE),
     "one_is_silent_and_another_resembles_it": Fault(
         injects=partial(injected.silence_beside_another_name, always=True),
@@ -331,7 +342,8 @@ FAULTS: dict[str, Fault] = {
     "registered_without_a_row": Fault(
         injects=injected.registration_by_hand, due=_BY_HAND, stops=_stops(_S.RECORDED)
     ),
-    # More than one thing in a row: what was repaired is no cause, and a problem that becomes another is one incident.
+    # More than one thing in a row: what was repaired is no cause, and a problem that becomes
+    # another is one incident.
     "repaired_before": Fault(
         injects=injected.repaired_early,
         one_of=("failed", "one_is_silent", "write_failed_at_the_flag", "crashed_at_the_flag"),
@@ -344,7 +356,8 @@ FAULTS: dict[str, Fault] = {
             *_LONGER_LIST(day, hit),
         ),
     ),
-    # The canary's own sources, and Slack. The incidents are in the documents: only the answers of the runs tell.
+    # The canary's own sources, and Slack. The incidents are in the documents: only the answers of
+    # the runs tell.
     "completion_log_unreadable": Fault(
         injects=injected.outage_of("completion_log"), due=_UNREADABLE, like=_SEEN_TWICE
     ),
@@ -383,8 +396,8 @@ FAULTS: dict[str, Fault] = {
         injects=lambda day: day.down("checkpoints", day.at(0), day.at(0) + 9 * 24 * HOUR),
         one_of=(*_BY_CHECKPOINTS, "crashed_before_the_row", "row_write_failed"),
     ),
-    # From the bug reports of other monitors: a fault, and beside it something odd that must not matter.
-    # Other people's clocks: the flag is missing all the same.
+    # From the bug reports of other monitors: a fault, and beside it something odd that must not
+    # matter. Other people's clocks: the flag is missing all the same.
     "clock_ahead": Fault(injects=injected.clock_ahead, due=_UNTRIGGERED, stops=_NO_FLAG),
     "clock_behind": Fault(due=_UNTRIGGERED, stops=_NO_FLAG, consequence=injected.clock_behind),
     # What others have written, on a date beside.
@@ -429,7 +442,8 @@ FAULTS: dict[str, Fault] = {
         stops=_REJECTION,
         dates=3,
     ),
-    # Names, lists and what there was to do. A rename on the first date of all may as well be another processor.
+    # Names, lists and what there was to do. A rename on the first date of all may as well be
+    # another processor.
     "many_others_on_the_topic_beside": Fault(
         injects=injected.on_each(healthy.many_others_on_the_topic), one_of=_ANY
     ),
@@ -467,7 +481,8 @@ FAULTS: dict[str, Fault] = {
         ),
         like=Truth(take_away=True),
     ),
-    # Notifying, and what it depends on. Who never heard that it begins does not hear that it is over.
+    # Notifying, and what it depends on. Who never heard that it begins does not hear that it is
+    # over.
     "slack_refused_for_good": Fault(
         injects=injected.slack_fails(lambda _: NotifyError("Slack answered 404", gone=True)),
         one_of=_ANY,
@@ -600,7 +615,8 @@ FAULTS: dict[str, Fault] = {
     ),
 }
 
-# Two or three of these may befall one date: each takes a processor of its own, and at most one is about the code.
+# Two or three of these may befall one date: each takes a processor of its own, and at most one is
+# about the code.
 TOGETHER: Sequence[str] = (
     *(
         "delivery_lost",

@@ -112,8 +112,9 @@ def stopped(
 ) -> Scenario:
     """Return what stops deliveries of one message, or of the last one, at one of `operations`.
 
-    The process `dies_at` it, or the store refuses (`refused_at`); `retried` is the share of the messages that come
-    again, and with `attempts` so many deliveries are stopped at most. The last message sets the flag.
+    The process `dies_at` it, or the store refuses (`refused_at`); `retried` is the share of the
+    messages that come again, and with `attempts` so many deliveries are stopped at most. The last
+    message sets the flag.
     """
 
     def inject(day: Day) -> Report:
@@ -184,7 +185,10 @@ def many_others_on_the_topic(day: Day) -> None:
 
 
 def gave_up_waiting(day: Day) -> None:
-    """The old orchestrator sets the flag without everybody, on purpose; it leaves neither ids nor lines."""
+    """The old orchestrator sets the flag without everybody, on purpose.
+
+    It leaves neither ids nor lines.
+    """
     world = day.world
     for processor in day.rng.sample(sorted(day.reports), day.rng.randint(1, 3)):
         del day.reports[processor]
@@ -275,7 +279,8 @@ HEALTHY: dict[str, Scenario] = {
     "unexpected_report": unexpected_report,
     "partial_statuses": partial_statuses,
     "canary_twice": canary_twice,
-    # A process dies once or more, also over the message that was to set the flag; Pub/Sub's redelivery gets through.
+    # A process dies once or more, also over the message that was to set the flag; Pub/Sub's
+    # redelivery gets through.
     "crashed_and_redelivered": stopped(
         "dies_at", "append", "get_all", "update_if_unchanged", attempts=5
     ),

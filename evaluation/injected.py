@@ -1,7 +1,9 @@
-"""What goes wrong with a date, as short functions that change a healthy Day; evaluation/faults.py says what is right.
+"""What goes wrong with a date, as short functions that change a healthy Day.
 
-Each returns the message that it hits, if it is one. What depends on the time at which a verdict is due takes the Truth
-as well, and returns it where it is another one then.
+Evaluation/faults.py says what is right.
+
+Each returns the message that it hits, if it is one. What depends on the time at which a verdict is
+due takes the Truth as well, and returns it where it is another one then.
 """
 
 import json
@@ -37,7 +39,10 @@ _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def no_permission(day: Day) -> Report:
-    """The permission to invoke the function is lost, before the first delivery or later; the message log has all."""
+    """The permission to invoke the function is lost, before the first delivery or later.
+
+    The message log has all.
+    """
     first = sorted(day.reports.values(), key=lambda report: report.at)[day.rng.randint(0, 3)]
     day.world.schedule.at(first.at, partial(setattr, day.world, "is_invokable", False))
     return first
@@ -82,7 +87,10 @@ def unknown_status_for_days(day: Day) -> Report:
 
 
 def cut_off_message(day: Day) -> Report:
-    """The body of one message is cut off, or in another encoding; its name and date can still be read."""
+    """The body of one message is cut off, or in another encoding.
+
+    Its name and date can still be read.
+    """
     report = day.victim()
     report.wrong = {"status": "success"}
     ways: list[Callable[[str], bytes]] = [
@@ -98,7 +106,10 @@ def cut_off_message(day: Day) -> Report:
 
 
 def duplicates_only(day: Day) -> None:
-    """The old code, with the six lines in it, takes each for a duplicate: it returns at once, or says so."""
+    """The old code, with the six lines in it, takes each for a duplicate.
+
+    It returns at once, or says so.
+    """
     deliver = partial(
         _old_code(day).deliver_with_checkpoints,
         checkpoints=day.world.checkpoints_of(day.world.phase),
@@ -147,7 +158,10 @@ def counted_keys(day: Day) -> Report:
 
 
 def list_that_grows(day: Day) -> Report:
-    """A sixth processor is expected from this date on, and is silent; the dates before are judged by five."""
+    """A sixth processor is expected from this date on, and is silent.
+
+    The dates before are judged by five.
+    """
     world, name = day.world, "p2_bdl_lineups"
     known_since = day.chance(0.5)
     periods = {name: Period(since=day.date)} if known_since else {}
@@ -197,7 +211,10 @@ def clock_ahead(day: Day) -> None:
 
 
 def clock_behind(day: Day, truth: Truth) -> Truth:
-    """The old tracker's clock is behind, or at the year 1: complete for long already as soon as the row has settled."""
+    """The old tracker's clock is behind, or at the year 1.
+
+    Complete for long already as soon as the row has settled.
+    """
     behind = day.rng.choice([day.rng.uniform(1, 600) * MINUTE, timedelta(days=400)])
     stopped = day.chance(0.4)
     day.deliver = _old_code(
@@ -347,7 +364,10 @@ def odd_lines_of_two_dates(day: Day) -> None:
 
 
 def odd_memory(day: Day) -> None:
-    """What is remembered of the date, or what people said, is of other types, or from the future: it is none."""
+    """What is remembered of the date, or what people said, is of other types, or from the future.
+
+    It is none.
+    """
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
     memory = {"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": ahead.isoformat()}
     receipt = {
@@ -415,7 +435,10 @@ def refused_memory(operation: str) -> Consequence:
 
 
 def removed_phase(day: Day, truth: Truth) -> Truth:
-    """The phase is taken out of the file while its incident is open: nobody knows whether it is over."""
+    """The phase is taken out of the file while its incident is open.
+
+    Nobody knows whether it is over.
+    """
     at = max(truth.due.values()) + day.rng.uniform(16, 34) * MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "is_removed", True))
     return replace(truth, ends=NotificationKind.EXPIRED)

@@ -1,4 +1,6 @@
-"""The orchestrator of February 2026 in its forms: without a line, with the README's six, and counting the keys.
+"""The orchestrator of February 2026 in its forms.
+
+Without a line, with the README's six, and counting the keys.
 
 Its earlier form counted the document's keys, whoever they were.
 """
@@ -16,7 +18,10 @@ from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, Docu
 
 
 class OldCode:
-    """Both writes of the tracker, by a `clock` of its own; the flag only where it `counts` the keys."""
+    """Both writes of the tracker, by a `clock` of its own.
+
+    The flag only where it `counts` the keys.
+    """
 
     def __init__(
         self,
@@ -47,7 +52,8 @@ class OldCode:
     ) -> None:
         """Handle one message as the old code with the six lines of the README does.
 
-        Without `decides` it returns from inside its block, as it did for a duplicate; with `duplicate` it says so.
+        Without `decides` it returns from inside its block, as it did for a duplicate; with
+        `duplicate` it says so.
         """
         completion = Completion.from_event(event, self._phase)
         with checkpoints.delivery_of(completion) as delivery:
@@ -64,7 +70,10 @@ class OldCode:
         start: Callable[[Delivery], None] = lambda _: None,
         fields: Mapping[str, object] | None = None,
     ) -> None:
-        """Handle one message as code does whose flag starts the next phase: set the flag and `fields`, and `start`."""
+        """Handle one message as code does whose flag starts the next phase.
+
+        Set the flag and `fields`, and `start`.
+        """
         completion = Completion.from_event(event, self._phase)
         with checkpoints.delivery_of(completion) as delivery:
             names, now = self._track(completion), completion.completed_at
@@ -81,7 +90,10 @@ class OldCode:
                 start(delivery)
 
     def _track(self, completion: Completion) -> list[str]:
-        """Write the row and the registration, or what stood for one; return the document's processors."""
+        """Write the row and the registration, or what stood for one.
+
+        Return the document's processors.
+        """
         now = completion.completed_at
         clocked = replace(completion, completed_at=self._clock(completion))
         ref = track(clocked, self._phase, self._documents, self._log, now)

@@ -58,7 +58,10 @@ def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
 
 
 def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
-    """Play one world, and keep its stores in `folder`, if there is one; raises ConfigurationError for no such world."""
+    """Play one world, and keep its stores in `folder`, if there is one.
+
+    Raises ConfigurationError for no such world.
+    """
     match world.split("/"):
         case _, "season", _:
             return play_season(phase, world, folder=folder)
@@ -70,7 +73,10 @@ def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
 
 
 def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
-    """Play the worlds `names` in `jobs` processes (by default one a core); yield the scores of each as it ends."""
+    """Play the worlds `names` in `jobs` processes (by default one a core).
+
+    Yield the scores of each as it ends.
+    """
     with ProcessPoolExecutor(
         jobs or os.cpu_count(), get_context("spawn"), initializer=read_in_turn
     ) as pool:
@@ -83,7 +89,9 @@ def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Ite
 
 
 def read_in_turn() -> None:
-    """Let this process read one source after another: nothing hangs here, and threads cost most of the time.
+    """Let this process read one source after another.
+
+    Nothing hangs here, and threads cost most of the time.
 
     Two canaries at once wait for each other in the thread that each of them runs in.
     """
@@ -93,7 +101,10 @@ def read_in_turn() -> None:
 def play_season(
     phase: Phase, seed: str, dates: int = SEASON_DATES, folder: Path | None = None
 ) -> list[Score]:
-    """Play healthy `dates` on end, a canary run each quarter hour; the stores are kept in `folder`, if there is one."""
+    """Play healthy `dates` on end, a canary run each quarter hour.
+
+    The stores are kept in `folder`, if there is one.
+    """
     rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
     first = _any_date(rng)
     if _chance(rng, 0.3):
@@ -197,7 +208,10 @@ def _keep_logs(world: World, seed: str) -> None:
 
 
 def _change_something(world: World, before: Sequence[Day], day: Day, dates: int) -> None:
-    """Let somebody change what has nothing to do with a fault: before it last worked, and after it did not."""
+    """Let somebody change what has nothing to do with a fault.
+
+    Before it last worked, and after it did not.
+    """
     made = world.platform.changes_made
     if dates == 1 and len(before[-1].reports) == len(world.phase.expected):
         early = min(report.at for report in before[-1].reports.values())
@@ -249,7 +263,10 @@ def _dates(first: date, count: int) -> list[date]:
 
 
 def _season(days: Sequence[date], rng: random.Random) -> list[str]:
-    """Draw a scenario for each date: one by one, but for weeks without games and the clock changes."""
+    """Draw a scenario for each date.
+
+    One by one, but for weeks without games and the clock changes.
+    """
     scenarios: list[str] = []
     while len(scenarios) < len(days):
         drawn = rng.choice([*HEALTHY, "week_without_games"])
@@ -262,7 +279,10 @@ def _season(days: Sequence[date], rng: random.Random) -> list[str]:
 
 
 def _together(truths: Sequence[Truth]) -> Truth:
-    """Put the truths of all faults of one date together: a set that never completes is never UNTRIGGERED."""
+    """Put the truths of all faults of one date together.
+
+    A set that never completes is never UNTRIGGERED.
+    """
     if len(truths) == 1:
         return truths[0]
     due: dict[VerdictKind, datetime] = {}
@@ -288,14 +308,20 @@ def _together(truths: Sequence[Truth]) -> Truth:
 
 
 def _of_processors(truths: Sequence[Truth]) -> list[Stop]:
-    """Return the stops that are processors': while one of them is not registered, the date is not decided."""
+    """Return the stops that are processors'.
+
+    While one of them is not registered, the date is not decided.
+    """
     return [stop for truth in truths for stop in truth.stops if THE_DATE not in stop.subjects]
 
 
 def _plan_repair(
     world: World, known_at: datetime, days: Sequence[Day], rng: random.Random
 ) -> datetime:
-    """Let an engineer come an hour or so after everything is known, now and then much later; return when."""
+    """Let an engineer come an hour or so after everything is known, now and then much later.
+
+    Return when.
+    """
     later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
     mended_at = _between_runs(known_at + later)
     slack_refuses = _chance(rng, 0.2) and not world.twice
@@ -304,7 +330,10 @@ def _plan_repair(
 
 
 def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
-    """Do what an engineer does: deploy what works, run the processors again; the next phase writes its output."""
+    """Do what an engineer does: deploy what works, run the processors again.
+
+    The next phase writes its output.
+    """
     world.mended = world.is_invokable = True
     world.flickering.clear()
     world.games_written.clear()
@@ -316,7 +345,10 @@ def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
 
 
 def _between_runs(moment: datetime) -> datetime:
-    """A moment at which no run is near: half a repair is a state of its own, and would be told as such."""
+    """A moment at which no run is near.
+
+    Half a repair is a state of its own, and would be told as such.
+    """
     return next(ticks(moment, moment + TICK)) + TICK / 3
 
 

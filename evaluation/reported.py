@@ -1,6 +1,9 @@
-"""What really went wrong with this pipeline, by the groups of its own write-ups: what each leaves in stores and logs.
+"""What really went wrong with this pipeline, by the groups of its own write-ups.
 
-Beside a failure stands what was changed before it, where that is how it came about, by `GUILTY` and in the audit log.
+What each leaves in stores and logs.
+
+Beside a failure stands what was changed before it, where that is how it came about, by `GUILTY` and
+in the audit log.
 """
 
 from collections.abc import Collection
@@ -39,7 +42,10 @@ def gate_refuses(day: Day) -> None:
 
 
 def start_is_left_pending(day: Day) -> None:
-    """The flag is set, and the call that starts Phase 3 fails without a line: only "pending" is left behind."""
+    """The flag is set, and the call that starts Phase 3 fails without a line.
+
+    Only "pending" is left behind.
+    """
     _start_by_the_flag(day)
     lines, code = day.world.checkpoints_of(day.world.phase), _old_code(day)
     pending = {"_trigger_pending": True, "_trigger_reason": "publish failed: 504 Deadline Exceeded"}
@@ -51,7 +57,10 @@ def start_is_left_pending(day: Day) -> None:
 
 
 def package_is_missing(day: Day) -> Report:
-    """A deployment lacks a package: no instance starts from then on, and no delivery leaves a line."""
+    """A deployment lacks a package.
+
+    No instance starts from then on, and no delivery leaves a line.
+    """
     first = _one_of_the_first(day)
     at = _change(day, first.at, _SERVICE, "deployed", "orchestrator-00012-abc")
     day.world.schedule.at(at, partial(setattr, day.world, "cannot_start", NO_MODULE))

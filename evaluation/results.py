@@ -22,9 +22,10 @@ Spread = tuple[float, float] | None
 class FaultScore(Struct, frozen=True):
     """One kind of fault.
 
-    `explained` is the share of dates whose stages and causes were all right, and no other named; `at_least` is the
-    lower end of its 95 % interval (Wilson's). `exact` is the share of the intervals that hold a single stage, None
-    where there were none. `undetermined` is the share of dates of which no cause was named.
+    `explained` is the share of dates whose stages and causes were all right, and no other named;
+    `at_least` is the lower end of its 95 % interval (Wilson's). `exact` is the share of the
+    intervals that hold a single stage, None where there were none. `undetermined` is the share of
+    dates of which no cause was named.
     """
 
     dates: int
@@ -39,8 +40,9 @@ class FaultScore(Struct, frozen=True):
 class GroupScore(Struct, frozen=True):
     """What was said of one group of the pipeline's own write-ups.
 
-    It took so long to detect from when a verdict was due; `stages` and `words` are those that were told most often.
-    `changed` is the share of dates on which the change was named that it came of, None where it came of none.
+    It took so long to detect from when a verdict was due; `stages` and `words` are those that were
+    told most often. `changed` is the share of dates on which the change was named that it came of,
+    None where it came of none.
     """
 
     dates: int
@@ -52,7 +54,10 @@ class GroupScore(Struct, frozen=True):
 
 
 class Target(Struct, frozen=True):
-    """Something that the simulation has to show, and on how many dates it did; `met` is None where there were none."""
+    """Something that the simulation has to show, and on how many dates it did.
+
+    `met` is None where there were none.
+    """
 
     what: str
     met: bool | None
@@ -62,10 +67,10 @@ class Target(Struct, frozen=True):
 class Result(Struct, frozen=True):
     """Everything that a simulation shows.
 
-    `precision` is the share of alarms that were due, `recall` that of faults that were detected; it took so long to
-    detect from when a verdict was due, and to reset from the repair to RESOLVED. `exact` is the share of the intervals
-    that hold a single stage, None where there were none; on so many dates were there `wrong_causes`. So many pieces of
-    evidence were `taken` away.
+    `precision` is the share of alarms that were due, `recall` that of faults that were detected; it
+    took so long to detect from when a verdict was due, and to reset from the repair to RESOLVED.
+    `exact` is the share of the intervals that hold a single stage, None where there were none; on
+    so many dates were there `wrong_causes`. So many pieces of evidence were `taken` away.
     """
 
     healthy_days: int

@@ -15,9 +15,11 @@ from evaluation.taken import Taken
 from evaluation.truth import Truth, by_subject, is_exact
 from evaluation.world import Judged, Told, World
 
-# A reminder comes at the first run after its interval; while a date is SETTLING, half an hour, nobody is reminded.
+# A reminder comes at the first run after its interval; while a date is SETTLING, half an hour,
+# nobody is reminded.
 _REMINDER_SLACK = timedelta(minutes=50)
-# What is, or has become, a warning waits for the hour of the deadline, twelve hours after the last at the least.
+# What is, or has become, a warning waits for the hour of the deadline, twelve hours after the last
+# at the least.
 _WARNING_PAUSE = timedelta(hours=37)
 _MANY = 7
 _A_DAY = timedelta(days=1)
@@ -31,13 +33,14 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     `flaws` are the promises that were broken, in words; `seed` makes the same world again. Delays
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
-    completion to the word UNTRIGGERED in the log, `reset` from the repair to RESOLVED. `causes` are those whose
-    evidence was stored, `named` those that any run found: one that is found later is told with the next reminder, which
-    the repair may forestall. `misplaced` says what was wrong with what was said of
-    where it stopped. Before the repair that were so many `intervals`, one for each subject, of which so many were
-    `exact`. So many pieces of evidence were `taken` away. `most_in_a_day` are the messages of the channel that got most
-    of them within 24 hours. What was said last before the repair: it stopped at which `stages` at the latest, in whose
-    `words`, and whether the change is named that it came of; None where it came of none, or nobody could look.
+    completion to the word UNTRIGGERED in the log, `reset` from the repair to RESOLVED. `causes` are
+    those whose evidence was stored, `named` those that any run found: one that is found later is
+    told with the next reminder, which the repair may forestall. `misplaced` says what was wrong
+    with what was said of where it stopped. Before the repair that were so many `intervals`, one for
+    each subject, of which so many were `exact`. So many pieces of evidence were `taken` away.
+    `most_in_a_day` are the messages of the channel that got most of them within 24 hours. What was
+    said last before the repair: it stopped at which `stages` at the latest, in whose `words`, and
+    whether the change is named that it came of; None where it came of none, or nobody could look.
     """
 
     scenario: str
@@ -64,7 +67,10 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_explained(self) -> bool:
-        """Whether all stages and causes were right, and no other named: one too few or too many is as wrong as none."""
+        """Whether all stages and causes were right, and no other named.
+
+        One too few or too many is as wrong as none.
+        """
         return self.named == self.causes and not self.misplaced
 
 
@@ -162,7 +168,10 @@ def score_fault(
 
 
 def _is_in(truth: Truth, words: str, world: World) -> bool:
-    """Whether the cause is told in the words that were written of it; nobody has those of errors that are not kept."""
+    """Whether the cause is told in the words that were written of it.
+
+    Nobody has those of errors that are not kept.
+    """
     return truth.words in words or (truth.words == NO_MODULE and world.service_errors is None)
 
 
@@ -202,7 +211,10 @@ def _news(heard: list[Told]) -> list[tuple[datetime, VerdictKind]]:
 
 
 def _repeats(heard: list[Told]) -> list[str]:
-    """Say what is wrong with messages that may repeat: the first opens, and the last says that it is over."""
+    """Say what is wrong with messages that may repeat.
+
+    The first opens, and the last says that it is over.
+    """
     kinds = [t.notification for t in heard]
     is_whole = kinds[:1] == [NotificationKind.OPENED] and kinds[-1:] == [NotificationKind.RESOLVED]
     return [] if is_whole else [f"told {', '.join(kinds) or 'nothing'}"]

@@ -1,9 +1,10 @@
 """Evidence that is taken away again: what is then said has to rest on what is left.
 
-Each source is taken away whole, as one that cannot be read: what is said may be less exact then, and nothing else. Rows
-of the completion log and fields of the document are taken away one at a time. Single lines, and rows of the message
-log, are not: that one is not there is what proves that a process died, or that a message never came, and one that got
-lost cannot be told from one that was never written.
+Each source is taken away whole, as one that cannot be read: what is said may be less exact then,
+and nothing else. Rows of the completion log and fields of the document are taken away one at a
+time. Single lines, and rows of the message log, are not: that one is not there is what proves that
+a process died, or that a message never came, and one that got lost cannot be told from one that was
+never written.
 """
 
 import random
@@ -61,7 +62,10 @@ def take_away(world: World, stored: Stored, truth: Truth, rng: random.Random) ->
 
 
 def narrowed(whole: Verdict, verdict: Verdict) -> Iterator[str]:
-    """Say what `verdict`, of less evidence, says beyond `whole`: another kind of cause, or a shorter interval."""
+    """Say what `verdict`, of less evidence, says beyond `whole`.
+
+    Another kind of cause, or a shorter interval.
+    """
     for kind in sorted(verdict.proven - whole.proven):
         yield f"{kind} was named"
     before = list(by_subject(whole.causes))

@@ -27,17 +27,21 @@ from orchestrator_resilience.stores.base import Request
 DATABASE, CHECKPOINTS = "resilience.sqlite3", "checkpoints.jsonl"
 # The subject of what is about the date, and about no processor.
 THE_DATE = ""
-# With these statuses the platform turns a request away, and says, with it or one above, that the function failed.
+# With these statuses the platform turns a request away, and says, with it or one above, that the
+# function failed.
 _FORBIDDEN, _TOO_MANY, _FAILED = 403, 429, 500
 # The ranks of where nothing is known to have been reached, or to be missing.
 _START, _OPEN = -1, len(Stage)
 
 
 class Stored(msgspec.Struct, frozen=True, dict=True):
-    """The evidence of one date in the stores of a `folder`; without lines where they are not `readable`.
+    """The evidence of one date in the stores of a `folder`.
 
-    `requests` are those that the service ever got, None where nobody writes them down. The platform's log of changes,
-    and of its scheduler's attempts, can be read where it `shows_changes`.
+    Without lines where they are not `readable`.
+
+    `requests` are those that the service ever got, None where nobody writes them down. The
+    platform's log of changes, and of its scheduler's attempts, can be read where it
+    `shows_changes`.
 
     Methods that take a message say whether it is proven that a fault has `hit` it.
     """
@@ -131,7 +135,10 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return self._statuses_since(hit) in ({_FORBIDDEN}, {_TOO_MANY})
 
     def could_not_start(self, hit: Report) -> bool:
-        """All requests since the message failed, and they are this phase's: its message log says so, or nobody came."""
+        """All requests since the message failed, and they are this phase's.
+
+        Its message log says so, or nobody came.
+        """
         statuses = self._statuses_since(hit) or set()
         is_its_own = any(row["file"] == MESSAGES for row in self.rows) or not self.rows
         return statuses != set() and min(statuses) >= _FAILED and is_its_own
@@ -141,7 +148,10 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return self.shows_changes
 
     def published_nothing(self, _: Report) -> bool:
-        """The message log has other messages of the date, and lines are collected: it ran, and sent nothing."""
+        """The message log has other messages of the date, and lines are collected.
+
+        It ran, and sent nothing.
+        """
         return any(row["file"] == MESSAGES for row in self.rows) and self._all_lines != []
 
     def has_died(self, hit: Report) -> bool:
@@ -203,7 +213,10 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return was_set and self.document != {} and not self.document.get("_triggered")
 
     def _statuses_since(self, hit: Report) -> set[int] | None:
-        """What requests got from a message on until its time was up, and a run could tell; later ones prove less."""
+        """What requests got from a message on until its time was up, and a run could tell.
+
+        Later ones prove less.
+        """
         due = hit.at + IN_MESSAGE_LOG_AFTER + self.phase.untriggered_after
         until = next(ticks(due, due + TICK))
         return (
@@ -257,8 +270,8 @@ def _checkpoint(text: bytes) -> dict[str, Any]:
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
     """Where something that was injected really stopped its `subjects`, processors or THE_DATE, from `since` (UTC) on.
 
-    `stage` is the first stage that they did not get past. `cause` is why, UNDETERMINED where nobody can say; whether
-    the stores hold a proof of it is `is_stored`.
+    `stage` is the first stage that they did not get past. `cause` is why, UNDETERMINED where nobody
+    can say; whether the stores hold a proof of it is `is_stored`.
     """
 
     stage: Stage
@@ -268,7 +281,10 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     is_stored: Callable[[Stored], bool] = lambda _: False
 
     def is_within(self, cause: Cause) -> bool:
-        """Whether the interval of `cause` contains the stage; of two stages of equal rank neither proves the other."""
+        """Whether the interval of `cause` contains the stage.
+
+        Of two stages of equal rank neither proves the other.
+        """
         starts_before = cause.after is None or (
             cause.after.rank <= self.stage.rank and cause.after is not self.stage
         )
@@ -276,7 +292,10 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def interval(cause: Cause) -> tuple[int, int]:
-    """Return the ranks between which it stopped: after the first, and at the latest at the second."""
+    """Return the ranks between which it stopped.
+
+    After the first, and at the latest at the second.
+    """
     after = _START if cause.after is None else cause.after.rank
     return after, _OPEN if cause.until is None else cause.until.rank
 
@@ -293,17 +312,21 @@ def by_subject(causes: Iterable[Cause]) -> Iterator[tuple[str, Cause]]:
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a date, for the score alone: nothing that the canary reads comes from here.
+    """What is wrong with a date, for the score alone.
 
-    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest, and `slack_late`
-    how much later still where Slack is down; one of `optional` may not be given, because no run may lie in its
-    time. Of the causes of its `stops`, all have to be named whose evidence reached a store, and no other; what is
-    said of where it stopped has to contain the stage. `counts_from` is the completion from which an UNTRIGGERED's
-    delay is measured. Not `notified`: memory cannot be read, so that people hear by the clock only. Where the
-    evidence leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached, and hears
-    so many `warnings` about the other; with `repeats`, what was sent is lost, or what is wrong comes and goes; `ends`
-    is what is said at last. With `take_away`, the date is judged again without pieces of its evidence. Where the
-    cause is proven, `words` have to be among those in which it is told.
+    Nothing that the canary reads comes from here.
+
+    `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest,
+    and `slack_late` how much later still where Slack is down; one of `optional` may not be given,
+    because no run may lie in its time. Of the causes of its `stops`, all have to be named whose
+    evidence reached a store, and no other; what is said of where it stopped has to contain the
+    stage. `counts_from` is the completion from which an UNTRIGGERED's delay is measured. Not
+    `notified`: memory cannot be read, so that people hear by the clock only. Where the evidence
+    leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached,
+    and hears so many `warnings` about the other; with `repeats`, what was sent is lost, or what is
+    wrong comes and goes; `ends` is what is said at last. With `take_away`, the date is judged again
+    without pieces of its evidence. Where the cause is proven, `words` have to be among those in
+    which it is told.
     """
 
     due: Mapping[VerdictKind, datetime] = {}

@@ -1,4 +1,6 @@
-"""One pipeline on simulated time: Pub/Sub, the function's process, the stores, the canary, and its people.
+"""One pipeline on simulated time.
+
+Pub/Sub, the function's process, the stores, the canary, and its people.
 
 The orchestrator and the canary are the real ones, on the embedded stores. What is made up is what
 surrounds them: deliveries that are lost, late or repeated, processes that die, stores and Slack
@@ -73,7 +75,8 @@ MESSAGES = "messages.sqlite3"
 
 # What the next phase writes of a date, in rows.
 _ROWS = 363
-# What the platform says of a request for which no instance was started, and of one for which there was none.
+# What the platform says of a request for which no instance was started, and of one for which there
+# was none.
 _NO_START, NO_INSTANCE = "The instance was not started.", "There was no available instance."
 
 Deliver = Callable[[object], None]
@@ -87,8 +90,9 @@ class InjectedFault(msgspec.Struct, frozen=True, kw_only=True):
     """What befalls the deliveries of one message, until the date is mended.
 
     The first `attempts` deliveries die or are refused at a store operation (`append`, `get_all`,
-    `update_if_unchanged`); unless `retried`, there is no second one. One that `loses_race` finds the document
-    changed at its first commit, and merges its registration before it comes to the flag.
+    `update_if_unchanged`); unless `retried`, there is no second one. One that `loses_race` finds
+    the document changed at its first commit, and merges its registration before it comes to the
+    flag.
     """
 
     lost: bool = False
@@ -128,7 +132,10 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What the canary says of a date from `at` until it says something else; of its causes where it stopped."""
+    """What the canary says of a date from `at` until it says something else.
+
+    Of its causes where it stopped.
+    """
 
     at: datetime
     verdict: VerdictKind
@@ -140,10 +147,11 @@ class Judged(msgspec.Struct, frozen=True):
 class World:
     """A phase on stores of its own; what came of it are `told` (by channel), `warned` and `judged`.
 
-    Of a date that is `flickering`, only one run of each hour finds output; of those with `games_written` the next phase
-    has so many games only. `slack_fails` says at each message whether
-    Slack does. The canary does not follow a phase that `is_removed` from its file. Where the service `cannot_start`, it
-    says so at each request. `explained` is what was last said of a date while it was broken.
+    Of a date that is `flickering`, only one run of each hour finds output; of those with
+    `games_written` the next phase has so many games only. `slack_fails` says at each message
+    whether Slack does. The canary does not follow a phase that `is_removed` from its file. Where
+    the service `cannot_start`, it says so at each request. `explained` is what was last said of a
+    date while it was broken.
     """
 
     phase: Phase
@@ -239,7 +247,8 @@ class World:
     ) -> None:
         """Plan the row of a message in the message log, which has each, also one with `wrong` fields.
 
-        Of one without a name or a date, and of one whose body is `unreadable`, it tells the time alone.
+        Of one without a name or a date, and of one whose body is `unreadable`, it tells the time
+        alone.
         """
         row = completion_row(Completion.from_event(envelope, self.phase))
         row = replace(row, status=str(wrong.get("status", row.status) or ""))
@@ -416,7 +425,10 @@ def _unattributed(phase: str, at: datetime) -> ProcessorSummary:
 
 
 def _another(phase: Phase) -> Phase:
-    """Return a phase that has nothing to do with this one, and nothing to say: a phases file is never empty."""
+    """Return a phase that has nothing to do with this one, and nothing to say.
+
+    A phases file is never empty.
+    """
     return msgspec.structs.replace(
         phase, name="another", firestore_collection="another", outcome_query=None, work_query=None
     )
@@ -486,7 +498,10 @@ class Requests:
 
 @dataclass
 class Platform:
-    """What the platform, and the service on it, write down besides: errors, and what somebody has changed."""
+    """What the platform, and the service on it, write down besides.
+
+    Errors, and what somebody has changed.
+    """
 
     world: World
     errors_left: list[ServiceError] = field(default_factory=list)

@@ -1,4 +1,7 @@
-"""A pipeline's own checks, each of which returns (passed, metrics, message); one of them asks the canary."""
+"""A pipeline's own checks, each of which returns (passed, metrics, message).
+
+One of them asks the canary.
+"""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -9,7 +12,10 @@ from orchestrator_resilience.stores.opening import open_stores
 
 
 def check_orchestrator_health():
-    """Pass where every recent date could be judged and is well; the message says of each other one what is wrong."""
+    """Pass where every recent date could be judged and is well.
+
+    The message says of each other one what is wrong.
+    """
     with closing(
         open_stores(Settings.from_env(), phases := load_phases(), must_exist=True)
     ) as stores:

@@ -36,7 +36,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load the orchestrator at its first use: who leaves checkpoints alone does without it and its stores."""
+    """Load the orchestrator at its first use.
+
+    Who leaves checkpoints alone does without it and its stores.
+    """
     if name != "Orchestrator":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from orchestrator_resilience.orchestrator import Orchestrator  # noqa: PLC0415 (see above)

@@ -15,7 +15,10 @@ class Answer(Protocol[T_co]):
     """What an action that was begun will have answered."""
 
     def answer(self, deadline: Deadline) -> T_co:
-        """Return what the action returns, or raise what it raises; TimeoutError where it does neither in time."""
+        """Return what the action returns, or raise what it raises.
+
+        TimeoutError where it does neither in time.
+        """
 
 
 # Begins an action beside what goes on, as Background and AtOnce do.
@@ -25,8 +28,9 @@ Beside = Callable[[Callable[[], Any]], Answer[Any]]
 class Background(Generic[T]):
     """Runs an action in a thread of its own, from now on.
 
-    Threads cannot be stopped: one that hangs is left behind as a daemon, and ends when its action does. As long as
-    MAX_LEFT_BEHIND of a `group` have not ended, no more of it are begun: what is asked for then has no answer, at once.
+    Threads cannot be stopped: one that hangs is left behind as a daemon, and ends when its action
+    does. As long as MAX_LEFT_BEHIND of a `group` have not ended, no more of it are begun: what is
+    asked for then has no answer, at once.
     """
 
     def __init__(self, action: Callable[[], T], group: str = "") -> None:
@@ -51,7 +55,10 @@ class Background(Generic[T]):
             self._future.set_exception(error)
 
     def answer(self, deadline: Deadline) -> T:
-        """Wait for what the action returns or raises; TimeoutError when the deadline is over first."""
+        """Wait for what the action returns or raises.
+
+        TimeoutError when the deadline is over first.
+        """
         if not wait([self._future], deadline.left()).done:
             self._thread.name = self._left_behind
             raise TimeoutError(f"no answer within {deadline.seconds:g} s")
@@ -62,7 +69,10 @@ MAX_LEFT_BEHIND = 8
 
 
 class AtOnce(Background[T]):
-    """Runs an action before anything else happens: for simulated time and tests, which do not wait."""
+    """Runs an action before anything else happens.
+
+    For simulated time and tests, which do not wait.
+    """
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._future = Future()

@@ -83,7 +83,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     `text` follows the kind's name in the message. `fields` hold plain JSON values. `closes` is true
     for the line with which a delivery has come to its end: a RECEIVED whose `delivery` field has no
-    closing line belongs to a process that died. Of several closing lines of a delivery the last one counts.
+    closing line belongs to a process that died. Of several closing lines of a delivery the last one
+    counts.
     """
 
     kind: CheckpointKind
@@ -138,10 +139,13 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Checkpoint":
-        """Rebuild what `to_json` returned; raises KeyError, TypeError or ValueError when it is not one.
+        """Rebuild what `to_json` returned.
 
-        A field that is read again, and is of another type than it is written with, is left out, and named in
-        `unreadable_fields`: the delivery was there, but nothing follows from what its line does not say.
+        Raises KeyError, TypeError or ValueError when it is not one.
+
+        A field that is read again, and is of another type than it is written with, is left out, and
+        named in `unreadable_fields`: the delivery was there, but nothing follows from what its line
+        does not say.
         """
         own = {"severity", "message", "time", "checkpoint", "schema", "closes"}
         kind, at = CheckpointKind(entry["checkpoint"]), datetime.fromisoformat(entry["time"])
@@ -216,8 +220,9 @@ def deliveries(
 ) -> list[Checkpoint]:
     """Return the lines that concern one of a phase's dates, in the order in which they were left.
 
-    Without RECEIVED of the deliveries that came to an end, because their closing line says all that it says; and
-    without those that name no delivery, of which nobody can tell whether it came to one.
+    Without RECEIVED of the deliveries that came to an end, because their closing line says all that
+    it says; and without those that name no delivery, of which nobody can tell whether it came to
+    one.
     """
     concerned = (
         c
@@ -248,7 +253,8 @@ def hash_of_names(names: Iterable[str]) -> str:
 def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
     """Render a checkpoint as one JSON object and a line break.
 
-    A line that a log entry could not hold (256 KB) is left without its large fields, which `left_out` names.
+    A line that a log entry could not hold (256 KB) is left without its large fields, which
+    `left_out` names.
     """
     entry = checkpoint.to_json(project)
     line = _encode(entry).decode()

@@ -3,8 +3,9 @@
 Three shapes are taken: the CloudEvent that functions-framework hands over, the same as a plain
 dict, and the push envelope `{"message": {...}, "subscription": ...}` that is inside both.
 
-Needed are the processor's name, the date, the status, the message's id and its time. Whatever else is odd is read as
-what it plainly means, or left out, and the completion says so: nobody needs it, and nothing else is lost for it.
+Needed are the processor's name, the date, the status, the message's id and its time. Whatever else
+is odd is read as what it plainly means, or left out, and the completion says so: nobody needs it,
+and nothing else is lost for it.
 """
 
 import base64
@@ -22,7 +23,8 @@ from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.phase import COMPLETING_STATUSES, Phase
 from orchestrator_resilience.plain import YEARS, shown
 
-# A completion has under 2 kB. What is larger is no completion, and parsing it would only cost memory.
+# A completion has under 2 kB. What is larger is no completion, and parsing it would only cost
+# memory.
 MAX_MESSAGE_BYTES = 256 * 1024
 _OLDEST, _NEWEST = timedelta(days=1800), timedelta(days=360)
 _RAW_CHARACTERS = 500
@@ -59,10 +61,11 @@ class CloudEventLike(Protocol):
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """One processor's report on one game date.
 
-    `processor` is the expected name, or None for an unexpected one; `raw_processor` is what the message
-    said. `completed_at` is the Pub/Sub publish time (UTC): the server's clock, the same at every
-    redelivery. `event_id` is the Pub/Sub message id. `traceparent` is W3C trace context. `odd_fields` says, one
-    sentence each, what of the message was not as it should be, and what became of it.
+    `processor` is the expected name, or None for an unexpected one; `raw_processor` is what the
+    message said. `completed_at` is the Pub/Sub publish time (UTC): the server's clock, the same at
+    every redelivery. `event_id` is the Pub/Sub message id. `traceparent` is W3C trace context.
+    `odd_fields` says, one sentence each, what of the message was not as it should be, and what
+    became of it.
     """
 
     phase: str
@@ -112,7 +115,9 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
-    """Find the push envelope in whichever of the three shapes arrived; return it and the CloudEvent's attributes.
+    """Find the push envelope in whichever of the three shapes arrived.
+
+    Return it and the CloudEvent's attributes.
 
     Raises InvalidMessageError where there is none.
     """
@@ -151,7 +156,10 @@ def _message_id(value: object) -> str:
 
 
 def _published_at(value: object) -> datetime:
-    """Read a time with its zone, in UTC; the year first, because arithmetic on the last ones overflows."""
+    """Read a time with its zone, in UTC.
+
+    The year first, because arithmetic on the last ones overflows.
+    """
     try:
         at: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
     except (msgspec.ValidationError, UnicodeError) as error:
@@ -162,7 +170,10 @@ def _published_at(value: object) -> datetime:
 
 
 def _body(data: object) -> str | Mapping[str, Any]:
-    """Undo base64 and UTF-8, of which some publishers put the mark in front; what was decoded already stays."""
+    """Undo base64 and UTF-8, of which some publishers put the mark in front.
+
+    What was decoded already stays.
+    """
     if isinstance(data, Mapping):
         return data
     if not isinstance(data, str):
@@ -218,12 +229,18 @@ def _whole_number(digits: str) -> float:
 
 
 def _from_base64(text: str) -> str:
-    """Decode base64, which some tools break into lines, and UTF-8 with or without its mark; raises ValueError."""
+    """Decode base64, which some tools break into lines, and UTF-8 with or without its mark.
+
+    Raises ValueError.
+    """
     return base64.b64decode("".join(text.split()), validate=True).decode("utf-8-sig")
 
 
 def _whose(body: str | Mapping[str, Any] | None) -> tuple[str | None, date | None]:
-    """Read the processor and the date of a message that is wrong elsewhere; None for what cannot be read."""
+    """Read the processor and the date of a message that is wrong elsewhere.
+
+    None for what cannot be read.
+    """
     try:
         fields = _fields(body or "")
     except InvalidMessageError:  # not JSON as a whole: both may still stand in it, each whole
@@ -318,7 +335,10 @@ def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
 
 
 def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
-    """Whether it is another phase's message; one that says nothing of its phase, or no text, is this one's."""
+    """Whether it is another phase's message.
+
+    One that says nothing of its phase, or no text, is this one's.
+    """
     value = fields.get("phase")
     said = value.strip().lower() if isinstance(value, str) else ""
     return bool(said) and said != phase.message_phase.lower()
@@ -376,7 +396,10 @@ _NOT_NEEDED: dict[str, Callable[[object], Any]] = {
 
 
 def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was not as it should be: a phase that is no text, a field that was read as something else."""
+    """Yield what was not as it should be.
+
+    A phase that is no text, a field that was read as something else.
+    """
     if not isinstance(fields.get("phase"), (str, type(None))):
         yield f"phase: {shown(fields['phase'])} left out"
     for name, value in read.items():

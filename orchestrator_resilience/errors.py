@@ -89,7 +89,10 @@ def store_errors(store: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 def culprit(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Split msgspec's text into (field, reason); the field is empty when the value as a whole is wrong."""
+    """Split msgspec's text into (field, reason).
+
+    The field is empty when the value as a whole is wrong.
+    """
     reason, _, path = str(error).partition(" - at `$")
     if path:
         return path.rstrip("`").lstrip("."), reason

@@ -1,11 +1,11 @@
 """The orchestrator as a Cloud Run function: what Pub/Sub calls for each message.
 
-In comes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor and one game date.
-The completion is appended to the completion log and registered in the progress document, and the
-flag is set when nobody is missing; checkpoints on stdout say how far that went.
-Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so that it comes again.
-A request that is too large to hold a completion is acknowledged unread, and one that was cut off is answered with 400,
-so that it comes again.
+In comes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor
+and one game date. The completion is appended to the completion log and registered in the progress
+document, and the flag is set when nobody is missing; checkpoints on stdout say how far that went.
+Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so
+that it comes again. A request that is too large to hold a completion is acknowledged unread, and
+one that was cut off is answered with 400, so that it comes again.
 """
 
 import io
@@ -23,7 +23,8 @@ from orchestrator_resilience.phase import load_phase
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
 
-# A completion that is accepted, in base64 and with all the attributes that Pub/Sub allows, is shorter.
+# A completion that is accepted, in base64 and with all the attributes that Pub/Sub allows, is
+# shorter.
 MAX_REQUEST_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
@@ -48,8 +49,9 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
         revision=settings.revision,
     )
 
-    # Not functions_framework.cloud_event: it drops the delivery attempt of a push, answers 400 to a message that has no
-    # data, and decodes a request of any size. An Eventarc trigger's request has the same body.
+    # Not functions_framework.cloud_event: it drops the delivery attempt of a push, answers 400 to a
+    # message that has no data, and decodes a request of any size. An Eventarc trigger's request has
+    # the same body.
     @functions_framework.http
     def orchestrate(request: flask.Request) -> ResponseReturnValue:
         if request.method != "POST":
@@ -58,7 +60,8 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
             checkpoints.rejected(
                 InvalidMessageError("request", reason, event_id=request.headers.get("ce-id"))
             )
-            # Whatever else were answered, Pub/Sub would send the request again, for as long as it keeps it.
+            # Whatever else were answered, Pub/Sub would send the request again, for as long as it
+            # keeps it.
             return "", HTTPStatus.NO_CONTENT
         if len(request.get_data()) < (request.content_length or 0):
             return "", HTTPStatus.BAD_REQUEST
@@ -77,7 +80,10 @@ def _event(request: flask.Request) -> object:
 
 
 def _too_large(request: flask.Request) -> str | None:
-    """Say that a request is too large to hold a completion, before anything decodes it; None where it is not."""
+    """Say that a request is too large to hold a completion, before anything decodes it.
+
+    None where it is not.
+    """
     length, environ = request.content_length, request.environ
     if length is None:  # it comes in chunks
         request.max_content_length = MAX_REQUEST_BYTES

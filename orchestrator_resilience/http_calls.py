@@ -1,10 +1,11 @@
 """The one way out over HTTP: calls that end when their time is over, whatever has come by then.
 
-The timeouts of `requests`, and of what it is made of, begin anew with each byte that arrives, and none of them covers
-the look-up of a name: a server that drips holds a call, and the thread that makes it, for as long as it likes. Here
-each operation on a socket, a TLS handshake included, has what is left of its call's time; so whoever makes a call comes
-back by himself, and nothing is left of it. Only the look-up of a name cannot be interrupted: it has a thread, and those
-that are left behind are counted host by host, so that one host keeps nobody from another.
+The timeouts of `requests`, and of what it is made of, begin anew with each byte that arrives, and
+none of them covers the look-up of a name: a server that drips holds a call, and the thread that
+makes it, for as long as it likes. Here each operation on a socket, a TLS handshake included, has
+what is left of its call's time; so whoever makes a call comes back by himself, and nothing is left
+of it. Only the look-up of a name cannot be interrupted: it has a thread, and those that are left
+behind are counted host by host, so that one host keeps nobody from another.
 
 No redirect is followed.
 """
@@ -43,8 +44,8 @@ _HEADERS = {"Accept-Encoding": "identity", "Connection": "close"}
 class Answer:
     """What was answered, a redirect included.
 
-    `text` is how it begins, and empty where nothing was posted; it may quote the address. `retry_after` is in seconds,
-    0.0 where the answer does not say.
+    `text` is how it begins, and empty where nothing was posted; it may quote the address.
+    `retry_after` is in seconds, 0.0 where the answer does not say.
     """
 
     status: int
@@ -54,7 +55,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Why there was none: the name of the error's class; `may_be_posted` unless nobody could be connected to."""
+    """Why there was none: the name of the error's class.
+
+    `may_be_posted` unless nobody could be connected to.
+    """
 
     kind: str
     may_be_posted: bool
@@ -63,8 +67,9 @@ class NoAnswer:
 def call(url: str, deadline: Deadline, body: Mapping[str, Any] | None = None) -> Answer | NoAnswer:
     """Post `body` as JSON, or get the page where there is none.
 
-    The path of `url` is a secret: whoever has it can post there. It is in no error, and no log of a library has it,
-    because they do not get to know it: it is added where the request is written. Nor do they log the host.
+    The path of `url` is a secret: whoever has it can post there. It is in no error, and no log of a
+    library has it, because they do not get to know it: it is added where the request is written.
+    Nor do they log the host.
     """
     _this_thread.is_connected = False
     *server, _this_thread.secret = url.partition("#")[0].split("/", 3)
@@ -100,7 +105,8 @@ def end_calls_in_time(session: Session, seconds: float) -> None:
             part.mount(scheme, _WholeCalls(seconds))
 
 
-# The call that a thread makes: its `deadline`, its `secret` if it has one, and whether it `is_connected`.
+# The call that a thread makes: its `deadline`, its `secret` if it has one, and whether it
+# `is_connected`.
 _this_thread = local()
 
 for _name in ("urllib3.connection", "urllib3.connectionpool"):

@@ -68,11 +68,11 @@ def _never_raises(method: F) -> F:
 class CheckpointLogger:
     """Leaves the checkpoints of one phase's orchestrator.
 
-    `sink` takes each checkpoint (by default JSON lines on stdout, or text for people where stdout is
-    a terminal). `enabled` is the rollback switch, by default the environment's CHECKPOINTS_ENABLED; the
-    environment's K_REVISION is on each line as `revision`.
-    `clock` returns the current time (aware). One logger serves many threads. `dropped` counts the
-    checkpoints that could not be made or written; the next one that is written carries it.
+    `sink` takes each checkpoint (by default JSON lines on stdout, or text for people where stdout
+    is a terminal). `enabled` is the rollback switch, by default the environment's
+    CHECKPOINTS_ENABLED; the environment's K_REVISION is on each line as `revision`. `clock` returns
+    the current time (aware). One logger serves many threads. `dropped` counts the checkpoints that
+    could not be made or written; the next one that is written carries it.
     """
 
     def __init__(
@@ -107,8 +107,9 @@ class CheckpointLogger:
     ) -> "Delivery":
         """Begin a delivery: RECEIVED on entering the `with` block, a closing checkpoint by its end.
 
-        `processor` is the name in the message, None where it has none; the phase's aliases are applied. `traceparent`
-        is W3C trace context. Only what the block itself raises leaves the block.
+        `processor` is the name in the message, None where it has none; the phase's aliases are
+        applied. `traceparent` is W3C trace context. Only what the block itself raises leaves the
+        block.
         """
         # Made plain before they are looked at: whatever a value is, it ends no delivery.
         name, day, trace = (
@@ -155,10 +156,11 @@ class CheckpointLogger:
     def each_delivery(self, function: Callable[..., R]) -> Callable[..., R]:
         """Decorate a function of an event, which then gets its delivery as its last argument, `delivery`.
 
-        RECEIVED is left before the function begins, with what can be read of the event (a CloudEvent, its
-        plain-dict form, or a push envelope), and a closing checkpoint by its end, wherever it returns or raises. The
-        event is the first argument, after `self` or `cls`; all others are passed on. A coroutine runs inside the
-        delivery. Raises TypeError for what cannot be decorated, such as a generator function.
+        RECEIVED is left before the function begins, with what can be read of the event (a
+        CloudEvent, its plain-dict form, or a push envelope), and a closing checkpoint by its end,
+        wherever it returns or raises. The event is the first argument, after `self` or `cls`; all
+        others are passed on. A coroutine runs inside the delivery. Raises TypeError for what cannot
+        be decorated, such as a generator function.
         """
         signature, place = _seen_by_callers(function)
         name = [*signature.parameters][place]
@@ -182,16 +184,23 @@ class CheckpointLogger:
         return decorated
 
     def rejected(self, error: InvalidMessageError | str) -> None:
-        """Leave REJECTED for a message that could not be parsed; the message's text is kept in `raw`."""
+        """Leave REJECTED for a message that could not be parsed.
+
+        The message's text is kept in `raw`.
+        """
         self._delivery_of_invalid(error).rejected(error)
 
     def _delivery_from(self, event: object) -> "Delivery":
-        """Begin the delivery of an event as it came; whether it can be accepted is not decided here."""
+        """Begin the delivery of an event as it came.
+
+        Whether it can be accepted is not decided here.
+        """
         try:
             return self.delivery_of(Completion.from_event(event, self.phase))
         except Exception as error:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
             delivery = self._delivery_of_invalid(error)
-            # Why nothing, or not all, could be read of it: the names of its fields may be somebody else's.
+            # Why nothing, or not all, could be read of it: the names of its fields may be somebody
+            # else's.
             delivery.odd_fields = (one_line(str(_invalid(error)), _SUBJECT_CHARACTERS),)
             return delivery
 
@@ -202,7 +211,10 @@ class CheckpointLogger:
         )
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Hand one checkpoint to the sink, unless the switch is off; one that it does not take is counted."""
+        """Hand one checkpoint to the sink, unless the switch is off.
+
+        One that it does not take is counted.
+        """
         if not self.enabled:
             return
         with self._lock:
@@ -229,7 +241,10 @@ class CheckpointLogger:
 
 
 class Delivery:
-    """The checkpoints of one delivery, made by CheckpointLogger.delivery; used as a context manager."""
+    """The checkpoints of one delivery, made by CheckpointLogger.delivery.
+
+    Used as a context manager.
+    """
 
     def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
         self.logger = logger
@@ -281,15 +296,16 @@ class Delivery:
     ) -> None:
         """Leave POST_TRANSACTION, then WAITING with the missing list or TRIGGERED.
 
-        `should_trigger`: this message was the one to set the flag. `document`: the progress document
-        as it is now, which says who has completed and whether the flag is set; else `completed` are
-        the processors that the store holds, under any of their names, and `triggered` says that the
-        flag is set. `expected`: what the orchestrator waits for, where that is another list than the
-        phase's. `on_purpose`: the reason for which the flag was set without everybody, where the document
-        does not say it. A date that is complete and still untriggered is an ERROR at once, one that is
-        triggered although somebody is missing a WARNING, unless that was on purpose. May be called again where the
-        flag is set after the transaction. What is given twice, not at all, as one text instead of names, or as
-        something else than True or False is a TypeError: no line, and it is counted.
+        `should_trigger`: this message was the one to set the flag. `document`: the progress
+        document as it is now, which says who has completed and whether the flag is set; else
+        `completed` are the processors that the store holds, under any of their names, and
+        `triggered` says that the flag is set. `expected`: what the orchestrator waits for, where
+        that is another list than the phase's. `on_purpose`: the reason for which the flag was set
+        without everybody, where the document does not say it. A date that is complete and still
+        untriggered is an ERROR at once, one that is triggered although somebody is missing a
+        WARNING, unless that was on purpose. May be called again where the flag is set after the
+        transaction. What is given twice, not at all, as one text instead of names, or as something
+        else than True or False is a TypeError: no line, and it is counted.
         """
         transaction = transaction_of(
             self._phase,
@@ -319,7 +335,8 @@ class Delivery:
             severity=SEVERITY.get(outcome),
             outcome=None if waits or sets else outcome,
         )
-        # Each line that closes a delivery says all of it, so that who reads many deliveries needs no other.
+        # Each line that closes a delivery says all of it, so that who reads many deliveries needs
+        # no other.
         if sets:
             text = f"{transaction.count}, _triggered is set{transaction.purpose}"
             self._leave(CheckpointKind.TRIGGERED, text, self._transaction, outcome=outcome)
@@ -331,7 +348,8 @@ class Delivery:
     def started(self, *, message_id: str | None = None) -> None:
         """Leave STARTED: the next phase was started, by the message of this id where there is one.
 
-        For code whose flag starts the next phase; after `post_transaction`, whose fields the line has as well.
+        For code whose flag starts the next phase; after `post_transaction`, whose fields the line
+        has as well.
         """
         text = one_line(
             f"the next phase was started{f' by message {message_id}' if message_id else ''}"
@@ -343,7 +361,10 @@ class Delivery:
 
     @_never_raises
     def not_started(self, reason: str | BaseException) -> None:
-        """Leave NOT_STARTED: it was decided, and the next phase was not started: a gate refused, or a call failed."""
+        """Leave NOT_STARTED: it was decided, and the next phase was not started.
+
+        A gate refused, or a call failed.
+        """
         if isinstance(reason, BaseException):
             self._failure = reason  # where it leaves the block as well, that is no other failure
         why = one_line(_described(reason) if isinstance(reason, BaseException) else str(reason))
@@ -358,12 +379,18 @@ class Delivery:
 
     @_never_raises
     def took(self, step: str, seconds: float) -> None:
-        """Add `seconds` to the time of a step, such as "register"; the closing line has them all in `step_ms`."""
+        """Add `seconds` to the time of a step, such as "register".
+
+        The closing line has them all in `step_ms`.
+        """
         self._step_seconds[step] = self._step_seconds.get(step, 0.0) + float(seconds)
 
     @_never_raises
     def unexpected(self) -> None:
-        """Leave UNEXPECTED: the processor is none of the phase's; the nearest expected name is given."""
+        """Leave UNEXPECTED: the processor is none of the phase's.
+
+        The nearest expected name is given.
+        """
         raw = str(self._known.get("raw_processor"))
         nearest = self._phase.nearest(raw)
         hint = (
@@ -380,7 +407,10 @@ class Delivery:
 
     @_never_raises
     def probed(self, wrong: str | None) -> None:
-        """Leave PROBED: a probe was answered, or came too late; WARNING with what was found `wrong`."""
+        """Leave PROBED: a probe was answered, or came too late.
+
+        WARNING with what was found `wrong`.
+        """
         severity = Severity.WARNING if wrong else None
         self._leave(
             CheckpointKind.PROBED,
@@ -414,7 +444,8 @@ class Delivery:
     def failed(self, error: BaseException) -> None:
         """Leave FAILED with the whole chain of causes, where an `except` of your own swallows the error.
 
-        What leaves the block or the function is left without it. Whether the message comes again is not known here.
+        What leaves the block or the function is left without it. Whether the message comes again is
+        not known here.
         """
         self._failure = error
         self._leave(
@@ -458,7 +489,8 @@ class Delivery:
     ) -> None:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
-        # On RECEIVED processor and date come first, and on the others after the words that people search for.
+        # On RECEIVED processor and date come first, and on the others after the words that people
+        # search for.
         said = one_line(
             text if isinstance(text, str) else str(plain(text)),
             TEXT_CHARACTERS if transaction is None else _LIST_CHARACTERS,
@@ -505,7 +537,8 @@ class Delivery:
 def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature, int]:
     """Return a function's signature without its delivery, and the place of the event in it.
 
-    Raises TypeError, with what to use instead, for what cannot be called with an event and a delivery.
+    Raises TypeError, with what to use instead, for what cannot be called with an event and a
+    delivery.
     """
     instead = "; a block does it everywhere: with checkpoints.delivery(...) as delivery"
     if not (inspect.isfunction(function) or inspect.ismethod(function)):

@@ -1,10 +1,11 @@
 """One delivery, from the message to its acknowledgement: `Orchestrator.deliver`.
 
-In this order: RECEIVED; the completion's row is begun; one read of the progress document, and one commit with the
-registration and, where that completes the set, `_triggered`; then the flag's own row; POST_TRANSACTION; and WAITING
-or TRIGGERED. The row is begun first, so that a crash leaves evidence, and waited for last, so that a slow BigQuery
-holds up neither the registration nor the flag. Each write is attempted even when another failed; if any failed, the
-delivery raises and Pub/Sub sends the message again. Every step may run any number of times.
+In this order: RECEIVED; the completion's row is begun; one read of the progress document, and one
+commit with the registration and, where that completes the set, `_triggered`; then the flag's own
+row; POST_TRANSACTION; and WAITING or TRIGGERED. The row is begun first, so that a crash leaves
+evidence, and waited for last, so that a slow BigQuery holds up neither the registration nor the
+flag. Each write is attempted even when another failed; if any failed, the delivery raises and
+Pub/Sub sends the message again. Every step may run any number of times.
 """
 
 import time
@@ -53,8 +54,9 @@ APPEND_SECONDS = 20.0
 class Orchestrator:
     """Registers completions and sets `_triggered` when the expected set is complete.
 
-    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside` begins what is
-    asked of the completion log and returns its answer, which is waited for up to `append_seconds`.
+    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside`
+    begins what is asked of the completion log and returns its answer, which is waited for up to
+    `append_seconds`.
     """
 
     def __init__(
@@ -108,7 +110,10 @@ class Orchestrator:
                 self._complete(completion, delivery)
 
     def _report(self, completion: Completion, delivery: Delivery) -> None:
-        """Note in the document what completes nothing: the completion log is for completions alone."""
+        """Note in the document what completes nothing.
+
+        The completion log is for completions alone.
+        """
         writes = _Writes()
         writes.attempt("report", _timed(delivery, "report", lambda: self._merge_report(completion)))
         if completion.processor is None:
@@ -131,7 +136,8 @@ class Orchestrator:
             "register", _timed(delivery, "register", lambda: self._commit(completion))
         )
         trigger = committed[1].trigger if committed else None
-        # By the document, not by what this attempt did: a redelivery may find that it set the flag before it died.
+        # By the document, not by what this attempt did: a redelivery may find that it set the flag
+        # before it died.
         own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
         if own is not None:
             rows["append_trigger"] = self._append(
@@ -156,9 +162,12 @@ class Orchestrator:
         writes.raise_if_any_failed()
 
     def _answer(self, probe: Probe) -> None:
-        """Answer a probe in a document of its own; what is wrong with the completion log is part of the answer.
+        """Answer a probe in a document of its own.
 
-        A stale one is acknowledged without an answer, so that one that fails does not come back for hours.
+        What is wrong with the completion log is part of the answer.
+
+        A stale one is acknowledged without an answer, so that one that fails does not come back for
+        hours.
         """
         with self._checkpoints.probe(probe.id) as delivery:
             if probe.is_stale(self._clock()):
@@ -205,11 +214,14 @@ class Orchestrator:
             self._documents.merge(ref, fields)
 
     def _commit(self, completion: Completion) -> tuple[Progress, Progress, int]:
-        """Register and, where that completes the set, set the flag: one commit, if the document is still as read.
+        """Register and, where that completes the set, set the flag.
 
-        Whoever loses that race merges the registration, which loses against nobody, and reads again. By then the set
-        may be complete; or it lost against its own first try, whose answer was lost, and finds its own event.
-        Returns the progress before and after, and how many attempts it took.
+        One commit, if the document is still as read.
+
+        Whoever loses that race merges the registration, which loses against nobody, and reads
+        again. By then the set may be complete; or it lost against its own first try, whose answer
+        was lost, and finds its own event. Returns the progress before and after, and how many
+        attempts it took.
         """
         ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):

@@ -55,12 +55,15 @@ _REMEMBERED_NAMES = 1_000
 
 # A status that completes a processor, whatever the phase adds to them.
 COMPLETING_STATUSES = ("success", "partial")
-# The reason with which this project's orchestrator sets a flag without everybody, where `enough` allows it.
+# The reason with which this project's orchestrator sets a flag without everybody, where `enough`
+# allows it.
 ENOUGH_COMPLETE = "enough_complete"
 
 
 class Period(Struct, frozen=True, kw_only=True):
-    """When something is expected: of the game dates from `since` to `until`, both included, None for no end.
+    """When something is expected.
+
+    Of the game dates from `since` to `until`, both included, None for no end.
 
     `incomplete_by` is when a processor of these dates is late, None where that is not its own.
     """
@@ -108,8 +111,8 @@ class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
     """One table of phases.toml, validated; the file's comments say what each field is for.
 
-    `since` and `until` are the phase's season. `periods` has what is a processor's own of `since`, `until` and
-    `incomplete_by`. What is asked of a game date is asked of the phase `on` that date.
+    `since` and `until` are the phase's season. `periods` has what is a processor's own of `since`,
+    `until` and `incomplete_by`. What is asked of a game date is asked of the phase `on` that date.
     """
 
     name: Annotated[str, Meta(pattern=_PHASE)]
@@ -218,7 +221,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return datetime.combine(game_date, time(), ZoneInfo(self.timezone)).astimezone(UTC)
 
     def on(self, game_date: date, mode: str | None = None) -> "Phase":
-        """The phase as it is for a game date: without the processors that are not expected of it, and in its mode."""
+        """The phase as it is for a game date.
+
+        Without the processors that are not expected of it, and in its mode.
+        """
         season = {} if self.holds(game_date) else self.processors
         gone = [name for name, period in self.periods.items() if not period.holds(game_date)]
         return self.in_mode(mode).without([*season, *gone])
@@ -247,7 +253,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         )
 
     def without(self, processors: Iterable[str]) -> "Phase":
-        """The phase without some expected processors: known, so that nobody wonders at them, and never missing."""
+        """The phase without some expected processors.
+
+        Known, so that nobody wonders at them, and never missing.
+        """
         gone = self.expected.intersection(processors)
         if not gone:
             return self
@@ -271,7 +280,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     @cached_property
     def needed(self) -> int:
-        """How many of the expected processors have to complete: all, or as many as `enough` says."""
+        """How many of the expected processors have to complete.
+
+        All, or as many as `enough` says.
+        """
         everybody = len(self.expected)
         if isinstance(self.enough, float):
             # 0.6 of 5 is 3, whatever a float makes of it
@@ -279,7 +291,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return everybody if self.enough is None else min(self.enough, everybody)
 
     def is_complete(self, processors: Collection[str]) -> bool:
-        """Whether these are enough by the phase's own rule: as many of the expected as needed, all critical ones."""
+        """Whether these are enough by the phase's own rule.
+
+        As many of the expected as needed, all critical ones.
+        """
         done = self.expected.intersection(processors)
         return len(done) >= self.needed and done.issuperset(
             self.expected.intersection(self.critical)
@@ -292,7 +307,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         )
 
     def completes(self, status: object) -> bool:
-        """Whether a processor that says this of its run has done its work for the date; capitals mean nothing."""
+        """Whether a processor that says this of its run has done its work for the date.
+
+        Capitals mean nothing.
+        """
         return isinstance(status, str) and status.strip().lower() in self._completed_statuses
 
     @cached_property
@@ -316,7 +334,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return self._canonical.get(raw_name)
 
     def is_known(self, raw_name: str) -> bool:
-        """Whether nobody has to wonder at a name: it is expected, optional, or one of the others on the topic."""
+        """Whether nobody has to wonder at a name.
+
+        It is expected, optional, or one of the others on the topic.
+        """
         return raw_name in self._canonical or raw_name in self._optional or self._is_other(raw_name)
 
     def _is_other(self, raw_name: str) -> bool:
@@ -330,14 +351,18 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
     def nearest(self, raw_name: str) -> str | None:
         """The expected processor that an unknown name may be another name of, or None.
 
-        Judged by words, because names of one source begin alike: each word has to be one of that processor's own names,
-        and one of them has to distinguish it from the other processors. A version number says nothing.
+        Judged by words, because names of one source begin alike: each word has to be one of that
+        processor's own names, and one of them has to distinguish it from the other processors. A
+        version number says nothing.
         """
         return self._nearest(raw_name)
 
     @cached_property
     def _nearest(self) -> Callable[[str], str | None]:
-        """What was found before is kept: each run asks again for the same names, and comparing them takes long."""
+        """What was found before is kept.
+
+        Each run asks again for the same names, and comparing them takes long.
+        """
         return lru_cache(_REMEMBERED_NAMES)(self._find_nearest)
 
     def _find_nearest(self, raw_name: str) -> str | None:
@@ -368,7 +393,10 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return timedelta(minutes=self.downstream_after_minutes)
 
     def deadline(self, game_date: date, processor: str | None = None) -> datetime:
-        """The moment (UTC) by which a processor of `game_date` should have completed: its own, or that of all."""
+        """The moment (UTC) by which a processor of `game_date` should have completed.
+
+        Its own, or that of all.
+        """
         own = self.periods.get(processor or "", self).incomplete_by
         days, hour, minute = _days_and_time(own or self.incomplete_by)
         local = datetime.combine(
@@ -417,7 +445,10 @@ def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _words(name: str) -> list[str]:
-    """Split a name where a word begins, in snake case and in camel case; version numbers are left out."""
+    """Split a name where a word begins, in snake case and in camel case.
+
+    Version numbers are left out.
+    """
     words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", name)
     return [word.lower() for word in words if not re.fullmatch(r"[vV]?\d+", word)]
 
@@ -432,7 +463,10 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
 
 
 def read_phases(source: Traversable) -> str:
-    """Return the text of a phases file; ConfigurationError for one that cannot be read, or is too large to be one."""
+    """Return the text of a phases file.
+
+    ConfigurationError for one that cannot be read, or is too large to be one.
+    """
     try:
         with source.open("rb") as file:
             content = file.read(_PHASES_BYTES + 1)
@@ -486,7 +520,8 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
     for field, why in _NOT_IN_THE_FILE.items():
         if field in table:
             raise ConfigurationError(f"{where}: {field}: unknown field; {why}")
-    # Each processor and each mode on its own first: msgspec does not tell which key of a mapping was wrong.
+    # Each processor and each mode on its own first: msgspec does not tell which key of a mapping
+    # was wrong.
     for field, of_all in _FORMS.items():
         items = table.get(field)
         for key, value in items.items() if isinstance(items, dict) else ():

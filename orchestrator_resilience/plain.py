@@ -1,4 +1,7 @@
-"""Values from outside made plain: texts that break no line, times and dates that can be, JSON of a bounded size."""
+"""Values from outside made plain.
+
+Texts that break no line, times and dates that can be, JSON of a bounded size.
+"""
 
 import math
 import reprlib
@@ -64,7 +67,8 @@ def printable(value: object) -> object: ...
 def printable(value: object) -> object:
     """Escape in every text of a value what would break a line or a terminal, or show in another order than it stands.
 
-    Nothing is cut, so that the value can be used as data: this is where text from outside is made harmless, once.
+    Nothing is cut, so that the value can be used as data: this is where text from outside is made
+    harmless, once.
     """
     match value:
         case str():

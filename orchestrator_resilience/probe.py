@@ -1,7 +1,8 @@
 """The probe: a marked message that asks the orchestrator whether it is alive, and touches no game date.
 
-It is answered in a document beside the real ones. All who subscribe to the topic get it: its body is a completion
-of another phase, skipped, of a date without a game, so that others (older orchestrators too) turn it away.
+It is answered in a document beside the real ones. All who subscribe to the topic get it: its body
+is a completion of another phase, skipped, of a date without a game, so that others (older
+orchestrators too) turn it away.
 """
 
 import re

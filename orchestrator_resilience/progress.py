@@ -35,7 +35,10 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a processor last said of a run that is no registration; `event_id` is that of the message."""
+    """What a processor last said of a run that is no registration.
+
+    `event_id` is that of the message.
+    """
 
     status: str
     at: datetime | None = None
@@ -62,11 +65,12 @@ class Pending(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True):
     """What one document says.
 
-    `registered` maps expected processors to their registrations, `reports` maps others of them to what they last
-    said: that they did not complete, or that they did, to an orchestrator that does not expect them. `unexpected` are
-    other names that have reported. `expected` is what the phase waits for, in the `mode` that the document names;
-    `orchestrator_expected` is what the orchestrator that wrote the document waited for (None where old code wrote it).
-    `pending` is what the code says of a start of the next phase that it has decided on.
+    `registered` maps expected processors to their registrations, `reports` maps others of them to
+    what they last said: that they did not complete, or that they did, to an orchestrator that does
+    not expect them. `unexpected` are other names that have reported. `expected` is what the phase
+    waits for, in the `mode` that the document names; `orchestrator_expected` is what the
+    orchestrator that wrote the document waited for (None where old code wrote it). `pending` is
+    what the code says of a start of the next phase that it has decided on.
     """
 
     expected: frozenset[str]
@@ -89,7 +93,9 @@ class Progress(msgspec.Struct, frozen=True):
         return self.expected - self.registered.keys()
 
     def holds(self, completion: Completion) -> bool:
-        """Whether the document needs no write for `completion`: its processor's first success stands.
+        """Whether the document needs no write for `completion`.
+
+        Its processor's first success stands.
 
         A redelivery and a later re-run find the registration in place; an earlier success that
         was overtaken on its way replaces it. (Of two that are delivered in the same moment either
@@ -107,7 +113,10 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def decide(progress: Progress, phase: Phase) -> bool:
-    """Whether to set the flag. Sets are compared: unexpected processors never count, one that was there before does."""
+    """Whether to set the flag. Sets are compared.
+
+    Unexpected processors never count, one that was there before does.
+    """
     return progress.trigger is None and phase.in_mode(progress.mode).is_complete(progress.completed)
 
 
@@ -155,7 +164,8 @@ def completion_fields(
 ) -> tuple[dict[str, Any], Progress]:
     """What one commit has to write at `now` into a document that still has this `progress`, and the progress then.
 
-    The registration, and the flag where that completes the set; nothing where the document says all that already.
+    The registration, and the flag where that completes the set; nothing where the document says all
+    that already.
     """
     fields = registration_fields(progress, completion, now)
     after = replace(progress, orchestrator_expected=progress.expected)
@@ -173,10 +183,12 @@ def completion_fields(
 def registration_fields(
     progress: Progress, completion: Completion, now: datetime
 ) -> dict[str, Any]:
-    """What a delivery has to write at `now` into a document with this `progress`; empty where it says it all.
+    """What a delivery has to write at `now` into a document with this `progress`.
 
-    May be merged into a document that has changed meanwhile: it holds for any. Raises ValueError for an unexpected
-    processor: other readers count the keys.
+    Empty where it says it all.
+
+    May be merged into a document that has changed meanwhile: it holds for any. Raises ValueError
+    for an unexpected processor: other readers count the keys.
     """
     if completion.processor is None:
         raise ValueError(
@@ -199,10 +211,12 @@ def registration_fields(
 
 
 def report_fields(progress: Progress, completion: Completion) -> dict[str, Any]:
-    """What has to be merged for a message that completes no expected processor; empty where nothing is new.
+    """What has to be merged for a message that completes no expected processor.
 
-    Of who is expected the last report is kept, unless it has completed: a registration outranks it. Of who is not, the
-    first MAX_UNEXPECTED names.
+    Empty where nothing is new.
+
+    Of who is expected the last report is kept, unless it has completed: a registration outranks it.
+    Of who is not, the first MAX_UNEXPECTED names.
     """
     report = {
         "status": completion.status.value,
@@ -255,7 +269,8 @@ def _reports(
 ) -> dict[str, Report]:
     """Return the last report of each expected processor that is not registered.
 
-    Old code kept it under its name; an orchestrator that does not expect it has it among the unexpected.
+    Old code kept it under its name; an orchestrator that does not expect it has it among the
+    unexpected.
     """
     found: dict[str, Report] = {}
     old = {name: value for name, value in fields.items() if not name.startswith("_")}
@@ -296,10 +311,12 @@ def _first(known: Registration | None, other: Registration) -> Registration:
 
 
 def _is_completion(name: str, value: object, phase: Phase) -> bool:
-    """Old code registered only what completed; an entry that says another status in as many words does not count.
+    """Old code registered only what completed.
 
-    Beside the entries stand fields of somebody's own: they are no map, or one that says nothing of a completion. A
-    time alone is one of who is known.
+    An entry that says another status in as many words does not count.
+
+    Beside the entries stand fields of somebody's own: they are no map, or one that says nothing of
+    a completion. A time alone is one of who is known.
     """
     if not isinstance(value, Mapping):
         return phase.is_known(name) and instant(value) is not None

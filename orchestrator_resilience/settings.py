@@ -1,4 +1,7 @@
-"""The library's part of the environment, read in one place; the canary's own part is in canary/settings.py."""
+"""The library's part of the environment, read in one place.
+
+The canary's own part is in canary/settings.py.
+"""
 
 import os
 import re
@@ -36,8 +39,9 @@ class Settings:
     | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |
     | NO_COLOR             | any value: no colours in a terminal                       | none              |
 
-    GOOGLE_APPLICATION_CREDENTIALS is read by Google's libraries, as the path of a key. Where it is the key itself, they
-    show it in their errors: `credentials_are_a_key` is all that is kept of it here.
+    GOOGLE_APPLICATION_CREDENTIALS is read by Google's libraries, as the path of a key. Where it is
+    the key itself, they show it in their errors: `credentials_are_a_key` is all that is kept of it
+    here.
     """
 
     checkpoints_switch: str
@@ -111,7 +115,10 @@ def _read_bytes(name: str, value: str) -> int:
 
 
 def read_switch(name: str, value: str) -> bool:
-    """Return whether the variable `name` is on, as it is when empty; ConfigurationError for an unknown position."""
+    """Return whether the variable `name` is on, as it is when empty.
+
+    ConfigurationError for an unknown position.
+    """
     position = value.strip().lower()
     if position in _ON:
         return True

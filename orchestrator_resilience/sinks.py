@@ -25,7 +25,10 @@ def json_lines(stream: TextIO | None = None) -> Sink:
 
 
 def terminal_lines(stream: TextIO | None = None) -> Sink:
-    """One line of text a checkpoint; coloured where the stream is a terminal and NO_COLOR is unset."""
+    """One line of text a checkpoint.
+
+    Coloured where the stream is a terminal and NO_COLOR is unset.
+    """
     colours = Settings.from_env().colours
     return _writer(
         stream,
@@ -40,7 +43,9 @@ def default_sink() -> Sink:
 
 
 def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
-    """For programs that set up google.cloud.logging already: its handlers read `json_fields` and the like.
+    """For programs that set up google.cloud.logging already.
+
+    Its handlers read `json_fields` and the like.
 
     The logger's own level is set to INFO where it has none, because the root logger drops INFO
     unless somebody said otherwise.
@@ -51,7 +56,8 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
     project = Settings.from_env().project
 
     def log(checkpoint: Checkpoint) -> None:
-        # Google's handler deletes its reserved keys from the dict that it is given: a new one each time.
+        # Google's handler deletes its reserved keys from the dict that it is given: a new one each
+        # time.
         entry = checkpoint.to_json(project)
         special = {"labels": entry.pop("logging.googleapis.com/labels")}
         # with None in its place the handler would not look for one itself

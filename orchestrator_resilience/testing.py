@@ -1,4 +1,7 @@
-"""Helpers for tests and simulations, this project's and yours: messages, a recording sink, a clock."""
+"""Helpers for tests and simulations, this project's and yours.
+
+Messages, a recording sink, a clock.
+"""
 
 import base64
 import json

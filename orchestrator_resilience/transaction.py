@@ -23,11 +23,12 @@ _NAME_CHARACTERS = 200
 class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     """What the store says after the transaction of one delivery.
 
-    `should_trigger`: this message was the one to set the flag, which is set if `triggered`. `expected` are the
-    processors that the orchestrator waits for, `completed` and `missing` those of them that the store holds or not, and
-    `unexpected` are others that it holds, as a surprise. `duplicate`: the message was taken for one, None where the
-    code does not say. `on_purpose` is the reason for which the flag was set without everybody, None where nothing says
-    that this was wanted.
+    `should_trigger`: this message was the one to set the flag, which is set if `triggered`.
+    `expected` are the processors that the orchestrator waits for, `completed` and `missing` those
+    of them that the store holds or not, and `unexpected` are others that it holds, as a surprise.
+    `duplicate`: the message was taken for one, None where the code does not say. `on_purpose` is
+    the reason for which the flag was set without everybody, None where nothing says that this was
+    wanted.
     """
 
     should_trigger: bool
@@ -51,7 +52,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def missing_text(self) -> str:
-        """Who is missing, such as "missing=['p2_bdl_box_scores']"; all of them, but for what no entry could hold."""
+        """Who is missing, such as "missing=['p2_bdl_box_scores']".
+
+        All of them, but for what no entry could hold.
+        """
         names = [one_line(name, _NAME_CHARACTERS) for name in self.missing[:LIST_ITEMS]]
         more = len(self.missing) - len(names)
         return f"missing={names} and {more} more" if more else f"missing={names}"
@@ -81,7 +85,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def purpose(self) -> str:
-        """Why the flag is set without everybody; empty where that was not on purpose, or nobody is missing."""
+        """Why the flag is set without everybody.
+
+        Empty where that was not on purpose, or nobody is missing.
+        """
         return f" on purpose, {self.on_purpose}" if self.outcome is DeliveryOutcome.PARTIAL else ""
 
     @property
@@ -105,7 +112,10 @@ def transaction_of(
     expected: Iterable[str] | None,
     on_purpose: str | None,
 ) -> Transaction:
-    """Put together what `Delivery.post_transaction` was given; raises TypeError for what makes no sense."""
+    """Put together what `Delivery.post_transaction` was given.
+
+    Raises TypeError for what makes no sense.
+    """
     if document is not None and completed is None and triggered is None:
         progress = read_progress(document, phase)
         phase, trigger = phase.in_mode(progress.mode), progress.trigger
@@ -122,7 +132,8 @@ def transaction_of(
         expected=waits_for,
         completed=sorted(waits_for & held),
         missing=sorted(waits_for - held),
-        # An optional one, or one of the others, is no surprise; an expected one that nobody waits for is.
+        # An optional one, or one of the others, is no surprise; an expected one that nobody waits
+        # for is.
         unexpected=sorted(
             name for name in held - waits_for if name in phase.expected or not phase.is_known(name)
         ),

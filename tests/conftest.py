@@ -28,7 +28,8 @@ from tests.proof.listener import RawAnswers, raw_answers
 from tests.tables import refusals
 from tools.emulators import EmulatorError, emulators
 
-# A round of `make fuzz`, and of `make hostile`: twenty times as many inputs as in `make test`, whose profile has 100.
+# A round of `make fuzz`, and of `make hostile`: twenty times as many inputs as in `make test`,
+# whose profile has 100.
 settings.register_profile("long", max_examples=2_000)
 
 
@@ -86,7 +87,9 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 @contextmanager
 def _shared_emulators(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the emulators, or use those of another worker; whose they are waits until nobody uses them.
+    """Run the emulators, or use those of another worker.
+
+    Whose they are waits until nobody uses them.
 
     The locks are the system's, so that a worker that is killed holds up nobody.
     """

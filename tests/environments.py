@@ -18,7 +18,9 @@ _NO_WAY = re.compile(
 
 
 def fetch(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> str:
-    """Run what needs the package index; where there is no way to it, skip, or fail if REQUIRE_EMULATORS is set.
+    """Run what needs the package index.
+
+    Where there is no way to it, skip, or fail if REQUIRE_EMULATORS is set.
 
     Returns what it printed.
     """

@@ -78,7 +78,10 @@ def make_status_table(
 def make_real_table(
     dataset: BigQuery, name: str = TABLE, added: Iterable[tuple[str, str, str]] = (), **changed: str
 ) -> None:
-    """Make the table of twelve columns, and of those `added`; `changed` are other types, by column."""
+    """Make the table of twelve columns, and of those `added`.
+
+    `changed` are other types, by column.
+    """
     columns = [*REAL_COLUMNS, *added]
     schema = [
         bigquery.SchemaField(column, changed.get(column, kind), mode)
@@ -95,7 +98,10 @@ def make_real_table(
 def refusals(
     schema: Sequence[bigquery.SchemaField], rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return what BigQuery answers to rows that do not fit the table; the emulator takes them as they come."""
+    """Return what BigQuery answers to rows that do not fit the table.
+
+    The emulator takes them as they come.
+    """
     found = ((index, list(_misfits(schema, row))) for index, row in enumerate(rows))
     return [
         {

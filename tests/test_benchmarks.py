@@ -1,4 +1,7 @@
-"""The benches measure what they say; how long it takes is theirs to tell, and no test's to judge."""
+"""The benches measure what they say.
+
+How long it takes is theirs to tell, and no test's to judge.
+"""
 
 import json
 import subprocess
@@ -31,7 +34,10 @@ def test_all_libraries_write_the_same() -> None:
 
 
 def test_in_turns_with_another_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each tree measures itself, and what is in both is compared; the worktree is gone afterwards."""
+    """Each tree measures itself, and what is in both is compared.
+
+    The worktree is gone afterwards.
+    """
     monkeypatch.setattr(measure, "_TURNS", 1)
     worktrees = ["git", "-C", str(measure.ROOT), "worktree", "list"]
     there = subprocess.check_output(worktrees)

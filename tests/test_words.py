@@ -12,7 +12,10 @@ _SAY_THEM = {Path(__file__), ROOT / "tests" / "words.py"}
 
 
 def _files() -> list[Path]:
-    """List what is the project's own, in a checkout or in what was uploaded of one; tests/docs looks at the pages."""
+    """List what is the project's own, in a checkout or in what was uploaded of one.
+
+    Tests/docs looks at the pages.
+    """
     inside = [
         path
         for room in _ROOMS

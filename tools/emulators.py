@@ -41,7 +41,10 @@ class Server:
         return f"127.0.0.1:{self.port}"
 
     def wait_until_it_answers(self) -> None:
-        """Return once it accepts connections; EmulatorError, with what it printed, when it does not."""
+        """Return once it accepts connections.
+
+        EmulatorError, with what it printed, when it does not.
+        """
         give_up = time.monotonic() + _START_SECONDS
         while not self._accepts():
             if self.process.poll() is not None:
@@ -93,9 +96,12 @@ def server(
     stop: signal.Signals = signal.SIGTERM,
     folders: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run a server in a process group of its own; at the end the whole group gets `stop`, by its id.
+    """Run a server in a process group of its own.
 
-    Where this process is killed, `folders` go with the server's own; else they are whoever's made them.
+    At the end the whole group gets `stop`, by its id.
+
+    Where this process is killed, `folders` go with the server's own; else they are whoever's made
+    them.
     """
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         log = Path(folder) / "output.log"
@@ -105,7 +111,8 @@ def server(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # What it puts away for a while, as DuckDB does with what is too large for memory, goes with the folder.
+                # What it puts away for a while, as DuckDB does with what is too large for memory,
+                # goes with the folder.
                 env={**os.environ, "TMPDIR": folder, **(environment or {})},
                 cwd=folder,
                 start_new_session=True,

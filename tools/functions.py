@@ -1,4 +1,7 @@
-"""Runs functions as Google Cloud does, in a functions-framework server: the two as they are staged, and the example."""
+"""Runs functions as Google Cloud does, in a functions-framework server.
+
+The two as they are staged, and the example.
+"""
 
 import signal
 import subprocess
@@ -75,7 +78,8 @@ def _served(
         ),
         *("--source", str(source), "--target", target),
     ]
-    # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from 2 s to 10.
+    # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from
+    # 2 s to 10.
     with server(name, port, command, settings, stop=signal.SIGKILL, folders=folders) as running:
         running.wait_until_it_answers()
         yield running

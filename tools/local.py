@@ -1,7 +1,8 @@
 """`python -m tools.local`: the whole path on this machine, both ways, until Ctrl-C.
 
 One project has the orchestrator of this repository, the other one that was there before, of
-`examples/existing_orchestrator/`, on a table that nobody has set up. Each has a topic that pushes, and a canary.
+`examples/existing_orchestrator/`, on a table that nobody has set up. Each has a topic that pushes,
+and a canary.
 """
 
 import os

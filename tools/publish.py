@@ -1,4 +1,7 @@
-"""`python -m tools.publish [PROCESSOR] [DATE] [STATUS]`: completions to the local Pub/Sub, or all five of today."""
+"""`python -m tools.publish [PROCESSOR] [DATE] [STATUS]`.
+
+Completions to the local Pub/Sub, or all five of today.
+"""
 
 import json
 import os

@@ -91,7 +91,10 @@ def backtest(
     incidents: Path | None,
     check: bool,
 ) -> Outcome:
-    """Show what the canary would have sent over the last dates: when, and why. Writes nothing, notifies nobody."""
+    """Show what the canary would have sent over the last dates: when, and why.
+
+    Writes nothing, notifies nobody.
+    """
     reported = None if incidents is None else _read_reported(incidents, about)
     found = _play(about, days, until)
     beside = None if reported is None else compared(found, reported)

@@ -46,7 +46,10 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 def check(
     about: Subject, *, dates: Sequence[Day], as_json: bool, ascii_only: bool, dry_run: bool
 ) -> Outcome:
-    """Judge the recent dates once, as the scheduler does, or those that are named; notify nobody."""
+    """Judge the recent dates once, as the scheduler does, or those that are named.
+
+    Notify nobody.
+    """
     if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
         return Outcome.QUIET
@@ -170,7 +173,10 @@ def _print_report(report: Report, about: Subject, console: Console) -> None:
 
 
 def _record(report: Report, stores: EmbeddedStores) -> None:
-    """Leave the line by which `canary status` knows of the run; that it cannot must not hide the report."""
+    """Leave the line by which `canary status` knows of the run.
+
+    That it cannot must not hide the report.
+    """
     try:
         if stores.folder.is_dir():
             append_line(stores.runs_path, json.dumps(report.run_line()) + "\n")

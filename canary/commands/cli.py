@@ -128,7 +128,8 @@ def _invoke(argv: list[str]) -> int:
                 f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {asked!r}"
             )
         return Outcome.QUIET
-    # Not click's own `main`, which exits with 1 where a reader went away: that would accuse somebody.
+    # Not click's own `main`, which exits with 1 where a reader went away: that would accuse
+    # somebody.
     with canary.make_context("canary", argv) as context:
         return canary.invoke(context) or Outcome.QUIET  # one that judges nothing returns nothing
 

@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 
 class State(StrEnum):
-    """Whether a point holds. ABSENT: it is not there, and need not be. UNKNOWN: it could not be read."""
+    """Whether a point holds. ABSENT: it is not there, and need not be. UNKNOWN.
+
+    It could not be read.
+    """
 
     HOLDS = "HOLDS"
     WRONG = "WRONG"
@@ -192,7 +195,10 @@ def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells
 
 
 def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: str) -> Point:
-    """Return how many entries of a log there are of how many dates; that there is none is no fault by itself."""
+    """Return how many entries of a log there are of how many dates.
+
+    That there is none is no fault by itself.
+    """
     if unreadable := _first_unreadable(sources):
         return Point(State.UNKNOWN, f"{what}: {unreadable}")
     point = _counted(

@@ -23,7 +23,10 @@ _FLAGS = {"ok": "⚑", "failed": "⚐", "unknown": "?"}
 
 
 def print_board(console: Console, board: Board) -> None:
-    """Print a row for each date, oldest first, with its lane; without the lanes where there is no room for them."""
+    """Print a row for each date, oldest first, with its lane.
+
+    Without the lanes where there is no room for them.
+    """
     widths = [console.width - _beside_the_lane(phase) for phase in board.phases]
     if console.width < _NARROWEST or min(widths) < _SHORTEST_LANE:
         for phase in board.phases:

@@ -1,4 +1,7 @@
-"""What several commands share: the options, the kinds of values that they take, and what a command is about."""
+"""What several commands share.
+
+The options, the kinds of values that they take, and what a command is about.
+"""
 
 import json
 import re
@@ -190,9 +193,10 @@ class Subject(msgspec.Struct, frozen=True):
     """What a command is about: the phases, the time to judge by, and whose stores.
 
     `read_at` is the time at which the stores are read: the present, or the end of a simulated run.
-    `folder` is that of the embedded stores which were named, None for those that the settings ask for;
-    `simulated` tells that a simulated run has left it. `several`: there are more phases than one, so
-    that a command has to say which is meant. `canary` is the name of the canary whose memory is read.
+    `folder` is that of the embedded stores which were named, None for those that the settings ask
+    for; `simulated` tells that a simulated run has left it. `several`: there are more phases than
+    one, so that a command has to say which is meant. `canary` is the name of the canary whose
+    memory is read.
     """
 
     phases: Mapping[str, Phase]
@@ -244,7 +248,9 @@ class Subject(msgspec.Struct, frozen=True):
         return phase.today(self.now) - day if isinstance(day, timedelta) else day
 
     def stores(self, *, must_exist: bool = True) -> "closing[Stores]":
-        """Open the stores, as a context; ConfigurationError where nobody says which, and there are none in this folder.
+        """Open the stores, as a context.
+
+        ConfigurationError where nobody says which, and there are none in this folder.
 
         They are made only where they need not exist, and somebody has named their place.
         """
@@ -264,7 +270,10 @@ def subject(
     now: datetime | None = None,
     canary: str = DEFAULT_CANARY,
 ) -> Subject:
-    """Return what the options are about: the folder of a simulated run brings its own phases and its time."""
+    """Return what the options are about.
+
+    The folder of a simulated run brings its own phases and its time.
+    """
     run = read_simulated_folder(folder) if folder is not None else None
     every = load_phases(run.phases_file if run else None)
     read_at = (run and run.now) or datetime.now(UTC)

@@ -1,7 +1,7 @@
 """`canary probe`: is the orchestrator alive, or only deployed?
 
-A marked message goes the whole way: topic, subscription, permission to invoke, import, settings, Firestore.
-Where no answer comes, what can be seen from outside says why.
+A marked message goes the whole way: topic, subscription, permission to invoke, import, settings,
+Firestore. Where no answer comes, what can be seen from outside says why.
 """
 
 import re
@@ -54,7 +54,10 @@ Listed = Mapping[str, str] | StoreError
 
 
 class Probed(NamedTuple):
-    """What came of a probe, `seconds` after it was published; `problem` is None where all is as it should be."""
+    """What came of a probe, `seconds` after it was published.
+
+    `problem` is None where all is as it should be.
+    """
 
     seconds: float
     problem: str | None
@@ -73,8 +76,8 @@ def probe(
 ) -> Probed:
     """Publish a probe, wait up to `seconds` for the answer of `service`, then look in `requests` why there is none.
 
-    `note` is told beforehand who else gets the message. Raises ConfigurationError where there is no such topic,
-    StoreError where nothing could be published.
+    `note` is told beforehand who else gets the message. Raises ConfigurationError where there is no
+    such topic, StoreError where nothing could be published.
     """
     subscriptions: Listed
     try:
@@ -97,7 +100,10 @@ def probe(
 
 
 def who_else(subscriptions: Listed, service: str | None) -> str | None:
-    """Say who gets the probe besides `service`, or all who do where it is not named; None where that is nobody else."""
+    """Say who gets the probe besides `service`, or all who do where it is not named.
+
+    None where that is nobody else.
+    """
     if isinstance(subscriptions, StoreError):
         return f"who gets the probe could not be listed: {subscriptions}"
     if service is None:
@@ -113,7 +119,10 @@ def who_else(subscriptions: Listed, service: str | None) -> str | None:
 def what_is_wrong(
     answer: Mapping[str, Any], phase: Phase, service: str | None = None
 ) -> str | None:
-    """Compare the answer with the phase and the service that it should be about; None where all is well."""
+    """Compare the answer with the phase and the service that it should be about.
+
+    None where all is well.
+    """
     found, about, log = (_said(answer.get(name)) for name in ("service", "phase", "completion_log"))
     if service is not None and not found:
         return (

@@ -1,4 +1,7 @@
-"""`canary setup`, `verify` and `probe`: the tables, the flag in BigQuery, and whether the orchestrator is alive."""
+"""`canary setup`, `verify` and `probe`.
+
+The tables, the flag in BigQuery, and whether the orchestrator is alive.
+"""
 
 import json
 import sys
@@ -47,7 +50,10 @@ def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) 
 )
 @options("data", "phase", "now", "json", "days")
 def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
-    """Check an installation: what it reads, what is collected, and where the flag is. It only reads."""
+    """Check an installation: what it reads, what is collected, and where the flag is.
+
+    It only reads.
+    """
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     settings = Settings.from_env()
     with about.stores() as stores:
@@ -67,7 +73,8 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
 def notify(*, is_test: bool, as_json: bool) -> Outcome:
     """Send a marked message over each channel that the environment names, and say what each answered.
 
-    The log is this machine's stderr here. The deployed function's own is tried by POST /notify-test.
+    The log is this machine's stderr here. The deployed function's own is tried by POST
+    /notify-test.
     """
     if not is_test:
         raise click.UsageError("--test is needed: all else is sent by the canary's own runs")

@@ -41,7 +41,10 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
 def print_screen(
     console: Console, events: Sequence[Event], phase: Phase, command: CommandLine
 ) -> None:
-    """Print the demo's one screen: a healthy date in short, what went wrong with its alerts, and the end of it."""
+    """Print the demo's one screen.
+
+    A healthy date in short, what went wrong with its alerts, and the end of it.
+    """
 
     def show(day: date, impact: Impact | None = None) -> None:
         console.rule(f"{day:%B} {day.day}: {demo.WHAT_HAPPENED[day]}", align="left")

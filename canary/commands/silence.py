@@ -122,7 +122,10 @@ def end(about: Subject, *, silence_id: str, as_json: bool) -> None:
 @_by
 @click.option("--note", default="", help="What is being done.")
 def ack(about: Subject, *, game_date: Day, by: str, note: str, as_json: bool) -> None:
-    """Say that an open incident is in hand: no reminders of it for 24 hours, unless it gets worse."""
+    """Say that an open incident is in hand.
+
+    No reminders of it for 24 hours, unless it gets worse.
+    """
     phase, day = about.phase.name, about.game_date(game_date, about.phase)
     with about.stores() as stores:
         months = stores.documents.get_all(month_refs(about.canary, phase, [day]))

@@ -62,8 +62,9 @@ class _Ascii:
 def make_console(width: int | None = None, *, ascii_only: bool = False) -> Console:
     """Return a console for stdout, of `width` columns.
 
-    By default it is as wide as the terminal or COLUMNS say, and in a pipe or a file wide enough for most lines.
-    `ascii_only`: no other characters, and no colours; a stdout that has no others gets none either.
+    By default it is as wide as the terminal or COLUMNS say, and in a pipe or a file wide enough for
+    most lines. `ascii_only`: no other characters, and no colours; a stdout that has no others gets
+    none either.
     """
     if width is None and not (sys.stdout is not None and sys.stdout.isatty()):
         width = shutil.get_terminal_size((_PLAIN_WIDTH, 25)).columns
@@ -131,7 +132,10 @@ def print_notifications(
 def print_line(
     console: Console, verdict: Verdict, now: datetime | None = None, until: date | None = None
 ) -> None:
-    """Print a verdict in one line, with the time of the run where it is given; `until` is the last date like it."""
+    """Print a verdict in one line, with the time of the run where it is given.
+
+    `until` is the last date like it.
+    """
     time = f"{now:%m-%d %H:%M:%S}Z canary " if now else ""
     dates = f"{verdict.game_date} to {until}" if until else verdict.game_date
     line = f"{time}{verdict.phase} {dates} {verdict.kind}: {verdict.summary}"
@@ -139,7 +143,10 @@ def print_line(
 
 
 def print_lines(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """Print verdicts in one line each; why a source could not be read is said once for all dates in a row."""
+    """Print verdicts in one line each.
+
+    Why a source could not be read is said once for all dates in a row.
+    """
     for _, group in groupby(
         verdicts, lambda v: (v.phase, v.reason if v.unreadable else v.game_date)
     ):

@@ -16,7 +16,10 @@ _pubsub_errors = partial(store_errors, "Pub/Sub", GoogleAPIError, GoogleAuthErro
 
 
 class Topic:
-    """The topic `name` of `project`, or of that full name; each call takes up to `seconds`, and raises StoreError."""
+    """The topic `name` of `project`, or of that full name.
+
+    Each call takes up to `seconds`, and raises StoreError.
+    """
 
     def __init__(self, project: str, name: str, *, seconds: float = 10.0) -> None:
         self.name = name if "/" in name else f"projects/{project}/topics/{name}"
@@ -46,7 +49,10 @@ class Topic:
 
 
 def _limits(deadline: Deadline) -> dict[str, Any]:
-    """Return the bounds of one call that has to end by then; its last try begins when its retries end."""
+    """Return the bounds of one call that has to end by then.
+
+    Its last try begins when its retries end.
+    """
     if deadline.is_over:
         raise StoreError(f"Pub/Sub: it took more than {deadline.seconds:g} s")
     return {"timeout": deadline.left() / 2, "retry": Retry(timeout=deadline.left() / 2)}

@@ -1,7 +1,8 @@
 """`canary verify`: where in BigQuery is the flag, and does it agree with Firestore?
 
-The question that the plan left open, answered from the data of the last dates: by the completion log, and by every
-other table beside it that says of a date whether the flag is set. And does the phase's query of runs work?
+The question that the plan left open, answered from the data of the last dates: by the completion
+log, and by every other table beside it that says of a date whether the flag is set. And does the
+phase's query of runs work?
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,10 @@ FLAG_WORDS = {True: "set", False: "unset", None: "?"}
 
 
 class FlagOfDate(msgspec.Struct, frozen=True):
-    """The flag of one date in Firestore and in a table; None where one could not be read, or the table does not say."""
+    """The flag of one date in Firestore and in a table.
+
+    None where one could not be read, or the table does not say.
+    """
 
     game_date: date
     firestore: bool | None
@@ -100,9 +104,10 @@ class Comparison(msgspec.Struct, frozen=True):
 class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
-    `lacking` are the columns that its completion log lacks, `others` the flag tables beside it, None where there can be
-    none. `refused` says what could not be searched or read, `runs` what the query of runs answers, if there is one, and
-    what is known of the phase's components and scheduler jobs.
+    `lacking` are the columns that its completion log lacks, `others` the flag tables beside it,
+    None where there can be none. `refused` says what could not be searched or read, `runs` what the
+    query of runs answers, if there is one, and what is known of the phase's components and
+    scheduler jobs.
     """
 
     phase: Phase
@@ -114,7 +119,10 @@ class Verified(msgspec.Struct, frozen=True):
 
     @property
     def best(self) -> Comparison | None:
-        """The table that can stand in for Firestore; the completion log comes first, because nothing has to be set."""
+        """The table that can stand in for Firestore.
+
+        The completion log comes first, because nothing has to be set.
+        """
         if self.completion_log.carries:
             return self.completion_log
         # Set in one table is set: the completion log must not say so of a date on which it is not.
@@ -341,7 +349,10 @@ def _jobs(found: Changes | None, phase: Phase) -> Iterator[str]:
 
 
 def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Iterator[str]:
-    """Yield whether a phase's query of runs can be read, and of whom it has runs; nothing where there is none."""
+    """Yield whether a phase's query of runs can be read, and of whom it has runs.
+
+    Nothing where there is none.
+    """
     if counts is None or phase.runs_query is None:
         return
     try:
@@ -355,7 +366,10 @@ def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Ite
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
-    """Yield whether the right to write documents is missing; nothing is written: no document is as old as that."""
+    """Yield whether the right to write documents is missing; nothing is written.
+
+    No document is as old as that.
+    """
     try:
         documents.update_if_unchanged(
             DocumentRef(MEMORY, "verify"), {"verify": True}, "1970-01-01T00:00:01Z"
@@ -414,7 +428,10 @@ def _by_completion_log(
 
 
 def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Unreadable | None:
-    """Return what it says of the flag; without a row it is unset, if the table could say otherwise."""
+    """Return what it says of the flag.
+
+    Without a row it is unset, if the table could say otherwise.
+    """
     if isinstance(log, Unreadable):
         return log
     return (

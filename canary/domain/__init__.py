@@ -1,1 +1,4 @@
-"""What is known of a date, what is wrong with it, why, and what becomes of it: functions of values, `now` included."""
+"""What is known of a date, what is wrong with it, why, and what becomes of it.
+
+Functions of values, `now` included.
+"""

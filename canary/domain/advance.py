@@ -1,4 +1,7 @@
-"""One run over the dates of a phase: what is remembered afterwards, and what each channel has to be sent."""
+"""One run over the dates of a phase.
+
+What is remembered afterwards, and what each channel has to be sent.
+"""
 
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import date, datetime
@@ -34,8 +37,9 @@ _PATH_CHARACTERS = 200
 class Judged(msgspec.Struct, frozen=True):
     """What a run has judged: the verdicts, and the dates whose set is complete.
 
-    `everything`: it looked at all that it follows, so that what is missing is looked at no longer. `left_out` are the
-    dates that nobody judged while the canary was away, in a word to people; empty where there are none.
+    `everything`: it looked at all that it follows, so that what is missing is looked at no longer.
+    `left_out` are the dates that nobody judged while the canary was away, in a word to people;
+    empty where there are none.
     """
 
     verdicts: Sequence[Verdict]
@@ -45,10 +49,12 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a run makes of one phase: what was `known`, `followed` by the verdicts, and `after` what will be sent.
+    """What a run makes of one phase.
 
-    `due` are the messages by date and channel. Each date of `followed` has a verdict, one that nobody looks at any more
-    as well, and its situation.
+    What was `known`, `followed` by the verdicts, and `after` what will be sent.
+
+    `due` are the messages by date and channel. Each date of `followed` has a verdict, one that
+    nobody looks at any more as well, and its situation.
     """
 
     known: Mapping[date, DateMemory]
@@ -82,7 +88,10 @@ def advance(
     *,
     ran_at: datetime | None,
 ) -> Plan:
-    """Take the verdicts of a phase into what is `remembered` of it; `ran_at` is when the canary ran before."""
+    """Take the verdicts of a phase into what is `remembered` of it.
+
+    `ran_at` is when the canary ran before.
+    """
     verdicts = {verdict.game_date: verdict for verdict in judged.verdicts if verdict.phase == phase}
     known = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
     gone = [
@@ -126,7 +135,10 @@ def _messages(
     verdicts: Mapping[date, Verdict],
     situations: Mapping[date, Situation],
 ) -> dict[date, dict[str, NotificationKind]]:
-    """Return what is due, by date and channel: what opens lists all of its group, which needs no reminders then."""
+    """Return what is due, by date and channel.
+
+    What opens lists all of its group, which needs no reminders then.
+    """
     messages: dict[date, dict[str, NotificationKind]] = {}
     for day, memory in sorted(followed.items()):
         own = situations[day]
@@ -176,7 +188,10 @@ def _may_change(plan: Plan, day: date) -> bool:
 
 
 def oldest_open(dates: Mapping[date, DateMemory]) -> str:
-    """Return the oldest month in which something is open, such as 2026-02; empty where nothing is."""
+    """Return the oldest month in which something is open, such as 2026-02.
+
+    Empty where nothing is.
+    """
     return min((f"{day:%Y-%m}" for day, memory in dates.items() if memory.open), default="")
 
 

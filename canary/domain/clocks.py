@@ -1,7 +1,10 @@
-"""Other people's clocks are not believed: nothing happened after it was seen, and nothing was seen later than now.
+"""Other people's clocks are not believed.
 
-A time that is later than now cannot be told from any other, so it counts as not noted. What is done without a time is
-said where the time is asked for (facts.py): rather too late than too early, because an alert follows from it.
+Nothing happened after it was seen, and nothing was seen later than now.
+
+A time that is later than now cannot be told from any other, so it counts as not noted. What is done
+without a time is said where the time is asked for (facts.py): rather too late than too early,
+because an alert follows from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +19,16 @@ from orchestrator_resilience.plain import instant
 from orchestrator_resilience.progress import Progress, Registration, Report
 from orchestrator_resilience.stores.base import Flag, ProcessorRun
 
-# A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by more is no time.
+# A clock that is ahead by less is only badly set: what it says is taken for now. What is ahead by
+# more is no time.
 CLOCKS_DIFFER = timedelta(hours=1)
 
 
 def believed(at: datetime | None, now: datetime) -> datetime | None:
-    """Return a time (UTC) as it can be believed at `now`: None where it cannot be one, or has not come yet."""
+    """Return a time (UTC) as it can be believed at `now`.
+
+    None where it cannot be one, or has not come yet.
+    """
     moment = instant(at)
     if moment is None or moment - now > CLOCKS_DIFFER:
         return None
@@ -82,14 +89,20 @@ def _registration(entry: Registration, now: datetime) -> Registration:
 def believed_checkpoints(
     lines: Sequence[Checkpoint], now: datetime, read_at: datetime
 ) -> list[Checkpoint]:
-    """Return the lines that were there at `now`, in their order; `read_at` is when they were read."""
+    """Return the lines that were there at `now`, in their order.
+
+    `read_at` is when they were read.
+    """
     return [replace(line, at=min(line.at, now)) for line in lines if min(line.at, read_at) <= now]
 
 
 def believed_runs(
     runs: Sequence[ProcessorRun], now: datetime, read_at: datetime
 ) -> list[ProcessorRun]:
-    """Return the runs as far as they had come at `now`, with times that can be believed; `read_at` is as above."""
+    """Return the runs as far as they had come at `now`, with times that can be believed.
+
+    `read_at` is as above.
+    """
     then = runs if now >= read_at else [run for each in runs if (run := _run_by(each, now))]
     return [
         replace(
@@ -102,7 +115,10 @@ def believed_runs(
 
 
 def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
-    """Return what was known of a run, its status from its end on; None where it had not begun, or nobody says when."""
+    """Return what was known of a run, its status from its end on.
+
+    None where it had not begun, or nobody says when.
+    """
     began, finished_at = (
         instant(run.started_at) or instant(run.finished_at),
         instant(run.finished_at),

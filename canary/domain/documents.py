@@ -1,7 +1,7 @@
 """How the canary's own values stand in documents: field by field, and times as times.
 
-What is damaged there is left out alone: an entry of a list or of a map, a field that has a default. A value that lacks
-what it needs is none.
+What is damaged there is left out alone: an entry of a list or of a map, a field that has a default.
+A value that lacks what it needs is none.
 """
 
 from collections.abc import Mapping

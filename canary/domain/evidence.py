@@ -57,7 +57,10 @@ def mapped(source: Source[T], read: Callable[[T], U]) -> Source[U]:
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A processor's first success: when it completed, and when the completion log had the row (UTC)."""
+    """A processor's first success.
+
+    When it completed, and when the completion log had the row (UTC).
+    """
 
     completed_at: datetime
     visible_at: datetime
@@ -66,10 +69,11 @@ class Arrival(msgspec.Struct, frozen=True):
 class Logged(msgspec.Struct, frozen=True):
     """What the rows of the orchestrator, or the messages on the topic, say of one date.
 
-    `completed` maps expected processors to their first success, `reports` maps them to what they last
-    reported. `unexpected` are the names of other processors, as they came. `flag` is what the rows say of the flag,
-    None where they say nothing of it, as in a table without its columns. `unattributed` are the times (UTC) of messages
-    that may be of this date, and of which nobody can read the processor or the date.
+    `completed` maps expected processors to their first success, `reports` maps them to what they
+    last reported. `unexpected` are the names of other processors, as they came. `flag` is what the
+    rows say of the flag, None where they say nothing of it, as in a table without its columns.
+    `unattributed` are the times (UTC) of messages that may be of this date, and of which nobody can
+    read the processor or the date.
     """
 
     completed: Mapping[str, Arrival] = msgspec.field(default_factory=dict)
@@ -82,12 +86,14 @@ class Logged(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What each source says of one (phase, game date): everything that a verdict rests on.
 
-    `completion_log` are the rows of the orchestrator, `messages` what Pub/Sub wrote down by itself, `progress` the
-    progress document with the flag `_triggered`, `flag_table` what an older tracker's table says of the flag, `outcome`
-    the number of rows that the next phase has written, `work` the number of games that there were to process.
-    `log_since` (UTC) is when the completion log had its first row, of any date that was read: of what was registered
-    before, it says nothing. None where it has no row. `complete_seen_at` and `flag_seen_at` (UTC) are when the canary
-    itself first saw the set complete, and the flag set; None where it has not, or does not remember.
+    `completion_log` are the rows of the orchestrator, `messages` what Pub/Sub wrote down by itself,
+    `progress` the progress document with the flag `_triggered`, `flag_table` what an older
+    tracker's table says of the flag, `outcome` the number of rows that the next phase has written,
+    `work` the number of games that there were to process. `log_since` (UTC) is when the completion
+    log had its first row, of any date that was read: of what was registered before, it says
+    nothing. None where it has no row. `complete_seen_at` and `flag_seen_at` (UTC) are when the
+    canary itself first saw the set complete, and the flag set; None where it has not, or does not
+    remember.
     """
 
     phase: str
@@ -128,15 +134,19 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Traces(msgspec.Struct, frozen=True):
-    """What the deliveries of one date have left, oldest first: read only where there is a problem to explain.
+    """What the deliveries of one date have left, oldest first.
 
-    `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the requests to it since
-    the date began, of whatever date they were, `dead_letters` the messages of the date that it has given up delivering.
-    There were so many lines that those before `cut_at` are not among them; None where all are. `last_line` is the last
-    line of the phase before the date, `last_answer` when a request was last answered with 2xx before it (UTC): they
-    show that such things are collected. `errors` are those of the service and of the platform since the date began,
-    `runs` those of processors for this date, for those of the history before it, and for the next one, under whatever
-    name, `changes` what was changed of the phase's components up to now, and how its scheduler's jobs went.
+    Read only where there is a problem to explain.
+
+    `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the
+    requests to it since the date began, of whatever date they were, `dead_letters` the messages of
+    the date that it has given up delivering. There were so many lines that those before `cut_at`
+    are not among them; None where all are. `last_line` is the last line of the phase before the
+    date, `last_answer` when a request was last answered with 2xx before it (UTC): they show that
+    such things are collected. `errors` are those of the service and of the platform since the date
+    began, `runs` those of processors for this date, for those of the history before it, and for the
+    next one, under whatever name, `changes` what was changed of the phase's components up to now,
+    and how its scheduler's jobs went.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -226,7 +236,10 @@ def merged(rows: Logged, messages: Logged) -> Logged:
 
 
 def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
-    """Return what the rows of a date say together: one that says so is enough, and the first of these has the time."""
+    """Return what the rows of a date say together.
+
+    One that says so is enough, and the first of these has the time.
+    """
     said = [row for row in rows if row.is_triggered is not None]
     flags = sorted(
         (row for row in said if row.is_triggered),

@@ -20,8 +20,9 @@ _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 class Heard(msgspec.Struct, frozen=True):
     """What the lines of a date's deliveries say that a verdict depends on.
 
-    `processors` are those of which there is one, whatever the stores have of it. `not_started` is why the next phase
-    was not started, in the words of the code; empty where no line says so, or a later one that it was.
+    `processors` are those of which there is one, whatever the stores have of it. `not_started` is
+    why the next phase was not started, in the words of the code; empty where no line says so, or a
+    later one that it was.
     """
 
     processors: frozenset[str] = frozenset()
@@ -34,9 +35,9 @@ NOTHING_HEARD = Heard()
 class Facts(msgspec.Struct, frozen=True, dict=True):
     """The evidence of one date as it stands at `now` (aware), and what follows from it.
 
-    `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py).
-    A source that has nothing, or that could not be read, is empty here: whether that matters is for each rule to say.
-    `heard` is what the lines of its deliveries say.
+    `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py). A
+    source that has nothing, or that could not be read, is empty here: whether that matters is for
+    each rule to say. `heard` is what the lines of its deliveries say.
     """
 
     evidence: Evidence
@@ -55,7 +56,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def completion_log(self) -> Logged:
-        """What the completion log says, and the message log with it: which of the two has a completion, proves it."""
+        """What the completion log says, and the message log with it.
+
+        Which of the two has a completion, proves it.
+        """
         return merged(self.rows, self.messages)
 
     @cached_property
@@ -79,7 +83,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def waits_for(self) -> frozenset[str]:
-        """What the orchestrator waits for; one that does not say is taken to expect what the phase expects."""
+        """What the orchestrator waits for.
+
+        One that does not say is taken to expect what the phase expects.
+        """
         return (
             self.phase.expected
             if self.progress.orchestrator_expected is None
@@ -90,7 +97,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def completed_at(self) -> dict[str, datetime | None]:
-        """The first success of each processor that has completed in either store; None where old code noted no time."""
+        """The first success of each processor that has completed in either store.
+
+        None where old code noted no time.
+        """
         said = (
             {name: arrival.completed_at for name, arrival in self.completion_log.completed.items()},
             {name: entry.completed_at for name, entry in self.progress.registered.items()},
@@ -181,16 +191,18 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def complete_at(self) -> datetime:
-        """When the set became complete: the last of the first successes that it needs; a re-run changes nothing.
+        """When the set became complete: the last of the first successes that it needs.
 
-        Where old documents give no time, the deadline is taken for it, here and below: rather too late than too
-        early, because an alert follows from it.
+        A re-run changes nothing.
+
+        Where old documents give no time, the deadline is taken for it, here and below: rather too
+        late than too early, because an alert follows from it.
         """
         times = {name: at or self.deadline for name, at in self.completed_at.items()}
         critical = [times[name] for name in self.phase.critical if name in times]
         complete_at = max([sorted(times.values())[self.phase.needed - 1], *critical])
-        # A tracker may renew its times at each report: it was complete when the canary saw that. Not with modes, of
-        # which each counts another set.
+        # A tracker may renew its times at each report: it was complete when the canary saw that.
+        # Not with modes, of which each counts another set.
         seen_at = None if self.phase.modes else self.evidence.complete_seen_at
         return min(complete_at, seen_at or complete_at)
 
@@ -202,7 +214,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def registered_at(self) -> dict[str, datetime]:
-        """When each processor was registered, as far as a time is known; old code noted when it completed."""
+        """When each processor was registered, as far as a time is known.
+
+        Old code noted when it completed.
+        """
         times = {
             n: entry.registered_at or entry.completed_at
             for n, entry in self.progress.registered.items()
@@ -218,7 +233,9 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def output_is_due(self) -> bool:
-        """Whether the next phase has had the time to write something: since the trigger, else since it was due.
+        """Whether the next phase has had the time to write something.
+
+        Since the trigger, else since it was due.
 
         It is due when the set is complete, and at the deadline whoever is missing.
         """
@@ -252,7 +269,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def output_is_partial(self) -> bool:
-        """Whether the next phase has some of the games, and lacks others; only where both are counted in games."""
+        """Whether the next phase has some of the games, and lacks others.
+
+        Only where both are counted in games.
+        """
         return self.phase.outcome_counts_games and 0 < (self.output or 0) < (self.work or 0)
 
     @property
@@ -289,9 +309,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> frozenset[str]:
     """Return the processors that are expected of a date now, and that nobody knew of then.
 
-    The orchestrator says what it waited for, on this date and on another one, and they are not in it; and no date of
-    the `history` up to this one has a report of them. One that had reported before, and is left out, is a mistake of
-    the orchestrator's instead, and so is what it has done only once.
+    The orchestrator says what it waited for, on this date and on another one, and they are not in
+    it; and no date of the `history` up to this one has a report of them. One that had reported
+    before, and is left out, is a mistake of the orchestrator's instead, and so is what it has done
+    only once.
     """
     said = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
     expected = phase.on(evidence.game_date, evidence.mode).expected

@@ -1,19 +1,22 @@
 """The life of an incident: what was wrong with a date, what each channel was sent of it, and what it is due next.
 
-Everything here is a function of what is remembered of one date, its verdict and the time. `follow` takes a verdict in,
-`expire` a date that nobody looks at any more, `due` says what a channel has to be sent, `sending` notes that before it
-is sent, and `answered` what came of it. canary/notify/incidents.py stores the result of each in that order.
+Everything here is a function of what is remembered of one date, its verdict and the time. `follow`
+takes a verdict in, `expire` a date that nobody looks at any more, `due` says what a channel has to
+be sent, `sending` notes that before it is sent, and `answered` what came of it.
+canary/notify/incidents.py stores the result of each in that order.
 
-    event                      never notified      notified, open         acknowledged          silenced
-    a problem                  OPENED              -                      -                     kept until it ends
-    worse than it has heard    OPENED              CHANGED                CHANGED               kept until it ends
-    UNKNOWN                    OPENED (twice)      nothing                nothing               nothing
-    goes on                    -                   REMINDER               none for 24 hours     none
-    quiet twice                nothing             RESOLVED               RESOLVED              RESOLVED
-    not looked at any more     nothing             EXPIRED                EXPIRED               EXPIRED when it ends
+    event                      never notified      notified, open         acknowledged
+    silenced a problem                  OPENED              -                      -
+    kept until it ends worse than it has heard    OPENED              CHANGED                CHANGED
+    kept until it ends UNKNOWN                    OPENED (twice)      nothing                nothing
+    nothing goes on                    -                   REMINDER               none for 24 hours
+    none quiet twice                nothing             RESOLVED               RESOLVED
+    RESOLVED not looked at any more     nothing             EXPIRED                EXPIRED
+    EXPIRED when it ends
 
-tests/canary/test_incidents.py has a test for each cell. A message whose answer is not known may have been heard: it
-counts, it is sent again, and whoever may have heard of the beginning hears of the end.
+tests/canary/test_incidents.py has a test for each cell. A message whose answer is not known may
+have been heard: it counts, it is sent again, and whoever may have heard of the beginning hears of
+the end.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
@@ -35,8 +38,9 @@ REMIND_EVERY = timedelta(hours=4)
 WARN_EVERY = timedelta(hours=12)
 # A run ends within 95 seconds: a message without an answer that is older is of a run that died.
 RUN_IS_OVER_AFTER = timedelta(minutes=4)
-# What one run saw may be a passing fault; the next run is 15 minutes later. (Counted in time rather than in runs,
-# because the scheduler may start a run twice, and repeats one that could not tell within a minute or so.)
+# What one run saw may be a passing fault; the next run is 15 minutes later. (Counted in time rather
+# than in runs, because the scheduler may start a run twice, and repeats one that could not tell
+# within a minute or so.)
 PASSES_WITHIN = timedelta(minutes=10)
 # What has come back within a day has to be quiet for longer.
 QUIET_AFTER_RETURN = timedelta(hours=8)
@@ -48,7 +52,8 @@ _NOTED_CAUSES = 3
 _A_DAY = timedelta(days=1)
 # An end that a channel does not take is tried for so long.
 _ENDS_FOR = timedelta(days=7)
-# The messages of 24 hours, ends not counted, up to which each kind is sent: what is worse than all before goes last.
+# The messages of 24 hours, ends not counted, up to which each kind is sent: what is worse than all
+# before goes last.
 _REMINDERS_UP_TO, _CHANGES_UP_TO, _MESSAGES_A_DAY = 6, 7, 8
 # Further changes are sent when a reminder would be.
 _CHANGES_AT_ONCE = 2
@@ -59,7 +64,10 @@ _ONE_STRETCH = timedelta(days=7)
 
 
 class NotificationKind(StrEnum):
-    """What people are notified of: an incident has begun, got worse, goes on, is over, or is looked at no longer."""
+    """What people are notified of.
+
+    An incident has begun, got worse, goes on, is over, or is looked at no longer.
+    """
 
     OPENED = "OPENED"
     CHANGED = "CHANGED"
@@ -89,12 +97,14 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one channel was sent of an open incident: the message `sent` at `at` (UTC), and whether it was `heard`.
+    """What one channel was sent of an open incident.
 
-    `run` is the run that sends it, empty once the answer is noted; `tries` counts how often it was sent without one.
-    `began` tells that something of the incident was certainly heard, `changed_at` (UTC) is when it was last said to be
-    worse. `verdicts` are the problems that the channel may have heard of, `level` is the last one. `address` is that of
-    then.
+    The message `sent` at `at` (UTC), and whether it was `heard`.
+
+    `run` is the run that sends it, empty once the answer is noted; `tries` counts how often it was
+    sent without one. `began` tells that something of the incident was certainly heard, `changed_at`
+    (UTC) is when it was last said to be worse. `verdicts` are the problems that the channel may
+    have heard of, `level` is the last one. `address` is that of then.
     """
 
     address: str = ""
@@ -115,8 +125,9 @@ ACKNOWLEDGED = "ACKNOWLEDGED"
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened to an incident, for its history; reminders are counted instead.
 
-    `what` is a NotificationKind, or ACKNOWLEDGED, then with `by` and its note as `why`. `to` are the channels that
-    heard it, and `unanswered` those of which nobody knows. `verdict`, `causes` and `why` are as they were then.
+    `what` is a NotificationKind, or ACKNOWLEDGED, then with `by` and its note as `why`. `to` are
+    the channels that heard it, and `unanswered` those of which nobody knows. `verdict`, `causes`
+    and `why` are as they were then.
     """
 
     what: str
@@ -132,11 +143,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One incident of a date; all times are UTC.
 
-    `kind`, `level` and `causes` (those proven so far) are what is wrong now; `unreadable`, that a source could not be
-    read as it began. `quiet_since` is when the first of the last verdicts was given that are all quiet, `quiet_twice`
-    that there was another one. `silenced`: it was, so that it has expired is news to everybody. `returned`: the one
-    before it had ended within a day. `expired`: its date is looked at no longer. `ended` and `over_at` are its end.
-    `reminders` counts those of each channel.
+    `kind`, `level` and `causes` (those proven so far) are what is wrong now; `unreadable`, that a
+    source could not be read as it began. `quiet_since` is when the first of the last verdicts was
+    given that are all quiet, `quiet_twice` that there was another one. `silenced`: it was, so that
+    it has expired is news to everybody. `returned`: the one before it had ended within a day.
+    `expired`: its date is looked at no longer. `ended` and `over_at` are its end. `reminders`
+    counts those of each channel.
     """
 
     kind: VerdictKind
@@ -158,11 +170,15 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is remembered of one date: its last verdict (`since` when, UTC), what was first seen there, its incidents.
+    """What is remembered of one date.
 
-    `complete_at`, `flag_at` and `output_at` (UTC) are when this canary first saw the set complete, the flag set, and
-    output; `away_since` is since when there is none, although there was. `forgotten` counts incidents over the cap of
-    4. `sent` are the messages of the last 24 hours, by channel: a limit that a new incident does not begin anew.
+    Its last verdict (`since` when, UTC), what was first seen there, its incidents.
+
+    `complete_at`, `flag_at` and `output_at` (UTC) are when this canary first saw the set complete,
+    the flag set, and output; `away_since` is since when there is none, although there was.
+    `forgotten` counts incidents over the cap of
+    4. `sent` are the messages of the last 24 hours, by channel: a limit that a new incident does
+       not begin anew.
     """
 
     verdict: VerdictKind | None = None
@@ -181,14 +197,20 @@ class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.incidents[-1] if self.incidents and self.incidents[-1].over_at is None else None
 
     def with_open(self, incident: Incident | None) -> "DateMemory":
-        """Return the same with this incident in place of the one that goes on; None: there is none any more."""
+        """Return the same with this incident in place of the one that goes on; None.
+
+        There is none any more.
+        """
         closed = self.incidents[:-1] if self.open else self.incidents
         every = closed if incident is None else (*closed, incident)
         more = max(0, len(every) - MOST_INCIDENTS)
         return replace(self, incidents=every[more:], forgotten=self.forgotten + more)
 
     def within_a_day(self, channel: str, now: datetime, *kinds: NotificationKind) -> int:
-        """Count a channel's messages of the last 24 hours: those of `kinds`, by default all that are no end."""
+        """Count a channel's messages of the last 24 hours.
+
+        Those of `kinds`, by default all that are no end.
+        """
         messages = (one for one in self.sent.get(channel, ()) if now - one.at < _A_DAY)
         return sum(one.kind in kinds if kinds else not one.kind.is_end for one in messages)
 
@@ -196,10 +218,10 @@ class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """What one run at `now` (aware) goes by, by its id `run`, for one date of `phase` (None: it was removed).
 
-    `addresses` are those of the channels by name, `down` are those that are not tried now. `silenced` and
-    `acknowledgements` are what people said of the date, `gone` tells that nobody looks at it any more. `group_at` is
-    when each channel was last sent something of the date's group, `stretch` are the channels that know of a stretch of
-    days without an answer.
+    `addresses` are those of the channels by name, `down` are those that are not tried now.
+    `silenced` and `acknowledgements` are what people said of the date, `gone` tells that nobody
+    looks at it any more. `group_at` is when each channel was last sent something of the date's
+    group, `stretch` are the channels that know of a stretch of days without an answer.
     """
 
     now: datetime
@@ -230,7 +252,9 @@ def group_of(verdict: Verdict) -> Hashable:
 
 
 def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
-    """Leave out what cannot be: what was sent in the future was not. A clock that was up to an hour ahead is no future.
+    """Leave out what cannot be: what was sent in the future was not.
+
+    A clock that was up to an hour ahead is no future.
 
     Only the incident that goes on is looked at: the others are history.
     """
@@ -254,7 +278,10 @@ def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
 
 
 def _believed_receipt(receipt: Receipt, at: datetime, now: datetime) -> Receipt:
-    """Believe the time of a receipt. Of a run whose clock is far ahead nobody knows whether it still goes on."""
+    """Believe the time of a receipt.
+
+    Of a run whose clock is far ahead nobody knows whether it still goes on.
+    """
     is_running = receipt.at - now < RUN_IS_OVER_AFTER
     return replace(receipt, at=at, run=receipt.run if is_running else "")
 
@@ -271,7 +298,8 @@ def follow(
         if incident.expired:  # it is looked at again
             incident = replace(incident, expired=False, quiet_since=None)
         memory = memory.with_open(incident)
-    # A rebuilt output is away for a moment: neither quiet nor worse. What is wrong besides is wrong all the same.
+    # A rebuilt output is away for a moment: neither quiet nor worse. What is wrong besides is wrong
+    # all the same.
     is_passing = memory.away_since is not None and now - memory.away_since < PASSES_WITHIN
     if is_passing and (incident is not None or kind.is_of_the_output):
         return memory
@@ -318,7 +346,10 @@ def _gone_on(
 def _begun_again(
     memory: DateMemory, incident: Incident, verdict: Verdict, situation: Situation
 ) -> DateMemory:
-    """End an incident whose end was sent to a channel, and begin another; who was not sent it knows of a problem."""
+    """End an incident whose end was sent to a channel, and begin another.
+
+    Who was not sent it knows of a problem.
+    """
     over = _over(incident, incident.quiet_since or situation.now)
     left = {name: receipt for name, receipt in incident.receipts.items() if not receipt.sent.is_end}
     memory = memory.with_open(over)
@@ -334,7 +365,10 @@ def _over(incident: Incident, at: datetime) -> Incident:
 
 
 def expire(memory: DateMemory, situation: Situation) -> DateMemory:
-    """Take in that nobody looks at a date any more; what was found quiet twice is over, what was silenced is said."""
+    """Take in that nobody looks at a date any more.
+
+    What was found quiet twice is over, what was silenced is said.
+    """
     memory = believed_memory(memory, situation.now)
     incident = memory.open
     if incident is None or incident.expired or incident.quiet_twice:
@@ -496,7 +530,10 @@ def _due_at_the_end(
 
 
 def _has_to_hear_the_end(incident: Incident, receipt: Receipt | None) -> bool:
-    """Whether a channel may have heard of the beginning and not of the end; of what was silenced everybody hears."""
+    """Whether a channel may have heard of the beginning and not of the end.
+
+    Of what was silenced everybody hears.
+    """
     if receipt is None:
         return incident.expired and incident.silenced
     return not receipt.sent.is_end or not (
@@ -505,7 +542,10 @@ def _has_to_hear_the_end(incident: Incident, receipt: Receipt | None) -> bool:
 
 
 def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situation) -> bool:
-    """Whether a problem that the channel does not know of is one by now; not knowing is one when it lasts."""
+    """Whether a problem that the channel does not know of is one by now.
+
+    Not knowing is one when it lasts.
+    """
     if verdict.kind is not VerdictKind.UNKNOWN:
         return True
     if not verdict.unreadable and channel in situation.stretch:
@@ -536,7 +576,10 @@ def _reminder_is_due(
 
 
 def acknowledged(incident: Incident, channel: str, situation: Situation) -> Acknowledgement | None:
-    """Return the acknowledgement that holds reminders: of this incident, no worse than it was, for 24 hours."""
+    """Return the acknowledgement that holds reminders.
+
+    Of this incident, no worse than it was, for 24 hours.
+    """
     receipt = incident.receipts.get(channel)
     changed_at = receipt.changed_at if receipt else None
     fits = [
@@ -608,9 +651,12 @@ def sending(
 def answered(
     memory: DateMemory, outcomes: Mapping[str, Outcome], before: DateMemory, situation: Situation
 ) -> DateMemory:
-    """Note what came of the messages of this run, by channel; `before` is what was remembered before they were sent.
+    """Note what came of the messages of this run, by channel.
 
-    What was certainly not posted is taken back. An incident ends once nobody is left who has to hear of its end.
+    `before` is what was remembered before they were sent.
+
+    What was certainly not posted is taken back. An incident ends once nobody is left who has to
+    hear of its end.
     """
     incident = memory.open
     if incident is None:
@@ -649,7 +695,10 @@ def answered(
 
 
 def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Event | None:
-    """Note in an event that one channel heard it, or was not sent it; None where it was sent nobody."""
+    """Note in an event that one channel heard it, or was not sent it.
+
+    None where it was sent nobody.
+    """
     if (event.what, event.at) != (receipt.sent, receipt.at) or channel not in event.unanswered:
         return event
     left = tuple(name for name in event.unanswered if name != channel)
@@ -663,7 +712,10 @@ def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Ev
 
 
 def closed(memory: DateMemory, situation: Situation) -> DateMemory:
-    """Close an incident whose end every channel has heard that has to; nobody waits for one that is no more."""
+    """Close an incident whose end every channel has heard that has to.
+
+    Nobody waits for one that is no more.
+    """
     incident, now = memory.open, situation.now
     if (
         incident is None
@@ -680,7 +732,10 @@ def closed(memory: DateMemory, situation: Situation) -> DateMemory:
 
 
 def is_stretch(incident: Incident, channel: str, now: datetime) -> bool:
-    """Whether a channel was sent within a week that no source says whether there was work; it may be over since."""
+    """Whether a channel was sent within a week that no source says whether there was work.
+
+    It may be over since.
+    """
     sent = [event for event in incident.events if channel in (*event.to, *event.unanswered)]
     is_undecided = incident.kind is VerdictKind.UNKNOWN and not incident.unreadable
     return is_undecided and any(now - event.at < _ONE_STRETCH for event in sent)

@@ -1,8 +1,9 @@
 """What a canary remembers, and in which documents: see docs/architecture.md.
 
-Memory belongs to one canary, by its name. There is a document for each phase and month, in which each date is one field
-with a text of JSON, because Firestore writes and reads that ten times as fast as nested maps; and one document for the
-canary itself. What is damaged is left out alone. The first format is number 1; another one is not read.
+Memory belongs to one canary, by its name. There is a document for each phase and month, in which
+each date is one field with a text of JSON, because Firestore writes and reads that ten times as
+fast as nested maps; and one document for the canary itself. What is damaged is left out alone. The
+first format is number 1; another one is not read.
 """
 
 import json
@@ -33,7 +34,10 @@ Documents = Mapping[DocumentRef, Document]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """That an address was refused for good: when last (UTC), in which words, and whether the others were told."""
+    """That an address was refused for good.
+
+    When last (UTC), in which words, and whether the others were told.
+    """
 
     address: str
     at: datetime
@@ -57,9 +61,10 @@ class Unseen(msgspec.Struct, frozen=True):
 class Runs(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of a canary itself.
 
-    `at` is when it ran last, and `reason` what it could not tell then. `judged_from` is the first date that still has
-    to be judged, and `open` the oldest month with something open, empty where nothing is, for each phase that it ever
-    followed. `refusals` are by the name of the channel. `unseen` are the times that it did not see, 200 at the most.
+    `at` is when it ran last, and `reason` what it could not tell then. `judged_from` is the first
+    date that still has to be judged, and `open` the oldest month with something open, empty where
+    nothing is, for each phase that it ever followed. `refusals` are by the name of the channel.
+    `unseen` are the times that it did not see, 200 at the most.
     """
 
     format: int = FORMAT
@@ -151,7 +156,10 @@ def is_readable(document: Document | None) -> bool:
 def read_date(
     document: Document | None, game_date: date, now: datetime | None = None
 ) -> DateMemory:
-    """Read what is remembered of a date in its month; with `now` (aware), as far as it can be believed then."""
+    """Read what is remembered of a date in its month.
+
+    With `now` (aware), as far as it can be believed then.
+    """
     memory = _read(document.fields.get(game_date.isoformat()) if document else None) or DateMemory()
     return memory if now is None else believed_memory(memory, now)
 
@@ -159,7 +167,10 @@ def read_date(
 def date_memory(
     documents: Documents, canary: str, phase: str, game_date: date, now: datetime | None = None
 ) -> DateMemory:
-    """Return what is remembered of a date of a phase among the documents that were read; `now` is as in `read_date`."""
+    """Return what is remembered of a date of a phase among the documents that were read.
+
+    `now` is as in `read_date`.
+    """
     (ref,) = month_refs(canary, phase, [game_date])
     return read_date(documents.get(ref), game_date, now)
 
@@ -184,8 +195,8 @@ def read_month(document: Document | None, now: datetime | None = None) -> dict[d
 def month_fields(document: Document | None, dates: Mapping[date, DateMemory]) -> dict[str, Any]:
     """Return the whole document of a month, with `dates` in it as they are now.
 
-    Where it grows too large, the oldest dates lose the words of their events first, then what lies between the first
-    and the last event of each incident.
+    Where it grows too large, the oldest dates lose the words of their events first, then what lies
+    between the first and the last event of each incident.
     """
     changed = {day.isoformat(): _text(memory) for day, memory in dates.items()}
     fields = {**(document.fields if document else {}), **changed}

@@ -1,8 +1,8 @@
 """What people say to the canary: silences, and acknowledgements.
 
-A silence is of dates of a phase of which nobody is notified for a while, with an author, a reason and an end. An
-acknowledgement says that somebody has an incident in hand. All of them are in one document, which a run reads with
-what it remembers, and which no run writes.
+A silence is of dates of a phase of which nobody is notified for a while, with an author, a reason
+and an end. An acknowledgement says that somebody has an incident in hand. All of them are in one
+document, which a run reads with what it remembers, and which no run writes.
 """
 
 import re
@@ -27,7 +27,10 @@ _LONGEST_WORDS = 300
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """The game dates `first` to `last` (both included) of a phase, until `expires_at` (UTC); who made it, and why."""
+    """The game dates `first` to `last` (both included) of a phase, until `expires_at` (UTC).
+
+    Who made it, and why.
+    """
 
     id: str
     phase: str
@@ -42,7 +45,10 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_of(verdict.phase, verdict.game_date, now)
 
     def is_of(self, phase: str, game_date: date, now: datetime) -> bool:
-        """Whether it is in force for a date; one that ends later than one can is not believed yet."""
+        """Whether it is in force for a date.
+
+        One that ends later than one can is not believed yet.
+        """
         same = self.phase == phase and self.first <= game_date <= self.last
         return same and now < self.expires_at <= now + LONGEST + CLOCKS_DIFFER
 
@@ -57,7 +63,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     """That somebody (`by`) has an incident in hand since `at` (UTC), with a `note`.
 
-    `opened_at` and `level` are the incident's as it was seen: it holds reminders only while both still fit.
+    `opened_at` and `level` are the incident's as it was seen: it holds reminders only while both
+    still fit.
     """
 
     phase: str
@@ -107,7 +114,10 @@ def read_silences(document: Document | None) -> tuple[Silence, ...]:
 
 
 def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, ...]:
-    """Read the acknowledgements of the document, the oldest first; what cannot be read acknowledges nothing."""
+    """Read the acknowledgements of the document, the oldest first.
+
+    What cannot be read acknowledges nothing.
+    """
     kept = document.fields.get("acknowledgements") if document else None
     every = [
         from_fields(Acknowledgement, printable(one))
@@ -117,13 +127,19 @@ def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, .
 
 
 def acknowledgement_fields(document: Document | None, added: Acknowledgement) -> dict[str, Any]:
-    """Return the document's field for the acknowledgements with one more; the oldest are dropped."""
+    """Return the document's field for the acknowledgements with one more.
+
+    The oldest are dropped.
+    """
     kept = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
     return {"acknowledgements": [to_fields(one) for one in kept]}
 
 
 def short_words(option: str, text: str) -> str:
-    """Return what somebody says, without blanks around it; raises ConfigurationError where it is too long to keep."""
+    """Return what somebody says, without blanks around it.
+
+    Raises ConfigurationError where it is too long to keep.
+    """
     if len(text) > _LONGEST_WORDS:
         raise ConfigurationError(
             f"{option}: {_LONGEST_WORDS} characters at the most, and this has {len(text)}"

@@ -1,7 +1,7 @@
 """Notifying where nothing can be remembered: once in each four hours of a problem's own age.
 
-With runs 15 minutes apart one run of each slot sends. What this very process knows from its runs before counts all the
-same.
+With runs 15 minutes apart one run of each slot sends. What this very process knows from its runs
+before counts all the same.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +16,10 @@ from orchestrator_resilience.phase import Phase
 class OwnMemory:
     """What a process remembers by itself between its runs, for when the documents cannot be read or written.
 
-    `told` is when it last sent a channel something of a date, and how bad that was. `first_seen` is when it first saw
-    each date that was not quiet in its last run, None where it had not run just before; `ran_at` is when that run was.
-    `warned_of` are the refused channels of which it has warned.
+    `told` is when it last sent a channel something of a date, and how bad that was. `first_seen` is
+    when it first saw each date that was not quiet in its last run, None where it had not run just
+    before; `ran_at` is when that run was. `warned_of` are the refused channels of which it has
+    warned.
     """
 
     told: dict[tuple[str, str, date], tuple[datetime, Level]] = field(default_factory=dict)
@@ -31,7 +32,10 @@ class OwnMemory:
         return self.ran_at is not None and now - self.ran_at < RUN_EVERY * 1.5
 
     def seen_since(self, phase: str, day: date, now: datetime) -> datetime | None:
-        """Return when it first saw that a date is not quiet: `now`, where it saw how things were a run before."""
+        """Return when it first saw that a date is not quiet.
+
+        `now`, where it saw how things were a run before.
+        """
         return self.first_seen.get((phase, day), now if self.saw_before(now) else None)
 
     def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
@@ -55,7 +59,8 @@ def due_without_memory(
 ) -> NotificationKind | None:
     """Return what a channel has to be sent of a date.
 
-    `said` is what memory says is due, while it can be read and not written; None where it cannot be read either.
+    `said` is what memory says is due, while it can be read and not written; None where it cannot be
+    read either.
     """
     key = (phase.name, verdict.game_date)
     told, first = own.told.get((channel, *key)), own.seen_since(*key, now)
@@ -81,10 +86,13 @@ def due_without_memory(
 
 
 def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime | None) -> bool:
-    """Whether a problem of which this process has sent nothing is sent now: when its age enters a slot of REMIND_EVERY.
+    """Whether a problem of which this process has sent nothing is sent now.
 
-    With runs 15 minutes apart one run of each slot sends. `first` is when this process saw it first, None where it had
-    not run just before: what is new to it is sent at once, and not knowing when it lasts.
+    When its age enters a slot of REMIND_EVERY.
+
+    With runs 15 minutes apart one run of each slot sends. `first` is when this process saw it
+    first, None where it had not run just before: what is new to it is sent at once, and not knowing
+    when it lasts.
     """
     if first is not None:
         return verdict.kind.is_problem or now - first >= PASSES_WITHIN

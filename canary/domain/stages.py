@@ -1,4 +1,7 @@
-"""The words in which is said where something stopped: the stages of the path, what is known of each, and the causes."""
+"""The words in which is said where something stopped.
+
+The stages of the path, what is known of each, and the causes.
+"""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -38,8 +41,8 @@ _RANKS = {
 class State(StrEnum):
     """What is known of a stage.
 
-    MISSED: it is not there, and that counts. UNDONE: it was there and is not. NOT_YET: its time is not up. NOT_KNOWN:
-    nobody looked, it could not be read, or that it is not there does not count.
+    MISSED: it is not there, and that counts. UNDONE: it was there and is not. NOT_YET: its time is
+    not up. NOT_KNOWN: nobody looked, it could not be read, or that it is not there does not count.
     """
 
     REACHED = "REACHED"
@@ -72,9 +75,10 @@ class CauseKind(StrEnum):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one stage, of a processor or (`subject` is empty) of the date.
 
-    `source` says so, `at` (UTC) is when it happened there, `words` are what was written of it, and `entry` is the id of
-    the message, row or delivery. So many deliveries said something of the kind `later`. `names` are those of whom the
-    words are, `statuses` those that requests were answered with (HTTP).
+    `source` says so, `at` (UTC) is when it happened there, `words` are what was written of it, and
+    `entry` is the id of the message, row or delivery. So many deliveries said something of the kind
+    `later`. `names` are those of whom the words are, `statuses` those that requests were answered
+    with (HTTP).
     """
 
     stage: Stage
@@ -97,11 +101,12 @@ def moment_text(at: datetime) -> str:
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Where it stopped, and why.
 
-    It stopped after the stage `after` (None: nobody knows of any that was reached), and at the latest at `until` (None:
-    nobody knows of any that was not); `between` are the stages of which nothing is known. `subjects` are the processors
-    that stopped alike, none where it is the date. `kind` is UNDETERMINED where nobody wrote down why. `source`, `at`
-    (UTC), `words`, `later`, `names` and `statuses` are those of the refusal that counts, `since` the first of the dates
-    in a row on which it stopped alike.
+    It stopped after the stage `after` (None: nobody knows of any that was reached), and at the
+    latest at `until` (None: nobody knows of any that was not); `between` are the stages of which
+    nothing is known. `subjects` are the processors that stopped alike, none where it is the date.
+    `kind` is UNDETERMINED where nobody wrote down why. `source`, `at` (UTC), `words`, `later`,
+    `names` and `statuses` are those of the refusal that counts, `since` the first of the dates in a
+    row on which it stopped alike.
     """
 
     kind: CauseKind
@@ -126,11 +131,13 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StandingKind(StrEnum):
-    """What can be known beside the path: of the orchestrator's list, of first deliveries, of the flag, of names.
+    """What can be known beside the path.
 
-    CHANGED_REVISION and CHANGED_LIST: between the last line that was good and the first that was not, the code was
-    another, or the list that it waits for. CHANGED: between the two, somebody changed a component of the stage; and
-    UNCHANGED, nobody did. That is no cause.
+    Of the orchestrator's list, of first deliveries, of the flag, of names.
+
+    CHANGED_REVISION and CHANGED_LIST: between the last line that was good and the first that was
+    not, the code was another, or the list that it waits for. CHANGED: between the two, somebody
+    changed a component of the stage; and UNCHANGED, nobody did. That is no cause.
     """
 
     WAITS_FOR_TOO_MANY = "WAITS_FOR_TOO_MANY"
@@ -145,7 +152,10 @@ class StandingKind(StrEnum):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A fact that is no stop: about whom, and in whose words; a change has a time (UTC), and `who` made it."""
+    """A fact that is no stop: about whom, and in whose words.
+
+    A change has a time (UTC), and `who` made it.
+    """
 
     kind: StandingKind
     subjects: tuple[str, ...] = ()

@@ -1,4 +1,7 @@
-"""The timeline of one date for a person: the facts of its path in the order of their times, delivery by delivery."""
+"""The timeline of one date for a person.
+
+The facts of its path in the order of their times, delivery by delivery.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +21,8 @@ _DEADLINE = "the deadline by which all should be complete"
 class Timeline(msgspec.Struct, frozen=True):
     """A date's verdict, its entries in the order of their times, and why sources could not be read.
 
-    An entry without a time comes first: nobody wrote it down. `silences` are those that cover the date.
+    An entry without a time comes first: nobody wrote it down. `silences` are those that cover the
+    date.
     """
 
     verdict: Verdict
@@ -71,9 +75,12 @@ def _entries(known: Known) -> Iterator[Step]:
 
 
 def by_delivery(entries: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """Put what belongs to one delivery together, where its first entry is; what belongs to none stays alone.
+    """Put what belongs to one delivery together, where its first entry is.
 
-    What a table or a document says of a processor without naming a message belongs to its first delivery.
+    What belongs to none stays alone.
+
+    What a table or a document says of a processor without naming a message belongs to its first
+    delivery.
     """
     first: dict[str, str] = {}
     for step in entries:

@@ -3,24 +3,25 @@
 The rules in the order in which they are tried; the first that applies decides:
 
     the flag is set, and not by another mode while this one's set is incomplete
-        PREMATURE           a processor has not completed, the flag was not meant to be partial, and there was work
-        DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was work
-        DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both are counted in games
-        STORES_DISAGREE     one store has lacked a completion of the other for too long
-        TRIGGERED           otherwise
+        PREMATURE           a processor has not completed, the flag was not meant to be partial, and
+        there was work DOWNSTREAM_MISSING  the next phase has had its time and has written nothing,
+        and there was work DOWNSTREAM_PARTIAL  the same, and it has written some of the games only,
+        where both are counted in games STORES_DISAGREE     one store has lacked a completion of the
+        other for too long TRIGGERED           otherwise
     the flag is unset, and all have completed, or as many as the phase's own rule asks for
         UNTRIGGERED         30 minutes ago, and the rows have settled
         STORES_DISAGREE     as above
         SETTLING            otherwise
     the flag is unset, and the set is incomplete
-        IDLE                there was no work, and nobody failed all the same
-        STORES_DISAGREE     as above, and no deadline of those that are missing has passed
-        WAITING             no deadline of those that are missing has passed
-        INCOMPLETE          something has arrived, or others still have time; and there was work, where nothing arrived
-        SILENT              nothing has arrived, and there was work
+        IDLE                there was no work, and nobody failed all the same STORES_DISAGREE     as
+        above, and no deadline of those that are missing has passed WAITING             no deadline
+        of those that are missing has passed INCOMPLETE          something has arrived, or others
+        still have time; and there was work, where nothing arrived SILENT              nothing has
+        arrived, and there was work
 
-UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read; or, at the deadline, nothing
-has arrived and no source says whether there was work, or one says that there was none and a processor failed.
+UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read; or, at
+the deadline, nothing has arrived and no source says whether there was work, or one says that there
+was none and a processor failed.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -104,18 +105,19 @@ def badness(how_bad: Level) -> int:
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is said about one (phase, game date).
 
-    `summary` is one sentence, `reason` why it is UNKNOWN. `since` (UTC) is when the state began, where that is known:
-    the moment of completion for SETTLING and UNTRIGGERED, the deadline for what is late. `completed`, `missing` and
-    `not_yet` are expected processors, the last those that are not late yet where others are. `unexpected` are other
-    names. `triggered` is None where the flag could not be read, `impact` is None unless there is a problem. `notes` are
-    further facts.
-    `path`, `causes` and `standing` are added to what is not quiet: what is known of each stage of each processor and of
-    the date, where that stopped, and what stands beside it. `evaluates_anew` tells that this project's orchestrator
-    wrote the document: there, each delivery is evaluated, also of a processor that is registered already. `unreadable`
-    tells the two kinds of UNKNOWN apart: true where a source could not be read, false where every source answered, and
-    nobody can say whether there was work.
-    `output` is the number of rows that the next phase wrote, or of games where `outcome_counts_games`; `work` is
-    the number of games. Each is None where no source says so.
+    `summary` is one sentence, `reason` why it is UNKNOWN. `since` (UTC) is when the state began,
+    where that is known: the moment of completion for SETTLING and UNTRIGGERED, the deadline for
+    what is late. `completed`, `missing` and `not_yet` are expected processors, the last those that
+    are not late yet where others are. `unexpected` are other names. `triggered` is None where the
+    flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
+    `path`, `causes` and `standing` are added to what is not quiet: what is known of each stage of
+    each processor and of the date, where that stopped, and what stands beside it. `evaluates_anew`
+    tells that this project's orchestrator wrote the document: there, each delivery is evaluated,
+    also of a processor that is registered already. `unreadable` tells the two kinds of UNKNOWN
+    apart: true where a source could not be read, false where every source answered, and nobody can
+    say whether there was work. `output` is the number of rows that the next phase wrote, or of
+    games where `outcome_counts_games`; `work` is the number of games. Each is None where no source
+    says so.
     """
 
     kind: VerdictKind
@@ -174,7 +176,8 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
         evidence.flag_seen_at,
     )
     if isinstance(progress, Absent) and (in_bigquery or seen_at):
-        # It may have been removed, or be in another database: it does not say that the flag is unset.
+        # It may have been removed, or be in another database: it does not say that the flag is
+        # unset.
         verdict = judge(
             replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
         )
@@ -217,7 +220,10 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
 
 
 def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Progress]:
-    """Return what a document that is not there would say: the flag is set where one table, or the canary, saw it."""
+    """Return what a document that is not there would say.
+
+    The flag is set where one table, or the canary, saw it.
+    """
     triggers = [
         Trigger(flag.at, flag.reason, deliberately_partial=phase.is_partial(flag.reason))
         for flag in evidence.flags.values()
@@ -261,7 +267,10 @@ def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
 
 
 def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
-    """Judge what the next phase has made of the flag; None where nothing is wrong, or it is too early to tell."""
+    """Judge what the next phase has made of the flag.
+
+    None where nothing is wrong, or it is too early to tell.
+    """
     outcome, work, next_phase = facts.evidence.outcome, facts.evidence.work, facts.phase.next_phase
     if facts.start_was_refused and not facts.output and not facts.had_no_work:
         why = one_line(facts.heard.not_started, _REASON_CHARACTERS)
@@ -285,7 +294,10 @@ def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
 
 
 def _judge_complete(facts: Facts) -> Verdict:
-    """Apply the rule that the canary is made for: the set complete, the flag unset, 30 minutes later."""
+    """Apply the rule that the canary is made for.
+
+    The set complete, the flag unset, 30 minutes later.
+    """
     age = facts.now - facts.complete_at
     when = (
         "at a time that nobody wrote down"
@@ -315,7 +327,8 @@ def _judge_incomplete(facts: Facts) -> Verdict:
             f"; completed all the same: {names(facts.completed_at)}" if facts.completed_at else ""
         )
         return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{done}")
-    # On a day without games nobody has anything to be late with; without a work query, the others have yet to say so.
+    # On a day without games nobody has anything to be late with; without a work query, the others
+    # have yet to say so.
     may_be_idle = (
         facts.overdue != facts.missing and not facts.work and facts.report_no_work(facts.overdue)
     )
@@ -361,11 +374,12 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
 def _disagreement(facts: Facts) -> str | None:
     """Say which completions one store has and the other lacks, though it has had the time to take them up.
 
-    The time counts from when the first of the two stores took it up, not from when the message was published:
-    messages may come late. A processor that the orchestrator does not wait for needs no time: it will never
-    be registered. Nor does who came after a flag that was set on purpose without everybody, or whose later run
-    completed nothing, and stands in the document instead: that run takes nothing back. Nothing is said of what was
-    registered before the completion log had its first row.
+    The time counts from when the first of the two stores took it up, not from when the message was
+    published: messages may come late. A processor that the orchestrator does not wait for needs no
+    time: it will never be registered. Nor does who came after a flag that was set on purpose
+    without everybody, or whose later run completed nothing, and stands in the document instead:
+    that run takes nothing back. Nothing is said of what was registered before the completion log
+    had its first row.
     """
     recorded, registered, reports = (
         facts.completion_log.completed,
@@ -447,7 +461,10 @@ def _unknown(facts: Facts, reason: str, *, unreadable: bool = True) -> Verdict:
 
 
 def _impact(facts: Facts) -> Impact:
-    """Say whether the next phase ran; that it wrote nothing counts only once it was due, and where there were games."""
+    """Say whether the next phase ran.
+
+    That it wrote nothing counts only once it was due, and where there were games.
+    """
     if facts.work == 0:
         return Impact.NONE
     match facts.evidence.outcome:
@@ -460,7 +477,8 @@ def _impact(facts: Facts) -> Impact:
         case Seen():
             return Impact.NONE
         case Absent() | Unreadable():
-            # Where the flag starts the next phase, an unset one says itself that it was not started.
+            # Where the flag starts the next phase, an unset one says itself that it was not
+            # started.
             unset = facts.progress.trigger is None and facts.phase.flag_starts_next_phase
             if facts.start_was_refused:
                 return Impact.BLOCKED
@@ -505,7 +523,10 @@ def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
 
 
 def names(processors: Iterable[str]) -> str:
-    """List names in their order, and count those that would be too many; empty where there are none."""
+    """List names in their order, and count those that would be too many.
+
+    Empty where there are none.
+    """
     found = sorted(processors)
     shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in found[:_LISTED])
     return f"{shown} and {len(found) - _LISTED} more" if len(found) > _LISTED else shown

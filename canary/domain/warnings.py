@@ -18,9 +18,12 @@ _SILENT_DATES = 3
 def early_warnings(
     history: Collection[Evidence], phase: Phase, now: datetime, lines: Collection[Checkpoint] = ()
 ) -> tuple[str, ...]:
-    """Warn of what may become a problem: unexpected processors, and expected ones that report nothing any more.
+    """Warn of what may become a problem.
 
-    `history` is the evidence of the phase's recent dates, `lines` are checkpoints of those on which somebody is silent.
+    Unexpected processors, and expected ones that report nothing any more.
+
+    `history` is the evidence of the phase's recent dates, `lines` are checkpoints of those on which
+    somebody is silent.
     """
     dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
     unexpected = {name for one in dates for name in one.unexpected}
@@ -44,7 +47,8 @@ def early_warnings(
 def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:
     """Return since when a processor has not reported, newest first, where that is 3 dates on which others completed.
 
-    Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
+    Dates that are not over, and dates without work, on which nobody has anything to complete, are
+    passed over.
     """
     silent: list[date] = []
     for one in sorted(history, key=lambda one: one.game_date, reverse=True):

@@ -17,8 +17,8 @@ from orchestrator_resilience.errors import ResilienceError
 class NotifyError(ResilienceError):
     """People could not be told; `gone` where the channel refuses the address itself, whatever the message.
 
-    It stays refused until it is mended. `again_after` is the least number of seconds before another attempt may help,
-    None where none does. `may_be_posted` where only the answer may be lost.
+    It stays refused until it is mended. `again_after` is the least number of seconds before another
+    attempt may help, None where none does. `may_be_posted` where only the answer may be lost.
     """
 
     def __init__(
@@ -36,7 +36,10 @@ class NotifyError(ResilienceError):
 
 
 class Warned(StrEnum):
-    """What people are told of the canary itself: a channel that is refused, that it was away, that this is a test."""
+    """What people are told of the canary itself.
+
+    A channel that is refused, that it was away, that this is a test.
+    """
 
     CHANNEL = "CHANNEL"
     AWAY = "AWAY"
@@ -44,7 +47,9 @@ class Warned(StrEnum):
 
 
 class Notification(msgspec.Struct, frozen=True):
-    """What a channel is sent of an incident: its kind, the incident, the verdict behind it, and a `note` if any.
+    """What a channel is sent of an incident.
+
+    Its kind, the incident, the verdict behind it, and a `note` if any.
 
     `also` are the verdicts of the other dates of its group, of which the channel knows.
     """
@@ -59,21 +64,27 @@ class Notification(msgspec.Struct, frozen=True):
 class Channel(Protocol):
     """A way to reach people.
 
-    `name` is what its receipts are kept under. `address` differs where another address was given, and does not show it.
+    `name` is what its receipts are kept under. `address` differs where another address was given,
+    and does not show it.
     """
 
     name: str
     address: str
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Send all of `notifications`, in one message where there is one; raises when they could not be sent."""
+        """Send all of `notifications`, in one message where there is one.
+
+        Raises when they could not be sent.
+        """
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:
         """Send a word about the canary itself; raises when it could not be sent."""
 
 
 class Channels:
-    """The channels of a canary, by name; `canary` is its own name, under which it finds the incidents that it opened.
+    """The channels of a canary, by name.
+
+    `canary` is its own name, under which it finds the incidents that it opened.
 
     One object is kept for as long as the process lives, and with it the process's own memory.
     """
@@ -88,7 +99,8 @@ class Channels:
     ) -> tuple[Sequence[Notification], Exception | None]:
         """Send over one channel; returns what was sent, and the failure of what was not.
 
-        Where it is not the channel that failed, one of the notifications is odd: each is then tried by itself.
+        Where it is not the channel that failed, one of the notifications is odd: each is then tried
+        by itself.
         """
         try:
             self.by_name[name].send(notifications, now)
@@ -102,7 +114,10 @@ class Channels:
         return notifications, None
 
     def test(self, now: datetime) -> dict[str, str]:
-        """Send a marked message over each channel; return by name why it could not be sent, empty where it was."""
+        """Send a marked message over each channel.
+
+        Return by name why it could not be sent, empty where it was.
+        """
         text = f"TEST · this channel of the canary {self.canary} works: nothing is wrong, and nobody has to do anything"
         return {name: str(self.warn(name, Warned.TEST, text, now) or "") for name in self.by_name}
 

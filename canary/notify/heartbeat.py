@@ -10,13 +10,19 @@ from orchestrator_resilience.http_calls import NoAnswer
 
 
 class Heartbeat:
-    """Asks for the page at `url`, a secret, for up to `seconds`; ConfigurationError for what is no address."""
+    """Asks for the page at `url`, a secret, for up to `seconds`.
+
+    ConfigurationError for what is no address.
+    """
 
     def __init__(self, url: str, *, seconds: float = 5.0) -> None:
         self._webhook, self._seconds = Webhook("HEARTBEAT_URL", url), seconds
 
     def beat(self) -> str | None:
-        """Tell that a run has ended well; returns the failure, without the address, unless the answer is 2xx."""
+        """Tell that a run has ended well.
+
+        Returns the failure, without the address, unless the answer is 2xx.
+        """
         answer = self._webhook.request(Deadline(self._seconds))
         if not isinstance(answer, NoAnswer) and answer.status in range(200, 300):
             return None

@@ -1,9 +1,9 @@
 """What is news is written down, then sent, and then what came of it is written down.
 
-For each phase a run reads what it remembers, computes, and commits in one conditional write the receipts of what it is
-about to send. Only then it sends, and notes the answers. Who loses the commit reads and computes again. So of several
-runs at once one sends, and what a run that died may have sent is known. Where nothing can be written, people are
-notified all the same.
+For each phase a run reads what it remembers, computes, and commits in one conditional write the
+receipts of what it is about to send. Only then it sends, and notes the answers. Who loses the
+commit reads and computes again. So of several runs at once one sends, and what a run that died may
+have sent is known. Where nothing can be written, people are notified all the same.
 """
 
 import secrets
@@ -45,8 +45,9 @@ _DATES_AT_ONCE = 24
 class Notified(msgspec.Struct, frozen=True):
     """What came of notifying.
 
-    `channels_failed` are the channels that could not be reached, with the reason. `untold` are the dates of which
-    nobody was notified although somebody had to be. `without_memory` is why something could not be remembered, if so.
+    `channels_failed` are the channels that could not be reached, with the reason. `untold` are the
+    dates of which nobody was notified although somebody had to be. `without_memory` is why
+    something could not be remembered, if so.
     """
 
     channels_failed: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -70,7 +71,8 @@ def notify(
 ) -> Notified:
     """Take the verdicts into what is remembered, and send each channel what it does not know yet.
 
-    `remembered` are the documents as the run has read them. A run past its `deadline` neither commits nor sends.
+    `remembered` are the documents as the run has read them. A run past its `deadline` neither
+    commits nor sends.
     """
     memory = Memory(store, remembered, channels.canary, now, deadline)
     run = _Notifying(memory, judged, channels, phases=phases, now=now, deadline=deadline)
@@ -168,7 +170,10 @@ class _Notifying:
         )
 
     def _is_mine(self, phase: str, plan: Plan) -> bool:
-        """Whether what was about to be sent is written down as this run's: only the answer was lost, or came late."""
+        """Whether what was about to be sent is written down as this run's.
+
+        Only the answer was lost, or came late.
+        """
         known = self._memory.dates(phase)
         incidents = [known[day].open for day in plan.due if day in known]
         runs = {
@@ -252,7 +257,10 @@ class _Notifying:
         )
 
     def _words(self, plan: Plan, day: date, kind: NotificationKind, name: str) -> Iterator[str]:
-        """Yield what has to be said beside the verdict: what people said of it, and what may not have been heard."""
+        """Yield what has to be said beside the verdict.
+
+        What people said of it, and what may not have been heard.
+        """
         incident, situation, phase = (
             plan.after[day].open,
             plan.situations[day],
@@ -274,7 +282,10 @@ class _Notifying:
     def _note(
         self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, Outcome]]
     ) -> Mapping[date, DateMemory]:
-        """Write down what came of the messages, and return it; where that fails, they may have been heard."""
+        """Write down what came of the messages, and return it.
+
+        Where that fails, they may have been heard.
+        """
         failed, noted = "", dict[date, DateMemory]()
         for _ in range(_ATTEMPTS):
             try:
@@ -305,7 +316,10 @@ class _Notifying:
                 self.untold.append(f"{plan.verdicts[day].phase} {day}: {why}")
 
     def _send_without_memory(self, phase: str, plan: Plan) -> None:
-        """Send what a problem's age asks for; what is remembered says which kind it is, where it can be read."""
+        """Send what a problem's age asks for.
+
+        What is remembered says which kind it is, where it can be read.
+        """
         note = (
             f"sent without memory, once in 4 hours, and not when it is over: {self.without_memory}"
         )
@@ -335,7 +349,10 @@ class _Notifying:
     # The canary itself
 
     def remember_the_run(self) -> None:
-        """Keep when the canary ran, what it did not see, and which channels are refused; say what is new of these."""
+        """Keep when the canary ran, what it did not see, and which channels are refused.
+
+        Say what is new of these.
+        """
         own, names, new = self._channels.memory, self._channels.by_name.keys(), dict[str, Refusal]()
         is_ours: bool | None = None
         try:
@@ -435,7 +452,10 @@ def _said(runs: Runs) -> Runs:
 
 
 def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
-    """Whether a refused channel is not tried yet: it is every four hours, in case the address is taken again."""
+    """Whether a refused channel is not tried yet.
+
+    It is every four hours, in case the address is taken again.
+    """
     return -RUN_IS_OVER_AFTER < now - refusal.at < REMIND_EVERY
 
 

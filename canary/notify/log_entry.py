@@ -26,8 +26,8 @@ _MAXIMUM_MESSAGE = 8_000
 class LogChannel:
     """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
-    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and `canary` is its own name,
-    where it is not the usual one.
+    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and
+    `canary` is its own name, where it is not the usual one.
     """
 
     name = "log"
@@ -72,7 +72,10 @@ class LogChannel:
         stream.flush()
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
-        """Return the entry of one group: its fields are those of its worst date, and `game_dates` has all of them."""
+        """Return the entry of one group.
+
+        Its fields are those of its worst date, and `game_dates` has all of them.
+        """
         kind, verdicts, project = group[0].kind, verdicts_of(group), self._command.project
         verdict = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
         return {

@@ -1,7 +1,8 @@
 """What people read of a problem: one content, which each channel puts into its own format.
 
-A message is about one fault, on however many dates. Its first line is what a phone shows: how bad it is, which dates,
-the verdict, whether it matters, and why. Then comes what to do now, and then the rest.
+A message is about one fault, on however many dates. Its first line is what a phone shows: how bad
+it is, which dates, the verdict, whether it matters, and why. Then comes what to do now, and then
+the rest.
 """
 
 import shlex
@@ -46,10 +47,11 @@ _LISTED_DATES, _NAMED_DATES = 7, 3
 class CommandLine(msgspec.Struct, frozen=True):
     """How the reader types the `canary` command, so that what is printed can be pasted, and where the page is.
 
-    `program` is the command itself. `project` is the Google Cloud project whose stores it has to read,
-    `folder` that of the embedded ones. With `several` phases it has to be told which one is meant. `now` is the time by
-    which it has to judge, None for the present. `page` is the address at which people reach the page, and `runbook`
-    that of the runbook, if they do. `canary` is the name of the canary whose memory is meant, None for the usual one.
+    `program` is the command itself. `project` is the Google Cloud project whose stores it has to
+    read, `folder` that of the embedded ones. With `several` phases it has to be told which one is
+    meant. `now` is the time by which it has to judge, None for the present. `page` is the address
+    at which people reach the page, and `runbook` that of the runbook, if they do. `canary` is the
+    name of the canary whose memory is meant, None for the usual one.
     """
 
     program: str = "canary"
@@ -118,17 +120,20 @@ class Link(msgspec.Struct, frozen=True):
 
 
 def date_path(phase: str, game_date: date, *, several: bool) -> str:
-    """Return where the page has a date; with `several` phases it has to be told which one is meant."""
+    """Return where the page has a date.
+
+    With `several` phases it has to be told which one is meant.
+    """
     return f"/dates/{game_date}" + (f"?phase={phase}" if several else "")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What is told of one fault, or of its end: the same for every channel.
 
-    The first line is made of how bad it is, which dates, the verdict, whether it matters, and why. `actions` are what
-    to do, the first of them now, `command` shows more, and `in_hand` are the commands with which people say that they
-    have it, by their labels. `facts` are labels with their texts; a text may have several lines. `sign` and `severity`
-    are how bad it is.
+    The first line is made of how bad it is, which dates, the verdict, whether it matters, and why.
+    `actions` are what to do, the first of them now, `command` shows more, and `in_hand` are the
+    commands with which people say that they have it, by their labels. `facts` are labels with their
+    texts; a text may have several lines. `sign` and `severity` are how bad it is.
     """
 
     sign: str
@@ -183,7 +188,8 @@ BY_STATUS: dict[int, str] = {
     429: "no instance was free: raise the service's maximum, or see what keeps them; then run {who} again for {date}",
 }
 
-# What to do, and where; `{date}` and `{document}` are those of the verdict, `{who}` the processors that stopped.
+# What to do, and where; `{date}` and `{document}` are those of the verdict, `{who}` the processors
+# that stopped.
 ADVICE: dict[VerdictKind | CauseKind, str] = {
     VerdictKind.IDLE: "nothing",
     VerdictKind.WAITING: "nothing",
@@ -222,9 +228,12 @@ ADVICE: dict[VerdictKind | CauseKind, str] = {
 
 
 def _todo(verdict: Verdict, phase: Phase, about: str, harmed: str) -> tuple[str, ...]:
-    """Return what to do, one thing a line: about the causes that are proven, else about the verdict.
+    """Return what to do, one thing a line.
 
-    The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are as bad as this one.
+    About the causes that are proven, else about the verdict.
+
+    The first is what to do now. `about` are the dates of the fault, `harmed` those of them that are
+    as bad as this one.
     """
     proven = [cause for cause in verdict.causes if cause.kind in verdict.proven]
     actions = [
@@ -245,7 +254,10 @@ def _advice(cause: Cause) -> str:
 
 
 def _at_once(verdict: Verdict, phase: Phase, about: str) -> str:
-    """Say what cannot wait, or that all of it can: what the next phase lacks does not come by mending the flag."""
+    """Say what cannot wait, or that all of it can.
+
+    What the next phase lacks does not come by mending the flag.
+    """
     if verdict.impact is Impact.NONE:
         return f"nothing tonight: {_impact(verdict, phase)}, the rest can wait"
     if verdict.kind is not VerdictKind.UNTRIGGERED:
@@ -303,7 +315,10 @@ def messages(
     command: CommandLine,
     now: datetime,
 ) -> list[tuple[tuple[Notification, ...], Message]]:
-    """Return what has to be told, one message for each fault: what is new first, and the worst of it."""
+    """Return what has to be told, one message for each fault.
+
+    What is new first, and the worst of it.
+    """
     groups: dict[Hashable, list[Notification]] = {}
     for one in notifications:
         what = (
@@ -398,9 +413,12 @@ def alert(
     note: str = "",
     with_who: bool = False,
 ) -> Message:
-    """Return the alert of one fault, for its dates: the worst of them stands for all, and the others are listed.
+    """Return the alert of one fault, for its dates.
 
-    `again` is what it is besides, if people were notified of it before. Who changed something is said `with_who` alone.
+    The worst of them stands for all, and the others are listed.
+
+    `again` is what it is besides, if people were notified of it before. Who changed something is
+    said `with_who` alone.
     """
     worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
     alike = [one for one in verdicts if _impact(one, phase) == _impact(worst, phase)]
@@ -535,7 +553,10 @@ def clipped(text: str, limit: int) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Cut what is over `limit` characters out of the middle: how an alert begins and ends says most."""
+    """Cut what is over `limit` characters out of the middle.
+
+    How an alert begins and ends says most.
+    """
     if len(text) <= limit:
         return text
     head, tail = text[: limit // 2], text[-(limit // 3) :]
@@ -566,7 +587,10 @@ def _impact_text(verdict: Verdict, phase: Phase) -> str:
 
 
 def output_text(verdict: Verdict, phase: Phase) -> str:
-    """Say how much the next phase has; in games where both queries count them, and where it has nothing."""
+    """Say how much the next phase has.
+
+    In games where both queries count them, and where it has nothing.
+    """
     if verdict.work is not None and (phase.outcome_counts_games or verdict.output == 0):
         return f"{verdict.output} of {count_text(verdict.work, 'game')}"
     games = f" for {count_text(verdict.work, 'game')}" if verdict.work is not None else ""

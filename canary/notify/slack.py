@@ -1,4 +1,7 @@
-"""Tells people in Slack, through an incoming webhook: one post a run, however much there is to tell."""
+"""Tells people in Slack, through an incoming webhook.
+
+One post a run, however much there is to tell.
+"""
 
 import json
 import re
@@ -16,8 +19,8 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.http_calls import Answer, NoAnswer
 from orchestrator_resilience.phase import Phase
 
-# Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents nowhere. A fault is
-# four of them, and one says that there are more.
+# Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents
+# nowhere. A fault is four of them, and one says that there are more.
 _MAXIMUM_FAULTS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 12, 2_800, 10_000
 # The bar beside a fault, by its sign: what is over is green, or grey where nobody looks any more.
 COLOURS = {"✖": "#b3261e", "▲": "#e8710a", "△": "#f2c744", "✓": "#1e8e3e", "…": "#80868b"}
@@ -31,10 +34,11 @@ _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blo
 class SlackChannel:
     """Posts to the webhook at `url`, within `seconds`, retries included.
 
-    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and `canary` is its own name,
-    where it is not the usual one.
+    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and
+    `canary` is its own name, where it is not the usual one.
 
-    Raises ConfigurationError, which does not show it, for an address that is neither https nor on this machine.
+    Raises ConfigurationError, which does not show it, for an address that is neither https nor on
+    this machine.
     """
 
     name = "slack"
@@ -58,7 +62,10 @@ class SlackChannel:
         )
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """Post one message; raises NotifyError. What got no answer may have been posted all the same."""
+        """Post one message; raises NotifyError.
+
+        What got no answer may have been posted all the same.
+        """
         self._post(message(notifications, self._phases, self._command, now))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
@@ -106,8 +113,9 @@ def message(
 ) -> dict[str, Any]:
     """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
 
-    The text above has the first line of each, and is what a phone shows. Each fault is an attachment, which has a bar
-    of a colour beside it: https://docs.slack.dev/messaging/formatting-message-text#attachments.
+    The text above has the first line of each, and is what a phone shows. Each fault is an
+    attachment, which has a bar of a colour beside it:
+    https://docs.slack.dev/messaging/formatting-message-text#attachments.
     """
     attachments: list[dict[str, Any]] = []
     lines: list[str] = []
@@ -165,7 +173,10 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
 
 
 def escaped(text: str, limit: int) -> str:
-    """Return `text` so that Slack shows it as it is: no link, mention or end of a code block; cut at `limit`."""
+    """Return `text` so that Slack shows it as it is: no link, mention or end of a code block.
+
+    Cut at `limit`.
+    """
     text = (
         text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")
     )

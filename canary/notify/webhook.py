@@ -1,4 +1,7 @@
-"""An address to post to that is a secret, because whoever has it can post there: it is in no error, log or repr."""
+"""An address to post to that is a secret, because whoever has it can post there.
+
+It is in no error, log or repr.
+"""
 
 import hashlib
 import re
@@ -16,7 +19,8 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 class Webhook:
     """The address `url`; ConfigurationError, which names `variable` and shows no address, for what is none.
 
-    `fingerprint` is a few digits of a hash: enough to tell that it is another address, and too few to check a guess.
+    `fingerprint` is a few digits of a hash: enough to tell that it is another address, and too few
+    to check a guess.
     """
 
     def __init__(self, variable: str, url: str) -> None:

@@ -1,1 +1,4 @@
-"""The page that people look at: values in, one HTML document out, with nothing from outside and no script."""
+"""The page that people look at.
+
+Values in, one HTML document out, with nothing from outside and no script.
+"""

@@ -12,7 +12,8 @@ from canary.domain.verdict import duration_text
 _TOO_NEAR = 1.5
 # Labels stand 100 px apart where a lane is 650 px wide; on a phone every other is shown.
 _LABEL_EVERY = 15.5
-# What lasts longer without anything happening is folded, to a width of so many minutes; a few seconds are seen as well.
+# What lasts longer without anything happening is folded, to a width of so many minutes; a few
+# seconds are seen as well.
 IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
 
 
@@ -33,7 +34,10 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Something that happened: `kind` is ok, failed or unknown; `count` is how many marks it stands for."""
+    """Something that happened: `kind` is ok, failed or unknown.
+
+    `count` is how many marks it stands for.
+    """
 
     x: float
     kind: str

@@ -23,7 +23,8 @@ from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
 BOARD_DATES, MONTH_DATES = 14, 30
-# Of more phases than these, a page shows the lanes of problems only, and those of so many phases, the worst first.
+# Of more phases than these, a page shows the lanes of problems only, and those of so many phases,
+# the worst first.
 MOST_WHOLE = 5
 _NOON, _STEP = time(12), timedelta(hours=6)
 # After the deadline the axis goes on for a while, so that what is late can be seen.
@@ -40,7 +41,10 @@ class Badge(msgspec.Struct, frozen=True):
 
 
 class FaultDate(msgspec.Struct, frozen=True, kw_only=True):
-    """One date of an open problem: where it leads, how it stands, and what was `told` of it, None where of nothing."""
+    """One date of an open problem.
+
+    Where it leads, how it stands, and what was `told` of it, None where of nothing.
+    """
 
     date: date
     href: str | None
@@ -67,7 +71,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One date: `said` tells in words what the picture shows; positions are percent of its width.
 
-    `known` reaches from the first completion to the last, `pending` from there to where the flag or `now` is.
+    `known` reaches from the first completion to the last, `pending` from there to where the flag or
+    `now` is.
     """
 
     date: date
@@ -89,7 +94,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
     """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`.
 
-    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead. `told` is who heard of it.
+    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead. `told`
+    is who heard of it.
     """
 
     date: date
@@ -104,7 +110,9 @@ class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """The last 30 dates: one badge a date, the incidents, and what they come to; None where nothing can be said.
+    """The last 30 dates: one badge a date, the incidents, and what they come to.
+
+    None where nothing can be said.
 
     `unseen` dates could not be judged; `blind` is the time in which the canary did not see.
     """
@@ -145,9 +153,10 @@ class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a `report`.
 
-    `state` is what to read first; `unreadable` are the incidents and silences, where they did not answer. `away` is for
-    how long the canary has not run although it should have. Times of no phase are shown in the zone of the first.
-    `only` is the name of the phase where the page is of one of several.
+    `state` is what to read first; `unreadable` are the incidents and silences, where they did not
+    answer. `away` is for how long the canary has not run although it should have. Times of no phase
+    are shown in the zone of the first. `only` is the name of the phase where the page is of one of
+    several.
     """
 
     report: Report
@@ -174,8 +183,9 @@ def board(
 ) -> Board:
     """Put together what is shown of an overview, the newest `dates` of it as lanes.
 
-    `ran_at` is when the canary last ran, where the caller knows and it does not remember it itself; `link` says where a
-    date leads, None where nowhere. `whole` says where a phase is shown whole, so that many are not.
+    `ran_at` is when the canary last ran, where the caller knows and it does not remember it itself;
+    `link` says where a date leads, None where nowhere. `whole` says where a phase is shown whole,
+    so that many are not.
     """
     report = found.report
     remembered = Remembered(found.remembered, found.canary, report.now, ran_at)
@@ -344,7 +354,10 @@ def _phase_board(
 
 
 def _in_short(shown: PhaseBoard, href: str, *, has_lanes: bool) -> PhaseBoard:
-    """Keep the lanes of problems, if any; where nothing could be read, there is nothing to be seen."""
+    """Keep the lanes of problems, if any.
+
+    Where nothing could be read, there is nothing to be seen.
+    """
     lanes = tuple(lane for lane in shown.lanes if has_lanes and lane.badge.tone in {"bad", "warn"})
     return replace(shown, lanes=lanes, href=href)
 
@@ -423,7 +436,10 @@ def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
 
 
 def _timeless(facts: Facts) -> datetime:
-    """Return where something stands whose time nobody wrote down: by the deadline, and never in the future."""
+    """Return where something stands whose time nobody wrote down.
+
+    By the deadline, and never in the future.
+    """
     return min(facts.deadline, facts.now)
 
 

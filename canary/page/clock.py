@@ -10,7 +10,10 @@ _TIME = re.compile(
 
 
 def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
-    """Say a moment (aware) as "2026-02-12 03:04Z (02-11 22:04 EST)": the local date only where it is another one."""
+    """Say a moment (aware) as "2026-02-12 03:04Z (02-11 22:04 EST)".
+
+    The local date only where it is another one.
+    """
     utc = at.astimezone(UTC)
     return with_local(
         f"{utc:%Y-%m-%d %H:%M:%S}Z" if seconds else f"{utc:%Y-%m-%d %H:%M}Z", zone, utc.date()
@@ -18,7 +21,10 @@ def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
 
 
 def with_local(text: str, zone: tzinfo, day: date) -> str:
-    """Put the local time beside each time of a text that has none yet; one without a date is of `day`."""
+    """Put the local time beside each time of a text that has none yet.
+
+    One without a date is of `day`.
+    """
 
     def local(found: re.Match[str]) -> str:
         written, start, end = found.groups()

@@ -1,4 +1,7 @@
-"""What every answer says to a browser: nothing may be loaded, run, framed or sent, but the page's own style."""
+"""What every answer says to a browser.
+
+Nothing may be loaded, run, framed or sent, but the page's own style.
+"""
 
 import base64
 import hashlib

@@ -32,7 +32,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the timeline at a time, where one was noted; `still_to_come` where that is later than now.
+    """A line of the timeline at a time, where one was noted.
+
+    `still_to_come` where that is later than now.
 
     `idle` says how long nothing had happened before, where that was long.
     """
@@ -55,7 +57,8 @@ class PathRow(msgspec.Struct, frozen=True):
 class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence.
 
-    `told` is what was sent of each of its incidents, and `remembered` the rest of what the canary remembers.
+    `told` is what was sent of each of its incidents, and `remembered` the rest of what the canary
+    remembers.
     """
 
     now: datetime
@@ -82,7 +85,10 @@ def one_date(
     *,
     remembered: Remembered,
 ) -> OneDate:
-    """Put together what is shown of a date; without `facts`, which were too odd, there is no picture."""
+    """Put together what is shown of a date.
+
+    Without `facts`, which were too odd, there is no picture.
+    """
     verdict, zone = timeline.verdict, ZoneInfo(phase.timezone)
     command = replace(command, page=None)  # the page does not lead to itself
     return OneDate(
@@ -105,7 +111,10 @@ def one_date(
 
 
 class Picture:
-    """The rows of a date on one axis: a processor each, those that only the orchestrator waits for, and the flag."""
+    """The rows of a date on one axis.
+
+    A processor each, those that only the orchestrator waits for, and the flag.
+    """
 
     def __init__(self, facts: Facts, zone: tzinfo, verdict: Verdict) -> None:
         self._facts, self._zone = facts, zone
@@ -122,7 +131,10 @@ class Picture:
 
     @property
     def _grace_end(self) -> datetime:
-        """Until when the grace has lasted: what is later than now is neither drawn nor counted as idle."""
+        """Until when the grace has lasted.
+
+        What is later than now is neither drawn nor counted as idle.
+        """
         return min(self._facts.complete_at + self._facts.phase.untriggered_after, self._facts.now)
 
     def rows(self) -> Iterator[Row]:
@@ -177,7 +189,10 @@ class Picture:
         )
 
     def _of(self, processor: str) -> Iterator[tuple[datetime, str, str]]:
-        """Yield what is known of a processor's report: when it completed, had its row, was registered, or failed."""
+        """Yield what is known of a processor's report.
+
+        When it completed, had its row, was registered, or failed.
+        """
         facts = self._facts
         arrival = facts.completion_log.completed.get(processor)
         entry = facts.progress.registered.get(processor)
@@ -203,7 +218,10 @@ class Picture:
 
 
 def _moments(found: Timeline, now: datetime) -> Iterator[Moment]:
-    """Yield the timeline by its deliveries; what is later than `now` has not happened, unless it is still to come."""
+    """Yield the timeline by its deliveries.
+
+    What is later than `now` has not happened, unless it is still to come.
+    """
     before: datetime | None = None
     entries = [
         one

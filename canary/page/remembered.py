@@ -1,4 +1,7 @@
-"""What the canary remembers, as the pages show it: when it ran, what was sent to whom, and who has it in hand."""
+"""What the canary remembers, as the pages show it.
+
+When it ran, what was sent to whom, and who has it in hand.
+"""
 
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
@@ -33,7 +36,10 @@ _REMINDER = NotificationKind.REMINDER
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened to an incident: `what` it was, `of` which verdict, to or by `whom`, and `why`."""
+    """One thing that happened to an incident.
+
+    `what` it was, `of` which verdict, to or by `whom`, and `why`.
+    """
 
     at: datetime
     what: str
@@ -43,7 +49,9 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What people were told of one incident by now, the oldest first; it goes on where it has no `over_at` (UTC).
+    """What people were told of one incident by now, the oldest first.
+
+    It goes on where it has no `over_at` (UTC).
 
     `heard` are the channels that heard of it, `acknowledged_by` is who has it in hand.
     """
@@ -84,7 +92,10 @@ class Remembered:
 
     @property
     def away(self) -> timedelta | None:
-        """For how long the canary has not run although it should have; None as well where no run is known."""
+        """For how long the canary has not run although it should have.
+
+        None as well where no run is known.
+        """
         lasted = self._now - (self.runs.at or self._now)
         return lasted if lasted > 2 * RUN_EVERY else None
 
@@ -104,7 +115,8 @@ class Remembered:
 def _runs_by(now: datetime, runs: Runs, ran_at: datetime | None) -> Runs:
     """Return the runs by `now`, and the time since the last as one that nobody has seen, unless it is short.
 
-    Who looks back does not know which of the later runs was the first, so that nothing is said of the last one.
+    Who looks back does not know which of the later runs was the first, so that nothing is said of
+    the last one.
     """
     at = believed(runs.at, now)
     unseen = tuple(

@@ -1,4 +1,7 @@
-"""Puts a page into HTML: one document, with its own style and nothing else. What comes from outside appears as text."""
+"""Puts a page into HTML: one document, with its own style and nothing else.
+
+What comes from outside appears as text.
+"""
 
 import re
 from datetime import date, datetime
@@ -35,10 +38,12 @@ def as_html(
     anew: str = "",
     made_at: datetime | None = None,
 ) -> str:
-    """Return the page of all dates, of one, or of a backtest; `home` is where the other dates are, None where nowhere.
+    """Return the page of all dates, of one, or of a backtest.
 
-    A file has the command that makes it `anew`, where a served page has a link, and `made_at` says when it was made
-    (aware), where that is not the time by which it judges.
+    `home` is where the other dates are, None where nowhere.
+
+    A file has the command that makes it `anew`, where a served page has a link, and `made_at` says
+    when it was made (aware), where that is not the time by which it judges.
     """
     template = _environment().get_template(_TEMPLATES[type(page)])
     return template.render(

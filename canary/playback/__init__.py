@@ -1,1 +1,4 @@
-"""The real orchestrator and canary on simulated time, over stores in a folder: the demo, and replays."""
+"""The real orchestrator and canary on simulated time, over stores in a folder.
+
+The demo, and replays.
+"""

@@ -1,7 +1,10 @@
-"""What a canary would have sent, had it run every 15 minutes over dates of the past: the real runs, on a snapshot.
+"""What a canary would have sent, had it run every 15 minutes over dates of the past.
 
-Each run is the scheduler's own, with the real judgement and the real memory, and sees what was there at its time
-(canary/playback/snapshot.py). What nobody can know of the past is said of each date: it is then judged as of today.
+The real runs, on a snapshot.
+
+Each run is the scheduler's own, with the real judgement and the real memory, and sees what was
+there at its time (canary/playback/snapshot.py). What nobody can know of the past is said of each
+date: it is then judged as of today.
 """
 
 from collections import defaultdict
@@ -32,7 +35,8 @@ from orchestrator_resilience.stores.base import Lines, Stores
 from orchestrator_resilience.testing import SimulatedClock
 
 _A_DAY = timedelta(days=1)
-# A row, its registration and the flag are written within that; what differs by more was written at another time.
+# A row, its registration and the flag are written within that; what differs by more was written at
+# another time.
 _TOGETHER = timedelta(minutes=5)
 _TIMELESS, _NOT_READABLE = "no time says when it came", "not readable"
 _WRITTEN_AGAIN = "it may have been written, undone and written again"
@@ -68,7 +72,10 @@ def _last(days: int, until: date) -> list[date]:
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What would have been sent of an incident, when (UTC): of which kind, and what was said to be wrong."""
+    """What would have been sent of an incident, when (UTC).
+
+    Of which kind, and what was said to be wrong.
+    """
 
     at: datetime
     kind: NotificationKind
@@ -78,7 +85,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Incident(msgspec.Struct, frozen=True):
-    """What would have been sent of an incident, in order; `since` (UTC) is when it was wrong, if that is known.
+    """What would have been sent of an incident, in order.
+
+    `since` (UTC) is when it was wrong, if that is known.
 
     `path` and `causes` are what was said of it last while it was open.
     """
@@ -136,7 +145,10 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What would have been sent of one date, and why it cannot be known whether that is so: nothing where it can."""
+    """What would have been sent of one date, and why it cannot be known whether that is so.
+
+    Nothing where it can.
+    """
 
     phase: str
     game_date: date
@@ -164,7 +176,10 @@ class Backtest(msgspec.Struct, frozen=True):
 
     @property
     def as_of_today(self) -> dict[str, int]:
-        """How many dates cannot be known, by the reason; of those that differ after the colon, by what is before it."""
+        """How many dates cannot be known, by the reason.
+
+        Of those that differ after the colon, by what is before it.
+        """
         dates: dict[str, list[str]] = defaultdict(list)
         for one in self.dates:
             for what, reason in {why.partition(":")[0]: why for why in one.as_of_today}.items():
@@ -242,10 +257,12 @@ def backtest(
     read_at: datetime,
     ran: Callable[[float], object] = lambda _: None,
 ) -> Backtest:
-    """Run the canary every 15 minutes of the past; `ran` is told after each run which share of the time is over.
+    """Run the canary every 15 minutes of the past.
 
-    The dates are those from the first one on of which there is anything. Raises StoreError where the documents or a
-    completion log cannot be read: nothing could be told then.
+    `ran` is told after each run which share of the time is over.
+
+    The dates are those from the first one on of which there is anything. Raises StoreError where
+    the documents or a completion log cannot be read: nothing could be told then.
     """
     clock, recorder = SimulatedClock(read_at), Recorder()
     (snapshot, every), channels = read(stores, phases, time, clock), Channels(recorder)
@@ -273,7 +290,10 @@ def backtest(
 def read(
     stores: Stores, phases: Mapping[str, Phase], time: Period, clock: SimulatedClock
 ) -> tuple[Snapshot, Sequence[Evidence]]:
-    """Read all that is asked of tables and documents; returns it, and the evidence of each date as it is now."""
+    """Read all that is asked of tables and documents.
+
+    Returns it, and the evidence of each date as it is now.
+    """
     snapshot = Snapshot(stores, phases, _window(phases, time), clock, clock.now)
     return snapshot, gather(snapshot, time.dates, phases, beside=AtOnce).evidence
 
@@ -283,7 +303,10 @@ def _day(one: Notification) -> Day:
 
 
 def _begin(phase: Phase, first: date) -> datetime:
-    """Return when the runs begin: a few dates early, as a canary that has just begun says how each date stands."""
+    """Return when the runs begin.
+
+    A few dates early, as a canary that has just begun says how each date stands.
+    """
     return phase.begins(first - phase.lookback_dates * _A_DAY)
 
 

@@ -1,4 +1,7 @@
-"""What a backtest is held against: another phases file, what people say was wrong, and what a live canary has sent."""
+"""What a backtest is held against.
+
+Another phases file, what people say was wrong, and what a live canary has sent.
+"""
 
 import csv
 import io
@@ -34,7 +37,10 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(before: Backtest, after: Backtest) -> list[Difference]:
-    """Return what would have been sent differently: new, gone, another verdict or cause, earlier, later."""
+    """Return what would have been sent differently.
+
+    New, gone, another verdict or cause, earlier, later.
+    """
     mine, other = _by_date(before), _by_date(after)
     return [
         Difference(*key, what)
@@ -92,7 +98,10 @@ class Reported(msgspec.Struct, frozen=True):
 
 
 def read_reported(text: str, file: str, phases: Sequence[str]) -> list[Reported]:
-    """Read a file of CSV with a heading, or of JSON, an object a line; raises ConfigurationError naming the line."""
+    """Read a file of CSV with a heading, or of JSON, an object a line.
+
+    Raises ConfigurationError naming the line.
+    """
     is_json = text.lstrip().startswith("{")
     return [
         _reported(entry, f"{file}:{line}", phases)
@@ -149,7 +158,10 @@ def _moment(value: object, where: str) -> datetime | None:
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What people say was wrong, with the incident that would have been sent of its date; `besides` are the others."""
+    """What people say was wrong, with the incident that would have been sent of its date.
+
+    `besides` are the others.
+    """
 
     notified: tuple[tuple[Reported, Incident], ...] = ()
     missed: tuple[Reported, ...] = ()

@@ -59,7 +59,8 @@ _USUAL = {
     "NbacPlayerBoxscoreProcessor": 25 * 60 + 41,
 }
 NEXT_PHASE_WRITES = 25 * 60 + 58  # as above, for Phase 3
-# Whether there were games, and whether Phase 3 has written its rows: asked of the demo's own tables.
+# Whether there were games, and whether Phase 3 has written its rows: asked of the demo's own
+# tables.
 _QUERIES = '''
 outcome_query = """
 SELECT game_date, COUNT(*) AS n FROM nba_analytics.player_game_summary
@@ -72,7 +73,10 @@ PHASES = BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]{_QUE
 
 
 def play_demo(folder: Path, show: Show) -> Report:
-    """Replay the week in `folder`; `show` is given all that happens, the report is about all its dates."""
+    """Replay the week in `folder`.
+
+    `show` is given all that happens, the report is about all its dates.
+    """
     phase = demo_phase()
     tables = _Tables(folder / DATASETS)
     with EmbeddedStores(folder, durable=False) as stores:
@@ -130,7 +134,10 @@ def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> I
 def _take_for_a_duplicate(
     playback: Playback, phase: Phase, checkpoints: CheckpointLogger, event: object
 ) -> None:
-    """Deliver as the old code did, with the README's six lines: it returned from inside their block."""
+    """Deliver as the old code did, with the README's six lines.
+
+    It returned from inside their block.
+    """
     completion = Completion.from_event(event, phase)
     with checkpoints.delivery_of(completion):
         stores = playback.stores
@@ -144,7 +151,10 @@ def track(
     log: CompletionLog,
     now: datetime,
 ) -> DocumentRef:
-    """Write what the old tracker wrote of anybody: the row, and a key of the document, whose address it returns."""
+    """Write what the old tracker wrote of anybody.
+
+    The row, and a key of the document, whose address it returns.
+    """
     log.append([completion_row(completion)], now=now)
     entry = {
         "completed_at": completion.completed_at,

@@ -1,4 +1,7 @@
-"""The folder of a simulated run: marked, so that the next run may empty it; it knows its phases and its time."""
+"""The folder of a simulated run: marked, so that the next run may empty it.
+
+It knows its phases and its time.
+"""
 
 import fcntl
 import json
@@ -28,7 +31,8 @@ class SimulatedRun(NamedTuple):
 def simulated_folder(path: Path, phases: str) -> Iterator[None]:
     """Make the folder, or empty it if it is one of ours, and keep the text of its phases file there.
 
-    Raises ConfigurationError for a folder that holds anything else, and for one that another run is using.
+    Raises ConfigurationError for a folder that holds anything else, and for one that another run is
+    using.
     """
     with ExitStack() as until_its_end:
         try:

@@ -1,7 +1,7 @@
 """The real orchestrator and the real canary on simulated time, with embedded stores in a folder.
 
-`canary demo` and `canary replay` play deliveries back; they differ in where these come from, and in how
-much of what happens is shown.
+`canary demo` and `canary replay` play deliveries back; they differ in where these come from, and in
+how much of what happens is shown.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,13 +20,17 @@ from orchestrator_resilience.stores.embedded import EmbeddedStores
 
 # Something that happens at a moment of simulated time (UTC).
 Step = tuple[datetime, Callable[[], None]]
-# Something to show, and when: a headline, a checkpoint, a notification, or a date's new verdict that is no problem.
+# Something to show, and when: a headline, a checkpoint, a notification, or a date's new verdict
+# that is no problem.
 Event = tuple[datetime, str | Checkpoint | Notification | Verdict]
 Show = Callable[[Event], None]
 
 
 class Playback:
-    """The orchestrators and the canary, on `stores` of their own; `show` is given all that happens."""
+    """The orchestrators and the canary, on `stores` of their own.
+
+    `show` is given all that happens.
+    """
 
     def __init__(self, phase: Phase, stores: EmbeddedStores, show: Show) -> None:
         self.phase = phase
@@ -86,7 +90,10 @@ class Playback:
         self._show((checkpoint.at, checkpoint))
 
     def _tick(self, dates: Collection[date], now: datetime) -> None:
-        """Run the canary over what it looks at by itself: the look-back window, and the problems before it."""
+        """Run the canary over what it looks at by itself.
+
+        The look-back window, and the problems before it.
+        """
         window = self.phase.recent_dates(now, self.phase.lookback_dates)
         history = self._problems.intersection(
             self.phase.recent_dates(now, self.phase.history_dates)

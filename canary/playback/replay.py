@@ -23,10 +23,10 @@ _EXPECTED = "message: missing: expected {'message': {'data': …, 'publishTime':
 def replay(file: Path, phase: Phase, folder: Path, show: Show, until: datetime | None) -> Report:
     """Deliver each message of `file` at its publish time, in that order.
 
-    `file` has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or pulls it, the message
-    alone, or a CloudEvent. Raises ConfigurationError naming the line that is no such object; a message that is one
-    but cannot be parsed is the orchestrator's to reject. The game dates of the file are judged, up to `until`: by
-    default past their deadlines.
+    `file` has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or
+    pulls it, the message alone, or a CloudEvent. Raises ConfigurationError naming the line that is
+    no such object; a message that is one but cannot be parsed is the orchestrator's to reject. The
+    game dates of the file are judged, up to `until`: by default past their deadlines.
     """
     messages = _read(file)
     dates = _dates(messages, phase)
@@ -101,7 +101,10 @@ def _is_bare(item: Mapping[str, Any]) -> bool:
 
 
 def _dates(messages: list[_Message], phase: Phase) -> set[date]:
-    """Return the game dates that the messages are about; their publish dates where none can be parsed."""
+    """Return the game dates that the messages are about.
+
+    Their publish dates where none can be parsed.
+    """
     dates = set()
     for _, envelope in messages:
         try:

@@ -1,11 +1,12 @@
 """The user's stores, read once, and answered from memory as they would have answered at an earlier moment.
 
-So that a canary which runs at that moment can see nothing that came later: a row is there from its `inserted_at` on, an
-entry of a document and the flag from the times that they carry, a line from when it was left. What carries no time is
-answered as of today; canary/playback/backtest.py says of which dates that is true.
+So that a canary which runs at that moment can see nothing that came later: a row is there from its
+`inserted_at` on, an entry of a document and the flag from the times that they carry, a line from
+when it was left. What carries no time is answered as of today; canary/playback/backtest.py says of
+which dates that is true.
 
-Nothing is written but what the canary itself remembers, and that in memory only: what a live canary remembers is
-neither read nor written.
+Nothing is written but what the canary itself remembers, and that in memory only: what a live canary
+remembers is neither read nor written.
 """
 
 from bisect import bisect_right
@@ -48,8 +49,9 @@ Clock = Callable[[], datetime]
 class Snapshot:
     """Stores of `phases` as they were at the clock's time, of the game dates from `since` to `until`.
 
-    Each source is read once, as it is at `read_at`; what the platform and the deliveries have left only of dates for
-    which somebody asks. `failures` are by source why one could not be read: it cannot be read at any time then.
+    Each source is read once, as it is at `read_at`; what the platform and the deliveries have left
+    only of dates for which somebody asks. `failures` are by source why one could not be read: it
+    cannot be read at any time then.
     """
 
     def __init__(
@@ -94,7 +96,10 @@ class Snapshot:
 
 
 class _Past:
-    """What has been read, by what was asked; a store that could not answer once is not asked again."""
+    """What has been read, by what was asked.
+
+    A store that could not answer once is not asked again.
+    """
 
     def __init__(
         self,
@@ -114,7 +119,10 @@ class _Past:
         self.answers: dict[tuple[str, ...], Any] = {}
 
     def once(self, read: Callable[[], T], what: str, *of: object) -> T:
-        """Return what a store answers to the question `what`, `of` something; raises StoreError, each time anew."""
+        """Return what a store answers to the question `what`, `of` something.
+
+        Raises StoreError, each time anew.
+        """
         key = (what, *map(str, of))
         if key not in self.answers:
             try:
@@ -139,7 +147,10 @@ class _Past:
 
 
 class _Changing(Generic[T]):
-    """A value that is another one from each of some `times` on: made once for the time between two of them."""
+    """A value that is another one from each of some `times` on.
+
+    Made once for the time between two of them.
+    """
 
     def __init__(self, times: Iterable[datetime], make: Callable[[datetime], T]) -> None:
         self._times, self._make = sorted({*times}), make
@@ -254,10 +265,12 @@ _SUMS = ("_expected", "_completed_count", "_first_completion_at")
 def fields_by(
     fields: Mapping[str, Any], phase: Phase, now: datetime, arrived: Mapping[str, datetime]
 ) -> Mapping[str, Any] | None:
-    """Return what of a document was there at `now`, as far as anything says so; None where nothing of it was.
+    """Return what of a document was there at `now`, as far as anything says so.
 
-    An entry that does not say itself when it was written was so when its processor's row had `arrived`. Whoever wrote
-    later may have written down as well what he waits for, and the counts.
+    None where nothing of it was.
+
+    An entry that does not say itself when it was written was so when its processor's row had
+    `arrived`. Whoever wrote later may have written down as well what he waits for, and the counts.
     """
 
     def is_there(at: datetime | None) -> bool:
@@ -310,7 +323,10 @@ def _time(
 
 
 def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
-    """Return when an entry was written, which may be a time alone: not before what it tells, nor before its row."""
+    """Return when an entry was written, which may be a time alone.
+
+    Not before what it tells, nor before its row.
+    """
     if isinstance(entry, Mapping) and (registered_at := instant(entry.get("registered_at"))):
         return registered_at
     told = (
@@ -325,7 +341,10 @@ def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
 
 
 def rows_by(rows: Sequence[ProcessorSummary], now: datetime) -> list[ProcessorSummary]:
-    """Return the summaries of what was in a table at `now`; of several rows in one, the first where not all were."""
+    """Return the summaries of what was in a table at `now`.
+
+    Of several rows in one, the first where not all were.
+    """
     there = [row for row in rows if (seen := _first_seen(row)) is None or seen <= now]
     return [
         replace(row, last_completed_at=row.first_completed_at) if _is_later(row, now) else row
@@ -526,7 +545,10 @@ def _id(line: Checkpoint) -> Hashable:
 
 
 def _each_day(since: datetime, until: datetime) -> Iterable[tuple[datetime, datetime]]:
-    """Yield the days (UTC) of a time, each with its end: what is read of one of them serves all who ask for it."""
+    """Yield the days (UTC) of a time, each with its end.
+
+    What is read of one of them serves all who ask for it.
+    """
     for day in _days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
         yield datetime.combine(day, time(), UTC), datetime.combine(day + _A_DAY, time(), UTC)
 

@@ -1,1 +1,4 @@
-"""The stores behind the two layers: base.py has the Protocols, the other modules one technology each."""
+"""The stores behind the two layers.
+
+Base.py has the Protocols, the other modules one technology each.
+"""

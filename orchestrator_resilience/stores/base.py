@@ -28,14 +28,18 @@ class Document(msgspec.Struct, frozen=True):
     version: str
 
 
-# A whole document that is to be stored, and the version that was read of it (None: it did not exist).
+# A whole document that is to be stored, and the version that was read of it (None: it did not
+# exist).
 Write = tuple[DocumentRef, Mapping[str, Any], str | None]
 
 
 class DocumentStore(Protocol):
-    """Documents with the writes that cannot lose an update: a merge, and compare-and-set of one or of many.
+    """Documents with the writes that cannot lose an update.
 
-    Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list or tuple, dict.
+    A merge, and compare-and-set of one or of many.
+
+    Field values are what Firestore holds: None, bool, int, float, str, aware datetime, list or
+    tuple, dict.
     """
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
@@ -53,22 +57,29 @@ class DocumentStore(Protocol):
         """
 
     def commit(self, writes: Sequence[Write]) -> bool:
-        """Replace whole documents, each named once: all of them if each still has its version, else none.
+        """Replace whole documents, each named once.
 
-        Returns False, having written nothing, when somebody else has changed one. An answer that was lost is a
-        StoreError: all may have been written, at once or a little later, or none. A document that is replaced by its
-        equal may keep its version, so that of two who write the same both may be told True.
+        All of them if each still has its version, else none.
+
+        Returns False, having written nothing, when somebody else has changed one. An answer that
+        was lost is a StoreError: all may have been written, at once or a little later, or none. A
+        document that is replaced by its equal may keep its version, so that of two who write the
+        same both may be told True.
         """
 
 
 class ProcessorSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows of one (phase, game date, processor name, status), summarised: whether that completes is not said here.
+    """All rows of one (phase, game date, processor name, status), summarised.
 
-    `first_completed_at` and `last_completed_at` are the first and the last `completed_at`, `first_visible_at` is the
-    first `inserted_at`. Rows of the flag, with `is_triggered` TRUE, are a summary of their own, and no completion.
+    Whether that completes is not said here.
 
-    `is_triggered` is None where the rows say nothing of the flag, as in a table without its columns. Of messages,
-    `processor_name` is empty, and `game_date` and `status` are None, where they could not be read.
+    `first_completed_at` and `last_completed_at` are the first and the last `completed_at`,
+    `first_visible_at` is the first `inserted_at`. Rows of the flag, with `is_triggered` TRUE, are a
+    summary of their own, and no completion.
+
+    `is_triggered` is None where the rows say nothing of the flag, as in a table without its
+    columns. Of messages, `processor_name` is empty, and `game_date` and `status` are None, where
+    they could not be read.
     """
 
     phase: str
@@ -101,7 +112,10 @@ class CompletionLog(Protocol):
         """Return the columns that each table lacks."""
 
     def view(self, phase: str) -> str:
-        """Return a view that can be read as a phase's completion log where its table cannot; empty where that can."""
+        """Return a view that can be read as a phase's completion log where its table cannot.
+
+        Empty where that can.
+        """
 
 
 class MessageLogs(Protocol):
@@ -135,15 +149,20 @@ class FlagTables(Protocol):
         """
 
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
-        """Return what `table` says of game dates `since` to `until`; a date of which it says nothing is left out."""
+        """Return what `table` says of game dates `since` to `until`.
+
+        A date of which it says nothing is left out.
+        """
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """What deliveries have left, oldest first: the line that closed each, and RECEIVED of one that nothing closed.
+    """What deliveries have left, oldest first.
 
-    Where there were too many of a date or in all, the newest are kept, and `cut_at` is the time of the oldest of them.
-    `before` has of each phase the last line of level INFO from before the first of its dates, midnight UTC, if there is
-    one: who leaves such lines does so for every delivery.
+    The line that closed each, and RECEIVED of one that nothing closed.
+
+    Where there were too many of a date or in all, the newest are kept, and `cut_at` is the time of
+    the oldest of them. `before` has of each phase the last line of level INFO from before the first
+    of its dates, midnight UTC, if there is one: who leaves such lines does so for every delivery.
     """
 
     checkpoints: Sequence[Checkpoint] = ()
@@ -162,9 +181,12 @@ class CheckpointArchive(Protocol):
 
 
 class Request(NamedTuple):
-    """One request that the platform brought to the orchestrator's service: when (UTC), and the HTTP status it got.
+    """One request that the platform brought to the orchestrator's service.
 
-    It `took` so long, and `trace` is the id of its trace; empty where the platform did not write one down.
+    When (UTC), and the HTTP status it got.
+
+    It `took` so long, and `trace` is the id of its trace; empty where the platform did not write
+    one down.
     """
 
     at: datetime
@@ -184,14 +206,19 @@ class RequestLog(Protocol):
         """Return the requests from `since` to before `until`, oldest first."""
 
     def last_answer(self, before: datetime) -> datetime | None:
-        """Return when a request was last answered with 2xx, before this; None where that is not known."""
+        """Return when a request was last answered with 2xx, before this.
+
+        None where that is not known.
+        """
 
 
 class ServiceError(NamedTuple):
-    """One error that the orchestrator's service, or the platform that runs it, wrote down: when (UTC), in one line.
+    """One error that the orchestrator's service, or the platform that runs it, wrote down.
 
-    `trace` is the id of the trace in which it was written, empty where it names none. `is_platform` are the platform's
-    own words; they say of some that an instance `failed_to_start`.
+    When (UTC), in one line.
+
+    `trace` is the id of the trace in which it was written, empty where it names none. `is_platform`
+    are the platform's own words; they say of some that an instance `failed_to_start`.
     """
 
     at: datetime
@@ -234,10 +261,13 @@ Part = tuple[Component, str]
 
 
 class Change(NamedTuple):
-    """What somebody did to a component, by its name: when it was done (UTC), and `who` did it, an account up to its @.
+    """What somebody did to a component, by its name.
 
-    `what` is deployed, deleted, paused, resumed, or what the platform calls it; `made` is the revision that came of it.
-    It `began` earlier where it took its time, None where not: it took effect in between.
+    When it was done (UTC), and `who` did it, an account up to its @.
+
+    `what` is deployed, deleted, paused, resumed, or what the platform calls it; `made` is the
+    revision that came of it. It `began` earlier where it took its time, None where not: it took
+    effect in between.
     """
 
     at: datetime
@@ -255,7 +285,10 @@ class Change(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An attempt of a scheduler job: when it ended (UTC), and its `failure` in the scheduler's words; empty: none."""
+    """An attempt of a scheduler job.
+
+    When it ended (UTC), and its `failure` in the scheduler's words; empty: none.
+    """
 
     at: datetime
     job: str
@@ -280,12 +313,16 @@ class ChangeLog(Protocol):
     def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
         """Return by phase what happened to its components before `until`, in one search.
 
-        Of a phase that has `begun` then, changes are looked for from a month before, attempts from two days before.
+        Of a phase that has `begun` then, changes are looked for from a month before, attempts from
+        two days before.
         """
 
 
 class DeadLetter(NamedTuple):
-    """A message that Pub/Sub has given up delivering: whose, of which date, when it was published (UTC), its status."""
+    """A message that Pub/Sub has given up delivering.
+
+    Whose, of which date, when it was published (UTC), its status.
+    """
 
     processor: str
     game_date: date
@@ -305,7 +342,9 @@ class DeadLetters(Protocol):
 
 
 class ProcessorRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a processor, as the pipeline's own table has it; `processor` is the name there, `status` its word.
+    """One run of a processor, as the pipeline's own table has it.
+
+    `processor` is the name there, `status` its word.
 
     None where the table does not say when it started or finished (UTC), or how it ended.
     """
@@ -318,7 +357,10 @@ class ProcessorRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountSource(Protocol):
-    """Answers a phase's own queries: how much output there is, how much work there was, and who has run."""
+    """Answers a phase's own queries.
+
+    How much output there is, how much work there was, and who has run.
+    """
 
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         """Return `n` by `game_date` for game dates `since` to `until`, in one query."""
@@ -326,8 +368,8 @@ class CountSource(Protocol):
     def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
         """Return the runs of processors for game dates `since` to `until`, in one query.
 
-        The query has the columns processor, game_date, started_at, finished_at and status; StoreError names the one
-        that is missing, or holds something else.
+        The query has the columns processor, game_date, started_at, finished_at and status;
+        StoreError names the one that is missing, or holds something else.
         """
 
 
@@ -383,4 +425,7 @@ class Weighable(Protocol):
     """Stores that can say what reading costs before anything is read."""
 
     def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
-        """Return how many bytes the queries would read that `ask` sends to the stores it is given; none is run."""
+        """Return how many bytes the queries would read that `ask` sends to the stores it is given.
+
+        None is run.
+        """

@@ -58,7 +58,8 @@ _TRANSIENT = (
     ServiceUnavailable,
     TooManyRequests,
 )
-# For how long a table is taken to look as it did: what `canary setup` adds is used after that at the latest.
+# For how long a table is taken to look as it did: what `canary setup` adds is used after that at
+# the latest.
 _DESCRIBED_SECONDS = 600.0
 
 # What the API calls by another name than GoogleSQL.
@@ -89,7 +90,10 @@ _OWNER = "roles/bigquery.dataOwner on the dataset"
 
 @contextmanager
 def _bigquery_errors(role: str = _READER) -> Iterator[None]:
-    """Turn what the client raises into a StoreError of one sentence; `role` is what the calls inside need."""
+    """Turn what the client raises into a StoreError of one sentence.
+
+    `role` is what the calls inside need.
+    """
     try:
         yield
     except (GoogleAPIError, GoogleAuthError, CallError, *ODD_ANSWER) as error:
@@ -106,7 +110,8 @@ def _sentence(error: Exception, role: str) -> str:
 
 
 _PERIMETER = "ask who keeps the perimeter to let this account in"
-# What helps where BigQuery refuses, by its own `reason`; a reason that is not here has no advice that is true for it.
+# What helps where BigQuery refuses, by its own `reason`; a reason that is not here has no advice
+# that is true for it.
 _ADVICE = {
     "accessDenied": "grant {role}",
     "accessNotConfigured": "enable the API: gcloud services enable bigquery.googleapis.com",
@@ -135,8 +140,8 @@ class BigQuery:
     """One lazily made client, shared by what follows.
 
     `seconds` bounds each of query, append and the like, retries included: left to itself the client
-    goes on for 600 s, longer than a function lives; to cancel a query that does not end may take half as long again.
-    It bounds each call over HTTP as well, however slowly that is answered.
+    goes on for 600 s, longer than a function lives; to cancel a query that does not end may take
+    half as long again. It bounds each call over HTTP as well, however slowly that is answered.
     """
 
     def __init__(
@@ -188,7 +193,10 @@ class BigQuery:
     def query_with_columns(
         self, sql: str, parameters: Sequence[Any]
     ) -> tuple[list[str], list[Mapping[str, Any]]]:
-        """Return the columns and the rows of a query, in one call where it ends within that; raises StoreError."""
+        """Return the columns and the rows of a query, in one call where it ends within that.
+
+        Raises StoreError.
+        """
         config = bigquery.QueryJobConfig(
             query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed
         )
@@ -220,7 +228,10 @@ class BigQuery:
     def read(
         self, name: str, select: Callable[[Table], str], parameters: Sequence[Any]
     ) -> list[Mapping[str, Any]]:
-        """Return what `select` makes of a table as it looks; raises StoreError, which names the table."""
+        """Return what `select` makes of a table as it looks.
+
+        Raises StoreError, which names the table.
+        """
         table = self.full_name(name)
         try:
             return self.query(select(self.describe(table)), parameters)
@@ -256,7 +267,10 @@ class BigQuery:
 
 
 class DryRun(BigQuery):
-    """Has each query weighed and not run: `bytes_to_read` is what all of them would read; the answers are empty."""
+    """Has each query weighed and not run: `bytes_to_read` is what all of them would read.
+
+    The answers are empty.
+    """
 
     bytes_to_read = 0
 
@@ -276,7 +290,10 @@ class DryRun(BigQuery):
 
 
 class _OfPhases:
-    """What is asked of the tables of `phases`; `_tables` are the full names of their completion logs."""
+    """What is asked of the tables of `phases`.
+
+    `_tables` are the full names of their completion logs.
+    """
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
@@ -289,15 +306,15 @@ class _OfPhases:
 class BigQueryCompletionLog(_OfPhases):
     """A CompletionLog; each phase's rows are in the table that the phase names.
 
-    The tables may be somebody else's, without our own columns: what they look like is asked for, and remembered for
-    ten minutes.
+    The tables may be somebody else's, without our own columns: what they look like is asked for,
+    and remembered for ten minutes.
     """
 
     def append(self, rows: Sequence[CompletionRow], *, now: datetime) -> None:
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago.
 
-        A table without our columns gets the rows without them, and no row of the flag: nobody could tell it from a
-        completion there.
+        A table without our columns gets the rows without them, and no row of the flag: nobody could
+        tell it from a completion there.
         """
         for name in dict.fromkeys(self._tables[row.phase] for row in rows):
             table = self._bigquery.describe(name)
@@ -359,7 +376,9 @@ class BigQueryCompletionLog(_OfPhases):
         return view_sql(self._bigquery.describe(self._tables[phase]), phase)
 
     def setup(self) -> list[str]:
-        """Make each table, or add the columns it lacks; changes nothing else. Returns what was done.
+        """Make each table, or add the columns it lacks; changes nothing else.
+
+        Returns what was done.
 
         Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
         """

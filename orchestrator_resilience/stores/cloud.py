@@ -1,4 +1,7 @@
-"""The stores on Google Cloud; their clients are made at the first use and kept between invocations."""
+"""The stores on Google Cloud.
+
+Their clients are made at the first use and kept between invocations.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -32,7 +35,9 @@ B = TypeVar("B", bound=BigQuery)
 
 
 class CloudStores:
-    """Firestore, BigQuery, Cloud Logging and Pub/Sub of `project`; nothing is called before it is used.
+    """Firestore, BigQuery, Cloud Logging and Pub/Sub of `project`.
+
+    Nothing is called before it is used.
 
     What only dates with a problem need is imported at its first use.
     """
@@ -131,7 +136,10 @@ class CloudStores:
         )
 
     def bytes_to_read(self, ask: Callable[[Stores], object]) -> int:
-        """Return how many bytes the queries would read that `ask` sends to the stores it is given; none is run."""
+        """Return how many bytes the queries would read that `ask` sends to the stores it is given.
+
+        None is run.
+        """
         dry = self._access(DryRun)
         with closing(CloudStores(self._project, self._settings, self._phases, dry)) as weighed:
             ask(weighed)

@@ -1,7 +1,7 @@
 """Who changed what of a phase's components, from the platform's audit log, and how its scheduler's jobs went.
 
-Admin activity is always written down, costs nothing, is kept for 400 days, and needs no right beyond reading logs:
-https://cloud.google.com/logging/docs/audit#admin-activity.
+Admin activity is always written down, costs nothing, is kept for 400 days, and needs no right
+beyond reading logs: https://cloud.google.com/logging/docs/audit#admin-activity.
 """
 
 from collections import defaultdict
@@ -36,7 +36,8 @@ _LONG_BEFORE, _BEFORE = timedelta(days=31), timedelta(days=2)
 _ERROR = 500
 _TEXT = 200
 _FUNCTIONS = "cloudfunctions.googleapis.com"
-# Whose activity is about a component: resources of others are named alike, such as the jobs of Cloud Run.
+# Whose activity is about a component: resources of others are named alike, such as the jobs of
+# Cloud Run.
 _APIS = {
     Component.SERVICE: {"run.googleapis.com", _FUNCTIONS},
     Component.SUBSCRIPTION: {"pubsub.googleapis.com"},
@@ -44,7 +45,8 @@ _APIS = {
     Component.TABLE: {"bigquery.googleapis.com"},
     Component.JOB: {"cloudscheduler.googleapis.com"},
 }
-# So far from the entry of a function may be that of its service, which the platform's own account may have written.
+# So far from the entry of a function may be that of its service, which the platform's own account
+# may have written.
 _SAME = timedelta(minutes=10)
 _PLATFORM = "@gcf-admin-robot.iam.gserviceaccount.com"
 # What the last word of a method's name means; the others say it themselves.
@@ -76,7 +78,10 @@ _REVISIONS = (
 
 
 class _Said(NamedTuple):
-    """What an entry says of a change, `who` with the whole account: whose API did it, or refused to."""
+    """What an entry says of a change, `who` with the whole account.
+
+    Whose API did it, or refused to.
+    """
 
     change: Change
     api: str
@@ -173,10 +178,13 @@ def _of_phase(
 
 
 def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
-    """Return the changes that came about, oldest first: one of each operation, and of each deployment.
+    """Return the changes that came about, oldest first.
 
-    An operation may leave several entries, the last when it has ended. A deployment of a function is one of its service
-    as well, and both leave theirs: it is told once, as that of who deployed the function.
+    One of each operation, and of each deployment.
+
+    An operation may leave several entries, the last when it has ended. A deployment of a function
+    is one of its service as well, and both leave theirs: it is told once, as that of who deployed
+    the function.
     """
     operations = defaultdict[tuple[object, ...], list[_Said]](list)
     for number, entry in enumerate(entries):
@@ -202,7 +210,10 @@ def _whole(own: Sequence[_Said]) -> _Said:
 
 
 def _is_of_function(said: _Said, function: _Said) -> bool:
-    """Whether a service's change is that of a function: made at about the same time by the platform or the same one."""
+    """Whether a service's change is that of a function.
+
+    Made at about the same time by the platform or the same one.
+    """
     change, other = said.change, function.change
     is_same = (
         said.api != _FUNCTIONS and change.deed == other.deed and _apart(said, function) < _SAME
@@ -244,7 +255,10 @@ def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
 
 
 def _is_about(part: Part, log: Any) -> bool:
-    """Whether an entry is about a part; capitals and underscores of a function are not in its service's name."""
+    """Whether an entry is about a part.
+
+    Capitals and underscores of a function are not in its service's name.
+    """
     resource, paths = f"/{log.resource_name}", _paths(*part)
     if log.service_name == _FUNCTIONS:
         resource, *paths = (path.lower().replace("_", "-") for path in (resource, *paths))
@@ -275,7 +289,10 @@ def _revision(log: Any) -> str:
 
 
 def _attempt(entry: LogEntry) -> Attempt | None:
-    """Return how an attempt of a job ended; None where the entry is about none, or says that it began."""
+    """Return how an attempt of a job ended.
+
+    None where the entry is about none, or says that it began.
+    """
     try:
         fields = entry.json_payload
         if not entry.log_name.endswith(_EXECUTIONS) or "AttemptStarted" in str(

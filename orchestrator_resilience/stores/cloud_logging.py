@@ -1,6 +1,9 @@
-"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout; and the logs of the platform.
+"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout.
 
-Those are the requests that a service got, and the errors that it, or the platform of it, wrote down.
+And the logs of the platform.
+
+Those are the requests that a service got, and the errors that it, or the platform of it, wrote
+down.
 """
 
 import json
@@ -37,10 +40,12 @@ from orchestrator_resilience.stores.error_words import error_words
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
-# Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond them.
+# Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond
+# them.
 _LEVELS = ((500, Severity.ERROR), (400, Severity.WARNING), (300, Severity.NOTICE))
 PAGE_SIZE = 1000
-# Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are kept.
+# Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are
+# kept.
 _MAXIMUM_ENTRIES = 10 * PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
 # before a date: what shows that such entries are collected at all
@@ -49,7 +54,8 @@ _REQUESTS = "run.googleapis.com%2Frequests"
 _OUTPUT = ("run.googleapis.com%2Fstderr", "run.googleapis.com%2Fstdout")
 _SYSTEM = "run.googleapis.com%2Fvarlog%2Fsystem"
 _MAXIMUM_ERRORS = 2 * PAGE_SIZE
-# How Cloud Run says that no instance was started: on the instance, and on the request that waited for it.
+# How Cloud Run says that no instance was started: on the instance, and on the request that waited
+# for it.
 _FAILED_TO_START = (
     "failed to start",
     "the instance was not started",
@@ -69,7 +75,8 @@ def connect_to_google() -> LoggingServiceV2Transport:
 class CloudLogging:
     """The entries of a project.
 
-    `seconds` bounds each search, its pages and retries included. `connect` is for another server than Google's.
+    `seconds` bounds each search, its pages and retries included. `connect` is for another server
+    than Google's.
     """
 
     def __init__(
@@ -128,7 +135,10 @@ class CloudLoggingArchive(CloudLogging):
         )
 
     def _before(self, firsts: Mapping[str, date], deadline: Deadline) -> dict[str, Checkpoint]:
-        """Return the last ordinary line of each phase from before its first date; what cannot be read is left out."""
+        """Return the last ordinary line of each phase from before its first date.
+
+        What cannot be read is left out.
+        """
         midnights = {name: datetime.combine(day, time(), UTC) for name, day in firsts.items()}
         phases = " OR ".join(
             f"(labels.phase={quoted(name)} AND {' AND '.join(within(midnight - _SHOWN_WITHIN, midnight))})"
@@ -143,7 +153,10 @@ class CloudLoggingArchive(CloudLogging):
         return {str(line.fields.get("phase")): line for line in lines}
 
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
-        """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`; raises StoreError."""
+        """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`.
+
+        Raises StoreError.
+        """
         # With what stands before it, because a service's host may be the end of another's.
         address = quoted(f"://{host}")
         wanted = (
@@ -177,7 +190,10 @@ class CloudLoggingRequests(_ServiceLog):
         return self._requests(within(since, until))
 
     def last_answer(self, before: datetime) -> datetime | None:
-        """Return when a request was last answered with 2xx, before this; None where that is not known."""
+        """Return when a request was last answered with 2xx, before this.
+
+        None where that is not known.
+        """
         answered = ("httpRequest.status>=200", "httpRequest.status<300")
         found = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
         return found[-1].at if found else None
@@ -214,7 +230,8 @@ def _close(client: LoggingServiceV2Client) -> None:
 def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -> str:
     """Return the filter, in Cloud Logging's query language, that finds the lines of these dates by phase.
 
-    With them come the rejections whose date nobody could read. Labels and timestamp are indexed, the payload is not.
+    With them come the rejections whose date nobody could read. Labels and timestamp are indexed,
+    the payload is not.
     """
     first = min(day for days in wanted.values() for day in days)
     return " AND ".join(
@@ -229,7 +246,8 @@ def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -
 def error_filter(project: str) -> str:
     """Return the filter for a service's output from ERROR on, and the platform's own words from WARNING on.
 
-    Those are about an instance, or about one request. Checkpoints are no errors of that kind: they are read as such.
+    Those are about an instance, or about one request. Checkpoints are no errors of that kind: they
+    are read as such.
     """
     no_checkpoint = 'NOT jsonPayload.checkpoint:"CHECKPOINT_" AND NOT textPayload:"CHECKPOINT_"'
     output = " OR ".join(in_log(project, log) for log in _OUTPUT)
@@ -305,7 +323,10 @@ def _service_error(entry: LogEntry) -> ServiceError | None:
 
 
 def _checkpoint(entry: LogEntry) -> Checkpoint | None:
-    """Put the fields that Cloud Logging has moved back into the payload; None for what is no checkpoint."""
+    """Put the fields that Cloud Logging has moved back into the payload.
+
+    None for what is no checkpoint.
+    """
     try:
         severity = next(
             (severity for least, severity in _LEVELS if entry.severity >= least), Severity.INFO

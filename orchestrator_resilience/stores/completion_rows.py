@@ -13,7 +13,10 @@ _Line = Mapping[str, Any]
 
 
 def add_up(rows: Iterable[_Line]) -> dict[date, int]:
-    """Return `n` by `game_date`, of what a phase's own query gives; raises StoreError for anything else."""
+    """Return `n` by `game_date`, of what a phase's own query gives.
+
+    Raises StoreError for anything else.
+    """
     counts: dict[date, int] = defaultdict(int)
     for row in rows:
         day, count = row.get("game_date"), row.get("n")
@@ -27,7 +30,10 @@ def add_up(rows: Iterable[_Line]) -> dict[date, int]:
 
 
 def summaries(lines: Iterable[_Line], **of_all: Any) -> list[ProcessorSummary]:
-    """Return a summary for each line, in their order; `of_all` are columns that the lines do not have."""
+    """Return a summary for each line, in their order.
+
+    `of_all` are columns that the lines do not have.
+    """
     found = [
         _summary({"is_triggered": None, "trigger_reason": None, **of_all, **line}) for line in lines
     ]

@@ -23,8 +23,9 @@ _AT_ONCE, _MOST = 100, 1_000
 class PubSubDeadLetters:
     """The DeadLetters of `phase`: what a pull subscription to the dead-letter topic holds.
 
-    `subscription` is its name in `project`, or its full name. All that is pulled is given back at once, and stays. All
-    calls together take up to `seconds`. `emulator` is the address of Pub/Sub's emulator, None for Google's own.
+    `subscription` is its name in `project`, or its full name. All that is pulled is given back at
+    once, and stays. All calls together take up to `seconds`. `emulator` is the address of Pub/Sub's
+    emulator, None for Google's own.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""The one line of a log entry that says what went wrong: of a stack trace, that of the last exception."""
+"""The one line of a log entry that says what went wrong.
+
+Of a stack trace, that of the last exception.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +18,9 @@ _GROUP = re.compile(r"^ *[|+] ")
 
 
 def error_words(payload: object) -> str:
-    """Return the last line of the exception in a text or a JSON payload, else of what it says; empty where nothing.
+    """Return the last line of the exception in a text or a JSON payload, else of what it says.
+
+    Empty where nothing.
 
     It is harmless, and has at most 200 characters.
     """

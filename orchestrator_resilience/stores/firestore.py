@@ -29,7 +29,8 @@ from orchestrator_resilience.stores.base import Document, DocumentRef, Write
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
-# Somebody else has written, is writing, or has deleted it. (Without a database, reading the version has failed.)
+# Somebody else has written, is writing, or has deleted it. (Without a database, reading the version
+# has failed.)
 _CHANGED = (Aborted, AlreadyExists, FailedPrecondition, NotFound)
 
 
@@ -102,7 +103,8 @@ class FirestoreDocuments:
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents if each still has its version.
 
-        A retry may find them changed by a try whose answer was lost: whose write that is, nobody knows then.
+        A retry may find them changed by a try whose answer was lost: whose write that is, nobody
+        knows then.
         """
         failed: list[Exception] = []
         retry = self._retrying(if_exception_type(*_TRANSIENT), on_error=failed.append)

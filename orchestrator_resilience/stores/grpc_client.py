@@ -1,6 +1,7 @@
 """A client over gRPC that is made at its first call and kept, until one of its calls gets no answer.
 
-The connection of such a call may be dead and not know it; the next call has a new client, with a new one.
+The connection of such a call may be dead and not know it; the next call has a new client, with a
+new one.
 """
 
 import threading
@@ -21,7 +22,8 @@ from orchestrator_resilience.errors import StoreError, store_errors
 
 C = TypeVar("C")
 
-# What a channel has to be made with: else gRPC lends it the connection of the one before, which may be the dead one.
+# What a channel has to be made with: else gRPC lends it the connection of the one before, which may
+# be the dead one.
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),

@@ -27,7 +27,8 @@ class JsonLinesArchive:
     """A sink for checkpoints, and a CheckpointArchive.
 
     Each line is appended with one `write` under a lock, so the lines of several threads and
-    processes do not mix. A line that a crash cut short, or that is no checkpoint, is left out alone when reading.
+    processes do not mix. A line that a crash cut short, or that is no checkpoint, is left out alone
+    when reading.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,9 +39,12 @@ class JsonLinesArchive:
         append_line(self.path, json_line(checkpoint))
 
     def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
-        """Return the lines that concern one of these dates, oldest first; none where there is no file.
+        """Return the lines that concern one of these dates, oldest first.
 
-        In one pass, in which only what is kept is parsed as a whole: the file may have a million lines.
+        None where there is no file.
+
+        In one pass, in which only what is kept is parsed as a whole: the file may have a million
+        lines.
         """
         dates = {name: {day.isoformat() for day in days} for name, days in wanted.items() if days}
         begin = {name: min(days) for name, days in dates.items()}

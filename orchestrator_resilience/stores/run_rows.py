@@ -21,7 +21,10 @@ _COLUMNS = {
 def processor_runs(
     columns: Collection[str], rows: Iterable[Mapping[str, Any]]
 ) -> list[ProcessorRun]:
-    """Return the run of each row; raises StoreError, which names the column that is not as it has to be."""
+    """Return the run of each row.
+
+    Raises StoreError, which names the column that is not as it has to be.
+    """
     lacking = [name for name in _COLUMNS if name not in columns]
     if lacking:
         raise StoreError(

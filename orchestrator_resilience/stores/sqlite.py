@@ -55,7 +55,8 @@ class SqliteFile:
     """One database file; the threads of a process share one connection and take turns.
 
     With `must_exist`, a file that is not there is an error, and none is made. Without `durable`,
-    commits do not wait for the disk: a power cut may lose the last ones, a crash of the process not.
+    commits do not wait for the disk: a power cut may lose the last ones, a crash of the process
+    not.
     """
 
     def __init__(self, path: Path, *, must_exist: bool = False, durable: bool = True) -> None:
@@ -85,9 +86,13 @@ class SqliteFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection inside one transaction: committed at the end, rolled back on any error."""
+        """Lend the connection inside one transaction.
+
+        Committed at the end, rolled back on any error.
+        """
         with self.reading() as connection:
-            # IMMEDIATE waits for its turn here; a transaction that begins by reading could only fail later.
+            # IMMEDIATE waits for its turn here; a transaction that begins by reading could only
+            # fail later.
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -128,7 +133,8 @@ class SqliteFile:
             if not self._must_exist and connection.execute("PRAGMA user_version").fetchone() == (
                 0,
             ):
-                # Whoever opens a new file first switches its journal, for which SQLite does not wait its turn.
+                # Whoever opens a new file first switches its journal, for which SQLite does not
+                # wait its turn.
                 _insist(lambda: connection.execute("PRAGMA journal_mode = WAL"))
                 _insist(lambda: connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;"))
         except BaseException:
@@ -263,8 +269,8 @@ class SqliteCompletionLog:
 class SqliteCounts:
     """A CountSource: runs a phase's own queries over SQLite files, each file a dataset.
 
-    `nba_analytics.sqlite3` in `folder` is what a query calls `nba_analytics`, so that one written for
-    BigQuery runs as it is if it is plain SQL. Up to ten files can be named in one query.
+    `nba_analytics.sqlite3` in `folder` is what a query calls `nba_analytics`, so that one written
+    for BigQuery runs as it is if it is plain SQL. Up to ten files can be named in one query.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -304,7 +310,10 @@ class SqliteCounts:
 
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of runs with the date and the times that SQLite holds as texts; what is none stays as it is."""
+    """Return a row of runs with the date and the times that SQLite holds as texts.
+
+    What is none stays as it is.
+    """
     times = {
         name: instant(row.get(name)) or row.get(name) for name in ("started_at", "finished_at")
     }

@@ -17,7 +17,8 @@ REQUIRED_COLUMNS = {
     "completed_at": "TIMESTAMP",
     "inserted_at": "TIMESTAMP",
 }
-# By these a table is known that says of each phase and date whether the flag is set, and what else it may say.
+# By these a table is known that says of each phase and date whether the flag is set, and what else
+# it may say.
 FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}
 _MORE_OF_A_FLAG_TABLE = {"triggered_at": "TIMESTAMP", "trigger_reason": "STRING"}
 
@@ -28,16 +29,17 @@ _BODIES = {
     "STRING": "SAFE.PARSE_JSON(data, wide_number_mode=>'round')",
     "JSON": "data",
 }
-# A day earlier, because a report may come before its date begins in UTC; rows that were streamed a moment ago
-# are in no partition yet.
+# A day earlier, because a report may come before its date begins in UTC; rows that were streamed a
+# moment ago are in no partition yet.
 _INGESTED = "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)"
 
 
 class Table(msgspec.Struct, frozen=True):
     """A table or view as far as a query depends on it.
 
-    `name` is its full name, `columns` are the types of its columns as GoogleSQL names them, by name in lower case.
-    `by_ingestion` says whether its partitions go by the time at which rows came in, and not by a column.
+    `name` is its full name, `columns` are the types of its columns as GoogleSQL names them, by name
+    in lower case. `by_ingestion` says whether its partitions go by the time at which rows came in,
+    and not by a column.
     """
 
     name: str
@@ -46,12 +48,17 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def partitions(self) -> str:
-        """The condition without which a table may refuse to be read; empty where a column's is enough."""
+        """The condition without which a table may refuse to be read.
+
+        Empty where a column's is enough.
+        """
         return _INGESTED if self.by_ingestion else ""
 
 
 def completions_sql(table: Table, phases: Iterable[str]) -> str:
-    """Select the rows of a completion log; raises StoreError for a column that it needs and has not as such.
+    """Select the rows of a completion log.
+
+    Raises StoreError for a column that it needs and has not as such.
 
     One of our own that it lacks is NULL.
     """
@@ -89,7 +96,10 @@ def flag_table_sql(table: Table) -> str:
 
 
 def flag_tables_sql(dataset: str) -> str:
-    """Select the columns of `dataset` (its full name) by which a flag table is known: it names no processor."""
+    """Select the columns of `dataset` (its full name) by which a flag table is known.
+
+    It names no processor.
+    """
     return _text("find_flag_tables.sql").format(
         dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
     )
@@ -104,7 +114,10 @@ def _require(table: Table, columns: Mapping[str, str]) -> None:
 
 
 def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
-    """Name `columns`, given by their types; one that the table lacks, or has as something else, is NULL."""
+    """Name `columns`, given by their types.
+
+    One that the table lacks, or has as something else, is NULL.
+    """
     return {
         name: name if table.columns.get(name) == kind else f"CAST(NULL AS {kind})"
         for name, kind in columns.items()
@@ -145,7 +158,9 @@ _CONVERSIONS = {
 
 
 def view_sql(table: Table, phase: str) -> str:
-    """Return a view that is a completion log, made of the columns that a table has; empty where the table is one.
+    """Return a view that is a completion log, made of the columns that a table has.
+
+    Empty where the table is one.
 
     What none of them is like is NULL, and marked: somebody has to say which it is.
     """

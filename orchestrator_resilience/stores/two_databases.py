@@ -44,7 +44,10 @@ class TwoDatabases:
         return self._store(ref).update_if_unchanged(ref, fields, version)
 
     def commit(self, writes: Sequence[Write]) -> bool:
-        """Replace whole documents of one database; ValueError for those of two, which are not written at once."""
+        """Replace whole documents of one database.
+
+        ValueError for those of two, which are not written at once.
+        """
         stores = {id(store): store for store in (self._store(ref) for ref, *_ in writes)}
         if len(stores) > 1:
             raise ValueError("these documents are in two databases, and cannot be written at once")

@@ -61,7 +61,10 @@ def messages(found: Backtest, until: datetime = END) -> list[tuple[date, Message
 
 
 def events(seed: int, phase: Phase) -> list[Event]:
-    """Draw deliveries of some dates: to this orchestrator, or to an older one that never decides."""
+    """Draw deliveries of some dates.
+
+    To this orchestrator, or to an older one that never decides.
+    """
     rng = random.Random(f"{seed}/backtest")
     found = list[Event]()
     for day in DAYS:
@@ -139,7 +142,8 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary.sources, "Background", AtOnce)
 
 
-# What befalls the pipeline; of what befalls the canary itself, such as a source that did not answer, nothing tells.
+# What befalls the pipeline; of what befalls the canary itself, such as a source that did not
+# answer, nothing tells.
 FAULTS = (
     *(
         "crashed_at_the_flag",
@@ -256,7 +260,10 @@ def test_most_of_what_is_untriggered_can_be_known(
 
 
 def test_a_flag_that_was_undone_is_not_taken_for_known(phase: Phase, tmp_path: Path) -> None:
-    """The row of the flag says that it was set hours before the document has it: nobody knows what was in between."""
+    """The row of the flag says that it was set hours before the document has it.
+
+    Nobody knows what was in between.
+    """
     ref = DocumentRef(phase.firestore_collection, str(DAYS[0]))
     with stores_by(tmp_path, 1, phase, BEGIN) as stores:
         clock = SimulatedClock(at_minute(DAYS[0], 25 * 60))
@@ -307,7 +314,10 @@ class _Down:
 
 
 def test_a_source_that_cannot_be_read_is_said(phase: Phase, tmp_path: Path) -> None:
-    """Of each date that it would have said something of; the lines are asked for once a date, not at each run."""
+    """Of each date that it would have said something of.
+
+    The lines are asked for once a date, not at each run.
+    """
     with stores_by(tmp_path, 1, phase, END) as stores:
         double = StoresOf(stores.documents, stores.completion_log, checkpoints=_Down())
         found = backtest(double, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
@@ -584,7 +594,10 @@ def test_bad_files_end_with_2(
 
 
 def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
-    """Wherever both know the same they are alike; what nobody can know, or somebody has silenced, is a reason."""
+    """Wherever both know the same they are alike.
+
+    What nobody can know, or somebody has silenced, is a reason.
+    """
     live = Channels(RecordingChannel())
     with stores_by(tmp_path, 2, phase, BEGIN) as stores:
         clock, left = (

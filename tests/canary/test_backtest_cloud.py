@@ -1,4 +1,7 @@
-"""`canary backtest` on a project: Firestore, and the table of twelve columns, of which nothing may be written."""
+"""`canary backtest` on a project.
+
+Firestore, and the table of twelve columns, of which nothing may be written.
+"""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -60,7 +60,10 @@ def stuck(stores: EmbeddedStores, phase: Phase) -> EmbeddedStores:
 def test_the_sources_are_read_whatever_slack_and_heartbeat_do(
     stuck: EmbeddedStores, phase: Phase, kind: Kind, ssl_context: ssl.SSLContext
 ) -> None:
-    """In the run after twelve as in the first; the log tells, and neither threads nor memory have grown."""
+    """In the run after twelve as in the first.
+
+    The log tells, and neither threads nor memory have grown.
+    """
     phases, log, verdicts = {phase.name: phase}, io.StringIO(), []
     threads_before, megabytes_before = threads(), megabytes()
     with bad_server(kind, ssl_context) as slack, bad_server(kind, ssl_context) as switch:
@@ -70,7 +73,8 @@ def test_the_sources_are_read_whatever_slack_and_heartbeat_do(
         for number in range(RUNS + 1):
             report = watch(stuck, phases, channels, DONE + timedelta(hours=1) + number * TICK)
             verdicts += [one.kind for one in report.verdicts if one.game_date == DAY]
-            # A channel whose answers are all lost may have heard them: it is sent the same three times at the most.
+            # A channel whose answers are all lost may have heard them: it is sent the same three
+            # times at the most.
             assert "slack" in report.notified.channels_failed or number >= 3
             Heartbeat(f"{switch}/ping/x", seconds=0.1).beat()
             assert threads() <= threads_before

@@ -46,7 +46,10 @@ def messages(phase: Phase, day: str) -> list[dict[str, Any]]:
 def stuck(
     stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock
 ) -> Path:
-    """February 8 is healthy, February 9 is what the old code left; nothing is known of other dates."""
+    """February 8 is healthy, February 9 is what the old code left.
+
+    Nothing is known of other dates.
+    """
     clock.now = DONE
     for message in messages(phase, "2026-02-08"):
         orchestrator.deliver(message)
@@ -107,7 +110,10 @@ class _At(datetime):
 def test_each_run_leaves_a_line_but_a_dry_one(
     stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`canary status` tells when the canary last ran; one that judged an earlier time was no such run."""
+    """`canary status` tells when the canary last ran.
+
+    One that judged an earlier time was no such run.
+    """
     assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     monkeypatch.setattr("canary.commands.options.datetime", _At("2026-02-10T07:15:00Z"))
     assert run("check", "--data", stuck, "--dry-run") == 1

@@ -123,13 +123,19 @@ def test_a_run_is_known_as_far_as_it_had_come(
     finished: int | None,
     known: tuple[int | None, int | None, str | None] | None,
 ) -> None:
-    """By a time before it was read: what ended later had no status yet, and what carries no time was not known."""
+    """By a time before it was read.
+
+    What ended later had no status yet, and what carries no time was not known.
+    """
     run = _run(started, finished, "success")
     assert believed_runs([run], AT, AT + timedelta(days=1)) == ([_run(*known)] if known else [])
 
 
 def test_a_run_of_the_future_has_no_time() -> None:
-    """A clock that is ahead by minutes is only badly set; by hours, what it says is no time. The status stays."""
+    """A clock that is ahead by minutes is only badly set; by hours, what it says is no time.
+
+    The status stays.
+    """
     runs = [_run(20, 30, "success"), _run(-60, 120, "success"), _run(None, None, "success")]
     assert believed_runs(runs, AT, AT) == [
         _run(0, 0, "success"),
@@ -170,7 +176,10 @@ def played(tmp_path: Path) -> Path:
 def test_an_earlier_time_knows_nothing_of_what_came_later(
     played: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the first message of February 11 it waits for everybody; and that run is not recorded."""
+    """Before the first message of February 11 it waits for everybody.
+
+    And that run is not recorded.
+    """
     assert (
         cli.main(["check", "--data", str(played), "2026-02-11", "--now", "2026-02-11T07:20Z"]) == 0
     )
@@ -270,7 +279,10 @@ def report_of(
 
 
 def test_a_processor_that_is_added_today_was_not_missing_yesterday(stores: EmbeddedStores) -> None:
-    """Two dates were triggered by everybody of whom anybody knew then; that it has not come yet is a warning."""
+    """Two dates were triggered by everybody of whom anybody knew then.
+
+    That it has not come yet is a warning.
+    """
     for day in (DAY, NEXT):
         deliver(stores, PHASE, day, FIVE)
     kinds, warnings = report_of(stores, SIX)
@@ -335,7 +347,10 @@ def test_nobody_is_called_silent_for_dates_before_it_was_there(
 
 
 def test_since_and_until_hold_in_every_source(stores: EmbeddedStores) -> None:
-    """One is expected up to the first date, another from the second on; neither is a surprise on the other date."""
+    """One is expected up to the first date, another from the second on.
+
+    Neither is a surprise on the other date.
+    """
     periods = {FIVE[0]: Period(until=DAY), "p2_sixth": Period(since=NEXT)}
     phase = msgspec.structs.replace(SIX, periods=periods)
     deliver(stores, phase.on(DAY), DAY, FIVE)

@@ -163,7 +163,10 @@ def test_the_right_to_write_is_missed_by_verify_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is a set-up error there; check only reads. Where the right is there, nothing is written."""
+    """It is a set-up error there; check only reads.
+
+    Where the right is there, nothing is written.
+    """
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
     assert verify(capsys)[1]["setup_errors"] == []
@@ -196,7 +199,10 @@ def test_verify_finds_a_difference(
 def test_verify_of_a_table_without_the_flag(
     dataset: BigQuery, cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is no difference that BigQuery does not say what it has no column for; Firestore is the source."""
+    """It is no difference that BigQuery does not say what it has no column for.
+
+    Firestore is the source.
+    """
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
     code, answer = verify(capsys)
@@ -294,7 +300,10 @@ def test_a_table_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[st
 def test_a_table_that_lacks_columns_is_unknown(
     dataset: BigQuery, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is named, and all that it lacks: a failure must not be taken for dates without completions."""
+    """It is named, and all that it lacks.
+
+    A failure must not be taken for dates without completions.
+    """
     schema = [
         bigquery.SchemaField(name, kind)
         for name, kind, _ in REAL_COLUMNS
@@ -318,7 +327,10 @@ def test_a_table_that_lacks_columns_is_unknown(
 def test_a_column_of_another_type_is_unknown(
     dataset: BigQuery, column: str, kind: str, needed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is named, with what is needed: a number that equals no status must not be taken for no completion."""
+    """It is named, with what is needed.
+
+    A number that equals no status must not be taken for no completion.
+    """
     make_real_table(dataset, TABLE, (), **{column: kind})
     assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
     said = " ".join(capsys.readouterr().out.split())
@@ -440,7 +452,10 @@ def test_a_run_costs_one_query_and_two_batch_reads(
     monkeypatch: pytest.MonkeyPatch,
     queries: bool,  # noqa: FBT001
 ) -> None:
-    """However many phases and dates; a phase's own queries are one more each, for all dates at once."""
+    """However many phases and dates.
+
+    A phase's own queries are one more each, for all dates at once.
+    """
     one = "SELECT DATE '2026-02-09' AS game_date, 1 AS n FROM UNNEST([1]) WHERE @since <= @until"
     changes = {"outcome_query": one, "work_query": one} if queries else {}
     phases = {

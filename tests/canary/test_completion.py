@@ -98,6 +98,10 @@ def test_bash_proposes_what_there_is(tmp_path: Path) -> None:
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=True, env=env
-    )  # noqa: S607
+        ["bash", "-c", script],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=True,
+        env=env,
+    )
     assert (done.stdout, done.stderr) == ("end\n", "")

@@ -112,8 +112,12 @@ def test_every_command_that_it_prints_works(screen: list[str], folder: Path) -> 
     for command in commands:
         runnable = command.replace(".venv/bin/canary", shlex.join([sys.executable, "-m", "canary"]))
         done = subprocess.run(
-            ["sh", "-c", runnable], cwd=folder, env=environment, capture_output=True, check=False
-        )  # noqa: S607
+            ["sh", "-c", runnable],  # noqa: S607
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
         assert (done.returncode, done.stderr) == (0, b""), command
 
 
@@ -134,7 +138,10 @@ def test_an_explained_date_knows_its_impact_and_its_time(
 
 
 def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All checkpoints, and each notification when it comes: the alerts at the first tick after half an hour."""
+    """All checkpoints, and each notification when it comes.
+
+    The alerts at the first tick after half an hour.
+    """
     assert cli.main(["demo", "--verbose", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     first = alerts(printed.splitlines())

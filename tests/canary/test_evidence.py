@@ -78,8 +78,10 @@ def test_aliases_are_one_processor(phase: Phase) -> None:
     [([None, None], None), ([None, False], False), ([None, True, False], True)],
 )
 def test_what_no_row_says_is_not_said(
-    phase: Phase, said: list[bool | None], triggered: bool | None
-) -> None:  # noqa: FBT001
+    phase: Phase,
+    said: list[bool | None],
+    triggered: bool | None,  # noqa: FBT001
+) -> None:
     """A column that is not there says nothing of the flag; one row that does is enough."""
     rows = [msgspec.structs.replace(row(f"p{n}"), is_triggered=one) for n, one in enumerate(said)]
     found = read_completion_log(rows, phase)

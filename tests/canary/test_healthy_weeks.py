@@ -1,4 +1,7 @@
-"""Healthy weeks of the live pipeline, with all that its code writes: nobody hears a thing, at no quarter of an hour."""
+"""Healthy weeks of the live pipeline, with all that its code writes.
+
+Nobody hears a thing, at no quarter of an hour.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -65,13 +68,17 @@ class Pipeline:
             for table in ("games", "output"):
                 tables.execute(f"CREATE TABLE {table} (game_date TEXT, n INTEGER)")
                 tables.executemany(
-                    f"INSERT INTO {table} VALUES (?, 7)", [(str(day),) for day in DAYS]
-                )  # noqa: S608
+                    f"INSERT INTO {table} VALUES (?, 7)",  # noqa: S608
+                    [(str(day),) for day in DAYS],
+                )
 
     def arrive(
         self, phase: str, day: date, name: str, at: datetime, mode: str | None = None
     ) -> None:
-        """Do what the code does with one success: the row, the entry, its counts, and the flag by its own rule."""
+        """Do what the code does with one success.
+
+        The row, the entry, its counts, and the flag by its own rule.
+        """
         ref = DocumentRef(self.phases[phase].firestore_collection, str(day))
         fields = self.documents.setdefault(ref, {})
         self.came += 1
@@ -122,7 +129,10 @@ Event = tuple[datetime, Callable[[], None]]
 
 
 def week(pipeline: Pipeline, *, morning: str | None, last_of_phase4: bool) -> list[Event]:
-    """Return what happens in the week: a `morning` run in that mode, and the night's run of the day after."""
+    """Return what happens in the week.
+
+    A `morning` run in that mode, and the night's run of the day after.
+    """
     events: list[Event] = []
 
     def arrives(phase: str, day: date, name: str, at: datetime, mode: str | None = None) -> None:
@@ -156,7 +166,10 @@ def test_a_healthy_week_is_quiet(
     morning: str | None,
     last_of_phase4: bool,  # noqa: FBT001 (a column of the table)
 ) -> None:
-    """In each mode, and where a flag was set on purpose without everybody; the last date is complete at the end."""
+    """In each mode, and where a flag was set on purpose without everybody.
+
+    The last date is complete at the end.
+    """
     pipeline = Pipeline(stores)
     if morning is None:  # then nobody needs the players before the night's run
         pipeline.phases[P3] = msgspec.structs.replace(pipeline.phases[P3], periods={})
@@ -223,7 +236,10 @@ def test_the_flag_of_the_morning_does_not_excuse_the_night(stores: EmbeddedStore
 
 
 def test_what_is_needed_before_the_games_is_told_before_them(stores: EmbeddedStores) -> None:
-    """The morning's run that never comes, and the odds: each by its own deadline, and nobody else is called missing."""
+    """The morning's run that never comes, and the odds.
+
+    Each by its own deadline, and nobody else is called missing.
+    """
     pipeline, day = Pipeline(stores), DAYS[3]
     wanted = {name: [day] for name in pipeline.phases}
     early, late = (

@@ -1,4 +1,7 @@
-"""What a phase can say and what a status means, held against any date: no false alarm, and none missed."""
+"""What a phase can say and what a status means, held against any date.
+
+No false alarm, and none missed.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -42,7 +45,8 @@ COMPLETING = st.sampled_from(
 NOT_COMPLETING = st.sampled_from(
     ["failed", "FAILED", "error", "running", "no_data", "SKIPPED", "", 7, [], {"a": 1}]
 )
-# Fields of somebody's own: neither maps nor times, maps that say nothing of a completion, and names with an underscore.
+# Fields of somebody's own: neither maps nor times, maps that say nothing of a completion, and names
+# with an underscore.
 FIELDS = st.dictionaries(
     st.sampled_from(
         ["games", "p2_games", "odds", "boxscores", "updated", "_tier_name", "_last_update", "total"]
@@ -53,7 +57,10 @@ FIELDS = st.dictionaries(
 
 
 class Written:
-    """What a date left in both stores: each processor of `who` completed, minute after minute, the last at DONE."""
+    """What a date left in both stores.
+
+    Each processor of `who` completed, minute after minute, the last at DONE.
+    """
 
     def __init__(self, phase: Phase, who: list[str], statuses: list[Any], mode: str | None) -> None:
         self.phase = replace(phase, completed_statuses=("finished",))
@@ -63,7 +70,10 @@ class Written:
             self.says(name, status, DONE - n * MINUTE)
 
     def says(self, name: str, status: Any, at: datetime) -> None:
-        """Leave an entry, over an older one, and a row; who says nothing in the document has completed."""
+        """Leave an entry, over an older one, and a row.
+
+        Who says nothing in the document has completed.
+        """
         entry = {"completed_at": at, **({} if status is None else {"status": status})}
         self.fields[name] = {**self.fields.get(name, {}), **entry}
         row = ProcessorSummary(
@@ -123,7 +133,10 @@ BEGINNINGS = st.sampled_from(
 @few(150)
 @given(dates(), st.integers(0, 3000), BEGINNINGS)
 def test_no_false_alarm(written: Written, minutes: int, log_since: datetime | None) -> None:
-    """Complete, and the flag set a moment later: quiet at any time after, whatever else is written there."""
+    """Complete, and the flag set a moment later.
+
+    Quiet at any time after, whatever else is written there.
+    """
     written.fields |= {
         "_triggered": True,
         "_triggered_at": DONE + timedelta(seconds=5),
@@ -153,7 +166,10 @@ def test_a_log_that_is_new_says_nothing_of_what_was_before(
     minutes: int,
     flag: bool,  # noqa: FBT001 (drawn)
 ) -> None:
-    """It has no row yet, it begins at any time, or older rows have expired: the document alone is judged."""
+    """It has no row yet, it begins at any time, or older rows have expired.
+
+    The document alone is judged.
+    """
     written = Written(PHASE, FIVE, statuses, None)
     written.fields |= {"_triggered": flag, "_triggered_at": DONE + timedelta(seconds=5)}
     kind = written.verdict(DONE + minutes * MINUTE, log_since).kind
@@ -189,7 +205,10 @@ BLOCKED, UNKNOWN, NONE = Impact.BLOCKED, Impact.UNKNOWN, Impact.NONE
 def test_the_next_phase_is_due_whoever_is_missing(
     done: int, work: int, hours: float, impact: Impact
 ) -> None:
-    """From its deadline and its own time on; without games there is no harm, and the message says so."""
+    """From its deadline and its own time on.
+
+    Without games there is no harm, and the message says so.
+    """
     written = Written(PHASE, FIVE[:done], ["success"] * done, None)
     now = PHASE.deadline(DAY) + timedelta(hours=hours)
     verdict = written.verdict(now, outcome=Seen(0), work=Seen(work))
@@ -390,7 +409,10 @@ def test_a_log_that_cannot_be_read_does_not_begin_anywhere(
 
 
 def test_a_row_that_is_missing_between_others_is_still_told(stores: EmbeddedStores) -> None:
-    """On the oldest date that is judged, too: rows of a week before it show that the log was there."""
+    """On the oldest date that is judged, too.
+
+    Rows of a week before it show that the log was there.
+    """
     pipeline = Pipeline(stores)
     for day, done in past(9):
         for name in FIVE:
@@ -406,7 +428,10 @@ def test_a_row_that_is_missing_between_others_is_still_told(stores: EmbeddedStor
 
 
 def test_a_collection_without_documents_is_named_on_every_date(stores: EmbeddedStores) -> None:
-    """Mistyped, or in another database: nobody is accused, and nobody is said to have taken the flag away."""
+    """Mistyped, or in another database.
+
+    Nobody is accused, and nobody is said to have taken the flag away.
+    """
     pipeline = Pipeline(stores)
     for day, done in past(3):
         for name in FIVE:
@@ -422,7 +447,10 @@ def test_a_collection_without_documents_is_named_on_every_date(stores: EmbeddedS
 
 
 def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
-    """Where the other dates have theirs: the trigger's own row says that the flag was set, and nobody is accused."""
+    """Where the other dates have theirs.
+
+    The trigger's own row says that the flag was set, and nobody is accused.
+    """
     pipeline = Pipeline(stores)
     for day, done in past(3):
         for name in FIVE:
@@ -435,7 +463,10 @@ def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
 
 
 def test_a_failed_rerun_takes_nothing_back(stores: EmbeddedStores) -> None:
-    """The tracker writes it over the registration, and adds a row: quiet before and after its retry."""
+    """The tracker writes it over the registration, and adds a row.
+
+    Quiet before and after its retry.
+    """
     pipeline = Pipeline(stores)
     for name in FIVE:
         pipeline.deliver(name, DAY, DONE)
@@ -479,7 +510,10 @@ def test_a_warning_knows_of_rejected_messages(stores: EmbeddedStores) -> None:
 
 
 def test_this_projects_own_orchestrator_goes_by_the_same_rule(stores: EmbeddedStores) -> None:
-    """Enough are there with all critical ones: it sets the flag, says why, and the canary calls it deliberate."""
+    """Enough are there with all critical ones.
+
+    It sets the flag, says why, and the canary calls it deliberate.
+    """
     phase = replace(PHASE, critical=tuple(FIVE[:2]), enough=3)
     pipeline = Pipeline(stores, phase)
     for n, name in enumerate([FIVE[0], FIVE[2], FIVE[3], FIVE[1], FIVE[4]]):

@@ -163,7 +163,10 @@ def test_nobody_reached_is_never_answered_200() -> None:
 
 
 def test_the_last_try_of_the_scheduler_sends_what_a_death_has_held_up() -> None:
-    """Two minutes after the death its receipt is young, and another run's; six minutes after it is nobody's."""
+    """Two minutes after the death its receipt is young, and another run's.
+
+    Six minutes after it is nobody's.
+    """
     slack = People("slack", lambda now: KeyboardInterrupt() if now == START else None)
     life = Life([Spell(DAY, START, NEVER)], slack)
     with pytest.raises(KeyboardInterrupt):
@@ -296,7 +299,10 @@ def test_damage_of_the_canarys_own_document_loses_no_end(damage: dict[str, objec
 
 
 def test_a_date_that_is_looked_at_again_goes_on() -> None:
-    """Its phase was away for an hour; who heard that it expired hears that it is open, and all of them the end."""
+    """Its phase was away for an hour.
+
+    Who heard that it expired hears that it is open, and all of them the end.
+    """
     slack = People("slack", until(START + 6 * HOUR, OSError("no route"), START + HOUR))
     log, recovers = People("log"), START + 5 * HOUR
     life = Life([Spell(DAY, START, recovers)], log, slack, phases=[PHASE, PHASE3])

@@ -1,4 +1,7 @@
-"""Where a date stopped and why: brought about with the real orchestrator on real stores, found by the real canary."""
+"""Where a date stopped and why.
+
+Brought about with the real orchestrator on real stores, found by the real canary.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +105,10 @@ def deliver_all(
 
 
 def healthy_before(world: World, dates: int = 3) -> None:
-    """Let the dates before DAY have gone well: so it is known that lines and messages are written down at all."""
+    """Let the dates before DAY have gone well.
+
+    So it is known that lines and messages are written down at all.
+    """
     for back in range(dates, 0, -1):
         deliver_all(world, FIVE, DAY - back * ONE_DAY)
         if world.has_message_log:
@@ -171,7 +177,8 @@ def log_messages(
 ) -> None:
     """Let the message log have rows, by default written at DONE on the night after `day`.
 
-    Without a message log they are the completion log's: then the function itself may have written them.
+    Without a message log they are the completion log's: then the function itself may have written
+    them.
     """
     log, at = (
         world.messages if world.has_message_log else world.stores.completion_log,
@@ -229,7 +236,9 @@ def judged(
     words: str = "",
     beside: Collection[Standing] | None = None,
 ) -> Verdict:
-    """Let the canary judge DAY at `now`; returns what it says: its verdict, where it stopped, and `words` of why.
+    """Let the canary judge DAY at `now`; returns what it says.
+
+    Its verdict, where it stopped, and `words` of why.
 
     `beside` is what stands beside the path, where that is of any interest.
     """
@@ -253,7 +262,10 @@ def state_of(verdict: Verdict, stage: Stage, subject: str = "") -> State:
 
 @pytest.mark.parametrize("with_lines", [True, False])
 def test_flag_overwritten(world: World, *, with_lines: bool) -> None:
-    """A line says that the flag was set, and so does the trigger's own row; the document says that it is not."""
+    """A line says that the flag was set, and so does the trigger's own row.
+
+    The document says that it is not.
+    """
     deliver_all(world, FIVE)
     change_document(world, _triggered=False)
     if not with_lines:
@@ -286,7 +298,10 @@ def test_registration_and_flag_are_undone(world: World) -> None:
 def test_a_document_that_is_gone_was_not_overwritten(
     world: World, *, with_lines: bool, with_row: bool
 ) -> None:
-    """Its time to live was up, or it is in another database; the trigger's own row says that the flag was set."""
+    """Its time to live was up, or it is in another database.
+
+    The trigger's own row says that the flag was set.
+    """
     deliver_all(world, FIVE)
     world.phase = msgspec.structs.replace(world.phase, firestore_collection="of_another_database")
     if not with_lines:
@@ -315,7 +330,10 @@ def test_expectation_drift(world: World) -> None:
 
 
 def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
-    """One that only leaves lines shows its list there; what took itself for a duplicate since does not hide it."""
+    """One that only leaves lines shows its list there.
+
+    What took itself for a duplicate since does not hide it.
+    """
     deliver_to_old_code(world)
     leave_line(world, FIVE[4], event_id="deciding", says={"expected": [*FIVE, "p2_bdl"]})
     stop = (CauseKind.EXPECTATION_DRIFT, (), Stage.REGISTERED, Stage.DECIDED)
@@ -337,7 +355,10 @@ def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
 def test_nothing_follows_from_a_list_that_is_not_whole(
     world: World, count: int, length: int, *, is_whole: bool, come: bool
 ) -> None:
-    """What the orchestrator waits for is read where its line has all of it; of a cut list nothing is said."""
+    """What the orchestrator waits for is read where its line has all of it.
+
+    Of a cut list nothing is said.
+    """
     deliver_to_old_code(world)
     others = [f"p2_{n:04}".ljust(length, "x") for n in range(count)]
     leave_line(
@@ -376,7 +397,10 @@ def test_one_that_is_there_holds_nothing_up(world: World) -> None:
 
 
 def test_a_list_that_is_wrong_and_a_process_that_died(world: World) -> None:
-    """Either alone would have kept the flag unset: the one is where it stopped, the other is said beside it."""
+    """Either alone would have kept the flag unset.
+
+    The one is where it stopped, the other is said beside it.
+    """
     six = waiting_for(world, [*FIVE, "p2_bdl_box_scores"])
     deliver_all(world, FIVE[:4], to=six)
     deliver_all(world, LAST, to=six, fault=dies_at("update_if_unchanged"))
@@ -404,7 +428,10 @@ def test_crashed(world: World, operation: str) -> None:
 
 
 def test_crashed_at_the_flag(world: World) -> None:
-    """It had registered its processor, and then it died: the same line, and the stores say how far it had come."""
+    """It had registered its processor, and then it died.
+
+    The same line, and the stores say how far it had come.
+    """
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, fault=dies_at_the_flag())
     judged(
@@ -416,7 +443,10 @@ def test_crashed_at_the_flag(world: World) -> None:
 
 
 def test_crashed_at_each_redelivery(world: World) -> None:
-    """A message that kills the process each time comes again every ten minutes: the first death is old enough."""
+    """A message that kills the process each time comes again every ten minutes.
+
+    The first death is old enough.
+    """
     deliver_all(world, FIVE[:4])
     for minutes in (0, 10, 20, 30):
         deliver(
@@ -501,7 +531,10 @@ def test_what_failed_is_still_known_at_the_deadline(world: World, *, late: bool)
 @pytest.mark.parametrize("games", [None, 7])
 @pytest.mark.parametrize("how", ["failed", "died", "rejected"])
 def test_what_came_to_nothing_is_not_nothing(world: World, how: str, games: int | None) -> None:
-    """All five came, and not one got through: with and without a count of the games, that is what is said."""
+    """All five came, and not one got through.
+
+    With and without a count of the games, that is what is said.
+    """
     healthy_before(world)
     if games:
         world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
@@ -598,7 +631,10 @@ def test_code_that_leaves_no_line_does_not_say_why(world: World) -> None:
     ids=["a duplicate", "what it waits for", "nothing", "neither"],
 )
 def test_short_circuit(world: World, says: dict[str, Any] | None, words: str | None) -> None:
-    """The existing function with the six lines in it: it decides wrongly and says why, or returns without deciding."""
+    """The existing function with the six lines in it.
+
+    It decides wrongly and says why, or returns without deciding.
+    """
     deliver_to_old_code(world)
     leave_line(world, FIVE[4], says=says)
     proven = (CauseKind.SHORT_CIRCUIT, (), Stage.REGISTERED, Stage.DECIDED)
@@ -624,7 +660,10 @@ def test_duplicates_do_not_hide_how_the_deciding_delivery_ended(
 
 
 def test_first_deliveries_that_say_duplicate_while_one_is_missing(world: World) -> None:
-    """No cause of the missing one, and yet what has to be known of the orchestrator: it will not set the flag."""
+    """No cause of the missing one, and yet what has to be known of the orchestrator.
+
+    It will not set the flag.
+    """
     deliver_to_old_code(world, FIVE[:4])
     for number in range(4):
         world.schedule.play(DONE + number * MINUTE)
@@ -687,7 +726,10 @@ def test_a_delivery_without_anything_to_decide_is_no_short_circuit(
 
 @pytest.mark.parametrize("has_decided", [True, False])
 def test_a_gate_refused_behind_the_flag(world: World, *, has_decided: bool) -> None:
-    """The delivery that set the flag failed at what starts the next phase: its words are in its line."""
+    """The delivery that set the flag failed at what starts the next phase.
+
+    Its words are in its line.
+    """
     starts_the_next_phase(world)
     deliver_to_old_code(world, FIVE[:4])
     deliver_to_old_code(world, LAST)
@@ -735,7 +777,10 @@ def start(world: World, at: datetime, why: str = "", *, is_set: bool = True) -> 
 def test_a_start_that_was_refused_is_known_at_once(
     world: World, *, is_set: bool, kind: VerdictKind, stop: Stop
 ) -> None:
-    """By the code's own line, long before the output is due; whether the flag was set before the start, or is not."""
+    """By the code's own line, long before the output is due.
+
+    Whether the flag was set before the start, or is not.
+    """
     starts_the_next_phase(world)
     deliver_to_old_code(world)
     start(world, DONE + MINUTE, "Phase 2 data incomplete", is_set=is_set)
@@ -786,7 +831,10 @@ def test_people_hear_of_a_refused_start_until_it_is_started(world: World) -> Non
 
 
 def test_a_refused_start_whose_output_is_there_is_over(world: World) -> None:
-    """Somebody has started the next phase by hand; where the flag does not start it, nobody asks."""
+    """Somebody has started the next phase by hand.
+
+    Where the flag does not start it, nobody asks.
+    """
     for starts, has_output in ((True, True), (False, False)):
         starts_the_next_phase(world)
         world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=starts)
@@ -800,7 +848,10 @@ def test_a_refused_start_whose_output_is_there_is_over(world: World) -> None:
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_no_output_and_nobody_says_why(world: World, *, starts: bool) -> None:
-    """Behind the flag it is the next phase's own affair; where the flag does not start it, there is no stop at all."""
+    """Behind the flag it is the next phase's own affair.
+
+    Where the flag does not start it, there is no stop at all.
+    """
     starts_the_next_phase(world)
     world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=starts)
     deliver_all(world, FIVE)
@@ -851,7 +902,10 @@ def test_what_is_pending_since_a_minute_ago_is_not_refused(world: World) -> None
 def changed_in(
     world: World, monkeypatch: pytest.MonkeyPatch, revisions: Sequence[str]
 ) -> list[Standing]:
-    """Let each delivery of the five come from its revision; the last found the set complete, and set no flag."""
+    """Let each delivery of the five come from its revision.
+
+    The last found the set complete, and set no flag.
+    """
     deliver_to_old_code(world)
     for number, (name, revision) in enumerate(zip(FIVE, revisions, strict=True), 1):
         monkeypatch.setenv("K_REVISION", revision)
@@ -867,7 +921,10 @@ def changed_in(
 def test_a_revision_between_the_last_good_line_and_the_first_bad(
     world: World, monkeypatch: pytest.MonkeyPatch, revisions: str
 ) -> None:
-    """It stands beside the cause, with both times; a change before the last good delivery is innocent."""
+    """It stands beside the cause, with both times.
+
+    A change before the last good delivery is innocent.
+    """
     found = changed_in(world, monkeypatch, revisions)
     good, bad = revisions[-2], revisions[-1]
     assert [one.subjects for one in found] == ([(good, bad)] if good != bad else [])
@@ -882,7 +939,10 @@ def test_a_revision_between_the_last_good_line_and_the_first_bad(
 def test_the_list_changed_before_it_stopped(
     world: World, lists: Sequence[int], *, is_changed: bool
 ) -> None:
-    """By the hash that each line has of it: who waits for six looks healthy until the fifth has come."""
+    """By the hash that each line has of it.
+
+    Who waits for six looks healthy until the fifth has come.
+    """
     six = (*FIVE, "p2_bdl_box_scores")
     deliver_to_old_code(world)
     for number, (name, count) in enumerate(zip(FIVE, lists, strict=True), 1):
@@ -910,7 +970,10 @@ def test_the_list_changed_before_it_stopped(
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_name_drift(world: World, before: int) -> None:
-    """A renamed class reports in place of the missing processor, which was alone before; else it is a hint."""
+    """A renamed class reports in place of the missing processor, which was alone before.
+
+    Else it is a hint.
+    """
     healthy_before(world, before)
     deliver_all(world, [p for p in FIVE if p != "p2_nbacom_boxscores"])
     deliver_all(world, ["NbacPlayerBoxscoresProcessor"])
@@ -939,7 +1002,10 @@ def test_two_that_report_on_one_date_are_no_rename(world: World, both_on: int) -
 
 
 def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
-    """The phases file was mended, the orchestrator was not: it has the processor among the unexpected."""
+    """The phases file was mended, the orchestrator was not.
+
+    It has the processor among the unexpected.
+    """
     without = dict.fromkeys(FIVE, ())
     old = world.orchestrator_of(msgspec.structs.replace(world.phase, processors=without)).deliver
     deliver_all(world, [*FIVE[:4], world.phase.processors[FIVE[4]][0]], to=old)
@@ -959,7 +1025,10 @@ def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
 def test_the_processor_says_it_itself(
     world: World, status: str, cause: CauseKind, requests: str
 ) -> None:
-    """The missing one has reported that it has nothing to give; that the request log cannot be read changes nothing."""
+    """The missing one has reported that it has nothing to give.
+
+    That the request log cannot be read changes nothing.
+    """
     if requests == "unreadable":
         world.requests = Requests(world)
         world.outages.append(Outage("requests", DONE, LATE + MINUTE))
@@ -1000,7 +1069,10 @@ def run(
     after: int = 0,
     lasted: int | None = 4,
 ) -> ProcessorRun:
-    """Return a run on the night after `day`, so many minutes after the usual time; without an end where it has none."""
+    """Return a run on the night after `day`, so many minutes after the usual time.
+
+    Without an end where it has none.
+    """
     began = RAN + (day - DAY) + after * MINUTE
     ended = None if lasted is None else began + lasted * MINUTE
     return ProcessorRun(
@@ -1009,7 +1081,10 @@ def run(
 
 
 def with_runs(world: World, *runs: ProcessorRun, come: Sequence[str] = FIVE[:4]) -> None:
-    """Let some `come`, and the runs be known: theirs, `runs`, and those of everybody on the three dates before."""
+    """Let some `come`, and the runs be known.
+
+    Theirs, `runs`, and those of everybody on the three dates before.
+    """
     healthy_before(world)
     deliver_all(world, come)
     log_messages(world, come)
@@ -1030,7 +1105,10 @@ RAN_AND_NOTHING: Stop = (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.PUBLISHE
 
 @with_message_log
 def test_it_has_not_run(world: World) -> None:
-    """The query has shown its runs of earlier dates, and it is late: the last date for which it ran is named."""
+    """The query has shown its runs of earlier dates, and it is late.
+
+    The last date for which it ran is named.
+    """
     with_runs(world)
     world.runs = [
         one for one in world.runs if one.processor != FIFTH or one.game_date < DAY - ONE_DAY
@@ -1073,7 +1151,10 @@ def test_that_it_has_not_run_does_not_count(
 
 
 def test_a_table_that_may_be_written_no_longer_names_no_cause(world: World) -> None:
-    """Nobody has run since: that is said, and why nobody knows; a run of anybody shows that it is written."""
+    """Nobody has run since: that is said, and why nobody knows.
+
+    A run of anybody shows that it is written.
+    """
     healthy_before(world)
     ask_for_runs(world)
     world.runs += [run(name, day=DAY - ONE_DAY) for name in (*FIVE, OTHER)]
@@ -1108,7 +1189,10 @@ def test_it_is_not_late_yet(world: World) -> None:
 
 @with_message_log
 def test_it_ran_and_published_nothing(world: World) -> None:
-    """Its run succeeded, and the message log has nothing of it, nor has a line; its alias in the query is as good."""
+    """Its run succeeded, and the message log has nothing of it, nor has a line.
+
+    Its alias in the query is as good.
+    """
     with_runs(world, run(world.phase.processors[FIFTH][0]))
     words = f"{SUCCESS}, and the message log has nothing of it"
     stop = (CauseKind.NOT_PUBLISHED, LAST, Stage.RAN, Stage.PUBLISHED)
@@ -1212,7 +1296,10 @@ def test_its_own_report_says_more_than_its_run(world: World) -> None:
 
 
 def test_a_completion_says_more_than_a_run(world: World) -> None:
-    """Whose message was rejected has published it, whatever its run says; and runs of others are nobody's."""
+    """Whose message was rejected has published it, whatever its run says.
+
+    And runs of others are nobody's.
+    """
     with_runs(world, run(status="failed"), run(OTHER, "failed"))
     deliver(world, message(FIFTH, status="finished"))
     stop = (CauseKind.MESSAGE_REJECTED, LAST, Stage.DELIVERED, Stage.ACCEPTED)
@@ -1238,7 +1325,10 @@ def test_runs_that_cannot_be_read(world: World) -> None:
 def test_nothing_was_delivered(
     world: World, requested: Callable[..., None], *, logged: bool
 ) -> None:
-    """Only the message log has them, and deliveries leave lines: it was not started, or it died as it started."""
+    """Only the message log has them, and deliveries leave lines.
+
+    It was not started, or it died as it started.
+    """
     healthy_before(world)
     log_messages(world, FIVE)
     if logged:
@@ -1258,7 +1348,10 @@ def test_nothing_was_delivered(
     "world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"]
 )
 def test_code_of_which_nothing_is_known_may_just_leave_nothing(world: World) -> None:
-    """No line on any date: that there is none of this one proves nothing. A row is a sign of a delivery."""
+    """No line on any date: that there is none of this one proves nothing.
+
+    A row is a sign of a delivery.
+    """
     log_messages(world, FIVE)
     after = Stage.PUBLISHED if world.has_message_log else Stage.ACCEPTED
     judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, FIVE, after, None))
@@ -1340,7 +1433,10 @@ def test_a_message_that_names_nobody_beside_two_that_are_published(world: World)
 
 @with_message_log
 def test_what_was_published_under_the_next_date(world: World) -> None:
-    """One of five has a wrong date in its message: of this date it was not published, and more is not known."""
+    """One of five has a wrong date in its message.
+
+    Of this date it was not published, and more is not known.
+    """
     healthy_before(world)
     deliver_all(world, FIVE[:4])
     log_messages(world, FIVE[:4])
@@ -1361,7 +1457,10 @@ def test_what_was_published_under_the_next_date(world: World) -> None:
 def test_a_message_lies_in_the_dead_letters(
     world: World, kept: str, cause: CauseKind, until: Stage
 ) -> None:
-    """What failed at each delivery is given up as well, and would show elsewhere; another date's says nothing."""
+    """What failed at each delivery is given up as well, and would show elsewhere.
+
+    Another date's says nothing.
+    """
     world.requests = Requests(world) if kept == "requests" else None
     if kept != "nothing":
         healthy_before(world)
@@ -1474,7 +1573,10 @@ def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
 def test_a_rejection_that_is_not_of_the_missing_one(
     world: World, name: str, odd: dict[str, Any]
 ) -> None:
-    """Of nobody whom this phase expects, or of whom nobody can say: that proves nothing of the missing one."""
+    """Of nobody whom this phase expects, or of whom nobody can say.
+
+    That proves nothing of the missing one.
+    """
     deliver_all(world, FIVE[:4])
     deliver(world, message(name, **odd))
     judged(
@@ -1533,7 +1635,10 @@ def test_one_request_is_not_several(world: World, requested: Callable[..., None]
 def test_the_platform_turns_every_request_away(
     world: World, requested: Callable[..., None], *, before: bool
 ) -> None:
-    """Nothing at all has arrived, although there was work; a log that has never shown a 2xx may be without them."""
+    """Nothing at all has arrived, although there was work.
+
+    A log that has never shown a 2xx may be without them.
+    """
     requested(403, 403, 403, before=before)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
     world.work[DAY] = 7
@@ -1582,7 +1687,10 @@ def test_passing_refusals_in_a_log_without_what_went_well(
 def test_refusals_of_nobody_support_what_is_missed(
     world: World, requested: Callable[..., None], statuses: tuple[int, ...], words: str
 ) -> None:
-    """Some requests were turned away, and one of five messages has left no line: the two are said together."""
+    """Some requests were turned away, and one of five messages has left no line.
+
+    The two are said together.
+    """
     healthy_before(world)
     log_messages(world, FIVE)
     deliver_all(world, FIVE[:3])
@@ -1619,7 +1727,10 @@ def test_one_of_the_published_dies_as_the_function_starts(
 
 @pytest.mark.parametrize("lines", [True, False])
 def test_every_request_fails(world: World, requested: Callable[..., None], *, lines: bool) -> None:
-    """Lines that are collected, and are not there, tell that it dies as it starts; else it may die anywhere."""
+    """Lines that are collected, and are not there, tell that it dies as it starts.
+
+    Else it may die anywhere.
+    """
     if lines:
         healthy_before(world)
     requested(503, 503, 503, before=True)
@@ -1639,7 +1750,10 @@ def test_every_request_fails(world: World, requested: Callable[..., None], *, li
 def test_why_every_request_fails(
     world: World, requested: Callable[..., None], *, is_readable: bool
 ) -> None:
-    """In the service's own words, where these can be read; that they cannot is said once, and changes nothing else."""
+    """In the service's own words, where these can be read.
+
+    That they cannot is said once, and changes nothing else.
+    """
     healthy_before(world)
     requested(503, 503, 503, before=True)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
@@ -1687,7 +1801,10 @@ def test_what_cannot_be_read_widens_the_interval(world: World) -> None:
 
 
 def test_one_that_has_left_nothing(world: World) -> None:
-    """It did not run, did not publish, or was not delivered: where lines are collected, that is as far as it came."""
+    """It did not run, did not publish, or was not delivered.
+
+    Where lines are collected, that is as far as it came.
+    """
     deliver_all(world, FIVE[:4])
     judged(
         world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
@@ -1724,7 +1841,10 @@ def test_early_warnings(world: World) -> None:
 
 
 def test_dates_without_work_are_no_silence(world: World) -> None:
-    """On two dates some said that they had nothing to do; on the one after them one is silent, for the first time."""
+    """On two dates some said that they had nothing to do.
+
+    On the one after them one is silent, for the first time.
+    """
     deliver_all(world, FIVE, DAY - 3 * ONE_DAY)
     for back in (2, 1):
         deliver_all(world, FIVE[:2], DAY - back * ONE_DAY, status="no_data")
@@ -1897,7 +2017,10 @@ def test_the_advice_is_that_for_the_status(world: World, status: int, advice: st
 
 
 def test_what_dies_among_others_may_be_anybodys(world: World) -> None:
-    """Four were handled, and requests of others on the topic fail since: of the fifth nothing is known."""
+    """Four were handled, and requests of others on the topic fail since.
+
+    Of the fifth nothing is known.
+    """
     healthy_before(world)
     deliver_all(world, FIVE[:4])
     world.requests = Requests(

@@ -120,7 +120,10 @@ def test_only_the_reasons_of_the_phase_are_on_purpose(
 
 
 def test_an_unset_flag_that_starts_the_next_phase_blocks_it(pipeline: Pipeline) -> None:
-    """There impact, advice and the word on what starts the next phase follow from the flag; in Phase 2 they do not."""
+    """There impact, advice and the word on what starts the next phase follow from the flag.
+
+    In Phase 2 they do not.
+    """
     for name, phase in pipeline.phases.items():
         pipeline.deliver(name, *phase.expected)
         pipeline.document(name, _triggered=False)

@@ -195,7 +195,10 @@ def test_a_backfill_of_an_old_date_is_judged_at_the_end(
 def test_nothing_happens_after_until(
     tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is published later is not delivered; before everything there is nothing to tell but that."""
+    """What is published later is not delivered.
+
+    Before everything there is nothing to tell but that.
+    """
     file = write(tmp_path / "m.jsonl", five(phase, "2026-02-09"))
     assert cli.main(["replay", str(file), "--until", "2026-02-10T06:41:02Z"]) == 0
     printed = capsys.readouterr().out

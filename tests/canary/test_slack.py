@@ -1,4 +1,7 @@
-"""The Slack channel against a real HTTP server on this machine: the message, the retries, and the secret."""
+"""The Slack channel against a real HTTP server on this machine.
+
+The message, the retries, and the secret.
+"""
 
 import html
 import logging
@@ -217,7 +220,10 @@ def test_the_link_to_the_logs() -> None:
 def test_a_message_stays_within_slacks_limits(
     phase: Phase, summary: str, project: str | None
 ) -> None:
-    """However many dates and however long their texts: what does not fit is counted, and no date is lost."""
+    """However many dates and however long their texts.
+
+    What does not fit is counted, and no date is lost.
+    """
     body = message(many(60, summary), {"phase2": phase}, CommandLine(project=project), NOW)
     shown = headers(body)
     assert len(blocks(body)) <= 50
@@ -389,7 +395,10 @@ def test_a_server_that_hangs_does_not_hold_up_the_run(
 
 
 def whole_chain(error: NotifyError | None) -> str:
-    """All that a log could take from an error, the locals of our own functions included; it has no other behind it."""
+    """All that a log could take from an error, the locals of our own functions included.
+
+    It has no other behind it.
+    """
     if error is None:
         return ""
     assert (error.__cause__, error.__context__) == (None, None)

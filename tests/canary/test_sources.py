@@ -121,7 +121,10 @@ def test_no_more_than_eight_questions_at_once(
 def test_whose_turn_never_came_keeps_nobody_from_reading(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 60 slow questions, 8 at once, most are not asked in time; the documents are, and so is who reads next."""
+    """Of 60 slow questions, 8 at once, most are not asked in time.
+
+    The documents are, and so is who reads next.
+    """
 
     class Counts:
         def count(self, query: str, since: date, until: date) -> dict[date, int]:
@@ -187,7 +190,10 @@ class OneQuery:
 def test_the_runs_of_all_dates_are_one_query(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the history before them and the next date; each date is given its own, whose texts can be shown."""
+    """With the history before them and the next date.
+
+    Each date is given its own, whose texts can be shown.
+    """
     counts = OneQuery()
     monkeypatch.setattr(stores, "counts", counts)
     phases = {"phase2": msgspec.structs.replace(phase, runs_query="@since @until"), "other": phase}
@@ -221,7 +227,10 @@ REQUIRED = {
 
 
 class Answers:
-    """Two phases, each with a table of its own, whose five have completed; `broken` sources refuse, or hang."""
+    """Two phases, each with a table of its own, whose five have completed.
+
+    `broken` sources refuse, or hang.
+    """
 
     checkpoints: Any = None
     requests = dead_letters = service_errors = changes = None

@@ -1,4 +1,7 @@
-"""What a terminal shows at 80 and at 100 columns: nothing that breaks, and nothing that it cannot show."""
+"""What a terminal shows at 80 and at 100 columns.
+
+Nothing that breaks, and nothing that it cannot show.
+"""
 
 import os
 import re

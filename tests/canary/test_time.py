@@ -1,6 +1,7 @@
 """Time: clocks that are changed twice a year, leap days, the ends of years, and clocks that jump back.
 
-What is elapsed is elapsed, whatever a wall clock does meanwhile; a wall clock's time is that of the phase's zone.
+What is elapsed is elapsed, whatever a wall clock does meanwhile; a wall clock's time is that of the
+phase's zone.
 """
 
 import os
@@ -158,7 +159,10 @@ evidences = st.tuples(
 def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     drawn: tuple[Any, ...], later: list[int], offset: int
 ) -> None:
-    """After 30 to 45 minutes, in runs of 15, whatever the clocks of the zone do; it gets no better by waiting."""
+    """After 30 to 45 minutes, in runs of 15, whatever the clocks of the zone do.
+
+    It gets no better by waiting.
+    """
     place, evidence = drawn[0], evidence_of(*drawn)
     phase, done = place.phase, place.at
     assert isinstance(evidence.completion_log, Seen)
@@ -259,7 +263,10 @@ def _in(at: datetime | None, tz: Any) -> datetime | None:
 def test_whose_clock_a_time_was_read_from_does_not_matter(
     drawn: tuple[Any, ...], minutes: int, zone: Any
 ) -> None:
-    """Verdict, causes and timeline are the same with any offset: the hour that comes twice is two hours."""
+    """Verdict, causes and timeline are the same with any offset.
+
+    The hour that comes twice is two hours.
+    """
     tz = ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(hours=zone))
     place, evidence = drawn[0], evidence_of(*drawn)
     phase, now = place.phase, place.at + minutes * MINUTE
@@ -294,7 +301,10 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(
 @settings(DRAWN, max_examples=300)
 @given(places())
 def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
-    """The one that is written; where that hour is left out, as much later; where it comes twice, the first of both."""
+    """The one that is written; where that hour is left out, as much later.
+
+    Where it comes twice, the first of both.
+    """
     phase, tz = place.phase, place.tz
     day = place.at.astimezone(tz).date()
     days, hour, minute = (
@@ -332,7 +342,10 @@ def test_recent_dates_follow_each_other_up_to_today(place: Place, count: int) ->
 @settings(DRAWN, max_examples=200)
 @given(places(), st.lists(st.integers(-6 * 60, 60 * 60), min_size=1, max_size=8))
 def test_the_pictures_hold_every_moment_in_its_order(place: Place, minutes: list[int]) -> None:
-    """A lane shows the wall's hours, so that an hour may lie on another; a folded one shows elapsed time."""
+    """A lane shows the wall's hours, so that an hour may lie on another.
+
+    A folded one shows elapsed time.
+    """
     day = place.at.astimezone(place.tz).date()
     axis = _axis(place.phase, day)
     moments = sorted({place.at + n * MINUTE for n in minutes})
@@ -376,7 +389,10 @@ except ConfigurationError as error:
     ],
 )
 def test_a_machine_without_time_zones(without: str, said: str) -> None:
-    """The package tzdata has them, and is installed with this one; where it is not, that is what is said."""
+    """The package tzdata has them, and is installed with this one.
+
+    Where it is not, that is what is said.
+    """
     environment = {**os.environ, "PYTHONTZPATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", _LOADED.format(without=without)],
@@ -413,7 +429,10 @@ def verdict(kind: VerdictKind) -> Verdict:
 def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
     place: Place, jumps: list[int], data: st.DataObject
 ) -> None:
-    """By up to an hour before any run: opened once, reminded of after four hours or more, and told when it is over."""
+    """By up to an hour before any run.
+
+    Opened once, reminded of after four hours or more, and told when it is over.
+    """
     ends = data.draw(st.integers(1, len(jumps)))
     real, behind = place.at, timedelta()
     memory = DateMemory()
@@ -463,7 +482,10 @@ def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) ->
     st.lists(st.integers(-60, 40 * 24 * 60), max_size=6),
 )
 def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int]) -> None:
-    """After the time that was asked for, elapsed; a clock that is behind by up to an hour does not break it."""
+    """After the time that was asked for, elapsed.
+
+    A clock that is behind by up to an hour does not break it.
+    """
     day = place.at.astimezone(place.tz).date()
     until = place.at + lasts * MINUTE
     silence = new_silence(
@@ -479,7 +501,10 @@ def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int
 def test_what_nobody_saw_is_not_forgotten_by_a_clock_that_jumps(
     place: Place, steps: list[int]
 ) -> None:
-    """Two runs at once are a jump as well: the one that is written down last may have begun first."""
+    """Two runs at once are a jump as well.
+
+    The one that is written down last may have begun first.
+    """
     runs, now = after_a_run(Runs(at=place.at - 3 * HOUR), place.at, ""), place.at
     gap = runs.unseen[0]
     for minutes in steps:

@@ -418,7 +418,10 @@ def test_the_table(row: Row) -> None:
 
 
 def test_the_table_reaches_every_verdict() -> None:
-    """No verdict is left untested; the one that is not here needs a phase that counts games, below."""
+    """No verdict is left untested.
+
+    The one that is not here needs a phase that counts games, below.
+    """
     assert {row.kind for row in TABLE.values()} == set(VerdictKind) - {K.DOWNSTREAM_PARTIAL}
 
 
@@ -498,7 +501,10 @@ def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
 
 
 def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
-    """With bigquery_carries_flag the completion log's own row is the flag; without it nobody is accused."""
+    """With bigquery_carries_flag the completion log's own row is the flag.
+
+    Without it nobody is accused.
+    """
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
     flagged = logged(FIVE, flag=SET)
     for completion_log, kind in (
@@ -614,7 +620,10 @@ def test_a_table_without_the_flag_cannot_stand_in(phase: Phase) -> None:
 def test_the_impact(
     progress: Source[Progress], outcome: Source[int], now: datetime, impact: Impact | None
 ) -> None:
-    """Output there is no harm; none is harm only when there was time for it; quiet has no impact."""
+    """Output there is no harm; none is harm only when there was time for it.
+
+    Quiet has no impact.
+    """
     assert verdict_of(ALL, progress, now, outcome=outcome).impact is impact
 
 
@@ -645,7 +654,10 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
     kind: K,
     impact: Impact | None,
 ) -> None:
-    """Some of the games are a gap once the next phase has had its time; rows and games are never compared."""
+    """Some of the games are a gap once the next phase has had its time.
+
+    Rows and games are never compared.
+    """
     games: Source[int] = Absent() if work is None else Seen(work)
     evidence = Evidence(
         phase="phase2",

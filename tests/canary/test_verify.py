@@ -80,7 +80,10 @@ def test_where_the_flag_is(
     said: tuple[bool | None, ...],
     answers: list[str],
 ) -> None:
-    """It is found by its columns; the answer has what to put into the phases file, and no more than was shown."""
+    """It is found by its columns.
+
+    The answer has what to put into the phases file, and no more than was shown.
+    """
     make_status_table(dataset, flags(*said))
     code, answer = verify(capsys)
     (table,) = answer["flag_tables"]
@@ -132,7 +135,10 @@ def test_what_may_not_be_searched_or_read(
     capsys: pytest.CaptureFixture[str],
     call: str,
 ) -> None:
-    """It is one sentence, and the rest is told all the same; the emulator asks nobody for rights."""
+    """It is one sentence, and the rest is told all the same.
+
+    The emulator asks nobody for rights.
+    """
     make_status_table(dataset, flags(True, True, True, False))
     allowed = verify(capsys)[1]
 
@@ -189,7 +195,10 @@ def test_the_completion_log_of_another_phase_is_not_mixed_up(
     tmp_path: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two tables whose names end alike: each phase is compared by its own, which has the column or has not."""
+    """Two tables whose names end alike.
+
+    Each phase is compared by its own, which has the column or has not.
+    """
     other = BigQuery(f"{dataset.project}-other", emulated=True)
     other.client.create_dataset("nba_orchestration")
     make_real_table(dataset)

@@ -1,4 +1,6 @@
-"""A small Cloud Logging on the wire, because there is no emulator: it ingests stdout lines and lists entries.
+"""A small Cloud Logging on the wire, because there is no emulator.
+
+It ingests stdout lines and lists entries.
 
 What it does not know, it refuses: a filter that it cannot evaluate must not match by accident.
 """
@@ -46,8 +48,8 @@ class LoggingServer:
     """The entries of one project, listed over gRPC on 127.0.0.1; used as a context manager.
 
     `fail_with` is the status that every call ends with, `delay_seconds` how long each call hangs,
-    `page_limit` the most entries that a page has, whatever was asked for. `requests` has the calls. What is `damaged`
-    is found by every search.
+    `page_limit` the most entries that a page has, whatever was asked for. `requests` has the calls.
+    What is `damaged` is found by every search.
     """
 
     def __init__(self, project: str, *, page_limit: int = 3) -> None:
@@ -85,7 +87,10 @@ class LoggingServer:
         return f"127.0.0.1:{self._port}"
 
     def transport(self, address: str = "") -> LoggingServiceV2GrpcTransport:
-        """Return a transport to this server, or to what stands before it; it is closed with the server."""
+        """Return a transport to this server, or to what stands before it.
+
+        It is closed with the server.
+        """
         transport = LoggingServiceV2GrpcTransport(
             channel=grpc.insecure_channel(address or self.address)
         )
@@ -95,8 +100,9 @@ class LoggingServer:
     def ingest(self, line: str) -> None:
         """Store one line of stdout the way Cloud Logging does: special fields leave the payload.
 
-        Source: https://docs.cloud.google.com/logging/docs/agent/logging/configuration#special-fields.
-        An entry with the time and the insertId of another one is dropped.
+        Source:
+        https://docs.cloud.google.com/logging/docs/agent/logging/configuration#special-fields. An
+        entry with the time and the insertId of another one is dropped.
         """
         payload = json.loads(line)
         time = payload.pop("time", None)
@@ -115,7 +121,10 @@ class LoggingServer:
     def log_request(
         self, url: str, status: int, at: datetime, service: str = "", **fields: Any
     ) -> None:
-        """Store the entry that Cloud Run leaves of one request to a service; `latency` is that of the request."""
+        """Store the entry that Cloud Run leaves of one request to a service.
+
+        `latency` is that of the request.
+        """
         request = {"request_method": "POST", "request_url": url, "status": status}
         request["latency"] = fields.pop("latency", timedelta(0))
         self.log("run.googleapis.com%2Frequests", at, service, http_request=request, **fields)
@@ -139,7 +148,9 @@ class LoggingServer:
     def log_activity(
         self, at: datetime, method: str, resource: str, who: str = "", **fields: Any
     ) -> None:
-        """Store the entry that the audit log has of a call: its `code`, `response` and `metadata`, and its `operation`.
+        """Store the entry that the audit log has of a call.
+
+        Its `code`, `response` and `metadata`, and its `operation`.
 
         `api` is the service that was called, which the name of most methods tells.
         """
@@ -214,7 +225,9 @@ class LoggingServer:
 
 
 def condition_of(text: str) -> Condition:
-    """Parse a filter of terms, NOT, and groups joined by AND or OR; raises ValueError for everything else.
+    """Parse a filter of terms, NOT, and groups joined by AND or OR.
+
+    Raises ValueError for everything else.
 
     A group that mixes the two is refused: there, OR binds closer than AND, which nobody expects.
     """

@@ -1,4 +1,6 @@
-"""Each query that is sent to BigQuery passes GoogleSQL's own analyzer; the emulator takes more than BigQuery does.
+"""Each query that is sent to BigQuery passes GoogleSQL's own analyzer.
+
+The emulator takes more than BigQuery does.
 
 One test, because the analyzer takes half a minute to start, and each worker would start its own.
 """
@@ -121,7 +123,8 @@ class GoogleSql:
         catalog = CatalogBuilder("bigquery").with_builtin_functions(functions)
         datasets: dict[str, Any] = {}
         for table in tables:
-            # In backquotes the whole name is one, and without them the dataset is a catalog of its own.
+            # In backquotes the whole name is one, and without them the dataset is a catalog of its
+            # own.
             catalog.add_table(_table(table, str(table.reference)))
             own = datasets.setdefault(table.dataset_id, SimpleCatalog(name=table.dataset_id))
             own.table.append(_table(table, table.table_id))
@@ -223,7 +226,10 @@ def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
 
 
 def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> None:
-    """Whatever the tables look like, and the examples of phases.toml; a name that nobody has is refused."""
+    """Whatever the tables look like, and the examples of phases.toml.
+
+    A name that nobody has is refused.
+    """
     recorded, analyzer = Recorded(dataset.project, emulated=True), GoogleSql()
     logs, topics, flags = completion_logs(dataset), message_logs(dataset), flag_tables(dataset)
     for name, table in {**logs, **topics, **flags}.items():

@@ -130,7 +130,10 @@ def test_a_dates_checkpoints_are_read_as_they_were_left(
 def test_a_delivery_that_never_ended_is_read(
     archive: Archive, phase: Phase, clock: SimulatedClock
 ) -> None:
-    """RECEIVED of one that nothing closed stays, whatever the others did; and nothing that was left later is known."""
+    """RECEIVED of one that nothing closed stays, whatever the others did.
+
+    And nothing that was left later is known.
+    """
     died = CheckpointLogger(phase, archive[0], clock=clock).delivery(
         processor="x", game_date=DAY, event_id="died"
     )
@@ -378,7 +381,10 @@ def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: st
 
 
 def test_a_half_line_takes_nothing_with_it(tmp_path: Path) -> None:
-    """RECEIVED stays where what closed the delivery cannot be read; an editor's mark before the first line is none."""
+    """RECEIVED stays where what closed the delivery cannot be read.
+
+    An editor's mark before the first line is none.
+    """
     file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
     received = json.dumps(
         {**GOOD, "checkpoint": "CHECKPOINT_RECEIVED", "closes": False, "delivery": "d"}
@@ -476,7 +482,10 @@ def test_cloud_logging_has_no_end_of_pages() -> None:
 
 
 def test_cloud_loggings_requests() -> None:
-    """The statuses of one function's requests since a moment, each once; no request is no status."""
+    """The statuses of one function's requests since a moment, each once.
+
+    No request is no status.
+    """
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
         archive = CloudLoggingArchive("project", connect=server.transport)
@@ -562,7 +571,10 @@ TRACE = "projects/project/traces/" + "a" * 32
 
 
 def test_the_errors_of_a_service() -> None:
-    """Its output from ERROR on, the platform's words from WARNING on, oldest first: none of another service or time."""
+    """Its output from ERROR on, the platform's words from WARNING on, oldest first.
+
+    None of another service or time.
+    """
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
 
@@ -606,7 +618,10 @@ def test_the_errors_of_a_service() -> None:
 
 
 def test_too_many_errors_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest are kept, and it is said from when on; one search, and no more than its two pages."""
+    """The newest are kept, and it is said from when on.
+
+    One search, and no more than its two pages.
+    """
     monkeypatch.setattr(cloud_logging, "_MAXIMUM_ERRORS", 6)
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:

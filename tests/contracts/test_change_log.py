@@ -338,7 +338,10 @@ def test_a_query_that_does_two_things(server: LoggingServer) -> None:
 def test_a_function_is_deployed_as_its_service(
     server: LoggingServer, minutes: int, of_the_service: str
 ) -> None:
-    """Both leave entries, in any order; it is one change by whom deployed the function, and done with the last."""
+    """Both leave entries, in any order.
+
+    It is one change by whom deployed the function, and done with the last.
+    """
     made = {"serviceConfig": {"revision": "orchestrator-00007-abc"}}
     server.log_activity(AT, FUNCTION, THE_FUNCTION, ANNA, operation=FIRST)
     server.log_activity(AT + minutes * MINUTE, RUN_1, IN_V1, of_the_service, response=MADE)
@@ -464,7 +467,10 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
 
 
 def test_from_when_on_changes_are_looked_for(server: LoggingServer) -> None:
-    """A month before the first phase began, attempts two days before; nothing that is of later than the run."""
+    """A month before the first phase began, attempts two days before.
+
+    Nothing that is of later than the run.
+    """
     month, days = AT - timedelta(days=31), AT - timedelta(days=2)
     for at in (month - MINUTE, month, days - MINUTE, days, UNTIL - MINUTE, UNTIL):
         server.log_activity(at, RUN_1, IN_V1, ANNA)
@@ -476,7 +482,10 @@ def test_from_when_on_changes_are_looked_for(server: LoggingServer) -> None:
 
 
 def test_too_many_of_them_to_read(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
-    """The newest are kept, and it is said from when on; one search, and no more than its two pages."""
+    """The newest are kept, and it is said from when on.
+
+    One search, and no more than its two pages.
+    """
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 6)
     for hours in range(5):
         server.log_activity(AT + hours * 60 * MINUTE, RUN_1, IN_V1, ANNA)

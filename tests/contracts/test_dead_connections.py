@@ -1,4 +1,7 @@
-"""A connection to Firestore that died without a word: nobody is told, nothing comes any more, new ones work."""
+"""A connection to Firestore that died without a word.
+
+Nobody is told, nothing comes any more, new ones work.
+"""
 
 import time
 from collections.abc import Iterator
@@ -53,7 +56,10 @@ def test_no_client_is_lent_the_connection_of_another(between: Gate, cloud: str) 
 
 
 def test_calls_at_once_find_it_dead(between: Gate, cloud: str) -> None:
-    """Each of them is answered or fails with a StoreError, whoever gives the connection up; then all are answered."""
+    """Each of them is answered or fails with a StoreError, whoever gives the connection up.
+
+    Then all are answered.
+    """
     documents = FirestoreDocuments(cloud, seconds=3)
     documents.merge(REF, {"number": 1})
 

@@ -59,7 +59,10 @@ def message(name: str, day: date = DAY, **payload: Any) -> dict[str, Any]:
 def test_what_lies_there_is_read_and_stays(
     address: str, phase: Phase, give_up: Callable[..., None]
 ) -> None:
-    """Under the expected name, or the one that it has; what nobody can read is left out, and nothing is taken away."""
+    """Under the expected name, or the one that it has.
+
+    What nobody can read is left out, and nothing is taken away.
+    """
     letters = PubSubDeadLetters(PROJECT, SUBSCRIPTION, phase, emulator=address)
     assert letters.read() == []
     give_up(

@@ -123,7 +123,10 @@ def versions_of(
 
 
 def test_a_commit_replaces_whole_documents(documents: DocumentStore) -> None:
-    """What it does not name is gone, in maps as well; any name is one field; new documents are made beside."""
+    """What it does not name is gone, in maps as well; any name is one field.
+
+    New documents are made beside.
+    """
     documents.merge(REF, {"a": {"x": 1}, "b": 1})
     new = {"a": {"y": 2}, "c.d": [1, {"e": None}], "2026-02-09": "{}", "`": True}
     seen = versions_of(documents, [REF])[REF]
@@ -141,7 +144,10 @@ def test_a_commit_of_nothing_holds(documents: DocumentStore) -> None:
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("since", ["changed", "made", "gone"])
 def test_a_commit_is_all_or_none(documents: DocumentStore, place: int, since: str) -> None:
-    """Whichever of its documents is another one by now, none is written: neither one that is there, nor a new one."""
+    """Whichever of its documents is another one by now, none is written.
+
+    Neither one that is there, nor a new one.
+    """
     refs = [REF, OTHER, THIRD]
     for ref in (refs[place - 1], refs[place] if since == "changed" else ELSEWHERE):
         documents.merge(ref, {"old": True})
@@ -175,7 +181,10 @@ def test_a_commit_changes_the_versions(documents: DocumentStore) -> None:
 
 
 def test_a_commit_of_what_is_stored_holds(documents: DocumentStore) -> None:
-    """Firestore keeps the version then, and nobody is kept away by it: for that, something new has to be written."""
+    """Firestore keeps the version then, and nobody is kept away by it.
+
+    For that, something new has to be written.
+    """
     documents.merge(REF, {"a": {"x": 1}})
     seen = versions_of(documents, [REF])[REF]
     assert documents.commit([(REF, {"a": {"x": 1}}, seen)])
@@ -198,14 +207,19 @@ def test_a_commit_holds_a_large_month(documents: DocumentStore) -> None:
 
 
 def test_of_racing_commits_one_holds(both: tuple[DocumentStore, DocumentStore]) -> None:
-    """Whoever reads first, and in whichever order they name the documents: all is from one of them."""
+    """Whoever reads first, and in whichever order they name the documents.
+
+    All is from one of them.
+    """
     for made in (False, True):
         seen = versions_of(both[0], [REF, OTHER, THIRD])
         assert (None in seen.values()) != made
 
         def race(
-            number: int, made: bool = made, seen: dict[DocumentRef, str | None] = seen
-        ) -> bool:  # noqa: FBT001
+            number: int,
+            made: bool = made,  # noqa: FBT001
+            seen: dict[DocumentRef, str | None] = seen,
+        ) -> bool:
             writes = [
                 (ref, {"winner": number, "made": made}, version) for ref, version in seen.items()
             ]

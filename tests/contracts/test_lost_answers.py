@@ -1,6 +1,9 @@
-"""What a commit to Firestore says when it is refused, unanswered, or answered and nobody heard: mine, theirs, unknown.
+"""What a commit to Firestore says when it is refused, unanswered, or answered and nobody heard.
 
-The server is the emulator; between it and the client's own retries, an answer is put in the place of the real one.
+Mine, theirs, unknown.
+
+The server is the emulator; between it and the client's own retries, an answer is put in the place
+of the real one.
 """
 
 from collections.abc import Callable, Iterator
@@ -84,7 +87,10 @@ def test_what_was_not_taken_is_sent_again(
 def test_its_own_write_is_nobody_elses(
     documents: FirestoreDocuments, answering: Answering, error: type[GoogleAPICallError]
 ) -> None:
-    """The answer is lost and the retry finds the documents changed, by itself: that is not known, and not False."""
+    """The answer is lost and the retry finds the documents changed, by itself.
+
+    That is not known, and not False.
+    """
     answering(error, written=True)
     with pytest.raises(StoreError, match=f"Firestore: {error.__name__}: "):
         commit(documents)

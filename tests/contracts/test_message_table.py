@@ -88,7 +88,10 @@ def message(name: object, **changes: object) -> bytes:
 
 
 def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
-    """Under its raw name, completed and visible from its publication on; a number of any length does no harm."""
+    """Under its raw name, completed and visible from its publication on.
+
+    A number of any length does no harm.
+    """
     wide = message(
         CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123
     )
@@ -164,7 +167,10 @@ def test_what_is_no_message_of_the_phase_is_not_seen(
 def test_what_nobody_can_attribute_is_kept_as_such(
     dataset: BigQuery, log: BigQueryMessageLogs, data_type: str
 ) -> None:
-    """A message without a name, and one without a date: somebody published it, and nobody can say who, or for when."""
+    """A message without a name, and one without a date.
+
+    Somebody published it, and nobody can say who, or for when.
+    """
     bodies = (
         message(None),
         message("x", game_date=None),

@@ -14,7 +14,10 @@ FUNCTIONS = ("orchestrator", "canary")
 
 @pytest.fixture(scope="session")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Stage each function, from a work tree in which there is more than that; returns the folders by its name."""
+    """Stage each function, from a work tree in which there is more than that.
+
+    Returns the folders by its name.
+    """
     tree = tmp_path_factory.mktemp("tree")
     copy_checkout(tree)
     for stray in (

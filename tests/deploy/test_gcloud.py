@@ -1,4 +1,7 @@
-"""Google's own word on the commands: its linter takes each, its filters and formats give what is compared."""
+"""Google's own word on the commands.
+
+Its linter takes each, its filters and formats give what is compared.
+"""
 
 import json
 import re
@@ -84,7 +87,10 @@ def proposed(scripts: Iterable[Path]) -> Iterator[str]:
 def test_every_command_is_one_that_gcloud_takes(
     inside_gcloud: InsideGcloud, tmp_path: Path
 ) -> None:
-    """Those of the transcripts, of the pages, of the policies' texts, and those that are proposed; not a wrong one."""
+    """Those of the transcripts, of the pages, of the policies' texts, and those that are proposed.
+
+    Not a wrong one.
+    """
     run = {
         str(call) for name in TRANSCRIPTS for call in recorded(name) if call.words[0] == "gcloud"
     }
@@ -92,7 +98,8 @@ def test_every_command_is_one_that_gcloud_takes(
     read = {command for text in texts for command in quoted(text.read_text("utf-8"))}
     printed = {*proposed((ROOT / "deploy").glob("*.sh"))}
     assert (len(run) > 100, len(read) >= 5, len(printed) >= 4) == (True, True, True)
-    # Generally available since the end of 2025; an older gcloud knows the same command as alpha, and each has that one.
+    # Generally available since the end of 2025; an older gcloud knows the same command as alpha,
+    # and each has that one.
     wanted = [
         re.sub("^gcloud monitoring pol", "gcloud alpha monitoring pol", c)
         for c in run | read | printed | WRONG
@@ -178,7 +185,10 @@ PRINTED = [
 
 
 def test_gcloud_finds_and_prints_what_is_compared(inside_gcloud: InsideGcloud) -> None:
-    """Its filters take no other service or subscription; a policy has one field a line, quoted as in a file."""
+    """Its filters take no other service or subscription.
+
+    A policy has one field a line, quoted as in a file.
+    """
     asked = [
         (
             call.flag("filter"),

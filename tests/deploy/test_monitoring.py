@@ -1,4 +1,7 @@
-"""Metrics, policies and the dashboard: held to the API's own types, and to the lines that the code writes."""
+"""Metrics, policies and the dashboard.
+
+Held to the API's own types, and to the lines that the code writes.
+"""
 
 import io
 import json
@@ -76,7 +79,10 @@ def filters(policy: AlertPolicy) -> list[str]:
 
 
 def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
-    """It is on, notifies, has a severity, and numbered steps; no placeholder is left, and each series is summed up."""
+    """It is on, notifies, has a severity, and numbered steps.
+
+    No placeholder is left, and each series is summed up.
+    """
     for policy in policies.values():
         assert (policy.enabled, len(policy.notification_channels), bool(policy.severity.value)) == (
             True,
@@ -131,7 +137,10 @@ def test_metrics_and_resources_exist(
 
 
 def test_the_canary_is_silent_after_45_minutes(policies: dict[str, AlertPolicy]) -> None:
-    """No run, or none that could read: told whether a counter of log entries writes zeros or nothing at all."""
+    """No run, or none that could read.
+
+    Told whether a counter of log entries writes zeros or nothing at all.
+    """
     conditions = [one.condition_threshold for one in policies["canary_silent"].conditions]
     for one in conditions:
         (aggregation,) = one.aggregations
@@ -241,8 +250,12 @@ def checkpoints(
     )
     orchestrator.deliver(push_envelope("p2_odds_game_lines", "yesterday", at, message_id="r"))
     failing = Orchestrator(
-        phase, stores.documents, Refusing(), CheckpointLogger(phase, sink), SimulatedClock(NOW)
-    )  # type: ignore[arg-type]
+        phase,
+        stores.documents,
+        Refusing(),  # type: ignore[arg-type]
+        CheckpointLogger(phase, sink),
+        SimulatedClock(NOW),
+    )
     with pytest.raises(Exception, match="refused"):
         failing.deliver(push_envelope("p2_odds_game_lines", "2026-02-09", at, message_id="f"))
     return [as_ingested(json_line(c, "proj"), "phase2-orchestrator") for c in sink.checkpoints]
@@ -264,8 +277,9 @@ def test_failed_and_rejected_deliveries_are_found(
     )
     extractors = policies["checkpoint_failed"].conditions[0].condition_matched_log.label_extractors
     assert {
-        re.fullmatch(r"EXTRACT\(jsonPayload\.(\w+)\)", e)[1] for e in extractors.values()
-    } <= fields  # type: ignore[index]
+        re.fullmatch(r"EXTRACT\(jsonPayload\.(\w+)\)", e)[1]  # type: ignore[index]
+        for e in extractors.values()
+    } <= fields
 
 
 def test_every_checkpoint_is_counted_by_its_kind(
@@ -287,7 +301,10 @@ def test_every_checkpoint_is_counted_by_its_kind(
 def test_the_canarys_notifications_are_found(
     policies: dict[str, AlertPolicy], dashboard: Dashboard, phase: Phase
 ) -> None:
-    """An alert, that it is over, and that a channel is refused are each for one policy; the dashboard shows alerts."""
+    """An alert, that it is over, and that a channel is refused are each for one policy.
+
+    The dashboard shows alerts.
+    """
     verdict = Verdict(
         phase="phase2",
         game_date=date(2026, 2, 9),

@@ -25,9 +25,9 @@ from tests.environments import fetch, find_python, make_environment
 from tests.topics import pushing_topic
 from tools.emulators import Server, free_port, server
 
-# How Google's buildpack installs: InstallRequirements in pkg/python/python.go of GoogleCloudPlatform/buildpacks,
-# less --user, which pip refuses in a virtual environment. The pip is the one that the first 3.13 brings; the later ones
-# have later ones.
+# How Google's buildpack installs: InstallRequirements in pkg/python/python.go of
+# GoogleCloudPlatform/buildpacks, less --user, which pip refuses in a virtual environment. The pip
+# is the one that the first 3.13 brings; the later ones have later ones.
 BUILDPACKS_PIP = "24.2"
 BUILDPACKS_FLAGS = (
     *(
@@ -56,7 +56,10 @@ def files_of(folder: Path) -> set[str]:
 
 
 def test_what_is_staged(staged: Mapping[str, Path]) -> None:
-    """Files of the repository, the requirements and a main.py: nothing that only a command runs, and no stray file."""
+    """Files of the repository, the requirements and a main.py.
+
+    Nothing that only a command runs, and no stray file.
+    """
     for folder in staged.values():
         kept = files_of(folder) - {"main.py"}
         assert all((ROOT / name).read_bytes() == (folder / name).read_bytes() for name in kept)
@@ -178,7 +181,10 @@ def test_an_import_does_not_read_the_environment(
 def functions(
     staged: Mapping[str, Path], clean_python: Path, cloud: str, tmp_path: Path
 ) -> Iterator[dict[str, Server]]:
-    """Start both as the buildpack does, by what `gcloud run deploy` was told; each import is in their logs."""
+    """Start both as the buildpack does, by what `gcloud run deploy` was told.
+
+    Each import is in their logs.
+    """
     mounted = tmp_path / "phases.toml"
     mounted.write_text(BUNDLED_PHASES.read_text("utf-8"), "utf-8")
     with ExitStack() as stack:
@@ -236,7 +242,10 @@ def never_loaded(folder: Path, function: Server) -> set[str]:
 def test_both_functions_start_and_answer(
     functions: dict[str, Server], staged: Mapping[str, Path], dataset: BigQuery, phase: Phase
 ) -> None:
-    """Five pushes set the flag, the canary sees it, and a problem; each has then loaded all that is staged for it."""
+    """Five pushes set the flag, the canary sees it, and a problem.
+
+    Each has then loaded all that is staged for it.
+    """
     BigQueryCompletionLog(dataset, {"phase2": phase}).setup()
     today = phase.today(datetime.now(UTC))
     with pushing_topic(dataset.project, f"http://{functions['orchestrator'].address}/") as publish:

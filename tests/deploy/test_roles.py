@@ -14,7 +14,8 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient  # type: ig
 from tests.deploy.conftest import FUNCTIONS
 from tests.deploy.transcripts import EVERYTHING, PACKAGES, ROOT, Call, recorded
 
-# The clients' classes by the module that imports them; anything else of Google's there is nobody's client.
+# The clients' classes by the module that imports them; anything else of Google's there is nobody's
+# client.
 CLIENTS: dict[str, tuple[type, ...]] = {
     "google.cloud.bigquery": (bigquery.Client, bigquery.QueryJob),
     "google.cloud.firestore": (
@@ -60,7 +61,8 @@ CALLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "bigquery.get_job": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
     # as above
     "bigquery.exception": ("bigquery.jobs.create", "roles/bigquery.jobUser", ("canary",)),
-    # The canary asks too, and its role to read has it as well; so does `canary setup`, whose role has more.
+    # The canary asks too, and its role to read has it as well; so does `canary setup`, whose role
+    # has more.
     "bigquery.get_table": ("bigquery.tables.get", "roles/bigquery.dataEditor", ("orchestrator",)),
     "bigquery.create_table": (
         "bigquery.tables.create",
@@ -118,7 +120,8 @@ PLATFORM = {
     ("Pub/Sub", "roles/bigquery.dataEditor"): "it writes the message log",
     ("Pub/Sub", "roles/pubsub.serviceAgent"): "it signs the deliveries",
 }
-# The page is the canary's code, which then only reads; and a canary with a database of its own reads the pipeline's.
+# The page is the canary's code, which then only reads; and a canary with a database of its own
+# reads the pipeline's.
 READERS = {
     ("canary", "roles/datastore.viewer"): "firestore.get_all",
     ("page", "roles/datastore.viewer"): "firestore.get_all",
@@ -199,7 +202,10 @@ def _calls_of(module: str) -> set[str]:
 
 
 def _google_imports(node: ast.AST) -> set[str]:
-    """Return the modules of Google's that are imported; one that nobody has classified is an error."""
+    """Return the modules of Google's that are imported.
+
+    One that nobody has classified is an error.
+    """
     match node:
         case ast.Import(names=names):
             modules = {alias.name for alias in names}
@@ -286,7 +292,8 @@ def test_no_role_is_a_wide_one() -> None:
         ),
         "roles/pubsub.serviceAgent",
     }
-    # Where it has a database of its own, the canary writes nothing else, and the page nothing at all.
+    # Where it has a database of its own, the canary writes nothing else, and the page nothing at
+    # all.
     writes = {(grant.who, grant.on) for grant in GRANTS if grant.role == "roles/datastore.user"}
     assert writes == {("orchestrator", "project"), ("canary", "database")}
     assert not [

@@ -17,7 +17,10 @@ def statements(file: str) -> list[str]:
 
 
 def declared(statement: str) -> list[tuple[str, str, str]]:
-    """Return the columns of a CREATE TABLE as the API names them; the emulator forgets which one is JSON."""
+    """Return the columns of a CREATE TABLE as the API names them.
+
+    The emulator forgets which one is JSON.
+    """
     legacy = {"INT64": "INTEGER", "BOOL": "BOOLEAN"}
     found = []
     for name, kind, required in re.findall(

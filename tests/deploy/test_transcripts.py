@@ -1,4 +1,7 @@
-"""What a deployment calls and prints, whole, against the committed transcripts; and what has to be true of these."""
+"""What a deployment calls and prints, whole, against the committed transcripts.
+
+And what has to be true of these.
+"""
 
 import inspect
 import re
@@ -40,7 +43,10 @@ def changes(name: str) -> list[Call]:
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_a_deployment_is_what_its_transcript_says(name: str) -> None:
-    """Every call in order, what was answered and printed; `python -m tests.deploy.transcripts` writes them anew."""
+    """Every call in order, what was answered and printed.
+
+    `python -m tests.deploy.transcripts` writes them anew.
+    """
     assert transcript(name) == (RECORDED / f"{name}.txt").read_text("utf-8")
 
 
@@ -107,8 +113,8 @@ def test_one_timeout_for_a_run() -> None:
     remembers = MEMORY_SECONDS
     parts = [READ_SECONDS, CHECKPOINTS_SECONDS, remembers, 2 * slack, beat]
     assert sum(parts) == RUN_SECONDS == seconds - 25
-    # The last attempt begins when the receipt of a run that died is old, and all three and their pauses are over before
-    # the next quarter of an hour.
+    # The last attempt begins when the receipt of a run that died is old, and all three and their
+    # pauses are over before the next quarter of an hour.
     (job,) = (
         call
         for call in calls
@@ -156,7 +162,10 @@ def test_only_removal_takes_away() -> None:
 
 
 def test_removal_takes_away_what_a_deployment_has_made() -> None:
-    """Each kind of thing that is made is deleted, but for what holds what was written; each grant is revoked."""
+    """Each kind of thing that is made is deleted, but for what holds what was written.
+
+    Each grant is revoked.
+    """
     made, removed = recorded("empty_project"), recorded("removal")
     stays = {("beta", "services", "identity"), ("firestore", "databases")}
     assert _kinds(made, "create") - stays | {("run", "services")} == _kinds(removed, "delete")

@@ -1,10 +1,11 @@
 """Runs the real steps of a deployment under bash, and writes down in order what they call and what they print.
 
-ways.toml says what each deployment gives and how its project answers, gcloud.sh stands in place of the programs, and
-`python -m tests.deploy.transcripts` writes all of recorded/ anew. There, a line is a call, with a comment on what its
-file says and how it was answered, or something that was printed, after a bar. Where a run is compared with another one,
-the lines that only this one has begin with +, and those that only the other one has with -. In an account's name @…
-stands for the project's domain.
+ways.toml says what each deployment gives and how its project answers, gcloud.sh stands in place of
+the programs, and `python -m tests.deploy.transcripts` writes all of recorded/ anew. There, a line
+is a call, with a comment on what its file says and how it was answered, or something that was
+printed, after a bar. Where a run is compared with another one, the lines that only this one has
+begin with +, and those that only the other one has with -. In an account's name @… stands for the
+project's domain.
 """
 
 import difflib
@@ -74,7 +75,10 @@ class Step(NamedTuple):
 
 
 def cloud_build(settings: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the build's steps with everything substituted; an unknown or unused substitution is an error, as there."""
+    """Return the build's steps with everything substituted.
+
+    An unknown or unused substitution is an error, as there.
+    """
     config = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text("utf-8"))
     template = Template(json.dumps(config["steps"]))
     assert settings.keys() <= config["substitutions"].keys() <= {*template.get_identifiers()}
@@ -102,8 +106,9 @@ def perform(
 ) -> list[Step]:
     """Run bootstrap.sh and the build, or some steps of them, until one fails, after what was called `before`.
 
-    The tables of answers are looked at in order, then what is healthy, and last what the calls have made. `arguments`
-    are further ones of what the owner runs: bootstrap.sh, or where `steps` say so remove.sh.
+    The tables of answers are looked at in order, then what is healthy, and last what the calls have
+    made. `arguments` are further ones of what the owner runs: bootstrap.sh, or where `steps` say so
+    remove.sh.
     """
     given = ",".join(f"{name}={value}" for name, value in settings.items())
     owners = [
@@ -193,7 +198,10 @@ def _read(step: str, record: str, status: int) -> Step:
 
 
 def _note(call: Call, answer: str) -> str:
-    """Return the comment on a call: what a reader wants to know of its file, and how it is answered."""
+    """Return the comment on a call.
+
+    What a reader wants to know of its file, and how it is answered.
+    """
     notes = []
     if call.flag("source"):
         notes.append(" ".join(sorted({path.partition("/")[0] for path in call.file.split()})))
@@ -285,7 +293,8 @@ def _echo_of_labels(call: Call) -> Mapping[str, str]:
             return {}
 
 
-# What a project says of a subscription and of a job that were made with these flags, and how a flag's value is said.
+# What a project says of a subscription and of a job that were made with these flags, and how a
+# flag's value is said.
 SUBSCRIPTION_FIELDS = {
     "pushConfig.pushEndpoint": "push-endpoint",
     "pushConfig.oidcToken.serviceAccountEmail": "push-auth-service-account",
@@ -386,7 +395,10 @@ def _compared(variants: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _folded(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines, broken where they are long; how often something is tried again is said once."""
+    """Yield the lines, broken where they are long.
+
+    How often something is tried again is said once.
+    """
     tries = re.compile(r"^(([+-] )?.*)((?:\n(?:[+-] )?sleep 10\n\1)+)$", re.MULTILINE)
     text = tries.sub(
         lambda m: f"{m[1]} # {m[3].count('sleep 10')} more after 10 s", "\n".join(lines)

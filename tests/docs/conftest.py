@@ -1,4 +1,7 @@
-"""The `canary` command as the pages describe it: its help, and a folder in which the demo has been played."""
+"""The `canary` command as the pages describe it.
+
+Its help, and a folder in which the demo has been played.
+"""
 
 import os
 import re
@@ -39,7 +42,10 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture(scope="session")
 def demo(shell: Shell) -> str:
-    """Play the demo, whose files stay in `simulated/demo` of that folder; return what it printed."""
+    """Play the demo, whose files stay in `simulated/demo` of that folder.
+
+    Return what it printed.
+    """
     done = shell("canary demo")
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -41,7 +41,10 @@ def blocks(page: Path | str, language: str | None = None) -> list[Block]:
 
 
 def commands_of(text: str) -> list[str]:
-    """Return the commands of a block of shell, each whole: with its continued lines, and texts of several lines."""
+    """Return the commands of a block of shell, each whole.
+
+    With its continued lines, and texts of several lines.
+    """
     found: list[str] = []
     for line in text.splitlines():
         if found and not _is_whole(found[-1]):

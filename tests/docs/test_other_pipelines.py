@@ -13,7 +13,8 @@ from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS
 from tests.docs.markdown import ROOT, blocks, commands_of, rows, text_of
 
 PAGE = "docs/other_pipelines.md"
-# What the handlers take for granted: their pipeline, whose progress document is `document`, and what comes to them.
+# What the handlers take for granted: their pipeline, whose progress document is `document`, and
+# what comes to them.
 PRELUDE = """
 import asyncio, base64, json, os
 from contextlib import ExitStack
@@ -97,7 +98,10 @@ def handlers() -> list[str]:
 
 
 def lines_of(handler: str, state: str, folder: Path) -> tuple[list[str], list[dict[str, Any]], str]:
-    """Let a handler take two messages in a process of its own; return its lines, short and whole, and its stderr."""
+    """Let a handler take two messages in a process of its own.
+
+    Return its lines, short and whole, and its stderr.
+    """
     delivery_of, *others = handlers()
     (code,) = (one for one in others if one.startswith(handler))
     (phases,) = (
@@ -125,7 +129,10 @@ def test_each_handler_of_the_page_is_tested() -> None:
 
 @pytest.mark.parametrize("handler", [name for name in DRIVERS if "_all" not in name])
 def test_a_handler_of_one_message(handler: str, tmp_path: Path) -> None:
-    """RECEIVED, what the transaction found, and the line that closes; ERROR is a failed run's word of theirs."""
+    """RECEIVED, what the transaction found, and the line that closes.
+
+    ERROR is a failed run's word of theirs.
+    """
     said, lines, errors = lines_of(handler, "OK", tmp_path)
     # each_delivery has the status in the words of its own messages.
     assert [one.replace(" success", " OK") for one in said] == FIRST + SECOND, errors

@@ -10,5 +10,8 @@ from tests import topics
 
 @pytest.fixture
 def pushing_topic() -> Callable[[str, str], AbstractContextManager[Callable[..., None]]]:
-    """Return what makes the topic of a project, pushing to an endpoint; it lends what publishes a completion."""
+    """Return what makes the topic of a project, pushing to an endpoint.
+
+    It lends what publishes a completion.
+    """
     return topics.pushing_topic

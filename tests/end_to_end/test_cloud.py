@@ -1,4 +1,7 @@
-"""The whole path with real servers: Pub/Sub pushes to the orchestrator, the canary is called over HTTP."""
+"""The whole path with real servers.
+
+Pub/Sub pushes to the orchestrator, the canary is called over HTTP.
+"""
 
 import base64
 import itertools
@@ -157,7 +160,8 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
         "FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL",
         [],
     )
-    # Another reader counts DISTINCT processor_name: nobody else is there, and the flag row is one of them.
+    # Another reader counts DISTINCT processor_name: nobody else is there, and the flag row is one
+    # of them.
     assert {(row["processor_name"], row["raw"], row["status"]) for row in rows} == {
         (*name, "success") for name in CLASS_NAMES.items()
     }
@@ -217,7 +221,10 @@ def test_the_plans_query(pipeline: Pipeline) -> None:
 
 
 def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
-    """Leave today as the old code did: all five completed, in the document and in the table, and no flag."""
+    """Leave today as the old code did.
+
+    All five completed, in the document and in the table, and no flag.
+    """
     client = firestore.Client(project=pipeline.bigquery.project)
     document = client.collection("phase2_completion").document(str(pipeline.today))
     document.set({name: {"completed_at": done, "status": "success"} for name in CLASS_NAMES})
@@ -238,7 +245,10 @@ def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
 
 
 def test_the_incident(pipeline: Pipeline) -> None:
-    """What the old code left 40 minutes ago: the canary says what, since when, and whether it matters."""
+    """What the old code left 40 minutes ago.
+
+    The canary says what, since when, and whether it matters.
+    """
     done = datetime.now(UTC) - timedelta(minutes=40)
     leave_untriggered(pipeline, done)
     verdict = pipeline.verdict(pipeline.today)
@@ -279,7 +289,10 @@ def test_the_incident(pipeline: Pipeline) -> None:
 
 
 def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
-    """In one process, a thread each: both are answered as if alone, and people are notified once."""
+    """In one process, a thread each.
+
+    Both are answered as if alone, and people are notified once.
+    """
     leave_untriggered(pipeline, datetime.now(UTC) - timedelta(minutes=40))
     paths, are_over = (
         itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]),
@@ -312,7 +325,10 @@ def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
 
 
 def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
-    """People are told by the log entry, once, and that Slack refuses, once; the webhook's address is nowhere."""
+    """People are told by the log entry, once, and that Slack refuses, once.
+
+    The webhook's address is nowhere.
+    """
     pipeline.documents.merge(
         DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True}
     )
@@ -344,7 +360,10 @@ def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
 def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
     cloud: str, dataset: BigQuery, tmp_path: Path
 ) -> None:
-    """Five complete for 40 minutes: people are told without memory, once, and nothing is said that nobody has read."""
+    """Five complete for 40 minutes.
+
+    People are told without memory, once, and nothing is said that nobody has read.
+    """
     phases = BUNDLED_PHASES.read_text("utf-8").replace(
         "bigquery_carries_flag = false", "bigquery_carries_flag = true"
     )
@@ -409,8 +428,9 @@ def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
 
     def stored() -> list[Mapping[str, Any]]:
         return pipeline.bigquery.query(
-            f"SELECT DISTINCT processor_name, event_id FROM `{table}`", []
-        )  # noqa: S608 (as above)
+            f"SELECT DISTINCT processor_name, event_id FROM `{table}`",  # noqa: S608 (as above)
+            [],
+        )
 
     eventually(lambda: len(stored()) == 1, "the redelivery did not get through")
     ref = DocumentRef("phase2_completion", str(pipeline.today))
@@ -423,7 +443,10 @@ def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
 
 
 def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
-    """GET /status is JSON for the recent dates, / and /dates are the page; anything else is told what there is."""
+    """GET /status is JSON for the recent dates, / and /dates are the page.
+
+    Anything else is told what there is.
+    """
     url = f"http://{pipeline.canary.address}"
     status = requests.get(f"{url}/status", timeout=70)
     assert status.status_code == 200
@@ -516,7 +539,10 @@ RUNNING = {
 
 @pytest.fixture(scope="module")
 def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any], float]]:
-    """Run a canary against each broken environment, all at once: status, answer and seconds of `POST /`."""
+    """Run a canary against each broken environment, all at once.
+
+    Status, answer and seconds of `POST /`.
+    """
     with ExitStack() as stack:
         deaf = stack.enter_context(_deaf_server())
         elsewhere = stack.enter_context(_scripted_bigquery(404, NOT_FOUND))

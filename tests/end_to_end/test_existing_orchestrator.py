@@ -153,7 +153,10 @@ def test_a_healthy_date(serve: Serve) -> None:
 
 
 def test_the_short_circuit(serve: Serve) -> None:
-    """The tracker's own write makes the transaction return early: complete, nothing missing, and no flag."""
+    """The tracker's own write makes the transaction return early.
+
+    Complete, nothing missing, and no flag.
+    """
     with serve("after", {"EXPECT_BDL": "false"}) as function:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
@@ -189,7 +192,10 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
 
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:
-    """Another transaction holds the document: the error goes no further, and is in the checkpoint and in the alert."""
+    """Another transaction holds the document.
+
+    The error goes no further, and is in the checkpoint and in the alert.
+    """
     with serve("after", HEALTHY) as function:
         assert function.deliver(*NAMES[:4]) == [200] * 4
         with _held(str(function.day)):
@@ -219,7 +225,10 @@ def _held(day: str) -> Iterator[None]:
 
 
 def test_the_deadline(serve: Serve) -> None:
-    """The flag is set after the transaction, without everybody and on purpose: no WARNING, and no alert."""
+    """The flag is set after the transaction, without everybody and on purpose.
+
+    No WARNING, and no alert.
+    """
     with serve("after", {**HEALTHY, "DEADLINE_MINUTES": "0"}) as function:
         assert function.deliver(NAMES[0]) == [200]
         last = function.lines()[-1]

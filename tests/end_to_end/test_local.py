@@ -1,4 +1,7 @@
-"""`make local`: what it prints can be typed, and shows something at once; whatever ends it, nothing is left."""
+"""`make local`: what it prints can be typed, and shows something at once.
+
+Whatever ends it, nothing is left.
+"""
 
 import os
 import re
@@ -22,7 +25,10 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def local(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run it under a shell, as make does; yields that shell, and what is printed once everything runs."""
+    """Run it under a shell, as make does.
+
+    Yields that shell, and what is printed once everything runs.
+    """
     printed = folder / "printed.txt"
     with printed.open("wb") as output:
         command = ["sh", "-c", f'"{sys.executable}" -m tools.local; exit $?']
@@ -60,7 +66,10 @@ def listens(address: str) -> bool:
 
 
 def typed(way: str, printed: str, folder: Path) -> str:
-    """Type what is printed for one way, after what is printed for both; returns what that printed."""
+    """Type what is printed for one way, after what is printed for both.
+
+    Returns what that printed.
+    """
     lines = printed.splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith(f"# {way}:"))
     end = next(n for n, line in enumerate(lines) if n > begin and not line)
@@ -82,7 +91,10 @@ def typed(way: str, printed: str, folder: Path) -> str:
 
 @pytest.mark.usefixtures("emulated")
 def test_what_is_printed_can_be_seen_at_once(tmp_path: Path) -> None:
-    """With ours the flag is set, beside the example it is not; a shell that is killed takes everything along."""
+    """With ours the flag is set, beside the example it is not.
+
+    A shell that is killed takes everything along.
+    """
     with local(tmp_path) as (make, printed):
         ours, beside = typed("with-ours", printed, tmp_path), typed("beside", printed, tmp_path)
         assert re.search(r"^phase2 \S+ [^A-Z]*5⚑.* TRIGGERED$", ours, re.MULTILINE), ours

@@ -1,4 +1,7 @@
-"""The evaluation: a sample of it here, all of it with `make bench-truth`; and that its score can tell."""
+"""The evaluation: a sample of it here, all of it with `make bench-truth`.
+
+And that its score can tell.
+"""
 
 import json
 import random
@@ -32,7 +35,8 @@ from orchestrator_resilience.stores.sqlite import SqliteDocuments
 
 @pytest.fixture(autouse=True)
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A third of the time of a world goes into threads: each of its runs starts four, and a season has 2,000 runs.
+    # A third of the time of a world goes into threads: each of its runs starts four, and a season
+    # has 2,000 runs.
     monkeypatch.setattr(canary.sources, "Background", AtOnce)
 
 
@@ -219,7 +223,10 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
 def test_one_world_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are kept, so that the other commands can look at it; this one has two canaries at once."""
+    """Its files are kept, so that the other commands can look at it.
+
+    This one has two canaries at once.
+    """
     # as it is where nobody has changed it
     monkeypatch.setattr(canary.sources, "Background", Background)
     folder = tmp_path / "world"

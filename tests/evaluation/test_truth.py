@@ -59,7 +59,10 @@ def said(
 def test_an_interval_contains_a_stage(
     after: Stage | None, until: Stage | None, stage: Stage, *, is_within: bool
 ) -> None:
-    """After the last one reached, up to and with the first one missed; row and registration do not prove each other."""
+    """After the last one reached, up to and with the first one missed.
+
+    Row and registration do not prove each other.
+    """
     assert stop(stage).is_within(said(after, until)) is is_within
 
 

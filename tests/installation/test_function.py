@@ -1,4 +1,7 @@
-"""How the library gets into a Cloud Function of one's own: as a wheel beside main.py, or from a tag."""
+"""How the library gets into a Cloud Function of one's own.
+
+As a wheel beside main.py, or from a tag.
+"""
 
 import json
 import os
@@ -111,7 +114,8 @@ def test_the_package_or_a_wheel_beside_the_function(
 ) -> None:
     """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves.
 
-    First for a build that copies folders by their names and nothing else, then with the wheel, in one environment.
+    First for a build that copies folders by their names and nothing else, then with the wheel, in
+    one environment.
     """
     built = Path(shutil.copytree(folder, source / "built"))
     shutil.copy(BUNDLED, source / "my-phases.toml")

@@ -1,4 +1,7 @@
-"""`make demo` and `make test` install on any day, with any pip: the real Makefile beside a tiny project."""
+"""`make demo` and `make test` install on any day, with any pip.
+
+The real Makefile beside a tiny project.
+"""
 
 import hashlib
 import os

@@ -36,7 +36,10 @@ def pinned(file: str) -> list[Requirement]:
 
 
 def closure(asked: Collection[str]) -> dict[str, Requirement]:
-    """Return what is needed here, by name, as the installed packages say it; each fits what is installed."""
+    """Return what is needed here, by name, as the installed packages say it.
+
+    Each fits what is installed.
+    """
     needed: dict[str, Requirement] = {}
     todo, seen = [(Requirement(one), "") for one in asked], set()
     while todo:

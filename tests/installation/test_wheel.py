@@ -49,7 +49,10 @@ def test_the_wheel_holds_two_packages_whole(wheel: Path) -> None:
 
 @pytest.fixture(scope="module")
 def uv(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Return what runs a command of uv with the pinned versions; it begins with nothing, and leaves nothing behind."""
+    """Return what runs a command of uv with the pinned versions.
+
+    It begins with nothing, and leaves nothing behind.
+    """
     folder = tmp_path_factory.mktemp("uv")
     # Each its own, because uv locks all of a folder: with one for two it would wait for itself.
     own = {name: str(folder / name) for name in ("UV_CACHE_DIR", "UV_TOOL_DIR", "TMPDIR")}
@@ -112,7 +115,10 @@ def test_the_command(uv: Callable[..., str], wheel: Path, tmp_path: Path) -> Non
 
 
 def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_path: Path) -> None:
-    """`pip install '.[cloud]'` is the functions; with `cli`, the command says what else a probe needs."""
+    """`pip install '.[cloud]'` is the functions.
+
+    With `cli`, the command says what else a probe needs.
+    """
     python = make_environment(tmp_path / "environment")
     uv("pip", "install", "--python", python, f"{wheel}[cloud]")
     program = "import canary.function, orchestrator_resilience.function, orchestrator_resilience.stores.cloud"

@@ -23,7 +23,10 @@ def test_what_an_action_returns_or_raises_is_its_answer() -> None:
 
 
 def test_threads_that_are_left_behind_are_few_and_go_when_they_can() -> None:
-    """After eight of a group that hang no more of it are begun, and who asks hears it at once; later they are."""
+    """After eight of a group that hang no more of it are begun, and who asks hears it at once.
+
+    Later they are.
+    """
     over = threading.Event()
     before = threading.active_count()
     for _ in range(MAX_LEFT_BEHIND):

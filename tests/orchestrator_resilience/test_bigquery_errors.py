@@ -1,4 +1,7 @@
-"""What BigQuery says in a page, as it is told: one sentence with what to do. The texts are BigQuery's own."""
+"""What BigQuery says in a page, as it is told: one sentence with what to do.
+
+The texts are BigQuery's own.
+"""
 
 import json
 from contextlib import suppress
@@ -30,8 +33,8 @@ BYTES = "Query exceeded limit for bytes billed: 1073741824. 2214592512 or higher
 ELSEWHERE = "Not found: Dataset p:d was not found in location US"
 LET_IN = "ask who keeps the perimeter to let this account in"
 UNKNOWN_NAME = "Unrecognized name: status at [5:3]"
-# As documented at https://docs.cloud.google.com/bigquery/docs/error-messages: HTTP status, reason, message; then what
-# is told of it. No role is advised for anything else than a missing role.
+# As documented at https://docs.cloud.google.com/bigquery/docs/error-messages: HTTP status, reason,
+# message; then what is told of it. No role is advised for anything else than a missing role.
 REFUSALS = [
     (404, "notFound", "Not found: Table p:d.t", f"NotFound: Table p:d.t: {MAKE_IT}"),
     (

@@ -196,7 +196,10 @@ def test_a_flag_that_was_set_on_purpose_is_no_warning(
 def test_what_makes_no_sense_is_no_line_and_is_counted(
     arguments: dict[str, Any], reason: str, checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """A line of 0/5 would be believed; the next line says what was wrong, and the delivery goes on."""
+    """A line of 0/5 would be believed.
+
+    The next line says what was wrong, and the delivery goes on.
+    """
     with begin(checkpoints) as delivery:
         delivery.post_transaction(**{"should_trigger": False, **arguments})
     received, ended = sink.checkpoints
@@ -255,7 +258,10 @@ SEEDS = (
 def test_the_plans_words_find_their_lines(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """Both as they stand in the plan, with nothing before or between; and each line names whose it is after them."""
+    """Both as they stand in the plan, with nothing before or between.
+
+    And each line names whose it is after them.
+    """
     with begin(checkpoints) as delivery:
         delivery.post_transaction(
             should_trigger=False,
@@ -306,7 +312,10 @@ ENDINGS: dict[DeliveryOutcome, Callable[[Any], None]] = {
 def test_the_closing_line_says_it_all(
     outcome: DeliveryOutcome, phase: Phase, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How it ended, by which revision, how long each step took; the lines are tied together; it reads back whole."""
+    """How it ended, by which revision, how long each step took; the lines are tied together.
+
+    It reads back whole.
+    """
     monkeypatch.setenv("K_REVISION", "phase2-orchestrator-00007-abc")
     with begin(CheckpointLogger(phase, sink, clock=SimulatedClock(NOW))) as delivery:
         delivery.took("read", 0.25)
@@ -359,7 +368,10 @@ def test_whether_the_next_phase_was_started(
     checkpoints: CheckpointLogger,
     sink: RecordingSink,
 ) -> None:
-    """The line closes the delivery, and says as well what the transaction did; without one it stands alone."""
+    """The line closes the delivery, and says as well what the transaction did.
+
+    Without one it stands alone.
+    """
     for is_decided in (True, False):
         with begin(checkpoints) as delivery:
             if is_decided:
@@ -378,7 +390,10 @@ def test_whether_the_next_phase_was_started(
 def test_a_refused_start_that_is_raised_on_is_said_once(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """The error that leaves the block is the one that was given as the reason; another one is a failure of its own."""
+    """The error that leaves the block is the one that was given as the reason.
+
+    Another one is a failure of its own.
+    """
     reason = ValueError("the gate is closed")
 
     def deliver(raised: Exception) -> None:
@@ -429,7 +444,10 @@ def test_two_lists_have_one_hash_if_they_have_the_same_names(
 def test_the_hash_is_of_the_list_that_was_compared(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """So that two deployments that wait for different lists are told apart; it is the same on every machine."""
+    """So that two deployments that wait for different lists are told apart.
+
+    It is the same on every machine.
+    """
     for expected in (None, [*FIVE[1:], "BigDataBallPbpProcessor"], [*FIVE, "p2_bdl_box_scores"]):
         with begin(checkpoints) as delivery:
             delivery.post_transaction(
@@ -550,7 +568,10 @@ def test_without_a_stdout_nothing_is_raised(phase: Phase, monkeypatch: pytest.Mo
 
 
 def test_each_line_is_flushed() -> None:
-    """What was left before a process is killed can be read: RECEIVED without a closing line is a death."""
+    """What was left before a process is killed can be read.
+
+    RECEIVED without a closing line is a death.
+    """
     program = (
         "import os, signal\n"
         "from orchestrator_resilience import CheckpointLogger, load_phase\n"
@@ -719,7 +740,10 @@ def test_of_what_completes_nothing_nothing_has_to_be_said(
 def test_an_error_that_is_swallowed_is_said_once(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """By the `except` that swallows it; if it is raised on, it is not said again, and another one is."""
+    """By the `except` that swallows it.
+
+    If it is raised on, it is not said again, and another one is.
+    """
     with begin(checkpoints) as delivery:
         delivery.failed(TimeoutError("5 s"))
     error, another = TimeoutError("5 s"), KeyError()
@@ -769,7 +793,10 @@ NOBODYS = push_envelope("OddsApiPropsProcessor", "tomorrow", NOW, message_id="17
 def test_each_event_is_a_delivery(
     event: object, text: str, checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """Whatever of it can be read, and why not the rest; whether it can be accepted is for the function to say."""
+    """Whatever of it can be read, and why not the rest.
+
+    Whether it can be accepted is for the function to say.
+    """
 
     @checkpoints.each_delivery
     def function(event: object, delivery: Any) -> object:
@@ -840,7 +867,10 @@ def test_a_rejected_message_is_kept(checkpoints: CheckpointLogger, sink: Recordi
 
 
 def test_a_sink_that_fails_is_counted_and_told_later(phase: Phase) -> None:
-    """A checkpoint never raises into its caller; the next line that gets through carries the loss."""
+    """A checkpoint never raises into its caller.
+
+    The next line that gets through carries the loss.
+    """
     written: list[Checkpoint] = []
     broken = True
 
@@ -1094,7 +1124,10 @@ _named = st.sets(
 def test_however_many_are_expected_the_missing_are_said_first(
     completed: set[str], expected: frozenset[str]
 ) -> None:
-    """Each by its name in text and fields, as far as an entry holds them; what is cut has its number beside it."""
+    """Each by its name in text and fields, as far as an entry holds them.
+
+    What is cut has its number beside it.
+    """
     sink = RecordingSink()
     with begin(CheckpointLogger(load_phase("phase2"), sink)) as delivery:
         delivery.post_transaction(
@@ -1125,7 +1158,10 @@ def test_however_many_are_expected_the_missing_are_said_first(
 def test_of_a_line_that_no_entry_holds_no_list_is_whole(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """Names of 1,000 characters, and many: the line is left, without its lists, and still says who is missing."""
+    """Names of 1,000 characters, and many.
+
+    The line is left, without its lists, and still says who is missing.
+    """
     names = [f"{n}{'x' * 900}" for n in range(400)]
     with begin(checkpoints) as delivery:
         delivery.post_transaction(

@@ -83,7 +83,10 @@ def payload(**fields: object) -> dict[str, object]:
 
 
 def test_every_field_of_a_message(phase: Phase) -> None:
-    """What a processor really sends becomes a Completion; fields that nobody reads are tolerated."""
+    """What a processor really sends becomes a Completion.
+
+    Fields that nobody reads are tolerated.
+    """
     sent = push_envelope(
         "OddsApiPropsBatchProcessor",
         "2026-02-09",
@@ -313,7 +316,10 @@ NEEDED = (
     ],
 )
 def test_what_can_mean_one_thing_only_is_taken(phase: Phase, sent: object) -> None:
-    """A mark, another layer, spaces, another case, midnight, a number that JSON has not: the same completion."""
+    """A mark, another layer, spaces, another case, midnight, a number that JSON has not.
+
+    The same completion.
+    """
     assert Completion.from_event(sent, phase) == Completion.from_event(envelope(payload()), phase)
 
 
@@ -477,7 +483,10 @@ _FIELDS |= {"message.messageId", "message.publishTime", "message.data"}
 @given(_pushes | _events | json_values | st.binary())
 @example({"message": {"attributes": {ATTRIBUTE: "0" * 32}, "publishTime": "\ud800"}})
 def test_whatever_is_delivered_is_a_probe_or_a_completion_or_refused(event: object) -> None:
-    """A completion can be stored, and is the same when it comes again; a refusal names the field, in one line."""
+    """A completion can be stored, and is the same when it comes again.
+
+    A refusal names the field, in one line.
+    """
     if (probe := probe_of(event)) is not None:
         assert probe.is_stale(AT) in {False, True}
         return

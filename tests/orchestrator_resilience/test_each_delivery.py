@@ -1,4 +1,7 @@
-"""`each_delivery` over functions of every kind: what it takes, how it passes on, what it refuses."""
+"""`each_delivery` over functions of every kind.
+
+What it takes, how it passes on, what it refuses.
+"""
 
 import asyncio
 import contextlib

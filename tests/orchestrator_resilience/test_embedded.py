@@ -227,7 +227,10 @@ def write(stores: EmbeddedStores, *statement: object) -> None:
 def test_a_time_that_is_none_is_that_rows_alone(
     stores: EmbeddedStores, phase: Phase, odd: str
 ) -> None:
-    """The row counts by the time that it still has, and the others are read; the same in a document."""
+    """The row counts by the time that it still has, and the others are read.
+
+    The same in a document.
+    """
     stores.completion_log.append(
         [row("p2_odd"), row("p2_other")], now=row("p2_odd").completed_at + HOUR
     )

@@ -47,7 +47,10 @@ GROUP = (
     ],
 )
 def test_the_line_of_the_exception(text: str, words: str) -> None:
-    """Of several exceptions the last one, whatever its message has in further lines; else the last line of the text."""
+    """Of several exceptions the last one, whatever its message has in further lines.
+
+    Else the last line of the text.
+    """
     assert error_words(text) == words
 
 

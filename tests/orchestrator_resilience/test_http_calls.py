@@ -57,9 +57,15 @@ def eventually(condition: Callable[[], bool]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(kind=st.sampled_from(KINDS), posts=st.booleans(), by_session=st.booleans())
 def test_a_call_ends_in_its_time(
-    ssl_context: ssl.SSLContext, kind: Kind, posts: bool, by_session: bool
-) -> None:  # noqa: FBT001
-    """Whatever the server does and wherever it begins to, in 50 ms; its connection is closed, and no thread is left."""
+    ssl_context: ssl.SSLContext,
+    kind: Kind,
+    posts: bool,  # noqa: FBT001
+    by_session: bool,  # noqa: FBT001
+) -> None:
+    """Whatever the server does and wherever it begins to, in 50 ms.
+
+    Its connection is closed, and no thread is left.
+    """
     before = threads()
     body = {"text": "x" * (10 if kind.reads else 5_000_000)} if posts else None
     with bad_server(kind, ssl_context) as address:
@@ -175,7 +181,10 @@ def test_a_bigquery_that_drips(
     monkeypatch: pytest.MonkeyPatch,
     ssl_context: ssl.SSLContext,
 ) -> None:
-    """Each of its calls ends in its time; a delivery is registered, fails, and leaves no thread behind."""
+    """Each of its calls ends in its time.
+
+    A delivery is registered, fails, and leaves no thread behind.
+    """
     before = threads()
     row = completion_row(Completion.from_event(MESSAGE, phase))
     with bad_server(DRIPPING, ssl_context) as address:
@@ -232,7 +241,10 @@ def test_a_server_that_takes_no_connections() -> None:
 
 
 def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few threads are left behind for its host; other hosts are called, and other threads begun, as before."""
+    """A few threads are left behind for its host.
+
+    Other hosts are called, and other threads begun, as before.
+    """
     over, look_up, before = threading.Event(), socket.getaddrinfo, threads()
 
     def hanging(host: str, *args: object, **how: object) -> object:
@@ -317,7 +329,10 @@ class Proxy(QuietHandler):
 def test_the_proxy_of_the_environment(
     ssl_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is used, does not see the path, and does not hold a call either; NO_PROXY is listened to."""
+    """It is used, does not see the path, and does not hold a call either.
+
+    NO_PROXY is listened to.
+    """
     Redirecting.asked, Proxy.asked = [], []
     with listening(Redirecting, ssl_context) as address, listening(Proxy) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy)

@@ -107,7 +107,10 @@ def test_five_deliveries_and_their_checkpoints(
 def test_a_preregistered_processor_is_evaluated_again(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
-    """What the old code took for a duplicate, and returned: all five there, and the next delivery triggers."""
+    """What the old code took for a duplicate, and returned.
+
+    All five there, and the next delivery triggers.
+    """
     for sent in MESSAGES:
         preregister(stores, sent)
     orchestrator.deliver(MESSAGES[2])
@@ -119,7 +122,10 @@ def test_a_preregistered_processor_is_evaluated_again(
 def test_four_expected_plus_an_unexpected_never_trigger(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
-    """An unexpected processor is a name among the document's own fields and a checkpoint: no key, and no row."""
+    """An unexpected processor is a name among the document's own fields and a checkpoint.
+
+    No key, and no row.
+    """
     for sent in [
         *MESSAGES[:4],
         message("p2_nbacom_schedule", 9),
@@ -137,7 +143,10 @@ def test_four_expected_plus_an_unexpected_never_trigger(
 
 
 def test_readers_that_count_are_right(orchestrator: Orchestrator, stores: EmbeddedStores) -> None:
-    """Three complete, one without data, one failed, one unexpected: three keys, three names. A complete date: five."""
+    """Three complete, one without data, one failed, one unexpected: three keys, three names.
+
+    A complete date: five.
+    """
 
     def counts() -> tuple[int, int, int]:
         names = {
@@ -216,7 +225,10 @@ def test_a_status_that_completes_nothing_is_only_recorded(
 def test_the_last_report_stands_until_a_success(
     orchestrator: Orchestrator, stores: EmbeddedStores
 ) -> None:
-    """In whatever order they come; a registration outranks the reports, also those that come after it."""
+    """In whatever order they come.
+
+    A registration outranks the reports, also those that come after it.
+    """
     found = []
     for number, status in (
         (5, "failed"),
@@ -334,7 +346,10 @@ def temporary_stores() -> Iterator[EmbeddedStores]:
 
 
 def state(stores: EmbeddedStores) -> tuple[object, ...]:
-    """Return all that must not depend on order, repetition or crashes; who triggered and when may."""
+    """Return all that must not depend on order, repetition or crashes.
+
+    Who triggered and when may.
+    """
     progress = progress_of(stores)
     registered = {
         name: (entry.completed_at, entry.event_id) for name, entry in progress.registered.items()
@@ -362,7 +377,10 @@ REPORTS = [message(FIVE[0], 40, status="failed"), message(FIVE[1], 41, status="n
 def test_order_and_repetition_do_not_matter(
     sent: list[dict[str, Any]], preregistered: set[int], random: Any
 ) -> None:
-    """Any order, any duplicates, any processors registered before: one state, and at most one trigger."""
+    """Any order, any duplicates, any processors registered before.
+
+    One state, and at most one trigger.
+    """
     states = []
     for shuffled in (False, True):
         with temporary_stores() as stores:
@@ -404,7 +422,10 @@ def crash_at(step: int) -> Callable[[str], None]:
 def test_a_crash_at_every_step_and_a_redelivery_end_in_the_same_state(
     order: list[dict[str, Any]], crashes: list[int]
 ) -> None:
-    """A message that was not acknowledged comes again, after the others or at once; one trigger in all."""
+    """A message that was not acknowledged comes again, after the others or at once.
+
+    One trigger in all.
+    """
     with temporary_stores() as stores:
         triggers = 0
         waiting = list(order)
@@ -455,7 +476,10 @@ def calls_of(sent: Sequence[dict[str, Any]]) -> list[str]:
     ],
 )
 def test_the_remote_calls_of_a_delivery(sent: list[dict[str, Any]], calls: list[str]) -> None:
-    """The row is begun first; one read and one commit; the flag's own row last. What is stored is not written again."""
+    """The row is begun first; one read and one commit; the flag's own row last.
+
+    What is stored is not written again.
+    """
     assert calls_of(sent) == calls
 
 
@@ -512,7 +536,10 @@ def test_a_document_that_never_stands_still_is_left_to_a_redelivery(stores: Embe
 
 
 def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
-    """Another delivery sets the flag between this one's read and its write: one trigger, told truly."""
+    """Another delivery sets the flag between this one's read and its write.
+
+    One trigger, told truly.
+    """
     for sent in MESSAGES[:4]:
         watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
     sink = RecordingSink()
@@ -563,7 +590,10 @@ def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(
 def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(
     stores: EmbeddedStores,
 ) -> None:
-    """They are there while it still hangs; then the delivery fails by its own deadline, and a redelivery mends it."""
+    """They are there while it still hangs.
+
+    Then the delivery fails by its own deadline, and a redelivery mends it.
+    """
     hangs, sink = threading.Event(), RecordingSink()
 
     class Hanging(Watched):
@@ -588,7 +618,10 @@ def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(
 
 
 def test_the_trigger_is_told_though_the_answer_was_lost(stores: EmbeddedStores) -> None:
-    """The write got through, its answer did not: the redelivery finds that it was the one, and says so."""
+    """The write got through, its answer did not.
+
+    The redelivery finds that it was the one, and says so.
+    """
     for sent in MESSAGES[:4]:
         watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
     sink = RecordingSink()
@@ -629,7 +662,10 @@ def test_what_was_odd_of_a_message_is_said(orchestrator: Orchestrator, sink: Rec
 def test_a_processor_is_waited_for_in_its_time_only(
     stores: EmbeddedStores, sink: RecordingSink
 ) -> None:
-    """Before its first date it is known, never registered, and holds no flag up; from then on it is waited for."""
+    """Before its first date it is known, never registered, and holds no flag up.
+
+    From then on it is waited for.
+    """
     periods = {FIVE[4]: Period(since=DAY + timedelta(days=1))}
     phase = msgspec.structs.replace(PHASE, periods=periods)
     logger, clock = CheckpointLogger(phase, sink), SimulatedClock(AT)

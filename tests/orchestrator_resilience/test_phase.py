@@ -62,7 +62,8 @@ def test_an_alias_stands_for_its_processor_and_another_name_for_none(
         ("NbacGamebookPdfProcessor", "p2_nbacom_gamebook_pdf"),
         ("BigDataBallPlayByPlayV2Processor", "p2_bigdataball_pbp"),
         ("OddsPlayerPropsProcessor", "p2_odds_player_props"),
-        # Of the same source, and about something else; about the same, and of another source; of another phase.
+        # Of the same source, and about something else; about the same, and of another source; of
+        # another phase.
         ("NbacPlayerListProcessor", None),
         ("p2_nbacom_schedule", None),
         ("NbacPlayByPlayProcessor", None),
@@ -372,7 +373,10 @@ enough = 1
 
 
 def test_a_mode_waits_for_its_own() -> None:
-    """What it leaves out is as in the phase; others are known, and a name that is no mode changes nothing."""
+    """What it leaves out is as in the phase.
+
+    Others are known, and a name that is no mode changes nothing.
+    """
     phase, day = (
         phase_with("critical = ['p2_bigdataball_pbp']\nenough = 0.6", MODES),
         date(2026, 2, 9),
@@ -407,7 +411,10 @@ def test_a_mode_waits_for_its_own() -> None:
     ],
 )
 def test_how_many_are_enough(rule: str, few: list[str], enough: list[str]) -> None:
-    """A number, or a share of all of them, and the critical ones in any case; others never count."""
+    """A number, or a share of all of them, and the critical ones in any case.
+
+    Others never count.
+    """
     phase = phase_with(rule)
     assert not phase.is_complete([*few, "p2_x", "p2_y", "p2_z"])
     assert phase.is_complete(enough)

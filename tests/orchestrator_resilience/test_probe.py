@@ -54,7 +54,10 @@ EVENT = {"id": "1", "type": "messagePublished", "time": "2026-02-10T06:41:00.000
 def test_a_probe_is_found_in_every_shape(
     event: dict[str, Any], published_at: datetime | None
 ) -> None:
-    """A push envelope and a CloudEvent around it; one without a time is young: the time only ends redeliveries."""
+    """A push envelope and a CloudEvent around it; one without a time is young.
+
+    The time only ends redeliveries.
+    """
     assert probe_of(event) == Probe(ID, published_at)
     assert not Probe(ID, published_at).is_stale(NOW)
 
@@ -189,7 +192,10 @@ def test_a_completion_log_that_hangs_is_part_of_the_answer(
 def test_an_answer_that_cannot_be_written_is_raised_while_somebody_waits(
     phase: Phase, sink: RecordingSink
 ) -> None:
-    """Pub/Sub sends the probe again, and the checkpoints say why; after ten minutes it is let go without a try."""
+    """Pub/Sub sends the probe again, and the checkpoints say why.
+
+    After ten minutes it is let go without a try.
+    """
     with pytest.raises(StoreError):
         deliver(phase, sink, Odd(REFUSED), Odd({}), message(), now=NOW + MAX_AGE)
     assert sink.kinds() == ["RECEIVED", "FAILED"]

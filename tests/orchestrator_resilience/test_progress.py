@@ -182,7 +182,10 @@ def test_times_are_read_in_every_form_that_documents_hold(
     ],
 )
 def test_what_a_status_means(phase: Phase, status: object, completes: bool) -> None:  # noqa: FBT001
-    """Success, partial and the phase's own complete, in any case; all else is what the processor last said."""
+    """Success, partial and the phase's own complete, in any case.
+
+    All else is what the processor last said.
+    """
     phase = replace(phase, completed_statuses=("Finished",))
     progress = read_progress({"p2_odds_game_lines": {"status": status}}, phase)
     assert (progress.completed == {"p2_odds_game_lines"}) is completes

@@ -1,4 +1,7 @@
-"""Debian's Chromium over the page of the real function; where there is none, skipped with the reason."""
+"""Debian's Chromium over the page of the real function.
+
+Where there is none, skipped with the reason.
+"""
 
 import os
 import shutil
@@ -34,7 +37,10 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Visit:
-    """A page of a browser, and what went wrong in it: `said` on the console, `asked` for from elsewhere."""
+    """A page of a browser, and what went wrong in it.
+
+    `said` on the console, `asked` for from elsewhere.
+    """
 
     page: Page
     said: list[str] = field(default_factory=list)

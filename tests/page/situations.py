@@ -291,7 +291,10 @@ def not_running(folder: Path) -> Situation:
 
 
 def many(folder: Path) -> Situation:
-    """Dates with a fault of their own: one is acknowledged, one silenced, one over, and one looked at no longer."""
+    """Dates with a fault of their own.
+
+    One is acknowledged, one silenced, one over, and one looked at no longer.
+    """
     world = World(folder)
     world.healthy(until=DAY - timedelta(days=5), days=7)
     world.remember(DAY - timedelta(days=16), EXPIRED)

@@ -1,4 +1,7 @@
-"""`make screenshot`: a Slack message as its webhook gets it, drawn the way that Slack draws one; not Slack's own."""
+"""`make screenshot`: a Slack message as its webhook gets it, drawn the way that Slack draws one.
+
+Not Slack's own.
+"""
 
 import html
 import re

@@ -1,4 +1,7 @@
-"""The page in a real browser: what is shown, how it is drawn, and that it needs nothing and nobody else."""
+"""The page in a real browser.
+
+What is shown, how it is drawn, and that it needs nothing and nobody else.
+"""
 
 import re
 from collections.abc import Callable
@@ -39,7 +42,10 @@ FIRST_LOOK = {
 def test_each_situation_is_told_and_can_be_read_by_anybody(
     situations: Make, visit: Open, name: str, width: int, scheme: str
 ) -> None:
-    """The headline says it; it fits the width; axe-core, the console and the network have nothing to say."""
+    """The headline says it; it fits the width.
+
+    Axe-core, the console and the network have nothing to say.
+    """
     with served(situations(name).canary()) as url:
         for path in ("/", f"/dates/{DAY}"):
             seen = visit(

@@ -48,7 +48,10 @@ def test_it_stays_small_and_leads_to_each_phase(grown: Situation) -> None:
 
 
 def test_it_stays_small_where_every_phase_needs_somebody(tmp_path: Path) -> None:
-    """Each has its card and its row; the lanes are those of the worst five, and the others' are behind their links."""
+    """Each has its card and its row.
+
+    The lanes are those of the worst five, and the others' are behind their links.
+    """
     html = page_of(of_phases(tmp_path / "stores", COUNT, COUNT).canary(), "/")
     assert len(html.encode()) < 200_000
     lanes = re.findall(r'role="row" id="(\w+)-[\d-]+"', html)
@@ -105,7 +108,10 @@ def test_a_few_phases_are_shown_whole(count: int, tmp_path: Path) -> None:
 
 
 def test_a_phase_has_a_page_of_its_own(grown: Situation) -> None:
-    """Whole, whether it needs somebody or not, with a way back; who asks for another is told which there are."""
+    """Whole, whether it needs somebody or not, with a way back.
+
+    Who asks for another is told which there are.
+    """
     for name, headline in (
         ("phase00", "Nothing needs you"),
         ("phase33", "2 dates can wait for the day"),

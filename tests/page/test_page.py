@@ -1,4 +1,7 @@
-"""The page as values and as text: where things stand, what it weighs, and what it does when a source hangs."""
+"""The page as values and as text.
+
+Where things stand, what it weighs, and what it does when a source hangs.
+"""
 
 import io
 import json

@@ -1,4 +1,7 @@
-"""The page as a service of its own: it shows what another canary remembers, and can neither write nor tell anybody."""
+"""The page as a service of its own.
+
+It shows what another canary remembers, and can neither write nor tell anybody.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -61,7 +64,10 @@ def page() -> Ask:
 def test_it_shows_what_the_other_canary_remembers_and_writes_nothing(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On every path, against the emulators, of which nothing is asked that writes; it leaves no line of a run."""
+    """On every path, against the emulators, of which nothing is asked that writes.
+
+    It leaves no line of a run.
+    """
     monkeypatch.setenv("PAGE_OF", CANARY)
     monkeypatch.setenv("K_SERVICE", "phase2-page")
     refuse_writes(monkeypatch)
@@ -104,7 +110,10 @@ def test_nothing_can_be_run_over_it(
 def test_it_does_not_start_with_somebody_to_tell(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page beside which somebody expects messages would be silent; both variables are named, no value is."""
+    """A page beside which somebody expects messages would be silent.
+
+    Both variables are named, no value is.
+    """
     monkeypatch.setenv("PAGE_OF", CANARY)
     monkeypatch.setenv(variable, "https://example.com/secret")
     with pytest.raises(ConfigurationError, match=rf"^{variable}: PAGE_OF is set") as caught:

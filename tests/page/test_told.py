@@ -261,7 +261,10 @@ def test_damaged_memory_tells_nothing(text: str) -> None:
 
 
 def test_the_pages_tell_it(tmp_path: Path) -> None:
-    """In short on the board, whole on the page of the date: acknowledged, silenced, over and expired."""
+    """In short on the board, whole on the page of the date.
+
+    Acknowledged, silenced, over and expired.
+    """
     canary = SITUATIONS["many"](tmp_path / "stores").canary()
     text = text_of(page_of(canary, "/"))
     assert "2026-02-11 23:45Z (18:45 EST) ACKNOWLEDGED by alice" in text

@@ -1,9 +1,12 @@
-"""Changes to the deployment of a true world, and which of them may be named: what is true of when it last worked.
+"""Changes to the deployment of a true world, and which of them may be named.
 
-The *guilty* one is made between the last time that the stage was reached and the first time that it was not, on a
-component of that stage. *Innocent* are those before the stage was last reached, after the stop, and of components that
-the stage has nothing to do with. Where sources are taken away nobody can know of the last time: there, what is from
-before the first date is before it in any case.
+What is true of when it last worked.
+
+The *guilty* one is made between the last time that the stage was reached and the first time that it
+was not, on a component of that stage. *Innocent* are those before the stage was last reached, after
+the stop, and of components that the stage has nothing to do with. Where sources are taken away
+nobody can know of the last time: there, what is from before the first date is before it in any
+case.
 """
 
 from collections import Counter
@@ -150,7 +153,10 @@ def _holds(causes: Collection[Cause], name: str, stage: Stage) -> bool:
 
 
 def _last_and_first(world: World, name: str, stage: Stage) -> tuple[datetime | None, datetime]:
-    """Return when a stage was last reached, and when it first was not: by a subject, or by all where it is of all."""
+    """Return when a stage was last reached, and when it first was not.
+
+    By a subject, or by all where it is of all.
+    """
     events, is_own = world.happened.events, stage in _OWN
     subjects = {name} if name and is_own else set(FIVE) if name else {""}
     days = DATES if world.plan.old else (DAY,)
@@ -189,7 +195,10 @@ def _parts(world: World, name: str, stage: Stage) -> tuple[Component, ...]:
 
 
 def _innocent(world: World, rng: Random) -> Iterator[tuple[datetime, Component]]:
-    """Yield when something was changed that has to do with no stop of the date: before all, and after all."""
+    """Yield when something was changed that has to do with no stop of the date.
+
+    Before all, and after all.
+    """
     began = world.phase.begins(DATES[0])
     for part in Component:
         yield began - rng.uniform(0, 30) * timedelta(days=1), part

@@ -1,6 +1,9 @@
-"""What the sources show of a world at a moment: all, a part, nothing, or an error; and the worlds that are drawn.
+"""What the sources show of a world at a moment: all, a part, nothing, or an error.
 
-A `View` says of each source how it is collected. Evidence and traces are put together as canary/sources.py does it.
+And the worlds that are drawn.
+
+A `View` says of each source how it is collected. Evidence and traces are put together as
+canary/sources.py does it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -68,7 +71,8 @@ from tests.path.worlds import (
 
 T = TypeVar("T")
 
-# So many errors are kept where they are cut off; and what errors say that have nothing to do with a request.
+# So many errors are kept where they are cut off; and what errors say that have nothing to do with a
+# request.
 _KEPT, UNRELATED = 3, "KeyError: 'unrelated'"
 NO_ANSWER = Unreadable("drawn as unreadable")
 
@@ -322,8 +326,8 @@ class World(msgspec.Struct, frozen=True, dict=True):
             "changes": self._changes,
         }
         return Traces(
-            **{name: value for name, value in fields.items() if name in Traces.__struct_fields__}
-        )  # type: ignore[arg-type]
+            **{name: value for name, value in fields.items() if name in Traces.__struct_fields__}  # type: ignore[arg-type]
+        )
 
     def _evidence(self, day: date) -> Evidence:
         outcome, work = self.happened.output.get(day), 7
@@ -364,7 +368,10 @@ class World(msgspec.Struct, frozen=True, dict=True):
         return read_completion_log(summaries, self.phase)
 
     def _messages(self, day: date) -> Source[Logged]:
-        """Return what the message log says, as messages.sql reads it: without another phase's, and what is no JSON."""
+        """Return what the message log says, as messages.sql reads it.
+
+        Without another phase's, and what is no JSON.
+        """
         if self.view.messages is Messages.UNREADABLE:
             return NO_ANSWER
         shown = [
@@ -463,7 +470,10 @@ class World(msgspec.Struct, frozen=True, dict=True):
         return stored - {str(line.fields.get("processor")) for line in self._read if line.closes}
 
     def has_line_of(self, subject: str) -> bool:
-        """Whether a line can be read that may be of a processor: it names it, or is a rejection that names nobody."""
+        """Whether a line can be read that may be of a processor.
+
+        It names it, or is a rejection that names nobody.
+        """
         lines, begun = value_or(self._checkpoints, []), self.phase.begins(DAY)
         names = [line.fields.get("raw_processor") for line in lines if line.at >= begun]
         return any(name is None or self.phase.canonical(name) == subject for name in names)
@@ -573,7 +583,10 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def _runs(self) -> Source[list[ProcessorRun]]:
-        """Return the runs as the canary believes them; every second one is under another name of its processor."""
+        """Return the runs as the canary believes them.
+
+        Every second one is under another name of its processor.
+        """
         view, begun = self.view.runs, self.phase.begins(DAY)
         if view in {Runs.ABSENT, Runs.UNREADABLE}:
             return Absent() if view is Runs.ABSENT else NO_ANSWER
@@ -602,7 +615,10 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def _changes(self) -> Source[Changes]:
-        """Return what became of the jobs: whose processor never ran was paused or refused; others were paused since."""
+        """Return what became of the jobs: whose processor never ran was paused or refused.
+
+        Others were paused since.
+        """
         view, made, attempts = self.view, list[Change](), list[Attempt]()
         if view.jobs in {Jobs.ABSENT, Jobs.UNREADABLE}:
             return Absent() if view.jobs is Jobs.ABSENT else NO_ANSWER
@@ -706,7 +722,10 @@ def without(world: World, source: str) -> World:
 
 
 class Choose(Protocol):
-    """Chooses one of some values: at random, or as Hypothesis wants it, which then makes what it has found simpler."""
+    """Chooses one of some values.
+
+    At random, or as Hypothesis wants it, which then makes what it has found simpler.
+    """
 
     def __call__(self, values: Sequence[T], /) -> T:
         """Return one of them."""

@@ -1,23 +1,27 @@
 """What has to hold of the path in every world, and the count of how it does.
 
-Sound: the interval of each cause has the stage at which its subject really stopped; no stage that was reached is shown
-as refused or missed, and none as reached or undone that was not. On time: nobody is given a cause whose time is not up,
-nor is what is healthy. Right: a cause that is named is the true one. Monotone: without one source, each interval is as
-wide or wider, and no other cause is named. Cited: no error is that has nothing to do with a request that failed.
+Sound: the interval of each cause has the stage at which its subject really stopped; no stage that
+was reached is shown as refused or missed, and none as reached or undone that was not. On time:
+nobody is given a cause whose time is not up, nor is what is healthy. Right: a cause that is named
+is the true one. Monotone: without one source, each interval is as wide or wider, and no other cause
+is named. Cited: no error is that has nothing to do with a request that failed.
 
 What cannot be told from these stores, and is counted by itself:
 
-- SAMPLED: of sampled lines, the closing one may be lost: a delivery that came to its end seems to have died. Not where
-  one that is in the stores has no closing line, which tells that lines are lost.
-- SWITCHED_OFF: lines are no longer left, and no delivery since is known from elsewhere: as if none had come.
-- FILTERED: a message of another `phase`, or that is no JSON, is in no message log, and no line of it can be read: as if
-  nobody had published it.
-- NOT_KEPT: runs are no longer written down, and no completion of the date is known: as if nobody had run.
+- SAMPLED: of sampled lines, the closing one may be lost: a delivery that came to its end seems to
+  have died. Not where one that is in the stores has no closing line, which tells that lines are
+  lost.
+- SWITCHED_OFF: lines are no longer left, and no delivery since is known from elsewhere: as if none
+  had come.
+- FILTERED: a message of another `phase`, or that is no JSON, is in no message log, and no line of
+  it can be read: as if nobody had published it.
+- NOT_KEPT: runs are no longer written down, and no completion of the date is known: as if nobody
+  had run.
 - DIED_UNSEEN: runs are written down when they have ended: one that died is as if it had not begun.
-- UNPUBLISHED: all requests since some time are turned away, and neither the message log nor a line says whether this
-  one's message was among them, was delivered before, or was never published.
-- GIVEN_UP: a dead letter says that Pub/Sub gave up; whether the message was never delivered, or was and failed or died
-  each time, only a line or a request tells.
+- UNPUBLISHED: all requests since some time are turned away, and neither the message log nor a line
+  says whether this one's message was among them, was delivered before, or was never published.
+- GIVEN_UP: a dead letter says that Pub/Sub gave up; whether the message was never delivered, or was
+  and failed or died each time, only a line or a request tells.
 """
 
 import random
@@ -76,7 +80,10 @@ def explained(world: World) -> Verdict:
 
 
 def undecidable(world: World, subject: str) -> Undecidable | None:
-    """Return why nobody can tell from the stores what became of a subject; None where somebody should."""
+    """Return why nobody can tell from the stores what became of a subject.
+
+    None where somebody should.
+    """
     view, plan, truth = world.view, world.plan, world.truth(subject)
     ending = plan.endings[FIVE.index(subject)] if subject else Ending.HEALTHY
     is_seen = not world.without_a_line
@@ -107,7 +114,10 @@ def undecidable(world: World, subject: str) -> Undecidable | None:
 
 
 def _next(truth: Truth) -> Stage | None:
-    """Return where a subject stopped, or where it is on its way to; None where it has reached everything."""
+    """Return where a subject stopped, or where it is on its way to.
+
+    None where it has reached everything.
+    """
     if truth.stage is not None:
         return truth.stage
     return next((stage for stage in _STAGES if stage not in truth.reached), None)
@@ -151,7 +161,10 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
 
 
 def _is_before(after: Stage, real: Stage | None, truth: Truth) -> bool:
-    """Whether `after` can be the last stage reached; of equal rank it can where it was, or where it was undone."""
+    """Whether `after` can be the last stage reached.
+
+    Of equal rank it can where it was, or where it was undone.
+    """
     if real is None or after.rank < real.rank:
         return True
     return after.rank == real.rank and after in truth.reached
@@ -160,7 +173,8 @@ def _is_before(after: Stage, real: Stage | None, truth: Truth) -> bool:
 def kinds_of(world: World, subject: str) -> frozenset[CauseKind]:
     """Return the causes that may be named for a subject.
 
-    A delivery that comes to grief when it decides may be told by its processor where no registration can be read.
+    A delivery that comes to grief when it decides may be told by its processor where no
+    registration can be read.
     """
     truth = world.truth(subject)
     is_unread = not isinstance(world.evidence.progress, Seen)
@@ -233,7 +247,10 @@ def narrower(world: World, verdict: Verdict, source: str) -> Iterator[Flaw]:
 
 
 def is_exact(cause: Cause) -> bool:
-    """Whether an interval is one stage; without a `runs_query`, nobody can tell RAN from PUBLISHED."""
+    """Whether an interval is one stage.
+
+    Without a `runs_query`, nobody can tell RAN from PUBLISHED.
+    """
     if cause.until is None:
         return False
     first = cause.after.rank if cause.after else Stage.RAN.rank
@@ -344,7 +361,10 @@ _ROUND = 1_000
 
 
 def walk(first: int, number: int) -> int:
-    """Look at many worlds, round by round, and print what was found; return 1 where something does not hold."""
+    """Look at many worlds, round by round, and print what was found.
+
+    Return 1 where something does not hold.
+    """
     total = Tally()
     for done in range(0, number, _ROUND):
         total.take(survey(min(_ROUND, number - done), first + done))

@@ -62,7 +62,10 @@ def test_the_guilty_one_is_named_and_no_innocent_one() -> None:
 
 
 def test_what_was_changed_in_words() -> None:
-    """When, what, how long before the stop, and on how many good dates as well; who did it, where that is asked."""
+    """When, what, how long before the stop, and on how many good dates as well.
+
+    Who did it, where that is asked.
+    """
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
     usual = changed("permissions changed", stopped - ONE_DAY - 3 * HOUR)

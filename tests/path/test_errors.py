@@ -77,7 +77,10 @@ def _stop(cause: Cause) -> Stop:
 
 @pytest.mark.parametrize("errors", [Errors.WHOLE, Errors.UNTRACED])
 def test_the_words_of_a_crash(errors: Errors) -> None:
-    """All requests failed and left no line: the service's own words are those of the cause, by trace and by time."""
+    """All requests failed and left no line.
+
+    The service's own words are those of the cause, by trace and by time.
+    """
     world = World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))
     said, words = stop(explained(world))
     assert said == CRASHED
@@ -130,7 +133,10 @@ def test_one_start_is_not_two_requests() -> None:
 
 
 def test_what_was_handled_since() -> None:
-    """A request that was answered, or a row, tells that instances ran: nothing is refused, and no error cited."""
+    """A request that was answered, or a row, tells that instances ran.
+
+    Nothing is refused, and no error cited.
+    """
     world = world_of(SILENT)
     requests = requests_of(world)
     answered = world_of(SILENT, requests=[*requests, Request(requests[-1].at + MINUTE, 200)])
@@ -156,7 +162,10 @@ def test_a_log_that_has_never_shown_an_answer() -> None:
     ],
 )
 def test_the_time_of_an_error(later: timedelta, *, is_cited: bool) -> None:
-    """From a second before a request came to five after it ended; what came before the stop, or long after, is not."""
+    """From a second before a request came to five after it ended.
+
+    What came before the stop, or long after, is not.
+    """
     plan = Plan(outage=MISSING, attempts=1)
     took = [r._replace(took=MINUTE, trace="") for r in requests_of(world_of(plan))]
     (*_, last) = took
@@ -210,7 +219,10 @@ def test_too_many_errors() -> None:
 @pytest.mark.parametrize(("trace", "is_cited"), [("t", True), ("", False), ("another's", False)])
 @pytest.mark.parametrize("is_of_request", [True, False])
 def test_why_a_delivery_died(trace: str, *, is_of_request: bool, is_cited: bool) -> None:
-    """By what was written in its trace, or of the request that has it; by the time alone nobody can tell."""
+    """By what was written in its trace, or of the request that has it.
+
+    By the time alone nobody can tell.
+    """
     plan = Plan(endings=(Ending.HEALTHY,) * 4 + (Ending.DIES,), attempts=1)
     plain = world_of(plan)
     lines = [
@@ -236,7 +248,10 @@ def test_why_a_delivery_died(trace: str, *, is_of_request: bool, is_cited: bool)
     ("late", "is_cited"), [(SECOND, True), (4 * MINUTE, True), (6 * MINUTE, False)]
 )
 def test_a_failed_start_without_a_log_of_requests(late: timedelta, *, is_cited: bool) -> None:
-    """When a message came, and no line since: it stands beside what is missed, and names no cause."""
+    """When a message came, and no line since.
+
+    It stands beside what is missed, and names no cause.
+    """
     plan = Plan(endings=(Ending.HEALTHY,) * 4 + (Ending.DIES_AT_START,), attempts=1)
     view = replace(UNTRACED, requests=Requests.ABSENT)
     (message,) = (

@@ -1,6 +1,7 @@
 """Who was not started by the scheduler, and who only seems not to have been.
 
-The last processor of each date completes at 06:50Z of the day after it; its job starts it at 06:40Z. DAY is February 9.
+The last processor of each date completes at 06:50Z of the day after it; its job starts it at
+06:40Z. DAY is February 9.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ def done(what: str, when: datetime, job: str = JOB) -> Change:
     return Change(when, Component.JOB, job, what)
 
 
-# The attempts of the nights before, of a job that has its answer at once, and of one that waits for its processor.
+# The attempts of the nights before, of a job that has its answer at once, and of one that waits for
+# its processor.
 AT_ONCE, WAITED = ([Attempt(at(day, 6, minute), JOB) for day in (8, 9)] for minute in (40, 52))
 PAUSED = done("paused", at(9, 20))
 REFUSED = [Attempt(at(10, 6, minute), JOB, DENIED) for minute in (40, 45)]

@@ -39,7 +39,10 @@ def test_monotone(world: World, source: str) -> None:
 
 
 def test_right() -> None:
-    """Hardly a cause that is named is wrong, and each of these is one that nobody can tell; `make path` counts more."""
+    """Hardly a cause that is named is wrong, and each of these is one that nobody can tell.
+
+    `make path` counts more.
+    """
     tally = survey(400, 1, monotone=False)
     assert "right" not in tally.flaws, tally.text()
     assert tally.wrong <= max(2, tally.named / 100), tally.text()

@@ -1,9 +1,10 @@
 """True worlds: what really happened to the completions of a few dates, one after the other, on a simulated clock.
 
-A `Plan` says how each of the five completions of DAY fares, and how the date does once all of them are registered.
-`play` lets it happen: messages are published, delivered, redelivered and run again; each delivery leaves its lines by
-the real library, its row, its registration, its request. What is true is written down beside it, by nothing but what
-happened. What the stores show of it is drawn elsewhere (shown.py), and nothing here knows how the path reads it.
+A `Plan` says how each of the five completions of DAY fares, and how the date does once all of them
+are registered. `play` lets it happen: messages are published, delivered, redelivered and run again;
+each delivery leaves its lines by the real library, its row, its registration, its request. What is
+true is written down beside it, by nothing but what happened. What the stores show of it is drawn
+elsewhere (shown.py), and nothing here knows how the path reads it.
 """
 
 import heapq
@@ -44,7 +45,8 @@ ONE_DAY, HOUR, MINUTE, SECOND = (
     timedelta(seconds=1),
 )
 DATES = (DAY - 2 * ONE_DAY, DAY - ONE_DAY, DAY, DAY + ONE_DAY)
-# The name of a processor that shares the topic, and the one of an expected processor after it was renamed.
+# The name of a processor that shares the topic, and the one of an expected processor after it was
+# renamed.
 OTHER, SURPLUS = "p1_schedule_scraper", "p2_bdl_box_scores"
 LIFETIME = timedelta(minutes=10)
 # What the service and the platform write of a request that is not answered.
@@ -123,7 +125,10 @@ class Code(StrEnum):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """All requests from the `first` completion of the date on end with `status`; 0: none arrives at all."""
+    """All requests from the `first` completion of the date on end with `status`; 0.
+
+    None arrives at all.
+    """
 
     status: int
     first: int
@@ -173,7 +178,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message as it is on the topic; `processor` is whose it really is, None where it is nobody's here."""
+    """A message as it is on the topic.
+
+    `processor` is whose it really is, None where it is nobody's here.
+    """
 
     at: datetime
     id: str
@@ -209,7 +217,10 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """When a scheduler's job starts a processor for a date, and it has ended; one that `never` was has been paused."""
+    """When a scheduler's job starts a processor for a date, and it has ended.
+
+    One that `never` was has been paused.
+    """
 
     at: datetime
     ended: datetime
@@ -232,8 +243,9 @@ class Event(msgspec.Struct, frozen=True):
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
     """What is true of one subject at a moment.
 
-    `reached` are the stages that it ever reached, `undone` those of them that are no more. `stage` is where it stopped,
-    None where it did not, or its time is not up, and `kinds` are the causes that may be named for it.
+    `reached` are the stages that it ever reached, `undone` those of them that are no more. `stage`
+    is where it stopped, None where it did not, or its time is not up, and `kinds` are the causes
+    that may be named for it.
     """
 
     reached: frozenset[Stage] = frozenset()
@@ -313,7 +325,10 @@ class Happened:
 
 
 def phase_of(plan: Plan) -> Phase:
-    """Return the phase as phases.toml has it in this world; which sources there are is not said here."""
+    """Return the phase as phases.toml has it in this world.
+
+    Which sources there are is not said here.
+    """
     return replace(
         BUNDLED, flag_starts_next_phase=plan.flag_starts, others=("p1_*",) if plan.others else ()
     )
@@ -405,7 +420,8 @@ class _Player:
         processors = {
             name: names for name, names in BUNDLED.processors.items() if name not in left_out
         }
-        # What the orchestrator reads its list from; the canary reads another one where the plan says so.
+        # What the orchestrator reads its list from; the canary reads another one where the plan
+        # says so.
         self.healthy_list = self.happened.phase
         self.list = (
             replace(self.happened.phase, processors=processors) if left_out else self.healthy_list
@@ -573,7 +589,10 @@ class _Player:
     # A delivery
 
     def _deliver(self, message: Message, at: datetime, attempt: int) -> None:
-        """Bring a message to the orchestrator; what is not acknowledged comes again, and at last is given up."""
+        """Bring a message to the orchestrator.
+
+        What is not acknowledged comes again, and at last is given up.
+        """
         outage = self.plan.outage
         status = _STATUSES.get(message.ending, 0)
         if outage and at >= self.outage_since:
@@ -710,7 +729,10 @@ class _Player:
         self._went_through(at, job.message, Stage.REGISTERED)
 
     def _complete(self, job: "_Job", at: datetime) -> int:
-        """Do the work of a completion; return the status of the request, 0 where the process dies."""
+        """Do the work of a completion.
+
+        Return the status of the request, 0 where the process dies.
+        """
         ending, message, before = job.message.ending, job.message, self._progress(job)
         if ending in {Ending.DIES, Ending.DIES_RECORDED, Ending.DIES_REGISTERED}:
             self._die(job, before, at)
@@ -758,7 +780,10 @@ class _Player:
     def _decide(
         self, job: "_Job", before: Progress, at: datetime, failures: dict[str, Exception]
     ) -> int:
-        """Decide, now that the processor is registered, and set the flag; return the status of the request."""
+        """Decide, now that the processor is registered, and set the flag.
+
+        Return the status of the request.
+        """
         after, day = self._progress(job), job.day
         ending = self.plan.date_ending if self.is_faulty(day) else DateEnding.HEALTHY
         is_again = job.completion.processor in before.registered
@@ -894,7 +919,10 @@ class _Player:
         self.reached(at, day, "", Stage.OUTPUT)
 
     def _overwrite(self, day: date, at: datetime, ending: DateEnding) -> None:
-        """Somebody writes the document anew: without the flag, or without anything that was in it."""
+        """Somebody writes the document anew.
+
+        Without the flag, or without anything that was in it.
+        """
         document = self.happened.documents[day]
         if "_triggered" not in document:
             return
@@ -911,7 +939,10 @@ class _Player:
             self.undone(at, day, name, Stage.REGISTERED, kinds)
 
     def _end(self, delivery: Delivery, failures: dict[str, Exception]) -> int:
-        """Leave the block of a delivery; return the status of its request. What is no step of ours goes as it is."""
+        """Leave the block of a delivery; return the status of its request.
+
+        What is no step of ours goes as it is.
+        """
         error = failures.get("") or (DeliveryError(failures) if failures else None)
         delivery.__exit__(type(error) if error else None, error, None)
         return 500 if error else 200

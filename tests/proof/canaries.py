@@ -1,12 +1,15 @@
-"""Canary runs over an incident's life, in every order: the subject, its invariants, and two that are wrong.
+"""Canary runs over an incident's life, in every order.
 
-What is taken is `gather` and `notify`. A life is written `bwgg`: what the verdict is in each round, a problem (b), a
-worse one (w), or all is well (g); `3bg` is one with three canaries instead of two, `bg+` one in which somebody
-acknowledges at any moment, `bg-` one in which somebody silences the date at any moment, for that round. In each round
-every canary runs; when all have ended or died, `tick`: 15 minutes pass. Some more rounds follow in which nothing fails.
-Each canary is a process: what it remembers by itself is gone when it dies. One that freezes neither commits nor sends
-once it thaws, so that it is one that died. An operation is one on the documents, or a message to a channel; of one that
-fails nobody knows whether it was posted.
+The subject, its invariants, and two that are wrong.
+
+What is taken is `gather` and `notify`. A life is written `bwgg`: what the verdict is in each round,
+a problem (b), a worse one (w), or all is well (g); `3bg` is one with three canaries instead of two,
+`bg+` one in which somebody acknowledges at any moment, `bg-` one in which somebody silences the
+date at any moment, for that round. In each round every canary runs; when all have ended or died,
+`tick`: 15 minutes pass. Some more rounds follow in which nothing fails. Each canary is a process:
+what it remembers by itself is gone when it dies. One that freezes neither commits nor sends once it
+thaws, so that it is one that died. An operation is one on the documents, or a message to a channel;
+of one that fails nobody knows whether it was posted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -66,7 +69,8 @@ _VERDICTS = {
     "w": replace(_BAD, impact=Impact.BLOCKED),
     "g": replace(_BAD, kind=VerdictKind.TRIGGERED, since=None),
 }
-# What a channel was told, in which round, and whether with a word that the beginning may not have been heard.
+# What a channel was told, in which round, and whether with a word that the beginning may not have
+# been heard.
 Heard = Sequence[tuple[str, int, bool]]
 _ACKNOWLEDGED = Acknowledgement(
     phase=PHASE.name, game_date=DAY, at=NOON, opened_at=NOON, level=Level.CRITICAL, by="somebody"
@@ -74,7 +78,10 @@ _ACKNOWLEDGED = Acknowledgement(
 
 
 class Era(NamedTuple):
-    """A round; whether a fault befell it; what the verdicts were in the earlier rounds in which nothing failed."""
+    """A round; whether a fault befell it.
+
+    What the verdicts were in the earlier rounds in which nothing failed.
+    """
 
     round: int = 0
     has_failed: bool = False
@@ -108,7 +115,10 @@ class Canaries(Subject):
         return stores
 
     def take(self, run: Run, ask: Ask) -> Any:
-        """Read the documents, and do what the function does once it has its verdict; return what is remembered."""
+        """Read the documents, and do what the function does once it has its verdict.
+
+        Return what is remembered.
+        """
         round_, memory = run.kind
         self._run_id = f"{round_}/{run.number}"
         channels = Channels(*(_channel(name, round_, ask) for name in CHANNELS))
@@ -240,7 +250,10 @@ class Canaries(Subject):
 
 
 def _said(round_: int) -> dict[str, dict[str, Any]]:
-    """Return what somebody may say in a round: that it is in hand, or that nobody is to be notified in it."""
+    """Return what somebody may say in a round.
+
+    That it is in hand, or that nobody is to be notified in it.
+    """
     ends = NOON + (round_ + 1) * TICK - timedelta(seconds=1)
     silence = Silence(
         id="1", phase=PHASE.name, first=DAY, last=DAY, reason="a reason", expires_at=ends
@@ -277,7 +290,10 @@ def _is_over(state: State) -> bool:
 
 
 def _left(value: Value, now: datetime, faults: int) -> Iterator[str]:
-    """Say what is left at the end, and where the history is not what was sent; without memory nothing can be noted."""
+    """Say what is left at the end, and where the history is not what was sent.
+
+    Without memory nothing can be noted.
+    """
     memory = read_date(value.documents.get(REF), DAY, now)
     if memory.open is not None:
         yield "the incident is left open at the end"

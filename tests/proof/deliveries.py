@@ -1,14 +1,19 @@
-"""A few deliveries through the real `deliver`, in every order: the subject, its invariants, and two that are wrong.
+"""A few deliveries through the real `deliver`, in every order.
 
-A scenario is written `ab/aab`: the processors that the phase expects, then one letter a delivery. `a` is the completion
-of processor a, `A` its re-run (another message, published later), `n` says that the first processor had no data, `u` is
-an unexpected processor. The same letter twice is one message that is delivered twice. What raised or died comes again,
-at any later time. A further step is a fault:
+The subject, its invariants, and two that are wrong.
 
-    1x   the process dies before it, and the message does not come again: Pub/Sub need not repeat a delivery where
+A scenario is written `ab/aab`: the processors that the phase expects, then one letter a delivery.
+`a` is the completion of processor a, `A` its re-run (another message, published later), `n` says
+that the first processor had no data, `u` is an unexpected processor. The same letter twice is one
+message that is delivered twice. What raised or died comes again, at any later time. A further step
+is a fault:
+
+    1x   the process dies before it, and the message does not come again: Pub/Sub need not repeat a
+    delivery where
          another one of the same message is acknowledged
 
-The invariants look at the stored fields themselves, not through `read_progress`, which belongs to what is checked.
+The invariants look at the stored fields themselves, not through `read_progress`, which belongs to
+what is checked.
 """
 
 import contextlib
@@ -46,7 +51,10 @@ Deliver = Callable[[object], None]
 
 
 class Message(NamedTuple):
-    """A message, and what is true of it: `completes` names the expected processor that it completes."""
+    """A message, and what is true of it.
+
+    `completes` names the expected processor that it completes.
+    """
 
     id: str
     completes: str | None
@@ -117,7 +125,10 @@ class Deliveries(Subject):
         )
 
     def violations_of_step(self, before: Value, after: Value) -> Iterator[str]:
-        """Nothing that was registered is lost or replaced by a later one; nothing that the flag says is changed."""
+        """Nothing that was registered is lost or replaced by a later one.
+
+        Nothing that the flag says is changed.
+        """
         old, new = before.fields(REF), after.fields(REF)
         for processor in sorted(_keys(old)):
             if processor not in new:
@@ -190,7 +201,10 @@ def _violations_of_rows(value: Value) -> Iterator[str]:
 
 
 def _violations_of_acknowledgement(value: Value, message: Message, *, last: bool) -> Iterator[str]:
-    """Of one that is delivered twice, the second may set the flag after the first: it then owes the row (`last`)."""
+    """Of one that is delivered twice, the second may set the flag after the first.
+
+    It then owes the row (`last`).
+    """
     fields = value.fields(REF)
     own = [row for row in value.rows if row.event_id == message.id]
     if message.completes and all(row.is_triggered for row in own):
@@ -258,8 +272,9 @@ class Overwriting(Deliveries):
 class AsInFebruary(Deliveries):
     """Wrong in four ways, as the orchestrator of February 2026 was.
 
-    It takes its own registration for that of an earlier message, counts whoever reports instead of comparing sets,
-    acknowledges what could not be stored, and gives the flag's row a time of its own.
+    It takes its own registration for that of an earlier message, counts whoever reports instead of
+    comparing sets, acknowledges what could not be stored, and gives the flag's row a time of its
+    own.
     """
 
     def deliver(self, stores: Any, now: datetime) -> Deliver:

@@ -1,8 +1,8 @@
 """What stands in for the Protocols' implementations in proofs, one for each.
 
-`Watched` stands in front of any of them: each call goes through a function, which may do it, count it, refuse it, or
-answer it from a record. `PlainStores` holds documents and rows as one plain value, and `RecordingChannel` keeps what it
-was sent.
+`Watched` stands in front of any of them: each call goes through a function, which may do it, count
+it, refuse it, or answer it from a record. `PlainStores` holds documents and rows as one plain
+value, and `RecordingChannel` keeps what it was sent.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,7 +37,10 @@ Watch = Callable[[Operation, Callable[[], Any]], Any]
 
 
 class Watched:
-    """Stands in front of `inner`: each call of `operations` goes through `watch`, with what would do it."""
+    """Stands in front of `inner`.
+
+    Each call of `operations` goes through `watch`, with what would do it.
+    """
 
     def __init__(
         self, inner: object, watch: Watch, operations: Sequence[str] = STORE_OPERATIONS
@@ -85,7 +88,10 @@ class PlainStores:
         return self.commit([(ref, {**self.value.fields(ref), **fields}, version)])
 
     def commit(self, writes: Sequence[Write]) -> bool:
-        """Replace whole documents if each still has its version; as in Firestore, equal fields keep it."""
+        """Replace whole documents if each still has its version.
+
+        As in Firestore, equal fields keep it.
+        """
         stored = self.value.documents
         if any(
             (stored[ref].version if ref in stored else None) != version

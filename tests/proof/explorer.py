@@ -1,8 +1,9 @@
 """Every interleaving of a few processes, each of which may fail or die at every step, as one graph of states.
 
-The real code runs again from its start with the answers that its doubles gave it so far; at the first operation that
-has no answer yet it stops. Given the same answers it takes the same way (which is checked), so a run is the list of its
-answers, a state is a value, and states that are equal are visited once.
+The real code runs again from its start with the answers that its doubles gave it so far; at the
+first operation that has no answer yet it stops. Given the same answers it takes the same way (which
+is checked), so a run is the list of its answers, a state is a value, and states that are equal are
+visited once.
 
 A step is written as the number of the process and what happens to its next operation:
 
@@ -13,8 +14,8 @@ A step is written as the number of the process and what happens to its next oper
     1!   the process dies before it
     1+   the process dies after it, before anything else; after the last one: before its run ends
 
-What else can happen, the subject says: `tick`, `1x`. What a process does after a run, the subject says as well; only
-faults are bounded.
+What else can happen, the subject says: `tick`, `1x`. What a process does after a run, the subject
+says as well; only faults are bounded.
 """
 
 from collections import deque
@@ -34,11 +35,17 @@ Ask = Callable[[Operation], Any]
 
 
 class Suspended(BaseException):
-    """A run has come to an operation that has no answer yet; nothing that it calls may catch this."""
+    """A run has come to an operation that has no answer yet.
+
+    Nothing that it calls may catch this.
+    """
 
 
 class Run(NamedTuple):
-    """One run of process `number`; `kind` is hashable, and tells its runs apart. One that is over does nothing."""
+    """One run of process `number`; `kind` is hashable, and tells its runs apart.
+
+    One that is over does nothing.
+    """
 
     number: int
     kind: Any = ""
@@ -46,7 +53,10 @@ class Run(NamedTuple):
 
 
 class Course:
-    """Where one run is; there is one object for each list of answers. `operation` is next; without one it has ended."""
+    """Where one run is; there is one object for each list of answers. `operation` is next.
+
+    Without one it has ended.
+    """
 
     def __init__(
         self, run: Run, answers: tuple[Any, ...], asked: Sequence[Operation], outcome: Any
@@ -79,7 +89,10 @@ class State(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Something that is no step of a process: it begins these runs, and may be a fault, or change what is stored."""
+    """Something that is no step of a process.
+
+    It begins these runs, and may be a fault, or change what is stored.
+    """
 
     label: str
     runs: Iterable[Run]
@@ -96,7 +109,10 @@ class Subject:
     era: Any = ()
 
     def take(self, run: Run, ask: Ask) -> Any:
-        """Take a run on doubles that ask; what it returns or raises is its outcome, and hashable."""
+        """Take a run on doubles that ask.
+
+        What it returns or raises is its outcome, and hashable.
+        """
         raise NotImplementedError
 
     def after(self, run: Run, outcome: Any) -> Run:
@@ -157,7 +173,10 @@ class Explorer:
         self._judged: dict[Any, list[str]] = {}
 
     def explore(self, *, tolerated: Collection[str] = (), to_the_end: bool = False) -> Exploration:
-        """Visit every state, the nearest first; up to the first violation that is not `tolerated`, or `to_the_end`."""
+        """Visit every state, the nearest first.
+
+        Up to the first violation that is not `tolerated`, or `to_the_end`.
+        """
         with self._subject.known_surroundings():
             start = self.start()
             parents: dict[State, State | None] = {start: None}
@@ -344,7 +363,10 @@ class Explorer:
 
 
 def frozen(value: Any, inner: Callable[[Any], Any] | None = None) -> Any:
-    """Return a hashable equal of a value, the same for equal values; what is in it is frozen by `inner`."""
+    """Return a hashable equal of a value, the same for equal values.
+
+    What is in it is frozen by `inner`.
+    """
     inner = inner or frozen
     if isinstance(value, Mapping):
         return frozenset((key, inner(held)) for key, held in value.items())

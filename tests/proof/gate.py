@@ -44,7 +44,10 @@ class Gate:
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def silence(self) -> None:
-        """Let every open connection stay open and carry nothing any more, without a word; new ones work."""
+        """Let every open connection stay open and carry nothing any more, without a word.
+
+        New ones work.
+        """
         with self._lock:
             for dead in self._dead.values():
                 dead.set()
@@ -75,8 +78,12 @@ class Gate:
                     ).start()
 
     def _carry(
-        self, source: socket.socket, target: socket.socket, is_answer: bool, dead: threading.Event
-    ) -> None:  # noqa: FBT001
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        is_answer: bool,  # noqa: FBT001
+        dead: threading.Event,
+    ) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 self._pass(data, source, target, is_answer=is_answer, dead=dead)

@@ -1,7 +1,10 @@
-"""What others may hand over, as Hypothesis generates it: bytes, texts, values, and what stores hold of one date.
+"""What others may hand over, as Hypothesis generates it.
 
-`fuzzed` takes a few inputs in `make test`, and many in the long forms, which choose a profile of Hypothesis. What is
-found becomes an `@example` of the test that failed. The `check_` functions are what is promised of every text.
+Bytes, texts, values, and what stores hold of one date.
+
+`fuzzed` takes a few inputs in `make test`, and many in the long forms, which choose a profile of
+Hypothesis. What is found becomes an `@example` of the test that failed. The `check_` functions are
+what is promised of every text.
 """
 
 import io
@@ -212,7 +215,10 @@ def check_text(text: str) -> None:
 
 
 def check_lines(printed: str) -> list[dict[str, Any]]:
-    """Hold what goes to a log to one object of strict JSON a line, with a message for people; return the objects."""
+    """Hold what goes to a log to one object of strict JSON a line, with a message for people.
+
+    Return the objects.
+    """
     assert printed == "" or printed.endswith("\n"), ascii(printed[-200:])
     assert printed.isascii(), ascii(printed)
     entries = [json.loads(line, parse_constant=pytest.fail) for line in printed.splitlines()]
@@ -221,8 +227,8 @@ def check_lines(printed: str) -> list[dict[str, Any]]:
     return entries
 
 
-# What stores hold of one date that nobody of this project wrote: whatever it is, the other dates are judged as if it
-# were not there.
+# What stores hold of one date that nobody of this project wrote: whatever it is, the other dates
+# are judged as if it were not there.
 
 deep = _deep(300, [])
 _entry = st.fixed_dictionaries(
@@ -419,7 +425,10 @@ def asked(
     query: bytes = b"",
     headers: dict[str, bytes] | None = None,
 ) -> flask.Request:
-    """Return a request as a WSGI server hands it over: its texts are bytes in Latin-1, without a line break."""
+    """Return a request as a WSGI server hands it over.
+
+    Its texts are bytes in Latin-1, without a line break.
+    """
     environ: dict[str, Any] = {
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",

@@ -22,7 +22,8 @@ SUBJECTS: dict[str, Callable[[str], Subject]] = {
     "unversioned": Unversioned,
     "unnoted": Unnoted,
 }
-# The same orchestrator, with the rows before everything else and after it: a thread beside it makes them in between.
+# The same orchestrator, with the rows before everything else and after it: a thread beside it makes
+# them in between.
 _RIGHT = ("today", "with-rows-last")
 # Each with the number of faults; first those of `make test`.
 _DELIVERIES = (
@@ -59,7 +60,10 @@ LONG: list[Case] = [
 
 
 def explore(cases: Iterable[Case]) -> int:
-    """Explore, print what was visited, and return the exit code: 1 where an invariant is violated."""
+    """Explore, print what was visited, and return the exit code.
+
+    1 where an invariant is violated.
+    """
     for name, scenario, faults in cases:
         started = time.perf_counter()
         # Which registration stays of a processor's run and re-run in one moment is not promised.
@@ -75,7 +79,10 @@ def explore(cases: Iterable[Case]) -> int:
 
 
 def replay(line: str) -> int:
-    """Take the steps of a line and print each, with what is stored after it; return the exit code."""
+    """Take the steps of a line and print each, with what is stored after it.
+
+    Return the exit code.
+    """
     name, scenario, *labels = line.split()
     kind = SUBJECTS[name]
     subject = Deliveries(scenario, forgets=True) if kind is Deliveries else kind(scenario)
@@ -91,7 +98,10 @@ def replay(line: str) -> int:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Do without garbage collection: nothing here is garbage, and looking for it takes a third of the time."""
+    """Do without garbage collection.
+
+    Nothing here is garbage, and looking for it takes a third of the time.
+    """
     gc.collect()  # the graph before
     gc.disable()
     yield

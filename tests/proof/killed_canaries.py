@@ -1,8 +1,11 @@
-"""Canaries that are killed at each step, and several at once while Firestore answers late; and what people heard.
+"""Canaries that are killed at each step, and several at once while Firestore answers late.
 
-Each life is that of two dates that have been stuck for 40 minutes: somebody sets their flags, and then they are well.
-Real processes of the function run over them every 15 minutes of a simulated time. The runs that come at once go to any
-of the processes, so that two of them may be threads of one. Deadlines are scaled down, and so is how late an answer is.
+And what people heard.
+
+Each life is that of two dates that have been stuck for 40 minutes: somebody sets their flags, and
+then they are well. Real processes of the function run over them every 15 minutes of a simulated
+time. The runs that come at once go to any of the processes, so that two of them may be threads of
+one. Deadlines are scaled down, and so is how late an answer is.
 """
 
 import json
@@ -51,7 +54,8 @@ _PICKED = 0.1  # of the answers, until as many are late as are due
 _DISTURBED = 0.4  # of the runs
 # "2026-02-10", or "2 dates, 2026-02-09 to 02-10".
 _DATES = re.compile(r"(2 dates, )?(\d{4}-\d\d-\d\d)")
-# How a run ends: well, after another one that was about to tell, without what it had to read or write, or never.
+# How a run ends: well, after another one that was about to tell, without what it had to read or
+# write, or never.
 WELL, HELD, NO_MEMORY, DIED = "well", "held", "without memory", "died"
 Heard = Mapping[tuple[str, str, date], int]
 
@@ -249,14 +253,19 @@ class Life:
         return DocumentRef(self._phase.firestore_collection, str(day))
 
 
-# A run that opens, one that finds it open, one that finds it quiet, one that resolves, and one after it.
+# A run that opens, one that finds it open, one that finds it quiet, one that resolves, and one
+# after it.
 RUNS = ("opens", "is open", "is quiet", "resolves", "is over")
-# Those in which the process dies, in one life and in another, so that what a run leaves is there for the next one.
+# Those in which the process dies, in one life and in another, so that what a run leaves is there
+# for the next one.
 DEADLY = (("opens", "resolves"), ("is open", "is quiet", "is over"))
 
 
 class Plan(NamedTuple):
-    """How many runs come at once; by run of a life, how many answers are late, and at which step one process dies."""
+    """How many runs come at once.
+
+    By run of a life, how many answers are late, and at which step one process dies.
+    """
 
     runs: int
     late: Mapping[str, int]
@@ -272,7 +281,10 @@ def plan_of(rng: random.Random, count: int, steps: int) -> Plan:
 
 
 def at_once(world: Canaries, plan: Plan, rng: random.Random) -> list[str]:
-    """Let so many runs come at once, and after those that were disturbed as many that are not; return the flaws."""
+    """Let so many runs come at once, and after those that were disturbed as many that are not.
+
+    Return the flaws.
+    """
     life, flaws = Life(world), list[str]()
     for run in RUNS:
         if run == "is quiet":
@@ -301,14 +313,20 @@ def at_once(world: Canaries, plan: Plan, rng: random.Random) -> list[str]:
 
 
 def dies_at(world: Canaries, step: int, deadly: Sequence[str]) -> tuple[bool, list[str]]:
-    """Let the process of each `deadly` run of one life die at this step; whether any did, and the flaws."""
+    """Let the process of each `deadly` run of one life die at this step.
+
+    Whether any did, and the flaws.
+    """
     before = world.ended[DIED]
     flaws = at_once(world, Plan(1, {}, dict.fromkeys(deadly, step)), random.Random(step))
     return world.ended[DIED] > before, flaws
 
 
 def watch(seed: int, lives: int) -> list[str]:
-    """Let canaries die at each of their steps, and run two and five at once; return what was not as promised."""
+    """Let canaries die at each of their steps, and run two and five at once.
+
+    Return what was not as promised.
+    """
     phase, rng, began = (
         load_phase("phase2", BUNDLED_PHASES),
         random.Random(f"{seed}/canaries"),

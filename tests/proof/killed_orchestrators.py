@@ -1,9 +1,9 @@
 """Instances of the orchestrator that are killed, messages that come until all are acknowledged, and what is left.
 
-Each instance has as many threads as it is deployed with, and as many deliveries at once. Messages are
-posted as a push subscription posts them: 2xx acknowledges, anything else brings the message back,
-after a pause. Some that are acknowledged are posted again all the same. The draws are the seed's;
-which deliveries meet is the machine's.
+Each instance has as many threads as it is deployed with, and as many deliveries at once. Messages
+are posted as a push subscription posts them: 2xx acknowledges, anything else brings the message
+back, after a pause. Some that are acknowledged are posted again all the same. The draws are the
+seed's; which deliveries meet is the machine's.
 """
 
 import os
@@ -120,7 +120,10 @@ class Chaos:
 
 
 def run(chaos: Chaos, plan: Plan, project: str, folder: Path) -> None:
-    """Deliver everything of a plan, until all of it is acknowledged; raises AssertionError where that has no end."""
+    """Deliver everything of a plan, until all of it is acknowledged.
+
+    Raises AssertionError where that has no end.
+    """
     rng, now, steps = random.Random(chaos.seed), datetime.now(UTC), cycle(STEPS)
     waiting = [
         push_envelope(
@@ -160,7 +163,10 @@ def run(chaos: Chaos, plan: Plan, project: str, folder: Path) -> None:
 
 
 def _deliver(envelope: Mapping[str, Any], drawn: tuple[str, str, bool]) -> list[str]:
-    """Post a message as a push subscription does, and once more though it was acknowledged; return the answers."""
+    """Post a message as a push subscription does, and once more though it was acknowledged.
+
+    Return the answers.
+    """
     address, dies, again = drawn
     answers = list[str]()
     while not answers or (again and answers == ["204"]):
@@ -199,7 +205,10 @@ def _killing(chaos: Chaos, running: list[Server]) -> Iterator[None]:
 
 
 def wrong(plan: Plan, phase: Phase) -> list[str]:
-    """Say what is not as it has to be: in the documents, in the completion log, in the canary's verdicts."""
+    """Say what is not as it has to be.
+
+    In the documents, in the completion log, in the canary's verdicts.
+    """
     stores: Any = open_stores(Settings.from_env(), {phase.name: phase})
     try:
         return [
@@ -263,7 +272,10 @@ def _wrong_verdicts(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
 
 
 def deliver(seed: int, dates: int, messages: int) -> list[str]:
-    """Deliver a plan's messages; return what is wrong at the end: lost, there twice or unfounded."""
+    """Deliver a plan's messages; return what is wrong at the end.
+
+    Lost, there twice or unfounded.
+    """
     phase = load_phase("phase2", BUNDLED_PHASES)
     plan = plan_of(random.Random(seed), phase, dates, messages)
     chaos, began = Chaos(seed, instances=3, deaths=200, seconds_between_kills=4.0), time.monotonic()

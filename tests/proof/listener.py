@@ -26,7 +26,10 @@ class QuietHandler(BaseHTTPRequestHandler):
 def listening(
     handler: type[BaseHTTPRequestHandler], context: SSLContext | None = None
 ) -> Iterator[str]:
-    """Serve until the block ends, over TLS where there is a `context`; yields the address, "SCHEME://127.0.0.1:PORT"."""
+    """Serve until the block ends, over TLS where there is a `context`.
+
+    Yields the address, "SCHEME://127.0.0.1:PORT".
+    """
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -40,8 +43,8 @@ def listening(
 class FakeWebhook:
     """Answers from `script`, with its last answer for ever, and keeps what it was asked, and when.
 
-    `posts` has the bodies, `accepted` those that were answered 200, `times` are in seconds. One that `hangs` says
-    nothing; one that `drips` never comes to an end.
+    `posts` has the bodies, `accepted` those that were answered 200, `times` are in seconds. One
+    that `hangs` says nothing; one that `drips` never comes to an end.
     """
 
     url: str = ""
@@ -93,7 +96,10 @@ def fake_webhook(path: str) -> Iterator[FakeWebhook]:
 
 
 class RawAnswers:
-    """Where a server of bytes listens, and what it answers to each connection: the next, and the last one for ever."""
+    """Where a server of bytes listens, and what it answers to each connection.
+
+    The next, and the last one for ever.
+    """
 
     def __init__(self, host: str) -> None:
         self.host, self.answers = host, [b""]
@@ -101,7 +107,10 @@ class RawAnswers:
 
 @contextmanager
 def raw_answers() -> Iterator[RawAnswers]:
-    """Serve bytes, whatever they are, until the block ends; each connection is closed after its answer."""
+    """Serve bytes, whatever they are, until the block ends.
+
+    Each connection is closed after its answer.
+    """
 
     class Handler(StreamRequestHandler):
         timeout = 1

@@ -53,7 +53,10 @@ def at(text: str) -> datetime:
 
 
 class People:
-    """A channel that keeps what it was sent; `fails` says at each time with which error, if with one."""
+    """A channel that keeps what it was sent.
+
+    `fails` says at each time with which error, if with one.
+    """
 
     address = ""
 

@@ -1,4 +1,7 @@
-"""The metadata server of Cloud Run, as far as Google's clients ask it: who runs here, and a token for a minute."""
+"""The metadata server of Cloud Run, as far as Google's clients ask it.
+
+Who runs here, and a token for a minute.
+"""
 
 import json
 from collections.abc import Iterator

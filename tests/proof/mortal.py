@@ -1,8 +1,9 @@
 """The functions as they are deployed, each in a process that dies where a request says so.
 
-A step is before or after an operation on a store, or a message to a channel. `X-Dies: 3` is the third step of this
-request; `X-Dies: before merge` the next such step, of whatever request. The process notes its step in CHAOS_FOLDER
-before it dies. A canary's run takes place when X-Now says, so that hours pass at once, and its deadlines are scaled.
+A step is before or after an operation on a store, or a message to a channel. `X-Dies: 3` is the
+third step of this request; `X-Dies: before merge` the next such step, of whatever request. The
+process notes its step in CHAOS_FOLDER before it dies. A canary's run takes place when X-Now says,
+so that hours pass at once, and its deadlines are scaled.
 """
 
 import os

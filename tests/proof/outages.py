@@ -1,7 +1,10 @@
-"""One outage after another between the code and its servers: real client libraries, real servers, a gate in between.
+"""One outage after another between the code and its servers.
 
-Each time a date has been stuck for 40 minutes, and another one is well. A run and a delivery happen during the outage;
-then it is over, the runs go on, and somebody sets the flag. All deadlines are scaled down, the code's own included.
+Real client libraries, real servers, a gate in between.
+
+Each time a date has been stuck for 40 minutes, and another one is well. A run and a delivery happen
+during the outage; then it is over, the runs go on, and somebody sets the flag. All deadlines are
+scaled down, the code's own included.
 """
 
 import io
@@ -63,8 +66,8 @@ DONE = datetime(2026, 2, 11, 6, 41, tzinfo=UTC)
 NOW = DONE + timedelta(minutes=40)
 TICK = timedelta(minutes=15)
 
-# Of 35 s to read the sources, 15 for checkpoints, 20 to remember incidents, 10 for Slack, 5 for the heartbeat, 20 for a
-# row and 10 for Firestore.
+# Of 35 s to read the sources, 15 for checkpoints, 20 to remember incidents, 10 for Slack, 5 for the
+# heartbeat, 20 for a row and 10 for Firestore.
 SCALE = 0.25
 LIMIT_SECONDS = (35 + 15 + 20 + 10 + 10 + 5) * SCALE + 3.0
 DELIVERY_SECONDS = (20 + 2 * 10) * SCALE + 3.0
@@ -133,7 +136,10 @@ def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator
 
 @contextmanager
 def _on_cloud_run(metadata: str) -> Iterator[None]:
-    """Let Google's clients find this metadata server, and nobody's credentials: as if they had been started with it."""
+    """Let Google's clients find this metadata server, and nobody's credentials.
+
+    As if they had been started with it.
+    """
     with tempfile.TemporaryDirectory() as empty:
         variables = {
             "GCE_METADATA_IP": metadata,
@@ -156,7 +162,9 @@ def _completions(day: date, phase: Phase) -> list[Completion]:
 
 
 def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
-    """Let `outage` befall a run, a look at the page, and a delivery; return what was not as promised.
+    """Let `outage` befall a run, a look at the page, and a delivery.
+
+    Return what was not as promised.
 
     Unless it is `cold`, every connection has been used before.
     """
@@ -372,7 +380,10 @@ def outages(rng: random.Random, pairs: int) -> Iterator[Outage]:
 
 
 def play_all(seed: int, pairs: int) -> int:
-    """Play them, those of one server also for an instance that starts in it; return how many were not as promised."""
+    """Play them, those of one server also for an instance that starts in it.
+
+    Return how many were not as promised.
+    """
     with (
         emulated() as bigquery,
         servers(os.environ, PROJECT, load_phase("phase2", BUNDLED_PHASES)) as world,
@@ -396,7 +407,10 @@ def play_all(seed: int, pairs: int) -> int:
 
 
 def call_bad_servers(seed: int) -> int:
-    """Call servers that do not answer as they should; return whether a call was late, or anything is left behind."""
+    """Call servers that do not answer as they should.
+
+    Return whether a call was late, or anything is left behind.
+    """
     with tempfile.TemporaryDirectory() as folder, trusted(Path(folder)) as context:
         call_all(KINDS, context)
         before, figures = threads(), call_all(random.Random(seed).choices(KINDS, k=_CALLS), context)

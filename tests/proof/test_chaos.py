@@ -30,7 +30,10 @@ def test_nothing_is_lost_while_processes_die(
 def test_what_is_wrong_is_found(
     cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
 ) -> None:
-    """A completion that nobody delivered, and one that nobody should have: everywhere where they show."""
+    """A completion that nobody delivered, and one that nobody should have.
+
+    Everywhere where they show.
+    """
     BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
     lacking, full, five = date(2026, 2, 8), date(2026, 2, 9), sorted(phase.expected)
     sent = tuple(
@@ -62,7 +65,10 @@ def test_what_is_wrong_is_found(
 def test_canaries_that_die_and_meet(
     cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
 ) -> None:
-    """Nothing is lost, or told later than by the next run; and twice only where a run died or an answer was late."""
+    """Nothing is lost, or told later than by the next run.
+
+    And twice only where a run died or an answer was late.
+    """
     del dataset
     with canaries(2, cloud, phase, tmp_path, seed=1) as world:
         found = dies_at(world, 14, DEADLY[0])[1]  # when the log was told, and Slack was not

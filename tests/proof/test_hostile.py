@@ -69,7 +69,8 @@ def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number
     )
     both = Channels(*channels)
     reports = [watch(stores, PHASES, both, NOW + n * timedelta(minutes=15)) for n in range(2)]
-    # What nobody can date is evidence for every date, as is what the code has done on another one: but for causes only.
+    # What nobody can date is evidence for every date, as is what the code has done on another one:
+    # but for causes only.
     assert _without_causes(reports[0], NEXT) == alone
     refused = {str(name) for name in evidence.refusals or ()}
     for channel in channels:

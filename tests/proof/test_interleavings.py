@@ -1,4 +1,7 @@
-"""Every interleaving of a few deliveries, and of two canaries; the long form is `make interleavings`."""
+"""Every interleaving of a few deliveries, and of two canaries.
+
+The long form is `make interleavings`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -72,9 +75,11 @@ def test_what_is_wrong_is_found(
 @pytest.mark.parametrize(
     ("subject", "faults", "violation"),
     [
-        # Of two completions of one processor in the same moment either may stay; the completion log keeps both.
+        # Of two completions of one processor in the same moment either may stay; the completion log
+        # keeps both.
         (Deliveries("ab/aA"), 0, REPLACED),
-        # A message that is delivered twice, and whose second delivery dies unrepeated between the flag and its row.
+        # A message that is delivered twice, and whose second delivery dies unrepeated between the
+        # flag and its row.
         (Deliveries("ab/abb", forgets=True), 1, "b is acknowledged without the row of its flag"),
     ],
 )

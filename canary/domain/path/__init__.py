@@ -3,26 +3,31 @@
 Theory
 ======
 
-A completion goes a fixed way: its processor RAN, the message was PUBLISHED, DELIVERED to the function and ACCEPTED by
-it, then RECORDED in the completion log and REGISTERED in the document. When all are registered, the date goes on: it
-is DECIDED, FLAGGED, and where the flag starts the next phase, that is STARTED and has its OUTPUT. Each stage is a fact
-that somebody wrote down, and each source is read by itself (`READINGS`), into facts of what was reached, what was
-refused and in whose words, and what is missed: not there, although the source would have shown it.
+A completion goes a fixed way: its processor RAN, the message was PUBLISHED, DELIVERED to the
+function and ACCEPTED by it, then RECORDED in the completion log and REGISTERED in the document.
+When all are registered, the date goes on: it is DECIDED, FLAGGED, and where the flag starts the
+next phase, that is STARTED and has its OUTPUT. Each stage is a fact that somebody wrote down, and
+each source is read by itself (`READINGS`), into facts of what was reached, what was refused and in
+whose words, and what is missed: not there, although the source would have shown it.
 
-- Of one message, what was reached or refused proves what lies before it, as far as ACCEPTED. Row and registration do
-  not prove each other, nothing of the date proves a processor's stage, the output does not prove the flag.
-- Deliveries are events and stay. Registration and flag are states: there, or undone, where somebody saw them there and
-  the document, which is there, does not have them.
-- It stopped after the last stage reached, at the latest at the first that was refused or missed. Often that is an
-  interval, and then it is shown as one.
-- A refusal belongs to the first stage after the last that was reached: one failure is not three causes. Of several
-  refusals of one stage the last counts. A missed stage names its cause only where the stage before it was reached.
-- Where nothing stopped, no cause is named. What is no stop, and yet worth knowing, stands beside the path.
+- Of one message, what was reached or refused proves what lies before it, as far as ACCEPTED. Row
+  and registration do not prove each other, nothing of the date proves a processor's stage, the
+  output does not prove the flag.
+- Deliveries are events and stay. Registration and flag are states: there, or undone, where somebody
+  saw them there and the document, which is there, does not have them.
+- It stopped after the last stage reached, at the latest at the first that was refused or missed.
+  Often that is an interval, and then it is shown as one.
+- A refusal belongs to the first stage after the last that was reached: one failure is not three
+  causes. Of several refusals of one stage the last counts. A missed stage names its cause only
+  where the stage before it was reached.
+- Where nothing stopped, no cause is named. What is no stop, and yet worth knowing, stands beside
+  the path.
 
-The answer is *sound*: the interval contains the stage at which it stopped, and nothing that was reached is called
-missing. It is *monotone*: a whole source taken away only widens the interval.
+The answer is *sound*: the interval contains the stage at which it stopped, and nothing that was
+reached is called missing. It is *monotone*: a whole source taken away only widens the interval.
 
-UNDETERMINED is an answer. A wrong cause costs an engineer more time than to be told what is not known.
+UNDETERMINED is an answer. A wrong cause costs an engineer more time than to be told what is not
+known.
 """
 
 from collections import defaultdict
@@ -68,7 +73,10 @@ def where_it_stopped(
     phase: Phase,
     now: datetime,
 ) -> Verdict:
-    """Add the path to a verdict, and to a problem its causes; `history` is the evidence of the dates around it."""
+    """Add the path to a verdict, and to a problem its causes.
+
+    `history` is the evidence of the dates around it.
+    """
     known = Known(
         evidence, phase, now, traces=traces, history=[Facts(one, phase, now) for one in history]
     )
@@ -102,7 +110,10 @@ def facts_of(known: Known) -> Iterator[Fact]:
 
 
 def _goals(kind: VerdictKind, known: Known, *, was_flagged: bool) -> Iterator[tuple[str, Stage]]:
-    """Yield whose stop a verdict asks for, and the stage that should have been reached: only this knows of verdicts."""
+    """Yield whose stop a verdict asks for, and the stage that should have been reached.
+
+    Only this knows of verdicts.
+    """
     is_readable = not isinstance(known.evidence.progress, Unreadable)
     unregistered = known.unregistered if is_readable else frozenset[str]()
     match kind:
@@ -177,14 +188,20 @@ _START, _REGISTERED = -1, Stage.REGISTERED.rank
 
 
 def _next(stages: Collection[Stage], came: int, goal: Stage) -> Stage:
-    """Return the stage after the last that was reached; of two of equal rank that which is asked for."""
+    """Return the stage after the last that was reached.
+
+    Of two of equal rank that which is asked for.
+    """
     return (
         goal if came + 1 >= goal.rank else next(stage for stage in stages if stage.rank == came + 1)
     )
 
 
 def _placed(fact: Fact, stage: Stage, found: Mapping[Stage, Fact], known: Known) -> Fact:
-    """Put a bad end to the stage after the last: where no document tells how far it came, a row that is missed does."""
+    """Put a bad end to the stage after the last.
+
+    Where no document tells how far it came, a row that is missed does.
+    """
     is_pending = stage is Stage.FLAGGED and known.progress.pending is not None
     cause = CauseKind.NOT_STARTED if stage is Stage.STARTED or is_pending else fact.cause
     if stage is not Stage.REGISTERED or isinstance(known.evidence.progress, Seen):
@@ -198,7 +215,9 @@ def _placed(fact: Fact, stage: Stage, found: Mapping[Stage, Fact], known: Known)
 
 
 def _graver(known: Fact | None, bad: Fact) -> Fact:
-    """Return what counts of two facts of one stage: what was reached, but for a state that is not there any more.
+    """Return what counts of two facts of one stage.
+
+    What was reached, but for a state that is not there any more.
 
     Of several refusals it is the last, and any of them says more than that something is missing.
     """
@@ -227,7 +246,10 @@ def _weight(fact: Fact) -> tuple[object, ...]:
 
 
 def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, known: Known) -> Cause | None:
-    """Return where a subject stopped short of its goal; None where it did not, or where it may still come."""
+    """Return where a subject stopped short of its goal.
+
+    None where it did not, or where it may still come.
+    """
     if steps[goal].state is State.REACHED:
         return None
     came = [
@@ -287,9 +309,12 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
 
 
 def _since(subject: str, known: Known) -> date | None:
-    """Return the first of the dates in a row, up to this one, on which it stopped alike; None where that is this one.
+    """Return the first of the dates in a row, up to this one, on which it stopped alike.
 
-    Dates that are not over, and dates without work, on which nobody has anything to complete, are passed over.
+    None where that is this one.
+
+    Dates that are not over, and dates without work, on which nobody has anything to complete, are
+    passed over.
     """
     since, here = None, _in_the_stores(known, subject)
     for one in sorted(

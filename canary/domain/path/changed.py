@@ -1,8 +1,11 @@
-"""What was changed before something stopped: between the time when its stage was last reached, and its first refusal.
+"""What was changed before something stopped.
 
-First by the lines of the orchestrator itself, in what the first bad one differs from the last good one; then by the
-platform's log of who changed what. A change stands beside a cause, with how often there was one like it on good dates,
-and is never the cause itself. What was changed after the stop, or of what another stage consists of, is not named.
+Between the time when its stage was last reached, and its first refusal.
+
+First by the lines of the orchestrator itself, in what the first bad one differs from the last good
+one; then by the platform's log of who changed what. A change stands beside a cause, with how often
+there was one like it on good dates, and is never the cause itself. What was changed after the stop,
+or of what another stage consists of, is not named.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,7 +22,8 @@ from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import Change, Component, Part
 
 _NAME = 100
-# What each stage consists of, as far as somebody may change it; of a processor's own run it is what starts it.
+# What each stage consists of, as far as somebody may change it; of a processor's own run it is what
+# starts it.
 _COMPONENTS: Mapping[Stage, frozenset[Component]] = {
     Stage.RAN: frozenset({Component.JOB}),
     Stage.PUBLISHED: frozenset({Component.TOPIC}),
@@ -65,7 +69,10 @@ class _Window(NamedTuple):
 
 
 def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> Iterator[Standing]:
-    """Yield what was changed before the stops of a date, the nearest first; or that nothing was, where one can look."""
+    """Yield what was changed before the stops of a date, the nearest first.
+
+    Or that nothing was, where one can look.
+    """
     yield from _by_lines(known, causes)
     if not isinstance(known.traces.changes, Seen):
         return
@@ -99,7 +106,10 @@ def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> 
 
 
 def _unchanged(known: Known, windows: Collection[_Window], unread: str) -> Iterator[Standing]:
-    """Yield between which times nothing was changed of what was looked at: of one stop, of which that is known."""
+    """Yield between which times nothing was changed of what was looked at.
+
+    Of one stop, of which that is known.
+    """
     sure = {(window.good, window.bad) for window in windows if not window.is_guessed}
     parts = [
         part for part in known.changes.looked_at if any(window.is_of_it(part) for window in windows)
@@ -143,7 +153,9 @@ def _beside(known: Known, change: Change, window: _Window) -> str:
 def _windows(
     known: Known, cause: Cause, states: Mapping[tuple[Stage, str], State]
 ) -> Iterator[_Window]:
-    """Yield of each stage at which it may have stopped between which times; none of one that was never reached.
+    """Yield of each stage at which it may have stopped between which times.
+
+    None of one that was never reached.
 
     What was there, and is not any more, has not stopped by then.
     """
@@ -181,7 +193,10 @@ def _windows(
 
 
 def _first(windows: Sequence[_Window]) -> list[_Window]:
-    """Return the windows without later ones of a stage that works for all, or for none: it stopped with the first."""
+    """Return the windows without later ones of a stage that works for all, or for none.
+
+    It stopped with the first.
+    """
     shared = [window for window in windows if window.stage not in _OF_ITS_OWN]
     first = {
         stage: min(one.bad for one in shared if one.stage is stage)
@@ -191,7 +206,10 @@ def _first(windows: Sequence[_Window]) -> list[_Window]:
 
 
 def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[datetime, datetime]:
-    """Return between which times a subject first did not come as far as it should have; often that is one moment."""
+    """Return between which times a subject first did not come as far as it should have.
+
+    Often that is one moment.
+    """
     arrival, refused_at = first.completion_log.completed.get(subject), _refused_at(known, cause)
     times = [
         *([arrival.visible_at] if arrival else []),
@@ -289,7 +307,8 @@ def _by_lines(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
 def _around(known: Known, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | None]:
     """Return the last good line before a stop, and the first bad one.
 
-    Who waits for another list is not bad until the set is complete: there every line with that list is.
+    Who waits for another list is not bad until the set is complete: there every line with that list
+    is.
     """
     last = known.traces.last_line
     lines = [*([last.value] if isinstance(last, Seen) else []), *known.lines]
@@ -325,7 +344,10 @@ def _around(known: Known, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | 
 
 
 def _is_bad(line: Checkpoint) -> bool:
-    """Whether a delivery came to a bad end; a message that was nobody's here is no fault of the code's."""
+    """Whether a delivery came to a bad end.
+
+    A message that was nobody's here is no fault of the code's.
+    """
     is_nobodys = line.kind in {CheckpointKind.REJECTED, CheckpointKind.UNEXPECTED}
     return line.closes and not _is_good(line) and not is_nobodys
 

@@ -1,4 +1,7 @@
-"""The progress document as the path reads it: REGISTERED, what the code waits for, the flag, and its own "pending"."""
+"""The progress document as the path reads it.
+
+REGISTERED, what the code waits for, the flag, and its own "pending".
+"""
 
 from collections.abc import Iterator
 
@@ -15,7 +18,10 @@ _SAID = Fact(stage=Stage.DELIVERED, state=State.REACHED, source=DOCUMENT)
 
 
 def document(known: Known) -> Iterator[Fact]:
-    """A document that is not there says nothing: it may have been removed, or be in another database."""
+    """A document that is not there says nothing.
+
+    It may have been removed, or be in another database.
+    """
     if not isinstance(known.evidence.progress, Seen):
         return
     progress = known.progress

@@ -1,7 +1,8 @@
 """The errors that the service and the platform wrote down: why requests failed, each in one line.
 
-They name no processor, and are no stop by themselves: they are the words of requests that failed, and of deliveries
-that died. What can be attributed to neither is not said, so that nothing is from before the stop, or after it was over.
+They name no processor, and are no stop by themselves: they are the words of requests that failed,
+and of deliveries that died. What can be attributed to neither is not said, so that nothing is from
+before the stop, or after it was over.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,8 +15,9 @@ from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.stores.base import Request, ServiceError
 
 _SOURCE = "service errors"
-# A request has the time at which it came; what it wrote comes later, by another clock. What a process writes as it dies
-# comes up to some seconds after its request has ended, and a retry at the earliest ten seconds after that.
+# A request has the time at which it came; what it wrote comes later, by another clock. What a
+# process writes as it dies comes up to some seconds after its request has ended, and a retry at the
+# earliest ten seconds after that.
 _CLOCKS, _DYING = timedelta(seconds=1), timedelta(seconds=5)
 # Cloud Run lets an instance take four minutes to start, and a request an hour.
 _STARTING, _LONGEST = timedelta(minutes=5), timedelta(hours=1)
@@ -24,7 +26,8 @@ _STARTING, _LONGEST = timedelta(minutes=5), timedelta(hours=1)
 def errors(known: Known) -> Iterator[Fact]:
     """That an instance failed to start when a message came supports that it was not delivered, if nothing ran since.
 
-    Of whom that is, only a request would tell: where these are kept, it is said of those that failed, and not here.
+    Of whom that is, only a request would tell: where these are kept, it is said of those that
+    failed, and not here.
     """
     failed = [
         error
@@ -48,7 +51,10 @@ def errors(known: Known) -> Iterator[Fact]:
 
 
 def why_failed(known: Known, bad: Sequence[Request]) -> str:
-    """Return why the last of these requests failed of which that is known; that it could not be read; else nothing."""
+    """Return why the last of these requests failed of which that is known.
+
+    That it could not be read; else nothing.
+    """
     said = next(
         (words for request in reversed(bad) if (words := _words(_errors_of(known, request)))), ""
     )
@@ -59,7 +65,10 @@ def why_failed(known: Known, bad: Sequence[Request]) -> str:
 
 
 def failed_to_start(known: Known, bad: Sequence[Request]) -> bool:
-    """Whether the platform says of each of these requests that no instance was started for it: of each by itself."""
+    """Whether the platform says of each of these requests that no instance was started for it.
+
+    Of each by itself.
+    """
     taken = set[int]()
     for request in bad:
         own = (
@@ -74,7 +83,10 @@ def failed_to_start(known: Known, bad: Sequence[Request]) -> bool:
 
 
 def why_died(known: Known, line: Checkpoint) -> str:
-    """Return why a delivery died: what was written in its trace, or of the request that has it; else nothing."""
+    """Return why a delivery died: what was written in its trace, or of the request that has it.
+
+    Else nothing.
+    """
     trace = line.fields.get("trace")
     if not trace:
         return ""
@@ -92,7 +104,9 @@ def why_died(known: Known, line: Checkpoint) -> str:
 
 
 def _errors_of(known: Known, request: Request) -> list[ServiceError]:
-    """Return the errors of a request that was not answered: those of its time that are not of another trace.
+    """Return the errors of a request that was not answered.
+
+    Those of its time that are not of another trace.
 
     What the platform turned away has reached no code, so that only its own words are about it.
     """

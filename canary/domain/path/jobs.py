@@ -1,7 +1,9 @@
-"""The scheduler's jobs as the path reads them: who was not started, because its job is paused, gone or refused.
+"""The scheduler's jobs as the path reads them.
 
-For which date an attempt was made, nobody writes down. So an attempt that succeeded since the processor last completed,
-and since the date began, may have started it, whatever was paused then.
+Who was not started, because its job is paused, gone or refused.
+
+For which date an attempt was made, nobody writes down. So an attempt that succeeded since the
+processor last completed, and since the date began, may have started it, whatever was paused then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +18,19 @@ from orchestrator_resilience.stores.base import Attempt, Change, Component
 _SAID = Fact(stage=Stage.RAN, state=State.NOT_KNOWN, source="scheduler")
 # What takes a job away, and what brings it back.
 _STOPPED, _STARTED = {"paused", "deleted"}, {"resumed", "created"}
-# How the scheduler says that it may not start it; any other failure may be the processor's own, which has run.
+# How the scheduler says that it may not start it; any other failure may be the processor's own,
+# which has run.
 _TURNED_AWAY = ("PERMISSION_DENIED", "UNAUTHENTICATED")
-# A job that waits for its processor ends its attempt after that has completed: within half an hour, its longest.
+# A job that waits for its processor ends its attempt after that has completed: within half an hour,
+# its longest.
 _ENDS_WITHIN = timedelta(hours=1)
 
 
 def jobs(known: Known) -> Iterator[Fact]:
-    """RAN of who is late and nowhere, by the jobs that start it: missed or refused where none of them can have."""
+    """RAN of who is late and nowhere, by the jobs that start it.
+
+    Missed or refused where none of them can have.
+    """
     begun = known.phase.begins(known.game_date)
     for name in known.missing:
         own = [
@@ -51,12 +58,18 @@ def jobs(known: Known) -> Iterator[Fact]:
 
 
 def _completed_later(known: Known, name: str) -> bool:
-    """Whether a processor has completed a later date: this may be the one that it says, by mistake."""
+    """Whether a processor has completed a later date.
+
+    This may be the one that it says, by mistake.
+    """
     return any(name in one.completed_at for one in known.history if one.game_date > known.game_date)
 
 
 def _of_job(known: Known, name: str, job: str) -> Fact | None:
-    """Return what is known of a job since it should have started a processor; None where that is nothing."""
+    """Return what is known of a job since it should have started a processor.
+
+    None where that is nothing.
+    """
     begun, deadline = (
         known.phase.begins(known.game_date),
         known.phase.deadline(known.game_date, name),
@@ -80,7 +93,10 @@ def _of_job(known: Known, name: str, job: str) -> Fact | None:
 
 
 def _of_attempts(job: str, own: Sequence[Attempt]) -> Fact:
-    """Return what a job's attempts that may be for the date came to; refused is only who was turned away each time."""
+    """Return what a job's attempts that may be for the date came to.
+
+    Refused is only who was turned away each time.
+    """
     last = own[-1]
     end = f"failed: {last.failure}" if last.failure else "succeeded"
     words = f"the last attempt of its scheduler job {job}, at {moment_text(last.at)}, {end}"
@@ -92,7 +108,10 @@ def _of_attempts(job: str, own: Sequence[Attempt]) -> Fact:
 
 
 def _stopped(known: Known, job: str, before: datetime) -> tuple[Change | None, Change | None]:
-    """Return what last took a job away before then, and what brought it back; None where nothing did."""
+    """Return what last took a job away before then, and what brought it back.
+
+    None where nothing did.
+    """
     every = [
         change
         for change in known.changes.changes

@@ -25,8 +25,8 @@ WORDS = 400
 class Fact(Step, frozen=True, kw_only=True):
     """What one source says of a stage, and for a refusal or an absence which `cause` follows from it.
 
-    Where it is `next_stage`, it is about the first stage after the last that was reached, whichever that is: a line of
-    failure says that a delivery ended, and the stores say how far it had come.
+    Where it is `next_stage`, it is about the first stage after the last that was reached, whichever
+    that is: a line of failure says that a delivery ended, and the stores say how far it had come.
     """
 
     cause: CauseKind = CauseKind.UNDETERMINED
@@ -43,8 +43,9 @@ class Reading(Protocol):
     def __call__(self, known: "Known") -> Iterable[Fact]:
         """Yield what the source says was reached, refused or undone, and what its silence proves to be missed.
 
-        Its silence counts if its own time is up, if it has shown entries of the same kind before and of every delivery
-        since that is known from elsewhere, and if nothing that it has and nobody can attribute may be this one's.
+        Its silence counts if its own time is up, if it has shown entries of the same kind before
+        and of every delivery since that is known from elsewhere, and if nothing that it has and
+        nobody can attribute may be this one's.
         """
 
 
@@ -98,7 +99,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return [one for one in self.history if one.game_date < day]
 
     def processor_of(self, line: Checkpoint) -> str:
-        """The processor of a line, or its raw name: an orchestrator that does not expect it leaves no other."""
+        """The processor of a line, or its raw name.
+
+        An orchestrator that does not expect it leaves no other.
+        """
         return processor_of(line, self.phase)
 
     @cached_property
@@ -111,7 +115,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return sorted(found.values(), key=lambda lines: lines[-1].at)
 
     def completing(self) -> Iterator[list[Checkpoint]]:
-        """Yield the deliveries that had something to decide: of a message that says that its processor completed."""
+        """Yield the deliveries that had something to decide.
+
+        Of a message that says that its processor completed.
+        """
         for lines in self.deliveries:
             status, kind = lines[-1].fields.get("status"), lines[-1].kind
             if (
@@ -166,7 +173,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return self.may_have_another_name(name) or any(at >= since for at in self.unattributed)
 
     def may_have_another_name(self, name: str) -> bool:
-        """Whether a processor may be one of the unexpected: of those that have not reported of one date with it."""
+        """Whether a processor may be one of the unexpected.
+
+        Of those that have not reported of one date with it.
+        """
         others = [one.unexpected for one in self.history if one.has_reported(name)]
         lines = (line for line in self.lines if line.kind is CheckpointKind.UNEXPECTED)
         strange = {*self.unexpected, *map(self.processor_of, lines)} - self.phase.expected
@@ -179,7 +189,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         )
 
     def shows_answers(self, since: datetime) -> bool:
-        """Whether the log of requests had one that was answered, before then: some people leave those out."""
+        """Whether the log of requests had one that was answered, before then.
+
+        Some people leave those out.
+        """
         before = any(one.status in ANSWERED and one.at < since for one in self.requests)
         return isinstance(self.traces.requests, Seen) and (
             before or isinstance(self.traces.last_answer, Seen)
@@ -224,7 +237,8 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     def may_be_of_another(self, line: Checkpoint) -> bool:
         """Whether a line without a date may as well be of another one that lacks its processor.
 
-        That of another date can come from the deadline of the day before on; until its own deadline it may still come.
+        That of another date can come from the deadline of the day before on; until its own deadline
+        it may still come.
         """
         if line.fields.get("game_date") is not None:
             return False
@@ -241,7 +255,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def orchestrator_expected(self) -> frozenset[str] | None:
-        """What the orchestrator says that it waits for, in its document or in its last line; None where nowhere."""
+        """What the orchestrator says that it waits for, in its document or in its last line.
+
+        None where nowhere.
+        """
         said = self.progress.orchestrator_expected
         for line in reversed(self.lines):
             completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
@@ -250,7 +267,10 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return said
 
     def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
-        """Return why the orchestrator took an expected processor for unexpected: by its list, or by its name."""
+        """Return why the orchestrator took an expected processor for unexpected.
+
+        By its list, or by its name.
+        """
         said = self.orchestrator_expected
         if said is None:
             return CauseKind.UNDETERMINED, "taken for unexpected"
@@ -295,7 +315,10 @@ def heard_of(lines: Collection[Checkpoint], phase: Phase) -> Heard:
 
 
 def refused_start(lines: Collection[Checkpoint]) -> Checkpoint | None:
-    """Return the last line that says that the next phase was not started; None where one says that it was."""
+    """Return the last line that says that the next phase was not started.
+
+    None where one says that it was.
+    """
     started = any(line.kind is CheckpointKind.STARTED for line in lines)
     refused = [line for line in lines if line.kind is CheckpointKind.NOT_STARTED]
     return None if started else max(refused, key=lambda line: line.at, default=None)

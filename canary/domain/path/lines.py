@@ -1,4 +1,7 @@
-"""The checkpoints as the path reads them: how each delivery ended, and what the one that completed the set decided."""
+"""The checkpoints as the path reads them.
+
+How each delivery ended, and what the one that completed the set decided.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -27,7 +30,10 @@ _ROW_ALONE = ["append_completion"]
 
 
 def lines(known: Known) -> Iterator[Fact]:
-    """DELIVERED and ACCEPTED by the lines of each delivery, and what their absence proves; then what was decided."""
+    """DELIVERED and ACCEPTED by the lines of each delivery, and what their absence proves.
+
+    Then what was decided.
+    """
     for delivery in known.deliveries:
         yield from _of_delivery(known, delivery)
     yield from _without_a_line(known)
@@ -108,7 +114,8 @@ def why_rejected(line: Checkpoint) -> str:
 def are_collected(known: Known, since: datetime) -> bool:
     """Whether a delivery since then would have left a line that can be read.
 
-    A line of the ordinary kind was left before; whatever was handled or answered since has one; and none was cut off.
+    A line of the ordinary kind was left before; whatever was handled or answered since has one; and
+    none was cut off.
     """
     last = known.traces.last_line
     before = [*known.lines, *([last.value] if isinstance(last, Seen) else [])]
@@ -128,8 +135,8 @@ def are_collected(known: Known, since: datetime) -> bool:
 def _without_a_line(known: Known) -> Iterator[Fact]:
     """DELIVERED is missed where lines are collected, there is none, and none of nobody may be this one's.
 
-    A function that dies as it starts leaves none either: that it was not started, only a log of requests proves in
-    which none has failed since.
+    A function that dies as it starts leaves none either: that it was not started, only a log of
+    requests proves in which none has failed since.
     """
     published = known.messages.completed
     begun = known.phase.begins(known.game_date)
@@ -158,10 +165,12 @@ def _without_a_line(known: Known) -> Iterator[Fact]:
 
 
 def _decision(known: Known) -> Iterator[Fact]:
-    """What was decided when all had come: the first delivery counts that found the set complete, later ones only tell.
+    """What was decided when all had come.
 
-    Where it took itself for a duplicate, and another did not, that one says more; that it failed or died counts before
-    what took itself for a duplicate since.
+    The first delivery counts that found the set complete, later ones only tell.
+
+    Where it took itself for a duplicate, and another did not, that one says more; that it failed or
+    died counts before what took itself for a duplicate since.
     """
     if not known.is_registered:
         return
@@ -189,7 +198,9 @@ def _decision(known: Known) -> Iterator[Fact]:
 
 
 def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
-    """Whether a delivery that came to a bad end can be why the date stopped: not by a row that was not written.
+    """Whether a delivery that came to a bad end can be why the date stopped.
+
+    Not by a row that was not written.
 
     Once the flag is set, only the code that set it can have failed to start the next phase.
     """
@@ -198,7 +209,8 @@ def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
         return trigger is None and steps != {*_ROW_ALONE}
     if trigger.event_id is not None:
         return not steps and line.fields.get("event_id") == trigger.event_id
-    # Old code does not say which delivery set it: one that says so itself, else one that may have been under way then.
+    # Old code does not say which delivery set it: one that says so itself, else one that may have
+    # been under way then.
     ends = (own[-1].fields for own in known.deliveries)
     says_so = any(
         end.get("should_trigger") is True and end.get("triggered") is True for end in ends
@@ -211,7 +223,10 @@ def _is_of_its_own(line: Checkpoint) -> bool:
 
 
 def _saw_all(known: Known, delivery: Sequence[Checkpoint]) -> bool:
-    """Whether all were registered when a delivery ended: by its own words, by its time, or because it was the last."""
+    """Whether all were registered when a delivery ended.
+
+    By its own words, by its time, or because it was the last.
+    """
     held = next(
         (held for line in delivery if (held := whole_list(line, "completed")) is not None), None
     )
@@ -225,7 +240,10 @@ def _saw_all(known: Known, delivery: Sequence[Checkpoint]) -> bool:
 
 
 def _why_not(known: Known, line: Checkpoint) -> Fact | None:
-    """Return why a delivery that found all registered did not set the flag; None where its line does not say."""
+    """Return why a delivery that found all registered did not set the flag.
+
+    None where its line does not say.
+    """
     fields = line.fields
     if fields.get("triggered") or fields.get("should_trigger"):
         return None

@@ -1,4 +1,7 @@
-"""Names as the path reads them: a missing processor that reports under another one is taken for unexpected."""
+"""Names as the path reads them.
+
+A missing processor that reports under another one is taken for unexpected.
+"""
 
 from collections.abc import Iterator
 
@@ -13,8 +16,8 @@ _SOURCE = "names"
 def names(known: Known) -> Iterator[Fact]:
     """ACCEPTED is refused to a processor that was renamed.
 
-    A rename shows on two dates: before it the expected name reported alone, and the two never reported on one date.
-    What Pub/Sub alone has seen of the new name was not refused by anybody.
+    A rename shows on two dates: before it the expected name reported alone, and the two never
+    reported on one date. What Pub/Sub alone has seen of the new name was not refused by anybody.
     """
     before = [one for one in known.history if one.game_date != known.game_date]
     for name in (

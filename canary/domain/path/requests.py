@@ -1,7 +1,9 @@
-"""The platform's own words on requests: those that it turned away or that failed, and messages that it gave up.
+"""The platform's own words on requests.
 
-A log can be without its 2xx, which many people exclude. So what all requests have in common since a time counts only
-where one was answered before, and nothing known from elsewhere was handled since.
+Those that it turned away or that failed, and messages that it gave up.
+
+A log can be without its 2xx, which many people exclude. So what all requests have in common since a
+time counts only where one was answered before, and nothing known from elsewhere was handled since.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,8 +28,8 @@ _TURNED_AWAY = frozenset({401, 403, 404, 429})
 def dead_letters(known: Known) -> Iterator[Fact]:
     """Pub/Sub gives up what was not delivered, and what failed each time, too.
 
-    So it stopped by DELIVERED where a delivery would have left a line, or a request that failed, and only the log of
-    requests tells that none failed; without either nobody can tell.
+    So it stopped by DELIVERED where a delivery would have left a line, or a request that failed,
+    and only the log of requests tells that none failed; without either nobody can tell.
     """
     begun = known.phase.begins(known.game_date)
     none_failed, is_collected = known.none_failed_since(begun), are_collected(known, begun)
@@ -48,7 +50,10 @@ def dead_letters(known: Known) -> Iterator[Fact]:
 
 
 def requests(known: Known) -> Iterator[Fact]:
-    """DELIVERED as the service's log of requests has it, which names nobody: it is said of all that left nothing."""
+    """DELIVERED as the service's log of requests has it, which names nobody.
+
+    It is said of all that left nothing.
+    """
     bad = known.bad_requests
     nowhere = [name for name in known.phase.expected if known.is_nowhere(name)]
     if bad and not known.was_handled(bad[0].at) and (said := _refused(known, bad)):
@@ -87,7 +92,10 @@ def _words(known: Known, bad: Sequence[Request], of: int) -> str:
 
 
 def _refused(known: Known, bad: Sequence[Request]) -> Fact | None:
-    """Return what all requests since the first of `bad` prove: none was delivered, or each has killed the function."""
+    """Return what all requests since the first of `bad` prove.
+
+    None was delivered, or each has killed the function.
+    """
     statuses, since = {one.status for one in bad}, bad[0].at
     said = replace(
         _SAID, at=bad[-1].at, words=_words(known, bad, len(bad)), statuses=tuple(sorted(statuses))

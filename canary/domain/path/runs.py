@@ -1,4 +1,7 @@
-"""The runs of the processors as the path reads them, where the phase has a query of them: RAN, and what came of it."""
+"""The runs of the processors as the path reads them, where the phase has a query of them.
+
+RAN, and what came of it.
+"""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -20,7 +23,8 @@ _STATUS = 100
 def runs(known: Known) -> Iterator[Fact]:
     """RAN by the runs of the date, what is missed without any, and PUBLISHED, where a run has left no message.
 
-    Where nobody at all has run since, the table may be written no longer: then no cause follows from it.
+    Where nobody at all has run since, the table may be written no longer: then no cause follows
+    from it.
     """
     every = value_or(known.traces.runs, ())
     is_written = any(_began(run) and run.game_date >= known.game_date for run in every)
@@ -36,7 +40,10 @@ def runs(known: Known) -> Iterator[Fact]:
 
 
 def _of_runs(known: Known, name: str, begun: Sequence[ProcessorRun]) -> Iterator[Fact]:
-    """Yield what the runs of a processor, oldest first, say: one that succeeded says more than a later one."""
+    """Yield what the runs of a processor, oldest first, say.
+
+    One that succeeded says more than a later one.
+    """
     succeeded = [run for run in begun if known.phase.completes(run.status)]
     run = (succeeded or begun)[-1]
     said = replace(_SAID, subject=name, at=_began(run), words=_words(run))
@@ -67,7 +74,8 @@ def _reports_no_result(known: Known, name: str, since: datetime) -> bool:
 def _left_nothing(known: Known, name: str, run: ProcessorRun) -> bool:
     """Whether the message of a run should have come by now, and none has that may be its.
 
-    That may be one under a later date; and one that the message log leaves out, which only lines could tell.
+    That may be one under a later date; and one that the message log leaves out, which only lines
+    could tell.
     """
     others = (
         one.messages.completed.get(name) for one in known.history if one.game_date > known.game_date
@@ -84,7 +92,10 @@ def _last_before(known: Known, name: str, every: Sequence[ProcessorRun]) -> date
 
 
 def _counts(known: Known, name: str, every: Sequence[ProcessorRun]) -> bool:
-    """Whether it counts that a processor has no run: it is late, runs are written down, and none may be its."""
+    """Whether it counts that a processor has no run.
+
+    It is late, runs are written down, and none may be its.
+    """
     ran = {
         known.phase.canonical(run.processor) for run in every if run.game_date == known.game_date
     }

@@ -1,7 +1,9 @@
-"""The tables as the path reads them: the message log, and the completion log with the row of the flag.
+"""The tables as the path reads them.
 
-Pub/Sub writes the message log by itself, so that it shows what was published, whatever became of it. The orchestrator
-writes the completion log: a row is a sign of a delivery.
+The message log, and the completion log with the row of the flag.
+
+Pub/Sub writes the message log by itself, so that it shows what was published, whatever became of
+it. The orchestrator writes the completion log: a row is a sign of a delivery.
 """
 
 from collections.abc import Iterator
@@ -68,7 +70,10 @@ def rows(known: Known) -> Iterator[Fact]:
 
 
 def output(known: Known) -> Iterator[Fact]:
-    """OUTPUT, as the outcome query counts it; where the flag does not start the next phase, it is no stage of it."""
+    """OUTPUT, as the outcome query counts it.
+
+    Where the flag does not start the next phase, it is no stage of it.
+    """
     counted = known.output if known.phase.flag_starts_next_phase else None
     if counted is not None and (counted or known.output_is_due):
         state = State.REACHED if counted else State.MISSED
@@ -104,7 +109,10 @@ _NO_RESULT: dict[str, CauseKind] = {
 
 
 def cause_of(status: object) -> CauseKind | None:
-    """Return why a run with this status completes nothing; None where it does, or nobody knows the word."""
+    """Return why a run with this status completes nothing.
+
+    None where it does, or nobody knows the word.
+    """
     return _NO_RESULT.get(str(status).strip().lower())
 
 

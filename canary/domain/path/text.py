@@ -1,4 +1,7 @@
-"""The path, its stops and what stands beside it, in words: the same for the alert, the terminal and the page."""
+"""The path, its stops and what stands beside it, in words.
+
+The same for the alert, the terminal and the page.
+"""
 
 from collections import Counter
 
@@ -57,7 +60,8 @@ IN_SHORT = {
 def path_text(verdict: Verdict) -> str:
     """Say how far everybody and the date have come, stage by stage, as far as somebody knows, and to the first "no".
 
-    What all have come through goes without saying between two stages that say so too; that somebody ran, always.
+    What all have come through goes without saying between two stages that say so too; that somebody
+    ran, always.
     """
     said = list[str]()
     for stage in Stage:
@@ -92,12 +96,16 @@ def path_text(verdict: Verdict) -> str:
     return " · ".join(said)
 
 
-# What goes without saying, where all have come that far; and what is counted beside those that have come.
+# What goes without saying, where all have come that far; and what is counted beside those that have
+# come.
 _UNSAID, _COUNTED = {Stage.RAN, Stage.ACCEPTED, Stage.RECORDED}, (State.UNDONE, State.NOT_KNOWN)
 
 
 def cause_text(cause: Cause) -> str:
-    """Say where it stopped, after the cause's name: between which stages, who, in whose words, and since which date."""
+    """Say where it stopped, after the cause's name.
+
+    Between which stages, who, in whose words, and since which date.
+    """
     parts = [_between(cause), names(cause.subjects), one_line(cause.proof, _WORDS)]
     if cause.between and not cause.words:
         parts.append(f"nothing says anything of {', '.join(cause.between)}")

@@ -1,8 +1,9 @@
 """A Phase 2 orchestrator of the shape of February 2026, with its faults: see ../README.md.
 
-EXPECT_BDL               false: p2_bdl_box_scores is off the list, as it is switched off (default true)
-TRACKER_WRITES_DOCUMENT  false: the tracker keeps out of the transaction's document (default true)
-DEADLINE_MINUTES         how long after the first completion the flag is set without everybody (default 240)
+EXPECT_BDL               false: p2_bdl_box_scores is off the list, as it is switched off (default
+true) TRACKER_WRITES_DOCUMENT  false: the tracker keeps out of the transaction's document (default
+true) DEADLINE_MINUTES         how long after the first completion the flag is set without everybody
+(default 240)
 """
 
 import base64
@@ -87,7 +88,10 @@ def orchestrate(cloud_event):
 
 
 def track(document, game_date, processor, completion):
-    """Note the completion for the dashboards: a row in BigQuery, and a field of the progress document."""
+    """Note the completion for the dashboards.
+
+    A row in BigQuery, and a field of the progress document.
+    """
     at = completion["completed_at"].isoformat()
     row = {
         "phase": "phase2",
