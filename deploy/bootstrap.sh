@@ -14,7 +14,8 @@ gcloud services enable $(printf '%s.googleapis.com ' $SERVICES)
 
 # theirs WHAT: stops, because something of that name is there, and this project has not made it.
 theirs() {
-  echo "$1 is there, and is not this project's: it would be changed. Give another name in the settings." >&2
+  echo "$1 is there, and this canary's deployment has not made it: it would be changed. Give another name in" \
+    "the settings; $DEPLOYER has no other: delete one that is somebody else's." >&2
   exit 1
 }
 for account in $(accounts); do
@@ -34,22 +35,21 @@ for granted in $(project_roles); do
   patiently 2 gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="serviceAccount:$account" \
     --role="roles/$role" --condition="$(on_database "$database")" --format=none
 done
-if has "$MEMORY_DATABASE"; then
-  # What it had before it got a database of its own.
-  gcloud projects remove-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="serviceAccount:$CANARY_ACCOUNT" \
-    --role=roles/datastore.user --condition=None --format=none 2>/dev/null || true
-fi
 # It deploys code that runs as these accounts and as no other, and builds it as itself.
 for account in $(accounts); do
   patiently 2 gcloud iam service-accounts add-iam-policy-binding "$account" \
     --member="serviceAccount:$DEPLOYER" --role=roles/iam.serviceAccountUser --format=none
 done
 
-# Who starts a build acts as the account that runs it.
+# Who starts a build uploads what is to be built, acts as the account that runs it, and reads what it says.
+gcloud storage buckets describe "$SOURCES" --format=none 2>/dev/null ||
+  gcloud storage buckets create "$SOURCES" --location="$REGION" --uniform-bucket-level-access
 for member in "${@:3}"; do
+  patiently 2 gcloud storage buckets add-iam-policy-binding "$SOURCES" --member="$member" --role=roles/storage.admin \
+    --format=none
   patiently 2 gcloud iam service-accounts add-iam-policy-binding "$DEPLOYER" --member="$member" \
     --role=roles/iam.serviceAccountUser --format=none
-  for role in cloudbuild.builds.editor serviceusage.serviceUsageConsumer; do
+  for role in cloudbuild.builds.editor logging.viewer serviceusage.serviceUsageConsumer; do
     gcloud projects add-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" --member="$member" --role="roles/$role" \
       --condition=None --format=none
   done
@@ -114,4 +114,4 @@ if beside && has "$WATCHED_DEAD_LETTERS"; then
   patiently 2 gcloud pubsub subscriptions add-iam-policy-binding "$WATCHED_DEAD_LETTERS" \
     --member="serviceAccount:$CANARY_ACCOUNT" --role=roles/pubsub.subscriber --format=none
 fi
-echo "What was granted may take up to seven minutes to be known everywhere; the first step of a build waits for it."
+echo "What was granted may take seven minutes to be known everywhere: wait for as long before the first build."

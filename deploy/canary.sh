@@ -26,7 +26,7 @@ url=$(of_service "$CANARY" status.url)
 # (4 minutes), and with RUN_SECONDS for each, all three are over before the next quarter of an hour.
 wanted="schedule=*/15 * * * *
 timeZone=Etc/UTC
-httpTarget.uri=$url
+httpTarget.uri=$url/
 httpTarget.httpMethod=POST
 httpTarget.oidcToken.serviceAccountEmail=$SCHEDULER_ACCOUNT
 httpTarget.oidcToken.audience=$url
@@ -34,7 +34,7 @@ attemptDeadline=${RUN_SECONDS}s
 retryConfig.retryCount=2
 retryConfig.minBackoffDuration=120s
 retryConfig.maxBackoffDuration=240s"
-how=(--schedule='*/15 * * * *' --time-zone=Etc/UTC --uri="$url" --http-method=POST
+how=(--schedule='*/15 * * * *' --time-zone=Etc/UTC --uri="$url/" --http-method=POST
   --oidc-service-account-email="$SCHEDULER_ACCOUNT" --oidc-token-audience="$url" --attempt-deadline="${RUN_SECONDS}s"
   --max-retry-attempts=2 --min-backoff=120s --max-backoff=240s)
 job() { gcloud scheduler jobs "$@" --location="$REGION"; }

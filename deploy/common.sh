@@ -12,6 +12,9 @@ beside() { [[ $ORCHESTRATOR == none ]]; }
 
 # As they were given: one that is forgotten, where something else is live, is refused by preflight.
 GIVEN_TOPIC=$TOPIC GIVEN_PHASE=$PHASE GIVEN_DATABASE=$FIRESTORE_DATABASE
+GIVEN_CONCURRENCY=$CONCURRENCY GIVEN_INSTANCES=$MAX_INSTANCES
+CONCURRENCY=${CONCURRENCY:-8}
+MAX_INSTANCES=${MAX_INSTANCES:-20}
 TOPIC=${TOPIC:-nba-phase2-raw-complete}
 PHASE=${PHASE:-phase2}
 FIRESTORE_DATABASE=${FIRESTORE_DATABASE:-(default)}
@@ -28,11 +31,12 @@ PUBSUB_AGENT=service-$PROJECT_NUMBER@gcp-sa-pubsub.iam.gserviceaccount.com
 TOPIC_PATH=projects/$GOOGLE_CLOUD_PROJECT/topics/$TOPIC
 PUSH=$TOPIC-to-$ORCHESTRATOR
 DEAD_LETTERS=$TOPIC-dead-letters
-MESSAGE_LOG=$TOPIC-messages
+MESSAGE_LOG=$TOPIC-messages-$CANARY
 PHASES_SECRET=$CANARY-phases
 # By these labels, or by these words where there can be no label, later deployments and remove.sh know what is theirs.
 OURS=orchestrator-resilience
 LABELS=managed_by=$OURS,canary=$CANARY
+SOURCES=gs://$GOOGLE_CLOUD_PROJECT-resilience-sources # where what is to be built is uploaded
 MARK="$OURS, of $CANARY"
 
 # The service whose requests, errors and checkpoints are looked at.
@@ -45,6 +49,10 @@ RUN_SECONDS=120
 # What the phases file says of tables: of each phase, or within the lines that a range of sed's chooses.
 PHASES=orchestrator_resilience/phases.toml
 if has "$PHASES_FILE"; then PHASES=$PHASES_FILE; fi
+if [[ ! -r $PHASES ]]; then
+  echo "_PHASES_FILE: there is no file $PHASES in this checkout" >&2
+  exit 1
+fi
 tables() { sed -nE "${2:-}s/^ *$1 *= *[\"']([^\"']+)[\"'].*/\1/p" "$PHASES"; }
 TABLE=$(tables bigquery_table "/^\[$PHASE\]/,/^\[/")
 MESSAGE_TABLE=$(tables message_table "/^\[$PHASE\]/,/^\[/")
@@ -142,6 +150,55 @@ phases_version() { gcloud secrets describe "$PHASES_SECRET" --format='value(labe
 may_invoke() {
   patiently 2 gcloud run services add-iam-policy-binding "$2" --region="$REGION" --member="serviceAccount:$1" \
     --role=roles/run.invoker --format=none
+}
+
+missing=0
+# lacks WHAT COMMAND
+lacks() {
+  printf 'MISSING: %s\n  %s\n' "$1" "$2" >&2
+  missing=1
+}
+
+# variables_of SERVICE: prints what a function of this region has in its variables, as NAME,VALUE; of a secret no value.
+variables_of() {
+  gcloud run services list --region="$REGION" --filter="metadata.name~^$1$" \
+    --flatten='spec.template.spec.containers[0].env[]' \
+    --format='csv[no-heading](spec.template.spec.containers[0].env.name,spec.template.spec.containers[0].env.value)'
+}
+
+# keeps VARIABLE SUBSTITUTION GIVEN [DEFAULT]: what is live has to be said again, or taken away with a word.
+keeps() {
+  local found
+  if [[ -z $3 ]] && found=$(grep "^$1," <<<"$live") && [[ ${found#*,} != "${4:-not the default}" ]]; then
+    lacks "$2: what is deployed has $(tr , ' ' <<<"${found%,}"), and would lose it" \
+      "give it again, or none, if it is to be taken away"
+  fi
+}
+
+# all_kept: names each setting that is live and was not given.
+all_kept() {
+  live=$(variables_of "$CANARY")
+  if [[ -z $live ]] && ! beside; then live=$(variables_of "$ORCHESTRATOR"); fi # a deployment was ended half-way
+  keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET"
+  keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET"
+  keeps PAGE_URL _PAGE_URL "$PAGE_URL$PAGE"
+  keeps RUNBOOK_URL _RUNBOOK_URL "$RUNBOOK_URL"
+  keeps PHASES_FILE _PHASES_FILE "$PHASES_FILE"
+  keeps PHASE _PHASE "$GIVEN_PHASE"
+  keeps FIRESTORE_DATABASE _FIRESTORE_DATABASE "$GIVEN_DATABASE"
+  keeps MEMORY_DATABASE _MEMORY_DATABASE "$MEMORY_DATABASE"
+  keeps BIGQUERY_LOCATION _BIGQUERY_LOCATION "$BIGQUERY_LOCATION"
+  keeps THREADS _CONCURRENCY "$GIVEN_CONCURRENCY" 8
+  if beside; then
+    keeps ORCHESTRATOR_SERVICE _WATCHED_SERVICE "$WATCHED_SERVICE"
+    keeps DEAD_LETTERS _WATCHED_DEAD_LETTERS "$WATCHED_DEAD_LETTERS"
+  fi
+}
+
+# bindings: prints who has which role on the project, on which database alone: MEMBER,ROLE,DATABASE.
+bindings() {
+  gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
+    --format='csv[no-heading](bindings.members,bindings.role,bindings.condition.title)'
 }
 
 # of_service NAME FIELD

@@ -3,18 +3,17 @@
 # take away. Names each, with the command that helps.
 source deploy/common.sh
 
-missing=0
-# lacks WHAT COMMAND
-lacks() {
-  printf 'MISSING: %s\n  %s\n' "$1" "$2" >&2
-  missing=1
-}
 bootstrap="bash deploy/bootstrap.sh $GOOGLE_CLOUD_PROJECT \"the substitutions of this build\", by the project's owner"
 
 # Of a name other names are made, and Google limits their lengths: an account's to 30 characters, a service's to 49.
 for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
   ! has "$name" || [[ $name =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
     lacks "a name instead of '$name': 6 to 30 small letters, digits and hyphens" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
+done
+for pair in "$CANARY $ORCHESTRATOR" "$CANARY $PAGE" "$ORCHESTRATOR $PAGE" "$CANARY resilience-deployer" \
+  "$ORCHESTRATOR resilience-deployer" "$PAGE resilience-deployer"; do
+  [[ ${pair% *} != "${pair#* }" || $pair == "none none" ]] ||
+    lacks "two names: ${pair% *} stands for two things" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
 done
 ((${#CANARY} <= 20)) || lacks "a shorter name than $CANARY: its scheduler's account is $CANARY-scheduler" "_CANARY has 20 at the most"
 [[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ && $MAX_INSTANCES =~ ^[1-9][0-9]{0,2}$ ]] ||
@@ -57,22 +56,20 @@ theirs() {
   local found
   # shellcheck disable=SC2053 # a pattern
   ! found=$("${@:3}" 2>/dev/null) || [[ $found == $2 ]] ||
-    lacks "a free name: $1 is there, and this project has not made it" "_CANARY, _ORCHESTRATOR, _PAGE and _TOPIC say the names"
+    lacks "a free name: $1 is there, and this canary's deployment has not made it" "_CANARY, _ORCHESTRATOR, _PAGE and _TOPIC say the names"
 }
 for account in $(accounts); do
   gcloud iam service-accounts describe "$account" --format=none || lacks "the account $account" "$bootstrap"
-  theirs "the account $account" "$OURS*" gcloud iam service-accounts describe "$account" --format='value(description)'
+  mark=$MARK
+  if [[ $account == "$DEPLOYER" ]]; then mark=$OURS; fi
+  theirs "the account $account" "$mark" gcloud iam service-accounts describe "$account" --format='value(description)'
 done
-bound=$(gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
-  --format='csv[no-heading](bindings.members,bindings.role,bindings.condition.title)')
+bound=$(patiently 7 bindings)
 for granted in $(project_roles); do
   IFS='=' read -r account role database <<<"$granted"
   grep -qxF "serviceAccount:$account,roles/$role,$database" <<<"$bound" ||
     lacks "the role $role of $account${database:+ on the database $database}" "$bootstrap"
 done
-if has "$MEMORY_DATABASE" && grep -qxF "serviceAccount:$CANARY_ACCOUNT,roles/datastore.user," <<<"$bound"; then
-  lacks "that $CANARY_ACCOUNT may write $MEMORY_DATABASE alone: it has datastore.user on the project" "$bootstrap"
-fi
 for database in "$FIRESTORE_DATABASE" $MEMORY_DATABASE; do
   has "$database" || continue
   mode=$(gcloud firestore databases describe --database="$database" --format='value(type)') || mode="not there"
@@ -108,13 +105,15 @@ fi
 # A list, because describe fails as well where a function may not be seen.
 for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
   has "$name" || continue
-  found=$(gcloud run services list --region="$REGION" --filter="metadata.name=$name" \
-    --format='value(metadata.labels.managed_by.yesno(no=nobody))')
-  [[ -z $found || $found == "$OURS" ]] ||
-    lacks "a free name: the function $name is there, and this project has not made it" \
+  found=$(gcloud run services list --region="$REGION" --filter="metadata.name~^$name$" \
+    --format='value(metadata.labels.canary.yesno(no=nobody))')
+  [[ -z $found || $found == "$CANARY" ]] ||
+    lacks "a free name: the function $name is there, and this canary's deployment has not made it" \
       "give _ORCHESTRATOR, _CANARY or _PAGE another name; _ORCHESTRATOR=none deploys the canary beside it"
 done
-theirs "the job $CANARY" "$MARK" gcloud scheduler jobs describe "$CANARY" --location="$REGION" --format='value(description)'
+for name in "$CANARY" "$CANARY-notify-test"; do
+  theirs "the job $name" "$MARK" gcloud scheduler jobs describe "$name" --location="$REGION" --format='value(description)'
+done
 for file in deploy/monitoring/metrics/*.json; do
   name=${CANARY}_$(basename "$file" .json)
   theirs "the metric $name" "*$MARK;*" gcloud logging metrics describe "$name" --format='value(description)'
@@ -126,44 +125,29 @@ for name in $(beside || echo "$PUSH" "$DEAD_LETTERS") ${MESSAGE_TABLE:+"$MESSAGE
   theirs "the subscription $name" "$CANARY" gcloud pubsub subscriptions describe "$name" --format='value(labels.canary)'
 done
 if beside && has "$WATCHED_SERVICE"; then
-  [[ -n $(gcloud run services list --filter="metadata.name=$WATCHED_SERVICE" --format='value(metadata.name)') ]] ||
+  [[ -n $(gcloud run services list --filter="metadata.name~^$WATCHED_SERVICE$" --format='value(metadata.name)') ]] ||
     lacks "the Cloud Run service $WATCHED_SERVICE" "gcloud run services list; _WATCHED_SERVICE=none does without"
 fi
 
 # What this project has made anywhere, and this deployment would leave running beside its own.
-made=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS" \
+made=$(gcloud run services list --filter="metadata.labels.managed_by~^$OURS$" \
   --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
 while IFS=, read -r name where; do
   if [[ -z $name || " ${OTHER_SERVICES//,/ } " == *" $name "* ]]; then continue; fi
   [[ $where == "$REGION" && " $CANARY $ORCHESTRATOR $PAGE " == *" $name "* ]] ||
-    lacks "a word about $name in $where, which an earlier deployment has made: both would run" \
-      "the _CANARY, _ORCHESTRATOR, _PAGE and _REGION of then; _OTHER_SERVICES=$name if both shall; or deploy/remove.sh"
+    lacks "a word about $name in $where, which an earlier deployment has made: it would run on beside this one" \
+      "the settings of then; _OTHER_SERVICES=$name if it shall; or gcloud run services delete $name --region=$where"
 done <<<"$made"
 
-live=$(gcloud run services list --region="$REGION" --filter="metadata.name=$CANARY" \
-  --flatten='spec.template.spec.containers[0].env[]' \
-  --format='csv[no-heading](spec.template.spec.containers[0].env.name,spec.template.spec.containers[0].env.value)')
-# keeps VARIABLE SUBSTITUTION GIVEN: what the canary has now is said again, or taken away with a word.
-keeps() {
-  local found
-  [[ -n $3 ]] || ! found=$(grep "^$1," <<<"$live") ||
-    lacks "$2: $CANARY has $(tr , ' ' <<<"${found%,}"), and would lose it" "give it again, or none, if it is to be taken away"
-}
-keeps SLACK_WEBHOOK_URL _SLACK_SECRET "$SLACK_SECRET"
-keeps HEARTBEAT_URL _HEARTBEAT_SECRET "$HEARTBEAT_SECRET"
-keeps PAGE_URL _PAGE_URL "$PAGE_URL$PAGE"
-keeps RUNBOOK_URL _RUNBOOK_URL "$RUNBOOK_URL"
-keeps PHASES_FILE _PHASES_FILE "$PHASES_FILE"
-keeps PHASE _PHASE "$GIVEN_PHASE"
-keeps FIRESTORE_DATABASE _FIRESTORE_DATABASE "$GIVEN_DATABASE"
-keeps MEMORY_DATABASE _MEMORY_DATABASE "$MEMORY_DATABASE"
-keeps BIGQUERY_LOCATION _BIGQUERY_LOCATION "$BIGQUERY_LOCATION"
-if beside; then
-  keeps ORCHESTRATOR_SERVICE _WATCHED_SERVICE "$WATCHED_SERVICE"
-  keeps DEAD_LETTERS _WATCHED_DEAD_LETTERS "$WATCHED_DEAD_LETTERS"
+all_kept
+if ! beside && [[ -z $GIVEN_INSTANCES ]]; then
+  most=$(gcloud run services list --region="$REGION" --filter="metadata.name~^$ORCHESTRATOR$" \
+    --format="value(spec.template.metadata.annotations['autoscaling.knative.dev/maxScale'])")
+  [[ ${most:-20} == 20 ]] ||
+    lacks "_MAX_INSTANCES: $ORCHESTRATOR may have $most, and would have 20" "_MAX_INSTANCES=$most, or _MAX_INSTANCES=20"
 fi
 if [[ -z $GIVEN_TOPIC ]] && { ! beside || [[ -n $MESSAGE_TABLE ]]; }; then
-  topics=$(gcloud pubsub subscriptions list --filter="labels.canary=$CANARY" --format='value(topic.basename())')
+  topics=$(gcloud pubsub subscriptions list --filter="labels.canary~^$CANARY$" --format='value(topic.basename())')
   for other in $topics; do
     [[ " $TOPIC $DEAD_LETTERS " == *" $other "* || $other == *-dead-letters ]] ||
       lacks "_TOPIC: what is deployed listens to $other" "_TOPIC=$other, or _TOPIC=$TOPIC if it shall be this one now"

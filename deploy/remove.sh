@@ -5,6 +5,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 PROJECT_NUMBER=$(gcloud projects describe "$GOOGLE_CLOUD_PROJECT" --format='value(projectNumber)')
 source deploy/common.sh
 
+all_kept
+if ! beside && [[ -z $TABLE ]]; then lacks "the bigquery_table of $PHASE in $PHASES" "_PHASE and _PHASES_FILE say which"; fi
+if ((missing)); then
+  echo "What was granted is only found by the settings of the deployment: nothing is removed." >&2
+  exit 1
+fi
+
 steps=()
 # plan WHAT COMMAND…
 plan() {
@@ -12,7 +19,8 @@ plan() {
   steps+=("$(printf '%q ' "${@:2}")")
 }
 # labelled FIELD: prints the filter for what carries this canary's labels.
-labelled() { echo "$1.managed_by=$OURS AND $1.canary=$CANARY"; }
+# By patterns, because = is going to find longer names as well.
+labelled() { echo "$1.managed_by~^$OURS$ AND $1.canary~^$CANARY$"; }
 
 # All lists are made before anything is removed, and each into a variable: a list that fails ends this here.
 policies=$(gcloud monitoring policies list --filter="$(labelled userLabels)" --format='value(name)')
@@ -21,17 +29,16 @@ subscriptions=$(gcloud pubsub subscriptions list --filter="$(labelled labels)" -
 functions=$(gcloud run services list --filter="$(labelled metadata.labels)" \
   --format="csv[no-heading](metadata.name,metadata.labels['cloud.googleapis.com/location'])")
 topics=$(gcloud pubsub topics list --filter="$(labelled labels)" --format='value(name.basename())')
-metrics=$(gcloud logging metrics list --filter="description:\"$MARK;\"" --format='value(name)')
+metrics=$(gcloud logging metrics list --filter="description~\"$MARK;\"" --format='value(name)')
 secrets=$(gcloud secrets list --filter="$(labelled labels)" --format='value(name.basename())')
-accounts=$(gcloud iam service-accounts list --filter="description=\"$MARK\"" --format='value(email)')
+accounts=$(gcloud iam service-accounts list --filter="description~\"^$MARK$\"" --format='value(email)')
 # The account that deploys is of all canaries of the project, and goes with the last.
-others=$(gcloud run services list --filter="metadata.labels.managed_by=$OURS AND NOT metadata.labels.canary=$CANARY" \
+others=$(gcloud run services list --filter="metadata.labels.managed_by~^$OURS$ AND NOT metadata.labels.canary~^$CANARY$" \
   --format='value(metadata.labels.canary)')
 if [[ -z $others ]]; then
-  accounts+=" $(gcloud iam service-accounts list --filter="description=\"$OURS\"" --format='value(email)')"
+  accounts+=" $(gcloud iam service-accounts list --filter="description~\"^$OURS$\"" --format='value(email)')"
 fi
-bindings=$(gcloud projects get-iam-policy "$GOOGLE_CLOUD_PROJECT" --flatten='bindings[].members' \
-  --format='csv[no-heading](bindings.members,bindings.role)')
+bound=$(bindings)
 
 echo "Of $CANARY in $GOOGLE_CLOUD_PROJECT:"
 # First what would notify of the rest being gone, then what calls, then what is called.
@@ -42,7 +49,7 @@ for name in $dashboards; do
   plan "dashboard $name" gcloud monitoring dashboards delete "$name"
 done
 for where in $({ echo "$REGION" && cut -sd, -f2 <<<"$functions"; } | sort -u); do
-  jobs=$(gcloud scheduler jobs list --location="$where" --filter="description=\"$MARK\"" --format='value(name.basename())')
+  jobs=$(gcloud scheduler jobs list --location="$where" --filter="description~\"^$MARK$\"" --format='value(name.basename())')
   for name in $jobs; do
     plan "job $name in $where" gcloud scheduler jobs delete "$name" --location="$where"
   done
@@ -69,7 +76,7 @@ revoke() {
 # leaves ACCOUNT: whether it is one of those that go.
 leaves() { [[ " $(echo $accounts) " == *" $1 "* ]]; }
 for account in $accounts; do
-  for role in $(sed -n "s/^serviceAccount:$account,//p" <<<"$bindings" | sort -u); do
+  for role in $(sed -n "s/^serviceAccount:$account,\([^,]*\),.*/\1/p" <<<"$bound" | sort -u); do
     plan "$role of $account" gcloud projects remove-iam-policy-binding "$GOOGLE_CLOUD_PROJECT" \
       --member="serviceAccount:$account" --role="$role" --all --format=none
   done
@@ -100,6 +107,9 @@ fi
 for name in $secrets; do
   plan "secret $name, with every version of the phases file" gcloud secrets delete "$name"
 done
+if leaves "$DEPLOYER"; then
+  plan "the sources of builds in $SOURCES" gcloud storage rm "$SOURCES" --recursive
+fi
 for account in $accounts; do
   plan "account $account" gcloud iam service-accounts delete "$account"
 done
@@ -107,12 +117,14 @@ done
 echo "What stays, because it holds what was written, or is not this canary's alone:"
 echo "  the tables, their datasets, the topic $TOPIC, the Firestore databases, the progress documents"
 echo "  what the canary remembers and what people said; to delete it:"
-echo "    gcloud firestore bulk-delete --database='${MEMORY_DATABASE:-$FIRESTORE_DATABASE}'" \
+own=$FIRESTORE_DATABASE
+if has "$MEMORY_DATABASE"; then own=$MEMORY_DATABASE; fi
+echo "    gcloud firestore bulk-delete --database='$own'" \
   "--collection-ids=canary_memory,canary_people"
 echo "  what answered probes; to have Firestore delete each a day later:"
 echo "    gcloud firestore fields ttls update answered_at --collection-group=orchestrator_probes --enable-ttl" \
   "--database='$FIRESTORE_DATABASE'"
-echo "  the functions' images and sources: the repository cloud-run-source-deploy and the buckets run-sources-…, …_cloudbuild"
+echo "  the functions' images and sources: the repository cloud-run-source-deploy and the bucket run-sources-…"
 echo "  the services that were switched on, the role of Pub/Sub's own account, the secrets of Slack and heartbeat"
 echo "  the rights of who may start builds"
 if ((${#steps[@]} == 0)); then

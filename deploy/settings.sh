@@ -7,6 +7,10 @@ export GOOGLE_CLOUD_PROJECT=$1 CLOUDSDK_CORE_PROJECT=$1 CLOUDSDK_CORE_DISABLE_PR
 while read -r default; do
   declare "$default"
 done < <(sed -nE 's/^  _([A-Z_]+): "?([^"#]*[^"# ])?"? *(#.*)?$/\1=\2/p' cloudbuild.yaml)
+if [[ $2 == *$'\n'* ]]; then
+  echo "the settings have more than one line; a comma separates them, as for the builds" >&2
+  exit 1
+fi
 IFS=, read -ra given <<<"$2"
 for setting in "${given[@]}"; do
   name=${setting%%=*}

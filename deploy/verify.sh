@@ -86,13 +86,13 @@ for file in $(policies); do
   copy=$(render "$file")
   title=$(title "$copy")
   expect "the policy '$title' is on" True \
-    "$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$title\"" --format='value(enabled)')"
+    "$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format='value(enabled)')"
   # An edit in the console keeps the label by which the deployment knows what it has written.
-  live=$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$title\"" --format=json)
+  live=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format=json)
   edits=$(diff <(watched <"$copy") <(watched <<<"$live")) || true
   expect "the policy '$title' watches and notifies as $file says" '' "$edits"
   if [[ -n $edits ]]; then
-    name=$(gcloud monitoring policies list --filter="userLabels.canary=$CANARY AND displayName=\"$title\"" --format='value(name)')
+    name=$(gcloud monitoring policies list --filter="userLabels.canary~^$CANARY$ AND displayName=\"$title\"" --format='value(name)')
     echo "Keep the edit in $file and _NOTIFICATION_CHANNELS, or let the next deployment undo it after" >&2
     echo "gcloud monitoring policies update $name --update-user-labels=content=edited" >&2
   fi
@@ -101,6 +101,16 @@ if [[ -n $MESSAGE_TABLE ]]; then
   expect "the message log listens to the topic" "$TOPIC_PATH" "$(of_subscription "$MESSAGE_LOG" topic)"
   expect "the message log writes" ACTIVE "$(of_subscription "$MESSAGE_LOG" bigqueryConfig.state)"
 fi
+
+# What an earlier deployment needed, and this one does not.
+wanted=$(project_roles | sed -E 's/^([^=]*)=([^=]*)=?(.*)$/serviceAccount:\1,roles\/\2,\3/')
+surplus=$(bindings | grep -F -f <(accounts | tr ' ' '\n' | sed 's/.*/serviceAccount:&,/') | grep -vxF "$wanted") || true
+while IFS=, read -r member role database; do
+  [[ -n $member ]] || continue
+  echo "WARNING: ${member#*:} has $role${database:+ on the database $database}, and needs it no longer:" >&2
+  echo "gcloud projects remove-iam-policy-binding $GOOGLE_CLOUD_PROJECT --member=$member --role=$role" \
+    "--condition='$(on_database "$database")'" >&2
+done <<<"$surplus"
 
 # The whole way from the scheduler to the log, which also gives the policy on silence its first data point. The job
 # tries a run that could not tell again, so only the last word counts.

@@ -1,7 +1,4 @@
-"""A pipeline's own checks, each of which returns (passed, metrics, message).
-
-One of them asks the canary.
-"""
+"""A pipeline's checks, each returns (passed, metrics, message); one of them asks the canary."""
 
 from contextlib import closing
 from datetime import UTC, datetime
@@ -12,24 +9,15 @@ from orchestrator_resilience.stores.opening import open_stores
 
 
 def check_orchestrator_health():
-    """Pass where every recent date could be judged and is well.
-
-    The message says of each other one what is wrong.
-    """
-    with closing(
-        open_stores(Settings.from_env(), phases := load_phases(), must_exist=True)
-    ) as stores:
-        report = check(stores, phases, datetime.now(UTC))
-    wrong = "; ".join(
-        f"{v.phase} {v.game_date} {v.kind}: {v.summary}"
-        for v in report.verdicts
-        if not v.kind.is_quiet
-    )
-    return (
-        report.outcome is Outcome.QUIET,
-        {f"{v.phase} {v.game_date}": v.kind.value for v in report.verdicts},
-        wrong,
-    )
+    """Pass where every recent date is healthy; the message says of each other one what is wrong."""
+    with closing(open_stores(Settings.from_env(), phases := load_phases(), must_exist=True)) as db:
+        report = check(db, phases, datetime.now(UTC))
+    wrong = [v for v in report.verdicts if not v.kind.is_quiet]
+    said = [f"{v.phase} {v.game_date} {v.kind}: {v.summary}" for v in wrong]
+    kinds = {
+        f"{verdict.phase} {verdict.game_date}": verdict.kind.value for verdict in report.verdicts
+    }
+    return report.outcome is Outcome.QUIET, kinds, "; ".join(said)
 
 
 CHECKS = [check_orchestrator_health]  # beside those that are there already

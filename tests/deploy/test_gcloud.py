@@ -117,7 +117,7 @@ def test_every_command_is_one_that_gcloud_takes(
 
 CANARY = "phase2-canary"
 LOCATION = "cloud.googleapis.com/location"
-OURS = {"managed_by": "orchestrator-resilience", LOCATION: "us-central1"}
+OURS = {"managed_by": "orchestrator-resilience", "canary": CANARY, LOCATION: "us-central1"}
 NAMES = {
     "phase2-canary": OURS,
     "phase2-orchestrator": {"goog-managed-by": "cloudfunctions"},
@@ -174,10 +174,14 @@ POLICIES = [
 LISTS = {"run": SERVICES, "pubsub": SUBSCRIPTIONS, "projects": MEMBERS}
 PRINTED = [
     "serviceAccount:a@b,roles/c,\nserviceAccount:a@b,roles/d,canary",
-    "orchestrator-resilience",
+    CANARY,
     "nobody",
     "phase2-canary,us-central1\nother,us-east1",
     "PHASE,phase3\nSLACK_WEBHOOK_URL,",
+    *(
+        "",
+        "",
+    ),  # the variables of an orchestrator that is not there, and how many instances it may have
     "nba-phase2-raw-complete-2",
     "theirs",
     "other",

@@ -38,7 +38,7 @@ GOOGLES_METRICS = {
 }
 NAMED = {
     *("phase2-orchestrator", "phase2-canary"),
-    *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-messages"),
+    *("nba-phase2-raw-complete-dead-letters", "nba-phase2-raw-complete-messages-phase2-canary"),
 }
 NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 

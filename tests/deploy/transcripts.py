@@ -82,9 +82,11 @@ def cloud_build(settings: Mapping[str, str]) -> list[dict[str, Any]]:
     config = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text("utf-8"))
     template = Template(json.dumps(config["steps"]))
     assert settings.keys() <= config["substitutions"].keys() <= {*template.get_identifiers()}
-    steps: list[dict[str, Any]] = json.loads(
-        template.substitute(_PROJECT | config["substitutions"] | dict(settings))
-    )
+    values = {
+        name: json.dumps(value)[1:-1]
+        for name, value in (_PROJECT | config["substitutions"] | dict(settings)).items()
+    }
+    steps: list[dict[str, Any]] = json.loads(template.substitute(values))
     return steps
 
 
@@ -364,8 +366,18 @@ def _again() -> Sequence[Step]:
     return perform(EVERYTHING, ANSWERS["later"], before=_made())
 
 
-def _removal(*arguments: str, tables: Mapping[str, str] | None = None) -> list[Step]:
-    return perform(EVERYTHING, tables or {}, ANSWERS["made"], steps=["remove"], arguments=arguments)
+def _removal(
+    *arguments: str,
+    tables: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> list[Step]:
+    return perform(
+        EVERYTHING | (settings or {}),
+        tables or {},
+        ANSWERS["made"],
+        steps=["remove"],
+        arguments=arguments,
+    )
 
 
 def _whole(title: str, steps: Iterable[Step]) -> Iterator[str]:
@@ -459,6 +471,17 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
             "A list cannot be made, so that nothing is removed",
             _removal("--yes", tables=ANSWERS["hidden"]),
         ),
+        "",
+        *_whole(
+            "A setting of the deployment is forgotten, and there is no such phase",
+            _removal(
+                "--yes",
+                tables={"* services list * --flatten=spec.*": "MEMORY_DATABASE,canary"},
+                settings={"_MEMORY_DATABASE": "", "_PHASE": "phase9"},
+            ),
+        ),
+        "",
+        *_whole("The settings have two lines", _removal(settings={"_PHASE": "phase2\n"})),
         "",
         *_whole("Nothing is there", perform(EVERYTHING, steps=["remove"])),
     ),

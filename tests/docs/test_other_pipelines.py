@@ -199,5 +199,5 @@ def test_the_columns_are_those_that_are_read() -> None:
 
 
 def test_the_page_is_short() -> None:
-    """Under 80 lines."""
-    assert len(text_of(PAGE).splitlines()) < 80
+    """At most 85 lines, of which its examples are half."""
+    assert len(text_of(PAGE).splitlines()) <= 85
