@@ -7,7 +7,7 @@ CLI := .venv/.cli
 DEV := .venv/.dev
 
 .PHONY: demo test check format local bench bench-contention bench-truth chaos coverage fuzz hostile interleavings load \
-	outages path years screenshot requirements clean
+	outages path reference years screenshot requirements clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -72,6 +72,10 @@ years: $(DEV)
 # Where it stopped, in 20,000 worlds whose truth is known: a quarter of an hour; WORLDS and SEED may be given.
 path: $(DEV)
 	@$(BIN)/python -m tests.proof path --worlds $(or $(WORLDS),20000) $(if $(SEED),--seed $(SEED))
+
+# The tables of the pages, from the code.
+reference: $(DEV)
+	@$(BIN)/python -m tools.reference
 
 # The pictures in docs/: of the page, and of a Slack message.
 screenshot: $(DEV)

@@ -59,9 +59,13 @@ class Outcome(IntEnum):
     """How a run ended; the number is the command's exit code."""
 
     QUIET = 0
+    """Nothing is wrong."""
     PROBLEM = 1
+    """At least one date has a problem."""
     COULD_NOT_TELL = 2
+    """A source could not be read, or the command could not run."""
     UNDECIDED = 3
+    """Nothing has arrived, and without a `work_query` nothing says whether it should have."""
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -14,24 +14,32 @@ from orchestrator_resilience.settings import read_switch
 
 @dataclass(frozen=True, slots=True)
 class CanarySettings:
-    """What the environment says to the canary alone.
-
-    | variable          | meaning                                            | default      |
-    |-------------------|----------------------------------------------------|--------------|
-    | CANARY_ENABLED    | false silences the canary (layer 2)                | true         |
-    | SLACK_WEBHOOK_URL | a secret: the incoming webhook                     | no Slack     |
-    | HEARTBEAT_URL     | a secret: asked for after each run that could tell | no heartbeat |
-    | PAGE_URL          | where people reach the page, for links to it       | no link      |
-    | RUNBOOK_URL       | where people reach the runbook, as above           | no link      |
-    | PAGE_OF           | the canary whose page this is: nothing is run here | a canary     |
-    """
+    """What the environment says to the canary alone, as in the library's Settings."""
 
     enabled: bool
+    """CANARY_ENABLED: `false` silences the canary. Default: `true`."""
     slack_webhook_url: str | None = field(repr=False)
+    """SLACK_WEBHOOK_URL: A secret: the incoming webhook to which the canary posts. Default: no
+    Slack.
+    """
     heartbeat_url: str | None = field(repr=False)
+    """HEARTBEAT_URL: A secret: an address outside this project that is asked for after each run
+    that could read its sources. What listens there raises the alarm when it hears nothing. Default:
+    no heartbeat.
+    """
     page_url: str | None = None
+    """PAGE_URL: The address under which people reach the canary's page; notifications link to the
+    date there. Default: no link.
+    """
     runbook_url: str | None = None
+    """RUNBOOK_URL: The address of `docs/runbook.md` where people read it; notifications link to the
+    place of their cause there. Default: no link.
+    """
     page_of: str | None = None
+    """PAGE_OF: The name of a canary, which is that of its service: this function is then that
+    canary's page, and only reads. It runs nothing, notifies nobody, and refuses to start beside
+    `SLACK_WEBHOOK_URL` or `HEARTBEAT_URL`. Default: a canary of its own.
+    """
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "CanarySettings":

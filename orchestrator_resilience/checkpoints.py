@@ -23,35 +23,76 @@ class CheckpointKind(StrEnum):
     """Every kind there is."""
 
     RECEIVED = "CHECKPOINT_RECEIVED"
+    """A delivery begins. Fields: `odd_fields`, what of the message was read as something else, or
+    left out.
+    """
     REJECTED = "CHECKPOINT_REJECTED"
+    """A message cannot be accepted, or is over 1 MiB and was not read; it is answered 2xx. Fields:
+    `field`, `reason`, `raw`.
+    """
     UNEXPECTED = "CHECKPOINT_UNEXPECTED"
+    """The processor is none of the phase's; its name is kept in the document's `_unexpected`.
+    Fields: `nearest`.
+    """
     IGNORED = "CHECKPOINT_IGNORED"
+    """The status (`no_data`, `failed`, `skipped`) completes nothing, the processor is optional or
+    one of the others, or an existing orchestrator says so; WARNING when a delivery ended without a
+    word about its transaction.
+    """
     WAITING = "CHECKPOINT_WAITING"
+    """A processor is missing. Fields: those of `CHECKPOINT_POST_TRANSACTION`."""
     POST_TRANSACTION = "CHECKPOINT_POST_TRANSACTION"
+    """After the transaction; **ERROR** when all are complete and `_triggered` is still unset,
+    WARNING when it is set although a processor is missing. Fields: `should_trigger`, `triggered`,
+    `duplicate`, `expected`, `completed`, `missing`, `unexpected`, `attempts`.
+    """
     TRIGGERED = "CHECKPOINT_TRIGGERED"
+    """This delivery set the flag. Fields: those of `CHECKPOINT_POST_TRANSACTION`."""
     STARTED = "CHECKPOINT_STARTED"
+    """This delivery started the next phase. Fields: the same, and `message_id`."""
     NOT_STARTED = "CHECKPOINT_NOT_STARTED"
+    """It was decided, and the next phase was not started. Fields: the same, and `reason`."""
     FAILED = "CHECKPOINT_FAILED"
+    """A write failed, the block raised, or `delivery.failed` says so; where retries are on and
+    nothing swallows it, the message comes again. Fields: `steps`, `error`, `error_class`, `causes`.
+    """
     PROBED = "CHECKPOINT_PROBED"
+    """A probe was answered; WARNING when the completion log is not as it should be, or the probe
+    came too late. It is about no date.
+    """
 
 
 class DeliveryOutcome(StrEnum):
     """How a delivery ended, by the line that closes it."""
 
     WAITING = "waiting"
+    """A processor is missing."""
     TRIGGERED = "triggered"
+    """This delivery set the flag."""
     ALREADY_TRIGGERED = "already_triggered"
-    STUCK = "stuck"  # complete, and the flag is unset
-    PREMATURE = "premature"  # the flag is set, and somebody is missing
-    PARTIAL = "partial"  # as above, on purpose
-    STARTED = "started"  # the next phase
+    """The flag was set before."""
+    STUCK = "stuck"
+    """Complete, and the flag is unset."""
+    PREMATURE = "premature"
+    """The flag is set, and a processor is missing."""
+    PARTIAL = "partial"
+    """The same, on purpose."""
+    STARTED = "started"
+    """The next phase was started."""
     NOT_STARTED = "not_started"
+    """The next phase was not started."""
     IGNORED = "ignored"
+    """It completes nothing, as `CHECKPOINT_IGNORED` says."""
     UNEXPECTED = "unexpected"
+    """The processor is none of the phase's."""
     REJECTED = "rejected"
+    """The message cannot be accepted."""
     FAILED = "failed"
+    """A write failed, or the block raised."""
     RETURNED_EARLY = "returned_early"
+    """It ended without a word about its transaction."""
     PROBED = "probed"
+    """A probe was answered."""
 
 
 class Severity(StrEnum):

@@ -69,7 +69,11 @@ class Period(Struct, frozen=True, kw_only=True):
     """
 
     since: date | None = None
+    """The first game date, of a phase that of the season: a date before it is `IDLE`, and the
+    orchestrator waits for nobody.
+    """
     until: date | None = None
+    """The last game date, likewise."""
     incomplete_by: LocalTime | None = None
 
     def __post_init__(self) -> None:
@@ -97,10 +101,17 @@ class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """
 
     processors: Annotated[tuple[ProcessorName, ...], Meta(min_length=1)] | None = None
+    """Whom it waits for, of the phase's expected and optional processors; the others are known, and
+    not missing.
+    """
     incomplete_by: LocalTime | None = None
+    """Its deadline."""
     partial_reasons: tuple[Text, ...] | None = None
+    """Its reasons for a flag without everybody."""
     critical: tuple[ProcessorName, ...] = ()
+    """Its own, as in the phase."""
     enough: Enough | None = None
+    """Its own, as in the phase. Without it, all of its processors are needed."""
 
     def without(self, processors: Collection[str]) -> "Mode":
         """The mode without some of its processors."""
@@ -109,7 +120,7 @@ class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
-    """One table of phases.toml, validated; the file's comments say what each field is for.
+    """One table of phases.toml, validated.
 
     `since` and `until` are the phase's season. `periods` has what is a processor's own of `since`,
     `until` and `incomplete_by`. What is asked of a game date is asked of the phase `on` that date.
@@ -117,38 +128,104 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     name: Annotated[str, Meta(pattern=_PHASE)]
     next_phase: Text
+    """What the flag is about, as the alerts name it."""
     next_phase_started_by: Text
+    """What really starts the next phase; every alert says so."""
     flag_starts_next_phase: bool = False
+    """The orchestrator itself starts the next phase, and sets the flag afterwards: an unset flag
+    then means `BLOCKED`.
+    """
     message_phase: Text
+    """The value of `phase` in the messages."""
     firestore_collection: CollectionName
+    """The collection of the progress documents; not `.`, `..` or `__x__`, and without `/`, as
+    Firestore has it.
+    """
     bigquery_table: TableName
+    """The completion log, as `dataset.table` or `project.dataset.table`; a view is enough to read.
+    """
     message_table: TableName | None = None
+    """The message log, named likewise: the table that a Pub/Sub BigQuery subscription on the same
+    topic fills. Its `data` is BYTES, STRING or JSON.
+    """
     flag_table: TableName | None = None
+    """A table, named likewise, that says of each phase and date whether the flag is set (`phase`,
+    `game_date`, `is_triggered`; if it has them, `triggered_at` and `trigger_reason`). `canary
+    verify` finds it.
+    """
     untriggered_after_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 30
+    """How long a complete date may stay untriggered."""
     settle_minutes: Minutes = 2
+    """How long its rows must have been visible as well."""
     downstream_after_minutes: Minutes = 60
+    """How long the next phase may take to write its first row."""
     incomplete_by: LocalTime = "+1d 12:00"
+    """The deadline: days after the game date, and the time of day. A processor may have its own."""
     timezone: str = "America/New_York"
+    """The time zone of the deadline and of "today"."""
     lookback_dates: Dates = 3
+    """The dates that open incidents, today included."""
     history_dates: Dates = 7
+    """The dates that are read, for causes that show over several."""
     bigquery_carries_flag: bool = False
+    """The flag in BigQuery is used when Firestore cannot be read; set it when `canary verify` says
+    so. Set in the completion log or in the `flag_table`, it is taken as set, and the alert says
+    where they contradict each other. A date of which neither says anything is `UNKNOWN`.
+    """
     outcome_query: Query | None = None
+    """The rows that the next phase wrote: whether a problem matters."""
     work_query: Query | None = None
+    """The games that there were: a day without games, or a dead pipeline."""
     runs_query: Query | None = None
+    """The runs of the processors, a row each: `processor` STRING (any of its names; runs of others
+    are ignored, and show that the table is written), `game_date` DATE, `started_at` and
+    `finished_at` TIMESTAMP, `status` STRING; the last three may be NULL. Read for dates with a
+    problem and the `history_dates` before: who has not run, has failed, or has published nothing.
+    """
     scheduler_jobs: Mapping[Text, tuple[ProcessorName, ...]] = {}
+    """A table: the jobs of Cloud Scheduler that start the processors, each with those that it
+    starts; `[]` is all of them. A missing processor that was not started, because its jobs are
+    paused, deleted or refused, is `NOT_RUN`.
+    """
     topic: Text | None = None
+    """The topic of the messages: what was changed of it is looked for."""
     subscription: Text | None = None
+    """The subscription that brings the messages to the orchestrator, likewise."""
     outcome_counts_games: bool = False
+    """Both queries count games: 7 of 11 games is then `DOWNSTREAM_PARTIAL`, and every impact says
+    "7 of 11 games".
+    """
     partial_reasons: tuple[Text, ...] = ("deadline_exceeded",)
+    """Patterns of reasons (`*` stands for anything) for which a flag without everybody was set on
+    purpose: `TRIGGERED` with a note.
+    """
     completed_statuses: tuple[Text, ...] = COMPLETING_STATUSES
+    """More statuses that complete a processor, beside `success` and `partial`, in messages, rows
+    and documents. Capitals mean nothing, and every other status completes nothing.
+    """
     critical: tuple[ProcessorName, ...] = ()
+    """Processors that have to be among those that are `enough`."""
     enough: Enough | None = None
+    """How many of the expected processors make the set complete: a number, or a share of all of
+    them (`0.6`).
+    """
     modes: Mapping[str, Mode] = {}
+    """A table for each mode that the progress document may name in `_mode`."""
     pending_field: Text = "_trigger_pending"
+    """The field of the progress document in which the code says that it has decided to start the
+    next phase, and has not seen it started. Its time is in the same name with `_at`.
+    """
     succeeded_field: Text = "_trigger_succeeded"
+    """The field in which the code says that this went well; it is shown, and proves nothing."""
     others: tuple[Text, ...] = ()
+    """Patterns of names that share the topic: neither expected nor a surprise."""
     processors: Annotated[Mapping[ProcessorName, tuple[Text, ...]], Meta(min_length=1)]
+    """A table: each expected processor with its aliases. `name = {aliases = […], since =
+    2026-03-01, until = 2026-06-30}` is expected of those game dates alone, both included, and `name
+    = {incomplete_by = "+0d 11:00"}` has a deadline of its own.
+    """
     optional: Mapping[ProcessorName, tuple[Text, ...]] = {}
+    """A table of names with their aliases: processors that are known and never missing."""
     periods: Mapping[ProcessorName, Period] = {}
 
     def __post_init__(self) -> None:
@@ -517,7 +594,7 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
 def _parse_phase(name: str, table: Any, where: str) -> Phase:
     if not isinstance(table, dict):
         raise ConfigurationError(f"{where}: expected a table, got {shown(table)}")
-    for field, why in _NOT_IN_THE_FILE.items():
+    for field, why in NOT_IN_THE_FILE.items():
         if field in table:
             raise ConfigurationError(f"{where}: {field}: unknown field; {why}")
     # Each processor and each mode on its own first: msgspec does not tell which key of a mapping
@@ -544,7 +621,7 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
 
 
 # Fields that the file says in another way.
-_NOT_IN_THE_FILE = {
+NOT_IN_THE_FILE = {
     "name": "the table's own name is the phase's name",
     "periods": "since, until and incomplete_by are a processor's own",
 }
@@ -595,9 +672,7 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
             reason = reason.replace(f"matching regex {pattern!r}", f"such as {example!r}")
         if "unknown field" in reason:
             known = [
-                one.name
-                for one in msgspec.structs.fields(type_)
-                if one.name not in _NOT_IN_THE_FILE
+                one.name for one in msgspec.structs.fields(type_) if one.name not in NOT_IN_THE_FILE
             ]
             reason = f"unknown field{_did_you_mean(field, known)}"
         raise ConfigurationError(

@@ -20,47 +20,62 @@ _OFF = {"0", "false", "no", "off"}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says.
-
-    | variable             | meaning                                                   | default           |
-    |----------------------|-----------------------------------------------------------|-------------------|
-    | CHECKPOINTS_ENABLED  | false silences the checkpoints (layer 1)                  | true              |
-    | PHASES_FILE          | a phases.toml of your own                                 | the bundled one   |
-    | RESILIENCE_DATA_DIR  | folder of the embedded stores                             | ./resilience-data |
-    | GOOGLE_CLOUD_PROJECT | the project whose stores are used, and its traces         | embedded stores   |
-    | BIGQUERY_LOCATION    | where queries run                                         | the dataset's     |
-    | MAXIMUM_BYTES_BILLED | what one query may cost at the most, in bytes              | 1 GiB             |
-    | FIRESTORE_DATABASE   | the Firestore database, where it is a named one           | (default)         |
-    | MEMORY_DATABASE      | a Firestore database of the canary's own, for its memory  | the one above     |
-    | PHASE                | the phase that the orchestrator function serves           | phase2            |
-    | ORCHESTRATOR_SERVICE | its Cloud Run service: its requests and errors are read   | none              |
-    | DEAD_LETTERS         | a subscription to its dead letters, for the canary        | none              |
-    | K_SERVICE            | set by Cloud Run: the embedded stores are refused there   | none              |
-    | K_REVISION           | set by Cloud Run: what answers a probe, and leaves a line | none              |
-    | NO_COLOR             | any value: no colours in a terminal                       | none              |
-
-    GOOGLE_APPLICATION_CREDENTIALS is read by Google's libraries, as the path of a key. Where it is
-    the key itself, they show it in their errors: `credentials_are_a_key` is all that is kept of it
-    here.
-    """
+    """What the environment says: each field with its variable, what that means, and its default."""
 
     checkpoints_switch: str
+    """CHECKPOINTS_ENABLED: `false` silences the checkpoints. Default: `true`."""
     phases_file: Path | None
+    """PHASES_FILE: A phases file of your own. Default: the bundled one."""
     data_dir: Path
+    """RESILIENCE_DATA_DIR: The folder of the embedded stores. A running process notices that their
+    database was replaced; anyone who deletes or restores it deletes its `-wal` and `-shm` too.
+    Default: `./resilience-data`.
+    """
     project: str | None
+    """GOOGLE_CLOUD_PROJECT: The project whose stores are used, and its traces. Default: the
+    embedded stores.
+    """
     bigquery_location: str | None
+    """BIGQUERY_LOCATION: Where queries run. Default: the dataset's location."""
     bigquery_emulated: bool
+    """BIGQUERY_EMULATOR_HOST: Host and port of a BigQuery emulator. Default: Google's BigQuery."""
     maximum_bytes_billed: int
+    """MAXIMUM_BYTES_BILLED: What one query may cost at the most, in bytes; one that would cost more
+    is refused, and the canary says so. Default: 1 GiB.
+    """
     firestore_database: str
+    """FIRESTORE_DATABASE: The Firestore database, where it is a named one. Default: `(default)`."""
     memory_database: str | None
+    """MEMORY_DATABASE: A Firestore database of the canary's own, for what it remembers
+    (`canary_memory`) and what people say (`canary_people`); the command needs it as well. Default:
+    the database above.
+    """
     phase: str
+    """PHASE: The phase that the orchestrator function serves. Default: `phase2`."""
     orchestrator_service: str | None
+    """ORCHESTRATOR_SERVICE: The Cloud Run service of that function. For dates with a problem, the
+    canary then reads the platform's log of the requests to it, and its errors. Default: none.
+    """
     dead_letters: str | None
+    """DEAD_LETTERS: A pull subscription to the topic of its dead letters. For dates with a problem,
+    the canary reads which messages are there, and takes none away. Default: none.
+    """
     pubsub_emulator: str | None
+    """PUBSUB_EMULATOR_HOST: Host and port of a Pub/Sub emulator. Default: Google's Pub/Sub."""
     service: str | None
+    """K_SERVICE: Set by Cloud Run: the embedded stores are refused there, and the answer to a probe
+    has it. Default: none.
+    """
     revision: str | None
+    """K_REVISION: Set by Cloud Run: each checkpoint has it, and the answer to a probe. Default:
+    none.
+    """
     colours: bool
+    """NO_COLOR: Any value: no colours in a terminal. Default: colours where there is a terminal."""
     credentials_are_a_key: bool = False
+    """GOOGLE_APPLICATION_CREDENTIALS: The path of a key, for Google's libraries. The key itself is
+    refused, because they show it in their errors. Default: the machine's account.
+    """
     data_dir_is_named: bool = False
 
     @classmethod

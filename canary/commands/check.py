@@ -46,9 +46,9 @@ from orchestrator_resilience.stores.jsonl import append_line, last_line
 def check(
     about: Subject, *, dates: Sequence[Day], as_json: bool, ascii_only: bool, dry_run: bool
 ) -> Outcome:
-    """Judge the recent dates once, as the scheduler does, or those that are named.
+    """Judge the recent dates once, as the scheduler does, or those that are named; notify nobody.
 
-    Notify nobody.
+    Dates of one fault are one alert. A run with an earlier --now leaves no record.
     """
     if not CanarySettings.from_env().enabled:
         click.echo("canary: switched off by CANARY_ENABLED", err=True)
@@ -74,7 +74,11 @@ def check(
 def status(
     about: Subject, *, as_json: bool, ascii_only: bool, html: Path | None, days: int
 ) -> Outcome:
-    """Show the recent dates as a picture, or write them as a page."""
+    """Show the recent dates as a picture, or write them as a page.
+
+    The picture has a row a date: what arrived when, what the next phase has, and the verdict.
+    In fewer than 64 columns it is a list. The page has 14 dates, and the figures of 30.
+    """
     dates, explained = (days, None) if html is None else (MONTH_DATES, BOARD_DATES)
     with about.stores() as stores:
         found = overview(
@@ -125,7 +129,10 @@ def status(
 def explain(
     about: Subject, *, game_date: Day, as_json: bool, ascii_only: bool, html: Path | None
 ) -> Outcome:
-    """Show what happened on one game date, why, and what to do."""
+    """Show what happened on one game date, why, and what to do.
+
+    The timeline has what every source saw, with a line for each delivery.
+    """
     with about.stores() as stores:
         day = about.game_date(game_date, about.phase)
         found, facts, documents = timeline_and_facts(

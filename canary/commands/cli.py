@@ -65,7 +65,7 @@ def _show(error: click.ClickException) -> None:
     is_eager=True,
     expose_value=False,
     callback=_show_version,
-    help="Show the version.",
+    help="Print the installed version.",
 )
 def canary() -> None:
     """Tells when the work is done and nobody noticed."""

@@ -109,7 +109,7 @@ def days_option(default: int) -> Wrapped:
         metavar="N",
         default=default,
         show_default=True,
-        help="How many dates.",
+        help="How many dates, up to 366.",
     )
 
 
@@ -121,15 +121,23 @@ _OPTIONS: Mapping[str, Wrapped] = {
         shell_complete=a_folder,
         help="The embedded stores in this folder.",
     ),
-    "phase": click.option("--phase", metavar="NAME", help="Only this phase of the phases file."),
+    "phase": click.option(
+        "--phase",
+        metavar="NAME",
+        help="Only this phase; a command about one date needs it where there are several.",
+    ),
     "now": click.option(
-        "--now", type=a_time, metavar="TIME", help="Judge as of this time, 2026-02-10T07:15:00Z."
+        "--now",
+        type=a_time,
+        metavar="TIME",
+        help="Judge as of this time, such as 2026-02-10T07:15:00Z.",
     ),
     "canary": click.option(
         "--canary",
         envvar="CANARY_NAME",
         default=DEFAULT_CANARY,
         show_default=True,
+        show_envvar=True,
         metavar="NAME",
         help="Whose memory: the name of its service.",
     ),
@@ -142,7 +150,7 @@ _OPTIONS: Mapping[str, Wrapped] = {
         type=a_path,
         metavar="FILE",
         shell_complete=a_file,
-        help="Write a page that a browser shows.",
+        help="Write a page for a browser into this file instead.",
     ),
     "days": days_option(7),
 }

@@ -25,7 +25,11 @@ from orchestrator_resilience.settings import Settings
 @click.command()
 @options("data", "phase", "json")
 def setup(about: Subject, *, as_json: bool) -> None:
-    """Make the completion log's table, or add columns that it lacks."""
+    """Make the completion log's table, or add columns that it lacks.
+
+    Doing it again changes nothing. Embedded stores are made only where --data or RESILIENCE_DATA_DIR
+    names their folder, or it is there.
+    """
     with about.stores(must_exist=False) as stores:
         done = stores.completion_log.setup()
     click.echo(about.to_json({"done": done}) if as_json else "\n".join(done))
@@ -46,13 +50,13 @@ def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) 
     is_eager=True,
     expose_value=False,
     callback=_check_alone,
-    help="Read this phases file alone, and end.",
+    help="Read this phases file alone, and end: for CI.",
 )
 @options("data", "phase", "now", "json", "days")
 def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
-    """Check an installation: what it reads, what is collected, and where the flag is.
+    """Check an installation: what it reads, what is collected, and where the flag is. It only reads.
 
-    It only reads.
+    Exit code 1: a point is wrong, or BigQuery may not take Firestore's place; 2: could not tell.
     """
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     settings = Settings.from_env()
@@ -68,13 +72,13 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
 
 
 @click.command()
-@click.option("--test", "is_test", is_flag=True, help="Send one marked message over each channel.")
+@click.option("--test", "is_test", is_flag=True, help="Send it; nothing else is sent by hand.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def notify(*, is_test: bool, as_json: bool) -> Outcome:
     """Send a marked message over each channel that the environment names, and say what each answered.
 
-    The log is this machine's stderr here. The deployed function's own is tried by POST
-    /notify-test.
+    The log is this machine's stderr here. The deployed function's own is tried by POST /notify-test.
+    Exit code 1: a channel did not take it.
     """
     if not is_test:
         raise click.UsageError("--test is needed: all else is sent by the canary's own runs")
@@ -105,13 +109,14 @@ def notify(*, is_test: bool, as_json: bool) -> Outcome:
     type=whole_number(1, int(MAX_AGE.total_seconds()), "of seconds "),
     default=60,
     show_default=True,
-    help="Seconds to wait for the answer, up to 600; the reason for a silence takes up to 20 more.",
+    help="How long to wait, up to 600; to find why no answer came takes up to 20 more.",
 )
 @options("phase")
 def probe(about: Subject, *, topic: str, service: str | None, timeout: int) -> Outcome:
     """Ask whether the orchestrator is alive, or only deployed.
 
-    A marked message goes the whole way; where no answer comes, the reason is looked for.
+    A marked message goes the whole way; where no answer comes, the reason is looked for. It needs
+    GOOGLE_CLOUD_PROJECT and the extra `probe`.
     """
     settings = Settings.from_env()
     if settings.project is None:

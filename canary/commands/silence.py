@@ -24,7 +24,7 @@ from orchestrator_resilience.stores.base import Document, DocumentStore
 
 _ATTEMPTS = 10
 _by = click.option(
-    "--by", envvar="USER", default="", metavar="NAME", help="Who says so; by default $USER."
+    "--by", envvar="USER", show_envvar=True, default="", metavar="NAME", help="Who says so."
 )
 
 

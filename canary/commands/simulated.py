@@ -62,8 +62,8 @@ def demo(out: Path, *, verbose: bool) -> None:
 def replay(about: Subject, *, file: Path, out: Path, until: datetime | None) -> Outcome:
     """Play a file of Pub/Sub messages on simulated time.
 
-    FILE has objects of JSON, one a line or in an array: the `message` as Pub/Sub delivers or pulls
-    it.
+    FILE has objects of JSON, one a line or in an array: push envelopes, what Pub/Sub's pull prints,
+    messages with nothing around them, or CloudEvents.
     """
     console, phases_file = make_console(), Settings.from_env().phases_file or BUNDLED_PHASES
     command = CommandLine(program(), folder=out, several=about.several)

@@ -1,10 +1,6 @@
-"""The `canary` command as the pages describe it.
-
-Its help, and a folder in which the demo has been played.
-"""
+"""The `canary` command as the pages have it typed, and a folder in which the demo has been played."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +12,6 @@ from tests.docs.markdown import ROOT
 
 Shell = Callable[[str], subprocess.CompletedProcess[str]]
 _CANARY = 'canary() { "$PYTHON" -m canary "$@"; }; '
-_COMMANDS = re.compile(r"^\W*(?:positional arguments|commands):?\W*$", re.IGNORECASE)
 
 
 @pytest.fixture(scope="session")
@@ -49,41 +44,3 @@ def demo(shell: Shell) -> str:
     done = shell("canary demo")
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="session")
-def command_help(shell: Shell) -> dict[str, set[str]]:
-    """Return the options of each command, "canary silence add" among them, by what `--help` says."""
-    found: dict[str, set[str]] = {}
-    waiting = ["canary"]
-    while waiting:
-        command = waiting.pop()
-        text = _help(shell, command)
-        found[command] = {option for _, option in _defined(text)} - {"--help"}
-        waiting += [f"{command} {name}" for name in _subcommands(text)]
-    return found
-
-
-def _help(shell: Shell, command: str) -> str:
-    done = shell(f"{command} --help")
-    assert done.returncode == 0, done.stderr
-    return re.sub(r"[│╭╮╰╯─]", " ", done.stdout)  # what draws a frame around it
-
-
-def _defined(text: str) -> list[tuple[str, str]]:
-    """Return the options that begin a line, a short form of theirs before them or not."""
-    return re.findall(r"^ {1,6}(-\w(?: \w+)?, +)?(--[a-z][a-z-]*)", text, re.MULTILINE)
-
-
-def _subcommands(text: str) -> list[str]:
-    """Return the names below "Commands:" (or argparse's "positional arguments:"), placeholders left out."""
-    lines = iter(text.splitlines())
-    listed = []
-    for line in lines:
-        if _COMMANDS.match(line):
-            for entry in lines:
-                if not entry.strip():
-                    break
-                listed.append(entry)
-    names = [re.match(r" {1,6}([a-z][a-z-]*)(?: {2,}\S.*)?\s*$", entry) for entry in listed]
-    return [name[1] for name in names if name]
