@@ -11,6 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from datetime import date
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,10 @@ import msgspec
 from cogapp import Cog  # type: ignore[import-untyped]
 
 from canary.commands.cli import canary
+from canary.domain.incident import NotificationKind
+from canary.domain.stages import CauseKind, Stage
+from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, level
+from canary.notify.message import ADVICE, anchor
 from canary.run import Outcome
 from canary.settings import CanarySettings
 from orchestrator_resilience.checkpoints import DEFAULT_SEVERITY, CheckpointKind, DeliveryOutcome
@@ -28,7 +33,7 @@ from orchestrator_resilience.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 E = TypeVar("E", bound=Enum)
-PAGES = ("docs/reference.md",)
+PAGES = ("docs/reference.md", "docs/runbook.md")
 
 
 def write(*arguments: str) -> int:
@@ -159,6 +164,55 @@ def delivery_outcomes() -> str:
     """Return a row for each way in which a delivery ends."""
     rows = [(f"`{outcome}`", text) for outcome, text in _members(DeliveryOutcome)]
     return table("outcome | means", rows)
+
+
+def verdicts() -> str:
+    """Return a row for each verdict, with what an alert of it says is to be done."""
+    return table("verdict | means | do", _advised(VerdictKind))
+
+
+def causes() -> str:
+    """Return a row for each cause, likewise."""
+    return table("cause | known by | do", _advised(CauseKind))
+
+
+def _advised(kinds: type[VerdictKind | CauseKind]) -> Iterator[tuple[str, str, str]]:
+    words = {"date": "DATE", "document": "DOCUMENT", "who": "PROCESSOR", "next_phase": "Phase 3"}
+    for kind, text in _members(kinds):
+        advice = "what the verdict says" if kind is CauseKind.UNDETERMINED else ADVICE[kind]
+        yield f'<a id="{anchor(kind)}"></a>`{kind}`', text, advice.format(**words)
+
+
+def impacts() -> str:
+    """Return a row for each impact."""
+    rows = [(f"`{impact}`", text, f"`{_severity(impact)}`") for impact, text in _members(Impact)]
+    return table("impact | means | severity of the alert", rows)
+
+
+def _severity(impact: Impact) -> Level:
+    return level(
+        Verdict(
+            kind=VerdictKind.UNTRIGGERED, phase="", game_date=date.min, summary="", impact=impact
+        )
+    )
+
+
+def stages() -> str:
+    """Return a row for each stage of the path."""
+    rows = [
+        (f"`{stage}`", "a processor" if stage.rank <= Stage.REGISTERED.rank else "the date", text)
+        for stage, text in _members(Stage)
+    ]
+    return table("stage | of | who says that it was reached", rows)
+
+
+def notifications() -> str:
+    """Return a row for each kind of notification."""
+    rows = [
+        (f"`{kind}`", text, "`NOTICE`" if kind.is_end else "by the impact now")
+        for kind, text in _members(NotificationKind)
+    ]
+    return table("`canary_alert` | when | severity", rows)
 
 
 def _members(kind: type[E]) -> list[tuple[E, str]]:

@@ -70,10 +70,24 @@ class NotificationKind(StrEnum):
     """
 
     OPENED = "OPENED"
+    """A problem is seen for the first time, with all dates of its group; `UNKNOWN`, and output that
+    was there before, when the next run sees the same.
+    """
     CHANGED = "CHANGED"
+    """A verdict or a severity is worse than the channel has heard; after 2 in 24 hours, 4 hours
+    after the last message.
+    """
     REMINDER = "REMINDER"
+    """Every 4 hours; of a `WARNING` in the hour of the deadline, at least 12 hours after the last.
+    """
     RESOLVED = "RESOLVED"
+    """Two runs in a row found it quiet; what has come back within a day has to be quiet for 8
+    hours.
+    """
     EXPIRED = "EXPIRED"
+    """Its date is looked at no longer (older than `history_dates`, or its phase was removed): **no
+    all-clear**.
+    """
 
     @property
     def is_end(self) -> bool:

@@ -16,15 +16,27 @@ class Stage(StrEnum):
     """
 
     RAN = "RAN"
+    """With a `runs_query`, a run of it that began; else what comes after it. With `scheduler_jobs`,
+    what is known of the job that starts it.
+    """
     PUBLISHED = "PUBLISHED"
+    """The message log."""
     DELIVERED = "DELIVERED"
+    """A line of its delivery."""
     ACCEPTED = "ACCEPTED"
+    """A line that knows its name and date."""
     RECORDED = "RECORDED"
+    """Its row in the completion log."""
     REGISTERED = "REGISTERED"
+    """The progress document."""
     DECIDED = "DECIDED"
+    """`should_trigger=True`; `_trigger_pending`, or what `pending_field` names."""
     FLAGGED = "FLAGGED"
+    """The progress document; the flag table, the trigger's row."""
     STARTED = "STARTED"
+    """Where the flag starts the next phase: a `CHECKPOINT_STARTED` line."""
     OUTPUT = "OUTPUT"
+    """Where the flag starts the next phase: the outcome query."""
 
     @property
     def rank(self) -> int:
@@ -57,19 +69,60 @@ class CauseKind(StrEnum):
     """Every cause there is."""
 
     NOT_RUN = "NOT_RUN"
+    """At RAN. With a `runs_query`: it has run on earlier dates, it is late, and it has no run of
+    this date, for which the query has runs of others. Or with `scheduler_jobs`: it is late and
+    nowhere, each of its jobs was paused or deleted or all its attempts refused
+    (`PERMISSION_DENIED`, `UNAUTHENTICATED`), and no attempt that may be for this date succeeded.
+    """
     PROCESSOR_FAILED = "PROCESSOR_FAILED"
+    """At RAN. Its own last report, or with a `runs_query` its last run, is a failure."""
     NO_DATA = "NO_DATA"
+    """At RAN. Its own last report, or with a `runs_query` its last run, is `no_data` or `skipped`.
+    """
     NOT_PUBLISHED = "NOT_PUBLISHED"
+    """At PUBLISHED. With a `runs_query`: a run of it succeeded, and the message log, which keeps
+    messages, has none of it, nor do lines, where they are collected.
+    """
     NOT_DELIVERED = "NOT_DELIVERED"
+    """At DELIVERED. With `ORCHESTRATOR_SERVICE`: all requests since a time are 401, 403, 404 or
+    429; or none has come since its message; or none has failed since, and no delivery left a line
+    where lines are collected, or `DEAD_LETTERS` has the message.
+    """
     MESSAGE_REJECTED = "MESSAGE_REJECTED"
+    """At ACCEPTED. `CHECKPOINT_REJECTED` of its message: it could not be parsed, and was
+    acknowledged.
+    """
     NAME_DRIFT = "NAME_DRIFT"
+    """At ACCEPTED. The orchestrator has it among the unexpected; or an unexpected name resembles
+    it, it reported on earlier dates, and never together with the other name.
+    """
     CRASHED = "CRASHED"
+    """At any stage after DELIVERED. A delivery's `CHECKPOINT_RECEIVED` ten minutes ago or more, and
+    no closing line of it or of a redelivery. Or at DELIVERED: all requests since a time are 5xx
+    without a line, where lines are collected, or the platform says of each that no instance was
+    started.
+    """
     WRITE_FAILED = "WRITE_FAILED"
+    """At RECORDED, REGISTERED or DECIDED. The last line of its delivery is `CHECKPOINT_FAILED`."""
     EXPECTATION_DRIFT = "EXPECTATION_DRIFT"
+    """At DECIDED, or at ACCEPTED. The delivery that completed the set, or `_expected`, waits for a
+    processor that the phase does not expect; or the orchestrator's list does not have the
+    processor.
+    """
     SHORT_CIRCUIT = "SHORT_CIRCUIT"
+    """At DECIDED. The delivery that completed the set took itself for a duplicate, found nothing
+    missing in its own list, or returned without a decision.
+    """
     FLAG_OVERWRITTEN = "FLAG_OVERWRITTEN"
+    """At FLAGGED. A line, the trigger's row or the flag table says that the flag was set, and the
+    document is there without it.
+    """
     NOT_STARTED = "NOT_STARTED"
+    """At FLAGGED or STARTED. A `CHECKPOINT_NOT_STARTED` line, the code's own `_trigger_pending`
+    left behind, or the delivery that set the flag failed after it.
+    """
     UNDETERMINED = "UNDETERMINED"
+    """Of an interval. Nobody has written down why."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

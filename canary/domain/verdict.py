@@ -49,17 +49,39 @@ class VerdictKind(StrEnum):
     """Every verdict there is."""
 
     IDLE = "IDLE"
+    """No work: there were no games, or every processor reports `no_data` or `skipped` and no query
+    counts games; or nobody is expected of the date.
+    """
     WAITING = "WAITING"
+    """Not complete, and before the deadline (`incomplete_by`) of all that are missing."""
     SETTLING = "SETTLING"
+    """Complete and untriggered for less than 30 minutes, or its rows are less than 2 minutes old.
+    """
     TRIGGERED = "TRIGGERED"
+    """`_triggered` is set. The summary says so where it was set on purpose although a processor is
+    missing.
+    """
     UNTRIGGERED = "UNTRIGGERED"
+    """Complete, and `_triggered` unset for 30 minutes or more."""
     PREMATURE = "PREMATURE"
+    """`_triggered` is set though a processor is missing."""
     INCOMPLETE = "INCOMPLETE"
+    """A processor is still missing at its deadline; the summary has what it last said."""
     SILENT = "SILENT"
+    """There was work, and nothing at all arrived by the deadline."""
     DOWNSTREAM_MISSING = "DOWNSTREAM_MISSING"
+    """Triggered an hour ago or more, and the next phase has written nothing."""
     DOWNSTREAM_PARTIAL = "DOWNSTREAM_PARTIAL"
+    """The same, and the next phase has some of the games only; where `outcome_counts_games`."""
     STORES_DISAGREE = "STORES_DISAGREE"
+    """For 30 minutes or more one store has a completion that the other has not; at once where the
+    orchestrator does not wait for that processor. What was registered before the completion log had
+    its first row does not count.
+    """
     UNKNOWN = "UNKNOWN"
+    """A source could not be read or understood; or nothing arrived and no source says whether there
+    was work, or one says that there was none and a processor failed.
+    """
 
     @property
     def is_quiet(self) -> bool:
@@ -84,9 +106,15 @@ class Impact(StrEnum):
     """Whether the next phase has its output in spite of the problem."""
 
     NONE = "NONE"
+    """The next phase has its rows in spite of the problem, or there were no games."""
     PARTIAL = "PARTIAL"
+    """It has had its time, and has some of the games only; where `outcome_counts_games`."""
     BLOCKED = "BLOCKED"
+    """It was due an hour ago or more, after the flag, the set or the deadline, whoever is missing,
+    and has nothing; or the flag starts it, and is unset.
+    """
     UNKNOWN = "UNKNOWN"
+    """It still has time, or no `outcome_query` says what it has written."""
 
 
 class Level(StrEnum):

@@ -105,9 +105,7 @@ class CommandLine(msgspec.Struct, frozen=True):
             if self.project is not None
             else []
         )
-        place = (
-            f"{self.runbook}#{about.lower().replace('_', '-')}" if self.runbook and about else None
-        )
+        place = f"{self.runbook}#{anchor(about)}" if self.runbook and about else None
         runbook = [Link(f"Runbook: {about}", place)] if place else []
         return (*page, *logs, *runbook)
 
@@ -117,6 +115,11 @@ class Link(msgspec.Struct, frozen=True):
 
     label: str
     url: str
+
+
+def anchor(about: str) -> str:
+    """Return the place of a cause or a verdict in the runbook."""
+    return about.lower().replace("_", "-")
 
 
 def date_path(phase: str, game_date: date, *, several: bool) -> str:
