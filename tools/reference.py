@@ -1,4 +1,4 @@
-"""What is looked up in the pages, written from the code: `make reference`, and tests hold the pages to it.
+"""What is looked up in the pages, written from the code by `make reference`; a test compares.
 
 A page has a comment `[[[cog cog.out(reference.NAME()) ]]]` in the place of each table. What a thing
 means is in the docstring below it in the code: below a member of an enum, or a field of a value.
@@ -37,7 +37,7 @@ PAGES = ("docs/reference.md", "docs/runbook.md")
 
 
 def write(*arguments: str) -> int:
-    """Write the tables anew with `-r`, or compare them with `--check`; returns 0 where all is well."""
+    """Write the tables anew with `-r`, or compare them with `--check`; 0 where all is well."""
     pages = [str(ROOT / page) for page in PAGES]
     code: int = Cog().main(["cog", "-e", "-p", "from tools import reference", *arguments, *pages])
     return code
@@ -79,7 +79,7 @@ def commands() -> str:
 def every_command(
     name: str = "canary", command: click.Command = canary
 ) -> Iterator[tuple[str, click.Command]]:
-    """Yield each command with its whole name, such as "canary silence add", in the order of the code."""
+    """Yield each command with its whole name, such as "canary silence add"."""
     yield name, command
     for own, below in command.commands.items() if isinstance(command, click.Group) else ():
         yield from every_command(f"{name} {own}", below)

@@ -27,8 +27,8 @@ from orchestrator_resilience.settings import Settings
 def setup(about: Subject, *, as_json: bool) -> None:
     """Make the completion log's table, or add columns that it lacks.
 
-    Doing it again changes nothing. Embedded stores are made only where --data or RESILIENCE_DATA_DIR
-    names their folder, or it is there.
+    Doing it again changes nothing. Embedded stores are made only where --data or
+    RESILIENCE_DATA_DIR names their folder, or it is there.
     """
     with about.stores(must_exist=False) as stores:
         done = stores.completion_log.setup()
@@ -54,9 +54,10 @@ def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) 
 )
 @options("data", "phase", "now", "json", "days")
 def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
-    """Check an installation: what it reads, what is collected, and where the flag is. It only reads.
+    """Check an installation: what it reads, what is collected, and where the flag is.
 
-    Exit code 1: a point is wrong, or BigQuery may not take Firestore's place; 2: could not tell.
+    It only reads. Exit code 1: a point is wrong, or BigQuery may not take Firestore's place; 2: it
+    could not tell.
     """
     wanted = {name: one.recent_dates(about.now, days) for name, one in about.phases.items()}
     settings = Settings.from_env()
@@ -77,8 +78,8 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
 def notify(*, is_test: bool, as_json: bool) -> Outcome:
     """Send a marked message over each channel that the environment names, and say what each answered.
 
-    The log is this machine's stderr here. The deployed function's own is tried by POST /notify-test.
-    Exit code 1: a channel did not take it.
+    The log is this machine's stderr here. The deployed function's own is tried by POST
+    /notify-test. Exit code 1: a channel did not take it.
     """
     if not is_test:
         raise click.UsageError("--test is needed: all else is sent by the canary's own runs")

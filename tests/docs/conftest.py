@@ -1,4 +1,4 @@
-"""The `canary` command as the pages have it typed, and a folder in which the demo has been played."""
+"""The `canary` command as the pages have it typed, and a folder with a demo that was played."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is looked up in the pages is what the code says, and what they mention of the command is there."""
+"""What is looked up in the pages is what the code says; what they mention of a command is there."""
 
 import re
 
