@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from enum import Enum
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import TypeVar
 import click
 import msgspec
 from cogapp import Cog  # type: ignore[import-untyped]
+from msgspec.structs import replace
 
 from canary.commands.cli import canary
 from canary.domain.incident import NotificationKind
 from canary.domain.stages import CauseKind, Stage
-from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, level
+from canary.domain.verdict import Impact, Verdict, VerdictKind, level
 from canary.notify.message import ADVICE, anchor
 from canary.run import Outcome
 from canary.settings import CanarySettings
@@ -32,8 +33,8 @@ from orchestrator_resilience.phase import NOT_IN_THE_FILE, Mode, Phase
 from orchestrator_resilience.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-E = TypeVar("E", bound=Enum)
 PAGES = ("docs/reference.md", "docs/runbook.md")
+E = TypeVar("E", bound=Enum)
 
 
 def write(*arguments: str) -> int:
@@ -100,12 +101,6 @@ def _command(name: str, command: click.Command) -> str:
     )
 
 
-def exit_codes() -> str:
-    """Return a row for each exit code of the command."""
-    rows = [(f"{outcome:d}", f"`{outcome.name}`", text) for outcome, text in _members(Outcome)]
-    return table("exit code | outcome | means", rows)
-
-
 def variables() -> str:
     """Return a row for each variable that the settings read."""
     rows = []
@@ -153,72 +148,67 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return f"`{json.dumps(value)}`" if value or value is False else "none"
 
 
+def exit_codes() -> str:
+    """Return a row for each exit code of the command."""
+    return _members("exit code | means | outcome", Outcome, lambda outcome: f"`{outcome.name}`")
+
+
 def checkpoints() -> str:
     """Return a row for each kind of checkpoint."""
-    kinds = _members(CheckpointKind)
-    rows = [(f"`{kind}`", DEFAULT_SEVERITY[kind], text) for kind, text in kinds]
-    return table("checkpoint | severity | when", rows)
+    return _members("checkpoint | when | severity", CheckpointKind, DEFAULT_SEVERITY.__getitem__)
 
 
 def delivery_outcomes() -> str:
     """Return a row for each way in which a delivery ends."""
-    rows = [(f"`{outcome}`", text) for outcome, text in _members(DeliveryOutcome)]
-    return table("outcome | means", rows)
+    return _members("outcome | means", DeliveryOutcome)
 
 
 def verdicts() -> str:
-    """Return a row for each verdict, with what an alert of it says is to be done."""
-    return table("verdict | means | do", _advised(VerdictKind))
+    """Return a row for each verdict, to which messages link, with what an alert says to do."""
+    return _members("verdict | means | do", VerdictKind, _advice)
 
 
 def causes() -> str:
     """Return a row for each cause, likewise."""
-    return table("cause | known by | do", _advised(CauseKind))
+    return _members("cause | known by | do", CauseKind, _advice)
 
 
-def _advised(kinds: type[VerdictKind | CauseKind]) -> Iterator[tuple[str, str, str]]:
+def _advice(kind: VerdictKind | CauseKind) -> str:
     words = {"date": "DATE", "document": "DOCUMENT", "who": "PROCESSOR", "next_phase": "Phase 3"}
-    for kind, text in _members(kinds):
-        advice = "what the verdict says" if kind is CauseKind.UNDETERMINED else ADVICE[kind]
-        yield f'<a id="{anchor(kind)}"></a>`{kind}`', text, advice.format(**words)
+    advice = "what the verdict says" if kind is CauseKind.UNDETERMINED else ADVICE[kind]
+    return f'<a id="{anchor(kind)}"></a>{advice.format(**words)}'
 
 
 def impacts() -> str:
     """Return a row for each impact."""
-    rows = [(f"`{impact}`", text, f"`{_severity(impact)}`") for impact, text in _members(Impact)]
-    return table("impact | means | severity of the alert", rows)
-
-
-def _severity(impact: Impact) -> Level:
-    return level(
-        Verdict(
-            kind=VerdictKind.UNTRIGGERED, phase="", game_date=date.min, summary="", impact=impact
-        )
-    )
+    problem = Verdict(kind=VerdictKind.INCOMPLETE, phase="", game_date=date.min, summary="")
+    head = "impact | means | severity of the alert"
+    return _members(head, Impact, lambda impact: level(replace(problem, impact=impact)))
 
 
 def stages() -> str:
     """Return a row for each stage of the path."""
-    rows = [
-        (f"`{stage}`", "a processor" if stage.rank <= Stage.REGISTERED.rank else "the date", text)
-        for stage, text in _members(Stage)
-    ]
-    return table("stage | of | who says that it was reached", rows)
+
+    def whose(stage: Stage) -> str:
+        return "a processor" if stage.rank <= Stage.REGISTERED.rank else "the date"
+
+    return _members("stage | who says that it was reached | of", Stage, whose)
 
 
 def notifications() -> str:
     """Return a row for each kind of notification."""
-    rows = [
-        (f"`{kind}`", text, "`NOTICE`" if kind.is_end else "by the impact now")
-        for kind, text in _members(NotificationKind)
-    ]
-    return table("`canary_alert` | when | severity", rows)
+
+    def severity(kind: NotificationKind) -> str:
+        return "NOTICE" if kind.is_end else "by the impact now"
+
+    return _members("`canary_alert` | when | severity", NotificationKind, severity)
 
 
-def _members(kind: type[E]) -> list[tuple[E, str]]:
-    """Return the members of a closed list, each with what it means."""
+def _members(head: str, kind: type[E], *columns: Callable[[E], str]) -> str:
+    """Return a row for each member of a closed list: its value, what it means, and what else."""
     texts = meanings(kind)
-    return [(member, texts[member.name]) for member in kind]
+    rows = [(f"`{m.value}`", texts[m.name], *(column(m) for column in columns)) for m in kind]
+    return table(head, rows)
 
 
 if __name__ == "__main__":
