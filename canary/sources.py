@@ -276,7 +276,9 @@ def read_traces(
 
 
 def _errors_since(found: ServiceErrors, begun: datetime) -> ServiceErrors:
-    return found._replace(errors=[error for error in found.errors if error.at >= begun])
+    """Return the errors since a date began, in words that can be shown as they are."""
+    recent = [error for error in found.errors if error.at >= begun]
+    return found._replace(errors=[error._replace(words=printable(error.words)) for error in recent])
 
 
 def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[ProcessorRun]:

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -27,7 +27,7 @@ from canary.notify.message import CommandLine, messages
 from canary.notify.slack import message
 from canary.run import Report, check, timeline_and_facts, watch
 from orchestrator_resilience.background import AtOnce
-from orchestrator_resilience.stores.base import Attempt
+from orchestrator_resilience.stores.base import Attempt, Request, ServiceError
 from tests.proof.doubles import RecordingChannel, StoresOf
 from tests.proof.hostile import NEXT, NOW, PHASES, Evidence, evidences, hostile_stores
 from tests.proof.inputs import AT, DAY, PHASE, check_text, few
@@ -58,9 +58,23 @@ class FormattingChannel(RecordingChannel):
         super().send(notifications, now)
 
 
+# When an error was written that is beside a request without an answer.
+WRITTEN = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
+
+
 @few(150)
 @given(evidence=evidences, number=st.integers(0, 9))
 @example(evidence=Evidence(attempts=[Attempt(AT, "its own", "\x1b")]), number=9)
+@example(
+    evidence=Evidence(
+        requests=[
+            Request(datetime.min.replace(tzinfo=UTC), 200, timedelta(0), ""),
+            Request(WRITTEN, 0, timedelta(330), ""),
+        ],
+        errors=[ServiceError(WRITTEN, "\x0bê\x05", is_platform=True)],
+    ),
+    number=9,
+)
 def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number: int) -> None:
     """No error in check, watch, explain or status, and the date beside it is told once, on each channel."""
     stores, channels = (
