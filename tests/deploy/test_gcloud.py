@@ -58,7 +58,7 @@ def inside_gcloud(gcloud: str) -> InsideGcloud:
 
 
 def quoted(text: str) -> Iterator[str]:
-    """Yield the commands that begin a line of a block of code, or are quoted as a whole, with the text's settings."""
+    """Yield the commands of a text: those that begin a line of code, and those quoted whole."""
     unescaped = text.replace("\\n", "\n")
     blocks = "".join(
         re.findall(r"^ *```\w*\n(.*?)^ *```$", unescaped, re.DOTALL | re.MULTILINE)

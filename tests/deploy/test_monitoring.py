@@ -45,7 +45,7 @@ NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 
 @pytest.fixture(scope="session")
 def sent() -> dict[str, str]:
-    """Return the text of each metric, policy and dashboard as it is deployed, by the file that it is made of."""
+    """Return the text of each metric, policy and dashboard as it is deployed, by its file."""
     steps = perform(EVERYTHING, ANSWERS["first"], steps=["metrics", "monitoring"])
     calls = [call for step in steps for call in step.calls if call.file]
     return {
@@ -107,7 +107,7 @@ def test_every_policy_says_what_to_do(policies: dict[str, AlertPolicy]) -> None:
 def test_metrics_and_resources_exist(
     policies: dict[str, AlertPolicy], dashboard: Dashboard, metrics: dict[str, LogMetric]
 ) -> None:
-    """A filter on a metric names one of Google's or one of ours, the right resource, and only labels that it has."""
+    """A filter on a metric names one that exists, the right resource, and only its labels."""
     charts = [
         tile.widget.xy_chart for tile in dashboard.mosaic_layout.tiles if "xy_chart" in tile.widget
     ]

@@ -1,4 +1,4 @@
-"""Both functions, made of exactly the files that are staged, in an environment of exactly what is pinned."""
+"""The functions, of exactly the files that are staged, in an environment of what is pinned."""
 
 import json
 import re
@@ -112,7 +112,7 @@ def clean_python(
     pip_wheel: Callable[[str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """Return the functions' Python, if it is here, in an environment of what requirements.txt pins and nothing else."""
+    """Return the functions' Python, if it is here, with what requirements.txt pins and no more."""
     (base,) = {call.flag("base-image") for call in DEPLOYED.values()}
     found = find_python(base.replace("python3", "3."))
     python = make_environment(tmp_path_factory.mktemp("clean"), pip_wheel(BUILDPACKS_PIP), found)
@@ -159,7 +159,7 @@ MISTAKES = [
 def test_an_import_does_not_read_the_environment(
     name: str, package: str, staged: Mapping[str, Path], clean_python: Path
 ) -> None:
-    """Only start() refuses a mistake in it, by name, and no function refuses a mistake in the other one's switch."""
+    """Only start() refuses a mistake in it, by name, and none in the other function's switch."""
     program = (
         "import json, os, sys\n"
         "os.environ.update(json.loads(sys.argv[1])[0][0])\n"
@@ -227,7 +227,7 @@ def run_canary(canary: Server) -> list[dict[str, Any]]:
 
 
 def never_loaded(folder: Path, function: Server) -> set[str]:
-    """Return the modules that a function has not loaded so far, but for the one that functions-framework runs."""
+    """Return the modules that a function has not loaded so far, but for its main.py."""
     loaded = set(
         re.findall(r"^import time:.*\| +([\w.]+)$", function.log.read_text(), re.MULTILINE)
     )

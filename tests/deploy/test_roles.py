@@ -1,4 +1,4 @@
-"""Every role that is granted is needed by a call, every call has its role, and docs/roles.md lists them all."""
+"""Each role is needed by a call, each call has its role, and docs/roles.md lists them all."""
 
 import ast
 import re
@@ -180,7 +180,7 @@ METHODS = {
 
 
 def client_calls(folder: Path) -> set[str]:
-    """Return each call of a client in those of the packages that a folder has, as "bigquery.query"."""
+    """Return each call of a client in the packages of a folder, as "bigquery.query"."""
     paths = [path for package in PACKAGES for path in (folder / package).rglob("*.py")]
     return {call for path in paths for call in _calls_of(path.read_text("utf-8"))}
 
@@ -302,7 +302,7 @@ def test_no_role_is_a_wide_one() -> None:
 
 
 def test_the_deployers_roles_and_its_commands_agree() -> None:
-    """Each command of the deployment is in the table, and each of the roles is needed by a command."""
+    """Each command of the deployment is in the table, and each role is needed by a command."""
     seen = {"builds submit"}
     for call in DEPLOYED:
         command = " ".join(word for word in call.words if not word.startswith("--")).removeprefix(
@@ -324,8 +324,11 @@ def test_the_deployers_roles_and_its_commands_agree() -> None:
 
 
 def test_the_deployer_cannot_make_itself_more() -> None:
-    """It makes no account, grants nothing on the project, reads no secret, and runs code as these accounts only."""
-    forbidden = r"projectIamAdmin|securityAdmin|serviceAccount(Creator|Admin|KeyAdmin|TokenCreator)|secretAccessor"
+    """It makes no account, grants nothing on the project, reads no secret, is no other account."""
+    forbidden = (
+        r"projectIamAdmin|securityAdmin|secretAccessor"
+        r"|serviceAccount(Creator|Admin|KeyAdmin|TokenCreator)"
+    )
     assert not [
         grant
         for grant in OF_DEPLOYER

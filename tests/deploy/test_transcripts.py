@@ -34,7 +34,10 @@ from tests.deploy.transcripts import (
 LOOKS = {"describe", "list", "show", "get-iam-policy", "read"}
 # What only removal takes away.
 DELETES = {"delete", "remove-iam-policy-binding", "REVOKE"}
-PUBLIC = r"--allow-unauthenticated|--no-invoker-iam-check|\ballUsers|\ballAuthenticatedUsers|versions access"
+PUBLIC = (
+    r"--allow-unauthenticated|--no-invoker-iam-check|\ballUsers|\ballAuthenticatedUsers"
+    r"|versions access"
+)
 
 
 def changes(name: str) -> list[Call]:
@@ -56,7 +59,7 @@ def test_each_transcript_is_of_a_way() -> None:
 
 
 def test_beside_an_orchestrator_nothing_of_its_is_touched() -> None:
-    """No command that changes something names its table, topic or function, but for whom to let read the dataset."""
+    """No command that changes something names its table, topic or function, but for readers."""
     changing = [str(call) for call in changes("beside")]
     assert any("run deploy phase2-canary" in command for command in changing)
     named = [
@@ -72,7 +75,10 @@ def test_beside_an_orchestrator_nothing_of_its_is_touched() -> None:
 
 def test_a_second_deployment_makes_and_changes_nothing() -> None:
     """But for new revisions, what may be granted again, and a run of the job."""
-    again = r"bq .*(GRANT|IF NOT EXISTS)|.*(services enable|identity create|(add|remove)-iam-policy-binding|run deploy"
+    again = (
+        r"bq .*(GRANT|IF NOT EXISTS)"
+        r"|.*(services enable|identity create|add-iam-policy-binding|run deploy"
+    )
     harmless = re.compile(
         rf"{again}|update-traffic|jobs run|jobs (create|delete) .*notify-test)|canary (setup|probe)"
     )
@@ -80,7 +86,7 @@ def test_a_second_deployment_makes_and_changes_nothing() -> None:
 
 
 def test_nobody_gets_in_without_a_name() -> None:
-    """A service is deployed closed, only the account that calls it is let in, and no command reads a secret."""
+    """A service is deployed closed, lets its caller in alone, and no command reads a secret."""
     calls = [call for name in TRANSCRIPTS for call in recorded(name)]
     assert [str(call) for call in calls if re.search(PUBLIC, str(call))] == []
     deployed = {call.words[3] for call in calls if call.words[1:3] == ("run", "deploy")}
@@ -97,7 +103,7 @@ def test_nobody_gets_in_without_a_name() -> None:
 
 
 def test_one_timeout_for_a_run() -> None:
-    """The function, the scheduler, and the parts of a run, as the code bounds them, with time to start."""
+    """The function, the scheduler, and the parts of a run as the code bounds them."""
     calls = recorded("ours")
     (deadline,) = filter(None, (call.flag("attempt-deadline") for call in calls))
     (timeout,) = (
@@ -140,7 +146,7 @@ def test_variables_are_settings() -> None:
 
 
 def test_a_phases_file_is_mounted_as_the_version_that_it_is() -> None:
-    """Never the latest: a new file would be live before its code, and stay when a revision is gone back to."""
+    """Never the latest: a new file would be live before its code, and stay after a rollback."""
     mounted = [
         version
         for name in TRANSCRIPTS
@@ -153,8 +159,8 @@ def test_a_phases_file_is_mounted_as_the_version_that_it_is() -> None:
 
 
 def test_only_removal_takes_away() -> None:
-    """No deployment deletes or revokes anything, but for its own test job and a right that is wider than needed."""
-    own = re.compile(r".*(notify-test|--role=roles/datastore\.user --condition=None)")
+    """No deployment deletes or revokes anything, but for its own test job."""
+    own = re.compile(r".*notify-test")
     calls = [
         (name, call) for name in TRANSCRIPTS for call in recorded(name) if DELETES & {*call.words}
     ]
@@ -181,7 +187,7 @@ def test_removal_takes_away_what_a_deployment_has_made() -> None:
 
 
 def _kinds(calls: Iterable[Call], verb: str) -> set[tuple[str, ...]]:
-    """Return the groups of commands in which something is made or deleted, such as ("pubsub", "topics")."""
+    """Return the groups of commands that make or delete something: ("pubsub", "topics")."""
     return {
         call.words[1 : call.words.index(verb)]
         for call in calls

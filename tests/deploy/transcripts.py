@@ -1,4 +1,4 @@
-"""Runs the real steps of a deployment under bash, and writes down in order what they call and what they print.
+"""Runs the real steps of a deployment under bash, and writes down what they call and print.
 
 ways.toml says what each deployment gives and how its project answers, gcloud.sh stands in place of
 the programs, and `python -m tests.deploy.transcripts` writes all of recorded/ anew. There, a line
@@ -46,7 +46,7 @@ _NOW = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Call(NamedTuple):
-    """A command of a step; what it reads from stdin stands after <<<, `file` is the text that a flag of it names."""
+    """A command of a step; what it reads follows <<<, `file` is the text that a flag names."""
 
     step: str
     words: tuple[str, ...]
@@ -106,7 +106,7 @@ def perform(
     steps: Collection[str] = (),
     arguments: Sequence[str] = (),
 ) -> list[Step]:
-    """Run bootstrap.sh and the build, or some steps of them, until one fails, after what was called `before`.
+    """Run bootstrap.sh and the build, or some steps, until one fails, after the calls `before`.
 
     The tables of answers are looked at in order, then what is healthy, and last what the calls have
     made. `arguments` are further ones of what the owner runs: bootstrap.sh, or where `steps` say so
@@ -133,7 +133,7 @@ def perform(
 
 
 def _prepare(folder: Path, edits: Edits) -> None:
-    """Make a checkout, with what stands in place of the programs, and a place for temporary files."""
+    """Make a checkout, with what is run in place of the programs, and a temporary folder."""
     copy_checkout(folder)
     (folder / "own.toml").write_text(OWN_PHASES, "utf-8")
     for file, old, new in edits:
@@ -224,7 +224,7 @@ def _note(call: Call, answer: str) -> str:
 
 
 def echoes(calls: Iterable[Call]) -> Iterator[tuple[str, str]]:
-    """Yield what a project answers, where a deployment compares, about what these calls have made."""
+    """Yield what a project answers, where a deployment compares, of what these calls made."""
     answers = dict[str, str]()
     for call in calls:
         _echo_of_access(call, answers)
@@ -388,7 +388,7 @@ def _whole(title: str, steps: Iterable[Step]) -> Iterator[str]:
 
 
 def _compared(variants: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield how each differs from the same steps as usual, or a step as it is where that is shorter."""
+    """Yield how each differs from the same steps as usual, or a step whole where it is shorter."""
     for variant in variants:
         yield from ("", variant["story"])
         for step in perform(
@@ -435,7 +435,7 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
         perform(WAYS["settings"]["beside"], ANSWERS["first"]),
     ),
     "watching": lambda: _whole(
-        "The canary alone, with a memory and a page of its own, beside an orchestrator whose service is named",
+        "The canary alone, with memory and page of its own, beside an orchestrator that is named",
         perform(
             WAYS["settings"]["watching"],
             ANSWERS["first"],
@@ -443,7 +443,7 @@ TRANSCRIPTS: dict[str, Callable[[], Iterable[str]]] = {
         ),
     ),
     "ours": lambda: _whole(
-        "With our orchestrator and what docs/deploy.md gives, where a database and tables are there",
+        "With our orchestrator and what docs/deploy.md gives; a database and tables are there",
         perform(dict(pair.split("=", 1) for pair in _PAGE.split(",")), ANSWERS["first"]),
     ),
     "empty_project": lambda: (
