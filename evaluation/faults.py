@@ -13,6 +13,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
+from canary.domain.facts import TAKEN_UP_AFTER
 from canary.domain.stages import CauseKind, Stage
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
@@ -160,10 +161,10 @@ _NO_FLAG = _stops(_S.DECIDED, whom=_the_date)
 # as well.
 _INCOMPLETE: _Due = {_K.INCOMPLETE: lambda day, _: day.deadline}
 _UNTRIGGERED: _Due = {_K.UNTRIGGERED: lambda day, _: day.complete_at + day.limit}
-_GAP: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + DELIVERED + day.limit}
+_GAP: _Due = {_K.STORES_DISAGREE: lambda _, hit: hit.at + DELIVERED + TAKEN_UP_AFTER}
 _UNREGISTERED: _Due = {**_GAP, **_UNTRIGGERED}
 _UNDELIVERED: _Due = {
-    _K.STORES_DISAGREE: lambda day, hit: hit.at + IN_MESSAGE_LOG_AFTER + day.limit,
+    _K.STORES_DISAGREE: lambda _, hit: hit.at + IN_MESSAGE_LOG_AFTER + TAKEN_UP_AFTER,
     **_UNTRIGGERED,
 }
 # Of what is not delivered only the message log tells before the deadline.
@@ -179,7 +180,7 @@ _TURNED_AWAY: _Due = {
         for kind, when in _UNDELIVERED.items()
     },
 }
-_BY_HAND: _Due = {_K.STORES_DISAGREE: lambda day, hit: hit.at + day.limit}
+_BY_HAND: _Due = {_K.STORES_DISAGREE: lambda _, hit: hit.at + TAKEN_UP_AFTER}
 _PREMATURE: _Due = {_K.PREMATURE: lambda day, hit: day.complete_without(hit)}
 _PREMATURE_GAP: _Due = {
     **_PREMATURE,

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from canary.domain.facts import TAKEN_UP_AFTER
 from canary.domain.incident import NotificationKind
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import VerdictKind
@@ -217,7 +218,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
         Later ones prove less.
         """
-        due = hit.at + IN_MESSAGE_LOG_AFTER + self.phase.untriggered_after
+        due = hit.at + IN_MESSAGE_LOG_AFTER + TAKEN_UP_AFTER
         until = next(ticks(due, due + TICK))
         return (
             None

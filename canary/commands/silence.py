@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from canary.commands.options import Day, Subject, a_date, a_duration, date_argument, options
+from canary.domain.incident import ACKNOWLEDGED_FOR
 from canary.domain.remembered import date_memory, month_refs
 from canary.domain.silence import (
+    LONGEST,
     Acknowledgement,
     Silence,
     acknowledgement_fields,
@@ -23,6 +25,10 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.stores.base import Document, DocumentStore
 
 _ATTEMPTS = 10
+_ACK = (
+    "Say that an open incident is in hand: no reminders of it for "
+    f"{ACKNOWLEDGED_FOR // timedelta(hours=1)} hours, unless it gets worse."
+)
 _by = click.option(
     "--by", envvar="USER", show_envvar=True, default="", metavar="NAME", help="Who says so."
 )
@@ -44,7 +50,7 @@ def silence() -> None:
     type=a_duration,
     metavar="TIME",
     required=True,
-    help="How long: 90m, 12h, 3d; 31 days at the most.",
+    help=f"How long: 90m, 12h, 3d; {LONGEST.days} days at the most.",
 )
 @click.option("--reason", required=True, help="Why, for those who wonder.")
 def add(
@@ -116,16 +122,13 @@ def end(about: Subject, *, silence_id: str, as_json: bool) -> None:
         click.echo(f"silence {silence_id} is over {about.where}")
 
 
-@click.command()
+@click.command(help=_ACK)
 @date_argument("game_date")
 @options("data", "phase", "now", "canary", "json")
 @_by
 @click.option("--note", default="", help="What is being done.")
 def ack(about: Subject, *, game_date: Day, by: str, note: str, as_json: bool) -> None:
-    """Say that an open incident is in hand.
-
-    No reminders of it for 24 hours, unless it gets worse.
-    """
+    """Say that an open incident is in hand."""
     phase, day = about.phase.name, about.game_date(game_date, about.phase)
     with about.stores() as stores:
         months = stores.documents.get_all(month_refs(about.canary, phase, [day]))

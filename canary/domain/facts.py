@@ -1,7 +1,7 @@
 """The facts of one date: what follows from its evidence, for the verdict and for the path alike."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 
 import msgspec
@@ -13,6 +13,8 @@ from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.progress import Progress
 
+# So long a completion that one place has may take to reach the next: the function, the other store.
+TAKEN_UP_AFTER = timedelta(minutes=30)
 _NO_REPORTS = Progress(frozenset())
 _NO_WORK = {Status.NO_DATA, Status.SKIPPED}
 
@@ -188,6 +190,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     def deadline(self) -> datetime:
         """The moment (UTC) by which all should have completed."""
         return self.phase.deadline(self.game_date)
+
+    def had_time(self, at: datetime) -> bool:
+        """Whether what happened at `at` should have been taken up by now."""
+        return self.now - at >= TAKEN_UP_AFTER
 
     @cached_property
     def complete_at(self) -> datetime:

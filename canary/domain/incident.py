@@ -34,6 +34,8 @@ from canary.domain.verdict import Level, Verdict, VerdictKind, badness, level
 from orchestrator_resilience.phase import Phase
 
 REMIND_EVERY = timedelta(hours=4)
+# A channel whose address is refused is tried so often, in case that it is taken again.
+REFUSED_AGAIN_AFTER = timedelta(hours=4)
 # A WARNING can wait for the day: in the hour of the deadline, when somebody is at work.
 WARN_EVERY = timedelta(hours=12)
 # A run ends within 95 seconds: a message without an answer that is older is of a run that died.

@@ -1,15 +1,18 @@
-"""Notifying where nothing can be remembered: once in each four hours of a problem's own age.
+"""Notifying where nothing can be remembered: once in each SLOT of a problem's own age.
 
 With runs 15 minutes apart one run of each slot sends. What this very process knows from its runs
 before counts all the same.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
-from canary.domain.incident import PASSES_WITHIN, REMIND_EVERY, RUN_EVERY, NotificationKind
+from canary.domain.incident import PASSES_WITHIN, RUN_EVERY, NotificationKind
 from canary.domain.verdict import Level, Verdict, VerdictKind, badness, level
 from orchestrator_resilience.phase import Phase
+
+# One run in so long sends.
+SLOT = timedelta(hours=4)
 
 
 @dataclass
@@ -41,7 +44,7 @@ class OwnMemory:
     def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
         """Keep what a run has seen: the dates that were not quiet."""
         self.first_seen = {key: self.seen_since(*key, now) for key in loud}
-        recent = {key: told for key, told in self.told.items() if now - told[0] < REMIND_EVERY}
+        recent = {key: told for key, told in self.told.items() if now - told[0] < SLOT}
         self.told = {
             key: told for key, told in self.told.items() if key[1:] in self.first_seen
         } | recent
@@ -68,7 +71,7 @@ def due_without_memory(
         last, how_bad = told
         if verdict.kind.is_problem and badness(level(verdict)) > badness(how_bad):
             return NotificationKind.CHANGED
-        is_due = _minute(now) - _minute(last) >= REMIND_EVERY
+        is_due = _minute(now) - _minute(last) >= SLOT
     else:
         is_due = (said is not None and own.saw_before(now)) or slot_is_due(
             verdict, phase, now, first
@@ -77,7 +80,7 @@ def due_without_memory(
         return None
     if said not in {None, NotificationKind.OPENED}:
         return said
-    is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= REMIND_EVERY
+    is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= SLOT
     return (
         NotificationKind.REMINDER
         if told is not None or (first is None and is_old)
@@ -88,7 +91,7 @@ def due_without_memory(
 def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime | None) -> bool:
     """Whether a problem of which this process has sent nothing is sent now.
 
-    When its age enters a slot of REMIND_EVERY.
+    When its age enters a SLOT.
 
     With runs 15 minutes apart one run of each slot sends. `first` is when this process saw it
     first, None where it had not run just before: what is new to it is sent at once, and not knowing
@@ -96,7 +99,7 @@ def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime |
     """
     if first is not None:
         return verdict.kind.is_problem or now - first >= PASSES_WITHIN
-    return (_minute(now) - became_a_problem_at(verdict, phase)) % REMIND_EVERY < RUN_EVERY
+    return (_minute(now) - became_a_problem_at(verdict, phase)) % SLOT < RUN_EVERY
 
 
 def became_a_problem_at(verdict: Verdict, phase: Phase) -> datetime:

@@ -13,15 +13,21 @@ The rules in the order in which they are tried; the first that applies decides:
         STORES_DISAGREE     as above
         SETTLING            otherwise
     the flag is unset, and the set is incomplete
-        IDLE                there was no work, and nobody failed all the same STORES_DISAGREE     as
-        above, and no deadline of those that are missing has passed WAITING             no deadline
-        of those that are missing has passed INCOMPLETE          something has arrived, or others
-        still have time; and there was work, where nothing arrived SILENT              nothing has
-        arrived, and there was work
+        IDLE                there was no work, and nobody failed all the same
+        STORES_DISAGREE     as above, and no deadline of those that are missing has passed
+        WAITING             no deadline of those that are missing has passed
+        INCOMPLETE          something has arrived, or others still have time; and there was work,
+                            where nothing arrived
+        SILENT              nothing has arrived, and there was work
 
-UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read; or, at
-the deadline, nothing has arrived and no source says whether there was work, or one says that there
-was none and a processor failed.
+The one invariant: **what could not be read is neither an all-clear nor an accusation.** Without the
+completion log, or the progress document for which BigQuery does not stand in, a date is UNKNOWN;
+without the outcome or the work query, where the verdict would rest on it. It is held, over all
+evidence, by test_what_cannot_be_read_is_neither_an_all_clear_nor_an_accusation in
+tests/canary/test_verdict.py.
+
+UNKNOWN is also given where, at the deadline, nothing has arrived and no source says whether there
+was work, or one says that there was none and a processor failed.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -416,9 +422,6 @@ def _disagreement(facts: Facts) -> str | None:
     )
     log_since = facts.evidence.log_since or facts.now
 
-    def had_time(at: datetime) -> bool:
-        return facts.now - at >= facts.phase.untriggered_after
-
     def is_excused(processor: str) -> bool:
         at, trigger, report = (
             recorded[processor].completed_at,
@@ -433,7 +436,7 @@ def _disagreement(facts: Facts) -> str | None:
 
     def is_due(processor: str, visible_at: datetime) -> bool:
         return not is_excused(processor) and (
-            processor not in facts.waits_for or had_time(visible_at)
+            processor not in facts.waits_for or facts.had_time(visible_at)
         )
 
     seen_at = {
@@ -444,7 +447,9 @@ def _disagreement(facts: Facts) -> str | None:
             p for p, row in recorded.items() if p not in registered and is_due(p, row.visible_at)
         ],
         "in the progress document, but not in the completion log": [
-            p for p, at in seen_at.items() if p not in recorded and at >= log_since and had_time(at)
+            p
+            for p, at in seen_at.items()
+            if p not in recorded and at >= log_since and facts.had_time(at)
         ],
         "completed, but the orchestrator took it for unexpected": facts.taken_for_unexpected,
     }

@@ -8,7 +8,7 @@ have sent is known. Where nothing can be written, people are notified all the sa
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from canary.domain.advance import Judged, Plan, advance, oldest_open, unsettled
 from canary.domain.evidence import Unreadable
 from canary.domain.incident import (
-    REMIND_EVERY,
+    REFUSED_AGAIN_AFTER,
     RUN_IS_OVER_AFTER,
     DateMemory,
     NotificationKind,
@@ -27,7 +27,7 @@ from canary.domain.incident import (
     group_of,
 )
 from canary.domain.remembered import Documents, Refusal, Runs, after_a_run
-from canary.domain.slots import due_without_memory
+from canary.domain.slots import SLOT, due_without_memory
 from canary.domain.verdict import level
 from canary.memory import Memory
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
@@ -37,7 +37,7 @@ from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import DocumentStore
 
-_ATTEMPTS = 3
+_ATTEMPTS, _HOUR = 3, timedelta(hours=1)
 # As many dates as one message has room for.
 _DATES_AT_ONCE = 24
 
@@ -321,7 +321,8 @@ class _Notifying:
         What is remembered says which kind it is, where it can be read.
         """
         note = (
-            f"sent without memory, once in 4 hours, and not when it is over: {self.without_memory}"
+            f"sent without memory, once in {SLOT // _HOUR} hours, and not when it is over: "
+            f"{self.without_memory}"
         )
         own = self._channels.memory
         loud = {day: v for day, v in plan.verdicts.items() if v.kind.is_problem or v.unreadable}
@@ -454,9 +455,9 @@ def _said(runs: Runs) -> Runs:
 def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
     """Whether a refused channel is not tried yet.
 
-    It is every four hours, in case the address is taken again.
+    It is every REFUSED_AGAIN_AFTER, in case the address is taken again.
     """
-    return -RUN_IS_OVER_AFTER < now - refusal.at < REMIND_EVERY
+    return -RUN_IS_OVER_AFTER < now - refusal.at < REFUSED_AGAIN_AFTER
 
 
 def refusal_text(name: str, refusal: Refusal) -> str:

@@ -749,3 +749,31 @@ def test_every_combination_keeps_the_promises() -> None:
 def test_durations_as_people_say_them(duration: timedelta, text: str) -> None:
     """Coarser as they get longer."""
     assert duration_text(duration) == text
+
+
+# Without the work query the processors' own reports, and what else is there, decide: with it, 0 or 9
+# games would have made the second of the first.
+BY_OTHER_EVIDENCE = {
+    (K.IDLE, K.INCOMPLETE),
+    (K.TRIGGERED, K.PREMATURE),
+    (K.PREMATURE, K.TRIGGERED),
+    (K.STORES_DISAGREE, K.IDLE),
+}
+
+
+def test_what_cannot_be_read_is_neither_an_all_clear_nor_an_accusation() -> None:
+    """Quiet, or a problem, only where it would be so whatever the source had said; else UNKNOWN."""
+    otherwise: dict[str, set[tuple[K, K]]] = {"outcome": set(), "work": set()}
+    for log, progress, known, now in itertools.product(LOGS, DOCUMENTS, COUNTS, MOMENTS):
+        for unreadable, other in (("outcome", "work"), ("work", "outcome")):
+            kinds = [
+                verdict_of(log, progress, now, **{unreadable: count, other: known}).kind
+                for count in (REFUSED, *(count for count in COUNTS if count is not REFUSED))
+            ]
+            said, *would_be = kinds
+            if said is not K.UNKNOWN:
+                changed = {(said, kind) for kind in would_be if kind.is_quiet != said.is_quiet}
+                otherwise[unreadable] |= changed
+            if REFUSED in (log, progress):
+                assert said is K.UNKNOWN
+    assert otherwise == {"outcome": set(), "work": BY_OTHER_EVIDENCE}

@@ -60,10 +60,6 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """Whether as many are registered as the phase's own rule asks for."""
         return self.phase.is_complete(self.progress.registered)
 
-    def had_time(self, at: datetime) -> bool:
-        """Whether what happened at `at` should have been taken up by now."""
-        return self.now - at >= self.phase.untriggered_after
-
     @cached_property
     def lines(self) -> Sequence[Checkpoint]:
         """The lines of the date, oldest first."""
