@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 # Each lost attempt means that another delivery got its write through.
 MAX_ATTEMPTS = 20
-# From when a row is begun. BigQuery's own retries end by then; one that drips does not.
+# From the commit on. BigQuery's own retries end by then; one that drips does not.
 APPEND_SECONDS = 20.0
 
 
