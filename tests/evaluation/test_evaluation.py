@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 from datetime import date, timedelta
+from inspect import getclosurevars
 from pathlib import Path
 
 import msgspec
@@ -288,3 +289,9 @@ def test_the_bound_of_a_share() -> None:
     )
     kind = add_up([right] * 33).faults["any"]
     assert (kind.dates, kind.explained, kind.at_least, kind.undetermined) == (33, 1.0, 0.896, 1.0)
+
+
+def test_every_cause_is_injected() -> None:
+    """A new cause has a fault that has it; what stops a date is a closure over its cause."""
+    causes = {getclosurevars(fault.stops).nonlocals.get("cause") for fault in FAULTS.values()}
+    assert {*CauseKind} <= causes
