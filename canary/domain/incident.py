@@ -5,14 +5,13 @@ takes a verdict in, `expire` a date that nobody looks at any more, `due` says wh
 be sent, `sending` notes that before it is sent, and `answered` what came of it.
 canary/notify/incidents.py stores the result of each in that order.
 
-    event                      never notified      notified, open         acknowledged
-    silenced a problem                  OPENED              -                      -
-    kept until it ends worse than it has heard    OPENED              CHANGED                CHANGED
-    kept until it ends UNKNOWN                    OPENED (twice)      nothing                nothing
-    nothing goes on                    -                   REMINDER               none for 24 hours
-    none quiet twice                nothing             RESOLVED               RESOLVED
-    RESOLVED not looked at any more     nothing             EXPIRED                EXPIRED
-    EXPIRED when it ends
+    event                    never notified   notified, open   acknowledged        silenced
+    a problem                OPENED           -                -                   kept until it ends
+    worse than it has heard  OPENED           CHANGED          CHANGED             kept until it ends
+    UNKNOWN                  OPENED (twice)   nothing          nothing             nothing
+    goes on                  -                REMINDER         none for 24 hours   none
+    quiet twice              nothing          RESOLVED         RESOLVED            RESOLVED
+    not looked at any more   nothing          EXPIRED          EXPIRED             EXPIRED when it ends
 
 tests/canary/test_incidents.py has a test for each cell. A message whose answer is not known may
 have been heard: it counts, it is sent again, and whoever may have heard of the beginning hears of

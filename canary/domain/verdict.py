@@ -4,10 +4,13 @@ The rules in the order in which they are tried; the first that applies decides:
 
     the flag is set, and not by another mode while this one's set is incomplete
         PREMATURE           a processor has not completed, the flag was not meant to be partial, and
-        there was work DOWNSTREAM_MISSING  the next phase has had its time and has written nothing,
-        and there was work DOWNSTREAM_PARTIAL  the same, and it has written some of the games only,
-        where both are counted in games STORES_DISAGREE     one store has lacked a completion of the
-        other for too long TRIGGERED           otherwise
+                            there was work
+        DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was
+                            work
+        DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both are
+                            counted in games
+        STORES_DISAGREE     one store has lacked a completion of the other for too long
+        TRIGGERED           otherwise
     the flag is unset, and all have completed, or as many as the phase's own rule asks for
         UNTRIGGERED         30 minutes ago, and the rows have settled
         STORES_DISAGREE     as above
