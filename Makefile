@@ -7,7 +7,7 @@ CLI := .venv/.cli
 DEV := .venv/.dev
 
 .PHONY: demo test check format local bench bench-contention bench-truth chaos coverage fuzz hostile interleavings load \
-	outages path reference years screenshot requirements clean
+	outages path reference years screenshot requirements wheel clean
 
 # Who has everything has what the demo needs.
 demo: $(or $(wildcard $(DEV)),$(CLI))
@@ -92,6 +92,15 @@ interleavings: $(DEV)
 chaos: $(DEV)
 	@$(BIN)/python -m tests.proof chaos $(if $(SEED),--seed $(SEED))
 
+# With the pinned setuptools, and without a network. What is in it is tested in tests/installation/.
+wheel: $(DEV)
+	rm -rf build dist
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-index --no-deps --no-build-isolation \
+		--wheel-dir dist .
+	@if $(BIN)/python -c 'import twine' 2>/dev/null; then $(BIN)/python -m twine check --strict dist/*; \
+		else echo "twine is not installed: its check is left out"; fi
+	@ls dist
+
 # Pinned for every Python from 3.11 on and every platform; no index address is recorded. The functions and the
 # command get the very versions that the tests ran with.
 requirements: $(DEV)
@@ -133,4 +142,4 @@ $(BIN)/python:
 .NOTPARALLEL: # two installations into one .venv
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* simulated
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* simulated

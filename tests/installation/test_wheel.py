@@ -1,9 +1,12 @@
 """What those get who install the project without a checkout."""
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +24,9 @@ NEVER = ("bqemulator", "hypothesis", "local", "mypy", "pytest", "setuptools")
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy what is of the project, because building leaves files behind."""
-    left_out = shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info", "resilience-data")
+    left_out = shutil.ignore_patterns(
+        ".*", "__pycache__", "build", "dist", "*.egg-info", "resilience-data"
+    )
     return Path(
         shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "project", ignore=left_out)
     )
@@ -45,6 +50,22 @@ def test_the_wheel_holds_two_packages_whole(wheel: Path) -> None:
     assert {path for path in found if ".dist-info" not in path.parts[0]} == {
         path for path in files if "__pycache__" not in path.parts
     }
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    """Its version is the newest of CHANGELOG, README describes it, and the licence is in it."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    (newest, *_) = re.findall(
+        r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+    )
+    archive = zipfile.ZipFile(wheel)
+    info = f"orchestrator_resilience-{version}.dist-info"
+    metadata = email.message_from_string(archive.read(f"{info}/METADATA").decode())
+    assert (metadata["Version"], newest) == (version, version)
+    assert str(metadata.get_payload()).strip() == (ROOT / "README.md").read_text("utf-8").strip()
+    assert f"{info}/licenses/LICENSE" in archive.namelist()
+    kinds = {Path(name).suffix for name in archive.namelist() if not name.startswith(info)}
+    assert kinds == {".py", ".typed", ".toml", ".sql", ".html", ".css"}
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +178,8 @@ def test_the_command_without_an_installation(
     )
     done = subprocess.run(["sh", "-c", status], capture_output=True, text=True, check=False)  # noqa: S607
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_index_would_take_it(uv: Callable[..., str], wheel: Path) -> None:
+    """By twine's own rules, all of which it has to hold."""
+    assert "PASSED" in uv("tool", "run", "twine", "check", "--strict", wheel)
