@@ -1,7 +1,8 @@
 """What is looked up in the pages, written from the code by `make reference`; a test compares.
 
-A page has a comment `[[[cog cog.out(reference.NAME()) ]]]` in the place of each table. What a thing
-means is in the docstring below it in the code: below a member of an enum, or a field of a value.
+A page has a comment `[[[cog cog.out(reference.NAME()) ]]]` in the place of each table, and one of
+tools/messages.py in that of each message. What a thing means is in the docstring below it in the
+code: below a member of an enum, or a field of a value.
 """
 
 import ast
@@ -33,14 +34,15 @@ from orchestrator_resilience.phase import NOT_IN_THE_FILE, Mode, Phase
 from orchestrator_resilience.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("docs/reference.md", "docs/runbook.md")
+PAGES = ("docs/messages.md", "docs/reference.md", "docs/runbook.md")
 E = TypeVar("E", bound=Enum)
 
 
 def write(*arguments: str) -> int:
     """Write the tables anew with `-r`, or compare them with `--check`; 0 where all is well."""
     pages = [str(ROOT / page) for page in PAGES]
-    code: int = Cog().main(["cog", "-e", "-p", "from tools import reference", *arguments, *pages])
+    prologue = "from tools import messages, reference"
+    code: int = Cog().main(["cog", "-e", "-p", prologue, *arguments, *pages])
     return code
 
 
