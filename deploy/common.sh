@@ -105,7 +105,7 @@ on_database() {
   echo "${1:+expression=resource.name==\"$path\",title=}${1:-None}"
 }
 
-# patiently MINUTES COMMAND…: what IAM or Monitoring has just been told of is not known everywhere at once.
+# patiently MINUTES COMMAND…: what IAM or Monitoring has just been given is not known everywhere at once.
 patiently() {
   local try
   for ((try = 6 * $1; try > 0; try--)); do
@@ -212,7 +212,7 @@ is_as() {
   [[ $("${@:2}" --format="value($fields)") == "$values" ]]
 }
 
-# subscription NAME TOPIC WANTED FLAG…: made where there is none; changed where it is not as WANTED, whoever made it so.
+# subscription NAME TOPIC WANTED FLAG…: made where there is none; changed where it is not as WANTED, whatever has changed it.
 subscription() {
   local describe=(gcloud pubsub subscriptions describe "$1")
   if ! "${describe[@]}" --format=none 2>/dev/null; then

@@ -13,7 +13,7 @@ done
 for pair in "$CANARY $ORCHESTRATOR" "$CANARY $PAGE" "$ORCHESTRATOR $PAGE" "$CANARY resilience-deployer" \
   "$ORCHESTRATOR resilience-deployer" "$PAGE resilience-deployer"; do
   [[ ${pair% *} != "${pair#* }" || $pair == "none none" ]] ||
-    lacks "two names: ${pair% *} stands for two things" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
+    lacks "two names: ${pair% *} is the name of two things" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
 done
 ((${#CANARY} <= 20)) || lacks "a shorter name than $CANARY: its scheduler's account is $CANARY-scheduler" "_CANARY has 20 at the most"
 [[ $CONCURRENCY =~ ^[1-9][0-9]{0,2}$ && $MAX_INSTANCES =~ ^[1-9][0-9]{0,2}$ ]] ||
