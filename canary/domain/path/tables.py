@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from canary.domain.evidence import Logged, Seen, Unreadable
-from canary.domain.path.known import Fact, Known
+from canary.domain.path.dossier import Dossier, Fact
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.progress import Report
@@ -21,36 +21,38 @@ _PUBLISHED = Fact(stage=Stage.PUBLISHED, state=State.REACHED, source=_MESSAGES)
 _RECORDED = Fact(stage=Stage.RECORDED, state=State.REACHED, source=_ROWS)
 
 
-def messages(known: Known) -> Iterator[Fact]:
+def messages(dossier: Dossier) -> Iterator[Fact]:
     """PUBLISHED, and what a processor says of its run."""
-    logged = known.messages
+    logged = dossier.messages
     for name, arrival in logged.completed.items():
         yield replace(_PUBLISHED, subject=name, at=arrival.visible_at)
     yield from _others(logged, _PUBLISHED)
-    for name in unpublished(known):
+    for name in unpublished(dossier):
         yield replace(_PUBLISHED, state=State.MISSED, subject=name)
 
 
-def unpublished(known: Known) -> frozenset[str]:
+def unpublished(dossier: Dossier) -> frozenset[str]:
     """Return the processors of which the message log has no message, where it would have one."""
-    if not known.messages_are_kept or isinstance(known.evidence.messages, Unreadable):
+    if not dossier.messages_are_kept or isinstance(dossier.evidence.messages, Unreadable):
         return frozenset()
-    begun, logged = known.phase.begins(known.game_date), known.messages
-    without = known.phase.expected - logged.reports.keys() - logged.completed.keys()
+    begun, logged = dossier.phase.begins(dossier.game_date), dossier.messages
+    without = dossier.phase.expected - logged.reports.keys() - logged.completed.keys()
     return frozenset(
-        name for name in without if known.is_late(name) and not known.may_be_nobodys(name, begun)
+        name
+        for name in without
+        if dossier.is_late(name) and not dossier.may_be_nobodys(name, begun)
     )
 
 
-def rows(known: Known) -> Iterator[Fact]:
+def rows(dossier: Dossier) -> Iterator[Fact]:
     """RECORDED, what a processor says of its run, and FLAGGED by the row of the trigger or a tracker's table."""
-    evidence = known.evidence
-    for name, arrival in known.rows.completed.items():
+    evidence = dossier.evidence
+    for name, arrival in dossier.rows.completed.items():
         yield replace(_RECORDED, subject=name, at=arrival.visible_at)
-    yield from _others(known.rows, _RECORDED)
+    yield from _others(dossier.rows, _RECORDED)
     table = evidence.flag_table
     for source, flag in (
-        (_ROWS, known.rows.flag),
+        (_ROWS, dossier.rows.flag),
         (_FLAG_TABLE, table.value if isinstance(table, Seen) else None),
     ):
         if flag is not None and flag.is_set:
@@ -63,19 +65,19 @@ def rows(known: Known) -> Iterator[Fact]:
             )
     if isinstance(evidence.completion_log, Unreadable):
         return
-    if any(one.rows.completed for one in known.history):
-        for name in known.phase.expected - known.rows.completed.keys():
-            if not known.is_early(name):
+    if any(facts.rows.completed for facts in dossier.history):
+        for name in dossier.phase.expected - dossier.rows.completed.keys():
+            if not dossier.is_early(name):
                 yield replace(_RECORDED, state=State.MISSED, subject=name)
 
 
-def output(known: Known) -> Iterator[Fact]:
+def output(dossier: Dossier) -> Iterator[Fact]:
     """OUTPUT, as the outcome query counts it.
 
     Where the flag does not start the next phase, it is no stage of it.
     """
-    counted = known.output if known.phase.flag_starts_next_phase else None
-    if counted is not None and (counted or known.output_is_due):
+    counted = dossier.output if dossier.phase.flag_starts_next_phase else None
+    if counted is not None and (counted or dossier.output_is_due):
         state = State.REACHED if counted else State.MISSED
         yield Fact(stage=Stage.OUTPUT, state=state, source="outcome query")
 

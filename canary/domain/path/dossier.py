@@ -40,7 +40,7 @@ class Fact(Step, frozen=True, kw_only=True):
 class Reading(Protocol):
     """How one source is read: a new source is one module with a function like this, and a place in the path's list."""
 
-    def __call__(self, known: "Known") -> Iterable[Fact]:
+    def __call__(self, dossier: "Dossier") -> Iterable[Fact]:
         """Yield what the source says was reached, refused or undone, and what its silence proves to be missed.
 
         Its silence counts if its own time is up, if it has shown entries of the same kind before
@@ -49,7 +49,7 @@ class Reading(Protocol):
         """
 
 
-class Known(Facts, frozen=True, dict=True, kw_only=True):
+class Dossier(Facts, frozen=True, dict=True, kw_only=True):
     """The facts of one date, what its deliveries have left, and the facts of the dates around it, this one included."""
 
     traces: Traces
@@ -82,21 +82,24 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     @cached_property
     def changes(self) -> Changes:
         """What was changed of the phase's components, and the attempts of its scheduler's jobs, oldest first."""
-        said = value_or(self.traces.changes, Changes())
-        changes = [change for change in said.changes if change.at <= self.now]
-        return said._replace(
-            changes=changes, attempts=[one for one in said.attempts if one.at <= self.now]
+        source = value_or(self.traces.changes, Changes())
+        changes = [change for change in source.changes if change.at <= self.now]
+        return source._replace(
+            changes=changes,
+            attempts=[attempt for attempt in source.attempts if attempt.at <= self.now],
         )
 
     @cached_property
     def bad_requests(self) -> Sequence[Request]:
         """The requests since the last one that was answered, oldest first."""
-        answered = [number for number, one in enumerate(self.requests) if one.status in ANSWERED]
+        answered = [
+            number for number, request in enumerate(self.requests) if request.status in ANSWERED
+        ]
         return self.requests[answered[-1] + 1 if answered else 0 :]
 
     def dates_before(self, day: date) -> list[Facts]:
         """Return the dates of the history before a date."""
-        return [one for one in self.history if one.game_date < day]
+        return [facts for facts in self.history if facts.game_date < day]
 
     def processor_of(self, line: Checkpoint) -> str:
         """The processor of a line, or its raw name.
@@ -108,11 +111,11 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     @cached_property
     def deliveries(self) -> list[list[Checkpoint]]:
         """The lines of each delivery of an expected processor, by when it left its last line."""
-        found: dict[object, list[Checkpoint]] = {}
+        by_delivery: dict[object, list[Checkpoint]] = {}
         for number, line in enumerate(self.lines):
             if self.processor_of(line) in self.phase.expected:
-                found.setdefault(line.fields.get("delivery") or number, []).append(line)
-        return sorted(found.values(), key=lambda lines: lines[-1].at)
+                by_delivery.setdefault(line.fields.get("delivery") or number, []).append(line)
+        return sorted(by_delivery.values(), key=lambda lines: lines[-1].at)
 
     def completing(self) -> Iterator[list[Checkpoint]]:
         """Yield the deliveries that had something to decide.
@@ -131,18 +134,22 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         if lines[-1].kind is not CheckpointKind.RECEIVED or self.now - lines[-1].at < LIFETIME:
             return False
         message = lines[-1].fields.get("event_id")
-        own = (
+        siblings = (
             line
             for line in self.lines
             if message is not None and line.fields.get("event_id") == message
         )
-        return not any(line.closes for line in own) and self._has_ends(self.processor_of(lines[-1]))
+        return not any(line.closes for line in siblings) and self._has_ends(
+            self.processor_of(lines[-1])
+        )
 
     def _has_ends(self, name: str) -> bool:
         """Whether others than `name` that were handled since the first line have a line that says how it ended."""
         ended = {self.processor_of(line) for line in self.lines if line.closes} | {name}
         return all(
-            other in ended for other, at in self.handled_at.items() if at >= self.lines[0].at
+            processor in ended
+            for processor, at in self.handled_at.items()
+            if at >= self.lines[0].at
         )
 
     @cached_property
@@ -159,7 +166,7 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     @cached_property
     def messages_are_kept(self) -> bool:
         """Whether the message log has shown messages, and has those of all that are known to have been handled."""
-        logs = (value_or(one.evidence.messages, Logged()) for one in self.history)
+        logs = (value_or(facts.evidence.messages, Logged()) for facts in self.history)
         return (
             any(log.completed for log in logs)
             and self.handled_at.keys() <= self.messages.completed.keys()
@@ -177,15 +184,15 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
         Of those that have not reported of one date with it.
         """
-        others = [one.unexpected for one in self.history if one.has_reported(name)]
+        beside = [facts.unexpected for facts in self.history if facts.has_reported(name)]
         lines = (line for line in self.lines if line.kind is CheckpointKind.UNEXPECTED)
         strange = {*self.unexpected, *map(self.processor_of, lines)} - self.phase.expected
-        return not strange <= set[str]().union(*others)
+        return not strange <= set[str]().union(*beside)
 
     def none_failed_since(self, since: datetime) -> bool:
         """Whether the log of requests is kept, and has none since then that the function answered with an error."""
         return self.shows_answers(since) and not any(
-            one.at >= since and one.status in FAILED for one in self.requests
+            request.at >= since and request.status in FAILED for request in self.requests
         )
 
     def shows_answers(self, since: datetime) -> bool:
@@ -193,7 +200,7 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
         Some people leave those out.
         """
-        before = any(one.status in ANSWERED and one.at < since for one in self.requests)
+        before = any(request.status in ANSWERED and request.at < since for request in self.requests)
         return isinstance(self.traces.requests, Seen) and (
             before or isinstance(self.traces.last_answer, Seen)
         )
@@ -214,7 +221,8 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
             )
             return may_have_come and since < self.deadline and not self.may_have_another_name(name)
         return not any(
-            one.status in ANSWERED and arrival.visible_at <= one.at < since for one in self.requests
+            request.status in ANSWERED and arrival.visible_at <= request.at < since
+            for request in self.requests
         )
 
     def is_nowhere(self, name: str) -> bool:
@@ -242,15 +250,15 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         """
         if line.fields.get("game_date") is not None:
             return False
-        others = (one for one in self.history if one.game_date != self.game_date)
+        neighbours = (facts for facts in self.history if facts.game_date != self.game_date)
         return any(
-            self.processor_of(line) in one.unregistered
-            and concerns(line, self.phase.name, one.game_date)
+            self.processor_of(line) in facts.unregistered
+            and concerns(line, self.phase.name, facts.game_date)
             and (
-                line.at >= self.phase.deadline(one.game_date - timedelta(days=1))
-                or self.now >= one.deadline
+                line.at >= self.phase.deadline(facts.game_date - timedelta(days=1))
+                or self.now >= facts.deadline
             )
-            for one in others
+            for facts in neighbours
         )
 
     @cached_property
@@ -259,22 +267,22 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
         None where nowhere.
         """
-        said = self.progress.orchestrator_expected
+        expected = self.progress.orchestrator_expected
         for line in reversed(self.lines):
             completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
-            if said is None and completed is not None and missing is not None:
-                said = completed | missing
-        return said
+            if expected is None and completed is not None and missing is not None:
+                expected = completed | missing
+        return expected
 
     def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
         """Return why the orchestrator took an expected processor for unexpected.
 
         By its list, or by its name.
         """
-        said = self.orchestrator_expected
-        if said is None:
+        expected = self.orchestrator_expected
+        if expected is None:
             return CauseKind.UNDETERMINED, "taken for unexpected"
-        if name not in said:
+        if name not in expected:
             return CauseKind.EXPECTATION_DRIFT, "the orchestrator's list does not have it"
         return CauseKind.NAME_DRIFT, "taken for unexpected, by its name"
 
@@ -295,9 +303,9 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
 
 
-def moment_of(said: Step | Cause) -> float:
+def moment_of(statement: Step | Cause) -> float:
     """Return when something was said, as a number to sort by; what has no time comes first."""
-    return said.at.timestamp() if said.at else 0.0
+    return statement.at.timestamp() if statement.at else 0.0
 
 
 def processor_of(line: Checkpoint, phase: Phase) -> str:
