@@ -93,10 +93,10 @@ def advance(
     `ran_at` is when the canary ran before.
     """
     verdicts = {verdict.game_date: verdict for verdict in judged.verdicts if verdict.phase == phase}
-    known = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
+    memories = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
     gone = [
         day
-        for day, memory in known.items()
+        for day, memory in memories.items()
         if memory.open and day not in verdicts and judged.everything
     ]
     situations = {
@@ -104,20 +104,24 @@ def advance(
     }
     followed = {
         day: follow(
-            known[day], verdict, situations[day], is_complete=(phase, day) in judged.complete
+            memories[day], verdict, situations[day], is_complete=(phase, day) in judged.complete
         )
         for day, verdict in verdicts.items()
     }
-    followed |= {day: expire(known[day], situations[day]) for day in gone}
+    followed |= {day: expire(memories[day], situations[day]) for day in gone}
     verdicts |= {
         day: _no_longer_watched(phase, day, followed[day], situations[day], ran_at) for day in gone
     }
     groups = _last_sent(followed, verdicts)
-    every = {**known, **followed}
-    stretch = [name for name in situation.addresses if _knows_a_stretch(every, name, situation.now)]
+    all_memories = {**memories, **followed}
+    stretch = [
+        name for name in situation.addresses if _knows_a_stretch(all_memories, name, situation.now)
+    ]
     situations = {
-        day: replace(own, group_at=groups.get(group_of(verdicts[day]), {}), stretch=stretch)
-        for day, own in situations.items()
+        day: replace(
+            date_situation, group_at=groups.get(group_of(verdicts[day]), {}), stretch=stretch
+        )
+        for day, date_situation in situations.items()
     }
     messages = _messages(followed, verdicts, situations)
     after = {}
@@ -127,7 +131,7 @@ def advance(
             after[day] = sending(memory, messages[day], verdicts[day], why, situations[day])
         else:
             after[day] = closed(memory, situations[day])
-    return Plan(known, followed, after, messages, verdicts, situations)
+    return Plan(memories, followed, after, messages, verdicts, situations)
 
 
 def _messages(
@@ -141,9 +145,11 @@ def _messages(
     """
     messages: dict[date, dict[str, NotificationKind]] = {}
     for day, memory in sorted(followed.items()):
-        own = situations[day]
+        situation = situations[day]
         kinds = {
-            name: kind for name in own.addresses if (kind := due(memory, name, verdicts[day], own))
+            name: kind
+            for name in situation.addresses
+            if (kind := due(memory, name, verdicts[day], situation))
         }
         messages |= {day: kinds} if kinds else {}
     opening = {
@@ -234,10 +240,10 @@ def _no_longer_watched(
     phase: str, day: date, memory: DateMemory, situation: Situation, ran_at: datetime | None
 ) -> Verdict:
     """Return the verdict of a date that no run looks at any more: as it was seen last."""
-    kept = situation.phase is not None
+    is_configured = situation.phase is not None
     why = (
         "it is older than the dates that are read"
-        if kept
+        if is_configured
         else f"{phase} is not in the phases file any more"
     )
     summary = f"no longer watched: {why}{last_seen(memory, ran_at)}"

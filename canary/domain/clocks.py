@@ -43,7 +43,8 @@ def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
     return replace(
         logged,
         completed={
-            name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()
+            name: _arrival(arrival, now, min(now, deadline))
+            for name, arrival in logged.completed.items()
         },
         reports=_reports(logged.reports, now),
         flag=logged.flag and replace(logged.flag, at=believed(logged.flag.at, now)),
@@ -60,15 +61,15 @@ def _arrival(arrival: Arrival, now: datetime, otherwise: datetime) -> Arrival:
         believed(arrival.completed_at, now),
         believed(arrival.visible_at, now),
     )
-    known = [at for at in (completed_at, visible_at) if at is not None]
-    return Arrival(min(known, default=otherwise), visible_at or completed_at or otherwise)
+    times = [at for at in (completed_at, visible_at) if at is not None]
+    return Arrival(min(times, default=otherwise), visible_at or completed_at or otherwise)
 
 
 def believed_progress(progress: Progress, now: datetime) -> Progress:
     """Return a progress document with times that can be believed; None for the others."""
     return replace(
         progress,
-        registered={name: _registration(one, now) for name, one in progress.registered.items()},
+        registered={name: _registration(entry, now) for name, entry in progress.registered.items()},
         reports=_reports(progress.reports, now),
         trigger=progress.trigger
         and replace(progress.trigger, at=believed(progress.trigger.at, now)),
@@ -82,8 +83,8 @@ def _registration(entry: Registration, now: datetime) -> Registration:
         believed(entry.completed_at, now),
         believed(entry.registered_at, now),
     )
-    known = [at for at in (completed_at, registered_at) if at is not None]
-    return replace(entry, completed_at=min(known, default=None), registered_at=registered_at)
+    times = [at for at in (completed_at, registered_at) if at is not None]
+    return replace(entry, completed_at=min(times, default=None), registered_at=registered_at)
 
 
 def believed_checkpoints(
@@ -146,7 +147,9 @@ def _log_by(logged: Logged, now: datetime) -> Logged:
     return replace(
         logged,
         completed={
-            n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)
+            n: arrival
+            for n, arrival in logged.completed.items()
+            if not _is_later(arrival.visible_at, now)
         },
         reports=_reports_by(logged.reports, now),
         flag=logged.flag and _flag_by(logged.flag, now),

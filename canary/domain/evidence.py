@@ -116,11 +116,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flags(self) -> dict[str, Flag]:
         """What BigQuery says of the flag, by the table that says it."""
-        said = [("the completion log", value_or(self.completion_log, Logged()).flag)]
-        said += (
+        flags = [("the completion log", value_or(self.completion_log, Logged()).flag)]
+        flags += (
             [("the flag table", self.flag_table.value)] if isinstance(self.flag_table, Seen) else []
         )
-        return {table: flag for table, flag in said if flag is not None}
+        return {table: flag for table, flag in flags if flag is not None}
 
     @property
     def left_out(self) -> list[str]:
@@ -189,16 +189,18 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
     for row in summaries:
         if row.last_completed_at is not None and row.game_date is not None and not row.is_triggered:
             reports[phase.canonical(row.processor_name) or row.processor_name].append(row)
-    expected = {name: own for name, own in reports.items() if name in phase.expected}
+    expected = {name: its_rows for name, its_rows in reports.items() if name in phase.expected}
     return Seen(
         Logged(
             completed={
                 name: first
-                for name, own in expected.items()
-                if (first := _first_success(own, phase))
+                for name, its_rows in expected.items()
+                if (first := _first_success(its_rows, phase))
             },
             reports={
-                name: report for name, own in expected.items() if (report := _last_report(own))
+                name: report
+                for name, its_rows in expected.items()
+                if (report := _last_report(its_rows))
             },
             unexpected=frozenset(
                 name for name in reports.keys() - {""} if not phase.is_known(name)
@@ -217,10 +219,10 @@ def merged(rows: Logged, messages: Logged) -> Logged:
     """Return what both say: the first success of each processor, its last report, and the flag of the rows."""
     completed = dict(rows.completed)
     for name, arrival in messages.completed.items():
-        other = completed.get(name, arrival)
+        recorded = completed.get(name, arrival)
         first, visible = (
-            min(arrival.completed_at, other.completed_at),
-            min(arrival.visible_at, other.visible_at),
+            min(arrival.completed_at, recorded.completed_at),
+            min(arrival.visible_at, recorded.visible_at),
         )
         completed[name] = Arrival(first, visible)
     reports = {
@@ -240,21 +242,21 @@ def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
 
     One that says so is enough, and the first of these has the time.
     """
-    said = [row for row in rows if row.is_triggered is not None]
+    statements = [row for row in rows if row.is_triggered is not None]
     flags = sorted(
-        (row for row in said if row.is_triggered),
+        (row for row in statements if row.is_triggered),
         key=lambda row: (row.first_completed_at is None, row.first_completed_at),
     )
     if flags:
         return Flag(is_set=True, at=flags[0].first_completed_at, reason=flags[0].trigger_reason)
-    return Flag(is_set=False) if said else None
+    return Flag(is_set=False) if statements else None
 
 
 def _first_success(rows: Iterable[ProcessorSummary], phase: Phase) -> Arrival | None:
-    done = (row for row in rows if phase.completes(row.status))
+    successes = (row for row in rows if phase.completes(row.status))
     times = [
         (r.first_completed_at, r.first_visible_at)
-        for r in done
+        for r in successes
         if r.first_completed_at and r.first_visible_at
     ]
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None

@@ -101,14 +101,14 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
         None where old code noted no time.
         """
-        said = (
+        sources = (
             {name: arrival.completed_at for name, arrival in self.completion_log.completed.items()},
             {name: entry.completed_at for name, entry in self.progress.registered.items()},
             {name: self.progress.reports[name].at for name in self.taken_for_unexpected},
         )
         return {
-            name: min((at for times in said if (at := times.get(name))), default=None)
-            for name in sorted({*said[0], *self.progress.completed, *said[2]})
+            name: min((at for times in sources if (at := times.get(name))), default=None)
+            for name in sorted({*sources[0], *self.progress.completed, *sources[2]})
         }
 
     @cached_property
@@ -152,16 +152,12 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def last_status(self) -> dict[str, str]:
         """What each expected processor last reported, to whichever store heard of it last."""
-        found = dict(self.progress.reports)
+        reports = dict(self.progress.reports)
         for processor, report in self.completion_log.reports.items():
-            known = found.get(processor)
-            if (
-                known is None
-                or known.at is None
-                or (report.at is not None and report.at > known.at)
-            ):
-                found[processor] = report
-        return {processor: report.status for processor, report in found.items()}
+            last = reports.get(processor)
+            if last is None or last.at is None or (report.at is not None and report.at > last.at):
+                reports[processor] = report
+        return {processor: report.status for processor, report in reports.items()}
 
     @cached_property
     def failed(self) -> list[str]:
@@ -290,7 +286,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     def set_in_another_mode(self) -> bool:
         """Whether the flag was set in a mode with fewer processors, by its deadline, and says nothing of this one's."""
         at = self.progress.trigger.at if self.progress.trigger else None
-        done = [
+        completed = [
             name
             for name, completed_at in self.completed_at.items()
             if at and (completed_at or at) <= at
@@ -301,7 +297,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
             if mode.expected < self.phase.expected
         )
         return any(
-            at and at <= mode.deadline(self.game_date) and mode.is_complete(done)
+            at and at <= mode.deadline(self.game_date) and mode.is_complete(completed)
             for mode in smaller
         )
 
@@ -314,25 +310,31 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
     before, and is left out, is a mistake of the orchestrator's instead, and so is what it has done
     only once.
     """
-    said = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
+    waited_for = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
     expected = phase.on(evidence.game_date, evidence.mode).expected
-    if not said or said.isdisjoint(expected):  # a list of other names altogether is none that grew
+    # A list of other names altogether is none that grew.
+    if not waited_for or waited_for.isdisjoint(expected):
         return frozenset()
-    others = [
-        one
-        for one in history
-        if one.phase == evidence.phase and one.game_date != evidence.game_date
+    neighbours = [
+        neighbour
+        for neighbour in history
+        if neighbour.phase == evidence.phase and neighbour.game_date != evidence.game_date
     ]
-    if not any(value_or(one.progress, _NO_REPORTS).orchestrator_expected for one in others):
+    if not any(
+        value_or(neighbour.progress, _NO_REPORTS).orchestrator_expected for neighbour in neighbours
+    ):
         return frozenset()
-    before = [one for one in others if one.game_date < evidence.game_date]
-    return expected.difference(said, *(_known_names(one) for one in (evidence, *before)))
+    before = [neighbour for neighbour in neighbours if neighbour.game_date < evidence.game_date]
+    return expected.difference(
+        waited_for, *(_known_names(neighbour) for neighbour in (evidence, *before))
+    )
 
 
 def _known_names(evidence: Evidence) -> frozenset[str]:
     """Return the processors that have reported of a date, or that the orchestrator waited for."""
     rows, messages = (
-        value_or(one, Logged()).reports for one in (evidence.completion_log, evidence.messages)
+        value_or(source, Logged()).reports
+        for source in (evidence.completion_log, evidence.messages)
     )
     progress = value_or(evidence.progress, _NO_REPORTS)
     reported = rows.keys() | messages.keys() | progress.reports.keys() | progress.registered.keys()

@@ -216,17 +216,19 @@ class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         There is none any more.
         """
         closed = self.incidents[:-1] if self.open else self.incidents
-        every = closed if incident is None else (*closed, incident)
-        more = max(0, len(every) - MOST_INCIDENTS)
-        return replace(self, incidents=every[more:], forgotten=self.forgotten + more)
+        incidents = closed if incident is None else (*closed, incident)
+        more = max(0, len(incidents) - MOST_INCIDENTS)
+        return replace(self, incidents=incidents[more:], forgotten=self.forgotten + more)
 
     def within_a_day(self, channel: str, now: datetime, *kinds: NotificationKind) -> int:
         """Count a channel's messages of the last 24 hours.
 
         Those of `kinds`, by default all that are no end.
         """
-        messages = (one for one in self.sent.get(channel, ()) if now - one.at < _A_DAY)
-        return sum(one.kind in kinds if kinds else not one.kind.is_end for one in messages)
+        messages = (message for message in self.sent.get(channel, ()) if now - message.at < _A_DAY)
+        return sum(
+            message.kind in kinds if kinds else not message.kind.is_end for message in messages
+        )
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,7 +275,9 @@ def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
     Only the incident that goes on is looked at: the others are history.
     """
     sent = {
-        name: tuple(replace(one, at=at) for one in messages if (at := believed(one.at, now)))
+        name: tuple(
+            replace(message, at=at) for message in messages if (at := believed(message.at, now))
+        )
         for name, messages in memory.sent.items()
     }
     memory, incident = replace(memory, sent=sent), memory.open
@@ -423,7 +427,7 @@ def _first_seen(
 
 
 def _opened(memory: DateMemory, verdict: Verdict, situation: Situation) -> Incident:
-    closed = [one for one in memory.incidents if one.over_at]
+    closed = [incident for incident in memory.incidents if incident.over_at]
     returned = (
         bool(closed)
         and closed[-1].over_at is not None
@@ -597,12 +601,12 @@ def acknowledged(incident: Incident, channel: str, situation: Situation) -> Ackn
     receipt = incident.receipts.get(channel)
     changed_at = receipt.changed_at if receipt else None
     fits = [
-        one
-        for one in situation.acknowledgements
-        if one.opened_at == incident.opened_at
-        and badness(incident.level) <= badness(one.level)
-        and situation.now - one.at < ACKNOWLEDGED_FOR
-        and (changed_at is None or changed_at <= one.at)
+        ack
+        for ack in situation.acknowledgements
+        if ack.opened_at == incident.opened_at
+        and badness(incident.level) <= badness(ack.level)
+        and situation.now - ack.at < ACKNOWLEDGED_FOR
+        and (changed_at is None or changed_at <= ack.at)
     ]
     return fits[-1] if fits else None
 
@@ -641,10 +645,10 @@ def sending(
             if before and goes_on
             else None,
         )
-        recent = [one for one in sent.get(channel, ()) if now - one.at < _A_DAY]
+        recent = [message for message in sent.get(channel, ()) if now - message.at < _A_DAY]
         sent[channel] = (*recent, Sent(kind, now))
     for kind in sorted({*kinds.values()} - {NotificationKind.REMINDER}):
-        to = tuple(sorted(channel for channel, other in kinds.items() if other is kind))
+        to = tuple(sorted(channel for channel, sent_kind in kinds.items() if sent_kind is kind))
         causes = tuple(sorted(verdict.proven))[:_NOTED_CAUSES]
         event = Event(
             what=kind, at=now, unanswered=to, verdict=incident.kind, causes=causes, why=why
@@ -675,7 +679,7 @@ def answered(
     incident = memory.open
     if incident is None:
         return memory
-    known = before.open or Incident(
+    previous = before.open or Incident(
         kind=incident.kind, level=incident.level, opened_at=incident.opened_at
     )
     receipts, sent, events = dict(incident.receipts), dict(memory.sent), incident.events
@@ -690,18 +694,20 @@ def answered(
         receipts[name] = replace(receipt, run="", heard=heard, began=receipt.began or heard)
         if outcome is Outcome.NOT_POSTED:
             sent[name] = tuple(
-                one for one in sent.get(name, ()) if one != Sent(receipt.sent, receipt.at)
+                message
+                for message in sent.get(name, ())
+                if message != Sent(receipt.sent, receipt.at)
             )
             receipts.pop(name)
-            receipts |= {name: known.receipts[name]} if name in known.receipts else {}
+            receipts |= {name: previous.receipts[name]} if name in previous.receipts else {}
             if receipt.sent is NotificationKind.REMINDER:
                 reminders[name] -= 1
         events = tuple(
             event
-            for event in (_noted(one, name, outcome, receipt) for one in events)
+            for event in (_noted(event, name, outcome, receipt) for event in events)
             if event is not None
         )
-    reminded_at = incident.reminded_at if reminders != known.reminders else known.reminded_at
+    reminded_at = incident.reminded_at if reminders != previous.reminders else previous.reminded_at
     after = replace(
         incident, receipts=receipts, events=events, reminders=reminders, reminded_at=reminded_at
     )

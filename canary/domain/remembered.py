@@ -78,7 +78,7 @@ class Runs(msgspec.Struct, frozen=True, kw_only=True):
     def unseen_since(self, since: datetime) -> timedelta:
         """Return how long it did not see, from `since` on."""
         return sum(
-            (one.until - max(one.since, since) for one in self.unseen if one.until > since),
+            (gap.until - max(gap.since, since) for gap in self.unseen if gap.until > since),
             timedelta(),
         )
 
@@ -93,7 +93,7 @@ def after_a_run(runs: Runs, now: datetime, reason: str) -> Runs:
         # of two runs at once, the first may be the last to end
         return replace(runs, at=now, reason=reason)
     why = "no run" if now - before > 2 * RUN_EVERY else runs.reason
-    unseen = [one for one in runs.unseen if now - one.until < timedelta(days=30)]
+    unseen = [gap for gap in runs.unseen if now - gap.until < timedelta(days=30)]
     if why:
         goes_on = bool(unseen) and (unseen[-1].until, unseen[-1].why) == (before, why)
         since = unseen.pop().since if goes_on else before

@@ -103,13 +103,13 @@ def read_people(document: Document | None) -> People:
 
 def read_silences(document: Document | None) -> tuple[Silence, ...]:
     """Read the silences of the document, by their ends; what cannot be read silences nothing."""
-    kept = document.fields.get("silences") if document else None
-    found = (
+    entries = document.fields.get("silences") if document else None
+    silences = (
         _read(str(name), fields)
-        for name, fields in (kept if isinstance(kept, Mapping) else {}).items()
+        for name, fields in (entries if isinstance(entries, Mapping) else {}).items()
     )
     return tuple(
-        sorted((silence for silence in found if silence), key=lambda silence: silence.expires_at)
+        sorted((silence for silence in silences if silence), key=lambda silence: silence.expires_at)
     )
 
 
@@ -118,12 +118,12 @@ def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, .
 
     What cannot be read acknowledges nothing.
     """
-    kept = document.fields.get("acknowledgements") if document else None
-    every = [
-        from_fields(Acknowledgement, printable(one))
-        for one in (kept if isinstance(kept, (list, tuple)) else ())
+    entries = document.fields.get("acknowledgements") if document else None
+    acknowledgements = [
+        from_fields(Acknowledgement, printable(entry))
+        for entry in (entries if isinstance(entries, (list, tuple)) else ())
     ]
-    return tuple(sorted((one for one in every if one), key=lambda one: one.at))
+    return tuple(sorted((ack for ack in acknowledgements if ack), key=lambda ack: ack.at))
 
 
 def acknowledgement_fields(document: Document | None, added: Acknowledgement) -> dict[str, Any]:
@@ -131,8 +131,8 @@ def acknowledgement_fields(document: Document | None, added: Acknowledgement) ->
 
     The oldest are dropped.
     """
-    kept = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
-    return {"acknowledgements": [to_fields(one) for one in kept]}
+    acknowledgements = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
+    return {"acknowledgements": [to_fields(ack) for ack in acknowledgements]}
 
 
 def short_words(option: str, text: str) -> str:
@@ -175,19 +175,19 @@ def new_silence(
     )
 
 
-def silence_fields(wanted: Mapping[str, Silence]) -> dict[str, Any]:
-    """Return the document's field for the silences `wanted`, by id: they replace what was there.
+def silence_fields(silences: Mapping[str, Silence]) -> dict[str, Any]:
+    """Return the document's field for `silences`, by id: they replace what was there.
 
     Raises ConfigurationError for too many.
     """
-    if len(wanted) > MOST_SILENCES:
+    if len(silences) > MOST_SILENCES:
         raise ConfigurationError(
             f"{MOST_SILENCES} silences are in force: end some, or let one cover more dates"
         )
-    kept = {name: to_fields(silence) for name, silence in wanted.items()}
+    by_id = {name: to_fields(silence) for name, silence in silences.items()}
     return {
         "silences": {
-            name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()
+            name: {k: v for k, v in fields.items() if k != "id"} for name, fields in by_id.items()
         }
     }
 

@@ -41,9 +41,11 @@ class OwnMemory:
     def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
         """Keep what a run has seen: the dates that were not quiet."""
         self.first_seen = {key: self.seen_since(*key, now) for key in loud}
-        recent = {key: told for key, told in self.told.items() if now - told[0] < REMIND_EVERY}
+        recent = {
+            key: message for key, message in self.told.items() if now - message[0] < REMIND_EVERY
+        }
         self.told = {
-            key: told for key, told in self.told.items() if key[1:] in self.first_seen
+            key: message for key, message in self.told.items() if key[1:] in self.first_seen
         } | recent
         self.ran_at = now
 
@@ -53,7 +55,7 @@ def due_without_memory(
     channel: str,
     phase: Phase,
     now: datetime,
-    own: OwnMemory,
+    memory: OwnMemory,
     *,
     said: NotificationKind | None,
 ) -> NotificationKind | None:
@@ -63,14 +65,14 @@ def due_without_memory(
     read either.
     """
     key = (phase.name, verdict.game_date)
-    told, first = own.told.get((channel, *key)), own.seen_since(*key, now)
-    if told is not None:
-        last, how_bad = told
+    message, first = memory.told.get((channel, *key)), memory.seen_since(*key, now)
+    if message is not None:
+        last, how_bad = message
         if verdict.kind.is_problem and badness(level(verdict)) > badness(how_bad):
             return NotificationKind.CHANGED
         is_due = _minute(now) - _minute(last) >= REMIND_EVERY
     else:
-        is_due = (said is not None and own.saw_before(now)) or slot_is_due(
+        is_due = (said is not None and memory.saw_before(now)) or slot_is_due(
             verdict, phase, now, first
         )
     if not is_due:
@@ -80,7 +82,7 @@ def due_without_memory(
     is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= REMIND_EVERY
     return (
         NotificationKind.REMINDER
-        if told is not None or (first is None and is_old)
+        if message is not None or (first is None and is_old)
         else NotificationKind.OPENED
     )
 

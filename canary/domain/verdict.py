@@ -209,12 +209,12 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
         verdict = judge(
             replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
         )
-        said = (
+        origin = (
             "the flag is BigQuery's"
             if in_bigquery
             else f"the canary saw it with the flag by {seen_at:%Y-%m-%d %H:%M}Z"
         )
-        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: {said}"
+        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: {origin}"
         return replace(verdict, notes=(*verdict.notes, note))
     if (
         phase.bigquery_carries_flag
@@ -276,7 +276,7 @@ def _contradiction(evidence: Evidence) -> str:
 
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
-    missing = _said(facts, facts.missing)
+    missing = _with_status(facts, facts.missing)
     # else it counted, and took others for them
     by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE
     on_purpose = trigger.deliberately_partial or facts.set_in_another_mode or by_its_rule
@@ -332,9 +332,9 @@ def _judge_complete(facts: Facts) -> Verdict:
         if None in facts.completed_at.values()
         else f"{duration_text(age)} ago"
     )
-    done, everybody = len(facts.completed_at), len(facts.phase.expected)
+    completed, everybody = len(facts.completed_at), len(facts.phase.expected)
     who = "the only processor" if everybody == 1 else f"all {everybody} processors"
-    who = f"{done} of {everybody} processors, which is enough," if facts.missing else who
+    who = f"{completed} of {everybody} processors, which is enough," if facts.missing else who
     summary = f"{who} completed {when}, `_triggered` is still unset"
     if facts.start_was_refused:
         why = one_line(facts.heard.not_started, _REASON_CHARACTERS)
@@ -351,10 +351,10 @@ def _judge_complete(facts: Facts) -> Verdict:
 def _judge_incomplete(facts: Facts) -> Verdict:
     if facts.had_no_work and not (facts.work == 0 and facts.failed):
         who = "there was" if facts.work == 0 else "every processor reports that it had"
-        done = (
+        completed = (
             f"; completed all the same: {names(facts.completed_at)}" if facts.completed_at else ""
         )
-        return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{done}")
+        return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{completed}")
     # On a day without games nobody has anything to be late with; without a work query, the others
     # have yet to say so.
     may_be_idle = (
@@ -370,7 +370,7 @@ def _judge_incomplete(facts: Facts) -> Verdict:
 def _judge_waiting(facts: Facts) -> Verdict:
     if disagreement := _disagreement(facts):
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
-    waiting = f", waiting for {_said(facts, facts.missing)}" if facts.completed_at else ""
+    waiting = f", waiting for {_with_status(facts, facts.missing)}" if facts.completed_at else ""
     first = min((at for at in facts.completed_at.values() if at), default=None)
     return _verdict(facts, VerdictKind.WAITING, _completed_of_expected(facts) + waiting, first)
 
@@ -389,14 +389,14 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
     if isinstance(work, Absent) and not has_arrived:
         reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
         return _unknown(facts, reason, unreadable=False)
-    kind, said = VerdictKind.INCOMPLETE, f"not completed, {late}: {_said(facts, overdue)}"
+    kind, summary = VerdictKind.INCOMPLETE, f"not completed, {late}: {_with_status(facts, overdue)}"
     if not has_arrived and overdue == facts.missing:
-        kind, said = (
+        kind, summary = (
             VerdictKind.SILENT,
             f"nothing has arrived, {late}, although there was work to do ({facts.work})",
         )
     not_yet = tuple(name for name in facts.missing if name not in overdue)
-    return replace(_verdict(facts, kind, said, since), missing=tuple(overdue), not_yet=not_yet)
+    return replace(_verdict(facts, kind, summary, since), missing=tuple(overdue), not_yet=not_yet)
 
 
 def _disagreement(facts: Facts) -> str | None:
@@ -451,10 +451,10 @@ def _disagreement(facts: Facts) -> str | None:
     return "; ".join(f"{what}: {names(who)}" for what, who in parts.items() if who) or None
 
 
-def _said(facts: Facts, processors: Iterable[str]) -> str:
+def _with_status(facts: Facts, processors: Iterable[str]) -> str:
     """List processors, and what each last said of its run."""
-    said = facts.last_status
-    return names(f"{name} ({said[name]})" if name in said else name for name in processors)
+    statuses = facts.last_status
+    return names(f"{name} ({statuses[name]})" if name in statuses else name for name in processors)
 
 
 def _completed_of_expected(facts: Facts) -> str:
@@ -529,7 +529,7 @@ def _notes(facts: Facts) -> Iterator[str]:
         for p in facts.completed_at
         if p in facts.last_status and not phase.completes(facts.last_status[p])
     ]:
-        yield f"ran again after it had completed: {_said(facts, again)}"
+        yield f"ran again after it had completed: {_with_status(facts, again)}"
     if facts.work and facts.report_no_work(phase.expected):
         yield f"every processor reports that it had no work, and the work query counts {facts.work}"
     yield from facts.evidence.left_out
@@ -540,13 +540,13 @@ def _notes(facts: Facts) -> Iterator[str]:
 
 def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
     """List unexpected names, those first that resemble an expected one, and count what would be too many."""
-    found = sorted(
+    ranked = sorted(
         ((phase.nearest(name), name) for name in unexpected),
-        key=lambda one: (one[0] is None, one[1]),
+        key=lambda pair: (pair[0] is None, pair[1]),
     )
-    short = [(nearest, one_line(name, _NAME_CHARACTERS)) for nearest, name in found[:_SHOWN]]
+    short = [(nearest, one_line(name, _NAME_CHARACTERS)) for nearest, name in ranked[:_SHOWN]]
     shown = [f"{name} (resembles {nearest})" if nearest else name for nearest, name in short]
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    more = f" and {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
     return ", ".join(shown) + more
 
 
@@ -555,18 +555,18 @@ def names(processors: Iterable[str]) -> str:
 
     Empty where there are none.
     """
-    found = sorted(processors)
-    shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in found[:_LISTED])
-    return f"{shown} and {len(found) - _LISTED} more" if len(found) > _LISTED else shown
+    ordered = sorted(processors)
+    shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in ordered[:_LISTED])
+    return f"{shown} and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else shown
 
 
 def duration_text(duration: timedelta) -> str:
     """Say a duration as people do: "34 min", "5 h 02 min", "3 d 04 h"; what is less is dropped."""
     total = max(0, int(duration.total_seconds() // 60))
-    days, hours, rest = total // 1440, total // 60 % 24, total % 60
+    days, hours, minutes = total // 1440, total // 60 % 24, total % 60
     if days:
         return f"{days} d {hours:02} h"
-    return f"{hours} h {rest:02} min" if hours else f"{rest} min"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def count_text(count: int | None, what: str) -> str:
