@@ -1,10 +1,8 @@
 """Other people's clocks are not believed.
 
-Nothing happened after it was seen, and nothing was seen later than now.
-
-A time that is later than now cannot be told from any other, so it counts as not noted. What is done
-without a time is said where the time is asked for (facts.py): rather too late than too early,
-because an alert follows from it.
+Nothing happened after it was seen, and nothing was seen later than now. One time later than now
+cannot be told from another, so each counts as not noted. What is done without a time is said where
+the time is asked for (facts.py): rather too late than too early, because an alert follows from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +36,7 @@ def believed(at: datetime | None, now: datetime) -> datetime | None:
 def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
     """Return a completion log with times that can be believed.
 
-    Of a completion without any, the deadline is taken, but nothing later than now.
+    A completion without any is taken to be of the deadline, or of now, where that is earlier.
     """
     return replace(
         logged,
@@ -102,7 +100,7 @@ def believed_runs(
 ) -> list[ProcessorRun]:
     """Return the runs as far as they had come at `now`, with times that can be believed.
 
-    `read_at` is as above.
+    `read_at` is when they were read.
     """
     then = runs if now >= read_at else [run for each in runs if (run := _run_by(each, now))]
     return [
@@ -116,7 +114,7 @@ def believed_runs(
 
 
 def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
-    """Return what was known of a run, its status from its end on.
+    """Return what was known of a run at `now`; its status is known from its end on.
 
     None where it had not begun, or nobody says when.
     """
@@ -132,7 +130,10 @@ def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
 
 
 def known_by(evidence: Evidence, now: datetime) -> Evidence:
-    """Return what of a date's evidence was known at `now`, a time before it was read, as far as it carries a time."""
+    """Return what of a date's evidence was known at `now`, a time before it was read.
+
+    What carries no time of its own stays as it is.
+    """
     return replace(
         evidence,
         completion_log=mapped(evidence.completion_log, lambda log: _log_by(log, now)),
@@ -181,7 +182,7 @@ def _progress_by(progress: Progress, now: datetime) -> Progress:
     then = replace(
         progress, registered=registered, reports=reports, trigger=trigger, pending=pending
     )
-    # Whoever wrote into it later may have written down as well what it waits for.
+    # What was written into it later may include what the orchestrator waits for.
     return then if then == progress else replace(then, orchestrator_expected=None)
 
 
@@ -195,7 +196,7 @@ def _is_later(at: datetime | None, now: datetime) -> bool:
 
 
 def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
-    """Name what of a date's evidence carries no time of its own, so that it may not have been known then."""
+    """Name what of a date's evidence has no time of its own: it may not have been known then."""
     progress, table = (
         value_or(evidence.progress, Progress(frozenset())),
         evidence.flags.get("the flag table"),

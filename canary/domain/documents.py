@@ -1,4 +1,4 @@
-"""How the canary's own values stand in documents: field by field, and times as times.
+"""How the canary's own values are stored in documents: field by field, and times as times.
 
 What is damaged there is left out alone: an entry of a list or of a map, a field that has a default.
 A value that lacks what it needs is none.
@@ -33,7 +33,7 @@ def from_fields(kind: type[T], fields: object) -> T | None:
 
 
 def _read(shape: inspect.Type, stored: Any) -> Any:
-    """Return what is kept, None where it has not this shape."""
+    """Return the value that is stored, None where it has not this shape."""
     match shape:
         case inspect.StructType():
             return _struct(shape, stored)

@@ -57,10 +57,7 @@ def mapped(source: Source[T], read: Callable[[T], U]) -> Source[U]:
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A processor's first success.
-
-    When it completed, and when the completion log had the row (UTC).
-    """
+    """A processor's first success: when it completed, and when the log had the row (UTC)."""
 
     completed_at: datetime
     visible_at: datetime
@@ -124,7 +121,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def left_out(self) -> list[str]:
-        """Say without which sources a date is judged, of those that can be done without, and why."""
+        """Say without which of the optional sources a date is judged, and why."""
         optional = {"the message log": self.messages, "the flag table": self.flag_table}
         return [
             f"judged without {name}: {source.reason}"
@@ -136,17 +133,17 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 class Traces(msgspec.Struct, frozen=True):
     """What the deliveries of one date have left, oldest first.
 
-    Read only where there is a problem to explain.
+    It is read only where there is a problem to explain.
 
     `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the
     requests to it since the date began, of whatever date they were, `dead_letters` the messages of
-    the date that it has given up delivering. There were so many lines that those before `cut_at`
-    are not among them; None where all are. `last_line` is the last line of the phase before the
-    date, `last_answer` when a request was last answered with 2xx before it (UTC): they show that
-    such things are collected. `errors` are those of the service and of the platform since the date
-    began, `runs` those of processors for this date, for those of the history before it, and for the
-    next one, under whatever name, `changes` what was changed of the phase's components up to now,
-    and how its scheduler's jobs went.
+    the date that it has given up delivering. Where there were too many lines, those before `cut_at`
+    are left out; it is None where all are there. `last_line` is the last line of the phase before
+    the date, `last_answer` when a request was last answered with 2xx before it (UTC): they show
+    that such things are collected. `errors` are those of the service and of the platform since the
+    date began. `runs` are those of processors for this date, for the dates of its history, and for
+    the next one, under whatever name. `changes` is what was changed of the phase's components up to
+    now, and how its scheduler's jobs went.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -216,7 +213,10 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
 
 
 def merged(rows: Logged, messages: Logged) -> Logged:
-    """Return what both say: the first success of each processor, its last report, and the flag of the rows."""
+    """Return what both say together.
+
+    That is the first success of each processor, its last report, and the flag of the rows.
+    """
     completed = dict(rows.completed)
     for name, arrival in messages.completed.items():
         recorded = completed.get(name, arrival)
@@ -238,9 +238,9 @@ def merged(rows: Logged, messages: Logged) -> Logged:
 
 
 def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
-    """Return what the rows of a date say together.
+    """Return what the rows of a date say of the flag; None where they say nothing.
 
-    One that says so is enough, and the first of these has the time.
+    One row that has it set is enough, and the first of these has the time.
     """
     statements = [row for row in rows if row.is_triggered is not None]
     flags = sorted(

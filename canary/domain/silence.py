@@ -29,7 +29,7 @@ _LONGEST_WORDS = 300
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """The game dates `first` to `last` (both included) of a phase, until `expires_at` (UTC).
 
-    Who made it, and why.
+    `by` is who made it, `reason` why.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     def is_of(self, phase: str, game_date: date, now: datetime) -> bool:
         """Whether it is in force for a date.
 
-        One that ends later than one can is not believed yet.
+        A silence that ends later than any can is not believed yet.
         """
         same = self.phase == phase and self.first <= game_date <= self.last
         return same and now < self.expires_at <= now + LONGEST + CLOCKS_DIFFER
@@ -57,7 +57,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
         """Say in one line what is silenced, until when, and why."""
         dates = str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
         by = f" (by {one_line(self.by)})" if self.by else ""
-        return f"{self.phase} {dates}, until {self.expires_at:%Y-%m-%d %H:%M}Z: {one_line(self.reason)}{by}"
+        until = f"until {self.expires_at:%Y-%m-%d %H:%M}Z"
+        return f"{self.phase} {dates}, {until}: {one_line(self.reason)}{by}"
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +130,7 @@ def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, .
 def acknowledgement_fields(document: Document | None, added: Acknowledgement) -> dict[str, Any]:
     """Return the document's field for the acknowledgements with one more.
 
-    The oldest are dropped.
+    Beyond 200 the oldest are dropped.
     """
     acknowledgements = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
     return {"acknowledgements": [to_fields(ack) for ack in acknowledgements]}

@@ -14,7 +14,7 @@ from orchestrator_resilience.phase import Phase
 
 @dataclass
 class OwnMemory:
-    """What a process remembers by itself between its runs, for when the documents cannot be read or written.
+    """What a process itself remembers between its runs, for when the documents cannot be used.
 
     `told` is when it last sent a channel something of a date, and how bad that was. `first_seen` is
     when it first saw each date that was not quiet in its last run, None where it had not run just
@@ -34,7 +34,8 @@ class OwnMemory:
     def seen_since(self, phase: str, day: date, now: datetime) -> datetime | None:
         """Return when it first saw that a date is not quiet.
 
-        `now`, where it saw how things were a run before.
+        What is new to it is seen since `now` if it also saw how things were a run before, else
+        since nobody knows when (None).
         """
         return self.first_seen.get((phase, day), now if self.saw_before(now) else None)
 
@@ -90,11 +91,9 @@ def due_without_memory(
 def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime | None) -> bool:
     """Whether a problem of which this process has sent nothing is sent now.
 
-    When its age enters a slot of REMIND_EVERY.
-
-    With runs 15 minutes apart one run of each slot sends. `first` is when this process saw it
-    first, None where it had not run just before: what is new to it is sent at once, and not knowing
-    when it lasts.
+    It is when its age enters a slot of REMIND_EVERY: with runs 15 minutes apart, one run of each
+    slot sends. `first` is when this process saw it first, None where it had not run just before.
+    What is new to it is sent at once, UNKNOWN only when it lasts.
     """
     if first is not None:
         return verdict.kind.is_problem or now - first >= PASSES_WITHIN

@@ -1,6 +1,6 @@
 """The timeline of one date for a person.
 
-The facts of its path in the order of their times, delivery by delivery.
+It has the facts of the date's path in the order of their times, delivery by delivery.
 """
 
 from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ def timeline_of(verdict: Verdict, dossier: Dossier) -> Timeline:
 
 
 def _entries(dossier: Dossier) -> Iterator[Step]:
-    """Yield what was reached or refused; what several deliveries saw in a document is told once."""
+    """Yield what was reached or refused; what several deliveries saw in a document appears once."""
     shown: set[tuple[object, ...]] = set()
     for fact in facts_of(dossier):
         state = fact.subject, fact.stage, fact.source
@@ -79,10 +79,8 @@ def _entries(dossier: Dossier) -> Iterator[Step]:
 def by_delivery(entries: Sequence[Step]) -> list[tuple[Step, ...]]:
     """Put what belongs to one delivery together, where its first entry is.
 
-    What belongs to none stays alone.
-
-    What a table or a document says of a processor without naming a message belongs to its first
-    delivery.
+    What belongs to none stays alone. What a table or a document says of a processor without naming
+    a message belongs to the processor's first delivery.
     """
     first: dict[str, str] = {}
     for step in entries:

@@ -3,21 +3,25 @@
 The rules in the order in which they are tried; the first that applies decides:
 
     the flag is set, and not by another mode while this one's set is incomplete
-        PREMATURE           a processor has not completed, the flag was not meant to be partial, and
-        there was work DOWNSTREAM_MISSING  the next phase has had its time and has written nothing,
-        and there was work DOWNSTREAM_PARTIAL  the same, and it has written some of the games only,
-        where both are counted in games STORES_DISAGREE     one store has lacked a completion of the
-        other for too long TRIGGERED           otherwise
+        PREMATURE           a processor has not completed, the flag was not meant to be
+                            partial, and there was work
+        DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there
+                            was work
+        DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both
+                            are counted in games
+        STORES_DISAGREE     one store has lacked a completion of the other for too long
+        TRIGGERED           otherwise
     the flag is unset, and all have completed, or as many as the phase's own rule asks for
         UNTRIGGERED         30 minutes ago, and the rows have settled
         STORES_DISAGREE     as above
         SETTLING            otherwise
     the flag is unset, and the set is incomplete
-        IDLE                there was no work, and nobody failed all the same STORES_DISAGREE     as
-        above, and no deadline of those that are missing has passed WAITING             no deadline
-        of those that are missing has passed INCOMPLETE          something has arrived, or others
-        still have time; and there was work, where nothing arrived SILENT              nothing has
-        arrived, and there was work
+        IDLE                there was no work, and nobody failed all the same
+        STORES_DISAGREE     as above, and no deadline of those that are missing has passed
+        WAITING             no deadline of those that are missing has passed
+        INCOMPLETE          something has arrived, or others still have time; and there was
+                            work, where nothing arrived
+        SILENT              nothing has arrived, and there was work
 
 UNKNOWN is neither an all-clear nor an accusation: a source that decides could not be read; or, at
 the deadline, nothing has arrived and no source says whether there was work, or one says that there
@@ -139,13 +143,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     are not late yet where others are. `unexpected` are other names. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
     `path`, `causes` and `standing` are added to what is not quiet: what is known of each stage of
-    each processor and of the date, where that stopped, and what stands beside it. `evaluates_anew`
-    tells that this project's orchestrator wrote the document: there, each delivery is evaluated,
-    also of a processor that is registered already. `unreadable` tells the two kinds of UNKNOWN
-    apart: true where a source could not be read, false where every source answered, and nobody can
-    say whether there was work. `output` is the number of rows that the next phase wrote, or of
-    games where `outcome_counts_games`; `work` is the number of games. Each is None where no source
-    says so.
+    each processor and of the date, where that stopped, and what is known beside it.
+
+    `evaluates_anew` is whether this project's orchestrator wrote the document: there, each delivery
+    is evaluated, also of a processor that is registered already. `unreadable` separates the two
+    kinds of UNKNOWN: true where a source could not be read, false where every source answered, and
+    nobody can say whether there was work. `output` is the number of rows that the next phase wrote,
+    or of games where `outcome_counts_games`; `work` is the number of games. Each is None where no
+    source says so.
     """
 
     kind: VerdictKind
@@ -176,7 +181,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def level(verdict: Verdict) -> Level:
-    """Return how bad it is: a warning without harm, critical with it, an error where nobody knows."""
+    """Return how bad it is: a warning without harm, critical with it, an error if nobody knows."""
     match verdict.impact:
         case Impact.NONE:
             return Level.WARNING
@@ -225,7 +230,10 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
             verdict = judge(
                 replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
             )
-            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
+            note = (
+                f"Firestore could not be read ({progress.reason}): the flag is BigQuery's"
+                f"{_contradiction(evidence)}"
+            )
             return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append(
             "BigQuery cannot stand in for it: no row of the date says anything of the flag"
@@ -250,7 +258,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
 def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Progress]:
     """Return what a document that is not there would say.
 
-    The flag is set where one table, or the canary, saw it.
+    The flag is set where a table, or the canary itself, saw it set.
     """
     triggers = [
         Trigger(flag.at, flag.reason, deliberately_partial=phase.is_partial(flag.reason))
@@ -277,7 +285,7 @@ def _contradiction(evidence: Evidence) -> str:
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
     missing = _with_status(facts, facts.missing)
-    # else it counted, and took others for them
+    # Code that says ALL_COMPLETE all the same counted, and took others for those missing.
     by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE
     on_purpose = trigger.deliberately_partial or facts.set_in_another_mode or by_its_rule
     is_missing = not all(map(facts.may_have_completed, facts.missing))
@@ -290,7 +298,8 @@ def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
     summary = f"{_completed_of_expected(facts)}, `_triggered` is set"
     if missing:
-        summary += f" without {missing}: {one_line(trigger.reason or 'no reason given', _REASON_CHARACTERS)}"
+        reason = one_line(trigger.reason or "no reason given", _REASON_CHARACTERS)
+        summary += f" without {missing}: {reason}"
     return _verdict(facts, VerdictKind.TRIGGERED, summary, trigger.at)
 
 
@@ -324,7 +333,7 @@ def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
 def _judge_complete(facts: Facts) -> Verdict:
     """Apply the rule that the canary is made for.
 
-    The set complete, the flag unset, 30 minutes later.
+    The set has been complete for 30 minutes, and the flag is unset.
     """
     age = facts.now - facts.complete_at
     when = (
@@ -387,7 +396,10 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
         facts.last_status or facts.unexpected or facts.completed_at or facts.heard.processors
     )
     if isinstance(work, Absent) and not has_arrived:
-        reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
+        reason = (
+            f"nothing has arrived, {late}, and without a `work_query` nothing says whether there "
+            "was work to do"
+        )
         return _unknown(facts, reason, unreadable=False)
     kind, summary = VerdictKind.INCOMPLETE, f"not completed, {late}: {_with_status(facts, overdue)}"
     if not has_arrived and overdue == facts.missing:
@@ -400,14 +412,14 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
 
 
 def _disagreement(facts: Facts) -> str | None:
-    """Say which completions one store has and the other lacks, though it has had the time to take them up.
+    """Say which completions one store has and the other lacks, although it had the time for them.
 
     The time counts from when the first of the two stores took it up, not from when the message was
     published: messages may come late. A processor that the orchestrator does not wait for needs no
-    time: it will never be registered. Nor does who came after a flag that was set on purpose
-    without everybody, or whose later run completed nothing, and stands in the document instead:
-    that run takes nothing back. Nothing is said of what was registered before the completion log
-    had its first row.
+    time: it will never be registered. Two kinds of processors are excused: one that came after a
+    flag that was set on purpose without everybody, and one whose later run completed nothing, and
+    is in the document instead; that run takes nothing back. Nothing is said of what was registered
+    before the completion log had its first row.
     """
     recorded, registered, reports = (
         facts.completion_log.completed,
@@ -518,7 +530,7 @@ def _impact(facts: Facts) -> Impact:
 
 
 def _notes(facts: Facts) -> Iterator[str]:
-    """Yield what else the evidence says, and no path does."""
+    """Yield what else the evidence says, and the path does not."""
     phase = facts.phase
     if isinstance(facts.evidence.progress, Absent) and facts.completed_at:
         yield f"there is no {phase.firestore_collection}/{facts.game_date}"
@@ -539,7 +551,7 @@ def _notes(facts: Facts) -> Iterator[str]:
 
 
 def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
-    """List unexpected names, those first that resemble an expected one, and count what would be too many."""
+    """List unexpected names, first those that resemble an expected one, and count the rest."""
     ranked = sorted(
         ((phase.nearest(name), name) for name in unexpected),
         key=lambda pair: (pair[0] is None, pair[1]),
@@ -551,10 +563,7 @@ def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
 
 
 def names(processors: Iterable[str]) -> str:
-    """List names in their order, and count those that would be too many.
-
-    Empty where there are none.
-    """
+    """List names in their order, and count those that would be too many; empty without any."""
     ordered = sorted(processors)
     shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in ordered[:_LISTED])
     return f"{shown} and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else shown

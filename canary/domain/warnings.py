@@ -20,10 +20,9 @@ def early_warnings(
 ) -> tuple[str, ...]:
     """Warn of what may become a problem.
 
-    Unexpected processors, and expected ones that report nothing any more.
-
-    `history` is the evidence of the phase's recent dates, `lines` are checkpoints of those on which
-    somebody is silent.
+    That is unexpected processors, and expected ones that report nothing any more. `history` is the
+    evidence of the phase's recent dates, `lines` are checkpoints of those on which somebody is
+    silent.
     """
     dates = sorted(
         (Facts(evidence, phase, now) for evidence in history), key=lambda facts: facts.game_date
@@ -49,10 +48,10 @@ def early_warnings(
 
 
 def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:
-    """Return since when a processor has not reported, newest first, where that is 3 dates on which others completed.
+    """Return the dates on which a processor has not reported, newest first; none if under three.
 
-    Dates that are not over, and dates without work, on which nobody has anything to complete, are
-    passed over.
+    Only dates count on which others completed. Dates that are not over are passed over, and so are
+    dates without work, on which nobody has anything to complete.
     """
     silent: list[date] = []
     for facts in sorted(history, key=lambda facts: facts.game_date, reverse=True):

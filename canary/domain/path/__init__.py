@@ -6,9 +6,9 @@ Theory
 A completion goes a fixed way: its processor RAN, the message was PUBLISHED, DELIVERED to the
 function and ACCEPTED by it, then RECORDED in the completion log and REGISTERED in the document.
 When all are registered, the date goes on: it is DECIDED, FLAGGED, and where the flag starts the
-next phase, that is STARTED and has its OUTPUT. Each stage is a fact that somebody wrote down, and
-each source is read by itself (`READINGS`), into facts of what was reached, what was refused and in
-whose words, and what is missed: not there, although the source would have shown it.
+next phase, that is STARTED and has its OUTPUT. Each stage is a fact that somebody wrote down. Each
+source is read by itself (`READINGS`). Its facts are what was reached; what was refused, and in
+whose words; and what is missed: not there, although the source would have shown it.
 
 - Of one message, what was reached or refused proves what lies before it, as far as ACCEPTED. Row
   and registration do not prove each other, nothing of the date proves a processor's stage, the
@@ -20,14 +20,13 @@ whose words, and what is missed: not there, although the source would have shown
 - A refusal belongs to the first stage after the last that was reached: one failure is not three
   causes. Of several refusals of one stage the last counts. A missed stage names its cause only
   where the stage before it was reached.
-- Where nothing stopped, no cause is named. What is no stop, and yet worth knowing, stands beside
+- Where nothing stopped, no cause is named. What is no stop, and yet worth knowing, is shown beside
   the path.
 
 The answer is *sound*: the interval contains the stage at which it stopped, and nothing that was
 reached is called missing. It is *monotone*: a whole source taken away only widens the interval.
 
-UNDETERMINED is an answer. A wrong cause costs an engineer more time than to be told what is not
-known.
+UNDETERMINED is an answer: a wrong cause costs an engineer more time than none.
 """
 
 from collections import defaultdict
@@ -116,9 +115,9 @@ def facts_of(dossier: Dossier) -> Iterator[Fact]:
 def _goals(
     kind: VerdictKind, dossier: Dossier, *, was_flagged: bool
 ) -> Iterator[tuple[str, Stage]]:
-    """Yield whose stop a verdict asks for, and the stage that should have been reached.
+    """Yield the subjects that a verdict asks about, and the stage that each should have reached.
 
-    Only this knows of verdicts.
+    Nothing else in the path depends on the kind of a verdict.
     """
     is_readable = not isinstance(dossier.evidence.progress, Unreadable)
     unregistered = dossier.unregistered if is_readable else frozenset[str]()
@@ -200,7 +199,7 @@ _START, _REGISTERED = -1, Stage.REGISTERED.rank
 def _next(stages: Collection[Stage], came: int, goal: Stage) -> Stage:
     """Return the stage after the last that was reached.
 
-    Of two of equal rank that which is asked for.
+    Of two stages of equal rank it is the goal, because that is the one asked about.
     """
     return (
         goal if came + 1 >= goal.rank else next(stage for stage in stages if stage.rank == came + 1)
@@ -208,9 +207,9 @@ def _next(stages: Collection[Stage], came: int, goal: Stage) -> Stage:
 
 
 def _placed(fact: Fact, stage: Stage, steps: Mapping[Stage, Fact], dossier: Dossier) -> Fact:
-    """Put a bad end to the stage after the last.
+    """Put a bad end at the stage after the last that was reached.
 
-    Where no document tells how far it came, a row that is missed does.
+    Where no document shows how far the date came, a missed row does.
     """
     is_pending = stage is Stage.FLAGGED and dossier.progress.pending is not None
     cause = CauseKind.NOT_STARTED if stage is Stage.STARTED or is_pending else fact.cause
@@ -225,11 +224,10 @@ def _placed(fact: Fact, stage: Stage, steps: Mapping[Stage, Fact], dossier: Doss
 
 
 def _graver(fact: Fact | None, bad: Fact) -> Fact:
-    """Return what counts of two facts of one stage.
+    """Return which of two facts of one stage counts.
 
-    What was reached, but for a state that is not there any more.
-
-    Of several refusals it is the last, and any of them says more than that something is missing.
+    What was reached counts, unless it is a state that is not there any more. Of several refusals
+    the last one counts, and any refusal says more than that something is missing.
     """
     if fact is None:
         return bad
@@ -248,7 +246,10 @@ def _graver(fact: Fact | None, bad: Fact) -> Fact:
 
 
 def _weight(fact: Fact) -> tuple[object, ...]:
-    """What a delivery says of itself says more than that a field was left behind."""
+    """Return the key to compare facts by.
+
+    What a delivery says of itself says more than that a field was left behind.
+    """
     is_named = fact.cause is not CauseKind.UNDETERMINED
     return fact.state is State.REFUSED, is_named, fact.source != DOCUMENT, moment_of(fact)
 
@@ -302,7 +303,7 @@ def _stop(subject: str, steps: Mapping[Stage, Fact], goal: Stage, dossier: Dossi
 
 
 def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
-    """Yield the stops, those that are alike as one, in the words of the last of them."""
+    """Yield the stops; those that are alike become one, in the words of the last of them."""
     groups = defaultdict[Cause, list[Cause]](list)
     for stop in stops:
         is_not_run = stop.until is Stage.RAN and stop.kind in {
@@ -319,10 +320,8 @@ def _alike(stops: Iterable[Cause]) -> Iterator[Cause]:
 def _since(subject: str, dossier: Dossier) -> date | None:
     """Return the first of the dates in a row, up to this one, on which it stopped alike.
 
-    None where that is this one.
-
-    Dates that are not over, and dates without work, on which nobody has anything to complete, are
-    passed over.
+    None where that is this date. Dates that are not over are passed over, and so are dates without
+    work, on which nobody has anything to complete.
     """
     since, here = None, _in_the_stores(dossier, subject)
     for facts in sorted(

@@ -1,11 +1,10 @@
 """What was changed before something stopped.
 
-Between the time when its stage was last reached, and its first refusal.
-
-First by the lines of the orchestrator itself, in what the first bad one differs from the last good
-one; then by the platform's log of who changed what. A change stands beside a cause, with how often
-there was one like it on good dates, and is never the cause itself. What was changed after the stop,
-or of what another stage consists of, is not named.
+A change counts if it was made between the time when its stage was last reached and its first
+refusal. First the orchestrator's own lines are compared, the first bad one with the last good one;
+then the platform's log of who changed what is read. A change is shown beside a cause, with the
+number of good dates that had one like it, and is never the cause itself. What was changed after the
+stop, or belongs to another stage, is not named.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -43,9 +42,10 @@ _ONE_DAY = timedelta(days=1)
 
 
 class _Window(NamedTuple):
-    """Between which times (UTC) a stage may have stopped, of what it consists, and the dates on which it was good.
+    """The times (UTC) between which a stage may have stopped: after `good`, and by `bad`.
 
-    When it stopped is either known, or `is_guessed` by when it was due.
+    When it stopped is known, or `is_guessed` from when it was due. `jobs` are the scheduler's jobs
+    that the stage consists of, `good_dates` the dates before on which it was reached.
     """
 
     stage: Stage
@@ -56,14 +56,14 @@ class _Window(NamedTuple):
     good_dates: Sequence[Facts]
 
     def is_of_it(self, part: Part) -> bool:
-        """Whether the stage consists of a component."""
+        """Whether the stage consists of a component, among others."""
         component, name = part
         return component in _COMPONENTS[self.stage] and (
             component is not Component.JOB or name in self.jobs
         )
 
     def holds(self, change: Change) -> bool:
-        """Whether a change may have to do with it."""
+        """Whether a change may have to do with the stop."""
         is_between = (change.began or change.at) <= self.bad and change.at >= self.good
         return is_between and self.is_of_it((change.component, change.name))
 
@@ -73,7 +73,7 @@ def changed(
 ) -> Iterator[Standing]:
     """Yield what was changed before the stops of a date, the nearest first.
 
-    Or that nothing was, where one can look.
+    Where nothing was, yield that, as far as the log of changes can show it.
     """
     yield from _by_lines(dossier, causes)
     if not isinstance(dossier.traces.changes, Seen):
@@ -111,9 +111,9 @@ def changed(
 
 
 def _unchanged(dossier: Dossier, windows: Collection[_Window], unread: str) -> Iterator[Standing]:
-    """Yield between which times nothing was changed of what was looked at.
+    """Yield between which times nothing was changed of the components that were looked at.
 
-    Of one stop, of which that is known.
+    Only where these times are known, and the same for all stages that may have stopped.
     """
     sure = {(window.good, window.bad) for window in windows if not window.is_guessed}
     parts = [
@@ -133,7 +133,7 @@ def _unchanged(dossier: Dossier, windows: Collection[_Window], unread: str) -> I
 
 
 def _beside(dossier: Dossier, change: Change, window: _Window) -> str:
-    """Say how long before the stop a change was, and on how many of the good dates there was one like it."""
+    """Say how long before the stop a change was, and how many good dates had one like it."""
     before = max(window.bad - change.at, timedelta(0))
     words = f"{duration_text(before)} before it stopped" + (
         " or was due" if window.is_guessed else ""
@@ -164,11 +164,9 @@ def _beside(dossier: Dossier, change: Change, window: _Window) -> str:
 def _windows(
     dossier: Dossier, cause: Cause, states: Mapping[tuple[Stage, str], State]
 ) -> Iterator[_Window]:
-    """Yield of each stage at which it may have stopped between which times.
+    """Yield, for each stage at which it may have stopped, the times between which it did.
 
-    None of one that was never reached.
-
-    What was there, and is not any more, has not stopped by then.
+    A stage that was never reached has none, and neither has a state that was reached and is undone.
     """
 
     def are(stage: Stage | None, state: State) -> bool:
@@ -204,9 +202,9 @@ def _windows(
 
 
 def _first(windows: Sequence[_Window]) -> list[_Window]:
-    """Return the windows without later ones of a stage that works for all, or for none.
+    """Return the windows, without later ones of a stage that works for all or for none.
 
-    It stopped with the first.
+    Such a stage stopped with the first of them.
     """
     shared = [window for window in windows if window.stage not in _OF_ITS_OWN]
     first = {
@@ -221,7 +219,7 @@ def _first_bad(
 ) -> tuple[datetime, datetime]:
     """Return between which times a subject first did not come as far as it should have.
 
-    Often that is one moment.
+    Often both are the same moment.
     """
     arrival, refused_at = first.completion_log.completed.get(subject), _refused_at(dossier, cause)
     times = [
@@ -268,7 +266,7 @@ def _reached(facts: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[
             stage.rank <= Stage.FLAGGED.rank or bool(facts.output)
         )
         at = (trigger.at or due) if trigger and is_through else None
-        # else somebody has set it by hand
+        # a flag that was set later was set by hand
         if at and (due is None or at < due + facts.phase.untriggered_after):
             yield at
         return
@@ -281,14 +279,17 @@ def _reached(facts: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[
         Stage.REGISTERED: facts.registered_at,
     }
     times = by_stage.get(stage, facts.handled_at)
-    # else by hand
+    # what was completed after the deadline was completed by hand
     yield from (at for name, at in times.items() if at and name in subjects and at < facts.deadline)
 
 
 def _reached_by_traces(
     dossier: Dossier, stage: Stage, subjects: Collection[str]
 ) -> Iterator[datetime]:
-    """Yield when a stage of deliveries was reached, by what they have left since the date began, and just before."""
+    """Yield when a stage of deliveries was reached, by what they have left.
+
+    That is everything since the date began, and the last answer before it.
+    """
     if stage.rank not in {Stage.DELIVERED.rank, Stage.ACCEPTED.rank, Stage.REGISTERED.rank}:
         return
     is_any = stage is Stage.DELIVERED
@@ -306,9 +307,9 @@ def _reached_by_traces(
 
 
 def _by_lines(dossier: Dossier, causes: Collection[Cause]) -> Iterator[Standing]:
-    """Yield in what the first bad line of a stop differs from the last good one before it.
+    """Yield how the first bad line of a stop differs from the last good one before it.
 
-    What has stopped alike on earlier dates began there.
+    A stop that began on an earlier date is left out.
     """
     stops = (cause for cause in causes if cause.source == LINES and cause.at and not cause.since)
     stop = min(stops, key=moment_of, default=None)
@@ -326,8 +327,8 @@ def _by_lines(dossier: Dossier, causes: Collection[Cause]) -> Iterator[Standing]
 def _around(dossier: Dossier, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | None]:
     """Return the last good line before a stop, and the first bad one.
 
-    Who waits for another list is not bad until the set is complete: there every line with that list
-    is.
+    An orchestrator that waits for another list comes to no bad end until the set is complete. There
+    every line with that list is bad.
     """
     last = dossier.traces.last_line
     lines = [*([last.value] if isinstance(last, Seen) else []), *dossier.lines]
@@ -373,7 +374,7 @@ def _around(dossier: Dossier, stop: Cause) -> tuple[Checkpoint | None, Checkpoin
 def _is_bad(line: Checkpoint) -> bool:
     """Whether a delivery came to a bad end.
 
-    A message that was nobody's here is no fault of the code's.
+    A rejected or unexpected message is not the code's fault.
     """
     is_nobodys = line.kind in {CheckpointKind.REJECTED, CheckpointKind.UNEXPECTED}
     return line.closes and not _is_good(line) and not is_nobodys

@@ -1,6 +1,6 @@
 """The progress document as the path reads it.
 
-REGISTERED, what the code waits for, the flag, and its own "pending".
+It shows REGISTERED, what the code waits for, the flag, and the code's own "pending".
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _SAID = Fact(stage=Stage.DELIVERED, state=State.REACHED, source=DOCUMENT)
 
 
 def document(dossier: Dossier) -> Iterator[Fact]:
-    """A document that is not there says nothing.
+    """Yield what the document says; one that is not there says nothing.
 
     It may have been removed, or be in another database.
     """
@@ -73,7 +73,8 @@ def _of_the_date(dossier: Dossier, progress: Progress) -> Iterator[Fact]:
                 _SAID, stage=Stage.STARTED, state=State.NOT_KNOWN, at=pending.at, words=words
             )
         elif pending.at is None or dossier.now - pending.at >= LIFETIME:
-            words = f"`{dossier.phase.pending_field}` was left behind: {pending.reason or 'no reason given'}"
+            reason = pending.reason or "no reason given"
+            words = f"`{dossier.phase.pending_field}` was left behind: {reason}"
             yield replace(
                 _SAID,
                 stage=Stage.FLAGGED if trigger is None else Stage.STARTED,

@@ -1,4 +1,4 @@
-"""What is known of one date, as the readings of its sources take it, and the facts that they find there."""
+"""The dossier of a date, which the readings of its sources take, and the facts that they yield."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -23,7 +23,7 @@ WORDS = 400
 
 
 class Fact(Step, frozen=True, kw_only=True):
-    """What one source says of a stage, and for a refusal or an absence which `cause` follows from it.
+    """What one source says of a stage, and the `cause` that follows from a refusal or an absence.
 
     Where it is `next_stage`, it is about the first stage after the last that was reached, whichever
     that is: a line of failure says that a delivery ended, and the stores say how far it had come.
@@ -38,19 +38,25 @@ class Fact(Step, frozen=True, kw_only=True):
 
 
 class Reading(Protocol):
-    """How one source is read: a new source is one module with a function like this, and a place in the path's list."""
+    """How one source is read.
+
+    A new source is one module with a function like this, and a place in the path's list.
+    """
 
     def __call__(self, dossier: "Dossier") -> Iterable[Fact]:
-        """Yield what the source says was reached, refused or undone, and what its silence proves to be missed.
+        """Yield what the source says was reached, refused or undone, and what is missed.
 
-        Its silence counts if its own time is up, if it has shown entries of the same kind before
-        and of every delivery since that is known from elsewhere, and if nothing that it has and
-        nobody can attribute may be this one's.
+        Its silence proves that something is missed if its own time is up, if it has shown entries
+        of the same kind before and of every delivery since that is known from elsewhere, and if
+        nothing that it has and nobody can attribute may be of this processor.
         """
 
 
 class Dossier(Facts, frozen=True, dict=True, kw_only=True):
-    """The facts of one date, what its deliveries have left, and the facts of the dates around it, this one included."""
+    """The facts of one date, what its deliveries have left, and the facts of the dates around it.
+
+    The `history` includes this date.
+    """
 
     traces: Traces
     history: Sequence[Facts] = ()
@@ -81,7 +87,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def changes(self) -> Changes:
-        """What was changed of the phase's components, and the attempts of its scheduler's jobs, oldest first."""
+        """What was changed of the phase's components, and its jobs' attempts, oldest first."""
         source = value_or(self.traces.changes, Changes())
         changes = [change for change in source.changes if change.at <= self.now]
         return source._replace(
@@ -102,9 +108,9 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         return [facts for facts in self.history if facts.game_date < day]
 
     def processor_of(self, line: Checkpoint) -> str:
-        """The processor of a line, or its raw name.
+        """Return the processor of a line, or its raw name.
 
-        An orchestrator that does not expect it leaves no other.
+        An orchestrator that does not expect a processor writes no other name down.
         """
         return processor_of(line, self.phase)
 
@@ -118,10 +124,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         return sorted(by_delivery.values(), key=lambda lines: lines[-1].at)
 
     def completing(self) -> Iterator[list[Checkpoint]]:
-        """Yield the deliveries that had something to decide.
-
-        Of a message that says that its processor completed.
-        """
+        """Yield the deliveries that had something to decide: their message says "completed"."""
         for lines in self.deliveries:
             status, kind = lines[-1].fields.get("status"), lines[-1].kind
             if (
@@ -130,7 +133,10 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
                 yield lines
 
     def is_dead(self, lines: Sequence[Checkpoint]) -> bool:
-        """Whether a delivery has left nothing for longer than it can have lived, and no other of its message ended."""
+        """Whether a delivery has left nothing for longer than it can have lived.
+
+        It is not dead where another delivery of the same message has ended.
+        """
         if lines[-1].kind is not CheckpointKind.RECEIVED or self.now - lines[-1].at < LIFETIME:
             return False
         message = lines[-1].fields.get("event_id")
@@ -144,7 +150,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         )
 
     def _has_ends(self, name: str) -> bool:
-        """Whether others than `name` that were handled since the first line have a line that says how it ended."""
+        """Whether the other processors handled since the first line have a line of their end."""
         ended = {self.processor_of(line) for line in self.lines if line.closes} | {name}
         return all(
             processor in ended
@@ -154,7 +160,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def unattributed(self) -> list[datetime]:
-        """When something came of which nobody can say whose, or of which date, it was."""
+        """The times of what came, where nobody can say from whom, or of which date."""
         lines = (line for line in self.lines if line.kind is CheckpointKind.REJECTED)
         rejected = [
             line.at
@@ -165,7 +171,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def messages_are_kept(self) -> bool:
-        """Whether the message log has shown messages, and has those of all that are known to have been handled."""
+        """Whether the message log has shown messages, and has those of all that were handled."""
         logs = (value_or(facts.evidence.messages, Logged()) for facts in self.history)
         return (
             any(log.completed for log in logs)
@@ -175,14 +181,14 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
     def may_be_nobodys(self, name: str, since: datetime) -> bool:
         """Whether what came since, and nobody can attribute, may be of a processor.
 
-        So may be what came under an unexpected name.
+        What came under an unexpected name may be, too.
         """
         return self.may_have_another_name(name) or any(at >= since for at in self.unattributed)
 
     def may_have_another_name(self, name: str) -> bool:
-        """Whether a processor may be one of the unexpected.
+        """Whether a processor may be one of the unexpected names.
 
-        Of those that have not reported of one date with it.
+        A name that has reported of the same date as the processor is not the processor's.
         """
         beside = [facts.unexpected for facts in self.history if facts.has_reported(name)]
         lines = (line for line in self.lines if line.kind is CheckpointKind.UNEXPECTED)
@@ -190,15 +196,15 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         return not strange <= set[str]().union(*beside)
 
     def none_failed_since(self, since: datetime) -> bool:
-        """Whether the log of requests is kept, and has none since then that the function answered with an error."""
+        """Whether the log of requests is kept, and the function has failed none since then."""
         return self.shows_answers(since) and not any(
             request.at >= since and request.status in FAILED for request in self.requests
         )
 
     def shows_answers(self, since: datetime) -> bool:
-        """Whether the log of requests had one that was answered, before then.
+        """Whether the log of requests had one that was answered before then.
 
-        Some people leave those out.
+        Some people leave those out of it.
         """
         before = any(request.status in ANSWERED and request.at < since for request in self.requests)
         return isinstance(self.traces.requests, Seen) and (
@@ -206,14 +212,17 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         )
 
     def was_handled(self, since: datetime) -> bool:
-        """Whether a delivery has come to a good end since, of which the log then has no request."""
+        """Whether a delivery has come to a good end since, by the lines or the stores."""
         ended = [
             line.at for line in self.lines if line.closes and line.kind is not CheckpointKind.FAILED
         ]
         return any(at >= since for at in (*ended, *self.handled_at.values()))
 
     def came_since(self, name: str, since: datetime) -> bool:
-        """Whether a processor's message came when all requests were bad, not before, nor after the deadline only."""
+        """Whether a processor's message came while all requests were bad.
+
+        It did not come before that, nor only after the deadline.
+        """
         arrival = self.messages.completed.get(name)
         if arrival is None:
             may_have_come = (
@@ -226,7 +235,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         )
 
     def is_nowhere(self, name: str) -> bool:
-        """Whether a store that can be read does not have a processor, and none does."""
+        """Whether a store could be read, and none has a processor."""
         evidence = self.evidence
         is_readable = isinstance(evidence.progress, Seen) or not isinstance(
             evidence.completion_log, Unreadable
@@ -243,10 +252,10 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         )
 
     def may_be_of_another(self, line: Checkpoint) -> bool:
-        """Whether a line without a date may as well be of another one that lacks its processor.
+        """Whether a line without a date may be of another date, which lacks its processor.
 
-        That of another date can come from the deadline of the day before on; until its own deadline
-        it may still come.
+        A line of that date can come from the deadline of the day before on. Until the date's own
+        deadline its processor may still come.
         """
         if line.fields.get("game_date") is not None:
             return False
@@ -265,7 +274,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
     def orchestrator_expected(self) -> frozenset[str] | None:
         """What the orchestrator says that it waits for, in its document or in its last line.
 
-        None where nowhere.
+        None where it does not say so.
         """
         expected = self.progress.orchestrator_expected
         for line in reversed(self.lines):
@@ -277,7 +286,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
     def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
         """Return why the orchestrator took an expected processor for unexpected.
 
-        By its list, or by its name.
+        That is its list, or the processor's name.
         """
         expected = self.orchestrator_expected
         if expected is None:
@@ -287,7 +296,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
         return CauseKind.NAME_DRIFT, "taken for unexpected, by its name"
 
     def first_duplicates(self) -> Iterator[str]:
-        """Yield whose first delivery took itself for a duplicate."""
+        """Yield the processors whose first delivery took itself for a duplicate."""
         heard: set[str] = set()
         for lines in self.completing():
             name = self.processor_of(lines[-1])
@@ -298,7 +307,7 @@ class Dossier(Facts, frozen=True, dict=True, kw_only=True):
     def surplus(
         self, waits_for: Collection[str] | None, held: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Return whom code waits for that the phase does not expect, and that has not come under its own name."""
+        """Return the names that code waits for, and that are not expected and have not come."""
         came = {*held, *self.progress.unexpected, *self.completion_log.unexpected}
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
 
@@ -325,7 +334,7 @@ def heard_of(lines: Collection[Checkpoint], phase: Phase) -> Heard:
 def refused_start(lines: Collection[Checkpoint]) -> Checkpoint | None:
     """Return the last line that says that the next phase was not started.
 
-    None where one says that it was.
+    None where another line says that it was.
     """
     started = any(line.kind is CheckpointKind.STARTED for line in lines)
     refused = [line for line in lines if line.kind is CheckpointKind.NOT_STARTED]

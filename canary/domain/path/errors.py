@@ -1,8 +1,8 @@
 """The errors that the service and the platform wrote down: why requests failed, each in one line.
 
 They name no processor, and are no stop by themselves: they are the words of requests that failed,
-and of deliveries that died. What can be attributed to neither is not said, so that nothing is from
-before the stop, or after it was over.
+and of deliveries that died. An error that belongs to neither is left out, so that none is from
+before the stop, or from after it was over.
 """
 
 from bisect import bisect_left, bisect_right
@@ -24,10 +24,10 @@ _STARTING, _LONGEST = timedelta(minutes=5), timedelta(hours=1)
 
 
 def errors(dossier: Dossier) -> Iterator[Fact]:
-    """That an instance failed to start when a message came supports that it was not delivered, if nothing ran since.
+    """Yield that an instance failed to start when a message came, if nothing ran since.
 
-    Of whom that is, only a request would tell: where these are kept, it is said of those that
-    failed, and not here.
+    It supports that the message was not delivered. Only a request would show whose message it was:
+    where requests are kept, those that failed say so, and not this.
     """
     failed = [
         error
@@ -40,7 +40,8 @@ def errors(dossier: Dossier) -> Iterator[Fact]:
         came = arrival.completed_at
         startup_errors = [error for error in failed if -_CLOCKS <= error.at - came <= _STARTING]
         if startup_errors and dossier.is_nowhere(name):
-            words = f"at {moment_text(startup_errors[0].at)} the platform said: {startup_errors[0].words}"
+            first = startup_errors[0]
+            words = f"at {moment_text(first.at)} the platform said: {first.words}"
             yield Fact(
                 stage=Stage.DELIVERED,
                 state=State.NOT_KNOWN,
@@ -51,9 +52,9 @@ def errors(dossier: Dossier) -> Iterator[Fact]:
 
 
 def why_failed(dossier: Dossier, bad: Sequence[Request]) -> str:
-    """Return why the last of these requests failed of which that is known.
+    """Return why requests failed: the reason of the last of them for which one is known.
 
-    That it could not be read; else nothing.
+    Else return that the errors could not be read, or nothing.
     """
     reason = next(
         (words for request in reversed(bad) if (words := _words(_errors_of(dossier, request)))), ""
@@ -67,7 +68,7 @@ def why_failed(dossier: Dossier, bad: Sequence[Request]) -> str:
 def failed_to_start(dossier: Dossier, bad: Sequence[Request]) -> bool:
     """Whether the platform says of each of these requests that no instance was started for it.
 
-    Of each by itself.
+    One error is about one request only.
     """
     taken = set[int]()
     for request in bad:
@@ -83,10 +84,7 @@ def failed_to_start(dossier: Dossier, bad: Sequence[Request]) -> bool:
 
 
 def why_died(dossier: Dossier, line: Checkpoint) -> str:
-    """Return why a delivery died: what was written in its trace, or of the request that has it.
-
-    Else nothing.
-    """
+    """Return why a delivery died, as its trace or its request says; else nothing."""
     trace = line.fields.get("trace")
     if not trace:
         return ""
@@ -108,9 +106,8 @@ def why_died(dossier: Dossier, line: Checkpoint) -> str:
 def _errors_of(dossier: Dossier, request: Request) -> list[ServiceError]:
     """Return the errors of a request that was not answered.
 
-    Those of its time that are not of another trace.
-
-    What the platform turned away has reached no code, so that only its own words are about it.
+    They are those of its time, without those of another trace. What the platform turned away has
+    reached no code, so that only the platform's own words are about it.
     """
 
     def since_it_came(error: ServiceError) -> timedelta:
@@ -127,12 +124,15 @@ def _errors_of(dossier: Dossier, request: Request) -> list[ServiceError]:
 
 
 def _words(related: Sequence[ServiceError]) -> str:
-    """Return the last words of the service itself, which say more than those of the platform on its end."""
+    """Return the last words of the service; if it left none, the last of the platform.
+
+    The platform says less of an end than the service itself.
+    """
     return (
         max(related, key=lambda error: (not error.is_platform, error.at)).words if related else ""
     )
 
 
 def _ran(dossier: Dossier, since: datetime) -> bool:
-    """Whether there was an instance since: a delivery has left something."""
+    """Whether an instance has run since: a delivery has left something."""
     return dossier.was_handled(since) or any(line.at >= since for line in dossier.lines)

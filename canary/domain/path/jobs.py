@@ -1,9 +1,8 @@
-"""The scheduler's jobs as the path reads them.
+"""The scheduler's jobs as the path reads them: who was not started, and why.
 
-Who was not started, because its job is paused, gone or refused.
-
-For which date an attempt was made, nobody writes down. So an attempt that succeeded since the
-processor last completed, and since the date began, may have started it, whatever was paused then.
+A processor is not started if its job is paused, gone or refused. Nobody writes down for which date
+an attempt was made. So an attempt that succeeded since the processor last completed, and since the
+date began, may have started it, whatever was paused then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,15 +20,15 @@ _STOPPED, _STARTED = {"paused", "deleted"}, {"resumed", "created"}
 # How the scheduler says that it may not start it; any other failure may be the processor's own,
 # which has run.
 _TURNED_AWAY = ("PERMISSION_DENIED", "UNAUTHENTICATED")
-# A job that waits for its processor ends its attempt after that has completed: within half an hour,
-# its longest.
+# A job that waits for its processor ends its attempt after the processor has completed: within half
+# an hour, the longest that an attempt may take.
 _ENDS_WITHIN = timedelta(hours=1)
 
 
 def jobs(dossier: Dossier) -> Iterator[Fact]:
-    """RAN of who is late and nowhere, by the jobs that start it.
+    """Yield RAN of each processor that is late and in no store, by the jobs that start it.
 
-    Missed or refused where none of them can have.
+    It is missed or refused where none of them can have started it.
     """
     begun = dossier.phase.begins(dossier.game_date)
     for name in dossier.missing:
@@ -67,7 +66,7 @@ def jobs(dossier: Dossier) -> Iterator[Fact]:
 def _completed_later(dossier: Dossier, name: str) -> bool:
     """Whether a processor has completed a later date.
 
-    This may be the one that it says, by mistake.
+    Its run for this date may have named that one by mistake.
     """
     return any(
         name in facts.completed_at
@@ -77,10 +76,7 @@ def _completed_later(dossier: Dossier, name: str) -> bool:
 
 
 def _of_job(dossier: Dossier, name: str, job: str) -> Fact | None:
-    """Return what is known of a job since it should have started a processor.
-
-    None where that is nothing.
-    """
+    """Return what is known of a job since it should have started a processor; None for nothing."""
     begun, deadline = (
         dossier.phase.begins(dossier.game_date),
         dossier.phase.deadline(dossier.game_date, name),
@@ -96,8 +92,9 @@ def _of_job(dossier: Dossier, name: str, job: str) -> Fact | None:
     stopped, started = _stopped(dossier, job, deadline)
     if stopped is None or (last_completion and last_completion > stopped.at + _ENDS_WITHIN):
         return None
-    until = f" to {moment_text(started.at)}" if started else ""
-    words = f"its scheduler job {job} was {stopped.what} {'from' if started else 'at'} {moment_text(stopped.at)}{until}"
+    since_when = moment_text(stopped.at)
+    when = f"from {since_when} to {moment_text(started.at)}" if started else f"at {since_when}"
+    words = f"its scheduler job {job} was {stopped.what} {when}"
     fact = replace(_SAID, at=stopped.at, words=words)
     cut_at = dossier.changes.cut_at
     are_kept = bool(tried) and (cut_at is None or cut_at <= since)
@@ -106,9 +103,9 @@ def _of_job(dossier: Dossier, name: str, job: str) -> Fact | None:
 
 
 def _of_attempts(job: str, attempts: Sequence[Attempt]) -> Fact:
-    """Return what a job's attempts that may be for the date came to.
+    """Return what came of those attempts of a job that may be for the date.
 
-    Refused is only who was turned away each time.
+    RAN is refused only where each of them was turned away.
     """
     last = attempts[-1]
     end = f"failed: {last.failure}" if last.failure else "succeeded"
@@ -121,7 +118,7 @@ def _of_attempts(job: str, attempts: Sequence[Attempt]) -> Fact:
 
 
 def _stopped(dossier: Dossier, job: str, before: datetime) -> tuple[Change | None, Change | None]:
-    """Return what last took a job away before then, and what brought it back.
+    """Return what last took a job away before a time, and what brought it back.
 
     None where nothing did.
     """

@@ -1,6 +1,6 @@
 """The checkpoints as the path reads them.
 
-How each delivery ended, and what the one that completed the set decided.
+They show how each delivery ended, and what the one that completed the set decided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,9 @@ _ROW_ALONE = ["append_completion"]
 
 
 def lines(dossier: Dossier) -> Iterator[Fact]:
-    """DELIVERED and ACCEPTED by the lines of each delivery, and what their absence proves.
+    """Yield DELIVERED and ACCEPTED by the lines of each delivery, and what their absence proves.
 
-    Then what was decided.
+    Then yield what was decided.
     """
     for delivery in dossier.deliveries:
         yield from _of_delivery(dossier, delivery)
@@ -135,10 +135,11 @@ def are_collected(dossier: Dossier, since: datetime) -> bool:
 
 
 def _without_a_line(dossier: Dossier) -> Iterator[Fact]:
-    """DELIVERED is missed where lines are collected, there is none, and none of nobody may be this one's.
+    """Yield that DELIVERED is missed of a processor without a line.
 
-    A function that dies as it starts leaves none either: that it was not started, only a log of
-    requests proves in which none has failed since.
+    It is missed where lines are collected, and no line that nobody can attribute may be its own. A
+    function that dies as it starts leaves no line either. That it was not started is proven only by
+    a log of requests in which none has failed since.
     """
     published = dossier.messages.completed
     begun = dossier.phase.begins(dossier.game_date)
@@ -169,12 +170,11 @@ def _without_a_line(dossier: Dossier) -> Iterator[Fact]:
 
 
 def _decision(dossier: Dossier) -> Iterator[Fact]:
-    """What was decided when all had come.
+    """Yield what was decided when all had come.
 
-    The first delivery counts that found the set complete, later ones only tell.
-
-    Where it took itself for a duplicate, and another did not, that one says more; that it failed or
-    died counts before what took itself for a duplicate since.
+    The first delivery that found the set complete counts; of later ones only the number is said. If
+    it took itself for a duplicate and another one did not, that one says more. A delivery that
+    failed or died counts before one that took itself for a duplicate afterwards.
     """
     if not dossier.is_registered:
         return
@@ -206,9 +206,8 @@ def _decision(dossier: Dossier) -> Iterator[Fact]:
 def _concerns_the_date(dossier: Dossier, line: Checkpoint) -> bool:
     """Whether a delivery that came to a bad end can be why the date stopped.
 
-    Not by a row that was not written.
-
-    Once the flag is set, only the code that set it can have failed to start the next phase.
+    A row that was not written is no reason. Once the flag is set, only the code that set it can
+    have failed to start the next phase.
     """
     steps, trigger = set(line.fields.get("steps") or ()), dossier.progress.trigger
     if trigger is None or trigger.at is None:
@@ -231,7 +230,7 @@ def _is_of_its_own(line: Checkpoint) -> bool:
 def _saw_all(dossier: Dossier, delivery: Sequence[Checkpoint]) -> bool:
     """Whether all were registered when a delivery ended.
 
-    By its own words, by its time, or because it was the last.
+    That is so by its own words, by its time, or because it was the last.
     """
     held = next(
         (held for line in delivery if (held := whole_list(line, "completed")) is not None), None

@@ -1,6 +1,6 @@
 """Names as the path reads them.
 
-A missing processor that reports under another one is taken for unexpected.
+A missing processor that reports under another name is taken for unexpected.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ _SOURCE = "names"
 
 
 def names(dossier: Dossier) -> Iterator[Fact]:
-    """ACCEPTED is refused to a processor that was renamed.
+    """Yield that ACCEPTED is refused to a processor that was renamed.
 
     A rename shows on two dates: before it the expected name reported alone, and the two never
-    reported on one date. What Pub/Sub alone has seen of the new name was not refused by anybody.
+    reported on one date. A new name that Pub/Sub alone has seen was refused by nobody.
     """
     before = [facts for facts in dossier.history if facts.game_date != dossier.game_date]
     for name in (

@@ -1,9 +1,8 @@
-"""The platform's own words on requests.
+"""The platform's own words on requests, and on messages that it gave up.
 
-Those that it turned away or that failed, and messages that it gave up.
-
-A log can be without its 2xx, which many people exclude. So what all requests have in common since a
-time counts only where one was answered before, and nothing known from elsewhere was handled since.
+It writes down the requests that it turned away, and those that failed. A log can lack its 2xx,
+which many people exclude. So what all requests have in common since a time counts only where one
+was answered before, and where nothing known from elsewhere was handled since.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,10 +25,11 @@ _TURNED_AWAY = frozenset({401, 403, 404, 429})
 
 
 def dead_letters(dossier: Dossier) -> Iterator[Fact]:
-    """Pub/Sub gives up what was not delivered, and what failed each time, too.
+    """Yield how far the messages came that Pub/Sub has given up.
 
-    So it stopped by DELIVERED where a delivery would have left a line, or a request that failed,
-    and only the log of requests tells that none failed; without either nobody can tell.
+    It gives up what was not delivered, and also what failed each time. So it stopped at DELIVERED
+    at the latest if a delivery would have left a line, or if no request failed, which only the log
+    of requests can show. Without either nobody can tell.
     """
     begun = dossier.phase.begins(dossier.game_date)
     none_failed, is_collected = dossier.none_failed_since(begun), are_collected(dossier, begun)
@@ -50,9 +50,9 @@ def dead_letters(dossier: Dossier) -> Iterator[Fact]:
 
 
 def requests(dossier: Dossier) -> Iterator[Fact]:
-    """DELIVERED as the service's log of requests has it, which names nobody.
+    """Yield DELIVERED as the service's log of requests has it.
 
-    It is said of all that left nothing.
+    The log names nobody, so that it is said of every processor that has left nothing.
     """
     bad = dossier.bad_requests
     nowhere = [name for name in dossier.phase.expected if dossier.is_nowhere(name)]
@@ -100,7 +100,7 @@ def _words(dossier: Dossier, bad: Sequence[Request], of: int) -> str:
 def _refused(dossier: Dossier, bad: Sequence[Request]) -> Fact | None:
     """Return what all requests since the first of `bad` prove.
 
-    None was delivered, or each has killed the function.
+    Either none was delivered, or each has killed the function.
     """
     statuses, since = {request.status for request in bad}, bad[0].at
     refusal = replace(

@@ -1,6 +1,6 @@
 """The runs of the processors as the path reads them, where the phase has a query of them.
 
-RAN, and what came of it.
+They show RAN, and what came of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ _STATUS = 100
 
 
 def runs(dossier: Dossier) -> Iterator[Fact]:
-    """RAN by the runs of the date, what is missed without any, and PUBLISHED, where a run has left no message.
+    """Yield RAN by the runs of the date, and that PUBLISHED is missed where a run left no message.
 
-    Where nobody at all has run since, the table may be written no longer: then no cause follows
-    from it.
+    RAN is missed without any run. Where nobody at all has run since, the table may be written no
+    longer: then no cause follows from it.
     """
     all_runs = value_or(dossier.traces.runs, ())
     is_written = any(_began(run) and run.game_date >= dossier.game_date for run in all_runs)
@@ -46,7 +46,7 @@ def runs(dossier: Dossier) -> Iterator[Fact]:
 def _of_runs(dossier: Dossier, name: str, begun: Sequence[ProcessorRun]) -> Iterator[Fact]:
     """Yield what the runs of a processor, oldest first, say.
 
-    One that succeeded says more than a later one.
+    A run that succeeded says more than a later one that did not.
     """
     succeeded = [run for run in begun if dossier.phase.completes(run.status)]
     run = (succeeded or begun)[-1]
@@ -67,7 +67,10 @@ def _of_runs(dossier: Dossier, name: str, begun: Sequence[ProcessorRun]) -> Iter
 
 
 def _reports_no_result(dossier: Dossier, name: str, since: datetime) -> bool:
-    """Whether a processor itself says since then that it has nothing to give, whatever the status of its run."""
+    """Whether a processor itself says since then that it has nothing to give.
+
+    That counts whatever the status of its run is.
+    """
     logs = (dossier.rows.reports, dossier.messages.reports, dossier.progress.reports)
     reports = [(report.status, report.at) for log in logs if (report := log.get(name))]
     ends = [lines[-1] for lines in dossier.deliveries if dossier.processor_of(lines[-1]) == name]
@@ -76,10 +79,10 @@ def _reports_no_result(dossier: Dossier, name: str, since: datetime) -> bool:
 
 
 def _left_nothing(dossier: Dossier, name: str, run: ProcessorRun) -> bool:
-    """Whether the message of a run should have come by now, and none has that may be its.
+    """Whether the message of a run should have come by now, and no message may be that one.
 
-    That may be one under a later date; and one that the message log leaves out, which only lines
-    could tell.
+    A message under a later date may be, and so may one that the message log leaves out, which only
+    lines could show.
     """
     arrivals = (
         facts.messages.completed.get(name)
@@ -106,7 +109,7 @@ def _last_before(dossier: Dossier, name: str, all_runs: Sequence[ProcessorRun]) 
 def _counts(dossier: Dossier, name: str, all_runs: Sequence[ProcessorRun]) -> bool:
     """Whether it counts that a processor has no run.
 
-    It is late, runs are written down, and none may be its.
+    It does if the processor is late, runs are written down, and none of them may be its own.
     """
     ran = {
         dossier.phase.canonical(run.processor)
@@ -121,7 +124,7 @@ def _counts(dossier: Dossier, name: str, all_runs: Sequence[ProcessorRun]) -> bo
 
 
 def _may_be_anothers(dossier: Dossier, name: str, all_runs: Sequence[ProcessorRun]) -> bool:
-    """Whether a processor may have run under another name, or for another date, when this one's turn was."""
+    """Whether a processor may have run under another name, or in its time for another date."""
     its_runs = [run for run in all_runs if dossier.phase.canonical(run.processor) == name]
     beside = {
         run.processor
@@ -153,7 +156,7 @@ def _moment(run: ProcessorRun) -> datetime:
 
 
 def _words(run: ProcessorRun) -> str:
-    """Say when it ran (UTC), and how it ended in the table's own word."""
+    """Say when a run was (UTC), and how it ended in the table's own word."""
     times = [f"from {run.started_at:%H:%M}Z"] if run.started_at else []
     if run.finished_at:
         times = [

@@ -1,4 +1,4 @@
-"""What is no stop, and yet worth knowing: it stands beside the path."""
+"""What is no stop, and yet worth knowing: it is shown beside the path."""
 
 from collections.abc import Collection, Iterator
 

@@ -1,6 +1,4 @@
-"""The tables as the path reads them.
-
-The message log, and the completion log with the row of the flag.
+"""The tables as the path reads them: the message log, the completion log, and the flag's row.
 
 Pub/Sub writes the message log by itself, so that it shows what was published, whatever became of
 it. The orchestrator writes the completion log: a row is a sign of a delivery.
@@ -22,7 +20,7 @@ _RECORDED = Fact(stage=Stage.RECORDED, state=State.REACHED, source=_ROWS)
 
 
 def messages(dossier: Dossier) -> Iterator[Fact]:
-    """PUBLISHED, and what a processor says of its run."""
+    """Yield PUBLISHED, and what a processor says of its run."""
     logged = dossier.messages
     for name, arrival in logged.completed.items():
         yield replace(_PUBLISHED, subject=name, at=arrival.visible_at)
@@ -45,7 +43,10 @@ def unpublished(dossier: Dossier) -> frozenset[str]:
 
 
 def rows(dossier: Dossier) -> Iterator[Fact]:
-    """RECORDED, what a processor says of its run, and FLAGGED by the row of the trigger or a tracker's table."""
+    """Yield RECORDED, what a processor says of its run, and FLAGGED.
+
+    The flag is in the row of the trigger, or in the table of an older tracker.
+    """
     evidence = dossier.evidence
     for name, arrival in dossier.rows.completed.items():
         yield replace(_RECORDED, subject=name, at=arrival.visible_at)
@@ -72,9 +73,9 @@ def rows(dossier: Dossier) -> Iterator[Fact]:
 
 
 def output(dossier: Dossier) -> Iterator[Fact]:
-    """OUTPUT, as the outcome query counts it.
+    """Yield OUTPUT, as the outcome query counts it.
 
-    Where the flag does not start the next phase, it is no stage of it.
+    Where the flag does not start the next phase, the path has no such stage.
     """
     counted = dossier.output if dossier.phase.flag_starts_next_phase else None
     if counted is not None and (counted or dossier.output_is_due):
@@ -83,7 +84,7 @@ def output(dossier: Dossier) -> Iterator[Fact]:
 
 
 def _others(logged: Logged, came: Fact) -> Iterator[Fact]:
-    """Yield what processors say of runs that completed nothing, and what came of others, or of nobody."""
+    """Yield what processors say of runs that completed nothing, and what came from others."""
     for name, report in logged.reports.items():
         if name in logged.completed:
             continue
@@ -113,7 +114,7 @@ _NO_RESULT: dict[str, CauseKind] = {
 def cause_of(status: object) -> CauseKind | None:
     """Return why a run with this status completes nothing.
 
-    None where it does, or nobody knows the word.
+    None where it completes something, or nobody knows the word.
     """
     return _NO_RESULT.get(str(status).strip().lower())
 

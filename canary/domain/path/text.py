@@ -1,6 +1,6 @@
-"""The path, its stops and what stands beside it, in words.
+"""The path, its stops and what is known beside it, in words.
 
-The same for the alert, the terminal and the page.
+They are the same for the alert, the terminal and the page.
 """
 
 from collections import Counter
@@ -58,10 +58,10 @@ IN_SHORT = {
 
 
 def path_text(verdict: Verdict) -> str:
-    """Say how far everybody and the date have come, stage by stage, as far as somebody knows, and to the first "no".
+    """Say how far the processors and the date have come, stage by stage, up to the first "no".
 
-    What all have come through goes without saying between two stages that say so too; that somebody
-    ran, always.
+    A stage that all have come through is left out if the stages around it say so too. That somebody
+    ran is always left out.
     """
     parts = list[str]()
     for stage in Stage:
@@ -98,21 +98,21 @@ def path_text(verdict: Verdict) -> str:
     return " · ".join(parts)
 
 
-# What goes without saying, where all have come that far; and what is counted beside those that have
-# come.
+# What goes without saying where all have come that far; and what is counted beside those that have.
 _UNSAID, _COUNTED = {Stage.RAN, Stage.ACCEPTED, Stage.RECORDED}, (State.UNDONE, State.NOT_KNOWN)
 
 
 def cause_text(cause: Cause) -> str:
     """Say where it stopped, after the cause's name.
 
-    Between which stages, who, in whose words, and since which date.
+    The text has the stages between which it stopped, who stopped, in whose words, and since which
+    date.
     """
     parts = [_between(cause), names(cause.subjects), one_line(cause.proof, _WORDS)]
     if cause.between and not cause.words:
         parts.append(f"nothing says anything of {', '.join(cause.between)}")
     later = f", and {cause.later} later" if cause.later else ""
-    since = f"; stopped alike since {cause.since}" if cause.since else ""
+    since = f"; it has stopped the same way since {cause.since}" if cause.since else ""
     return ": ".join(filter(None, parts)) + later + since
 
 
@@ -139,7 +139,7 @@ def short_text(cause: Cause, phase: str) -> str:
 
 
 def standing_text(standing: Standing, phase: str, *, with_who: bool = False) -> str:
-    """Say what stands beside the path of a date of `phase`; of a change `with_who` made it."""
+    """Say what is known beside the path of a date of `phase`; `with_who` says who changed it."""
     who = names(standing.subjects)
     match standing.kind:
         case StandingKind.WAITS_FOR_TOO_MANY:
