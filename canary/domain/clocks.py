@@ -1,8 +1,9 @@
 """Other people's clocks are not believed.
 
-Nothing happened after it was seen, and nothing was seen later than now. One time later than now
-cannot be told from another, so each counts as not noted. What is done without a time is said where
-the time is asked for (facts.py): rather too late than too early, because an alert follows from it.
+Nothing happened after it was seen, and nothing was seen later than now. A time that is later
+than now may have been any time, so it counts as not noted. What is done without a time is said
+where the time is asked for (facts.py): rather too late than too early, because an alert follows
+from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

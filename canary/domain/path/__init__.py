@@ -338,7 +338,7 @@ def _since(subject: str, dossier: Dossier) -> date | None:
 
 
 def _in_the_stores(facts: Facts, subject: str) -> tuple[object, ...]:
-    """Return how far a subject has come, as far as the stores tell."""
+    """Return how far a subject has come, as far as the stores show."""
     if not subject:
         is_set = facts.progress.trigger is not None
         return facts.is_complete, is_set, is_set and (facts.output_is_partial, bool(facts.output))

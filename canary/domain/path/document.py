@@ -14,7 +14,7 @@ from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.progress import Progress
 
 DOCUMENT = "document"
-_SAID = Fact(stage=Stage.DELIVERED, state=State.REACHED, source=DOCUMENT)
+_DELIVERED = Fact(stage=Stage.DELIVERED, state=State.REACHED, source=DOCUMENT)
 
 
 def document(dossier: Dossier) -> Iterator[Fact]:
@@ -28,12 +28,12 @@ def document(dossier: Dossier) -> Iterator[Fact]:
     for name, entry in progress.registered.items():
         at = entry.registered_at or entry.completed_at
         yield replace(
-            _SAID, stage=Stage.REGISTERED, subject=name, at=at, entry=entry.event_id or ""
+            _DELIVERED, stage=Stage.REGISTERED, subject=name, at=at, entry=entry.event_id or ""
         )
     for name in dossier.unregistered:
         report = progress.reports.get(name)
         if report is not None and dossier.phase.completes(report.status):
-            came = replace(_SAID, subject=name, at=report.at, entry=report.event_id or "")
+            came = replace(_DELIVERED, subject=name, at=report.at, entry=report.event_id or "")
             cause, words = dossier.why_unexpected(name)
             yield came
             yield replace(came, stage=Stage.ACCEPTED, state=State.REFUSED, cause=cause, words=words)
@@ -42,10 +42,10 @@ def document(dossier: Dossier) -> Iterator[Fact]:
         if not dossier.is_early(name):
             words = f"its last report is {report.status}" if report is not None else ""
             yield replace(
-                _SAID, stage=Stage.REGISTERED, state=State.MISSED, subject=name, words=words
+                _DELIVERED, stage=Stage.REGISTERED, state=State.MISSED, subject=name, words=words
             )
     for name in sorted(progress.unexpected):
-        yield replace(_SAID, subject=name, words="not expected")
+        yield replace(_DELIVERED, subject=name, words="not expected")
     yield from _of_the_date(dossier, progress)
 
 
@@ -53,7 +53,7 @@ def _of_the_date(dossier: Dossier, progress: Progress) -> Iterator[Fact]:
     trigger, pending = progress.trigger, progress.pending
     if dossier.is_registered and (surplus := dossier.surplus(progress.orchestrator_expected)):
         yield replace(
-            _SAID,
+            _DELIVERED,
             stage=Stage.DECIDED,
             state=State.REFUSED,
             words=f"waits for {', '.join(surplus)}",
@@ -62,21 +62,21 @@ def _of_the_date(dossier: Dossier, progress: Progress) -> Iterator[Fact]:
         )
     if trigger is not None:
         at, entry, words = trigger.at, trigger.event_id or "", trigger.reason or ""
-        yield replace(_SAID, stage=Stage.FLAGGED, at=at, entry=entry, words=words)
+        yield replace(_DELIVERED, stage=Stage.FLAGGED, at=at, entry=entry, words=words)
     elif dossier.is_complete or any(flag.is_set for flag in dossier.evidence.flags.values()):
-        yield replace(_SAID, stage=Stage.FLAGGED, state=State.MISSED)
+        yield replace(_DELIVERED, stage=Stage.FLAGGED, state=State.MISSED)
     if pending is not None:
-        yield replace(_SAID, stage=Stage.DECIDED, at=pending.at, words="pending")
+        yield replace(_DELIVERED, stage=Stage.DECIDED, at=pending.at, words="pending")
         if pending.succeeded:  # which the live code says of a failed call as well
             words = "the code says that it succeeded"
             yield replace(
-                _SAID, stage=Stage.STARTED, state=State.NOT_KNOWN, at=pending.at, words=words
+                _DELIVERED, stage=Stage.STARTED, state=State.NOT_KNOWN, at=pending.at, words=words
             )
         elif pending.at is None or dossier.now - pending.at >= LIFETIME:
             reason = pending.reason or "no reason given"
             words = f"`{dossier.phase.pending_field}` was left behind: {reason}"
             yield replace(
-                _SAID,
+                _DELIVERED,
                 stage=Stage.FLAGGED if trigger is None else Stage.STARTED,
                 state=State.REFUSED,
                 at=pending.at,

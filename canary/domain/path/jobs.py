@@ -14,7 +14,7 @@ from canary.domain.path.dossier import Dossier, Fact
 from canary.domain.stages import CauseKind, Stage, State, moment_text
 from orchestrator_resilience.stores.base import Attempt, Change, Component
 
-_SAID = Fact(stage=Stage.RAN, state=State.NOT_KNOWN, source="scheduler")
+_RAN = Fact(stage=Stage.RAN, state=State.NOT_KNOWN, source="scheduler")
 # What takes a job away, and what brings it back.
 _STOPPED, _STARTED = {"paused", "deleted"}, {"resumed", "created"}
 # How the scheduler says that it may not start it; any other failure may be the processor's own,
@@ -95,7 +95,7 @@ def _of_job(dossier: Dossier, name: str, job: str) -> Fact | None:
     since_when = moment_text(stopped.at)
     when = f"from {since_when} to {moment_text(started.at)}" if started else f"at {since_when}"
     words = f"its scheduler job {job} was {stopped.what} {when}"
-    fact = replace(_SAID, at=stopped.at, words=words)
+    fact = replace(_RAN, at=stopped.at, words=words)
     cut_at = dossier.changes.cut_at
     are_kept = bool(tried) and (cut_at is None or cut_at <= since)
     is_proven = stopped.at <= since or are_kept
@@ -112,9 +112,9 @@ def _of_attempts(job: str, attempts: Sequence[Attempt]) -> Fact:
     words = f"the last attempt of its scheduler job {job}, at {moment_text(last.at)}, {end}"
     if all(attempt.failure.startswith(_TURNED_AWAY) for attempt in attempts):
         return replace(
-            _SAID, at=attempts[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN
+            _RAN, at=attempts[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN
         )
-    return replace(_SAID, at=last.at, words=words)
+    return replace(_RAN, at=last.at, words=words)
 
 
 def _stopped(dossier: Dossier, job: str, before: datetime) -> tuple[Change | None, Change | None]:

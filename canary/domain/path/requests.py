@@ -19,7 +19,7 @@ from orchestrator_resilience.progress import Report
 from orchestrator_resilience.stores.base import Request
 
 _LETTERS = "dead letters"
-_SAID = Fact(stage=Stage.DELIVERED, state=State.REFUSED, source="request log")
+_NOT_DELIVERED = Fact(stage=Stage.DELIVERED, state=State.REFUSED, source="request log")
 # Statuses with which Cloud Run answers in place of the function: no right, no service, no instance.
 _TURNED_AWAY = frozenset({401, 403, 404, 429})
 
@@ -73,7 +73,8 @@ def requests(dossier: Dossier) -> Iterator[Fact]:
         # Somebody's: they prove nobody's, and support that a message is missed.
         words = _words(dossier, turned_away, len(dossier.requests))
         yield from (
-            replace(_SAID, state=State.NOT_KNOWN, subject=name, words=words) for name in nowhere
+            replace(_NOT_DELIVERED, state=State.NOT_KNOWN, subject=name, words=words)
+            for name in nowhere
         )
     for name, arrival in dossier.messages.completed.items():
         since = arrival.visible_at
@@ -83,7 +84,11 @@ def requests(dossier: Dossier) -> Iterator[Fact]:
         if dossier.shows_answers(since) and not has_come and dossier.had_time(since):
             words = f"no request since {moment_text(since)}"
             yield replace(
-                _SAID, state=State.MISSED, subject=name, words=words, cause=CauseKind.NOT_DELIVERED
+                _NOT_DELIVERED,
+                state=State.MISSED,
+                subject=name,
+                words=words,
+                cause=CauseKind.NOT_DELIVERED,
             )
 
 
@@ -104,7 +109,10 @@ def _refused(dossier: Dossier, bad: Sequence[Request]) -> Fact | None:
     """
     statuses, since = {request.status for request in bad}, bad[0].at
     refusal = replace(
-        _SAID, at=bad[-1].at, words=_words(dossier, bad, len(bad)), statuses=tuple(sorted(statuses))
+        _NOT_DELIVERED,
+        at=bad[-1].at,
+        words=_words(dossier, bad, len(bad)),
+        statuses=tuple(sorted(statuses)),
     )
     if statuses <= _TURNED_AWAY:
         return (

@@ -16,7 +16,7 @@ from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.stores.base import ProcessorRun
 
-_SAID = Fact(stage=Stage.RAN, state=State.REACHED, source="runs query")
+_RAN = Fact(stage=Stage.RAN, state=State.REACHED, source="runs query")
 _STATUS = 100
 
 
@@ -39,8 +39,8 @@ def runs(dossier: Dossier) -> Iterator[Fact]:
             and _counts(dossier, name, all_runs)
         ):
             words = f"has not run since {last}"
-            cause = CauseKind.NOT_RUN if is_written else _SAID.cause
-            yield replace(_SAID, state=State.MISSED, subject=name, words=words, cause=cause)
+            cause = CauseKind.NOT_RUN if is_written else _RAN.cause
+            yield replace(_RAN, state=State.MISSED, subject=name, words=words, cause=cause)
 
 
 def _of_runs(dossier: Dossier, name: str, begun: Sequence[ProcessorRun]) -> Iterator[Fact]:
@@ -50,7 +50,7 @@ def _of_runs(dossier: Dossier, name: str, begun: Sequence[ProcessorRun]) -> Iter
     """
     succeeded = [run for run in begun if dossier.phase.completes(run.status)]
     run = (succeeded or begun)[-1]
-    fact = replace(_SAID, subject=name, at=_began(run), words=_words(run))
+    fact = replace(_RAN, subject=name, at=_began(run), words=_words(run))
     if not succeeded and (cause := cause_of(run.status)):
         if name in dossier.missing:
             yield replace(fact, state=State.REFUSED, cause=cause)
