@@ -104,7 +104,7 @@ class Day:
 
     def complete_without(self, report: Report) -> datetime:
         """When code that does not wait for one processor sets the flag."""
-        return max(other.at for other in self.reports.values() if other is not report) + DELIVERED
+        return max(peer.at for peer in self.reports.values() if peer is not report) + DELIVERED
 
     def victim(self, processor: str | None = None) -> Report:
         """Take the message of a processor that no other fault of the date has taken."""

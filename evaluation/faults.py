@@ -34,11 +34,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table.
 
     `injects` changes the day, and returns the message that it hits. `due` says when each verdict is
-    due, `stops` where the date or its processors really stop, of the day and that message. `one_of`
-    names faults of which one happens as well; its truth is the row's, unless that has a `due` of
-    its own. `consequence` is injected last. The truth is otherwise `like` this one. A fault shows
-    on so many `dates` on end, and in worlds with a message log only, or only without. `group` is
-    that of the pipeline's own write-ups.
+    due, `stops` where the date or its processors really stop, both by the day and that message.
+    `one_of` names faults of which one happens as well; its truth becomes the row's, but for a `due`
+    that the row has itself. `consequence` is injected last. Otherwise the truth is `like` this one.
+    `dates` is on how many dates in a row the fault shows, `message_log` whether only in worlds with
+    a message log, or only in worlds without one. `group` is that of the pipeline's own write-ups.
     """
 
     injects: Scenario = lambda _: None
@@ -59,7 +59,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 def inject(name: str, day: Day) -> dict[date, Truth]:
     """Let the fault `name` happen to a healthy date.
 
-    Return the truth of that, and of earlier ones that it hits.
+    Return the truth of that date, and of earlier ones that the fault hits.
     """
     fault = FAULTS[name]
     hit = fault.injects(day) or Report("nobody", day.complete_at)
@@ -70,9 +70,9 @@ def inject(name: str, day: Day) -> dict[date, Truth]:
     truth = _truth(fault, day, hit)
     if fault.one_of:
         possible = [
-            other
-            for other in fault.one_of
-            if FAULTS[other].can_be(message_log=day.world.has_message_log)
+            candidate
+            for candidate in fault.one_of
+            if FAULTS[candidate].can_be(message_log=day.world.has_message_log)
         ]
         drawn = inject(day.rng.choice(possible), day)[day.date]
         facts = {name: getattr(drawn, name) for name in ("due", "stops", "counts_from", "optional")}
@@ -93,7 +93,7 @@ def _truth(fault: Fault, day: Day, hit: Report) -> Truth:
     )
 
 
-# Whom a fault stops, and where; without a proof where nobody can say why.
+# Whom a fault stops, and where; it has no proof where nobody can say why.
 
 
 def _the_date(*_: object) -> Iterable[str]:
@@ -123,12 +123,10 @@ def _stops(
     *,
     whom: Callable[[Day, Report], Iterable[str]] = lambda _, hit: [hit.processor],
 ) -> _Stops:
-    """Return what stops somebody from when the message that is hit was to come.
+    """Return what stops processors, by default the one whose message is hit.
 
-    By default its processor.
-
-    A processor has stopped by the deadline at the latest; where no message is hit, the date once it
-    is complete.
+    A processor stops when its message was to come, and by the deadline at the latest; where no
+    message is hit, the date stops once it is complete.
     """
 
     def stops(day: Day, hit: Report) -> tuple[Stop, ...]:
@@ -166,7 +164,7 @@ _UNDELIVERED: _Due = {
     _K.STORES_DISAGREE: lambda day, hit: hit.at + IN_MESSAGE_LOG_AFTER + day.limit,
     **_UNTRIGGERED,
 }
-# Of what is not delivered only the message log tells before the deadline.
+# Before the deadline, only the message log shows what is not delivered.
 _TURNED_AWAY: _Due = {
     _K.INCOMPLETE: lambda day, hit: (
         None if day.world.has_message_log or _is_first(day, hit) else day.deadline
@@ -219,8 +217,8 @@ _BY_CHECKPOINTS = (
 )
 
 FAULTS: dict[str, Fault] = {
-    # One message, or each from one on. That the function was not started, only a log of requests
-    # proves.
+    # One message, or each from one on. Only a log of requests proves that the function was not
+    # started.
     "never_invoked": Fault(
         injects=injected.no_permission,
         due=_UNDELIVERED,
@@ -357,7 +355,7 @@ FAULTS: dict[str, Fault] = {
         ),
     ),
     # The canary's own sources, and Slack. The incidents are in the documents: only the answers of
-    # the runs tell.
+    # the runs show it.
     "completion_log_unreadable": Fault(
         injects=injected.outage_of("completion_log"), due=_UNREADABLE, like=_SEEN_TWICE
     ),
@@ -409,7 +407,7 @@ FAULTS: dict[str, Fault] = {
         injects=lambda day: healthy.gave_up_waiting(day.before[-1]), one_of=_ANY
     ),
     "odd_incident": Fault(injects=injected.odd_memory, one_of=_ANY),
-    # Messages. Whose rejection has no date may be of any date that lacks it.
+    # Messages. One that was rejected without a date may be of any date that lacks it.
     "odd_unneeded_fields_beside": Fault(
         injects=injected.on_each(
             lambda day: day.rng.choice([healthy.odd_unneeded_fields, healthy.encoded_again])(day)
@@ -461,7 +459,7 @@ FAULTS: dict[str, Fault] = {
         injects=injected.silence_beside_common_words, due=_INCOMPLETE, stops=_SILENCE
     ),
     "list_grows": Fault(injects=injected.list_that_grows, due=_INCOMPLETE, stops=_SILENCE),
-    # not known, never idle; of what is not known nobody is reminded
+    # UNKNOWN, never IDLE, and without reminders
     "work_query_contradicted": Fault(
         injects=injected.no_games_in_the_schedule,
         one_of=("failed",),
@@ -481,8 +479,8 @@ FAULTS: dict[str, Fault] = {
         ),
         like=Truth(take_away=True),
     ),
-    # Notifying, and what it depends on. Who never heard that it begins does not hear that it is
-    # over.
+    # Notifying, and what it depends on. Anyone who did not hear of the beginning does not hear of
+    # the end.
     "slack_refused_for_good": Fault(
         injects=injected.slack_fails(lambda _: NotifyError("Slack answered 404", gone=True)),
         one_of=_ANY,
@@ -497,7 +495,7 @@ FAULTS: dict[str, Fault] = {
         one_of=_SIMPLE,
         like=Truth(slack_late=_QUARTER, repeats=True),
     ),
-    "canary_dies_while_notifying": Fault(  # the next run tells, the log perhaps twice
+    "canary_dies_while_notifying": Fault(  # the next run notifies, the log perhaps twice
         injects=injected.death_while_notifying, one_of=_SIMPLE, like=Truth(slack_late=_QUARTER)
     ),
     "memory_refused": Fault(  # people are notified without memory, and of other dates as well
@@ -513,7 +511,7 @@ FAULTS: dict[str, Fault] = {
         ),
         like=Truth(repeats=True),
     ),
-    # what cannot be read is told one run later, and an UNTRIGGERED an hour after completion
+    # what cannot be read is sent one run later, and an UNTRIGGERED an hour after completion
     "source_flaps": Fault(
         injects=lambda day: day.down(
             day.rng.choice(["completion_log", "documents", "outcome", "checkpoints"]),
@@ -531,7 +529,7 @@ FAULTS: dict[str, Fault] = {
         like=Truth(within=60 * MINUTE, repeats=True),
     ),
     "phase_removed": Fault(one_of=_SIMPLE, consequence=injected.removed_phase),
-    # What the pipeline's own write-ups tell, by their groups.
+    # What the pipeline's own write-ups report, by their groups.
     "gate_refuses": Fault(
         injects=reported.gate_refuses,
         due=_REFUSED_START,

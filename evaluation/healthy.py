@@ -49,7 +49,7 @@ def within_a_second(day: Day) -> None:
 
 
 def flag_29_minutes_late(day: Day) -> None:
-    """The last delivery comes just before anybody would be told, whatever the completion log says already."""
+    """The last delivery comes just before anybody would be notified."""
     day.reports[day.last].delays = [day.rng.uniform(25, 29.9) * MINUTE]
 
 
@@ -112,9 +112,9 @@ def stopped(
 ) -> Scenario:
     """Return what stops deliveries of one message, or of the last one, at one of `operations`.
 
-    The process `dies_at` it, or the store refuses (`refused_at`); `retried` is the share of the
-    messages that come again, and with `attempts` so many deliveries are stopped at most. The last
-    message sets the flag.
+    The process `dies_at` it, or the store refuses (`refused_at`). `retried` is the share of the
+    messages that come again, `attempts` how many deliveries are stopped at most. The last message
+    sets the flag.
     """
 
     def inject(day: Day) -> Report:
@@ -229,13 +229,13 @@ def odd_document(day: Day) -> None:
         "_completed_count": day.rng.choice(["five", -1, math.nan]),
         "_note": _deep(200),
     }
-    kept = {name: fields[name] for name in day.rng.sample(sorted(fields), day.rng.randint(1, 5))}
+    chosen = {name: fields[name] for name in day.rng.sample(sorted(fields), day.rng.randint(1, 5))}
     at = day.complete_at + 20 * MINUTE
-    world.schedule.at(at, lambda: world.stores.documents.merge(world.ref(day.date), kept))
+    world.schedule.at(at, lambda: world.stores.documents.merge(world.ref(day.date), chosen))
 
 
 def odd_lines(day: Day) -> None:
-    """The file of the checkpoints has lines that are none, and some of the date that are of other types."""
+    """The checkpoint file has lines that are no checkpoints, or whose values are of odd types."""
     file, at = day.world.stores.folder / "checkpoints.jsonl", day.complete_at + HOUR
     line = {
         "severity": "INFO",

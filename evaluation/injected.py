@@ -1,9 +1,8 @@
 """What goes wrong with a date, as short functions that change a healthy Day.
 
-Evaluation/faults.py says what is right.
-
-Each returns the message that it hits, if it is one. What depends on the time at which a verdict is
-due takes the Truth as well, and returns it where it is another one then.
+What is right to say of it is in evaluation/faults.py. Each function returns the message that it
+hits, if it hits one. A function that depends on the time at which a verdict is due takes the Truth
+as well, and returns another one where it has changed.
 """
 
 import json
@@ -41,7 +40,7 @@ _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 def no_permission(day: Day) -> Report:
     """The permission to invoke the function is lost, before the first delivery or later.
 
-    The message log has all.
+    The message log has all messages.
     """
     first = sorted(day.reports.values(), key=lambda report: report.at)[day.rng.randint(0, 3)]
     day.world.schedule.at(first.at, partial(setattr, day.world, "is_invokable", False))
@@ -106,7 +105,7 @@ def cut_off_message(day: Day) -> Report:
 
 
 def duplicates_only(day: Day) -> None:
-    """The old code, with the six lines in it, takes each for a duplicate.
+    """The old code, with the six lines in it, takes each message for a duplicate.
 
     It returns at once, or says so.
     """
@@ -175,7 +174,7 @@ def list_that_grows(day: Day) -> Report:
 
 
 def longer_list_and_failure(day: Day) -> Report:
-    """The orchestrator waits for others, and the processor that failed is run again after the deadline."""
+    """The orchestrator waits for others, and a failed processor runs again after the deadline."""
     longer_list(day)
     failed = failure(day)
     return day.repeat(day.deadline + day.rng.uniform(20, 300) * MINUTE, failed.processor)
@@ -213,7 +212,7 @@ def clock_ahead(day: Day) -> None:
 def clock_behind(day: Day, truth: Truth) -> Truth:
     """The old tracker's clock is behind, or at the year 1.
 
-    Complete for long already as soon as the row has settled.
+    So the set has been complete for long as soon as the row has settled.
     """
     behind = day.rng.choice([day.rng.uniform(1, 600) * MINUTE, timedelta(days=400)])
     stopped = day.chance(0.4)
@@ -255,7 +254,10 @@ def silence_of(processor: str | None = None, *, dates: int = 1) -> Scenario:
 
 
 def silence_beside_another_name(day: Day, *, always: bool) -> Report:
-    """A processor is silent, and an unexpected one with a name like its own has been there before, once or `always`."""
+    """A processor is silent, and an unexpected one has a name like its own.
+
+    That one has reported before, on one date or `always`.
+    """
     processor = day.rng.choice(sorted(ALIKE))
     silenced = day.silence(processor)
     for each in (*(day.before if always else [day.rng.choice(day.before)]), day):
@@ -339,7 +341,7 @@ def no_output(day: Day) -> None:
 
 
 def on_each_before(scenario: Scenario, then: Scenario) -> Scenario:
-    """Return what makes the dates before of another kind."""
+    """Return what changes the dates before with one scenario, and then the date with another."""
 
     def inject(day: Day) -> Report | None:
         for each in day.before:
@@ -350,7 +352,7 @@ def on_each_before(scenario: Scenario, then: Scenario) -> Scenario:
 
 
 def on_each(scenario: Scenario) -> Scenario:
-    """Return what makes the date and those before it of another kind."""
+    """Return what changes the date and those before it with one scenario."""
     return on_each_before(scenario, scenario)
 
 
@@ -358,15 +360,15 @@ def on_each(scenario: Scenario) -> Scenario:
 
 
 def odd_lines_of_two_dates(day: Day) -> None:
-    """Lines of this date and of another one are cut off, nested deep, without a zone, or of other types."""
+    """Lines of this date and of another one are damaged, or their values are of odd types."""
     for each in (day.rng.choice(day.before), day):
         odd_lines(each)
 
 
 def odd_memory(day: Day) -> None:
-    """What is remembered of the date, or what people said, is of other types, or from the future.
+    """What is remembered of the date, or what people said, is of odd types or from the future.
 
-    It is none.
+    It counts as nothing.
     """
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
     memory = {"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": ahead.isoformat()}
@@ -396,9 +398,9 @@ def odd_memory(day: Day) -> None:
         {"1": {"until": None, "since": str(day.date)}},
         {"x": []},
     ]
-    said = {"silences": day.rng.choice(silences), "acknowledgements": 7}
+    people = {"silences": day.rng.choice(silences), "acknowledgements": 7}
     ref, fields = day.rng.choice(
-        [(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), said)]
+        [(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), people)]
     )
     world.schedule.at(day.at(0), partial(world.stores.documents.merge, ref, fields))
 
@@ -437,7 +439,7 @@ def refused_memory(operation: str) -> Consequence:
 def removed_phase(day: Day, truth: Truth) -> Truth:
     """The phase is taken out of the file while its incident is open.
 
-    Nobody knows whether it is over.
+    Nobody can know then whether it is over.
     """
     at = max(truth.due.values()) + day.rng.uniform(16, 34) * MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "is_removed", True))
@@ -448,18 +450,18 @@ def removed_phase(day: Day, truth: Truth) -> Truth:
 
 
 def slack_that_refuses(day: Day, truth: Truth) -> Truth:
-    """Slack refuses the first attempts to tell of a fault, or of what it has become."""
+    """Slack refuses the first messages about a fault, or about what it has become."""
     refuses = day.rng.choice([1, 2, 3, 6])
     at = day.rng.choice(list(truth.due.values())) - MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "slack_refuses", refuses))
-    # The next run tells Slack; the log has it, so none is repeated.
+    # The next run notifies Slack; the log has it, so none is repeated.
     return replace(
         truth, slack_late=refuses * 15 * MINUTE, optional=frozenset({VerdictKind.STORES_DISAGREE})
     )
 
 
 def slack_away_until_it_is_known(day: Day, truth: Truth) -> Truth:
-    """Slack is down before there is anything to tell, and comes back."""
+    """Slack is down before there is anything to send, and comes back."""
     away = day.rng.uniform(5, 34) * MINUTE
     back = max(truth.due.values()) + away
     day.world.slack_fails = lambda now: NotifyError("Slack answered 503") if now < back else None

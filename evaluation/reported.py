@@ -1,9 +1,7 @@
 """What really went wrong with this pipeline, by the groups of its own write-ups.
 
-What each leaves in stores and logs.
-
-Beside a failure stands what was changed before it, where that is how it came about, by `GUILTY` and
-in the audit log.
+Each function leaves what such a failure leaves in stores and logs. Where a change brought it about,
+that change, by `GUILTY`, is in the audit log before it.
 """
 
 from collections.abc import Collection
@@ -44,7 +42,7 @@ def gate_refuses(day: Day) -> None:
 def start_is_left_pending(day: Day) -> None:
     """The flag is set, and the call that starts Phase 3 fails without a line.
 
-    Only "pending" is left behind.
+    It leaves nothing but "pending".
     """
     _start_by_the_flag(day)
     lines, code = day.world.checkpoints_of(day.world.phase), _old_code(day)
@@ -84,7 +82,7 @@ def job_is_paused(day: Day) -> Report:
 
 
 def job_is_refused(day: Day) -> Report:
-    """The scheduler job may no longer start those of the night: each of its attempts is refused."""
+    """The job of the night's processors may not start them any more: each attempt is refused."""
     _by_the_job(day)
     silent = [day.silence(name) for name in NIGHT]
     for hour in range(3):
@@ -138,7 +136,7 @@ def _one_of_the_first(day: Day) -> Report:
 
 
 def _change(
-    day: Day, before: datetime, part: tuple[Component, str], what: str, made: str = ""
+    day: Day, before: datetime, part: tuple[Component, str], what: str, revision: str = ""
 ) -> datetime:
     """Let somebody change a component after it was last seen to work, and before a moment."""
     earlier = [
@@ -146,7 +144,7 @@ def _change(
     ]
     since = max((at for at in earlier if at < before), default=before - HOUR)
     at = before - (before - since) * day.rng.uniform(0.05, 0.95)
-    day.world.platform.changes_made.append(Change(at, *part, what, GUILTY, made))
+    day.world.platform.changes_made.append(Change(at, *part, what, GUILTY, revision))
     return at
 
 

@@ -1,6 +1,7 @@
-"""The truth of a date: what is due, where it really stopped, and which causes the stores hold a proof of.
+"""The truth of a date: what is due, where it really stopped, and which causes are proven.
 
-The stores are read by hand: the truth of a simulated date rests on no code of the canary's.
+A cause is proven where the stores hold a proof of it. They are read by hand: the truth of a
+simulated date rests on no code of the canary's.
 """
 
 import json
@@ -35,15 +36,11 @@ _START, _OPEN = -1, len(Stage)
 
 
 class Stored(msgspec.Struct, frozen=True, dict=True):
-    """The evidence of one date in the stores of a `folder`.
-
-    Without lines where they are not `readable`.
+    """The evidence of one date in the stores of a `folder`; its lines only if they are `readable`.
 
     `requests` are those that the service ever got, None where nobody writes them down. The
     platform's log of changes, and of its scheduler's attempts, can be read where it
-    `shows_changes`.
-
-    Methods that take a message say whether it is proven that a fault has `hit` it.
+    `shows_changes`. Methods that take a message say whether it is proven that a fault has `hit` it.
     """
 
     folder: Path
@@ -66,7 +63,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the date in the completion log, and those of the message log, each with the `file` it is in."""
+        """The rows of the date in the completion log and the message log, each with its `file`."""
         names = "row_id, event_id, processor_name, status, is_triggered, inserted_at"
         query = f"SELECT {names} FROM phase_completions WHERE game_date = ?"  # noqa: S608 (only names from here)
         files = [file for file in (DATABASE, MESSAGES) if (self.folder / file).exists()]
@@ -93,7 +90,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def reported(self) -> dict[str, set[str]]:
-        """What was reported, in whichever store, by the name under which it stands there."""
+        """What was reported, in whichever store, by the name that is written there."""
         entries = [
             *self.registrations.items(),
             *self._map("_reports").items(),
@@ -116,9 +113,10 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return False
 
     def never_came(self, hit: Report) -> bool:
-        """The message's row in the message log, and no line of it, while lines of other messages are collected.
+        """The message log has the message, and no line does, while lines of others are collected.
 
-        A function that dies as it starts leaves no line either, but a request that failed.
+        A function that dies as it starts leaves no line either, but it leaves a request that
+        failed.
         """
         statuses = self._statuses_since(hit)
         if statuses is None or any(status >= _FAILED for status in statuses):
@@ -137,7 +135,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     def could_not_start(self, hit: Report) -> bool:
         """All requests since the message failed, and they are this phase's.
 
-        Its message log says so, or nobody came.
+        They are if its message log has messages, or nothing else has come.
         """
         statuses = self._statuses_since(hit) or set()
         is_its_own = any(row["file"] == MESSAGES for row in self.rows) or not self.rows
@@ -148,9 +146,9 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return self.shows_changes
 
     def published_nothing(self, _: Report) -> bool:
-        """The message log has other messages of the date, and lines are collected.
+        """The processor ran, and sent nothing.
 
-        It ran, and sent nothing.
+        The message log has other messages of the date, and lines are collected.
         """
         return any(row["file"] == MESSAGES for row in self.rows) and self._all_lines != []
 
@@ -175,7 +173,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         )
 
     def waits_for_others(self, _: Report) -> bool:
-        """The orchestrator has written down another list, in the document or in the lines of what it decided."""
+        """The orchestrator wrote down another list, in the document or in a decision's lines."""
         decided = [
             line for line in self.lines if line["checkpoint"] == CheckpointKind.POST_TRANSACTION
         ]
@@ -200,7 +198,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return self.document.get("_trigger_pending") is True
 
     def says_so(self, hit: Report) -> bool:
-        """The processor's own report, with the status that completes nothing, in a store or in a line."""
+        """The processor's own report, in a store or a line, has a status that is no success."""
         lines = {
             str(line.get("status")) for line in self.lines if line.get("processor") == hit.processor
         }
@@ -213,7 +211,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return was_set and self.document != {} and not self.document.get("_triggered")
 
     def _statuses_since(self, hit: Report) -> set[int] | None:
-        """What requests got from a message on until its time was up, and a run could tell.
+        """What requests got from a message on until its time was up, and a run could see them.
 
         Later ones prove less.
         """
@@ -222,7 +220,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return (
             None
             if self.requests is None
-            else {one.status for one in self.requests if hit.at <= one.at < until}
+            else {request.status for request in self.requests if hit.at <= request.at < until}
         )
 
     @cached_property
@@ -268,10 +266,11 @@ def _checkpoint(text: bytes) -> dict[str, Any]:
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Where something that was injected really stopped its `subjects`, processors or THE_DATE, from `since` (UTC) on.
+    """Where an injected fault really stopped its `subjects`, from `since` (UTC) on.
 
-    `stage` is the first stage that they did not get past. `cause` is why, UNDETERMINED where nobody
-    can say; whether the stores hold a proof of it is `is_stored`.
+    The subjects are processors, or THE_DATE. `stage` is the first stage that they did not get past.
+    `cause` is why, UNDETERMINED where nobody can say; `is_stored` is whether the stores hold a
+    proof of it.
     """
 
     stage: Stage
@@ -294,7 +293,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 def interval(cause: Cause) -> tuple[int, int]:
     """Return the ranks between which it stopped.
 
-    After the first, and at the latest at the second.
+    It stopped after the first, and at the second at the latest.
     """
     after = _START if cause.after is None else cause.after.rank
     return after, _OPEN if cause.until is None else cause.until.rank
@@ -312,21 +311,19 @@ def by_subject(causes: Iterable[Cause]) -> Iterator[tuple[str, Cause]]:
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a date, for the score alone.
-
-    Nothing that the canary reads comes from here.
+    """What is wrong with a date, for the score alone: the canary reads nothing of it.
 
     `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest,
     and `slack_late` how much later still where Slack is down; one of `optional` may not be given,
     because no run may lie in its time. Of the causes of its `stops`, all have to be named whose
     evidence reached a store, and no other; what is said of where it stopped has to contain the
-    stage. `counts_from` is the completion from which an UNTRIGGERED's delay is measured. Not
-    `notified`: memory cannot be read, so that people hear by the clock only. Where the evidence
+    stage. `counts_from` is the completion from which an UNTRIGGERED's delay is measured. `notified`
+    is false where memory cannot be read, so that people hear by the clock only. Where the evidence
     leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached,
-    and hears so many `warnings` about the other; with `repeats`, what was sent is lost, or what is
+    `warnings` how many it hears about the other. With `repeats`, what was sent is lost, or what is
     wrong comes and goes; `ends` is what is said at last. With `take_away`, the date is judged again
-    without pieces of its evidence. Where the cause is proven, `words` have to be among those in
-    which it is told.
+    without pieces of its evidence. Where the cause is proven, `words` have to be in what is sent of
+    it.
     """
 
     due: Mapping[VerdictKind, datetime] = {}
@@ -349,9 +346,9 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(stop.cause for stop in self.stops if stop.is_stored(stored))
 
     def unsound(self, causes: Iterable[Cause], at: datetime) -> list[str]:
-        """Say which of the `causes` that were named at `at` do not fit where, and why, their subjects stopped.
+        """Say which of the `causes` that were named at `at` do not fit where and why it stopped.
 
-        One that is open at both ends, and names no kind, says nothing.
+        A cause that is open at both ends, and names no kind, says nothing.
         """
         return [
             f"{subject or 'the date'}: {cause.kind} after {cause.after} until {cause.until}"

@@ -1,4 +1,4 @@
-"""The truth of a date, and how what is said of it is held against that: on values made by hand."""
+"""The truth of a date, and what is said of it held against that: on values made by hand."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -59,7 +59,7 @@ def said(
 def test_an_interval_contains_a_stage(
     after: Stage | None, until: Stage | None, stage: Stage, *, is_within: bool
 ) -> None:
-    """After the last one reached, up to and with the first one missed.
+    """It begins after the last stage reached, and ends with the first one missed.
 
     Row and registration do not prove each other.
     """
@@ -121,7 +121,7 @@ def test_nobody_has_stopped_before_the_message_was_to_come() -> None:
 
 
 def test_who_stopped_has_to_be_mentioned() -> None:
-    """Where a problem was due; where nobody knows whether there was work, nobody may have stopped."""
+    """Every subject that stopped has to be mentioned, unless nobody knows of any work."""
     stops = (stop(Stage.RAN), stop(Stage.DECIDED, subject=THE_DATE))
     truth = Truth(due={VerdictKind.UNTRIGGERED: NIGHT}, stops=stops)
     assert truth.unmentioned([said(None, Stage.REGISTERED)]) == [
@@ -165,7 +165,7 @@ def test_less_evidence_says_less(before: Cause, after: Cause, flaws: list[str]) 
 
 
 def test_a_message_that_never_came_is_proven_by_three_logs(phase: Phase, tmp_path: Path) -> None:
-    """It is in the message log, has no line, though one of another date has, and no request since has failed."""
+    """The message log has it, only others have lines, and no request since has failed."""
     hit = Report(MISSING, NIGHT, processor=MISSING, message_id="7")
     messages = SqliteCompletionLog(SqliteFile(tmp_path / MESSAGES, durable=False))
     envelope = push_envelope(MISSING, str(DAY), NIGHT, message_id="7")
