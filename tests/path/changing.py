@@ -1,12 +1,10 @@
 """Changes to the deployment of a true world, and which of them may be named.
 
-What is true of when it last worked.
-
-The *guilty* one is made between the last time that the stage was reached and the first time that it
-was not, on a component of that stage. *Innocent* are those before the stage was last reached, after
-the stop, and of components that the stage has nothing to do with. Where sources are taken away
-nobody can know of the last time: there, what is from before the first date is before it in any
-case.
+The truth is when each stage last worked. The *guilty* change is made between the last time that the
+stage was reached and the first time that it was not, on a component of that stage. *Innocent*
+changes are those before the stage was last reached, after the stop, and of components that the
+stage has nothing to do with. Where sources are taken away, nobody can know of the last time: there,
+only a change from before the first date is certainly before it.
 """
 
 from collections import Counter
@@ -48,7 +46,7 @@ _NAMED = 0.95
 
 
 class Tried(msgspec.Struct):
-    """What was tried: worlds, those whose guilty change is named, and the innocent ones that are, with their world."""
+    """What was tried: worlds, those whose guilty change is named, and named innocent changes."""
 
     worlds: int = 0
     guilty: int = 0
@@ -66,7 +64,10 @@ class Tried(msgspec.Struct):
         """Say it."""
         share = self.named / max(self.guilty, 1)
         rows = [
-            f"{self.worlds} worlds, {self.named} of {self.guilty} guilty changes named ({share:.1%})"
+            (
+                f"{self.worlds} worlds, "
+                f"{self.named} of {self.guilty} guilty changes named ({share:.1%})"
+            )
         ]
         rows += [f"  {kind}: {number}" for kind, number in sorted(self.kinds.items())]
         return "\n".join(
@@ -155,7 +156,7 @@ def _holds(causes: Collection[Cause], name: str, stage: Stage) -> bool:
 def _last_and_first(world: World, name: str, stage: Stage) -> tuple[datetime | None, datetime]:
     """Return when a stage was last reached, and when it first was not.
 
-    By a subject, or by all where it is of all.
+    That is by a subject, or by all where the stage is one for all.
     """
     events, is_own = world.happened.events, stage in _OWN
     subjects = {name} if name and is_own else set(FIVE) if name else {""}
@@ -176,7 +177,7 @@ def _last_and_first(world: World, name: str, stage: Stage) -> tuple[datetime | N
 def _nearby(
     world: World, stages: Mapping[str, Stage], rng: Random
 ) -> Iterator[tuple[datetime, Component]]:
-    """Yield when something was changed just before the stages last worked, or of what none of them consists of."""
+    """Yield changes just before the stages last worked, and of what none of them consists of."""
     ends = [_last_and_first(world, name, stage) for name, stage in stages.items()]
     goods, others = (
         [good for good, _ in ends if good],
@@ -195,10 +196,7 @@ def _parts(world: World, name: str, stage: Stage) -> tuple[Component, ...]:
 
 
 def _innocent(world: World, rng: Random) -> Iterator[tuple[datetime, Component]]:
-    """Yield when something was changed that has to do with no stop of the date.
-
-    Before all, and after all.
-    """
+    """Yield changes that have to do with no stop of the date, before all of them and after."""
     began = world.phase.begins(DATES[0])
     for part in Component:
         yield began - rng.uniform(0, 30) * timedelta(days=1), part

@@ -1,9 +1,7 @@
 """What the sources show of a world at a moment: all, a part, nothing, or an error.
 
-And the worlds that are drawn.
-
 A `View` says of each source how it is collected. Evidence and traces are put together as
-canary/sources.py does it.
+canary/sources.py does it. The worlds that are looked at are drawn here, too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -370,7 +368,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
     def _messages(self, day: date) -> Source[Logged]:
         """Return what the message log says, as messages.sql reads it.
 
-        Without another phase's, and what is no JSON.
+        It lacks the messages of another phase, and those that are no JSON.
         """
         if self.view.messages is Messages.UNREADABLE:
             return NO_ANSWER
@@ -461,7 +459,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def without_a_line(self) -> set[str]:
-        """The processors that are in the stores, where these can be read, and left no line that closes a delivery."""
+        """The processors that a readable store has, and that left no closing line."""
         log, progress = self.evidence.completion_log, self.evidence.progress
         stored = {
             *value_or(log, Logged()).completed,
@@ -472,7 +470,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
     def has_line_of(self, subject: str) -> bool:
         """Whether a line can be read that may be of a processor.
 
-        It names it, or is a rejection that names nobody.
+        Such a line names the processor, or is a rejection that names nobody.
         """
         lines, begun = value_or(self._checkpoints, []), self.phase.begins(DAY)
         names = [line.fields.get("raw_processor") for line in lines if line.at >= begun]
@@ -615,9 +613,9 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def _changes(self) -> Source[Changes]:
-        """Return what became of the jobs: whose processor never ran was paused or refused.
+        """Return what became of the jobs, and their attempts.
 
-        Others were paused since.
+        The job of a processor that never ran was paused or refused; others were paused since.
         """
         view, made, attempts = self.view, list[Change](), list[Attempt]()
         if view.jobs in {Jobs.ABSENT, Jobs.UNREADABLE}:
@@ -724,7 +722,7 @@ def without(world: World, source: str) -> World:
 class Choose(Protocol):
     """Chooses one of some values.
 
-    At random, or as Hypothesis wants it, which then makes what it has found simpler.
+    It does so at random, or as Hypothesis wants it, which then makes what it has found simpler.
     """
 
     def __call__(self, values: Sequence[T], /) -> T:
@@ -737,7 +735,7 @@ _BOTH = (False, True)
 
 
 def plan_of(choose: Choose) -> Plan:
-    """Choose what happens: nothing odd, one or more completions that stop, the date that stops, or an outage."""
+    """Choose what happens: nothing odd, completions that stop, a date that stops, an outage."""
     endings, trouble = [Ending.HEALTHY] * 5, choose(_TROUBLES)
     numbers = {"one": 1, "two": 2, "outage and one": 1}.get(trouble, 0)
     for _ in range(numbers):

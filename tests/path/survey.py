@@ -1,16 +1,16 @@
 """What has to hold of the path in every world, and the count of how it does.
 
 Sound: the interval of each cause has the stage at which its subject really stopped; no stage that
-was reached is shown as refused or missed, and none as reached or undone that was not. On time:
-nobody is given a cause whose time is not up, nor is what is healthy. Right: a cause that is named
-is the true one. Monotone: without one source, each interval is as wide or wider, and no other cause
-is named. Cited: no error is that has nothing to do with a request that failed.
+was reached is shown as refused or missed, and none as reached or undone that was not. On time: no
+cause is given before its time is up, nor of what is healthy. Right: a cause that is named is the
+true one. Monotone: without one source, each interval is as wide or wider, and no other cause is
+named. Cited: no error is cited that has nothing to do with a request that failed.
 
-What cannot be told from these stores, and is counted by itself:
+These cannot be known from the stores, and are counted by themselves:
 
-- SAMPLED: of sampled lines, the closing one may be lost: a delivery that came to its end seems to
-  have died. Not where one that is in the stores has no closing line, which tells that lines are
-  lost.
+- SAMPLED: of sampled lines, the closing one may be lost, and a delivery that came to its end seems
+  to have died. This does not hold where a completion in the stores has no closing line, which
+  shows that lines are lost.
 - SWITCHED_OFF: lines are no longer left, and no delivery since is known from elsewhere: as if none
   had come.
 - FILTERED: a message of another `phase`, or that is no JSON, is in no message log, and no line of
@@ -20,8 +20,8 @@ What cannot be told from these stores, and is counted by itself:
 - DIED_UNSEEN: runs are written down when they have ended: one that died is as if it had not begun.
 - UNPUBLISHED: all requests since some time are turned away, and neither the message log nor a line
   says whether this one's message was among them, was delivered before, or was never published.
-- GIVEN_UP: a dead letter says that Pub/Sub gave up; whether the message was never delivered, or was
-  and failed or died each time, only a line or a request tells.
+- GIVEN_UP: a dead letter says that Pub/Sub gave up. Only a line or a request shows whether the
+  message was never delivered, or failed or died each time.
 """
 
 import random
@@ -45,7 +45,7 @@ _SHOWN = 4
 
 
 class Undecidable(StrEnum):
-    """What cannot be told from these stores; the docstring of the module says why."""
+    """What cannot be known from these stores; the docstring of the module says why."""
 
     SAMPLED = "sampled lines"
     SWITCHED_OFF = "lines switched off"
@@ -82,7 +82,7 @@ def explained(world: World) -> Verdict:
 def undecidable(world: World, subject: str) -> Undecidable | None:
     """Return why nobody can tell from the stores what became of a subject.
 
-    None where somebody should.
+    None where the stores show it.
     """
     view, plan, truth = world.view, world.plan, world.truth(subject)
     ending = plan.endings[FIVE.index(subject)] if subject else Ending.HEALTHY
@@ -132,7 +132,7 @@ def _interval(cause: Cause) -> str:
 
 
 def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
-    """Yield the intervals without the true stage, and the stages that are shown as what they are not."""
+    """Yield the intervals without the true stage, and the stages that are shown wrongly."""
     for cause in verdict.causes:
         for subject in _subjects(cause):
             truth = world.truth(subject)
@@ -145,7 +145,8 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
     for step in verdict.path:
         truth = world.truth(step.subject)
         is_reached = step.stage in truth.reached
-        said = f"{step.subject or 'the date'}: {step.stage} is shown {step.state} ({step.source}: {step.words})"
+        shown = f"is shown {step.state} ({step.source}: {step.words})"
+        said = f"{step.subject or 'the date'}: {step.stage} {shown}"
         is_wrong = {
             State.REACHED: not is_reached,
             State.REFUSED: is_reached and step.stage not in truth.undone,
@@ -163,7 +164,7 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
 def _is_before(after: Stage, real: Stage | None, truth: Truth) -> bool:
     """Whether `after` can be the last stage reached.
 
-    Of equal rank it can where it was, or where it was undone.
+    A stage of equal rank can be, if it was reached, also if it is undone.
     """
     if real is None or after.rank < real.rank:
         return True
@@ -173,8 +174,8 @@ def _is_before(after: Stage, real: Stage | None, truth: Truth) -> bool:
 def kinds_of(world: World, subject: str) -> frozenset[CauseKind]:
     """Return the causes that may be named for a subject.
 
-    A delivery that comes to grief when it decides may be told by its processor where no
-    registration can be read.
+    Where no registration can be read, a delivery that fails when it decides may be named for its
+    processor.
     """
     truth = world.truth(subject)
     is_unread = not isinstance(world.evidence.progress, Seen)
@@ -213,12 +214,13 @@ def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
                 world, subject
             ):
                 real = f"{'/'.join(sorted(truth.kinds)) or 'no cause'} at {truth.stage}"
-                text = f"{subject or 'the date'}: {_interval(cause)} ({cause.source}: {cause.words}), and it is {real}"
+                said = f"{_interval(cause)} ({cause.source}: {cause.words})"
+                text = f"{subject or 'the date'}: {said}, and it is {real}"
                 yield Flaw("right", text, undecidable(world, subject))
 
 
 def miscited(world: World, verdict: Verdict) -> Iterator[Flaw]:
-    """Yield the words of errors that have nothing to do with a request, where a log tells which requests failed."""
+    """Yield the words of errors that are about no request, where a log has those that failed."""
     words = [*(cause.words for cause in verdict.causes), *(step.words for step in verdict.path)]
     for text in words if value_or(world.traces.requests, []) else ():
         if UNRELATED in text:
@@ -226,7 +228,7 @@ def miscited(world: World, verdict: Verdict) -> Iterator[Flaw]:
 
 
 def narrower(world: World, verdict: Verdict, source: str) -> Iterator[Flaw]:
-    """Yield what is narrower without a source than with it, and other causes that are named then."""
+    """Yield what is narrower without a source than with it, and causes that only then are named."""
     less = without(world, source)
     after = {subject: cause for cause in explained(less).causes for subject in _subjects(cause)}
     before = {subject: cause for cause in verdict.causes for subject in _subjects(cause)}
@@ -321,8 +323,12 @@ class Tally:
     def text(self, shown: int = _SHOWN) -> str:
         """Say what was counted, and the shortest worlds of each kind of flaw."""
         share = f"{self.wrong} of {self.named} causes wrong ({self.wrong / max(self.named, 1):.2%})"
-        exact = f"{self.exact} of {self.intervals} intervals exact ({self.exact / max(self.intervals, 1):.1%})"
-        exact += f", with every source {self.whole_exact} of {self.whole} ({self.whole_exact / max(self.whole, 1):.1%})"
+        exact = (
+            f"{self.exact} of {self.intervals} intervals exact "
+            f"({self.exact / max(self.intervals, 1):.1%}), "
+            f"with every source {self.whole_exact} of {self.whole} "
+            f"({self.whole_exact / max(self.whole, 1):.1%})"
+        )
         rows = [f"{self.worlds} worlds, {self.problems} with a cause; {share}; {exact}"]
         rows += [
             f"  undecidable: {what}: {number}" for what, number in sorted(self.undecidable.items())
@@ -363,7 +369,7 @@ _ROUND = 1_000
 def walk(first: int, number: int) -> int:
     """Look at many worlds, round by round, and print what was found.
 
-    Return 1 where something does not hold.
+    Returns 1 where something does not hold.
     """
     total = Tally()
     for done in range(0, number, _ROUND):

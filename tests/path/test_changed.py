@@ -62,9 +62,9 @@ def test_the_guilty_one_is_named_and_no_innocent_one() -> None:
 
 
 def test_what_was_changed_in_words() -> None:
-    """When, what, how long before the stop, and on how many good dates as well.
+    """They say when, what, how long before the stop, and on how many good dates as well.
 
-    Who did it, where that is asked.
+    They say who did it only where that is asked.
     """
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
@@ -140,7 +140,8 @@ def test_an_innocent_change_is_not_named(part: tuple[Component, str], after: tim
     world = World(FORBIDDEN, View())
     (text,) = texts(explained(world, [Change(first_refusal(world) + after, *part, "deployed")]))
     assert text.startswith(
-        "nothing was changed of service orchestrator, subscription phase2-sub from 2026-02-10 05:50:"
+        "nothing was changed of service orchestrator, subscription phase2-sub "
+        "from 2026-02-10 05:50:"
     )
 
 
@@ -169,7 +170,7 @@ def test_too_many_changes_to_read() -> None:
 
 
 def test_a_flag_that_is_gone_was_not_stopped_by_a_deployment() -> None:
-    """It had been set; and of who has never come that far, nobody knows what was changed since."""
+    """It had been set; and for a processor that never came that far, no change is looked for."""
     for plan in (
         Plan(date_ending=DateEnding.FLAG_OVERWRITTEN),
         Plan(endings=(Ending.REPORTS_FAILED,) * 5, old=True),

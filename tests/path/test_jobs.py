@@ -87,7 +87,10 @@ def explained(
         (
             [],
             [*AT_ONCE, *REFUSED],
-            f"the last attempt of its scheduler job nightly, at 2026-02-10 06:45:00Z, failed: {DENIED}",
+            (
+                "the last attempt of its scheduler job nightly, at 2026-02-10 06:45:00Z, "
+                f"failed: {DENIED}"
+            ),
         ),
         ([], REFUSED, "PERMISSION_DENIED"),
     ],
@@ -170,7 +173,7 @@ def test_it_was_run_by_hand(ending: Ending, kind: CauseKind) -> None:
 
 
 def test_what_nobody_can_read_is_nobodys_absence() -> None:
-    """Where neither the document nor the completion log can be read, nobody is known to be missing."""
+    """Where neither document nor completion log can be read, nobody is known to be missing."""
     unread = View(documents=Documents.UNREADABLE, rows=Rows.UNREADABLE, messages=Messages.ABSENT)
     cause, said = explained([PAUSED], AT_ONCE, view=unread)
     assert (cause.kind, said) == (CauseKind.UNDETERMINED, "")

@@ -123,7 +123,7 @@ def test_where_a_date_stops(ending: DateEnding, code: Code) -> None:
 
 
 def test_a_healthy_world() -> None:
-    """Where nothing is odd and every source is whole, the date is triggered, and everything was reached."""
+    """With every source whole and nothing odd, the date is triggered and everything reached."""
     world = World(Plan(flag_starts=True), View(moment=Moment.DAYS_LATER))
     assert judge(world.evidence, world.phase, world.now).kind is VerdictKind.TRIGGERED
     truths = [world.truth(subject) for subject in ("", *FIVE)]
@@ -132,7 +132,7 @@ def test_a_healthy_world() -> None:
 
 
 def test_an_outage_turns_all_away_from_one_on() -> None:
-    """Those before it are registered, those after it are not delivered, and each of their requests has its status."""
+    """Those before it are registered, those after it are not, and each request has its status."""
     world = World(Plan(outage=Outage(403, 3)), View())
     stages = [world.truth(FIVE[number]).stage for number in world.plan.order]
     assert stages == [None, None, None, Stage.DELIVERED, Stage.DELIVERED]

@@ -1,10 +1,11 @@
-"""True worlds: what really happened to the completions of a few dates, one after the other, on a simulated clock.
+"""True worlds: what really happened to the completions of a few dates, on a simulated clock.
 
 A `Plan` says how each of the five completions of DAY fares, and how the date does once all of them
-are registered. `play` lets it happen: messages are published, delivered, redelivered and run again;
-each delivery leaves its lines by the real library, its row, its registration, its request. What is
-true is written down beside it, by nothing but what happened. What the stores show of it is drawn
-elsewhere (shown.py), and nothing here knows how the path reads it.
+are registered. `play` lets it happen, one thing after the other: messages are published, delivered,
+redelivered and run again; each delivery leaves its lines by the real library, its row, its
+registration, its request. What is true is written down beside it, by nothing but what happened.
+What the stores show of it is drawn elsewhere (shown.py), and nothing here knows how the path reads
+it.
 """
 
 import heapq
@@ -125,9 +126,9 @@ class Code(StrEnum):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """All requests from the `first` completion of the date on end with `status`; 0.
+    """All requests from the `first` completion of the date on end with `status`.
 
-    None arrives at all.
+    With status 0 none arrives at all.
     """
 
     status: int
@@ -180,7 +181,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Message(msgspec.Struct, frozen=True):
     """A message as it is on the topic.
 
-    `processor` is whose it really is, None where it is nobody's here.
+    `processor` is the one that really sent it, None where it is none of this phase's.
     """
 
     at: datetime
@@ -219,7 +220,7 @@ class Run(msgspec.Struct, frozen=True):
 class Start(msgspec.Struct, frozen=True):
     """When a scheduler's job starts a processor for a date, and it has ended.
 
-    One that `never` was has been paused.
+    A job whose start `never` was has been paused.
     """
 
     at: datetime
@@ -327,7 +328,7 @@ class Happened:
 def phase_of(plan: Plan) -> Phase:
     """Return the phase as phases.toml has it in this world.
 
-    Which sources there are is not said here.
+    Which sources there are is said elsewhere.
     """
     return replace(
         BUNDLED, flag_starts_next_phase=plan.flag_starts, others=("p1_*",) if plan.others else ()
@@ -559,7 +560,7 @@ class _Player:
     def stops(
         self, at: datetime, message: Message, stage: Stage, kinds: frozenset[CauseKind]
     ) -> None:
-        """Note where the processor of a message stops, unless it was further with another one, or reports only."""
+        """Note where a message's processor stops, unless it was further, or only reports."""
         if (
             message.processor is None
             or message.rerun
@@ -591,7 +592,7 @@ class _Player:
     def _deliver(self, message: Message, at: datetime, attempt: int) -> None:
         """Bring a message to the orchestrator.
 
-        What is not acknowledged comes again, and at last is given up.
+        A message that is not acknowledged comes again, and at last is given up.
         """
         outage = self.plan.outage
         status = _STATUSES.get(message.ending, 0)
@@ -731,7 +732,7 @@ class _Player:
     def _complete(self, job: "_Job", at: datetime) -> int:
         """Do the work of a completion.
 
-        Return the status of the request, 0 where the process dies.
+        Returns the status of the request, 0 where the process dies.
         """
         ending, message, before = job.message.ending, job.message, self._progress(job)
         if ending in {Ending.DIES, Ending.DIES_RECORDED, Ending.DIES_REGISTERED}:
@@ -782,7 +783,7 @@ class _Player:
     ) -> int:
         """Decide, now that the processor is registered, and set the flag.
 
-        Return the status of the request.
+        Returns the status of the request.
         """
         after, day = self._progress(job), job.day
         ending = self.plan.date_ending if self.is_faulty(day) else DateEnding.HEALTHY
@@ -919,10 +920,7 @@ class _Player:
         self.reached(at, day, "", Stage.OUTPUT)
 
     def _overwrite(self, day: date, at: datetime, ending: DateEnding) -> None:
-        """Somebody writes the document anew.
-
-        Without the flag, or without anything that was in it.
-        """
+        """Let somebody write the document anew, without the flag, or without anything in it."""
         document = self.happened.documents[day]
         if "_triggered" not in document:
             return
@@ -941,7 +939,7 @@ class _Player:
     def _end(self, delivery: Delivery, failures: dict[str, Exception]) -> int:
         """Leave the block of a delivery; return the status of its request.
 
-        What is no step of ours goes as it is.
+        An exception that no step of ours raised goes on as it is.
         """
         error = failures.get("") or (DeliveryError(failures) if failures else None)
         delivery.__exit__(type(error) if error else None, error, None)
