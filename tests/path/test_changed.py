@@ -140,8 +140,7 @@ def test_an_innocent_change_is_not_named(part: tuple[Component, str], after: tim
     world = World(FORBIDDEN, View())
     (text,) = texts(explained(world, [Change(first_refusal(world) + after, *part, "deployed")]))
     assert text.startswith(
-        "nothing was changed of service orchestrator, subscription phase2-sub "
-        "from 2026-02-10 05:50:"
+        "no change to service orchestrator, subscription phase2-sub from 2026-02-10 05:50:"
     )
 
 

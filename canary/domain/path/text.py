@@ -110,7 +110,7 @@ def cause_text(cause: Cause) -> str:
     """
     parts = [_between(cause), names(cause.subjects), one_line(cause.proof, _WORDS)]
     if cause.between and not cause.words:
-        parts.append(f"nothing says anything of {', '.join(cause.between)}")
+        parts.append(f"nothing is known of {', '.join(cause.between)}")
     later = f", and {cause.later} later" if cause.later else ""
     since = f"; it has stopped the same way since {cause.since}" if cause.since else ""
     return ": ".join(filter(None, parts)) + later + since
@@ -168,7 +168,7 @@ def standing_text(standing: Standing, phase: str, *, with_who: bool = False) -> 
                 f"changed before: {at}{component} `{name}` {what}{revision}{by}, {standing.words}"
             )
         case StandingKind.UNCHANGED:
-            return f"nothing was changed of {', '.join(standing.subjects)} {standing.words}"
+            return f"no change to {', '.join(standing.subjects)} {standing.words}"
 
 
 def step_text(step: Step) -> str:
