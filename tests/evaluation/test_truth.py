@@ -199,13 +199,13 @@ def test_a_flag_was_taken_away_from_a_document_that_is_there(phase: Phase, tmp_p
     stored, hit = Stored(tmp_path, phase, DAY), Report("nobody", NIGHT)
     with EmbeddedStores(tmp_path) as stores:
         stores.completion_log.setup()
-        seen = [stored.on(DAY).flag_was_set(hit)]
+        answers = [stored.on(DAY).flag_was_set(hit)]
         for is_set in (False, True):
             stores.documents.merge(
                 DocumentRef(phase.firestore_collection, str(DAY)), {"_triggered": is_set}
             )
-            seen.append(stored.on(DAY).flag_was_set(hit))
-    assert seen == [False, True, False]
+            answers.append(stored.on(DAY).flag_was_set(hit))
+    assert answers == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -137,16 +137,16 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
         for subject in _subjects(cause):
             truth = world.truth(subject)
             real, why = _next(truth), undecidable(world, subject)
-            said = f"{subject or 'the date'}: {_interval(cause)}"
+            interval = f"{subject or 'the date'}: {_interval(cause)}"
             if cause.after is not None and not _is_before(cause.after, real, truth):
-                yield Flaw("sound", f"{said}, and it is {real}: too late", why)
+                yield Flaw("sound", f"{interval}, and it is {real}: too late", why)
             if cause.until is not None and (real is None or real.rank > cause.until.rank):
-                yield Flaw("sound", f"{said}, and it is {real}: too early", why)
+                yield Flaw("sound", f"{interval}, and it is {real}: too early", why)
     for step in verdict.path:
         truth = world.truth(step.subject)
         is_reached = step.stage in truth.reached
         shown = f"is shown {step.state} ({step.source}: {step.words})"
-        said = f"{step.subject or 'the date'}: {step.stage} {shown}"
+        step_text = f"{step.subject or 'the date'}: {step.stage} {shown}"
         is_wrong = {
             State.REACHED: not is_reached,
             State.REFUSED: is_reached and step.stage not in truth.undone,
@@ -156,7 +156,7 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
         if is_wrong.get(step.state):
             yield Flaw(
                 "sound",
-                f"{said}, and was {'' if is_reached else 'not '}reached",
+                f"{step_text}, and was {'' if is_reached else 'not '}reached",
                 undecidable(world, step.subject),
             )
 
@@ -188,21 +188,21 @@ def untimely(world: World, verdict: Verdict) -> Iterator[Flaw]:
     for cause in verdict.causes:
         for subject in _subjects(cause):
             truth, why = world.truth(subject), undecidable(world, subject)
-            said = f"{subject or 'the date'}: {_interval(cause)}"
+            interval = f"{subject or 'the date'}: {_interval(cause)}"
             is_late = cause.kind is CauseKind.UNDETERMINED and world.now >= world.phase.deadline(
                 DAY
             )
             is_under_way = bool(subject) and not (truth.reached >= _THROUGH or is_late)
             if truth.stage is None and is_under_way:
-                yield Flaw("on time", f"{said}, and it is under way", why)
+                yield Flaw("on time", f"{interval}, and it is under way", why)
             elif (
                 cause.kind is not CauseKind.UNDETERMINED
                 and truth.stage is None
                 and not kinds_of(world, subject)
             ):
-                yield Flaw("on time", f"{said}, and it is healthy", why)
+                yield Flaw("on time", f"{interval}, and it is healthy", why)
             elif not truth.is_up:
-                yield Flaw("on time", f"{said}, and its time is not up", why)
+                yield Flaw("on time", f"{interval}, and its time is not up", why)
 
 
 def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
@@ -214,8 +214,8 @@ def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
                 world, subject
             ):
                 real = f"{'/'.join(sorted(truth.kinds)) or 'no cause'} at {truth.stage}"
-                said = f"{_interval(cause)} ({cause.source}: {cause.words})"
-                text = f"{subject or 'the date'}: {said}, and it is {real}"
+                interval = f"{_interval(cause)} ({cause.source}: {cause.words})"
+                text = f"{subject or 'the date'}: {interval}, and it is {real}"
                 yield Flaw("right", text, undecidable(world, subject))
 
 
@@ -233,19 +233,26 @@ def narrower(world: World, verdict: Verdict, source: str) -> Iterator[Flaw]:
     after = {subject: cause for cause in explained(less).causes for subject in _subjects(cause)}
     before = {subject: cause for cause in verdict.causes for subject in _subjects(cause)}
     for subject in sorted(after.keys() & before.keys()):
-        old, new = before[subject], after[subject]
-        said = f"{subject or 'the date'}: {_interval(old)}; without {source} {_interval(new)}"
+        full, partial = before[subject], after[subject]
+        intervals = (
+            f"{subject or 'the date'}: {_interval(full)}; without {source} {_interval(partial)}"
+        )
         why = undecidable(world, subject) or undecidable(less, subject)
         if source in {"messages", "lines"} and world.has_nameless:
             continue  # only they say that there is a message of nobody, which may be anybody's
-        if new.after is not None and (old.after is None or new.after.rank > old.after.rank):
-            yield Flaw("monotone", f"{said}: after is later", why)
-        if new.until is not None and (old.until is None or new.until.rank < old.until.rank):
-            yield Flaw("monotone", f"{said}: until is earlier", why)
+        if partial.after is not None and (
+            full.after is None or partial.after.rank > full.after.rank
+        ):
+            yield Flaw("monotone", f"{intervals}: after is later", why)
+        if partial.until is not None and (
+            full.until is None or partial.until.rank < full.until.rank
+        ):
+            yield Flaw("monotone", f"{intervals}: until is earlier", why)
         kinds = kinds_of(world, subject)
-        is_named = new.kind is not CauseKind.UNDETERMINED and new.kind != old.kind
-        if is_named and (old.kind is CauseKind.UNDETERMINED or new.kind not in kinds):
-            yield Flaw("monotone", f"{said}: named without it ({new.source}: {new.words})", why)
+        is_named = partial.kind is not CauseKind.UNDETERMINED and partial.kind != full.kind
+        if is_named and (full.kind is CauseKind.UNDETERMINED or partial.kind not in kinds):
+            named = f"named without it ({partial.source}: {partial.words})"
+            yield Flaw("monotone", f"{intervals}: {named}", why)
 
 
 def is_exact(cause: Cause) -> bool:
@@ -288,22 +295,22 @@ class Tally:
             self.whole += number * world.is_whole
             self.whole_exact += number * (world.is_whole and is_exact(cause))
             self.named += number * (cause.kind is not CauseKind.UNDETERMINED)
-        found = [
+        flaws = [
             *unsound(world, verdict),
             *untimely(world, verdict),
             *wrong(world, verdict),
             *miscited(world, verdict),
         ]
         if monotone:
-            found += narrower(world, verdict, list(TAKEN)[self.worlds % len(TAKEN)])
-        for flaw in found:
+            flaws += narrower(world, verdict, list(TAKEN)[self.worlds % len(TAKEN)])
+        for flaw in flaws:
             self.wrong += flaw.name == "right"
             if flaw.undecidable:
                 self.undecidable[f"{flaw.name}: {flaw.undecidable}"] += 1
             else:
                 self.flaws[flaw.name].append((flaw, world))
 
-    def take(self, other: "Tally") -> None:
+    def take(self, tally: "Tally") -> None:
         """Add what another one has counted."""
         for name in (
             "worlds",
@@ -315,9 +322,9 @@ class Tally:
             "whole",
             "whole_exact",
         ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.undecidable += other.undecidable
-        for name, flaws in other.flaws.items():
+            setattr(self, name, getattr(self, name) + getattr(tally, name))
+        self.undecidable += tally.undecidable
+        for name, flaws in tally.flaws.items():
             self.flaws[name] += flaws
 
     def text(self, shown: int = _SHOWN) -> str:
@@ -338,20 +345,20 @@ class Tally:
                 f"{name}: {len(flaws)} flaws in {len({id(world) for _, world in flaws})} worlds"
             )
             for what, own in sorted(_alike(flaws).items(), key=lambda item: -len(item[1]))[:shown]:
-                flaw, world = min(own, key=lambda one: len(str(one[1])))
+                flaw, world = min(own, key=lambda pair: len(str(pair[1])))
                 rows.append(f"  {len(own)} x {what}\n    {flaw.text}\n    {world}")
         return "\n".join(rows)
 
 
 def _alike(flaws: list[tuple[Flaw, World]]) -> dict[str, list[tuple[Flaw, World]]]:
     """Put together the flaws that differ in their processor only."""
-    found: dict[str, list[tuple[Flaw, World]]] = defaultdict(list)
+    by_text: dict[str, list[tuple[Flaw, World]]] = defaultdict(list)
     for flaw, world in flaws:
         text = flaw.text.partition(" (")[0] + flaw.text.rpartition(")")[2]
         for name in FIVE:
             text = text.replace(name, "one")
-        found[text].append((flaw, world))
-    return found
+        by_text[text].append((flaw, world))
+    return by_text
 
 
 def survey(number: int, seed: int, *, monotone: bool = True) -> Tally:
@@ -372,8 +379,8 @@ def walk(first: int, number: int) -> int:
     Returns 1 where something does not hold.
     """
     total = Tally()
-    for done in range(0, number, _ROUND):
-        total.take(survey(min(_ROUND, number - done), first + done))
+    for walked in range(0, number, _ROUND):
+        total.take(survey(min(_ROUND, number - walked), first + walked))
         print(f"{total.worlds} worlds, {total.wrong} of {total.named} causes wrong", flush=True)
     print(total.text(shown=40))
     return int(bool(total.flaws) or total.wrong > total.named / 100)

@@ -82,8 +82,8 @@ def test_the_words_of_a_crash(errors: Errors) -> None:
     All requests failed, and left no line.
     """
     world = World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))
-    said, words = stop(explained(world))
-    assert said == CRASHED
+    outcome, words = stop(explained(world))
+    assert outcome == CRASHED
     assert words.startswith("HTTP 503 for all ")
     assert words.endswith(f": {NO_MODULE}")
 
@@ -91,34 +91,34 @@ def test_the_words_of_a_crash(errors: Errors) -> None:
 @pytest.mark.parametrize("errors", [Errors.EMPTY, Errors.ABSENT, Errors.UNREADABLE])
 def test_without_errors_the_cause_stands(errors: Errors) -> None:
     """They add words, where the lines prove the same without them."""
-    said, words = stop(explained(World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))))
-    assert said == CRASHED
+    outcome, words = stop(explained(World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))))
+    assert outcome == CRASHED
     assert NO_MODULE not in words
 
 
 def test_no_instance_was_started_for_any_request() -> None:
     """Without lines, the platform's words on each request prove that none was delivered."""
-    said, words = stop(explained(world_of(SILENT)))
-    assert said == CRASHED
+    outcome, words = stop(explained(world_of(SILENT)))
+    assert outcome == CRASHED
     assert words.endswith(f": {NO_MODULE}")
 
 
 @pytest.mark.parametrize("errors", [Errors.EMPTY, Errors.ABSENT, Errors.UNREADABLE])
 def test_what_failed_without_a_line_may_have_been_delivered(errors: Errors) -> None:
     """Without the platform's words it is not known how far a request came."""
-    said, words = stop(explained(world_of(SILENT, replace(UNTRACED, errors=errors))))
-    assert said == NOT_KNOWN
+    outcome, words = stop(explained(world_of(SILENT, replace(UNTRACED, errors=errors))))
+    assert outcome == NOT_KNOWN
     assert words.endswith("; no line says how far they came")
 
 
 def test_one_request_of_which_the_platform_says_nothing() -> None:
     """It may have reached an instance that ran: of none is it said that nothing was delivered."""
-    whole = errors_of(world_of(SILENT))
-    starts = [error for error in whole if error.failed_to_start]
-    said, words = stop(
-        explained(world_of(SILENT, errors=written(*(e for e in whole if e != starts[2]))))
+    errors = errors_of(world_of(SILENT))
+    starts = [error for error in errors if error.failed_to_start]
+    outcome, words = stop(
+        explained(world_of(SILENT, errors=written(*(e for e in errors if e != starts[2]))))
     )
-    assert said == NOT_KNOWN
+    assert outcome == NOT_KNOWN
     assert words.endswith(f": {NO_MODULE}; no line says how far they came")
 
 
@@ -200,9 +200,9 @@ def test_what_was_turned_away_has_reached_no_code() -> None:
     """Beside a 429 are the platform's words alone, whatever the service writes at that time."""
     plan = Plan(outage=Outage(429, 3), attempts=1)
     world = world_of(plan)
-    own = [ServiceError(request.at, "KeyError: 'own'") for request in requests_of(world)]
-    said, words = stop(explained(world_of(plan, errors=written(*own, *errors_of(world)))))
-    assert said == (CauseKind.NOT_DELIVERED, Stage.PUBLISHED, Stage.DELIVERED)
+    errors = [ServiceError(request.at, "KeyError: 'own'") for request in requests_of(world)]
+    outcome, words = stop(explained(world_of(plan, errors=written(*errors, *errors_of(world)))))
+    assert outcome == (CauseKind.NOT_DELIVERED, Stage.PUBLISHED, Stage.DELIVERED)
     assert words.endswith(f": {NO_INSTANCE}")
 
 
@@ -258,8 +258,8 @@ def test_a_failed_start_without_a_log_of_requests(late: timedelta, *, is_cited: 
         m for m in World(plan, view).happened.messages if m.ending is Ending.DIES_AT_START
     )
     error = ServiceError(message.at + late, NO_START, "", True, True)
-    said, words = stop(explained(world_of(plan, view, errors=written(error))))
-    assert said == (CauseKind.UNDETERMINED, Stage.PUBLISHED, Stage.DELIVERED)
+    outcome, words = stop(explained(world_of(plan, view, errors=written(error))))
+    assert outcome == (CauseKind.UNDETERMINED, Stage.PUBLISHED, Stage.DELIVERED)
     assert ("the platform said: " + NO_START in words) == is_cited
 
 

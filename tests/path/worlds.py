@@ -290,15 +290,15 @@ class Happened:
 
     def truth(self, subject: str, now: datetime) -> Truth:
         """Return what is true of a processor of DAY, or (an empty subject) of DAY, at a moment."""
-        own = [
-            one
-            for one in self.events
-            if one.subject == subject and one.day == DAY and one.at <= now
+        events = [
+            event
+            for event in self.events
+            if event.subject == subject and event.day == DAY and event.at <= now
         ]
         reached: set[Stage] = set()
         undone: set[Stage] = set()
         stops: dict[Stage, Event] = {}
-        for event in sorted(own, key=lambda one: one.at):
+        for event in sorted(events, key=lambda event: event.at):
             if event.undone:
                 undone.add(event.stage)
                 stops[event.stage] = event
@@ -308,21 +308,23 @@ class Happened:
                 stops.pop(event.stage, None)
             elif event.stage not in reached:  # and not a redelivery of what was further before
                 stops.setdefault(event.stage, event)
-        known = {"reached": frozenset(reached), "undone": frozenset(undone)}
+        states = {"reached": frozenset(reached), "undone": frozenset(undone)}
         if stops:
-            last = max((one.rank for one in reached - undone), default=-1)
-            further = [one for one in stops if one.rank >= last] or [*stops]
+            last = max((stage.rank for stage in reached - undone), default=-1)
+            further = [stage for stage in stops if stage.rank >= last] or [*stops]
             stage = min(further, key=list(Stage).index)
             is_answered = stops[stage].kinds != only(CauseKind.CRASHED) or stage is Stage.DELIVERED
             is_up = is_answered or now - stops[stage].at >= LIFETIME
-            return Truth(**known, stage=stage, kinds=stops[stage].kinds or frozenset(), is_up=is_up)
+            return Truth(
+                **states, stage=stage, kinds=stops[stage].kinds or frozenset(), is_up=is_up
+            )
         if subject and Stage.PUBLISHED not in reached and now >= self.phase.deadline(DAY):
             if Stage.RAN not in reached:
-                return Truth(**known, stage=Stage.RAN, kinds=only(CauseKind.NOT_RUN))  # type: ignore[arg-type]
+                return Truth(**states, stage=Stage.RAN, kinds=only(CauseKind.NOT_RUN))  # type: ignore[arg-type]
             is_silent = self.plan.endings[FIVE.index(subject)] is Ending.NOT_PUBLISHED
             kinds = only(CauseKind.NOT_PUBLISHED) if is_silent else NOTHING
-            return Truth(**known, stage=Stage.PUBLISHED, kinds=kinds)  # type: ignore[arg-type]
-        return Truth(**known)  # type: ignore[arg-type]
+            return Truth(**states, stage=Stage.PUBLISHED, kinds=kinds)  # type: ignore[arg-type]
+        return Truth(**states)  # type: ignore[arg-type]
 
 
 def phase_of(plan: Plan) -> Phase:
@@ -498,7 +500,7 @@ class _Player:
         if run == "1":  # the others are run again by hand
             start = Start(at - 4 * MINUTE, at + MINUTE, name, day, never=ending is Ending.NEVER_RAN)
             self.happened.starts.append(start)
-        said, dated = (
+        alias, dated = (
             _RENAMED.get(ending, "{}").format(name),
             day + ONE_DAY if ending is Ending.OTHER_DATE else day,
         )
@@ -512,14 +514,14 @@ class _Player:
         if ending is not Ending.NEVER_RAN:
             ended = None if ending is Ending.DIES_RUNNING else at - SECOND
             status = "running" if ended is None else _FAILS.get(ending, "success")
-            self._note_run(ending, day, name, Run(said, dated, at - 3 * MINUTE, ended, status))
+            self._note_run(ending, day, name, Run(alias, dated, at - 3 * MINUTE, ended, status))
         if ending in _NO_MESSAGE:
             return
         payload = _REJECTED.get(ending, {})
         status = payload.get("status") or _REPORTS.get(ending, "success")
         identity = f"{day}-{name}-{run}"
         envelope = push_envelope(
-            said, str(dated), at, message_id=identity, **{"status": status, **payload}
+            alias, str(dated), at, message_id=identity, **{"status": status, **payload}
         )
         if ending is Ending.REJECTED_WHOLE:
             envelope["message"]["data"] = "bm8gSlNPTg=="
@@ -530,7 +532,7 @@ class _Player:
             processor=name,
             ending=ending,
             envelope=envelope,
-            name="" if ending in {Ending.REJECTED_NAME, Ending.REJECTED_WHOLE} else said,
+            name="" if ending in {Ending.REJECTED_NAME, Ending.REJECTED_WHOLE} else alias,
             dated=None if ending in {Ending.REJECTED_DATE, Ending.REJECTED_WHOLE} else dated,
             status=status,
             phase=payload.get("phase", "phase_2_raw"),
@@ -702,9 +704,9 @@ class _Player:
         """Merge fields into a document, as the stores do: map by map for one level."""
         document = dict(self.happened.documents.get(day, {}))
         for name, value in fields.items():
-            known = document.get(name)
-            is_map = isinstance(known, dict) and isinstance(value, dict) and name.startswith("_")
-            document[name] = {**known, **value} if is_map and isinstance(known, dict) else value
+            entry = document.get(name)
+            is_map = isinstance(entry, dict) and isinstance(value, dict) and name.startswith("_")
+            document[name] = {**entry, **value} if is_map and isinstance(entry, dict) else value
         self._put(day, at, document)
 
     def _put(self, day: date, at: datetime, document: dict[str, Any]) -> None:
@@ -720,9 +722,9 @@ class _Player:
     def _register(self, job: "_Job", at: datetime) -> None:
         fields = registration_fields(self._progress(job), job.completion, at)
         if self.plan.code is not Code.OURS:
-            own = ("completed_at", "status", "record_count")
+            keys = ("completed_at", "status", "record_count")
             fields = {
-                name: {key: value[key] for key in own}
+                name: {key: value[key] for key in keys}
                 for name, value in fields.items()
                 if not name.startswith("_")
             }
@@ -925,12 +927,12 @@ class _Player:
         if "_triggered" not in document:
             return
         keeps_all = ending is DateEnding.FLAG_OVERWRITTEN
-        kept = {
+        fields = {
             name: value
             for name, value in document.items()
             if keeps_all and not name.startswith("_t")
         }
-        self._put(day, at, kept or {"_mode": "repaired"})
+        self._put(day, at, fields or {"_mode": "repaired"})
         kinds = only(CauseKind.FLAG_OVERWRITTEN)
         self.undone(at, day, "", Stage.FLAGGED, kinds)
         for name in FIVE if not keeps_all else ():
