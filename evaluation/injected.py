@@ -19,7 +19,7 @@ from canary.domain.remembered import DEFAULT_CANARY, month_ref
 from canary.domain.silence import people_ref
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
-from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
+from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, ProcessorReport, Scenario
 from evaluation.healthy import odd_lines
 from evaluation.old_code import OldCode
 from evaluation.truth import Truth
@@ -37,7 +37,7 @@ _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 # Deliveries
 
 
-def no_permission(day: Day) -> Report:
+def no_permission(day: Day) -> ProcessorReport:
     """The permission to invoke the function is lost, before the first delivery or later.
 
     The message log has all messages.
@@ -47,7 +47,7 @@ def no_permission(day: Day) -> Report:
     return first
 
 
-def lost_message(day: Day) -> Report:
+def lost_message(day: Day) -> ProcessorReport:
     """One message never comes."""
     report = day.victim()
     report.fault = InjectedFault(lost=True)
@@ -69,7 +69,7 @@ def repaired_early(day: Day) -> None:
 def wrong_fields(draw: Callable[[Day], dict[str, object]]) -> Scenario:
     """Return what lets one message have fields that the orchestrator cannot accept."""
 
-    def inject(day: Day) -> Report:
+    def inject(day: Day) -> ProcessorReport:
         report = day.victim()
         report.wrong = draw(day)
         return report
@@ -77,7 +77,7 @@ def wrong_fields(draw: Callable[[Day], dict[str, object]]) -> Scenario:
     return inject
 
 
-def unknown_status_for_days(day: Day) -> Report:
+def unknown_status_for_days(day: Day) -> ProcessorReport:
     """One processor sends what the orchestrator cannot accept, on three dates."""
     wrong: object = day.rng.choice(["finished", None, 7])
     for each in (*day.before[-2:], day):
@@ -85,7 +85,7 @@ def unknown_status_for_days(day: Day) -> Report:
     return day.reports[BOX_SCORES]
 
 
-def cut_off_message(day: Day) -> Report:
+def cut_off_message(day: Day) -> ProcessorReport:
     """The body of one message is cut off, or in another encoding.
 
     Its name and date can still be read.
@@ -134,7 +134,7 @@ def longer_list(day: Day) -> None:
     _wait_for(day, {**day.world.phase.processors, **dict.fromkeys(surplus, ())})
 
 
-def shorter_list(day: Day) -> Report:
+def shorter_list(day: Day) -> ProcessorReport:
     """The orchestrator does not wait for the last one, and sets the flag without it."""
     report = _come_too_late(day)
     _wait_for(
@@ -148,15 +148,15 @@ def shorter_list(day: Day) -> Report:
     return report
 
 
-def counted_keys(day: Day) -> Report:
+def counted_keys(day: Day) -> ProcessorReport:
     """Code that counts keys takes an unexpected processor for the fifth."""
     report = _come_too_late(day)
-    day.unexpected.append(Report(day.rng.choice(UNLIKE), day.at(17 * 60)))
+    day.unexpected.append(ProcessorReport(day.rng.choice(UNLIKE), day.at(17 * 60)))
     day.deliver = _old_code(day, counts=True).deliver
     return report
 
 
-def list_that_grows(day: Day) -> Report:
+def list_that_grows(day: Day) -> ProcessorReport:
     """A sixth processor is expected from this date on, and is silent.
 
     The dates before are judged by five.
@@ -170,10 +170,10 @@ def list_that_grows(day: Day) -> Report:
     deployed_at = day.before[0].at(11 * 60) if known_since else day.at(11 * 60)
     for what, value in (("phase", grown), ("orchestrator", world.orchestrator_of(grown))):
         world.schedule.at(deployed_at, partial(setattr, world, what, value))
-    return Report(name, day.complete_at, processor=name)
+    return ProcessorReport(name, day.complete_at, processor=name)
 
 
-def longer_list_and_failure(day: Day) -> Report:
+def longer_list_and_failure(day: Day) -> ProcessorReport:
     """The orchestrator waits for others, and a failed processor runs again after the deadline."""
     longer_list(day)
     failed = failure(day)
@@ -233,7 +233,7 @@ def _wait_for(day: Day, processors: Mapping[str, tuple[str, ...]]) -> None:
     day.deliver = day.world.orchestrator_of(drifted).deliver
 
 
-def _come_too_late(day: Day) -> Report:
+def _come_too_late(day: Day) -> ProcessorReport:
     """Let the last one come after the flag, which does not wait for it, and after the output."""
     report = day.victim(day.last)
     report.at += day.rng.uniform(20, 300) * MINUTE
@@ -247,13 +247,13 @@ def _come_too_late(day: Day) -> Report:
 def silence_of(processor: str | None = None, *, dates: int = 1) -> Scenario:
     """Return what silences one processor, on so many dates on end."""
 
-    def inject(day: Day) -> Report:
+    def inject(day: Day) -> ProcessorReport:
         return [each.silence(processor) for each in (*day.before, day)[-dates:]][-1]
 
     return inject
 
 
-def silence_beside_another_name(day: Day, *, always: bool) -> Report:
+def silence_beside_another_name(day: Day, *, always: bool) -> ProcessorReport:
     """A processor is silent, and an unexpected one has a name like its own.
 
     That one has reported before, on one date or `always`.
@@ -261,11 +261,11 @@ def silence_beside_another_name(day: Day, *, always: bool) -> Report:
     processor = day.rng.choice(sorted(ALIKE))
     silenced = day.silence(processor)
     for each in (*(day.before if always else [day.rng.choice(day.before)]), day):
-        each.unexpected.append(Report(ALIKE[processor], each.at(25 * 60)))
+        each.unexpected.append(ProcessorReport(ALIKE[processor], each.at(25 * 60)))
     return silenced
 
 
-def silence_beside_common_words(day: Day) -> Report:
+def silence_beside_common_words(day: Day) -> ProcessorReport:
     """A processor is silent, and new names share words with it that name no processor."""
     silenced = day.silence(BOX_SCORES)
     names = [
@@ -275,11 +275,11 @@ def silence_beside_common_words(day: Day) -> Report:
         "BdlBoxScoresProcessor",
     ]
     for name in day.rng.sample(names, day.rng.randint(1, 4)):
-        day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
+        day.unexpected.append(ProcessorReport(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
     return silenced
 
 
-def new_name(day: Day) -> Report:
+def new_name(day: Day) -> ProcessorReport:
     """A processor reports under a name that resembles its own."""
     report, phase = day.victim(), day.world.phase
     changes: list[Callable[[str], str]] = [
@@ -299,7 +299,7 @@ def new_name(day: Day) -> Report:
     return report
 
 
-def failure(day: Day) -> Report:
+def failure(day: Day) -> ProcessorReport:
     """A processor fails, each time that it is run."""
     report = day.victim()
     report.status = "failed"
@@ -308,14 +308,14 @@ def failure(day: Day) -> Report:
     return report
 
 
-def no_data(day: Day) -> Report:
+def no_data(day: Day) -> ProcessorReport:
     """A processor says that it had nothing to do, and there are games."""
     report = day.victim()
     report.status = day.rng.choice(["no_data", "skipped"])
     return report
 
 
-def registration_by_hand(day: Day) -> Report:
+def registration_by_hand(day: Day) -> ProcessorReport:
     """Somebody writes a registration by hand; the completion log has never heard of it."""
     # Not the last one: the next delivery finds it there.
     report = day.silence(min(day.reports, key=lambda processor: day.reports[processor].at))
@@ -343,7 +343,7 @@ def no_output(day: Day) -> None:
 def on_each_before(scenario: Scenario, then: Scenario) -> Scenario:
     """Return what changes the dates before with one scenario, and then the date with another."""
 
-    def inject(day: Day) -> Report | None:
+    def inject(day: Day) -> ProcessorReport | None:
         for each in day.before:
             scenario(each)
         return then(day)

@@ -13,7 +13,7 @@ from canary.domain.verdict import Level, VerdictKind
 from evaluation.reported import GUILTY, INNOCENT, NO_MODULE
 from evaluation.taken import Taken
 from evaluation.truth import Truth, by_subject, is_exact
-from evaluation.world import Judged, Message, World
+from evaluation.world import SentMessage, Statement, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour,
 # nobody is reminded.
@@ -186,7 +186,7 @@ def _names_guilty(world: World, beside: Iterable[Standing]) -> bool | None:
     return any(change.at in guilty for change in beside) if guilty and world.changes else None
 
 
-def _misplaced(judged: list[Judged], truth: Truth) -> list[str]:
+def _misplaced(judged: list[Statement], truth: Truth) -> list[str]:
     """Say each thing once that was wrong with what was said of where it stopped."""
     causes = [cause for j in judged for cause in j.causes]
     unsound = dict.fromkeys(flaw for j in judged for flaw in truth.unsound(j.causes, j.at))
@@ -207,7 +207,7 @@ def _channel_flaws(world: World, day: date, truth: Truth) -> list[str]:
     )
 
 
-def _news(heard: list[Message]) -> list[tuple[datetime, VerdictKind]]:
+def _news(heard: list[SentMessage]) -> list[tuple[datetime, VerdictKind]]:
     return [
         (t.at, t.verdict)
         for t in heard
@@ -215,7 +215,7 @@ def _news(heard: list[Message]) -> list[tuple[datetime, VerdictKind]]:
     ]
 
 
-def _repeats(heard: list[Message]) -> list[str]:
+def _repeats(heard: list[SentMessage]) -> list[str]:
     """Say what is wrong with messages that may repeat.
 
     The first opens, and the last says that it is over.
@@ -225,7 +225,7 @@ def _repeats(heard: list[Message]) -> list[str]:
     return [] if is_whole else [f"sent {', '.join(kinds) or 'nothing'}"]
 
 
-def _most_in_a_day(heard: list[Message]) -> int:
+def _most_in_a_day(heard: list[SentMessage]) -> int:
     return max(
         (sum(timedelta() <= last.at - t.at < _A_DAY for t in heard) for last in heard), default=0
     )
@@ -244,7 +244,9 @@ def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]
     return flaws + [f"{kind} was sent" for _, kind in news if kind not in truth.due]
 
 
-def _message_flaws(heard: list[Message], judged: list[Judged], ends: NotificationKind) -> list[str]:
+def _message_flaws(
+    heard: list[SentMessage], judged: list[Statement], ends: NotificationKind
+) -> list[str]:
     """One opening, one end, reminders at their interval only, and no change that is none."""
     counted = {kind: sum(t.notification is kind for t in heard) for kind in NotificationKind}
     flaws = [

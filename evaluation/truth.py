@@ -19,7 +19,7 @@ from canary.domain.incident import NotificationKind
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import VerdictKind
 from canary.playback.schedule import TICK, ticks
-from evaluation.day import IN_MESSAGE_LOG_AFTER, MINUTE, Report
+from evaluation.day import IN_MESSAGE_LOG_AFTER, MINUTE, ProcessorReport
 from evaluation.world import MESSAGES
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.phase import Phase
@@ -108,11 +108,11 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
             statuses.setdefault(self.phase.canonical(name) or name, set()).add(str(status))
         return statuses
 
-    def nothing(self, _: Report) -> bool:
+    def nothing(self, _: ProcessorReport) -> bool:
         """Of what leaves no evidence in any store."""
         return False
 
-    def never_came(self, hit: Report) -> bool:
+    def never_came(self, hit: ProcessorReport) -> bool:
         """The message log has the message, and no line does, while lines of others are collected.
 
         A function that dies as it starts leaves no line either, but it leaves a request that
@@ -128,11 +128,11 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
             not statuses or (self._all_lines != [] and not self._lines_of(hit.message_id))
         )
 
-    def was_turned_away(self, hit: Report) -> bool:
+    def was_turned_away(self, hit: ProcessorReport) -> bool:
         """All requests since the message were turned away."""
         return self._statuses_since(hit) in ({_FORBIDDEN}, {_TOO_MANY})
 
-    def could_not_start(self, hit: Report) -> bool:
+    def could_not_start(self, hit: ProcessorReport) -> bool:
         """All requests since the message failed, and they are this phase's.
 
         They are if its message log has messages, or nothing else has come.
@@ -141,38 +141,38 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         is_its_own = any(row["file"] == MESSAGES for row in self.rows) or not self.rows
         return statuses != set() and min(statuses) >= _FAILED and is_its_own
 
-    def was_not_started(self, _: Report) -> bool:
+    def was_not_started(self, _: ProcessorReport) -> bool:
         """The platform says that its scheduler did not start it, or could not."""
         return self.shows_changes
 
-    def published_nothing(self, _: Report) -> bool:
+    def published_nothing(self, _: ProcessorReport) -> bool:
         """The processor ran, and sent nothing.
 
         The message log has other messages of the date, and lines are collected.
         """
         return any(row["file"] == MESSAGES for row in self.rows) and self._all_lines != []
 
-    def has_died(self, hit: Report) -> bool:
+    def has_died(self, hit: ProcessorReport) -> bool:
         """Deliveries of the message have begun, and none of them has ended."""
         lines = self._lines_of(hit.message_id)
         return bool(lines) and not any(line["closes"] for line in lines)
 
-    def has_failed(self, hit: Report) -> bool:
+    def has_failed(self, hit: ProcessorReport) -> bool:
         """The line with which the message's last delivery ended says that a write was refused."""
         return self._last_closing(hit) == CheckpointKind.FAILED
 
-    def was_rejected(self, hit: Report) -> bool:
+    def was_rejected(self, hit: ProcessorReport) -> bool:
         """The line with which the message's last delivery ended says that it was rejected."""
         return self._last_closing(hit) == CheckpointKind.REJECTED
 
-    def took_for_duplicate(self, _: Report) -> bool:
+    def took_for_duplicate(self, _: ProcessorReport) -> bool:
         """A line says that a delivery took itself for a duplicate, or had nothing to say."""
         return any(
             line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED
             for line in self.lines
         )
 
-    def waits_for_others(self, _: Report) -> bool:
+    def waits_for_others(self, _: ProcessorReport) -> bool:
         """The orchestrator wrote down another list, in the document or in a decision's lines."""
         decided = [
             line for line in self.lines if line["checkpoint"] == CheckpointKind.POST_TRANSACTION
@@ -183,34 +183,34 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         ]
         return any(self.phase.expected != {*names} for names in lists if isinstance(names, list))
 
-    def was_renamed(self, hit: Report) -> bool:
+    def was_renamed(self, hit: ProcessorReport) -> bool:
         """The new name on this date; the old one on an earlier date, and never the two together."""
         before = [self.on(self.day - timedelta(days=n)).reported for n in range(1, 5)]
         with_old_name = [hit.name in names for names in before if hit.processor in names]
         return hit.name in self.reported and with_old_name != [] and not any(with_old_name)
 
-    def was_refused(self, _: Report) -> bool:
+    def was_refused(self, _: ProcessorReport) -> bool:
         """A line says that the next phase was not started."""
         return any(line["checkpoint"] == CheckpointKind.NOT_STARTED for line in self.lines)
 
-    def is_pending(self, _: Report) -> bool:
+    def is_pending(self, _: ProcessorReport) -> bool:
         """The code says in the document that it is about to start the next phase."""
         return self.document.get("_trigger_pending") is True
 
-    def says_so(self, hit: Report) -> bool:
+    def says_so(self, hit: ProcessorReport) -> bool:
         """The processor's own report, in a store or a line, has a status that is no success."""
         lines = {
             str(line.get("status")) for line in self.lines if line.get("processor") == hit.processor
         }
         return hit.status in lines | self.reported.get(hit.processor, set())
 
-    def flag_was_set(self, _: Report) -> bool:
+    def flag_was_set(self, _: ProcessorReport) -> bool:
         """A line or a row says that the flag was set, and the document is there without it."""
         lines = any(line["checkpoint"] == CheckpointKind.TRIGGERED for line in self.lines)
         was_set = lines or any(row["is_triggered"] for row in self.rows)
         return was_set and self.document != {} and not self.document.get("_triggered")
 
-    def _statuses_since(self, hit: Report) -> set[int] | None:
+    def _statuses_since(self, hit: ProcessorReport) -> set[int] | None:
         """What requests got from a message on until its time was up, and a run could see them.
 
         Later ones prove less.
@@ -233,7 +233,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     def _lines_of(self, message_id: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line.get("event_id") == message_id]
 
-    def _last_closing(self, hit: Report) -> str | None:
+    def _last_closing(self, hit: ProcessorReport) -> str | None:
         kinds = [line["checkpoint"] for line in self._lines_of(hit.message_id) if line["closes"]]
         return kinds[-1] if kinds else None
 

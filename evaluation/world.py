@@ -118,7 +118,7 @@ class Outage(msgspec.Struct, frozen=True):
         return self.since <= now < self.until and (is_second_run(now) or not self.flaps)
 
 
-class Message(msgspec.Struct, frozen=True):
+class SentMessage(msgspec.Struct, frozen=True):
     """One notification that reached people."""
 
     at: datetime
@@ -129,7 +129,7 @@ class Message(msgspec.Struct, frozen=True):
     level: Level
 
 
-class Judged(msgspec.Struct, frozen=True):
+class Statement(msgspec.Struct, frozen=True):
     """What the canary says of a date from `at` until it says something else.
 
     Of its causes only where it stopped is kept.
@@ -175,8 +175,8 @@ class World:
     unattributed: list[ProcessorSummary] = field(default_factory=list)
     runs: list[ProcessorRun] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
-    sent: dict[str, list[Message]] = field(default_factory=lambda: {"log": [], "slack": []})
-    judged: dict[date, list[Judged]] = field(default_factory=dict)
+    sent: dict[str, list[SentMessage]] = field(default_factory=lambda: {"log": [], "slack": []})
+    judged: dict[date, list[Statement]] = field(default_factory=dict)
     explained: dict[date, Verdict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -272,7 +272,7 @@ class World:
         last = {message.game_date: message.notification for message in self.sent["slack"]}
         return all(notification is NotificationKind.RESOLVED for notification in last.values())
 
-    def heard(self, channel: str, day: date) -> list[Message]:
+    def heard(self, channel: str, day: date) -> list[SentMessage]:
         """Return what a channel was sent of a date."""
         return [message for message in self.sent[channel] if message.game_date == day]
 
@@ -394,14 +394,14 @@ class World:
             Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until)
             for c in verdict.causes
         )
-        judgement = Judged(now, verdict.kind, tuple(causes), level(verdict))
+        judgement = Statement(now, verdict.kind, tuple(causes), level(verdict))
         if not judgements or replace(judgements[-1], at=now) != judgement:
             judgements.append(judgement)
 
-    def _log(self, messages: list[Message]) -> None:
+    def _log(self, messages: list[SentMessage]) -> None:
         self.sent["log"] += messages
 
-    def _post(self, messages: list[Message]) -> None:
+    def _post(self, messages: list[SentMessage]) -> None:
         if self.slack_refuses:
             self.slack_refuses -= 1
             raise NotifyError("Slack answered 503")
@@ -444,7 +444,7 @@ class _People(msgspec.Struct):
 
     name: str
     phase: str
-    take: Callable[[list[Message]], None]
+    take: Callable[[list[SentMessage]], None]
     warned: list[str]
     address: str = ""
 
@@ -452,7 +452,7 @@ class _People(msgspec.Struct):
         """Hand them over as the score wants them."""
         self.take(
             [
-                Message(
+                SentMessage(
                     now,
                     n.verdict.game_date,
                     n.kind,

@@ -9,12 +9,12 @@ import pytest
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.playback.schedule import Schedule
-from evaluation.day import Report
+from evaluation.day import ProcessorReport
 from evaluation.results import add_up
 from evaluation.score import Repair, Score, score_fault
 from evaluation.taken import Taken, narrowed
 from evaluation.truth import THE_DATE, Stop, Stored, Truth, is_exact
-from evaluation.world import MESSAGES, Judged, World
+from evaluation.world import MESSAGES, Statement, World
 from orchestrator_resilience import Phase
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.rows import completion_row
@@ -166,7 +166,7 @@ def test_less_evidence_says_less(before: Cause, after: Cause, flaws: list[str]) 
 
 def test_a_message_that_never_came_is_proven_by_three_logs(phase: Phase, tmp_path: Path) -> None:
     """The message log has it, only others have lines, and no request since has failed."""
-    hit = Report(MISSING, NIGHT, processor=MISSING, message_id="7")
+    hit = ProcessorReport(MISSING, NIGHT, processor=MISSING, message_id="7")
     messages = SqliteCompletionLog(SqliteFile(tmp_path / MESSAGES, durable=False))
     envelope = push_envelope(MISSING, str(DAY), NIGHT, message_id="7")
     stored = Stored(tmp_path, phase, DAY, requests=[Request(NIGHT, 204)])
@@ -196,7 +196,7 @@ def test_a_flag_was_taken_away_from_a_document_that_is_there(phase: Phase, tmp_p
     """A line says that it was set; that the document is gone says nothing."""
     line = {"checkpoint": "CHECKPOINT_TRIGGERED", "closes": True, "game_date": str(DAY)}
     (tmp_path / "checkpoints.jsonl").write_text(f"{json.dumps(line)}\n")
-    stored, hit = Stored(tmp_path, phase, DAY), Report("nobody", NIGHT)
+    stored, hit = Stored(tmp_path, phase, DAY), ProcessorReport("nobody", NIGHT)
     with EmbeddedStores(tmp_path) as stores:
         stores.completion_log.setup()
         answers = [stored.on(DAY).flag_was_set(hit)]
@@ -227,8 +227,8 @@ def test_a_date_is_scored_by_where_it_stopped(
         world = World(phase, stores, Schedule(NIGHT))
         repaired = NIGHT + timedelta(hours=2)
         world.judged[DAY] = [
-            Judged(NIGHT, VerdictKind.INCOMPLETE, (cause,)),
-            Judged(repaired, VerdictKind.INCOMPLETE, (said(Stage.ACCEPTED, Stage.DECIDED),)),
+            Statement(NIGHT, VerdictKind.INCOMPLETE, (cause,)),
+            Statement(repaired, VerdictKind.INCOMPLETE, (said(Stage.ACCEPTED, Stage.DECIDED),)),
         ]
         score = score_fault(
             world,
