@@ -114,8 +114,8 @@ class Impact(StrEnum):
     PARTIAL = "PARTIAL"
     """It has had its time, and has some of the games only; where `outcome_counts_games`."""
     BLOCKED = "BLOCKED"
-    """It was due an hour ago or more, after the flag, the set or the deadline, whoever is missing,
-    and has nothing; or the flag starts it, and is unset.
+    """It was due an hour ago or more, counted from the flag, the complete set or the deadline, and
+    has nothing; or the flag starts it, and is unset.
     """
     UNKNOWN = "UNKNOWN"
     """It still has time, or no `outcome_query` says what it has written."""
