@@ -181,7 +181,7 @@ def test_explain_tells_the_timeline_of_a_date(
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
     assert "Cause:    UNDETERMINED after REGISTERED, at FLAGGED at the latest" in printed
-    assert "nothing says anything of DECIDED" in printed
+    assert "nothing is known of DECIDED" in printed
     assert (
         "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor"
         in printed

@@ -16,7 +16,7 @@ from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
 from canary.domain.incident import DateMemory, NotificationKind, Situation, follow
 from canary.domain.path import where_it_stopped
-from canary.domain.path.known import Known
+from canary.domain.path.dossier import Dossier
 from canary.domain.slots import slot_is_due
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import timeline_of
@@ -79,7 +79,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     follow(DateMemory(), verdict, Situation(now=now, run="1", addresses={"told": ""}))
     slot_is_due(verdict, PHASE, now, None)
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
-    found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
+    found = timeline_of(verdict, Dossier(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     facts, command = Facts(evidence, PHASE, now), CommandLine()
     assert "</html>" in as_html(

@@ -31,7 +31,7 @@ from canary.domain.incident import (
     NotificationKind,
 )
 from canary.domain.path import where_it_stopped
-from canary.domain.path.known import Known
+from canary.domain.path.dossier import Dossier
 from canary.domain.remembered import Runs, after_a_run, month_fields, read_date
 from canary.domain.silence import LONGEST, new_silence
 from canary.domain.slots import OwnMemory, due_without_memory
@@ -287,7 +287,7 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(
         verdict = judge(one, phase, at)
         if verdict.kind.is_problem:
             verdict = where_it_stopped(verdict, one, seen, history=[one], phase=phase, now=at)
-        entries = timeline_of(verdict, Known(one, phase, at, traces=seen)).entries
+        entries = timeline_of(verdict, Dossier(one, phase, at, traces=seen)).entries
         assert [entry.at for entry in entries] == sorted(entry.at for entry in entries if entry.at)
         return verdict, sorted(
             (one.at, one.stage, one.subject, one.words) for one in entries if one.at
