@@ -1,4 +1,4 @@
-"""What starts from nothing: imports, `canary check`, and the functions, where nothing else is installed.
+"""What starting from nothing costs: imports, `canary check`, and the functions.
 
 Everything runs in an environment of the pinned requirements alone, made for this: the development
 environment has libraries that Google's clients import as soon as they are there.
@@ -148,9 +148,9 @@ def _environment() -> Iterator[Path]:
 
 
 def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> str:
-    """Put healthy dates into the stores, with five completions, registered, and the flag.
+    """Put healthy dates into the stores: five completions each, registered, and the flag.
 
-    Return the query for them.
+    Returns the query for them.
     """
     os.environ.update(environment)
     bigquery, documents = BigQuery(PROJECT, emulated=True), FirestoreDocuments(PROJECT)

@@ -237,7 +237,7 @@ class _Processes:
         return [self._parent, *map(int, children.split())]
 
     def used(self) -> float:
-        """Return the seconds of a processor that were used since this was last asked, or since the start."""
+        """Return the seconds of a processor used since the last call, or since the start."""
         before, self._used = self._used, self._seconds()
         return self._used - before
 

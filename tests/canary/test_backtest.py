@@ -1,4 +1,4 @@
-"""`canary backtest`: it sees nothing that came later, tells what the real canary told, and writes nothing."""
+"""`canary backtest` sees nothing that came later, says what the canary said, writes nothing."""
 
 import json
 import random
@@ -61,10 +61,7 @@ def messages(found: Backtest, until: datetime = END) -> list[tuple[date, Message
 
 
 def events(seed: int, phase: Phase) -> list[Event]:
-    """Draw deliveries of some dates.
-
-    To this orchestrator, or to an older one that never decides.
-    """
+    """Draw deliveries of some dates, to this orchestrator or to an older one that never decides."""
     rng = random.Random(f"{seed}/backtest")
     found = list[Event]()
     for day in DAYS:
@@ -230,7 +227,7 @@ def is_alike(world: World, one: Judged) -> bool:
 def test_it_tells_what_the_real_canary_told(
     phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, asks: str
 ) -> None:
-    """When, what, how bad and why, of each date of which it does not say that this cannot be known."""
+    """Each alert has its time, date, severity and reason, unless these cannot be known."""
     if asks == "rows and documents":
         monkeypatch.setattr(play, "OUTCOME_QUERY", None)
         monkeypatch.setattr(play, "WORK_QUERY", None)
@@ -260,10 +257,7 @@ def test_most_of_what_is_untriggered_can_be_known(
 
 
 def test_a_flag_that_was_undone_is_not_taken_for_known(phase: Phase, tmp_path: Path) -> None:
-    """The row of the flag says that it was set hours before the document has it.
-
-    Nobody knows what was in between.
-    """
+    """A flag whose row is hours older than the document's may have been undone in between."""
     ref = DocumentRef(phase.firestore_collection, str(DAYS[0]))
     with stores_by(tmp_path, 1, phase, BEGIN) as stores:
         clock = SimulatedClock(at_minute(DAYS[0], 25 * 60))
@@ -314,10 +308,7 @@ class _Down:
 
 
 def test_a_source_that_cannot_be_read_is_said(phase: Phase, tmp_path: Path) -> None:
-    """Of each date that it would have said something of.
-
-    The lines are asked for once a date, not at each run.
-    """
+    """A source that cannot be read is named once on each date that it could have changed."""
     with stores_by(tmp_path, 1, phase, END) as stores:
         double = StoresOf(stores.documents, stores.completion_log, checkpoints=_Down())
         found = backtest(double, {phase.name: phase}, Period({phase.name: DAYS}, BEGIN, END), END)
@@ -525,7 +516,7 @@ JSON = (
 
 
 def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What of it would have been notified of, when, what not, and what would have been sent besides."""
+    """What was wrong is listed with when it would have been notified of, and what would not."""
     assert (
         read_reported(CSV, "file", ["phase2"])
         == read_reported(JSON, "file", ["phase2"])
@@ -594,10 +585,7 @@ def test_bad_files_end_with_2(
 
 
 def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
-    """Wherever both know the same they are alike.
-
-    What nobody can know, or somebody has silenced, is a reason.
-    """
+    """Both agree wherever both know the same; what cannot be known or was silenced is a reason."""
     live = Channels(RecordingChannel())
     with stores_by(tmp_path, 2, phase, BEGIN) as stores:
         clock, left = (

@@ -60,10 +60,7 @@ def stuck(stores: EmbeddedStores, phase: Phase) -> EmbeddedStores:
 def test_the_sources_are_read_whatever_slack_and_heartbeat_do(
     stuck: EmbeddedStores, phase: Phase, kind: Kind, ssl_context: ssl.SSLContext
 ) -> None:
-    """In the run after twelve as in the first.
-
-    The log tells, and neither threads nor memory have grown.
-    """
+    """The twelfth run reads its sources as the first did, and threads and memory do not grow."""
     phases, log, verdicts = {phase.name: phase}, io.StringIO(), []
     threads_before, megabytes_before = threads(), megabytes()
     with bad_server(kind, ssl_context) as slack, bad_server(kind, ssl_context) as switch:

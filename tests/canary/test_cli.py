@@ -46,10 +46,7 @@ def messages(phase: Phase, day: str) -> list[dict[str, Any]]:
 def stuck(
     stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock
 ) -> Path:
-    """February 8 is healthy, February 9 is what the old code left.
-
-    Nothing is known of other dates.
-    """
+    """A folder in which February 8 is healthy and February 9 is what the old code left."""
     clock.now = DONE
     for message in messages(phase, "2026-02-08"):
         orchestrator.deliver(message)
@@ -110,10 +107,7 @@ class _At(datetime):
 def test_each_run_leaves_a_line_but_a_dry_one(
     stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`canary status` tells when the canary last ran.
-
-    One that judged an earlier time was no such run.
-    """
+    """`canary status` says when the canary last ran; a run that judged the past is not counted."""
     assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     monkeypatch.setattr("canary.commands.options.datetime", _At("2026-02-10T07:15:00Z"))
     assert run("check", "--data", stuck, "--dry-run") == 1
@@ -141,7 +135,7 @@ def test_each_run_leaves_a_line_but_a_dry_one(
 
 
 def test_status_is_a_picture(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One row a date: what arrived when, the flag or its absence, what the next phase has, the verdict."""
+    """A row a date: what arrived and when, the flag, what the next phase has, the verdict."""
     run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3")
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines if re.match(r"phase2 2026-02-\d\d [^A-Z]* ", line)]

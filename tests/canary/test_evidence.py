@@ -124,7 +124,7 @@ def test_the_flag_completes_nobody(
 def test_both_logs_say_what_one_with_all_rows_would(
     rows: list[ProcessorSummary], messages: list[ProcessorSummary]
 ) -> None:
-    """The rows of the orchestrator and the messages on the topic, read apart, are together what they were in one."""
+    """The orchestrator's rows and the topic's messages, read apart, say what one log would."""
     phase = load_phase("phase2", BUNDLED_PHASES)
     silent = [msgspec.structs.replace(one, is_triggered=None) for one in messages]
     apart = merged(*(_logged(read_completion_log(one, phase)) for one in (rows, silent)))
@@ -132,7 +132,7 @@ def test_both_logs_say_what_one_with_all_rows_would(
 
 
 def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
-    """A message without a name, and one without a date, are nobody's completion, and have their times."""
+    """A message without a name or without a date is nobody's completion, and keeps its time."""
     nameless, undated = (
         row(""),
         msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None),

@@ -1,4 +1,4 @@
-"""What stays of the past: incidents that are over, the times that nobody saw, and what it costs to read them."""
+"""What stays of the past: incidents that are over, times that nobody saw, and what reads cost."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -176,10 +176,7 @@ def test_the_history_says_what_it_has_not(many: int, words: str) -> None:
 
 
 def test_a_date_that_got_stuck_while_the_canary_was_away(world: World) -> None:
-    """Each date from the last run's window on is judged, as far as they are read.
-
-    Older ones are one word.
-    """
+    """Each date from the last run's window on is judged as far as it is read, or listed."""
     heard = RecordingChannel()
     world.healthy(until=DAY - timedelta(days=1), days=7)
     world.watch(heard, NOW - timedelta(days=1))
@@ -312,10 +309,7 @@ _fields = st.builds(
 @fuzzed(50)
 @given(_fields | st.dictionaries(texts, values, max_size=3))
 def test_whatever_is_noted_of_runs_is_read(fields: dict[str, Any]) -> None:
-    """After another run it is read as it was written.
-
-    What others are sent of a refusal is one line.
-    """
+    """What is noted of runs is read as it was written, and a channel's refusal is one line."""
     runs = read_runs(Document(fields, "1"))
     assert runs.unseen_since(datetime(2026, 1, 1, tzinfo=UTC)) >= timedelta()
     assert all(refusal_text(name, refusal).isprintable() for name, refusal in runs.refusals.items())

@@ -1,7 +1,4 @@
-"""The life of an incident: what each channel is sent, and what is remembered.
-
-Each cell of the table has a test.
-"""
+"""The life of an incident: what each channel is sent, and what is remembered."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -60,10 +57,7 @@ Heard = list[tuple[datetime, NotificationKind]]
 def lives(
     verdicts: Sequence[tuple[datetime, Verdict]], down: Mapping[str, Collection[int]] | None = None
 ) -> dict[str, Heard]:
-    """Let a canary run at these times; return what each channel heard.
-
-    One that is `down` in a run takes nothing.
-    """
+    """Let a canary run at these times; return what each channel heard, if it was not `down`."""
     memory, heard = (
         DateMemory(),
         {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS},
@@ -85,10 +79,7 @@ def ticks(verdicts: Sequence[Verdict]) -> list[tuple[datetime, Verdict]]:
 def live(
     verdicts: Sequence[Verdict], *, fails: Collection[int] = ()
 ) -> list[NotificationKind | None]:
-    """Let a canary run every 15 minutes; return what each run sent.
-
-    Runs in `fails` can send nothing.
-    """
+    """Let a canary run every 15 minutes; return what each run sent, nothing in runs in `fails`."""
     heard = lives(ticks(verdicts), dict.fromkeys(CHANNELS, fails))
     assert heard["log"] == heard["slack"]
     told = dict(heard["log"])
@@ -152,7 +143,7 @@ BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
     ],
 )
 def test_what_is_sent(verdicts: list[Verdict], told: list[NotificationKind | None]) -> None:
-    """Once when it opens, when it gets worse, every four hours, and once when it is and stays over."""
+    """It is sent when it opens, when it gets worse, every four hours, and when it stays over."""
     assert live(verdicts) == told
 
 
@@ -286,10 +277,7 @@ def test_the_table_of_event_and_state(
 
 
 def test_what_is_silenced_before_it_begins_is_kept() -> None:
-    """OPENED when the silence ends.
-
-    And EXPIRED where nobody looks at it any more by then, though nobody had heard.
-    """
+    """It is OPENED when the silence ends, and EXPIRED if nobody looks at it any more by then."""
     silenced = replace(AT, silenced=True)
     memory, heard = step(DateMemory(), BAD, silenced)
     assert heard == {}
@@ -315,10 +303,7 @@ def test_where_silenced_and_acknowledged_silenced_wins() -> None:
 
 
 def test_an_acknowledgement_holds_reminders_for_a_day() -> None:
-    """Of the incident that was seen, as long as it does not get worse.
-
-    It is in the history with who said so.
-    """
+    """It holds for the incident as it was seen until it gets worse, and names its author."""
     memory = opened()
     said = replace(acknowledgement(memory, START), by="ada", note="on it")
     situation = replace(AT, acknowledgements=(said,))
@@ -469,9 +454,7 @@ SPELLS = st.lists(st.sampled_from(sorted(VERDICTS)), min_size=2, max_size=4).fla
 def test_whatever_flips_nobody_is_flooded(
     spells: list[tuple[str, int]], twice: set[int], down: set[int]
 ) -> None:
-    """In any 24 hours 8 messages to a channel at the most, ends not counted.
-
-    In the end it is RESOLVED.
+    """In 24 hours a channel gets at most 8 messages that are no ends, and RESOLVED in the end.
 
     Some runs are started twice, and see something else; in some of them Slack is down.
     """
@@ -501,10 +484,7 @@ def test_whatever_flips_nobody_is_flooded(
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(LOUD), min_size=1, max_size=3), st.integers(100, 300))
 def test_nobody_hears_that_it_is_over_while_it_flips(others: list[str], count: int) -> None:
-    """Quiet in every second run is not over.
-
-    A problem in the first run was sent in the first run.
-    """
+    """A problem is sent in the first run, and quiet in every second run is not its end."""
     several = [BAD, *(VERDICTS[name] for name in others if VERDICTS[name].kind.is_problem)]
     heard = lives(ticks([GOOD if n % 2 else several[n // 2 % len(several)] for n in range(count)]))[
         "log"
@@ -539,10 +519,7 @@ def test_a_steady_problem_is_reminded_of_every_four_hours(problem: str, count: i
 def test_without_memory_a_problem_is_sent_once_in_each_slot(
     kind: VerdictKind, since: timedelta, first: timedelta, phase: Phase
 ) -> None:
-    """By runs that know nothing of each other.
-
-    At the first of the problem, and every four hours of its age.
-    """
+    """Runs that know nothing of each other send it at first and every four hours of its age."""
     one = replace(verdict(kind), since=START + since)
     assert became_a_problem_at(one, phase) == START + since + first
     for late in (0, 59):  # the scheduler is not punctual to the second
@@ -557,7 +534,7 @@ def test_without_memory_a_problem_is_sent_once_in_each_slot(
 
 
 def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
-    """A run that comes twice sends once, a problem that is seen late is sent late, and what is worse at once."""
+    """A repeated run sends once, a problem seen late is sent late, and a worse one at once."""
     one, own, ran = (
         replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2)),
         OwnMemory(),
@@ -606,10 +583,7 @@ def full() -> DateMemory:
 
 
 def test_a_month_at_its_caps_is_small() -> None:
-    """31 dates with as many incidents and events as there can be, each with a path.
-
-    Under 256 KB.
-    """
+    """31 dates with as many incidents, events and paths as possible take less than 256 KB."""
     memory = full()
     assert memory.forgotten
     event = memory.incidents[0].events[0]

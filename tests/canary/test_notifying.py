@@ -1,7 +1,4 @@
-"""Notifications reach each channel once, whatever fails.
-
-The stores, a channel, another run, the run itself.
-"""
+"""Notifications reach each channel once, whatever fails: a store, a channel, or a run."""
 
 import copy
 import io
@@ -91,10 +88,7 @@ class Recorder:
 
 
 class Faulty:
-    """Documents of which an operation fails where `fault` says so.
-
-    "before" it was done, or "after".
-    """
+    """Documents of which an operation fails where `fault` says, "before" or "after" it is done."""
 
     def __init__(
         self, documents: DocumentStore, fault: Callable[[str, DocumentRef | None], str | None]
@@ -249,10 +243,7 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
     orchestrator: Orchestrator,
     clock: SimulatedClock,
 ) -> None:
-    """A date that left the window unresolved is still resolved.
-
-    One that was never told of opens no more.
-    """
+    """A date that left the window is still resolved, and opens nothing that was never sent."""
     recorder = Recorder()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON, {"phase2": [DAY]})
     later = NOON + timedelta(days=3)
@@ -298,7 +289,7 @@ def test_the_log_entry_of_a_notification(
 
 
 def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None:
-    """The run says that nobody was told, and the next attempt sends, without waiting for a claim to expire."""
+    """The run says that nobody was notified, and the next sends without waiting for the claim."""
     recorder = Recorder()
     recorder.error = NotifyError("Slack answered 503")
     said = run(stores, phase, Channels(recorder))
@@ -315,10 +306,7 @@ def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None
 def test_a_channel_that_is_down_repeats_nothing_on_the_others(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """People were told, and the run says which channel was not reached.
-
-    When it is back it is told once.
-    """
+    """The run says which channel was not reached, which is sent everything once it is back."""
     slack, log = Recorder("slack"), Recorder("log")
     slack.error = OSError("no route to host")
     for number in range(4):
@@ -358,10 +346,7 @@ def test_an_odd_date_does_not_keep_the_others_from_being_told(
 
 
 def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -> None:
-    """On the other channels; the dead one is tried every four hours.
-
-    Mended, it is told how things stand.
-    """
+    """The other channels hear once of a refusal; the refused one is tried every four hours."""
     slack, log = Recorder("slack", "old"), Recorder("log")
     slack.error = NotifyError("Slack answered 404 no_service", gone=True)
     days = [DAY - timedelta(days=n) for n in range(3)]
@@ -423,10 +408,7 @@ def test_an_address_that_is_taken_again_is_used_again(stores: EmbeddedStores, ph
 def test_a_commit_that_fails_is_tried_again(
     stores: EmbeddedStores, phase: Phase, when: str, times: int
 ) -> None:
-    """An answer that was lost is read back.
-
-    Where nothing can be written, people are notified all the same.
-    """
+    """A lost answer is read back, and without any memory people are notified all the same."""
     recorder = Recorder()
     said = run_on(
         faulty(stores, "commit", REF, when, times), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
@@ -546,10 +528,7 @@ class Dying(Recorder):
 
 
 def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
-    """A second run at every point of a first, any of whose operations fails after it has read.
-
-    Each is told once.
-    """
+    """Each channel hears once, wherever a second run meets a first one that may fail."""
     for number, (point, failing, when) in enumerate(
         product(range(9), range(2, 9), ("", "before", "after"))
     ):
@@ -621,7 +600,7 @@ def read_only(stores: EmbeddedStores) -> Faulty:
 def test_without_memory_people_are_told_by_the_age_of_the_problem(
     stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
 ) -> None:
-    """In the first run of the problem and every four hours, by runs that know nothing of each other, with a word."""
+    """Runs that know nothing of each other notify at first and every four hours, and say so."""
     recorder = Recorder()
     said = {}
     for number in range(40):
@@ -638,10 +617,7 @@ def test_without_memory_people_are_told_by_the_age_of_the_problem(
 def test_a_process_knows_what_it_told_without_memory(
     stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
 ) -> None:
-    """A run that comes twice tells once; the runs between know that people were told.
-
-    A late problem is told late.
-    """
+    """A repeated run notifies once, the runs between know it, and a late problem is sent late."""
     recorder = Recorder()
     channels = Channels(recorder)
     late = replace(BAD, game_date=BEFORE, since=NOON - timedelta(hours=3))
@@ -658,10 +634,7 @@ def test_a_process_knows_what_it_told_without_memory(
 def test_what_cannot_be_written_is_sent_as_memory_says(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """A process that was blind at first.
-
-    The incident is known, so it goes on, and what is not due is not sent.
-    """
+    """An incident in memory goes on where nothing can be written, and sends only what is due."""
     run(stores, phase, Channels(first := Recorder()), NOON, BAD)
     assert first.heard == [(OPENED, DAY)]
     for hours, sent in ((2, []), (5, [(N.REMINDER, DAY)])):
@@ -681,10 +654,7 @@ def test_what_cannot_be_written_is_sent_as_memory_says(
 def test_a_canary_that_may_only_read_answers_200_when_people_were_told(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """Its process knows that in its further runs.
-
-    One that does not know it answers 503, and notifies in its second.
-    """
+    """A process answers 200 once it knows that people were notified, and 503 before that."""
     own = copy.copy(stores)
     own.documents = read_only(stores)  # type: ignore[assignment]
     recorder = Recorder()
@@ -781,10 +751,7 @@ def test_a_run_that_can_print_nothing_ends_in_json(
 def test_without_memory_not_knowing_is_sent_when_it_lasts(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """When the next run could not tell either, and once in four hours.
-
-    That all is well is not sent.
-    """
+    """UNKNOWN is sent when the next run cannot tell either, and every four hours; no all-clear."""
     recorder = Recorder()
     channels, unknown = Channels(recorder), replace(verdict(K.UNKNOWN), unreadable=True)
     start = NOON + 2 * TICK
@@ -806,10 +773,7 @@ def test_without_memory_not_knowing_is_sent_when_it_lasts(
 def test_where_memory_cannot_be_written_it_says_which_kind_it_is(
     stores: EmbeddedStores, phase: Phase, state: str
 ) -> None:
-    """A REMINDER of what is known.
-
-    Nothing of what somebody has in hand, or does not want to hear of.
-    """
+    """It is a REMINDER of what is known; acknowledged and silenced incidents send nothing."""
     recorder = Recorder()
     run(stores, phase, Channels(recorder))
     opened_at = {
@@ -849,10 +813,7 @@ def test_memory_of_another_format_is_not_read(stores: EmbeddedStores, phase: Pha
 def test_an_incident_of_a_phase_that_is_removed_expires(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """Each channel that was notified hears it once, in the first run without the phase.
-
-    It is no all-clear.
-    """
+    """Each channel that was notified hears it once, in the first run without the phase."""
     recorder, silent, stream = Recorder(), Recorder("silent"), io.StringIO()
     log = LogChannel({"phase9": phase}, stream=stream)
     silent.error = NotifyError("Slack answered 503")
@@ -912,10 +873,7 @@ def test_two_canaries_on_one_database_know_nothing_of_each_other(
 def test_what_a_whole_run_no_longer_watches(
     stores: EmbeddedStores, phase: Phase, late: list[date]
 ) -> None:
-    """The run that the scheduler starts closes it.
-
-    One over some dates only leaves the others alone.
-    """
+    """The scheduled run closes it; a run over some dates leaves the others alone."""
     recorder = Recorder()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON)
     other = msgspec.structs.replace(
@@ -1043,10 +1001,7 @@ def test_a_channel_that_has_failed_is_not_waited_for_again(
 def test_a_run_past_its_own_time_sends_nothing(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch, frozen_at: str
 ) -> None:
-    """A frozen instance thaws, and what it judged is old by then.
-
-    The next run sends, and this one says so.
-    """
+    """A run that thaws too late sends nothing and says so; the next run sends."""
     heard, late = Recorder("slack"), Deadline(60)
 
     def freeze(operation: str, ref: DocumentRef | None) -> None:

@@ -1,7 +1,4 @@
-"""One odd value concerns its own date.
-
-The others are judged, explained and told as if it were not there.
-"""
+"""One odd value concerns its own date; the others are handled as if it were not there."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -63,10 +60,7 @@ YEAR_1, YEAR_9999 = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo
 def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     fields: dict[str, Any], log: Source[Logged], entries: list[dict[str, Any]], minutes: int
 ) -> None:
-    """No document, row or checkpoint ends in an error, on the page neither.
-
-    Every moment that is told can have been.
-    """
+    """No document, row or checkpoint ends in an error, and every moment shown is possible."""
     now = AT + timedelta(minutes=minutes)
     evidence = evidence_of(log, progress=Seen(read_progress(fields, PHASE)))
     traces = Traces(Seen([line for entry in entries if (line := _parsed(entry)) is not None]))

@@ -98,10 +98,7 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
 def test_a_silence_is_shown_wherever_its_date_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By `check`, `status` and `explain`, for people and in JSON.
-
-    Not where it covers no date that is shown.
-    """
+    """check, status and explain show it, as text and as JSON, where it covers a date shown."""
     data = ["--data", str(tmp_path / "stores"), "--now", "2026-02-10T17:00:00Z"]
     add = [
         "silence",

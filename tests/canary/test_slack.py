@@ -1,7 +1,4 @@
-"""The Slack channel against a real HTTP server on this machine.
-
-The message, the retries, and the secret.
-"""
+"""The Slack channel against a real HTTP server: its message, its retries, its secret."""
 
 import html
 import logging
@@ -132,7 +129,7 @@ EMBEDDED = CommandLine()
 
 
 def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
-    """A line that says it all, and beside a colour what to do now, fields, commands and plain links."""
+    """A headline, and beside a colour what to do now, fields, commands and plain links."""
     channel = SlackChannel(
         slack.url,
         {"phase2": phase},
@@ -220,10 +217,7 @@ def test_the_link_to_the_logs() -> None:
 def test_a_message_stays_within_slacks_limits(
     phase: Phase, summary: str, project: str | None
 ) -> None:
-    """However many dates and however long their texts.
-
-    What does not fit is counted, and no date is lost.
-    """
+    """Of however many dates and long texts, what does not fit is counted and no date is lost."""
     body = message(many(60, summary), {"phase2": phase}, CommandLine(project=project), NOW)
     shown = headers(body)
     assert len(blocks(body)) <= 50
@@ -395,10 +389,7 @@ def test_a_server_that_hangs_does_not_hold_up_the_run(
 
 
 def whole_chain(error: NotifyError | None) -> str:
-    """All that a log could take from an error, the locals of our own functions included.
-
-    It has no other behind it.
-    """
+    """Return all that a log could take from an error, with the locals of our own functions."""
     if error is None:
         return ""
     assert (error.__cause__, error.__context__) == (None, None)

@@ -121,10 +121,7 @@ def test_no_more_than_eight_questions_at_once(
 def test_whose_turn_never_came_keeps_nobody_from_reading(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 60 slow questions, 8 at once, most are not asked in time.
-
-    The documents are, and so is who reads next.
-    """
+    """Of 60 slow questions most are not asked in time; the documents and the next reader are."""
 
     class Counts:
         def count(self, query: str, since: date, until: date) -> dict[date, int]:
@@ -190,10 +187,7 @@ class OneQuery:
 def test_the_runs_of_all_dates_are_one_query(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the history before them and the next date.
-
-    Each date is given its own, whose texts can be shown.
-    """
+    """One query covers the history and the next date, and each date is given its own runs."""
     counts = OneQuery()
     monkeypatch.setattr(stores, "counts", counts)
     phases = {"phase2": msgspec.structs.replace(phase, runs_query="@since @until"), "other": phase}
@@ -227,10 +221,7 @@ REQUIRED = {
 
 
 class Answers:
-    """Two phases, each with a table of its own, whose five have completed.
-
-    `broken` sources refuse, or hang.
-    """
+    """Two phases, each complete in a table of its own, whose `broken` sources refuse, or hang."""
 
     checkpoints: Any = None
     requests = dead_letters = service_errors = changes = None
@@ -293,7 +284,7 @@ class Answers:
 
 @pytest.mark.parametrize("hang", [False, True], ids=["refusing", "hanging"])
 def test_each_source_stands_alone(hang: bool) -> None:  # noqa: FBT001
-    """Alone and in pairs: whoever cannot be read makes those dates unknown that need it, and no others."""
+    """Sources that cannot be read, alone or in pairs, make those dates unknown that need them."""
     own = {"message_table": "d.messages", "flag_table": "d.flags"}
     asked = {"outcome_query": "outcome @since @until", "work_query": "work @since @until"}
     phases = {

@@ -1,8 +1,7 @@
 """Each query that is sent to BigQuery passes GoogleSQL's own analyzer.
 
-The emulator takes more than BigQuery does.
-
-One test, because the analyzer takes half a minute to start, and each worker would start its own.
+The emulator takes more than BigQuery does. One test, because the analyzer takes half a minute to
+start, and each worker would start its own.
 """
 
 import re
@@ -226,10 +225,7 @@ def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
 
 
 def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> None:
-    """Whatever the tables look like, and the examples of phases.toml.
-
-    A name that nobody has is refused.
-    """
+    """Queries on every kind of table and the examples pass; an unknown name does not."""
     recorded, analyzer = Recorded(dataset.project, emulated=True), GoogleSql()
     logs, topics, flags = completion_logs(dataset), message_logs(dataset), flag_tables(dataset)
     for name, table in {**logs, **topics, **flags}.items():

@@ -1,4 +1,4 @@
-"""What Google's audit log says of a phase's components, and Cloud Scheduler's of its jobs, through the real client."""
+"""What Google's logs say of a phase's components and jobs, through the real client."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -338,10 +338,7 @@ def test_a_query_that_does_two_things(server: LoggingServer) -> None:
 def test_a_function_is_deployed_as_its_service(
     server: LoggingServer, minutes: int, of_the_service: str
 ) -> None:
-    """Both leave entries, in any order.
-
-    It is one change by whom deployed the function, and done with the last.
-    """
+    """The entries of both, in any order, are one change by whoever deployed the function."""
     made = {"serviceConfig": {"revision": "orchestrator-00007-abc"}}
     server.log_activity(AT, FUNCTION, THE_FUNCTION, ANNA, operation=FIRST)
     server.log_activity(AT + minutes * MINUTE, RUN_1, IN_V1, of_the_service, response=MADE)
@@ -363,7 +360,7 @@ def test_the_revision_of_a_function_may_be_known_of_its_service_only(server: Log
 
 
 def test_two_deployments_within_minutes_are_two(server: LoggingServer) -> None:
-    """A hurried second one does not hide the first, whoever made them, and of whatever they were."""
+    """A second deployment does not hide the first, whatever they are of and whoever made them."""
     for minutes, (method, resource, who) in enumerate(
         (
             (RUN_1, IN_V1, ANNA),
@@ -467,10 +464,7 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
 
 
 def test_from_when_on_changes_are_looked_for(server: LoggingServer) -> None:
-    """A month before the first phase began, attempts two days before.
-
-    Nothing that is of later than the run.
-    """
+    """Changes are looked for a month before the first phase, and attempts two days before."""
     month, days = AT - timedelta(days=31), AT - timedelta(days=2)
     for at in (month - MINUTE, month, days - MINUTE, days, UNTIL - MINUTE, UNTIL):
         server.log_activity(at, RUN_1, IN_V1, ANNA)
@@ -482,10 +476,7 @@ def test_from_when_on_changes_are_looked_for(server: LoggingServer) -> None:
 
 
 def test_too_many_of_them_to_read(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
-    """The newest are kept, and it is said from when on.
-
-    One search, and no more than its two pages.
-    """
+    """One search of two pages reads the newest changes, and says from when on they are known."""
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 6)
     for hours in range(5):
         server.log_activity(AT + hours * 60 * MINUTE, RUN_1, IN_V1, ANNA)
@@ -667,7 +658,7 @@ def test_odd_fields_of_an_attempt(server: LoggingServer, field: str, said: Any) 
 
 
 def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
-    """Their entries are left out, and where too many were found it is said from when on the others are there."""
+    """Their entries are left out, and a list that was cut tells since when it has the others."""
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 3)
     # beyond year 9999
     late = LogEntry.deserialize(b"J\x0d\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")
@@ -818,7 +809,7 @@ def test_verify_names_the_right_to_read_logs(
 def test_verify_says_what_is_looked_at(
     server: LoggingServer, stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """The components, and of each scheduler job how its last attempt ended, or that there was none."""
+    """It names the components, and for each scheduler job how its last attempt ended, if any."""
     jobs = {"box-scores": (), "odds": (), "unheard-of": ()}
     phase = msgspec.structs.replace(phase, scheduler_jobs=jobs)
     parts = [SERVICE, TABLE, *((Component.JOB, job) for job in jobs)]

@@ -1,4 +1,4 @@
-"""The message log: what a Pub/Sub BigQuery subscription wrote, read apart from the completion log."""
+"""The message log: what a Pub/Sub BigQuery subscription wrote, beside the completion log."""
 
 import base64
 import json
@@ -88,10 +88,7 @@ def message(name: object, **changes: object) -> bytes:
 
 
 def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
-    """Under its raw name, completed and visible from its publication on.
-
-    A number of any length does no harm.
-    """
+    """A message completes its raw name and is visible from its publication on."""
     wide = message(
         CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123
     )
@@ -167,10 +164,7 @@ def test_what_is_no_message_of_the_phase_is_not_seen(
 def test_what_nobody_can_attribute_is_kept_as_such(
     dataset: BigQuery, log: BigQueryMessageLogs, data_type: str
 ) -> None:
-    """A message without a name, and one without a date.
-
-    Somebody published it, and nobody can say who, or for when.
-    """
+    """A message without a name or without a date was published, by nobody knows whom."""
     bodies = (
         message(None),
         message("x", game_date=None),

@@ -1,4 +1,4 @@
-"""docs/other_pipelines.md: its handlers leave the right lines, and its table has the columns that are read."""
+"""docs/other_pipelines.md: its handlers' lines are right, and its table has all columns."""
 
 import json
 import re
@@ -98,10 +98,7 @@ def handlers() -> list[str]:
 
 
 def lines_of(handler: str, state: str, folder: Path) -> tuple[list[str], list[dict[str, Any]], str]:
-    """Let a handler take two messages in a process of its own.
-
-    Return its lines, short and whole, and its stderr.
-    """
+    """Let a handler take two messages in its own process; return its lines and its stderr."""
     delivery_of, *others = handlers()
     (code,) = (one for one in others if one.startswith(handler))
     (phases,) = (
@@ -129,10 +126,7 @@ def test_each_handler_of_the_page_is_tested() -> None:
 
 @pytest.mark.parametrize("handler", [name for name in DRIVERS if "_all" not in name])
 def test_a_handler_of_one_message(handler: str, tmp_path: Path) -> None:
-    """RECEIVED, what the transaction found, and the line that closes.
-
-    ERROR is a failed run's word of theirs.
-    """
+    """It leaves RECEIVED, what the transaction found, and how it ended, ERROR if it failed."""
     said, lines, errors = lines_of(handler, "OK", tmp_path)
     # each_delivery has the status in the words of its own messages.
     assert [one.replace(" success", " OK") for one in said] == FIRST + SECOND, errors

@@ -1,4 +1,4 @@
-"""The pages lead somewhere: their links, the files and names that they mention, and what README promises."""
+"""The pages' links, files and names exist, and what README promises is true."""
 
 import ast
 import re

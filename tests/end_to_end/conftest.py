@@ -10,8 +10,5 @@ from tests import topics
 
 @pytest.fixture
 def pushing_topic() -> Callable[[str, str], AbstractContextManager[Callable[..., None]]]:
-    """Return what makes the topic of a project, pushing to an endpoint.
-
-    It lends what publishes a completion.
-    """
+    """Return what makes the topic of a project, pushing to an endpoint, and yields a publisher."""
     return topics.pushing_topic

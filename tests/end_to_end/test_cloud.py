@@ -1,7 +1,4 @@
-"""The whole path with real servers.
-
-Pub/Sub pushes to the orchestrator, the canary is called over HTTP.
-"""
+"""The whole path with real servers: Pub/Sub pushes, and the canary is called over HTTP."""
 
 import base64
 import itertools
@@ -182,7 +179,7 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
 
 
 def test_a_push_that_can_never_be_parsed(pipeline: Pipeline) -> None:
-    """It is rejected and acknowledged, without data or without JSON, and the attempt that Pub/Sub counts is kept."""
+    """It is rejected and acknowledged, and keeps the attempt that Pub/Sub counts."""
     message = {
         "messageId": "7",
         "publishTime": datetime.now(UTC).isoformat(),
@@ -221,10 +218,7 @@ def test_the_plans_query(pipeline: Pipeline) -> None:
 
 
 def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
-    """Leave today as the old code did.
-
-    All five completed, in the document and in the table, and no flag.
-    """
+    """Leave today as the old code did: all five in the document and in the table, and no flag."""
     client = firestore.Client(project=pipeline.bigquery.project)
     document = client.collection("phase2_completion").document(str(pipeline.today))
     document.set({name: {"completed_at": done, "status": "success"} for name in CLASS_NAMES})
@@ -245,10 +239,7 @@ def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
 
 
 def test_the_incident(pipeline: Pipeline) -> None:
-    """What the old code left 40 minutes ago.
-
-    The canary says what, since when, and whether it matters.
-    """
+    """The canary says what the old code left 40 minutes ago, since when, and its impact."""
     done = datetime.now(UTC) - timedelta(minutes=40)
     leave_untriggered(pipeline, done)
     verdict = pipeline.verdict(pipeline.today)
@@ -289,10 +280,7 @@ def test_the_incident(pipeline: Pipeline) -> None:
 
 
 def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
-    """In one process, a thread each.
-
-    Both are answered as if alone, and people are notified once.
-    """
+    """In one process with a thread each, both are answered, and people are notified once."""
     leave_untriggered(pipeline, datetime.now(UTC) - timedelta(minutes=40))
     paths, are_over = (
         itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]),
@@ -325,10 +313,7 @@ def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
 
 
 def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
-    """People are told by the log entry, once, and that Slack refuses, once.
-
-    The webhook's address is nowhere.
-    """
+    """The log entry notifies people once, and says once that Slack refuses, without its address."""
     pipeline.documents.merge(
         DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True}
     )
@@ -360,10 +345,7 @@ def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
 def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
     cloud: str, dataset: BigQuery, tmp_path: Path
 ) -> None:
-    """Five complete for 40 minutes.
-
-    People are told without memory, once, and nothing is said that nobody has read.
-    """
+    """40 minutes after the fifth completion people are notified once, without memory."""
     phases = BUNDLED_PHASES.read_text("utf-8").replace(
         "bigquery_carries_flag = false", "bigquery_carries_flag = true"
     )
@@ -409,7 +391,7 @@ def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
 
 
 def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
-    """BigQuery refuses, the function answers 500, Pub/Sub sends again, and nothing is there twice."""
+    """BigQuery refuses, the function answers 500, Pub/Sub sends again, each row is there once."""
     client, table = (
         pipeline.bigquery.client,
         f"{pipeline.bigquery.project}.nba_orchestration.phase_completions",
@@ -443,10 +425,7 @@ def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
 
 
 def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
-    """GET /status is JSON for the recent dates, / and /dates are the page.
-
-    Anything else is told what there is.
-    """
+    """GET /status is JSON, / and /dates are the page, and any other path lists these."""
     url = f"http://{pipeline.canary.address}"
     status = requests.get(f"{url}/status", timeout=70)
     assert status.status_code == 200
@@ -494,7 +473,7 @@ def _deaf_server() -> Iterator[str]:
 
 @contextmanager
 def _scripted_bigquery(status: int, answer: dict[str, Any]) -> Iterator[str]:
-    """Answer every call in BigQuery's own words, for what the emulator does not know how to refuse."""
+    """Answer every call in BigQuery's own words, where the emulator does not know how to refuse."""
 
     class Handler(QuietHandler):
         def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
@@ -539,10 +518,7 @@ RUNNING = {
 
 @pytest.fixture(scope="module")
 def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any], float]]:
-    """Run a canary against each broken environment, all at once.
-
-    Status, answer and seconds of `POST /`.
-    """
+    """Run a canary in each broken environment; return status, answer and seconds of `POST /`."""
     with ExitStack() as stack:
         deaf = stack.enter_context(_deaf_server())
         elsewhere = stack.enter_context(_scripted_bigquery(404, NOT_FOUND))

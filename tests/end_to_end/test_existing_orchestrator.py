@@ -153,10 +153,7 @@ def test_a_healthy_date(serve: Serve) -> None:
 
 
 def test_the_short_circuit(serve: Serve) -> None:
-    """The tracker's own write makes the transaction return early.
-
-    Complete, nothing missing, and no flag.
-    """
+    """The tracker's write ends the transaction early: complete, nothing missing, no flag."""
     with serve("after", {"EXPECT_BDL": "false"}) as function:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
@@ -192,10 +189,7 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
 
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:
-    """Another transaction holds the document.
-
-    The error goes no further, and is in the checkpoint and in the alert.
-    """
+    """The error of a lost contention goes no further, but is in the checkpoint and in the alert."""
     with serve("after", HEALTHY) as function:
         assert function.deliver(*NAMES[:4]) == [200] * 4
         with _held(str(function.day)):
@@ -225,10 +219,7 @@ def _held(day: str) -> Iterator[None]:
 
 
 def test_the_deadline(serve: Serve) -> None:
-    """The flag is set after the transaction, without everybody and on purpose.
-
-    No WARNING, and no alert.
-    """
+    """A flag that is set on purpose without everybody causes neither a WARNING nor an alert."""
     with serve("after", {**HEALTHY, "DEADLINE_MINUTES": "0"}) as function:
         assert function.deliver(NAMES[0]) == [200]
         last = function.lines()[-1]

@@ -57,10 +57,7 @@ def peak_megabytes(running: Server) -> float:
 
 
 def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
-    """Four pushes of 30 MB at once, with their length and without.
-
-    Acknowledged, a line that says so, and no memory.
-    """
+    """Four pushes of 30 MB at once are acknowledged with a line that says so, and use no memory."""
     completion = json.dumps(
         push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
     )
@@ -130,10 +127,7 @@ def sent(running: Server, request: bytes) -> int:
 
 
 def test_what_was_cut_off_comes_again(running: Server) -> None:
-    """Shorter than its length says, or without its last chunk, wherever it ends.
-
-    400, and no word of a rejection.
-    """
+    """A push that ends before its length or its last chunk is answered 400, and not rejected."""
     length, chunks = _HEAD % b"Content-Length: %d", _HEAD % b"Transfer-Encoding: chunked"
     ends = sorted({0, 1, len(_PUSH) // 2, len(_PUSH) - 1, *range(7, len(_PUSH), 67)})
     assert {sent(running, length % len(_PUSH) + _PUSH[:end]) for end in ends} == {400}

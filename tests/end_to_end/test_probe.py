@@ -68,10 +68,7 @@ def run_probe(
 def test_alive(
     cloud: str, table: BigQuery, pushing_topic: PushingTopic, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The answer is a document beside the real ones and two checkpoints.
-
-    Who else gets the message is told before.
-    """
+    """The answer is a document and two checkpoints, and other subscribers are named before."""
     with served(cloud, pushing_topic) as function, SubscriberClient() as subscriber:
         other = subscriber.subscription_path(cloud, "starts-phase-3")
         subscriber.create_subscription(name=other, topic=f"projects/{cloud}/topics/{TOPIC}")
@@ -106,10 +103,7 @@ def test_another_list_and_no_table(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The function could not write.
-
-    Or it was deployed with a processor that is not in this list.
-    """
+    """A function that could not write, or was deployed with another list, is reported as such."""
     with served(cloud, pushing_topic):
         without_table = run_probe(capsys, seconds=30)
     BigQueryCompletionLog(BigQuery(cloud, emulated=True), {"phase2": phase}).setup()
@@ -129,10 +123,7 @@ def test_a_function_that_is_not_there_or_fails(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its settings are wrong, so that it ended and left its port deaf.
-
-    Or its Firestore does not answer.
-    """
+    """A function with wrong settings left its port deaf, or its Firestore does not answer."""
     port = free_port()
     with monkeypatch.context() as patch:
         patch.setattr("tools.functions.free_port", lambda: port)
@@ -156,10 +147,7 @@ def test_a_function_that_is_not_there_or_fails(
 
 
 def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One that does not exist is named at once.
-
-    One that no function is subscribed to is waited for.
-    """
+    """A topic that does not exist is named at once; one without a function is waited for."""
     with PublisherClient() as publisher:
         publisher.create_topic(name=publisher.topic_path(cloud, "elsewhere"))
     missing = f"canary: there is no topic projects/{cloud}/topics/nba-phase2-raw-complet\n"
@@ -174,10 +162,7 @@ def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None
 
 @contextmanager
 def front_end(log: LoggingServer, status: int) -> Iterator[tuple[str, Event]]:
-    """Answer each request as Cloud Run's front end does, and log it.
-
-    Yields the address, and what is set by then.
-    """
+    """Answer and log each request as Cloud Run's front end does; yield its address and log."""
     asked = Event()
 
     class Handler(QuietHandler):
@@ -195,7 +180,7 @@ def front_end(log: LoggingServer, status: int) -> Iterator[tuple[str, Event]]:
 
 
 class Awaiting(FirestoreDocuments):
-    """A Firestore that answers when something has happened, so that a probe of half a second waits for that."""
+    """A Firestore that answers after an event, so that a short probe waits for just that."""
 
     def __init__(self, project: str, happened: Event) -> None:
         super().__init__(project)
@@ -230,10 +215,7 @@ WORDS = {
 def test_what_the_front_end_answers(
     cloud: str, phase: Phase, pushing_topic: PushingTopic, status: int
 ) -> None:
-    """On Cloud Run something always listens.
-
-    A function that crashes at import is a 503 in the request log.
-    """
+    """On Cloud Run a function that crashes at import is a 503 in the request log."""
     with (
         LoggingServer(cloud) as log,
         front_end(log, status) as (address, asked),
@@ -262,10 +244,7 @@ def test_of_several_statuses_the_worst_counts() -> None:
 def test_the_log_is_believed_in_bounded_time(
     cloud: str, phase: Phase, pushing_topic: PushingTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing was logged nobody knocks.
-
-    A log that hangs costs what was granted, and the seconds told have it.
-    """
+    """Nobody asks a log without entries twice, and one that hangs costs only the time granted."""
     with LoggingServer(cloud) as log, pushing_topic(cloud, f"http://127.0.0.1:{free_port()}/"):
         believed = probe_with(log, FirestoreDocuments(cloud), phase)
         log.delay_seconds = 60
@@ -362,7 +341,7 @@ def test_who_else_gets_it(
 class Silent:
     """A topic that takes a message and lists `subscriptions`, or raises them.
 
-    And a Firestore without an answer.
+    It is also a Firestore without an answer.
     """
 
     def __init__(self, subscriptions: dict[str, str] | StoreError) -> None:
@@ -407,10 +386,7 @@ class Silent:
 def test_what_cannot_be_looked_at(
     phase: Phase, subscriptions: dict[str, str] | StoreError, words: str
 ) -> None:
-    """Neither a listing that is refused nor an address that is none ends the probe.
-
-    Each endpoint has its sentence.
-    """
+    """A refused listing and an impossible address do not end the probe; each has its sentence."""
     silent: Any = Silent(subscriptions)
     notes: list[str] = []
     assert words in str(probe(silent, silent, None, phase, seconds=0.1, note=notes.append).problem)

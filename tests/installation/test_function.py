@@ -1,7 +1,4 @@
-"""How the library gets into a Cloud Function of one's own.
-
-As a wheel beside main.py, or from a tag.
-"""
+"""The library in a Cloud Function of one's own, as a wheel beside main.py or from a tag."""
 
 import json
 import os
@@ -112,7 +109,7 @@ def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
 def test_the_package_or_a_wheel_beside_the_function(
     folder: Path, python: Path, source: Path, tmp_path: Path
 ) -> None:
-    """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves.
+    """The commands of docs/integrate.md make a folder that pip installs and the server serves.
 
     First for a build that copies folders by their names and nothing else, then with the wheel, in
     one environment.
@@ -138,7 +135,7 @@ def test_the_package_or_a_wheel_beside_the_function(
     "asked", ["flask", "flask\n", ""], ids=["no end of line", "a line", "nothing"]
 )
 def test_the_recipes_may_be_followed_again(asked: str, tmp_path: Path) -> None:
-    """For a newer version: what was asked for stays, each new line is there once, and nothing older is left."""
+    """For a newer version each new line is there once, the rest stays, nothing older is left."""
     function, package = tmp_path / "my-function", tmp_path / "orchestrator_resilience"
     for made in (function, package):
         made.mkdir()

@@ -1,7 +1,4 @@
-"""`make demo` and `make test` install on any day, with any pip.
-
-The real Makefile beside a tiny project.
-"""
+"""`make demo` and `make test` install on any day and with any pip: the real Makefile."""
 
 import hashlib
 import os
@@ -50,7 +47,7 @@ def make_wheel(
 
 
 class Checkout:
-    """A project of its own beside the real Makefile, and an index on which one release is newer than its pin."""
+    """A tiny project with the real Makefile, and an index with a release newer than its pin."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "a project"
@@ -126,7 +123,7 @@ def checkout(tmp_path: Path) -> Checkout:
 def test_both_install_with_the_pip_that_is_there(
     checkout: Checkout, pip_wheel: Callable[[str], Path], version: str
 ) -> None:
-    """What is pinned is installed though the index has newer, the second time nothing is done, and the pip stays."""
+    """What is pinned is installed once, though the index has newer, and pip stays as it is."""
     python = make_environment(checkout.folder / ".venv", pip_wheel(version))
     before = checkout.run(str(python), "-m", "pip", "--version").stdout
     for target, expected in {"demo": "the demo runs", "test": "the tests run"}.items():

@@ -94,10 +94,7 @@ def main() -> int:
 
 
 def _rounds(tests: Sequence[str], seed: int, goes_on: Callable[[int], bool]) -> int:
-    """Run the tests again and again, with more inputs than in `make test`.
-
-    Return the first exit code that is not 0.
-    """
+    """Run the tests again with more inputs; return the first exit code that is not 0."""
     code = number = 0
     while not code and goes_on(number):
         options = (

@@ -51,10 +51,7 @@ Deliver = Callable[[object], None]
 
 
 class Message(NamedTuple):
-    """A message, and what is true of it.
-
-    `completes` names the expected processor that it completes.
-    """
+    """A message, and the expected processor that it `completes`, if any."""
 
     id: str
     completes: str | None
@@ -94,7 +91,7 @@ class Deliveries(Subject):
         )
 
     def take(self, run: Run, ask: Ask) -> None:
-        """Deliver; a time of its own for each delivery and its redelivery tells whose fields and rows are stored."""
+        """Deliver, each delivery and redelivery at a time of its own, which what it stores has."""
         now = PUBLISHED + timedelta(days=1, hours=run.kind == AGAIN, minutes=run.number)
         stores = Watched(PlainStores(), lambda operation, _: ask(operation))
         self.deliver(stores, now)(self.messages[run.number].event)
@@ -125,10 +122,7 @@ class Deliveries(Subject):
         )
 
     def violations_of_step(self, before: Value, after: Value) -> Iterator[str]:
-        """Nothing that was registered is lost or replaced by a later one.
-
-        Nothing that the flag says is changed.
-        """
+        """Say what was lost or replaced by a later one, and what the flag no longer says."""
         old, new = before.fields(REF), after.fields(REF)
         for processor in sorted(_keys(old)):
             if processor not in new:
@@ -201,9 +195,10 @@ def _violations_of_rows(value: Value) -> Iterator[str]:
 
 
 def _violations_of_acknowledgement(value: Value, message: Message, *, last: bool) -> Iterator[str]:
-    """Of one that is delivered twice, the second may set the flag after the first.
+    """Say who should have acknowledged and did not.
 
-    It then owes the row (`last`).
+    Of a message that is delivered twice, the second may set the flag after the first. It then owes
+    the row (`last`).
     """
     fields = value.fields(REF)
     own = [row for row in value.rows if row.event_id == message.id]

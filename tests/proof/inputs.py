@@ -37,7 +37,7 @@ AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 
 
 def few(number: int) -> settings:
-    """Return the settings of a test that takes so many inputs in `make test`, and more in a long form."""
+    """Return the settings of a test with so many inputs in `make test`, and more in `make fuzz`."""
     return settings(
         max_examples=number * settings().max_examples // 100,
         derandomize=settings.get_current_profile_name() != "long",
@@ -178,7 +178,7 @@ def mutated(*seeds: bytes) -> st.SearchStrategy[bytes]:
 
 
 def mutated_text(*seeds: str) -> st.SearchStrategy[str]:
-    """Do the same with texts; what is no UTF-8 becomes lone surrogates, as in arguments and file names."""
+    """Mutate a text; what is no UTF-8 becomes lone surrogates, as in arguments and file names."""
     return mutated(*[seed.encode() for seed in seeds]).map(
         lambda found: found.decode("utf-8", "surrogateescape")
     )
@@ -215,10 +215,7 @@ def check_text(text: str) -> None:
 
 
 def check_lines(printed: str) -> list[dict[str, Any]]:
-    """Hold what goes to a log to one object of strict JSON a line, with a message for people.
-
-    Return the objects.
-    """
+    """Return the objects of a log, each a line of strict JSON with a message for people."""
     assert printed == "" or printed.endswith("\n"), ascii(printed[-200:])
     assert printed.isascii(), ascii(printed)
     entries = [json.loads(line, parse_constant=pytest.fail) for line in printed.splitlines()]
@@ -425,10 +422,7 @@ def asked(
     query: bytes = b"",
     headers: dict[str, bytes] | None = None,
 ) -> flask.Request:
-    """Return a request as a WSGI server hands it over.
-
-    Its texts are bytes in Latin-1, without a line break.
-    """
+    """Return a request as a WSGI server hands it over, its texts as Latin-1 without line breaks."""
     environ: dict[str, Any] = {
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",

@@ -60,10 +60,7 @@ LONG: list[Case] = [
 
 
 def explore(cases: Iterable[Case]) -> int:
-    """Explore, print what was visited, and return the exit code.
-
-    1 where an invariant is violated.
-    """
+    """Explore, print what was visited, and return 1 where an invariant is violated, else 0."""
     for name, scenario, faults in cases:
         started = time.perf_counter()
         # Which registration stays of a processor's run and re-run in one moment is not promised.
@@ -79,10 +76,7 @@ def explore(cases: Iterable[Case]) -> int:
 
 
 def replay(line: str) -> int:
-    """Take the steps of a line and print each, with what is stored after it.
-
-    Return the exit code.
-    """
+    """Take a line's steps and print each, with what is stored after it; return the exit code."""
     name, scenario, *labels = line.split()
     kind = SUBJECTS[name]
     subject = Deliveries(scenario, forgets=True) if kind is Deliveries else kind(scenario)
@@ -98,10 +92,7 @@ def replay(line: str) -> int:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Do without garbage collection.
-
-    Nothing here is garbage, and looking for it takes a third of the time.
-    """
+    """Do without garbage collection, which takes a third of the time and finds nothing here."""
     gc.collect()  # the graph before
     gc.disable()
     yield

@@ -19,10 +19,7 @@ _SERVED = Path(__file__).with_name("mortal.py")
 def process(
     service: str, project: str, folder: Path, variables: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Serve "orchestrator" or "canary" until the block ends.
-
-    `folder` is where its deaths are noted.
-    """
+    """Serve "orchestrator" or "canary" until the block ends; `folder` is where deaths are noted."""
     port = free_port()
     command = [
         *(

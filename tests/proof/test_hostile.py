@@ -76,7 +76,7 @@ WRITTEN = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     number=9,
 )
 def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number: int) -> None:
-    """No error in check, watch, explain or status, and the date beside it is told once, on each channel."""
+    """check, watch, explain and status have no error, and each channel hears of the date once."""
     stores, channels = (
         hostile_stores(evidence),
         [FormattingChannel("log"), FormattingChannel("slack")],

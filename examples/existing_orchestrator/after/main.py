@@ -96,10 +96,7 @@ def orchestrate(cloud_event, delivery):
 
 
 def track(document, game_date, processor, completion):
-    """Note the completion for the dashboards.
-
-    A row in BigQuery, and a field of the progress document.
-    """
+    """Note the completion for the dashboards: a row, and a field of the progress document."""
     at = completion["completed_at"].isoformat()
     row = {
         "phase": "phase2",
