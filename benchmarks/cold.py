@@ -46,7 +46,9 @@ _IMPORTS = {
     "nothing: Python itself": "",
     "checkpoint logging": "import orchestrator_resilience",
     _FLOOR: "import functions_framework; from google.cloud import bigquery, firestore",
-    "the orchestrator's function": "import orchestrator_resilience.function, orchestrator_resilience.stores.cloud",
+    "the orchestrator's function": (
+        "import orchestrator_resilience.function, orchestrator_resilience.stores.cloud"
+    ),
     _CANARY: "import canary.function, orchestrator_resilience.stores.cloud",
 }
 # The first that a module's name begins with.

@@ -148,7 +148,10 @@ def _ended_with_this_one(
 
 def _command(name: str, port: int) -> list[str]:
     if name == "bigquery":
-        program = "import duckdb_extensions, bqemulator.cli as c; duckdb_extensions.import_extension('spatial'); c.main()"
+        program = (
+            "import duckdb_extensions, bqemulator.cli as c; "
+            "duckdb_extensions.import_extension('spatial'); c.main()"
+        )
         arguments = [
             "start",
             "--rest-port",

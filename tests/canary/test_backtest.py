@@ -389,9 +389,9 @@ def test_the_demo_is_told_again(demo: Path, capsys: pytest.CaptureFixture[str]) 
     assert [row.split()[1] for row in rows][:2] == ["2026-02-08", "2026-02-09"]
     assert "UNTRIGGERED" in rows[1]
     assert (
-        "△ WARNING · 2026-02-09 · UNTRIGGERED, SHORT_CIRCUIT · notified 2026-02-10 07:15Z, RESOLVED after"
-        in text
-    )
+        "△ WARNING · 2026-02-09 · UNTRIGGERED, SHORT_CIRCUIT · notified 2026-02-10 07:15Z, "
+        "RESOLVED after"
+    ) in text
     assert "3 notified" in text
     assert "counted, not judged" in text
 
@@ -510,7 +510,8 @@ CSV = (
     "2026-02-08,phase2,,,\n2020-01-01,,,,\n"
 )
 JSON = (
-    '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", "what": "no Phase 3"}\n\n'
+    '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", '
+    '"what": "no Phase 3"}\n\n'
     '{"date": "2026-02-08"}\n{"date": "2020-01-01"}\n'
 )
 

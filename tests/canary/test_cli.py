@@ -177,9 +177,9 @@ def test_explain_tells_the_timeline_of_a_date(
     assert "Cause:    UNDETERMINED after REGISTERED, at FLAGGED at the latest" in printed
     assert "nothing says anything of DECIDED" in printed
     assert (
-        "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor"
-        in printed
-    )
+        "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a "
+        "processor"
+    ) in printed
     rows = [
         line
         for line in printed.splitlines()
@@ -376,7 +376,10 @@ def test_today_is_each_phase_s_own(
 
 def test_a_reader_that_goes_away_is_no_traceback(stuck: Path) -> None:
     """`canary status | head -1` stays silent, and accuses nobody."""
-    pipeline = f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -0; exit ${{PIPESTATUS[0]}}"
+    pipeline = (
+        f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -0; "
+        "exit ${PIPESTATUS[0]}"
+    )
     done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=False)  # noqa: S607
     assert (done.returncode, done.stderr) == (2, "")
 

@@ -275,7 +275,10 @@ def test_a_processor_that_is_added_today_was_not_missing_yesterday(stores: Embed
         deliver(stores, PHASE, day, FIVE)
     kinds, warnings = report_of(stores, SIX)
     assert kinds == [VerdictKind.TRIGGERED] * 2
-    waits = "p2_sixth has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
+    waits = (
+        "p2_sixth has not reported, and the orchestrator does not wait for it: give its `since`, "
+        "or deploy the list"
+    )
     assert warnings == (f"phase2: {waits}",)
     (verdict, _) = check(
         stores, {"phase2": SIX}, AT + timedelta(days=4), {"phase2": [DAY, NEXT]}

@@ -62,7 +62,10 @@ def test_setup_makes_the_table_once(dataset: BigQuery, capsys: pytest.CaptureFix
     assert [f.name for f in made.schema] == [*(name for name, _, _ in REAL_COLUMNS), *ADDED]
     assert cli.main(["setup"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{dataset.project}.{TABLE}: made, partitioned by game_date, clustered by phase and processor_name",
+        (
+            f"{dataset.project}.{TABLE}: made, partitioned by game_date, clustered by phase and "
+            "processor_name"
+        ),
         f"{dataset.project}.{TABLE}: has every column; nothing changed",
     ]
 

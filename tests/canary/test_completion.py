@@ -82,7 +82,10 @@ def test_what_no_shell_asks_is_refused(
     assert cli.main(["check"]) == 2
     assert capsys.readouterr() == (
         "",
-        f"canary: _CANARY_COMPLETE: expected bash_source, zsh_source or fish_source, got {nonsense!r}\n",
+        (
+            "canary: _CANARY_COMPLETE: expected bash_source, zsh_source or fish_source, got "
+            f"{nonsense!r}\n"
+        ),
     )
 
 

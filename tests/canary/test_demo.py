@@ -66,7 +66,8 @@ def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
     assert "NONE: Phase 3 has 260 rows for 10 games." in harmless
     headline = "✖ CRITICAL, changed · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games"
     assert real.startswith(
-        f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores Do now:"
+        f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores "
+        "Do now:"
     )
     assert "registered 5 of 5 · decided: no, waits for p2_bdl_box_scores" in real
     assert "Cause: EXPECTATION_DRIFT at DECIDED: waits for p2_bdl_box_scores" in re.sub(

@@ -23,7 +23,9 @@ FILE = Path(__file__).parents[2] / "examples" / "phases_of_a_pipeline.toml"
 DAYS = [date(2026, 3, day) for day in range(9, 16)]
 QUARTER = timedelta(minutes=15)
 QUERIES = {
-    "outcome_query": "SELECT game_date, n FROM work.output WHERE game_date BETWEEN @since AND @until",
+    "outcome_query": (
+        "SELECT game_date, n FROM work.output WHERE game_date BETWEEN @since AND @until"
+    ),
     "work_query": "SELECT game_date, n FROM work.games WHERE game_date BETWEEN @since AND @until",
 }
 P3, P4 = "phase3", "phase4"

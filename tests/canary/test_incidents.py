@@ -604,12 +604,13 @@ def test_what_is_remembered_survives_its_document() -> None:
 
 
 STORED = (
-    '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", "incidents": [{"kind": "UNTRIGGERED", "level":'
-    ' "ERROR", "opened_at": "2026-02-10T07:15:00Z", "reminders": {"log": 2}, "events": [{"what": "OPENED", "at":'
-    ' "2026-02-10T07:15:00Z", "to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}],'
-    ' "receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", "at":'
-    ' "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], "sent": {"log": [{"kind": "OPENED", "at":'
-    ' "2026-02-10T07:15:00Z"}]}}'
+    '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", '
+    '"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-10T07:15:00Z", '
+    '"reminders": {"log": 2}, "events": [{"what": "OPENED", "at": "2026-02-10T07:15:00Z", '
+    '"to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}], '
+    '"receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", '
+    '"at": "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], '
+    '"sent": {"log": [{"kind": "OPENED", "at": "2026-02-10T07:15:00Z"}]}}'
 )
 
 

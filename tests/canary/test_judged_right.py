@@ -481,7 +481,10 @@ def test_a_warning_knows_of_rejected_messages(stores: EmbeddedStores) -> None:
     warnings = pipeline.check(DONE + 12 * HOUR, DAY).warnings
     why = "game_date: Invalid RFC3339 encoded date"
     assert warnings == (
-        f"phase2: {silent} has completed nothing since 2026-02-06: its messages are rejected, {why}",
+        (
+            f"phase2: {silent} has completed nothing since 2026-02-06: its messages are rejected, "
+            f"{why}"
+        ),
     )
 
 

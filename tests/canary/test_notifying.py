@@ -360,7 +360,8 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
     ]
     (word,) = log.warnings
     assert word == (
-        "nobody is notified through the channel slack any more: Slack answered 404 no_service. Give it an address that "
+        "nobody is notified through the channel slack any more: Slack answered 404 no_service. "
+        "Give it an address that "
         "is taken; it is then sent how things stand"
     )
     mended = Recorder("slack", "new")
@@ -607,7 +608,10 @@ def test_without_memory_people_are_told_by_the_age_of_the_problem(
         said[number] = run_on(broken(stores), phase, Channels(recorder), NOON + number * TICK)
     assert recorder.messages == [[(OPENED, DAY)], [(N.REMINDER, DAY)], [(N.REMINDER, DAY)]]
     assert set(recorder.notes) == {
-        "sent without memory, once in 4 hours, and not when it is over: Firestore: ServiceUnavailable: 503"
+        (
+            "sent without memory, once in 4 hours, and not when it is over: Firestore: "
+            "ServiceUnavailable: 503"
+        )
     }
     assert {number for number, one in said.items() if not one.untold} == {0, 16, 32}
     assert {one.without_memory for one in said.values()} == {"Firestore: ServiceUnavailable: 503"}
@@ -837,7 +841,8 @@ def test_an_incident_of_a_phase_that_is_removed_expires(
         told["message"]
         .splitlines()[0]
         .startswith(
-            "CANARY_ALERT EXPIRED: … EXPIRED · 2 dates, 2026-02-08 to 02-09 · still UNTRIGGERED when last seen · "
+            "CANARY_ALERT EXPIRED: … EXPIRED · 2 dates, 2026-02-08 to 02-09 · still "
+            "UNTRIGGERED when last seen · "
             "15 min after the alert · no longer watched: phase2 is not in the phases"
         )
     )

@@ -1,5 +1,6 @@
 """One odd value concerns its own date; the others are handled as if it were not there."""
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -216,17 +217,29 @@ def test_an_odd_checkpoint_leaves_the_cause_of_its_date(
     """What its line does not say proves nothing, and the date has its problem all the same."""
     for number, name in enumerate(FIVE[:4]):
         orchestrator.deliver(push_envelope(name, str(DAY), AT, message_id=str(number)))
+    odd: dict[str, Any]
     for odd in (
-        '"delivery": {}',
-        '"completed": null',
-        '"missing": 7',
-        '"event_id": []',
-        '"steps": 5',
-        '"closes": 1',
+        {"delivery": {}},
+        {"completed": None},
+        {"missing": 7},
+        {"event_id": []},
+        {"steps": 5},
+        {"closes": 1},
     ):
         for kind in ("RECEIVED", "POST_TRANSACTION", "FAILED", "REJECTED"):
-            known = f'"phase": "phase2", "game_date": "{DAY}", "processor": "{FIVE[4]}", "severity": "INFO", "closes": true'
-            line = f'{{"checkpoint": "CHECKPOINT_{kind}", "message": "x", "time": "{AT.isoformat()}", {known}, {odd}}}'
+            line = json.dumps(
+                {
+                    "checkpoint": f"CHECKPOINT_{kind}",
+                    "message": "x",
+                    "time": AT.isoformat(),
+                    "phase": "phase2",
+                    "game_date": str(DAY),
+                    "processor": FIVE[4],
+                    "severity": "INFO",
+                    "closes": True,
+                    **odd,
+                }
+            )
             append_line(stores.checkpoints.path, line + "\n")
     (verdict,) = check(
         stores, {PHASE.name: PHASE}, PHASE.deadline(DAY), {PHASE.name: [DAY]}

@@ -464,7 +464,10 @@ def test_a_write_failed(world: World) -> None:
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, fault=refused_at("update_if_unchanged"))
     stop = (CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
-    words = "failed in register: StoreError: update_if_unchanged: ServiceUnavailable: 503 try again later"
+    words = (
+        "failed in register: StoreError: update_if_unchanged: ServiceUnavailable: 503 try again "
+        "later"
+    )
     verdict = judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=words)
     assert (verdict.causes[0].source, verdict.causes[0].at) == ("checkpoint", DONE)
 
@@ -1719,7 +1722,10 @@ def test_early_warnings(world: World) -> None:
     # the date is not over
     assert not any(warning.startswith(at_night) for warning in report(world, DONE).warnings)
     assert report(world, LATE).warnings == (
-        "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles p2_nbacom_boxscores), weather",
+        (
+            "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles "
+            "p2_nbacom_boxscores), weather"
+        ),
         f"phase2: {FIVE[4]} has reported nothing since 2026-02-07, while its peers have",
     )
 

@@ -107,7 +107,10 @@ def _run(path: Path) -> AbstractContextManager[None]:
     return simulated_folder(path, "[phase2]")
 
 
-_MARK = b'{"made_by": "canary, on simulated time; the next run of the same command empties this folder", "now": "%s"}'
+_MARK = (
+    b'{"made_by": "canary, on simulated time; the next run of the same command empties this '
+    b'folder", "now": "%s"}'
+)
 
 
 @fuzzed(50)

@@ -166,7 +166,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
     )
     assert capsys.readouterr().out == (
-        f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: All-Star\\nbreak\n"
+        f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: "
+        "All-Star\\nbreak\n"
     )
     capsys.readouterr()
     assert cli.main(["silence", "end", silence_id, *data]) == 0

@@ -139,7 +139,10 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
     )
     channel.send([notification(causes=(DRIFT,))], NOW)
     (body,) = slack.posts
-    headline = "✖ CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator waits for {}"
+    headline = (
+        "✖ CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator "
+        "waits for {}"
+    )
     headline = headline.format("p2_bdl_box_scores")
     assert body["text"] == headline
     assert [fault["color"] for fault in body["attachments"]] == ["#b3261e"]
@@ -152,7 +155,8 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
         ),
         "*What*\na summary",
         (
-            "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription nba-phase3-analytics-sub starts "
+            "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription "
+            "nba-phase3-analytics-sub starts "
             "it, not `_triggered`."
         ),
         "*Cause*\nEXPECTATION_DRIFT at DECIDED: waits for p2_bdl_box_scores (document)",
@@ -160,7 +164,10 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
     ]
     assert texts(body)[-1].splitlines()[:2] == [
         "*Ack:* `GOOGLE_CLOUD_PROJECT=nba canary ack 2026-02-09`",
-        "*Silence:* `GOOGLE_CLOUD_PROJECT=nba canary silence add 2026-02-09 --for 12h --reason 'in hand'`",
+        (
+            "*Silence:* `GOOGLE_CLOUD_PROJECT=nba canary silence add 2026-02-09 --for 12h "
+            "--reason 'in hand'`"
+        ),
     ]
     assert links(body) == [
         ("See 2026-02-09", "https://canary.example/dates/2026-02-09"),
@@ -204,7 +211,8 @@ def test_the_link_to_the_logs() -> None:
     link = logs_link("nba", "phase2", DAY)
     assert not set(link) & set(' "<>|')
     assert unquote(link) == (
-        'https://console.cloud.google.com/logs/query;query=labels.phase="phase2" AND labels.game_date="2026-02-09"'
+        'https://console.cloud.google.com/logs/query;query=labels.phase="phase2" AND '
+        'labels.game_date="2026-02-09"'
         ' AND jsonPayload.checkpoint:"CHECKPOINT_"'
         ";startTime=2026-02-08T00:00:00Z;endTime=2026-02-17T00:00:00Z?project=nba"
     )
@@ -243,7 +251,10 @@ def test_one_very_long_text_is_cut_and_sent(slack: FakeWebhook, phase: Phase) ->
 
 def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
     """No mention, no link, no code block."""
-    hostile = "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* ````"
+    hostile = (
+        "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* "
+        "````"
+    )
     over = notification(kind=NotificationKind.RESOLVED, summary=hostile)
     body = message([notification(summary=hostile), over], {"phase2": phase}, EMBEDDED, NOW)
     for text in (texts(body)[2], texts(body)[-2]):
@@ -493,7 +504,8 @@ def test_a_line_break_after_the_address_does_no_harm(slack: FakeWebhook, phase: 
         http_answer("rate_limited", "429 Too Many Requests", "Retry-After: 30"),
         http_answer("no_service T0SECRET/B0SECRET", "404 Not Found"),
         http_answer("", "302 Found", "Location: /services/T0SECRET/B0SECRETx"),
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html;charset=x\r\n\r\n2\r\nok\r\n0\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html;"
+        b"charset=x\r\n\r\n2\r\nok\r\n0\r\n"
         b"\r\n",
     )
 )

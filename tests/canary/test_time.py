@@ -113,7 +113,10 @@ def places(draw: st.DrawFn) -> Place:
     leap = st.sampled_from([datetime(year, 2, 29, tzinfo=UTC) for year in (2000, 2024, 2028, 2096)])
     special = [ends, leap, *([st.sampled_from(changes(zone))] * 3 if changes(zone) else [])]
     near = draw(st.one_of(special)) + draw(st.integers(-26 * 60, 26 * 60)) * MINUTE
-    by = f"+{draw(st.integers(0, 3))}d {draw(st.integers(0, 23)):02}:{draw(st.sampled_from([0, 15, 30, 59])):02}"
+    by = (
+        f"+{draw(st.integers(0, 3))}d "
+        f"{draw(st.integers(0, 23)):02}:{draw(st.sampled_from([0, 15, 30, 59])):02}"
+    )
     phase = msgspec.structs.replace(
         PHASE, timezone=zone, incomplete_by=by, lookback_dates=7, history_dates=7
     )
@@ -373,7 +376,8 @@ except ConfigurationError as error:
         (
             "sys.modules['tzdata'] = None",
             (
-                "[phase2]: timezone: 'America/New_York' cannot be looked up: this machine has no time zones, and the "
+                "[phase2]: timezone: 'America/New_York' cannot be looked up: this machine has "
+                "no time zones, and the "
                 "package tzdata, which brings them along, is not installed\n"
             ),
         ),

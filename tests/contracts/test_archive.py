@@ -421,7 +421,8 @@ def test_cloud_loggings_filter() -> None:
     """Built in one place, from indexed fields; what is quoted cannot end the quotation."""
     assert checkpoint_filter({"phase2": [DAY], "phase3": []}, LATER) == (
         '((labels.phase="phase2" AND (labels.game_date="2026-02-09" OR (NOT labels.game_date:* AND '
-        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND timestamp>="2026-02-09T00:00:00+00:00" AND '
+        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND '
+        'timestamp>="2026-02-09T00:00:00+00:00" AND '
         'timestamp<"2026-02-12T00:00:00+00:00")))) AND '
         '(jsonPayload.closes=true OR jsonPayload.checkpoint="CHECKPOINT_RECEIVED") AND '
         'timestamp>="2026-02-07T00:00:00+00:00" AND timestamp<"2026-04-01T00:00:00+00:00"'
@@ -555,8 +556,14 @@ STDERR, STDOUT, SYSTEM = (
 )
 REQUESTS = "run.googleapis.com%2Frequests"
 NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
-TRACEBACK = f'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n{NO_MODULE}\n'
-NO_START = 'Default STARTUP TCP probe failed 1 time for container "worker" on port 8080. The instance was not started.'
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n'
+    f"{NO_MODULE}\n"
+)
+NO_START = (
+    'Default STARTUP TCP probe failed 1 time for container "worker" on port 8080. The instance '
+    "was not started."
+)
 READINESS = "The request failed because the instance failed the readiness check."
 TRACE = "projects/project/traces/" + "a" * 32
 
@@ -789,7 +796,10 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
         (refused, *_) = read_traces(
             stores, problems, {phase.name: phase}, clock.now, seconds=60
         ).values()
-    all_of_them = "the checkpoints and the requests to the service and the service's errors and what was changed"
+    all_of_them = (
+        "the checkpoints and the requests to the service and the service's errors and what was "
+        "changed"
+    )
     assert refused.left_out == [
         f"explained without {all_of_them}: Cloud Logging: PermissionDenied: 403 told to fail"
     ]

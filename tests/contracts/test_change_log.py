@@ -525,8 +525,10 @@ def test_the_changes_cannot_be_read(server: LoggingServer, status: grpc.StatusCo
 def test_the_filter_for_changes() -> None:
     """From indexed fields but for the names; what is quoted cannot end the quotation."""
     assert change_filter("p", [SERVICE, JOB], AT, UNTIL) == (
-        '((logName="projects/p/logs/cloudaudit.googleapis.com%2Factivity" AND timestamp>="2026-01-10T06:41:00+00:00" '
-        'AND (protoPayload.resourceName:"/functions/orchestrator" OR protoPayload.resourceName:"/jobs/box-scores" OR '
+        '((logName="projects/p/logs/cloudaudit.googleapis.com%2Factivity" AND '
+        'timestamp>="2026-01-10T06:41:00+00:00" '
+        'AND (protoPayload.resourceName:"/functions/orchestrator" OR '
+        'protoPayload.resourceName:"/jobs/box-scores" OR '
         'protoPayload.resourceName:"/services/orchestrator")) OR '
         '(logName="projects/p/logs/cloudscheduler.googleapis.com%2Fexecutions" AND '
         'timestamp>="2026-02-08T06:41:00+00:00" AND (resource.labels.job_id="box-scores") AND '
@@ -820,10 +822,14 @@ def test_verify_says_what_is_looked_at(
     answers = verify(stores, {phase.name: phase}, {phase.name: [AT.date()]}).answers
     assert answers[-4:] == [
         (
-            "phase2: changes are looked for of scheduler job box-scores, scheduler job odds, scheduler job unheard-of, "
+            "phase2: changes are looked for of scheduler job box-scores, scheduler job odds, "
+            "scheduler job unheard-of, "
             "service orchestrator, table nba.completions"
         ),
         "phase2: scheduler job box-scores: the last attempt, 2026-02-10 06:41Z, succeeded",
         "phase2: scheduler job odds: the last attempt, 2026-02-10 06:41Z, PERMISSION_DENIED",
-        "phase2: scheduler job unheard-of: no attempt in the last days; it is paused, or has another name",
+        (
+            "phase2: scheduler job unheard-of: no attempt in the last days; it is paused, or has "
+            "another name"
+        ),
     ]

@@ -146,7 +146,10 @@ def test_a_reader_that_counts_names_counts_completions(
     dataset: BigQuery, phase: Phase, stores: EmbeddedStores
 ) -> None:
     """COUNT(DISTINCT processor_name) counts completions in what the orchestrator writes."""
-    count = "SELECT COUNT(DISTINCT processor_name) FROM {} WHERE game_date = '2026-02-09' AND phase = 'phase2'"
+    count = (
+        "SELECT COUNT(DISTINCT processor_name) FROM {} WHERE game_date = '2026-02-09' AND phase = "
+        "'phase2'"
+    )
     log = BigQueryCompletionLog(dataset, {"phase2": phase})
     log.setup()
 

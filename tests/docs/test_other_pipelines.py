@@ -26,14 +26,17 @@ from orchestrator_resilience import CheckpointLogger, load_phase
 checkpoints = CheckpointLogger(load_phase("nightly"))
 app, document = flask.Flask("app"), {"_triggered": False}
 
+def encoded(body):
+    return base64.b64encode(json.dumps(body).encode()).decode()
+
 def message(job, state="OK"):
     body = {"job": job, "ds": "20260209", "state": state}
-    return {"messageId": f"id of {job}", "data": base64.b64encode(json.dumps(body).encode()).decode()}
+    return {"messageId": f"id of {job}", "data": encoded(body)}
 
 def event(job, state="OK"):
     body = {"processor_name": job, "game_date": "2026-02-09", "status": state}
-    data = base64.b64encode(json.dumps(body).encode()).decode()
-    return {"message": {"messageId": f"id of {job}", "publishTime": "2026-02-10T01:00:00Z", "data": data}}
+    envelope = {"messageId": f"id of {job}", "publishTime": "2026-02-10T01:00:00Z"}
+    return {"message": {**envelope, "data": encoded(body)}}
 
 def registered(*messages):
     for one in messages:
@@ -79,7 +82,10 @@ handle_all([message("extract-orders"), message("PriceLoader", STATE)])
 ORDERS, PRICES = "(orders 2026-02-09)", "(prices 2026-02-09)"
 FIRST = [
     "RECEIVED: orders 2026-02-09 OK",
-    f"POST_TRANSACTION: should_trigger=False triggered=False missing=['prices'] completed=['orders'] {ORDERS}",
+    (
+        "POST_TRANSACTION: should_trigger=False triggered=False missing=['prices'] "
+        f"completed=['orders'] {ORDERS}"
+    ),
     f"WAITING: missing=['prices'] 1/2 complete {ORDERS}",
 ]
 BOTH = "missing=[] completed=['orders', 'prices']"

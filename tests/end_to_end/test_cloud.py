@@ -41,11 +41,16 @@ CLASS_NAMES = {
     "p2_nbacom_boxscores": "NbacPlayerBoxscoreProcessor",
 }
 QUERIES = """
-outcome_query = "SELECT game_date, n FROM nba_orchestration.output WHERE game_date BETWEEN @since AND @until"
-work_query = "SELECT game_date, n FROM nba_orchestration.games WHERE game_date BETWEEN @since AND @until"
+outcome_query = '''
+SELECT game_date, n FROM nba_orchestration.output
+WHERE game_date BETWEEN @since AND @until'''
+work_query = '''
+SELECT game_date, n FROM nba_orchestration.games
+WHERE game_date BETWEEN @since AND @until'''
 bigquery_carries_flag = false"""
 PLANS_QUERY = (
-    "SELECT game_date, phase, is_triggered, trigger_reason FROM nba_orchestration.phase_completions "
+    "SELECT game_date, phase, is_triggered, trigger_reason "
+    "FROM nba_orchestration.phase_completions "
     "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
 )
 
@@ -153,7 +158,8 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
     assert progress.trigger.event_id in {entry.event_id for entry in progress.registered.values()}
 
     rows = pipeline.bigquery.query(
-        "SELECT processor_name, status, event_id, is_triggered, JSON_VALUE(metadata, '$.raw_processor') AS raw "
+        "SELECT processor_name, status, event_id, is_triggered, JSON_VALUE(metadata, "
+        "'$.raw_processor') AS raw "
         "FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL",
         [],
     )

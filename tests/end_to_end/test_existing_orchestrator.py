@@ -181,7 +181,8 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
         assert last.message == (
-            f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete ({LAST} {function.day})"
+            f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete ({LAST} "
+            f"{function.day})"
         )
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
@@ -198,7 +199,8 @@ def test_the_contention_that_is_swallowed(serve: Serve) -> None:
             )
         last = function.lines()[-1]
         assert last.message == (
-            f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. ({LAST} {function.day})"
+            "CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. "
+            f"({LAST} {function.day})"
         )
         assert (last.fields["outcome"], last.fields["error_class"]) == ("failed", "ValueError")
         verdict = function.verdict()

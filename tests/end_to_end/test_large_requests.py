@@ -76,19 +76,31 @@ def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
     lines = [line for line in checkpoints(running) if line["checkpoint"] == "CHECKPOINT_REJECTED"]
     assert sorted((line["message"], line.get("event_id")) for line in lines) == [
         (
-            "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
+            (
+                "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under "
+                "1048576: not read (message 17)"
+            ),
             "17",
         ),
         (
-            "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
+            (
+                "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under "
+                "1048576: not read (message 17)"
+            ),
             "17",
         ),
         (
-            "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)",
+            (
+                "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an "
+                "unreadable message)"
+            ),
             None,
         ),
         (
-            "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)",
+            (
+                "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an "
+                "unreadable message)"
+            ),
             None,
         ),
     ]
@@ -115,7 +127,10 @@ _PUSH = json.dumps(
     push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
 ).encode()
 _CHUNKED = b"%x\r\n%s\r\n" % (len(_PUSH), _PUSH)
-_HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n%s\r\n\r\n"
+_HEAD = (
+    b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"%s\r\n\r\n"
+)
 
 
 def sent(running: Server, request: bytes) -> int:

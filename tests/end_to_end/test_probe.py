@@ -76,12 +76,18 @@ def test_alive(
         named = run_probe(capsys, seconds=30, service="under-test")
         elsewhere = run_probe(capsys, seconds=30, service="phase2-orchestrator")
         log = function.log.read_text()
-    alive = f"alive: projects/{cloud}/topics/{TOPIC} reaches the orchestrator of phase2 (under-test-00007-abc), which"
+    alive = (
+        f"alive: projects/{cloud}/topics/{TOPIC} reaches the orchestrator of phase2 "
+        "(under-test-00007-abc), which"
+    )
     assert (code, alive in printed, named[0], elsewhere[0]) == (0, True, 0, 1)
     assert (
         f"note: the probe goes to projects/{cloud}/subscriptions/orchestrator, {other}\n" in printed
     )
-    said = "it was the service under-test that answered, not phase2-orchestrator: the topic reaches another deployment"
+    said = (
+        "it was the service under-test that answered, not phase2-orchestrator: the topic reaches "
+        "another deployment"
+    )
     assert said in elsewhere[1]
     client = firestore.Client(project=cloud)
     assert {one.id: len(list(one.stream())) for one in client.collections()} == {
@@ -262,7 +268,10 @@ def test_the_log_is_believed_in_bounded_time(
         "no answer, and why could not be found out: Cloud Logging: "
     )
     assert 2.5 <= hung.seconds <= took < 10  # half of what was granted is kept for a last try
-    unknown = "no answer, and why could not be found out: Cloud Logging: the search has not ended after 0 s"
+    unknown = (
+        "no answer, and why could not be found out: Cloud Logging: the search has not ended after "
+        "0 s"
+    )
     assert late.problem == unknown
 
 
@@ -367,15 +376,24 @@ class Silent:
         (StoreError("Pub/Sub: 403"), "no answer, and why could not be found out: Pub/Sub: 403"),
         (
             {},
-            "no answer: the topic has no push subscription: no function is called. Is it the trigger's topic?",
+            (
+                "no answer: the topic has no push subscription: no function is called. Is it the "
+                "trigger's topic?"
+            ),
         ),
         (
             {"to-bigquery": ""},
-            "no answer: the topic has no push subscription (only to-bigquery, which pushes nowhere)",
+            (
+                "no answer: the topic has no push subscription (only to-bigquery, which pushes "
+                "nowhere)"
+            ),
         ),
         (
             {"a": "http://x:99999/", "b": "http://a..b/"},
-            "no answer: a pushes to http://x:99999/, which is no address; b pushes to http://a..b/, where nothing",
+            (
+                "no answer: a pushes to http://x:99999/, which is no address; b pushes to "
+                "http://a..b/, where nothing"
+            ),
         ),
         (
             {"a": "http://[::1", "b": "http://a..b/"},
@@ -397,7 +415,10 @@ def test_what_an_answer_may_have_wrong(phase: Phase) -> None:
     """Another phase, another list, a table that is not there; else nothing."""
     five = sorted(phase.expected)
     right = {"phase": "phase2", "expected": five, "completion_log": None}
-    lacks = f"the orchestrator also waits for x and does not wait for {five[0]}: it was deployed with another list"
+    lacks = (
+        f"the orchestrator also waits for x and does not wait for {five[0]}: it was deployed with "
+        "another list"
+    )
     elsewhere = "it was 'phase3' that answered, not phase2: the topic, or the function's PHASE"
     for answer, service, wrong in (
         (right, None, None),

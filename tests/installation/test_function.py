@@ -178,7 +178,10 @@ def test_a_tag_of_the_repository(python: Path, source: Path) -> None:
     asked = line.replace("git+https://HOST/OWNER/REPOSITORY", f"git+file://{source}")
     assert asked.endswith("@v0.2.0")
     fetch([python, "-m", "pip", "install", "--quiet", asked])
-    program = "import orchestrator_resilience as o; print(o.CheckpointLogger(o.load_phase('phase2')).phase.name)"
+    program = (
+        "import orchestrator_resilience as o; "
+        "print(o.CheckpointLogger(o.load_phase('phase2')).phase.name)"
+    )
     done = subprocess.run(
         [python, "-c", program], capture_output=True, text=True, check=True, cwd=python.parent
     )

@@ -136,7 +136,10 @@ def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_pat
     """`pip install '.[cloud]'` is the functions; with `cli`, it names what a probe needs."""
     python = make_environment(tmp_path / "environment")
     uv("pip", "install", "--python", python, f"{wheel}[cloud]")
-    program = "import canary.function, orchestrator_resilience.function, orchestrator_resilience.stores.cloud"
+    program = (
+        "import canary.function, orchestrator_resilience.function, "
+        "orchestrator_resilience.stores.cloud"
+    )
     done = run(python, "python", "-c", program, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert not importable(python, "rich", "google.cloud.pubsub_v1", *NEVER)
@@ -156,7 +159,8 @@ def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_pat
         environment=project,
     )
     assert done.stderr == (
-        "canary: google.cloud.pubsub_v1 is not installed: pip install 'orchestrator-resilience[cloud,cli,probe]'\n"
+        "canary: google.cloud.pubsub_v1 is not installed: pip install "
+        "'orchestrator-resilience[cloud,cli,probe]'\n"
     )
     assert done.returncode == 2
 

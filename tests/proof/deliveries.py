@@ -177,7 +177,10 @@ class Deliveries(Subject):
         """Return who is registered, by whom the flag is set, and which rows there are."""
         fields = value.fields(REF)
         rows = [f"{row.processor_name}:{row.event_id}" for row in value.rows]
-        return f"registered {sorted(_keys(fields))}  flag {fields.get('_trigger_event_id', 'unset')}  rows {rows}"
+        return (
+            f"registered {sorted(_keys(fields))}  "
+            f"flag {fields.get('_trigger_event_id', 'unset')}  rows {rows}"
+        )
 
 
 def _violations_of_rows(value: Value) -> Iterator[str]:

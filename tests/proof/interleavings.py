@@ -67,7 +67,10 @@ def explore(cases: Iterable[Case]) -> int:
         tolerated = () if scenario.islower() else (REPLACED,)
         with without_collection():
             graph = Explorer(SUBJECTS[name](scenario), faults).explore(tolerated=tolerated)
-        size = f"states: {graph.states:>9,}  ends: {graph.ends:>4}  {time.perf_counter() - started:6.1f} s"
+        size = (
+            f"states: {graph.states:>9,}  ends: {graph.ends:>4}  "
+            f"{time.perf_counter() - started:6.1f} s"
+        )
         print(f"{name:<14} {scenario:<8} faults: {faults}  {size}", flush=True)
         for violation, steps in graph.violations.items():
             print(f"{violation}: make interleavings REPLAY='{name} {scenario} {' '.join(steps)}'")

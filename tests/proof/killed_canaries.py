@@ -349,7 +349,8 @@ def watch(seed: int, lives: int) -> list[str]:
             flaws += at_once(world, plan, rng)
         died_at = len(deaths(world.folder))
         print(
-            f"{lives} times two or five at once: now {died_at} deaths, {world.gate.late} late answers"
+            f"{lives} times two or five at once: now {died_at} deaths, {world.gate.late} late "
+            "answers"
         )
         print(world.summary())
     print(

@@ -403,7 +403,10 @@ def call_bad_servers(seed: int) -> int:
     with tempfile.TemporaryDirectory() as folder, trusted(Path(folder)) as context:
         call_all(KINDS, context)
         before, figures = threads(), call_all(random.Random(seed).choices(KINDS, k=_CALLS), context)
-    shown = f"the longest {figures.longest:.2f} s, threads {before} to {figures.threads}, {figures.megabytes:+.1f} MB"
+    shown = (
+        f"the longest {figures.longest:.2f} s, threads {before} to {figures.threads}, "
+        f"{figures.megabytes:+.1f} MB"
+    )
     print(f"{_CALLS} calls of 50 ms: {shown}", flush=True)
     # The thread of a look-up that has answered may be about to end.
     return (

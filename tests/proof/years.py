@@ -80,8 +80,10 @@ def live(seed: int, years: int = 5) -> int:
         flaws = [*year.flaws()]
         heard = [kind for channel in year.people for _, kind, _ in channel.heard]
         print(
-            f"seed {seed + number}: {len(year.ran_at):,} runs, {len(year.deaths)} deaths, {len(year.disturbed)} faults,"
-            f" {len(year.troubles)} stuck dates; sent {dict(sorted(Counter(heard).items()))}; {len(flaws)} flaws",
+            f"seed {seed + number}: {len(year.ran_at):,} runs, {len(year.deaths)} deaths, "
+            f"{len(year.disturbed)} faults, "
+            f"{len(year.troubles)} stuck dates; sent {dict(sorted(Counter(heard).items()))}; "
+            f"{len(flaws)} flaws",
             flush=True,
         )
         print(*flaws[:20], sep="\n", end="\n" if flaws else "")
