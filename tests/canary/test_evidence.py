@@ -108,6 +108,10 @@ def test_the_flag_completes_nobody(
     rows: list[ProcessorSummary], flags: list[ProcessorSummary]
 ) -> None:
     """Rows of the flag leave who has completed, who reported and who is unexpected."""
+
+    def field(found: object, name: str) -> object:
+        return getattr(found.value if isinstance(found, Seen) else Logged(), name)
+
     phase = load_phase("phase2", BUNDLED_PHASES)
     with_them, without = (
         read_completion_log([*flags, *rows], phase),
@@ -115,9 +119,9 @@ def test_the_flag_completes_nobody(
     )
     assert isinstance(with_them, Seen) or not (rows or flags)
     for name in ("completed", "reports", "unexpected"):
-        assert _field(with_them, name) == _field(without, name)
-    said = _field(with_them, "flag")
-    assert (isinstance(said, Flag) and said.is_set) if flags else said == _field(without, "flag")
+        assert field(with_them, name) == field(without, name)
+    said = field(with_them, "flag")
+    assert (isinstance(said, Flag) and said.is_set) if flags else said == field(without, "flag")
 
 
 @given(rows=ROWS, messages=ROWS)
@@ -149,7 +153,3 @@ def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
 
 def _logged(source: Source[Logged]) -> Logged:
     return value_or(source, Logged())
-
-
-def _field(found: object, name: str) -> object:
-    return getattr(found.value if isinstance(found, Seen) else Logged(), name)

@@ -71,14 +71,6 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "stores")
 
 
-def mended(world: World, heard: RecordingChannel) -> None:
-    """Break a date, have it told, mend it, and have that told."""
-    world.play(DAY, drifted=True, output=False)
-    world.watch(heard, NOW, NOW + TICK)
-    world.play(DAY)
-    world.watch(heard, *(NOW + number * TICK for number in range(2, 5)))
-
-
 def test_a_run_in_which_nothing_changed_reads_ten_documents_and_writes_one(world: World) -> None:
     """Those of its dates, their months, what people said and the canary's own, which it writes."""
     world.healthy(days=7)
@@ -93,7 +85,10 @@ def test_a_run_in_which_nothing_changed_reads_ten_documents_and_writes_one(world
 def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
     """With what it was, why, and how long; 30 dates cost two documents."""
     heard = RecordingChannel()
-    mended(world, heard)
+    world.play(DAY, drifted=True, output=False)
+    world.watch(heard, NOW, NOW + TICK)
+    world.play(DAY)
+    world.watch(heard, *(NOW + number * TICK for number in range(2, 5)))
     assert heard.told == [(NotificationKind.OPENED, DAY), (NotificationKind.RESOLVED, DAY)]
     counting, later = Counting(world), NOW + timedelta(days=20)
     found = overview(counting.stores, world.situation.phases, later, 30)

@@ -218,7 +218,6 @@ def acknowledgement(memory: DateMemory, at: datetime) -> Acknowledgement:
     )
 
 
-STATES = ("never notified", "notified", "acknowledged", "silenced")
 LATER = START + 5 * HOUR
 _EXPIRED = (None, N.EXPIRED, N.EXPIRED, None)
 
@@ -261,8 +260,9 @@ def test_the_table_of_event_and_state(
     told: tuple[NotificationKind | None, ...],
 ) -> None:
     """Each cell, on each channel."""
+    states = ("never notified", "notified", "acknowledged", "silenced")
     now = START + after
-    for state, expected in zip(STATES, told, strict=True):
+    for state, expected in zip(states, told, strict=True):
         memory = DateMemory() if state == "never notified" or first is None else opened(first)
         situation = replace(AT, now=now, run="2", silenced=state == "silenced")
         if state == "acknowledged" and first is not None:
@@ -603,20 +603,18 @@ def test_what_is_remembered_survives_its_document() -> None:
     assert month.fields["2026-02-10"] == "{"
 
 
-STORED = (
-    '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", '
-    '"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-10T07:15:00Z", '
-    '"reminders": {"log": 2}, "events": [{"what": "OPENED", "at": "2026-02-10T07:15:00Z", '
-    '"to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}], '
-    '"receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", '
-    '"at": "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], '
-    '"sent": {"log": [{"kind": "OPENED", "at": "2026-02-10T07:15:00Z"}]}}'
-)
-
-
 def test_a_stored_copy_of_format_1_is_read() -> None:
     """As the first version has written it, and wherever this code is by then."""
-    memory = read_date(Document({str(DAY): STORED}, "1"), DAY, LATER)
+    stored = (
+        '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", '
+        '"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-10T07:15:00Z", '
+        '"reminders": {"log": 2}, "events": [{"what": "OPENED", "at": "2026-02-10T07:15:00Z", '
+        '"to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}], '
+        '"receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", '
+        '"at": "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], '
+        '"sent": {"log": [{"kind": "OPENED", "at": "2026-02-10T07:15:00Z"}]}}'
+    )
+    memory = read_date(Document({str(DAY): stored}, "1"), DAY, LATER)
     assert FORMAT == 1
     assert (memory.verdict, memory.complete_at) == (K.UNTRIGGERED, START)
     assert memory.open is not None
@@ -625,7 +623,7 @@ def test_a_stored_copy_of_format_1_is_read() -> None:
         ("log",),
         True,
     )
-    assert json.loads(str(month_fields(None, {DAY: memory})[str(DAY)])) == json.loads(STORED)
+    assert json.loads(str(month_fields(None, {DAY: memory})[str(DAY)])) == json.loads(stored)
     assert read_runs(
         Document({"format": 1, "at": START, "open": {"phase2": "2026-02"}}, "1")
     ).open == {"phase2": "2026-02"}

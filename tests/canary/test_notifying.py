@@ -673,17 +673,17 @@ def test_a_canary_that_may_only_read_answers_200_when_people_were_told(
     assert answers(NOON + timedelta(hours=1)) == [503, 200, 200]
 
 
-class Empty(io.StringIO):
-    """A stream that is empty as a collection."""
-
-    def __len__(self) -> int:
-        return 0
-
-
 def test_a_stream_is_used_whether_it_is_true_or_not(
     stores: EmbeddedStores, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And not stdout."""
+
+    class Empty(io.StringIO):
+        """A stream that is empty as a collection."""
+
+        def __len__(self) -> int:
+            return 0
+
     run(
         stores,
         phase,
@@ -693,27 +693,6 @@ def test_a_stream_is_used_whether_it_is_true_or_not(
     )
     assert "CANARY_ALERT OPENED" in stream.getvalue()
     assert capsys.readouterr().out == ""
-
-
-class Broken(io.StringIO):
-    """A stdout that does not take what is written, or not beyond its buffer."""
-
-    def __init__(self, operation: str, error: Exception) -> None:
-        super().__init__()
-        self.operation, self.failure = operation, error
-
-    def write(self, text: str) -> int:
-        """Take a text."""
-        self._take("write")
-        return super().write(text)
-
-    def flush(self) -> None:
-        """Pass it on."""
-        self._take("flush")
-
-    def _take(self, operation: str) -> None:
-        if operation == self.operation:
-            raise self.failure
 
 
 @pytest.mark.parametrize("operation", ["write", "flush"])
@@ -732,6 +711,27 @@ def test_a_run_that_can_print_nothing_ends_in_json(
     operation: str, error: Exception, stores: EmbeddedStores, phase: Phase
 ) -> None:
     """People hear on the other channels, once; the log has it when there is room again."""
+
+    class Broken(io.StringIO):
+        """A stdout that does not take what is written, or not beyond its buffer."""
+
+        def __init__(self, operation: str, error: Exception) -> None:
+            super().__init__()
+            self.operation, self.failure = operation, error
+
+        def write(self, text: str) -> int:
+            """Take a text."""
+            self._take("write")
+            return super().write(text)
+
+        def flush(self) -> None:
+            """Pass it on."""
+            self._take("flush")
+
+        def _take(self, operation: str) -> None:
+            if operation == self.operation:
+                raise self.failure
+
     recorder, log = Recorder(), LogChannel({"phase2": phase})
     canary = Canary(stores, {"phase2": phase}, Channels(log, recorder), None)
 

@@ -62,9 +62,16 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     fields: dict[str, Any], log: Source[Logged], entries: list[dict[str, Any]], minutes: int
 ) -> None:
     """No document, row or checkpoint ends in an error, and every moment shown is possible."""
+
+    def parsed(entry: dict[str, Any]) -> Checkpoint | None:
+        try:
+            return Checkpoint.from_json(entry)
+        except (KeyError, TypeError, ValueError):
+            return None
+
     now = AT + timedelta(minutes=minutes)
     evidence = evidence_of(log, progress=Seen(read_progress(fields, PHASE)))
-    traces = Traces(Seen([line for entry in entries if (line := _parsed(entry)) is not None]))
+    traces = Traces(Seen([line for entry in entries if (line := parsed(entry)) is not None]))
     verdict = judge(evidence, PHASE, now)
     if verdict.kind.is_problem:
         verdict = where_it_stopped(
@@ -83,13 +90,6 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     overview = Overview(Report(now, (verdict,)), (facts,), {})
     assert "</html>" in as_html(board(overview, {"phase2": PHASE}, None, command, lambda *_: None))
     assert verdict.since is None or verdict.since <= now
-
-
-def _parsed(entry: dict[str, Any]) -> Checkpoint | None:
-    try:
-        return Checkpoint.from_json(entry)
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 @pytest.fixture

@@ -134,18 +134,6 @@ def refusing(world: World) -> Deliver:
     ).deliver
 
 
-def without_lines(world: World) -> Deliver:
-    """Return an orchestrator that was told to leave no lines."""
-    quiet = CheckpointLogger(
-        world.phase, world.stores.checkpoints, enabled=False, clock=world.schedule.clock
-    )
-    stores = world.stores
-    log = stores.completion_log
-    return Orchestrator(
-        world.phase, stores.documents, log, quiet, world.schedule.clock, beside=AtOnce
-    ).deliver
-
-
 def dies_at(operation: str) -> InjectedFault:
     """The process dies at an operation of a store, and the message is not delivered again."""
     return InjectedFault(dies_at=operation, retried=False)
@@ -852,10 +840,11 @@ def test_what_is_pending_since_a_minute_ago_is_not_refused(world: World) -> None
 # What changed
 
 
-def changed_in(
-    world: World, monkeypatch: pytest.MonkeyPatch, revisions: Sequence[str]
-) -> list[Standing]:
-    """Let five deliveries come from these revisions; the last, all complete, sets no flag."""
+@pytest.mark.parametrize("revisions", [*map("".join, product("AB", repeat=len(FIVE)))])
+def test_a_revision_between_the_last_good_line_and_the_first_bad(
+    world: World, monkeypatch: pytest.MonkeyPatch, revisions: str
+) -> None:
+    """It is named beside the cause with both times; one before the last good delivery is not."""
     deliver_to_old_code(world)
     for number, (name, revision) in enumerate(zip(FIVE, revisions, strict=True), 1):
         monkeypatch.setenv("K_REVISION", revision)
@@ -864,15 +853,7 @@ def changed_in(
         world.schedule.play(world.schedule.clock.now + MINUTE)
     (verdict,) = report(world, LATER).verdicts
     assert [cause.kind for cause in verdict.causes] == [CauseKind.SHORT_CIRCUIT]
-    return [one for one in verdict.standing if one.kind is StandingKind.CHANGED_REVISION]
-
-
-@pytest.mark.parametrize("revisions", [*map("".join, product("AB", repeat=len(FIVE)))])
-def test_a_revision_between_the_last_good_line_and_the_first_bad(
-    world: World, monkeypatch: pytest.MonkeyPatch, revisions: str
-) -> None:
-    """It is named beside the cause with both times; one before the last good delivery is not."""
-    found = changed_in(world, monkeypatch, revisions)
+    found = [one for one in verdict.standing if one.kind is StandingKind.CHANGED_REVISION]
     good, bad = revisions[-2], revisions[-1]
     assert [one.subjects for one in found] == ([(good, bad)] if good != bad else [])
     for one in found:
@@ -1027,20 +1008,19 @@ def ask_for_runs(world: World) -> None:
     world.phase = msgspec.structs.replace(world.phase, runs_query="SELECT @since, @until")
 
 
-NOT_RUN: Stop = (CauseKind.NOT_RUN, LAST, None, Stage.RAN)
-NOTHING_PUBLISHED: Stop = (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED)
 RAN_AND_NOTHING: Stop = (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.PUBLISHED)
 
 
 @with_message_log
 def test_it_has_not_run(world: World) -> None:
     """A processor whose runs are known for earlier dates is late, and its last date is named."""
+    not_run: Stop = (CauseKind.NOT_RUN, LAST, None, Stage.RAN)
     with_runs(world)
     world.runs = [
         one for one in world.runs if one.processor != FIFTH or one.game_date < DAY - ONE_DAY
     ]
     verdict = judged(
-        world, LATE, VerdictKind.INCOMPLETE, NOT_RUN, words="has not run since 2026-02-07"
+        world, LATE, VerdictKind.INCOMPLETE, not_run, words="has not run since 2026-02-07"
     )
     assert state_of(verdict, Stage.RAN, FIFTH) is State.MISSED
     assert "run 4 of 5" in path_text(verdict)
@@ -1071,9 +1051,10 @@ def test_that_it_has_not_run_does_not_count(
     world: World, runs: list[ProcessorRun], dropped: set[str]
 ) -> None:
     """It is no cause where it never ran, may have another name or date, or others lack runs."""
+    nothing_published: Stop = (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED)
     with_runs(world)
     world.runs = [one for one in world.runs if one.processor not in dropped] + runs
-    judged(world, LATE, VerdictKind.INCOMPLETE, NOTHING_PUBLISHED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, nothing_published)
 
 
 def test_a_table_that_may_be_written_no_longer_names_no_cause(world: World) -> None:
@@ -1310,7 +1291,12 @@ def test_not_delivered_after_a_failure_was_delivered(world: World) -> None:
 def test_what_leaves_no_lines_any_more_proves_nothing(world: World) -> None:
     """The lines were switched off: those that got through have none either."""
     healthy_before(world)
-    deliver_all(world, FIVE[:4], to=without_lines(world))
+    stores, clock = world.stores, world.schedule.clock
+    quiet = CheckpointLogger(world.phase, stores.checkpoints, enabled=False, clock=clock)
+    orchestrator = Orchestrator(
+        world.phase, stores.documents, stores.completion_log, quiet, clock, beside=AtOnce
+    )
+    deliver_all(world, FIVE[:4], to=orchestrator.deliver)
     log_messages(world, FIVE)
     stop = (CauseKind.UNDETERMINED, LAST, Stage.PUBLISHED, Stage.REGISTERED)
     judged(world, LATER, VerdictKind.UNTRIGGERED, stop)

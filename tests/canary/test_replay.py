@@ -22,10 +22,6 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "messages.jsonl"
 DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
 
-def alerts(printed: str) -> list[tuple[str, ...]]:
-    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \S \w+ · (\S+) · ", printed)
-
-
 _keys = st.sampled_from(["message", "data", "publishTime", "messageId", "time"])
 _scalars = (
     st.none()
@@ -47,6 +43,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A renamed class, a failure that is mended late, an impossible date, unexpected, a day off."""
+
+    def alerts(printed: str) -> list[tuple[str, ...]]:
+        return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \S \w+ · (\S+) · ", printed)
+
     assert cli.main(["replay", str(EXAMPLE), "--out", str(tmp_path / "run")]) == 1
     printed = capsys.readouterr().out
     assert alerts(printed) == [

@@ -45,7 +45,6 @@ NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 SECRET = "T0SECRET/B0SECRET/xSECRETx"  # noqa: S105 (that it goes nowhere is what is tested)
 
 PATH = f"/services/{SECRET}"
-PAGE: Answer = (200, {}, "<html>Sign in</html>")
 
 
 @pytest.fixture
@@ -374,7 +373,8 @@ def test_a_redirect_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
 
 def test_another_page_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
     """That of a proxy at which one has to sign in answers 200 as well."""
-    slack.script = [PAGE]
+    page: Answer = (200, {}, "<html>Sign in</html>")
+    slack.script = [page]
     error = failure(slack.url, phase)
     assert (str(error), len(slack.posts)) == ("Slack answered 200", 1)
 
@@ -397,20 +397,6 @@ def test_a_server_that_hangs_does_not_hold_up_the_run(
     error = failure(slack.url, phase, seconds=0.5)
     assert time.monotonic() - started < 1.0
     assert str(error) == "Slack: no answer within 0.5 s"
-
-
-def whole_chain(error: NotifyError | None) -> str:
-    """Return all that a log could take from an error, with the locals of our own functions."""
-    if error is None:
-        return ""
-    assert (error.__cause__, error.__context__) == (None, None)
-    assert error.__traceback__ is not None
-    own = traceback.TracebackException(
-        type(error), error, error.__traceback__.tb_next, capture_locals=True
-    )
-    return "".join(
-        [repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)]
-    )
 
 
 @pytest.mark.parametrize(
@@ -436,6 +422,20 @@ def test_the_address_is_a_secret(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever Slack answers and however much is logged, it is in no error, log, repr or output."""
+
+    def whole_chain(error: NotifyError | None) -> str:
+        """Return all that a log could take from an error, with the locals of our own functions."""
+        if error is None:
+            return ""
+        assert (error.__cause__, error.__context__) == (None, None)
+        assert error.__traceback__ is not None
+        own = traceback.TracebackException(
+            type(error), error, error.__traceback__.tb_next, capture_locals=True
+        )
+        return "".join(
+            [repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)]
+        )
+
     caplog.set_level(logging.DEBUG)
     url = slack.url if answer else f"http://127.0.0.1:{free_port()}{PATH}"
     slack.script = [answer or OK]

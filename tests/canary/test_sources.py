@@ -31,20 +31,20 @@ DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 PHASES = load_phases(BUNDLED_PHASES)
 
 
-class _Hanging:
-    def __init__(self) -> None:
-        self.released = threading.Event()
-
-    def get_all(self, _: Iterable[object]) -> dict[Any, Any]:
-        self.released.wait(30)
-        return {}
-
-
 def test_what_hangs_is_unreadable_in_time(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other source still answers, and the run ends."""
-    hanging = _Hanging()
+
+    class Hanging:
+        def __init__(self) -> None:
+            self.released = threading.Event()
+
+        def get_all(self, _: Iterable[object]) -> dict[Any, Any]:
+            self.released.wait(30)
+            return {}
+
+    hanging = Hanging()
     monkeypatch.setattr(stores, "documents", hanging)
     began = time.monotonic()
     (evidence,) = gather(stores, WANTED, {"phase2": phase}, seconds=0.2).evidence
@@ -171,23 +171,25 @@ def test_all_dates_of_a_phase_are_one_search(
     assert lines == [1, 1, *[0] * 98]
 
 
-class OneQuery:
-    """Answers with runs of every date of three, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, date, date]] = []
-
-    def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
-        """A run of each date, under a name that would break a line."""
-        self.asked.append((query, since, until))
-        days = (since + timedelta(days=n) for n in range((until - since).days + 1))
-        return [ProcessorRun(processor="p2\n", game_date=day, status="\x1b[31m") for day in days]
-
-
 def test_the_runs_of_all_dates_are_one_query(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One query covers the history and the next date, and each date is given its own runs."""
+
+    class OneQuery:
+        """Answers with runs of every date of three, and keeps what it was asked."""
+
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, date, date]] = []
+
+        def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
+            """A run of each date, under a name that would break a line."""
+            self.asked.append((query, since, until))
+            days = (since + timedelta(days=n) for n in range((until - since).days + 1))
+            return [
+                ProcessorRun(processor="p2\n", game_date=day, status="\x1b[31m") for day in days
+            ]
+
     counts = OneQuery()
     monkeypatch.setattr(stores, "counts", counts)
     phases = {"phase2": msgspec.structs.replace(phase, runs_query="@since @until"), "other": phase}

@@ -64,8 +64,6 @@ ZONES = [
 DRAWN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 K, N = VerdictKind, NotificationKind
-# How bad a verdict is, while the evidence stays the same.
-RANK = {K.WAITING: 0, K.SETTLING: 0, K.STORES_DISAGREE: 1, K.INCOMPLETE: 2, K.UNTRIGGERED: 2}
 
 
 @cache
@@ -166,6 +164,8 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     drawn: tuple[Any, ...], later: list[int], offset: int
 ) -> None:
     """A stuck date is accused after 30 to 45 minutes whatever the clocks do, and stays accused."""
+    # How bad a verdict is, while the evidence stays the same.
+    rank = {K.WAITING: 0, K.SETTLING: 0, K.STORES_DISAGREE: 1, K.INCOMPLETE: 2, K.UNTRIGGERED: 2}
     place, evidence = drawn[0], evidence_of(*drawn)
     phase, done = place.phase, place.at
     assert isinstance(evidence.completion_log, Seen)
@@ -178,7 +178,7 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     )
     kinds = {now: judge(evidence, phase, now).kind for now in moments if now >= shown_by}
     assert {now: kind is late for now, kind in kinds.items()} == {now: now >= due for now in kinds}
-    ranks = [RANK[kind] for kind in kinds.values()]
+    ranks = [rank[kind] for kind in kinds.values()]
     assert ranks == sorted(ranks)
     if is_complete:
         runs = (done + offset * MINUTE + n * RUN_EVERY for n in range(5))
@@ -302,6 +302,15 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(
 @given(places())
 def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
     """In a skipped hour it comes as much later, and in a repeated one it is the first of both."""
+
+    def jumps(tz: ZoneInfo, at: datetime) -> set[timedelta]:
+        """Return by how much the clocks are put forward in the day before a moment."""
+        nows = [at.astimezone(UTC) - n * HOUR / 2 for n in range(60)]
+        return {
+            (_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta())
+            for late, early in pairwise(nows)
+        }
+
     phase, tz = place.phase, place.tz
     day = place.at.astimezone(tz).date()
     days, hour, minute = (
@@ -313,18 +322,9 @@ def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
     deadline = phase.deadline(day)
     shown = deadline.astimezone(tz)
     assert deadline.tzinfo is UTC
-    assert shown.replace(tzinfo=None, fold=0) - wanted in {timedelta(), *_jumps(tz, shown)}
+    assert shown.replace(tzinfo=None, fold=0) - wanted in {timedelta(), *jumps(tz, shown)}
     assert shown.fold == 0
     assert phase.deadline(day - DAY) <= deadline <= phase.deadline(day + DAY)
-
-
-def _jumps(tz: ZoneInfo, at: datetime) -> set[timedelta]:
-    """Return by how much the clocks are put forward in the day before a moment."""
-    nows = [at.astimezone(UTC) - n * HOUR / 2 for n in range(60)]
-    return {
-        (_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta())
-        for late, early in pairwise(nows)
-    }
 
 
 @settings(DRAWN, max_examples=200)
@@ -358,17 +358,6 @@ def test_the_pictures_hold_every_moment_in_its_order(place: Place, minutes: list
     assert all(0 <= x <= 100 for x in places_)
 
 
-_LOADED = """
-import sys
-{without}
-from orchestrator_resilience import ConfigurationError, load_phases
-try:
-    print(load_phases()["phase2"].deadline(__import__("datetime").date(2026, 3, 7)))
-except ConfigurationError as error:
-    print(error)
-"""
-
-
 @pytest.mark.parametrize(
     ("without", "said"),
     [
@@ -385,9 +374,18 @@ except ConfigurationError as error:
 )
 def test_a_machine_without_time_zones(without: str, said: str) -> None:
     """The package tzdata supplies the zones, and where it is missing too, the error says so."""
+    program = f"""
+import sys
+{without}
+from orchestrator_resilience import ConfigurationError, load_phases
+try:
+    print(load_phases()["phase2"].deadline(__import__("datetime").date(2026, 3, 7)))
+except ConfigurationError as error:
+    print(error)
+"""
     environment = {**os.environ, "PYTHONTZPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-c", _LOADED.format(without=without)],
+        [sys.executable, "-c", program],
         env=environment,
         capture_output=True,
         text=True,

@@ -618,9 +618,6 @@ def test_the_impact(
     assert verdict_of(ALL, progress, now, outcome=outcome).impact is impact
 
 
-IN_GAMES = msgspec.structs.replace(PHASE, outcome_counts_games=True)
-
-
 @pytest.mark.parametrize(
     ("progress", "output", "work", "minutes", "kind", "impact"),
     [
@@ -646,6 +643,7 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
     impact: Impact | None,
 ) -> None:
     """A part of the games is a gap after the next phase's time; rows are no games."""
+    in_games = msgspec.structs.replace(PHASE, outcome_counts_games=True)
     games: Source[int] = Absent() if work is None else Seen(work)
     evidence = Evidence(
         phase="phase2",
@@ -656,43 +654,43 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
         work=games,
     )
     now = DONE + SECOND + timedelta(minutes=minutes)
-    verdict = judge(evidence, IN_GAMES, now)
+    verdict = judge(evidence, in_games, now)
     assert (verdict.kind, verdict.impact) == (kind, impact)
     assert judge(evidence, PHASE, now).kind is not K.DOWNSTREAM_PARTIAL
     if impact is not None:
         assert (
-            f"has {output} of {work} games" in alert([verdict], IN_GAMES, CommandLine(), now).text
+            f"has {output} of {work} games" in alert([verdict], in_games, CommandLine(), now).text
         )
 
 
-LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
-DOCUMENTS = [
-    Absent(),
-    REFUSED,
-    DOC_ALL,
-    DOC_FOUR,
-    DOC_SET,
-    registered(FIVE[:4], TRIGGER),
-    registered([], TRIGGER),
-    registered(FIVE[:4], PARTIAL),
-    registered([]),
-]
 COUNTS: list[Source[int]] = [Absent(), REFUSED, Seen(0), Seen(9)]
-MOMENTS = [
-    DONE - HOUR,
-    DONE,
-    DONE + timedelta(minutes=30),
-    DONE + 2 * HOUR,
-    DEADLINE,
-    DEADLINE + timedelta(days=3),
-]
 
 
 def test_every_combination_keeps_the_promises() -> None:
     """Unreadable evidence is UNKNOWN, and the accusation is made exactly by the mission's rule."""
+    logs = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
+    documents = [
+        Absent(),
+        REFUSED,
+        DOC_ALL,
+        DOC_FOUR,
+        DOC_SET,
+        registered(FIVE[:4], TRIGGER),
+        registered([], TRIGGER),
+        registered(FIVE[:4], PARTIAL),
+        registered([]),
+    ]
+    moments = [
+        DONE - HOUR,
+        DONE,
+        DONE + timedelta(minutes=30),
+        DONE + 2 * HOUR,
+        DEADLINE,
+        DEADLINE + timedelta(days=3),
+    ]
     kinds = set()
     for completion_log, progress, outcome, work, now in itertools.product(
-        LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS
+        logs, documents, COUNTS, COUNTS, moments
     ):
         verdict = verdict_of(completion_log, progress, now, outcome=outcome, work=work)
         kinds.add(verdict.kind)

@@ -62,10 +62,6 @@ RUNS = [
     ),
     ("status", "STRING"),
 ]
-THEIR_RUNS = [
-    *(bigquery.SchemaField("processor_name", "STRING"), bigquery.SchemaField("data_date", "DATE")),
-    *(bigquery.SchemaField("started_at", "TIMESTAMP"), bigquery.SchemaField("status", "STRING")),
-]
 STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}
 BY_DATE, BY_INGESTION = bigquery.TimePartitioning(field="game_date"), bigquery.TimePartitioning()
 
@@ -226,6 +222,12 @@ def flag_tables(dataset: BigQuery) -> dict[str, bigquery.Table]:
 
 def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> None:
     """Queries on every kind of table and the examples pass; an unknown name does not."""
+    their_runs = [
+        bigquery.SchemaField("processor_name", "STRING"),
+        bigquery.SchemaField("data_date", "DATE"),
+        bigquery.SchemaField("started_at", "TIMESTAMP"),
+        bigquery.SchemaField("status", "STRING"),
+    ]
     recorded, analyzer = Recorded(dataset.project, emulated=True), GoogleSql()
     logs, topics, flags = completion_logs(dataset), message_logs(dataset), flag_tables(dataset)
     for name, table in {**logs, **topics, **flags}.items():
@@ -264,7 +266,7 @@ def test_every_query_passes_the_analyzer(dataset: BigQuery, phase: Phase) -> Non
         assert analyzer.analyze(outputs, recorded.sql, recorded.parameters) == COUNT
 
     BigQueryCounts(recorded).runs(runs, DAY, DAY)
-    table = bigquery.Table(f"{dataset.project}.nba_orchestration.processor_runs", THEIR_RUNS)
+    table = bigquery.Table(f"{dataset.project}.nba_orchestration.processor_runs", their_runs)
     assert analyzer.analyze([table], recorded.sql, recorded.parameters) == RUNS
 
     BigQueryCounts(recorded).count(queries["work_query"], DAY, DAY)

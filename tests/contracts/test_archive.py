@@ -554,7 +554,6 @@ def test_the_last_answer_before_a_moment() -> None:
 STDERR, STDOUT, SYSTEM = (
     "run.googleapis.com%2F" + log for log in ("stderr", "stdout", "varlog%2Fsystem")
 )
-REQUESTS = "run.googleapis.com%2Frequests"
 NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
 TRACEBACK = (
     'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n'
@@ -570,6 +569,7 @@ TRACE = "projects/project/traces/" + "a" * 32
 
 def test_the_errors_of_a_service() -> None:
     """Its output from ERROR on and the platform's from WARNING on are read, oldest first."""
+    requests = "run.googleapis.com%2Frequests"
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
 
@@ -582,7 +582,7 @@ def test_the_errors_of_a_service() -> None:
         left(1, STDOUT, "CRITICAL", json_payload={"message": "quota", "stack_trace": TRACEBACK})
         left(2, SYSTEM, "ERROR", text_payload=NO_START)
         left(3, SYSTEM, "WARNING", text_payload="Container called exit(1).")
-        left(4, REQUESTS, "ERROR", text_payload=READINESS, trace=TRACE)
+        left(4, requests, "ERROR", text_payload=READINESS, trace=TRACE)
         left(5, STDERR, "ALERT", text_payload="CHECKPOINT_FAILED: register")
         left(
             5,

@@ -609,7 +609,6 @@ def test_an_entry_that_says_nothing(server: LoggingServer, case: str) -> None:
     assert read(server) == only(Change(AT, *SERVICE, "deployed", "anna"))
 
 
-YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)  # what Go writes for no time
 LONG, ODD = "x" * 100_000, "\x1b[31m\n\u202e" * 100
 TEXTS: dict[str, dict[str, Any]] = {
     "a long account": {"authenticationInfo": {"principalEmail": LONG}},
@@ -661,12 +660,13 @@ def test_odd_fields_of_an_attempt(server: LoggingServer, field: str, said: Any) 
 
 def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
     """Their entries are left out, and a list that was cut tells since when it has the others."""
+    year_1 = datetime(1, 1, 1, tzinfo=UTC)  # what Go writes for no time
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 3)
     # beyond year 9999
     late = LogEntry.deserialize(b"J\x0d\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")
     late.log_name, late.proto_payload = ACTIVITY, audit()
     never, long_ago = (
-        LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, YEAR_1)
+        LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, year_1)
     )
     server.damaged += [late, never, long_ago]
     assert read(server) == only(cut_at=UNTIL)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from orchestrator_resilience.stores.bigquery import (
 )
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
+from tests.proof.doubles import StoresOf
 
 DAY = date(2026, 2, 9)
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
@@ -220,45 +220,25 @@ def test_a_table_that_is_not_there_is_named(dataset: BigQuery, with_messages: Ph
         BigQueryMessageLogs(dataset, {"phase2": with_messages}).summarise("phase2", DAY, DAY)
 
 
-@dataclass
-class Mixed:
-    """Google's stores, but for the checkpoints."""
-
-    documents: FirestoreDocuments
-    completion_log: BigQueryCompletionLog
-    checkpoints: JsonLinesArchive
-    counts: None = None
-    message_logs: BigQueryMessageLogs | None = None
-    flag_tables: None = None
-    requests: "Unasked | None" = None
-    dead_letters: None = None
-    service_errors: None = None
-    changes: None = None
-
-    def close(self) -> None:
-        """Close Firestore's client."""
-        self.documents.close()
-
-
-class Unasked:
-    """A log in which no request is, and which had one the day before."""
-
-    phase = "phase2"
-
-    def requests(self, since: datetime, until: datetime) -> list[Request]:  # noqa: ARG002 (a log's method)
-        """Return none."""
-        return []
-
-    def last_answer(self, before: datetime) -> datetime:
-        """Return when there was one."""
-        return before - timedelta(days=1)
-
-
 @pytest.mark.parametrize("data_type", ["BYTES"])
 def test_a_function_that_was_never_invoked(
     dataset: BigQuery, log: BigQueryMessageLogs, with_messages: Phase, tmp_path: Path
 ) -> None:
     """Nobody wrote anything but Pub/Sub, and no request has come since: proven, not guessed."""
+
+    class Unasked:
+        """A log in which no request is, and which had one the day before."""
+
+        phase = "phase2"
+
+        def requests(self, since: datetime, until: datetime) -> list[Request]:  # noqa: ARG002 (a log's method)
+            """Return none."""
+            return []
+
+        def last_answer(self, before: datetime) -> datetime:
+            """Return when there was one."""
+            return before - timedelta(days=1)
+
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
     rows = BigQueryCompletionLog(dataset, {"phase2": with_messages})
     rows.setup()
@@ -266,11 +246,11 @@ def test_a_function_that_was_never_invoked(
         FirestoreDocuments(dataset.project),
         JsonLinesArchive(tmp_path / "none.jsonl"),
     )
-    stores = Mixed(documents, rows, lines, message_logs=log, requests=Unasked())
+    stores = StoresOf(documents, rows, lines, message_logs=log, requests=Unasked())
     (verdict,) = check(
         stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}
     ).verdicts
-    stores.close()
+    documents.close()
     assert verdict.kind is VerdictKind.UNTRIGGERED
     (cause,) = verdict.causes
     assert (cause.kind, cause.after, cause.until) == (

@@ -48,11 +48,6 @@ work_query = '''
 SELECT game_date, n FROM nba_orchestration.games
 WHERE game_date BETWEEN @since AND @until'''
 bigquery_carries_flag = false"""
-PLANS_QUERY = (
-    "SELECT game_date, phase, is_triggered, trigger_reason "
-    "FROM nba_orchestration.phase_completions "
-    "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
-)
 
 
 PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
@@ -215,10 +210,15 @@ def test_a_push_that_can_never_be_parsed(pipeline: Pipeline) -> None:
 
 def test_the_plans_query(pipeline: Pipeline) -> None:
     """It runs literally as the plan has it, and returns the flag."""
+    plans_query = (
+        "SELECT game_date, phase, is_triggered, trigger_reason "
+        "FROM nba_orchestration.phase_completions "
+        "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
+    )
     for name in CLASS_NAMES.values():
         pipeline.publish(processor_name=name, game_date=str(pipeline.today))
     eventually(lambda: "TRIGGERED" in pipeline.kinds(), "the messages did not get through")
-    rows = [tuple(row.values()) for row in pipeline.bigquery.query(PLANS_QUERY, [])]
+    rows = [tuple(row.values()) for row in pipeline.bigquery.query(plans_query, [])]
     assert (pipeline.today, "phase2", True, "all_complete") in rows
     assert len(rows) == 6
 

@@ -191,9 +191,21 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:
     """The error of a lost contention goes no further, but is in the checkpoint and in the alert."""
+
+    @contextmanager
+    def held(day: str) -> Iterator[None]:
+        """Hold the document of a date in a transaction, as many others at once do."""
+        client = firestore.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
+        transaction = client.transaction()
+        transaction._begin()  # what the decorator does, without its end
+        client.collection("phase2_completion").document(day).get(transaction=transaction)
+        yield
+        transaction._rollback()
+        client.close()  # type: ignore[no-untyped-call]
+
     with serve("after", HEALTHY) as function:
         assert function.deliver(*NAMES[:4]) == [200] * 4
-        with _held(str(function.day)):
+        with held(str(function.day)):
             assert function.deliver(NAMES[4]) == [200], (
                 "acknowledged, so that it does not come again"
             )
@@ -206,18 +218,6 @@ def test_the_contention_that_is_swallowed(serve: Serve) -> None:
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "WRITE_FAILED")
     assert verdict.causes[0].words.endswith("Aborted: 409 Transaction lock timeout.")
-
-
-@contextmanager
-def _held(day: str) -> Iterator[None]:
-    """Hold the document of a date in a transaction, as many others at once do."""
-    client = firestore.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
-    transaction = client.transaction()
-    transaction._begin()  # what the decorator does, without its end
-    client.collection("phase2_completion").document(day).get(transaction=transaction)
-    yield
-    transaction._rollback()
-    client.close()  # type: ignore[no-untyped-call]
 
 
 def test_the_deadline(serve: Serve) -> None:
@@ -256,20 +256,20 @@ def test_before_it_leaves_nothing(serve: Serve) -> None:
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "UNDETERMINED")
 
 
-def changed_lines(name: str) -> int:
-    """Count what is new, gone, or indented anew: a line that is changed counts twice."""
-    before, after = (
-        (EXAMPLE / version / name).read_text("utf-8").splitlines()
-        for version in ("before", "after")
-    )
-    found = difflib.unified_diff(before, after, n=0, lineterm="")
-    return sum(
-        line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found
-    )
-
-
 def test_few_lines_are_changed() -> None:
     """Fewer than 10 in all, as the README says."""
+
+    def changed_lines(name: str) -> int:
+        """Count what is new, gone, or indented anew: a line that is changed counts twice."""
+        before, after = (
+            (EXAMPLE / version / name).read_text("utf-8").splitlines()
+            for version in ("before", "after")
+        )
+        found = difflib.unified_diff(before, after, n=0, lineterm="")
+        return sum(
+            line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found
+        )
+
     assert (changed_lines("main.py"), changed_lines("requirements.txt")) == (8, 1)
     assert "8 changed lines, and one of `requirements.txt`" in (EXAMPLE / "README.md").read_text(
         "utf-8"

@@ -166,38 +166,6 @@ def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None
     )
 
 
-@contextmanager
-def front_end(log: LoggingServer, status: int) -> Iterator[tuple[str, Event]]:
-    """Answer and log each request as Cloud Run's front end does; yield its address and log."""
-    asked = Event()
-
-    class Handler(QuietHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
-            at = datetime.now(UTC)
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.end_headers()
-            log.log_request(address, status, at)
-            asked.set()
-
-    with listening(Handler) as listener:
-        address = f"{listener}/"
-        yield address, asked
-
-
-class Awaiting(FirestoreDocuments):
-    """A Firestore that answers after an event, so that a short probe waits for just that."""
-
-    def __init__(self, project: str, happened: Event) -> None:
-        super().__init__(project)
-        self._happened = happened
-
-    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        """Wait, then read."""
-        assert self._happened.wait(15), "Pub/Sub has pushed nothing"
-        return super().get_all(refs)
-
-
 def probe_with(log: LoggingServer, documents: FirestoreDocuments, phase: Phase) -> Probed:
     project = os.environ["GOOGLE_CLOUD_PROJECT"]
     requests = CloudLoggingArchive(project, connect=log.transport)
@@ -222,6 +190,37 @@ def test_what_the_front_end_answers(
     cloud: str, phase: Phase, pushing_topic: PushingTopic, status: int
 ) -> None:
     """On Cloud Run a function that crashes at import is a 503 in the request log."""
+
+    @contextmanager
+    def front_end(log: LoggingServer, status: int) -> Iterator[tuple[str, Event]]:
+        """Answer and log each request as Cloud Run's front end does; yield its address and log."""
+        asked = Event()
+
+        class Handler(QuietHandler):
+            def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
+                at = datetime.now(UTC)
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                self.end_headers()
+                log.log_request(address, status, at)
+                asked.set()
+
+        with listening(Handler) as listener:
+            address = f"{listener}/"
+            yield address, asked
+
+    class Awaiting(FirestoreDocuments):
+        """A Firestore that answers after an event, so that a short probe waits for just that."""
+
+        def __init__(self, project: str, happened: Event) -> None:
+            super().__init__(project)
+            self._happened = happened
+
+        def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+            """Wait, then read."""
+            assert self._happened.wait(15), "Pub/Sub has pushed nothing"
+            return super().get_all(refs)
+
     with (
         LoggingServer(cloud) as log,
         front_end(log, status) as (address, asked),
@@ -347,29 +346,6 @@ def test_who_else_gets_it(
     assert told == said if said is None else str(told).startswith(said)
 
 
-class Silent:
-    """A topic that takes a message and lists `subscriptions`, or raises them.
-
-    It is also a Firestore without an answer.
-    """
-
-    def __init__(self, subscriptions: dict[str, str] | StoreError) -> None:
-        self._subscriptions = subscriptions
-
-    def publish(self, *_: object) -> None:
-        """Take it."""
-
-    def subscriptions(self) -> dict[str, str]:
-        """Refuse, or list."""
-        if isinstance(self._subscriptions, StoreError):
-            raise self._subscriptions
-        return self._subscriptions
-
-    def get_all(self, _: object) -> dict[object, object]:
-        """Find nothing."""
-        return {}
-
-
 @pytest.mark.parametrize(
     ("subscriptions", "words"),
     [
@@ -405,6 +381,29 @@ def test_what_cannot_be_looked_at(
     phase: Phase, subscriptions: dict[str, str] | StoreError, words: str
 ) -> None:
     """A refused listing and an impossible address do not end the probe; each has its sentence."""
+
+    class Silent:
+        """A topic that takes a message and lists `subscriptions`, or raises them.
+
+        It is also a Firestore without an answer.
+        """
+
+        def __init__(self, subscriptions: dict[str, str] | StoreError) -> None:
+            self._subscriptions = subscriptions
+
+        def publish(self, *_: object) -> None:
+            """Take it."""
+
+        def subscriptions(self) -> dict[str, str]:
+            """Refuse, or list."""
+            if isinstance(self._subscriptions, StoreError):
+                raise self._subscriptions
+            return self._subscriptions
+
+        def get_all(self, _: object) -> dict[object, object]:
+            """Find nothing."""
+            return {}
+
     silent: Any = Silent(subscriptions)
     notes: list[str] = []
     assert words in str(probe(silent, silent, None, phase, seconds=0.1, note=notes.append).problem)

@@ -78,34 +78,6 @@ def recipe(command: str) -> str:
     return found
 
 
-def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
-    """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
-    install = (
-        f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
-    )
-    fetch(["bash", "-ec", f'cd "{folder}"; {install}'])
-    port = free_port()
-    program = "import sys; from functions_framework._cli import _cli; sys.exit(_cli())"
-    command = [
-        *(str(python), "-c", program, "--host", "127.0.0.1", "--port", str(port)),
-        "--target",
-        "orchestrate",
-    ]
-    with server(
-        "installed", port, ["bash", "-c", f'cd "{folder}"; exec "$@"', "bash", *command]
-    ) as running:
-        running.wait_until_it_answers()
-        event = push_envelope(
-            "OddsApiPropsProcessor", "2026-02-09", datetime.now(UTC), message_id="17"
-        )
-        answer = requests.post(f"http://{running.address}/", json=event, timeout=60)
-        lines = [json.loads(x) for x in running.log.read_text().splitlines() if x.startswith("{")]
-        assert (answer.status_code, [x["checkpoint"] for x in lines]) == (
-            200,
-            ["CHECKPOINT_RECEIVED", "CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"],
-        ), running.log.read_text()[-3000:]
-
-
 def test_the_package_or_a_wheel_beside_the_function(
     folder: Path, python: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +86,34 @@ def test_the_package_or_a_wheel_beside_the_function(
     First for a build that copies folders by their names and nothing else, then with the wheel, in
     one environment.
     """
+
+    def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
+        """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
+        install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
+        fetch(["bash", "-ec", f'cd "{folder}"; {install}'])
+        port = free_port()
+        program = "import sys; from functions_framework._cli import _cli; sys.exit(_cli())"
+        command = [
+            *(str(python), "-c", program, "--host", "127.0.0.1", "--port", str(port)),
+            "--target",
+            "orchestrate",
+        ]
+        with server(
+            "installed", port, ["bash", "-c", f'cd "{folder}"; exec "$@"', "bash", *command]
+        ) as running:
+            running.wait_until_it_answers()
+            event = push_envelope(
+                "OddsApiPropsProcessor", "2026-02-09", datetime.now(UTC), message_id="17"
+            )
+            answer = requests.post(f"http://{running.address}/", json=event, timeout=60)
+            lines = [
+                json.loads(x) for x in running.log.read_text().splitlines() if x.startswith("{")
+            ]
+            assert (answer.status_code, [x["checkpoint"] for x in lines]) == (
+                200,
+                ["CHECKPOINT_RECEIVED", "CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"],
+            ), running.log.read_text()[-3000:]
+
     built = Path(shutil.copytree(folder, source / "built"))
     shutil.copy(BUNDLED, source / "my-phases.toml")
     follow(recipe("cp -R").replace("my-function", "built"), python, source)
