@@ -44,21 +44,17 @@ def raw() -> Iterator[RawAnswers]:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR", "PHASE"),
-        *(
-            "GOOGLE_CLOUD_PROJECT",
-            "BIGQUERY_LOCATION",
-            "FIRESTORE_DATABASE",
-            "ORCHESTRATOR_SERVICE",
-            "DEAD_LETTERS",
-        ),
-        *(
-            "FORCE_COLOR",
-            "NO_COLOR",
-            "TTY_COMPATIBLE",
-            "GOOGLE_APPLICATION_CREDENTIALS",
-            "K_SERVICE",
-            "K_REVISION",
-        ),
+        "GOOGLE_CLOUD_PROJECT",
+        "BIGQUERY_LOCATION",
+        "FIRESTORE_DATABASE",
+        "ORCHESTRATOR_SERVICE",
+        "DEAD_LETTERS",
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "TTY_COMPATIBLE",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "K_SERVICE",
+        "K_REVISION",
         *("SLACK_WEBHOOK_URL", "HEARTBEAT_URL", "PAGE_URL", "PAGE_OF", "COLUMNS"),
         *("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),
     ):

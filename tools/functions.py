@@ -66,13 +66,11 @@ def _served(
 ) -> Iterator[Server]:
     port = free_port()
     command = [
-        *(
-            str(Path(sys.executable).with_name("functions-framework")),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
+        str(Path(sys.executable).with_name("functions-framework")),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
         *("--source", str(source), "--target", target),
     ]
     # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from

@@ -142,39 +142,31 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 # What befalls the pipeline; of what befalls the canary itself, such as a source that did not
 # answer, nothing tells.
 FAULTS = (
-    *(
-        "crashed_at_the_flag",
-        "write_failed_at_the_flag",
-        "short_circuit",
-        "waits_for_too_many",
-        "flag_overwritten",
-    ),
-    *(
-        "rejected",
-        "renamed",
-        "failed",
-        "dead_pipeline",
-        "repaired_before",
-        "clock_behind",
-        "slack_away",
-    ),
-    *(
-        "delivery_lost",
-        "row_write_failed",
-        "counted_an_unexpected_one",
-        "package_is_missing",
-        "gate_refuses",
-    ),
+    "crashed_at_the_flag",
+    "write_failed_at_the_flag",
+    "short_circuit",
+    "waits_for_too_many",
+    "flag_overwritten",
+    "rejected",
+    "renamed",
+    "failed",
+    "dead_pipeline",
+    "repaired_before",
+    "clock_behind",
+    "slack_away",
+    "delivery_lost",
+    "row_write_failed",
+    "counted_an_unexpected_one",
+    "package_is_missing",
+    "gate_refuses",
 )
 
 UNTRIGGERED = (
-    *(
-        "crashed_at_the_flag",
-        "short_circuit",
-        "clock_ahead",
-        "waits_for_too_many",
-        "flag_overwritten",
-    ),
+    "crashed_at_the_flag",
+    "short_circuit",
+    "clock_ahead",
+    "waits_for_too_many",
+    "flag_overwritten",
     *("clock_behind", "repaired_before"),
 )
 
@@ -344,10 +336,8 @@ def test_a_snapshot_takes_no_writes(phase: Phase, tmp_path: Path) -> None:
         snapshot = Snapshot(
             stores, {phase.name: phase}, (DAYS[0], DAYS[-1]), SimulatedClock(END), END
         )
-        ref, remembered = (
-            DocumentRef(phase.firestore_collection, "2026-02-09"),
-            DocumentRef(MEMORY, "phase2-canary"),
-        )
+        ref = DocumentRef(phase.firestore_collection, "2026-02-09")
+        remembered = DocumentRef(MEMORY, "phase2-canary")
         for write in (
             lambda: snapshot.documents.merge(ref, {}),
             lambda: snapshot.documents.update_if_unchanged(ref, {}, None),
@@ -589,10 +579,8 @@ def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
     """Both agree wherever both know the same; what cannot be known or was silenced is a reason."""
     live = Channels(RecordingChannel())
     with stores_by(tmp_path, 2, phase, BEGIN) as stores:
-        clock, left = (
-            SimulatedClock(BEGIN),
-            [event for event in events(2, phase) if event[0] > BEGIN],
-        )
+        clock = SimulatedClock(BEGIN)
+        left = [event for event in events(2, phase) if event[0] > BEGIN]
         for tick in ticks(BEGIN, END):
             while left and left[0][0] <= tick:
                 clock.now, happens = left.pop(0)

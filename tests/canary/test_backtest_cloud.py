@@ -103,10 +103,8 @@ def test_a_project_is_told_as_a_folder_is(
     """The same messages give the same text, on the old code's dates and where one is missing."""
     phases = {phase.name: phase}
     time_ = period(phases, len(DAYS), NOW, DAYS[-1])
-    of_project, of_folder = (
-        backtest(project, phases, time_, NOW),
-        backtest(stores, phases, time_, NOW),
-    )
+    of_project = backtest(project, phases, time_, NOW)
+    of_folder = backtest(stores, phases, time_, NOW)
     assert of_project == of_folder
     told = {
         one.game_date: {incident.verdict for incident in one.incidents}

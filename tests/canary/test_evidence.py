@@ -113,10 +113,8 @@ def test_the_flag_completes_nobody(
         return getattr(found.value if isinstance(found, Seen) else Logged(), name)
 
     phase = load_phase("phase2", BUNDLED_PHASES)
-    with_them, without = (
-        read_completion_log([*flags, *rows], phase),
-        read_completion_log(rows, phase),
-    )
+    with_them = read_completion_log([*flags, *rows], phase)
+    without = read_completion_log(rows, phase)
     assert isinstance(with_them, Seen) or not (rows or flags)
     for name in ("completed", "reports", "unexpected"):
         assert field(with_them, name) == field(without, name)
@@ -137,10 +135,8 @@ def test_both_logs_say_what_one_with_all_rows_would(
 
 def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
     """A message without a name or without a date is nobody's completion, and keeps its time."""
-    nameless, undated = (
-        row(""),
-        msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None),
-    )
+    nameless = row("")
+    undated = msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None)
     logged = _logged(read_completion_log([nameless, row("p2_odds_game_lines")], phase))
     assert ({*logged.completed}, logged.unexpected, len(logged.unattributed)) == (
         {"p2_odds_game_lines"},

@@ -58,10 +58,8 @@ def lives(
     verdicts: Sequence[tuple[datetime, Verdict]], down: Mapping[str, Collection[int]] | None = None
 ) -> dict[str, Heard]:
     """Let a canary run at these times; return what each channel heard, if it was not `down`."""
-    memory, heard = (
-        DateMemory(),
-        {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS},
-    )
+    memory = DateMemory()
+    heard = {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS}
     for number, (now, one) in enumerate(verdicts):
         refused = {
             name: Outcome.NOT_POSTED for name, runs in (down or {}).items() if number in runs
@@ -88,14 +86,10 @@ def live(
 
 BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOWN)
 SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, unreadable=False)
-HARMLESS, BLOCKED = (
-    verdict(K.UNTRIGGERED, impact=Impact.NONE),
-    verdict(K.UNTRIGGERED, impact=Impact.BLOCKED),
-)
-CRASHED, LOST = (
-    verdict(K.UNTRIGGERED, CauseKind.CRASHED),
-    verdict(K.UNTRIGGERED, CauseKind.NOT_DELIVERED),
-)
+HARMLESS = verdict(K.UNTRIGGERED, impact=Impact.NONE)
+BLOCKED = verdict(K.UNTRIGGERED, impact=Impact.BLOCKED)
+CRASHED = verdict(K.UNTRIGGERED, CauseKind.CRASHED)
+LOST = verdict(K.UNTRIGGERED, CauseKind.NOT_DELIVERED)
 BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
 
 
@@ -343,10 +337,8 @@ def test_a_new_address_is_sent_what_is_open() -> None:
 
 def test_output_that_was_there_is_missed_twice() -> None:
     """A table that is made anew is empty for a moment."""
-    there, missing = (
-        replace(GOOD, output=300),
-        replace(verdict(K.DOWNSTREAM_MISSING, impact=Impact.BLOCKED), output=0),
-    )
+    there = replace(GOOD, output=300)
+    missing = replace(verdict(K.DOWNSTREAM_MISSING, impact=Impact.BLOCKED), output=0)
     memory, _ = step(DateMemory(), there, AT)
     memory, heard = step(memory, missing, replace(AT, now=START + TICK))
     assert heard == {}
@@ -535,11 +527,9 @@ def test_without_memory_a_problem_is_sent_once_in_each_slot(
 
 def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
     """A repeated run sends once, a problem seen late is sent late, and a worse one at once."""
-    one, own, ran = (
-        replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2)),
-        OwnMemory(),
-        OwnMemory(),
-    )
+    one = replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2))
+    own = OwnMemory()
+    ran = OwnMemory()
     ran.end_of_run([], START - TICK)
 
     def due(now: datetime, own: OwnMemory, seen: Verdict = one) -> NotificationKind | None:

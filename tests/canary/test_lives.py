@@ -21,11 +21,9 @@ DAY, BEFORE = date(2026, 2, 9), date(2026, 2, 8)
 START = at("2026-02-10 17:00")
 NEVER = at("2027-01-01 00:00")
 K = VerdictKind
-OPENED, CHANGED, REMINDER = (
-    NotificationKind.OPENED,
-    NotificationKind.CHANGED,
-    NotificationKind.REMINDER,
-)
+OPENED = NotificationKind.OPENED
+CHANGED = NotificationKind.CHANGED
+REMINDER = NotificationKind.REMINDER
 RESOLVED, EXPIRED = NotificationKind.RESOLVED, NotificationKind.EXPIRED
 BLOCKED, HARMLESS = {"impact": Impact.BLOCKED}, {"impact": Impact.NONE}
 CRASHED = {"causes": (Cause(kind=CauseKind.CRASHED),)}

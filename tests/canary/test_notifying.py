@@ -4,7 +4,7 @@ import copy
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
@@ -40,9 +40,10 @@ from orchestrator_resilience import Phase
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
-from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore, Write
+from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
+from tests.proof.doubles import Operation, Watched
 
 PEOPLE = people_ref(DEFAULT_CANARY)
 DAY = date(2026, 2, 9)
@@ -87,42 +88,20 @@ class Recorder:
         return [one for message in self.messages for one in message]
 
 
-class Faulty:
-    """Documents of which an operation fails where `fault` says, "before" or "after" it is done."""
+def faulty(documents: object, fault: Callable[[str, DocumentRef | None], str | None]) -> Any:
+    """Return documents that fail where `fault` says, "before" or "after" an operation is done."""
 
-    def __init__(
-        self, documents: DocumentStore, fault: Callable[[str, DocumentRef | None], str | None]
-    ) -> None:
-        self._documents, self._fault = documents, fault
-
-    def get_all(self, refs: Iterable[DocumentRef]) -> Any:
-        """Read many documents."""
-        return self._done("get_all", None, lambda: self._documents.get_all(refs))
-
-    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
-        """Merge."""
-        self._done("merge", ref, lambda: self._documents.merge(ref, fields))
-
-    def update_if_unchanged(
-        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
-    ) -> Any:
-        """Compare and set."""
-        return self._done(
-            "update", ref, lambda: self._documents.update_if_unchanged(ref, fields, version)
-        )
-
-    def commit(self, writes: Sequence[Write]) -> Any:
-        """Replace several."""
-        return self._done("commit", writes[0][0], lambda: self._documents.commit(writes))
-
-    def _done(self, operation: str, ref: DocumentRef | None, act: Callable[[], Any]) -> Any:
-        when = self._fault(operation, ref)
+    def watch(operation: Operation, act: Callable[[], Any]) -> Any:
+        ref = operation.arguments[0][0][0] if operation.name == "commit" else None
+        when = fault(operation.name, ref)
         if when == "before":
             raise StoreError("Firestore: ServiceUnavailable: 503")
         answer = act()
         if when == "after":
             raise StoreError("Firestore: DeadlineExceeded: 504")
         return answer
+
+    return Watched(documents, watch)
 
 
 def verdict(kind: VerdictKind, day: date = DAY, since: datetime | None = None) -> Verdict:
@@ -168,21 +147,6 @@ def run_on(
     return notify(
         documents, remembered, Judged(told), channels, phases=phases, now=now, deadline=deadline
     )
-
-
-def faulty(
-    stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, times: int = 100
-) -> Faulty:
-    """Return documents of which one operation on one document fails `times`."""
-    left = [times]
-
-    def fault(asked: str, about: DocumentRef | None) -> str | None:
-        if (asked, about) != (operation, ref) or not left[0]:
-            return None
-        left[0] -= 1
-        return when
-
-    return Faulty(stores.documents, fault)
 
 
 REF, CANARY = month_ref(DEFAULT_CANARY, "phase2", "2026-02"), canary_ref(DEFAULT_CANARY)
@@ -383,7 +347,7 @@ def test_of_two_runs_at_once_one_says_that_a_channel_is_refused(
             met.append(ref)
             run(stores, phase, Channels(slack, log), NOON, BAD_BEFORE, BAD)
 
-    run_on(Faulty(stores.documents, meet), phase, Channels(slack, log), NOON, BAD)
+    run_on(faulty(stores.documents, meet), phase, Channels(slack, log), NOON, BAD)
     assert (len(met), len(log.warnings)) == (1, 1)
 
 
@@ -410,10 +374,16 @@ def test_a_commit_that_fails_is_tried_again(
     stores: EmbeddedStores, phase: Phase, when: str, times: int
 ) -> None:
     """A lost answer is read back, and without any memory people are notified all the same."""
-    recorder = Recorder()
-    said = run_on(
-        faulty(stores, "commit", REF, when, times), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
-    )
+    recorder, left = Recorder(), [times]
+
+    def fault(operation: str, ref: DocumentRef | None) -> str | None:
+        if (operation, ref) != ("commit", REF) or not left[0]:
+            return None
+        left[0] -= 1
+        return when
+
+    documents = faulty(stores.documents, fault)
+    said = run_on(documents, phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
     assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)]]
     assert said == Notified(
         without_memory="Firestore: ServiceUnavailable: 503" if times == 9 else ""
@@ -436,7 +406,7 @@ def test_what_came_of_it_is_noted_though_that_fails_twice(
         count[0] += (operation, ref) == ("commit", REF)
         return "before" if (operation, ref) == ("commit", REF) and count[0] in {2, 3} else None
 
-    run_on(Faulty(stores.documents, fault), phase, Channels(recorder))
+    run_on(faulty(stores.documents, fault), phase, Channels(recorder))
     run(stores, phase, Channels(recorder), NOON + TICK)
     assert recorder.heard == [(OPENED, DAY)]
 
@@ -449,7 +419,7 @@ def test_what_could_not_be_noted_may_have_been_heard(stores: EmbeddedStores, pha
         count[0] += (operation, ref) == ("commit", REF)
         return "before" if (operation, ref) == ("commit", REF) and count[0] > 1 else None
 
-    said = run_on(Faulty(stores.documents, fault), phase, Channels(recorder))
+    said = run_on(faulty(stores.documents, fault), phase, Channels(recorder))
     assert said.without_memory == "Firestore: ServiceUnavailable: 503"
     for number, one in enumerate([BAD, BAD, GOOD, GOOD, GOOD], 1):
         assert run(stores, phase, Channels(recorder), NOON + number * TICK, one) == Notified()
@@ -513,7 +483,7 @@ def test_who_is_never_first_says_so(stores: EmbeddedStores, phase: Phase) -> Non
             changing[0] += 1
             stores.documents.merge(REF, {"2026-02-01": str(changing[0])})
 
-    said = run_on(Faulty(stores.documents, fault), phase, Channels(recorder))
+    said = run_on(faulty(stores.documents, fault), phase, Channels(recorder))
     assert (recorder.heard, changing) == ([], [3])
     assert said.untold == ("phase2 2026-02-09: other runs were first, each time",)
     assert run(stores, phase, Channels(recorder), NOON + TICK) == Notified()
@@ -557,7 +527,7 @@ def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
                 return at[2] if steps[0] - 1 == at[1] else None
 
             run_on(
-                Faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
+                faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
             )
             for later in range(1, 4):
                 run(stores, phase, Channels(recorder), NOON + later * TICK, BAD_BEFORE, BAD)
@@ -585,21 +555,21 @@ def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
 # Without memory
 
 
-def unreadable(stores: EmbeddedStores) -> Faulty:
+def unreadable(stores: EmbeddedStores) -> Any:
     """Return documents that nobody can read."""
-    return Faulty(stores.documents, lambda *_: "before")
+    return faulty(stores.documents, lambda *_: "before")
 
 
-def read_only(stores: EmbeddedStores) -> Faulty:
+def read_only(stores: EmbeddedStores) -> Any:
     """Return documents that nobody can write."""
-    return Faulty(
+    return faulty(
         stores.documents, lambda operation, _: None if operation == "get_all" else "before"
     )
 
 
 @pytest.mark.parametrize("broken", [unreadable, read_only])
 def test_without_memory_people_are_told_by_the_age_of_the_problem(
-    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
+    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Any]
 ) -> None:
     """Runs that know nothing of each other notify at first and every four hours, and say so."""
     recorder = Recorder()
@@ -619,7 +589,7 @@ def test_without_memory_people_are_told_by_the_age_of_the_problem(
 
 @pytest.mark.parametrize("broken", [unreadable, read_only])
 def test_a_process_knows_what_it_told_without_memory(
-    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
+    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Any]
 ) -> None:
     """A repeated run notifies once, the runs between know it, and a late problem is sent late."""
     recorder = Recorder()
@@ -660,7 +630,7 @@ def test_a_canary_that_may_only_read_answers_200_when_people_were_told(
 ) -> None:
     """A process answers 200 once it knows that people were notified, and 503 before that."""
     own = copy.copy(stores)
-    own.documents = read_only(stores)  # type: ignore[assignment]
+    own.documents = read_only(stores)
     recorder = Recorder()
 
     def answers(start: datetime) -> list[int]:
@@ -1016,7 +986,7 @@ def test_a_run_past_its_own_time_sends_nothing(
     if frozen_at == "reading":
         monkeypatch.setattr(late, "_at", time.monotonic())
     notified = run_on(
-        Faulty(stores.documents, freeze), phase, Channels(heard), NOON, BAD, deadline=late
+        faulty(stores.documents, freeze), phase, Channels(heard), NOON, BAD, deadline=late
     )
     assert (heard.heard, len(notified.untold)) == ([], 1)
     run_on(stores.documents, phase, Channels(heard), NOON + timedelta(minutes=15))

@@ -1359,10 +1359,8 @@ def test_a_message_lies_in_the_dead_letters(
     world.dead_letters = Letters(
         [DeadLetter(FIVE[3], DAY, DONE), DeadLetter(FIVE[4], DAY - ONE_DAY, DONE)]
     )
-    given_up, unknown = (
-        (cause, FIVE[3:4], Stage.PUBLISHED, until),
-        (CauseKind.UNDETERMINED, LAST, None, until),
-    )
+    given_up = (cause, FIVE[3:4], Stage.PUBLISHED, until)
+    unknown = (CauseKind.UNDETERMINED, LAST, None, until)
     judged(
         world,
         LATE,

@@ -148,10 +148,8 @@ def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Added, listed, ended; an expired one is not listed."""
-    data, where = (
-        ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"],
-        f"in folder {tmp_path}",
-    )
+    data = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"]
+    where = f"in folder {tmp_path}"
     assert cli.main(["setup", "--data", str(tmp_path)]) == 0
     add = ["silence", "add", *data, "2026-02-09"]
     capsys.readouterr()

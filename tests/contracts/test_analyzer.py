@@ -39,12 +39,10 @@ from tests.tables import ADDED_COLUMNS, REAL_COLUMNS, STATUS_COLUMNS
 
 DAY = date(2026, 2, 9)
 SUMMARY = [
-    *(
-        ("phase", "STRING"),
-        ("game_date", "DATE"),
-        ("processor_name", "STRING"),
-        ("status", "STRING"),
-    ),
+    ("phase", "STRING"),
+    ("game_date", "DATE"),
+    ("processor_name", "STRING"),
+    ("status", "STRING"),
     *(("is_triggered", "BOOL"), ("first_at", "TIMESTAMP"), ("last_at", "TIMESTAMP")),
     *(("first_visible_at", "TIMESTAMP"), ("trigger_reason", "STRING")),
 ]
@@ -54,12 +52,10 @@ MESSAGES = [
 FLAGS = [("game_date", "DATE"), ("is_set", "BOOL"), ("set_at", "TIMESTAMP"), ("reason", "STRING")]
 COUNT = [("game_date", "DATE"), ("n", "INT64")]
 RUNS = [
-    *(
-        ("processor", "STRING"),
-        ("game_date", "DATE"),
-        ("started_at", "TIMESTAMP"),
-        ("finished_at", "TIMESTAMP"),
-    ),
+    ("processor", "STRING"),
+    ("game_date", "DATE"),
+    ("started_at", "TIMESTAMP"),
+    ("finished_at", "TIMESTAMP"),
     ("status", "STRING"),
 ]
 STANDARD = {"INTEGER": "INT64", "BOOLEAN": "BOOL"}

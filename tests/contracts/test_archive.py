@@ -149,10 +149,8 @@ def test_a_delivery_that_never_ended_is_read(
     ] == ["died"] + (["ended"] if isinstance(archive[1], CloudLoggingArchive) else [])
 
 
-_OPEN, _CLOSED = (
-    {"checkpoint": CheckpointKind.RECEIVED},
-    {"checkpoint": CheckpointKind.IGNORED, "sequence": 2},
-)
+_OPEN = {"checkpoint": CheckpointKind.RECEIVED}
+_CLOSED = {"checkpoint": CheckpointKind.IGNORED, "sequence": 2}
 DEATHS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "closed before it was received": ([_CLOSED, _OPEN], ["IGNORED"]),
     "something after its end": (

@@ -47,30 +47,22 @@ SUBSCRIPTION: Part = (Component.SUBSCRIPTION, "to-orchestrator")
 JOB: Part = (Component.JOB, "box-scores")
 PARTS = (SERVICE, TABLE, TOPIC, SUBSCRIPTION, JOB)
 
-RUN_1, RUN_2 = (
-    "google.cloud.run.v1.Services.ReplaceService",
-    "google.cloud.run.v2.Services.UpdateService",
-)
+RUN_1 = "google.cloud.run.v1.Services.ReplaceService"
+RUN_2 = "google.cloud.run.v2.Services.UpdateService"
 FUNCTION = "google.cloud.functions.v2.FunctionService.UpdateFunction"
 FUNCTION_1 = "google.cloud.functions.v1.CloudFunctionsService.UpdateFunction"
 IAM = "google.iam.v1.IAMPolicy.SetIamPolicy"
 SUBSCRIBER, PUBLISHER = "google.pubsub.v1.Subscriber", "google.pubsub.v1.Publisher"
-TABLES, QUERY = (
-    "google.cloud.bigquery.v2.TableService",
-    "google.cloud.bigquery.v2.JobService.InsertJob",
-)
+TABLES = "google.cloud.bigquery.v2.TableService"
+QUERY = "google.cloud.bigquery.v2.JobService.InsertJob"
 SCHEDULER = "google.cloud.scheduler.v1.CloudScheduler"
 
-IN_V1, IN_V2 = (
-    "namespaces/project/services/orchestrator",
-    "projects/project/locations/l/services/orchestrator",
-)
+IN_V1 = "namespaces/project/services/orchestrator"
+IN_V2 = "projects/project/locations/l/services/orchestrator"
 THE_FUNCTION = "projects/project/locations/l/functions/orchestrator"
 THE_TABLE = "projects/project/datasets/nba/tables/completions"
-THE_SUBSCRIPTION, THE_TOPIC = (
-    "projects/project/subscriptions/to-orchestrator",
-    "projects/project/topics/complete",
-)
+THE_SUBSCRIPTION = "projects/project/subscriptions/to-orchestrator"
+THE_TOPIC = "projects/project/topics/complete"
 THE_JOB = "projects/project/locations/l/jobs/box-scores"
 MADE = {"status": {"latestCreatedRevisionName": "orchestrator-00007-abc"}}
 FIRST, LAST = ({"id": "operations/1", "producer": "an-api", end: True} for end in ("first", "last"))
@@ -103,142 +95,65 @@ def found(server: LoggingServer, *parts: Part) -> list[tuple[str, ...]]:
     return [(change.component, *change[2:6]) for change in read(server, parts or PARTS).changes]
 
 
-OF_A_COMPONENT: dict[str, tuple[Part, str, str, dict[str, Any], str, str]] = {
-    "Cloud Run, version 1": (
-        SERVICE,
-        RUN_1,
-        IN_V1,
-        {"response": MADE},
-        "deployed",
-        "orchestrator-00007-abc",
-    ),
-    "Cloud Run, version 2": (
-        *(
-            SERVICE,
-            RUN_2,
-            IN_V2,
-            {"response": {"latestCreatedRevision": f"{IN_V2}/revisions/orchestrator-00008-xyz"}},
-        ),
-        *("deployed", "orchestrator-00008-xyz"),
-    ),
-    "a new service": (
-        SERVICE,
-        "google.cloud.run.v1.Services.CreateService",
-        IN_V1,
-        {},
-        "deployed",
-        "",
-    ),
-    "a deleted service": (
-        SERVICE,
-        "google.cloud.run.v1.Services.DeleteService",
-        IN_V1,
-        {},
-        "deleted",
-        "",
-    ),
-    "who may call a service": (
-        SERVICE,
-        "google.cloud.run.v1.Services.SetIamPolicy",
-        IN_V1,
-        {},
-        "permissions changed",
-        "",
-    ),
-    "a function": (
-        *(
-            SERVICE,
-            FUNCTION,
-            THE_FUNCTION,
-            {"response": {"serviceConfig": {"revision": "orchestrator-00009-fun"}}},
-        ),
-        *("deployed", "orchestrator-00009-fun"),
-    ),
-    "a function, version 1": (
-        SERVICE,
-        FUNCTION_1,
-        THE_FUNCTION,
-        {"response": {"versionId": "7"}},
-        "deployed",
-        "",
-    ),
-    "a subscription": (
-        SUBSCRIPTION,
-        f"{SUBSCRIBER}.UpdateSubscription",
-        THE_SUBSCRIPTION,
-        {},
-        "changed",
-        "",
-    ),
-    "its end": (
-        SUBSCRIPTION,
-        f"{SUBSCRIBER}.DeleteSubscription",
-        THE_SUBSCRIPTION,
-        {},
-        "deleted",
-        "",
-    ),
-    "its endpoint": (
-        SUBSCRIPTION,
-        f"{SUBSCRIBER}.ModifyPushConfig",
-        THE_SUBSCRIPTION,
-        {},
-        "its endpoint changed",
-        "",
-    ),
-    "its messages": (SUBSCRIPTION, f"{SUBSCRIBER}.Seek", THE_SUBSCRIPTION, {}, "Seek", ""),
-    "a topic": (TOPIC, f"{PUBLISHER}.DeleteTopic", THE_TOPIC, {}, "deleted", ""),
-    "who may publish": (
-        TOPIC,
-        IAM,
-        THE_TOPIC,
-        {"api": "pubsub.googleapis.com"},
-        "permissions changed",
-        "",
-    ),
-    "a table": (TABLE, f"{TABLES}.PatchTable", THE_TABLE, {}, "changed", ""),
-    "a table's end": (TABLE, f"{TABLES}.DeleteTable", THE_TABLE, {}, "deleted", ""),
-    "a new table": (TABLE, f"{TABLES}.InsertTable", THE_TABLE, {}, "created", ""),
-    "DROP TABLE": (
-        TABLE,
-        QUERY,
-        THE_TABLE,
-        {"metadata": {"tableDeletion": {"reason": "QUERY"}}},
-        "deleted",
-        "",
-    ),
-    "ALTER TABLE": (
-        TABLE,
-        QUERY,
-        THE_TABLE,
-        {"metadata": {"tableChange": {"reason": "QUERY"}}},
-        "changed",
-        "",
-    ),
-    "CREATE TABLE": (
-        TABLE,
-        QUERY,
-        THE_TABLE,
-        {"metadata": {"tableCreation": {"reason": "QUERY"}}},
-        "created",
-        "",
-    ),
-    "a query that says nothing": (TABLE, QUERY, THE_TABLE, {}, "InsertJob", ""),
-    "a job": (JOB, f"{SCHEDULER}.UpdateJob", THE_JOB, {}, "changed", ""),
-    "a paused job": (JOB, f"{SCHEDULER}.PauseJob", THE_JOB, {}, "paused", ""),
-    "a resumed job": (JOB, f"{SCHEDULER}.ResumeJob", THE_JOB, {}, "resumed", ""),
-    "a deleted job": (JOB, f"{SCHEDULER}.DeleteJob", THE_JOB, {}, "deleted", ""),
-    "a new job": (JOB, f"{SCHEDULER}.CreateJob", THE_JOB, {}, "created", ""),
+RUN = "google.cloud.run.v1.Services"
+REVISION = {"latestCreatedRevision": f"{IN_V2}/revisions/orchestrator-00008-xyz"}
+OF_FUNCTION = {"response": {"serviceConfig": {"revision": "orchestrator-00009-fun"}}}
+RESOURCES = {TABLE: THE_TABLE, TOPIC: THE_TOPIC, SUBSCRIPTION: THE_SUBSCRIPTION, JOB: THE_JOB}
+# The method and the resource of each call, what else its entry has, what it did and made.
+OF_A_SERVICE: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
+    "version 1": (RUN_1, IN_V1, {"response": MADE}, "deployed", "orchestrator-00007-abc"),
+    "version 2": (RUN_2, IN_V2, {"response": REVISION}, "deployed", "orchestrator-00008-xyz"),
+    "a new one": (f"{RUN}.CreateService", IN_V1, {}, "deployed", ""),
+    "a deleted one": (f"{RUN}.DeleteService", IN_V1, {}, "deleted", ""),
+    "who may call it": (f"{RUN}.SetIamPolicy", IN_V1, {}, "permissions changed", ""),
+    "a function": (FUNCTION, THE_FUNCTION, OF_FUNCTION, "deployed", "orchestrator-00009-fun"),
+    "its old form": (FUNCTION_1, THE_FUNCTION, {"response": {"versionId": "7"}}, "deployed", ""),
 }
 
 
-@pytest.mark.parametrize("case", OF_A_COMPONENT)
-def test_what_was_done_to_a_component(server: LoggingServer, case: str) -> None:
-    """In a word, when, by whom, and what came of it; refused, it was not done."""
-    part, method, resource, more, what, made = OF_A_COMPONENT[case]
+@pytest.mark.parametrize("case", OF_A_SERVICE)
+def test_what_was_done_to_a_service(server: LoggingServer, case: str) -> None:
+    """In a word, when, by whom, and the revision; a call that was refused did nothing."""
+    method, resource, more, what, made = OF_A_SERVICE[case]
     server.log_activity(AT, method, resource, ANNA, **more)
     server.log_activity(AT + MINUTE, method, resource, BOB, code=7, **more)
-    assert read(server) == only(Change(AT, *part, what, "anna", made))
+    assert read(server) == only(Change(AT, *SERVICE, what, "anna", made))
+
+
+def by_query(event: str) -> dict[str, Any]:
+    return {"metadata": {event: {"reason": "QUERY"}}}
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "more", "what"),
+    [
+        (SUBSCRIPTION, f"{SUBSCRIBER}.UpdateSubscription", {}, "changed"),
+        (SUBSCRIPTION, f"{SUBSCRIBER}.DeleteSubscription", {}, "deleted"),
+        (SUBSCRIPTION, f"{SUBSCRIBER}.ModifyPushConfig", {}, "its endpoint changed"),
+        (SUBSCRIPTION, f"{SUBSCRIBER}.Seek", {}, "Seek"),
+        (TOPIC, f"{PUBLISHER}.DeleteTopic", {}, "deleted"),
+        (TOPIC, IAM, {"api": "pubsub.googleapis.com"}, "permissions changed"),
+        (TABLE, f"{TABLES}.PatchTable", {}, "changed"),
+        (TABLE, f"{TABLES}.DeleteTable", {}, "deleted"),
+        (TABLE, f"{TABLES}.InsertTable", {}, "created"),
+        (TABLE, QUERY, by_query("tableDeletion"), "deleted"),
+        (TABLE, QUERY, by_query("tableChange"), "changed"),
+        (TABLE, QUERY, by_query("tableCreation"), "created"),
+        (TABLE, QUERY, {}, "InsertJob"),
+        (JOB, f"{SCHEDULER}.UpdateJob", {}, "changed"),
+        (JOB, f"{SCHEDULER}.PauseJob", {}, "paused"),
+        (JOB, f"{SCHEDULER}.ResumeJob", {}, "resumed"),
+        (JOB, f"{SCHEDULER}.DeleteJob", {}, "deleted"),
+        (JOB, f"{SCHEDULER}.CreateJob", {}, "created"),
+    ],
+)
+def test_what_was_done_to_a_component(
+    server: LoggingServer, part: Part, method: str, more: dict[str, Any], what: str
+) -> None:
+    """In a word, when and by whom; a call that was refused did nothing."""
+    server.log_activity(AT, method, RESOURCES[part], ANNA, **more)
+    server.log_activity(AT + MINUTE, method, RESOURCES[part], BOB, code=7, **more)
+    assert read(server) == only(Change(AT, *part, what, "anna", ""))
 
 
 NOTHING = {
@@ -450,10 +365,8 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
         server.log_attempt(AT, job)
     log = CloudLoggingChanges("project", parts, connect=server.transport)
     begun = dict.fromkeys(("phase2", "phase3", "phase4", "phase6"), AT)
-    service, table = (
-        Change(AT, *SERVICE, "deployed", "anna"),
-        Change(AT + MINUTE, *TABLE, "changed", "anna"),
-    )
+    service = Change(AT, *SERVICE, "deployed", "anna")
+    table = Change(AT + MINUTE, *TABLE, "changed", "anna")
     assert log.changes(begun, UNTIL) == {
         "phase2": only(service, table, parts=parts["phase2"], attempts=[Attempt(AT, "box-scores")]),
         "phase3": only(table, parts=parts["phase3"], attempts=[Attempt(AT, "late")]),
@@ -747,15 +660,11 @@ def test_the_parts_of_a_deployment(phase: Phase, reached: LoggingServer, table: 
     settings = Settings.from_env({"ORCHESTRATOR_SERVICE": "orchestrator"})
     stores = CloudStores("project", settings, {"phase2": named, "phase3": other})
     for method, resource in (
-        *(
-            (RUN_1, IN_V1),
-            (f"{PUBLISHER}.UpdateTopic", THE_TOPIC),
-            (f"{TABLES}.PatchTable", THE_TABLE),
-        ),
-        *(
-            (f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION),
-            (f"{SCHEDULER}.PauseJob", THE_JOB),
-        ),
+        (RUN_1, IN_V1),
+        (f"{PUBLISHER}.UpdateTopic", THE_TOPIC),
+        (f"{TABLES}.PatchTable", THE_TABLE),
+        (f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION),
+        (f"{SCHEDULER}.PauseJob", THE_JOB),
     ):
         reached.log_activity(AT, method, resource, ANNA)
     for job in jobs:

@@ -116,12 +116,10 @@ def summary(name: str, status: str | None, day: date | None = DAY) -> ProcessorS
 @pytest.mark.parametrize(
     "changes",
     [
-        *(
-            {"status": " Success "},
-            {"phase": "PHASE_2_RAW "},
-            {"phase": ""},
-            {"processor_name": f" {CLASS_NAMES[0]} "},
-        ),
+        {"status": " Success "},
+        {"phase": "PHASE_2_RAW "},
+        {"phase": ""},
+        {"processor_name": f" {CLASS_NAMES[0]} "},
         *(
             {"game_date": f"{DAY}{midnight}"}
             for midnight in ("T00:00:00Z", " 00:00", "T00:00:00.000+00:00", " ")
@@ -242,10 +240,8 @@ def test_a_function_that_was_never_invoked(
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
     rows = BigQueryCompletionLog(dataset, {"phase2": with_messages})
     rows.setup()
-    documents, lines = (
-        FirestoreDocuments(dataset.project),
-        JsonLinesArchive(tmp_path / "none.jsonl"),
-    )
+    documents = FirestoreDocuments(dataset.project)
+    lines = JsonLinesArchive(tmp_path / "none.jsonl")
     stores = StoresOf(documents, rows, lines, message_logs=log, requests=Unasked())
     (verdict,) = check(
         stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}

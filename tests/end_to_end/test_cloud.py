@@ -288,10 +288,8 @@ def test_the_incident(pipeline: Pipeline) -> None:
 def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
     """In one process with a thread each, both are answered, and people are notified once."""
     leave_untriggered(pipeline, datetime.now(UTC) - timedelta(minutes=40))
-    paths, are_over = (
-        itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]),
-        threading.Event(),
-    )
+    paths = itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"])
+    are_over = threading.Event()
 
     def look() -> Iterator[tuple[int, bool]]:
         while not are_over.is_set():
@@ -398,10 +396,8 @@ def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
 
 def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
     """BigQuery refuses, the function answers 500, Pub/Sub sends again, each row is there once."""
-    client, table = (
-        pipeline.bigquery.client,
-        f"{pipeline.bigquery.project}.nba_orchestration.phase_completions",
-    )
+    client = pipeline.bigquery.client
+    table = f"{pipeline.bigquery.project}.nba_orchestration.phase_completions"
     schema = client.get_table(table).schema
     client.delete_table(table)
     pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))

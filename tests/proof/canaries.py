@@ -208,11 +208,9 @@ class Canaries(Subject):
         silences = read_silences(value.documents.get(PEOPLE))
         is_silenced = any(silence.covers(_BAD, now) for silence in silences)
         is_remembered = bool(read_date(value.documents.get(REF), DAY, now).incidents)
-        verdict, worse, kinds = (
-            self._life[era.round],
-            self._life.find("w"),
-            {kind for kind, _, _ in told},
-        )
+        verdict = self._life[era.round]
+        worse = self._life.find("w")
+        kinds = {kind for kind, _, _ in told}
         if verdict != "g" and "OPENED" not in kinds and not is_silenced:
             yield f"{name} was not told OPENED"
         if verdict == "w" and not any(number >= worse for _, number, _ in told) and not is_silenced:

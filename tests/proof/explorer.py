@@ -233,10 +233,8 @@ class Explorer:
     def _faults(self, state: State, course: Course, stored: Stored) -> Iterator[tuple[str, State]]:
         """Yield what can go wrong with a run's next operation, after which `stored` is there."""
         assert course.operation is not None
-        failed, dead = (
-            self._answer(course, FAILURE),
-            self._begin(self._subject.after(course.run, DIED)),
-        )
+        failed = self._answer(course, FAILURE)
+        dead = self._begin(self._subject.after(course.run, DIED))
         yield f"{course.name}-", self._moved(state, failed)
         yield f"{course.name}!", self._moved(state, dead)
         if course.operation.writes:

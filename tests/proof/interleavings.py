@@ -35,15 +35,13 @@ _DELIVERIES = (
     ("ab/aAb", 0),
 )
 _MORE_DELIVERIES = (
-    *(
-        ("ab/ab", 3),
-        ("ab/abb", 1),
-        ("ab/aAb", 1),
-        ("ab/abu", 2),
-        ("ab/abn", 2),
-        ("ab/aabb", 0),
-        ("abc/abcc", 0),
-    ),
+    ("ab/ab", 3),
+    ("ab/abb", 1),
+    ("ab/aAb", 1),
+    ("ab/abu", 2),
+    ("ab/abn", 2),
+    ("ab/aabb", 0),
+    ("abc/abcc", 0),
     *(("abc/abcu", 1), ("abcd/abcd", 0), ("abc/abc", 2)),
 )
 _LIVES = (("bgg", 0), ("bg", 1), ("bwg", 0), ("bgb", 0), ("bg+", 0), ("bg-", 0))

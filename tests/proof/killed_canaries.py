@@ -321,11 +321,9 @@ def dies_at(world: Canaries, step: int, deadly: Sequence[str]) -> tuple[bool, li
 
 def watch(seed: int, lives: int) -> list[str]:
     """Let canaries die at each step and run two and five at once; return what went wrong."""
-    phase, rng, began = (
-        load_phase("phase2", BUNDLED_PHASES),
-        random.Random(f"{seed}/canaries"),
-        time.monotonic(),
-    )
+    phase = load_phase("phase2", BUNDLED_PHASES)
+    rng = random.Random(f"{seed}/canaries")
+    began = time.monotonic()
     flaws, last, most = list[str](), 0, MOST_AT_ONCE
     with (
         emulated(),

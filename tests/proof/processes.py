@@ -22,13 +22,11 @@ def process(
     """Serve "orchestrator" or "canary" until the block ends; `folder` is where deaths are noted."""
     port = free_port()
     command = [
-        *(
-            str(Path(sys.executable).with_name("functions-framework")),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
+        str(Path(sys.executable).with_name("functions-framework")),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
         *("--source", str(_SERVED), "--target", "serve"),
     ]
     environment = {
