@@ -24,8 +24,6 @@ from tests.docs.markdown import (
     text_of,
 )
 
-# Made by a run, a deployment or a measurement.
-
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
 def test_every_link_resolves(page: Path) -> None:
@@ -57,6 +55,7 @@ def test_every_page_can_be_reached() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_that_is_mentioned_is_there(page: Path) -> None:
     """By its path from the root, or by its name where it has no folder."""
+    # Made by a run, a deployment or a measurement.
     made = {"main.py", "checkpoints.jsonl", "datasets/", "messages.jsonl", "truth.json"}
     # The command's folders, which `canary demo` and its kin make.
     made_below = "simulated"
