@@ -1,7 +1,5 @@
 """What is left of 5, 20 and 100 completions of one game date that arrive at once.
 
-Also measured: how long it takes.
-
 Three ways of registering them meet the same burst on Google's Firestore emulator, in turns and in
 one run:
 

@@ -100,10 +100,7 @@ class _Load:
             self._failed += not answer.ok  # any 2xx acknowledges
 
     def taken(self) -> tuple[list[float], int, float]:
-        """Return the seconds of each delivery since this was last asked, and how many failed.
-
-        And how many seconds ago it was.
-        """
+        """Return each delivery's seconds since the last call, the failures, and the time since."""
         now = time.monotonic()
         with self._lock:
             found = self._taken, self._failed, now - self._since

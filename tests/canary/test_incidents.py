@@ -597,8 +597,9 @@ def test_a_stored_copy_of_format_1_is_read() -> None:
     """As the first version has written it, and wherever this code is by then."""
     stored = (
         '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", '
-        '"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": "2026-02-10T07:15:00Z", '
-        '"reminders": {"log": 2}, "events": [{"what": "OPENED", "at": "2026-02-10T07:15:00Z", '
+        '"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", '
+        '"opened_at": "2026-02-10T07:15:00Z", "reminders": {"log": 2}, '
+        '"events": [{"what": "OPENED", "at": "2026-02-10T07:15:00Z", '
         '"to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}], '
         '"receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", '
         '"at": "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], '

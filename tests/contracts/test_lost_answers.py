@@ -1,6 +1,4 @@
-"""What a commit to Firestore says when it is refused, unanswered, or answered and nobody heard.
-
-Mine, theirs, unknown.
+"""Whether a commit to Firestore was mine, another's, or unknown, whatever became of its answer.
 
 The server is the emulator; between it and the client's own retries, an answer is put in the place
 of the real one.

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS
 from tests.proof.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
+from tests.topics import pushing_topic
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import THREADS, canary_function, orchestrator_function
 
@@ -48,9 +49,6 @@ work_query = '''
 SELECT game_date, n FROM nba_orchestration.games
 WHERE game_date BETWEEN @since AND @until'''
 bigquery_carries_flag = false"""
-
-
-PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 
 
 def eventually(condition: Callable[[], bool], complaint: str, seconds: float = 30) -> None:
@@ -99,9 +97,7 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(
-    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path, pushing_topic: PushingTopic
-) -> Iterator[Pipeline]:
+def pipeline(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> Iterator[Pipeline]:
     (tmp_path / "phases.toml").write_text(
         BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", QUERIES), "utf-8"
     )

@@ -4,8 +4,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -26,10 +26,10 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
 from tests.proof.listener import QuietHandler, listening
+from tests.topics import pushing_topic
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import orchestrator_function
 
-PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 TOPIC = "nba-phase2-raw-complete"
 
 
@@ -40,7 +40,7 @@ def table(dataset: BigQuery, phase: Phase) -> BigQuery:
 
 
 @contextmanager
-def served(project: str, pushing_topic: PushingTopic, **environment: str) -> Iterator[Server]:
+def served(project: str, **environment: str) -> Iterator[Server]:
     known = {
         name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")
     }
@@ -65,11 +65,9 @@ def run_probe(
     return code, printed.out + printed.err
 
 
-def test_alive(
-    cloud: str, table: BigQuery, pushing_topic: PushingTopic, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_alive(cloud: str, table: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
     """The answer is a document and two checkpoints, and other subscribers are named before."""
-    with served(cloud, pushing_topic) as function, SubscriberClient() as subscriber:
+    with served(cloud) as function, SubscriberClient() as subscriber:
         other = subscriber.subscription_path(cloud, "starts-phase-3")
         subscriber.create_subscription(name=other, topic=f"projects/{cloud}/topics/{TOPIC}")
         code, printed = run_probe(capsys, seconds=30)
@@ -105,17 +103,16 @@ def test_alive(
 def test_another_list_and_no_table(
     cloud: str,
     phase: Phase,
-    pushing_topic: PushingTopic,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A function that could not write, or was deployed with another list, is reported as such."""
-    with served(cloud, pushing_topic):
+    with served(cloud):
         without_table = run_probe(capsys, seconds=30)
     BigQueryCompletionLog(BigQuery(cloud, emulated=True), {"phase2": phase}).setup()
     more = BUNDLED_PHASES.read_text("utf-8") + '\np2_bdl_box_scores = ["BdlBoxScoresProcessor"]\n'
     (tmp_path / "phases.toml").write_text(more, "utf-8")
-    with served(cloud, pushing_topic, PHASES_FILE=str(tmp_path / "phases.toml")):
+    with served(cloud, PHASES_FILE=str(tmp_path / "phases.toml")):
         another_list = run_probe(capsys, seconds=30)
     assert (without_table[0], another_list[0]) == (1, 1)
     assert "the orchestrator is alive, but BigQuery: NotFound" in without_table[1]
@@ -125,7 +122,6 @@ def test_another_list_and_no_table(
 @pytest.mark.usefixtures("table")
 def test_a_function_that_is_not_there_or_fails(
     cloud: str,
-    pushing_topic: PushingTopic,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -133,12 +129,12 @@ def test_a_function_that_is_not_there_or_fails(
     port = free_port()
     with monkeypatch.context() as patch:
         patch.setattr("tools.functions.free_port", lambda: port)
-        starting = served(cloud, pushing_topic, PHASES_FILE="/no-such-file.toml")
+        starting = served(cloud, PHASES_FILE="/no-such-file.toml")
         with pytest.raises(EmulatorError, match=r"no-such-file\.toml"):
             starting.__enter__()
     with pushing_topic(cloud, f"http://127.0.0.1:{port}/"):
         stopped = run_probe(capsys)
-    with served(cloud, pushing_topic, FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{free_port()}"):
+    with served(cloud, FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{free_port()}"):
         failing = run_probe(capsys)
     assert (stopped[0], failing[0]) == (1, 1)
     assert re.search(r"not alive after [12] s: no answer: ", stopped[1])
@@ -186,9 +182,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("status", WORDS)
-def test_what_the_front_end_answers(
-    cloud: str, phase: Phase, pushing_topic: PushingTopic, status: int
-) -> None:
+def test_what_the_front_end_answers(cloud: str, phase: Phase, status: int) -> None:
     """On Cloud Run a function that crashes at import is a 503 in the request log."""
 
     @contextmanager
@@ -247,7 +241,7 @@ def test_of_several_statuses_the_worst_counts() -> None:
 
 
 def test_the_log_is_believed_in_bounded_time(
-    cloud: str, phase: Phase, pushing_topic: PushingTopic, monkeypatch: pytest.MonkeyPatch
+    cloud: str, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody asks a log without entries twice, and one that hangs costs only the time granted."""
     with LoggingServer(cloud) as log, pushing_topic(cloud, f"http://127.0.0.1:{free_port()}/"):

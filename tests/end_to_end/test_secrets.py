@@ -1,6 +1,4 @@
-"""Two settings are secrets: Slack's address and the heartbeat's.
-
-Neither is in what is written, whatever fails.
+"""The addresses of Slack and of the heartbeat are in nothing that is written, whatever fails.
 
 Each has a marked value, and all that comes out is searched: answers, both outputs, the logs of
 every library, errors with what is behind them, and every byte of the stores.

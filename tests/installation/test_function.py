@@ -89,8 +89,8 @@ def test_the_package_or_a_wheel_beside_the_function(
 
     def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
         """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
-        install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
-        fetch(["bash", "-ec", f'cd "{folder}"; {install}'])
+        install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}"'
+        fetch(["bash", "-ec", f'cd "{folder}"; {install} -r requirements.txt'])
         port = free_port()
         program = "import sys; from functions_framework._cli import _cli; sys.exit(_cli())"
         command = [

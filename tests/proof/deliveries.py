@@ -1,6 +1,4 @@
-"""A few deliveries through the real `deliver`, in every order.
-
-The subject, its invariants, and two that are wrong.
+"""A few deliveries through the real `deliver`, in every order: the subject and its invariants.
 
 A scenario is written `ab/aab`: the processors that the phase expects, then one letter a delivery.
 `a` is the completion of processor a, `A` its re-run (another message, published later), `n` says
@@ -8,9 +6,8 @@ that the first processor had no data, `u` is an unexpected processor. The same l
 message that is delivered twice. What raised or died comes again, at any later time. A further step
 is a fault:
 
-    1x   the process dies before it, and the message does not come again: Pub/Sub need not repeat a
-    delivery where
-         another one of the same message is acknowledged
+    1x   the process dies before it, and the message does not come again: Pub/Sub need not repeat
+         a delivery where another one of the same message is acknowledged
 
 The invariants look at the stored fields themselves, not through `read_progress`, which belongs to
 what is checked.

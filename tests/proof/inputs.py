@@ -1,6 +1,4 @@
-"""What others may hand over, as Hypothesis generates it.
-
-Bytes, texts, values, and what stores hold of one date.
+"""What others may hand over, as Hypothesis generates it: bytes, texts, values, stored documents.
 
 `fuzzed` takes a few inputs in `make test`, and many in the long forms, which choose a profile of
 Hypothesis. What is found becomes an `@example` of the test that failed. The `check_` functions are

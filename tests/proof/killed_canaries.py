@@ -1,6 +1,4 @@
-"""Canaries that are killed at each step, and several at once while Firestore answers late.
-
-And what people heard.
+"""What people heard of canaries that are killed at each step, or meet while Firestore is late.
 
 Each life is that of two dates that have been stuck for 40 minutes: somebody sets their flags, and
 then they are well. Real processes of the function run over them every 15 minutes of a simulated
@@ -264,7 +262,7 @@ DEADLY = (("opens", "resolves"), ("is open", "is quiet", "is over"))
 class Plan(NamedTuple):
     """How many runs come at once, and by run of a life the late answers and where one dies.
 
-    Of the processes of a run one dies, at its step of this number.
+    A number in `dies` is that of the step at which one process of the run dies.
     """
 
     runs: int

@@ -1,6 +1,4 @@
-"""One outage after another between the code and its servers.
-
-Real client libraries, real servers, a gate in between.
+"""One outage after another at a gate between the real client libraries and their real servers.
 
 Each time a date has been stuck for 40 minutes, and another one is well. A run and a delivery happen
 during the outage; then it is over, the runs go on, and somebody sets the flag. All deadlines are
