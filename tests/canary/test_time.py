@@ -189,7 +189,7 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
 @settings(DRAWN, max_examples=100)
 @given(places(), st.lists(st.integers(-60, 5 * 24 * 60), min_size=1, max_size=8))
 def test_every_wait_ends_at_its_moment_and_for_good(place: Place, minutes: list[int]) -> None:
-    """The next phase is awaited for an elapsed hour, the first report until the local deadline."""
+    """The wait for the next phase takes an elapsed hour, that for a report ends at the deadline."""
     phase, day = place.phase, place.at.astimezone(place.tz).date()
     trigger = Trigger(place.at, "all_complete", "1")
     registered = {name: Registration(place.at, name, place.at) for name in FIVE}
