@@ -1,8 +1,6 @@
-"""The reads of a canary run with Google's clients, at the same time, and nothing else.
+"""The floor of `canary check`: the same reads with Google's clients, at the same time.
 
-The floor of `canary check`.
-
-python -m benchmarks.bare_reads FIRST LAST
+    python -m benchmarks.bare_reads FIRST LAST
 """
 
 import os
