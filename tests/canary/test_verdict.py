@@ -664,33 +664,33 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
 
 
 COUNTS: list[Source[int]] = [Absent(), REFUSED, Seen(0), Seen(9)]
+LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
+DOCUMENTS = [
+    Absent(),
+    REFUSED,
+    DOC_ALL,
+    DOC_FOUR,
+    DOC_SET,
+    registered(FIVE[:4], TRIGGER),
+    registered([], TRIGGER),
+    registered(FIVE[:4], PARTIAL),
+    registered([]),
+]
+MOMENTS = [
+    DONE - HOUR,
+    DONE,
+    DONE + timedelta(minutes=30),
+    DONE + 2 * HOUR,
+    DEADLINE,
+    DEADLINE + timedelta(days=3),
+]
 
 
 def test_every_combination_keeps_the_promises() -> None:
     """Unreadable evidence is UNKNOWN, and the accusation is made exactly by the mission's rule."""
-    logs = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
-    documents = [
-        Absent(),
-        REFUSED,
-        DOC_ALL,
-        DOC_FOUR,
-        DOC_SET,
-        registered(FIVE[:4], TRIGGER),
-        registered([], TRIGGER),
-        registered(FIVE[:4], PARTIAL),
-        registered([]),
-    ]
-    moments = [
-        DONE - HOUR,
-        DONE,
-        DONE + timedelta(minutes=30),
-        DONE + 2 * HOUR,
-        DEADLINE,
-        DEADLINE + timedelta(days=3),
-    ]
     kinds = set()
     for completion_log, progress, outcome, work, now in itertools.product(
-        logs, documents, COUNTS, COUNTS, moments
+        LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS
     ):
         verdict = verdict_of(completion_log, progress, now, outcome=outcome, work=work)
         kinds.add(verdict.kind)
