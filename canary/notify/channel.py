@@ -107,8 +107,8 @@ class Channels:
         except Exception as error:  # noqa: BLE001 (whatever it is, the other channels and dates are told)
             if isinstance(error, (NotifyError, OSError)) or len(notifications) == 1:
                 return [], error
-            each = [self.send(name, [one], now) for one in notifications]
-            return [one for sent, _ in each for one in sent], next(
+            each = [self.send(name, [notification], now) for notification in notifications]
+            return [notification for sent, _ in each for notification in sent], next(
                 (failure for _, failure in each if failure), None
             )
         return notifications, None

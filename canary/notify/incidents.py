@@ -174,8 +174,8 @@ class _Notifying:
 
         Only the answer was lost, or came late.
         """
-        known = self._memory.dates(phase)
-        incidents = [known[day].open for day in plan.due if day in known]
+        memories = self._memory.dates(phase)
+        incidents = [memories[day].open for day in plan.due if day in memories]
         runs = {
             receipt.run
             for incident in incidents
@@ -190,8 +190,10 @@ class _Notifying:
         outcomes: dict[date, dict[str, Outcome]] = {day: {} for day in plan.due}
         for name in self._channels.by_name:
             days = [day for day, kinds in plan.due.items() if name in kinds]
-            wanted = [self._notification(plan, day, plan.due[day][name], name) for day in days]
-            for day, outcome in self._outcomes(name, wanted).items():
+            notifications = [
+                self._notification(plan, day, plan.due[day][name], name) for day in days
+            ]
+            for day, outcome in self._outcomes(name, notifications).items():
                 outcomes[day][name] = outcome
         noted = self._note(phase, plan, outcomes) if plan.due else {}
         after = {**plan.after, **noted}
@@ -203,21 +205,26 @@ class _Notifying:
             self._judged_from[phase] = min(first, unsettled(plan) or first)
         self._leave_untold(plan, after, "no channel is known to have taken it")
 
-    def _outcomes(self, name: str, wanted: Sequence[Notification]) -> dict[date, Outcome]:
+    def _outcomes(self, name: str, notifications: Sequence[Notification]) -> dict[date, Outcome]:
         """Send a channel what it is due, and return what came of it."""
         outcomes: dict[date, Outcome] = {}
-        for first in range(0, len(wanted), _DATES_AT_ONCE):
-            outcomes |= self._outcomes_of_a_message(name, wanted[first : first + _DATES_AT_ONCE])
+        for first in range(0, len(notifications), _DATES_AT_ONCE):
+            outcomes |= self._outcomes_of_a_message(
+                name, notifications[first : first + _DATES_AT_ONCE]
+            )
         return outcomes
 
     def _outcomes_of_a_message(
-        self, name: str, wanted: Sequence[Notification]
+        self, name: str, notifications: Sequence[Notification]
     ) -> dict[date, Outcome]:
-        now, days = self._situation.now, [notification.verdict.game_date for notification in wanted]
+        now, days = (
+            self._situation.now,
+            [notification.verdict.game_date for notification in notifications],
+        )
         # also if it was frozen since it committed
         if self._deadline.is_over or name in self.failures:
             return dict.fromkeys(days, Outcome.NOT_POSTED)
-        sent, error = self._channels.send(name, wanted, now)
+        sent, error = self._channels.send(name, notifications, now)
         heard = {notification.verdict.game_date for notification in sent}
         self._heard |= {name} if heard else set()
         if error is not None:
@@ -228,12 +235,12 @@ class _Notifying:
         otherwise = Outcome.NOT_KNOWN if may_be else Outcome.NOT_POSTED
         outcomes = {day: Outcome.HEARD if day in heard else otherwise for day in days}
         posted = [
-            one.verdict
-            for one in wanted
-            if outcomes[one.verdict.game_date] is not Outcome.NOT_POSTED
+            notification.verdict
+            for notification in notifications
+            if outcomes[notification.verdict.game_date] is not Outcome.NOT_POSTED
         ]
         self._channels.memory.told |= {
-            (name, one.phase, one.game_date): (now, level(one)) for one in posted
+            (name, verdict.phase, verdict.game_date): (now, level(verdict)) for verdict in posted
         }
         return outcomes
 
@@ -243,14 +250,14 @@ class _Notifying:
         verdict, incident = plan.verdicts[day], plan.after[day].open
         assert incident is not None
         also = [
-            other
-            for other_day, other in plan.verdicts.items()
+            candidate
+            for other_day, candidate in plan.verdicts.items()
             if kind is NotificationKind.OPENED
             and name not in plan.due.get(other_day, {})
-            and not other.kind.is_quiet
+            and not candidate.kind.is_quiet
             and (other_incident := plan.after[other_day].open)
             and name in other_incident.receipts
-            and group_of(other) == group_of(verdict)
+            and group_of(candidate) == group_of(verdict)
         ]
         return Notification(
             kind, incident, verdict, "; ".join(self._words(plan, day, kind, name)), tuple(also)
@@ -290,14 +297,14 @@ class _Notifying:
         for _ in range(_ATTEMPTS):
             try:
                 self._memory.read_again(phase, outcomes)
-                known = self._memory.dates(phase)
+                memories = self._memory.dates(phase)
                 noted = {
-                    day: answered(known[day], mine, plan.followed[day], plan.situations[day])
+                    day: answered(memories[day], mine, plan.followed[day], plan.situations[day])
                     for day, mine in outcomes.items()
-                    if day in known
+                    if day in memories
                 }
                 if self._memory.commit(
-                    phase, {day: one for day, one in noted.items() if one != known[day]}
+                    phase, {day: memory for day, memory in noted.items() if memory != memories[day]}
                 ):
                     return noted
                 failed = self._memory.failure or failed
@@ -324,28 +331,30 @@ class _Notifying:
             f"sent without memory, once in {SLOT // _HOUR} hours, and not when it is over: "
             f"{self.without_memory}"
         )
-        own = self._channels.memory
+        own_memory = self._channels.memory
         loud = {day: v for day, v in plan.verdicts.items() if v.kind.is_problem or v.unreadable}
         for name in self._channels.by_name:
-            wanted = []
+            notifications = []
             for day, verdict in loud.items():
                 kind, memory = self._kind_without_memory(plan, day, name), plan.followed[day]
                 if kind is not None and memory.open is not None:
-                    wanted.append(Notification(kind, memory.open, verdict, note))
-            self._outcomes(name, wanted)
-        known = {(verdict_phase, day) for _, verdict_phase, day in own.told}
+                    notifications.append(Notification(kind, memory.open, verdict, note))
+            self._outcomes(name, notifications)
+        remembered = {(verdict_phase, day) for _, verdict_phase, day in own_memory.told}
         unknown = {
-            day: memory for day, memory in plan.followed.items() if (phase, day) not in known
+            day: memory for day, memory in plan.followed.items() if (phase, day) not in remembered
         }
         self._leave_untold(plan, unknown, "nobody knows whether anybody was notified before")
 
     def _kind_without_memory(self, plan: Plan, day: date, name: str) -> NotificationKind | None:
-        verdict, said = plan.verdicts[day], plan.due.get(day, {}).get(name)
-        if self._memory.is_readable and (said is None or said.is_end):
+        verdict, planned = plan.verdicts[day], plan.due.get(day, {}).get(name)
+        if self._memory.is_readable and (planned is None or planned.is_end):
             return None
-        said = said if self._memory.is_readable else None
-        phase, own = self._phases[verdict.phase], self._channels.memory
-        return due_without_memory(verdict, name, phase, self._situation.now, own, said=said)
+        planned = planned if self._memory.is_readable else None
+        phase, own_memory = self._phases[verdict.phase], self._channels.memory
+        return due_without_memory(
+            verdict, name, phase, self._situation.now, own_memory, said=planned
+        )
 
     # The canary itself
 
@@ -354,14 +363,18 @@ class _Notifying:
 
         Say what is new of these.
         """
-        own, names, new = self._channels.memory, self._channels.by_name.keys(), dict[str, Refusal]()
+        own_memory, names, refusals = (
+            self._channels.memory,
+            self._channels.by_name.keys(),
+            dict[str, Refusal](),
+        )
         is_ours: bool | None = None
         try:
             for _ in range(
                 _ATTEMPTS if self._memory.is_readable and not self._deadline.is_over else 0
             ):
                 after = self._after(self._memory.runs)
-                new = {
+                refusals = {
                     name: refusal for name, refusal in after.refusals.items() if not refusal.said
                 }
                 if is_ours := self._memory.commit_runs(_said(after)):
@@ -369,20 +382,20 @@ class _Notifying:
         except StoreError:
             is_ours = None
         if not is_ours:
-            new = {
+            refusals = {
                 name: refusal
                 for name, refusal in self._gone.items()
-                if is_ours is None and name not in own.warned_of
+                if is_ours is None and name not in own_memory.warned_of
             }
-        own.warned_of = (own.warned_of | {*self._gone}) - self._heard
-        words, others = (
-            {name: refusal_text(name, refusal) for name, refusal in new.items()},
+        own_memory.warned_of = (own_memory.warned_of | {*self._gone}) - self._heard
+        words, reachable = (
+            {name: refusal_text(name, refusal) for name, refusal in refusals.items()},
             names - {*self._gone},
         )
         unsaid = [
             name
             for name, text in words.items()
-            if others and not self._warn(Warned.CHANNEL, text, others)
+            if reachable and not self._warn(Warned.CHANNEL, text, reachable)
         ]
         left_out = self._judged.left_out if is_ours else ""
         is_left_out_unsaid = bool(left_out) and not self._warn(
@@ -406,8 +419,8 @@ class _Notifying:
                 if self._memory.commit_runs(after):
                     return
         except StoreError:
-            own = self._channels.memory
-            own.warned_of -= {*unsaid}
+            own_memory = self._channels.memory
+            own_memory.warned_of -= {*unsaid}
 
     def _after(self, runs: Runs) -> Runs:
         """Return what is remembered of the canary after this run."""
@@ -417,20 +430,22 @@ class _Notifying:
             "",
         )
         # By what is remembered now: another run may have said it since this one has read.
-        said = {name for name, one in runs.refusals.items() if one.said and name in self._gone}
+        announced = {
+            name for name, refusal in runs.refusals.items() if refusal.said and name in self._gone
+        }
         gone = {
             name: replace(
-                refusal, said=name in said and runs.refusals[name].address == refusal.address
+                refusal, said=name in announced and runs.refusals[name].address == refusal.address
             )
             for name, refusal in self._gone.items()
         }
-        kept = {**runs.refusals, **gone}
-        left = kept.keys() & self._channels.by_name.keys() - self._heard
+        refusals = {**runs.refusals, **gone}
+        left = refusals.keys() & self._channels.by_name.keys() - self._heard
         return replace(
             after_a_run(runs, now, reason),
             judged_from={**runs.judged_from, **self._judged_from},
             open={**runs.open, **self._open},
-            refusals={name: kept[name] for name in sorted(left)},
+            refusals={name: refusals[name] for name in sorted(left)},
         )
 
     def _warn(self, what: Warned, text: str, names: Iterable[str]) -> bool:

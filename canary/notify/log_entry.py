@@ -77,7 +77,7 @@ class LogChannel:
         Its fields are those of its worst date, and `game_dates` has all of them.
         """
         kind, verdicts, project = group[0].kind, verdicts_of(group), self._command.project
-        verdict = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
+        verdict = max(verdicts, key=lambda verdict: (badness(level(verdict)), verdict.game_date))
         return {
             "severity": "NOTICE" if kind.is_end else severity(group).value,
             "message": f"CANARY_ALERT {kind}: {shortened(message.text, _MAXIMUM_MESSAGE)}",
@@ -85,10 +85,10 @@ class LogChannel:
             "canary_alert": kind.value,
             "phase": verdict.phase,
             "game_date": verdict.game_date.isoformat(),
-            "game_dates": sorted(one.game_date.isoformat() for one in verdicts),
+            "game_dates": sorted(verdict.game_date.isoformat() for verdict in verdicts),
             "verdict": verdict.kind.value,
             "cause": ", ".join(cause.kind for cause in verdict.causes) or None,
             "impact": verdict.impact.value if verdict.impact else None,
             "logs": logs_link(project, verdict.phase, verdict.game_date) if project else None,
-            "opened_at": min(one.incident.opened_at for one in group).isoformat(),
+            "opened_at": min(notification.incident.opened_at for notification in group).isoformat(),
         }

@@ -306,10 +306,12 @@ def how_the_next_phase_starts(phase: Phase) -> str:
 
 def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     """Put the dates of one fault together, in the order in which each fault comes first."""
-    found: dict[Hashable, list[Verdict]] = {}
+    groups: dict[Hashable, list[Verdict]] = {}
     for verdict in verdicts:
-        found.setdefault(group_of(verdict), []).append(verdict)
-    return [tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in found.values()]
+        groups.setdefault(group_of(verdict), []).append(verdict)
+    return [
+        tuple(sorted(group, key=lambda verdict: verdict.game_date)) for group in groups.values()
+    ]
 
 
 def messages(
@@ -323,13 +325,13 @@ def messages(
     What is new first, and the worst of it.
     """
     groups: dict[Hashable, list[Notification]] = {}
-    for one in notifications:
+    for notification in notifications:
         what = (
-            (one.verdict.phase, one.incident.kind, one.verdict.kind)
-            if one.kind.is_end
-            else group_of(one.verdict)
+            (notification.verdict.phase, notification.incident.kind, notification.verdict.kind)
+            if notification.kind.is_end
+            else group_of(notification.verdict)
         )
-        groups.setdefault((one.kind, one.note, what), []).append(one)
+        groups.setdefault((notification.kind, notification.note, what), []).append(notification)
     news = list(NotificationKind)
     ordered = sorted(
         groups.values(), key=lambda group: (news.index(group[0].kind), -badness(severity(group)))
@@ -340,15 +342,20 @@ def messages(
 def severity(group: Sequence[Notification]) -> Level:
     """Return how bad a group is now; while nobody knows, as bad as it was."""
     levels = (
-        one.incident.level if one.verdict.kind.is_quiet else level(one.verdict) for one in group
+        notification.incident.level
+        if notification.verdict.kind.is_quiet
+        else level(notification.verdict)
+        for notification in group
     )
-    others = (level(verdict) for one in group for verdict in one.also)
-    return max([*levels, *others], key=badness)
+    also = (level(verdict) for notification in group for verdict in notification.also)
+    return max([*levels, *also], key=badness)
 
 
 def verdicts_of(group: Sequence[Notification]) -> list[Verdict]:
     """Return the verdicts of all dates of a group, those of which the channel knows already as well."""
-    verdicts = [verdict for one in group for verdict in (one.verdict, *one.also)]
+    verdicts = [
+        verdict for notification in group for verdict in (notification.verdict, *notification.also)
+    ]
     return list({verdict.game_date: verdict for verdict in reversed(verdicts)}.values())
 
 
@@ -365,8 +372,12 @@ def _notification(
     again = {NotificationKind.CHANGED: "changed", NotificationKind.REMINDER: "reminder"}.get(
         first.kind, ""
     )
-    also = {verdict.game_date: verdict for one in group for verdict in one.also}
-    verdicts = [*(also | {one.verdict.game_date: one.verdict for one in group}).values()]
+    also = {verdict.game_date: verdict for notification in group for verdict in notification.also}
+    verdicts = [
+        *(
+            also | {notification.verdict.game_date: notification.verdict for notification in group}
+        ).values()
+    ]
     verdicts.sort(key=lambda verdict: verdict.game_date)
     return alert(verdicts, phase, command, now, again=again, note=first.note)
 
@@ -374,7 +385,7 @@ def _notification(
 def _over(
     group: Sequence[Notification], phase: Phase | None, command: CommandLine, now: datetime
 ) -> Message:
-    verdicts, first = [one.verdict for one in group], group[0]
+    verdicts, first = [notification.verdict for notification in group], group[0]
     verdict, incident = verdicts[-1], group[-1].incident
     is_expired = group[-1].kind is NotificationKind.EXPIRED
     is_over = (
@@ -384,8 +395,11 @@ def _over(
     )
     if is_expired:
         is_over = f"still {incident.kind} when last seen"
-    after = duration_text(now - min(one.incident.opened_at for one in group))
-    facts = [(str(one.verdict.game_date), one.verdict.summary) for one in group]
+    after = duration_text(now - min(notification.incident.opened_at for notification in group))
+    facts = [
+        (str(notification.verdict.game_date), notification.verdict.summary)
+        for notification in group
+    ]
     facts += [(phase.next_phase, f"{how_the_next_phase_starts(phase)}.")] if phase else []
     facts += [("Note", group[-1].note)] if group[-1].note else []
     shown = (
@@ -423,12 +437,14 @@ def alert(
     `again` is what it is besides, if people were notified of it before. Who changed something is
     said `with_who` alone.
     """
-    worst = max(verdicts, key=lambda one: (badness(level(one)), one.game_date))
-    alike = [one for one in verdicts if _impact(one, phase) == _impact(worst, phase)]
+    worst = max(verdicts, key=lambda verdict: (badness(level(verdict)), verdict.game_date))
+    alike = [verdict for verdict in verdicts if _impact(verdict, phase) == _impact(worst, phase)]
     there = f" on {_dates(alike, named=False)}" if len(alike) < len(verdicts) else ""
     how_bad = level(worst)
     about = _dates(verdicts, named=False)
-    harmed = _dates([one for one in verdicts if one.impact is worst.impact], named=False)
+    harmed = _dates(
+        [verdict for verdict in verdicts if verdict.impact is worst.impact], named=False
+    )
     first = next((cause.kind for cause in worst.causes if cause.kind in worst.proven), worst.kind)
     return Message(
         sign=SIGNS[how_bad],
@@ -440,7 +456,7 @@ def alert(
         facts=tuple(_facts(verdicts, worst, phase, now, note, with_who=with_who)),
         actions=_todo(worst, phase, about, harmed),
         command=command.to("explain", worst.game_date, phase=worst.phase),
-        in_hand=command.in_hand(worst.phase, [one.game_date for one in verdicts]),
+        in_hand=command.in_hand(worst.phase, [verdict.game_date for verdict in verdicts]),
         links=command.links(worst.phase, worst.game_date, first),
     )
 
@@ -512,15 +528,16 @@ def _facts(
     if len(verdicts) > 1:
         shown = verdicts[-_LISTED_DATES:]
         listed = [
-            f"{one.game_date} {one.kind}: {_impact(one, phase)}; {one.summary}" for one in shown
+            f"{verdict.game_date} {verdict.kind}: {_impact(verdict, phase)}; {verdict.summary}"
+            for verdict in shown
         ]
-        rest = (
+        more = (
             [f"and {len(verdicts) - _LISTED_DATES} more"] if len(verdicts) > _LISTED_DATES else []
         )
-        yield "Dates", "\n".join([*listed, *rest])
+        yield "Dates", "\n".join([*listed, *more])
     else:
         yield "What", worst.summary
-    since = min((one.since for one in verdicts if one.since is not None), default=None)
+    since = min((verdict.since for verdict in verdicts if verdict.since is not None), default=None)
     if since is not None:
         local = since.astimezone(ZoneInfo(phase.timezone))
         yield (
@@ -529,17 +546,19 @@ def _facts(
         )
     yield "Impact", f"{_impact_text(worst, phase)} {how_the_next_phase_starts(phase)}."
     texts = {
-        "Path": [path_text(one) for one in verdicts],
-        "Cause": [f"{cause.kind} {cause_text(cause)}" for one in verdicts for cause in one.causes],
+        "Path": [path_text(verdict) for verdict in verdicts],
+        "Cause": [
+            f"{cause.kind} {cause_text(cause)}" for verdict in verdicts for cause in verdict.causes
+        ],
         "Beside": [
             standing_text(beside, phase.name, with_who=with_who)
-            for one in verdicts
-            for beside in one.standing
+            for verdict in verdicts
+            for beside in verdict.standing
         ],
-        "Evidence": [note for one in verdicts for note in one.notes],
+        "Evidence": [note for verdict in verdicts for note in verdict.notes],
     }
-    for label, found in texts.items():
-        if shown_once := "\n".join(text for text in dict.fromkeys(found) if text):
+    for label, lines in texts.items():
+        if shown_once := "\n".join(text for text in dict.fromkeys(lines) if text):
             yield label, shown_once
     if note:
         yield "Note", note

@@ -98,8 +98,8 @@ class SlackChannel:
         if answer.status == HTTPStatus.OK and answer.text == "ok":
             return None
         # Slack's own word for it, unless it is one of the address.
-        known = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
-        reason = f"Slack answered {answer.status}" + (f" {answer.text}" if known else "")
+        is_word = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
+        reason = f"Slack answered {answer.status}" + (f" {answer.text}" if is_word else "")
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             return NotifyError(reason, again_after=max(answer.retry_after, _PAUSE_SECONDS))
         return NotifyError(reason, gone=answer.status in _GONE)
@@ -119,17 +119,17 @@ def message(
     """
     attachments: list[dict[str, Any]] = []
     lines: list[str] = []
-    told = messages(notifications, phases, command, now)
-    for number, (_, content) in enumerate(told):
+    faults = messages(notifications, phases, command, now)
+    for number, (_, content) in enumerate(faults):
         header = [{"type": "header", "text": _plain(escaped(content.headline, LONGEST_HEADLINE))}]
         more = {
             "color": COLOURS[content.sign],
-            "blocks": [*(header if len(told) > 1 else []), *_blocks(content)],
+            "blocks": [*(header if len(faults) > 1 else []), *_blocks(content)],
         }
         size = len(json.dumps([*attachments, more], ensure_ascii=False))
         if attachments and (len(attachments) == _MAXIMUM_FAULTS or size > _MAXIMUM_IN_ALL):
-            rest = sum(len(group) for group, _ in told[number:])
-            lines.append(f"and {count_text(rest, 'more date')}: {command.to('status')}")
+            left_out = sum(len(group) for group, _ in faults[number:])
+            lines.append(f"and {count_text(left_out, 'more date')}: {command.to('status')}")
             attachments.append({"blocks": [{"type": "context", "elements": [_mrkdwn(lines[-1])]}]})
             break
         attachments.append(more)

@@ -64,9 +64,9 @@ class Axis(msgspec.Struct, frozen=True):
         """Whether a moment is within it."""
         return self.start <= self._shown(at) <= self.end
 
-    def ticks(self, every: timedelta) -> tuple[Tick, ...]:
+    def ticks(self, interval: timedelta) -> tuple[Tick, ...]:
         """Return a label for each step from the start on."""
-        steps = [number * every for number in range(int((self.end - self.start) / every) + 1)]
+        steps = [number * interval for number in range(int((self.end - self.start) / interval) + 1)]
         return tuple(
             _tick(
                 100 * step / (self.end - self.start), (self.start + step).replace(tzinfo=self.zone)
@@ -130,16 +130,16 @@ def span(x: Callable[[datetime], float], start: datetime, end: datetime) -> Span
 
 def merged(marks: Iterable[Mark]) -> tuple[Mark, ...]:
     """Merge marks that would lie on each other; what is not known shows first, then the worst."""
-    found: list[list[Mark]] = []
+    groups: list[list[Mark]] = []
     for mark in sorted(marks, key=lambda mark: mark.x):
-        if found and mark.x - found[-1][0].x < _TOO_NEAR:
-            found[-1].append(mark)
+        if groups and mark.x - groups[-1][0].x < _TOO_NEAR:
+            groups[-1].append(mark)
         else:
-            found.append([mark])
-    return tuple(_one(group) for group in found)
+            groups.append([mark])
+    return tuple(_combined(group) for group in groups)
 
 
-def _one(group: Sequence[Mark]) -> Mark:
+def _combined(group: Sequence[Mark]) -> Mark:
     kind = min((mark.kind for mark in group), key=("unknown", "failed", "ok").index)
     x = round(sum(mark.x for mark in group) / len(group), 2)
     return Mark(x, kind, "; ".join(mark.text for mark in group), len(group))

@@ -26,17 +26,17 @@ def with_local(text: str, zone: tzinfo, day: date) -> str:
     One without a date is of `day`.
     """
 
-    def local(found: re.Match[str]) -> str:
-        written, start, end = found.groups()
+    def local(match: re.Match[str]) -> str:
+        written, start, end = match.groups()
         try:
             times = [_local(written or str(day), clock, zone) for clock in (start, end) if clock]
         except (ValueError, OverflowError):  # what somebody wrote that only looks like a time
-            return found[0]
+            return match[0]
         clocks = " to ".join(
             f"{at:%H:%M:%S}" if len(end) > len("00:00") else f"{at:%H:%M}" for at in times
         )
-        other = f"{times[0]:%m-%d} " if written and str(times[0].date()) != written else ""
-        return f"{found[0]} ({other}{clocks} {times[-1]:%Z})"
+        local_date = f"{times[0]:%m-%d} " if written and str(times[0].date()) != written else ""
+        return f"{match[0]} ({local_date}{clocks} {times[-1]:%Z})"
 
     return _TIME.sub(local, text)
 

@@ -17,7 +17,7 @@ from canary.notify.message import CommandLine, Message, alert
 from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged, span
 from canary.page.board import Badge, badge
 from canary.page.clock import both
-from canary.page.remembered import Remembered, Told
+from canary.page.remembered import IncidentHistory, Remembered
 from orchestrator_resilience.phase import Phase
 
 
@@ -57,7 +57,7 @@ class PathRow(msgspec.Struct, frozen=True):
 class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a date; it has no `message` where nobody is needed, and no `picture` of odd evidence.
 
-    `told` is what was sent of each of its incidents, and `remembered` the rest of what the canary
+    `histories` are what was sent of each of its incidents, and `remembered` is all that the canary
     remembers.
     """
 
@@ -70,7 +70,7 @@ class OneDate(msgspec.Struct, frozen=True, kw_only=True):
     path: tuple[PathRow, ...]
     moments: tuple[Moment, ...]
     remembered: Remembered
-    told: tuple[Told, ...]
+    histories: tuple[IncidentHistory, ...]
     forgotten: int
     zone: str
     json: str
@@ -103,7 +103,7 @@ def one_date(
         path=tuple(path_rows(verdict)),
         moments=tuple(_moments(timeline, now)),
         remembered=remembered,
-        told=remembered.told(phase.name, verdict.game_date),
+        histories=remembered.histories(phase.name, verdict.game_date),
         forgotten=remembered.of(phase.name, verdict.game_date).forgotten,
         zone=now.astimezone(zone).tzname() or phase.timezone,
         json=json.dumps(msgspec.to_builtins(timeline), indent=1, ensure_ascii=False),
@@ -217,16 +217,16 @@ class Picture:
         return Span(start, round(self.axis.x(self._facts.now) - start, 2)) if self._waits else None
 
 
-def _moments(found: Timeline, now: datetime) -> Iterator[Moment]:
+def _moments(timeline: Timeline, now: datetime) -> Iterator[Moment]:
     """Yield the timeline by its deliveries.
 
     What is later than `now` has not happened, unless it is still to come.
     """
     before: datetime | None = None
     entries = [
-        one
-        for one in found.entries
-        if one.at is None or one.at <= now or one.state is State.NOT_YET
+        entry
+        for entry in timeline.entries
+        if entry.at is None or entry.at <= now or entry.state is State.NOT_YET
     ]
     for group in by_delivery(entries):
         first = group[0]

@@ -62,8 +62,8 @@ def _words(text: str, timezone: str, day: date) -> markupsafe.Markup:
 
 def _marked(text: str) -> markupsafe.Markup:
     """Show what stands between backticks as code, and let no line break within a date or a time."""
-    told = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
-    return markupsafe.Markup(_UNBROKEN.sub(r'<span class="at">\g<0></span>', told))  # noqa: S704 (escaped)
+    html = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(markupsafe.escape(text)))
+    return markupsafe.Markup(_UNBROKEN.sub(r'<span class="at">\g<0></span>', html))  # noqa: S704 (escaped)
 
 
 @cache
@@ -71,12 +71,17 @@ def _environment() -> "jinja2.Environment":
     # Only here, because it is slow to import, and most commands draw no page.
     import jinja2  # noqa: PLC0415
 
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (_FILES / name).read_text("utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"both": _both, "lasting": duration_text, "words": _words, "cause": cause_text}
-    return made
+    environment.filters |= {
+        "both": _both,
+        "lasting": duration_text,
+        "words": _words,
+        "cause": cause_text,
+    }
+    return environment

@@ -193,9 +193,9 @@ def test_the_history_can_be_read_on_a_phone(situations: Make, visit: Open) -> No
         assert page.locator(".past:not(.head)").count() == 6
         assert all(one.evaluate(inside) for one in page.locator(".past:not(.head)").all())
         label = "one => getComputedStyle(one, '::before').content"
-        assert page.locator(".past [data-label=Told]").first.evaluate(label) in {
-            '"Told: "',
-            '"Told" ": "',
+        assert page.locator(".past [data-label=Notified]").first.evaluate(label) in {
+            '"Notified: "',
+            '"Notified" ": "',
         }
 
 

@@ -17,7 +17,7 @@ from canary.run import Overview, overview
 from orchestrator_resilience import Phase, StoreError
 from tests.page.conftest import Visit, served
 from tests.page.situations import DAY, NOW, Situation, of_phases, other_documents
-from tests.page.test_told import page_of
+from tests.page.test_incident_histories import page_of
 
 COUNT, FAULTY = 34, 5
 
@@ -34,7 +34,9 @@ def shown(
     whole: Callable[[str], str] | None = "/?phase={}".format,
 ) -> Board:
     """Return the board of what was found, with a page for each phase."""
-    return board(found, phases, None, CommandLine(several=True), lambda *_: None, whole=whole)
+    return board(
+        found, phases, None, CommandLine(several=True), lambda *_: None, page_of_phase=whole
+    )
 
 
 def test_it_stays_small_and_leads_to_each_phase(grown: Situation) -> None:
@@ -66,7 +68,7 @@ def test_each_phase_says_how_it_stands(grown: Situation) -> None:
         *[("TRIGGERED", "")] * (COUNT - FAULTY),
         *[("UNTRIGGERED", "2 of 14 dates")] * FAULTY,
     ]
-    assert page.phases[-1].month.said == "27 TRIGGERED, 2 UNTRIGGERED, 1 IDLE"
+    assert page.phases[-1].month.words == "27 TRIGGERED, 2 UNTRIGGERED, 1 IDLE"
 
 
 def test_a_silenced_phase_needs_nobody(tmp_path: Path) -> None:

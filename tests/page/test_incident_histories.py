@@ -178,17 +178,17 @@ def test_who_looks_back_does_not_count_what_came_later(tmp_path: Path) -> None:
 # What was sent
 
 
-def told_of(
+def lines_of(
     memory: DateMemory | str, now: datetime = NOW, *acknowledged: Acknowledgement
 ) -> list[str]:
-    """Return what is told of DAY, a line each."""
+    """Return what was sent of DAY, a line each."""
     month, people = month_ref(DEFAULT_CANARY, "phase2", f"{DAY:%Y-%m}"), people_ref(DEFAULT_CANARY)
     kept = {str(DAY): memory} if isinstance(memory, str) else month_fields(None, {DAY: memory})
     documents = {month: Document(kept, "1")}
     for one in acknowledged:
         documents[people] = Document(acknowledgement_fields(documents.get(people), one), "1")
-    found = Remembered(documents, DEFAULT_CANARY, now).told("phase2", DAY)
-    return [f"{line.what} {line.of} {line.whom}" for told in found for line in told.lines]
+    histories = Remembered(documents, DEFAULT_CANARY, now).histories("phase2", DAY)
+    return [f"{line.what} {line.of} {line.whom}" for history in histories for line in history.lines]
 
 
 OPENED_AT = NOW - 5 * HOUR
@@ -228,15 +228,15 @@ def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
     """Also what nobody answered, and an acknowledgement that no run has noted yet."""
     memory = DateMemory(incidents=(OPEN,))
     said = acknowledgement(OPENED_AT + 3 * HOUR)
-    assert told_of(memory, NOW, said) == [
+    assert lines_of(memory, NOW, said) == [
         "OPENED UNTRIGGERED sent to log, slack (no answer)",
         "CHANGED PREMATURE sent to log, slack",
         "ACKNOWLEDGED  by alice",
         "REMINDER  the last of 2 to log",
     ]
     other = acknowledgement(OPENED_AT + HOUR, opened_at=OPENED_AT - HOUR)
-    assert "ACKNOWLEDGED  by alice" not in told_of(memory, NOW, other)
-    assert "ACKNOWLEDGED  by alice, which holds no longer" in told_of(
+    assert "ACKNOWLEDGED  by alice" not in lines_of(memory, NOW, other)
+    assert "ACKNOWLEDGED  by alice, which holds no longer" in lines_of(
         memory, NOW + timedelta(days=2), said
     )
 
@@ -244,11 +244,11 @@ def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
 def test_what_comes_later_is_not_told() -> None:
     """Neither a message, nor an acknowledgement, nor a reminder, nor an end."""
     memory, said = DateMemory(incidents=(OPEN,)), acknowledgement(OPENED_AT + 3 * HOUR)
-    assert told_of(memory, OPENED_AT + HOUR, said) == [
+    assert lines_of(memory, OPENED_AT + HOUR, said) == [
         "OPENED UNTRIGGERED sent to log, slack (no answer)"
     ]
     assert (
-        told_of(DateMemory(incidents=(replace(OPEN, over_at=NOW),)), OPENED_AT - HOUR, said) == []
+        lines_of(DateMemory(incidents=(replace(OPEN, over_at=NOW),)), OPENED_AT - HOUR, said) == []
     )
 
 
@@ -257,7 +257,7 @@ def test_what_comes_later_is_not_told() -> None:
 )
 def test_damaged_memory_tells_nothing(text: str) -> None:
     """And ends in no error."""
-    assert told_of(text) == []
+    assert lines_of(text) == []
 
 
 def test_the_pages_tell_it(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_the_dates_of_one_fault_are_listed_with_their_pages(tmp_path: Path) -> N
     """One by one; with several phases the link says which is meant."""
     situation = SITUATIONS["several_dates"](tmp_path / "stores")
     (fault,) = shown(situation).faults
-    assert [(one.date.day, one.badge.tone, one.told is not None) for one in fault.dates] == [
+    assert [(one.date.day, one.badge.tone, one.history is not None) for one in fault.dates] == [
         (9, "warn", True),
         (10, "warn", True),
         (11, "bad", True),
