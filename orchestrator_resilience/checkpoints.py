@@ -188,14 +188,14 @@ class Checkpoint(msgspec.Struct, frozen=True):
         named in `unreadable_fields`: the delivery was there, but nothing follows from what its line
         does not say.
         """
-        own = {"severity", "message", "time", "checkpoint", "schema", "closes"}
+        special = {"severity", "message", "time", "checkpoint", "schema", "closes"}
         kind, at = CheckpointKind(entry["checkpoint"]), datetime.fromisoformat(entry["time"])
         if at.tzinfo is None or at.year not in YEARS:
             raise ValueError(f"not a time that can be: {entry['time']}")
         fields = {
             k: v
             for k, v in entry.items()
-            if k not in own and not k.startswith("logging.googleapis.com/")
+            if k not in special and not k.startswith("logging.googleapis.com/")
         }
         odd = sorted(k for k, v in fields.items() if not _is_readable(k, v))
         return cls(
@@ -257,7 +257,7 @@ def whole_list(checkpoint: Checkpoint, field: str) -> frozenset[str] | None:
 
 
 def deliveries(
-    lines: Iterable[Checkpoint], wanted: Mapping[str, Collection[date]]
+    lines: Iterable[Checkpoint], game_dates: Mapping[str, Collection[date]]
 ) -> list[Checkpoint]:
     """Return the lines that concern one of a phase's dates, in the order in which they were left.
 
@@ -268,14 +268,14 @@ def deliveries(
     concerned = (
         c
         for c in lines
-        if any(concerns(c, phase, day) for phase, days in wanted.items() for day in days)
+        if any(concerns(c, phase, day) for phase, days in game_dates.items() for day in days)
     )
-    kept = [
+    keyed = [
         (c, tuple(map(c.fields.get, ("phase", "game_date", "delivery"))))
         for c in sorted(concerned, key=_left)
     ]
-    closed = {delivery for c, delivery in kept if c.closes}
-    return [c for c, delivery in kept if c.closes or (delivery[-1] and delivery not in closed)]
+    closed = {delivery for c, delivery in keyed if c.closes}
+    return [c for c, delivery in keyed if c.closes or (delivery[-1] and delivery not in closed)]
 
 
 def _left(line: Checkpoint) -> tuple[Any, ...]:

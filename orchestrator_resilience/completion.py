@@ -137,10 +137,11 @@ def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
 
 def _traceparent(message: Mapping[str, Any], attributes: Any) -> str | None:
     """Return the trace of the request, or else the message's own."""
-    own = message.get("attributes")
+    message_attributes = message.get("attributes")
     traces = (
         attributes.get("traceparent"),
-        isinstance(own, Mapping) and own.get("googclient_traceparent"),
+        isinstance(message_attributes, Mapping)
+        and message_attributes.get("googclient_traceparent"),
     )
     return next((trace for trace in traces if trace and isinstance(trace, str)), None)
 
@@ -198,15 +199,15 @@ def _body(data: object) -> str | Mapping[str, Any]:
 
 def _fields(body: str | Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the object that a body holds, also one that was encoded again."""
-    found: object = body
+    content: object = body
     for _ in range(_LAYERS):
-        if isinstance(found, str):
-            found = _decoded(found)
-    if not isinstance(found, Mapping):
+        if isinstance(content, str):
+            content = _decoded(content)
+    if not isinstance(content, Mapping):
         raise InvalidMessageError(
-            "message.data", f"expected an object of JSON, got {type(found).__name__}"
+            "message.data", f"expected an object of JSON, got {type(content).__name__}"
         )
-    return found
+    return content
 
 
 def _decoded(text: str) -> object:
@@ -269,7 +270,7 @@ def _completion(
         raise InvalidMessageError(
             "phase", f"expected {phase.message_phase!r}, got {shown(fields['phase'])}"
         )
-    others = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
+    optional = {field: read(fields.get(field)) for field, read in _NOT_NEEDED.items()}
     return Completion(
         phase=phase.name,
         game_date=game_date,
@@ -278,12 +279,12 @@ def _completion(
         status=status,
         completed_at=published_at,
         event_id=event_id,
-        correlation_id=others["correlation_id"],
-        execution_id=others["execution_id"],
-        record_count=others["record_count"],
-        is_incremental=others["is_incremental"],
-        entities_changed=others["entities_changed"] or (),
-        odd_fields=tuple(_odd_fields(fields, others)),
+        correlation_id=optional["correlation_id"],
+        execution_id=optional["execution_id"],
+        record_count=optional["record_count"],
+        is_incremental=optional["is_incremental"],
+        entities_changed=optional["entities_changed"] or (),
+        odd_fields=tuple(_odd_fields(fields, optional)),
     )
 
 
@@ -310,23 +311,23 @@ def _game_date(fields: Mapping[str, Any]) -> date:
     text = str(value) if isinstance(value, date) else _needed(fields, "game_date").strip()
     day = re.sub(r"[T ]00:00(:00(\.0+)?)?(Z|\+00:?00)?\Z", "", text)
     try:
-        found: date = msgspec.convert(day, date)
+        game_date: date = msgspec.convert(day, date)
     except (msgspec.ValidationError, UnicodeError) as error:
         raise InvalidMessageError("game_date", str(error)) from error
-    if found.year not in YEARS:
-        raise InvalidMessageError("game_date", _not_a_year(found))
-    return found
+    if game_date.year not in YEARS:
+        raise InvalidMessageError("game_date", _not_a_year(game_date))
+    return game_date
 
 
 def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
     """Read a status; a word of the phase's own that completes a processor is a success."""
     text = _needed(fields, "status")
-    said = text.strip().lower()
+    word = text.strip().lower()
     try:
         return (
             Status.SUCCESS
-            if phase.completes(said) and said not in COMPLETING_STATUSES
-            else Status(said)
+            if phase.completes(word) and word not in COMPLETING_STATUSES
+            else Status(word)
         )
     except ValueError as error:
         raise InvalidMessageError(
@@ -340,8 +341,8 @@ def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
     One that says nothing of its phase, or no text, is this one's.
     """
     value = fields.get("phase")
-    said = value.strip().lower() if isinstance(value, str) else ""
-    return bool(said) and said != phase.message_phase.lower()
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return bool(word) and word != phase.message_phase.lower()
 
 
 def _needed(fields: Mapping[str, Any], name: str) -> str:
@@ -374,10 +375,10 @@ def _count(value: object) -> int | None:
 
 
 def _flag(value: object) -> bool | None:
-    said = value.strip().lower() if isinstance(value, str) else value
-    if isinstance(said, (bool, int, float)):
-        return bool(said) if said in (0, 1) else None
-    return {"true": True, "false": False}.get(said) if isinstance(said, str) else None
+    word = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(word, (bool, int, float)):
+        return bool(word) if word in (0, 1) else None
+    return {"true": True, "false": False}.get(word) if isinstance(word, str) else None
 
 
 def _entities(value: object) -> tuple[str, ...] | None:

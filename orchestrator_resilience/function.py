@@ -93,5 +93,5 @@ def _too_large(request: flask.Request) -> str | None:
         pass
     # functions-framework reads what is left
     environ.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})
-    told = f"{length} bytes, and completions" if length else "completions"
-    return f"{told} have under {MAX_REQUEST_BYTES}: not read"
+    size = f"{length} bytes, and completions" if length else "completions"
+    return f"{size} have under {MAX_REQUEST_BYTES}: not read"

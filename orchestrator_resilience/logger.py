@@ -205,9 +205,9 @@ class CheckpointLogger:
             return delivery
 
     def _delivery_of_invalid(self, error: object) -> "Delivery":
-        said = _invalid(error)
+        invalid = _invalid(error)
         return self.delivery(
-            processor=said.processor, game_date=said.game_date, event_id=said.event_id
+            processor=invalid.processor, game_date=invalid.game_date, event_id=invalid.event_id
         )
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -246,9 +246,9 @@ class Delivery:
     Used as a context manager.
     """
 
-    def __init__(self, logger: CheckpointLogger, known: dict[str, Any]) -> None:
+    def __init__(self, logger: CheckpointLogger, fields: dict[str, Any]) -> None:
         self.logger = logger
-        self._known = _plain({**known, "revision": logger.revision})
+        self._fields = _plain({**fields, "revision": logger.revision})
         self._subject = one_line(self._whose(), _SUBJECT_CHARACTERS)
         self.odd_fields: tuple[str, ...] = ()
         self._begin()
@@ -320,8 +320,8 @@ class Delivery:
         outcome = transaction.outcome
         self._expected_hash = hash_of_names(transaction.expected)
         sets, waits = should_trigger and transaction.triggered, outcome is DeliveryOutcome.WAITING
-        own = None if expected is None else sorted(transaction.expected)
-        fields = {**transaction.fields, "expected": own, "attempts": attempts}
+        orchestrator_expected = None if expected is None else sorted(transaction.expected)
+        fields = {**transaction.fields, "expected": orchestrator_expected, "attempts": attempts}
         cut = {
             f"{k}_count": len(v)
             for k, v in fields.items()
@@ -374,7 +374,7 @@ class Delivery:
     @property
     def _phase(self) -> Phase:
         """The phase as it is on the delivery's date, where it has one that can be read."""
-        day = calendar_date(str(self._known.get("game_date")))
+        day = calendar_date(str(self._fields.get("game_date")))
         return self.logger.phase if day is None else self.logger.phase.on(day)
 
     @_never_raises
@@ -391,7 +391,7 @@ class Delivery:
 
         The nearest expected name is given.
         """
-        raw = str(self._known.get("raw_processor"))
+        raw = str(self._fields.get("raw_processor"))
         nearest = self._phase.nearest(raw)
         hint = (
             f"the nearest expected name is {nearest}"
@@ -460,12 +460,12 @@ class Delivery:
 
     @_never_raises
     def _received(self) -> None:
-        text = "; ".join(filter(None, (str(self._known.get("status", "")), *self.odd_fields)))
+        text = "; ".join(filter(None, (str(self._fields.get("status", "")), *self.odd_fields)))
         self._leave(CheckpointKind.RECEIVED, text, odd_fields=list(self.odd_fields) or None)
 
     @_never_raises
     def _returned_early(self) -> None:
-        status = self._known.get("status")
+        status = self._fields.get("status")
         # of which nobody has to say anything
         if isinstance(status, str) and not self._phase.completes(status):
             self.ignored(f"{status} completes nothing")
@@ -491,14 +491,14 @@ class Delivery:
         self._sequence += 1
         # On RECEIVED processor and date come first, and on the others after the words that people
         # search for.
-        said = one_line(
+        words = one_line(
             text if isinstance(text, str) else str(plain(text)),
             TEXT_CHARACTERS if transaction is None else _LIST_CHARACTERS,
         )
         text = (
-            f"{self._subject} {said}".rstrip()
+            f"{self._subject} {words}".rstrip()
             if kind is CheckpointKind.RECEIVED
-            else f"{said} ({self._subject})"
+            else f"{words} ({self._subject})"
         )
         if outcome is not None:
             self._closed = True
@@ -516,7 +516,7 @@ class Delivery:
                 at=self.logger.clock(),
                 text=text,
                 fields={
-                    **self._known,
+                    **self._fields,
                     **(transaction or {}),
                     **_plain(extra),
                     "delivery": self._id,
@@ -528,9 +528,11 @@ class Delivery:
         )
 
     def _whose(self) -> str:
-        known = self._known
-        words = [known.get("processor") or known.get("raw_processor"), known.get("game_date")]
-        unnamed = f"message {known['event_id']}" if "event_id" in known else "an unreadable message"
+        fields = self._fields
+        words = [fields.get("processor") or fields.get("raw_processor"), fields.get("game_date")]
+        unnamed = (
+            f"message {fields['event_id']}" if "event_id" in fields else "an unreadable message"
+        )
         return " ".join(str(word) for word in words if word is not None) or unnamed
 
 
@@ -569,10 +571,10 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
         raise TypeError(
             f"each_delivery: whether {places[0]} of {name} is the event is not known{instead}"
         )
-    others = [
+    parameters = [
         parameter for parameter in signature.parameters.values() if parameter.name != "delivery"
     ]
-    return signature.replace(parameters=others), place
+    return signature.replace(parameters=parameters), place
 
 
 def _invalid(error: object) -> InvalidMessageError:
@@ -597,19 +599,19 @@ def causes(error: BaseException) -> list[str]:
 
     Google's clients put the real error in either of the two chains, so both are followed.
     """
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
 
     def follow(current: BaseException) -> None:
         failures = current.failures.values() if isinstance(current, DeliveryError) else ()
         grouped = current.exceptions if isinstance(current, BaseExceptionGroup) else ()
         for cause in (*failures, *grouped, current.__cause__, current.__context__):
-            known = any(cause is other for other in (error, *found))
-            if cause is not None and not known and len(found) < _CAUSES:
-                found.append(cause)
+            is_listed = any(cause is listed for listed in (error, *chain))
+            if cause is not None and not is_listed and len(chain) < _CAUSES:
+                chain.append(cause)
                 follow(cause)
 
     follow(error)
-    return [_described(cause) for cause in found]
+    return [_described(cause) for cause in chain]
 
 
 def _described(error: BaseException) -> str:

@@ -138,10 +138,12 @@ class Orchestrator:
         trigger = committed[1].trigger if committed else None
         # By the document, not by what this attempt did: a redelivery may find that it set the flag
         # before it died.
-        own = trigger if trigger is not None and trigger.event_id == completion.event_id else None
-        if own is not None:
+        own_trigger = (
+            trigger if trigger is not None and trigger.event_id == completion.event_id else None
+        )
+        if own_trigger is not None:
             rows["append_trigger"] = self._append(
-                delivery, "append_trigger", trigger_row(completion, own)
+                delivery, "append_trigger", trigger_row(completion, own_trigger)
             )
         deadline = Deadline(self._append_seconds)
         for step, row in rows.items():
@@ -149,7 +151,7 @@ class Orchestrator:
         if committed is not None:
             before, after, attempts = committed
             delivery.post_transaction(
-                should_trigger=own is not None,
+                should_trigger=own_trigger is not None,
                 triggered=trigger is not None,
                 duplicate=completion.processor in before.registered,
                 completed=after.completed,

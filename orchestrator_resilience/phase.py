@@ -115,8 +115,10 @@ class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     def without(self, processors: Collection[str]) -> "Mode":
         """The mode without some of its processors."""
-        kept = self.processors and tuple(name for name in self.processors if name not in processors)
-        return msgspec.structs.replace(self, processors=kept)
+        remaining = self.processors and tuple(
+            name for name in self.processors if name not in processors
+        )
+        return msgspec.structs.replace(self, processors=remaining)
 
 
 class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
@@ -280,8 +282,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             )
         deadlines: dict[str, str | None] = {"incomplete_by": self.incomplete_by}
         deadlines |= {
-            f"processors.{name}: incomplete_by": own.incomplete_by
-            for name, own in self.periods.items()
+            f"processors.{name}: incomplete_by": period.incomplete_by
+            for name, period in self.periods.items()
         }
         deadlines |= {
             f"modes.{name}: incomplete_by": mode.incomplete_by for name, mode in self.modes.items()
@@ -315,12 +317,12 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return {name: self._in_mode(mode) for name, mode in self.modes.items()}
 
     def _in_mode(self, mode: Mode) -> "Phase":
-        every = {**self.optional, **self.processors}
+        aliases_of = {**self.optional, **self.processors}
         names = self.processors.keys() if mode.processors is None else mode.processors
         return msgspec.structs.replace(
             self,
-            processors={name: every[name] for name in names},
-            optional={name: aliases for name, aliases in every.items() if name not in names},
+            processors={name: aliases_of[name] for name in names},
+            optional={name: aliases for name, aliases in aliases_of.items() if name not in names},
             incomplete_by=mode.incomplete_by or self.incomplete_by,
             partial_reasons=self.partial_reasons
             if mode.partial_reasons is None
@@ -338,11 +340,13 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         if not gone:
             return self
         if gone not in self._without:
-            kept = {name: aliases for name, aliases in self.processors.items() if name not in gone}
-            known = {**self.optional, **{name: self.processors[name] for name in gone}}
+            remaining = {
+                name: aliases for name, aliases in self.processors.items() if name not in gone
+            }
+            optional = {**self.optional, **{name: self.processors[name] for name in gone}}
             modes = {name: mode.without(gone) for name, mode in self.modes.items()}
             self._without[gone] = msgspec.structs.replace(
-                self, processors=kept, optional=known, modes=modes
+                self, processors=remaining, optional=optional, modes=modes
             )
         return self._without[gone]
 
@@ -372,8 +376,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
         As many of the expected as needed, all critical ones.
         """
-        done = self.expected.intersection(processors)
-        return len(done) >= self.needed and done.issuperset(
+        completed = self.expected.intersection(processors)
+        return len(completed) >= self.needed and completed.issuperset(
             self.expected.intersection(self.critical)
         )
 
@@ -444,11 +448,16 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     def _find_nearest(self, raw_name: str) -> str | None:
         words = _words(raw_name)
-        for processor, known in self._words_of.items():
+        for processor, own_words in self._words_of.items():
             shared = {
-                word for other, own in self._words_of.items() if other != processor for word in own
+                word
+                for name, name_words in self._words_of.items()
+                if name != processor
+                for word in name_words
             }
-            matches = [difflib.get_close_matches(word, known, n=1, cutoff=0.85) for word in words]
+            matches = [
+                difflib.get_close_matches(word, own_words, n=1, cutoff=0.85) for word in words
+            ]
             if all(matches) and any(match[0] not in shared for match in matches):
                 return processor
         same = [name for name in self._canonical if "".join(_words(name)) == "".join(words)]
@@ -474,8 +483,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
         Its own, or that of all.
         """
-        own = self.periods.get(processor or "", self).incomplete_by
-        days, hour, minute = _days_and_time(own or self.incomplete_by)
+        incomplete_by = self.periods.get(processor or "", self).incomplete_by
+        days, hour, minute = _days_and_time(incomplete_by or self.incomplete_by)
         local = datetime.combine(
             game_date + timedelta(days=days), time(hour, minute), ZoneInfo(self.timezone)
         )
@@ -583,10 +592,10 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
     }
     owner: dict[str, str] = {}
     for name, phase in phases.items():
-        other = owner.setdefault(phase.firestore_collection, name)
-        if other != name:
+        holder = owner.setdefault(phase.firestore_collection, name)
+        if holder != name:
             raise ConfigurationError(
-                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that of [{other}]"
+                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that of [{holder}]"
             )
     return phases
 
@@ -610,9 +619,9 @@ def _parse_phase(name: str, table: Any, where: str) -> Phase:
         {**table, **_in_two(table.get("processors")), "name": name}, Phase, where
     )
     _check_rule(phase, where)
-    for mode, own in phase.modes.items():
+    for mode, definition in phase.modes.items():
         _check_known(
-            own.processors or (),
+            definition.processors or (),
             {**phase.processors, **phase.optional},
             f"{where}: modes.{mode}: processors",
         )
@@ -646,11 +655,11 @@ def _check_rule(phase: Phase, where: str) -> None:
         )
 
 
-def _check_known(names: Iterable[str], known: Collection[str], where: str) -> None:
+def _check_known(names: Iterable[str], allowed: Collection[str], where: str) -> None:
     for name in names:
-        if name not in known:
+        if name not in allowed:
             raise ConfigurationError(
-                f"{where}: {name!r} is none of the phase's{_did_you_mean(name, known)}"
+                f"{where}: {name!r} is none of the phase's{_did_you_mean(name, allowed)}"
             )
 
 
@@ -658,8 +667,8 @@ def _in_two(processors: Any) -> dict[str, Any]:
     """Put the aliases of the longer form where those of the shorter are, and the rest into `periods`."""
     if not isinstance(processors, dict):
         return {}
-    periods = {name: one for name, one in processors.items() if isinstance(one, dict)}
-    aliases = {name: one.get("aliases", ()) for name, one in periods.items()}
+    periods = {name: entry for name, entry in processors.items() if isinstance(entry, dict)}
+    aliases = {name: entry.get("aliases", ()) for name, entry in periods.items()}
     return {"processors": {**processors, **aliases}, "periods": periods}
 
 
@@ -671,10 +680,12 @@ def _convert(value: Any, type_: Any, where: str) -> Any:
         for pattern, example in _EXAMPLES.items():
             reason = reason.replace(f"matching regex {pattern!r}", f"such as {example!r}")
         if "unknown field" in reason:
-            known = [
-                one.name for one in msgspec.structs.fields(type_) if one.name not in NOT_IN_THE_FILE
+            names = [
+                struct_field.name
+                for struct_field in msgspec.structs.fields(type_)
+                if struct_field.name not in NOT_IN_THE_FILE
             ]
-            reason = f"unknown field{_did_you_mean(field, known)}"
+            reason = f"unknown field{_did_you_mean(field, names)}"
         raise ConfigurationError(
             f"{where}: {field}: {reason}" if field else f"{where}: {reason}"
         ) from error

@@ -101,12 +101,12 @@ class Progress(msgspec.Struct, frozen=True):
         was overtaken on its way replaces it. (Of two that are delivered in the same moment either
         may stay; the completion log keeps both.)
         """
-        known = self.registered.get(completion.processor or "")
-        if known is None:
+        registration = self.registered.get(completion.processor or "")
+        if registration is None:
             return False
-        if known.completed_at is None:
+        if registration.completed_at is None:
             return True
-        return (known.completed_at, known.event_id or "") <= (
+        return (registration.completed_at, registration.event_id or "") <= (
             completion.completed_at,
             completion.event_id,
         )
@@ -228,8 +228,12 @@ def report_fields(progress: Progress, completion: Completion) -> dict[str, Any]:
         name = repr(name) if _RESERVED.match(name) else name
         is_new = name not in progress.unexpected and len(progress.unexpected) < MAX_UNEXPECTED
         return {"_unexpected": {name: report}} if is_new else {}
-    known = progress.reports.get(completion.processor)
-    is_late = known is not None and known.at is not None and known.at >= completion.completed_at
+    last_report = progress.reports.get(completion.processor)
+    is_late = (
+        last_report is not None
+        and last_report.at is not None
+        and last_report.at >= completion.completed_at
+    )
     if is_late or completion.processor in progress.registered:
         return {}
     return {"_reports": {completion.processor: report}}
@@ -272,7 +276,7 @@ def _reports(
     Old code kept it under its name; an orchestrator that does not expect it has it among the
     unexpected.
     """
-    found: dict[str, Report] = {}
+    reports: dict[str, Report] = {}
     old = {name: value for name, value in fields.items() if not name.startswith("_")}
     for name, value in [
         *old.items(),
@@ -281,8 +285,8 @@ def _reports(
     ]:
         processor, report = phase.canonical(name), _report(value)
         if processor is not None and processor not in registered and report is not None:
-            found[processor] = report
-    return found
+            reports[processor] = report
+    return reports
 
 
 def _report(value: object) -> Report | None:
@@ -301,13 +305,13 @@ def _map(fields: Fields, name: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _first(known: Registration | None, other: Registration) -> Registration:
+def _first(held: Registration | None, candidate: Registration) -> Registration:
     """Of two registrations under names of one processor, the earlier; a known time beats none."""
-    if known is None or known.completed_at is None:
-        return other
-    if other.completed_at is None or known.completed_at <= other.completed_at:
-        return known
-    return other
+    if held is None or held.completed_at is None:
+        return candidate
+    if candidate.completed_at is None or held.completed_at <= candidate.completed_at:
+        return held
+    return candidate
 
 
 def _is_completion(name: str, value: object, phase: Phase) -> bool:

@@ -173,7 +173,7 @@ class Lines(msgspec.Struct, frozen=True):
 class CheckpointArchive(Protocol):
     """Where checkpoints can be read back from."""
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines that concern one of `wanted`, game dates by phase, and were left by `until`.
 
         In one search, however many dates and phases there are, and one for what was `before`.

@@ -128,7 +128,7 @@ _OTHER_LOCATION = "set BIGQUERY_LOCATION to where the dataset is"
 
 def _advice(error: Exception, text: str, role: str) -> str:
     errors = error.errors if isinstance(error, GoogleAPICallError) else ()
-    reason = next((one.get("reason") for one in errors if isinstance(one, Mapping)), None)
+    reason = next((detail.get("reason") for detail in errors if isinstance(detail, Mapping)), None)
     if reason == "notFound" and re.search(r"\bnot found in location\b", text):
         return _OTHER_LOCATION
     if isinstance(error, BadRequest) and text.startswith("Unrecognized name"):
@@ -243,16 +243,16 @@ class BigQuery:
 
     def describe(self, name: str) -> Table:
         """Return what a table looks like, or looked like a few minutes ago; raises StoreError."""
-        known = self._described.get(name)
-        if known is not None and not known[1].is_over:
-            return known[0]
+        described = self._described.get(name)
+        if described is not None and not described[1].is_over:
+            return described[0]
         with _bigquery_errors():
-            found = self.table(name)
-        by_column = found.time_partitioning is not None and found.time_partitioning.field
+            resource = self.table(name)
+        by_column = resource.time_partitioning is not None and resource.time_partitioning.field
         table = Table(
             name,
-            {field.name.lower(): _standard_type(field) for field in found.schema},
-            by_ingestion=found.time_partitioning is not None and not by_column,
+            {field.name.lower(): _standard_type(field) for field in resource.schema},
+            by_ingestion=resource.time_partitioning is not None and not by_column,
         )
         self._described[name] = table, Deadline(_DESCRIBED_SECONDS)
         return table
@@ -318,14 +318,14 @@ class BigQueryCompletionLog(_OfPhases):
         """
         for name in dict.fromkeys(self._tables[row.phase] for row in rows):
             table = self._bigquery.describe(name)
-            own = [
+            rows_of_table = [
                 r
                 for r in rows
                 if self._tables[r.phase] == name
                 and (FLAG_COLUMN in table.columns or not r.is_triggered)
             ]
-            if own:
-                self._insert(table, own, now)
+            if rows_of_table:
+                self._insert(table, rows_of_table, now)
 
     def _insert(self, table: Table, rows: Sequence[CompletionRow], now: datetime) -> None:
         lacking = OPTIONAL_COLUMNS.keys() - table.columns.keys()
@@ -382,9 +382,9 @@ class BigQueryCompletionLog(_OfPhases):
 
         Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
         """
-        done = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
+        changes = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
         self._bigquery.forget()
-        return done
+        return changes
 
     def _set_up(self, name: str) -> str:
         calls: dict[str, Any] = {"retry": self._bigquery.retry, "timeout": self._bigquery.timeout}
@@ -416,8 +416,8 @@ class BigQueryMessageLogs(_OfPhases):
         table, message_phase = self._phases[phase].message_table, self._phases[phase].message_phase
         if table is None:
             return []
-        own = bigquery.ScalarQueryParameter("message_phase", "STRING", message_phase)
-        rows = self._bigquery.read(table, messages_sql, [own, *_window(since, until)])
+        phase_parameter = bigquery.ScalarQueryParameter("message_phase", "STRING", message_phase)
+        rows = self._bigquery.read(table, messages_sql, [phase_parameter, *_window(since, until)])
         return summaries(rows, phase=phase)
 
 
@@ -448,8 +448,8 @@ class BigQueryFlagTables(_OfPhases):
 
     def read(self, table: str, phase: str, since: date, until: date) -> dict[date, Flag]:
         """Return what `table` says of game dates `since` to `until`."""
-        own = bigquery.ScalarQueryParameter("phase", "STRING", phase)
-        rows = self._bigquery.read(table, flag_table_sql, [own, *_window(since, until)])
+        phase_parameter = bigquery.ScalarQueryParameter("phase", "STRING", phase)
+        rows = self._bigquery.read(table, flag_table_sql, [phase_parameter, *_window(since, until)])
         return {row["game_date"]: Flag(row["is_set"], row["set_at"], row["reason"]) for row in rows}
 
 
@@ -472,14 +472,14 @@ def _lacking(table: bigquery.Table) -> list[bigquery.SchemaField]:
     """Return the columns that a table lacks; raises ConfigurationError for one of another type."""
     there = {field.name.lower(): field for field in table.schema}
     for field in _SCHEMA:
-        known = there.get(field.name)
-        if known is not None and (known.field_type, known.mode == "REPEATED") != (
+        column = there.get(field.name)
+        if column is not None and (column.field_type, column.mode == "REPEATED") != (
             field.field_type,
             field.mode == "REPEATED",
         ):
-            found = f"{known.mode} {known.field_type}"
+            actual = f"{column.mode} {column.field_type}"
             raise ConfigurationError(
-                f"{table.reference}: column {field.name} is {found}, expected {field.field_type}"
+                f"{table.reference}: column {field.name} is {actual}, expected {field.field_type}"
             )
     # A column can only be added to a table if rows need not have it.
     return [

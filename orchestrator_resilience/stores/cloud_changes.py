@@ -77,7 +77,7 @@ _REVISIONS = (
 )
 
 
-class _Said(NamedTuple):
+class _Activity(NamedTuple):
     """What an entry says of a change, `who` with the whole account.
 
     Whose API did it, or refused to.
@@ -108,19 +108,19 @@ class CloudLoggingChanges(CloudLogging):
         if not parts:
             return dict.fromkeys(begun, Changes())
         begins = min(begun.values())
-        wanted = change_filter(self._project, parts, begins, until)
-        found = self._entries(wanted, self._seconds, at_most=_MAXIMUM_CHANGES)
+        filter_ = change_filter(self._project, parts, begins, until)
+        newest = self._entries(filter_, self._seconds, at_most=_MAXIMUM_CHANGES)
         entries = [
-            entry for entry in reversed(found) if _is_from(entry, begins - _LONG_BEFORE, until)
+            entry for entry in reversed(newest) if _is_from(entry, begins - _LONG_BEFORE, until)
         ]
         oldest = moment(entries[0]) if entries else until
-        cut_at = oldest if len(found) >= _MAXIMUM_CHANGES else None
-        made, attempts = (
-            _made(entries, parts),
-            [one for entry in entries if (one := _attempt(entry))],
+        cut_at = oldest if len(newest) >= _MAXIMUM_CHANGES else None
+        changes, attempts = (
+            _changes_of(entries, parts),
+            [attempt for entry in entries if (attempt := _attempt(entry))],
         )
         return {
-            name: _of_phase(self._parts.get(name, ()), made, attempts, cut_at) for name in begun
+            name: _of_phase(self._parts.get(name, ()), changes, attempts, cut_at) for name in begun
         }
 
 
@@ -154,7 +154,7 @@ def _paths(part: Component, name: str) -> list[str]:
     if part is Component.SERVICE:
         return [
             f"/services/{name}",
-            *(f"/functions/{one}" for one in {name, name.replace("-", "_")}),
+            *(f"/functions/{spelling}" for spelling in {name, name.replace("-", "_")}),
         ]
     if part is Component.TABLE:
         dataset, table = name.rsplit(".", 2)[-2:]
@@ -166,18 +166,21 @@ def _paths(part: Component, name: str) -> list[str]:
 
 def _of_phase(
     parts: Collection[Part],
-    made: Iterable[Change],
+    changes: Iterable[Change],
     attempts: Iterable[Attempt],
     cut_at: datetime | None,
 ) -> Changes:
     jobs, of_phase = {name for part, name in parts if part is Component.JOB}, {*parts}
-    own = [change for change in made if (change.component, change.name) in of_phase]
+    of_parts = [change for change in changes if (change.component, change.name) in of_phase]
     return Changes(
-        own, [attempt for attempt in attempts if attempt.job in jobs], cut_at, frozenset(of_phase)
+        of_parts,
+        [attempt for attempt in attempts if attempt.job in jobs],
+        cut_at,
+        frozenset(of_phase),
     )
 
 
-def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
+def _changes_of(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
     """Return the changes that came about, oldest first.
 
     One of each operation, and of each deployment.
@@ -186,56 +189,78 @@ def _made(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
     is one of its service as well, and both leave theirs: it is told once, as that of who deployed
     the function.
     """
-    operations = defaultdict[tuple[object, ...], list[_Said]](list)
+    operations = defaultdict[tuple[object, ...], list[_Activity]](list)
     for number, entry in enumerate(entries):
-        if said := _said(entry, parts):
-            operations[entry.operation.id or number, *said.change.deed].append(said)
-    done = [_whole(own) for own in operations.values() if not any(said.is_refused for said in own)]
-    functions = [said for said in done if said.api == _FUNCTIONS]
-    deployments = defaultdict[_Said, list[Change]](list)
-    for said in done:
-        alike = (one for one in functions if _is_of_function(said, one))
-        deployments[min(alike, key=partial(_apart, said), default=said)].append(said.change)
+        if activity := _activity(entry, parts):
+            operations[entry.operation.id or number, *activity.change.deed].append(activity)
+    completed = [
+        _operation(activities)
+        for activities in operations.values()
+        if not any(activity.is_refused for activity in activities)
+    ]
+    functions = [activity for activity in completed if activity.api == _FUNCTIONS]
+    deployments = defaultdict[_Activity, list[Change]](list)
+    for activity in completed:
+        alike = (function for function in functions if _is_of_function(activity, function))
+        deployments[min(alike, key=partial(_apart, activity), default=activity)].append(
+            activity.change
+        )
     return sorted(
-        (_as_one(said.change, own) for said, own in deployments.items()), key=lambda one: one.at
+        (_deployment(activity.change, changes) for activity, changes in deployments.items()),
+        key=lambda change: change.at,
     )
 
 
-def _whole(own: Sequence[_Said]) -> _Said:
+def _operation(activities: Sequence[_Activity]) -> _Activity:
     """Return an operation's entries, oldest first, as one: it was done at the last."""
-    who = next((said.change.who for said in own if said.change.who), "")
-    made = next((said.change.made for said in reversed(own) if said.change.made), "")
-    began = own[0].change.at if len(own) > 1 else None
-    return own[-1]._replace(change=own[-1].change._replace(who=who, made=made, began=began))
+    who = next((activity.change.who for activity in activities if activity.change.who), "")
+    revision = next(
+        (activity.change.made for activity in reversed(activities) if activity.change.made), ""
+    )
+    began = activities[0].change.at if len(activities) > 1 else None
+    return activities[-1]._replace(
+        change=activities[-1].change._replace(who=who, made=revision, began=began)
+    )
 
 
-def _is_of_function(said: _Said, function: _Said) -> bool:
+def _is_of_function(activity: _Activity, function: _Activity) -> bool:
     """Whether a service's change is that of a function.
 
     Made at about the same time by the platform or the same one.
     """
-    change, other = said.change, function.change
-    is_same = (
-        said.api != _FUNCTIONS and change.deed == other.deed and _apart(said, function) < _SAME
+    change, function_change = activity.change, function.change
+    is_same_deed = (
+        activity.api != _FUNCTIONS
+        and change.deed == function_change.deed
+        and _apart(activity, function) < _SAME
     )
-    is_one = change.made == other.made or not (change.made and other.made)
-    return is_same and is_one and (change.who == other.who or change.who.endswith(_PLATFORM))
+    is_same_revision = change.made == function_change.made or not (
+        change.made and function_change.made
+    )
+    return (
+        is_same_deed
+        and is_same_revision
+        and (change.who == function_change.who or change.who.endswith(_PLATFORM))
+    )
 
 
-def _apart(said: _Said, other: _Said) -> timedelta:
-    return abs(said.change.at - other.change.at)
+def _apart(activity: _Activity, function: _Activity) -> timedelta:
+    return abs(activity.change.at - function.change.at)
 
 
-def _as_one(change: Change, own: Collection[Change]) -> Change:
-    made = change.made or next((one.made for one in own if one.made), "")
+def _deployment(change: Change, changes: Collection[Change]) -> Change:
+    revision = change.made or next((entry.made for entry in changes if entry.made), "")
     who = cut_line(change.who.partition("@")[0], _TEXT)
-    at, began = max(one.at for one in own), min(one.began or one.at for one in own)
+    at, began = (
+        max(entry.at for entry in changes),
+        min(entry.began or entry.at for entry in changes),
+    )
     return change._replace(
-        at=at, who=who, made=cut_line(made, _TEXT), began=began if began < at else None
+        at=at, who=who, made=cut_line(revision, _TEXT), began=began if began < at else None
     )
 
 
-def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
+def _activity(entry: LogEntry, parts: Collection[Part]) -> _Activity | None:
     """Return what an entry says was changed, or refused; None where it is about something else."""
     try:
         if not entry.log_name.endswith(_ACTIVITY) or not entry.proto_payload.Is(
@@ -249,7 +274,7 @@ def _said(entry: LogEntry, parts: Collection[Part]) -> _Said | None:
         change = Change(
             moment(entry), *part, what, log.authentication_info.principal_email, _revision(log)
         )
-        return _Said(change, log.service_name, bool(log.status.code))
+        return _Activity(change, log.service_name, bool(log.status.code))
     except (*ODD_ANSWER, DecodeError):
         return None
 
@@ -283,8 +308,8 @@ def _revision(log: Any) -> str:
         fields = log.response.fields
         for parent in within_:
             fields = fields.get(parent, Value()).struct_value.fields
-        if found := fields.get(name, Value()).string_value:
-            return str(found.rpartition("/")[2])
+        if revision := fields.get(name, Value()).string_value:
+            return str(revision.rpartition("/")[2])
     return ""
 
 
@@ -300,12 +325,12 @@ def _attempt(entry: LogEntry) -> Attempt | None:
         ):
             return None
         status, more = str(fields.get("status") or ""), str(fields.get("debugInfo") or "")
-        said = f"{status or 'failed'} ({more})" if more else status or "failed"
+        words = f"{status or 'failed'} ({more})" if more else status or "failed"
         is_failure = entry.severity >= _ERROR
         return Attempt(
             moment(entry),
             entry.resource.labels["job_id"],
-            cut_line(said, _TEXT) if is_failure else "",
+            cut_line(words, _TEXT) if is_failure else "",
         )
     except ODD_ANSWER:
         return None

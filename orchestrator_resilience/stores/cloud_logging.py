@@ -92,12 +92,12 @@ class CloudLogging:
         """Close the client, where there is one; the next use makes another."""
         self._grpc.close()
 
-    def _entries(self, wanted: str, seconds: float, at_most: int = 0) -> list[LogEntry]:
+    def _entries(self, filter_: str, seconds: float, at_most: int = 0) -> list[LogEntry]:
         """Return the newest entries first, ten pages of them at the most, or `at_most`."""
         at_most = at_most or _MAXIMUM_ENTRIES
         request = ListLogEntriesRequest(
             resource_names=[f"projects/{self._project}"],
-            filter=wanted,
+            filter=filter_,
             order_by="timestamp desc",
             page_size=min(PAGE_SIZE, at_most),
         )
@@ -120,18 +120,20 @@ class CloudLogging:
 class CloudLoggingArchive(CloudLogging):
     """A CheckpointArchive."""
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Return the lines that concern one of these dates, oldest first."""
-        wanted = {name: days for name, days in wanted.items() if days}
-        if not wanted:
+        game_dates = {name: days for name, days in game_dates.items() if days}
+        if not game_dates:
             return Lines()
         deadline = Deadline(self._seconds)
-        entries = self._entries(checkpoint_filter(wanted, until), deadline.left())
+        entries = self._entries(checkpoint_filter(game_dates, until), deadline.left())
         parsed = [line for entry in entries if (line := _checkpoint(entry)) is not None]
         oldest = parsed[-1].at if parsed else until
-        before = self._before({name: min(days) for name, days in wanted.items()}, deadline)
+        before = self._before({name: min(days) for name, days in game_dates.items()}, deadline)
         return Lines(
-            deliveries(parsed, wanted), oldest if len(entries) >= _MAXIMUM_ENTRIES else None, before
+            deliveries(parsed, game_dates),
+            oldest if len(entries) >= _MAXIMUM_ENTRIES else None,
+            before,
         )
 
     def _before(self, firsts: Mapping[str, date], deadline: Deadline) -> dict[str, Checkpoint]:
@@ -145,8 +147,8 @@ class CloudLoggingArchive(CloudLogging):
             for name, midnight in midnights.items()
         )
         try:
-            wanted = f'({phases}) AND severity="{Severity.INFO}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
-            entries = self._entries(wanted, deadline.left(), at_most=PAGE_SIZE)
+            filter_ = f'({phases}) AND severity="{Severity.INFO}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
+            entries = self._entries(filter_, deadline.left(), at_most=PAGE_SIZE)
         except StoreError:
             return {}
         lines = [line for entry in reversed(entries) if (line := _checkpoint(entry)) is not None]
@@ -159,10 +161,10 @@ class CloudLoggingArchive(CloudLogging):
         """
         # With what stands before it, because a service's host may be the end of another's.
         address = quoted(f"://{host}")
-        wanted = (
+        filter_ = (
             f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
         )
-        return {entry.http_request.status for entry in self._entries(wanted, seconds)}
+        return {entry.http_request.status for entry in self._entries(filter_, seconds)}
 
 
 class _ServiceLog(CloudLogging):
@@ -195,16 +197,16 @@ class CloudLoggingRequests(_ServiceLog):
         None where that is not known.
         """
         answered = ("httpRequest.status>=200", "httpRequest.status<300")
-        found = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
-        return found[-1].at if found else None
+        answers = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
+        return answers[-1].at if answers else None
 
     def _requests(self, conditions: Sequence[str], at_most: int = 0) -> list[Request]:
         log = in_log(self._project, _REQUESTS)
-        found = self._entries(
+        entries = self._entries(
             " AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most
         )
         with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
-            return [_request(entry) for entry in reversed(found)]
+            return [_request(entry) for entry in reversed(entries)]
 
 
 class CloudLoggingErrors(_ServiceLog):
@@ -212,31 +214,31 @@ class CloudLoggingErrors(_ServiceLog):
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
         """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""
-        wanted = " AND ".join(
+        filter_ = " AND ".join(
             (_of_service(self._service), *within(since, until), error_filter(self._project))
         )
-        entries = self._entries(wanted, self._seconds, at_most=_MAXIMUM_ERRORS)
-        found = [
+        entries = self._entries(filter_, self._seconds, at_most=_MAXIMUM_ERRORS)
+        errors = [
             error for entry in reversed(entries) if (error := _service_error(entry)) is not None
         ]
-        is_cut = bool(found) and len(entries) >= _MAXIMUM_ERRORS
-        return ServiceErrors(found, found[0].at if is_cut else None)
+        is_cut = bool(errors) and len(entries) >= _MAXIMUM_ERRORS
+        return ServiceErrors(errors, errors[0].at if is_cut else None)
 
 
 def _close(client: LoggingServiceV2Client) -> None:
     client.transport.close()  # type: ignore[no-untyped-call]
 
 
-def checkpoint_filter(wanted: Mapping[str, Collection[date]], until: datetime) -> str:
+def checkpoint_filter(game_dates: Mapping[str, Collection[date]], until: datetime) -> str:
     """Return the filter, in Cloud Logging's query language, that finds the lines of these dates by phase.
 
     With them come the rejections whose date nobody could read. Labels and timestamp are indexed,
     the payload is not.
     """
-    first = min(day for days in wanted.values() for day in days)
+    first = min(day for days in game_dates.values() for day in days)
     return " AND ".join(
         (
-            f"({' OR '.join(f'({_of_phase(name, days)})' for name, days in wanted.items() if days)})",
+            f"({' OR '.join(f'({_of_phase(name, days)})' for name, days in game_dates.items() if days)})",
             f'(jsonPayload.closes=true OR jsonPayload.checkpoint="{CheckpointKind.RECEIVED}")',
             *within(datetime.combine(first - _BEFORE, time(), UTC), until),
         )

@@ -34,10 +34,10 @@ def summaries(lines: Iterable[_Line], **of_all: Any) -> list[ProcessorSummary]:
 
     `of_all` are columns that the lines do not have.
     """
-    found = [
+    summarised = [
         _summary({"is_triggered": None, "trigger_reason": None, **of_all, **line}) for line in lines
     ]
-    return sorted(found, key=str)
+    return sorted(summarised, key=str)
 
 
 def _summary(line: _Line) -> ProcessorSummary:

@@ -42,7 +42,7 @@ def _last_line(text: str) -> str:
     lines = [_GROUP.sub("", line) for line in text.splitlines() if line.strip()]
     headers = [number for number, line in enumerate(lines) if line.strip().endswith(_HEADER)]
     after = lines[headers[-1] + 1 :] if headers else []
-    said = [line for line in after or lines if not line[:1].isspace()]
-    if after and said:
-        return said[0].strip()
-    return (said or lines or [""])[-1].strip()
+    unindented = [line for line in after or lines if not line[:1].isspace()]
+    if after and unindented:
+        return unindented[0].strip()
+    return (unindented or lines or [""])[-1].strip()

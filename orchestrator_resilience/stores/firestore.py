@@ -56,12 +56,14 @@ class FirestoreDocuments:
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents in one call."""
         with self._grpc.asking() as client:
-            wanted = {_document(client, ref).path: ref for ref in refs}
+            refs_by_path = {_document(client, ref).path: ref for ref in refs}
             snapshots = client.get_all(
-                [client.document(path) for path in wanted], retry=self._retry, timeout=self._timeout
+                [client.document(path) for path in refs_by_path],
+                retry=self._retry,
+                timeout=self._timeout,
             )
             return {
-                wanted[snapshot.reference.path]: Document(
+                refs_by_path[snapshot.reference.path]: Document(
                     snapshot.to_dict() or {}, snapshot.update_time.rfc3339()
                 )
                 for snapshot in snapshots
@@ -151,8 +153,8 @@ def _close(client: firestore.Client) -> None:
 
 
 def _unchanged_since(client: firestore.Client, version: str) -> Any:
-    seen = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
-    return client.write_option(last_update_time=seen)
+    updated_at = DatetimeWithNanoseconds.from_rfc3339(version)  # type: ignore[no-untyped-call]
+    return client.write_option(last_update_time=updated_at)
 
 
 def _document(client: firestore.Client, ref: DocumentRef) -> firestore.DocumentReference:

@@ -166,26 +166,26 @@ class SqliteDocuments:
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
         """Read many documents."""
         with self._file.reading() as connection:
-            found = ((ref, *self._get(connection, ref)) for ref in refs)
+            documents = ((ref, *self._get(connection, ref)) for ref in refs)
             return {
                 ref: Document(fields, version)
-                for ref, fields, version in found
+                for ref, fields, version in documents
                 if version is not None
             }
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         """Merge `fields` into the document."""
         with self._file.writing() as connection:
-            known, version = self._get(connection, ref)
-            self._put(connection, ref, _merged(known, fields), version)
+            current, version = self._get(connection, ref)
+            self._put(connection, ref, _merged(current, fields), version)
 
     def update_if_unchanged(
         self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
     ) -> bool:
         """Set top-level `fields` if the document still has `version`."""
         with self._file.writing() as connection:
-            known, _ = self._get(connection, ref)
-            return self._replace(connection, [(ref, {**known, **fields}, version)])
+            current, _ = self._get(connection, ref)
+            return self._replace(connection, [(ref, {**current, **fields}, version)])
 
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents if each still has its version."""
@@ -246,9 +246,9 @@ class SqliteCompletionLog:
         with self._file.reading() as connection:
             lines = connection.execute(completions_sql(_TABLE, phases), parameters)
             names = [column for column, *_ in lines.description]
-            found = [dict(zip(names, line, strict=True)) for line in lines]
+            rows = [dict(zip(names, line, strict=True)) for line in lines]
         dated = [
-            line | {"game_date": day} for line in found if (day := calendar_date(line["game_date"]))
+            line | {"game_date": day} for line in rows if (day := calendar_date(line["game_date"]))
         ]
         return summaries(line | {"is_triggered": bool(line["is_triggered"])} for line in dated)
 
@@ -358,9 +358,9 @@ def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def _merged(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(current: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Merge map by map, as Firestore's `set(merge=True)` does."""
-    result = dict(known)
+    result = dict(current)
     for name, value in fields.items():
         before = result.get(name)
         result[name] = (

@@ -79,9 +79,9 @@ def messages_sql(table: Table) -> str:
     _require(table, {"publish_time": "TIMESTAMP"})
     kind = table.columns.get("data", "none")
     if kind not in _BODIES:
-        *others, last = _BODIES
+        *first_types, last = _BODIES
         raise StoreError(
-            f"{table.name} needs a column data of {', '.join(others)} or {last}, and has {kind}"
+            f"{table.name} needs a column data of {', '.join(first_types)} or {last}, and has {kind}"
         )
     return _text("messages.sql").format(
         table=table.name, partitions=table.partitions, body=_BODIES[kind]
@@ -168,7 +168,9 @@ def view_sql(table: Table, phase: str) -> str:
         return ""
     chosen: dict[str, str] = {}
     for name, kind in REQUIRED_COLUMNS.items():
-        names = [one for one in (name, *_OTHER_NAMES.get(name, ())) if one in table.columns]
+        names = [
+            column for column in (name, *_OTHER_NAMES.get(name, ())) if column in table.columns
+        ]
         if names:
             chosen[name] = _converted(names[0], table.columns[names[0]], kind)
         elif name == "phase":
@@ -192,10 +194,10 @@ def view_sql(table: Table, phase: str) -> str:
     )
 
 
-def _converted(name: str, kind: str, wanted: str) -> str:
-    if kind == wanted:
+def _converted(name: str, kind: str, expected: str) -> str:
+    if kind == expected:
         return name
-    return _CONVERSIONS.get((wanted, kind), f"SAFE_CAST({{}} AS {wanted})").format(name)
+    return _CONVERSIONS.get((expected, kind), f"SAFE_CAST({{}} AS {expected})").format(name)
 
 
 def _with_commas(lines: list[str]) -> list[str]:
