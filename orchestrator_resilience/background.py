@@ -11,7 +11,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Answer(Protocol[T_co]):
+class Promise(Protocol[T_co]):
     """What an action that was begun will have answered."""
 
     def answer(self, deadline: Deadline) -> T_co:
@@ -22,7 +22,7 @@ class Answer(Protocol[T_co]):
 
 
 # Begins an action beside what goes on, as Background and AtOnce do.
-Beside = Callable[[Callable[[], Any]], Answer[Any]]
+Beside = Callable[[Callable[[], Any]], Promise[Any]]
 
 
 class Background(Generic[T]):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from orchestrator_resilience.background import Answer, Background, Beside
+from orchestrator_resilience.background import Background, Beside, Promise
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import (
@@ -164,7 +164,7 @@ class Orchestrator:
         writes.raise_if_any_failed()
 
     def _answer(self, probe: Probe) -> None:
-        """Answer a probe in a document of its own.
+        """Promise a probe in a document of its own.
 
         What is wrong with the completion log is part of the answer.
 
@@ -204,7 +204,7 @@ class Orchestrator:
         lacking = {table: names for table, names in needed.items() if names}
         return f"the completion log lacks columns: {lacking}" if lacking else None
 
-    def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Answer[None]:
+    def _append(self, delivery: Delivery, step: str, row: CompletionRow) -> Promise[None]:
         return self._beside(
             _timed(delivery, step, lambda: self._completion_log.append([row], now=self._clock()))
         )
