@@ -164,7 +164,7 @@ class Orchestrator:
         writes.raise_if_any_failed()
 
     def _answer(self, probe: Probe) -> None:
-        """Promise a probe in a document of its own.
+        """Answer a probe in a document of its own.
 
         What is wrong with the completion log is part of the answer.
 

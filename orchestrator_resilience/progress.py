@@ -34,7 +34,7 @@ class Registration(msgspec.Struct, frozen=True):
     registered_at: datetime | None = None
 
 
-class Report(msgspec.Struct, frozen=True):
+class ProcessorReport(msgspec.Struct, frozen=True):
     """What a processor last said of a run that is no registration.
 
     `event_id` is that of the message.
@@ -75,7 +75,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     expected: frozenset[str]
     registered: Mapping[str, Registration] = msgspec.field(default_factory=dict)
-    reports: Mapping[str, Report] = msgspec.field(default_factory=dict)
+    reports: Mapping[str, ProcessorReport] = msgspec.field(default_factory=dict)
     unexpected: frozenset[str] = frozenset()
     trigger: Trigger | None = None
     orchestrator_expected: frozenset[str] | None = None
@@ -270,13 +270,13 @@ def _registration(value: object) -> Registration:
 
 def _reports(
     fields: Fields, phase: Phase, registered: Mapping[str, Registration]
-) -> dict[str, Report]:
+) -> dict[str, ProcessorReport]:
     """Return the last report of each expected processor that is not registered.
 
     Old code kept it under its name; an orchestrator that does not expect it has it among the
     unexpected.
     """
-    reports: dict[str, Report] = {}
+    reports: dict[str, ProcessorReport] = {}
     old = {name: value for name, value in fields.items() if not name.startswith("_")}
     for name, value in [
         *old.items(),
@@ -289,11 +289,11 @@ def _reports(
     return reports
 
 
-def _report(value: object) -> Report | None:
+def _report(value: object) -> ProcessorReport | None:
     status = value.get("status") if isinstance(value, Mapping) else None
     if not isinstance(value, Mapping) or status is None:
         return None
-    return Report(
+    return ProcessorReport(
         status=status.strip().lower() if isinstance(status, str) else shown(status),
         at=instant(value.get("reported_at", value.get("completed_at"))),
         event_id=_text(value.get("event_id")),

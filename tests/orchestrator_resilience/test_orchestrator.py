@@ -21,8 +21,8 @@ from orchestrator_resilience.orchestrator import Orchestrator
 from orchestrator_resilience.phase import BUNDLED_PHASES, Period, load_phase
 from orchestrator_resilience.progress import (
     MAX_UNEXPECTED,
+    ProcessorReport,
     Progress,
-    Report,
     read_progress,
     registration_fields,
 )
@@ -217,7 +217,7 @@ def test_a_status_that_completes_nothing_is_only_recorded(
     """IGNORED says why, the document has it among the reports, and the completion log does not hear of it."""
     orchestrator.deliver(message(FIVE[0], 1, status=status))
     assert sink.kinds() == ["RECEIVED", "IGNORED"]
-    report = Report(status, AT + timedelta(minutes=1), "m1")
+    report = ProcessorReport(status, AT + timedelta(minutes=1), "m1")
     assert progress_of(stores) == Progress(PHASE.expected, reports={FIVE[0]: report})
     assert rows_of(stores) == {}
 
@@ -241,8 +241,8 @@ def test_the_last_report_stands_until_a_success(
         orchestrator.deliver(message(FIVE[0], number, status=status))
         found.append(progress_of(stores))
     assert [progress.reports.get(FIVE[0]) for progress in found] == [
-        *[Report("failed", AT + timedelta(minutes=5), "m5")] * 2,
-        *[Report("skipped", AT + timedelta(minutes=7), "m7")] * 2,
+        *[ProcessorReport("failed", AT + timedelta(minutes=5), "m5")] * 2,
+        *[ProcessorReport("skipped", AT + timedelta(minutes=7), "m7")] * 2,
         None,
         None,
     ]

@@ -16,7 +16,7 @@ from canary.domain.path.known import FAILED, Fact, Known
 from canary.domain.path.lines import are_collected
 from canary.domain.path.tables import cause_of, refused_run
 from canary.domain.stages import CauseKind, Stage, State, moment_text
-from orchestrator_resilience.progress import Report
+from orchestrator_resilience.progress import ProcessorReport
 from orchestrator_resilience.stores.base import Request
 
 _LETTERS = "dead letters"
@@ -35,7 +35,9 @@ def dead_letters(known: Known) -> Iterator[Fact]:
     none_failed, is_collected = known.none_failed_since(begun), are_collected(known, begun)
     for letter in value_or(known.traces.dead_letters, ()):
         if cause := cause_of(letter.status):
-            yield refused_run(letter.processor, _LETTERS, Report(letter.status, letter.at), cause)
+            yield refused_run(
+                letter.processor, _LETTERS, ProcessorReport(letter.status, letter.at), cause
+            )
             continue
         said = Fact(
             stage=Stage.PUBLISHED, state=State.REACHED, subject=letter.processor, source=_LETTERS
