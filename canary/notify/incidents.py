@@ -21,7 +21,7 @@ from canary.domain.incident import (
     RUN_IS_OVER_AFTER,
     DateMemory,
     NotificationKind,
-    Outcome,
+    PostOutcome,
     Situation,
     answered,
     group_of,
@@ -187,7 +187,7 @@ class _Notifying:
     # Sending
 
     def _send(self, phase: str, plan: Plan) -> None:
-        outcomes: dict[date, dict[str, Outcome]] = {day: {} for day in plan.due}
+        outcomes: dict[date, dict[str, PostOutcome]] = {day: {} for day in plan.due}
         for name in self._channels.by_name:
             days = [day for day, kinds in plan.due.items() if name in kinds]
             notifications = [
@@ -205,9 +205,11 @@ class _Notifying:
             self._judged_from[phase] = min(first, unsettled(plan) or first)
         self._leave_untold(plan, after, "no channel is known to have taken it")
 
-    def _outcomes(self, name: str, notifications: Sequence[Notification]) -> dict[date, Outcome]:
+    def _outcomes(
+        self, name: str, notifications: Sequence[Notification]
+    ) -> dict[date, PostOutcome]:
         """Send a channel what it is due, and return what came of it."""
-        outcomes: dict[date, Outcome] = {}
+        outcomes: dict[date, PostOutcome] = {}
         for first in range(0, len(notifications), _DATES_AT_ONCE):
             outcomes |= self._outcomes_of_a_message(
                 name, notifications[first : first + _DATES_AT_ONCE]
@@ -216,14 +218,14 @@ class _Notifying:
 
     def _outcomes_of_a_message(
         self, name: str, notifications: Sequence[Notification]
-    ) -> dict[date, Outcome]:
+    ) -> dict[date, PostOutcome]:
         now, days = (
             self._situation.now,
             [notification.verdict.game_date for notification in notifications],
         )
         # also if it was frozen since it committed
         if self._deadline.is_over or name in self.failures:
-            return dict.fromkeys(days, Outcome.NOT_POSTED)
+            return dict.fromkeys(days, PostOutcome.NOT_POSTED)
         sent, error = self._channels.send(name, notifications, now)
         heard = {notification.verdict.game_date for notification in sent}
         self._heard |= {name} if heard else set()
@@ -232,12 +234,12 @@ class _Notifying:
         if isinstance(error, NotifyError) and error.gone:
             self._gone[name] = Refusal(self._situation.addresses[name], now, self.failures[name])
         may_be = isinstance(error, NotifyError) and error.may_be_posted
-        otherwise = Outcome.NOT_KNOWN if may_be else Outcome.NOT_POSTED
-        outcomes = {day: Outcome.HEARD if day in heard else otherwise for day in days}
+        otherwise = PostOutcome.NOT_KNOWN if may_be else PostOutcome.NOT_POSTED
+        outcomes = {day: PostOutcome.HEARD if day in heard else otherwise for day in days}
         posted = [
             notification.verdict
             for notification in notifications
-            if outcomes[notification.verdict.game_date] is not Outcome.NOT_POSTED
+            if outcomes[notification.verdict.game_date] is not PostOutcome.NOT_POSTED
         ]
         self._channels.memory.told |= {
             (name, verdict.phase, verdict.game_date): (now, level(verdict)) for verdict in posted
@@ -287,7 +289,7 @@ class _Notifying:
             yield f"began {incident.opened_at:%Y-%m-%d %H:%M}Z; the message that it began may not have reached you"
 
     def _note(
-        self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, Outcome]]
+        self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, PostOutcome]]
     ) -> Mapping[date, DateMemory]:
         """Write down what came of the messages, and return it.
 
