@@ -30,7 +30,7 @@ _NOON, _STEP = time(12), timedelta(hours=6)
 # After the deadline the axis goes on for a while, so that what is late can be seen.
 _AFTER_THE_DEADLINE = timedelta(hours=3)
 
-Link = Callable[[str, date], str | None]
+DateLink = Callable[[str, date], str | None]
 
 
 class Badge(msgspec.Struct, frozen=True):
@@ -176,7 +176,7 @@ def board(
     phases: Mapping[str, Phase],
     ran_at: datetime | None,
     command: CommandLine,
-    link: Link,
+    link: DateLink,
     *,
     dates: int = BOARD_DATES,
     page_of_phase: Callable[[str], str] | None = None,
@@ -251,7 +251,7 @@ def _fault(
     overview: Overview,
     phase: Phase,
     command: CommandLine,
-    link: Link,
+    link: DateLink,
     *,
     remembered: Remembered,
 ) -> Fault:
@@ -267,7 +267,7 @@ def _fault(
 
 
 def _fault_date(
-    verdict: Verdict, overview: Overview, phase: Phase, link: Link, remembered: Remembered
+    verdict: Verdict, overview: Overview, phase: Phase, link: DateLink, remembered: Remembered
 ) -> FaultDate:
     histories = remembered.histories(phase.name, verdict.game_date)
     return FaultDate(
@@ -330,7 +330,7 @@ def _has_anything(facts: Facts) -> bool:
 
 
 def _phase_board(
-    overview: Overview, phase: Phase, link: Link, dates: int, remembered: Remembered
+    overview: Overview, phase: Phase, link: DateLink, dates: int, remembered: Remembered
 ) -> PhaseBoard:
     judged = [
         (v, f)
@@ -375,7 +375,7 @@ def _axis(phase: Phase, day: date) -> Axis:
 
 
 def _lane(
-    verdict: Verdict, facts: Facts | None, overview: Overview, phase: Phase, link: Link
+    verdict: Verdict, facts: Facts | None, overview: Overview, phase: Phase, link: DateLink
 ) -> Lane:
     day, now = verdict.game_date, overview.report.now
     axis = _axis(phase, day)
@@ -493,7 +493,7 @@ def _month(
     judged: Sequence[tuple[Verdict, Facts | None]],
     now: datetime,
     phase: Phase,
-    link: Link,
+    link: DateLink,
     remembered: Remembered,
 ) -> Month:
     past = [
