@@ -54,7 +54,7 @@ class FaultDate(msgspec.Struct, frozen=True, kw_only=True):
     history: IncidentHistory | None
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
+class FaultCard(msgspec.Struct, frozen=True, kw_only=True):
     """An open problem: its message, how bad it is, and its dates, of `phase`.
 
     `tone` is that of its worst date. `unseen` where it is a source that could not be read.
@@ -163,7 +163,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     state: Badge
     away: timedelta | None
-    faults: tuple[Fault, ...]
+    faults: tuple[FaultCard, ...]
     phases: tuple[PhaseBoard, ...]
     unreadable: Unreadable | None
     runs: Runs
@@ -254,9 +254,9 @@ def _fault(
     link: DateLink,
     *,
     remembered: Remembered,
-) -> Fault:
+) -> FaultCard:
     dates = tuple(_fault_date(verdict, overview, phase, link, remembered) for verdict in group)
-    return Fault(
+    return FaultCard(
         phase=phase,
         message=alert(group, phase, command, overview.report.now),
         tone=min((fault_date.badge.tone for fault_date in dates), key=_TONES.index),
