@@ -128,7 +128,7 @@ def span(x: Callable[[datetime], float], start: datetime, end: datetime) -> Span
     return Span(left, round(max(0.0, x(end) - left), 2))
 
 
-def merged(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+def merged_marks(marks: Iterable[Mark]) -> tuple[Mark, ...]:
     """Merge marks that would lie on each other; what is not known shows first, then the worst."""
     groups: list[list[Mark]] = []
     for mark in sorted(marks, key=lambda mark: mark.x):

@@ -15,7 +15,7 @@ from canary.domain.incident import Incident, NotificationKind
 from canary.domain.remembered import Runs
 from canary.domain.verdict import Impact, Level, Verdict, VerdictKind, count_text, duration_text
 from canary.notify.message import CommandLine, Message, alert, by_fault, output_text
-from canary.page.axis import Axis, Mark, Span, Tick, merged, span
+from canary.page.axis import Axis, Mark, Span, Tick, merged_marks, span
 from canary.page.clock import both
 from canary.page.remembered import IncidentHistory, Remembered
 from canary.run import Overview, Report
@@ -413,7 +413,7 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
     )
     return replace(
         lane,
-        marks=merged(completions(facts, axis.x)),
+        marks=merged_marks(completions(facts, axis.x)),
         arrivals=span(axis.x, first, last) if first and last else None,
         pending=pending,
         grace=grace,

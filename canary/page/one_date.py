@@ -14,7 +14,7 @@ from canary.domain.stages import State, Step
 from canary.domain.timeline import Timeline, by_delivery, delivery_text
 from canary.domain.verdict import Verdict, duration_text, names
 from canary.notify.message import CommandLine, Message, alert
-from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged, span
+from canary.page.axis import IDLE, FoldedAxis, Mark, Span, merged_marks, span
 from canary.page.board import Badge, badge
 from canary.page.clock import both
 from canary.page.remembered import IncidentHistory, Remembered
@@ -154,7 +154,7 @@ class Picture:
 
     def _processor(self, name: str) -> Row:
         facts = self._facts
-        marks = merged(Mark(self.axis.x(at), kind, text) for at, kind, text in self._of(name))
+        marks = merged_marks(Mark(self.axis.x(at), kind, text) for at, kind, text in self._of(name))
         if name in facts.completed_at:
             missing = name in facts.unregistered and self._document_is_known
             return Row(

@@ -30,7 +30,7 @@ from canary.function import Canary
 from canary.notify.channel import Channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import CommandLine
-from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged
+from canary.page.axis import Axis, FoldedAxis, Mark, Tick, merged_marks
 from canary.page.board import board
 from canary.page.headers import HEADERS
 from canary.page.one_date import one_date
@@ -84,8 +84,11 @@ def test_marks_that_lie_on_each_other_are_one() -> None:
         Mark(10.8, "unknown", "c"),
         Mark(20.0, "ok", "d"),
     ]
-    assert merged(reversed(near)) == (Mark(10.4, "unknown", "a; b; c", 3), Mark(20.0, "ok", "d"))
-    assert merged(near[:2])[0].kind == "failed"
+    assert merged_marks(reversed(near)) == (
+        Mark(10.4, "unknown", "a; b; c", 3),
+        Mark(20.0, "ok", "d"),
+    )
+    assert merged_marks(near[:2])[0].kind == "failed"
 
 
 def test_idle_stretches_are_folded() -> None:
