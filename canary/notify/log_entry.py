@@ -12,7 +12,7 @@ from canary.notify.message import (
     CommandLine,
     Message,
     logs_link,
-    messages,
+    messages_by_fault,
     severity,
     shortened,
     verdicts_of,
@@ -50,7 +50,7 @@ class LogChannel:
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
-        faults = messages(notifications, self._phases, self._command, now)
+        faults = messages_by_fault(notifications, self._phases, self._command, now)
         # all, before any is written
         for entry in [self._entry(group, message) for group, message in faults]:
             self._write(entry)

@@ -314,7 +314,7 @@ def by_fault(verdicts: Sequence[Verdict]) -> list[tuple[Verdict, ...]]:
     ]
 
 
-def messages(
+def messages_by_fault(
     notifications: Sequence[Notification],
     phases: Mapping[str, Phase],
     command: CommandLine,

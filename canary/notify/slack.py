@@ -13,7 +13,13 @@ from typing import Any
 
 from canary.domain.verdict import count_text
 from canary.notify.channel import Notification, NotifyError, Warned
-from canary.notify.message import LONGEST_HEADLINE, CommandLine, Message, messages, shortened
+from canary.notify.message import (
+    LONGEST_HEADLINE,
+    CommandLine,
+    Message,
+    messages_by_fault,
+    shortened,
+)
 from canary.notify.webhook import Webhook
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.http_calls import Answer, NoAnswer
@@ -119,7 +125,7 @@ def message(
     """
     attachments: list[dict[str, Any]] = []
     lines: list[str] = []
-    faults = messages(notifications, phases, command, now)
+    faults = messages_by_fault(notifications, phases, command, now)
     for number, (_, content) in enumerate(faults):
         header = [{"type": "header", "text": _plain(escaped(content.headline, LONGEST_HEADLINE))}]
         more = {
