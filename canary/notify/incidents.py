@@ -59,7 +59,7 @@ class Notified(msgspec.Struct, frozen=True):
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}
 
 
-def notify(
+def notify_channels(
     store: DocumentStore,
     remembered: Documents | Unreadable,
     judged: Judged,

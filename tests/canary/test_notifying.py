@@ -35,7 +35,7 @@ from canary.domain.silence import people_ref
 from canary.domain.verdict import Level, Verdict, VerdictKind
 from canary.function import Canary, _failure
 from canary.notify.channel import Channels, Notification, NotifyError, Warned
-from canary.notify.incidents import Notified, notify
+from canary.notify.incidents import Notified, notify_channels
 from canary.notify.log_entry import LogChannel
 from canary.notify.message import logs_link
 from canary.run import watch
@@ -171,7 +171,7 @@ def run_on(
         remembered = Unreadable(str(error))
     deadline = deadline or Deadline(60)
     phases = {phase.name: phase}
-    return notify(
+    return notify_channels(
         documents, remembered, Judged(told), channels, phases=phases, now=now, deadline=deadline
     )
 
