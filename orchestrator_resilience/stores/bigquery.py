@@ -3,12 +3,12 @@
 Appended to with streaming inserts and never changed: rows of the last 30 minutes cannot be.
 """
 
+import concurrent.futures
 import json
 import re
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
@@ -210,7 +210,7 @@ class BigQuery:
                     retry=self.retry,
                     job_retry=None,  # type: ignore[arg-type]  # which its own code takes, as `query` does
                 )
-            except FutureTimeoutError as error:
+            except concurrent.futures.TimeoutError as error:
                 raise StoreError(
                     f"BigQuery: the query has not ended after {2 * self.timeout:g} s"
                 ) from error
