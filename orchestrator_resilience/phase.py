@@ -292,7 +292,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             if deadline is not None and _days_and_time(deadline)[0] > self.lookback_dates - 2:
                 raise ValueError(
                     f"{field}: {deadline!r} is when a date leaves the window of "
-                    f"lookback_dates = {self.lookback_dates}: nobody would be told"
+                    f"lookback_dates = {self.lookback_dates}: nobody would be notified"
                 )
 
     def begins(self, game_date: date) -> datetime:

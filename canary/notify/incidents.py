@@ -1,9 +1,9 @@
-"""What is news is written down, then sent, and then what came of it is written down.
+"""Each message is written down before it is sent, and its answer after it.
 
 For each phase a run reads what it remembers, computes, and commits in one conditional write the
-receipts of what it is about to send. Only then it sends, and notes the answers. Who loses the
-commit reads and computes again. So of several runs at once one sends, and what a run that died may
-have sent is known. Where nothing can be written, people are notified all the same.
+receipts of what it is about to send. Only then it sends, and notes the answers. A run that loses
+the commit reads and computes again. So of several runs at once only one sends, and what a run that
+died may have sent is known. Where nothing can be written, people are notified all the same.
 """
 
 import secrets
@@ -47,7 +47,7 @@ class Notified(msgspec.Struct, frozen=True):
 
     `channels_failed` are the channels that could not be reached, with the reason. `untold` are the
     dates of which nobody was notified although somebody had to be. `without_memory` is why
-    something could not be remembered, if so.
+    something could not be remembered, empty where everything could.
     """
 
     channels_failed: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -55,7 +55,7 @@ class Notified(msgspec.Struct, frozen=True):
     without_memory: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is worth a word; empty where all went well."""
+        """Return what went wrong; empty where nothing did."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}
 
 
@@ -69,7 +69,7 @@ def notify_channels(
     now: datetime,
     deadline: Deadline,
 ) -> Notified:
-    """Take the verdicts into what is remembered, and send each channel what it does not know yet.
+    """Add the verdicts to what is remembered, and send each channel what it was not sent yet.
 
     `remembered` are the documents as the run has read them. A run past its `deadline` neither
     commits nor sends.
@@ -122,7 +122,7 @@ class _Notifying:
         self._judged_from: dict[str, date] = {}
 
     def phases(self) -> list[str]:
-        """Return the phases that have verdicts, and those that were removed and have something open."""
+        """Return the phases with verdicts, and the removed ones that have something open."""
         judged = dict.fromkeys(verdict.phase for verdict in self._judged.verdicts)
         removed = [
             phase
@@ -172,7 +172,7 @@ class _Notifying:
     def _is_mine(self, phase: str, plan: Plan) -> bool:
         """Whether what was about to be sent is written down as this run's.
 
-        Only the answer was lost, or came late.
+        Then the commit succeeded, and only its answer was lost or came late.
         """
         memories = self._memory.dates(phase)
         incidents = [memories[day].open for day in plan.due if day in memories]
@@ -208,7 +208,7 @@ class _Notifying:
     def _outcomes(
         self, name: str, notifications: Sequence[Notification]
     ) -> dict[date, PostOutcome]:
-        """Send a channel what it is due, and return what came of it."""
+        """Send a channel its notifications, and return what came of each."""
         outcomes: dict[date, PostOutcome] = {}
         for first in range(0, len(notifications), _DATES_AT_ONCE):
             outcomes |= self._outcomes_of_a_message(
@@ -266,9 +266,9 @@ class _Notifying:
         )
 
     def _words(self, plan: Plan, day: date, kind: NotificationKind, name: str) -> Iterator[str]:
-        """Yield what has to be said beside the verdict.
+        """Yield the notes beside the verdict.
 
-        What people said of it, and what may not have been heard.
+        They are what people said of the incident, and which messages may not have been heard.
         """
         incident, situation, phase = (
             plan.after[day].open,
@@ -284,16 +284,19 @@ class _Notifying:
         ]
         yield from (f"silenced: {silence.text}" for silence in silences)
         if self._runs.at is None and self._judged.everything and kind is NotificationKind.OPENED:
-            yield "how things stand at the first run of the canary"
+            yield "open at the first run of the canary"
         if kind.is_end and name in incident.receipts and not incident.receipts[name].began:
-            yield f"began {incident.opened_at:%Y-%m-%d %H:%M}Z; the message that it began may not have reached you"
+            yield (
+                f"began {incident.opened_at:%Y-%m-%d %H:%M}Z; the message that it began may not "
+                "have reached you"
+            )
 
     def _note(
         self, phase: str, plan: Plan, outcomes: Mapping[date, Mapping[str, PostOutcome]]
     ) -> Mapping[date, DateMemory]:
         """Write down what came of the messages, and return it.
 
-        Where that fails, they may have been heard.
+        Where it cannot be written down, the messages are remembered as perhaps heard.
         """
         failed, noted = "", dict[date, DateMemory]()
         for _ in range(_ATTEMPTS):
@@ -318,7 +321,7 @@ class _Notifying:
     # Who was not notified
 
     def _leave_untold(self, plan: Plan, after: Mapping[date, DateMemory], reason: str) -> None:
-        """Note each problem of which nobody is known to have heard, by what is remembered after this run."""
+        """Note each problem of which nobody is known to have heard, by the memory of this run."""
         for day, memory in sorted(after.items()):
             if plan.is_unheard(day, memory):
                 why = "another run was about to send it" if plan.is_held(day, memory) else reason
@@ -327,7 +330,7 @@ class _Notifying:
     def _send_without_memory(self, phase: str, plan: Plan) -> None:
         """Send what a problem's age asks for.
 
-        What is remembered says which kind it is, where it can be read.
+        Where memory can be read, it still says which kind of message is due.
         """
         note = (
             f"sent without memory, once in {SLOT // _HOUR} hours, and not when it is over: "
@@ -361,9 +364,9 @@ class _Notifying:
     # The canary itself
 
     def remember_the_run(self) -> None:
-        """Keep when the canary ran, what it did not see, and which channels are refused.
+        """Write down when the canary ran, what it did not see, and which channels are refused.
 
-        Say what is new of these.
+        What is new of these is also sent over the channels that work.
         """
         own_memory, names, refusals = (
             self._channels.memory,
@@ -407,7 +410,7 @@ class _Notifying:
             self._take_back(unsaid, self._runs.judged_from if is_left_out_unsaid else {})
 
     def _take_back(self, unsaid: Sequence[str], judged_from: Mapping[str, date]) -> None:
-        """Write down that nobody took these words: the next run says them."""
+        """Write down that no channel took these warnings, so that the next run sends them."""
         try:
             for _ in range(_ATTEMPTS):
                 runs = self._memory.runs
@@ -451,7 +454,7 @@ class _Notifying:
         )
 
     def _warn(self, what: Warned, text: str, names: Iterable[str]) -> bool:
-        """Send a word about the canary itself; returns whether a channel took it."""
+        """Send a warning about the canary itself; return whether a channel took it."""
         errors = {
             name: self._channels.warn(name, what, text, self._situation.now)
             for name in sorted(names)
@@ -472,7 +475,7 @@ def _said(runs: Runs) -> Runs:
 def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
     """Whether a refused channel is not tried yet.
 
-    It is every REFUSED_AGAIN_AFTER, in case the address is taken again.
+    It is tried again after REFUSED_AGAIN_AFTER, because its address may work again.
     """
     return -RUN_IS_OVER_AFTER < now - refusal.at < REFUSED_AGAIN_AFTER
 
@@ -480,8 +483,8 @@ def _is_left_alone(refusal: Refusal, now: datetime) -> bool:
 def refusal_text(name: str, refusal: Refusal) -> str:
     """Say to those who are still reached that the others are not."""
     return (
-        f"nobody is notified through the channel {name} any more: {refusal.reason}. Give it an address that is taken; "
-        "it is then sent how things stand"
+        f"nobody is notified through the channel {name} any more: {refusal.reason}. Give it an "
+        "address that is taken; it is then sent all that is open"
     )
 
 

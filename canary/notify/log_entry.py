@@ -1,4 +1,4 @@
-"""Tells people through Cloud Logging: a log entry for each fault, which an alert policy matches."""
+"""Notifies people through Cloud Logging: one log entry a fault, which an alert policy matches."""
 
 import json
 import sys
@@ -26,8 +26,8 @@ _MAXIMUM_MESSAGE = 8_000
 class LogChannel:
     """One structured log entry a fault, which a log-based alert policy can match by `canary_alert`.
 
-    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and
-    `canary` is its own name, where it is not the usual one.
+    `project` is the project of the links to the logs, `page` and `runbook` are the addresses at
+    which people reach them, and `canary` is the canary's own name, where it is not the usual one.
     """
 
     name = "log"
@@ -56,7 +56,7 @@ class LogChannel:
             self._write(entry)
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the log has the time)
-        """Write an entry about the canary itself."""
+        """Write a warning about the canary itself."""
         matched: dict[Warned, dict[str, str]] = {
             Warned.CHANNEL: {"canary_channel": "REFUSED"},
             Warned.TEST: {"severity": "NOTICE", "canary_alert": what, "headline": text},
@@ -72,10 +72,7 @@ class LogChannel:
         stream.flush()
 
     def _entry(self, group: Sequence[Notification], message: Message) -> dict[str, Any]:
-        """Return the entry of one group.
-
-        Its fields are those of its worst date, and `game_dates` has all of them.
-        """
+        """Return the entry of one group: the fields of its worst date, and all its `game_dates`."""
         kind, verdicts, project = group[0].kind, verdicts_of(group), self._command.project
         verdict = max(verdicts, key=lambda verdict: (badness(level(verdict)), verdict.game_date))
         return {

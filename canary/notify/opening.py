@@ -20,7 +20,7 @@ def open_channels(
 ) -> Channels:
     """Return the log, by default stdout, and Slack where there is a webhook.
 
-    Raises ConfigurationError for an address that is none.
+    Raises ConfigurationError where the webhook's address is none.
     """
     name = settings.service or DEFAULT_CANARY
     where: dict[str, Any] = {

@@ -1,7 +1,4 @@
-"""Tells people in Slack, through an incoming webhook.
-
-One post a run, however much there is to tell.
-"""
+"""Notifies people in Slack, through an incoming webhook, with one post a run."""
 
 import json
 import re
@@ -40,10 +37,10 @@ _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blo
 class SlackChannel:
     """Posts to the webhook at `url`, within `seconds`, retries included.
 
-    `project` is linked to for the logs, `page` and `runbook` are where people reach them, and
-    `canary` is its own name, where it is not the usual one.
+    `project` is the project of the links to the logs, `page` and `runbook` are the addresses at
+    which people reach them, and `canary` is the canary's own name, where it is not the usual one.
 
-    Raises ConfigurationError, which does not show it, for an address that is neither https nor on
+    Raises ConfigurationError, which does not show the address, where it is neither https nor on
     this machine.
     """
 
@@ -70,18 +67,18 @@ class SlackChannel:
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Post one message; raises NotifyError.
 
-        What got no answer may have been posted all the same.
+        A post that got no answer may have been made all the same.
         """
         self._post(message(notifications, self._phases, self._command, now))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (Slack has the time)
-        """Post a word about the canary itself; raises NotifyError."""
+        """Post a warning about the canary itself; raises NotifyError."""
         self._post(
             {"text": escaped(text, _MAXIMUM_TEXT), "unfurl_links": False, "unfurl_media": False}
         )
 
     def _post(self, body: dict[str, Any]) -> None:
-        """Post until Slack may have taken it, another attempt does not help, or there is no time for one."""
+        """Post until Slack may have taken it, or another attempt cannot help or has no time."""
         deadline = Deadline(self._seconds)
         while (
             failure := self._failure(self._webhook.request(deadline, body), deadline)
@@ -117,10 +114,10 @@ def message(
     command: CommandLine,
     now: datetime,
 ) -> dict[str, Any]:
-    """Return the webhook's JSON: as many faults as Slack takes, and of the others how many dates there are.
+    """Return the webhook's JSON: as many faults as Slack takes, and a count of the dates left out.
 
-    The text above has the first line of each, and is what a phone shows. Each fault is an
-    attachment, which has a bar of a colour beside it:
+    The text above has the first line of each fault, and is what a phone shows. Each fault is an
+    attachment, which has a coloured bar beside it:
     https://docs.slack.dev/messaging/formatting-message-text#attachments.
     """
     attachments: list[dict[str, Any]] = []
@@ -149,9 +146,9 @@ def message(
 
 
 def _blocks(content: Message) -> list[dict[str, Any]]:
-    """Return one fault as people know such messages: what to do, fields, commands, and links.
+    """Return one fault as Slack's blocks: what to do, fields, commands, and links.
 
-    With a header no more than five, of which an attachment shows all.
+    With its header they are five at the most, because an attachment shows only five at once.
     """
     now, later = content.actions[:1], content.actions[1:]
     first = [f"*Do now:* {escaped(action, _MAXIMUM_FIELD)}" for action in now]
@@ -179,9 +176,9 @@ def _blocks(content: Message) -> list[dict[str, Any]]:
 
 
 def escaped(text: str, limit: int) -> str:
-    """Return `text` so that Slack shows it as it is: no link, mention or end of a code block.
+    """Return `text`, cut at `limit`, so that Slack shows it as it is.
 
-    Cut at `limit`.
+    It makes no link, mention or end of a code block of it.
     """
     text = (
         text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")

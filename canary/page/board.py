@@ -55,9 +55,10 @@ class FaultDate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultCard(msgspec.Struct, frozen=True, kw_only=True):
-    """An open problem: its message, how bad it is, and its dates, of `phase`.
+    """An open problem of a `phase`: its message, how bad it is, and its dates.
 
-    `tone` is that of its worst date. `unseen` where it is a source that could not be read.
+    `tone` is that of its worst date. `unseen` is true where the problem is a source that could not
+    be read.
     """
 
     phase: Phase
@@ -71,8 +72,8 @@ class FaultCard(msgspec.Struct, frozen=True, kw_only=True):
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """One date: `words` say what the picture shows; positions are percent of its width.
 
-    `arrivals` reaches from the first completion to the last, `pending` from there to where the flag or
-    `now` is.
+    `arrivals` is from the first completion to the last, `pending` from the last to the flag, or to
+    `now` where it is unset.
     """
 
     date: date
@@ -92,9 +93,9 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident of the month: how long until it was seen (`detected`), and how long it `lasted`.
+    """An incident of the month: how long until it was `detected`, and how long it `lasted`.
 
-    One that nobody looks at any more, though it may go on, has `expired_at` (UTC) instead.
+    An incident that is watched no longer, though it may go on, has `expired_at` (UTC) instead.
     `history` says who was notified of it.
     """
 
@@ -110,11 +111,10 @@ class PastIncident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """The last 30 dates: one badge a date, the incidents, and what they come to.
+    """The last 30 dates: a badge for each, the incidents, and the figures.
 
-    None where nothing can be said.
-
-    `unseen` dates could not be judged; `blind` is the time in which the canary did not see.
+    A figure is None where it cannot be computed. `unseen` is how many dates could not be judged;
+    `blind` is the time in which the canary did not see.
     """
 
     days: tuple[tuple[date, Badge], ...]
@@ -135,9 +135,9 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
     """The dates of one phase, the newest first, and its month.
 
-    `state` is that of its worst date that needs somebody; where none does, of the newest whose flag
-    was set, if any was. `needs` says how many need somebody, or are silenced. Of a phase that is
-    shown whole elsewhere, at `href`, the lanes are those of its problems alone.
+    `state` is that of the worst date that needs somebody; where none does, that of the newest date
+    whose flag was set. `needs` says how many dates need somebody, or are silenced. Where the whole
+    phase is shown on another page, at `href`, the lanes are those of its problems alone.
     """
 
     phase: Phase
@@ -153,10 +153,10 @@ class PhaseBoard(msgspec.Struct, frozen=True, kw_only=True):
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole page of a `report`.
 
-    `state` is what to read first; `unreadable` are the incidents and silences, where they did not
-    answer. `away` is for how long the canary has not run although it should have. Times of no phase
-    are shown in the zone of the first. `only` is the name of the phase where the page is of one of
-    several.
+    `state` is what to read first; `unreadable` is why the incidents and silences could not be read.
+    `away` is for how long the canary has not run although it should have. Times that are of no
+    phase are shown in the zone of the first phase. `only` is the name of the phase where the page
+    shows one of several.
     """
 
     report: Report
@@ -183,9 +183,9 @@ def board(
 ) -> Board:
     """Put together what is shown of an overview, the newest `dates` of it as lanes.
 
-    `ran_at` is when the canary last ran, where the caller knows and it does not remember it itself;
-    `link` says where a date leads, None where nowhere. `whole` says where a phase is shown whole,
-    so that many are not.
+    `ran_at` is when the canary last ran, for where it does not remember it itself. `link` returns
+    the address of a date's page, None where it has none. `page_of_phase` returns the address of a
+    page of one phase alone; with it, of many phases only the problems are shown.
     """
     report = overview.report
     remembered = Remembered(overview.remembered, overview.canary, report.now, ran_at)
@@ -229,7 +229,7 @@ def board(
 
 
 def badge(verdict: Verdict) -> Badge:
-    """Return a verdict as a word and a colour; harm is another colour than none."""
+    """Return a verdict as a word and a colour; a problem without harm has its own colour."""
     match verdict.kind:
         case VerdictKind.TRIGGERED:
             return Badge(verdict.kind, "good")
@@ -285,7 +285,7 @@ def _is_silenced(overview: Overview, verdict: Verdict) -> bool:
 
 
 def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
-    """Say what to read first; `tones` are those of the dates that need somebody, the worst first."""
+    """Say what to read first; `tones` are of the dates that need somebody, the worst first."""
     if is_empty:
         return Badge("Nothing has arrived yet", "quiet")
     if not tones:
@@ -307,7 +307,7 @@ def _state(tones: Sequence[str], *, is_empty: bool, silenced: bool) -> Badge:
 
 
 def _unwatched(away: timedelta, state: Badge) -> Badge:
-    """Say first that nobody is watching, whatever is found just now, and then what needs somebody besides."""
+    """Say first that nobody is watching, and then what needs somebody."""
     also = (
         f"; {state.word[0].lower()}{state.word[1:]}"
         if state.tone in {"bad", "unknown", "warn"}
@@ -357,16 +357,19 @@ def _phase_board(
 
 
 def _in_short(shown: PhaseBoard, href: str, *, has_lanes: bool) -> PhaseBoard:
-    """Keep the lanes of problems, if any.
+    """Keep the lanes of problems, if the phase `has_lanes` at all.
 
-    Where nothing could be read, there is nothing to be seen.
+    Of a date that could not be read there is nothing to see.
     """
     lanes = tuple(lane for lane in shown.lanes if has_lanes and lane.badge.tone in {"bad", "warn"})
     return replace(shown, lanes=lanes, href=href)
 
 
 def _axis(phase: Phase, day: date) -> Axis:
-    """Return the axis of a date: from its noon, or midnight where it is late by then, to some time after."""
+    """Return the axis of a date: from its noon, or its midnight, to some time after the deadline.
+
+    It begins at midnight where the deadline is too soon after noon.
+    """
     zone = ZoneInfo(phase.timezone)
     end = phase.deadline(day).astimezone(zone).replace(tzinfo=None) + _AFTER_THE_DEADLINE
     noon = datetime.combine(day, _NOON)
@@ -423,7 +426,7 @@ def _drawn(lane: Lane, verdict: Verdict, facts: Facts, axis: Axis) -> Lane:
 
 
 def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
-    """Yield a mark for each completion, for each failure, and for each completion whose time nobody wrote down."""
+    """Yield a mark for each completion and each failure; unknown where its time is not known."""
     zone = ZoneInfo(facts.phase.timezone)
     for processor, at in facts.completed_at.items():
         if at is None:
@@ -441,15 +444,12 @@ def completions(facts: Facts, x: Callable[[datetime], float]) -> Iterator[Mark]:
 
 
 def _timeless(facts: Facts) -> datetime:
-    """Return where something stands whose time nobody wrote down.
-
-    By the deadline, and never in the future.
-    """
+    """Return where to draw what has no time: at the deadline, or now where that is earlier."""
     return min(facts.deadline, facts.now)
 
 
 def _flag(facts: Facts, axis: Axis, *, is_complete: bool) -> Mark | None:
-    """Return the flag where it was set, or where it is absent although all have completed."""
+    """Return a mark where the flag was set, or where it is unset although all have completed."""
     trigger = facts.progress.trigger
     if trigger is None:
         return Mark(axis.x(facts.now), "failed", "the flag is unset") if is_complete else None
@@ -483,7 +483,10 @@ def _in_words(verdict: Verdict, phase: Phase) -> str:
     }[verdict.triggered]
     everybody = len(verdict.completed) + len(verdict.missing) + len(verdict.not_yet)
     complete = f"{len(verdict.completed)} of {everybody} complete, " if everybody else ""
-    return f"{verdict.game_date}: {verdict.kind}; {complete}{flag}; {phase.next_phase}: {_games(verdict, phase).word}"
+    return (
+        f"{verdict.game_date}: {verdict.kind}; {complete}{flag}; {phase.next_phase}: "
+        f"{_games(verdict, phase).word}"
+    )
 
 
 # The month
@@ -552,7 +555,7 @@ def _begun(incident: Incident, facts: Facts | None) -> datetime | None:
 
 
 def _day(verdict: Verdict, incident: PastIncident | None) -> Badge:
-    """Return how a date went: what is over is shown as well, and what nobody could see is neither good nor bad."""
+    """Return the badge of a date in the month: its verdict, or the incident that is over."""
     if incident is None or not verdict.kind.is_quiet:
         return badge(verdict)
     lasted = f", {duration_text(incident.lasted)}" if incident.lasted is not None else ""

@@ -1,4 +1,4 @@
-"""Times as people read them: Z, which logs and commands speak, and beside it the clocks of the phase's time zone."""
+"""Times as people read them: Z, as in logs and commands, and beside it the phase's local time."""
 
 import re
 from datetime import UTC, date, datetime, tzinfo
@@ -12,7 +12,7 @@ _TIME = re.compile(
 def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
     """Say a moment (aware) as "2026-02-12 03:04Z (02-11 22:04 EST)".
 
-    The local date only where it is another one.
+    The local date is left out where it is the same.
     """
     utc = at.astimezone(UTC)
     return with_local(
@@ -23,7 +23,7 @@ def both(at: datetime, zone: tzinfo, *, seconds: bool = False) -> str:
 def with_local(text: str, zone: tzinfo, day: date) -> str:
     """Put the local time beside each time of a text that has none yet.
 
-    One without a date is of `day`.
+    A time without a date is of `day`.
     """
 
     def local(match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 """What the canary remembers, as the pages show it.
 
-When it ran, what was sent to whom, and who has it in hand.
+That is when it ran, what was sent to whom, and who has it in hand.
 """
 
 from collections.abc import Iterator
@@ -71,9 +71,10 @@ class IncidentHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Remembered:
-    """What the canary of this name remembers by `now`, among the `documents` that were read, or why they were not.
+    """What the canary of this name remembers by `now`.
 
-    `ran_at` is when it ran last by another record, for where it remembers no run.
+    `documents` are what was read of its memory, or why it could not be read. `ran_at` is when the
+    canary last ran by another record, for where it remembers no run.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Remembered:
     def away(self) -> timedelta | None:
         """For how long the canary has not run although it should have.
 
-        None as well where no run is known.
+        None where it has run, and where no run is known.
         """
         lasted = self._now - (self.runs.at or self._now)
         return lasted if lasted > 2 * RUN_EVERY else None
@@ -121,10 +122,10 @@ class Remembered:
 
 
 def _runs_by(now: datetime, runs: Runs, ran_at: datetime | None) -> Runs:
-    """Return the runs by `now`, and the time since the last as one that nobody has seen, unless it is short.
+    """Return the runs by `now`; the time since the last is one that nobody has seen, unless short.
 
-    Who looks back does not know which of the later runs was the first, so that nothing is said of
-    the last one.
+    With a `now` in the past it is not known which of the later runs came first, so that nothing is
+    said of the last one.
     """
     at = believed(runs.at, now)
     unseen = tuple(

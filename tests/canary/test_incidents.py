@@ -179,7 +179,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_run(
     ("verdicts", "down", "told"),
     [
         ([BAD] * 4, range(3), [N.OPENED]),  # it was down when it began
-        # how things stand, and no history
+        # what is open, and no history
         ([BAD, CRASHED, *[BLOCKED] * 3], range(1, 4), [N.OPENED, N.CHANGED]),
         ([BAD] * 50, range(1, 40), [N.OPENED, N.REMINDER]),
         ([BAD, GOOD, GOOD, GOOD], range(3), []),

@@ -360,7 +360,7 @@ def test_an_odd_date_does_not_keep_the_others_from_being_told(
 def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -> None:
     """On the other channels; the dead one is tried every four hours.
 
-    Mended, it is told how things stand.
+    Mended, it is sent all that is open.
     """
     slack, log = Recorder("slack", "old"), Recorder("log")
     slack.error = NotifyError("Slack answered 404 no_service", gone=True)
@@ -376,7 +376,7 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
     (word,) = log.warnings
     assert word == (
         "nobody is notified through the channel slack any more: Slack answered 404 no_service. Give it an address that "
-        "is taken; it is then sent how things stand"
+        "is taken; it is then sent all that is open"
     )
     mended = Recorder("slack", "new")
     for number in range(96, 100):
