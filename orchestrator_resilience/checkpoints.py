@@ -137,7 +137,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """The line for people, such as "CHECKPOINT_IGNORED: no data (p2_odds_game_lines 2026-02-09)"."""
+        """The line for people, such as "CHECKPOINT_IGNORED: no data (p2_odds 2026-02-09)"."""
         return f"{self.kind}: {self.text}"
 
     def to_json(self, project: str | None = None) -> dict[str, Any]:
@@ -182,11 +182,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     def from_json(cls, entry: Mapping[str, Any]) -> "Checkpoint":
         """Rebuild what `to_json` returned.
 
-        Raises KeyError, TypeError or ValueError when it is not one.
-
-        A field that is read again, and is of another type than it is written with, is left out, and
-        named in `unreadable_fields`: the delivery was there, but nothing follows from what its line
-        does not say.
+        Raises KeyError, TypeError or ValueError for anything else. A field that is read again, and
+        is of another type than it is written with, is left out and named in `unreadable_fields`:
+        the delivery was there, but nothing follows from what its line does not say.
         """
         special = {"severity", "message", "time", "checkpoint", "schema", "closes"}
         kind, at = CheckpointKind(entry["checkpoint"]), datetime.fromisoformat(entry["time"])
@@ -241,7 +239,11 @@ UNDATED_DAYS = 3
 
 
 def concerns(checkpoint: Checkpoint, phase: str, game_date: date) -> bool:
-    """Whether a line is of this date, or a rejection whose date nobody could read, left when one of this may come."""
+    """Whether a line is of this date, or is a rejection that may be of it.
+
+    Of a rejection nobody could read the date; one left in the days in which this date's messages
+    come may be of it.
+    """
     fields = checkpoint.fields
     if fields.get("phase") != phase:
         return False
@@ -261,9 +263,9 @@ def deliveries(
 ) -> list[Checkpoint]:
     """Return the lines that concern one of a phase's dates, in the order in which they were left.
 
-    Without RECEIVED of the deliveries that came to an end, because their closing line says all that
-    it says; and without those that name no delivery, of which nobody can tell whether it came to
-    one.
+    `game_dates` are the dates by phase. Left out are RECEIVED of a delivery that came to an end,
+    because its closing line says the same, and lines that name no delivery, because nobody can know
+    whether that one came to an end.
     """
     concerned = (
         c
@@ -287,7 +289,7 @@ Sink = Callable[[Checkpoint], None]
 
 
 def hash_of_names(names: Iterable[str]) -> str:
-    """Return 12 hexadecimal digits that are the same for the same names, in any order and on any machine."""
+    """Return 12 hexadecimal digits, the same for the same names in any order, on any machine."""
     return hashlib.sha256(json.dumps(sorted({*names})).encode()).hexdigest()[:12]
 
 

@@ -3,9 +3,9 @@
 Three shapes are taken: the CloudEvent that functions-framework hands over, the same as a plain
 dict, and the push envelope `{"message": {...}, "subscription": ...}` that is inside both.
 
-Needed are the processor's name, the date, the status, the message's id and its time. Whatever else
-is odd is read as what it plainly means, or left out, and the completion says so: nobody needs it,
-and nothing else is lost for it.
+The processor's name, the date, the status, the message's id and its time are needed. Any other
+field that is odd is read as what it plainly means, or left out, and the completion says so: nobody
+needs that field, and no completion is lost for it.
 """
 
 import base64
@@ -115,11 +115,9 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def push_envelope_of(event: object) -> tuple[Mapping[str, Any], Any]:
-    """Find the push envelope in whichever of the three shapes arrived.
+    """Return the push envelope and the CloudEvent's attributes, whichever shape arrived.
 
-    Return it and the CloudEvent's attributes.
-
-    Raises InvalidMessageError where there is none.
+    Raises InvalidMessageError where there is no envelope.
     """
     if isinstance(event, Mapping):
         inner = event if "message" in event else event.get("data")
@@ -157,9 +155,9 @@ def _message_id(value: object) -> str:
 
 
 def _published_at(value: object) -> datetime:
-    """Read a time with its zone, in UTC.
+    """Read a time with its zone, and return it in UTC.
 
-    The year first, because arithmetic on the last ones overflows.
+    Its year is checked first, because arithmetic on the last years overflows.
     """
     try:
         at: datetime = msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
@@ -171,9 +169,9 @@ def _published_at(value: object) -> datetime:
 
 
 def _body(data: object) -> str | Mapping[str, Any]:
-    """Undo base64 and UTF-8, of which some publishers put the mark in front.
+    """Undo base64 and UTF-8, with or without a byte order mark.
 
-    What was decoded already stays.
+    A body that is decoded already is returned as it is.
     """
     if isinstance(data, Mapping):
         return data
@@ -232,7 +230,7 @@ def _whole_number(digits: str) -> float:
 def _from_base64(text: str) -> str:
     """Decode base64, which some tools break into lines, and UTF-8 with or without its mark.
 
-    Raises ValueError.
+    Raises ValueError where it is neither.
     """
     return base64.b64decode("".join(text.split()), validate=True).decode("utf-8-sig")
 
@@ -240,11 +238,11 @@ def _from_base64(text: str) -> str:
 def _whose(body: str | Mapping[str, Any] | None) -> tuple[str | None, date | None]:
     """Read the processor and the date of a message that is wrong elsewhere.
 
-    None for what cannot be read.
+    Returns None in place of what cannot be read.
     """
     try:
         fields = _fields(body or "")
-    except InvalidMessageError:  # not JSON as a whole: both may still stand in it, each whole
+    except InvalidMessageError:  # not JSON as a whole: both may still be in it, each whole
         fields = dict(_WHOLE_FIELD.findall(body)) if isinstance(body, str) else {}
     return _readable(_name, fields), _readable(_game_date, fields)
 
@@ -264,7 +262,10 @@ def _completion(
     if not -_OLDEST <= game_date - published_at.date() <= _NEWEST:
         raise InvalidMessageError(
             "game_date",
-            f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its publication",
+            (
+                f"{game_date} is more than {_OLDEST.days} days before or {_NEWEST.days} after its "
+                "publication"
+            ),
         )
     if _is_of_another(fields, phase):
         raise InvalidMessageError(
@@ -306,7 +307,7 @@ def _name(fields: Mapping[str, Any]) -> str:
 
 
 def _game_date(fields: Mapping[str, Any]) -> date:
-    """Read a date, also one with the time of midnight, which is how a date in a datetime is written."""
+    """Read a date, also one written with midnight, as a date in a datetime is."""
     value = fields.get("game_date")
     text = str(value) if isinstance(value, date) else _needed(fields, "game_date").strip()
     day = re.sub(r"[T ]00:00(:00(\.0+)?)?(Z|\+00:?00)?\Z", "", text)
@@ -338,7 +339,7 @@ def _status(fields: Mapping[str, Any], phase: Phase) -> Status:
 def _is_of_another(fields: Mapping[str, Any], phase: Phase) -> bool:
     """Whether it is another phase's message.
 
-    One that says nothing of its phase, or no text, is this one's.
+    A message whose phase is missing, or is no text, counts as this phase's.
     """
     value = fields.get("phase")
     word = value.strip().lower() if isinstance(value, str) else ""
@@ -397,10 +398,7 @@ _NOT_NEEDED: dict[str, Callable[[object], Any]] = {
 
 
 def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what was not as it should be.
-
-    A phase that is no text, a field that was read as something else.
-    """
+    """Yield a sentence for each odd field: left out, or read as something else."""
     if not isinstance(fields.get("phase"), (str, type(None))):
         yield f"phase: {shown(fields['phase'])} left out"
     for name, value in read.items():
@@ -408,7 +406,10 @@ def _odd_fields(fields: Mapping[str, Any], read: Mapping[str, Any]) -> Iterator[
         sent = tuple(sent) if isinstance(sent, list) else sent
         if sent in (None, "", ()) or (type(sent) is type(value) and sent == value):
             continue
-        yield f"{name}: {shown(fields[name])} {'left out' if value is None else f'read as {shown(value)}'}"
+        yield (
+            f"{name}: {shown(fields[name])} "
+            f"{'left out' if value is None else f'read as {shown(value)}'}"
+        )
 
 
 def _not_a_year(value: date) -> str:

@@ -1,11 +1,11 @@
 """The orchestrator as a Cloud Run function: what Pub/Sub calls for each message.
 
-In comes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor
+It takes a push of a subscription's, or a CloudEvent of Eventarc's: one message about one processor
 and one game date. The completion is appended to the completion log and registered in the progress
 document, and the flag is set when nobody is missing; checkpoints on stdout say how far that went.
-Out goes nothing: a return acknowledges the message, and what is raised is answered with 500, so
-that it comes again. A request that is too large to hold a completion is acknowledged unread, and
-one that was cut off is answered with 400, so that it comes again.
+The answer is empty: a return acknowledges the message, and what is raised is answered with 500, so
+that the message comes again. A request that is too large to hold a completion is acknowledged
+unread, and one that was cut off is answered with 400, so that it comes again.
 """
 
 import io
@@ -72,7 +72,7 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
 
 
 def _event(request: flask.Request) -> object:
-    """Read the body; None for what is no JSON, or is nested too deeply to be read."""
+    """Read the body; None where it is no JSON, or is nested too deeply to be read."""
     try:
         return request.get_json(force=True, silent=True)
     except RecursionError:
@@ -82,7 +82,7 @@ def _event(request: flask.Request) -> object:
 def _too_large(request: flask.Request) -> str | None:
     """Say that a request is too large to hold a completion, before anything decodes it.
 
-    None where it is not.
+    Returns None where it is not too large.
     """
     length, environ = request.content_length, request.environ
     if length is None:  # it comes in chunks

@@ -3,9 +3,9 @@
 The timeouts of `requests`, and of what it is made of, begin anew with each byte that arrives, and
 none of them covers the look-up of a name: a server that drips holds a call, and the thread that
 makes it, for as long as it likes. Here each operation on a socket, a TLS handshake included, has
-what is left of its call's time; so whoever makes a call comes back by himself, and nothing is left
-of it. Only the look-up of a name cannot be interrupted: it has a thread, and those that are left
-behind are counted host by host, so that one host keeps nobody from another.
+what is left of its call's time; so the caller comes back in time, and nothing is left of the call.
+Only the look-up of a name cannot be interrupted: it has a thread, and those that are left behind
+are counted host by host, so that one host does not delay another.
 
 No redirect is followed.
 """
@@ -55,9 +55,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Why there was none: the name of the error's class.
+    """A call without an answer; `kind` is the name of the error's class.
 
-    `may_be_posted` unless nobody could be connected to.
+    `may_be_posted` is false where no connection was made.
     """
 
     kind: str
@@ -65,11 +65,11 @@ class NoAnswer:
 
 
 def call(url: str, deadline: Deadline, body: Mapping[str, Any] | None = None) -> Answer | NoAnswer:
-    """Post `body` as JSON, or get the page where there is none.
+    """Post `body` as JSON, or get the page where `body` is None.
 
-    The path of `url` is a secret: whoever has it can post there. It is in no error, and no log of a
-    library has it, because they do not get to know it: it is added where the request is written.
-    Nor do they log the host.
+    The path of `url` is a secret, because anyone who has it can post there. It is in no error, and
+    in no log of a library: it is added only where the request is written. The host is not logged
+    either.
     """
     _this_thread.is_connected = False
     *server, _this_thread.secret = url.partition("#")[0].split("/", 3)
@@ -95,9 +95,9 @@ def _root(error: BaseException) -> BaseException:
 
 
 def end_calls_in_time(session: Session, seconds: float) -> None:
-    """Let each call of a session end after its timeout, and after `seconds` at the latest, as its calls for a token do.
+    """Let each call of a session end after its timeout, and after `seconds` at the latest.
 
-    A redirect is an error.
+    So do its calls for a token. A redirect is an error.
     """
     for part in filter(None, (session, getattr(session, "_auth_request_session", None))):
         part.max_redirects = 0

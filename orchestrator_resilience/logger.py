@@ -134,7 +134,10 @@ class CheckpointLogger:
         )
 
     def delivery_of(self, completion: Completion, traceparent: str | None = None) -> "Delivery":
-        """Begin the delivery of a parsed completion, in the trace of the request rather than the message's own."""
+        """Begin the delivery of a parsed completion, in the trace `traceparent` of the request.
+
+        Without one it is in the message's own trace.
+        """
         delivery = self.delivery(
             processor=completion.raw_processor,
             game_date=completion.game_date,
@@ -154,7 +157,7 @@ class CheckpointLogger:
         )
 
     def each_delivery(self, function: Callable[..., R]) -> Callable[..., R]:
-        """Decorate a function of an event, which then gets its delivery as its last argument, `delivery`.
+        """Decorate a function of an event, which then gets its `delivery` as its last argument.
 
         RECEIVED is left before the function begins, with what can be read of the event (a
         CloudEvent, its plain-dict form, or a push envelope), and a closing checkpoint by its end,
@@ -191,10 +194,7 @@ class CheckpointLogger:
         self._delivery_of_invalid(error).rejected(error)
 
     def _delivery_from(self, event: object) -> "Delivery":
-        """Begin the delivery of an event as it came.
-
-        Whether it can be accepted is not decided here.
-        """
+        """Begin the delivery of an event as it came; nothing is decided here about accepting it."""
         try:
             return self.delivery_of(Completion.from_event(event, self.phase))
         except Exception as error:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
@@ -213,7 +213,7 @@ class CheckpointLogger:
     def write(self, checkpoint: Checkpoint) -> None:
         """Hand one checkpoint to the sink, unless the switch is off.
 
-        One that it does not take is counted.
+        A checkpoint that the sink does not take is counted.
         """
         if not self.enabled:
             return
@@ -241,10 +241,7 @@ class CheckpointLogger:
 
 
 class Delivery:
-    """The checkpoints of one delivery, made by CheckpointLogger.delivery.
-
-    Used as a context manager.
-    """
+    """The checkpoints of one delivery, made by CheckpointLogger.delivery; a context manager."""
 
     def __init__(self, logger: CheckpointLogger, fields: dict[str, Any]) -> None:
         self.logger = logger
@@ -348,8 +345,8 @@ class Delivery:
     def started(self, *, message_id: str | None = None) -> None:
         """Leave STARTED: the next phase was started, by the message of this id where there is one.
 
-        For code whose flag starts the next phase; after `post_transaction`, whose fields the line
-        has as well.
+        It is for code whose flag starts the next phase, and comes after `post_transaction`, whose
+        fields the line repeats.
         """
         text = one_line(
             f"the next phase was started{f' by message {message_id}' if message_id else ''}"
@@ -361,9 +358,9 @@ class Delivery:
 
     @_never_raises
     def not_started(self, reason: str | BaseException) -> None:
-        """Leave NOT_STARTED: it was decided, and the next phase was not started.
+        """Leave NOT_STARTED: the next phase should start and was not started.
 
-        A gate refused, or a call failed.
+        `reason` is why: a gate refused, or a call failed.
         """
         if isinstance(reason, BaseException):
             self._failure = reason  # where it leaves the block as well, that is no other failure
@@ -389,7 +386,7 @@ class Delivery:
     def unexpected(self) -> None:
         """Leave UNEXPECTED: the processor is none of the phase's.
 
-        The nearest expected name is given.
+        The line has the nearest expected name.
         """
         raw = str(self._fields.get("raw_processor"))
         nearest = self._phase.nearest(raw)
@@ -409,7 +406,7 @@ class Delivery:
     def probed(self, wrong: str | None) -> None:
         """Leave PROBED: a probe was answered, or came too late.
 
-        WARNING with what was found `wrong`.
+        The line is a WARNING where something is `wrong`.
         """
         severity = Severity.WARNING if wrong else None
         self._leave(
@@ -442,10 +439,10 @@ class Delivery:
 
     @_never_raises
     def failed(self, error: BaseException) -> None:
-        """Leave FAILED with the whole chain of causes, where an `except` of your own swallows the error.
+        """Leave FAILED with the whole chain of causes.
 
-        What leaves the block or the function is left without it. Whether the message comes again is
-        not known here.
+        It is for code of your own that catches the error; for an error that leaves the block or the
+        function, FAILED is left without it. Whether the message comes again is not known here.
         """
         self._failure = error
         self._leave(
@@ -545,7 +542,8 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
     instead = "; a block does it everywhere: with checkpoints.delivery(...) as delivery"
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         raise TypeError(
-            f"each_delivery takes a function, below all other decorators, not {shown(function)}{instead}"
+            "each_delivery takes a function, below all other decorators, not "
+            f"{shown(function)}{instead}"
         )
     inner, name, signature = (
         inspect.unwrap(function),
@@ -554,7 +552,8 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
     )
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise TypeError(
-            f"each_delivery: {name} is a generator function, whose body runs after its call{instead}"
+            f"each_delivery: {name} is a generator function, whose body runs after its "
+            f"call{instead}"
         )
     kinds = {p.name: p.kind for p in signature.parameters.values()}
     places = [place for place, kind in kinds.items() if kind <= inspect.Parameter.VAR_POSITIONAL]
@@ -595,7 +594,7 @@ def _plain(fields: Mapping[str, object]) -> dict[str, Any]:
 
 
 def causes(error: BaseException) -> list[str]:
-    """Name what led to `error`: a DeliveryError's failures, and every `__cause__` and `__context__`.
+    """Name what led to `error`: a DeliveryError's failures, and each `__cause__` and `__context__`.
 
     Google's clients put the real error in either of the two chains, so both are followed.
     """

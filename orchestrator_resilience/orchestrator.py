@@ -54,7 +54,7 @@ APPEND_SECONDS = 20.0
 class Orchestrator:
     """Registers completions and sets `_triggered` when the expected set is complete.
 
-    `service` and `revision` are Cloud Run's names of what runs; a probe is told them. `beside`
+    `service` and `revision` are Cloud Run's names of what runs, for the answer to a probe. `beside`
     begins what is asked of the completion log and returns its answer, which is waited for up to
     `append_seconds`.
     """
@@ -110,10 +110,7 @@ class Orchestrator:
                 self._complete(completion, delivery)
 
     def _report(self, completion: Completion, delivery: Delivery) -> None:
-        """Note in the document what completes nothing.
-
-        The completion log is for completions alone.
-        """
+        """Note a message that completes nothing in the document, and not in the completion log."""
         writes = _Writes()
         writes.attempt("report", _timed(delivery, "report", lambda: self._merge_report(completion)))
         if completion.processor is None:
@@ -164,18 +161,17 @@ class Orchestrator:
         writes.raise_if_any_failed()
 
     def _answer(self, probe: Probe) -> None:
-        """Answer a probe in a document of its own.
+        """Answer a probe in a document of its own, with what is wrong with the completion log.
 
-        What is wrong with the completion log is part of the answer.
-
-        A stale one is acknowledged without an answer, so that one that fails does not come back for
-        hours.
+        A stale probe is acknowledged without an answer, so that a probe that fails does not come
+        back for hours.
         """
         with self._checkpoints.probe(probe.id) as delivery:
             if probe.is_stale(self._clock()):
                 minutes = MAX_AGE.total_seconds() / 60
                 delivery.probed(
-                    f"not answered: published more than {minutes:g} min ago, so nobody waits any more"
+                    f"not answered: published more than {minutes:g} min ago, so nobody waits any "
+                    "more"
                 )
                 return
             wrong = self._wrong_with_the_log()
@@ -216,14 +212,12 @@ class Orchestrator:
             self._documents.merge(ref, fields)
 
     def _commit(self, completion: Completion) -> tuple[Progress, Progress, int]:
-        """Register and, where that completes the set, set the flag.
+        """Register the completion and, where it completes the set, set the flag, in one commit.
 
-        One commit, if the document is still as read.
-
-        Whoever loses that race merges the registration, which loses against nobody, and reads
-        again. By then the set may be complete; or it lost against its own first try, whose answer
-        was lost, and finds its own event. Returns the progress before and after, and how many
-        attempts it took.
+        The commit holds only if the document is still as it was read. A delivery that loses this
+        race merges its registration, which cannot be lost, and reads again. By then the set may be
+        complete; or the delivery lost against its own first try, whose answer was lost, and finds
+        its own event. Returns the progress before and after, and how many attempts it took.
         """
         ref, before = self._ref(completion), None
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -253,7 +247,7 @@ class Orchestrator:
 
 
 def _timed(delivery: Delivery, step: str, action: Callable[[], T]) -> Callable[[], T]:
-    """Return the action, which tells the delivery how long it took, whatever comes of it."""
+    """Return the action so that the delivery learns how long it took, whatever comes of it."""
 
     def timed() -> T:
         started = time.monotonic()
@@ -266,7 +260,7 @@ def _timed(delivery: Delivery, step: str, action: Callable[[], T]) -> Callable[[
 
 
 class _Writes:
-    """Collects the failures of a delivery's writes, so that one does not keep the others from being tried."""
+    """Collects the failures of a delivery's writes, so that each write is tried."""
 
     def __init__(self) -> None:
         self._failures: dict[str, Exception] = {}

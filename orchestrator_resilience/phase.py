@@ -61,11 +61,10 @@ ENOUGH_COMPLETE = "enough_complete"
 
 
 class Period(Struct, frozen=True, kw_only=True):
-    """When something is expected.
+    """The game dates of which something is expected: `since` to `until`, both included.
 
-    Of the game dates from `since` to `until`, both included, None for no end.
-
-    `incomplete_by` is when a processor of these dates is late, None where that is not its own.
+    None is no end. `incomplete_by` is when a processor of these dates is late, None where that is
+    not its own.
     """
 
     since: date | None = None
@@ -97,7 +96,7 @@ class _Processor(Period, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Mode(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a phase is like while the progress document names this mode in `_mode`.
 
-    What is None is as in the phase. `critical` and `enough` are the mode's own.
+    A field that is None is as in the phase. `critical` and `enough` are always the mode's own.
     """
 
     processors: Annotated[tuple[ProcessorName, ...], Meta(min_length=1)] | None = None
@@ -244,13 +243,13 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
                     )
 
     def _check_names(self) -> None:
-        """Refuse a name that stands for two processors, or for one and for nobody."""
+        """Refuse a name that is of two processors, or of one and of nobody."""
         owner: dict[str, str] = {}
         for processor, aliases in [*self.processors.items(), *self.optional.items()]:
             for name in (processor, *aliases):
                 if owner.setdefault(name, processor) != processor:
                     raise ValueError(
-                        f"processors: {name!r} stands for both {owner[name]} and {processor}"
+                        f"processors: {name!r} is a name of both {owner[name]} and {processor}"
                     )
         for name in sorted(self.processors.keys() & self.optional.keys()):
             raise ValueError(f"optional: {name} is expected, and cannot be optional as well")
@@ -278,7 +277,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             ) from error
         if self.history_dates < self.lookback_dates:
             raise ValueError(
-                f"history_dates: {self.history_dates} is less than lookback_dates = {self.lookback_dates}"
+                f"history_dates: {self.history_dates} is less than lookback_dates = "
+                f"{self.lookback_dates}"
             )
         deadlines: dict[str, str | None] = {"incomplete_by": self.incomplete_by}
         deadlines |= {
@@ -291,8 +291,8 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         for field, deadline in deadlines.items():
             if deadline is not None and _days_and_time(deadline)[0] > self.lookback_dates - 2:
                 raise ValueError(
-                    f"{field}: {deadline!r} is when a date leaves the window of "
-                    f"lookback_dates = {self.lookback_dates}: nobody would be notified"
+                    f"{field}: {deadline!r} is when a date leaves the window of lookback_dates = "
+                    f"{self.lookback_dates}: nobody would be notified"
                 )
 
     def begins(self, game_date: date) -> datetime:
@@ -300,10 +300,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return datetime.combine(game_date, time(), ZoneInfo(self.timezone)).astimezone(UTC)
 
     def on(self, game_date: date, mode: str | None = None) -> "Phase":
-        """The phase as it is for a game date.
-
-        Without the processors that are not expected of it, and in its mode.
-        """
+        """The phase for a game date: in its `mode`, without processors not expected then."""
         season = {} if self.holds(game_date) else self.processors
         gone = [name for name, period in self.periods.items() if not period.holds(game_date)]
         return self.in_mode(mode).without([*season, *gone])
@@ -332,10 +329,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         )
 
     def without(self, processors: Iterable[str]) -> "Phase":
-        """The phase without some expected processors.
-
-        Known, so that nobody wonders at them, and never missing.
-        """
+        """The phase without some expected processors, which are then optional and never missing."""
         gone = self.expected.intersection(processors)
         if not gone:
             return self
@@ -361,10 +355,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     @cached_property
     def needed(self) -> int:
-        """How many of the expected processors have to complete.
-
-        All, or as many as `enough` says.
-        """
+        """How many expected processors have to complete: all, or as many as `enough` says."""
         everybody = len(self.expected)
         if isinstance(self.enough, float):
             # 0.6 of 5 is 3, whatever a float makes of it
@@ -372,10 +363,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return everybody if self.enough is None else min(self.enough, everybody)
 
     def is_complete(self, processors: Collection[str]) -> bool:
-        """Whether these are enough by the phase's own rule.
-
-        As many of the expected as needed, all critical ones.
-        """
+        """Whether these are enough: as many expected ones as needed, and all critical ones."""
         completed = self.expected.intersection(processors)
         return len(completed) >= self.needed and completed.issuperset(
             self.expected.intersection(self.critical)
@@ -388,10 +376,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         )
 
     def completes(self, status: object) -> bool:
-        """Whether a processor that says this of its run has done its work for the date.
-
-        Capitals mean nothing.
-        """
+        """Whether a processor with this status has done its work; case does not matter."""
         return isinstance(status, str) and status.strip().lower() in self._completed_statuses
 
     @cached_property
@@ -415,10 +400,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return self._canonical.get(raw_name)
 
     def is_known(self, raw_name: str) -> bool:
-        """Whether nobody has to wonder at a name.
-
-        It is expected, optional, or one of the others on the topic.
-        """
+        """Whether a name is expected, optional, or one of the others on the topic."""
         return raw_name in self._canonical or raw_name in self._optional or self._is_other(raw_name)
 
     def _is_other(self, raw_name: str) -> bool:
@@ -440,10 +422,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
 
     @cached_property
     def _nearest(self) -> Callable[[str], str | None]:
-        """What was found before is kept.
-
-        Each run asks again for the same names, and comparing them takes long.
-        """
+        """The same with a memory, because each run asks for the same names and it takes long."""
         return lru_cache(_REMEMBERED_NAMES)(self._find_nearest)
 
     def _find_nearest(self, raw_name: str) -> str | None:
@@ -479,10 +458,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
         return timedelta(minutes=self.downstream_after_minutes)
 
     def deadline(self, game_date: date, processor: str | None = None) -> datetime:
-        """The moment (UTC) by which a processor of `game_date` should have completed.
-
-        Its own, or that of all.
-        """
+        """The moment (UTC) by which `processor`, or else all, should have completed a game date."""
         incomplete_by = self.periods.get(processor or "", self).incomplete_by
         days, hour, minute = _days_and_time(incomplete_by or self.incomplete_by)
         local = datetime.combine(
@@ -510,8 +486,8 @@ def _why_no_zone(name: str) -> str:
     if zones := available_timezones():
         return "is not a time zone" + _did_you_mean(name, zones)
     return (
-        "cannot be looked up: this machine has no time zones, and the package tzdata, which brings them along, is not "
-        "installed"
+        "cannot be looked up: this machine has no time zones, and the package tzdata, which brings "
+        "them along, is not installed"
     )
 
 
@@ -522,7 +498,7 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Map each name, aliases included, to the processor that it stands for."""
+    """Map each name, aliases included, to its processor."""
     return {
         name: processor
         for processor, aliases in processors.items()
@@ -531,10 +507,7 @@ def _by_name(processors: Mapping[str, Iterable[str]]) -> dict[str, str]:
 
 
 def _words(name: str) -> list[str]:
-    """Split a name where a word begins, in snake case and in camel case.
-
-    Version numbers are left out.
-    """
+    """Split a name into words, in snake case and in camel case, without version numbers."""
     words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", name)
     return [word.lower() for word in words if not re.fullmatch(r"[vV]?\d+", word)]
 
@@ -551,7 +524,7 @@ def load_phases(source: Traversable | None = None) -> dict[str, Phase]:
 def read_phases(source: Traversable) -> str:
     """Return the text of a phases file.
 
-    ConfigurationError for one that cannot be read, or is too large to be one.
+    Raises ConfigurationError where it cannot be read, or is too large to be one.
     """
     try:
         with source.open("rb") as file:
@@ -595,7 +568,8 @@ def parse_phases(text: str, source: str) -> dict[str, Phase]:
         holder = owner.setdefault(phase.firestore_collection, name)
         if holder != name:
             raise ConfigurationError(
-                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that of [{holder}]"
+                f"{source}: [{name}]: firestore_collection: {phase.firestore_collection!r} is that "
+                f"of [{holder}]"
             )
     return phases
 
@@ -634,7 +608,7 @@ NOT_IN_THE_FILE = {
     "name": "the table's own name is the phase's name",
     "periods": "since, until and incomplete_by are a processor's own",
 }
-# What the keys of these fields stand for.
+# What the keys of these fields are.
 _FORMS: dict[str, Any] = {
     "processors": tuple[Text, ...],
     "optional": tuple[Text, ...],
@@ -643,7 +617,7 @@ _FORMS: dict[str, Any] = {
 
 
 def _check_rule(phase: Phase, where: str) -> None:
-    """Refuse a rule of `critical` and `enough` by which a date could not be complete, or that says nothing."""
+    """Refuse a rule of `critical` and `enough` that says nothing, or that no date can fulfil."""
     _check_known(phase.critical, phase.processors, f"{where}: critical")
     if phase.critical and phase.enough is None:
         raise ConfigurationError(
@@ -651,7 +625,8 @@ def _check_rule(phase: Phase, where: str) -> None:
         )
     if isinstance(phase.enough, int) and phase.enough > len(phase.processors):
         raise ConfigurationError(
-            f"{where}: enough: {phase.enough} is more than {len(phase.processors)}, the number of processors"
+            f"{where}: enough: {phase.enough} is more than {len(phase.processors)}, the number of "
+            "processors"
         )
 
 
@@ -664,7 +639,7 @@ def _check_known(names: Iterable[str], allowed: Collection[str], where: str) -> 
 
 
 def _in_two(processors: Any) -> dict[str, Any]:
-    """Put the aliases of the longer form where those of the shorter are, and the rest into `periods`."""
+    """Split processors of the longer form into their aliases and their `periods`."""
     if not isinstance(processors, dict):
         return {}
     periods = {name: entry for name, entry in processors.items() if isinstance(entry, dict)}

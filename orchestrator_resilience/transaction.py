@@ -54,7 +54,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     def missing_text(self) -> str:
         """Who is missing, such as "missing=['p2_bdl_box_scores']".
 
-        All of them, but for what no entry could hold.
+        All names are in it, as far as a log entry holds them.
         """
         names = [one_line(name, _NAME_CHARACTERS) for name in self.missing[:LIST_ITEMS]]
         more = len(self.missing) - len(names)
@@ -85,10 +85,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def purpose(self) -> str:
-        """Why the flag is set without everybody.
-
-        Empty where that was not on purpose, or nobody is missing.
-        """
+        """Why the flag is set without everybody; empty where it was not on purpose."""
         return f" on purpose, {self.on_purpose}" if self.outcome is DeliveryOutcome.PARTIAL else ""
 
     @property
@@ -114,7 +111,7 @@ def transaction_of(
 ) -> Transaction:
     """Put together what `Delivery.post_transaction` was given.
 
-    Raises TypeError for what makes no sense.
+    Raises TypeError where the arguments make no sense together.
     """
     if document is not None and completed is None and triggered is None:
         progress = read_progress(document, phase)

@@ -1,6 +1,7 @@
 """The completion log's table in BigQuery, and the counts that a phase's own queries give.
 
-Appended to with streaming inserts and never changed: rows of the last 30 minutes cannot be.
+The table is appended to with streaming inserts, and rows are never changed: rows of the last 30
+minutes cannot be.
 """
 
 import concurrent.futures
@@ -92,7 +93,7 @@ _OWNER = "roles/bigquery.dataOwner on the dataset"
 def _bigquery_errors(role: str = _READER) -> Iterator[None]:
     """Turn what the client raises into a StoreError of one sentence.
 
-    `role` is what the calls inside need.
+    `role` is the role that the calls inside need.
     """
     try:
         yield
@@ -117,7 +118,9 @@ _ADVICE = {
     "accessNotConfigured": "enable the API: gcloud services enable bigquery.googleapis.com",
     "billingNotEnabled": "link the project to a billing account",
     "bytesBilledLimitExceeded": "let the query read less, or raise MAXIMUM_BYTES_BILLED",
-    "notFound": "make it (`canary setup` makes the completion log), or name another in the phases file",
+    "notFound": (
+        "make it (`canary setup` makes the completion log), or name another in the phases file"
+    ),
     "policyViolation": _PERIMETER,
     "quotaExceeded": "wait until the quota is renewed, or raise it",
     "rateLimitExceeded": "let fewer queries run at once in the project",
@@ -139,9 +142,9 @@ def _advice(error: Exception, text: str, role: str) -> str:
 class BigQuery:
     """One lazily made client, shared by what follows.
 
-    `seconds` bounds each of query, append and the like, retries included: left to itself the client
-    goes on for 600 s, longer than a function lives; to cancel a query that does not end may take
-    half as long again. It bounds each call over HTTP as well, however slowly that is answered.
+    `seconds` bounds each query, append and the like, retries included: left to itself the client
+    goes on for 600 s, longer than a function lives. To cancel a query that does not end may take
+    half as long again. `seconds` also bounds each call over HTTP, however slowly that is answered.
     """
 
     def __init__(
@@ -169,7 +172,7 @@ class BigQuery:
 
     @property
     def client(self) -> bigquery.Client:
-        """The client; BIGQUERY_EMULATOR_HOST is read by the library, which wants no credentials then."""
+        """The client; the library reads BIGQUERY_EMULATOR_HOST, and then needs no credentials."""
         with self._lock:
             if self._client is None:
                 credentials = AnonymousCredentials() if self._emulated else None  # type: ignore[no-untyped-call]
@@ -195,7 +198,7 @@ class BigQuery:
     ) -> tuple[list[str], list[Mapping[str, Any]]]:
         """Return the columns and the rows of a query, in one call where it ends within that.
 
-        Raises StoreError.
+        Raises StoreError where it fails, or has not ended in time.
         """
         config = bigquery.QueryJobConfig(
             query_parameters=parameters, maximum_bytes_billed=self._maximum_bytes_billed
@@ -228,7 +231,7 @@ class BigQuery:
     def read(
         self, name: str, select: Callable[[Table], str], parameters: Sequence[Any]
     ) -> list[Mapping[str, Any]]:
-        """Return what `select` makes of a table as it looks.
+        """Return the rows of what `select` asks of a table, given what the table looks like.
 
         Raises StoreError, which names the table.
         """
@@ -267,9 +270,9 @@ class BigQuery:
 
 
 class DryRun(BigQuery):
-    """Has each query weighed and not run: `bytes_to_read` is what all of them would read.
+    """Has each query weighed and not run; the answers are empty.
 
-    The answers are empty.
+    `bytes_to_read` is what all of them would read.
     """
 
     bytes_to_read = 0
@@ -290,10 +293,7 @@ class DryRun(BigQuery):
 
 
 class _OfPhases:
-    """What is asked of the tables of `phases`.
-
-    `_tables` are the full names of their completion logs.
-    """
+    """Reads the tables of `phases`; `_tables` are the full names of their completion logs."""
 
     def __init__(self, bigquery_: BigQuery, phases: Mapping[str, Phase]) -> None:
         self._bigquery = bigquery_
@@ -314,7 +314,7 @@ class BigQueryCompletionLog(_OfPhases):
         """Stream `rows`; their ids let BigQuery drop what it was sent a minute ago.
 
         A table without our columns gets the rows without them, and no row of the flag: nobody could
-        tell it from a completion there.
+        distinguish it from a completion there.
         """
         for name in dict.fromkeys(self._tables[row.phase] for row in rows):
             table = self._bigquery.describe(name)
@@ -376,11 +376,10 @@ class BigQueryCompletionLog(_OfPhases):
         return view_sql(self._bigquery.describe(self._tables[phase]), phase)
 
     def setup(self) -> list[str]:
-        """Make each table, or add the columns it lacks; changes nothing else.
+        """Make each table, or add the columns that it lacks; return what was done.
 
-        Returns what was done.
-
-        Raises ConfigurationError for a column of another type, StoreError when BigQuery refuses.
+        Nothing else is changed. Raises ConfigurationError for a column of another type, StoreError
+        when BigQuery refuses.
         """
         changes = [self._set_up(table) for table in dict.fromkeys(self._tables.values())]
         self._bigquery.forget()
@@ -429,7 +428,10 @@ class BigQueryFlagTables(_OfPhases):
         return self._tables[phase]
 
     def find(self, phase: str) -> list[str]:
-        """Return the flag tables in the dataset of the phase's completion log, named as the phases file would."""
+        """Return the flag tables in the dataset of the phase's completion log.
+
+        They are named as the phases file would name them.
+        """
         dataset, _, _ = self.completion_table(phase).rpartition(".")
         columns: dict[str, dict[str, str]] = defaultdict(dict)
         for row in self._bigquery.query(flag_tables_sql(dataset), []):

@@ -1,7 +1,8 @@
-"""Who changed what of a phase's components, from the platform's audit log, and how its scheduler's jobs went.
+"""Who changed what of a phase's components, and how its scheduler's jobs went.
 
-Admin activity is always written down, costs nothing, is kept for 400 days, and needs no right
-beyond reading logs: https://cloud.google.com/logging/docs/audit#admin-activity.
+The platform's audit log has the changes. Admin activity is always written down, costs nothing, is
+kept for 400 days, and needs no right beyond reading logs:
+https://cloud.google.com/logging/docs/audit#admin-activity.
 """
 
 from collections import defaultdict
@@ -78,9 +79,9 @@ _REVISIONS = (
 
 
 class _Activity(NamedTuple):
-    """What an entry says of a change, `who` with the whole account.
+    """A change as an entry has it, with the whole account in `who`.
 
-    Whose API did it, or refused to.
+    `api` is the API that did it, or refused it where `is_refused`.
     """
 
     change: Change
@@ -103,7 +104,7 @@ class CloudLoggingChanges(CloudLogging):
         self._parts = parts
 
     def changes(self, begun: Mapping[str, datetime], until: datetime) -> dict[str, Changes]:
-        """Return what was changed of these phases, and their jobs' attempts, the newest two pages of both."""
+        """Return the changes of these phases and their jobs' attempts: the newest two pages."""
         parts = {part for name in begun for part in self._parts.get(name, ())}
         if not parts:
             return dict.fromkeys(begun, Changes())
@@ -125,9 +126,10 @@ class CloudLoggingChanges(CloudLogging):
 
 
 def change_filter(project: str, parts: Collection[Part], begun: datetime, until: datetime) -> str:
-    """Return the filter for admin activity on the parts in the month before `begun`, and attempts of jobs since then.
+    """Return the filter for admin activity on the parts, and for the attempts of jobs.
 
-    A name may be found in that of another part: of what is found, the whole name is looked at.
+    Activity is from a month before `begun` on, attempts are from two days before. A part's name may
+    be found inside that of another part: the whole name is looked at afterwards.
     """
     names = " OR ".join(
         f"protoPayload.resourceName:{quoted(path)}"
@@ -159,9 +161,12 @@ def _paths(part: Component, name: str) -> list[str]:
     if part is Component.TABLE:
         dataset, table = name.rsplit(".", 2)[-2:]
         return [f"/datasets/{dataset}/tables/{table}"]
-    return [
-        f"/{ {Component.SUBSCRIPTION: 'subscriptions', Component.TOPIC: 'topics', Component.JOB: 'jobs'}[part] }/{name}"
-    ]
+    collections = {
+        Component.SUBSCRIPTION: "subscriptions",
+        Component.TOPIC: "topics",
+        Component.JOB: "jobs",
+    }
+    return [f"/{collections[part]}/{name}"]
 
 
 def _of_phase(
@@ -181,13 +186,11 @@ def _of_phase(
 
 
 def _changes_of(entries: Iterable[LogEntry], parts: Collection[Part]) -> list[Change]:
-    """Return the changes that came about, oldest first.
-
-    One of each operation, and of each deployment.
+    """Return the changes that came about, oldest first: one for each operation and each deployment.
 
     An operation may leave several entries, the last when it has ended. A deployment of a function
-    is one of its service as well, and both leave theirs: it is told once, as that of who deployed
-    the function.
+    is also one of its service, and both leave entries: they are one change, by the account that
+    deployed the function.
     """
     operations = defaultdict[tuple[object, ...], list[_Activity]](list)
     for number, entry in enumerate(entries):
@@ -226,7 +229,7 @@ def _operation(activities: Sequence[_Activity]) -> _Activity:
 def _is_of_function(activity: _Activity, function: _Activity) -> bool:
     """Whether a service's change is that of a function.
 
-    Made at about the same time by the platform or the same one.
+    Then both are made at about the same time, by the same account or the platform's own.
     """
     change, function_change = activity.change, function.change
     is_same_deed = (
@@ -282,7 +285,7 @@ def _activity(entry: LogEntry, parts: Collection[Part]) -> _Activity | None:
 def _is_about(part: Part, log: Any) -> bool:
     """Whether an entry is about a part.
 
-    Capitals and underscores of a function are not in its service's name.
+    A service's name has the function's name without its capitals and underscores.
     """
     resource, paths = f"/{log.resource_name}", _paths(*part)
     if log.service_name == _FUNCTIONS:
@@ -314,10 +317,7 @@ def _revision(log: Any) -> str:
 
 
 def _attempt(entry: LogEntry) -> Attempt | None:
-    """Return how an attempt of a job ended.
-
-    None where the entry is about none, or says that it began.
-    """
+    """Return how an attempt of a job ended; None where the entry does not say the end of one."""
     try:
         fields = entry.json_payload
         if not entry.log_name.endswith(_EXECUTIONS) or "AttemptStarted" in str(

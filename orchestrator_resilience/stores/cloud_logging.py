@@ -1,9 +1,7 @@
-"""Checkpoints read back from Cloud Logging, where they arrive as JSON lines on stdout.
+"""Checkpoints read back from Cloud Logging, and the platform's own logs of a service.
 
-And the logs of the platform.
-
-Those are the requests that a service got, and the errors that it, or the platform of it, wrote
-down.
+Checkpoints arrive there as JSON lines on stdout. The platform's logs are the requests that a
+service got, and the errors that it, or its platform, wrote down.
 """
 
 import json
@@ -137,17 +135,20 @@ class CloudLoggingArchive(CloudLogging):
         )
 
     def _before(self, firsts: Mapping[str, date], deadline: Deadline) -> dict[str, Checkpoint]:
-        """Return the last ordinary line of each phase from before its first date.
-
-        What cannot be read is left out.
-        """
+        """Return the last ordinary line of each phase before its first date, if it can be read."""
         midnights = {name: datetime.combine(day, time(), UTC) for name, day in firsts.items()}
         phases = " OR ".join(
-            f"(labels.phase={quoted(name)} AND {' AND '.join(within(midnight - _SHOWN_WITHIN, midnight))})"
+            (
+                f"(labels.phase={quoted(name)} AND "
+                f"{' AND '.join(within(midnight - _SHOWN_WITHIN, midnight))})"
+            )
             for name, midnight in midnights.items()
         )
         try:
-            filter_ = f'({phases}) AND severity="{Severity.INFO}" AND jsonPayload.checkpoint:"CHECKPOINT_"'
+            filter_ = (
+                f'({phases}) AND severity="{Severity.INFO}" AND '
+                'jsonPayload.checkpoint:"CHECKPOINT_"'
+            )
             entries = self._entries(filter_, deadline.left(), at_most=PAGE_SIZE)
         except StoreError:
             return {}
@@ -157,9 +158,9 @@ class CloudLoggingArchive(CloudLogging):
     def statuses(self, host: str, since: datetime, seconds: float) -> set[int]:
         """Return the HTTP statuses of the requests to `host` from `since` on, within `seconds`.
 
-        Raises StoreError.
+        Raises StoreError where they cannot be read in that time.
         """
-        # With what stands before it, because a service's host may be the end of another's.
+        # With `://` before it, because a service's host may be the end of another's.
         address = quoted(f"://{host}")
         filter_ = (
             f'httpRequest.requestUrl:{address} AND timestamp>="{since.astimezone(UTC).isoformat()}"'
@@ -192,10 +193,7 @@ class CloudLoggingRequests(_ServiceLog):
         return self._requests(within(since, until))
 
     def last_answer(self, before: datetime) -> datetime | None:
-        """Return when a request was last answered with 2xx, before this.
-
-        None where that is not known.
-        """
+        """Return when a request before this was last answered with 2xx; None if not known."""
         answered = ("httpRequest.status>=200", "httpRequest.status<300")
         answers = self._requests((*answered, *within(before - _SHOWN_WITHIN, before)), at_most=1)
         return answers[-1].at if answers else None
@@ -213,7 +211,7 @@ class CloudLoggingErrors(_ServiceLog):
     """An ErrorLog: what the service, and Cloud Run itself, write down of its errors."""
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
-        """Return the errors from `since` to before `until`, the newest two pages of them, oldest first."""
+        """Return the newest two pages of errors from `since` to before `until`, oldest first."""
         filter_ = " AND ".join(
             (_of_service(self._service), *within(since, until), error_filter(self._project))
         )
@@ -230,15 +228,16 @@ def _close(client: LoggingServiceV2Client) -> None:
 
 
 def checkpoint_filter(game_dates: Mapping[str, Collection[date]], until: datetime) -> str:
-    """Return the filter, in Cloud Logging's query language, that finds the lines of these dates by phase.
+    """Return the filter, in Cloud Logging's query language, for the lines of dates by phase.
 
-    With them come the rejections whose date nobody could read. Labels and timestamp are indexed,
-    the payload is not.
+    It also finds the rejections whose date nobody could read. Labels and timestamp are indexed, the
+    payload is not.
     """
     first = min(day for days in game_dates.values() for day in days)
+    phases = (f"({_of_phase(name, days)})" for name, days in game_dates.items() if days)
     return " AND ".join(
         (
-            f"({' OR '.join(f'({_of_phase(name, days)})' for name, days in game_dates.items() if days)})",
+            f"({' OR '.join(phases)})",
             f'(jsonPayload.closes=true OR jsonPayload.checkpoint="{CheckpointKind.RECEIVED}")',
             *within(datetime.combine(first - _BEFORE, time(), UTC), until),
         )
@@ -246,10 +245,10 @@ def checkpoint_filter(game_dates: Mapping[str, Collection[date]], until: datetim
 
 
 def error_filter(project: str) -> str:
-    """Return the filter for a service's output from ERROR on, and the platform's own words from WARNING on.
+    """Return the filter for a service's output from ERROR on, and the platform's from WARNING on.
 
-    Those are about an instance, or about one request. Checkpoints are no errors of that kind: they
-    are read as such.
+    The platform's words are about an instance, or about one request. Checkpoints are left out,
+    because they are read as such.
     """
     no_checkpoint = 'NOT jsonPayload.checkpoint:"CHECKPOINT_" AND NOT textPayload:"CHECKPOINT_"'
     output = " OR ".join(in_log(project, log) for log in _OUTPUT)
@@ -327,7 +326,7 @@ def _service_error(entry: LogEntry) -> ServiceError | None:
 def _checkpoint(entry: LogEntry) -> Checkpoint | None:
     """Put the fields that Cloud Logging has moved back into the payload.
 
-    None for what is no checkpoint.
+    Returns None where the entry is no checkpoint.
     """
     try:
         severity = next(

@@ -1,4 +1,4 @@
-"""Messages that Pub/Sub has given up delivering, read where they lie: nothing is taken away."""
+"""Messages that Pub/Sub has given up delivering, read and left where they are."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -59,7 +59,7 @@ class PubSubDeadLetters:
         return session
 
     def read(self) -> list[DeadLetter]:
-        """Return the messages in which a processor and a date of the phase can be read, oldest first."""
+        """Return the messages with a processor and a date of the phase, oldest first."""
         deadline, held = Deadline(self._seconds), list[str]()
         with store_errors("the dead letters", CallError, GoogleAuthError, *ODD_ANSWER):
             try:

@@ -1,7 +1,4 @@
-"""The one line of a log entry that says what went wrong.
-
-Of a stack trace, that of the last exception.
-"""
+"""The one line of a log entry that says what went wrong: of a stack trace, the last exception."""
 
 import re
 from collections.abc import Mapping
@@ -20,9 +17,7 @@ _GROUP = re.compile(r"^ *[|+] ")
 def error_words(payload: object) -> str:
     """Return the last line of the exception in a text or a JSON payload, else of what it says.
 
-    Empty where nothing.
-
-    It is harmless, and has at most 200 characters.
+    It is empty where the payload says nothing, is harmless, and has at most 200 characters.
     """
     return cut_line(_last_line(_text(payload, _DEPTH)), CHARACTERS)
 

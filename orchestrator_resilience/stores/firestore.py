@@ -82,8 +82,8 @@ class FirestoreDocuments:
     ) -> bool:
         """Set top-level `fields` if the document still has `version`.
 
-        A retry after an answer that was lost finds the document changed, by itself: False then,
-        and whoever reads again sees what was written.
+        A retry after an answer that was lost finds the document changed, by itself: it returns
+        False, and a caller who reads again sees what was written.
         """
         with self._grpc.asking() as client:
             try:
@@ -105,8 +105,8 @@ class FirestoreDocuments:
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents if each still has its version.
 
-        A retry may find them changed by a try whose answer was lost: whose write that is, nobody
-        knows then.
+        A retry may find them changed by a try whose answer was lost: then nobody knows whose write
+        that is, and it is a StoreError.
         """
         failed: list[Exception] = []
         retry = self._retrying(if_exception_type(*_TRANSIENT), on_error=failed.append)

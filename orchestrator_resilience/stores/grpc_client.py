@@ -1,7 +1,7 @@
-"""A client over gRPC that is made at its first call and kept, until one of its calls gets no answer.
+"""A client over gRPC that is kept until one of its calls gets no answer.
 
 The connection of such a call may be dead and not know it; the next call has a new client, with a
-new one.
+new connection.
 """
 
 import threading
@@ -35,7 +35,7 @@ _UNANSWERED = (DeadlineExceeded, RetryError, ServiceUnavailable)
 
 
 class GrpcClient(Generic[C]):
-    """Lends the client that `make` makes to calls on `store`, which is how people are told of it.
+    """Lends the client that `make` makes; `store` is the store's name in errors.
 
     `close` closes a client's connection.
     """

@@ -39,12 +39,10 @@ class JsonLinesArchive:
         append_line(self.path, json_line(checkpoint))
 
     def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
-        """Return the lines that concern one of these dates, oldest first.
+        """Return the lines that concern one of these dates, oldest first; none without a file.
 
-        None where there is no file.
-
-        In one pass, in which only what is kept is parsed as a whole: the file may have a million
-        lines.
+        The file is read in one pass, in which only the lines that are kept are parsed as a whole:
+        it may have a million lines.
         """
         dates = {
             name: {day.isoformat() for day in days} for name, days in game_dates.items() if days
@@ -85,7 +83,7 @@ class JsonLinesArchive:
         return Lines(deliveries(lines, game_dates), max(cut_at, default=None), last_before)
 
     def _heads(self) -> "Iterator[tuple[bytes, _Head]]":
-        """Yield the lines that can be read, with what tells whether they are wanted."""
+        """Yield the lines that can be read, each with its head."""
         try:
             with self.path.open("rb") as file:
                 for line in file:
@@ -98,7 +96,7 @@ class JsonLinesArchive:
 
 
 class _Head(msgspec.Struct):
-    """What tells of a line, without the rest of it, whether it is wanted."""
+    """The part of a line that says whether the line is wanted."""
 
     checkpoint: str
     closes: Any
@@ -129,7 +127,7 @@ def _checkpoint(line: str) -> Checkpoint:
 
 
 def _or_none(read: Callable[[str], R], line: bytes) -> R | None:
-    """Read a line; None for one that a crash cut short, or that is something else."""
+    """Read a line; None where a crash cut it short, or it is something else."""
     try:
         # which an editor may put before the first one
         return read(line.decode().removeprefix("\ufeff"))
@@ -161,7 +159,7 @@ def append_line(path: Path, line: str) -> None:
 def last_line(
     path: Path, condition: Callable[[Mapping[str, Any]], bool] = lambda _: True
 ) -> dict[str, Any] | None:
-    """Return the last whole JSON object of a file of lines that is `wanted`, or None where there is none."""
+    """Return the last JSON object of a file of lines that meets `condition`, None without one."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:

@@ -23,7 +23,7 @@ def processor_runs(
 ) -> list[ProcessorRun]:
     """Return the run of each row.
 
-    Raises StoreError, which names the column that is not as it has to be.
+    Raises StoreError, which names the column that is missing or has another type.
     """
     lacking = [name for name in _COLUMNS if name not in columns]
     if lacking:

@@ -31,7 +31,10 @@ _BODIES = {
 }
 # A day earlier, because a report may come before its date begins in UTC; rows that were streamed a
 # moment ago are in no partition yet.
-_INGESTED = "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)"
+_INGESTED = (
+    "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR "
+    "_PARTITIONTIME IS NULL)"
+)
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -48,19 +51,14 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def partitions(self) -> str:
-        """The condition without which a table may refuse to be read.
-
-        Empty where a column's is enough.
-        """
+        """The condition without which the table may refuse to be read; may be empty."""
         return _INGESTED if self.by_ingestion else ""
 
 
 def completions_sql(table: Table, phases: Iterable[str]) -> str:
-    """Select the rows of a completion log.
+    """Select the rows of a completion log; an optional column that it lacks is NULL.
 
-    Raises StoreError for a column that it needs and has not as such.
-
-    One of our own that it lacks is NULL.
+    Raises StoreError for a required column that is missing or has another type.
     """
     _require(table, REQUIRED_COLUMNS)
     optional = _columns(
@@ -81,7 +79,8 @@ def messages_sql(table: Table) -> str:
     if kind not in _BODIES:
         *first_types, last = _BODIES
         raise StoreError(
-            f"{table.name} needs a column data of {', '.join(first_types)} or {last}, and has {kind}"
+            f"{table.name} needs a column data of {', '.join(first_types)} or {last}, and has "
+            f"{kind}"
         )
     return _text("messages.sql").format(
         table=table.name, partitions=table.partitions, body=_BODIES[kind]
@@ -98,7 +97,7 @@ def flag_table_sql(table: Table) -> str:
 def flag_tables_sql(dataset: str) -> str:
     """Select the columns of `dataset` (its full name) by which a flag table is known.
 
-    It names no processor.
+    A flag table has no column that names a processor.
     """
     return _text("find_flag_tables.sql").format(
         dataset=dataset, names=_literals((*FLAG_TABLE_COLUMNS, "processor_name"))
@@ -106,7 +105,7 @@ def flag_tables_sql(dataset: str) -> str:
 
 
 def _require(table: Table, columns: Mapping[str, str]) -> None:
-    """Raise a StoreError that names those of `columns`, given by their types, that the table has not as such."""
+    """Raise a StoreError that names those of `columns` (types by name) that a table lacks."""
     if wrong := [
         f"{name} {kind}" for name, kind in columns.items() if table.columns.get(name) != kind
     ]:
@@ -114,9 +113,9 @@ def _require(table: Table, columns: Mapping[str, str]) -> None:
 
 
 def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
-    """Name `columns`, given by their types.
+    """Return SQL for each of `columns` (types by name): the column, or NULL where there is none.
 
-    One that the table lacks, or has as something else, is NULL.
+    A column of another type counts as none.
     """
     return {
         name: name if table.columns.get(name) == kind else f"CAST(NULL AS {kind})"
@@ -125,7 +124,7 @@ def _columns(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def _literals(texts: Iterable[str]) -> str:
-    """Write texts without a quote, as are the names of phases and columns, for GoogleSQL and SQLite."""
+    """Write texts without a quote in them, such as names of phases, for GoogleSQL and SQLite."""
     return ", ".join(f"'{text}'" for text in texts)
 
 
@@ -160,9 +159,8 @@ _CONVERSIONS = {
 def view_sql(table: Table, phase: str) -> str:
     """Return a view that is a completion log, made of the columns that a table has.
 
-    Empty where the table is one.
-
-    What none of them is like is NULL, and marked: somebody has to say which it is.
+    It is empty where the table is a completion log itself. A column for which the table has nothing
+    alike is NULL and marked: somebody has to say which one it is.
     """
     if all(table.columns.get(name) == kind for name, kind in REQUIRED_COLUMNS.items()):
         return ""

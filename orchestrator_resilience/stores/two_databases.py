@@ -13,9 +13,9 @@ _CANARYS = "canary_"
 
 
 class TwoDatabases:
-    """A DocumentStore: the collections `canary_…` are in `canary`, and every other one is in `pipeline`.
+    """A DocumentStore: collections `canary_…` are in `canary`, and all others in `pipeline`.
 
-    A call that concerns one of them asks that one only, so that the other may be down.
+    A call that concerns one of the databases asks only that one, so that the other may be down.
     """
 
     def __init__(self, pipeline: DocumentStore, canary: DocumentStore) -> None:
@@ -46,7 +46,7 @@ class TwoDatabases:
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace whole documents of one database.
 
-        ValueError for those of two, which are not written at once.
+        Raises ValueError for documents of two, which cannot be written at once.
         """
         stores = {id(store): store for store in (self._store(ref) for ref, *_ in writes)}
         if len(stores) > 1:
