@@ -214,7 +214,7 @@ def test_a_topic_full_of_others_does_not_fill_the_document(
 def test_a_status_that_completes_nothing_is_only_recorded(
     orchestrator: Orchestrator, stores: EmbeddedStores, sink: RecordingSink, status: str
 ) -> None:
-    """IGNORED says why, the document has it among the reports, and the completion log does not hear of it."""
+    """IGNORED says why, the document has it among the reports, and the completion log has none."""
     orchestrator.deliver(message(FIVE[0], 1, status=status))
     assert sink.kinds() == ["RECEIVED", "IGNORED"]
     report = ProcessorReport(status, AT + timedelta(minutes=1), "m1")
@@ -488,7 +488,7 @@ STEPS_OF_THE_LAST_DELIVERY = ["append_completion"] * 2 + ["register"] * 4 + ["ap
 
 @pytest.mark.parametrize("step", range(len(STEPS_OF_THE_LAST_DELIVERY)))
 def test_each_write_that_fails_is_told_and_comes_again(step: int) -> None:
-    """FAILED names the step, the delivery raises, the other writes were tried, and a redelivery mends it."""
+    """FAILED names the step, the delivery raises, all writes were tried, a redelivery mends it."""
     with temporary_stores() as stores:
         sink = RecordingSink()
         calls = -1
@@ -565,7 +565,7 @@ def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
 def test_a_write_whose_answer_was_lost_inside_the_client_is_known_again(
     stores: EmbeddedStores,
 ) -> None:
-    """The client tries again by itself, finds the document changed by its own first try, and says so: read again."""
+    """The client tries again, finds the document changed by its own first try, and reads again."""
 
     class Lossy(Watched):
         def update_if_unchanged(

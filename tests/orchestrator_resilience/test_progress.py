@@ -199,7 +199,7 @@ def shown_status(status: object) -> str:
 
 
 def test_a_registration_brings_the_list_up_to_date(phase: Phase) -> None:
-    """A document of old code, or of an orchestrator with another list, learns what is waited for now."""
+    """A document of old code, or of another list, gets the list of what is waited for now."""
     sent = completion("p2_odds_game_lines")
     fields = registration_fields(read_progress({}, phase), sent, NOW)
     assert registration_fields(read_progress(fields, phase), sent, NOW) == {}

@@ -94,7 +94,7 @@ def centre(page: Any, selector: str) -> float:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_picture_agrees_with_the_data(situations: Make, visit: Open, width: int) -> None:
-    """The marks stand where their times are between the labels of noon and six in the evening of the next day."""
+    """The marks are where their times are, between the labels of noon and the next evening."""
     with served(situations("blocked").canary()) as url:
         page = visit(url, viewport={"width": width, "height": 900}).page
         row = f"#phase2-{DAY}"
@@ -161,7 +161,7 @@ def test_hostile_names_appear_as_text(tmp_path: Any, visit: Open) -> None:
 
 
 def test_the_page_can_be_used_by_keyboard(situations: Make, visit: Open) -> None:
-    """After the link that makes it anew comes the date that needs somebody, and the focus is to be seen."""
+    """After the link that makes it anew comes the date that needs somebody; focus is visible."""
     with served(situations("blocked").canary()) as url:
         page = visit(url).page
         page.keyboard.press("Tab")
@@ -189,7 +189,8 @@ def test_the_history_can_be_read_on_a_phone(situations: Make, visit: Open) -> No
     """Nothing of it has to be moved sideways, and each value says what it is."""
     with served(situations("many").canary()) as url:
         page = visit(url, viewport={"width": 390, "height": 844}).page
-        inside = "one => one.getBoundingClientRect().right <= 390 && one.scrollWidth <= one.clientWidth + 1"
+        inside = """element => element.getBoundingClientRect().right <= 390
+            && element.scrollWidth <= element.clientWidth + 1"""
         assert page.locator(".past:not(.head)").count() == 6
         assert all(one.evaluate(inside) for one in page.locator(".past:not(.head)").all())
         label = "one => getComputedStyle(one, '::before').content"

@@ -312,9 +312,9 @@ def test_the_page_of_a_date_says_that_nobody_is_watching(tmp_path: Path) -> None
         page_of(SITUATIONS["not_running"](tmp_path / "stores").canary(), f"/dates/{DAY}")
     )
     assert (
-        "Nobody is watching: the canary has not run for 3 d 00 h, since 2026-02-09 07:45Z (02:45 EST)."
-        in text
-    )
+        "Nobody is watching: the canary has not run for 3 d 00 h, since 2026-02-09 07:45Z "
+        "(02:45 EST)."
+    ) in text
 
 
 def test_the_dates_of_one_fault_are_listed_with_their_pages(tmp_path: Path) -> None:

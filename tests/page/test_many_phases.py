@@ -1,4 +1,4 @@
-"""The page of many phases: what needs somebody is shown, the rest at a glance, and each phase whole behind a link."""
+"""The page of many phases: what needs somebody, all others at a glance, each behind a link."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -112,7 +112,7 @@ def test_a_few_phases_are_shown_whole(count: int, tmp_path: Path) -> None:
 def test_a_phase_has_a_page_of_its_own(grown: Situation) -> None:
     """Whole, whether it needs somebody or not, with a way back.
 
-    Who asks for another is told which there are.
+    A request for another is answered with those that there are.
     """
     for name, headline in (
         ("phase00", "Nothing needs you"),

@@ -92,7 +92,7 @@ def test_marks_that_lie_on_each_other_are_one() -> None:
 
 
 def test_idle_stretches_are_folded() -> None:
-    """Hours without anything take little room, and are told."""
+    """Hours without anything take little room, and are labelled."""
     early = datetime(2026, 2, 11, 23, 4, tzinfo=UTC)
     late = early + timedelta(hours=7)
     axis = FoldedAxis([late, early, late + timedelta(minutes=24)], EASTERN)
@@ -165,7 +165,7 @@ def test_a_source_that_hangs_leaves_the_rest(
 @pytest.mark.parametrize(
     ("path", "status"), [("/dates/soon", 404), ("/dates/0001-01-01", 404), ("/pages", 404)]
 )
-def test_what_is_no_page_is_told(tmp_path: Path, path: str, status: int) -> None:
+def test_what_is_no_page_is_an_error(tmp_path: Path, path: str, status: int) -> None:
     """By a reason."""
     assert SITUATIONS["empty"](tmp_path / "s").canary()._route("GET", path, NOW)[1] == status
 
@@ -224,7 +224,7 @@ _TAGS = {
 
 
 class Held(HTMLParser):
-    """A page, each of whose elements is held to the templates, and its attributes to what runs nothing."""
+    """A page whose elements are those of the templates, with attributes that run nothing."""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Look at one element."""

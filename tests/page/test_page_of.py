@@ -94,7 +94,7 @@ def test_it_shows_what_the_other_canary_remembers_and_writes_nothing(
 def test_nothing_can_be_run_over_it(
     path: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who tries is told which methods there are, and why."""
+    """The answer says which methods there are, and why."""
     monkeypatch.setenv("RESILIENCE_DATA_DIR", str(tmp_path / "stores"))
     monkeypatch.setenv("PAGE_OF", CANARY)
     ask = page()
