@@ -435,12 +435,12 @@ class _Notifying:
             "",
         )
         # By what is remembered now: another run may have said it since this one has read.
-        announced = {
+        warned = {
             name for name, refusal in runs.refusals.items() if refusal.said and name in self._gone
         }
         gone = {
             name: replace(
-                refusal, said=name in announced and runs.refusals[name].address == refusal.address
+                refusal, said=name in warned and runs.refusals[name].address == refusal.address
             )
             for name, refusal in self._gone.items()
         }
