@@ -21,7 +21,7 @@ class Promise(Protocol[T_co]):
         """
 
 
-# Begins an action beside what goes on, as Background and AtOnce do.
+# Begins an action, and returns the promise of its answer, as Background and AtOnce do.
 Beside = Callable[[Callable[[], Any]], Promise[Any]]
 
 
@@ -34,7 +34,7 @@ class Background(Generic[T]):
     """
 
     def __init__(self, action: Callable[[], T], group: str = "") -> None:
-        # the name of a thread that nobody waits for any more
+        # the name that a thread gets when nobody waits for it any more
         self._left_behind = f"left behind {group}"
         self._future: Future[T] = Future()
         self._thread = threading.Thread(target=self._run, args=(action,), daemon=True)

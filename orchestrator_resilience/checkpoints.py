@@ -203,7 +203,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
             text=one_line(str(entry["message"]).removeprefix(f"{kind}: "), 2 * TEXT_CHARACTERS),
             fields=printable({k: v for k, v in fields.items() if k not in odd})
             | ({"unreadable_fields": printable(odd)} if odd else {}),
-            closes=entry["closes"] is not False,  # a line that does not say is no proof of a death
+            closes=entry["closes"] is not False,  # without the field nothing proves a death
         )
 
 
@@ -234,7 +234,7 @@ def _is_readable(name: str, value: object) -> bool:
     return isinstance(value, _TYPES.get(name, object))
 
 
-# The days after its game date on which a date's messages come, but for re-runs.
+# A date's messages come within so many days after it, except those of re-runs.
 UNDATED_DAYS = 3
 
 
@@ -301,7 +301,7 @@ def json_line(checkpoint: Checkpoint, project: str | None = None) -> str:
     """
     entry = checkpoint.to_json(project)
     line = _encode(entry).decode()
-    if not line.isascii():  # which a stream may not be able to take, whatever its encoding
+    if not line.isascii():  # a stream may not be able to encode it
         line = json.dumps(entry)
     if len(line) <= _LINE_CHARACTERS:
         return f"{line}\n"

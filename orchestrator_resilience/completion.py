@@ -23,13 +23,12 @@ from orchestrator_resilience.errors import InvalidMessageError
 from orchestrator_resilience.phase import COMPLETING_STATUSES, Phase
 from orchestrator_resilience.plain import YEARS, shown
 
-# A completion has under 2 kB. What is larger is no completion, and parsing it would only cost
-# memory.
+# A completion has under 2 kB. A larger message is none, and to parse it would only cost memory.
 MAX_MESSAGE_BYTES = 256 * 1024
 _OLDEST, _NEWEST = timedelta(days=1800), timedelta(days=360)
 _RAW_CHARACTERS = 500
 _NAME_CHARACTERS, _ID_CHARACTERS = 128, 256
-# A body that was encoded once more, or twice, by a publisher in front of another one.
+# A publisher in front of another one may encode the body once more, or twice.
 _LAYERS = 3
 _INT64 = 2**63
 _WHOLE_FIELD = re.compile(r'"(processor_name|game_date|phase)"\s*:\s*"([^"\\]*)"')
@@ -189,7 +188,7 @@ def _body(data: object) -> str | Mapping[str, Any]:
             "message.data", f"not UTF-8: {error.reason} at byte {error.start}"
         ) from error
     except ValueError as error:
-        # the JSON itself, which no base64 begins like
+        # it is the JSON itself: no base64 begins with a brace
         if data.lstrip("\ufeff \t\r\n").startswith("{"):
             return data
         raise InvalidMessageError("message.data", f"not base64: {error}") from error
@@ -242,7 +241,7 @@ def _whose(body: str | Mapping[str, Any] | None) -> tuple[str | None, date | Non
     """
     try:
         fields = _fields(body or "")
-    except InvalidMessageError:  # not JSON as a whole: both may still be in it, each whole
+    except InvalidMessageError:  # not JSON; the two fields may be readable
         fields = dict(_WHOLE_FIELD.findall(body)) if isinstance(body, str) else {}
     return _readable(_name, fields), _readable(_game_date, fields)
 
@@ -289,7 +288,7 @@ def _completion(
     )
 
 
-# What is needed: each raises InvalidMessageError, with the field's name.
+# Readers of fields that are needed: each raises InvalidMessageError, with the field's name.
 
 
 def _name(fields: Mapping[str, Any]) -> str:
@@ -355,7 +354,7 @@ def _needed(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-# What is not needed: each returns None for what has no plain meaning.
+# Readers of fields that are not needed: each returns None for what has no plain meaning.
 
 
 def _id(value: object) -> str | None:

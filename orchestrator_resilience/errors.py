@@ -75,7 +75,7 @@ class DeliveryError(ResilienceError):
         self.failures = failures
 
 
-# What a client stumbles over where something else than its server answers.
+# What a client may raise where something else than its server answers.
 ODD_ANSWER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 

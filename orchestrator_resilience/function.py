@@ -23,8 +23,7 @@ from orchestrator_resilience.phase import load_phase
 from orchestrator_resilience.settings import Settings
 from orchestrator_resilience.stores.opening import open_stores
 
-# A completion that is accepted, in base64 and with all the attributes that Pub/Sub allows, is
-# shorter.
+# Longer than any accepted completion, in base64 and with all attributes that Pub/Sub allows.
 MAX_REQUEST_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
@@ -60,8 +59,7 @@ def start() -> Callable[[flask.Request], ResponseReturnValue]:
             checkpoints.rejected(
                 InvalidMessageError("request", reason, event_id=request.headers.get("ce-id"))
             )
-            # Whatever else were answered, Pub/Sub would send the request again, for as long as it
-            # keeps it.
+            # At any other answer Pub/Sub would send the request again, for as long as it keeps it.
             return "", HTTPStatus.NO_CONTENT
         if len(request.get_data()) < (request.content_length or 0):
             return "", HTTPStatus.BAD_REQUEST
@@ -89,7 +87,7 @@ def _too_large(request: flask.Request) -> str | None:
         request.max_content_length = MAX_REQUEST_BYTES
     if (len(request.get_data()) if length is None else length) < MAX_REQUEST_BYTES:
         return None
-    while environ["wsgi.input"].read(_CHUNK_BYTES):  # who is still sending would not see the answer
+    while environ["wsgi.input"].read(_CHUNK_BYTES):  # a client that is still sending sees no answer
         pass
     # functions-framework reads what is left
     environ.update({"wsgi.input": io.BytesIO(), "CONTENT_LENGTH": "0"})

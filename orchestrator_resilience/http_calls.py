@@ -31,12 +31,12 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from orchestrator_resilience.background import Background
 from orchestrator_resilience.deadline import Deadline
 
-# What a session raises, and what it raises where trying again may help.
+# What a session raises, and what of it may be gone at another try.
 CallError, BrokenConnectionError = requests.RequestException, requests.ConnectionError
 
-# Of an answer to `call`; what is behind it is not read.
+# So much of an answer to `call` is read.
 _MAXIMUM_BYTES = 4096
-# Nobody asks a second time on the same connection, and nothing has to be unpacked.
+# There is no second request on the same connection, and nothing has to be unpacked.
 _HEADERS = {"Accept-Encoding": "identity", "Connection": "close"}
 
 
@@ -78,7 +78,7 @@ def call(url: str, deadline: Deadline, body: Mapping[str, Any] | None = None) ->
             end_calls_in_time(session, deadline.left())
             send = session.get if body is None else session.post
             response = send("/".join([*server, ""]), headers=_HEADERS, json=body, stream=True)
-            # A second read, which raises where the body is cut short.
+            # The second read raises where the body is cut short.
             data = b"" if body is None else response.raw.read(_MAXIMUM_BYTES) + response.raw.read(1)
         text, after = data.decode(errors="replace").strip(), response.headers.get("Retry-After", "")
         return Answer(response.status_code, text, float(after) if after.isdecimal() else 0.0)
@@ -132,9 +132,10 @@ class _WholeCalls(HTTPAdapter):
         try:
             response = super().send(request, **{**how, "timeout": seconds})
             if how.get("stream"):
-                response.headers.pop("Location", None)  # else the session reads all of a redirect
+                # with it the session would read all of a redirect
+                response.headers.pop("Location", None)
             else:
-                _ = response.content  # which the response keeps
+                _ = response.content  # the response keeps it
         except Exception as error:
             if not deadline.is_over:
                 raise
@@ -176,7 +177,7 @@ def _timed(operation: Any) -> Any:
     """Let an operation on a socket take what is left of the call's time."""
 
     def timed(self: socket.socket, *args: Any) -> Any:
-        # which would be no timeout but a socket that does not block
+        # 0 would be no timeout, but a socket that does not block
         if not (left := _this_thread.deadline.left()):
             raise TimeoutError
         self.settimeout(left)
@@ -190,6 +191,6 @@ class _Socket(socket.socket):
 
 
 class _SecureSocket(ssl.SSLSocket):
-    # By these it receives as well, and sends all.
+    # `recv_into` and `sendall` use these.
     read, send = _timed(ssl.SSLSocket.read), _timed(ssl.SSLSocket.send)
     do_handshake = _timed(ssl.SSLSocket.do_handshake)

@@ -111,7 +111,7 @@ class CheckpointLogger:
         applied. `traceparent` is W3C trace context. Only what the block itself raises leaves the
         block.
         """
-        # Made plain before they are looked at: whatever a value is, it ends no delivery.
+        # Made plain first, so that no value, whatever it is, can end a delivery.
         name, day, trace = (
             plain(processor),
             plain(game_date),
@@ -199,8 +199,7 @@ class CheckpointLogger:
             return self.delivery_of(Completion.from_event(event, self.phase))
         except Exception as error:  # noqa: BLE001 (an event that cannot even be looked at is still delivered)
             delivery = self._delivery_of_invalid(error)
-            # Why nothing, or not all, could be read of it: the names of its fields may be somebody
-            # else's.
+            # Why it could not be read, or not all of it: its fields may have names of another kind.
             delivery.odd_fields = (one_line(str(_invalid(error)), _SUBJECT_CHARACTERS),)
             return delivery
 
@@ -251,7 +250,7 @@ class Delivery:
         self._begin()
 
     def _begin(self) -> None:
-        # Tells two attempts at one message apart, so that a death can be seen in each.
+        # It distinguishes two attempts at one message, so that a death can be seen in each.
         self._id = os.urandom(8).hex()
         self._sequence = 0
         self._started = time.monotonic()
@@ -332,8 +331,7 @@ class Delivery:
             severity=SEVERITY.get(outcome),
             outcome=None if waits or sets else outcome,
         )
-        # Each line that closes a delivery says all of it, so that who reads many deliveries needs
-        # no other.
+        # Each line that closes a delivery says all of it, so that readers need no other line.
         if sets:
             text = f"{transaction.count}, _triggered is set{transaction.purpose}"
             self._leave(CheckpointKind.TRIGGERED, text, self._transaction, outcome=outcome)
@@ -363,7 +361,7 @@ class Delivery:
         `reason` is why: a gate refused, or a call failed.
         """
         if isinstance(reason, BaseException):
-            self._failure = reason  # where it leaves the block as well, that is no other failure
+            self._failure = reason  # the same failure if it leaves the block, too
         why = one_line(_described(reason) if isinstance(reason, BaseException) else str(reason))
         outcome = DeliveryOutcome.NOT_STARTED
         self._leave(CheckpointKind.NOT_STARTED, why, self._transaction, outcome=outcome, reason=why)
@@ -463,7 +461,7 @@ class Delivery:
     @_never_raises
     def _returned_early(self) -> None:
         status = self._fields.get("status")
-        # of which nobody has to say anything
+        # of such a delivery nobody has to say anything
         if isinstance(status, str) and not self._phase.completes(status):
             self.ignored(f"{status} completes nothing")
         else:
@@ -486,8 +484,8 @@ class Delivery:
     ) -> None:
         """Leave one line; with an `outcome` it is one that closes the delivery."""
         self._sequence += 1
-        # On RECEIVED processor and date come first, and on the others after the words that people
-        # search for.
+        # On RECEIVED processor and date come first; on other lines they come after the words that
+        # people search for.
         words = one_line(
             text if isinstance(text, str) else str(plain(text)),
             TEXT_CHARACTERS if transaction is None else _LIST_CHARACTERS,
@@ -499,7 +497,7 @@ class Delivery:
         )
         if outcome is not None:
             self._closed = True
-            # A copy, because what is done beside the rest adds to it.
+            # A copy, because actions that still run may add to it.
             steps = {step: _milliseconds(took) for step, took in self._step_seconds.copy().items()}
             extra |= {
                 "outcome": outcome.value,
@@ -564,7 +562,7 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
         raise TypeError(
             f"each_delivery: {name} has to take an event first, and `delivery` last{instead}"
         )
-    # Of a function in the body of a class nobody knows whether it is a static method.
+    # A function in the body of a class may be a static method, which cannot be seen here.
     in_a_class = re.search(r"[^>]\.[^.]+\Z", name) and not inspect.ismethod(function)
     if in_a_class and not place and places[1:2] not in ([], ["delivery"]):
         raise TypeError(

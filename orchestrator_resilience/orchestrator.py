@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 # Each lost attempt means that another delivery got its write through.
 MAX_ATTEMPTS = 20
-# From the commit on. BigQuery's own retries end by then; one that drips does not.
+# Counted from the commit. BigQuery's own retries end by then; an answer that drips does not.
 APPEND_SECONDS = 20.0
 
 

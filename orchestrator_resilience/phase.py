@@ -49,7 +49,7 @@ Dates = Annotated[int, Meta(ge=1, le=31)]
 
 _PHASES_BYTES = 1024 * 1024
 
-# How many unknown names a phase remembers the answer for.
+# For so many unknown names a phase remembers the nearest.
 _REMEMBERED_NAMES = 1_000
 
 
@@ -271,7 +271,7 @@ class Phase(Period, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=
             KeyError,
             OSError,
             ValueError,
-        ) as error:  # unknown; a folder of zones; not a key at all
+        ) as error:  # unknown, a folder, no key at all
             raise ValueError(
                 f"timezone: {self.timezone!r} {_why_no_zone(self.timezone)}"
             ) from error

@@ -14,7 +14,7 @@ from typing import Any, overload
 # Dates and times outside these years are mistakes, and arithmetic on the last ones overflows.
 YEARS = range(2000, 2100)
 TEXT_CHARACTERS = 1000
-# More than a phase has processors; what is nested is shown, and never read again.
+# More items than a phase has processors; nested lists are only shown, and never read again.
 LIST_ITEMS, _ITEMS = 1000, 50
 _DEPTH = 4
 # Unlike repr, it is bounded in length and depth.

@@ -20,7 +20,7 @@ from orchestrator_resilience.plain import instant, shown
 Fields = Mapping[str, Any]
 
 ALL_COMPLETE = "all_complete"
-# Nobody looks at more names than that, and a document has an end.
+# Nobody looks at more names, and a document's size is limited.
 MAX_UNEXPECTED = 200
 # Firestore keeps names of this form for itself.
 _RESERVED = re.compile(r"__.*__\Z")
@@ -348,7 +348,7 @@ def _pending(fields: Fields, phase: Phase) -> Pending | None:
         instant(fields.get(f"{phase.pending_field}_at")),
         _text(fields.get("_trigger_reason")),
     )
-    # The live code leaves the first behind when it goes well, too.
+    # The live code leaves the pending field behind also when the start succeeds.
     return Pending(at, reason, succeeded=fields.get(phase.succeeded_field) is True)
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.progress import Trigger
 
-# Ours, which `canary setup` adds, by their types. The table may be somebody else's, and lack them.
+# Our own columns, by their types: `canary setup` adds them, and somebody else's table lacks them.
 OPTIONAL_COLUMNS = {"event_id": "STRING", "is_triggered": "BOOL", "trigger_reason": "STRING"}
 FLAG_COLUMN = "is_triggered"
 

@@ -51,11 +51,10 @@ def stdlib_logging(logger: logging.Logger | None = None) -> Sink:
     project = Settings.from_env().project
 
     def log(checkpoint: Checkpoint) -> None:
-        # Google's handler deletes its reserved keys from the dict that it is given: a new one each
-        # time.
+        # A new dict each time, because Google's handler deletes its reserved keys from it.
         entry = checkpoint.to_json(project)
         special = {"labels": entry.pop("logging.googleapis.com/labels")}
-        # with None in its place the handler would not look for one itself
+        # without the key the handler looks for a trace itself; with None it would not
         if "trace" in checkpoint.fields:
             special["trace"] = entry.pop("logging.googleapis.com/trace")
             special["span_id"] = entry.pop("logging.googleapis.com/spanId")

@@ -15,7 +15,7 @@ _REMARKS = {
     DeliveryOutcome.PREMATURE: ": _triggered is set although somebody is missing",
     DeliveryOutcome.PARTIAL: ": _triggered is set",
 }
-# So many names are said one by one where they are of less interest than those that are missing.
+# So many completed names are listed; of more, only the number is said.
 _NAMES = 10
 _NAME_CHARACTERS = 200
 
@@ -129,8 +129,8 @@ def transaction_of(
         expected=waits_for,
         completed=sorted(waits_for & held),
         missing=sorted(waits_for - held),
-        # An optional one, or one of the others, is no surprise; an expected one that nobody waits
-        # for is.
+        # An optional processor, or another on the topic, is no surprise; an expected one for which
+        # nobody waits is.
         unexpected=sorted(
             name for name in held - waits_for if name in phase.expected or not phase.is_known(name)
         ),
@@ -140,12 +140,12 @@ def transaction_of(
 
 
 def _flag(argument: str, value: object) -> bool:
-    if not isinstance(value, bool):  # the pair that a function returns would be true
+    if not isinstance(value, bool):  # a pair, as a function may return it, would be true
         raise TypeError(f"{argument} takes True or False, not {value!r}")
     return value
 
 
 def _canonical(argument: str, names: Iterable[str], phase: Phase) -> frozenset[str]:
-    if isinstance(names, (str, bytes)):  # which is a collection, of its letters
+    if isinstance(names, (str, bytes)):  # a text is a collection of its letters
         raise TypeError(f"{argument} takes a collection of names, not the text {names!r}")
     return frozenset(phase.canonical(name) or name for name in names)

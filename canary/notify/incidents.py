@@ -223,7 +223,7 @@ class _Notifying:
             self._situation.now,
             [notification.verdict.game_date for notification in notifications],
         )
-        # also if it was frozen since it committed
+        # the time may be over because the process was frozen after its commit
         if self._deadline.is_over or name in self.failures:
             return dict.fromkeys(days, PostOutcome.NOT_POSTED)
         sent, error = self._channels.send(name, notifications, now)
@@ -434,7 +434,7 @@ class _Notifying:
             (one_line(verdict.summary) for verdict in self._judged.verdicts if verdict.unreadable),
             "",
         )
-        # By what is remembered now: another run may have said it since this one has read.
+        # By what is remembered now: another run may have sent the warning since this one read.
         warned = {
             name for name, refusal in runs.refusals.items() if refusal.said and name in self._gone
         }

@@ -19,7 +19,7 @@ from canary.notify.message import (
 )
 from orchestrator_resilience.phase import Phase
 
-# An entry holds 256 KB; as JSON a character is of 12 bytes at the most.
+# An entry holds 256 KB; as JSON a character takes 12 bytes at the most.
 _MAXIMUM_MESSAGE = 8_000
 
 
@@ -51,7 +51,7 @@ class LogChannel:
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """Write the entries, each with a single `write`, by default to stdout."""
         faults = messages_by_fault(notifications, self._phases, self._command, now)
-        # all, before any is written
+        # all are made before any is written
         for entry in [self._entry(group, message) for group, message in faults]:
             self._write(entry)
 

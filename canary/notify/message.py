@@ -31,9 +31,9 @@ from canary.domain.verdict import (
 from canary.notify.channel import Notification
 from orchestrator_resilience.phase import Phase
 
-# Slack's header takes as many characters, and its preview shows no more.
+# Slack's header takes so many characters, and its preview shows no more.
 LONGEST_HEADLINE = 150
-# One sign for how bad it is, before all else: what is over looks unlike what is not.
+# The first character of a message says how bad it is, or that it is over.
 SIGNS: dict[str, str] = {
     Level.CRITICAL: "✖",
     Level.ERROR: "▲",
@@ -173,7 +173,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, *(f"{link.label}: {link.url}" for link in self.links)])
 
 
-# What to do where nobody wrote down why, by the stage at which it stopped at the latest.
+# What to do where no cause is known, by the latest stage at which it may have stopped.
 BY_STAGE: dict[Stage, str] = {
     Stage.RAN: "look at the log of {who} for {date}, and run it again",
     Stage.PUBLISHED: "look at the log of {who} for {date}: it published nothing here; run it again",

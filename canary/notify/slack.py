@@ -22,14 +22,15 @@ from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.http_calls import Answer, NoAnswer
 from orchestrator_resilience.phase import Phase
 
-# Slack takes 50 blocks of 3,000 characters each, and refuses some 13,000 in all, which it documents
-# nowhere. A fault is four of them, and one says that there are more.
+# Slack takes 50 blocks of 3,000 characters each. It also refuses messages of some 13,000 characters
+# in all, which its documentation does not say. A fault is four blocks; one more counts what is left
+# out.
 _MAXIMUM_FAULTS, _MAXIMUM_TEXT, _MAXIMUM_IN_ALL = 12, 2_800, 10_000
-# The bar beside a fault, by its sign: what is over is green, or grey where nobody looks any more.
+# The bar beside a fault, by its sign: green when it is over, grey when it is watched no longer.
 COLOURS = {"✖": "#b3261e", "▲": "#e8710a", "△": "#f2c744", "✓": "#1e8e3e", "…": "#80868b"}
 _MAXIMUM_FIELDS, _MAXIMUM_FIELD = 10, 600
 _PAUSE_SECONDS = 0.5
-# Slack's answers for an address that is no address any more, whatever is posted to it.
+# Slack's answers for an address that does not exist any more, whatever is posted to it.
 _GONE = {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _SLACKS_WORD = re.compile(r"[a-z_]{1,60}\Z")  # as in "no_service", "invalid_blocks"
 
@@ -97,10 +98,10 @@ class SlackChannel:
             again_after = None if answer.may_be_posted else _PAUSE_SECONDS
             words = f"Slack could not be reached: {answer.kind}"
             return NotifyError(words, again_after=again_after, may_be_posted=answer.may_be_posted)
-        # the page of somebody between says something else
+        # a proxy's own page says something else
         if answer.status == HTTPStatus.OK and answer.text == "ok":
             return None
-        # Slack's own word for it, unless it is one of the address.
+        # Slack's own word for the reason, unless it is part of the secret address.
         is_word = _SLACKS_WORD.match(answer.text) and not self._webhook.is_quoted_in(answer.text)
         reason = f"Slack answered {answer.status}" + (f" {answer.text}" if is_word else "")
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -192,5 +193,5 @@ def _plain(text: str) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:
-    # else Slack looks for names and addresses in it
+    # without `verbatim` Slack looks for names and addresses in it
     return {"type": "mrkdwn", "text": text, "verbatim": True}

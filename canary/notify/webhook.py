@@ -56,5 +56,5 @@ def _is_address(url: str) -> bool:
         return (
             safe and printable and bool(parts.hostname) and len(parts.path) > 1 and parts.port != 0
         )
-    except ValueError:  # a port or an address in brackets that is none
+    except ValueError:  # an impossible port, or an impossible address in brackets
         return False

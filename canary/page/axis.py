@@ -8,12 +8,12 @@ import msgspec
 
 from canary.domain.verdict import duration_text
 
-# Marks that are nearer to each other than this, in percent, lie on each other on a phone.
+# Marks that are nearer to each other than this, in percent, cover each other on a phone.
 _TOO_NEAR = 1.5
 # Labels are 100 px apart where a lane is 650 px wide; a phone shows every other one.
 _LABEL_EVERY = 15.5
-# What lasts longer without anything happening is folded, to a width of so many minutes; a few
-# seconds are seen as well.
+# A longer time in which nothing happened is folded to a width of so many minutes; a shorter one has
+# at least the least width, so that a few seconds can be seen.
 IDLE, _FOLDED_MINUTES, _LEAST_MINUTES = timedelta(minutes=45), 6.0, 1.5
 
 
@@ -91,7 +91,8 @@ class FoldedAxis:
         ]
         scale = 96 / (sum(widths) or 1)
         places = accumulate((width * scale for width in widths), initial=2.0)
-        self._moments = [*zip(ordered, places, strict=False)]  # without a moment there is no place
+        # `places` has one even where there is no moment
+        self._moments = [*zip(ordered, places, strict=False)]
 
     def x(self, at: datetime) -> float:
         """Return the position of a moment: between its neighbours, or at the edge."""

@@ -23,8 +23,8 @@ from orchestrator_resilience.completion import Status
 from orchestrator_resilience.phase import Phase
 
 BOARD_DATES, MONTH_DATES = 14, 30
-# Of more phases than these, a page shows the lanes of problems only, and those of so many phases,
-# the worst first.
+# A page of more phases than these shows only the lanes of problems, of so many phases, the worst
+# first.
 MOST_WHOLE = 5
 _NOON, _STEP = time(12), timedelta(hours=6)
 # After the deadline the axis goes on for a while, so that what is late can be seen.

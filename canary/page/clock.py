@@ -30,7 +30,7 @@ def with_local(text: str, zone: tzinfo, day: date) -> str:
         written, start, end = match.groups()
         try:
             times = [_local(written or str(day), clock, zone) for clock in (start, end) if clock]
-        except (ValueError, OverflowError):  # what somebody wrote that only looks like a time
+        except (ValueError, OverflowError):  # it only looks like a time
             return match[0]
         clocks = " to ".join(
             f"{at:%H:%M:%S}" if len(end) > len("00:00") else f"{at:%H:%M}" for at in times

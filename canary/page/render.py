@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _FILES = resources.files("canary.page")
-# Dates and times, within which no line breaks.
+# Dates and times; no line breaks within them.
 _UNBROKEN = re.compile(
     r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?Z)?|\((?:\d\d-\d\d )?\d\d:\d\d(?::\d\d)? [A-Z]{3,5}\)"
 )

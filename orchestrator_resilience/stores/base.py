@@ -28,8 +28,7 @@ class Document(msgspec.Struct, frozen=True):
     version: str
 
 
-# A whole document that is to be stored, and the version that was read of it (None: it did not
-# exist).
+# A whole document to be stored, and the version that was read of it (None: it did not exist).
 Write = tuple[DocumentRef, Mapping[str, Any], str | None]
 
 

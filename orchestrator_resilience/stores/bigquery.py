@@ -59,11 +59,10 @@ _TRANSIENT = (
     ServiceUnavailable,
     TooManyRequests,
 )
-# For how long a table is taken to look as it did: what `canary setup` adds is used after that at
-# the latest.
+# For so long the columns of a table are remembered: what `canary setup` adds is used after that.
 _DESCRIBED_SECONDS = 600.0
 
-# What the API calls by another name than GoogleSQL.
+# The types that the API and GoogleSQL name differently.
 _STANDARD = {"BOOLEAN": "BOOL", "INTEGER": "INT64", "FLOAT": "FLOAT64"}
 
 _SCHEMA = (
@@ -111,8 +110,7 @@ def _sentence(error: Exception, role: str) -> str:
 
 
 _PERIMETER = "ask who keeps the perimeter to let this account in"
-# What helps where BigQuery refuses, by its own `reason`; a reason that is not here has no advice
-# that is true for it.
+# What helps where BigQuery refuses, by its own `reason`. Other reasons have no advice.
 _ADVICE = {
     "accessDenied": "grant {role}",
     "accessNotConfigured": "enable the API: gcloud services enable bigquery.googleapis.com",
@@ -217,7 +215,7 @@ class BigQuery:
                 raise StoreError(
                     f"BigQuery: the query has not ended after {2 * self.timeout:g} s"
                 ) from error
-            if not rows.schema and rows.job_id:  # so may the answer look to a query that has failed
+            if not rows.schema and rows.job_id:  # a failed query may have such an answer
                 job = self.client.get_job(rows.job_id, retry=self.retry, timeout=self.timeout)
                 failure = job.exception(timeout=self.timeout)  # type: ignore[no-untyped-call]
                 if failure is not None:
@@ -442,7 +440,7 @@ class BigQueryFlagTables(_OfPhases):
         return [
             f"{as_written}.{name}"
             for name, types in columns.items()
-            # What the phases file could not name is of no use.
+            # A name that the phases file could not hold is of no use.
             if types == FLAG_TABLE_COLUMNS
             and f"{dataset}.{name}" != named
             and re.fullmatch(r"[A-Za-z0-9_]+", name)

@@ -46,11 +46,11 @@ _APIS = {
     Component.TABLE: {"bigquery.googleapis.com"},
     Component.JOB: {"cloudscheduler.googleapis.com"},
 }
-# So far from the entry of a function may be that of its service, which the platform's own account
-# may have written.
+# The entries of a function and of its service may be so far apart. The platform's own account may
+# have written the one of the service.
 _SAME = timedelta(minutes=10)
 _PLATFORM = "@gcf-admin-robot.iam.gserviceaccount.com"
-# What the last word of a method's name means; the others say it themselves.
+# What the last word of a method's name means, where it does not say so itself.
 _WHAT = {
     "PauseJob": "paused",
     "ResumeJob": "resumed",
@@ -65,7 +65,7 @@ _BY_VERB = {
     "Patch": "changed",
 }
 _DEPLOYED = ("Create", "Replace", "Update")
-# What a query did to a table is only said beside the method, which is the same for all of them.
+# All queries have one of these methods: what they did to a table is in the entry's metadata.
 _QUERIED = ("InsertJob", "Query")
 _BY_EVENT = {"tableCreation": "created", "tableChange": "changed", "tableDeletion": "deleted"}
 # Admin activity that changes nothing, or does not say what.
@@ -143,7 +143,7 @@ def change_filter(project: str, parts: Collection[Part], begun: datetime, until:
     if not jobs:
         return f"{activity} AND {until_}"
     recent, _ = within(begun - _BEFORE, until)
-    is_end = "NOT jsonPayload.scheduledTime:*"  # which the entry of an attempt's beginning has
+    is_end = "NOT jsonPayload.scheduledTime:*"  # an attempt's beginning has it
     attempts = (
         f"({in_log(project, _EXECUTIONS)} AND {recent} AND ({' OR '.join(jobs)}) AND {is_end})"
     )

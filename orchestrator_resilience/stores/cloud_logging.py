@@ -38,15 +38,14 @@ from orchestrator_resilience.stores.error_words import error_words
 from orchestrator_resilience.stores.grpc_client import CHANNEL_OPTIONS, GrpcClient
 
 _TRANSIENT = (DeadlineExceeded, InternalServerError, ResourceExhausted, ServiceUnavailable)
-# Cloud Logging's numbers of the levels in use, from the top; it knows others between and beyond
-# them.
+# Cloud Logging's numbers of the levels in use, the highest first; it has others between them.
 _LEVELS = ((500, Severity.ERROR), (400, Severity.WARNING), (300, Severity.NOTICE))
 PAGE_SIZE = 1000
-# Ten pages, because a project may make 60 calls a minute, and others make theirs. The newest are
-# kept.
+# Ten pages, because a project may make 60 calls a minute, and others need some of them. The newest
+# entries are kept.
 _MAXIMUM_ENTRIES = 10 * PAGE_SIZE
 _BEFORE = timedelta(days=2)  # odds may come before their game
-# before a date: what shows that such entries are collected at all
+# entries from so long before a date show that such entries are collected at all
 _SHOWN_WITHIN = timedelta(days=31)
 _REQUESTS = "run.googleapis.com%2Frequests"
 _OUTPUT = ("run.googleapis.com%2Fstderr", "run.googleapis.com%2Fstdout")
@@ -203,7 +202,7 @@ class CloudLoggingRequests(_ServiceLog):
         entries = self._entries(
             " AND ".join((log, _of_service(self._service), *conditions)), self._seconds, at_most
         )
-        with store_errors("Cloud Logging", *ODD_ANSWER):  # a time that cannot be
+        with store_errors("Cloud Logging", *ODD_ANSWER):  # an impossible time
             return [_request(entry) for entry in reversed(entries)]
 
 

@@ -20,7 +20,7 @@ def add_up(rows: Iterable[_Line]) -> dict[date, int]:
     counts: dict[date, int] = defaultdict(int)
     for row in rows:
         day, count = row.get("game_date"), row.get("n")
-        # Anything else would match no date, and be taken for none: an all-clear that nobody gave.
+        # Anything else would match no date and count as nothing: an all-clear that nobody gave.
         if type(day) is not date or type(count) is not int:
             raise StoreError(
                 f"the query has to return game_date DATE and n INT64, not {dict(row.items())}"

@@ -22,8 +22,8 @@ from orchestrator_resilience.errors import StoreError, store_errors
 
 C = TypeVar("C")
 
-# What a channel has to be made with: else gRPC lends it the connection of the one before, which may
-# be the dead one.
+# With these options a channel has a connection of its own; without them gRPC would reuse the last
+# one, which may be dead.
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.keepalive_time_ms", 30_000),

@@ -49,7 +49,7 @@ class JsonLinesArchive:
         }
         begin = {name: min(days) for name, days in dates.items()}
         before = dict[str, bytes]()
-        # By phase and date what closed a delivery, or RECEIVED by its delivery.
+        # By phase and date: the lines that closed a delivery, and RECEIVED by its delivery.
         by_date: dict[tuple[str, str | None], dict[object, bytes]] = defaultdict(dict)
         cut = set[tuple[str, str | None]]()
         for line, head in self._heads():
@@ -68,7 +68,7 @@ class JsonLinesArchive:
                 cut.add((head.phase, head.day))
         lines, cut_at = list[Checkpoint](), list[datetime]()
         for key, lines_of_date in by_date.items():
-            # From the newest to the oldest of the file, whatever their clocks said.
+            # From the last line of the file to the first, whatever the clocks said.
             read = (
                 _or_none(_checkpoint, lines_of_date.popitem()[1]) for _ in range(len(lines_of_date))
             )
@@ -116,7 +116,7 @@ class _Head(msgspec.Struct):
 
 
 _head = msgspec.json.Decoder(_Head).decode
-# unlike json, it makes each name once, in however many lines
+# unlike json, it makes each name only once for all lines
 _object = msgspec.json.Decoder(dict[str, Any]).decode
 # So many deliveries of a date are enough to know what became of it; the newest count most.
 _MOST_OF_A_DATE = 2_000
@@ -129,7 +129,7 @@ def _checkpoint(line: str) -> Checkpoint:
 def _or_none(read: Callable[[str], R], line: bytes) -> R | None:
     """Read a line; None where a crash cut it short, or it is something else."""
     try:
-        # which an editor may put before the first one
+        # an editor may put it before the first line
         return read(line.decode().removeprefix("\ufeff"))
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
@@ -145,7 +145,7 @@ def append_line(path: Path, line: str) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # until the file is closed
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                # somebody died in the middle of a line, which must not take this one with it
+                # a process died within the last line, which must not spoil this one
                 data = b"\n" + data
             written = os.write(descriptor, data)
         finally:

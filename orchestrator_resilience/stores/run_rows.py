@@ -8,7 +8,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.plain import instant, shown
 from orchestrator_resilience.stores.base import ProcessorRun
 
-# Of each column its type in GoogleSQL, and whether it may be NULL.
+# For each column its type in GoogleSQL, and whether it may be NULL.
 _COLUMNS = {
     "processor": ("STRING", False),
     "game_date": ("DATE", False),

@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS phase_completions_by_date
 PRAGMA user_version = 1;
 """
 
-# What the table of the schema looks like to a query.
+# The table of the schema as the queries see it.
 _TABLE = Table("phase_completions", REQUIRED_COLUMNS | OPTIONAL_COLUMNS)
 
 
@@ -298,7 +298,7 @@ class SqliteCounts:
         try:
             with closing(sqlite3.connect("file:?mode=memory", uri=True)) as connection:
                 for file in sorted(self._folder.glob("*.sqlite3")):
-                    # SQLite takes ten
+                    # only files that the query names, because SQLite takes ten
                     if re.search(rf"(?<!\w){re.escape(file.stem)}(?!\w)", named, re.IGNORECASE):
                         name = file.stem.replace('"', '""')
                         connection.execute(

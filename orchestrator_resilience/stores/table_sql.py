@@ -17,20 +17,19 @@ REQUIRED_COLUMNS = {
     "completed_at": "TIMESTAMP",
     "inserted_at": "TIMESTAMP",
 }
-# By these a table is known that says of each phase and date whether the flag is set, and what else
-# it may say.
+# By these columns a flag table is known, and these it may have besides.
 FLAG_TABLE_COLUMNS = {"phase": "STRING", "game_date": "DATE", FLAG_COLUMN: "BOOL"}
 _MORE_OF_A_FLAG_TABLE = {"triggered_at": "TIMESTAMP", "trigger_reason": "STRING"}
 
-# What Pub/Sub writes is there in one of these types, as the table's owner has chosen.
+# The column `data` has one of these types, as the table's owner has chosen.
 _BODIES = {
     # Rounded, because a number of more than 17 digits would make NULL of the whole message.
     "BYTES": "SAFE.PARSE_JSON(SAFE_CONVERT_BYTES_TO_STRING(data), wide_number_mode=>'round')",
     "STRING": "SAFE.PARSE_JSON(data, wide_number_mode=>'round')",
     "JSON": "data",
 }
-# A day earlier, because a report may come before its date begins in UTC; rows that were streamed a
-# moment ago are in no partition yet.
+# From a day earlier on, because a report may come before its date begins in UTC. Rows that were
+# streamed a moment ago are in no partition yet.
 _INGESTED = (
     "\n    AND (_PARTITIONTIME >= TIMESTAMP_SUB(TIMESTAMP(@since), INTERVAL 1 DAY) OR "
     "_PARTITIONTIME IS NULL)"
@@ -132,7 +131,7 @@ def _text(file: str) -> str:
     return resources.files(__package__).joinpath(file).read_text("utf-8")
 
 
-# Under which other names people keep what is needed, those that say most first.
+# Other names of a needed column, the clearest first.
 _OTHER_NAMES = {
     "game_date": ("date", "data_date", "run_date", "day", "event_date"),
     "processor_name": ("processor", "processor_id", "name", "job_name", "task_id", "source"),
@@ -147,7 +146,7 @@ _OTHER_NAMES = {
     ),
     "inserted_at": ("loaded_at", "ingested_at", "created_at", "updated_at"),
 }
-# How a value of another type becomes one of these, by the type that it has.
+# How to convert a column, by the type that is needed and the type that it has.
 _CONVERSIONS = {
     ("DATE", "TIMESTAMP"): "DATE({})",
     ("DATE", "DATETIME"): "DATE({})",

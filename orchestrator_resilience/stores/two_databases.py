@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore, Write
 
-# What the names of the canary's collections begin with.
+# The names of the canary's collections begin so.
 _CANARYS = "canary_"
 
 
