@@ -161,11 +161,11 @@ def test_hostile_names_appear_as_text(tmp_path: Any, visit: Open) -> None:
 
 
 def test_the_page_can_be_used_by_keyboard(situations: Make, visit: Open) -> None:
-    """After the link that makes it anew comes the date that needs somebody; focus is visible."""
+    """After the link that makes it again comes the date that needs somebody; focus is visible."""
     with served(situations("blocked").canary()) as url:
         page = visit(url).page
         page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.textContent") == "make it anew"
+        assert page.evaluate("document.activeElement.textContent") == "make it again"
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == str(DAY)
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -179,7 +179,7 @@ def test_a_link_makes_the_page_anew(situations: Make, visit: Open, path: str) ->
     with served(situations("blocked").canary()) as url:
         seen = visit(url + path)
         asked = len(seen.asked)
-        seen.page.click("header a:has-text('make it anew')")
+        seen.page.click("header a:has-text('make it again')")
         seen.page.wait_for_load_state()
         assert [one for one in seen.asked[asked:] if not one.startswith("data:")] == [url + path]
         assert "Made 2026-02-12 07:45Z (02:45 EST)." in seen.page.inner_text("header")

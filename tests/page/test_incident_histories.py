@@ -360,7 +360,7 @@ def test_the_deadline_that_is_still_to_come_is_no_idle_time(tmp_path: Path) -> N
         True,
         "1 h 03 min",
     )
-    assert "1 h 03 min without anything until now" in as_html(page)
+    assert "nothing for 1 h 03 min, until now" in as_html(page)
     assert "still to come" in as_html(page)
     _, later = looked_at(world, DAY, world.phase.deadline(DAY) + HOUR)
     assert (later.moments[-1].still_to_come, later.moments[-1].idle) == (False, "10 h 18 min")
@@ -374,7 +374,7 @@ def test_the_deadline_that_is_still_to_come_is_no_idle_time(tmp_path: Path) -> N
 
 
 def test_the_picture_of_a_date_ends_now(tmp_path: Path) -> None:
-    """A grace that goes on is no stretch without anything."""
+    """A grace that goes on is no stretch in which nothing happened."""
     world = World(tmp_path / "stores")
     world.play(DAY, drifted=True)
     world.phase = replace(world.phase, untriggered_after_minutes=600)

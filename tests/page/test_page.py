@@ -92,7 +92,7 @@ def test_marks_that_lie_on_each_other_are_one() -> None:
 
 
 def test_idle_stretches_are_folded() -> None:
-    """Hours without anything take little room, and are labelled."""
+    """Hours in which nothing happened take little room, and are labelled."""
     early = datetime(2026, 2, 11, 23, 4, tzinfo=UTC)
     late = early + timedelta(hours=7)
     axis = FoldedAxis([late, early, late + timedelta(minutes=24)], EASTERN)
@@ -183,7 +183,7 @@ def test_the_command_writes_both_pages(tmp_path: Path, capsys: pytest.CaptureFix
         text = file.read_text()
         assert '<a href="">' not in text
         same = f"--data {tmp_path / 'stores'} --now 2026-02-12T07:45:00Z"
-        assert f"{words} --html {file} {same}</code> makes it anew" in text
+        assert f"{words} --html {file} {same}</code> makes it again" in text
         assert re.search(r"Made <time.*, as of <time.*>2026-02-12 07:45Z", text)
     assert "EXPECTATION_DRIFT" in date_file.read_text()
     assert cli.main(["status", "--html", str(tmp_path), *common]) == 2
