@@ -95,10 +95,12 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "message", "told"), REFUSALS, ids=[f"{r[1]} {r[2][:9]}" for r in REFUSALS]
+    ("status", "reason", "message", "sentence"),
+    REFUSALS,
+    ids=[f"{r[1]} {r[2][:9]}" for r in REFUSALS],
 )
 def test_a_refusal_is_one_sentence_with_what_helps(
-    raw: RawAnswers, status: int, reason: str, message: str, told: str
+    raw: RawAnswers, status: int, reason: str, message: str, sentence: str
 ) -> None:
     """The class and the words that matter, by BigQuery's own reason; no addresses, no job ids."""
     error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}
@@ -107,7 +109,7 @@ def test_a_refusal_is_one_sentence_with_what_helps(
     with pytest.raises(StoreError) as raised:
         store.query("SELECT 1", [])
     store.close()
-    assert str(raised.value) == f"BigQuery: {told}"
+    assert str(raised.value) == f"BigQuery: {sentence}"
 
 
 _TABLE = {"projectId": "project", "datasetId": "nba_orchestration", "tableId": "phase_completions"}

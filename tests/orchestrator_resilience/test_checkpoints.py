@@ -259,7 +259,7 @@ SEEDS = (
 def test_the_plans_words_find_their_lines(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """Both as they stand in the plan, with nothing before or between.
+    """Both as they are in the plan, with nothing before or between.
 
     And each line names whose it is after them.
     """
@@ -371,7 +371,7 @@ def test_whether_the_next_phase_was_started(
 ) -> None:
     """The line closes the delivery, and says as well what the transaction did.
 
-    Without one it stands alone.
+    Without one it is alone.
     """
     for is_decided in (True, False):
         with begin(checkpoints) as delivery:
@@ -493,7 +493,7 @@ def test_complete_and_untriggered_is_an_error_at_once(
 def test_the_delivery_that_sets_the_flag_says_so(
     checkpoints: CheckpointLogger, sink: RecordingSink
 ) -> None:
-    """TRIGGERED closes it, at NOTICE; class names count as the processors they stand for."""
+    """TRIGGERED closes it, at NOTICE; class names count as their processors."""
     with begin(checkpoints) as delivery:
         delivery.post_transaction(
             should_trigger=True,
@@ -538,14 +538,14 @@ def test_a_delivery_can_be_entered_again(
     assert sink.kinds() == ["RECEIVED", "IGNORED"] * 2
 
 
-def test_concurrent_losses_are_told_once(phase: Phase) -> None:
+def test_concurrent_losses_are_said_once(phase: Phase) -> None:
     """Two threads that write at once do not both report what was lost before."""
     inside = threading.Barrier(2)
-    told: list[int] = []
+    dropped: list[int] = []
 
     def sink(checkpoint: Checkpoint) -> None:
         inside.wait(10)
-        told.append(checkpoint.fields.get("dropped", 0))
+        dropped.append(checkpoint.fields.get("dropped", 0))
 
     checkpoints = CheckpointLogger(phase, sink)
     checkpoints.count_dropped(3, OSError("full"))
@@ -555,7 +555,7 @@ def test_concurrent_losses_are_told_once(phase: Phase) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == [0, 3]
+    assert sorted(dropped) == [0, 3]
     assert checkpoints.dropped == 0
 
 
@@ -871,7 +871,7 @@ def test_a_rejected_message_is_kept(checkpoints: CheckpointLogger, sink: Recordi
     assert (only.fields["field"], only.fields["event_id"]) == ("game_date", "17")
 
 
-def test_a_sink_that_fails_is_counted_and_told_later(phase: Phase) -> None:
+def test_a_sink_that_fails_is_counted_and_said_later(phase: Phase) -> None:
     """A checkpoint never raises into its caller.
 
     The next line that gets through carries the loss.

@@ -134,7 +134,7 @@ def test_the_three_shapes_are_one_completion(phase: Phase) -> None:
 
 
 def test_the_events_own_attributes_fill_in(phase: Phase) -> None:
-    """Id, time and trace of the CloudEvent stand in where the message has none."""
+    """Id, time and trace of the CloudEvent are used where the message has none."""
     inner = envelope(payload())
     del inner["message"]["messageId"], inner["message"]["publishTime"]
     trace = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"

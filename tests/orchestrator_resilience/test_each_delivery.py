@@ -36,7 +36,7 @@ def checkpoints(phase: Phase, sink: RecordingSink) -> CheckpointLogger:
 
 
 def in_a_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run it in a thread of its own: whoever has a browser open has a loop in this one."""
+    """Run it in a thread of its own: a test with a browser open has a loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 

@@ -487,7 +487,7 @@ STEPS_OF_THE_LAST_DELIVERY = ["append_completion"] * 2 + ["register"] * 4 + ["ap
 
 
 @pytest.mark.parametrize("step", range(len(STEPS_OF_THE_LAST_DELIVERY)))
-def test_each_write_that_fails_is_told_and_comes_again(step: int) -> None:
+def test_each_write_that_fails_is_said_and_comes_again(step: int) -> None:
     """FAILED names the step, the delivery raises, all writes were tried, a redelivery mends it."""
     with temporary_stores() as stores:
         sink = RecordingSink()
@@ -538,7 +538,7 @@ def test_a_document_that_never_stands_still_is_left_to_a_redelivery(stores: Embe
 def test_the_loser_of_a_race_sees_the_flag(stores: EmbeddedStores) -> None:
     """Another delivery sets the flag between this one's read and its write.
 
-    One trigger, told truly.
+    One trigger, said truly.
     """
     for sent in MESSAGES[:4]:
         watched_orchestrator(stores, lambda _: None)[0].deliver(sent)
@@ -617,7 +617,7 @@ def test_a_completion_log_that_hangs_holds_up_neither_registration_nor_flag(
     assert flag_rows(stores) == [FIVE[4]]
 
 
-def test_the_trigger_is_told_though_the_answer_was_lost(stores: EmbeddedStores) -> None:
+def test_the_trigger_is_said_though_the_answer_was_lost(stores: EmbeddedStores) -> None:
     """The write got through, its answer did not.
 
     The redelivery finds that it was the one, and says so.

@@ -324,7 +324,7 @@ def many(folder: Path) -> Situation:
 
 
 def empty(folder: Path) -> Situation:
-    """Nothing has ever arrived, and no query tells of games."""
+    """Nothing has ever arrived, and no query knows of games."""
     return Situation(
         EmbeddedStores(folder, durable=False), {"phase2": load_phase("phase2", BUNDLED_PHASES)}
     )

@@ -83,7 +83,7 @@ def posted(situation: Situation) -> dict[str, Any]:
         if one.kind.is_problem
     ]
     kind = NotificationKind.OPENED
-    told = [
+    notifications = [
         Notification(kind, Incident(kind=one.kind, level=level(one), opened_at=NOW), one)
         for one in verdicts
     ]
@@ -93,7 +93,7 @@ def posted(situation: Situation) -> dict[str, Any]:
         runbook="https://docs.example.com/runbook.md",
         several=len(situation.phases) > 1,
     )
-    return message(told, situation.phases, where, NOW)
+    return message(notifications, situation.phases, where, NOW)
 
 
 def main(target: str) -> None:

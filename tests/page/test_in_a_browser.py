@@ -39,7 +39,7 @@ FIRST_LOOK = {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_each_situation_is_told_and_can_be_read_by_anybody(
+def test_each_situation_is_shown_and_can_be_read_by_anybody(
     situations: Make, visit: Open, name: str, width: int, scheme: str
 ) -> None:
     """The headline says it; it fits the width.
@@ -201,7 +201,7 @@ def test_the_history_can_be_read_on_a_phone(situations: Make, visit: Open) -> No
 
 
 def test_a_date_of_changed_clocks(tmp_path: Any, visit: Open) -> None:
-    """The hours of the wall stand where they always stand."""
+    """The hours of the wall clock are always at the same place."""
     world = World(tmp_path / "stores")
     changed = datetime(2026, 3, 7, tzinfo=EASTERN).date()
     world.play(changed)

@@ -39,7 +39,7 @@ MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 # Times
 
 
-def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
+def test_a_moment_is_shown_as_z_and_by_the_local_clocks() -> None:
     """With the local date where it is another one."""
     assert both(NOW, EASTERN) == "2026-02-12 07:45Z (02:45 EST)"
     assert (
@@ -51,7 +51,7 @@ def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown_text"),
     [
         ("until 2026-02-12 19:45Z: noon", "until 2026-02-12 19:45Z (14:45 EST): noon"),
         ("(document, 2026-02-12T06:41:01Z)", "(document, 2026-02-12T06:41:01Z (01:41:01 EST))"),
@@ -61,9 +61,9 @@ def test_a_moment_is_told_as_z_and_by_the_local_clocks() -> None:
         ("12:00 games", "12:00 games"),
     ],
 )
-def test_the_local_time_stands_beside_each_time_of_a_text(text: str, told: str) -> None:
+def test_the_local_time_is_beside_each_time_of_a_text(text: str, shown_text: str) -> None:
     """Once, and beside what is one."""
-    assert with_local(text, EASTERN, DAY) == told
+    assert with_local(text, EASTERN, DAY) == shown_text
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -92,7 +92,7 @@ def text_of(html: str) -> str:
 def shown(
     situation: Situation, now: datetime = NOW, ran_at: datetime | None = None, **kept: Any
 ) -> Board:
-    """Return the board; what is `kept` stands in the canary's own document instead."""
+    """Return the board; what is `kept` is in the canary's own document instead."""
     found = overview(situation.stores, situation.phases, now, 30, explained=14)
     if kept and not isinstance(found.remembered, Unreadable):
         ref = canary_ref(DEFAULT_CANARY)
@@ -224,7 +224,7 @@ def acknowledgement(
     )
 
 
-def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
+def test_what_was_sent_is_shown_with_when_and_to_whom() -> None:
     """Also what nobody answered, and an acknowledgement that no run has noted yet."""
     memory = DateMemory(incidents=(OPEN,))
     said = acknowledgement(OPENED_AT + 3 * HOUR)
@@ -241,7 +241,7 @@ def test_what_was_sent_is_told_with_when_and_to_whom() -> None:
     )
 
 
-def test_what_comes_later_is_not_told() -> None:
+def test_what_comes_later_is_not_shown() -> None:
     """Neither a message, nor an acknowledgement, nor a reminder, nor an end."""
     memory, said = DateMemory(incidents=(OPEN,)), acknowledgement(OPENED_AT + 3 * HOUR)
     assert lines_of(memory, OPENED_AT + HOUR, said) == [

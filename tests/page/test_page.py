@@ -1,6 +1,6 @@
 """The page as values and as text.
 
-Where things stand, what it weighs, and what it does when a source hangs.
+Where things are, what it weighs, and what it does when a source hangs.
 """
 
 import io
