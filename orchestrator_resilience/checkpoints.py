@@ -146,11 +146,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
         `project` is the Google Cloud project that the trace belongs to.
         """
         fields = self.fields
-        delivery, sequence, trace = (
-            fields.get("delivery"),
-            fields.get("sequence"),
-            fields.get("trace"),
-        )
+        delivery = fields.get("delivery")
+        sequence = fields.get("sequence")
+        trace = fields.get("trace")
         entry = {
             "severity": self.severity,
             "message": self.message,

@@ -112,11 +112,9 @@ class CheckpointLogger:
         block.
         """
         # Made plain first, so that no value, whatever it is, can end a delivery.
-        name, day, trace = (
-            plain(processor),
-            plain(game_date),
-            _TRACEPARENT.fullmatch(str(plain(traceparent))),
-        )
+        name = plain(processor)
+        day = plain(game_date)
+        trace = _TRACEPARENT.fullmatch(str(plain(traceparent)))
         return Delivery(
             self,
             {
@@ -543,11 +541,9 @@ def _seen_by_callers(function: Callable[..., object]) -> tuple[inspect.Signature
             "each_delivery takes a function, below all other decorators, not "
             f"{shown(function)}{instead}"
         )
-    inner, name, signature = (
-        inspect.unwrap(function),
-        function.__qualname__,
-        inspect.signature(function),
-    )
+    inner = inspect.unwrap(function)
+    name = function.__qualname__
+    signature = inspect.signature(function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         raise TypeError(
             f"each_delivery: {name} is a generator function, whose body runs after its "

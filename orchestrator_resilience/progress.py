@@ -344,10 +344,8 @@ def _trigger(fields: Fields, phase: Phase) -> Trigger | None:
 def _pending(fields: Fields, phase: Phase) -> Pending | None:
     if fields.get(phase.pending_field) is not True:
         return None
-    at, reason = (
-        instant(fields.get(f"{phase.pending_field}_at")),
-        _text(fields.get("_trigger_reason")),
-    )
+    at = instant(fields.get(f"{phase.pending_field}_at"))
+    reason = _text(fields.get("_trigger_reason"))
     # The live code leaves the pending field behind also when the start succeeds.
     return Pending(at, reason, succeeded=fields.get(phase.succeeded_field) is True)
 

@@ -219,10 +219,8 @@ class _Notifying:
     def _outcomes_of_a_message(
         self, name: str, notifications: Sequence[Notification]
     ) -> dict[date, PostOutcome]:
-        now, days = (
-            self._situation.now,
-            [notification.verdict.game_date for notification in notifications],
-        )
+        now = self._situation.now
+        days = [notification.verdict.game_date for notification in notifications]
         # the time may be over because the process was frozen after its commit
         if self._deadline.is_over or name in self.failures:
             return dict.fromkeys(days, PostOutcome.NOT_POSTED)
@@ -270,11 +268,9 @@ class _Notifying:
 
         They are what people said of the incident, and which messages may not have been heard.
         """
-        incident, situation, phase = (
-            plan.after[day].open,
-            plan.situations[day],
-            plan.verdicts[day].phase,
-        )
+        incident = plan.after[day].open
+        situation = plan.situations[day]
+        phase = plan.verdicts[day].phase
         assert incident is not None
         yield from (
             ack.text for ack in situation.acknowledgements if ack.opened_at == incident.opened_at
@@ -368,11 +364,9 @@ class _Notifying:
 
         What is new of these is also sent over the channels that work.
         """
-        own_memory, names, refusals = (
-            self._channels.memory,
-            self._channels.by_name.keys(),
-            dict[str, Refusal](),
-        )
+        own_memory = self._channels.memory
+        names = self._channels.by_name.keys()
+        refusals: dict[str, Refusal] = {}
         is_ours: bool | None = None
         try:
             for _ in range(
@@ -393,10 +387,8 @@ class _Notifying:
                 if is_ours is None and name not in own_memory.warned_of
             }
         own_memory.warned_of = (own_memory.warned_of | {*self._gone}) - self._heard
-        words, reachable = (
-            {name: refusal_text(name, refusal) for name, refusal in refusals.items()},
-            names - {*self._gone},
-        )
+        words = {name: refusal_text(name, refusal) for name, refusal in refusals.items()}
+        reachable = names - {*self._gone}
         unsaid = [
             name
             for name, text in words.items()

@@ -116,10 +116,8 @@ class CloudLoggingChanges(CloudLogging):
         ]
         oldest = moment(entries[0]) if entries else until
         cut_at = oldest if len(newest) >= _MAXIMUM_CHANGES else None
-        changes, attempts = (
-            _changes_of(entries, parts),
-            [attempt for entry in entries if (attempt := _attempt(entry))],
-        )
+        changes = _changes_of(entries, parts)
+        attempts = [attempt for entry in entries if (attempt := _attempt(entry))]
         return {
             name: _of_phase(self._parts.get(name, ()), changes, attempts, cut_at) for name in begun
         }
@@ -254,10 +252,8 @@ def _apart(activity: _Activity, function: _Activity) -> timedelta:
 def _deployment(change: Change, changes: Collection[Change]) -> Change:
     revision = change.made or next((entry.made for entry in changes if entry.made), "")
     who = cut_line(change.who.partition("@")[0], _TEXT)
-    at, began = (
-        max(entry.at for entry in changes),
-        min(entry.began or entry.at for entry in changes),
-    )
+    at = max(entry.at for entry in changes)
+    began = min(entry.began or entry.at for entry in changes)
     return change._replace(
         at=at, who=who, made=cut_line(revision, _TEXT), began=began if began < at else None
     )
