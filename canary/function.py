@@ -38,7 +38,7 @@ from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
 
 _Json = tuple[dict[str, Any], int]
-Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
+Reply = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
 # Who looks at a page does not wait as long as a run does.
 _PAGE_SECONDS = 12.0
 # How much of what was asked for an answer repeats.
@@ -66,7 +66,7 @@ def start() -> Handler:
     )
 
 
-def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
+def _served(answer: Callable[[flask.Request], Reply]) -> Handler:
     """Return a function that gives this answer.
 
     Functions-framework takes neither a method nor a lambda.
@@ -95,8 +95,8 @@ class Canary(msgspec.Struct, frozen=True):
     command: CommandLine = msgspec.field(default_factory=CommandLine)
     only_reads: bool = False
 
-    def answer(self, request: flask.Request) -> Answer:
-        """Answer one request, with 503 and the reason whatever goes wrong.
+    def answer(self, request: flask.Request) -> Reply:
+        """Reply one request, with 503 and the reason whatever goes wrong.
 
         The scheduler then tries again.
         """
@@ -107,7 +107,7 @@ class Canary(msgspec.Struct, frozen=True):
         except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
             return _failure(error)
 
-    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
+    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Reply:
         handlers = self._handlers(path, phase)
         if not handlers:
             paths = (
@@ -135,7 +135,7 @@ class Canary(msgspec.Struct, frozen=True):
             return {"reason": reason}, 405, {"Allow": allowed}
         return handler(now)
 
-    def _handlers(self, path: str, phase: str | None) -> Mapping[str, Callable[[datetime], Answer]]:
+    def _handlers(self, path: str, phase: str | None) -> Mapping[str, Callable[[datetime], Reply]]:
         """Return what a path answers, by the method; nothing where it or the phase is none."""
         if phase and phase not in self.phases:
             return {}
@@ -152,8 +152,8 @@ class Canary(msgspec.Struct, frozen=True):
             case _:
                 return {}
 
-    def _board(self, phase: str | None, now: datetime) -> Answer:
-        """Answer with all dates, of one phase or of all; a source that hangs leaves the rest."""
+    def _board(self, phase: str | None, now: datetime) -> Reply:
+        """Reply with all dates, of one phase or of all; a source that hangs leaves the rest."""
         # Only here and below, because an instance that is started for a run draws no page.
         from canary.page.board import BOARD_DATES, MONTH_DATES, board  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
@@ -175,11 +175,11 @@ class Canary(msgspec.Struct, frozen=True):
             None,
             self.command,
             lambda name, day: date_path(name, day, several=several),
-            whole=lambda name: f"/?phase={name}",
+            page_of_phase=lambda name: f"/?phase={name}",
         )
         return as_html(shown), 200, HEADERS
 
-    def _date(self, phase: Phase, day: date, now: datetime) -> Answer:
+    def _date(self, phase: Phase, day: date, now: datetime) -> Reply:
         from canary.page.one_date import one_date  # noqa: PLC0415 (as above)
         from canary.page.remembered import Remembered  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
@@ -207,7 +207,7 @@ class Canary(msgspec.Struct, frozen=True):
         return answer
 
     def _notify_test(self, now: datetime) -> _Json:
-        """Answer with what each channel said, and leave it as a line, where the deployment reads it."""
+        """Reply with what each channel said, and leave it as a line, where the deployment reads it."""
         said = self.channels.test(now)
         are_all_sent = not any(said.values())
         words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in said.items())
@@ -236,7 +236,7 @@ def _answer(report: Report) -> _Json:
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 
-def _failure(error: Exception) -> Answer:
+def _failure(error: Exception) -> Reply:
     """Log an error with its stack trace, and return the answer to the request that it ended."""
     reason = f"{type(error).__name__}: {error}"
     answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}

@@ -28,7 +28,7 @@ from orchestrator_resilience.stores.base import Stores
 T = TypeVar("T")
 
 
-class State(StrEnum):
+class PointState(StrEnum):
     """Whether a point holds. ABSENT: it is not there, and need not be. UNKNOWN.
 
     It could not be read.
@@ -42,13 +42,18 @@ class State(StrEnum):
     @property
     def sign(self) -> str:
         """One character for it."""
-        return {State.HOLDS: "✓", State.WRONG: "✗", State.ABSENT: "-", State.UNKNOWN: "?"}[self]
+        return {
+            PointState.HOLDS: "✓",
+            PointState.WRONG: "✗",
+            PointState.ABSENT: "-",
+            PointState.UNKNOWN: "?",
+        }[self]
 
 
 class Point(msgspec.Struct, frozen=True):
     """One point of an installation, in words."""
 
-    state: State
+    state: PointState
     text: str
 
     @property
@@ -68,13 +73,13 @@ def points_of(
 ) -> Iterator[Point]:
     """Yield the points of an installation whose stores are `store`, by the `evidence` of some dates; it only reads."""
     file = settings.phases_file or "the bundled one"
-    yield Point(State.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
+    yield Point(PointState.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
     location = (
         f", BigQuery location {settings.bigquery_location or 'that of the datasets'}"
         if settings.project
         else ""
     )
-    yield Point(State.HOLDS, f"stores: {store}{location}")
+    yield Point(PointState.HOLDS, f"stores: {store}{location}")
     keys = [(one.phase, one.game_date) for one in evidence]
     traces = read_traces(stores, keys, phases, now)
     for name, phase in phases.items():
@@ -95,18 +100,18 @@ def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterato
     rows = _first_unreadable(logs)
     if view:
         yield Point(
-            State.WRONG,
+            PointState.WRONG,
             f"completion log {phase.bigquery_table} lacks columns. This view would do:\n{view}",
         )
     elif rows:
-        yield Point(State.UNKNOWN, f"completion log {phase.bigquery_table}: {rows}")
+        yield Point(PointState.UNKNOWN, f"completion log {phase.bigquery_table}: {rows}")
     else:
         completed = [one.completed for one in _seen(logs)]
         yield _counted(f"completion log {phase.bigquery_table}: rows of", completed, len(own))
     documents = [one.progress for one in own]
     unreadable = _first_unreadable(documents)
     if unreadable:
-        yield Point(State.UNKNOWN, f"collection {phase.firestore_collection}: {unreadable}")
+        yield Point(PointState.UNKNOWN, f"collection {phase.firestore_collection}: {unreadable}")
     else:
         many = [[one] for one in _seen(documents)]
         yield _counted(f"collection {phase.firestore_collection}: documents of", many, len(own))
@@ -139,7 +144,7 @@ def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Itera
     named = stores.requests is not None and stores.requests.phase == phase.name
     if not named:
         yield Point(
-            State.ABSENT,
+            PointState.ABSENT,
             "requests and errors of the service: ORCHESTRATOR_SERVICE does not name it",
         )
     else:
@@ -149,14 +154,17 @@ def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Itera
         )
         failure = _first_unreadable([one.errors for one in found])
         text = f"errors of the service: {failure or 'can be read'}"
-        yield Point(State.UNKNOWN if failure else State.HOLDS, text)
+        yield Point(PointState.UNKNOWN if failure else PointState.HOLDS, text)
     letters = _first_unreadable([one.dead_letters for one in found])
     if stores.dead_letters is not None and stores.dead_letters.phase == phase.name:
         yield Point(
-            State.UNKNOWN if letters else State.HOLDS, f"dead letters: {letters or 'can be read'}"
+            PointState.UNKNOWN if letters else PointState.HOLDS,
+            f"dead letters: {letters or 'can be read'}",
         )
     else:
-        yield Point(State.ABSENT, "dead letters: DEAD_LETTERS does not name their subscription")
+        yield Point(
+            PointState.ABSENT, "dead letters: DEAD_LETTERS does not name their subscription"
+        )
 
 
 def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
@@ -169,28 +177,30 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
         open_channels(settings, own, phases)
     except ModuleNotFoundError as error:
         return Point(
-            State.UNKNOWN,
+            PointState.UNKNOWN,
             f"SLACK_WEBHOOK_URL: {error.name} is not installed: the extra cloud has it",
         )
     except ConfigurationError as error:
-        return Point(State.WRONG, str(error))
+        return Point(PointState.WRONG, str(error))
     if own.slack_webhook_url is None:
         return Point(
-            State.ABSENT,
+            PointState.ABSENT,
             "SLACK_WEBHOOK_URL is not set here: `canary notify --test` tries each channel",
         )
     return Point(
-        State.HOLDS, "SLACK_WEBHOOK_URL has the form of an address: `canary notify --test` tries it"
+        PointState.HOLDS,
+        "SLACK_WEBHOOK_URL has the form of an address: `canary notify --test` tries it",
     )
 
 
 def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells: str) -> Point:
     """Return whether a source can be read that a phase may name in a field of its own."""
     if named is None:
-        return Point(State.ABSENT, f"{field}: none, so {tells} is not known")
+        return Point(PointState.ABSENT, f"{field}: none, so {tells} is not known")
     unreadable = _first_unreadable(sources)
     return Point(
-        State.UNKNOWN if unreadable else State.HOLDS, f"{field}: {unreadable or 'can be read'}"
+        PointState.UNKNOWN if unreadable else PointState.HOLDS,
+        f"{field}: {unreadable or 'can be read'}",
     )
 
 
@@ -200,16 +210,20 @@ def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: s
     That there is none is no fault by itself.
     """
     if unreadable := _first_unreadable(sources):
-        return Point(State.UNKNOWN, f"{what}: {unreadable}")
+        return Point(PointState.UNKNOWN, f"{what}: {unreadable}")
     point = _counted(
         f"{what}: {unit} of", [value_or(source, 0) for source in sources], len(sources)
     )
-    return point if point.state is State.HOLDS else Point(State.ABSENT, f"{point.text}: {why_none}")
+    return (
+        point
+        if point.state is PointState.HOLDS
+        else Point(PointState.ABSENT, f"{point.text}: {why_none}")
+    )
 
 
 def _counted(what: str, found: Collection[object], dates: int) -> Point:
     many = sum(map(bool, found))
-    return Point(State.HOLDS if many else State.ABSENT, f"{what} {many} of {dates} dates")
+    return Point(PointState.HOLDS if many else PointState.ABSENT, f"{what} {many} of {dates} dates")
 
 
 def _first_unreadable(sources: Sequence[Source[T]]) -> str:

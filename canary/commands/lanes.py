@@ -81,7 +81,7 @@ def _games_width(phase: PhaseBoard) -> int:
 def text_lane(lane: Lane, width: int) -> str:
     """Return a lane in `width` characters; what lies on another thing is put over it."""
     cells = ["·"] * width
-    for span, character in ((lane.pending, "╌"), (lane.known, "━"), (lane.grace, "▒")):
+    for span, character in ((lane.pending, "╌"), (lane.arrivals, "━"), (lane.grace, "▒")):
         if span is not None:
             start, end = _place(span.x, width), _place(span.x + span.width, width) + 1
             cells[start:end] = character * (end - start)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from canary.commands.installation import Point, State
+from canary.commands.installation import Point, PointState
 from canary.commands.options import Subject, a_path, options, whole_number
 from canary.commands.terminal import make_console, print_flags
 from canary.commands.verify import verify as compare_flags
@@ -38,7 +38,7 @@ def setup(about: Subject, *, as_json: bool) -> None:
 def _check_alone(context: click.Context, _: click.Parameter, file: Path | None) -> None:
     """Read a phases file, and nothing else; what is wrong with it ends the command."""
     if file is not None and not context.resilient_parsing:
-        click.echo(Point(State.HOLDS, f"{file}: {', '.join(load_phases(file))}").line)
+        click.echo(Point(PointState.HOLDS, f"{file}: {', '.join(load_phases(file))}").line)
         context.exit()
 
 

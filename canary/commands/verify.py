@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from canary.commands.installation import Point, State, points_of
+from canary.commands.installation import Point, PointState, points_of
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.remembered import MEMORY
 from canary.run import Outcome
@@ -169,7 +169,7 @@ class Verification(msgspec.Struct, frozen=True):
     @property
     def outcome(self) -> Outcome:
         """PROBLEM where a point is wrong, COULD_NOT_TELL where nothing can be read, else what is known of the flag."""
-        if any(point.state is State.WRONG for point in self.points):
+        if any(point.state is PointState.WRONG for point in self.points):
             return Outcome.PROBLEM
         flags = [flag for table in self.comparisons for flag in table.flags]
         if flags and all(flag.agreement is Agreement.UNREADABLE for flag in flags):
