@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# bootstrap.sh PROJECT "_ORCHESTRATOR=…,…" [MEMBER…]: all that needs an owner, for the settings that the builds will have.
-# To be run once, and again when they or the phases file change; what is there already stays as it is. Each MEMBER, such
-# as user:you@example.com, may start builds afterwards; who is an owner may anyway.
+# bootstrap.sh PROJECT "_ORCHESTRATOR=…,…" [MEMBER…]: all that needs an owner, for the settings that
+# the builds will have. To be run once, and again when they or the phases file change; what is there
+# already stays as it is. Each MEMBER, such as user:you@example.com, may start builds afterwards;
+# who is an owner may anyway.
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 
 # It knows the project's number, and needs a service of its own for that.
@@ -27,8 +28,8 @@ for account in $(accounts); do
     theirs "the account $account"
   fi
 done
-# Pub/Sub's own account is otherwise made at its first use. It gets the role that it would have got then: with it, it
-# signs the deliveries.
+# Pub/Sub's own account is otherwise made at its first use. It gets the role that it would have got
+# then: with it, it signs the deliveries.
 beside || gcloud beta services identity create --service=pubsub.googleapis.com
 for granted in $(project_roles); do
   IFS='=' read -r account role database <<<"$granted"
@@ -41,7 +42,8 @@ for account in $(accounts); do
     --member="serviceAccount:$DEPLOYER" --role=roles/iam.serviceAccountUser --format=none
 done
 
-# Who starts a build uploads what is to be built, acts as the account that runs it, and reads what it says.
+# Who starts a build uploads what is to be built, acts as the account that runs it, and reads what
+# it says.
 gcloud storage buckets describe "$SOURCES" --format=none 2>/dev/null ||
   gcloud storage buckets create "$SOURCES" --location="$REGION" --uniform-bucket-level-access
 for member in "${@:3}"; do
@@ -62,7 +64,8 @@ database() {
 }
 if has "$MEMORY_DATABASE"; then database "$MEMORY_DATABASE"; fi
 
-# grant ACCOUNT ROLE TABLE|SCHEMA NAME: by BigQuery's own statement, because gcloud cannot grant there.
+# grant ACCOUNT ROLE TABLE|SCHEMA NAME: by BigQuery's own statement, because gcloud cannot grant
+# there.
 grant() { patiently 2 big query --use_legacy_sql=false "GRANT \`roles/$2\` ON $3 \`$4\` TO \"serviceAccount:$1\""; }
 
 if ! beside; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The canary function, and the job that calls it every 15 minutes; nobody else may. A run that could not tell answers
-# 503 and is tried again within its quarter of an hour.
+# The canary function, and the job that calls it every 15 minutes; nobody else may. A run that could
+# not tell answers 503 and is tried again within its quarter of an hour.
 source deploy/common.sh
 
 secrets=
@@ -8,7 +8,8 @@ secrets=
 if has "$SLACK_SECRET"; then secrets+=",SLACK_WEBHOOK_URL=$SLACK_SECRET:latest"; fi
 if has "$HEARTBEAT_SECRET"; then secrets+=",HEARTBEAT_URL=$HEARTBEAT_SECRET:latest"; fi
 variables=${GIVEN_PHASE:+,PHASE=$PHASE}
-# What the platform itself writes down of the orchestrator: who was turned away, and what was given up.
+# What the platform itself writes down of the orchestrator: who was turned away, and what was given
+# up.
 if has "$WATCHED"; then variables+=,ORCHESTRATOR_SERVICE=$WATCHED; fi
 letters=$DEAD_LETTERS
 if beside; then letters=$WATCHED_DEAD_LETTERS; fi
@@ -22,8 +23,9 @@ deploy_function canary "$CANARY" canary "$variables" "$secrets" \
 may_invoke "$SCHEDULER_ACCOUNT" "$CANARY"
 
 url=$(of_service "$CANARY" status.url)
-# Tried again after 2 minutes and after 6: by then the receipt of a run that died is old enough to be taken over
-# (4 minutes), and with RUN_SECONDS for each, all three are over before the next quarter of an hour.
+# Tried again after 2 minutes and after 6: by then the receipt of a run that died is old enough to
+# be taken over (4 minutes), and with RUN_SECONDS for each, all three are over before the next
+# quarter of an hour.
 wanted="schedule=*/15 * * * *
 timeZone=Etc/UTC
 httpTarget.uri=$url/

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by every script: the names, each made of the substitutions in this one place, and what several scripts do.
+# Sourced by every script: the names, each made of the substitutions in this one place, and what
+# several scripts do.
 set -euo pipefail
 
 if [[ -z $ORCHESTRATOR ]]; then
@@ -33,7 +34,8 @@ PUSH=$TOPIC-to-$ORCHESTRATOR
 DEAD_LETTERS=$TOPIC-dead-letters
 MESSAGE_LOG=$TOPIC-messages-$CANARY
 PHASES_SECRET=$CANARY-phases
-# By these labels, or by these words where there can be no label, later deployments and remove.sh know what is theirs.
+# By these labels, or by these words where there can be no label, later deployments and remove.sh
+# know what is theirs.
 OURS=orchestrator-resilience
 LABELS=managed_by=$OURS,canary=$CANARY
 SOURCES=gs://$GOOGLE_CLOUD_PROJECT-resilience-sources # where what is to be built is uploaded
@@ -43,10 +45,12 @@ MARK="$OURS, of $CANARY"
 WATCHED=$ORCHESTRATOR
 if beside; then WATCHED=$WATCHED_SERVICE; fi
 
-# What a run of the canary may take, for the function and the scheduler alike: canary/run.py has 95 s, and 25 are to start.
+# What a run of the canary may take, for the function and the scheduler alike: canary/run.py has 95
+# s, and 25 are to start.
 RUN_SECONDS=120
 
-# What the phases file says of tables: of each phase, or within the lines that a range of sed's chooses.
+# What the phases file says of tables: of each phase, or within the lines that a range of sed's
+# chooses.
 PHASES=orchestrator_resilience/phases.toml
 if has "$PHASES_FILE"; then PHASES=$PHASES_FILE; fi
 if [[ ! -r $PHASES ]]; then
@@ -78,8 +82,8 @@ readers() {
   if has "$PAGE"; then echo "$PAGE_ACCOUNT"; fi
 }
 
-# project_roles: prints, as ACCOUNT=ROLE, all that is granted on the project; as ACCOUNT=ROLE=DATABASE, what is granted
-# on one of its Firestore databases.
+# project_roles: prints, as ACCOUNT=ROLE, all that is granted on the project; as
+# ACCOUNT=ROLE=DATABASE, what is granted on one of its Firestore databases.
 project_roles() {
   local account
   for account in $(readers); do
@@ -99,13 +103,15 @@ project_roles() {
     run.admin run.builder run.sourceDeveloper serviceusage.serviceUsageConsumer
 }
 
-# on_database NAME: prints the condition under which a role holds for that Firestore database alone; None without a name.
+# on_database NAME: prints the condition under which a role holds for that Firestore database alone;
+# None without a name.
 on_database() {
   local path=projects/$GOOGLE_CLOUD_PROJECT/databases/$1
   echo "${1:+expression=resource.name==\"$path\",title=}${1:-None}"
 }
 
-# patiently MINUTES COMMAND…: what IAM or Monitoring has just been given is not known everywhere at once.
+# patiently MINUTES COMMAND…: what IAM or Monitoring has just been given is not known everywhere at
+# once.
 patiently() {
   local try
   for ((try = 6 * $1; try > 0; try--)); do
@@ -120,14 +126,15 @@ table_of() { if [[ $1 == *.*.* ]]; then echo "${1/./:}"; else echo "$1"; fi; }
 # big COMMAND…: bq, on this project and where its datasets are.
 big() { bq --project_id="$GOOGLE_CLOUD_PROJECT" ${BIGQUERY_LOCATION:+--location="$BIGQUERY_LOCATION"} "$@"; }
 
-# deploy_function canary|orchestrator NAME HANDLER VARIABLES SECRETS FLAG…: stages that function, and deploys it.
+# deploy_function canary|orchestrator NAME HANDLER VARIABLES SECRETS FLAG…: stages that function,
+# and deploys it.
 deploy_function() {
   local staged variables=GOOGLE_CLOUD_PROJECT=$GOOGLE_CLOUD_PROJECT,THREADS=$CONCURRENCY$4 secrets=$5
   staged=$(mktemp -d)
   bash deploy/stage.sh "$1" "$staged"
   if has "$PHASES_FILE"; then
-    # The version that is this file, and not the latest: so new code and a new file begin together, and a revision that
-    # is gone back to has its own.
+    # The version that is this file, and not the latest: so new code and a new file begin together,
+    # and a revision that is gone back to has its own.
     variables+=,PHASES_FILE=/phases/phases.toml
     secrets+=,/phases/phases.toml=$PHASES_SECRET:$(phases_version)
   fi
@@ -143,7 +150,8 @@ deploy_function() {
   gcloud run services update-traffic "$2" --region="$REGION" --to-latest
 }
 
-# phases_version: prints which version of the secret is the phases file of this deployment, as bootstrap.sh has noted.
+# phases_version: prints which version of the secret is the phases file of this deployment, as
+# bootstrap.sh has noted.
 phases_version() { gcloud secrets describe "$PHASES_SECRET" --format='value(labels.version)'; }
 
 # may_invoke ACCOUNT SERVICE
@@ -159,14 +167,16 @@ lacks() {
   missing=1
 }
 
-# variables_of SERVICE: prints what a function of this region has in its variables, as NAME,VALUE; of a secret no value.
+# variables_of SERVICE: prints what a function of this region has in its variables, as NAME,VALUE;
+# of a secret no value.
 variables_of() {
   gcloud run services list --region="$REGION" --filter="metadata.name~^$1$" \
     --flatten='spec.template.spec.containers[0].env[]' \
     --format='csv[no-heading](spec.template.spec.containers[0].env.name,spec.template.spec.containers[0].env.value)'
 }
 
-# keeps VARIABLE SUBSTITUTION GIVEN [DEFAULT]: what is live has to be said again, or taken away with a word.
+# keeps VARIABLE SUBSTITUTION GIVEN [DEFAULT]: what is live has to be said again, or taken away with
+# a word.
 keeps() {
   local found
   if [[ -z $3 ]] && found=$(grep "^$1," <<<"$live") && [[ ${found#*,} != "${4:-not the default}" ]]; then
@@ -204,7 +214,8 @@ bindings() {
 # of_service NAME FIELD
 of_service() { gcloud run services describe "$1" --region="$REGION" --format="value($2)"; }
 
-# is_as WANTED COMMAND…: whether what the command describes has these values now; WANTED is FIELD=VALUE, a line each.
+# is_as WANTED COMMAND…: whether what the command describes has these values now; WANTED is
+# FIELD=VALUE, a line each.
 is_as() {
   local fields values
   fields=$(cut -d= -f1 <<<"$1" | paste -sd,)
@@ -212,7 +223,8 @@ is_as() {
   [[ $("${@:2}" --format="value($fields)") == "$values" ]]
 }
 
-# subscription NAME TOPIC WANTED FLAG…: made where there is none; changed where it is not as WANTED, whatever has changed it.
+# subscription NAME TOPIC WANTED FLAG…: made where there is none; changed where it is not as WANTED,
+# whatever has changed it.
 subscription() {
   local describe=(gcloud pubsub subscriptions describe "$1")
   if ! "${describe[@]}" --format=none 2>/dev/null; then
@@ -225,8 +237,8 @@ subscription() {
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
 
-# render FILE: prints the path of a copy that has this deployment's names in place of the {placeholders}; {content}
-# becomes a checksum of the rest.
+# render FILE: prints the path of a copy that has this deployment's names in place of the
+# {placeholders}; {content} becomes a checksum of the rest.
 render() {
   local copy=$rendered/${1##*/} channels=
   for channel in ${NOTIFICATION_CHANNELS//,/ }; do

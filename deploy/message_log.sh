@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Optional: Pub/Sub itself writes every message of the topic into a table, without any code of this project.
+# Optional: Pub/Sub itself writes every message of the topic into a table, without any code of this
+# project.
 source deploy/common.sh
 
 if [[ -z $MESSAGE_TABLE ]]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Alert policies and the dashboard, known by their labels and display names. What has not changed is left alone: an update would
-# close a policy's open incidents, and let a condition of absence wait for its first data point again.
+# Alert policies and the dashboard, known by their labels and display names. What has not changed is
+# left alone: an update would close a policy's open incidents, and let a condition of absence wait
+# for its first data point again.
 source deploy/common.sh
 
 # single LINES TITLE: refuses to guess which of several is meant.
@@ -18,7 +19,8 @@ for file in $(policies); do
   single "$found" "$(title "$copy")"
   read -r name content <<<"$found" || true
   if [[ -z $name ]]; then
-    # Monitoring may not have heard of a new log-based metric for ten minutes, and refuses a policy until then.
+    # Monitoring may not have heard of a new log-based metric for ten minutes, and refuses a policy
+    # until then.
     patiently 10 gcloud monitoring policies create --policy-from-file="$copy" --format=none
   elif [[ $content != "$(content "$copy")" ]]; then
     gcloud monitoring policies update "$name" --policy-from-file="$copy" --format=none

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One marked message over each channel of the canary, with its answer. A job of the scheduler asks for it, because the
-# scheduler's account is the only one that may, and is gone afterwards.
+# One marked message over each channel of the canary, with its answer. A job of the scheduler asks
+# for it, because the scheduler's account is the only one that may, and is gone afterwards.
 source deploy/common.sh
 
 if [[ $NOTIFY_TEST == none ]]; then

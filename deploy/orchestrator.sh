@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The topic, the function, and the push subscription between them, which no redeployment of the function touches: what
-# is queued stays queued. What cannot be delivered is put aside.
+# The topic, the function, and the push subscription between them, which no redeployment of the
+# function touches: what is queued stays queued. What cannot be delivered is put aside.
 source deploy/common.sh
 
 if beside; then
@@ -22,8 +22,9 @@ gcloud pubsub topics add-iam-policy-binding "$DEAD_LETTERS" \
   --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.publisher --format=none
 gcloud pubsub subscriptions add-iam-policy-binding "$DEAD_LETTERS" \
   --member="serviceAccount:$CANARY_ACCOUNT" --role=roles/pubsub.subscriber --format=none
-# With up to ten minutes between them, 100 attempts (the most there can be) take 16 hours: an outage of a night is
-# outlasted. What was acknowledged is kept for a week, so that a bad night can be delivered again: seek to a time.
+# With up to ten minutes between them, 100 attempts (the most there can be) take 16 hours: an outage
+# of a night is outlasted. What was acknowledged is kept for a week, so that a bad night can be
+# delivered again: seek to a time.
 wanted="pushConfig.pushEndpoint=$url
 pushConfig.oidcToken.serviceAccountEmail=$ORCHESTRATOR_ACCOUNT
 pushConfig.oidcToken.audience=$url
@@ -41,7 +42,8 @@ subscription "$PUSH" "$TOPIC" "$wanted" --push-endpoint="$url" --push-auth-servi
 gcloud pubsub subscriptions add-iam-policy-binding "$PUSH" \
   --member="serviceAccount:$PUBSUB_AGENT" --role=roles/pubsub.subscriber --format=none
 
-# A subscription's topic cannot be changed, and what is queued on another one is not thrown away here.
+# A subscription's topic cannot be changed, and what is queued on another one is not thrown away
+# here.
 left=$(gcloud pubsub subscriptions list --filter="pushConfig.pushEndpoint=$url AND -topic=$TOPIC_PATH" \
   --format='value(name.basename())')
 for old in $left; do

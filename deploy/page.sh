@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The page as a function of its own: the canary's code, with an account that may only read, and none of its secrets.
-# Who may look at it is said once, by hand: docs/page.md.
+# The page as a function of its own: the canary's code, with an account that may only read, and none
+# of its secrets. Who may look at it is said once, by hand: docs/page.md.
 source deploy/common.sh
 
 if ! has "$PAGE"; then

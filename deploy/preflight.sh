@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Looks, before anything is changed, for all that the steps need, and for what they would overwrite, double or silently
-# take away. Names each, with the command that helps.
+# Looks, before anything is changed, for all that the steps need, and for what they would overwrite,
+# double or silently take away. Names each, with the command that helps.
 source deploy/common.sh
 
 bootstrap="bash deploy/bootstrap.sh $GOOGLE_CLOUD_PROJECT \"the substitutions of this build\", by the project's owner"
 
-# Of a name other names are made, and Google limits their lengths: an account's to 30 characters, a service's to 49.
+# Of a name other names are made, and Google limits their lengths: an account's to 30 characters, a
+# service's to 49.
 for name in "$CANARY" "$ORCHESTRATOR" "$PAGE"; do
   ! has "$name" || [[ $name =~ ^[a-z][a-z0-9-]{4,28}[a-z0-9]$ ]] ||
     lacks "a name instead of '$name': 6 to 30 small letters, digits and hyphens" "_CANARY, _ORCHESTRATOR and _PAGE say the names"
@@ -40,7 +41,8 @@ if beside && [[ -z $WATCHED_SERVICE ]]; then
     "the orchestrator's Cloud Run service, or none: gcloud run services list"
 fi
 
-# What bootstrap.sh has granted a minute ago may not be in force yet, and without it nothing here can be looked at.
+# What bootstrap.sh has granted a minute ago may not be in force yet, and without it nothing here
+# can be looked at.
 services=(gcloud services list --format='value(config.name)')
 if ! enabled=$("${services[@]}"); then
   echo "waiting until the deployer's roles are in force, for seven minutes at the most" >&2
@@ -50,8 +52,8 @@ for service in $SERVICES; do
   grep -qxF "$service.googleapis.com" <<<"$enabled" ||
     lacks "the service $service" "gcloud services enable $service.googleapis.com"
 done
-# theirs WHAT MARK COMMAND…: names what is there and does not carry the mark, a pattern, so that nothing of anybody else's
-# is changed.
+# theirs WHAT MARK COMMAND…: names what is there and does not carry the mark, a pattern, so that
+# nothing of anybody else's is changed.
 theirs() {
   local found
   # shellcheck disable=SC2053 # a pattern
@@ -154,7 +156,8 @@ if [[ -z $GIVEN_TOPIC ]] && { ! beside || [[ -n $MESSAGE_TABLE ]]; }; then
   done
 fi
 
-# Two orchestrators on one topic register each other's completions, and the fault of the one is hidden.
+# Two orchestrators on one topic register each other's completions, and the fault of the one is
+# hidden.
 if ! beside; then
   pushing=$(gcloud pubsub subscriptions list --filter="topic=$TOPIC_PATH AND pushConfig.pushEndpoint:*" \
     --format='value(name.basename())')

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A marked message goes the whole way to the orchestrator; the topic may have other subscribers that answer.
+# A marked message goes the whole way to the orchestrator; the topic may have other subscribers that
+# answer.
 source deploy/common.sh
 
 if beside; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# remove.sh PROJECT "_ORCHESTRATOR=…,…" [--yes]: takes away what these settings have deployed, by the project's owner. It
-# lists what carries the mark of this canary, and asks; what does not carry it stays, and so does all that was written.
+# remove.sh PROJECT "_ORCHESTRATOR=…,…" [--yes]: takes away what these settings have deployed, by
+# the project's owner. It lists what carries the mark of this canary, and asks; what does not carry
+# it stays, and so does all that was written.
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 PROJECT_NUMBER=$(gcloud projects describe "$GOOGLE_CLOUD_PROJECT" --format='value(projectNumber)')
 source deploy/common.sh
@@ -22,7 +23,8 @@ plan() {
 # By patterns, because = is going to find longer names as well.
 labelled() { echo "$1.managed_by~^$OURS$ AND $1.canary~^$CANARY$"; }
 
-# All lists are made before anything is removed, and each into a variable: a list that fails ends this here.
+# All lists are made before anything is removed, and each into a variable: a list that fails ends
+# this here.
 policies=$(gcloud monitoring policies list --filter="$(labelled userLabels)" --format='value(name)')
 dashboards=$(gcloud monitoring dashboards list --filter="$(labelled labels)" --format='value(name)')
 subscriptions=$(gcloud pubsub subscriptions list --filter="$(labelled labels)" --format='value(name.basename())')
@@ -67,8 +69,8 @@ for name in $metrics; do
   plan "metric $name" gcloud logging metrics delete "$name"
 done
 
-# An account's grants go before it: what is granted to one that is gone stays in the policies for ever.
-# revoke ROLE TABLE|SCHEMA NAME ACCOUNT
+# An account's grants go before it: what is granted to one that is gone stays in the policies for
+# ever. revoke ROLE TABLE|SCHEMA NAME ACCOUNT
 revoke() {
   plan "$1 of $4 on $3" big query --use_legacy_sql=false \
     "REVOKE \`roles/$1\` ON $2 \`$3\` FROM \"serviceAccount:$4\""

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# settings.sh PROJECT "_ORCHESTRATOR=…,…": sourced by what the project's owner runs; reads the same settings as the builds.
+# settings.sh PROJECT "_ORCHESTRATOR=…,…": sourced by what the project's owner runs; reads the same
+# settings as the builds.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

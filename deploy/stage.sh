@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# stage.sh canary|orchestrator FOLDER: makes of an empty folder what is deployed as that function: the modules that it
-# loads, its pinned requirements, and a main.py that starts it.
+# stage.sh canary|orchestrator FOLDER: makes of an empty folder what is deployed as that function:
+# the modules that it loads, its pinned requirements, and a main.py that starts it.
 set -euo pipefail
 
 name=$1 folder=$2

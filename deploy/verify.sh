@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Is what was deployed invokable and watched? Says of each point whether it holds, and fails if one does not.
+# Is what was deployed invokable and watched? Says of each point whether it holds, and fails if one
+# does not.
 source deploy/common.sh
 
 failures=0
@@ -29,8 +30,8 @@ public() {
   invokers "$1" | grep -x -e allUsers -e allAuthenticatedUsers
 }
 
-# What a policy watches and whom it notifies, from its file or as gcloud prints it. A channel's id is enough: the
-# project before it may be a name or a number.
+# What a policy watches and whom it notifies, from its file or as gcloud prints it. A channel's id
+# is enough: the project before it may be a name or a number.
 watched() {
   grep -oE '"(filter|comparison|evaluationMissingData)": ".*"|notificationChannels/[^"]+' | sort
 }
@@ -50,8 +51,8 @@ checks_of() {
   [[ -z $2 ]] ||
     expect "$1: its caller may invoke it" "serviceAccount:$2" "$(invokers "$1" | grep -x "serviceAccount:$2")"
   expect "$1: the public may not" '' "$(public "$1")"
-  # Who has turned that off lets everybody in, whatever the roles say; gcloud run services update --invoker-iam-check
-  # turns it on again.
+  # Who has turned that off lets everybody in, whatever the roles say; gcloud run services update
+  # --invoker-iam-check turns it on again.
   expect "$1: who calls is asked who they are" '' \
     "$(of_service "$1" "metadata.annotations['run.googleapis.com/invoker-iam-disabled']")"
 }
@@ -112,8 +113,8 @@ while IFS=, read -r member role database; do
     "--condition='$(on_database "$database")'" >&2
 done <<<"$surplus"
 
-# The whole way from the scheduler to the log, which also gives the policy on silence its first data point. The job
-# tries a run that could not tell again, so only the last word counts.
+# The whole way from the scheduler to the log, which also gives the policy on silence its first data
+# point. The job tries a run that could not tell again, so only the last word counts.
 since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 gcloud scheduler jobs run "$CANARY" --location="$REGION"
 said=''

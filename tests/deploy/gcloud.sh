@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# In place of gcloud, bq, canary and sleep: appends its call to $RECORD, and answers as the first line of $ANSWERS says
-# whose pattern, before a tab, fits "STEP: PROGRAM ARGUMENT…". A call stands between two RS, its fields end with US.
+# In place of gcloud, bq, canary and sleep: appends its call to $RECORD, and answers as the first
+# line of $ANSWERS says whose pattern, before a tab, fits "STEP: PROGRAM ARGUMENT…". A call stands
+# between two RS, its fields end with US.
 input='' file='' answer=''
 if [[ ${0##*/} == bq && -p /dev/stdin ]]; then input=$(cat); fi
 for argument in "$@"; do
