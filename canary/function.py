@@ -29,7 +29,7 @@ from canary.notify.heartbeat import Heartbeat
 from canary.notify.message import CommandLine, date_path
 from canary.notify.opening import open_channels
 from canary.page.headers import HEADERS
-from canary.run import Outcome, Report, check, overview, timeline_and_facts, watch
+from canary.run import Outcome, Report, check_dates, overview, timeline_and_facts, watch
 from canary.settings import CanarySettings
 from orchestrator_resilience.phase import Phase, load_phases
 from orchestrator_resilience.plain import YEARS, calendar_date, one_line
@@ -38,7 +38,7 @@ from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
 
 _Json = tuple[dict[str, Any], int]
-Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
+_Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
 # Who looks at a page does not wait as long as a run does.
 _PAGE_SECONDS = 12.0
 # How much of what was asked for an answer repeats.
@@ -52,21 +52,27 @@ def start() -> Handler:
     Raises ConfigurationError, which names the variable or the field, so that an instance with a
     missing variable, a bad switch or a bad phases file does not start.
     """
-    settings, own = Settings.from_env(), CanarySettings.from_env()
+    settings, canary_settings = Settings.from_env(), CanarySettings.from_env()
     phases = load_phases()
     stores = open_stores(settings, phases, must_exist=True)
-    if not own.enabled:
+    if not canary_settings.enabled:
         return _served(lambda _: ({"outcome": "SWITCHED_OFF", "reason": "CANARY_ENABLED"}, 200))
-    channels = Channels(canary=own.page_of) if own.page_of else open_channels(settings, own, phases)
-    heartbeat = Heartbeat(own.heartbeat_url) if own.heartbeat_url else None
+    channels = (
+        Channels(canary=canary_settings.page_of)
+        if canary_settings.page_of
+        else open_channels(settings, canary_settings, phases)
+    )
+    heartbeat = Heartbeat(canary_settings.heartbeat_url) if canary_settings.heartbeat_url else None
     named = None if channels.canary == DEFAULT_CANARY else channels.canary
     command = CommandLine(project=settings.project, several=len(phases) > 1, canary=named)
     return _served(
-        Canary(stores, phases, channels, heartbeat, command, own.page_of is not None).answer
+        Canary(
+            stores, phases, channels, heartbeat, command, canary_settings.page_of is not None
+        ).answer
     )
 
 
-def _served(answer: Callable[[flask.Request], Answer]) -> Handler:
+def _served(answer: Callable[[flask.Request], _Answer]) -> Handler:
     """Return a function that gives this answer.
 
     Functions-framework takes neither a method nor a lambda.
@@ -95,8 +101,8 @@ class Canary(msgspec.Struct, frozen=True):
     command: CommandLine = msgspec.field(default_factory=CommandLine)
     only_reads: bool = False
 
-    def answer(self, request: flask.Request) -> Answer:
-        """Answer one request, with 503 and the reason whatever goes wrong.
+    def answer(self, request: flask.Request) -> _Answer:
+        """_Answer one request, with 503 and the reason whatever goes wrong.
 
         The scheduler then tries again.
         """
@@ -107,7 +113,7 @@ class Canary(msgspec.Struct, frozen=True):
         except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
             return _failure(error)
 
-    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Answer:
+    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> _Answer:
         handlers = self._handlers(path, phase)
         if not handlers:
             paths = (
@@ -135,7 +141,9 @@ class Canary(msgspec.Struct, frozen=True):
             return {"reason": reason}, 405, {"Allow": allowed}
         return handler(now)
 
-    def _handlers(self, path: str, phase: str | None) -> Mapping[str, Callable[[datetime], Answer]]:
+    def _handlers(
+        self, path: str, phase: str | None
+    ) -> Mapping[str, Callable[[datetime], _Answer]]:
         """Return what a path answers, by the method; nothing where it or the phase is none."""
         if phase and phase not in self.phases:
             return {}
@@ -152,14 +160,14 @@ class Canary(msgspec.Struct, frozen=True):
             case _:
                 return {}
 
-    def _board(self, phase: str | None, now: datetime) -> Answer:
-        """Answer with all dates, of one phase or of all; a source that hangs leaves the rest."""
+    def _board(self, phase: str | None, now: datetime) -> _Answer:
+        """_Answer with all dates, of one phase or of all; a source that hangs leaves the rest."""
         # Only here and below, because an instance that is started for a run draws no page.
         from canary.page.board import BOARD_DATES, MONTH_DATES, board  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
 
         phases = {phase: self.phases[phase]} if phase else self.phases
-        found = overview(
+        recent = overview(
             self.stores,
             phases,
             now,
@@ -170,7 +178,7 @@ class Canary(msgspec.Struct, frozen=True):
         )
         several = len(self.phases) > 1
         shown = board(
-            found,
+            recent,
             phases,
             None,
             self.command,
@@ -179,17 +187,17 @@ class Canary(msgspec.Struct, frozen=True):
         )
         return as_html(shown), 200, HEADERS
 
-    def _date(self, phase: Phase, day: date, now: datetime) -> Answer:
+    def _date(self, phase: Phase, day: date, now: datetime) -> _Answer:
         from canary.page.one_date import one_date  # noqa: PLC0415 (as above)
         from canary.page.remembered import Remembered  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
 
         canary = self.channels.canary
-        found, facts, documents = timeline_and_facts(
+        timeline, facts, documents = timeline_and_facts(
             self.stores, phase, day, now, seconds=_PAGE_SECONDS, canary=canary
         )
         shown = one_date(
-            found, facts, phase, self.command, now, remembered=Remembered(documents, canary, now)
+            timeline, facts, phase, self.command, now, remembered=Remembered(documents, canary, now)
         )
         return as_html(shown), 200, HEADERS
 
@@ -207,10 +215,10 @@ class Canary(msgspec.Struct, frozen=True):
         return answer
 
     def _notify_test(self, now: datetime) -> _Json:
-        """Answer with what each channel said, and leave it as a line, where the deployment reads it."""
-        said = self.channels.test(now)
-        are_all_sent = not any(said.values())
-        words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in said.items())
+        """_Answer with what each channel said, and leave it as a line, where the deployment reads it."""
+        failures = self.channels.test(now)
+        are_all_sent = not any(failures.values())
+        words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in failures.items())
         line = {
             "message": f"CANARY_NOTIFY_TEST: {words}",
             "run": "CANARY_NOTIFY_TEST",
@@ -218,25 +226,27 @@ class Canary(msgspec.Struct, frozen=True):
         }
         _write({"severity": "INFO" if are_all_sent else "ERROR", **line})
         return {
-            "channels": said,
+            "channels": failures,
             "reason": "" if are_all_sent else words,
         }, 200 if are_all_sent else 503
 
     def _status(self, now: datetime) -> _Json:
-        wanted = {
+        game_dates = {
             name: phase.recent_dates(now, phase.history_dates)
             for name, phase in self.phases.items()
         }
-        return _answer(check(self.stores, self.phases, now, wanted, canary=self.channels.canary))
+        return _answer(
+            check_dates(self.stores, self.phases, now, game_dates, canary=self.channels.canary)
+        )
 
 
 def _answer(report: Report) -> _Json:
     reasons = sorted({v.summary for v in report.verdicts if v.unreadable})
-    reasons += [f"nobody was notified of {one}" for one in report.notified.untold]
+    reasons += [f"nobody was notified of {incident}" for incident in report.notified.untold]
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 
-def _failure(error: Exception) -> Answer:
+def _failure(error: Exception) -> _Answer:
     """Log an error with its stack trace, and return the answer to the request that it ended."""
     reason = f"{type(error).__name__}: {error}"
     answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}
@@ -250,7 +260,7 @@ def _log(report: Report) -> None:
     """Leave one JSON line on stdout, for Cloud Logging: the proof that the canary is alive."""
     line = report.run_line()
     words = ", ".join(
-        f"{one['phase']} {one['game_date']} {one['verdict']}" for one in line["dates"]
+        f"{entry['phase']} {entry['game_date']} {entry['verdict']}" for entry in line["dates"]
     )
     # Not an error when there is a problem: the alert is an entry of its own, once, and this line
     # comes each run.

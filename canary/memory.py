@@ -90,8 +90,8 @@ class Memory:
 
     def read_again(self, phase: str, changes: Iterable[date]) -> None:
         """Read a phase again, with the months of `changes`."""
-        own = {month_ref(self._canary, phase, f"{day:%Y-%m}") for day in changes}
-        self._read({*months_of(self._documents, self._canary, phase), *own})
+        months = {month_ref(self._canary, phase, f"{day:%Y-%m}") for day in changes}
+        self._read({*months_of(self._documents, self._canary, phase), *months})
 
     def _commit(
         self, changes: Mapping[DocumentRef, Mapping[str, Any]], refs: Iterable[DocumentRef]
@@ -111,10 +111,10 @@ class Memory:
 
     def _read(self, refs: Iterable[DocumentRef]) -> None:
         refs = [*refs]
-        found = self._asked(lambda store: store.get_all(refs))
+        documents = self._asked(lambda store: store.get_all(refs))
         self._documents = {
-            ref: kept for ref, kept in self._documents.items() if ref not in refs
-        } | found
+            ref: document for ref, document in self._documents.items() if ref not in refs
+        } | documents
 
     def _asked(self, ask: Callable[[DocumentStore], T]) -> T:
         """Return what the store answers; only its own time counts, not that of the channels."""

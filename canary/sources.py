@@ -77,7 +77,7 @@ class Gathered(msgspec.Struct, frozen=True):
 
 def gather(
     stores: Stores,
-    wanted: Mapping[str, Sequence[date]],
+    game_dates: Mapping[str, Sequence[date]],
     phases: Mapping[str, Phase],
     *,
     canary: str = DEFAULT_CANARY,
@@ -91,12 +91,12 @@ def gather(
     `now` (aware) older ones in which something is open. All are read `beside` each other, by
     default each in a thread of its own.
     """
-    dates = [(name, day) for name, days in wanted.items() for day in days]
+    dates = [(name, day) for name, days in game_dates.items() for day in days]
     if not dates:
         return Gathered()
     window = min(day for _, day in dates), max(day for _, day in dates)
-    months = [ref for name, days in wanted.items() for ref in month_refs(canary, name, days)]
-    own = {name: phases[name] for name in wanted}
+    months = [ref for name, days in game_dates.items() for ref in month_refs(canary, name, days)]
+    selected_phases = {name: phases[name] for name in game_dates}
     progress = [_ref(phases[name], day) for name, day in dates]
     memory = [people_ref(canary), canary_ref(canary), *months]
     documents: dict[str, Callable[[], Any]] = {
@@ -105,17 +105,25 @@ def gather(
     }
     # First, because the others wait for their turn, and without the documents nothing is known of
     # any date.
-    answers = _ask({**documents, **_questions(stores, own, window)}, seconds, beside)
-    found = answers["what the canary remembers"]
+    answers = _ask({**documents, **_questions(stores, selected_phases, window)}, seconds, beside)
+    memory_answer = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
     elsewhere = [
-        name for name in wanted if _is_elsewhere([one for one in evidence if one.phase == name])
+        name
+        for name in game_dates
+        if _is_elsewhere(
+            [date_evidence for date_evidence in evidence if date_evidence.phase == name]
+        )
     ]
     evidence = [
-        replace(one, progress=_no_documents(own[one.phase])) if one.phase in elsewhere else one
-        for one in evidence
+        replace(date_evidence, progress=_no_documents(selected_phases[date_evidence.phase]))
+        if date_evidence.phase in elsewhere
+        else date_evidence
+        for date_evidence in evidence
     ]
-    remembered: Documents | Unreadable = found.value if isinstance(found, Seen) else found
+    remembered: Documents | Unreadable = (
+        memory_answer.value if isinstance(memory_answer, Seen) else memory_answer
+    )
     if not isinstance(remembered, Unreadable) and not is_readable(
         remembered.get(canary_ref(canary))
     ):
@@ -161,7 +169,7 @@ def _questions(
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
     since, until = window
-    asked: dict[str, Callable[[], Any]] = {
+    questions: dict[str, Callable[[], Any]] = {
         f"completion log {table}": partial(
             stores.completion_log.summarise, names, since - EARLIER, until
         )
@@ -170,13 +178,13 @@ def _questions(
     messages, flags, counts = stores.message_logs, stores.flag_tables, stores.counts
     for name, phase in phases.items():
         if messages is not None and phase.message_table is not None:
-            asked[f"message log {name}"] = partial(messages.summarise, name, *window)
+            questions[f"message log {name}"] = partial(messages.summarise, name, *window)
         if flags is not None and phase.flag_table is not None:
-            asked[f"flag table {name}"] = partial(flags.read, phase.flag_table, name, *window)
+            questions[f"flag table {name}"] = partial(flags.read, phase.flag_table, name, *window)
         for what, query in (("outcome", phase.outcome_query), ("work", phase.work_query)):
             if counts is not None and query is not None:
-                asked[f"{what} {name}"] = partial(counts.count, query, *window)
-    return asked
+                questions[f"{what} {name}"] = partial(counts.count, query, *window)
+    return questions
 
 
 def _remembered(
@@ -187,10 +195,12 @@ def _remembered(
     phases: Sequence[str],
 ) -> _Documents:
     """Read what the canary remembers, and then the older months in which something is open."""
-    found = stores.documents.get_all(refs)
-    older = older_refs(read_runs(found.get(canary_ref(canary))), canary, now, phases) if now else []
+    documents = stores.documents.get_all(refs)
+    older = (
+        older_refs(read_runs(documents.get(canary_ref(canary))), canary, now, phases) if now else []
+    )
     further = [ref for ref in older if ref not in refs]
-    return {**found, **(stores.documents.get_all(further) if further else {})}
+    return {**documents, **(stores.documents.get_all(further) if further else {})}
 
 
 def read_traces(
@@ -209,30 +219,30 @@ def read_traces(
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
         days[name].append(day)
-    asked = dict[str, Callable[[], Any]]()
+    questions = dict[str, Callable[[], Any]]()
     if days:
-        asked["checkpoints"] = partial(stores.checkpoints.read, days, now)
+        questions["checkpoints"] = partial(stores.checkpoints.read, days, now)
     log, letters, errors = stores.requests, stores.dead_letters, stores.service_errors
     if log is not None and log.phase in days:
         since = phases[log.phase].begins(min(days[log.phase]))
-        asked["requests to the orchestrator"] = partial(log.requests, since, now)
-        asked["last answer before them"] = lambda: log.last_answer(since)
+        questions["requests to the orchestrator"] = partial(log.requests, since, now)
+        questions["last answer before them"] = lambda: log.last_answer(since)
     if errors is not None and errors.phase in days:
-        asked["errors of the orchestrator"] = partial(
+        questions["errors of the orchestrator"] = partial(
             errors.errors, phases[errors.phase].begins(min(days[errors.phase])), now
         )
     if letters is not None and letters.phase in days:
-        asked["dead letters"] = letters.read
+        questions["dead letters"] = letters.read
     if stores.changes is not None and days:
-        begun_at = {name: phases[name].begins(min(own)) for name, own in days.items()}
-        asked["what was changed"] = partial(stores.changes.changes, begun_at, now)
-    for name, own in days.items():
+        begun_at = {name: phases[name].begins(min(phase_days)) for name, phase_days in days.items()}
+        questions["what was changed"] = partial(stores.changes.changes, begun_at, now)
+    for name, phase_days in days.items():
         query, before = phases[name].runs_query, timedelta(days=phases[name].history_dates)
         if query is not None and stores.counts is not None:
-            asked[f"runs {name}"] = partial(
-                stores.counts.runs, query, min(own) - before, max(own) + _ONE_DAY
+            questions[f"runs {name}"] = partial(
+                stores.counts.runs, query, min(phase_days) - before, max(phase_days) + _ONE_DAY
             )
-    answers = _ask(asked, seconds, beside)
+    answers = _ask(questions, seconds, beside)
 
     def traces(name: str, day: date) -> Traces:
         begun = phases[name].begins(day)
@@ -251,34 +261,39 @@ def read_traces(
         return Traces(
             mapped(
                 lines,
-                lambda found: [line for line in found.checkpoints if concerns(line, name, day)],
+                lambda collected: [
+                    line for line in collected.checkpoints if concerns(line, name, day)
+                ],
             ),
-            mapped(requests, lambda found: [one for one in found if one.at >= begun]),
+            mapped(requests, lambda entries: [entry for entry in entries if entry.at >= begun]),
             mapped(
                 given_up,
-                lambda found: [one for one in found if one.game_date == day and one.at <= now],
+                lambda entries: [
+                    letter for letter in entries if letter.game_date == day and letter.at <= now
+                ],
             ),
             lines.value.cut_at if isinstance(lines, Seen) else None,
-            _there(mapped(lines, lambda found: found.before.get(name))),
+            _there(mapped(lines, lambda collected: collected.before.get(name))),
             _there(last_answer),
-            mapped(failures, lambda found: _errors_since(found, begun)),
+            mapped(failures, lambda logged_errors: _errors_since(logged_errors, begun)),
             mapped(
                 answers.get(f"runs {name}", Absent()),
-                lambda found: _runs_around(found, phases[name], day),
+                lambda processor_runs: _runs_around(processor_runs, phases[name], day),
             ),
             mapped(
                 answers.get("what was changed", Absent()),
-                lambda found: _in_words(found.get(name, Changes())),
+                lambda changes_by_phase: _in_words(changes_by_phase.get(name, Changes())),
             ),
         )
 
     return {problem: traces(*problem) for problem in problems}
 
 
-def _errors_since(found: ServiceErrors, begun: datetime) -> ServiceErrors:
+def _errors_since(logged_errors: ServiceErrors, begun: datetime) -> ServiceErrors:
     """Return the errors since a date began, in words that can be shown as they are."""
-    recent = [error for error in found.errors if error.at >= begun]
-    return found._replace(errors=[error._replace(words=printable(error.words)) for error in recent])
+    recent = [error for error in logged_errors.errors if error.at >= begun]
+    errors = [error._replace(words=printable(error.words)) for error in recent]
+    return logged_errors._replace(errors=errors)
 
 
 def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[ProcessorRun]:
@@ -296,14 +311,18 @@ def _runs_around(runs: Sequence[ProcessorRun], phase: Phase, day: date) -> list[
     ]
 
 
-def _in_words(found: Changes) -> Changes:
+def _in_words(phase_changes: Changes) -> Changes:
     """Return what was changed, in words that can be shown as they are."""
     changes = [
-        one._replace(what=printable(one.what), who=printable(one.who), made=printable(one.made))
-        for one in found.changes
+        change._replace(
+            what=printable(change.what), who=printable(change.who), made=printable(change.made)
+        )
+        for change in phase_changes.changes
     ]
-    attempts = [one._replace(failure=printable(one.failure)) for one in found.attempts]
-    return found._replace(changes=changes, attempts=attempts)
+    attempts = [
+        attempt._replace(failure=printable(attempt.failure)) for attempt in phase_changes.attempts
+    ]
+    return phase_changes._replace(changes=changes, attempts=attempts)
 
 
 def _there(source: Source[T | None]) -> Source[T]:
@@ -358,10 +377,10 @@ def _logged(
     """Return what a table says of one date, what may be of any date with it."""
     if not isinstance(answer, Seen):
         return answer
-    own = (row for row in answer.value if row.phase == phase.name)
+    phase_rows = (row for row in answer.value if row.phase == phase.name)
     rows = [
         row
-        for row in own
+        for row in phase_rows
         if row.game_date == day or (row.game_date is None and _may_concern(row, day))
     ]
     return _understood(
@@ -383,8 +402,14 @@ def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> dateti
 
 def _is_elsewhere(evidence: Sequence[Evidence]) -> bool:
     """Whether a phase has no document of any date, though its orchestrator has left rows of several."""
-    rows = [one for one in evidence if value_or(one.completion_log, Logged()).completed]
-    return len(rows) > 1 and all(isinstance(one.progress, Absent) for one in evidence)
+    rows = [
+        date_evidence
+        for date_evidence in evidence
+        if value_or(date_evidence.completion_log, Logged()).completed
+    ]
+    return len(rows) > 1 and all(
+        isinstance(date_evidence.progress, Absent) for date_evidence in evidence
+    )
 
 
 def _no_documents(phase: Phase) -> Unreadable:

@@ -32,9 +32,9 @@ except ModuleNotFoundError as missing:
 _COMPLETION = "_CANARY_COMPLETE"
 
 
-def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 (click's own)
+def _show_version(context: click.Context, _: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 (click's own)
     # the latter while a shell asks how a command goes on
-    if not wanted or context.resilient_parsing:
+    if not is_asked or context.resilient_parsing:
         return
     # Only here, because it is slow to import.
     from importlib import metadata  # noqa: PLC0415
@@ -49,9 +49,9 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 
 def _show(error: click.ClickException) -> None:
     """Show what is wrong with the arguments, in which there may be anything."""
-    told = io.StringIO()
-    error.show(told)
-    click.echo("\n".join(map(printable, told.getvalue().rstrip("\n").split("\n"))), err=True)
+    usage = io.StringIO()
+    error.show(usage)
+    click.echo("\n".join(map(printable, usage.getvalue().rstrip("\n").split("\n"))), err=True)
 
 
 @click.group(
@@ -122,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _invoke(argv: list[str]) -> int:
     """Run one command, or tell a shell how it may go on."""
-    if asked := os.environ.get(_COMPLETION):
-        if shell_complete(canary, {}, "canary", _COMPLETION, asked):
+    if instruction := os.environ.get(_COMPLETION):
+        if shell_complete(canary, {}, "canary", _COMPLETION, instruction):
             raise ConfigurationError(
-                f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {asked!r}"
+                f"{_COMPLETION}: expected bash_source, zsh_source or fish_source, got {instruction!r}"
             )
         return Outcome.QUIET
     # Not click's own `main`, which exits with 1 where a reader went away: that would accuse
@@ -136,9 +136,9 @@ def _invoke(argv: list[str]) -> int:
 
 def _complain(text: str) -> None:
     """Say why the command could not run, as far as anything can be written."""
-    for stream, said in ((sys.stdout, ""), (sys.stderr, text)):
+    for stream, words in ((sys.stdout, ""), (sys.stderr, text)):
         try:
-            print(said, end="", file=stream, flush=True)
+            print(words, end="", file=stream, flush=True)
         except (
             OSError
         ):  # nor can it be at exit, where Python would try again and end with a code of its own

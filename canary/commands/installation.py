@@ -28,7 +28,7 @@ from orchestrator_resilience.stores.base import Stores
 T = TypeVar("T")
 
 
-class State(StrEnum):
+class PointState(StrEnum):
     """Whether a point holds. ABSENT: it is not there, and need not be. UNKNOWN.
 
     It could not be read.
@@ -42,13 +42,18 @@ class State(StrEnum):
     @property
     def sign(self) -> str:
         """One character for it."""
-        return {State.HOLDS: "✓", State.WRONG: "✗", State.ABSENT: "-", State.UNKNOWN: "?"}[self]
+        return {
+            PointState.HOLDS: "✓",
+            PointState.WRONG: "✗",
+            PointState.ABSENT: "-",
+            PointState.UNKNOWN: "?",
+        }[self]
 
 
 class Point(msgspec.Struct, frozen=True):
     """One point of an installation, in words."""
 
-    state: State
+    state: PointState
     text: str
 
     @property
@@ -68,95 +73,111 @@ def points_of(
 ) -> Iterator[Point]:
     """Yield the points of an installation whose stores are `store`, by the `evidence` of some dates; it only reads."""
     file = settings.phases_file or "the bundled one"
-    yield Point(State.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
+    yield Point(PointState.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
     location = (
         f", BigQuery location {settings.bigquery_location or 'that of the datasets'}"
         if settings.project
         else ""
     )
-    yield Point(State.HOLDS, f"stores: {store}{location}")
-    keys = [(one.phase, one.game_date) for one in evidence]
+    yield Point(PointState.HOLDS, f"stores: {store}{location}")
+    keys = [(date_evidence.phase, date_evidence.game_date) for date_evidence in evidence]
     traces = read_traces(stores, keys, phases, now)
     for name, phase in phases.items():
-        own = [one for one in evidence if one.phase == name]
-        found = [traces[name, one.game_date] for one in own]
-        points = [*_of_tables(stores, phase, own), *_of_the_path(stores, phase, found)]
+        phase_evidence = [
+            date_evidence for date_evidence in evidence if date_evidence.phase == name
+        ]
+        phase_traces = [traces[name, date_evidence.game_date] for date_evidence in phase_evidence]
+        points = [
+            *_of_tables(stores, phase, phase_evidence),
+            *_of_the_path(stores, phase, phase_traces),
+        ]
         yield from (Point(point.state, f"{name}: {point.text}") for point in points)
     yield _of_the_webhook(settings, phases)
 
 
-def _of_tables(stores: Stores, phase: Phase, own: Sequence[Evidence]) -> Iterator[Point]:
+def _of_tables(stores: Stores, phase: Phase, evidence: Sequence[Evidence]) -> Iterator[Point]:
     """Yield what can be read of a phase's tables and documents."""
     try:
         view = stores.completion_log.view(phase.name)
     except StoreError:
         view = ""  # which says no more than that the table cannot be read
-    logs: list[Source[Logged]] = [one.completion_log for one in own]
+    logs: list[Source[Logged]] = [date_evidence.completion_log for date_evidence in evidence]
     rows = _first_unreadable(logs)
     if view:
         yield Point(
-            State.WRONG,
+            PointState.WRONG,
             f"completion log {phase.bigquery_table} lacks columns. This view would do:\n{view}",
         )
     elif rows:
-        yield Point(State.UNKNOWN, f"completion log {phase.bigquery_table}: {rows}")
+        yield Point(PointState.UNKNOWN, f"completion log {phase.bigquery_table}: {rows}")
     else:
-        completed = [one.completed for one in _seen(logs)]
-        yield _counted(f"completion log {phase.bigquery_table}: rows of", completed, len(own))
-    documents = [one.progress for one in own]
+        completed = [log.completed for log in _seen(logs)]
+        yield _counted(f"completion log {phase.bigquery_table}: rows of", completed, len(evidence))
+    documents = [date_evidence.progress for date_evidence in evidence]
     unreadable = _first_unreadable(documents)
     if unreadable:
-        yield Point(State.UNKNOWN, f"collection {phase.firestore_collection}: {unreadable}")
+        yield Point(PointState.UNKNOWN, f"collection {phase.firestore_collection}: {unreadable}")
     else:
-        many = [[one] for one in _seen(documents)]
-        yield _counted(f"collection {phase.firestore_collection}: documents of", many, len(own))
+        many = [[document] for document in _seen(documents)]
+        yield _counted(
+            f"collection {phase.firestore_collection}: documents of", many, len(evidence)
+        )
     yield _optional(
-        "message_table", phase.message_table, [one.messages for one in own], "what was published"
+        "message_table",
+        phase.message_table,
+        [date_evidence.messages for date_evidence in evidence],
+        "what was published",
     )
     yield _optional(
         "flag_table",
         phase.flag_table,
-        [one.flag_table for one in own],
+        [date_evidence.flag_table for date_evidence in evidence],
         "what an older tracker wrote of the flag",
     )
     yield _optional(
         "outcome_query",
         phase.outcome_query,
-        [one.outcome for one in own],
+        [date_evidence.outcome for date_evidence in evidence],
         "whether a problem matters",
     )
     yield _optional(
-        "work_query", phase.work_query, [one.work for one in own], "a day without games"
+        "work_query",
+        phase.work_query,
+        [date_evidence.work for date_evidence in evidence],
+        "a day without games",
     )
 
 
-def _of_the_path(stores: Stores, phase: Phase, found: Sequence[Traces]) -> Iterator[Point]:
+def _of_the_path(stores: Stores, phase: Phase, traces: Sequence[Traces]) -> Iterator[Point]:
     """Yield whether each source of the path is collecting."""
-    lines = [mapped(one.checkpoints, len) for one in found]
+    lines = [mapped(date_traces.checkpoints, len) for date_traces in traces]
     yield _collected(
         "checkpoints", lines, "lines", "the orchestrator leaves none, or they are not collected"
     )
     named = stores.requests is not None and stores.requests.phase == phase.name
     if not named:
         yield Point(
-            State.ABSENT,
+            PointState.ABSENT,
             "requests and errors of the service: ORCHESTRATOR_SERVICE does not name it",
         )
     else:
-        requests = [mapped(one.requests, len) for one in found]
+        requests = [mapped(date_traces.requests, len) for date_traces in traces]
         yield _collected(
             "requests to the service", requests, "requests", "none has come, or its log is excluded"
         )
-        failure = _first_unreadable([one.errors for one in found])
+        failure = _first_unreadable([date_traces.errors for date_traces in traces])
         text = f"errors of the service: {failure or 'can be read'}"
-        yield Point(State.UNKNOWN if failure else State.HOLDS, text)
-    letters = _first_unreadable([one.dead_letters for one in found])
+        yield Point(PointState.UNKNOWN if failure else PointState.HOLDS, text)
+    letters = _first_unreadable([date_traces.dead_letters for date_traces in traces])
     if stores.dead_letters is not None and stores.dead_letters.phase == phase.name:
         yield Point(
-            State.UNKNOWN if letters else State.HOLDS, f"dead letters: {letters or 'can be read'}"
+            PointState.UNKNOWN if letters else PointState.HOLDS,
+            f"dead letters: {letters or 'can be read'}",
         )
     else:
-        yield Point(State.ABSENT, "dead letters: DEAD_LETTERS does not name their subscription")
+        yield Point(
+            PointState.ABSENT, "dead letters: DEAD_LETTERS does not name their subscription"
+        )
 
 
 def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
@@ -165,32 +186,34 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
         # Only here, because it needs what the command alone does not have.
         from canary.notify.opening import open_channels  # noqa: PLC0415
 
-        own = CanarySettings.from_env()
-        open_channels(settings, own, phases)
+        canary_settings = CanarySettings.from_env()
+        open_channels(settings, canary_settings, phases)
     except ModuleNotFoundError as error:
         return Point(
-            State.UNKNOWN,
+            PointState.UNKNOWN,
             f"SLACK_WEBHOOK_URL: {error.name} is not installed: the extra cloud has it",
         )
     except ConfigurationError as error:
-        return Point(State.WRONG, str(error))
-    if own.slack_webhook_url is None:
+        return Point(PointState.WRONG, str(error))
+    if canary_settings.slack_webhook_url is None:
         return Point(
-            State.ABSENT,
+            PointState.ABSENT,
             "SLACK_WEBHOOK_URL is not set here: `canary notify --test` tries each channel",
         )
     return Point(
-        State.HOLDS, "SLACK_WEBHOOK_URL has the form of an address: `canary notify --test` tries it"
+        PointState.HOLDS,
+        "SLACK_WEBHOOK_URL has the form of an address: `canary notify --test` tries it",
     )
 
 
 def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells: str) -> Point:
     """Return whether a source can be read that a phase may name in a field of its own."""
     if named is None:
-        return Point(State.ABSENT, f"{field}: none, so {tells} is not known")
+        return Point(PointState.ABSENT, f"{field}: none, so {tells} is not known")
     unreadable = _first_unreadable(sources)
     return Point(
-        State.UNKNOWN if unreadable else State.HOLDS, f"{field}: {unreadable or 'can be read'}"
+        PointState.UNKNOWN if unreadable else PointState.HOLDS,
+        f"{field}: {unreadable or 'can be read'}",
     )
 
 
@@ -200,16 +223,20 @@ def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: s
     That there is none is no fault by itself.
     """
     if unreadable := _first_unreadable(sources):
-        return Point(State.UNKNOWN, f"{what}: {unreadable}")
+        return Point(PointState.UNKNOWN, f"{what}: {unreadable}")
     point = _counted(
         f"{what}: {unit} of", [value_or(source, 0) for source in sources], len(sources)
     )
-    return point if point.state is State.HOLDS else Point(State.ABSENT, f"{point.text}: {why_none}")
+    return (
+        point
+        if point.state is PointState.HOLDS
+        else Point(PointState.ABSENT, f"{point.text}: {why_none}")
+    )
 
 
-def _counted(what: str, found: Collection[object], dates: int) -> Point:
-    many = sum(map(bool, found))
-    return Point(State.HOLDS if many else State.ABSENT, f"{what} {many} of {dates} dates")
+def _counted(what: str, entries: Collection[object], dates: int) -> Point:
+    many = sum(map(bool, entries))
+    return Point(PointState.HOLDS if many else PointState.ABSENT, f"{what} {many} of {dates} dates")
 
 
 def _first_unreadable(sources: Sequence[Source[T]]) -> str:

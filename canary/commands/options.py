@@ -165,9 +165,9 @@ def options(*names: str) -> Wrapped:
             phase: str | None = None,
             now: datetime | None = None,
             canary: str = DEFAULT_CANARY,
-            **others: Any,
+            **arguments: Any,
         ) -> Any:
-            return function(subject(data, phase, now, canary), **others)
+            return function(subject(data, phase, now, canary), **arguments)
 
         decorated: Callable[..., Any] = wraps(function)(command)
         for name in reversed(names):
@@ -226,8 +226,8 @@ class Subject(msgspec.Struct, frozen=True):
     @property
     def command(self) -> CommandLine:
         """How a further command about the same stores is typed."""
-        asked = None if self.now == self.read_at else self.now
-        return CommandLine(program(), folder=self.folder, several=self.several, now=asked)
+        earlier = None if self.now == self.read_at else self.now
+        return CommandLine(program(), folder=self.folder, several=self.several, now=earlier)
 
     @property
     def store(self) -> Mapping[str, str]:
@@ -283,15 +283,15 @@ def subject(
     The folder of a simulated run brings its own phases and its time.
     """
     run = read_simulated_folder(folder) if folder is not None else None
-    every = load_phases(run.phases_file if run else None)
+    all_phases = load_phases(run.phases_file if run else None)
     read_at = (run and run.now) or datetime.now(UTC)
     return Subject(
-        phases={phase: phase_of(every, phase)} if phase else every,
+        phases={phase: phase_of(all_phases, phase)} if phase else all_phases,
         now=now or read_at,
         read_at=read_at,
         folder=folder,
         simulated=run is not None,
-        several=len(every) > 1,
+        several=len(all_phases) > 1,
         canary=canary,
     )
 

@@ -12,7 +12,7 @@ from canary.domain.verdict import Impact, Verdict
 from canary.notify.channel import Notification
 from canary.notify.message import CommandLine
 from canary.playback import demo
-from canary.playback.playback import Event, Show
+from canary.playback.playback import Happening, Show
 from orchestrator_resilience.checkpoints import Checkpoint
 from orchestrator_resilience.phase import Phase
 from orchestrator_resilience.sinks import terminal_lines
@@ -24,7 +24,7 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
     """Return what prints each event as it happens."""
     line, phases = terminal_lines(), {phase.name: phase}
 
-    def show(event: Event) -> None:
+    def show(event: Happening) -> None:
         match event:
             case _, str() as headline:
                 console.rule(headline, align="left")
@@ -39,7 +39,7 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
 
 
 def print_screen(
-    console: Console, events: Sequence[Event], phase: Phase, command: CommandLine
+    console: Console, events: Sequence[Happening], phase: Phase, command: CommandLine
 ) -> None:
     """Print the demo's one screen.
 
@@ -76,7 +76,7 @@ def print_screen(
                 )
 
 
-def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpoint]:
+def _checkpoints_of_the_last(events: Sequence[Happening], day: date) -> list[Checkpoint]:
     """Return the lines of the delivery with which the date was complete."""
     until = demo.at_minute(day, demo.NEXT_PHASE_WRITES)
     lines = [what for at, what in events if isinstance(what, Checkpoint) and at < until]
@@ -84,7 +84,7 @@ def _checkpoints_of_the_last(events: Sequence[Event], day: date) -> list[Checkpo
     return [line for line in of_day if line.fields["delivery"] == of_day[-1].fields["delivery"]]
 
 
-def _notifications(events: Sequence[Event], day: date) -> list[tuple[datetime, Notification]]:
+def _notifications(events: Sequence[Happening], day: date) -> list[tuple[datetime, Notification]]:
     return [
         (at, what)
         for at, what in events

@@ -192,10 +192,10 @@ def _print_moment(console: Console, group: Sequence[Step], zone: ZoneInfo) -> No
     at = group[0].at
     times = f"{at:%m-%d %H:%M:%S}  {at.astimezone(zone):%H:%M}  " if at else f"{'not noted':23}"
     indent = " " * len(times)
-    told = textwrap.fill(
+    lines = textwrap.fill(
         delivery_text(group), console.width, initial_indent=times, subsequent_indent=indent
     )
-    console.print(Text(told), soft_wrap=True)
+    console.print(Text(lines), soft_wrap=True)
 
 
 def print_flags(console: Console, verification: Verification) -> None:
@@ -208,13 +208,13 @@ def print_flags(console: Console, verification: Verification) -> None:
             table.add_column(heading)
         for flag in comparison.flags:
             style = "green" if flag.agreement is Agreement.AGREE else "bold red"
-            told = (
+            cells = (
                 comparison.phase,
                 flag.game_date.isoformat(),
                 FLAG_WORDS[flag.firestore],
                 FLAG_WORDS[flag.bigquery],
             )
-            table.add_row(*told, Text(flag.agreement, style=style))
+            table.add_row(*cells, Text(flag.agreement, style=style))
         console.print(table)
     for line in [verification.advice, *verification.answers, *verification.setup_errors]:
         console.print(line, soft_wrap=True)
@@ -226,10 +226,10 @@ def _print_panel(
     """Print an alert; the command with which to look further stands below it, so that it can be pasted whole."""
     heading, width = f"{title} {now:%Y-%m-%d %H:%M}Z", console.width - _BORDERS
     text = replace(message, command="", in_hand=()).text
-    told = "\n".join(
+    lines = "\n".join(
         wrapped(line, width, _INDENT if _has_label(line) else "") for line in text.split("\n")
     )
-    console.print(Panel(Text(told), title=heading, title_align="left", border_style=_style(kind)))
+    console.print(Panel(Text(lines), title=heading, title_align="left", border_style=_style(kind)))
     console.print(f"Look: {message.command}", soft_wrap=True)
 
 

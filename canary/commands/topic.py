@@ -41,11 +41,14 @@ class Topic:
         deadline = Deadline(self._seconds)
         with _pubsub_errors(), PublisherClient() as publisher, SubscriberClient() as subscriber:
             names = list(publisher.list_topic_subscriptions(topic=self.name, **_limits(deadline)))
-            found = [
+            subscriptions = [
                 subscriber.get_subscription(subscription=name, **_limits(deadline))
                 for name in names
             ]
-            return {one.name: one.push_config.push_endpoint for one in found}
+            return {
+                subscription.name: subscription.push_config.push_endpoint
+                for subscription in subscriptions
+            }
 
 
 def _limits(deadline: Deadline) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from canary.commands.installation import Point, State, points_of
+from canary.commands.installation import Point, PointState, points_of
 from canary.domain.evidence import Evidence, Logged, Seen, Source, Unreadable
 from canary.domain.remembered import MEMORY
 from canary.run import Outcome
@@ -104,7 +104,7 @@ class Comparison(msgspec.Struct, frozen=True):
 class Verified(msgspec.Struct, frozen=True):
     """What was found of one phase.
 
-    `lacking` are the columns that its completion log lacks, `others` the flag tables beside it,
+    `lacking` are the columns that its completion log lacks, `flag_tables` those beside it,
     None where there can be none. `refused` says what could not be searched or read, `runs` what the
     query of runs answers, if there is one, and what is known of the phase's components and
     scheduler jobs.
@@ -113,7 +113,7 @@ class Verified(msgspec.Struct, frozen=True):
     phase: Phase
     completion_log: Comparison
     lacking: Sequence[str]
-    others: tuple[Comparison, ...] | None = None
+    flag_tables: tuple[Comparison, ...] | None = None
     refused: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
 
@@ -128,19 +128,21 @@ class Verified(msgspec.Struct, frozen=True):
         # Set in one table is set: the completion log must not say so of a date on which it is not.
         wrong = any(flag.bigquery and flag.firestore is False for flag in self.completion_log.flags)
         return (
-            None if wrong else next((table for table in self.others or () if table.carries), None)
+            None
+            if wrong
+            else next((table for table in self.flag_tables or () if table.carries), None)
         )
 
     @property
     def comparisons(self) -> list[Comparison]:
         """All of them, the completion log first."""
-        return [self.completion_log, *(self.others or ())]
+        return [self.completion_log, *(self.flag_tables or ())]
 
     @property
     def answers(self) -> Iterator[str]:
         """Where else the flag is, how far that table agrees, and what to put into the phases file for it."""
         name = self.phase.name
-        for table in self.others or ():
+        for table in self.flag_tables or ():
             in_it = table.dates(Agreement.AGREE) or table.dates(Agreement.DIFFER)
             yield f"{name}: {f'the flag is in {table.table}: it' if in_it else table.table} {table.text}"
             lines = (
@@ -149,7 +151,7 @@ class Verified(msgspec.Struct, frozen=True):
             lines += ["bigquery_carries_flag = true"] if self.best is table else []
             if in_it and lines and self.best is not self.completion_log:  # which needs neither
                 yield f"in the phases file, under [{name}]: {' and '.join(lines)}"
-        if self.others == () and not self.refused and self.best is None:
+        if self.flag_tables == () and not self.refused and self.best is None:
             yield f"{name}: no other table beside {self.completion_log.table} has the flag"
         yield from (f"{name}: {sentence}" for sentence in (*self.refused, *self.runs))
 
@@ -169,7 +171,7 @@ class Verification(msgspec.Struct, frozen=True):
     @property
     def outcome(self) -> Outcome:
         """PROBLEM where a point is wrong, COULD_NOT_TELL where nothing can be read, else what is known of the flag."""
-        if any(point.state is State.WRONG for point in self.points):
+        if any(point.state is PointState.WRONG for point in self.points):
             return Outcome.PROBLEM
         flags = [flag for table in self.comparisons for flag in table.flags]
         if flags and all(flag.agreement is Agreement.UNREADABLE for flag in flags):
@@ -255,20 +257,20 @@ class Verification(msgspec.Struct, frozen=True):
             "dates": [day for phase in self.phases for day in phase.completion_log.dates_to_json()],
             "flag_tables": [
                 {
-                    "table": other.table,
-                    "carries_the_flag": other.carries,
-                    "dates": other.dates_to_json(),
+                    "table": comparison.table,
+                    "carries_the_flag": comparison.carries,
+                    "dates": comparison.dates_to_json(),
                 }
                 for phase in self.phases
-                for other in phase.others or ()
+                for comparison in phase.flag_tables or ()
             ],
         }
 
 
-def verify(
+def compare_flags(
     stores: Stores,
     phases: Mapping[str, Phase],
-    wanted: Mapping[str, Sequence[date]],
+    game_dates: Mapping[str, Sequence[date]],
     now: datetime | None = None,
     *,
     settings: Settings | None = None,
@@ -278,7 +280,7 @@ def verify(
 
     The stores are named `store`; the `settings` are those of the environment.
     """
-    evidence = gather(stores, wanted, phases).evidence
+    evidence = gather(stores, game_dates, phases).evidence
     reasons = {
         s.reason
         for e in evidence
@@ -291,7 +293,7 @@ def verify(
         missing_columns = {}
         reasons.add(one_line(str(error)))
     changes, log_errors = _changes(
-        stores.changes, {name: phases[name].begins(max(wanted[name])) for name in wanted}
+        stores.changes, {name: phases[name].begins(max(game_dates[name])) for name in game_dates}
     )
     verified = tuple(
         replace(
@@ -306,7 +308,7 @@ def verify(
                 *_jobs(changes.get(name), phases[name]),
             ),
         )
-        for name, days in wanted.items()
+        for name, days in game_dates.items()
     )
     setup_errors = (*_setup_errors(stores.documents), *log_errors)
     points = (
@@ -333,15 +335,15 @@ def _changes(
         return {}, [refused] if "PermissionDenied" in str(error) else []
 
 
-def _jobs(found: Changes | None, phase: Phase) -> Iterator[str]:
+def _jobs(changes: Changes | None, phase: Phase) -> Iterator[str]:
     """Yield what is looked at for changes of a phase, and of each of its scheduler jobs how its last attempt ended."""
-    if found is None:
+    if changes is None:
         return
-    if found.looked_at:
-        parts = sorted(f"{component} {name}" for component, name in found.looked_at)
+    if changes.looked_at:
+        parts = sorted(f"{component} {name}" for component, name in changes.looked_at)
         yield f"changes are looked for of {', '.join(parts)}"
     for job in phase.scheduler_jobs:
-        last = max((one for one in found.attempts if one.job == job), default=None)
+        last = max((attempt for attempt in changes.attempts if attempt.job == job), default=None)
         if last is None:
             yield f"scheduler job {job}: no attempt in the last days; it is paused, or has another name"
         else:
@@ -361,8 +363,10 @@ def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Ite
         yield f"runs_query cannot be read: {one_line(str(error))}"
         return
     without = sorted(phase.expected - {phase.canonical(run.processor) for run in runs})
-    rest = f"; it has none of {', '.join(without)}" if without else ", of each expected processor"
-    yield f"runs_query has {len(runs)} runs of {_dates(days)}{rest}"
+    coverage = (
+        f"; it has none of {', '.join(without)}" if without else ", of each expected processor"
+    )
+    yield f"runs_query has {len(runs)} runs of {_dates(days)}{coverage}"
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
@@ -394,7 +398,7 @@ def _verified(
     table = flag_tables.completion_table(phase.name)
     lacking = missing_columns.get(table, ())
     names = [phase.flag_table] if phase.flag_table else []
-    others, refused = [], []
+    comparisons, refused = [], []
     try:
         names += flag_tables.find(phase.name)
     except StoreError as error:
@@ -402,20 +406,22 @@ def _verified(
     days = [day.game_date for day in evidence]
     for name in names:
         try:
-            said = flag_tables.read(name, phase.name, min(days), max(days))
+            table_flags = flag_tables.read(name, phase.name, min(days), max(days))
         except StoreError as error:
             refused.append(f"could not read {name}: {one_line(str(error))}")
         else:
             flags = tuple(
-                _flag(day, None if (flag := said.get(day.game_date)) is None else flag.is_set)
+                _flag(
+                    day, None if (flag := table_flags.get(day.game_date)) is None else flag.is_set
+                )
                 for day in evidence
             )
-            others.append(Comparison(phase.name, name, flags))
+            comparisons.append(Comparison(phase.name, name, flags))
     return Verified(
         phase,
         _by_completion_log(phase, table, lacking, evidence),
         lacking,
-        tuple(others),
+        tuple(comparisons),
         tuple(refused),
     )
 
@@ -441,19 +447,19 @@ def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Un
     )
 
 
-def _flag(evidence: Evidence, said: bool | Unreadable | None) -> FlagOfDate:  # noqa: FBT001 (a value)
+def _flag(evidence: Evidence, in_table: bool | Unreadable | None) -> FlagOfDate:  # noqa: FBT001 (a value)
     progress = evidence.progress
     triggered = isinstance(progress, Seen) and progress.value.trigger is not None
-    if isinstance(progress, Unreadable) or isinstance(said, Unreadable):
+    if isinstance(progress, Unreadable) or isinstance(in_table, Unreadable):
         agreement = Agreement.UNREADABLE
-    elif said is None:
+    elif in_table is None:
         agreement = Agreement.NO_STATEMENT
     else:
-        agreement = Agreement.AGREE if triggered == said else Agreement.DIFFER
+        agreement = Agreement.AGREE if triggered == in_table else Agreement.DIFFER
     return FlagOfDate(
         evidence.game_date,
         firestore=None if isinstance(progress, Unreadable) else triggered,
-        bigquery=None if isinstance(said, Unreadable) else said,
+        bigquery=None if isinstance(in_table, Unreadable) else in_table,
         agreement=agreement,
     )
 

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from canary.playback.playback import Playback, Show, Step
+from canary.playback.playback import PlannedStep, Playback, Show
 from canary.run import Report
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.logger import CheckpointLogger
@@ -92,7 +92,9 @@ def demo_phase() -> Phase:
     return phase
 
 
-def _steps(playback: Playback, phase: Phase, tables: "_Tables", show: Show) -> Iterator[Step]:
+def _steps(
+    playback: Playback, phase: Phase, tables: "_Tables", show: Show
+) -> Iterator[PlannedStep]:
     drifted = msgspec.structs.replace(
         phase, processors={**phase.processors, "p2_bdl_box_scores": ()}
     )

@@ -183,11 +183,11 @@ class _Documents:
         self._memory: dict[DocumentRef, Document] = {}
 
     def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        asked, now = [*refs], self._past.clock()
+        wanted_refs, now = [*refs], self._past.clock()
         histories = self._past.once(self._read, "progress documents")
-        found = {ref: self._memory.get(ref) for ref in asked if ref.collection == MEMORY}
-        found |= {ref: histories[ref].at(now) for ref in asked if ref in histories}
-        return {ref: document for ref, document in found.items() if document is not None}
+        documents = {ref: self._memory.get(ref) for ref in wanted_refs if ref.collection == MEMORY}
+        documents |= {ref: histories[ref].at(now) for ref in wanted_refs if ref in histories}
+        return {ref: document for ref, document in documents.items() if document is not None}
 
     def _read(self) -> "dict[DocumentRef, _Changing[Document | None]]":
         past, days = self._past, _days(*self._past.window)
@@ -196,29 +196,29 @@ class _Documents:
             for phase in past.phases.values()
             for day in days
         }
-        found = past.stores.documents.get_all(refs)
+        documents = past.stores.documents.get_all(refs)
         return {
             ref: _history(document, refs[ref], self._arrived(refs[ref], ref.id))
-            for ref, document in found.items()
+            for ref, document in documents.items()
         }
 
     def _arrived(self, phase: Phase, day: str) -> Mapping[str, datetime]:
         """Return when each processor had its first row of a date."""
-        past, found = self._past, dict[str, datetime]()
+        past, first_rows = self._past, dict[str, datetime]()
         try:
             rows = past.rows(
                 name
-                for name, other in past.phases.items()
-                if other.bigquery_table == phase.bigquery_table
+                for name, neighbour in past.phases.items()
+                if neighbour.bigquery_table == phase.bigquery_table
             )
         except StoreError:
             return {}
-        own = rows.get((phase.name, date.fromisoformat(day)))
-        for row in own.at(past.read_at) if own else ():
+        date_rows = rows.get((phase.name, date.fromisoformat(day)))
+        for row in date_rows.at(past.read_at) if date_rows else ():
             name, at = phase.canonical(row.processor_name), _first_seen(row)
             if name is not None and at is not None and phase.completes(row.status):
-                found[name] = min(at, found.get(name, at))
-        return found
+                first_rows[name] = min(at, first_rows.get(name, at))
+        return first_rows
 
     def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
         raise _read_only(ref, fields)
@@ -230,8 +230,8 @@ class _Documents:
 
     def commit(self, writes: Sequence[Write]) -> bool:
         """Replace what the canary remembers, in memory."""
-        if other := [ref for ref, _, _ in writes if ref.collection != MEMORY]:
-            raise _read_only(*other)
+        if foreign := [ref for ref, _, _ in writes if ref.collection != MEMORY]:
+            raise _read_only(*foreign)
         versions = {ref: document.version for ref, document in self._memory.items()}
         if any(versions.get(ref) != version for ref, _, version in writes):
             return False
@@ -283,17 +283,17 @@ def fields_by(
     }
     for name in _ENTRIES:
         if isinstance(entries := then.get(name), Mapping):
-            kept = {
+            entries_then = {
                 key: entry
                 for key, entry in entries.items()
                 if is_there(_time_of_entry(entry, None))
             }
-            then = {**then, name: kept}
+            then = {**then, name: entries_then}
     if then == fields:
         return fields
     then = {name: value for name, value in then.items() if name not in _SUMS and value != {}}
-    own = {*_ENTRIES, "_triggered", phase.pending_field}
-    return then if any(not name.startswith("_") or name in own for name in then) else None
+    own_fields = {*_ENTRIES, "_triggered", phase.pending_field}
+    return then if any(not name.startswith("_") or name in own_fields for name in then) else None
 
 
 def _times(
@@ -329,12 +329,12 @@ def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
     """
     if isinstance(entry, Mapping) and (registered_at := instant(entry.get("registered_at"))):
         return registered_at
-    told = (
+    time_text = (
         (entry.get("reported_at", entry.get("completed_at")))
         if isinstance(entry, Mapping)
         else entry
     )
-    return max((at for at in (instant(told), arrived) if at is not None), default=None)
+    return max((at for at in (instant(time_text), arrived) if at is not None), default=None)
 
 
 # Tables
@@ -345,7 +345,7 @@ def rows_by(rows: Sequence[ProcessorSummary], now: datetime) -> list[ProcessorSu
 
     Of several rows in one, the first where not all were.
     """
-    there = [row for row in rows if (seen := _first_seen(row)) is None or seen <= now]
+    there = [row for row in rows if (first_seen := _first_seen(row)) is None or first_seen <= now]
     return [
         replace(row, last_completed_at=row.first_completed_at) if _is_later(row, now) else row
         for row in there
@@ -465,10 +465,10 @@ class _Counts:
     def count(self, query: str, since: date, until: date) -> dict[date, int]:
         past, counts = self._past, self._past.stores.counts
         assert counts is not None
-        found = past.once(
+        numbers = past.once(
             lambda: counts.count(query, *past.window), _name_of(query, past.phases), query
         )
-        return {day: found[day] for day in _days(since, until) if day in found}
+        return {day: numbers[day] for day in _days(since, until) if day in numbers}
 
     def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
         past, counts, (first, last) = self._past, self._past.stores.counts, self._past.window
@@ -477,17 +477,17 @@ class _Counts:
         def read() -> dict[date, list[ProcessorRun]]:
             return _grouped(counts.runs(query, first, last + _A_DAY), lambda run: run.game_date)
 
-        found = past.once(read, _name_of(query, past.phases), query)
-        runs = [run for day in _days(since, until) for run in found.get(day, ())]
+        runs_by_date = past.once(read, _name_of(query, past.phases), query)
+        runs = [run for day in _days(since, until) for run in runs_by_date.get(day, ())]
         return believed_runs(runs, past.clock(), past.read_at)
 
 
 def _name_of(query: str, phases: Mapping[str, Phase]) -> str:
     """Return in which words people are told of a query, as canary/sources.py has them."""
     names = {
-        own: f"{what} {name}"
+        phase_query: f"{what} {name}"
         for name, phase in phases.items()
-        for what, own in (
+        for what, phase_query in (
             ("outcome", phase.outcome_query),
             ("work", phase.work_query),
             ("runs", phase.runs_query),
@@ -503,26 +503,26 @@ class _Checkpoints:
     def __init__(self, past: _Past) -> None:
         self._past = past
 
-    def read(self, wanted: Mapping[str, Collection[date]], until: datetime) -> Lines:
+    def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
         """Put together what was read of each date by itself, in one search a date."""
-        wanted = {name: days for name, days in wanted.items() if days}
+        game_dates = {name: days for name, days in game_dates.items() if days}
         each = {
             (name, day): self._read(name, day)
-            for name, days in wanted.items()
+            for name, days in game_dates.items()
             for day in sorted(days)
         }
         lines = {
             _id(line): line
-            for found in each.values()
-            for line in found.checkpoints
+            for date_lines in each.values()
+            for line in date_lines.checkpoints
             if line.at <= until
         }
-        cuts = [found.cut_at for found in each.values() if found.cut_at is not None]
-        before = {name: each[name, min(days)].before.get(name) for name, days in wanted.items()}
+        cuts = [date_lines.cut_at for date_lines in each.values() if date_lines.cut_at is not None]
+        before = {name: each[name, min(days)].before.get(name) for name, days in game_dates.items()}
         there = {
             name: line for name, line in before.items() if line is not None and line.at <= until
         }
-        return Lines(deliveries(lines.values(), wanted), max(cuts, default=None), there)
+        return Lines(deliveries(lines.values(), game_dates), max(cuts, default=None), there)
 
     def _read(self, phase: str, day: date) -> Lines:
         past = self._past
@@ -559,10 +559,10 @@ class _Requests:
 
     def requests(self, since: datetime, until: datetime) -> list[Request]:
         return [
-            one
+            request
             for day in _each_day(since, until)
-            for one in self._of(*day)
-            if since <= one.at < until
+            for request in self._of(*day)
+            if since <= request.at < until
         ]
 
     def _of(self, begin: datetime, end: datetime) -> list[Request]:
@@ -585,9 +585,9 @@ class _ServiceErrors:
         self._past, self.phase = past, phase
 
     def errors(self, since: datetime, until: datetime) -> ServiceErrors:
-        found = [self._of(*day) for day in _each_day(since, until)]
-        cuts = [one.cut_at for one in found if one.cut_at is not None]
-        errors = [error for one in found for error in one.errors if since <= error.at < until]
+        pages = [self._of(*day) for day in _each_day(since, until)]
+        cuts = [page.cut_at for page in pages if page.cut_at is not None]
+        errors = [error for page in pages for error in page.errors if since <= error.at < until]
         return ServiceErrors(errors, max(cuts, default=None))
 
     def _of(self, begin: datetime, end: datetime) -> ServiceErrors:
@@ -606,16 +606,17 @@ class _ChangeLog:
     def _of(self, phase: str, begun: datetime) -> Changes:
         past, log = self._past, self._past.stores.changes
         assert log is not None
-        found = past.once(
+        changes = past.once(
             lambda: log.changes({phase: begun}, past.read_at), "audit log", phase, begun
         )
-        return found.get(phase, Changes())
+        return changes.get(phase, Changes())
 
 
-def _changes_by(found: Changes, until: datetime) -> Changes:
-    changes = [one for one in found.changes if one.at < until]
-    return found._replace(
-        changes=changes, attempts=[one for one in found.attempts if one.at < until]
+def _changes_by(phase_changes: Changes, until: datetime) -> Changes:
+    changes = [change for change in phase_changes.changes if change.at < until]
+    return phase_changes._replace(
+        changes=changes,
+        attempts=[attempt for attempt in phase_changes.attempts if attempt.at < until],
     )
 
 
@@ -626,4 +627,8 @@ class _DeadLetters:
     def read(self) -> list[DeadLetter]:
         past, letters = self._past, self._past.stores.dead_letters
         assert letters is not None
-        return [one for one in past.once(letters.read, "dead letters") if one.at <= past.clock()]
+        return [
+            letter
+            for letter in past.once(letters.read, "dead letters")
+            if letter.at <= past.clock()
+        ]

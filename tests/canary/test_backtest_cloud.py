@@ -13,7 +13,7 @@ from google.cloud import bigquery
 
 from canary.commands import cli
 from canary.domain.verdict import VerdictKind
-from canary.playback.backtest import backtest, period
+from canary.playback.backtest import play_backtest, span_of
 from canary.playback.demo import track
 from orchestrator_resilience import CheckpointLogger, Completion, Orchestrator, Phase
 from orchestrator_resilience.background import AtOnce
@@ -105,10 +105,10 @@ def test_a_project_is_told_as_a_folder_is(
 ) -> None:
     """The same messages on both, of the dates of the old code and of the one that lacks a processor."""
     phases = {phase.name: phase}
-    time_ = period(phases, len(DAYS), NOW, DAYS[-1])
+    time_ = span_of(phases, len(DAYS), NOW, DAYS[-1])
     of_project, of_folder = (
-        backtest(project, phases, time_, NOW),
-        backtest(stores, phases, time_, NOW),
+        play_backtest(project, phases, time_, NOW),
+        play_backtest(stores, phases, time_, NOW),
     )
     assert of_project == of_folder
     told = {

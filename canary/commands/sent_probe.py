@@ -64,7 +64,7 @@ class Probed(NamedTuple):
     revision: str | None
 
 
-def probe(
+def send_probe(
     topic: Topic,
     documents: DocumentStore,
     requests: CloudLoggingArchive | None,
@@ -84,8 +84,8 @@ def probe(
         subscriptions = topic.subscriptions()
     except StoreError as error:
         subscriptions = error
-    if others := who_else(subscriptions, service):
-        note(others)
+    if receivers := who_else(subscriptions, service):
+        note(receivers)
     ref, began, published_at = probe_ref(uuid.uuid4().hex), time.monotonic(), datetime.now(UTC)
     topic.publish(DATA, {ATTRIBUTE: ref.id})
     reason_by, revision = Deadline(seconds + REASON_SECONDS), None
@@ -109,11 +109,15 @@ def who_else(subscriptions: Listed, service: str | None) -> str | None:
     if service is None:
         return f"the probe goes to {names(subscriptions)}" if len(subscriptions) > 1 else None
     # The two addresses that Cloud Run gives a service.
-    own = re.compile(
+    own_address = re.compile(
         rf"https?://{re.escape(service)}-([0-9]+\.[a-z0-9-]+|[a-z0-9]+-[a-z]+\.a)\.run\.app(?![\w.-])"
     )
-    others = names(name for name, endpoint in subscriptions.items() if not own.match(endpoint))
-    return f"the probe also goes to {others}, not known to push to {service}" if others else None
+    receivers = names(
+        name for name, endpoint in subscriptions.items() if not own_address.match(endpoint)
+    )
+    return (
+        f"the probe also goes to {receivers}, not known to push to {service}" if receivers else None
+    )
 
 
 def what_is_wrong(
@@ -123,13 +127,15 @@ def what_is_wrong(
 
     None where all is well.
     """
-    found, about, log = (_said(answer.get(name)) for name in ("service", "phase", "completion_log"))
-    if service is not None and not found:
+    answering, about, log = (
+        _said(answer.get(name)) for name in ("service", "phase", "completion_log")
+    )
+    if service is not None and not answering:
         return (
             f"what answered names no service, as {service} would: older code, or not on Cloud Run"
         )
-    if service is not None and found != service:
-        return f"it was the service {found} that answered, not {service}: the topic reaches another deployment"
+    if service is not None and answering != service:
+        return f"it was the service {answering} that answered, not {service}: the topic reaches another deployment"
     if about != phase.name:
         return (
             f"it was {about!r} that answered, not {phase.name}: the topic, or the function's PHASE"
@@ -155,7 +161,7 @@ def _said(value: object) -> str | None:
 def meaning(statuses: Collection[int]) -> str:
     """Say why there is no answer, by the HTTP statuses of the requests to an endpoint since the probe."""
     rows = ((set(row) & set(statuses), words) for row, words in _MEANINGS)
-    return next((words.format(min(found)) for found, words in rows if found), _NO_REQUEST)
+    return next((words.format(min(matching)) for matching, words in rows if matching), _NO_REQUEST)
 
 
 def _answer(
@@ -163,13 +169,13 @@ def _answer(
 ) -> Document | StoreError | None:
     """Wait for the answer; returns the error where the last attempt could not read it."""
     while True:
-        found: Document | StoreError | None
+        answer: Document | StoreError | None
         try:
-            found = documents.get_all([ref]).get(ref)
+            answer = documents.get_all([ref]).get(ref)
         except StoreError as error:
-            found = error
-        if isinstance(found, Document) or wait.is_over:
-            return found
+            answer = error
+        if isinstance(answer, Document) or wait.is_over:
+            return answer
         time.sleep(_POLL_SECONDS)
 
 
@@ -180,8 +186,8 @@ def _why(
         return f", and why could not be found out: {subscriptions}"
     pushes = {name: endpoint for name, endpoint in subscriptions.items() if endpoint}
     if not pushes:
-        others = f" (only {names(subscriptions)}, which pushes nowhere)" if subscriptions else ""
-        return f": the topic has no push subscription{others}: no function is called. Is it the trigger's topic?"
+        pull_only = f" (only {names(subscriptions)}, which pushes nowhere)" if subscriptions else ""
+        return f": the topic has no push subscription{pull_only}: no function is called. Is it the trigger's topic?"
     try:
         why = [
             f"{name} pushes to {end}, {_why_not(end, requests, since, by)}"
