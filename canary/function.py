@@ -1,12 +1,12 @@
 """The canary over HTTP: what Cloud Scheduler calls every 15 minutes.
 
-In comes a request: `POST /` is a run, `GET /status` asks for the recent dates, `POST /notify-test`
-for a marked message over each channel. The sources are read and each date is judged; a run also
-tells people what they do not know yet. Out goes JSON: 200 when everything could be read and told,
-whatever was found, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer with the
-page that people look at, 200 as long as there is something to show. A run leaves a CANARY_RUN line
-on stdout, and asks for HEARTBEAT_URL if it answers 200. With PAGE_OF, the name of another canary,
-it is a page of that one: it answers to GET alone, and writes nothing.
+`POST /` is a run: it reads the sources, judges each date, and notifies people of what is new.
+`GET /status` judges the recent dates and notifies nobody, and `POST /notify-test` sends a marked
+message over each channel. All three answer with JSON: 200 when everything could be read and sent,
+whatever the verdicts are, and 503 with the reason when not. `GET /` and `GET /dates/DATE` answer
+with the page that people look at, 200 as long as there is something to show. A run leaves a
+CANARY_RUN line on stdout, and requests HEARTBEAT_URL if it answers 200. With PAGE_OF, the name of
+another canary, this is a page of that canary: it answers to GET alone, and writes nothing.
 """
 
 import json
@@ -39,7 +39,7 @@ from orchestrator_resilience.stores.opening import open_stores
 
 _Json = tuple[dict[str, Any], int]
 _Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
-# Who looks at a page does not wait as long as a run does.
+# A reader waits less long for a page than the scheduler does for a run.
 _PAGE_SECONDS = 12.0
 # How much of what was asked for an answer repeats.
 _SHOWN_CHARACTERS = 100
@@ -102,7 +102,7 @@ class Canary(msgspec.Struct, frozen=True):
     only_reads: bool = False
 
     def answer(self, request: flask.Request) -> _Answer:
-        """_Answer one request, with 503 and the reason whatever goes wrong.
+        """Answer one request, with 503 and the reason whatever goes wrong.
 
         The scheduler then tries again.
         """
@@ -122,10 +122,12 @@ class Canary(msgspec.Struct, frozen=True):
                 *([] if self.only_reads else ["/notify-test"]),
                 "/dates/2026-02-09",
             )
-            there_is = f"{', '.join(paths[:-1])} and {paths[-1]}, with ?phase= and one of {', '.join(self.phases)}"
-            return {
-                "reason": f"there is no {one_line(path, _SHOWN_CHARACTERS)}; there are {there_is}"
-            }, 404
+            reason = (
+                f"there is no {one_line(path, _SHOWN_CHARACTERS)}; "
+                f"there are {', '.join(paths[:-1])} and {paths[-1]}, "
+                f"with ?phase= and one of {', '.join(self.phases)}"
+            )
+            return {"reason": reason}, 404
         if self.only_reads:
             handlers = {name: handler for name, handler in handlers.items() if name == "GET"}
         # the answer to HEAD loses its body later
@@ -144,7 +146,7 @@ class Canary(msgspec.Struct, frozen=True):
     def _handlers(
         self, path: str, phase: str | None
     ) -> Mapping[str, Callable[[datetime], _Answer]]:
-        """Return what a path answers, by the method; nothing where it or the phase is none."""
+        """Return the handlers of a path by method; none where there is no such path or phase."""
         if phase and phase not in self.phases:
             return {}
         match path.strip("/").split("/"):
@@ -161,7 +163,7 @@ class Canary(msgspec.Struct, frozen=True):
                 return {}
 
     def _board(self, phase: str | None, now: datetime) -> _Answer:
-        """_Answer with all dates, of one phase or of all; a source that hangs leaves the rest."""
+        """Answer with all dates, of one phase or of all; a source that hangs is left out."""
         # Only here and below, because an instance that is started for a run draws no page.
         from canary.page.board import BOARD_DATES, MONTH_DATES, board  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
@@ -215,7 +217,7 @@ class Canary(msgspec.Struct, frozen=True):
         return answer
 
     def _notify_test(self, now: datetime) -> _Json:
-        """_Answer with what each channel said, and leave it as a line, where the deployment reads it."""
+        """Answer with the failure of each channel, and log it: the deployment reads that line."""
         failures = self.channels.test(now)
         are_all_sent = not any(failures.values())
         words = "; ".join(f"{name}: {failure or 'sent'}" for name, failure in failures.items())

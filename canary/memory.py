@@ -30,9 +30,9 @@ MEMORY_SECONDS = 20.0
 class Memory:
     """The documents of one canary in one run.
 
-    `failure` is why something could not be read or written, empty where all could. What is asked of
-    the store after 20 seconds of its own, or after the `deadline` of the run, is a StoreError, as
-    is what it does not answer.
+    `failure` is why something could not be read or written, empty where all could. The calls of
+    the store may take 20 seconds together, and end by the `deadline` of the run: a later call is a
+    StoreError, as is one that the store does not answer.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class Memory:
         }
 
     def commit(self, phase: str, changes: Mapping[date, DateMemory]) -> bool:
-        """Write what has changed in a phase, unless somebody else has written meanwhile.
+        """Write what has changed in a phase, unless another run has written meanwhile.
 
-        Where it was not written, or nobody knows, the phase is read again, and the answer is False.
+        Where it was not written, or that is not known, the phase is read again, and False returned.
         """
         months: dict[DocumentRef, dict[date, DateMemory]] = {}
         for day, memory in changes.items():

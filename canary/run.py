@@ -49,7 +49,7 @@ from orchestrator_resilience.plain import one_line
 from orchestrator_resilience.progress import Progress
 from orchestrator_resilience.stores.base import Stores
 
-# All that a run does ends by then: 35 s to read the sources, 15 for what the deliveries left, 20 to
+# A run ends within this time: 35 s to read the sources, 15 for what the deliveries left, 20 to
 # remember, 10 each for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds
 # what an instance takes to start.
 RUN_SECONDS = 95.0
@@ -72,8 +72,8 @@ class Report(msgspec.Struct, frozen=True):
     """The verdicts of one run at `now`, by phase and then by date, oldest first.
 
     `warnings` are early warnings: of unexpected processors, and of processors that report nothing
-    any more. `silences` are those that cover one of the dates. `notified` is what came of
-    notifying, where the run does that.
+    any more. `silences` are those that cover one of the dates. `notified` says whom the run could
+    not notify, if it notifies at all.
     """
 
     now: datetime
@@ -84,9 +84,9 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def outcome(self) -> Outcome:
-        """A problem outweighs what could not be told, and no verdict at all tells nothing.
+        """PROBLEM if a date has one, else COULD_NOT_TELL if one is unreadable, or there is no date.
 
-        UNDECIDED: everything could be read, and nothing says whether there was work.
+        Otherwise QUIET if all are quiet, and UNDECIDED if nothing says whether there was work.
         """
         if any(v.kind.is_problem for v in self.verdicts):
             return Outcome.PROBLEM
@@ -125,7 +125,7 @@ class Report(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """What is known of many dates: their report, and in the same order the `facts` of each.
 
-    None for an odd one.
+    The facts of a date are None where its evidence is too odd to be understood.
     """
 
     report: Report
@@ -143,13 +143,11 @@ def check_dates(
     *,
     canary: str = DEFAULT_CANARY,
 ) -> Report:
-    """Judge `wanted`, game dates by phase, at `now`: by default each phase's look-back window.
+    """Judge `game_dates`, by phase, at `now`: by default each phase's look-back window.
 
-    Tells nobody.
-
-    `read_at` is the time at which this reads the stores, by default `now`; where `now` is earlier,
-    the dates are judged by what was known then. What is remembered is that of the `canary` of this
-    name.
+    Nobody is notified. `read_at` is the time at which the stores are read, by default `now`; where
+    `now` is earlier, the dates are judged by what was known then. `canary` is the name of the
+    canary whose memory is read.
     """
     return _run(stores, phases, now, game_dates, read_at, canary=canary)[0]
 
@@ -165,10 +163,10 @@ def overview(
     seconds: float = READ_SECONDS,
     canary: str = DEFAULT_CANARY,
 ) -> Overview:
-    """Judge the last `days` dates of each phase, and find the causes for the last `explained` of them. Tells nobody.
+    """Judge the last `days` dates of each phase, and explain the last `explained` of them.
 
-    What has not answered after `seconds` is unreadable. `read_at` is as in `check_dates`. What is
-    remembered is that of the `canary` of this name.
+    Nobody is notified. A source that has not answered after `seconds` is unreadable. `read_at` and
+    `canary` are as in `check_dates`.
     """
     game_dates = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, explained or days) for name, phase in phases.items()}
@@ -187,11 +185,11 @@ def watch(
     *,
     beside: Beside | None = None,
 ) -> Report:
-    """Check, and tell people what they do not know yet: the run that the scheduler starts.
+    """Check, and notify people of what is new: the run that the scheduler starts.
 
     An incident that was opened is followed beyond the look-back window, as far as the history
-    reaches, and then closed. Nothing is raised where somebody could not be told: `notified` in the
-    report says so. What was judged long ago is not told: an instance may be frozen, and thaw
+    reaches, and then closed. Nothing is raised where somebody could not be notified: `notified` in
+    the report says so. Nobody is notified of an old verdict: an instance may be frozen, and thaw
     minutes later. The sources are read `beside` each other, by default each in a thread of its own.
     """
     deadline = Deadline(RUN_SECONDS)
@@ -219,10 +217,7 @@ def watch(
 
 
 def _as_seen(evidence: Evidence, memory: DateMemory, now: datetime) -> Evidence:
-    """Add what the canary itself has seen of a date by `now`.
-
-    That the set was complete, and the flag set.
-    """
+    """Add when the canary itself, by `now`, has seen the set complete and the flag set."""
     complete_at, flag_at = (
         at if at and at <= now else None for at in (memory.complete_at, memory.flag_at)
     )
@@ -238,7 +233,7 @@ def _is_complete(facts: Facts) -> bool:
 
 
 def _left_out(phases: Mapping[str, Phase], now: datetime, runs: Runs) -> str:
-    """Say which dates are older than what is read, and were not judged since the canary was away."""
+    """Say which dates were not judged while the canary was away, and are not read any more."""
     oldest = {
         name: phase.recent_dates(now, phase.history_dates)[0] for name, phase in phases.items()
     }
@@ -268,12 +263,13 @@ def _run(
     follows: bool = False,
     beside: Beside | None = None,
 ) -> "tuple[Report, list[_Date], Documents | Unreadable]":
-    """Gather further back than is judged, because some causes show only over several dates.
+    """Gather the evidence, judge the dates, and say where each problem stopped.
 
-    Returns the report, and in the same order the dates, and what the `canary` of this name
-    remembers. What the deliveries have left is read of dates that are not quiet only, unless all
-    are `traced`; with it they are judged once more. One that `follows` reads as well what it has
-    opened in older months.
+    The evidence begins before the dates that are judged, because some causes show only over several
+    dates. Returns the report, the dates in the same order, and what the canary named `canary`
+    remembers. What the deliveries have left is read only of dates that are not quiet, or of all
+    dates if `traced`; with it they are judged once more. A run that `follows` also reads the older
+    months in which it has opened an incident.
     """
     read_at = read_at or now
     history = {name: phase.recent_dates(now, phase.history_dates) for name, phase in phases.items()}
@@ -379,8 +375,8 @@ def timeline_and_facts(
 ) -> tuple[Timeline, Facts | None, Documents | Unreadable]:
     """Judge one date, say where it stopped, and put together what every source saw of it.
 
-    Returns the timeline, the facts from which it can be drawn, None where they are too odd, and
-    what is remembered. `read_at`, `seconds` and `canary` are as in `overview`.
+    Returns the timeline, the facts from which it can be drawn (None where the evidence is too odd),
+    and what is remembered. `read_at`, `seconds` and `canary` are as in `overview`.
     """
     report, (judged,), remembered = _run(
         stores,
@@ -405,10 +401,10 @@ def timeline_and_facts(
 
 
 class _Date(msgspec.Struct, frozen=True):
-    """One date as it was judged, by its `phase` as it was then: without `newcomers`.
+    """One date as it was judged, with its `phase` as it was then: without the `newcomers`.
 
-    `is_sound` tells that nothing of its evidence was too odd to be judged by; `around` is that of
-    the dates around it.
+    `is_sound` is False where the evidence was too odd to be judged. `around` is the evidence of the
+    dates around it.
     """
 
     evidence: Evidence
@@ -434,7 +430,7 @@ def _judged(
 ) -> list[_Date]:
     """Judge every date by what was known at `now`, and by what its phase expected then.
 
-    Each stands alone.
+    Each is judged by itself: odd evidence of one date leaves the other verdicts as they are.
     """
     evidence_then = [
         known_by(date_evidence, now) if now < read_at else date_evidence
@@ -456,11 +452,9 @@ def _judged(
 def _histories(
     evidence: Iterable[Evidence], phases: Mapping[str, Phase]
 ) -> dict[tuple[str, date], Sequence[Evidence]]:
-    """Return for each date the evidence around it.
+    """Return for each date its own evidence, and that of the `history_dates` before and after it.
 
-    `history_dates` before it and as many after it, and its own.
-
-    So what a date costs does not depend on how many there are. `evidence` has the dates of a phase
+    So what a date costs does not depend on the number of dates. `evidence` has the dates of a phase
     in their order.
     """
     by_phase: dict[str, list[Evidence]] = defaultdict(list)
@@ -483,11 +477,12 @@ def _judge_one(
         phase = phase.on(evidence.game_date, evidence.mode).without(newcomer_names)
         verdict = judge(evidence, phase, now)
     except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates are judged)
+        reason = f"its evidence cannot be understood: {_described(error)}"
         odd = Verdict(
             kind=VerdictKind.UNKNOWN,
             phase=evidence.phase,
             game_date=evidence.game_date,
-            summary=f"could not tell: {(reason := f'its evidence cannot be understood: {_described(error)}')}",
+            summary=f"could not tell: {reason}",
             reason=reason,
             unreadable=True,
         )
@@ -505,13 +500,19 @@ def _notes(
 ) -> Iterator[str]:
     """Yield what has to be said of how a date was judged."""
     if newcomer_names:
-        yield f"nobody waited for {names(newcomer_names)} then: expected now, and without a report up to this date"
+        yield (
+            f"nobody waited for {names(newcomer_names)} then: "
+            "expected now, and without a report up to this date"
+        )
     if now < read_at and (timeless := ", ".join(without_a_time(evidence, phase))):
-        yield f"judged as of {now:%Y-%m-%d %H:%M}Z, and no time says whether this was known then: {timeless}"
+        yield (
+            f"judged as of {now:%Y-%m-%d %H:%M}Z, "
+            f"and no time says whether this was known then: {timeless}"
+        )
 
 
 def _is_before(judged: _Date, begins: datetime | None) -> bool:
-    """Whether a date with registrations, and without a row, was over before the completion log had its first one."""
+    """Whether a date with registrations and no row was over before the completion log began."""
     has_no_row = isinstance(judged.evidence.completion_log, Absent)
     was_over = begins is None or judged.phase.deadline(judged.evidence.game_date) < begins
     return (
@@ -526,7 +527,7 @@ def _silent_dates(judged_dates: Sequence[_Date], phase: Phase, now: datetime) ->
     try:
         dates = [Facts(judged.evidence, phase, now) for judged in judged_dates]
         return {day for processor in phase.expected for day in silent_dates(processor, dates)}
-    except Exception:  # noqa: BLE001 (the warnings say so; the verdicts stand)
+    except Exception:  # noqa: BLE001 (the warnings say so; the verdicts are kept)
         return set()
 
 
@@ -552,16 +553,14 @@ def _warnings(
         yield f"{phase.bigquery_table} {first}: dates before are judged by their documents alone"
     try:
         yield from early_warnings([judged.evidence for judged in judged_dates], phase, now, lines)
-    except Exception as error:  # noqa: BLE001 (a warning less; the verdicts stand)
+    except Exception as error:  # noqa: BLE001 (a warning less; the verdicts are kept)
         yield f"the recent dates could not be looked over: {_described(error)}"
 
 
 def _may_have_been_refused(judged: _Date, memory: DateMemory, now: datetime) -> bool:
-    """Whether only the code's own lines can tell that the next phase was not started.
+    """Whether only the code's own lines can say that the next phase was not started.
 
-    Its output is not due yet.
-
-    Of what is open they tell as well when it is over.
+    That is so while its output is not due yet. The lines also say when an open incident is over.
     """
     facts = judged.facts(now)
     return (
@@ -587,7 +586,7 @@ def _explained(judged: _Date, now: datetime, read_at: datetime) -> Verdict:
         return where_it_stopped(
             verdict, judged.evidence, there, history=judged.around, phase=judged.phase, now=now
         )
-    except Exception as error:  # noqa: BLE001 (the problem is told all the same)
+    except Exception as error:  # noqa: BLE001 (the problem is reported all the same)
         words = f"its evidence cannot be understood: {_described(error)}"
         return replace(judged.verdict, causes=(Cause(kind=CauseKind.UNDETERMINED, words=words),))
 

@@ -1,8 +1,8 @@
 """Reads the sources of one canary run, all at once, and ends in time whatever hangs.
 
 One batch read of the progress documents, one of what the canary remembers, and one query a table:
-the completion logs, and of each phase its message log, flag table, outcome and work. Each stands
-alone: one that cannot be read takes no other with it.
+the completion logs, and of each phase its message log, flag table, outcome and work. Each is read
+by itself: one that cannot be read leaves the others as they are.
 """
 
 from collections import defaultdict
@@ -59,17 +59,20 @@ from orchestrator_resilience.stores.base import (
 T = TypeVar("T")
 _Documents = dict[DocumentRef, Document]
 
-# Of what a run may take, which canary/run.py adds up; what is left is for notifying people.
+# A part of the time of a run, which canary/run.py adds up.
 READ_SECONDS = 35.0
-# So much further back the completion log is read, which tells one that begins later from one that
-# lost the first rows.
+# The completion log is read so much further back: so a log that begins later is not taken for one
+# that has lost its first rows.
 EARLIER = timedelta(days=7)
 CHECKPOINTS_SECONDS = 15.0
 _ONE_DAY = timedelta(days=1)
 
 
 class Gathered(msgspec.Struct, frozen=True):
-    """The evidence by phase and then by date, and the documents of what is remembered, and of what people said."""
+    """The evidence by phase and then by date, and the documents of what is remembered.
+
+    The latter include what people said.
+    """
 
     evidence: tuple[Evidence, ...] = ()
     remembered: Documents | Unreadable = msgspec.field(default_factory=dict)
@@ -85,7 +88,7 @@ def gather(
     seconds: float = READ_SECONDS,
     beside: Beside | None = None,
 ) -> Gathered:
-    """Read the evidence for `wanted`, game dates by phase; a source that fails is Unreadable.
+    """Read the evidence for `game_dates`, by phase; a source that fails is Unreadable.
 
     What the `canary` of this name remembers is read with it: the months of these dates, and with
     `now` (aware) older ones in which something is open. All are read `beside` each other, by
@@ -103,8 +106,8 @@ def gather(
         "progress documents": lambda: stores.documents.get_all(progress),
         "what the canary remembers": partial(_remembered, stores, memory, canary, now, [*phases]),
     }
-    # First, because the others wait for their turn, and without the documents nothing is known of
-    # any date.
+    # The documents come first, because the other questions wait for their turn, and without the
+    # documents nothing is known of any date.
     answers = _ask({**documents, **_questions(stores, selected_phases, window)}, seconds, beside)
     memory_answer = answers["what the canary remembers"]
     evidence = [_evidence(phases[name], day, answers) for name, day in dates]
@@ -154,17 +157,14 @@ def _evidence(phase: Phase, day: date, answers: Mapping[str, Any]) -> Evidence:
     )
 
 
-# What is asked, by the words in which people are told of it.
+# What is asked, by the words that a message has for it.
 _Questions = Mapping[str, Callable[[], Any]]
 
 
 def _questions(
     stores: Stores, phases: Mapping[str, Phase], window: tuple[date, date]
 ) -> _Questions:
-    """Return what is asked of the tables.
-
-    Each completion log once, whatever number of phases it has.
-    """
+    """Return what is asked of the tables; a completion log is asked once for all its phases."""
     logs: dict[str, list[str]] = defaultdict(list)
     for name, phase in phases.items():
         logs[phase.bigquery_table].append(name)
@@ -214,7 +214,7 @@ def read_traces(
 ) -> dict[tuple[str, date], Traces]:
     """Read what the deliveries of dates with a problem have left, `beside` each other.
 
-    What fails is Unreadable.
+    A source that fails is Unreadable.
     """
     days: dict[str, list[date]] = defaultdict(list)
     for name, day in problems:
@@ -357,8 +357,8 @@ def _answer(
 
 
 def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T] | Unreadable:
-    # Whose turn has not come by then is not asked: its thread would be left behind, and keep others
-    # from reading.
+    # A question whose turn has not come by then is not asked: its thread would be left behind, and
+    # keep others from reading.
     if not gate.acquire(timeout=deadline.left()):
         return Unreadable(f"not asked within {deadline.seconds:g} s")
     try:
@@ -374,7 +374,7 @@ def _read(read: Callable[[], T], gate: Semaphore, deadline: Deadline) -> Seen[T]
 def _logged(
     what: str, answer: Source[Sequence[ProcessorSummary]], phase: Phase, day: date
 ) -> Source[Logged]:
-    """Return what a table says of one date, what may be of any date with it."""
+    """Return what a table says of one date, with the rows that may be of any date."""
     if not isinstance(answer, Seen):
         return answer
     phase_rows = (row for row in answer.value if row.phase == phase.name)
@@ -401,7 +401,7 @@ def _first_row(answer: Source[Sequence[ProcessorSummary]], phase: str) -> dateti
 
 
 def _is_elsewhere(evidence: Sequence[Evidence]) -> bool:
-    """Whether a phase has no document of any date, though its orchestrator has left rows of several."""
+    """Whether a phase has no document of any date, though there are rows of several dates."""
     rows = [
         date_evidence
         for date_evidence in evidence
@@ -414,7 +414,8 @@ def _is_elsewhere(evidence: Sequence[Evidence]) -> bool:
 
 def _no_documents(phase: Phase) -> Unreadable:
     return Unreadable(
-        f"{phase.firestore_collection} has no document of any date, though {phase.bigquery_table} has rows of several: "
+        f"{phase.firestore_collection} has no document of any date, "
+        f"though {phase.bigquery_table} has rows of several: "
         "the collection's name is mistyped, or it is in another project or database"
     )
 
@@ -467,10 +468,7 @@ def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
 
 
 def _count(answer: Source[Mapping[date, int]], day: date) -> Source[int]:
-    """Return the number of one date.
-
-    0 where the query does not mention it, Absent where there is no query.
-    """
+    """Return the count of one date: 0 where the query omits it, Absent where there is no query."""
     return mapped(answer, lambda counts: counts.get(day, 0))
 
 
