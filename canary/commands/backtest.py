@@ -1,4 +1,4 @@
-"""`canary backtest`: what a canary would have sent over dates of the past, from the user's own stores, read-only."""
+"""`canary backtest`: what a canary would have sent over past dates, by the user's own stores."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -149,7 +149,7 @@ def _read_reported(file: Path, about: Subject) -> list[Reported]:
 
 
 def _with_phases(about: Subject, file: Path) -> Subject:
-    """Return the same with the phases of another file, those that are asked about."""
+    """Return the same subject with the phases of another file."""
     all_phases = load_phases(file)
     is_one = about.several and len(about.phases) == 1
     return replace(
@@ -171,7 +171,7 @@ def _checked(played: Backtest, about: Subject) -> Checked:
 
 
 def _play(about: Subject, days: int, until: Day | None) -> Backtest:
-    """Read the stores, and play the runs; a bar shows on a terminal how far that has come."""
+    """Read the stores, and play the runs, with a bar on a terminal that shows the progress."""
     last = (
         None
         if until is None
@@ -194,7 +194,7 @@ _TONES = {Level.WARNING: "warn", Level.ERROR: "bad", Level.CRITICAL: "bad"}
 
 
 def _page(played: Backtest, about: Subject) -> Past:
-    """Return the same as the text, as values of a page."""
+    """Return what the text says, as values of a page."""
     incidents = (
         IncidentText(
             _incident_text(incident, several=about.several), _TONES[incident.level], incident.path
@@ -266,7 +266,7 @@ def _text(played: Backtest, about: Subject, width: int) -> Iterator[str]:
 
 
 def _picture(dates: Sequence[PlayedDate], phase: Phase, width: int) -> Iterator[str]:
-    """Yield a row for each date: when somebody would have known that something is wrong, and how bad it is."""
+    """Yield a row for each date: when somebody would have been notified, and how bad it was."""
     words = {played_date.game_date: _words(played_date) for played_date in dates}
     label = len(phase.name) + len(" 2026-02-11 ")
     cells = max(_LEAST_CELLS, min(72, width - label - 1 - max(map(len, words.values()), default=0)))
@@ -339,7 +339,10 @@ def _sums(played: Backtest, about: Subject) -> Iterator[str]:
 
 
 def _judged_lines(beside: Compared) -> Iterator[str]:
-    """Yield of each that people have reported whether somebody would have been notified, and what was sent besides."""
+    """Yield whether somebody would have been notified of what people have reported.
+
+    The last line has what else would have been sent.
+    """
     total = len(beside.notified) + len(beside.missed)
     yield f"{len(beside.notified)} of {total} that were reported would have been notified of"
     for report, incident in beside.notified:

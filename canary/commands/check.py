@@ -112,7 +112,7 @@ def status(
         console.print(
             wrapped(f"as of {about.now:%Y-%m-%d %H:%M}Z, {where}", console.width), soft_wrap=True
         )
-        # on Google Cloud its log tells
+        # on Google Cloud the log says it
         if not about.simulated and isinstance(stores, EmbeddedStores):
             ran_at = _last_run(about, stores)
             ago = (
@@ -185,7 +185,7 @@ def _print_report(report: Report, about: Subject, console: Console) -> None:
 def _record(report: Report, stores: EmbeddedStores) -> None:
     """Leave the line by which `canary status` knows of the run.
 
-    That it cannot must not hide the report.
+    Where that fails, the report is printed all the same.
     """
     try:
         if stores.folder.is_dir():

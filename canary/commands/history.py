@@ -19,9 +19,9 @@ _DATES = 30
 @date_argument("game_date", "[DATE]", required=False)
 @options("data", "phase", "now", "json", "canary")
 def history(about: Subject, *, game_date: Day | None, as_json: bool) -> None:
-    """Show the incidents of one date, or of the last 30.
+    """Show the incidents of one date, or of the last 30 dates.
 
-    What was sent, to whom and why, and how they ended.
+    Each with what was sent, to whom and why, and how it ended.
     """
     with about.stores() as stores:
         days = {name: _days(phase, about, game_date) for name, phase in about.phases.items()}

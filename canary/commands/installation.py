@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 class PointState(StrEnum):
-    """Whether a point holds. ABSENT: it is not there, and need not be. UNKNOWN.
+    """Whether a point holds.
 
-    It could not be read.
+    ABSENT: it is not there, and need not be. UNKNOWN: it could not be read.
     """
 
     HOLDS = "HOLDS"
@@ -41,7 +41,7 @@ class PointState(StrEnum):
 
     @property
     def sign(self) -> str:
-        """One character for it."""
+        """The character that is shown for it."""
         return {
             PointState.HOLDS: "✓",
             PointState.WRONG: "✗",
@@ -58,7 +58,7 @@ class Point(msgspec.Struct, frozen=True):
 
     @property
     def line(self) -> str:
-        """Say it in a line."""
+        """The point in one line."""
         return f"{self.state.sign} {self.text}"
 
 
@@ -71,7 +71,10 @@ def points_of(
     settings: Settings,
     store: str,
 ) -> Iterator[Point]:
-    """Yield the points of an installation whose stores are `store`, by the `evidence` of some dates; it only reads."""
+    """Yield the points of an installation, by the `evidence` of some dates; it only reads.
+
+    `store` says in words where the stores are.
+    """
     file = settings.phases_file or "the bundled one"
     yield Point(PointState.HOLDS, f"phases file: {file}, with {', '.join(phases)}")
     location = (
@@ -206,10 +209,10 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
     )
 
 
-def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells: str) -> Point:
-    """Return whether a source can be read that a phase may name in a field of its own."""
+def _optional(field: str, named: str | None, sources: Sequence[Source[T]], content: str) -> Point:
+    """Return whether a source can be read that a phase names in `field`, or need not name."""
     if named is None:
-        return Point(PointState.ABSENT, f"{field}: none, so {tells} is not known")
+        return Point(PointState.ABSENT, f"{field}: none, so {content} is not known")
     unreadable = _first_unreadable(sources)
     return Point(
         PointState.UNKNOWN if unreadable else PointState.HOLDS,
@@ -218,10 +221,7 @@ def _optional(field: str, named: str | None, sources: Sequence[Source[T]], tells
 
 
 def _collected(what: str, sources: Sequence[Source[int]], unit: str, why_none: str) -> Point:
-    """Return how many entries of a log there are of how many dates.
-
-    That there is none is no fault by itself.
-    """
+    """Return of how many dates a log has entries; a log without any is no fault by itself."""
     if unreadable := _first_unreadable(sources):
         return Point(PointState.UNKNOWN, f"{what}: {unreadable}")
     point = _counted(
@@ -240,7 +240,7 @@ def _counted(what: str, entries: Collection[object], dates: int) -> Point:
 
 
 def _first_unreadable(sources: Sequence[Source[T]]) -> str:
-    """Return why the first source could not be read that could not; empty where all could."""
+    """Return why the first unreadable source could not be read; empty where all could."""
     return next(
         (one_line(source.reason) for source in sources if isinstance(source, Unreadable)), ""
     )

@@ -1,7 +1,4 @@
-"""What several commands share.
-
-The options, the kinds of values that they take, and what a command is about.
-"""
+"""What several commands share: options, the types of their values, what a command is about."""
 
 import json
 import re
@@ -61,7 +58,10 @@ def a_time(text: str) -> datetime:
 
 
 def a_date(text: str) -> Day:
-    """Read a game date; `today` and `yesterday` as days back from today, which each phase has by its own time zone."""
+    """Read a game date; `today` and `yesterday` as days back from today.
+
+    Which date is today depends on the time zone of the phase.
+    """
     day = _DAYS_BACK.get(text, calendar_date(text))
     if day is None or (isinstance(day, date) and day.year not in YEARS):
         raise click.BadParameter(f"{text!r} is not a date such as 2026-02-09, today or yesterday")
@@ -202,7 +202,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     `read_at` is the time at which the stores are read: the present, or the end of a simulated run.
     `folder` is that of the embedded stores which were named, None for those that the settings ask
-    for; `simulated` tells that a simulated run has left it. `several`: there are more phases than
+    for; `simulated`: a simulated run has left it. `several`: there are more phases than
     one, so that a command has to say which is meant. `canary` is the name of the canary whose
     memory is read.
     """
@@ -231,7 +231,10 @@ class Subject(msgspec.Struct, frozen=True):
 
     @property
     def store(self) -> Mapping[str, str]:
-        """Whose stores these are: the folder, or the project, and its Firestore databases where they are named ones."""
+        """Where the stores are: a folder, or a project with those of its Firestore databases.
+
+        A database without a name of its own is left out.
+        """
         settings = Settings.from_env()
         if self.folder is not None or settings.project is None:
             return {"folder": printable(str(self.folder or settings.data_dir))}
@@ -258,9 +261,8 @@ class Subject(msgspec.Struct, frozen=True):
     def stores(self, *, must_exist: bool = True) -> "closing[Stores]":
         """Open the stores, as a context.
 
-        ConfigurationError where nobody says which, and there are none in this folder.
-
-        They are made only where they need not exist, and somebody has named their place.
+        They are made only where they need not exist, and their place was named. Raises
+        ConfigurationError where nothing names them, and there are none in this folder.
         """
         if self.folder is not None:
             return closing(EmbeddedStores(self.folder, must_exist=must_exist))
@@ -280,7 +282,7 @@ def subject(
 ) -> Subject:
     """Return what the options are about.
 
-    The folder of a simulated run brings its own phases and its time.
+    The folder of a simulated run has its own phases and its own time.
     """
     run = read_simulated_folder(folder) if folder is not None else None
     all_phases = load_phases(run.phases_file if run else None)

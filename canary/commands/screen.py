@@ -41,10 +41,7 @@ def show_everything(console: Console, phase: Phase, command: CommandLine) -> Sho
 def print_screen(
     console: Console, events: Sequence[Happening], phase: Phase, command: CommandLine
 ) -> None:
-    """Print the demo's one screen.
-
-    A healthy date in short, what went wrong with its alerts, and the end of it.
-    """
+    """Print the demo's one screen: a healthy date, two problems with their alerts, the end."""
 
     def show(day: date, impact: Impact | None = None) -> None:
         console.rule(f"{day:%B} {day.day}: {demo.WHAT_HAPPENED[day]}", align="left")
@@ -66,8 +63,8 @@ def print_screen(
     show(demo.HEALTHY)
     show(demo.SHORT_CIRCUITED, Impact.NONE)
     show(demo.BLOCKED, Impact.BLOCKED)
-    end = f"{demo.NEW_CODE:%B} {demo.NEW_CODE.day}: {demo.WHAT_HAPPENED[demo.NEW_CODE]}, and one re-run mends a date"
-    console.rule(end, align="left")
+    end, code = f"{demo.NEW_CODE:%B} {demo.NEW_CODE.day}", demo.WHAT_HAPPENED[demo.NEW_CODE]
+    console.rule(f"{end}: {code}, and one re-run mends a date", align="left")
     for day in demo.DATES:
         for at, notification in _notifications(events, day):
             if notification.kind is NotificationKind.RESOLVED:

@@ -82,7 +82,8 @@ def add(
         return
     end = about.command.to("silence", "end", added.id)
     click.echo(
-        f"silence {added.id} until {added.expires_at:%Y-%m-%d %H:%M}Z {about.where}; end it with {end}"
+        f"silence {added.id} until {added.expires_at:%Y-%m-%d %H:%M}Z {about.where}; "
+        f"end it with {end}"
     )
     click.echo(f"it covers {covered}")
 
@@ -207,7 +208,7 @@ def _change_silences(
 def _change(
     documents: DocumentStore, canary: str, fields: Callable[[Document | None], dict[str, Any]]
 ) -> None:
-    """Change what people said to a canary; of two who do so at once neither loses."""
+    """Change what people said to a canary; of two changes at once neither is lost."""
     ref = people_ref(canary)
     for _ in range(_ATTEMPTS):
         document = documents.get_all([ref]).get(ref)

@@ -1,7 +1,4 @@
-"""`canary demo` and `canary replay`.
-
-The real orchestrator and the real canary on simulated time.
-"""
+"""`canary demo` and `canary replay`: the real orchestrator and canary on simulated time."""
 
 import shutil
 from datetime import datetime

@@ -52,9 +52,9 @@ class Topic:
 
 
 def _limits(deadline: Deadline) -> dict[str, Any]:
-    """Return the bounds of one call that has to end by then.
+    """Return the bounds of one call that has to end by the `deadline`.
 
-    Its last try begins when its retries end.
+    Half of the time is for retries, and half for the last of them.
     """
     if deadline.is_over:
         raise StoreError(f"Pub/Sub: it took more than {deadline.seconds:g} s")

@@ -36,7 +36,7 @@ from orchestrator_resilience.stores.base import (
 
 
 class Agreement(StrEnum):
-    """What Firestore and a table of BigQuery say of one date's flag, in the order in which it is told."""
+    """How a table of BigQuery agrees with Firestore on the flag of a date, in order of report."""
 
     AGREE = "agree"
     DIFFER = "differ"
@@ -68,7 +68,10 @@ class Comparison(msgspec.Struct, frozen=True):
 
     @property
     def carries(self) -> bool:
-        """Whether the table has the flag on every date on which Firestore has it, at least one, and on no other."""
+        """Whether the table has the flag on the dates on which Firestore has it, at least one.
+
+        It must not have the flag on another date, and every date must be readable.
+        """
         has = [flag.bigquery for flag in self.flags if flag.firestore]
         return (
             bool(has)
@@ -140,11 +143,12 @@ class Verified(msgspec.Struct, frozen=True):
 
     @property
     def answers(self) -> Iterator[str]:
-        """Where else the flag is, how far that table agrees, and what to put into the phases file for it."""
+        """Where else the flag is, how far that table agrees, and the lines for the phases file."""
         name = self.phase.name
         for table in self.flag_tables or ():
             in_it = table.dates(Agreement.AGREE) or table.dates(Agreement.DIFFER)
-            yield f"{name}: {f'the flag is in {table.table}: it' if in_it else table.table} {table.text}"
+            table_words = f"the flag is in {table.table}: it" if in_it else table.table
+            yield f"{name}: {table_words} {table.text}"
             lines = (
                 [] if self.phase.flag_table == table.table else [f'flag_table = "{table.table}"']
             )
@@ -170,7 +174,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def outcome(self) -> Outcome:
-        """PROBLEM where a point is wrong, COULD_NOT_TELL where nothing can be read, else what is known of the flag."""
+        """PROBLEM if a point is wrong, COULD_NOT_TELL if nothing is readable, else by the flag."""
         if any(point.state is PointState.WRONG for point in self.points):
             return Outcome.PROBLEM
         flags = [flag for table in self.comparisons for flag in table.flags]
@@ -180,7 +184,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def _of_the_flag(self) -> Outcome:
-        """QUIET when BigQuery carries the flag and agrees, PROBLEM when it does not, else COULD_NOT_TELL."""
+        """QUIET if BigQuery has the flag and agrees, PROBLEM if not, else COULD_NOT_TELL."""
         # A completion log that lacks a column is no proof by itself.
         unproven = [
             phase
@@ -211,7 +215,7 @@ class Verification(msgspec.Struct, frozen=True):
     def advice(self) -> str:
         """Which source of the flag the canary should use."""
         if self._of_the_flag is Outcome.QUIET:
-            # What another table needs besides stands in its own answer.
+            # What another table needs besides is in its own answer.
             by_itself = all(phase.best is phase.completion_log for phase in self.phases)
             how = (
                 ": set bigquery_carries_flag = true in the phases file"
@@ -224,7 +228,10 @@ class Verification(msgspec.Struct, frozen=True):
         ]:
             lacks = f"{', '.join(without_flag)} lacks {FLAG_COLUMN}"
             unreadable = "".join(f"; could not be read: {reason}" for reason in self.reasons)
-            return f"the completion log has no column for the flag: use Firestore ({lacks}){unreadable}"
+            return (
+                "the completion log has no column for the flag: "
+                f"use Firestore ({lacks}){unreadable}"
+            )
         lacking = [
             f"{table} lacks {', '.join(columns)}"
             for table, columns in self.missing_columns.items()
@@ -243,7 +250,10 @@ class Verification(msgspec.Struct, frozen=True):
             )
         if self.reasons:
             return f"could not tell: {'; '.join(self.reasons)}"
-        return "could not tell: on none of these dates is the flag set, so that they agree proves nothing"
+        return (
+            "could not tell: on none of these dates is the flag set, "
+            "so that they agree proves nothing"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -276,9 +286,9 @@ def compare_flags(
     settings: Settings | None = None,
     store: str = "",
 ) -> Verification:
-    """Compare the flags of `wanted`, game dates by phase, and with `now` go through the points of the installation.
+    """Compare the flags of `game_dates`, by phase, and with `now` check the installation, too.
 
-    The stores are named `store`; the `settings` are those of the environment.
+    `store` says in words where the stores are; the `settings` are those of the environment.
     """
     evidence = gather(stores, game_dates, phases).evidence
     reasons = {
@@ -322,21 +332,22 @@ def compare_flags(
 def _changes(
     log: ChangeLog | None, begun: Mapping[str, datetime]
 ) -> tuple[Mapping[str, Changes], list[str]]:
-    """Return by phase what the platform's logs have of it, and whether the right to read them is missing."""
+    """Return the changes of each phase, and an error where the right to read logs is missing."""
     if log is None or not begun:
         return {}, []
     try:
         return log.changes(begun, max(begun.values()) + timedelta(days=1)), []
     except StoreError as error:
         refused = (
-            "set-up: this account may not read logs; the canary's own needs roles/logging.viewer to say where a "
-            f"completion stopped, why, and what was changed before ({one_line(str(error), 200)})"
+            "set-up: this account may not read logs; the canary's own needs roles/logging.viewer "
+            "to say where a completion stopped, why, and what was changed before "
+            f"({one_line(str(error), 200)})"
         )
         return {}, [refused] if "PermissionDenied" in str(error) else []
 
 
 def _jobs(changes: Changes | None, phase: Phase) -> Iterator[str]:
-    """Yield what is looked at for changes of a phase, and of each of its scheduler jobs how its last attempt ended."""
+    """Yield of which parts of a phase changes are known, and how each job's last attempt ended."""
     if changes is None:
         return
     if changes.looked_at:
@@ -345,15 +356,19 @@ def _jobs(changes: Changes | None, phase: Phase) -> Iterator[str]:
     for job in phase.scheduler_jobs:
         last = max((attempt for attempt in changes.attempts if attempt.job == job), default=None)
         if last is None:
-            yield f"scheduler job {job}: no attempt in the last days; it is paused, or has another name"
+            yield (
+                f"scheduler job {job}: no attempt in the last days; "
+                "it is paused, or has another name"
+            )
         else:
-            yield f"scheduler job {job}: the last attempt, {last.at:%Y-%m-%d %H:%M}Z, {last.failure or 'succeeded'}"
+            end = last.failure or "succeeded"
+            yield f"scheduler job {job}: the last attempt, {last.at:%Y-%m-%d %H:%M}Z, {end}"
 
 
 def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Iterator[str]:
-    """Yield whether a phase's query of runs can be read, and of whom it has runs.
+    """Yield whether a phase's query of runs can be read, and which processors have runs.
 
-    Nothing where there is none.
+    Nothing where a phase has no such query.
     """
     if counts is None or phase.runs_query is None:
         return
@@ -370,9 +385,9 @@ def _runs(counts: CountSource | None, phase: Phase, days: Sequence[date]) -> Ite
 
 
 def _setup_errors(documents: DocumentStore) -> Iterator[str]:
-    """Yield whether the right to write documents is missing; nothing is written.
+    """Yield whether the right to write documents is missing.
 
-    No document is as old as that.
+    Nothing is written, because no document has the version that this write expects.
     """
     try:
         documents.update_if_unchanged(
@@ -381,8 +396,9 @@ def _setup_errors(documents: DocumentStore) -> Iterator[str]:
     except StoreError as error:
         if "PermissionDenied" in str(error):
             yield (
-                "set-up: this account may not write Firestore; the canary's own needs roles/datastore.user "
-                f"to remember incidents and silences ({one_line(str(error), 200)})"
+                "set-up: this account may not write Firestore; the canary's own needs "
+                "roles/datastore.user to remember incidents and silences "
+                f"({one_line(str(error), 200)})"
             )
 
 
@@ -434,9 +450,9 @@ def _by_completion_log(
 
 
 def _of_completion_log(log: Source[Logged], lacking: Sequence[str]) -> bool | Unreadable | None:
-    """Return what it says of the flag.
+    """Return whether the completion log has the flag; without a row, it is unset.
 
-    Without a row it is unset, if the table could say otherwise.
+    None where the table has no column for it.
     """
     if isinstance(log, Unreadable):
         return log
@@ -465,7 +481,8 @@ def _flag(evidence: Evidence, in_table: bool | Unreadable | None) -> FlagOfDate:
 
 
 def _difference(flag: FlagOfDate) -> str:
-    return f"{flag.game_date} ({FLAG_WORDS[flag.firestore]} in Firestore, {FLAG_WORDS[flag.bigquery]} there)"
+    in_firestore, in_table = FLAG_WORDS[flag.firestore], FLAG_WORDS[flag.bigquery]
+    return f"{flag.game_date} ({in_firestore} in Firestore, {in_table} there)"
 
 
 def _dates(days: Sequence[date]) -> str:
