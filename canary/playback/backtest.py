@@ -1,10 +1,8 @@
 """What a canary would have sent, had it run every 15 minutes over dates of the past.
 
-The real runs, on a snapshot.
-
-Each run is the scheduler's own, with the real judgement and the real memory, and sees what was
-there at its time (canary/playback/snapshot.py). What nobody can know of the past is said of each
-date: it is then judged as of today.
+Each run is that of the scheduler, with the real judgement and the real memory, and sees what was
+there at its time (canary/playback/snapshot.py). Where nobody can know what was there, the date is
+judged as of today, and the backtest says so.
 """
 
 from collections import defaultdict
@@ -35,8 +33,8 @@ from orchestrator_resilience.stores.base import Lines, Stores
 from orchestrator_resilience.testing import SimulatedClock
 
 _A_DAY = timedelta(days=1)
-# A row, its registration and the flag are written within that; what differs by more was written at
-# another time.
+# A row, its registration and the flag are written within this time; what is further apart was
+# written at another time.
 _TOGETHER = timedelta(minutes=5)
 _TIMELESS, _NOT_READABLE = "no time says when it came", "not readable"
 _WRITTEN_AGAIN = "it may have been written, undone and written again"
@@ -54,7 +52,10 @@ class Span(NamedTuple):
 def span_of(
     phases: Mapping[str, Phase], days: int, now: datetime, until: date | None = None
 ) -> Span:
-    """Return the last `days` dates up to `until`, by default today, and the runs up to when nobody looks at them."""
+    """Return the last `days` dates up to `until`, by default today, and the time of their runs.
+
+    The runs end when no canary would look at these dates any more.
+    """
     dates = {
         name: _last(days, min(until or phase.today(now), phase.today(now)))
         for name, phase in phases.items()
@@ -72,9 +73,9 @@ def _last(days: int, until: date) -> list[date]:
 
 
 class SentMessage(msgspec.Struct, frozen=True):
-    """What would have been sent of an incident, when (UTC).
+    """A message that would have been sent of an incident: when (UTC), of which kind, and what.
 
-    Of which kind, and what was said to be wrong.
+    `causes` are the proven causes, in short.
     """
 
     at: datetime
@@ -87,9 +88,8 @@ class SentMessage(msgspec.Struct, frozen=True):
 class PastIncident(msgspec.Struct, frozen=True):
     """What would have been sent of an incident, in order.
 
-    `since` (UTC) is when it was wrong, if that is known.
-
-    `path` and `causes` are what was said of it last while it was open.
+    `since` (UTC) is when the problem began, None where that is not known. `path` and `causes` are
+    those of the last message while it was open.
     """
 
     phase: str
@@ -145,9 +145,9 @@ class PastIncident(msgspec.Struct, frozen=True):
 
 
 class PlayedDate(msgspec.Struct, frozen=True):
-    """What would have been sent of one date, and why it cannot be known whether that is so.
+    """What would have been sent of one date.
 
-    Nothing where it can.
+    `as_of_today` are the reasons why it cannot be known what was there then; empty where it can.
     """
 
     phase: str
@@ -157,9 +157,10 @@ class PlayedDate(msgspec.Struct, frozen=True):
 
 
 class Backtest(msgspec.Struct, frozen=True):
-    """What a canary would have sent in so many `runs` of a time, and what it could not read today.
+    """What a canary would have sent in `runs` runs from `begin` to `end` (UTC).
 
-    `messages` counts those of one channel, each about one fault on one or several dates.
+    `failures` are by source why it cannot be read today. `messages` counts those of one channel,
+    each about one fault on one or several dates.
     """
 
     begin: datetime
@@ -176,9 +177,9 @@ class Backtest(msgspec.Struct, frozen=True):
 
     @property
     def as_of_today(self) -> dict[str, int]:
-        """How many dates cannot be known, by the reason.
+        """How many dates are judged as of today, by the reason.
 
-        Of those that differ after the colon, by what is before it.
+        Reasons that differ only after their first colon are counted together.
         """
         dates: dict[str, list[str]] = defaultdict(list)
         for played_date in self.dates:
@@ -198,7 +199,7 @@ class Backtest(msgspec.Struct, frozen=True):
 
     @property
     def minutes_to_notify(self) -> float | None:
-        """How long after the problem was there people would have been notified: the median."""
+        """How long after a problem began people would have been notified: the median."""
         return _median(
             incident.opened_at - incident.since
             for incident in self.incidents
@@ -258,7 +259,7 @@ class Recorder:
         self.sent.append((now, notifications))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:
-        """Nothing is said of the canary itself: here it is never refused, and never away."""
+        """Ignore a warning of the canary itself: here it is never refused, and never away."""
 
 
 def play_backtest(
@@ -270,10 +271,9 @@ def play_backtest(
 ) -> Backtest:
     """Run the canary every 15 minutes of the past.
 
-    `ran` is told after each run which share of the time is over.
-
-    The dates are those from the first one on of which there is anything. Raises StoreError where
-    the documents or a completion log cannot be read: nothing could be told then.
+    `ran` is called after each run with the share of the time that is over. The dates begin with the
+    first one of which there is anything. Raises StoreError where the documents or a completion log
+    cannot be read: nothing could be judged then.
     """
     clock, recorder = SimulatedClock(read_at), Recorder()
     (snapshot, all_evidence), channels = read(stores, phases, time, clock), Channels(recorder)
@@ -306,9 +306,9 @@ def play_backtest(
 def read(
     stores: Stores, phases: Mapping[str, Phase], time: Span, clock: SimulatedClock
 ) -> tuple[Snapshot, Sequence[Evidence]]:
-    """Read all that is asked of tables and documents.
+    """Read what the runs ask of tables and documents.
 
-    Returns it, and the evidence of each date as it is now.
+    Returns the snapshot, and the evidence of each date as it is now.
     """
     snapshot = Snapshot(stores, phases, _window(phases, time), clock, clock.now)
     return snapshot, gather(snapshot, time.dates, phases, beside=AtOnce).evidence
@@ -321,13 +321,13 @@ def _day(notification: Notification) -> PhaseDate:
 def _begin(phase: Phase, first: date) -> datetime:
     """Return when the runs begin.
 
-    A few dates early, as a canary that has just begun says how each date stands.
+    That is a few dates early, because a canary that has just begun reports the state of each date.
     """
     return phase.begins(first - phase.lookback_dates * _A_DAY)
 
 
 def _with_something(evidence: Sequence[Evidence]) -> list[Evidence]:
-    """Return the dates of each phase from the first one on of which there is anything."""
+    """Return the dates of each phase, from the first one of which there is anything."""
     firsts: dict[str, date] = {}
     for date_evidence in evidence:
         if _has_come(date_evidence):
@@ -340,7 +340,7 @@ def _with_something(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 
 def _window(phases: Mapping[str, Phase], time: Span) -> tuple[date, date]:
-    """Return from which date to which a run looks at anything."""
+    """Return the first and the last date at which a run looks."""
     first = min(phase.recent_dates(time.begin, phase.history_dates)[0] for phase in phases.values())
     dates = [day for days in time.dates.values() for day in days]
     return min([first, *dates]), max(
@@ -392,7 +392,7 @@ def _message(at: datetime, notification: Notification) -> SentMessage:
 def _lines(
     snapshot: Snapshot, incidents: Iterable[PhaseDate]
 ) -> dict[PhaseDate, Lines | Unreadable]:
-    """Return what the deliveries have left of the dates with incidents, as far as it is still there."""
+    """Return what is still there of the lines that deliveries left, on dates with incidents."""
 
     def read(phase: str, day: date) -> Lines | Unreadable:
         try:
@@ -440,7 +440,7 @@ def _has_come(evidence: Evidence) -> bool:
 
 
 def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
-    """Say what of a date is as it is today, and may have been otherwise when the canary would have looked."""
+    """Say what of a date is known as of today, and may have been otherwise then."""
     sources = evidence.completion_log, evidence.progress, evidence.messages, evidence.flag_table
     for source in (*sources, evidence.outcome, evidence.work):
         if isinstance(source, Unreadable):
@@ -451,7 +451,7 @@ def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
         value_or(evidence.progress, Progress(frozenset())),
         value_or(evidence.completion_log, Logged()),
     )
-    # Of who has a row, that says when the entry was written.
+    # Where a processor has a row, the row says when the entry was written.
     alone = {
         name: entry for name, entry in progress.registered.items() if name not in log.completed
     }
@@ -479,7 +479,10 @@ def _not_known(evidence: Evidence, phase: Phase) -> Iterator[str]:
     for name, entry in progress.registered.items():
         row = log.completed.get(name)
         if row and entry.completed_at and entry.completed_at - row.completed_at > _TOGETHER:
-            yield f"{_WRITTEN_AGAIN}: the registration of {name} is of another message than its first row"
+            yield (
+                f"{_WRITTEN_AGAIN}: "
+                f"the registration of {name} is of another message than its first row"
+            )
 
 
 def _lines_not_known(lines: Lines | Unreadable, day: date, since: date | None) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""What a backtest is held against.
+"""What a backtest is compared with.
 
-Another phases file, what people say was wrong, and what a live canary has sent.
+That is another phases file, what people say was wrong, and what a live canary has sent.
 """
 
 import csv
@@ -25,7 +25,7 @@ _LATE = 2 * RUN_EVERY
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What is otherwise of a date, and why, as far as that is known."""
+    """In `what` a date differs, and why, as far as that is known."""
 
     phase: str
     game_date: date
@@ -39,7 +39,7 @@ class Difference(msgspec.Struct, frozen=True):
 def differences(before: Backtest, after: Backtest) -> list[Difference]:
     """Return what would have been sent differently.
 
-    New, gone, another verdict or cause, earlier, later.
+    An incident is new or gone, has another verdict or cause, or a message is earlier or later.
     """
     mine, theirs = _by_date(before), _by_date(after)
     return [
@@ -84,7 +84,8 @@ def _causes(incident: PastIncident) -> str:
 
 def _moved(what: str, before: datetime, after: datetime) -> Iterator[str]:
     if before != after:
-        yield f"{what} {duration_text(abs(after - before))} {'later' if after > before else 'earlier'}"
+        direction = "later" if after > before else "earlier"
+        yield f"{what} {duration_text(abs(after - before))} {direction}"
 
 
 # What people say was wrong
@@ -161,9 +162,10 @@ def _moment(value: object, where: str) -> datetime | None:
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """What people say was wrong, with the incident that would have been sent of its date.
+    """What people say was wrong, each `notified` with the incident that would have been sent.
 
-    `besides` are the others.
+    `missed` are the dates of which nothing would have been sent, `besides` the incidents that
+    nobody has reported, and `elsewhere` what people report of dates outside the backtest.
     """
 
     notified: tuple[tuple[Reported, PastIncident], ...] = ()
@@ -172,7 +174,7 @@ class Compared(msgspec.Struct, frozen=True):
     elsewhere: tuple[Reported, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: of each that was reported when somebody would have been notified."""
+        """Return plain values: of each report, when somebody would have been notified."""
         reported = [
             {
                 **msgspec.to_builtins(report),
@@ -211,7 +213,7 @@ def compared(played: Backtest, reported: Iterable[Reported]) -> Compared:
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """How many dates were `compared` with what a live canary remembers of them, and what is otherwise."""
+    """How many dates were `compared` with what a live canary remembers, and the differences."""
 
     compared: int
     differences: tuple[Difference, ...] = ()
@@ -227,7 +229,10 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def checked(played: Backtest, memories: Mapping[PhaseDate, DateMemory], runs: Runs) -> Checked:
-    """Compare what would have been sent with what a live canary has sent, on the dates that it has judged."""
+    """Compare what would have been sent with what a live canary has sent.
+
+    Only dates that the live canary has judged are compared.
+    """
     judged = [
         (played_date, memories[key])
         for played_date in played.dates
@@ -267,13 +272,13 @@ def _was_sent(memory: DateMemory) -> list[_Said]:
 
 
 def _what(kind: str, verdict: VerdictKind | None, at: datetime) -> _Said:
-    """Return what was sent; that something is over says the same whatever it was."""
+    """Return what was sent; the end of an incident is the same whatever its verdict was."""
     is_end = kind in {NotificationKind.RESOLVED, NotificationKind.EXPIRED}
     return kind, None if is_end else verdict, at
 
 
 def _otherwise(sent: Sequence[_Said], was_sent: Sequence[_Said]) -> str:
-    """Say in which message they part first; empty where they are alike."""
+    """Say which message is the first that differs; empty where none does."""
     for played, live in zip_longest(sent, was_sent):
         if (
             played is None
@@ -298,14 +303,14 @@ def _why(played_date: PlayedDate, memory: DateMemory, runs: Runs) -> str:
     if any(incident.silenced for incident in memory.incidents):
         return "it was silenced"
     moments = [at for _, _, at in (*_sent(played_date), *_was_sent(memory))]
-    unseen = (
-        u
-        for u in runs.unseen
+    outages = (
+        outage
+        for outage in runs.unseen
         for at in moments
-        if u.since - timedelta(days=1) <= at <= u.until + _LATE
+        if outage.since - timedelta(days=1) <= at <= outage.until + _LATE
     )
-    blind = next(unseen, None)
-    if blind is not None:
-        why = printable(blind.why)
-        return f"the canary did not see from {blind.since:%Y-%m-%d %H:%M}Z to {blind.until:%Y-%m-%d %H:%M}Z: {why}"
+    outage = next(outages, None)
+    if outage is not None:
+        span = f"from {outage.since:%Y-%m-%d %H:%M}Z to {outage.until:%Y-%m-%d %H:%M}Z"
+        return f"the canary did not see {span}: {printable(outage.why)}"
     return "nothing that is known"

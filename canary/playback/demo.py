@@ -73,9 +73,9 @@ PHASES = BUNDLED_PHASES.read_text("utf-8").replace("[phase2]\n", f"[phase2]{_QUE
 
 
 def play_demo(folder: Path, show: Show) -> Report:
-    """Replay the week in `folder`.
+    """Replay the week in `folder`; the report is about all its dates.
 
-    `show` is given all that happens, the report is about all its dates.
+    `show` is called with everything that happens.
     """
     phase = demo_phase()
     tables = _Tables(folder / DATASETS)
@@ -136,7 +136,7 @@ def _steps(
 def _take_for_a_duplicate(
     playback: Playback, phase: Phase, checkpoints: CheckpointLogger, event: object
 ) -> None:
-    """Deliver as the old code did, with the README's six lines.
+    """Deliver as the old code did, with the README's six lines around it.
 
     It returned from inside their block.
     """
@@ -153,9 +153,9 @@ def track(
     log: CompletionLog,
     now: datetime,
 ) -> DocumentRef:
-    """Write what the old tracker wrote of anybody.
+    """Write what the old tracker wrote of any processor: a row, and a key of the document.
 
-    The row, and a key of the document, whose address it returns.
+    Returns the address of the document.
     """
     log.append([completion_row(completion)], now=now)
     entry = {

@@ -29,7 +29,7 @@ Show = Callable[[Happening], None]
 class Playback:
     """The orchestrators and the canary, on `stores` of their own.
 
-    `show` is given all that happens.
+    `show` is called with everything that happens.
     """
 
     def __init__(self, phase: Phase, stores: EmbeddedStores, show: Show) -> None:
@@ -58,7 +58,7 @@ class Playback:
         return CheckpointLogger(phase, self._leave, clock=self._schedule.clock)
 
     def run(self, steps: Sequence[PlannedStep], dates: Collection[date], until: datetime) -> Report:
-        """Play `steps` in the order of their times, with a canary run every 15 minutes, up to `until`.
+        """Play `steps` at their times up to `until`, with a canary run every 15 minutes.
 
         Each run judges those of the game `dates` that are in its look-back window. Returns a last
         report, over all of them.
@@ -82,7 +82,7 @@ class Playback:
             self._show((now, notification))
 
     def warn(self, what: Warned, text: str, now: datetime) -> None:  # noqa: ARG002 (the text has it)
-        """Say it as a headline; nothing here is ever refused."""
+        """Show the text as a headline."""
         self._show((now, text))
 
     def _leave(self, checkpoint: Checkpoint) -> None:
@@ -90,10 +90,7 @@ class Playback:
         self._show((checkpoint.at, checkpoint))
 
     def _tick(self, dates: Collection[date], now: datetime) -> None:
-        """Run the canary over what it looks at by itself.
-
-        The look-back window, and the problems before it.
-        """
+        """Run the canary over the look-back window, and over the problems before it."""
         window = self.phase.recent_dates(now, self.phase.lookback_dates)
         history = self._problems.intersection(
             self.phase.recent_dates(now, self.phase.history_dates)

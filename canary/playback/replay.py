@@ -51,7 +51,7 @@ def _read(file: Path) -> list[_Message]:
 
 
 def _items(text: str, file: str) -> list[tuple[object, str]]:
-    """Return the objects of JSON that a file has, one a line or in arrays, and where each stands."""
+    """Return the objects of JSON in a file, one a line or in arrays, and where each of them is."""
     lines = text.split("\n")  # not splitlines: JSON may hold other line separators
     try:
         values = [
@@ -103,10 +103,7 @@ def _is_bare(item: Mapping[str, Any]) -> bool:
 
 
 def _dates(messages: list[_Message], phase: Phase) -> set[date]:
-    """Return the game dates that the messages are about.
-
-    Their publish dates where none can be parsed.
-    """
+    """Return the game dates of the messages; their publish dates where none can be parsed."""
     dates = set()
     for _, envelope in messages:
         try:

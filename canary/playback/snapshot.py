@@ -1,6 +1,6 @@
-"""The user's stores, read once, and answered from memory as they would have answered at an earlier moment.
+"""The user's stores, read once, which then answer as they would have at an earlier moment.
 
-So that a canary which runs at that moment can see nothing that came later: a row is there from its
+A canary that runs at that moment can see nothing that came later: a row is there from its
 `inserted_at` on, an entry of a document and the flag from the times that they carry, a line from
 when it was left. What carries no time is answered as of today; canary/playback/backtest.py says of
 which dates that is true.
@@ -47,11 +47,11 @@ Clock = Callable[[], datetime]
 
 
 class Snapshot:
-    """Stores of `phases` as they were at the clock's time, of the game dates from `since` to `until`.
+    """Stores of `phases` as they were at the clock's time, for the game dates of the `window`.
 
     Each source is read once, as it is at `read_at`; what the platform and the deliveries have left
-    only of dates for which somebody asks. `failures` are by source why one could not be read: it
-    cannot be read at any time then.
+    is read only for the dates that are asked about. A source that could not be read is in
+    `failures`, and is unreadable at all times.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Snapshot:
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Why a source could not be read."""
+        """Why a source could not be read, by the source."""
         return {
             key[0]: str(error)
             for key, error in self._past.answers.items()
@@ -96,9 +96,9 @@ class Snapshot:
 
 
 class _Past:
-    """What has been read, by what was asked.
+    """What has been read, by the question.
 
-    A store that could not answer once is not asked again.
+    A store that could not answer a question is not asked it again.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class _Past:
     def once(self, read: Callable[[], T], what: str, *of: object) -> T:
         """Return what a store answers to the question `what`, `of` something.
 
-        Raises StoreError, each time anew.
+        Raises StoreError where it could not answer, each time anew.
         """
         key = (what, *map(str, of))
         if key not in self.answers:
@@ -137,7 +137,7 @@ class _Past:
         return cast("T", answer)
 
     def rows(self, phases: Iterable[str]) -> "_Rows":
-        """Return the rows of some phases' common table, by phase and date."""
+        """Return the rows of the table that these phases share, by phase and date."""
         names, (first, last) = sorted(phases), self.window
 
         def read() -> _Rows:
@@ -147,10 +147,7 @@ class _Past:
 
 
 class _Changing(Generic[T]):
-    """A value that is another one from each of some `times` on.
-
-    Made once for the time between two of them.
-    """
+    """A value that changes at each of `times`; it is made once for the time between two of them."""
 
     def __init__(self, times: Iterable[datetime], make: Callable[[datetime], T]) -> None:
         self._times, self._make = sorted({*times}), make
@@ -265,12 +262,10 @@ _SUMS = ("_expected", "_completed_count", "_first_completion_at")
 def fields_by(
     fields: Mapping[str, Any], phase: Phase, now: datetime, arrived: Mapping[str, datetime]
 ) -> Mapping[str, Any] | None:
-    """Return what of a document was there at `now`, as far as anything says so.
+    """Return what of a document was there at `now`, as far as that is known; None for nothing.
 
-    None where nothing of it was.
-
-    An entry that does not say itself when it was written was so when its processor's row had
-    `arrived`. Whoever wrote later may have written down as well what he waits for, and the counts.
+    An entry without a time was written when its processor's row had `arrived`. A later writer may
+    have changed what is expected, and the counts: these are left out where an entry is.
     """
 
     def is_there(at: datetime | None) -> bool:
@@ -323,9 +318,9 @@ def _time(
 
 
 def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
-    """Return when an entry was written, which may be a time alone.
+    """Return when an entry was written; an entry may be a time alone.
 
-    Not before what it tells, nor before its row.
+    It was not written before the time that it reports, nor before its row.
     """
     if isinstance(entry, Mapping) and (registered_at := instant(entry.get("registered_at"))):
         return registered_at
@@ -343,7 +338,7 @@ def _time_of_entry(entry: object, arrived: datetime | None) -> datetime | None:
 def rows_by(rows: Sequence[ProcessorSummary], now: datetime) -> list[ProcessorSummary]:
     """Return the summaries of what was in a table at `now`.
 
-    Of several rows in one, the first where not all were.
+    A summary of several rows, not all of which were there, is reduced to the first of them.
     """
     there = [row for row in rows if (first_seen := _first_seen(row)) is None or first_seen <= now]
     return [
@@ -483,7 +478,7 @@ class _Counts:
 
 
 def _name_of(query: str, phases: Mapping[str, Phase]) -> str:
-    """Return in which words people are told of a query, as canary/sources.py has them."""
+    """Return the name that messages have for a query, as canary/sources.py has it."""
     names = {
         phase_query: f"{what} {name}"
         for name, phase in phases.items()
@@ -504,7 +499,7 @@ class _Checkpoints:
         self._past = past
 
     def read(self, game_dates: Mapping[str, Collection[date]], until: datetime) -> Lines:
-        """Put together what was read of each date by itself, in one search a date."""
+        """Put together the lines of the dates, each of which is read in a search of its own."""
         game_dates = {name: days for name, days in game_dates.items() if days}
         each = {
             (name, day): self._read(name, day)
@@ -547,7 +542,7 @@ def _id(line: Checkpoint) -> Hashable:
 def _each_day(since: datetime, until: datetime) -> Iterable[tuple[datetime, datetime]]:
     """Yield the days (UTC) of a time, each with its end.
 
-    What is read of one of them serves all who ask for it.
+    What is read of a day is kept for every question about it.
     """
     for day in _days(since.astimezone(UTC).date(), until.astimezone(UTC).date()):
         yield datetime.combine(day, time(), UTC), datetime.combine(day + _A_DAY, time(), UTC)
