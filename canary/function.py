@@ -38,10 +38,10 @@ from orchestrator_resilience.stores.base import Stores
 from orchestrator_resilience.stores.opening import open_stores
 
 _Json = tuple[dict[str, Any], int]
-_Answer = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
+Reply = _Json | tuple[dict[str, Any] | str, int, Mapping[str, str]]
 # A reader waits less long for a page than the scheduler does for a run.
 _PAGE_SECONDS = 12.0
-# How much of what was asked for an answer repeats.
+# How many characters of a path or a method an answer repeats.
 _SHOWN_CHARACTERS = 100
 Handler = Callable[[flask.Request], ResponseReturnValue]
 
@@ -72,7 +72,7 @@ def start() -> Handler:
     )
 
 
-def _served(answer: Callable[[flask.Request], _Answer]) -> Handler:
+def _served(answer: Callable[[flask.Request], Reply]) -> Handler:
     """Return a function that gives this answer.
 
     Functions-framework takes neither a method nor a lambda.
@@ -101,7 +101,7 @@ class Canary(msgspec.Struct, frozen=True):
     command: CommandLine = msgspec.field(default_factory=CommandLine)
     only_reads: bool = False
 
-    def answer(self, request: flask.Request) -> _Answer:
+    def answer(self, request: flask.Request) -> Reply:
         """Answer one request, with 503 and the reason whatever goes wrong.
 
         The scheduler then tries again.
@@ -113,7 +113,7 @@ class Canary(msgspec.Struct, frozen=True):
         except Exception as error:  # noqa: BLE001 (nothing may end as a page of HTML that nobody reads)
             return _failure(error)
 
-    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> _Answer:
+    def _route(self, method: str, path: str, now: datetime, phase: str | None = None) -> Reply:
         handlers = self._handlers(path, phase)
         if not handlers:
             paths = (
@@ -130,7 +130,7 @@ class Canary(msgspec.Struct, frozen=True):
             return {"reason": reason}, 404
         if self.only_reads:
             handlers = {name: handler for name, handler in handlers.items() if name == "GET"}
-        # the answer to HEAD loses its body later
+        # The answer to HEAD loses its body later.
         handler = handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])
@@ -143,9 +143,7 @@ class Canary(msgspec.Struct, frozen=True):
             return {"reason": reason}, 405, {"Allow": allowed}
         return handler(now)
 
-    def _handlers(
-        self, path: str, phase: str | None
-    ) -> Mapping[str, Callable[[datetime], _Answer]]:
+    def _handlers(self, path: str, phase: str | None) -> Mapping[str, Callable[[datetime], Reply]]:
         """Return the handlers of a path by method; none where there is no such path or phase."""
         if phase and phase not in self.phases:
             return {}
@@ -162,7 +160,7 @@ class Canary(msgspec.Struct, frozen=True):
             case _:
                 return {}
 
-    def _board(self, phase: str | None, now: datetime) -> _Answer:
+    def _board(self, phase: str | None, now: datetime) -> Reply:
         """Answer with all dates, of one phase or of all; a source that hangs is left out."""
         # Only here and below, because an instance that is started for a run draws no page.
         from canary.page.board import BOARD_DATES, MONTH_DATES, board  # noqa: PLC0415
@@ -189,7 +187,7 @@ class Canary(msgspec.Struct, frozen=True):
         )
         return as_html(shown), 200, HEADERS
 
-    def _date(self, phase: Phase, day: date, now: datetime) -> _Answer:
+    def _date(self, phase: Phase, day: date, now: datetime) -> Reply:
         from canary.page.one_date import one_date  # noqa: PLC0415 (as above)
         from canary.page.remembered import Remembered  # noqa: PLC0415
         from canary.page.render import as_html  # noqa: PLC0415
@@ -207,7 +205,7 @@ class Canary(msgspec.Struct, frozen=True):
         report = watch(self.stores, self.phases, self.channels, now)
         _log(report)
         answer = _answer(report)
-        # Whether the heartbeat was heard does not change the run.
+        # A heartbeat that nobody received does not change the run.
         if (
             self.heartbeat is not None
             and answer[1] == HTTPStatus.OK
@@ -248,7 +246,7 @@ def _answer(report: Report) -> _Json:
     return {**report.to_json(), "reason": "; ".join(reasons)}, 503 if reasons else 200
 
 
-def _failure(error: Exception) -> _Answer:
+def _failure(error: Exception) -> Reply:
     """Log an error with its stack trace, and return the answer to the request that it ended."""
     reason = f"{type(error).__name__}: {error}"
     answer = {"run": "CANARY_RUN", "outcome": "COULD_NOT_TELL", "reason": reason}

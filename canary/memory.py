@@ -23,7 +23,7 @@ from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 
 T = TypeVar("T")
-# For all that a run reads again and writes; what takes longer is done without memory.
+# For all that a run reads again and writes; a run that needs longer goes on without memory.
 MEMORY_SECONDS = 20.0
 
 

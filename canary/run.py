@@ -50,8 +50,8 @@ from orchestrator_resilience.progress import Progress
 from orchestrator_resilience.stores.base import Stores
 
 # A run ends within this time: 35 s to read the sources, 15 for what the deliveries left, 20 to
-# remember, 10 each for Slack and for a word about it, 5 for the heartbeat. deploy/common.sh adds
-# what an instance takes to start.
+# remember, 10 each for Slack and for a warning about Slack, 5 for the heartbeat. deploy/common.sh
+# adds the time in which an instance starts.
 RUN_SECONDS = 95.0
 
 
@@ -303,7 +303,7 @@ def _run(
         _as_seen(date_evidence, memories[date_evidence.phase, date_evidence.game_date], now)
         for date_evidence in gathered.evidence
     ]
-    judged_dates = _judged(evidence, phases, now, read_at)
+    judged_dates = _judge_dates(evidence, phases, now, read_at)
     followed = {
         name: [
             judged
@@ -425,7 +425,7 @@ class _Date(msgspec.Struct, frozen=True):
         return Facts(self.evidence, self.phase, now) if self.is_sound else None
 
 
-def _judged(
+def _judge_dates(
     evidence: Sequence[Evidence], phases: Mapping[str, Phase], now: datetime, read_at: datetime
 ) -> list[_Date]:
     """Judge every date by what was known at `now`, and by what its phase expected then.
@@ -438,7 +438,7 @@ def _judged(
     ]
     histories = _histories(evidence_then, phases)
     return [
-        _judge_one(
+        _judge_date(
             date_evidence,
             phases[date_evidence.phase],
             histories[date_evidence.phase, date_evidence.game_date],
@@ -469,7 +469,7 @@ def _histories(
     }
 
 
-def _judge_one(
+def _judge_date(
     evidence: Evidence, phase: Phase, history: Sequence[Evidence], now: datetime, read_at: datetime
 ) -> _Date:
     try:

@@ -337,9 +337,9 @@ _AT_ONCE = 8
 
 
 def _ask(questions: _Questions, seconds: float, beside: Beside | None) -> dict[str, Any]:
-    """Ask all from the beginning on, by default each in a thread of its own.
+    """Ask all questions, by default each in a thread of its own.
 
-    Returns Seen or Unreadable of each.
+    Each answer is Seen or Unreadable.
     """
     gate, begin, deadline = Semaphore(_AT_ONCE), beside or Background, Deadline(seconds)
     readings = {what: begin(partial(_read, ask, gate, deadline)) for what, ask in questions.items()}
@@ -460,7 +460,7 @@ def _progress(answer: Source[_Documents], phase: Phase, day: date) -> Source[Pro
 
 
 def _understood(what: str, read: Callable[[], Source[T]]) -> Source[T]:
-    """Return what a source says of one date; what nobody has foreseen is that date's alone."""
+    """Return what a source says of one date; an unforeseen error concerns that date alone."""
     try:
         return read()
     except Exception as error:  # noqa: BLE001 (whatever somebody has written there, the other dates still count)

@@ -64,7 +64,7 @@ def check(
         click.echo(about.to_json(report.to_json()))
     else:
         _print_report(report, about, make_console(ascii_only=ascii_only))
-    # One that judges an earlier time is not the last run.
+    # A run that judges an earlier time is not the last one.
     if isinstance(stores, EmbeddedStores) and not dry_run and about.now >= about.read_at:
         _record(report, stores)
     return report.outcome
@@ -92,7 +92,7 @@ def status(
             canary=about.canary,
         )
     report = recent.report
-    if html is not None:  # a date leads to what this page says itself of it: no other page is there
+    if html is not None:  # a date links to its place on this page: there is no other page
         ran_at = _last_run(about, stores)
         shown = board(
             recent, about.phases, ran_at, about.command, lambda phase, day: f"#{phase}-{day}"

@@ -69,7 +69,7 @@ def _show(error: click.ClickException) -> None:
     help="Print the installed version.",
 )
 def canary() -> None:
-    """Tells when the work is done and nobody noticed."""
+    """Notifies people when the work is done and nobody noticed."""
 
 
 for command in (

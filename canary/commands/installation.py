@@ -184,9 +184,9 @@ def _of_the_path(stores: Stores, phase: Phase, traces: Sequence[Traces]) -> Iter
 
 
 def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
-    """Return whether the address of Slack has the form of one; nothing is sent."""
+    """Return whether SLACK_WEBHOOK_URL has the form of an address; nothing is sent."""
     try:
-        # Only here, because it needs what the command alone does not have.
+        # Only here, because it needs packages that the command alone does not.
         from canary.notify.opening import open_channels  # noqa: PLC0415
 
         canary_settings = CanarySettings.from_env()
@@ -210,7 +210,7 @@ def _of_the_webhook(settings: Settings, phases: Mapping[str, Phase]) -> Point:
 
 
 def _optional(field: str, named: str | None, sources: Sequence[Source[T]], content: str) -> Point:
-    """Return whether a source can be read that a phase names in `field`, or need not name."""
+    """Return whether the source that a phase may name in `field` can be read."""
     if named is None:
         return Point(PointState.ABSENT, f"{field}: none, so {content} is not known")
     unreadable = _first_unreadable(sources)

@@ -34,7 +34,7 @@ _DAYS_BACK: Mapping[str, Day] = {"today": timedelta(0), "yesterday": timedelta(1
 
 
 def whole_number(least: int, most: int, unit: str = "") -> Callable[[str], int]:
-    """Return what reads a number of `unit` from `least` to `most`."""
+    """Return a function that reads a number of `unit` from `least` to `most`."""
 
     def read(text: str | int) -> int:
         if not re.fullmatch(r"0|[1-9][0-9]{0,8}", str(text)) or not least <= int(text) <= most:

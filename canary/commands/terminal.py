@@ -1,4 +1,4 @@
-"""Verdicts for a person at a terminal: the line, the alert, the word that it is over."""
+"""Verdicts for a person at a terminal: a line, an alert, the notice that it is over."""
 
 import shutil
 import sys
@@ -234,7 +234,7 @@ def _print_panel(
 
 
 def _has_label(line: str) -> bool:
-    """Whether a line of an alert is of a text with a label, below which its text goes on."""
+    """Whether a line of an alert begins with a label, or continues a text that does."""
     return line[:9].rstrip().endswith(":") or line[:10].isspace()
 
 

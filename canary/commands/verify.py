@@ -163,7 +163,7 @@ class Verified(msgspec.Struct, frozen=True):
 class Verification(msgspec.Struct, frozen=True):
     """What was found: the phases, columns that the tables lack, and why a source could not be read.
 
-    `setup_errors` are rights that this account lacks, and that no question here needs.
+    `setup_errors` are rights that this account lacks, though `canary verify` does not need them.
     """
 
     phases: tuple[Verified, ...]
@@ -347,7 +347,7 @@ def _changes(
 
 
 def _jobs(changes: Changes | None, phase: Phase) -> Iterator[str]:
-    """Yield of which parts of a phase changes are known, and how each job's last attempt ended."""
+    """Yield which parts of a phase are searched for changes, and how each job ended last."""
     if changes is None:
         return
     if changes.looked_at:
