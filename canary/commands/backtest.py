@@ -29,8 +29,8 @@ from canary.page.past import Bar, IncidentText, Past, PastDate, PastPhase
 from canary.page.render import as_html
 from canary.playback.backtest import (
     Backtest,
-    PastIncident,
     PlayedDate,
+    PlayedIncident,
     play_backtest,
     read,
     span_of,
@@ -232,7 +232,7 @@ def _past_phase(phase: Phase, dates: Sequence[PlayedDate]) -> PastPhase:
     return PastPhase(phase.name, phase.timezone, ticks, tuple(rows))
 
 
-def _bar(incident: PastIncident, phase: Phase) -> Bar:
+def _bar(incident: PlayedIncident, phase: Phase) -> Bar:
     begin = phase.begins(incident.game_date)
 
     def x(at: datetime) -> float:
@@ -308,7 +308,7 @@ def _verdicts(played_date: PlayedDate) -> str:
     return ", ".join(dict.fromkeys(str(incident.verdict) for incident in played_date.incidents))
 
 
-def _incident_text(incident: PastIncident, *, several: bool) -> str:
+def _incident_text(incident: PlayedIncident, *, several: bool) -> str:
     whose = f"{incident.phase} {incident.game_date}" if several else f"{incident.game_date}"
     end, reminders = incident.end, incident.count(NotificationKind.REMINDER)
     after = f"{end.kind} after {duration_text(end.at - incident.opened_at)}" if end else "not over"
@@ -358,7 +358,7 @@ def _whose(report: Reported) -> str:
     return f"{report.phase} {report.game_date}" + (f", {report.what}" if report.what else "")
 
 
-def _after(report: Reported, incident: PastIncident) -> str:
+def _after(report: Reported, incident: PlayedIncident) -> str:
     if report.started is None:
         return ""
     late = incident.opened_at - report.started

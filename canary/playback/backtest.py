@@ -41,7 +41,7 @@ _WRITTEN_AGAIN = "it may have been written, undone and written again"
 PhaseDate = tuple[str, date]
 
 
-class Span(NamedTuple):
+class BacktestSpan(NamedTuple):
     """Which game `dates` of each phase are looked at, and the time in which the canary runs."""
 
     dates: Mapping[str, Sequence[date]]
@@ -51,7 +51,7 @@ class Span(NamedTuple):
 
 def span_of(
     phases: Mapping[str, Phase], days: int, now: datetime, until: date | None = None
-) -> Span:
+) -> BacktestSpan:
     """Return the last `days` dates up to `until`, by default today, and the time of their runs.
 
     The runs end when no canary would look at these dates any more.
@@ -65,7 +65,7 @@ def span_of(
         phase.begins(dates[name][-1] + (phase.history_dates + 1) * _A_DAY)
         for name, phase in phases.items()
     )
-    return Span(dates, begin, min(end, now))
+    return BacktestSpan(dates, begin, min(end, now))
 
 
 def _last(days: int, until: date) -> list[date]:
@@ -85,7 +85,7 @@ class SentMessage(msgspec.Struct, frozen=True):
     causes: tuple[str, ...] = ()
 
 
-class PastIncident(msgspec.Struct, frozen=True):
+class PlayedIncident(msgspec.Struct, frozen=True):
     """What would have been sent of an incident, in order.
 
     `since` (UTC) is when the problem began, None where that is not known. `path` and `causes` are
@@ -152,7 +152,7 @@ class PlayedDate(msgspec.Struct, frozen=True):
 
     phase: str
     game_date: date
-    incidents: tuple[PastIncident, ...] = ()
+    incidents: tuple[PlayedIncident, ...] = ()
     as_of_today: tuple[str, ...] = ()
 
 
@@ -193,7 +193,7 @@ class Backtest(msgspec.Struct, frozen=True):
         }
 
     @property
-    def incidents(self) -> list[PastIncident]:
+    def incidents(self) -> list[PlayedIncident]:
         """All incidents, by phase and date."""
         return [incident for played_date in self.dates for incident in played_date.incidents]
 
@@ -265,7 +265,7 @@ class Recorder:
 def play_backtest(
     stores: Stores,
     phases: Mapping[str, Phase],
-    time: Span,
+    time: BacktestSpan,
     read_at: datetime,
     ran: Callable[[float], object] = lambda _: None,
 ) -> Backtest:
@@ -297,14 +297,14 @@ def play_backtest(
         for at, message in recorder.sent
     ]
     incidents = _incidents((at, notification) for at, message in sent for notification in message)
-    dates = tuple(_judged(evidence, phases, incidents, _lines(snapshot, incidents)))
+    dates = tuple(_played_dates(evidence, phases, incidents, _lines(snapshot, incidents)))
     return Backtest(
         begin, time.end, runs, dates, sum(bool(message) for _, message in sent), snapshot.failures
     )
 
 
 def read(
-    stores: Stores, phases: Mapping[str, Phase], time: Span, clock: SimulatedClock
+    stores: Stores, phases: Mapping[str, Phase], time: BacktestSpan, clock: SimulatedClock
 ) -> tuple[Snapshot, Sequence[Evidence]]:
     """Read what the runs ask of tables and documents.
 
@@ -339,7 +339,7 @@ def _with_something(evidence: Sequence[Evidence]) -> list[Evidence]:
     ]
 
 
-def _window(phases: Mapping[str, Phase], time: Span) -> tuple[date, date]:
+def _window(phases: Mapping[str, Phase], time: BacktestSpan) -> tuple[date, date]:
     """Return the first and the last date at which a run looks."""
     first = min(phase.recent_dates(time.begin, phase.history_dates)[0] for phase in phases.values())
     dates = [day for days in time.dates.values() for day in days]
@@ -350,7 +350,7 @@ def _window(phases: Mapping[str, Phase], time: Span) -> tuple[date, date]:
 
 def _incidents(
     sent: Iterable[tuple[datetime, Notification]],
-) -> dict[PhaseDate, tuple[PastIncident, ...]]:
+) -> dict[PhaseDate, tuple[PlayedIncident, ...]]:
     """Put together what was sent of each date, from what opens to what ends."""
     by_date: dict[PhaseDate, list[list[tuple[datetime, Notification]]]] = defaultdict(list)
     for at, notification in sent:
@@ -364,12 +364,12 @@ def _incidents(
     }
 
 
-def _incident(sent: Sequence[tuple[datetime, Notification]]) -> PastIncident:
+def _incident(sent: Sequence[tuple[datetime, Notification]]) -> PlayedIncident:
     problems = [
         notification.verdict for _, notification in sent if not notification.kind.is_end
     ] or [sent[0][1].verdict]
     first, last = problems[0], problems[-1]
-    return PastIncident(
+    return PlayedIncident(
         phase=first.phase,
         game_date=first.game_date,
         messages=tuple(_message(at, notification) for at, notification in sent),
@@ -403,10 +403,10 @@ def _lines(
     return {(phase, day): read(phase, day) for phase, day in incidents}
 
 
-def _judged(
+def _played_dates(
     evidence: Iterable[Evidence],
     phases: Mapping[str, Phase],
-    incidents: Mapping[PhaseDate, tuple[PastIncident, ...]],
+    incidents: Mapping[PhaseDate, tuple[PlayedIncident, ...]],
     lines: Mapping[PhaseDate, Lines | Unreadable],
 ) -> Iterator[PlayedDate]:
     with_lines = [

@@ -16,7 +16,7 @@ import msgspec
 from canary.domain.incident import RUN_EVERY, DateMemory, NotificationKind
 from canary.domain.remembered import Runs
 from canary.domain.verdict import VerdictKind, duration_text
-from canary.playback.backtest import Backtest, PastIncident, PhaseDate, PlayedDate
+from canary.playback.backtest import Backtest, PhaseDate, PlayedDate, PlayedIncident
 from orchestrator_resilience.errors import ConfigurationError
 from orchestrator_resilience.plain import calendar_date, instant, one_line, printable, shown
 
@@ -50,14 +50,14 @@ def differences(before: Backtest, after: Backtest) -> list[Difference]:
     ]
 
 
-def _by_date(played: Backtest) -> dict[PhaseDate, tuple[PastIncident, ...]]:
+def _by_date(played: Backtest) -> dict[PhaseDate, tuple[PlayedIncident, ...]]:
     return {
         (played_date.phase, played_date.game_date): played_date.incidents
         for played_date in played.dates
     }
 
 
-def _differing(before: PastIncident | None, after: PastIncident | None) -> Iterator[str]:
+def _differing(before: PlayedIncident | None, after: PlayedIncident | None) -> Iterator[str]:
     if before is None or after is None:
         only = before or after
         yield f"{'gone' if before else 'new'}: {_words(only)}" if only else ""
@@ -74,11 +74,11 @@ def _differing(before: PastIncident | None, after: PastIncident | None) -> Itera
         yield "not over" if ends[0] else f"over {ends[1]:%Y-%m-%d %H:%M}Z, which it was not"
 
 
-def _words(incident: PastIncident) -> str:
+def _words(incident: PlayedIncident) -> str:
     return f"{incident.level} {incident.verdict}, notified {incident.opened_at:%Y-%m-%d %H:%M}Z"
 
 
-def _causes(incident: PastIncident) -> str:
+def _causes(incident: PlayedIncident) -> str:
     return ", ".join(incident.causes_in_short) or "none that is proven"
 
 
@@ -168,9 +168,9 @@ class Compared(msgspec.Struct, frozen=True):
     nobody has reported, and `elsewhere` what people report of dates outside the backtest.
     """
 
-    notified: tuple[tuple[Reported, PastIncident], ...] = ()
+    notified: tuple[tuple[Reported, PlayedIncident], ...] = ()
     missed: tuple[Reported, ...] = ()
-    besides: tuple[PastIncident, ...] = ()
+    besides: tuple[PlayedIncident, ...] = ()
     elsewhere: tuple[Reported, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -26,10 +26,10 @@ from canary.domain.verdict import Level, VerdictKind
 from canary.notify.channel import Channels
 from canary.playback.backtest import (
     Backtest,
-    PastIncident,
+    BacktestSpan,
     PlayedDate,
+    PlayedIncident,
     SentMessage,
-    Span,
     play_backtest,
     span_of,
 )
@@ -125,9 +125,11 @@ def test_it_sees_nothing_that_came_later(phase: Phase, tmp_path: Path, seed: int
         stores_by(tmp_path / "all", seed, phase, END) as every,
         stores_by(tmp_path / "then", seed, phase, now) as then,
     ):
-        told = play_backtest(every, {phase.name: phase}, Span({phase.name: DAYS}, BEGIN, END), END)
+        told = play_backtest(
+            every, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
+        )
         told_then = play_backtest(
-            then, {phase.name: phase}, Span({phase.name: DAYS}, BEGIN, now), now
+            then, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, now), now
         )
     assert messages(told, now) == messages(told_then, now)
 
@@ -139,7 +141,7 @@ def test_something_is_told_of_these(phase: Phase, tmp_path: Path) -> None:
         with stores_by(tmp_path / str(seed), seed, phase, END) as stores:
             told += messages(
                 play_backtest(
-                    stores, {phase.name: phase}, Span({phase.name: DAYS}, BEGIN, END), END
+                    stores, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
                 )
             )
     assert {VerdictKind.INCOMPLETE, VerdictKind.UNTRIGGERED} <= {one.verdict for _, one in told}
@@ -213,7 +215,7 @@ def played(
     play.play_fault(phase, fault, f"backtest/{fault}/1", folder)
     world = worlds[0]
     now = world.schedule.clock.now
-    time = Span({world.phase.name: sorted(world.judged)}, first[0], now)
+    time = BacktestSpan({world.phase.name: sorted(world.judged)}, first[0], now)
     try:
         return world, play_backtest(world._seen, {world.phase.name: world.phase}, time, now)
     finally:
@@ -284,7 +286,7 @@ def test_a_flag_that_was_undone_is_not_taken_for_known(phase: Phase, tmp_path: P
             _delivery(envelope, is_old=False)(stores, clock, phase)
         stores.documents.merge(ref, {"_triggered_at": clock.now + 5 * HOUR})
         (one, *_) = play_backtest(
-            stores, {phase.name: phase}, Span({phase.name: DAYS}, BEGIN, END), END
+            stores, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
         ).dates
     assert any("undone" in reason and "the flag" in reason for reason in one.as_of_today)
 
@@ -302,7 +304,7 @@ def test_it_writes_nothing_and_leaves_the_memory_alone(phase: Phase, tmp_path: P
         return act()
 
     with stores_by(tmp_path, 2, phase, END) as stores:
-        time = Span({phase.name: DAYS}, BEGIN, END)
+        time = BacktestSpan({phase.name: DAYS}, BEGIN, END)
         before = play_backtest(stores, {phase.name: phase}, time, END)
         watch(stores, {phase.name: phase}, Channels(RecordingChannel()), END)
         read_only = StoresOf(
@@ -333,7 +335,7 @@ def test_a_source_that_cannot_be_read_is_said(phase: Phase, tmp_path: Path) -> N
     with stores_by(tmp_path, 1, phase, END) as stores:
         double = StoresOf(stores.documents, stores.completion_log, checkpoints=_Down())
         found = play_backtest(
-            double, {phase.name: phase}, Span({phase.name: DAYS}, BEGIN, END), END
+            double, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
         )
     assert found.failures == {"checkpoints": "read: 403 you may not"}
     assert all(
@@ -356,7 +358,7 @@ def test_nothing_is_told_without_what_every_verdict_needs(
             play_backtest(
                 StoresOf(**sources, checkpoints=stores.checkpoints),
                 {phase.name: phase},
-                Span({phase.name: DAYS}, BEGIN, END),
+                BacktestSpan({phase.name: DAYS}, BEGIN, END),
                 END,
             )
 
@@ -491,19 +493,19 @@ def test_another_phases_file(
 def test_how_two_backtests_differ() -> None:
     """Each kind of difference, in words."""
 
-    def found(*incidents: PastIncident) -> Backtest:
+    def found(*incidents: PlayedIncident) -> Backtest:
         return Backtest(BEGIN, END, 1, (PlayedDate("phase2", DAYS[0], incidents),))
 
     def incident(
         at: datetime, *causes: str, over: datetime | None = None, bad: Level = Level.ERROR
-    ) -> PastIncident:
+    ) -> PlayedIncident:
         sent = [SentMessage(at, NotificationKind.OPENED, VerdictKind.UNTRIGGERED, bad, causes)]
         ends = (
             [SentMessage(over, NotificationKind.RESOLVED, VerdictKind.TRIGGERED, bad)]
             if over
             else []
         )
-        return PastIncident("phase2", DAYS[0], (*sent, *ends))
+        return PlayedIncident("phase2", DAYS[0], (*sent, *ends))
 
     def whats(before: Backtest, after: Backtest) -> list[str]:
         return [one.what for one in differences(before, after)]
@@ -628,7 +630,7 @@ def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
                 happens(stores, clock, phase)
             watch(stores, {phase.name: phase}, live, tick + 3 * MINUTE, beside=AtOnce)
         found = play_backtest(
-            stores, {phase.name: phase}, Span({phase.name: DAYS}, BEGIN, END), END
+            stores, {phase.name: phase}, BacktestSpan({phase.name: DAYS}, BEGIN, END), END
         )
         documents = stores.documents.get_all(
             [canary_ref(live.canary), *month_refs(live.canary, phase.name, DAYS)]
