@@ -73,7 +73,7 @@ def verify(about: Subject, *, as_json: bool, days: int) -> Outcome:
 @click.option("--test", "is_test", is_flag=True, help="Send it; nothing else is sent by hand.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def notify(*, is_test: bool, as_json: bool) -> Outcome:
-    """Send a marked message over each channel of the environment, and say what each answered.
+    """Send a marked message over each channel that is set, and say what each answered.
 
     The log is this machine's stderr here. The deployed function's own is tried by POST
     /notify-test. Exit code 1: a channel did not take it.
