@@ -149,7 +149,7 @@ def check_dates(
     `now` is earlier, the dates are judged by what was known then. `canary` is the name of the
     canary whose memory is read.
     """
-    return _run(stores, phases, now, game_dates, read_at, canary=canary)[0]
+    return _gather_and_judge(stores, phases, now, game_dates, read_at, canary=canary)[0]
 
 
 def overview(
@@ -170,7 +170,7 @@ def overview(
     """
     game_dates = {name: phase.recent_dates(now, days) for name, phase in phases.items()}
     recent = {name: phase.recent_dates(now, explained or days) for name, phase in phases.items()}
-    report, dates, remembered = _run(
+    report, dates, remembered = _gather_and_judge(
         stores, phases, now, game_dates, read_at, explained=recent, seconds=seconds, canary=canary
     )
     return Overview(report, tuple(judged.facts(now) for judged in dates), remembered, canary)
@@ -193,7 +193,7 @@ def watch(
     minutes later. The sources are read `beside` each other, by default each in a thread of its own.
     """
     deadline = Deadline(RUN_SECONDS)
-    report, dates, remembered = _run(
+    report, dates, remembered = _gather_and_judge(
         stores, phases, now, game_dates, canary=channels.canary, follows=True, beside=beside
     )
     complete = frozenset(
@@ -249,7 +249,7 @@ def _left_out(phases: Mapping[str, Phase], now: datetime, runs: Runs) -> str:
     )
 
 
-def _run(
+def _gather_and_judge(
     stores: Stores,
     phases: Mapping[str, Phase],
     now: datetime,
@@ -378,7 +378,7 @@ def timeline_and_facts(
     Returns the timeline, the facts from which it can be drawn (None where the evidence is too odd),
     and what is remembered. `read_at`, `seconds` and `canary` are as in `overview`.
     """
-    report, (judged,), remembered = _run(
+    report, (judged,), remembered = _gather_and_judge(
         stores,
         {phase.name: phase},
         now,

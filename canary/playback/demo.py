@@ -177,16 +177,16 @@ class _Tables:
         folder.mkdir()
         self._folder = folder
         for name in ("nba_analytics.player_game_summary", "nba_raw.schedule"):
-            self._run(name, "CREATE TABLE {} (game_date TEXT NOT NULL) STRICT", [()])
+            self._execute(name, "CREATE TABLE {} (game_date TEXT NOT NULL) STRICT", [()])
 
     def add(self, name: str, day: date, count: int) -> None:
-        self._run(name, "INSERT INTO {} VALUES (?)", [(day.isoformat(),)] * count)
+        self._execute(name, "INSERT INTO {} VALUES (?)", [(day.isoformat(),)] * count)
 
     def add_output(self, day: date) -> None:
         """Write what Phase 3 writes: so many rows a game."""
         self.add("nba_analytics.player_game_summary", day, _GAMES[day] * _ROWS_A_GAME)
 
-    def _run(self, name: str, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
+    def _execute(self, name: str, statement: str, rows: Sequence[tuple[str, ...]]) -> None:
         dataset, table = name.split(".")
         with (
             closing(sqlite3.connect(self._folder / f"{dataset}.sqlite3")) as connection,
