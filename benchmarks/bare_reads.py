@@ -1,6 +1,4 @@
-"""The reads of a canary run with Google's clients, at the same time, and nothing else.
-
-The floor of `canary check`.
+"""The floor of `canary check`: the same reads with Google's clients, at the same time.
 
 python -m benchmarks.bare_reads FIRST LAST
 """

@@ -1,4 +1,4 @@
-"""What starts from nothing: imports, `canary check`, and the functions, where nothing else is installed.
+"""What starting from nothing costs: imports, `canary check`, and the functions.
 
 Everything runs in an environment of the pinned requirements alone, made for this: the development
 environment has libraries that Google's clients import as soon as they are there.
@@ -46,7 +46,9 @@ _IMPORTS = {
     "nothing: Python itself": "",
     "checkpoint logging": "import orchestrator_resilience",
     _FLOOR: "import functions_framework; from google.cloud import bigquery, firestore",
-    "the orchestrator's function": "import orchestrator_resilience.function, orchestrator_resilience.stores.cloud",
+    "the orchestrator's function": (
+        "import orchestrator_resilience.function, orchestrator_resilience.stores.cloud"
+    ),
     _CANARY: "import canary.function, orchestrator_resilience.stores.cloud",
 }
 # The first that a module's name begins with.
@@ -148,9 +150,9 @@ def _environment() -> Iterator[Path]:
 
 
 def _fill(environment: Mapping[str, str], dates: Sequence[date]) -> str:
-    """Put healthy dates into the stores, with five completions, registered, and the flag.
+    """Put healthy dates into the stores: five completions each, registered, and the flag.
 
-    Return the query for them.
+    Returns the query for them.
     """
     os.environ.update(environment)
     bigquery, documents = BigQuery(PROJECT, emulated=True), FirestoreDocuments(PROJECT)

@@ -1,4 +1,4 @@
-"""What is left of 5, 20 and 100 completions of one game date that arrive at the same moment, and how long it takes.
+"""What is left of 5, 20 and 100 completions of one game date that arrive at once.
 
 Three ways of registering them meet the same burst on Google's Firestore emulator, in turns and in
 one run:
@@ -224,7 +224,7 @@ def _register(
 def _at_once(calls: Sequence[Callable[[], object]]) -> tuple[float, list[str], list[object]]:
     """Make all calls at the same moment, a thread each.
 
-    Seconds until the last is done, errors, results.
+    Returns the seconds until the last is done, the errors, and the results.
     """
     begun: list[float] = []
     barrier = Barrier(len(calls), action=lambda: begun.append(perf_counter()), timeout=60)
@@ -281,7 +281,7 @@ def grouped(bursts: Sequence[Burst]) -> dict[tuple[int, str], list[Burst]]:
 
 
 def ratios(bursts: Sequence[Burst]) -> dict[tuple[int, str], float]:
-    """How many times as long as the bare merges each other variant takes, for each size that it ran."""
+    """Return how many times as long as the bare merges each variant takes, by size."""
     medians = {key: median(b.seconds for b in group) for key, group in grouped(bursts).items()}
     return {
         (size, v): seconds / medians[size, "merges"]

@@ -1,6 +1,4 @@
-"""What a month costs on Google Cloud.
-
-A run, a page and a delivery are done here, counted and priced.
+"""What a month costs on Google Cloud: a run, a page and a delivery, counted and priced.
 
     python -m benchmarks.cost
 
@@ -153,10 +151,7 @@ class _Counts:
 
 
 def phases_of(count: int) -> dict[str, Phase]:
-    """Return so many phases: those of the example, again and again.
-
-    One table has the rows of all.
-    """
+    """Return so many phases: those of the example, repeated, over one table of all rows."""
     example = list(load_phases(_EXAMPLE).values())
     return {
         (name := f"{phase.name}_{number}"): msgspec.structs.replace(
@@ -270,7 +265,10 @@ def month_of(
     phases: int,
     deliveries: int,
 ) -> dict[str, float]:
-    """Return what a month uses, by what a healthy run, one with a problem, a page and a delivery used."""
+    """Return what a month uses, from what one run, one page and one delivery used.
+
+    The runs are a healthy one and one with a problem.
+    """
     pages, delivered = PAGES * DAYS, deliveries * DAYS
     used: defaultdict[str, float] = defaultdict(float)
     for counter, times in (

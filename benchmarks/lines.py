@@ -125,7 +125,7 @@ def _seconds(action: Action, repeats: int) -> float:
 
 
 def check() -> None:
-    """Raise AssertionError where a variant writes other content than ours, or the floor another field."""
+    """Raise AssertionError where a variant's content is not ours, or the floor's fields differ."""
     ours = _written("ours")
     for name in _actions(StringIO()):
         assert list(map(_content, _written(name))) == list(map(_content, ours)), name
@@ -141,7 +141,10 @@ def _written(name: str) -> list[dict[str, Any]]:
 
 
 def _content(line: dict[str, Any]) -> dict[str, Any]:
-    """What a line says beside times, ids and the special fields of Cloud Logging, wherever the library puts it."""
+    """Return what a line says beside times, ids and the special fields of Cloud Logging.
+
+    Each library puts it elsewhere in the line.
+    """
     if "record" in line:  # loguru's
         record = line["record"]
         line = {
@@ -157,7 +160,7 @@ def _content(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _actions(stream: TextIO) -> dict[str, tuple[Action, Action]]:
-    """Return what writes one line of an open delivery, and what writes a whole delivery, by variant."""
+    """Return by variant what writes one line of an open delivery, and what a whole delivery."""
     newline = orjson.OPT_APPEND_NEWLINE
     others = {
         _FLOOR: _bare(stream, lambda entry: orjson.dumps(entry, option=newline).decode()),

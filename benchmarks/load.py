@@ -100,10 +100,7 @@ class _Load:
             self._failed += not answer.ok  # any 2xx acknowledges
 
     def taken(self) -> tuple[list[float], int, float]:
-        """Return the seconds of each delivery since this was last asked, and how many failed.
-
-        And how many seconds ago it was.
-        """
+        """Return each delivery's seconds since the last call, the failures, and the time since."""
         now = time.monotonic()
         with self._lock:
             found = self._taken, self._failed, now - self._since
@@ -237,7 +234,7 @@ class _Processes:
         return [self._parent, *map(int, children.split())]
 
     def used(self) -> float:
-        """Return the seconds of a processor that were used since this was last asked, or since the start."""
+        """Return the seconds of a processor used since the last call, or since the start."""
         before, self._used = self._used, self._seconds()
         return self._used - before
 

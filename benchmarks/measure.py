@@ -1,6 +1,6 @@
-"""What every bench needs: its variants in turns, median and spread, the machine, the versions, a table.
+"""What every bench needs: turns, median and spread, machine, versions, tables.
 
-And to run in turns with another commit: `before_and_after`.
+`before_and_after` runs a bench in turns with another commit.
 """
 
 import os

@@ -24,7 +24,7 @@ from canary.domain.evidence import (
 from canary.domain.facts import Facts, newcomers
 from canary.domain.incident import DateMemory
 from canary.domain.path import where_it_stopped
-from canary.domain.path.known import Known, heard_of
+from canary.domain.path.dossier import Dossier, heard_of
 from canary.domain.remembered import (
     DEFAULT_CANARY,
     Documents,
@@ -395,7 +395,7 @@ def timeline_and_facts(
     traces = _traces_there(judged.traces, now, read_at or now)
     around = [Facts(neighbour, judged.phase, now) for neighbour in judged.around]
     timeline = timeline_of(
-        verdict, Known(judged.evidence, judged.phase, now, traces=traces, history=around)
+        verdict, Dossier(judged.evidence, judged.phase, now, traces=traces, history=around)
     )
     return replace(timeline, silences=report.silences), facts, remembered
 

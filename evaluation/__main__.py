@@ -93,10 +93,10 @@ def evaluate(
                 events = ", ".join(
                     f"{count} {kind}" for kind, count in score.notifications.items() if count
                 )
-                told = f"{', '.join(score.named) or 'no cause'}, told {events or 'nothing'}"
+                summary = f"{', '.join(score.named) or 'no cause'}, sent {events or 'nothing'}"
                 flaws = "; ".join(score.flaws) or "as it should be"
                 console.print(
-                    f"{score.game_date} {score.scenario}: {told}: {flaws}", soft_wrap=True
+                    f"{score.game_date} {score.scenario}: {summary}: {flaws}", soft_wrap=True
                 )
         click.echo(
             f"Look at it: {CommandLine(program(), folder=out).to('explain', 'DATE')} --now TIME"
@@ -127,7 +127,8 @@ def _print_result(console: Console, result: Result, seconds: float) -> None:
     """Print the faults, the targets, and the flaws that were found first."""
     kinds = f"{len(result.healthy)} kinds of healthy dates, {len(result.faults)} of faulty ones"
     console.print(
-        f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones in {seconds:.0f} s; {kinds}"
+        f"{result.healthy_days} healthy dates, {result.faulty_days} faulty ones "
+        f"in {seconds:.0f} s; {kinds}"
     )
     table = Table(*_HEADINGS, box=box.SIMPLE_HEAD)
     table.columns[0].no_wrap = True
@@ -156,8 +157,10 @@ def _print_result(console: Console, result: Result, seconds: float) -> None:
         for spread in (result.minutes_to_detect, result.minutes_to_reset)
     )
     console.print(
-        f"precision {result.precision:.1%}, recall {result.recall:.1%}, to detect {detect}, to reset {reset}\n"
-        f"where it stopped: {_percent(result.exact) or 'no'} exact, {result.wrong_causes} dates with a wrong cause; "
+        f"precision {result.precision:.1%}, recall {result.recall:.1%}, "
+        f"to detect {detect}, to reset {reset}\n"
+        f"where it stopped: {_percent(result.exact) or 'no'} exact, "
+        f"{result.wrong_causes} dates with a wrong cause; "
         f"{result.taken} pieces of evidence taken away\n",
         soft_wrap=True,
     )
@@ -182,7 +185,10 @@ def _delays(spread: Spread) -> tuple[str, str]:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0 where every target was met, 1 where one was missed, 2 where that could not be told."""
+    """Run the command; returns 0 where every target was met.
+
+    It returns 1 where one was missed, and 2 where nobody can say.
+    """
     try:
         return int(evaluate.main(argv, standalone_mode=False))
     except (ConfigurationError, click.ClickException) as error:

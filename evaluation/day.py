@@ -41,7 +41,7 @@ ALIKE = {
 
 
 @dataclass
-class Report:
+class ProcessorReport:
     """One message, under one of the names of an expected `processor`, or of another."""
 
     name: str
@@ -70,7 +70,7 @@ class Day:
         self.reports = {
             processor: self._report(processor) for processor in sorted(world.phase.expected)
         }
-        self.unexpected: list[Report] = []
+        self.unexpected: list[ProcessorReport] = []
         self.before: list[Day] = []
         self._ids = (f"{base_id}-{number}" for number in count(1))
         self._untouched = list(self.reports)
@@ -102,17 +102,17 @@ class Day:
         """How long the date may stay untriggered once it is complete."""
         return self.world.phase.untriggered_after
 
-    def complete_without(self, report: Report) -> datetime:
+    def complete_without(self, report: ProcessorReport) -> datetime:
         """When code that does not wait for one processor sets the flag."""
-        return max(other.at for other in self.reports.values() if other is not report) + DELIVERED
+        return max(peer.at for peer in self.reports.values() if peer is not report) + DELIVERED
 
-    def victim(self, processor: str | None = None) -> Report:
+    def victim(self, processor: str | None = None) -> ProcessorReport:
         """Take the message of a processor that no other fault of the date has taken."""
         chosen = processor or self._untouched[0]
         self._untouched.remove(chosen)
         return self.reports[chosen]
 
-    def silence(self, processor: str | None = None) -> Report:
+    def silence(self, processor: str | None = None) -> ProcessorReport:
         """Take the message away; return it."""
         return self.reports.pop(self.victim(processor).processor)
 
@@ -138,13 +138,13 @@ class Day:
                 self.complete_at + self.output_after, lambda: self.world.output.add(self.date)
             )
 
-    def repeat(self, at: datetime, processor: str, status: str = "success") -> Report:
+    def repeat(self, at: datetime, processor: str, status: str = "success") -> ProcessorReport:
         """Plan a re-run of a processor; return its message."""
-        report = Report(self.any_name(processor), at, status, processor)
+        report = ProcessorReport(self.any_name(processor), at, status, processor)
         self._send(report)
         return report
 
-    def _send(self, report: Report) -> None:
+    def _send(self, report: ProcessorReport) -> None:
         report.message_id = message_id = next(self._ids)
         if self.world.has_message_log:
             plain = push_envelope(
@@ -176,12 +176,12 @@ class Day:
         """Return one of the names under which a processor reports."""
         return self.rng.choice([processor, *self.world.phase.processors[processor]])
 
-    def _report(self, processor: str) -> Report:
+    def _report(self, processor: str) -> ProcessorReport:
         first, last = _EVENING_MINUTES if processor in _EVENING else _NIGHT_MINUTES
-        return Report(
+        return ProcessorReport(
             self.any_name(processor), self.at(self.rng.uniform(first, last)), processor=processor
         )
 
 
 # What changes a date: it returns the message that it hits, if it is one.
-Scenario = Callable[[Day], Report | None]
+Scenario = Callable[[Day], ProcessorReport | None]

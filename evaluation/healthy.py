@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
+from evaluation.day import ALIKE, HOUR, MINUTE, UNLIKE, Day, ProcessorReport, Scenario
 from evaluation.old_code import OldCode
 from evaluation.world import InjectedFault, Outage
 from orchestrator_resilience.stores.jsonl import append_line
@@ -49,7 +49,7 @@ def within_a_second(day: Day) -> None:
 
 
 def flag_29_minutes_late(day: Day) -> None:
-    """The last delivery comes just before anybody would be told, whatever the completion log says already."""
+    """The last delivery comes just before anybody would be notified."""
     day.reports[day.last].delays = [day.rng.uniform(25, 29.9) * MINUTE]
 
 
@@ -63,7 +63,7 @@ def no_games_and_some_say_so(day: Day) -> None:
     """No work; some report that they had nothing to do, others do not report."""
     no_games(day)
     day.unexpected += [
-        Report(day.any_name(name), day.at(18 * 60), "no_data")
+        ProcessorReport(day.any_name(name), day.at(18 * 60), "no_data")
         for name in sorted(day.world.phase.expected)[:2]
     ]
 
@@ -91,7 +91,7 @@ def backfill(day: Day) -> None:
 def unexpected_report(day: Day) -> None:
     """Processors that nobody expects, some with a name that resembles an expected one."""
     for name in day.rng.sample([*UNLIKE, *ALIKE.values()], day.rng.randint(1, 4)):
-        day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
+        day.unexpected.append(ProcessorReport(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
 
 
 def partial_statuses(day: Day) -> None:
@@ -112,12 +112,12 @@ def stopped(
 ) -> Scenario:
     """Return what stops deliveries of one message, or of the last one, at one of `operations`.
 
-    The process `dies_at` it, or the store refuses (`refused_at`); `retried` is the share of the
-    messages that come again, and with `attempts` so many deliveries are stopped at most. The last
-    message sets the flag.
+    The process `dies_at` it, or the store refuses (`refused_at`). `retried` is the share of the
+    messages that come again, `attempts` how many deliveries are stopped at most. The last message
+    sets the flag.
     """
 
-    def inject(day: Day) -> Report:
+    def inject(day: Day) -> ProcessorReport:
         report = day.victim(day.last if last else None)
         operation = day.rng.choice(operations) if len(operations) > 1 else operations[0]
         fault = {how: operation, "retried": day.chance(retried), "loses_race": last}
@@ -181,7 +181,9 @@ def many_others_on_the_topic(day: Day) -> None:
         for source in ("Espn", "Bdl", "Mlb")
         for what in ("Odds", "Roster", "Log", "Pace")
     ]
-    day.unexpected += [Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))) for name in names]
+    day.unexpected += [
+        ProcessorReport(name, day.at(day.rng.uniform(16 * 60, 28 * 60))) for name in names
+    ]
 
 
 def gave_up_waiting(day: Day) -> None:
@@ -229,13 +231,13 @@ def odd_document(day: Day) -> None:
         "_completed_count": day.rng.choice(["five", -1, math.nan]),
         "_note": _deep(200),
     }
-    kept = {name: fields[name] for name in day.rng.sample(sorted(fields), day.rng.randint(1, 5))}
+    chosen = {name: fields[name] for name in day.rng.sample(sorted(fields), day.rng.randint(1, 5))}
     at = day.complete_at + 20 * MINUTE
-    world.schedule.at(at, lambda: world.stores.documents.merge(world.ref(day.date), kept))
+    world.schedule.at(at, lambda: world.stores.documents.merge(world.ref(day.date), chosen))
 
 
 def odd_lines(day: Day) -> None:
-    """The file of the checkpoints has lines that are none, and some of the date that are of other types."""
+    """The checkpoint file has lines that are no checkpoints, or whose values are of odd types."""
     file, at = day.world.stores.folder / "checkpoints.jsonl", day.complete_at + HOUR
     line = {
         "severity": "INFO",

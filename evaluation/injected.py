@@ -1,9 +1,8 @@
 """What goes wrong with a date, as short functions that change a healthy Day.
 
-Evaluation/faults.py says what is right.
-
-Each returns the message that it hits, if it is one. What depends on the time at which a verdict is
-due takes the Truth as well, and returns it where it is another one then.
+What is right to say of it is in evaluation/faults.py. Each function returns the message that it
+hits, if it hits one. A function that depends on the time at which a verdict is due takes the Truth
+as well, and returns another one where it has changed.
 """
 
 import json
@@ -20,7 +19,7 @@ from canary.domain.remembered import DEFAULT_CANARY, month_ref
 from canary.domain.silence import people_ref
 from canary.domain.verdict import VerdictKind
 from canary.notify.channel import NotifyError
-from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, Report, Scenario
+from evaluation.day import ALIKE, BOX_SCORES, HOUR, MINUTE, UNLIKE, Day, ProcessorReport, Scenario
 from evaluation.healthy import odd_lines
 from evaluation.old_code import OldCode
 from evaluation.truth import Truth
@@ -38,17 +37,17 @@ _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 # Deliveries
 
 
-def no_permission(day: Day) -> Report:
+def no_permission(day: Day) -> ProcessorReport:
     """The permission to invoke the function is lost, before the first delivery or later.
 
-    The message log has all.
+    The message log has all messages.
     """
     first = sorted(day.reports.values(), key=lambda report: report.at)[day.rng.randint(0, 3)]
     day.world.schedule.at(first.at, partial(setattr, day.world, "is_invokable", False))
     return first
 
 
-def lost_message(day: Day) -> Report:
+def lost_message(day: Day) -> ProcessorReport:
     """One message never comes."""
     report = day.victim()
     report.fault = InjectedFault(lost=True)
@@ -70,7 +69,7 @@ def repaired_early(day: Day) -> None:
 def wrong_fields(draw: Callable[[Day], dict[str, object]]) -> Scenario:
     """Return what lets one message have fields that the orchestrator cannot accept."""
 
-    def inject(day: Day) -> Report:
+    def inject(day: Day) -> ProcessorReport:
         report = day.victim()
         report.wrong = draw(day)
         return report
@@ -78,7 +77,7 @@ def wrong_fields(draw: Callable[[Day], dict[str, object]]) -> Scenario:
     return inject
 
 
-def unknown_status_for_days(day: Day) -> Report:
+def unknown_status_for_days(day: Day) -> ProcessorReport:
     """One processor sends what the orchestrator cannot accept, on three dates."""
     wrong: object = day.rng.choice(["finished", None, 7])
     for each in (*day.before[-2:], day):
@@ -86,7 +85,7 @@ def unknown_status_for_days(day: Day) -> Report:
     return day.reports[BOX_SCORES]
 
 
-def cut_off_message(day: Day) -> Report:
+def cut_off_message(day: Day) -> ProcessorReport:
     """The body of one message is cut off, or in another encoding.
 
     Its name and date can still be read.
@@ -106,7 +105,7 @@ def cut_off_message(day: Day) -> Report:
 
 
 def duplicates_only(day: Day) -> None:
-    """The old code, with the six lines in it, takes each for a duplicate.
+    """The old code, with the six lines in it, takes each message for a duplicate.
 
     It returns at once, or says so.
     """
@@ -135,7 +134,7 @@ def longer_list(day: Day) -> None:
     _wait_for(day, {**day.world.phase.processors, **dict.fromkeys(surplus, ())})
 
 
-def shorter_list(day: Day) -> Report:
+def shorter_list(day: Day) -> ProcessorReport:
     """The orchestrator does not wait for the last one, and sets the flag without it."""
     report = _come_too_late(day)
     _wait_for(
@@ -149,15 +148,15 @@ def shorter_list(day: Day) -> Report:
     return report
 
 
-def counted_keys(day: Day) -> Report:
+def counted_keys(day: Day) -> ProcessorReport:
     """Code that counts keys takes an unexpected processor for the fifth."""
     report = _come_too_late(day)
-    day.unexpected.append(Report(day.rng.choice(UNLIKE), day.at(17 * 60)))
+    day.unexpected.append(ProcessorReport(day.rng.choice(UNLIKE), day.at(17 * 60)))
     day.deliver = _old_code(day, counts=True).deliver
     return report
 
 
-def list_that_grows(day: Day) -> Report:
+def list_that_grows(day: Day) -> ProcessorReport:
     """A sixth processor is expected from this date on, and is silent.
 
     The dates before are judged by five.
@@ -171,11 +170,11 @@ def list_that_grows(day: Day) -> Report:
     deployed_at = day.before[0].at(11 * 60) if known_since else day.at(11 * 60)
     for what, value in (("phase", grown), ("orchestrator", world.orchestrator_of(grown))):
         world.schedule.at(deployed_at, partial(setattr, world, what, value))
-    return Report(name, day.complete_at, processor=name)
+    return ProcessorReport(name, day.complete_at, processor=name)
 
 
-def longer_list_and_failure(day: Day) -> Report:
-    """The orchestrator waits for others, and the processor that failed is run again after the deadline."""
+def longer_list_and_failure(day: Day) -> ProcessorReport:
+    """The orchestrator waits for others, and a failed processor runs again after the deadline."""
     longer_list(day)
     failed = failure(day)
     return day.repeat(day.deadline + day.rng.uniform(20, 300) * MINUTE, failed.processor)
@@ -213,7 +212,7 @@ def clock_ahead(day: Day) -> None:
 def clock_behind(day: Day, truth: Truth) -> Truth:
     """The old tracker's clock is behind, or at the year 1.
 
-    Complete for long already as soon as the row has settled.
+    So the set has been complete for long as soon as the row has settled.
     """
     behind = day.rng.choice([day.rng.uniform(1, 600) * MINUTE, timedelta(days=400)])
     stopped = day.chance(0.4)
@@ -234,7 +233,7 @@ def _wait_for(day: Day, processors: Mapping[str, tuple[str, ...]]) -> None:
     day.deliver = day.world.orchestrator_of(drifted).deliver
 
 
-def _come_too_late(day: Day) -> Report:
+def _come_too_late(day: Day) -> ProcessorReport:
     """Let the last one come after the flag, which does not wait for it, and after the output."""
     report = day.victim(day.last)
     report.at += day.rng.uniform(20, 300) * MINUTE
@@ -248,22 +247,25 @@ def _come_too_late(day: Day) -> Report:
 def silence_of(processor: str | None = None, *, dates: int = 1) -> Scenario:
     """Return what silences one processor, on so many dates on end."""
 
-    def inject(day: Day) -> Report:
+    def inject(day: Day) -> ProcessorReport:
         return [each.silence(processor) for each in (*day.before, day)[-dates:]][-1]
 
     return inject
 
 
-def silence_beside_another_name(day: Day, *, always: bool) -> Report:
-    """A processor is silent, and an unexpected one with a name like its own has been there before, once or `always`."""
+def silence_beside_another_name(day: Day, *, always: bool) -> ProcessorReport:
+    """A processor is silent, and an unexpected one has a name like its own.
+
+    That one has reported before, on one date or `always`.
+    """
     processor = day.rng.choice(sorted(ALIKE))
     silenced = day.silence(processor)
     for each in (*(day.before if always else [day.rng.choice(day.before)]), day):
-        each.unexpected.append(Report(ALIKE[processor], each.at(25 * 60)))
+        each.unexpected.append(ProcessorReport(ALIKE[processor], each.at(25 * 60)))
     return silenced
 
 
-def silence_beside_common_words(day: Day) -> Report:
+def silence_beside_common_words(day: Day) -> ProcessorReport:
     """A processor is silent, and new names share words with it that name no processor."""
     silenced = day.silence(BOX_SCORES)
     names = [
@@ -273,11 +275,11 @@ def silence_beside_common_words(day: Day) -> Report:
         "BdlBoxScoresProcessor",
     ]
     for name in day.rng.sample(names, day.rng.randint(1, 4)):
-        day.unexpected.append(Report(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
+        day.unexpected.append(ProcessorReport(name, day.at(day.rng.uniform(16 * 60, 28 * 60))))
     return silenced
 
 
-def new_name(day: Day) -> Report:
+def new_name(day: Day) -> ProcessorReport:
     """A processor reports under a name that resembles its own."""
     report, phase = day.victim(), day.world.phase
     changes: list[Callable[[str], str]] = [
@@ -297,7 +299,7 @@ def new_name(day: Day) -> Report:
     return report
 
 
-def failure(day: Day) -> Report:
+def failure(day: Day) -> ProcessorReport:
     """A processor fails, each time that it is run."""
     report = day.victim()
     report.status = "failed"
@@ -306,14 +308,14 @@ def failure(day: Day) -> Report:
     return report
 
 
-def no_data(day: Day) -> Report:
+def no_data(day: Day) -> ProcessorReport:
     """A processor says that it had nothing to do, and there are games."""
     report = day.victim()
     report.status = day.rng.choice(["no_data", "skipped"])
     return report
 
 
-def registration_by_hand(day: Day) -> Report:
+def registration_by_hand(day: Day) -> ProcessorReport:
     """Somebody writes a registration by hand; the completion log has never heard of it."""
     # Not the last one: the next delivery finds it there.
     report = day.silence(min(day.reports, key=lambda processor: day.reports[processor].at))
@@ -339,9 +341,9 @@ def no_output(day: Day) -> None:
 
 
 def on_each_before(scenario: Scenario, then: Scenario) -> Scenario:
-    """Return what makes the dates before of another kind."""
+    """Return what changes the dates before with one scenario, and then the date with another."""
 
-    def inject(day: Day) -> Report | None:
+    def inject(day: Day) -> ProcessorReport | None:
         for each in day.before:
             scenario(each)
         return then(day)
@@ -350,7 +352,7 @@ def on_each_before(scenario: Scenario, then: Scenario) -> Scenario:
 
 
 def on_each(scenario: Scenario) -> Scenario:
-    """Return what makes the date and those before it of another kind."""
+    """Return what changes the date and those before it with one scenario."""
     return on_each_before(scenario, scenario)
 
 
@@ -358,15 +360,15 @@ def on_each(scenario: Scenario) -> Scenario:
 
 
 def odd_lines_of_two_dates(day: Day) -> None:
-    """Lines of this date and of another one are cut off, nested deep, without a zone, or of other types."""
+    """Lines of this date and of another one are damaged, or their values are of odd types."""
     for each in (day.rng.choice(day.before), day):
         odd_lines(each)
 
 
 def odd_memory(day: Day) -> None:
-    """What is remembered of the date, or what people said, is of other types, or from the future.
+    """What is remembered of the date, or what people said, is of odd types or from the future.
 
-    It is none.
+    It counts as nothing.
     """
     world, ahead = day.world, day.at(0) + timedelta(days=day.rng.choice([2, 400]))
     memory = {"kind": "UNTRIGGERED", "level": "ERROR", "opened_at": ahead.isoformat()}
@@ -396,9 +398,9 @@ def odd_memory(day: Day) -> None:
         {"1": {"until": None, "since": str(day.date)}},
         {"x": []},
     ]
-    said = {"silences": day.rng.choice(silences), "acknowledgements": 7}
+    people = {"silences": day.rng.choice(silences), "acknowledgements": 7}
     ref, fields = day.rng.choice(
-        [(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), said)]
+        [(month, {str(day.date): text}), (people_ref(DEFAULT_CANARY), people)]
     )
     world.schedule.at(day.at(0), partial(world.stores.documents.merge, ref, fields))
 
@@ -437,7 +439,7 @@ def refused_memory(operation: str) -> Consequence:
 def removed_phase(day: Day, truth: Truth) -> Truth:
     """The phase is taken out of the file while its incident is open.
 
-    Nobody knows whether it is over.
+    Nobody can know then whether it is over.
     """
     at = max(truth.due.values()) + day.rng.uniform(16, 34) * MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "is_removed", True))
@@ -448,18 +450,18 @@ def removed_phase(day: Day, truth: Truth) -> Truth:
 
 
 def slack_that_refuses(day: Day, truth: Truth) -> Truth:
-    """Slack refuses the first attempts to tell of a fault, or of what it has become."""
+    """Slack refuses the first messages about a fault, or about what it has become."""
     refuses = day.rng.choice([1, 2, 3, 6])
     at = day.rng.choice(list(truth.due.values())) - MINUTE
     day.world.schedule.at(at, partial(setattr, day.world, "slack_refuses", refuses))
-    # The next run tells Slack; the log has it, so none is repeated.
+    # The next run notifies Slack; the log has it, so none is repeated.
     return replace(
         truth, slack_late=refuses * 15 * MINUTE, optional=frozenset({VerdictKind.STORES_DISAGREE})
     )
 
 
 def slack_away_until_it_is_known(day: Day, truth: Truth) -> Truth:
-    """Slack is down before there is anything to tell, and comes back."""
+    """Slack is down before there is anything to send, and comes back."""
     away = day.rng.uniform(5, 34) * MINUTE
     back = max(truth.due.values()) + away
     day.world.slack_fails = lambda now: NotifyError("Slack answered 503") if now < back else None

@@ -1,8 +1,7 @@
 """The orchestrator of February 2026 in its forms.
 
-Without a line, with the README's six, and counting the keys.
-
-Its earlier form counted the document's keys, whoever they were.
+It leaves no line, or the README's six. Its earlier form counted the document's keys, whatever they
+were.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from orchestrator_resilience.stores.base import CompletionLog, DocumentRef, Docu
 class OldCode:
     """Both writes of the tracker, by a `clock` of its own.
 
-    The flag only where it `counts` the keys.
+    It sets the flag only where it `counts` the keys.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class OldCode:
     ) -> None:
         """Handle one message as code does whose flag starts the next phase.
 
-        Set the flag and `fields`, and `start`.
+        When the set is complete, it sets the flag with `fields`, and calls `start`.
         """
         completion = Completion.from_event(event, self._phase)
         with checkpoints.delivery_of(completion) as delivery:
@@ -90,7 +89,7 @@ class OldCode:
                 start(delivery)
 
     def _track(self, completion: Completion) -> list[str]:
-        """Write the row and the registration, or what stood for one.
+        """Write the row and the registration as the old code did.
 
         Return the document's processors.
         """

@@ -47,7 +47,7 @@ _PARTS = (
 
 
 def worlds(seed: int, healthy_days: int, faulty_days: int) -> Iterator[str]:
-    """Name the worlds: "SEED/season/NUMBER" has 20 healthy dates, "SEED/FAULT/NUMBER" one faulty date."""
+    """Name the worlds: SEED/season/NUMBER has 20 healthy dates, SEED/FAULT/NUMBER one faulty."""
     for number in range(-(-healthy_days // SEASON_DATES)):
         yield f"{seed}/season/{number}"
     rng = random.Random(seed)  # noqa: S311 (a simulation wants to be repeatable)
@@ -75,7 +75,7 @@ def play(phase: Phase, world: str, folder: Path | None = None) -> list[Score]:
 def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Iterator[list[Score]]:
     """Play the worlds `names` in `jobs` processes (by default one a core).
 
-    Yield the scores of each as it ends.
+    Yields the scores of each world as it ends.
     """
     with ProcessPoolExecutor(
         jobs or os.cpu_count(), get_context("spawn"), initializer=read_in_turn
@@ -91,9 +91,8 @@ def play_all(phase: Phase, names: Sequence[str], jobs: int | None = None) -> Ite
 def read_in_turn() -> None:
     """Let this process read one source after another.
 
-    Nothing hangs here, and threads cost most of the time.
-
-    Two canaries at once wait for each other in the thread that each of them runs in.
+    Nothing hangs here, and threads would cost most of the time. Two canaries at once wait for each
+    other in the thread that each of them runs in.
     """
     setattr(sources, "Background", AtOnce)  # noqa: B010 (mypy takes no other class in its place)
 
@@ -121,7 +120,7 @@ def play_season(
 
 
 def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = None) -> list[Score]:
-    """Play a date with the fault `scenario`, or with all of "one + other", until it is mended and over.
+    """Play a date with one fault, or with all of "one + other", until it is mended and over.
 
     The stores are kept in `folder`, if there is one.
     """
@@ -130,8 +129,8 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
     lead_in = _dates(first, rng.randint(2, 4))
     subject = lead_in[-1] + _ONE_DAY
     names = scenario.split(" + ")
-    wanted = {FAULTS[name].message_log for name in names} - {None}
-    message_log = wanted == {True} if wanted else _chance(rng, 0.5)
+    message_logs = {FAULTS[name].message_log for name in names} - {None}
+    message_log = message_logs == {True} if message_logs else _chance(rng, 0.5)
     with _world(phase, first, folder, message_log=message_log) as world:
         _keep_logs(world, seed)
         days = {day: Day(world, day, rng, base_id=f"{day}") for day in (*lead_in, subject)}
@@ -188,10 +187,15 @@ def play_fault(phase: Phase, scenario: str, seed: str, folder: Path | None = Non
 def _repair(day: Day, truth: Truth, at: datetime) -> Repair:
     """Look into the stores, just before the repair, for what can be proven of a date."""
     world = day.world
-    requests = world.requests.seen if world.requests else None
+    requests = world.requests.received if world.requests else None
     # Those that come and go have been read in another run.
-    away = [one for one in world.outages if one.source == "checkpoints" and not one.flaps]
-    are_readable, shows_changes = not any(one.is_on(at) for one in away), world.changes is not None
+    away = [
+        outage for outage in world.outages if outage.source == "checkpoints" and not outage.flaps
+    ]
+    are_readable, shows_changes = (
+        not any(outage.is_on(at) for outage in away),
+        world.changes is not None,
+    )
     stored = Stored(
         world.stores.folder, world.phase, day.date, are_readable, requests, shows_changes
     )
@@ -210,17 +214,17 @@ def _keep_logs(world: World, seed: str) -> None:
 def _change_something(world: World, before: Sequence[Day], day: Day, dates: int) -> None:
     """Let somebody change what has nothing to do with a fault.
 
-    Before it last worked, and after it did not.
+    That is before it last worked, and after it had stopped working.
     """
-    made = world.platform.changes_made
+    changes = world.platform.changes_made
     if dates == 1 and len(before[-1].reports) == len(world.phase.expected):
         early = min(report.at for report in before[-1].reports.values())
-        made += [
+        changes += [
             Change(early - n * HOUR, part, name, "deployed", INNOCENT)
             for n, (part, name) in enumerate(_PARTS, 1)
         ]
     late = day.deadline + 2 * HOUR
-    made += [
+    changes += [
         Change(late + n * HOUR, part, name, "deployed", INNOCENT)
         for n, (part, name) in enumerate(_PARTS)
     ]
@@ -238,14 +242,14 @@ def several(rng: random.Random) -> str:
 
 @contextmanager
 def _world(phase: Phase, first: date, folder: Path | None, *, message_log: bool) -> Iterator[World]:
-    """A world on stores in a folder, by default a new one, with a phase that asks for output and work."""
+    """A world on stores in a folder, by default a new one; its phase has all queries."""
     message_table = "nba_orchestration.phase_messages" if message_log else None
     asking = msgspec.structs.replace(
         phase, outcome_query=OUTCOME_QUERY, work_query=WORK_QUERY, message_table=message_table
     )
     with (
-        tempfile.TemporaryDirectory(prefix="canary-simulate-") as new,
-        EmbeddedStores(folder or Path(new), durable=False) as stores,
+        tempfile.TemporaryDirectory(prefix="canary-simulate-") as temporary,
+        EmbeddedStores(folder or Path(temporary), durable=False) as stores,
     ):
         yield World(asking, stores, Schedule(_noon(first) - _ONE_DAY))
 
@@ -265,7 +269,7 @@ def _dates(first: date, count: int) -> list[date]:
 def _season(days: Sequence[date], rng: random.Random) -> list[str]:
     """Draw a scenario for each date.
 
-    One by one, but for weeks without games and the clock changes.
+    They are drawn one by one, but for weeks without games and the clock changes.
     """
     scenarios: list[str] = []
     while len(scenarios) < len(days):
@@ -308,7 +312,7 @@ def _together(truths: Sequence[Truth]) -> Truth:
 
 
 def _of_processors(truths: Sequence[Truth]) -> list[Stop]:
-    """Return the stops that are processors'.
+    """Return the stops that are of processors.
 
     While one of them is not registered, the date is not decided.
     """
@@ -320,7 +324,7 @@ def _plan_repair(
 ) -> datetime:
     """Let an engineer come an hour or so after everything is known, now and then much later.
 
-    Return when.
+    Returns when (UTC).
     """
     later = rng.choice([1, 1, 1, 10]) * rng.uniform(0.6, 2) * HOUR
     mended_at = _between_runs(known_at + later)
@@ -332,7 +336,7 @@ def _plan_repair(
 def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
     """Do what an engineer does: deploy what works, run the processors again.
 
-    The next phase writes its output.
+    The next phase then writes its output.
     """
     world.mended = world.is_invokable = True
     world.flickering.clear()
@@ -345,9 +349,9 @@ def _mend(world: World, days: Sequence[Day], *, slack_refuses: bool) -> None:
 
 
 def _between_runs(moment: datetime) -> datetime:
-    """A moment at which no run is near.
+    """Return a moment at which no run is near.
 
-    Half a repair is a state of its own, and would be told as such.
+    Half a repair is a state of its own, and people would be notified of it.
     """
     return next(ticks(moment, moment + TICK)) + TICK / 3
 

@@ -1,9 +1,7 @@
 """What really went wrong with this pipeline, by the groups of its own write-ups.
 
-What each leaves in stores and logs.
-
-Beside a failure stands what was changed before it, where that is how it came about, by `GUILTY` and
-in the audit log.
+Each function leaves what such a failure leaves in stores and logs. Where a change brought it about,
+that change, by `GUILTY`, is in the audit log before it.
 """
 
 from collections.abc import Collection
@@ -12,7 +10,7 @@ from functools import partial
 
 import msgspec
 
-from evaluation.day import BOX_SCORES, HOUR, MINUTE, Day, Report
+from evaluation.day import BOX_SCORES, HOUR, MINUTE, Day, ProcessorReport
 from evaluation.injected import duplicates_only, longer_list, no_permission
 from evaluation.old_code import OldCode
 from evaluation.world import DELIVERED, TOO_MANY
@@ -44,7 +42,7 @@ def gate_refuses(day: Day) -> None:
 def start_is_left_pending(day: Day) -> None:
     """The flag is set, and the call that starts Phase 3 fails without a line.
 
-    Only "pending" is left behind.
+    It leaves nothing but "pending".
     """
     _start_by_the_flag(day)
     lines, code = day.world.checkpoints_of(day.world.phase), _old_code(day)
@@ -56,7 +54,7 @@ def start_is_left_pending(day: Day) -> None:
     day.deliver = deliver
 
 
-def package_is_missing(day: Day) -> Report:
+def package_is_missing(day: Day) -> ProcessorReport:
     """A deployment lacks a package.
 
     No instance starts from then on, and no delivery leaves a line.
@@ -67,14 +65,14 @@ def package_is_missing(day: Day) -> Report:
     return first
 
 
-def publishes_nothing(day: Day) -> Report:
+def publishes_nothing(day: Day) -> ProcessorReport:
     """A processor runs to its good end, and publishes on no topic that anybody listens to."""
     for each in (*day.before, day):
         _note_runs(each, each.reports.values())
     return day.silence()
 
 
-def job_is_paused(day: Day) -> Report:
+def job_is_paused(day: Day) -> ProcessorReport:
     """Somebody pauses the scheduler job that starts those of the night; nothing runs."""
     _by_the_job(day)
     silent = [day.silence(name) for name in NIGHT]
@@ -83,8 +81,8 @@ def job_is_paused(day: Day) -> Report:
     return first
 
 
-def job_is_refused(day: Day) -> Report:
-    """The scheduler job may no longer start those of the night: each of its attempts is refused."""
+def job_is_refused(day: Day) -> ProcessorReport:
+    """The job of the night's processors may not start them any more: each attempt is refused."""
     _by_the_job(day)
     silent = [day.silence(name) for name in NIGHT]
     for hour in range(3):
@@ -111,14 +109,14 @@ def some_games_only(day: Day) -> None:
     day.world.games_written[day.date] = day.rng.randint(1, day.games - 1)
 
 
-def right_is_lost(day: Day) -> Report:
+def right_is_lost(day: Day) -> ProcessorReport:
     """Somebody takes the right to invoke the function away."""
     first = no_permission(day)
     _change(day, first.at, _SERVICE, "permissions changed")
     return first
 
 
-def no_instance(day: Day) -> Report:
+def no_instance(day: Day) -> ProcessorReport:
     """The platform has no instance for the function from some message on."""
     day.world.turned_away_with = TOO_MANY
     return no_permission(day)
@@ -133,12 +131,12 @@ def _old_code(day: Day) -> OldCode:
     return OldCode(day.world.phase, day.world.documents, day.world.completion_log)
 
 
-def _one_of_the_first(day: Day) -> Report:
+def _one_of_the_first(day: Day) -> ProcessorReport:
     return sorted(day.reports.values(), key=lambda report: report.at)[day.rng.randint(0, 3)]
 
 
 def _change(
-    day: Day, before: datetime, part: tuple[Component, str], what: str, made: str = ""
+    day: Day, before: datetime, part: tuple[Component, str], what: str, revision: str = ""
 ) -> datetime:
     """Let somebody change a component after it was last seen to work, and before a moment."""
     earlier = [
@@ -146,7 +144,7 @@ def _change(
     ]
     since = max((at for at in earlier if at < before), default=before - HOUR)
     at = before - (before - since) * day.rng.uniform(0.05, 0.95)
-    day.world.platform.changes_made.append(Change(at, *part, what, GUILTY, made))
+    day.world.platform.changes_made.append(Change(at, *part, what, GUILTY, revision))
     return at
 
 
@@ -157,7 +155,7 @@ def _by_the_job(day: Day) -> None:
         day.world.platform.attempts.append(Attempt(each.at(24 * 60 + 15), JOB))
 
 
-def _note_runs(day: Day, reports: Collection[Report]) -> None:
+def _note_runs(day: Day, reports: Collection[ProcessorReport]) -> None:
     """Note the runs of a date in the pipeline's own table."""
     day.world.phase = msgspec.structs.replace(day.world.phase, runs_query=RUNS_QUERY)
     day.world.runs += [

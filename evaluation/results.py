@@ -40,9 +40,9 @@ class FaultScore(Struct, frozen=True):
 class GroupScore(Struct, frozen=True):
     """What was said of one group of the pipeline's own write-ups.
 
-    It took so long to detect from when a verdict was due; `stages` and `words` are those that were
-    told most often. `changed` is the share of dates on which the change was named that it came of,
-    None where it came of none.
+    `minutes_to_detect` counts from when a verdict was due; `stages` and `words` are those that were
+    sent most often. `changed` is the share of the dates with a change behind the failure on which
+    that change was named, None without such dates.
     """
 
     dates: int
@@ -67,10 +67,11 @@ class Target(Struct, frozen=True):
 class Result(Struct, frozen=True):
     """Everything that a simulation shows.
 
-    `precision` is the share of alarms that were due, `recall` that of faults that were detected; it
-    took so long to detect from when a verdict was due, and to reset from the repair to RESOLVED.
-    `exact` is the share of the intervals that hold a single stage, None where there were none; on
-    so many dates were there `wrong_causes`. So many pieces of evidence were `taken` away.
+    `precision` is the share of alarms that were due, `recall` that of faults that were detected.
+    `minutes_to_detect` counts from when a verdict was due, `minutes_to_reset` from the repair to
+    RESOLVED. `exact` is the share of the intervals that hold a single stage, None where there were
+    none; `wrong_causes` is the number of dates with one. `taken` is how many pieces of evidence
+    were taken away.
     """
 
     healthy_days: int
@@ -131,7 +132,12 @@ def _targets(everything: Sequence[Score], faulty: Sequence[Score]) -> Iterator[T
             _EXPLAINED,
         ),
         ("no cause is ever named that is none", faulty, _names_no_other, 1),
-        ("where it stopped is told, and in every interval", faulty, lambda s: not s.misplaced, 1),
+        (
+            "where it stopped is said, and is in every interval",
+            faulty,
+            lambda s: not s.misplaced,
+            1,
+        ),
         (
             "of the changes that a failure came of, 95 % are named",
             [s for s in faulty if s.changed is not None],
@@ -175,11 +181,11 @@ def _fault(dates: Sequence[Score]) -> FaultScore:
 
 def _groups(faulty: Sequence[Score]) -> dict[str, GroupScore]:
     """Put the dates of each group together, in the order of the table of faults."""
-    found: dict[str, list[Score]] = {fault.group: [] for fault in FAULTS.values() if fault.group}
+    by_group: dict[str, list[Score]] = {fault.group: [] for fault in FAULTS.values() if fault.group}
     for score in faulty:
         if (fault := FAULTS.get(score.scenario)) and fault.group:
-            found[fault.group].append(score)
-    return {group: _group(dates) for group, dates in found.items() if dates}
+            by_group[fault.group].append(score)
+    return {group: _group(dates) for group, dates in by_group.items() if dates}
 
 
 def _group(dates: Sequence[Score]) -> GroupScore:

@@ -13,7 +13,7 @@ from canary.domain.verdict import Level, VerdictKind
 from evaluation.reported import GUILTY, INNOCENT, NO_MODULE
 from evaluation.taken import Taken
 from evaluation.truth import Truth, by_subject, is_exact
-from evaluation.world import Judged, Told, World
+from evaluation.world import SentMessage, Statement, World
 
 # A reminder comes at the first run after its interval; while a date is SETTLING, half an hour,
 # nobody is reminded.
@@ -35,12 +35,13 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     are in seconds: `delay` from when the first verdict was due, `completion_delay` from the fifth
     completion to the word UNTRIGGERED in the log, `reset` from the repair to RESOLVED. `causes` are
     those whose evidence was stored, `named` those that any run found: one that is found later is
-    told with the next reminder, which the repair may forestall. `misplaced` says what was wrong
-    with what was said of where it stopped. Before the repair that were so many `intervals`, one for
-    each subject, of which so many were `exact`. So many pieces of evidence were `taken` away.
-    `most_in_a_day` are the messages of the channel that got most of them within 24 hours. What was
-    said last before the repair: it stopped at which `stages` at the latest, in whose `words`, and
-    whether the change is named that it came of; None where it came of none, or nobody could look.
+    sent with the next reminder, unless the repair comes first. `misplaced` says what was wrong with
+    what was said of where it stopped. `intervals` is their number before the repair, one for each
+    subject, and `exact` that of the exact ones. `taken` is how many pieces of evidence were taken
+    away. `most_in_a_day` are the messages of the channel that got most of them within 24 hours.
+    `stages`, `words` and `changed` are from what was said last before the repair: at which stages
+    it stopped at the latest, in whose words, and whether the change behind it is named; None where
+    there is none, or nobody could look.
     """
 
     scenario: str
@@ -75,12 +76,12 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def score_healthy(world: World, day: date, scenario: str, seed: str) -> Score:
-    """Score a date of which nothing may be said: no notification, and no run may find a problem."""
+    """Score a date of which nothing may be said: no notification, and no run finds a problem."""
     problems = [j for j in world.judged.get(day, []) if j.verdict.is_problem]
     flaws = [f"{j.verdict} at {j.at:%m-%d %H:%M}" for j in problems]
     flaws += [
-        f"{channel} was told {t.notification} {t.verdict} at {t.at:%m-%d %H:%M}"
-        for channel in world.told
+        f"{channel} was sent {t.notification} {t.verdict} at {t.at:%m-%d %H:%M}"
+        for channel in world.sent
         for t in world.heard(channel, day)
     ]
     return Score(
@@ -115,8 +116,8 @@ def score_fault(
     # Where a source comes and goes it may not be known before.
     early = [j for j in judged if j.at < earliest and (j.verdict.is_problem or not truth.repeats)]
     flaws += [f"{j.verdict} at {j.at:%m-%d %H:%M}, before it was due" for j in early[:1]]
-    said = frozenset(cause.kind for j in judged for cause in j.causes) - {CauseKind.UNDETERMINED}
-    named = said.union(*(notice.causes for notice in heard))
+    kinds = frozenset(cause.kind for j in judged for cause in j.causes) - {CauseKind.UNDETERMINED}
+    named = kinds.union(*(notice.causes for notice in heard))
     before = [j for j in judged if j.at < repair.at]
     misplaced = tuple(_misplaced(before, truth))
     last = [cause for _, cause in by_subject(before[-1].causes if before else ())]
@@ -130,8 +131,12 @@ def score_fault(
     if truth.words and repair.causes and not _is_in(truth, words, world):
         flaws.append(f"not in its words: {words}")
     beside = explained.standing if explained else ()
-    flaws += [f"an innocent change was named: {one.words}" for one in beside if one.who == INNOCENT]
-    most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.told)
+    flaws += [
+        f"an innocent change was named: {change.words}"
+        for change in beside
+        if change.who == INNOCENT
+    ]
+    most_in_a_day = max(_most_in_a_day(world.heard(channel, day)) for channel in world.sent)
     flaws += [f"{most_in_a_day} messages in 24 hours"] if most_in_a_day > MESSAGES_A_DAY else []
     first = min((at for at, _ in news), default=None)
     accused = min((t.at for t in logged if t.verdict is VerdictKind.UNTRIGGERED), default=None)
@@ -168,9 +173,9 @@ def score_fault(
 
 
 def _is_in(truth: Truth, words: str, world: World) -> bool:
-    """Whether the cause is told in the words that were written of it.
+    """Whether the cause is given in the words that were written of it.
 
-    Nobody has those of errors that are not kept.
+    Nobody has the words of errors that are not kept.
     """
     return truth.words in words or (truth.words == NO_MODULE and world.service_errors is None)
 
@@ -178,10 +183,10 @@ def _is_in(truth: Truth, words: str, world: World) -> bool:
 def _names_guilty(world: World, beside: Iterable[Standing]) -> bool | None:
     """Whether what was changed just before is named beside the cause."""
     guilty = [change.at for change in world.platform.changes_made if change.who == GUILTY]
-    return any(one.at in guilty for one in beside) if guilty and world.changes else None
+    return any(change.at in guilty for change in beside) if guilty and world.changes else None
 
 
-def _misplaced(judged: list[Judged], truth: Truth) -> list[str]:
+def _misplaced(judged: list[Statement], truth: Truth) -> list[str]:
     """Say each thing once that was wrong with what was said of where it stopped."""
     causes = [cause for j in judged for cause in j.causes]
     unsound = dict.fromkeys(flaw for j in judged for flaw in truth.unsound(j.causes, j.at))
@@ -196,13 +201,13 @@ def _channel_flaws(world: World, day: date, truth: Truth) -> list[str]:
         else []
     )
     return (
-        [*flaws, "slack was told"]
+        [*flaws, "slack was notified"]
         if truth.channel != "slack" and world.heard("slack", day)
         else flaws
     )
 
 
-def _news(heard: list[Told]) -> list[tuple[datetime, VerdictKind]]:
+def _news(heard: list[SentMessage]) -> list[tuple[datetime, VerdictKind]]:
     return [
         (t.at, t.verdict)
         for t in heard
@@ -210,17 +215,17 @@ def _news(heard: list[Told]) -> list[tuple[datetime, VerdictKind]]:
     ]
 
 
-def _repeats(heard: list[Told]) -> list[str]:
+def _repeats(heard: list[SentMessage]) -> list[str]:
     """Say what is wrong with messages that may repeat.
 
     The first opens, and the last says that it is over.
     """
     kinds = [t.notification for t in heard]
     is_whole = kinds[:1] == [NotificationKind.OPENED] and kinds[-1:] == [NotificationKind.RESOLVED]
-    return [] if is_whole else [f"told {', '.join(kinds) or 'nothing'}"]
+    return [] if is_whole else [f"sent {', '.join(kinds) or 'nothing'}"]
 
 
-def _most_in_a_day(heard: list[Told]) -> int:
+def _most_in_a_day(heard: list[SentMessage]) -> int:
     return max(
         (sum(timedelta() <= last.at - t.at < _A_DAY for t in heard) for last in heard), default=0
     )
@@ -235,11 +240,13 @@ def _timing(news: list[tuple[datetime, VerdictKind]], truth: Truth) -> list[str]
             at is not None and not due <= at <= due + truth.within
         ):
             when = f"{at:%m-%d %H:%M}" if at else "never"
-            flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and told {when}")
-    return flaws + [f"{kind} was told" for _, kind in news if kind not in truth.due]
+            flaws.append(f"{kind} was due {due:%m-%d %H:%M:%S}, and sent {when}")
+    return flaws + [f"{kind} was sent" for _, kind in news if kind not in truth.due]
 
 
-def _message_flaws(heard: list[Told], judged: list[Judged], ends: NotificationKind) -> list[str]:
+def _message_flaws(
+    heard: list[SentMessage], judged: list[Statement], ends: NotificationKind
+) -> list[str]:
     """One opening, one end, reminders at their interval only, and no change that is none."""
     counted = {kind: sum(t.notification is kind for t in heard) for kind in NotificationKind}
     flaws = [
@@ -253,7 +260,7 @@ def _message_flaws(heard: list[Told], judged: list[Judged], ends: NotificationKi
         if t.notification in {NotificationKind.OPENED, NotificationKind.CHANGED}
     ]
     flaws += [
-        f"told again: {', '.join(map(str, state))}"
+        f"sent again: {', '.join(map(str, state))}"
         for n, state in enumerate(states)
         if state in states[:n]
     ]

@@ -2,9 +2,9 @@
 
 Each source is taken away whole, as one that cannot be read: what is said may be less exact then,
 and nothing else. Rows of the completion log and fields of the document are taken away one at a
-time. Single lines, and rows of the message log, are not: that one is not there is what proves that
-a process died, or that a message never came, and one that got lost cannot be told from one that was
-never written.
+time. Single lines, and rows of the message log, are not taken away: their absence is what proves
+that a process died, or that a message never came, and one that got lost looks the same as one that
+was never written.
 """
 
 import random
@@ -45,11 +45,11 @@ class _Piece(msgspec.Struct, frozen=True):
 def take_away(world: World, stored: Stored, truth: Truth, rng: random.Random) -> Taken:
     """Judge a date anew without some of its evidence, one piece at a time."""
     now, flaws = world.schedule.clock.now, list[str]()
-    (whole,) = world.check(stored.day).verdicts
+    (full,) = world.check(stored.day).verdicts
     for source in _SOURCES:
         with _unreadable(source, world):
             (verdict,) = world.check(stored.day).verdicts
-        wrong = [*narrowed(whole, verdict), *truth.unsound(verdict.causes, now)]
+        wrong = [*narrowed(full, verdict), *truth.unsound(verdict.causes, now)]
         flaws += [f"without {source}: {flaw}" for flaw in wrong]
     pieces = list(_pieces(stored))
     chosen = rng.sample(pieces, min(len(pieces), _PIECES))
@@ -61,17 +61,17 @@ def take_away(world: World, stored: Stored, truth: Truth, rng: random.Random) ->
     return Taken(len(_SOURCES) + len(chosen), tuple(flaws))
 
 
-def narrowed(whole: Verdict, verdict: Verdict) -> Iterator[str]:
-    """Say what `verdict`, of less evidence, says beyond `whole`.
+def narrowed(full: Verdict, verdict: Verdict) -> Iterator[str]:
+    """Say what `verdict`, of less evidence, says beyond `full`.
 
-    Another kind of cause, or a shorter interval.
+    That is another kind of cause, or a shorter interval.
     """
-    for kind in sorted(verdict.proven - whole.proven):
+    for kind in sorted(verdict.proven - full.proven):
         yield f"{kind} was named"
-    before = list(by_subject(whole.causes))
+    before = list(by_subject(full.causes))
     for subject, cause in by_subject(verdict.causes):
         after, until = interval(cause)
-        earlier = [interval(other) for about, other in before if about == subject]
+        earlier = [interval(former) for about, former in before if about == subject]
         if earlier and not any(after <= first and last <= until for first, last in earlier):
             yield f"{subject or 'the date'}: after {cause.after} until {cause.until} is narrower"
 

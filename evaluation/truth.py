@@ -1,6 +1,7 @@
-"""The truth of a date: what is due, where it really stopped, and which causes the stores hold a proof of.
+"""The truth of a date: what is due, where it really stopped, and which causes are proven.
 
-The stores are read by hand: the truth of a simulated date rests on no code of the canary's.
+A cause is proven where the stores hold a proof of it. They are read by hand: the truth of a
+simulated date rests on no code of the canary's.
 """
 
 import json
@@ -19,7 +20,7 @@ from canary.domain.incident import NotificationKind
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import VerdictKind
 from canary.playback.schedule import TICK, ticks
-from evaluation.day import IN_MESSAGE_LOG_AFTER, MINUTE, Report
+from evaluation.day import IN_MESSAGE_LOG_AFTER, MINUTE, ProcessorReport
 from evaluation.world import MESSAGES
 from orchestrator_resilience.checkpoints import CheckpointKind
 from orchestrator_resilience.phase import Phase
@@ -36,15 +37,11 @@ _START, _OPEN = -1, len(Stage)
 
 
 class Stored(msgspec.Struct, frozen=True, dict=True):
-    """The evidence of one date in the stores of a `folder`.
-
-    Without lines where they are not `readable`.
+    """The evidence of one date in the stores of a `folder`; its lines only if they are `readable`.
 
     `requests` are those that the service ever got, None where nobody writes them down. The
     platform's log of changes, and of its scheduler's attempts, can be read where it
-    `shows_changes`.
-
-    Methods that take a message say whether it is proven that a fault has `hit` it.
+    `shows_changes`. Methods that take a message say whether it is proven that a fault has `hit` it.
     """
 
     folder: Path
@@ -67,7 +64,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of the date in the completion log, and those of the message log, each with the `file` it is in."""
+        """The rows of the date in the completion log and the message log, each with its `file`."""
         names = "row_id, event_id, processor_name, status, is_triggered, inserted_at"
         query = f"SELECT {names} FROM phase_completions WHERE game_date = ?"  # noqa: S608 (only names from here)
         files = [file for file in (DATABASE, MESSAGES) if (self.folder / file).exists()]
@@ -94,7 +91,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def reported(self) -> dict[str, set[str]]:
-        """What was reported, in whichever store, by the name under which it stands there."""
+        """What was reported, in whichever store, by the name that is written there."""
         entries = [
             *self.registrations.items(),
             *self._map("_reports").items(),
@@ -112,14 +109,15 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
             statuses.setdefault(self.phase.canonical(name) or name, set()).add(str(status))
         return statuses
 
-    def nothing(self, _: Report) -> bool:
+    def nothing(self, _: ProcessorReport) -> bool:
         """Of what leaves no evidence in any store."""
         return False
 
-    def never_came(self, hit: Report) -> bool:
-        """The message's row in the message log, and no line of it, while lines of other messages are collected.
+    def never_came(self, hit: ProcessorReport) -> bool:
+        """The message log has the message, and no line does, while lines of others are collected.
 
-        A function that dies as it starts leaves no line either, but a request that failed.
+        A function that dies as it starts leaves no line either, but it leaves a request that
+        failed.
         """
         statuses = self._statuses_since(hit)
         if statuses is None or any(status >= _FAILED for status in statuses):
@@ -131,52 +129,52 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
             not statuses or (self._all_lines != [] and not self._lines_of(hit.message_id))
         )
 
-    def was_turned_away(self, hit: Report) -> bool:
+    def was_turned_away(self, hit: ProcessorReport) -> bool:
         """All requests since the message were turned away."""
         return self._statuses_since(hit) in ({_FORBIDDEN}, {_TOO_MANY})
 
-    def could_not_start(self, hit: Report) -> bool:
+    def could_not_start(self, hit: ProcessorReport) -> bool:
         """All requests since the message failed, and they are this phase's.
 
-        Its message log says so, or nobody came.
+        They are if its message log has messages, or nothing else has come.
         """
         statuses = self._statuses_since(hit) or set()
         is_its_own = any(row["file"] == MESSAGES for row in self.rows) or not self.rows
         return statuses != set() and min(statuses) >= _FAILED and is_its_own
 
-    def was_not_started(self, _: Report) -> bool:
+    def was_not_started(self, _: ProcessorReport) -> bool:
         """The platform says that its scheduler did not start it, or could not."""
         return self.shows_changes
 
-    def published_nothing(self, _: Report) -> bool:
-        """The message log has other messages of the date, and lines are collected.
+    def published_nothing(self, _: ProcessorReport) -> bool:
+        """The processor ran, and sent nothing.
 
-        It ran, and sent nothing.
+        The message log has other messages of the date, and lines are collected.
         """
         return any(row["file"] == MESSAGES for row in self.rows) and self._all_lines != []
 
-    def has_died(self, hit: Report) -> bool:
+    def has_died(self, hit: ProcessorReport) -> bool:
         """Deliveries of the message have begun, and none of them has ended."""
         lines = self._lines_of(hit.message_id)
         return bool(lines) and not any(line["closes"] for line in lines)
 
-    def has_failed(self, hit: Report) -> bool:
+    def has_failed(self, hit: ProcessorReport) -> bool:
         """The line with which the message's last delivery ended says that a write was refused."""
         return self._last_closing(hit) == CheckpointKind.FAILED
 
-    def was_rejected(self, hit: Report) -> bool:
+    def was_rejected(self, hit: ProcessorReport) -> bool:
         """The line with which the message's last delivery ended says that it was rejected."""
         return self._last_closing(hit) == CheckpointKind.REJECTED
 
-    def took_for_duplicate(self, _: Report) -> bool:
+    def took_for_duplicate(self, _: ProcessorReport) -> bool:
         """A line says that a delivery took itself for a duplicate, or had nothing to say."""
         return any(
             line.get("duplicate") or line["checkpoint"] == CheckpointKind.IGNORED
             for line in self.lines
         )
 
-    def waits_for_others(self, _: Report) -> bool:
-        """The orchestrator has written down another list, in the document or in the lines of what it decided."""
+    def waits_for_others(self, _: ProcessorReport) -> bool:
+        """The orchestrator wrote down another list, in the document or in a decision's lines."""
         decided = [
             line for line in self.lines if line["checkpoint"] == CheckpointKind.POST_TRANSACTION
         ]
@@ -186,35 +184,35 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         ]
         return any(self.phase.expected != {*names} for names in lists if isinstance(names, list))
 
-    def was_renamed(self, hit: Report) -> bool:
+    def was_renamed(self, hit: ProcessorReport) -> bool:
         """The new name on this date; the old one on an earlier date, and never the two together."""
         before = [self.on(self.day - timedelta(days=n)).reported for n in range(1, 5)]
         with_old_name = [hit.name in names for names in before if hit.processor in names]
         return hit.name in self.reported and with_old_name != [] and not any(with_old_name)
 
-    def was_refused(self, _: Report) -> bool:
+    def was_refused(self, _: ProcessorReport) -> bool:
         """A line says that the next phase was not started."""
         return any(line["checkpoint"] == CheckpointKind.NOT_STARTED for line in self.lines)
 
-    def is_pending(self, _: Report) -> bool:
+    def is_pending(self, _: ProcessorReport) -> bool:
         """The code says in the document that it is about to start the next phase."""
         return self.document.get("_trigger_pending") is True
 
-    def says_so(self, hit: Report) -> bool:
-        """The processor's own report, with the status that completes nothing, in a store or in a line."""
+    def says_so(self, hit: ProcessorReport) -> bool:
+        """The processor's own report, in a store or a line, has a status that is no success."""
         lines = {
             str(line.get("status")) for line in self.lines if line.get("processor") == hit.processor
         }
         return hit.status in lines | self.reported.get(hit.processor, set())
 
-    def flag_was_set(self, _: Report) -> bool:
+    def flag_was_set(self, _: ProcessorReport) -> bool:
         """A line or a row says that the flag was set, and the document is there without it."""
         lines = any(line["checkpoint"] == CheckpointKind.TRIGGERED for line in self.lines)
         was_set = lines or any(row["is_triggered"] for row in self.rows)
         return was_set and self.document != {} and not self.document.get("_triggered")
 
-    def _statuses_since(self, hit: Report) -> set[int] | None:
-        """What requests got from a message on until its time was up, and a run could tell.
+    def _statuses_since(self, hit: ProcessorReport) -> set[int] | None:
+        """What requests got from a message on until its time was up, and a run could see them.
 
         Later ones prove less.
         """
@@ -223,7 +221,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
         return (
             None
             if self.requests is None
-            else {one.status for one in self.requests if hit.at <= one.at < until}
+            else {request.status for request in self.requests if hit.at <= request.at < until}
         )
 
     @cached_property
@@ -236,7 +234,7 @@ class Stored(msgspec.Struct, frozen=True, dict=True):
     def _lines_of(self, message_id: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line.get("event_id") == message_id]
 
-    def _last_closing(self, hit: Report) -> str | None:
+    def _last_closing(self, hit: ProcessorReport) -> str | None:
         kinds = [line["checkpoint"] for line in self._lines_of(hit.message_id) if line["closes"]]
         return kinds[-1] if kinds else None
 
@@ -269,10 +267,11 @@ def _checkpoint(text: bytes) -> dict[str, Any]:
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Where something that was injected really stopped its `subjects`, processors or THE_DATE, from `since` (UTC) on.
+    """Where an injected fault really stopped its `subjects`, from `since` (UTC) on.
 
-    `stage` is the first stage that they did not get past. `cause` is why, UNDETERMINED where nobody
-    can say; whether the stores hold a proof of it is `is_stored`.
+    The subjects are processors, or THE_DATE. `stage` is the first stage that they did not get past.
+    `cause` is why, UNDETERMINED where nobody can say; `is_stored` is whether the stores hold a
+    proof of it.
     """
 
     stage: Stage
@@ -295,7 +294,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
 def interval(cause: Cause) -> tuple[int, int]:
     """Return the ranks between which it stopped.
 
-    After the first, and at the latest at the second.
+    It stopped after the first, and at the second at the latest.
     """
     after = _START if cause.after is None else cause.after.rank
     return after, _OPEN if cause.until is None else cause.until.rank
@@ -313,21 +312,19 @@ def by_subject(causes: Iterable[Cause]) -> Iterator[tuple[str, Cause]]:
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a date, for the score alone.
-
-    Nothing that the canary reads comes from here.
+    """What is wrong with a date, for the score alone: the canary reads nothing of it.
 
     `due` says from when (UTC) each verdict has to be given, `within` how much later at the latest,
     and `slack_late` how much later still where Slack is down; one of `optional` may not be given,
     because no run may lie in its time. Of the causes of its `stops`, all have to be named whose
     evidence reached a store, and no other; what is said of where it stopped has to contain the
-    stage. `counts_from` is the completion from which an UNTRIGGERED's delay is measured. Not
-    `notified`: memory cannot be read, so that people hear by the clock only. Where the evidence
+    stage. `counts_from` is the completion from which an UNTRIGGERED's delay is measured. `notified`
+    is false where memory cannot be read, so that people hear by the clock only. Where the evidence
     leaves it open, one of `arguable` may be named or not. `channel` is the one that can be reached,
-    and hears so many `warnings` about the other; with `repeats`, what was sent is lost, or what is
+    `warnings` how many it hears about the other. With `repeats`, what was sent is lost, or what is
     wrong comes and goes; `ends` is what is said at last. With `take_away`, the date is judged again
-    without pieces of its evidence. Where the cause is proven, `words` have to be among those in
-    which it is told.
+    without pieces of its evidence. Where the cause is proven, `words` have to be in what is sent of
+    it.
     """
 
     due: Mapping[VerdictKind, datetime] = {}
@@ -350,9 +347,9 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(stop.cause for stop in self.stops if stop.is_stored(stored))
 
     def unsound(self, causes: Iterable[Cause], at: datetime) -> list[str]:
-        """Say which of the `causes` that were named at `at` do not fit where, and why, their subjects stopped.
+        """Say which of the `causes` that were named at `at` do not fit where and why it stopped.
 
-        One that is open at both ends, and names no kind, says nothing.
+        A cause that is open at both ends, and names no kind, says nothing.
         """
         return [
             f"{subject or 'the date'}: {cause.kind} after {cause.after} until {cause.until}"

@@ -1,10 +1,8 @@
 """One pipeline on simulated time.
 
-Pub/Sub, the function's process, the stores, the canary, and its people.
-
-The orchestrator and the canary are the real ones, on the embedded stores. What is made up is what
-surrounds them: deliveries that are lost, late or repeated, processes that die, stores and Slack
-that refuse.
+It has Pub/Sub, the function's process, the stores, the canary, and its people. The orchestrator and
+the canary are the real ones, on the embedded stores. What is made up is what surrounds them:
+deliveries that are lost, late or repeated, processes that die, stores and Slack that refuse.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -104,9 +102,9 @@ class InjectedFault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """A source of the canary that does not answer from `since` until before `until`, or one `operation` of it.
+    """A source of the canary that does not answer from `since` until before `until`.
 
-    One that `flaps` fails in each second run only.
+    With an `operation`, only that one fails. One that `flaps` fails in each second run only.
     """
 
     source: str
@@ -120,7 +118,7 @@ class Outage(msgspec.Struct, frozen=True):
         return self.since <= now < self.until and (is_second_run(now) or not self.flaps)
 
 
-class Told(msgspec.Struct, frozen=True):
+class SentMessage(msgspec.Struct, frozen=True):
     """One notification that reached people."""
 
     at: datetime
@@ -131,10 +129,10 @@ class Told(msgspec.Struct, frozen=True):
     level: Level
 
 
-class Judged(msgspec.Struct, frozen=True):
+class Statement(msgspec.Struct, frozen=True):
     """What the canary says of a date from `at` until it says something else.
 
-    Of its causes where it stopped.
+    Of its causes only where it stopped is kept.
     """
 
     at: datetime
@@ -145,10 +143,10 @@ class Judged(msgspec.Struct, frozen=True):
 
 @dataclass
 class World:
-    """A phase on stores of its own; what came of it are `told` (by channel), `warned` and `judged`.
+    """A phase on stores of its own, and what came of it: `sent` (by channel), `warned`, `judged`.
 
-    Of a date that is `flickering`, only one run of each hour finds output; of those with
-    `games_written` the next phase has so many games only. `slack_fails` says at each message
+    Of a date that is `flickering`, only one run of each hour finds output; for a date in
+    `games_written` the next phase has only that many games. `slack_fails` says at each message
     whether Slack does. The canary does not follow a phase that `is_removed` from its file. Where
     the service `cannot_start`, it says so at each request. `explained` is what was last said of a
     date while it was broken.
@@ -177,8 +175,8 @@ class World:
     unattributed: list[ProcessorSummary] = field(default_factory=list)
     runs: list[ProcessorRun] = field(default_factory=list)
     twice: set[date] = field(default_factory=set)
-    told: dict[str, list[Told]] = field(default_factory=lambda: {"log": [], "slack": []})
-    judged: dict[date, list[Judged]] = field(default_factory=dict)
+    sent: dict[str, list[SentMessage]] = field(default_factory=lambda: {"log": [], "slack": []})
+    judged: dict[date, list[Statement]] = field(default_factory=dict)
     explained: dict[date, Verdict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -245,10 +243,10 @@ class World:
         *,
         unreadable: bool,
     ) -> None:
-        """Plan the row of a message in the message log, which has each, also one with `wrong` fields.
+        """Plan the row of a message in the message log, which has every message.
 
-        Of one without a name or a date, and of one whose body is `unreadable`, it tells the time
-        alone.
+        Of a message whose fields are `wrong`, so that it has no name or date, or whose body is
+        `unreadable`, the row has the time alone.
         """
         row = completion_row(Completion.from_event(envelope, self.phase))
         row = replace(row, status=str(wrong.get("status", row.status) or ""))
@@ -270,16 +268,16 @@ class World:
 
     @property
     def has_heard_the_end(self) -> bool:
-        """Whether Slack was told of each incident that it is over."""
-        last = {told.game_date: told.notification for told in self.told["slack"]}
+        """Whether Slack was notified of each incident that it is over."""
+        last = {message.game_date: message.notification for message in self.sent["slack"]}
         return all(notification is NotificationKind.RESOLVED for notification in last.values())
 
-    def heard(self, channel: str, day: date) -> list[Told]:
-        """Return what a channel was told of a date."""
-        return [told for told in self.told[channel] if told.game_date == day]
+    def heard(self, channel: str, day: date) -> list[SentMessage]:
+        """Return what a channel was sent of a date."""
+        return [message for message in self.sent[channel] if message.game_date == day]
 
     def check(self, *days: date) -> Report:
-        """Judge `days` now, by the stores as the canary reaches them; tells nobody."""
+        """Judge `days` now, by the stores as the canary reaches them; notifies nobody."""
         return check_dates(
             self._seen,
             {self.phase.name: self.phase},
@@ -290,11 +288,13 @@ class World:
     def is_down(self, source: str, operation: str | None = None) -> bool:
         """Whether a source of the canary, or an operation of it, does not answer now."""
         now = self.schedule.clock.now
-        own = (o for o in self.outages if o.source == source and o.operation in {None, operation})
-        return any(o.is_on(now) for o in own)
+        outages = (
+            o for o in self.outages if o.source == source and o.operation in {None, operation}
+        )
+        return any(o.is_on(now) for o in outages)
 
     def wait_for_the_other(self) -> None:
-        """Where two canaries run at once, let both have read what is remembered before either goes on."""
+        """Where two canaries run at once, let both have read the memory before either goes on."""
         if self._both is not None and get_ident() not in self._have_read:
             self._have_read.add(get_ident())
             self._both.wait()
@@ -326,7 +326,7 @@ class World:
             finally:
                 self._fault, self._alive = InjectedFault(), True
         if self.requests is not None:
-            self.requests.seen.append(
+            self.requests.received.append(
                 Request(self.schedule.clock.now, status, trace=self.platform.trace)
             )
         self.platform.number += 1
@@ -360,8 +360,8 @@ class World:
         if self.twice & set(self.phase.recent_dates(now, self.phase.lookback_dates)):
             self._both = None if self.is_down("documents") else Barrier(2, timeout=_BOTH_SECONDS)
             self._have_read.clear()
-            with ThreadPoolExecutor(1) as other:
-                second = other.submit(self._watch, now)
+            with ThreadPoolExecutor(1) as pool:
+                second = pool.submit(self._watch, now)
                 answered = self._watch(now) and second.result()
             self._both = None
         else:
@@ -389,29 +389,29 @@ class World:
     def _note(self, verdict: Verdict, now: datetime) -> None:
         if verdict.kind.is_problem and not self.mended:
             self.explained[verdict.game_date] = verdict
-        known = self.judged.setdefault(verdict.game_date, [])
+        judgements = self.judged.setdefault(verdict.game_date, [])
         causes = (
             Cause(kind=c.kind, subjects=c.subjects, after=c.after, until=c.until)
             for c in verdict.causes
         )
-        new = Judged(now, verdict.kind, tuple(causes), level(verdict))
-        if not known or replace(known[-1], at=now) != new:
-            known.append(new)
+        judgement = Statement(now, verdict.kind, tuple(causes), level(verdict))
+        if not judgements or replace(judgements[-1], at=now) != judgement:
+            judgements.append(judgement)
 
-    def _log(self, told: list[Told]) -> None:
-        self.told["log"] += told
+    def _log(self, messages: list[SentMessage]) -> None:
+        self.sent["log"] += messages
 
-    def _post(self, told: list[Told]) -> None:
+    def _post(self, messages: list[SentMessage]) -> None:
         if self.slack_refuses:
             self.slack_refuses -= 1
             raise NotifyError("Slack answered 503")
         if failure := self.slack_fails(self.schedule.clock.now):
             raise failure
-        self.told["slack"] += told
+        self.sent["slack"] += messages
 
 
 def _unattributed(phase: str, at: datetime) -> ProcessorSummary:
-    """Return what the message log says of a message that came at `at`, and of which nobody can say whose it is."""
+    """Return what the message log says of a message at `at` that nobody can attribute."""
     return ProcessorSummary(
         phase=phase,
         game_date=None,
@@ -427,7 +427,7 @@ def _unattributed(phase: str, at: datetime) -> ProcessorSummary:
 def _another(phase: Phase) -> Phase:
     """Return a phase that has nothing to do with this one, and nothing to say.
 
-    A phases file is never empty.
+    It is there because a phases file is never empty.
     """
     return msgspec.structs.replace(
         phase, name="another", firestore_collection="another", outcome_query=None, work_query=None
@@ -444,7 +444,7 @@ class _People(msgspec.Struct):
 
     name: str
     phase: str
-    take: Callable[[list[Told]], None]
+    take: Callable[[list[SentMessage]], None]
     warned: list[str]
     address: str = ""
 
@@ -452,7 +452,7 @@ class _People(msgspec.Struct):
         """Hand them over as the score wants them."""
         self.take(
             [
-                Told(
+                SentMessage(
                     now,
                     n.verdict.game_date,
                     n.kind,
@@ -472,10 +472,10 @@ class _People(msgspec.Struct):
 
 @dataclass
 class Requests:
-    """The request log of the service: what was `seen`, with the status that each got."""
+    """The request log of the service: what was `received`, with the status that each got."""
 
     world: World
-    seen: list[Request] = field(default_factory=list)
+    received: list[Request] = field(default_factory=list)
 
     @property
     def phase(self) -> str:
@@ -486,7 +486,7 @@ class Requests:
         """Return the requests from `since` to before `until`."""
         if self.world.is_down("requests"):
             raise StoreError("requests: DeadlineExceeded: 504")
-        return [request for request in self.seen if since <= request.at < until]
+        return [request for request in self.received if since <= request.at < until]
 
     def last_answer(self, before: datetime) -> datetime | None:
         """Return when one was last answered with 2xx."""
@@ -498,10 +498,7 @@ class Requests:
 
 @dataclass
 class Platform:
-    """What the platform, and the service on it, write down besides.
-
-    Errors, and what somebody has changed.
-    """
+    """What else the platform, and the service on it, write down: errors, and changes."""
 
     world: World
     errors_left: list[ServiceError] = field(default_factory=list)
@@ -538,15 +535,16 @@ class Platform:
         """Return what was changed before `until`."""
         if self.world.is_down("changes"):
             raise StoreError("changes: DeadlineExceeded: 504")
-        made = sorted(change for change in self.changes_made if change.at < until)
+        changes = sorted(change for change in self.changes_made if change.at < until)
         attempts = sorted(attempt for attempt in self.attempts if attempt.at < until)
         return dict.fromkeys(
-            begun, Changes(made, attempts, looked_at=frozenset(change[1:3] for change in made))
+            begun,
+            Changes(changes, attempts, looked_at=frozenset(change[1:3] for change in changes)),
         )
 
 
 class _Guarded:
-    """A store whose operations ask first, which may answer in their place, and say when they have read."""
+    """A store that asks first, may be answered for, and says when it has read."""
 
     def __init__(
         self,

@@ -44,21 +44,17 @@ def raw() -> Iterator[RawAnswers]:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (
         *("CHECKPOINTS_ENABLED", "CANARY_ENABLED", "PHASES_FILE", "RESILIENCE_DATA_DIR", "PHASE"),
-        *(
-            "GOOGLE_CLOUD_PROJECT",
-            "BIGQUERY_LOCATION",
-            "FIRESTORE_DATABASE",
-            "ORCHESTRATOR_SERVICE",
-            "DEAD_LETTERS",
-        ),
-        *(
-            "FORCE_COLOR",
-            "NO_COLOR",
-            "TTY_COMPATIBLE",
-            "GOOGLE_APPLICATION_CREDENTIALS",
-            "K_SERVICE",
-            "K_REVISION",
-        ),
+        "GOOGLE_CLOUD_PROJECT",
+        "BIGQUERY_LOCATION",
+        "FIRESTORE_DATABASE",
+        "ORCHESTRATOR_SERVICE",
+        "DEAD_LETTERS",
+        "FORCE_COLOR",
+        "NO_COLOR",
+        "TTY_COMPATIBLE",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "K_SERVICE",
+        "K_REVISION",
         *("SLACK_WEBHOOK_URL", "HEARTBEAT_URL", "PAGE_URL", "PAGE_OF", "COLUMNS"),
         *("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"),
     ):
@@ -69,7 +65,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run the emulators; where one is missing, skip with the reason, or fail if REQUIRE_EMULATORS is set."""
+    """Run the emulators; skip, or with REQUIRE_EMULATORS fail, where one is missing."""
     with ExitStack() as stack:
         try:
             if "PYTEST_XDIST_WORKER" in os.environ:
@@ -87,9 +83,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
 
 @contextmanager
 def _shared_emulators(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the emulators, or use those of another worker.
-
-    Whose they are waits until nobody uses them.
+    """Run the emulators, or use another worker's; their owner waits until nobody uses them.
 
     The locks are the system's, so that a worker that is killed holds up nobody.
     """
@@ -124,7 +118,7 @@ def cloud(emulated: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def _refuse_what_bigquery_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold each row that is sent to the table's schema, which the emulator has and does not look at."""
+    """Hold each row that is sent to the table's schema, which the emulator does not check."""
     insert = bigquery.Client.insert_rows_json
 
     def checked(client: bigquery.Client, table: str, json_rows: Any, **options: Any) -> Any:

@@ -18,11 +18,9 @@ _NO_WAY = re.compile(
 
 
 def fetch(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> str:
-    """Run what needs the package index.
+    """Run what needs the package index, and return what it printed.
 
-    Where there is no way to it, skip, or fail if REQUIRE_EMULATORS is set.
-
-    Returns what it printed.
+    Where the index cannot be reached, skip, or fail if REQUIRE_EMULATORS is set.
     """
     done = subprocess.run(
         [*map(str, command)], capture_output=True, text=True, env=environment, check=False

@@ -1,4 +1,4 @@
-"""The completion log as it is in the user's project, and what BigQuery refuses and the emulator does not."""
+"""The completion log as in the user's project, and BigQuery's refusals that emulators lack."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -54,7 +54,7 @@ def make_status_table(
     without: Iterable[str] = (),
     **changed: str,
 ) -> None:
-    """Make the old tracker's table, `without` some columns, with a row of phase2 for each of `flags`."""
+    """Make the old tracker's table `without` some columns, with a row for each of `flags`."""
     left_out = set(without)
     columns = [column for column in STATUS_COLUMNS if column[0] not in left_out]
     schema = [
@@ -78,10 +78,7 @@ def make_status_table(
 def make_real_table(
     dataset: BigQuery, name: str = TABLE, added: Iterable[tuple[str, str, str]] = (), **changed: str
 ) -> None:
-    """Make the table of twelve columns, and of those `added`.
-
-    `changed` are other types, by column.
-    """
+    """Make the table of twelve columns and those `added`, some with types that are `changed`."""
     columns = [*REAL_COLUMNS, *added]
     schema = [
         bigquery.SchemaField(column, changed.get(column, kind), mode)
@@ -98,10 +95,7 @@ def make_real_table(
 def refusals(
     schema: Sequence[bigquery.SchemaField], rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return what BigQuery answers to rows that do not fit the table.
-
-    The emulator takes them as they come.
-    """
+    """Return BigQuery's answers to rows that do not fit the table, which the emulator takes."""
     found = ((index, list(_misfits(schema, row))) for index, row in enumerate(rows))
     return [
         {
@@ -130,7 +124,7 @@ def _misfits(
 
 
 def refuse_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse whatever writes to BigQuery or Firestore, as a project does to somebody who may only look."""
+    """Refuse writes to BigQuery and Firestore, as a project does to an account that may read."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise AssertionError("403: you may only look")

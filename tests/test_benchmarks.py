@@ -1,7 +1,4 @@
-"""The benches measure what they say.
-
-How long it takes is theirs to tell, and no test's to judge.
-"""
+"""The benches measure what they say; no test judges how long anything takes."""
 
 import json
 import subprocess
@@ -34,10 +31,7 @@ def test_all_libraries_write_the_same() -> None:
 
 
 def test_in_turns_with_another_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each tree measures itself, and what is in both is compared.
-
-    The worktree is gone afterwards.
-    """
+    """Each tree measures itself, both are compared, and the worktree is gone afterwards."""
     monkeypatch.setattr(measure, "_TURNS", 1)
     worktrees = ["git", "-C", str(measure.ROOT), "worktree", "list"]
     there = subprocess.check_output(worktrees)
@@ -106,7 +100,7 @@ def test_a_month_by_hand() -> None:
 
 @pytest.mark.usefixtures("emulated")
 def test_a_load_is_borne() -> None:
-    """For four seconds: each delivery is acknowledged, and waits for a read and a commit that take so much longer."""
+    """Each delivery of four seconds is acknowledged, and waits for a slow read and commit."""
     slices = load.measure(4.0, added=0.1, slice_seconds=2.0)
     assert [one.failed for one in slices] == [0, 0]
     assert slices[-1].p50 > 200  # the first slice may see no delivery: connections are made
@@ -116,6 +110,6 @@ def test_a_load_is_borne() -> None:
     ("field", "value"), [("failed", 1), ("memory", 120.0), ("threads", 90), ("files", 90)]
 )
 def test_a_load_that_is_not_borne_is_found(field: str, value: float) -> None:
-    """A delivery that was not acknowledged, and whatever grows from the first half to the second."""
+    """An unacknowledged delivery is found, and anything that grows from one half to the other."""
     assert load.wrong([STEADY] * 6) == []
     assert load.wrong([STEADY] * 3 + [replace(STEADY, **{field: value})] * 3) != []  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The project's words: what docs/glossary.md has replaced does not come back into code and configuration."""
+"""Words that docs/glossary.md has replaced do not come back into code and configuration."""
 
 from pathlib import Path
 
@@ -12,10 +12,7 @@ _SAY_THEM = {Path(__file__), ROOT / "tests" / "words.py"}
 
 
 def _files() -> list[Path]:
-    """List what is the project's own, in a checkout or in what was uploaded of one.
-
-    Tests/docs looks at the pages.
-    """
+    """List the project's own files, except the pages, which tests/docs looks at."""
     inside = [
         path
         for room in _ROOMS

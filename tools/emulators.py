@@ -1,4 +1,4 @@
-"""Starts Firestore's, Pub/Sub's and BigQuery's emulators on free ports of the loopback, and stops them by process id.
+"""Starts Firestore's, Pub/Sub's and BigQuery's emulators on free ports, and stops them.
 
 Firestore and Pub/Sub are Google's own, from the Google Cloud CLI, and need Java 17 or later;
 BigQuery is `bqemulator`, from the development requirements.
@@ -28,7 +28,7 @@ class EmulatorError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A running server process, the port that it was told to listen on, and the file with what it prints."""
+    """A running server process, its port, and the file with what it prints."""
 
     name: str
     port: int
@@ -43,7 +43,7 @@ class Server:
     def wait_until_it_answers(self) -> None:
         """Return once it accepts connections.
 
-        EmulatorError, with what it printed, when it does not.
+        Raises EmulatorError, with what it printed, when it does not.
         """
         give_up = time.monotonic() + _START_SECONDS
         while not self._accepts():
@@ -96,9 +96,7 @@ def server(
     stop: signal.Signals = signal.SIGTERM,
     folders: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """Run a server in a process group of its own.
-
-    At the end the whole group gets `stop`, by its id.
+    """Run a server in a process group of its own, which gets `stop` at the end.
 
     Where this process is killed, `folders` go with the server's own; else they are whoever's made
     them.
@@ -128,7 +126,7 @@ def server(
 def _ended_with_this_one(
     process: subprocess.Popen[bytes], folders: Sequence[str]
 ) -> Iterator[None]:
-    """Kill a process and its group, and take their folders away, when this process is gone, however it ended.
+    """Kill a process group and remove its folders when this process ends, however it ends.
 
     A pipe to a shell is closed then.
     """
@@ -150,7 +148,10 @@ def _ended_with_this_one(
 
 def _command(name: str, port: int) -> list[str]:
     if name == "bigquery":
-        program = "import duckdb_extensions, bqemulator.cli as c; duckdb_extensions.import_extension('spatial'); c.main()"
+        program = (
+            "import duckdb_extensions, bqemulator.cli as c; "
+            "duckdb_extensions.import_extension('spatial'); c.main()"
+        )
         arguments = [
             "start",
             "--rest-port",

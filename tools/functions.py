@@ -1,7 +1,4 @@
-"""Runs functions as Google Cloud does, in a functions-framework server.
-
-The two as they are staged, and the example.
-"""
+"""Runs the two functions, and the example, as Google Cloud does, in functions-framework."""
 
 import signal
 import subprocess
@@ -41,7 +38,7 @@ def canary_function(environment: Mapping[str, str]) -> Iterator[Server]:
 
 @contextmanager
 def existing_function(environment: Mapping[str, str], version: str = "after") -> Iterator[Server]:
-    """Serve the orchestrator of examples/existing_orchestrator/, "before" or "after" it had checkpoints."""
+    """Serve examples/existing_orchestrator/ as it is "before" or "after" it had checkpoints."""
     source = ROOT / "examples" / "existing_orchestrator" / version / "main.py"
     with _served(
         "existing", source, "orchestrate", {"PYTHONUNBUFFERED": "1", **environment}
@@ -69,13 +66,11 @@ def _served(
 ) -> Iterator[Server]:
     port = free_port()
     command = [
-        *(
-            str(Path(sys.executable).with_name("functions-framework")),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
+        str(Path(sys.executable).with_name("functions-framework")),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
         *("--source", str(source), "--target", target),
     ]
     # On SIGTERM gunicorn waits for connections that others keep open, and for calls that hang: from

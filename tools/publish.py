@@ -1,7 +1,4 @@
-"""`python -m tools.publish [PROCESSOR] [DATE] [STATUS]`.
-
-Completions to the local Pub/Sub, or all five of today.
-"""
+"""Publishes completions to the local Pub/Sub: `python -m tools.publish [PROCESSOR] [DATE]`."""
 
 import json
 import os
@@ -21,7 +18,7 @@ TOPIC = "nba-phase2-raw-complete"
 
 
 def main() -> None:
-    """Publish, print each message's id, and wait a little until the orchestrator has registered who completed."""
+    """Publish, print each message's id, and wait until the orchestrator has registered them."""
     phase = load_phase("phase2")
     defaults = ("all", str(phase.today(datetime.now(UTC))), "success")
     processor, day, status = (*sys.argv[1:], *defaults[len(sys.argv) - 1 :])

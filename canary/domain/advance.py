@@ -1,6 +1,6 @@
 """One run over the dates of a phase.
 
-What is remembered afterwards, and what each channel has to be sent.
+It finds what is remembered afterwards, and what each channel has to be sent.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -38,7 +38,7 @@ class Judged(msgspec.Struct, frozen=True):
     """What a run has judged: the verdicts, and the dates whose set is complete.
 
     `everything`: it looked at all that it follows, so that what is missing is looked at no longer.
-    `left_out` are the dates that nobody judged while the canary was away, in a word to people;
+    `left_out` are the dates that nobody judged while the canary was away, in words for people;
     empty where there are none.
     """
 
@@ -51,10 +51,9 @@ class Judged(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What a run makes of one phase.
 
-    What was `known`, `followed` by the verdicts, and `after` what will be sent.
-
-    `due` are the messages by date and channel. Each date of `followed` has a verdict, one that
-    nobody looks at any more as well, and its situation.
+    `known` is what was remembered, `followed` the same with the verdicts, and `after` with what
+    will be sent. `due` are the messages by date and channel. Each date of `followed` has a verdict
+    and a situation, also one that nobody looks at any more.
     """
 
     known: Mapping[date, DateMemory]
@@ -70,11 +69,14 @@ class Plan(msgspec.Struct, frozen=True):
         return {day: memory for day, memory in self.after.items() if memory != self.known[day]}
 
     def is_unheard(self, day: date, memory: DateMemory) -> bool:
-        """Whether there is a problem of which nobody is known to have heard, by what is remembered of it now."""
+        """Whether there is a problem that nobody is known to have heard of.
+
+        `memory` is what is remembered of the date now.
+        """
         return is_unheard(memory, self.verdicts[day], self.situations[day])
 
     def is_held(self, day: date, memory: DateMemory) -> bool:
-        """Whether another run is sending something of the date at this moment, unless it has died."""
+        """Whether another run that has not died is sending something of the date at this moment."""
         situation = self.situations[day]
         return any(held(memory, name, situation) for name in situation.addresses)
 
@@ -93,10 +95,10 @@ def advance(
     `ran_at` is when the canary ran before.
     """
     verdicts = {verdict.game_date: verdict for verdict in judged.verdicts if verdict.phase == phase}
-    known = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
+    memories = {**dict.fromkeys(verdicts, DateMemory()), **remembered}
     gone = [
         day
-        for day, memory in known.items()
+        for day, memory in memories.items()
         if memory.open and day not in verdicts and judged.everything
     ]
     situations = {
@@ -104,20 +106,24 @@ def advance(
     }
     followed = {
         day: follow(
-            known[day], verdict, situations[day], is_complete=(phase, day) in judged.complete
+            memories[day], verdict, situations[day], is_complete=(phase, day) in judged.complete
         )
         for day, verdict in verdicts.items()
     }
-    followed |= {day: expire(known[day], situations[day]) for day in gone}
+    followed |= {day: expire(memories[day], situations[day]) for day in gone}
     verdicts |= {
         day: _no_longer_watched(phase, day, followed[day], situations[day], ran_at) for day in gone
     }
     groups = _last_sent(followed, verdicts)
-    every = {**known, **followed}
-    stretch = [name for name in situation.addresses if _knows_a_stretch(every, name, situation.now)]
+    all_memories = {**memories, **followed}
+    stretch = [
+        name for name in situation.addresses if _knows_a_stretch(all_memories, name, situation.now)
+    ]
     situations = {
-        day: replace(own, group_at=groups.get(group_of(verdicts[day]), {}), stretch=stretch)
-        for day, own in situations.items()
+        day: replace(
+            date_situation, group_at=groups.get(group_of(verdicts[day]), {}), stretch=stretch
+        )
+        for day, date_situation in situations.items()
     }
     messages = _messages(followed, verdicts, situations)
     after = {}
@@ -127,7 +133,7 @@ def advance(
             after[day] = sending(memory, messages[day], verdicts[day], why, situations[day])
         else:
             after[day] = closed(memory, situations[day])
-    return Plan(known, followed, after, messages, verdicts, situations)
+    return Plan(memories, followed, after, messages, verdicts, situations)
 
 
 def _messages(
@@ -137,13 +143,15 @@ def _messages(
 ) -> dict[date, dict[str, NotificationKind]]:
     """Return what is due, by date and channel.
 
-    What opens lists all of its group, which needs no reminders then.
+    A message that opens an incident lists all dates of its group, which need no reminders then.
     """
     messages: dict[date, dict[str, NotificationKind]] = {}
     for day, memory in sorted(followed.items()):
-        own = situations[day]
+        situation = situations[day]
         kinds = {
-            name: kind for name in own.addresses if (kind := due(memory, name, verdicts[day], own))
+            name: kind
+            for name in situation.addresses
+            if (kind := due(memory, name, verdicts[day], situation))
         }
         messages |= {day: kinds} if kinds else {}
     opening = {
@@ -165,9 +173,9 @@ def _messages(
 
 
 def unsettled(plan: Plan) -> date | None:
-    """Return the oldest date that has to be judged again, as nothing is wrong and it may not be over; None without one.
+    """Return the oldest date with nothing wrong that is not over, and has to be judged again.
 
-    One with an incident is followed for that.
+    None without one. A date with an incident is followed for that anyway.
     """
     return min((day for day in plan.verdicts if _may_change(plan, day)), default=None)
 
@@ -188,15 +196,12 @@ def _may_change(plan: Plan, day: date) -> bool:
 
 
 def oldest_open(dates: Mapping[date, DateMemory]) -> str:
-    """Return the oldest month in which something is open, such as 2026-02.
-
-    Empty where nothing is.
-    """
+    """Return the oldest month in which something is open, such as 2026-02; empty without any."""
     return min((f"{day:%Y-%m}" for day, memory in dates.items() if memory.open), default="")
 
 
 def _of(phase: str, day: date, situation: Situation, people: People, *, gone: bool) -> Situation:
-    """Return what holds for one date: what people said of it."""
+    """Return what holds for one date, with what people said of it."""
     return replace(
         situation,
         silenced=any(silence.is_of(phase, day, situation.now) for silence in people.silences),
@@ -234,10 +239,10 @@ def _no_longer_watched(
     phase: str, day: date, memory: DateMemory, situation: Situation, ran_at: datetime | None
 ) -> Verdict:
     """Return the verdict of a date that no run looks at any more: as it was seen last."""
-    kept = situation.phase is not None
+    is_configured = situation.phase is not None
     why = (
         "it is older than the dates that are read"
-        if kept
+        if is_configured
         else f"{phase} is not in the phases file any more"
     )
     summary = f"no longer watched: {why}{last_seen(memory, ran_at)}"

@@ -1,10 +1,9 @@
 """Other people's clocks are not believed.
 
-Nothing happened after it was seen, and nothing was seen later than now.
-
-A time that is later than now cannot be told from any other, so it counts as not noted. What is done
-without a time is said where the time is asked for (facts.py): rather too late than too early,
-because an alert follows from it.
+Nothing happened after it was seen, and nothing was seen later than now. A time that is later
+than now may have been any time, so it counts as not noted. What is done without a time is said
+where the time is asked for (facts.py): rather too late than too early, because an alert follows
+from it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,12 +37,13 @@ def believed(at: datetime | None, now: datetime) -> datetime | None:
 def believed_log(logged: Logged, now: datetime, deadline: datetime) -> Logged:
     """Return a completion log with times that can be believed.
 
-    Of a completion without any, the deadline is taken, but nothing later than now.
+    A completion without any is taken to be of the deadline, or of now, where that is earlier.
     """
     return replace(
         logged,
         completed={
-            name: _arrival(one, now, min(now, deadline)) for name, one in logged.completed.items()
+            name: _arrival(arrival, now, min(now, deadline))
+            for name, arrival in logged.completed.items()
         },
         reports=_reports(logged.reports, now),
         flag=logged.flag and replace(logged.flag, at=believed(logged.flag.at, now)),
@@ -60,15 +60,15 @@ def _arrival(arrival: Arrival, now: datetime, otherwise: datetime) -> Arrival:
         believed(arrival.completed_at, now),
         believed(arrival.visible_at, now),
     )
-    known = [at for at in (completed_at, visible_at) if at is not None]
-    return Arrival(min(known, default=otherwise), visible_at or completed_at or otherwise)
+    times = [at for at in (completed_at, visible_at) if at is not None]
+    return Arrival(min(times, default=otherwise), visible_at or completed_at or otherwise)
 
 
 def believed_progress(progress: Progress, now: datetime) -> Progress:
     """Return a progress document with times that can be believed; None for the others."""
     return replace(
         progress,
-        registered={name: _registration(one, now) for name, one in progress.registered.items()},
+        registered={name: _registration(entry, now) for name, entry in progress.registered.items()},
         reports=_reports(progress.reports, now),
         trigger=progress.trigger
         and replace(progress.trigger, at=believed(progress.trigger.at, now)),
@@ -82,8 +82,8 @@ def _registration(entry: Registration, now: datetime) -> Registration:
         believed(entry.completed_at, now),
         believed(entry.registered_at, now),
     )
-    known = [at for at in (completed_at, registered_at) if at is not None]
-    return replace(entry, completed_at=min(known, default=None), registered_at=registered_at)
+    times = [at for at in (completed_at, registered_at) if at is not None]
+    return replace(entry, completed_at=min(times, default=None), registered_at=registered_at)
 
 
 def believed_checkpoints(
@@ -101,7 +101,7 @@ def believed_runs(
 ) -> list[ProcessorRun]:
     """Return the runs as far as they had come at `now`, with times that can be believed.
 
-    `read_at` is as above.
+    `read_at` is when they were read.
     """
     then = runs if now >= read_at else [run for each in runs if (run := _run_by(each, now))]
     return [
@@ -115,7 +115,7 @@ def believed_runs(
 
 
 def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
-    """Return what was known of a run, its status from its end on.
+    """Return what was known of a run at `now`; its status is known from its end on.
 
     None where it had not begun, or nobody says when.
     """
@@ -131,7 +131,10 @@ def _run_by(run: ProcessorRun, now: datetime) -> ProcessorRun | None:
 
 
 def known_by(evidence: Evidence, now: datetime) -> Evidence:
-    """Return what of a date's evidence was known at `now`, a time before it was read, as far as it carries a time."""
+    """Return what of a date's evidence was known at `now`, a time before it was read.
+
+    What carries no time of its own stays as it is.
+    """
     return replace(
         evidence,
         completion_log=mapped(evidence.completion_log, lambda log: _log_by(log, now)),
@@ -146,7 +149,9 @@ def _log_by(logged: Logged, now: datetime) -> Logged:
     return replace(
         logged,
         completed={
-            n: one for n, one in logged.completed.items() if not _is_later(one.visible_at, now)
+            n: arrival
+            for n, arrival in logged.completed.items()
+            if not _is_later(arrival.visible_at, now)
         },
         reports=_reports_by(logged.reports, now),
         flag=logged.flag and _flag_by(logged.flag, now),
@@ -178,7 +183,7 @@ def _progress_by(progress: Progress, now: datetime) -> Progress:
     then = replace(
         progress, registered=registered, reports=reports, trigger=trigger, pending=pending
     )
-    # Whoever wrote into it later may have written down as well what it waits for.
+    # What was written into it later may include what the orchestrator waits for.
     return then if then == progress else replace(then, orchestrator_expected=None)
 
 
@@ -192,7 +197,7 @@ def _is_later(at: datetime | None, now: datetime) -> bool:
 
 
 def without_a_time(evidence: Evidence, phase: Phase) -> Iterator[str]:
-    """Name what of a date's evidence carries no time of its own, so that it may not have been known then."""
+    """Name what of a date's evidence has no time of its own: it may not have been known then."""
     progress, table = (
         value_or(evidence.progress, Progress(frozenset())),
         evidence.flags.get("the flag table"),

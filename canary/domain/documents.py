@@ -1,4 +1,4 @@
-"""How the canary's own values stand in documents: field by field, and times as times.
+"""How the canary's own values are stored in documents: field by field, and times as times.
 
 What is damaged there is left out alone: an entry of a list or of a map, a field that has a default.
 A value that lacks what it needs is none.
@@ -32,41 +32,41 @@ def from_fields(kind: type[T], fields: object) -> T | None:
     return value
 
 
-def _read(shape: inspect.Type, kept: Any) -> Any:
-    """Return what is kept, None where it has not this shape."""
+def _read(shape: inspect.Type, stored: Any) -> Any:
+    """Return the value that is stored, None where it has not this shape."""
     match shape:
         case inspect.StructType():
-            return _struct(shape, kept)
+            return _struct(shape, stored)
         case inspect.DictType():
-            entries = kept.items() if isinstance(kept, Mapping) else ()
+            entries = stored.items() if isinstance(stored, Mapping) else ()
             values = {str(name): _read(shape.value_type, entry) for name, entry in entries}
             return {name: value for name, value in values.items() if value is not None}
         case inspect.VarTupleType() | inspect.FrozenSetType():
             items = (
-                [_read(shape.item_type, item) for item in kept]
-                if isinstance(kept, (list, tuple))
+                [_read(shape.item_type, item) for item in stored]
+                if isinstance(stored, (list, tuple))
                 else []
             )
             make = tuple if isinstance(shape, inspect.VarTupleType) else frozenset
             return make(item for item in items if item is not None)
         case inspect.UnionType():  # of something and None
-            return _read(shape.types[0], kept)
+            return _read(shape.types[0], stored)
         case inspect.EnumType():
-            return next((member for member in shape.cls if member.value == kept), None)
+            return next((member for member in shape.cls if member.value == stored), None)
         case inspect.DateTimeType():  # a store's own may be of a class of its own
-            return instant(kept)
+            return instant(stored)
         case inspect.DateType():
-            return calendar_date(kept)
+            return calendar_date(stored)
         case inspect.BoolType():
-            return kept is True
+            return stored is True
         case inspect.IntType():
             return (
-                kept
-                if isinstance(kept, int) and not isinstance(kept, bool) and 0 <= kept < 2**31
+                stored
+                if isinstance(stored, int) and not isinstance(stored, bool) and 0 <= stored < 2**31
                 else None
             )
         case _:
-            return str(kept)
+            return str(stored)
 
 
 def _struct(shape: inspect.StructType, fields: object) -> Any:

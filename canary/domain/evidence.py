@@ -57,10 +57,7 @@ def mapped(source: Source[T], read: Callable[[T], U]) -> Source[U]:
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A processor's first success.
-
-    When it completed, and when the completion log had the row (UTC).
-    """
+    """A processor's first success: when it completed, and when the log had the row (UTC)."""
 
     completed_at: datetime
     visible_at: datetime
@@ -116,15 +113,15 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def flags(self) -> dict[str, Flag]:
         """What BigQuery says of the flag, by the table that says it."""
-        said = [("the completion log", value_or(self.completion_log, Logged()).flag)]
-        said += (
+        flags = [("the completion log", value_or(self.completion_log, Logged()).flag)]
+        flags += (
             [("the flag table", self.flag_table.value)] if isinstance(self.flag_table, Seen) else []
         )
-        return {table: flag for table, flag in said if flag is not None}
+        return {table: flag for table, flag in flags if flag is not None}
 
     @property
     def left_out(self) -> list[str]:
-        """Say without which sources a date is judged, of those that can be done without, and why."""
+        """Say without which of the optional sources a date is judged, and why."""
         optional = {"the message log": self.messages, "the flag table": self.flag_table}
         return [
             f"judged without {name}: {source.reason}"
@@ -136,17 +133,17 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 class Traces(msgspec.Struct, frozen=True):
     """What the deliveries of one date have left, oldest first.
 
-    Read only where there is a problem to explain.
+    It is read only where there is a problem to explain.
 
     `checkpoints` are the lines of the orchestrator, `requests` what the platform wrote down of the
     requests to it since the date began, of whatever date they were, `dead_letters` the messages of
-    the date that it has given up delivering. There were so many lines that those before `cut_at`
-    are not among them; None where all are. `last_line` is the last line of the phase before the
-    date, `last_answer` when a request was last answered with 2xx before it (UTC): they show that
-    such things are collected. `errors` are those of the service and of the platform since the date
-    began, `runs` those of processors for this date, for those of the history before it, and for the
-    next one, under whatever name, `changes` what was changed of the phase's components up to now,
-    and how its scheduler's jobs went.
+    the date that it has given up delivering. Where there were too many lines, those before `cut_at`
+    are left out; it is None where all are there. `last_line` is the last line of the phase before
+    the date, `last_answer` when a request was last answered with 2xx before it (UTC): they show
+    that such things are collected. `errors` are those of the service and of the platform since the
+    date began. `runs` are those of processors for this date, for the dates of its history, and for
+    the next one, under whatever name. `changes` is what was changed of the phase's components up to
+    now, and how its scheduler's jobs went.
     """
 
     checkpoints: Source[Sequence[Checkpoint]] = Absent()
@@ -189,16 +186,18 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
     for row in summaries:
         if row.last_completed_at is not None and row.game_date is not None and not row.is_triggered:
             reports[phase.canonical(row.processor_name) or row.processor_name].append(row)
-    expected = {name: own for name, own in reports.items() if name in phase.expected}
+    expected = {name: its_rows for name, its_rows in reports.items() if name in phase.expected}
     return Seen(
         Logged(
             completed={
                 name: first
-                for name, own in expected.items()
-                if (first := _first_success(own, phase))
+                for name, its_rows in expected.items()
+                if (first := _first_success(its_rows, phase))
             },
             reports={
-                name: report for name, own in expected.items() if (report := _last_report(own))
+                name: report
+                for name, its_rows in expected.items()
+                if (report := _last_report(its_rows))
             },
             unexpected=frozenset(
                 name for name in reports.keys() - {""} if not phase.is_known(name)
@@ -214,13 +213,16 @@ def read_completion_log(rows: Iterable[ProcessorSummary], phase: Phase) -> Sourc
 
 
 def merged(rows: Logged, messages: Logged) -> Logged:
-    """Return what both say: the first success of each processor, its last report, and the flag of the rows."""
+    """Return what both say together.
+
+    That is the first success of each processor, its last report, and the flag of the rows.
+    """
     completed = dict(rows.completed)
     for name, arrival in messages.completed.items():
-        other = completed.get(name, arrival)
+        recorded = completed.get(name, arrival)
         first, visible = (
-            min(arrival.completed_at, other.completed_at),
-            min(arrival.visible_at, other.visible_at),
+            min(arrival.completed_at, recorded.completed_at),
+            min(arrival.visible_at, recorded.visible_at),
         )
         completed[name] = Arrival(first, visible)
     reports = {
@@ -236,25 +238,25 @@ def merged(rows: Logged, messages: Logged) -> Logged:
 
 
 def _flag(rows: Iterable[ProcessorSummary]) -> Flag | None:
-    """Return what the rows of a date say together.
+    """Return what the rows of a date say of the flag; None where they say nothing.
 
-    One that says so is enough, and the first of these has the time.
+    One row that has it set is enough, and the first of these has the time.
     """
-    said = [row for row in rows if row.is_triggered is not None]
+    statements = [row for row in rows if row.is_triggered is not None]
     flags = sorted(
-        (row for row in said if row.is_triggered),
+        (row for row in statements if row.is_triggered),
         key=lambda row: (row.first_completed_at is None, row.first_completed_at),
     )
     if flags:
         return Flag(is_set=True, at=flags[0].first_completed_at, reason=flags[0].trigger_reason)
-    return Flag(is_set=False) if said else None
+    return Flag(is_set=False) if statements else None
 
 
 def _first_success(rows: Iterable[ProcessorSummary], phase: Phase) -> Arrival | None:
-    done = (row for row in rows if phase.completes(row.status))
+    successes = (row for row in rows if phase.completes(row.status))
     times = [
         (r.first_completed_at, r.first_visible_at)
-        for r in done
+        for r in successes
         if r.first_completed_at and r.first_visible_at
     ]
     return Arrival(min(at for at, _ in times), min(at for _, at in times)) if times else None

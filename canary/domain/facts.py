@@ -35,7 +35,7 @@ NOTHING_HEARD = Heard()
 
 
 class Facts(msgspec.Struct, frozen=True, dict=True):
-    """The evidence of one date as it stands at `now` (aware), and what follows from it.
+    """The evidence of one date as it is at `now` (aware), and what follows from it.
 
     `phase` is the phase as it is on that date. Times are those that can be believed (clocks.py). A
     source that has nothing, or that could not be read, is empty here: whether that matters is for
@@ -58,9 +58,9 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def completion_log(self) -> Logged:
-        """What the completion log says, and the message log with it.
+        """What the completion log and the message log say together.
 
-        Which of the two has a completion, proves it.
+        A completion that either of them has is proven.
         """
         return merged(self.rows, self.messages)
 
@@ -87,7 +87,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     def waits_for(self) -> frozenset[str]:
         """What the orchestrator waits for.
 
-        One that does not say is taken to expect what the phase expects.
+        An orchestrator that does not say so is taken to expect what the phase expects.
         """
         return (
             self.phase.expected
@@ -103,19 +103,19 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
         None where old code noted no time.
         """
-        said = (
+        sources = (
             {name: arrival.completed_at for name, arrival in self.completion_log.completed.items()},
             {name: entry.completed_at for name, entry in self.progress.registered.items()},
             {name: self.progress.reports[name].at for name in self.taken_for_unexpected},
         )
         return {
-            name: min((at for times in said if (at := times.get(name))), default=None)
-            for name in sorted({*said[0], *self.progress.completed, *said[2]})
+            name: min((at for times in sources if (at := times.get(name))), default=None)
+            for name in sorted({*sources[0], *self.progress.completed, *sources[2]})
         }
 
     @cached_property
     def taken_for_unexpected(self) -> list[str]:
-        """Expected processors that have completed, and that the orchestrator has among the unexpected ones."""
+        """Expected processors that completed, and that the orchestrator took for unexpected."""
         return sorted(
             name
             for name, report in self.progress.reports.items()
@@ -142,7 +142,10 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
         return self.now >= self.phase.deadline(self.game_date, name)
 
     def may_have_completed(self, processor: str) -> bool:
-        """Whether the document shows a run after the flag alone, and the log is younger than the date."""
+        """Whether a processor may have completed before the flag was set without a trace of it.
+
+        The document shows only a run after the flag, and the log is younger than the date.
+        """
         report, trigger, since = (
             self.progress.reports.get(processor),
             self.progress.trigger,
@@ -154,16 +157,12 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def last_status(self) -> dict[str, str]:
         """What each expected processor last reported, to whichever store heard of it last."""
-        found = dict(self.progress.reports)
+        reports = dict(self.progress.reports)
         for processor, report in self.completion_log.reports.items():
-            known = found.get(processor)
-            if (
-                known is None
-                or known.at is None
-                or (report.at is not None and report.at > known.at)
-            ):
-                found[processor] = report
-        return {processor: report.status for processor, report in found.items()}
+            last = reports.get(processor)
+            if last is None or last.at is None or (report.at is not None and report.at > last.at):
+                reports[processor] = report
+        return {processor: report.status for processor, report in reports.items()}
 
     @cached_property
     def failed(self) -> list[str]:
@@ -199,10 +198,8 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     def complete_at(self) -> datetime:
         """When the set became complete: the last of the first successes that it needs.
 
-        A re-run changes nothing.
-
-        Where old documents give no time, the deadline is taken for it, here and below: rather too
-        late than too early, because an alert follows from it.
+        A re-run changes nothing. Where old documents give no time, the deadline is taken for it,
+        here and below: rather too late than too early, because an alert follows from it.
         """
         times = {name: at or self.deadline for name, at in self.completed_at.items()}
         critical = [times[name] for name in self.phase.critical if name in times]
@@ -214,15 +211,15 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def handled_at(self) -> dict[str, datetime]:
-        """When a delivery of each processor has written something into the stores, as far as a time is known."""
+        """When a delivery of each processor wrote into the stores, where a time is known."""
         rows = {name: arrival.visible_at for name, arrival in self.rows.completed.items()}
         return rows | self.registered_at
 
     @cached_property
     def registered_at(self) -> dict[str, datetime]:
-        """When each processor was registered, as far as a time is known.
+        """When each processor was registered, where a time is known.
 
-        Old code noted when it completed.
+        Old code noted when it had completed.
         """
         times = {
             n: entry.registered_at or entry.completed_at
@@ -232,7 +229,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def has_settled(self) -> bool:
-        """Whether the rows have been in the completion log for long enough to have been worked on."""
+        """Whether the rows have been in the completion log long enough to have been worked on."""
         rows = self.completion_log.completed.values()
         visible_at = max((arrival.visible_at for arrival in rows), default=self.complete_at)
         return self.now - visible_at >= self.phase.settle
@@ -241,9 +238,8 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     def output_is_due(self) -> bool:
         """Whether the next phase has had the time to write something.
 
-        Since the trigger, else since it was due.
-
-        It is due when the set is complete, and at the deadline whoever is missing.
+        The time counts from the trigger. Without one it counts from when the set was complete, and
+        from the deadline at the latest, whichever processors are missing.
         """
         due = min(self.deadline, self.complete_at) if self.is_complete else self.deadline
         trigger = self.progress.trigger
@@ -259,7 +255,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def awaits_output(self) -> bool:
-        """Whether it has to be started by now what the flag starts, and that has yet to write something."""
+        """Whether what the flag starts should have been started, and has written nothing yet."""
         is_decided = self.progress.trigger is not None or self.is_complete
         return self.phase.flag_starts_next_phase and is_decided and not self.output
 
@@ -277,13 +273,16 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
     def output_is_partial(self) -> bool:
         """Whether the next phase has some of the games, and lacks others.
 
-        Only where both are counted in games.
+        That can be said only where both are counted in games.
         """
         return self.phase.outcome_counts_games and 0 < (self.output or 0) < (self.work or 0)
 
     @property
     def had_no_work(self) -> bool:
-        """Whether there were no games, or every processor says that it had nothing to do and no source counts games."""
+        """Whether there was no work to do.
+
+        There were no games; or no source counts them, and every processor says that it had none.
+        """
         return self.work == 0 or (not self.work and self.report_no_work(self.phase.expected))
 
     def report_no_work(self, processors: Iterable[str]) -> bool:
@@ -294,9 +293,12 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def set_in_another_mode(self) -> bool:
-        """Whether the flag was set in a mode with fewer processors, by its deadline, and says nothing of this one's."""
+        """Whether the flag was set by a mode with fewer processors, and by that mode's deadline.
+
+        It says nothing of this mode's set then.
+        """
         at = self.progress.trigger.at if self.progress.trigger else None
-        done = [
+        completed = [
             name
             for name, completed_at in self.completed_at.items()
             if at and (completed_at or at) <= at
@@ -307,7 +309,7 @@ class Facts(msgspec.Struct, frozen=True, dict=True):
             if mode.expected < self.phase.expected
         )
         return any(
-            at and at <= mode.deadline(self.game_date) and mode.is_complete(done)
+            at and at <= mode.deadline(self.game_date) and mode.is_complete(completed)
             for mode in smaller
         )
 
@@ -316,29 +318,35 @@ def newcomers(evidence: Evidence, phase: Phase, history: Iterable[Evidence]) -> 
     """Return the processors that are expected of a date now, and that nobody knew of then.
 
     The orchestrator says what it waited for, on this date and on another one, and they are not in
-    it; and no date of the `history` up to this one has a report of them. One that had reported
-    before, and is left out, is a mistake of the orchestrator's instead, and so is what it has done
-    only once.
+    it; and no date of the `history` up to this one has a report of them. A processor that had
+    reported before, and is left out, is a mistake of the orchestrator's instead, and so is a list
+    that it gives on one date only.
     """
-    said = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
+    waited_for = value_or(evidence.progress, _NO_REPORTS).orchestrator_expected
     expected = phase.on(evidence.game_date, evidence.mode).expected
-    if not said or said.isdisjoint(expected):  # a list of other names altogether is none that grew
+    # A list of other names altogether is none that grew.
+    if not waited_for or waited_for.isdisjoint(expected):
         return frozenset()
-    others = [
-        one
-        for one in history
-        if one.phase == evidence.phase and one.game_date != evidence.game_date
+    neighbours = [
+        neighbour
+        for neighbour in history
+        if neighbour.phase == evidence.phase and neighbour.game_date != evidence.game_date
     ]
-    if not any(value_or(one.progress, _NO_REPORTS).orchestrator_expected for one in others):
+    if not any(
+        value_or(neighbour.progress, _NO_REPORTS).orchestrator_expected for neighbour in neighbours
+    ):
         return frozenset()
-    before = [one for one in others if one.game_date < evidence.game_date]
-    return expected.difference(said, *(_known_names(one) for one in (evidence, *before)))
+    before = [neighbour for neighbour in neighbours if neighbour.game_date < evidence.game_date]
+    return expected.difference(
+        waited_for, *(_known_names(neighbour) for neighbour in (evidence, *before))
+    )
 
 
 def _known_names(evidence: Evidence) -> frozenset[str]:
     """Return the processors that have reported of a date, or that the orchestrator waited for."""
     rows, messages = (
-        value_or(one, Logged()).reports for one in (evidence.completion_log, evidence.messages)
+        value_or(source, Logged()).reports
+        for source in (evidence.completion_log, evidence.messages)
     )
     progress = value_or(evidence.progress, _NO_REPORTS)
     reported = rows.keys() | messages.keys() | progress.reports.keys() | progress.registered.keys()

@@ -1,21 +1,21 @@
-"""The life of an incident: what was wrong with a date, what each channel was sent of it, and what it is due next.
+"""The life of an incident: what is wrong with a date, and what each channel is sent of it.
 
 Everything here is a function of what is remembered of one date, its verdict and the time. `follow`
 takes a verdict in, `expire` a date that nobody looks at any more, `due` says what a channel has to
 be sent, `sending` notes that before it is sent, and `answered` what came of it.
 canary/notify/incidents.py stores the result of each in that order.
 
-    event                    never notified   notified, open   acknowledged        silenced
-    a problem                OPENED           -                -                   kept until it ends
-    worse than it has heard  OPENED           CHANGED          CHANGED             kept until it ends
-    UNKNOWN                  OPENED (twice)   nothing          nothing             nothing
-    goes on                  -                REMINDER         none for 24 hours   none
-    quiet twice              nothing          RESOLVED         RESOLVED            RESOLVED
-    not looked at any more   nothing          EXPIRED          EXPIRED             EXPIRED when it ends
+    event                    never notified    notified, open  acknowledged       silenced
+    a problem                OPENED            -               -                  kept to its end
+    worse than was heard     OPENED            CHANGED         CHANGED            kept to its end
+    UNKNOWN                  OPENED (twice)    nothing         nothing            nothing
+    goes on                  -                 REMINDER        none for 24 hours  none
+    quiet twice              nothing           RESOLVED        RESOLVED           RESOLVED
+    not looked at any more   nothing           EXPIRED         EXPIRED            EXPIRED at its end
 
 tests/canary/test_incidents.py has a test for each cell. A message whose answer is not known may
-have been heard: it counts, it is sent again, and whoever may have heard of the beginning hears of
-the end.
+have been heard: it counts, it is sent again, and every channel that may have heard of the beginning
+hears of the end.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
@@ -67,7 +67,7 @@ _ONE_STRETCH = timedelta(days=7)
 class NotificationKind(StrEnum):
     """What people are notified of.
 
-    An incident has begun, got worse, goes on, is over, or is looked at no longer.
+    An incident has begun, has got worse, goes on, is over, or is looked at no longer.
     """
 
     OPENED = "OPENED"
@@ -114,12 +114,11 @@ class Sent(msgspec.Struct, frozen=True):
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one channel was sent of an open incident.
 
-    The message `sent` at `at` (UTC), and whether it was `heard`.
-
-    `run` is the run that sends it, empty once the answer is noted; `tries` counts how often it was
-    sent without one. `began` tells that something of the incident was certainly heard, `changed_at`
-    (UTC) is when it was last said to be worse. `verdicts` are the problems that the channel may
-    have heard of, `level` is the last one. `address` is that of then.
+    `sent` is the message, sent at `at` (UTC), `heard` whether it was heard. `run` is the run that
+    sends it, empty once the answer is noted; `tries` counts how often it was sent without one.
+    `began` means that something of the incident was certainly heard, `changed_at` (UTC) is when it
+    was last said to be worse. `verdicts` are the problems that the channel may have heard of,
+    `level` is the last one's. `address` is the one that it had then.
     """
 
     address: str = ""
@@ -185,15 +184,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is remembered of one date.
+    """What is remembered of one date: its last verdict, what was first seen there, its incidents.
 
-    Its last verdict (`since` when, UTC), what was first seen there, its incidents.
-
-    `complete_at`, `flag_at` and `output_at` (UTC) are when this canary first saw the set complete,
-    the flag set, and output; `away_since` is since when there is none, although there was.
-    `forgotten` counts incidents over the cap of
-    4. `sent` are the messages of the last 24 hours, by channel: a limit that a new incident does
-       not begin anew.
+    `since` (UTC) is since when the last verdict has been the same. `complete_at`, `flag_at` and
+    `output_at` (UTC) are when this canary first saw the set complete, the flag set, and output;
+    `away_since` is since when there is none, although there was. `forgotten` counts incidents over
+    the cap of four. `sent` are the messages of the last 24 hours, by channel: a new incident does
+    not start that limit anew.
     """
 
     verdict: VerdictKind | None = None
@@ -212,31 +209,31 @@ class DateMemory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.incidents[-1] if self.incidents and self.incidents[-1].over_at is None else None
 
     def with_open(self, incident: Incident | None) -> "DateMemory":
-        """Return the same with this incident in place of the one that goes on; None.
-
-        There is none any more.
-        """
+        """Return the same with this incident as the open one; with None, nothing is open."""
         closed = self.incidents[:-1] if self.open else self.incidents
-        every = closed if incident is None else (*closed, incident)
-        more = max(0, len(every) - MOST_INCIDENTS)
-        return replace(self, incidents=every[more:], forgotten=self.forgotten + more)
+        incidents = closed if incident is None else (*closed, incident)
+        more = max(0, len(incidents) - MOST_INCIDENTS)
+        return replace(self, incidents=incidents[more:], forgotten=self.forgotten + more)
 
     def within_a_day(self, channel: str, now: datetime, *kinds: NotificationKind) -> int:
         """Count a channel's messages of the last 24 hours.
 
-        Those of `kinds`, by default all that are no end.
+        It counts those of `kinds`; without any, all that are no end.
         """
-        messages = (one for one in self.sent.get(channel, ()) if now - one.at < _A_DAY)
-        return sum(one.kind in kinds if kinds else not one.kind.is_end for one in messages)
+        messages = (message for message in self.sent.get(channel, ()) if now - message.at < _A_DAY)
+        return sum(
+            message.kind in kinds if kinds else not message.kind.is_end for message in messages
+        )
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run at `now` (aware) goes by, by its id `run`, for one date of `phase` (None: it was removed).
+    """What one run at `now` (aware) goes by for one date; `run` is its id.
 
-    `addresses` are those of the channels by name, `down` are those that are not tried now.
-    `silenced` and `acknowledgements` are what people said of the date, `gone` tells that nobody
-    looks at it any more. `group_at` is when each channel was last sent something of the date's
-    group, `stretch` are the channels that know of a stretch of days without an answer.
+    `phase` is None where it was removed. `addresses` are those of the channels by name, `down` are
+    the channels that are not tried now. `silenced` and `acknowledgements` are what people said of
+    the date; `gone` means that nobody looks at it any more. `group_at` is when each channel was
+    last sent something of the date's group, `stretch` are the channels that know of a stretch of
+    days without an answer.
     """
 
     now: datetime
@@ -252,7 +249,10 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def group_of(verdict: Verdict) -> Hashable:
-    """Return what two dates have in common that have the same problem, stopped alike for the same proven reason."""
+    """Return what two dates have in common if they have the same problem for the same reason.
+
+    They stopped alike, for the same proven causes.
+    """
     if verdict.unreadable:
         return verdict.phase, verdict.reason
     if verdict.kind is VerdictKind.UNKNOWN:
@@ -267,14 +267,15 @@ def group_of(verdict: Verdict) -> Hashable:
 
 
 def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
-    """Leave out what cannot be: what was sent in the future was not.
+    """Leave out what cannot be: a message of the future was not sent.
 
-    A clock that was up to an hour ahead is no future.
-
-    Only the incident that goes on is looked at: the others are history.
+    A clock that was up to an hour ahead is no future. Only the open incident is looked at: the
+    others are history.
     """
     sent = {
-        name: tuple(replace(one, at=at) for one in messages if (at := believed(one.at, now)))
+        name: tuple(
+            replace(message, at=at) for message in messages if (at := believed(message.at, now))
+        )
         for name, messages in memory.sent.items()
     }
     memory, incident = replace(memory, sent=sent), memory.open
@@ -295,7 +296,7 @@ def believed_memory(memory: DateMemory, now: datetime) -> DateMemory:
 def _believed_receipt(receipt: Receipt, at: datetime, now: datetime) -> Receipt:
     """Believe the time of a receipt.
 
-    Of a run whose clock is far ahead nobody knows whether it still goes on.
+    Nobody knows whether a run whose clock is far ahead still goes on: it is taken for over.
     """
     is_running = receipt.at - now < RUN_IS_OVER_AFTER
     return replace(receipt, at=at, run=receipt.run if is_running else "")
@@ -304,7 +305,7 @@ def _believed_receipt(receipt: Receipt, at: datetime, now: datetime) -> Receipt:
 def follow(
     memory: DateMemory, verdict: Verdict, situation: Situation, *, is_complete: bool = False
 ) -> DateMemory:
-    """Take a verdict in, before anybody is notified; `is_complete` tells that the set is."""
+    """Take a verdict in, before anybody is notified; `is_complete` says that the set is."""
     now, kind = situation.now, verdict.kind
     memory = _first_seen(believed_memory(memory, now), verdict, now, is_complete=is_complete)
     incident = memory.open
@@ -363,7 +364,7 @@ def _begun_again(
 ) -> DateMemory:
     """End an incident whose end was sent to a channel, and begin another.
 
-    Who was not sent it knows of a problem.
+    A channel that was not sent the end knows of a problem, and keeps its receipt.
     """
     over = _over(incident, incident.quiet_since or situation.now)
     left = {name: receipt for name, receipt in incident.receipts.items() if not receipt.sent.is_end}
@@ -382,7 +383,8 @@ def _over(incident: Incident, at: datetime) -> Incident:
 def expire(memory: DateMemory, situation: Situation) -> DateMemory:
     """Take in that nobody looks at a date any more.
 
-    What was found quiet twice is over, what was silenced is said.
+    An incident that was quiet twice ends as it is. One that no channel was sent is forgotten, but
+    one that was silenced is not: that it expired is news.
     """
     memory = believed_memory(memory, situation.now)
     incident = memory.open
@@ -397,13 +399,17 @@ def expire(memory: DateMemory, situation: Situation) -> DateMemory:
 
 
 def last_seen(memory: DateMemory, ran_at: datetime | None) -> str:
-    """Say when a date that is not looked at any more was last seen to be wrong, `ran_at` (UTC) being the run before."""
+    """Say when a date that is not looked at any more was last seen to be wrong.
+
+    `ran_at` (UTC) is when the canary ran before.
+    """
     incident = memory.open
     if incident is None or ran_at is None:
         return ""
     until = min(ran_at, incident.quiet_since or ran_at)
     if memory.verdict is not incident.kind and memory.since is not None:
-        return f"; last seen {incident.kind} before {memory.since:%Y-%m-%d %H:%M}Z, {memory.verdict} since then"
+        before = f"{memory.since:%Y-%m-%d %H:%M}Z"
+        return f"; last seen {incident.kind} before {before}, {memory.verdict} since then"
     return f"; last seen {incident.kind} at {until:%Y-%m-%d %H:%M}Z"
 
 
@@ -424,7 +430,7 @@ def _first_seen(
 
 
 def _opened(memory: DateMemory, verdict: Verdict, situation: Situation) -> Incident:
-    closed = [one for one in memory.incidents if one.over_at]
+    closed = [incident for incident in memory.incidents if incident.over_at]
     returned = (
         bool(closed)
         and closed[-1].over_at is not None
@@ -470,7 +476,7 @@ def held(memory: DateMemory, channel: str, situation: Situation) -> bool:
 
 
 def is_unheard(memory: DateMemory, verdict: Verdict, situation: Situation) -> bool:
-    """Whether there is a problem of which no channel is known to have heard, although somebody has to."""
+    """Whether there is a problem that a channel has to hear of, and none is known to have."""
     incident = memory.open
     if incident is None or situation.silenced or situation.gone or verdict.kind.is_quiet:
         return False
@@ -547,7 +553,7 @@ def _due_at_the_end(
 def _has_to_hear_the_end(incident: Incident, receipt: Receipt | None) -> bool:
     """Whether a channel may have heard of the beginning and not of the end.
 
-    Of what was silenced everybody hears.
+    Every channel hears that a silenced incident has expired.
     """
     if receipt is None:
         return incident.expired and incident.silenced
@@ -559,7 +565,7 @@ def _has_to_hear_the_end(incident: Incident, receipt: Receipt | None) -> bool:
 def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situation) -> bool:
     """Whether a problem that the channel does not know of is one by now.
 
-    Not knowing is one when it lasts.
+    UNKNOWN is one when it lasts.
     """
     if verdict.kind is not VerdictKind.UNKNOWN:
         return True
@@ -569,7 +575,7 @@ def _begins(incident: Incident, channel: str, verdict: Verdict, situation: Situa
 
 
 def _is_worse(incident: Incident, receipt: Receipt) -> bool:
-    """Whether it is a problem that the channel has not heard of, or does more harm than it heard."""
+    """Whether the problem is new to the channel, or does more harm than the channel has heard."""
     is_other = incident.kind.is_problem and incident.kind not in receipt.verdicts
     return is_other or badness(incident.level) > badness(receipt.level)
 
@@ -591,19 +597,19 @@ def _reminder_is_due(
 
 
 def acknowledged(incident: Incident, channel: str, situation: Situation) -> Acknowledgement | None:
-    """Return the acknowledgement that holds reminders.
+    """Return the acknowledgement that holds reminders back.
 
-    Of this incident, no worse than it was, for 24 hours.
+    It is of this incident, which has become no worse since, and holds for 24 hours.
     """
     receipt = incident.receipts.get(channel)
     changed_at = receipt.changed_at if receipt else None
     fits = [
-        one
-        for one in situation.acknowledgements
-        if one.opened_at == incident.opened_at
-        and badness(incident.level) <= badness(one.level)
-        and situation.now - one.at < ACKNOWLEDGED_FOR
-        and (changed_at is None or changed_at <= one.at)
+        ack
+        for ack in situation.acknowledgements
+        if ack.opened_at == incident.opened_at
+        and badness(incident.level) <= badness(ack.level)
+        and situation.now - ack.at < ACKNOWLEDGED_FOR
+        and (changed_at is None or changed_at <= ack.at)
     ]
     return fits[-1] if fits else None
 
@@ -642,10 +648,10 @@ def sending(
             if before and goes_on
             else None,
         )
-        recent = [one for one in sent.get(channel, ()) if now - one.at < _A_DAY]
+        recent = [message for message in sent.get(channel, ()) if now - message.at < _A_DAY]
         sent[channel] = (*recent, Sent(kind, now))
     for kind in sorted({*kinds.values()} - {NotificationKind.REMINDER}):
-        to = tuple(sorted(channel for channel, other in kinds.items() if other is kind))
+        to = tuple(sorted(channel for channel, sent_kind in kinds.items() if sent_kind is kind))
         causes = tuple(sorted(verdict.proven))[:_NOTED_CAUSES]
         event = Event(
             what=kind, at=now, unanswered=to, verdict=incident.kind, causes=causes, why=why
@@ -668,15 +674,13 @@ def answered(
 ) -> DateMemory:
     """Note what came of the messages of this run, by channel.
 
-    `before` is what was remembered before they were sent.
-
-    What was certainly not posted is taken back. An incident ends once nobody is left who has to
-    hear of its end.
+    `before` is what was remembered before they were sent. What was certainly not posted is taken
+    back. An incident ends once no channel is left that has to hear of its end.
     """
     incident = memory.open
     if incident is None:
         return memory
-    known = before.open or Incident(
+    previous = before.open or Incident(
         kind=incident.kind, level=incident.level, opened_at=incident.opened_at
     )
     receipts, sent, events = dict(incident.receipts), dict(memory.sent), incident.events
@@ -691,18 +695,20 @@ def answered(
         receipts[name] = replace(receipt, run="", heard=heard, began=receipt.began or heard)
         if outcome is Outcome.NOT_POSTED:
             sent[name] = tuple(
-                one for one in sent.get(name, ()) if one != Sent(receipt.sent, receipt.at)
+                message
+                for message in sent.get(name, ())
+                if message != Sent(receipt.sent, receipt.at)
             )
             receipts.pop(name)
-            receipts |= {name: known.receipts[name]} if name in known.receipts else {}
+            receipts |= {name: previous.receipts[name]} if name in previous.receipts else {}
             if receipt.sent is NotificationKind.REMINDER:
                 reminders[name] -= 1
         events = tuple(
             event
-            for event in (_noted(one, name, outcome, receipt) for one in events)
+            for event in (_noted(event, name, outcome, receipt) for event in events)
             if event is not None
         )
-    reminded_at = incident.reminded_at if reminders != known.reminders else known.reminded_at
+    reminded_at = incident.reminded_at if reminders != previous.reminders else previous.reminded_at
     after = replace(
         incident, receipts=receipts, events=events, reminders=reminders, reminded_at=reminded_at
     )
@@ -712,7 +718,7 @@ def answered(
 def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Event | None:
     """Note in an event that one channel heard it, or was not sent it.
 
-    None where it was sent nobody.
+    None where no channel was sent it.
     """
     if (event.what, event.at) != (receipt.sent, receipt.at) or channel not in event.unanswered:
         return event
@@ -729,7 +735,7 @@ def _noted(event: Event, channel: str, outcome: Outcome, receipt: Receipt) -> Ev
 def closed(memory: DateMemory, situation: Situation) -> DateMemory:
     """Close an incident whose end every channel has heard that has to.
 
-    Nobody waits for one that is no more.
+    A channel that is no longer configured is not waited for.
     """
     incident, now = memory.open, situation.now
     if (
@@ -747,9 +753,9 @@ def closed(memory: DateMemory, situation: Situation) -> DateMemory:
 
 
 def is_stretch(incident: Incident, channel: str, now: datetime) -> bool:
-    """Whether a channel was sent within a week that no source says whether there was work.
+    """Whether a channel heard within a week that no source says whether there was work.
 
-    It may be over since.
+    The stretch may be over since.
     """
     sent = [event for event in incident.events if channel in (*event.to, *event.unanswered)]
     is_undecided = incident.kind is VerdictKind.UNKNOWN and not incident.unreadable

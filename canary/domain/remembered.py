@@ -34,9 +34,9 @@ Documents = Mapping[DocumentRef, Document]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """That an address was refused for good.
+    """That an address was refused for good: when last (UTC), and in which words.
 
-    When last (UTC), in which words, and whether the others were told.
+    `said` is whether the other channels were notified of it.
     """
 
     address: str
@@ -61,10 +61,10 @@ class Unseen(msgspec.Struct, frozen=True):
 class Runs(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered of a canary itself.
 
-    `at` is when it ran last, and `reason` what it could not tell then. `judged_from` is the first
-    date that still has to be judged, and `open` the oldest month with something open, empty where
-    nothing is, for each phase that it ever followed. `refusals` are by the name of the channel.
-    `unseen` are the times that it did not see, 200 at the most.
+    `at` is when it ran last, and `reason` why it could not tell then, empty where it could.
+    `judged_from` is the first date that still has to be judged, and `open` the oldest month with
+    something open, empty where nothing is, for each phase that it ever followed. `refusals` are by
+    the name of the channel. `unseen` are the times that it did not see, 200 at the most.
     """
 
     format: int = FORMAT
@@ -78,22 +78,23 @@ class Runs(msgspec.Struct, frozen=True, kw_only=True):
     def unseen_since(self, since: datetime) -> timedelta:
         """Return how long it did not see, from `since` on."""
         return sum(
-            (one.until - max(one.since, since) for one in self.unseen if one.until > since),
+            (gap.until - max(gap.since, since) for gap in self.unseen if gap.until > since),
             timedelta(),
         )
 
 
 def after_a_run(runs: Runs, now: datetime, reason: str) -> Runs:
-    """Return what has to be remembered after a run at `now`, with the `reason` why it could not tell, if it could not.
+    """Return what has to be remembered after a run at `now`.
 
-    Runs that did not come leave a time that nobody saw, and so does a run that could not tell.
+    `reason` is why the run could not tell, empty where it could. Runs that did not come leave a
+    time that nobody saw, and so does a run that could not tell.
     """
     before, reason = runs.at, reason[:_REASON_CHARACTERS]
     if before is None or before > now:
         # of two runs at once, the first may be the last to end
         return replace(runs, at=now, reason=reason)
     why = "no run" if now - before > 2 * RUN_EVERY else runs.reason
-    unseen = [one for one in runs.unseen if now - one.until < timedelta(days=30)]
+    unseen = [gap for gap in runs.unseen if now - gap.until < timedelta(days=30)]
     if why:
         goes_on = bool(unseen) and (unseen[-1].until, unseen[-1].why) == (before, why)
         since = unseen.pop().since if goes_on else before
@@ -125,9 +126,9 @@ def months_of(documents: Documents, canary: str, phase: str) -> list[DocumentRef
 
 
 def older_refs(runs: Runs, canary: str, now: datetime, phases: Iterable[str]) -> list[DocumentRef]:
-    """Return the months up to this one from the oldest on in which something is open.
+    """Return the addresses of the months from the oldest with something open up to this one.
 
-    Where that is not known of a phase, which is so before the first run, they are the last four.
+    Where that is not known of a phase, as before the first run, they are the last four.
     """
     this = now.year * 12 + now.month - 1
     refs = []

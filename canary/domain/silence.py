@@ -29,7 +29,7 @@ _LONGEST_WORDS = 300
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """The game dates `first` to `last` (both included) of a phase, until `expires_at` (UTC).
 
-    Who made it, and why.
+    `by` is who made it, `reason` why.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     def is_of(self, phase: str, game_date: date, now: datetime) -> bool:
         """Whether it is in force for a date.
 
-        One that ends later than one can is not believed yet.
+        A silence that ends later than any can is not believed yet.
         """
         same = self.phase == phase and self.first <= game_date <= self.last
         return same and now < self.expires_at <= now + LONGEST + CLOCKS_DIFFER
@@ -57,7 +57,8 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
         """Say in one line what is silenced, until when, and why."""
         dates = str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
         by = f" (by {one_line(self.by)})" if self.by else ""
-        return f"{self.phase} {dates}, until {self.expires_at:%Y-%m-%d %H:%M}Z: {one_line(self.reason)}{by}"
+        until = f"until {self.expires_at:%Y-%m-%d %H:%M}Z"
+        return f"{self.phase} {dates}, {until}: {one_line(self.reason)}{by}"
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,13 +104,13 @@ def read_people(document: Document | None) -> People:
 
 def read_silences(document: Document | None) -> tuple[Silence, ...]:
     """Read the silences of the document, by their ends; what cannot be read silences nothing."""
-    kept = document.fields.get("silences") if document else None
-    found = (
+    entries = document.fields.get("silences") if document else None
+    silences = (
         _read(str(name), fields)
-        for name, fields in (kept if isinstance(kept, Mapping) else {}).items()
+        for name, fields in (entries if isinstance(entries, Mapping) else {}).items()
     )
     return tuple(
-        sorted((silence for silence in found if silence), key=lambda silence: silence.expires_at)
+        sorted((silence for silence in silences if silence), key=lambda silence: silence.expires_at)
     )
 
 
@@ -118,21 +119,21 @@ def read_acknowledgements(document: Document | None) -> tuple[Acknowledgement, .
 
     What cannot be read acknowledges nothing.
     """
-    kept = document.fields.get("acknowledgements") if document else None
-    every = [
-        from_fields(Acknowledgement, printable(one))
-        for one in (kept if isinstance(kept, (list, tuple)) else ())
+    entries = document.fields.get("acknowledgements") if document else None
+    acknowledgements = [
+        from_fields(Acknowledgement, printable(entry))
+        for entry in (entries if isinstance(entries, (list, tuple)) else ())
     ]
-    return tuple(sorted((one for one in every if one), key=lambda one: one.at))
+    return tuple(sorted((ack for ack in acknowledgements if ack), key=lambda ack: ack.at))
 
 
 def acknowledgement_fields(document: Document | None, added: Acknowledgement) -> dict[str, Any]:
     """Return the document's field for the acknowledgements with one more.
 
-    The oldest are dropped.
+    Beyond 200 the oldest are dropped.
     """
-    kept = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
-    return {"acknowledgements": [to_fields(one) for one in kept]}
+    acknowledgements = (*read_acknowledgements(document), added)[-MOST_ACKNOWLEDGEMENTS:]
+    return {"acknowledgements": [to_fields(ack) for ack in acknowledgements]}
 
 
 def short_words(option: str, text: str) -> str:
@@ -175,19 +176,19 @@ def new_silence(
     )
 
 
-def silence_fields(wanted: Mapping[str, Silence]) -> dict[str, Any]:
-    """Return the document's field for the silences `wanted`, by id: they replace what was there.
+def silence_fields(silences: Mapping[str, Silence]) -> dict[str, Any]:
+    """Return the document's field for `silences`, by id: they replace what was there.
 
     Raises ConfigurationError for too many.
     """
-    if len(wanted) > MOST_SILENCES:
+    if len(silences) > MOST_SILENCES:
         raise ConfigurationError(
             f"{MOST_SILENCES} silences are in force: end some, or let one cover more dates"
         )
-    kept = {name: to_fields(silence) for name, silence in wanted.items()}
+    by_id = {name: to_fields(silence) for name, silence in silences.items()}
     return {
         "silences": {
-            name: {k: v for k, v in fields.items() if k != "id"} for name, fields in kept.items()
+            name: {k: v for k, v in fields.items() if k != "id"} for name, fields in by_id.items()
         }
     }
 

@@ -17,7 +17,7 @@ SLOT = timedelta(hours=4)
 
 @dataclass
 class OwnMemory:
-    """What a process remembers by itself between its runs, for when the documents cannot be read or written.
+    """What a process itself remembers between its runs, for when the documents cannot be used.
 
     `told` is when it last sent a channel something of a date, and how bad that was. `first_seen` is
     when it first saw each date that was not quiet in its last run, None where it had not run just
@@ -37,16 +37,17 @@ class OwnMemory:
     def seen_since(self, phase: str, day: date, now: datetime) -> datetime | None:
         """Return when it first saw that a date is not quiet.
 
-        `now`, where it saw how things were a run before.
+        What is new to it is seen since `now` if it also saw how things were a run before, else
+        since nobody knows when (None).
         """
         return self.first_seen.get((phase, day), now if self.saw_before(now) else None)
 
     def end_of_run(self, loud: list[tuple[str, date]], now: datetime) -> None:
         """Keep what a run has seen: the dates that were not quiet."""
         self.first_seen = {key: self.seen_since(*key, now) for key in loud}
-        recent = {key: told for key, told in self.told.items() if now - told[0] < SLOT}
+        recent = {key: message for key, message in self.told.items() if now - message[0] < SLOT}
         self.told = {
-            key: told for key, told in self.told.items() if key[1:] in self.first_seen
+            key: message for key, message in self.told.items() if key[1:] in self.first_seen
         } | recent
         self.ran_at = now
 
@@ -56,7 +57,7 @@ def due_without_memory(
     channel: str,
     phase: Phase,
     now: datetime,
-    own: OwnMemory,
+    memory: OwnMemory,
     *,
     said: NotificationKind | None,
 ) -> NotificationKind | None:
@@ -66,14 +67,14 @@ def due_without_memory(
     read either.
     """
     key = (phase.name, verdict.game_date)
-    told, first = own.told.get((channel, *key)), own.seen_since(*key, now)
-    if told is not None:
-        last, how_bad = told
+    message, first = memory.told.get((channel, *key)), memory.seen_since(*key, now)
+    if message is not None:
+        last, how_bad = message
         if verdict.kind.is_problem and badness(level(verdict)) > badness(how_bad):
             return NotificationKind.CHANGED
         is_due = _minute(now) - _minute(last) >= SLOT
     else:
-        is_due = (said is not None and own.saw_before(now)) or slot_is_due(
+        is_due = (said is not None and memory.saw_before(now)) or slot_is_due(
             verdict, phase, now, first
         )
     if not is_due:
@@ -83,7 +84,7 @@ def due_without_memory(
     is_old = verdict.since is not None and now - became_a_problem_at(verdict, phase) >= SLOT
     return (
         NotificationKind.REMINDER
-        if told is not None or (first is None and is_old)
+        if message is not None or (first is None and is_old)
         else NotificationKind.OPENED
     )
 
@@ -91,11 +92,9 @@ def due_without_memory(
 def slot_is_due(verdict: Verdict, phase: Phase, now: datetime, first: datetime | None) -> bool:
     """Whether a problem of which this process has sent nothing is sent now.
 
-    When its age enters a SLOT.
-
-    With runs 15 minutes apart one run of each slot sends. `first` is when this process saw it
-    first, None where it had not run just before: what is new to it is sent at once, and not knowing
-    when it lasts.
+    It is when its age enters a SLOT: with runs 15 minutes apart, one run of each
+    slot sends. `first` is when this process saw it first, None where it had not run just before.
+    What is new to it is sent at once, UNKNOWN only when it lasts.
     """
     if first is not None:
         return verdict.kind.is_problem or now - first >= PASSES_WITHIN

@@ -1,7 +1,4 @@
-"""The words in which is said where something stopped.
-
-The stages of the path, what is known of each, and the causes.
-"""
+"""The words for where something stopped: the stages of the path, their states, the causes."""
 
 from datetime import date, datetime
 from enum import StrEnum
@@ -129,9 +126,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one stage, of a processor or (`subject` is empty) of the date.
 
     `source` says so, `at` (UTC) is when it happened there, `words` are what was written of it, and
-    `entry` is the id of the message, row or delivery. So many deliveries said something of the kind
-    `later`. `names` are those of whom the words are, `statuses` those that requests were answered
-    with (HTTP).
+    `entry` is the id of the message, row or delivery. `later` is how many deliveries said something
+    of the kind afterwards. `names` are the processors that the words name, `statuses` those that
+    requests were answered with (HTTP).
     """
 
     stage: Stage
@@ -184,13 +181,11 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StandingKind(StrEnum):
-    """What can be known beside the path.
+    """What can be known beside the path: of the orchestrator's list, of deliveries, flag and names.
 
-    Of the orchestrator's list, of first deliveries, of the flag, of names.
-
-    CHANGED_REVISION and CHANGED_LIST: between the last line that was good and the first that was
-    not, the code was another, or the list that it waits for. CHANGED: between the two, somebody
-    changed a component of the stage; and UNCHANGED, nobody did. That is no cause.
+    CHANGED_REVISION and CHANGED_LIST: the first bad line has another code than the last good one,
+    or another list that it waits for. CHANGED: between the two, somebody changed a component of the
+    stage. UNCHANGED: nobody did. None of them is a cause.
     """
 
     WAITS_FOR_TOO_MANY = "WAITS_FOR_TOO_MANY"

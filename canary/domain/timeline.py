@@ -1,6 +1,6 @@
 """The timeline of one date for a person.
 
-The facts of its path in the order of their times, delivery by delivery.
+It has the facts of the date's path in the order of their times, delivery by delivery.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import msgspec
 
 from canary.domain.evidence import Unreadable
 from canary.domain.path import facts_of
-from canary.domain.path.known import Known
+from canary.domain.path.dossier import Dossier
 from canary.domain.path.text import VERBS, step_text
 from canary.domain.silence import Silence
 from canary.domain.stages import Stage, State, Step
@@ -31,10 +31,10 @@ class Timeline(msgspec.Struct, frozen=True):
     silences: tuple[Silence, ...] = ()
 
 
-def timeline_of(verdict: Verdict, known: Known) -> Timeline:
+def timeline_of(verdict: Verdict, dossier: Dossier) -> Timeline:
     """Put what all sources have seen of a date in one order; a time that cannot be is none."""
-    evidence, deadline = known.evidence, known.deadline
-    traces = (known.traces.checkpoints, known.traces.errors, known.traces.runs)
+    evidence, deadline = dossier.evidence, dossier.deadline
+    traces = (dossier.traces.checkpoints, dossier.traces.errors, dossier.traces.runs)
     sources = (
         evidence.completion_log,
         evidence.messages,
@@ -53,7 +53,7 @@ def timeline_of(verdict: Verdict, known: Known) -> Timeline:
         verdict=verdict,
         entries=tuple(
             sorted(
-                [late, *_entries(known)],
+                [late, *_entries(dossier)],
                 key=lambda step: (step.at is not None, step.at or deadline),
             )
         ),
@@ -63,35 +63,35 @@ def timeline_of(verdict: Verdict, known: Known) -> Timeline:
     )
 
 
-def _entries(known: Known) -> Iterator[Step]:
-    """Yield what was reached or refused; what several deliveries saw in a document is told once."""
-    told: set[tuple[object, ...]] = set()
-    for fact in facts_of(known):
+def _entries(dossier: Dossier) -> Iterator[Step]:
+    """Yield what was reached or refused; what several deliveries saw in a document appears once."""
+    shown: set[tuple[object, ...]] = set()
+    for fact in facts_of(dossier):
         state = fact.subject, fact.stage, fact.source
         is_seen = fact.state is State.REACHED and fact.stage.rank >= Stage.REGISTERED.rank
-        if (fact.state is State.REACHED or fact.at is not None) and not (is_seen and state in told):
+        if (fact.state is State.REACHED or fact.at is not None) and not (
+            is_seen and state in shown
+        ):
             yield fact.as_step()
-        told.add(state)
+        shown.add(state)
 
 
 def by_delivery(entries: Sequence[Step]) -> list[tuple[Step, ...]]:
     """Put what belongs to one delivery together, where its first entry is.
 
-    What belongs to none stays alone.
-
-    What a table or a document says of a processor without naming a message belongs to its first
-    delivery.
+    What belongs to none stays alone. What a table or a document says of a processor without naming
+    a message belongs to the processor's first delivery.
     """
     first: dict[str, str] = {}
     for step in entries:
         if step.subject and step.entry:
             first.setdefault(step.subject, step.entry)
-    found: dict[object, list[Step]] = {}
+    groups: dict[object, list[Step]] = {}
     for number, step in enumerate(entries):
-        found.setdefault(
+        groups.setdefault(
             step.entry or first.get(step.subject) or step.subject or number, []
         ).append(step)
-    return [tuple(group) for group in found.values()]
+    return [tuple(group) for group in groups.values()]
 
 
 def delivery_text(steps: Sequence[Step]) -> str:

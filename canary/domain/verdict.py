@@ -3,12 +3,12 @@
 The rules in the order in which they are tried; the first that applies decides:
 
     the flag is set, and not by another mode while this one's set is incomplete
-        PREMATURE           a processor has not completed, the flag was not meant to be partial, and
-                            there was work
-        DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there was
-                            work
-        DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both are
-                            counted in games
+        PREMATURE           a processor has not completed, the flag was not meant to be
+                            partial, and there was work
+        DOWNSTREAM_MISSING  the next phase has had its time and has written nothing, and there
+                            was work
+        DOWNSTREAM_PARTIAL  the same, and it has written some of the games only, where both
+                            are counted in games
         STORES_DISAGREE     one store has lacked a completion of the other for too long
         TRIGGERED           otherwise
     the flag is unset, and all have completed, or as many as the phase's own rule asks for
@@ -19,8 +19,8 @@ The rules in the order in which they are tried; the first that applies decides:
         IDLE                there was no work, and nobody failed all the same
         STORES_DISAGREE     as above, and no deadline of those that are missing has passed
         WAITING             no deadline of those that are missing has passed
-        INCOMPLETE          something has arrived, or others still have time; and there was work,
-                            where nothing arrived
+        INCOMPLETE          something has arrived, or others still have time; and there was
+                            work, where nothing arrived
         SILENT              nothing has arrived, and there was work
 
 The one invariant: **what could not be read is neither an all-clear nor an accusation.** Without the
@@ -119,8 +119,8 @@ class Impact(StrEnum):
     PARTIAL = "PARTIAL"
     """It has had its time, and has some of the games only; where `outcome_counts_games`."""
     BLOCKED = "BLOCKED"
-    """It was due an hour ago or more, after the flag, the set or the deadline, whoever is missing,
-    and has nothing; or the flag starts it, and is unset.
+    """It was due an hour ago or more, counted from the flag, the complete set or the deadline, and
+    has nothing; or the flag starts it, and is unset.
     """
     UNKNOWN = "UNKNOWN"
     """It still has time, or no `outcome_query` says what it has written."""
@@ -148,13 +148,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     are not late yet where others are. `unexpected` are other names. `triggered` is None where the
     flag could not be read, `impact` is None unless there is a problem. `notes` are further facts.
     `path`, `causes` and `standing` are added to what is not quiet: what is known of each stage of
-    each processor and of the date, where that stopped, and what stands beside it. `evaluates_anew`
-    tells that this project's orchestrator wrote the document: there, each delivery is evaluated,
-    also of a processor that is registered already. `unreadable` tells the two kinds of UNKNOWN
-    apart: true where a source could not be read, false where every source answered, and nobody can
-    say whether there was work. `output` is the number of rows that the next phase wrote, or of
-    games where `outcome_counts_games`; `work` is the number of games. Each is None where no source
-    says so.
+    each processor and of the date, where that stopped, and what is known beside it.
+
+    `evaluates_anew` is whether this project's orchestrator wrote the document: there, each delivery
+    is evaluated, also of a processor that is registered already. `unreadable` separates the two
+    kinds of UNKNOWN: true where a source could not be read, false where every source answered, and
+    nobody can say whether there was work. `output` is the number of rows that the next phase wrote,
+    or of games where `outcome_counts_games`; `work` is the number of games. Each is None where no
+    source says so.
     """
 
     kind: VerdictKind
@@ -185,7 +186,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def level(verdict: Verdict) -> Level:
-    """Return how bad it is: a warning without harm, critical with it, an error where nobody knows."""
+    """Return how bad it is: a warning without harm, critical with it, an error if nobody knows."""
     match verdict.impact:
         case Impact.NONE:
             return Level.WARNING
@@ -218,12 +219,12 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
         verdict = judge(
             replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
         )
-        said = (
+        origin = (
             "the flag is BigQuery's"
             if in_bigquery
             else f"the canary saw it with the flag by {seen_at:%Y-%m-%d %H:%M}Z"
         )
-        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: {said}"
+        note = f"there is no {phase.firestore_collection}/{evidence.game_date}: {origin}"
         return replace(verdict, notes=(*verdict.notes, note))
     if (
         phase.bigquery_carries_flag
@@ -234,7 +235,10 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
             verdict = judge(
                 replace(evidence, progress=_progress_from(evidence, phase, now)), phase, now, heard
             )
-            note = f"Firestore could not be read ({progress.reason}): the flag is BigQuery's{_contradiction(evidence)}"
+            note = (
+                f"Firestore could not be read ({progress.reason}): the flag is BigQuery's"
+                f"{_contradiction(evidence)}"
+            )
             return replace(verdict, notes=(*verdict.notes, note))
         unreadable.append(
             "BigQuery cannot stand in for it: no row of the date says anything of the flag"
@@ -259,7 +263,7 @@ def judge(evidence: Evidence, phase: Phase, now: datetime, heard: Heard = NOTHIN
 def _progress_from(evidence: Evidence, phase: Phase, now: datetime) -> Seen[Progress]:
     """Return what a document that is not there would say.
 
-    The flag is set where one table, or the canary, saw it.
+    The flag is set where a table, or the canary itself, saw it set.
     """
     triggers = [
         Trigger(flag.at, flag.reason, deliberately_partial=phase.is_partial(flag.reason))
@@ -285,8 +289,8 @@ def _contradiction(evidence: Evidence) -> str:
 
 
 def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
-    missing = _said(facts, facts.missing)
-    # else it counted, and took others for them
+    missing = _with_status(facts, facts.missing)
+    # Code that says ALL_COMPLETE all the same counted, and took others for those missing.
     by_its_rule = facts.is_complete and trigger.reason != ALL_COMPLETE
     on_purpose = trigger.deliberately_partial or facts.set_in_another_mode or by_its_rule
     is_missing = not all(map(facts.may_have_completed, facts.missing))
@@ -299,7 +303,8 @@ def _judge_triggered(facts: Facts, trigger: Trigger) -> Verdict:
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
     summary = f"{_completed_of_expected(facts)}, `_triggered` is set"
     if missing:
-        summary += f" without {missing}: {one_line(trigger.reason or 'no reason given', _REASON_CHARACTERS)}"
+        reason = one_line(trigger.reason or "no reason given", _REASON_CHARACTERS)
+        summary += f" without {missing}: {reason}"
     return _verdict(facts, VerdictKind.TRIGGERED, summary, trigger.at)
 
 
@@ -333,7 +338,7 @@ def _judge_output(facts: Facts, trigger: Trigger) -> Verdict | None:
 def _judge_complete(facts: Facts) -> Verdict:
     """Apply the rule that the canary is made for.
 
-    The set complete, the flag unset, 30 minutes later.
+    The set has been complete for 30 minutes, and the flag is unset.
     """
     age = facts.now - facts.complete_at
     when = (
@@ -341,9 +346,9 @@ def _judge_complete(facts: Facts) -> Verdict:
         if None in facts.completed_at.values()
         else f"{duration_text(age)} ago"
     )
-    done, everybody = len(facts.completed_at), len(facts.phase.expected)
+    completed, everybody = len(facts.completed_at), len(facts.phase.expected)
     who = "the only processor" if everybody == 1 else f"all {everybody} processors"
-    who = f"{done} of {everybody} processors, which is enough," if facts.missing else who
+    who = f"{completed} of {everybody} processors, which is enough," if facts.missing else who
     summary = f"{who} completed {when}, `_triggered` is still unset"
     if facts.start_was_refused:
         why = one_line(facts.heard.not_started, _REASON_CHARACTERS)
@@ -360,10 +365,10 @@ def _judge_complete(facts: Facts) -> Verdict:
 def _judge_incomplete(facts: Facts) -> Verdict:
     if facts.had_no_work and not (facts.work == 0 and facts.failed):
         who = "there was" if facts.work == 0 else "every processor reports that it had"
-        done = (
+        completed = (
             f"; completed all the same: {names(facts.completed_at)}" if facts.completed_at else ""
         )
-        return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{done}")
+        return _verdict(facts, VerdictKind.IDLE, f"{who} no work to do{completed}")
     # On a day without games nobody has anything to be late with; without a work query, the others
     # have yet to say so.
     may_be_idle = (
@@ -379,7 +384,7 @@ def _judge_incomplete(facts: Facts) -> Verdict:
 def _judge_waiting(facts: Facts) -> Verdict:
     if disagreement := _disagreement(facts):
         return _verdict(facts, VerdictKind.STORES_DISAGREE, disagreement)
-    waiting = f", waiting for {_said(facts, facts.missing)}" if facts.completed_at else ""
+    waiting = f", waiting for {_with_status(facts, facts.missing)}" if facts.completed_at else ""
     first = min((at for at in facts.completed_at.values() if at), default=None)
     return _verdict(facts, VerdictKind.WAITING, _completed_of_expected(facts) + waiting, first)
 
@@ -396,27 +401,30 @@ def _judge_late(facts: Facts, overdue: list[str]) -> Verdict:
         facts.last_status or facts.unexpected or facts.completed_at or facts.heard.processors
     )
     if isinstance(work, Absent) and not has_arrived:
-        reason = f"nothing has arrived, {late}, and without a `work_query` nothing says whether there was work to do"
+        reason = (
+            f"nothing has arrived, {late}, and without a `work_query` nothing says whether there "
+            "was work to do"
+        )
         return _unknown(facts, reason, unreadable=False)
-    kind, said = VerdictKind.INCOMPLETE, f"not completed, {late}: {_said(facts, overdue)}"
+    kind, summary = VerdictKind.INCOMPLETE, f"not completed, {late}: {_with_status(facts, overdue)}"
     if not has_arrived and overdue == facts.missing:
-        kind, said = (
+        kind, summary = (
             VerdictKind.SILENT,
             f"nothing has arrived, {late}, although there was work to do ({facts.work})",
         )
     not_yet = tuple(name for name in facts.missing if name not in overdue)
-    return replace(_verdict(facts, kind, said, since), missing=tuple(overdue), not_yet=not_yet)
+    return replace(_verdict(facts, kind, summary, since), missing=tuple(overdue), not_yet=not_yet)
 
 
 def _disagreement(facts: Facts) -> str | None:
-    """Say which completions one store has and the other lacks, though it has had the time to take them up.
+    """Say which completions one store has and the other lacks, although it had the time for them.
 
     The time counts from when the first of the two stores took it up, not from when the message was
     published: messages may come late. A processor that the orchestrator does not wait for needs no
-    time: it will never be registered. Nor does who came after a flag that was set on purpose
-    without everybody, or whose later run completed nothing, and stands in the document instead:
-    that run takes nothing back. Nothing is said of what was registered before the completion log
-    had its first row.
+    time: it will never be registered. Two kinds of processors are excused: one that came after a
+    flag that was set on purpose without everybody, and one whose later run completed nothing, and
+    is in the document instead; that run takes nothing back. Nothing is said of what was registered
+    before the completion log had its first row.
     """
     recorded, registered, reports = (
         facts.completion_log.completed,
@@ -459,10 +467,10 @@ def _disagreement(facts: Facts) -> str | None:
     return "; ".join(f"{what}: {names(who)}" for what, who in parts.items() if who) or None
 
 
-def _said(facts: Facts, processors: Iterable[str]) -> str:
+def _with_status(facts: Facts, processors: Iterable[str]) -> str:
     """List processors, and what each last said of its run."""
-    said = facts.last_status
-    return names(f"{name} ({said[name]})" if name in said else name for name in processors)
+    statuses = facts.last_status
+    return names(f"{name} ({statuses[name]})" if name in statuses else name for name in processors)
 
 
 def _completed_of_expected(facts: Facts) -> str:
@@ -526,7 +534,7 @@ def _impact(facts: Facts) -> Impact:
 
 
 def _notes(facts: Facts) -> Iterator[str]:
-    """Yield what else the evidence says, and no path does."""
+    """Yield what else the evidence says, and the path does not."""
     phase = facts.phase
     if isinstance(facts.evidence.progress, Absent) and facts.completed_at:
         yield f"there is no {phase.firestore_collection}/{facts.game_date}"
@@ -537,7 +545,7 @@ def _notes(facts: Facts) -> Iterator[str]:
         for p in facts.completed_at
         if p in facts.last_status and not phase.completes(facts.last_status[p])
     ]:
-        yield f"ran again after it had completed: {_said(facts, again)}"
+        yield f"ran again after it had completed: {_with_status(facts, again)}"
     if facts.work and facts.report_no_work(phase.expected):
         yield f"every processor reports that it had no work, and the work query counts {facts.work}"
     yield from facts.evidence.left_out
@@ -547,34 +555,31 @@ def _notes(facts: Facts) -> Iterator[str]:
 
 
 def unexpected_text(unexpected: Collection[str], phase: Phase) -> str:
-    """List unexpected names, those first that resemble an expected one, and count what would be too many."""
-    found = sorted(
+    """List unexpected names, first those that resemble an expected one, and count the rest."""
+    ranked = sorted(
         ((phase.nearest(name), name) for name in unexpected),
-        key=lambda one: (one[0] is None, one[1]),
+        key=lambda pair: (pair[0] is None, pair[1]),
     )
-    short = [(nearest, one_line(name, _NAME_CHARACTERS)) for nearest, name in found[:_SHOWN]]
+    short = [(nearest, one_line(name, _NAME_CHARACTERS)) for nearest, name in ranked[:_SHOWN]]
     shown = [f"{name} (resembles {nearest})" if nearest else name for nearest, name in short]
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    more = f" and {len(ranked) - _SHOWN} more" if len(ranked) > _SHOWN else ""
     return ", ".join(shown) + more
 
 
 def names(processors: Iterable[str]) -> str:
-    """List names in their order, and count those that would be too many.
-
-    Empty where there are none.
-    """
-    found = sorted(processors)
-    shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in found[:_LISTED])
-    return f"{shown} and {len(found) - _LISTED} more" if len(found) > _LISTED else shown
+    """List names in their order, and count those that would be too many; empty without any."""
+    ordered = sorted(processors)
+    shown = ", ".join(one_line(name, _NAME_CHARACTERS) for name in ordered[:_LISTED])
+    return f"{shown} and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else shown
 
 
 def duration_text(duration: timedelta) -> str:
     """Say a duration as people do: "34 min", "5 h 02 min", "3 d 04 h"; what is less is dropped."""
     total = max(0, int(duration.total_seconds() // 60))
-    days, hours, rest = total // 1440, total // 60 % 24, total % 60
+    days, hours, minutes = total // 1440, total // 60 % 24, total % 60
     if days:
         return f"{days} d {hours:02} h"
-    return f"{hours} h {rest:02} min" if hours else f"{rest} min"
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def count_text(count: int | None, what: str) -> str:

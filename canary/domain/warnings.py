@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from canary.domain.evidence import Evidence, Seen
 from canary.domain.facts import Facts
-from canary.domain.path.known import heard_of
+from canary.domain.path.dossier import heard_of
 from canary.domain.path.lines import why_rejected
 from canary.domain.verdict import unexpected_text
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind
@@ -20,14 +20,15 @@ def early_warnings(
 ) -> tuple[str, ...]:
     """Warn of what may become a problem.
 
-    Unexpected processors, and expected ones that report nothing any more.
-
-    `history` is the evidence of the phase's recent dates, `lines` are checkpoints of those on which
-    somebody is silent.
+    That is unexpected processors, and expected ones that report nothing any more. `history` is the
+    evidence of the phase's recent dates, `lines` are checkpoints of those on which somebody is
+    silent.
     """
-    dates = sorted((Facts(one, phase, now) for one in history), key=lambda one: one.game_date)
-    unexpected = {name for one in dates for name in one.unexpected}
-    since = next((one.game_date for one in dates if one.unexpected), None)
+    dates = sorted(
+        (Facts(evidence, phase, now) for evidence in history), key=lambda facts: facts.game_date
+    )
+    unexpected = {name for facts in dates for name in facts.unexpected}
+    since = next((facts.game_date for facts in dates if facts.unexpected), None)
     warnings = (
         [f"not expected, since {since}: {unexpected_text(unexpected, phase)}"] if unexpected else []
     )
@@ -39,23 +40,25 @@ def early_warnings(
     for processor in sorted(phase.expected):
         if silent := silent_dates(processor, dates):
             nothing = f"{processor} has reported nothing since {silent[-1]}, while its peers have"
-            known = f"{processor} has completed nothing since {silent[-1]}: {why.get(processor)}"
-            warnings.append(known if processor in why else nothing)
+            unfinished = (
+                f"{processor} has completed nothing since {silent[-1]}: {why.get(processor)}"
+            )
+            warnings.append(unfinished if processor in why else nothing)
     return tuple(warnings)
 
 
 def silent_dates(processor: str, history: Iterable[Facts]) -> list[date]:
-    """Return since when a processor has not reported, newest first, where that is 3 dates on which others completed.
+    """Return the dates on which a processor has not reported, newest first; none if under three.
 
-    Dates that are not over, and dates without work, on which nobody has anything to complete, are
-    passed over.
+    Only dates count on which others completed. Dates that are not over are passed over, and so are
+    dates without work, on which nobody has anything to complete.
     """
     silent: list[date] = []
-    for one in sorted(history, key=lambda one: one.game_date, reverse=True):
-        if processor not in one.phase.expected & one.waits_for:
+    for facts in sorted(history, key=lambda facts: facts.game_date, reverse=True):
+        if processor not in facts.phase.expected & facts.waits_for:
             continue  # nobody waited for it then: perhaps there was no such processor
-        if one.has_reported(processor):
+        if facts.has_reported(processor):
             break
-        if one.completed_at and one.evidence.work != Seen(0) and processor in one.overdue:
-            silent.append(one.game_date)
+        if facts.completed_at and facts.evidence.work != Seen(0) and processor in facts.overdue:
+            silent.append(facts.game_date)
     return silent if len(silent) >= _SILENT_DATES else []

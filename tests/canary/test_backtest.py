@@ -1,4 +1,4 @@
-"""`canary backtest`: it sees nothing that came later, tells what the real canary told, and writes nothing."""
+"""`canary backtest` sees nothing that came later, says what the canary said, writes nothing."""
 
 import json
 import random
@@ -69,10 +69,7 @@ def messages(found: Backtest, until: datetime = END) -> list[tuple[date, SentMes
 
 
 def events(seed: int, phase: Phase) -> list[Event]:
-    """Draw deliveries of some dates.
-
-    To this orchestrator, or to an older one that never decides.
-    """
+    """Draw deliveries of some dates, to this orchestrator or to an older one that never decides."""
     rng = random.Random(f"{seed}/backtest")
     found = list[Event]()
     for day in DAYS:
@@ -159,39 +156,31 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 # What befalls the pipeline; of what befalls the canary itself, such as a source that did not
 # answer, nothing tells.
 FAULTS = (
-    *(
-        "crashed_at_the_flag",
-        "write_failed_at_the_flag",
-        "short_circuit",
-        "waits_for_too_many",
-        "flag_overwritten",
-    ),
-    *(
-        "rejected",
-        "renamed",
-        "failed",
-        "dead_pipeline",
-        "repaired_before",
-        "clock_behind",
-        "slack_away",
-    ),
-    *(
-        "delivery_lost",
-        "row_write_failed",
-        "counted_an_unexpected_one",
-        "package_is_missing",
-        "gate_refuses",
-    ),
+    "crashed_at_the_flag",
+    "write_failed_at_the_flag",
+    "short_circuit",
+    "waits_for_too_many",
+    "flag_overwritten",
+    "rejected",
+    "renamed",
+    "failed",
+    "dead_pipeline",
+    "repaired_before",
+    "clock_behind",
+    "slack_away",
+    "delivery_lost",
+    "row_write_failed",
+    "counted_an_unexpected_one",
+    "package_is_missing",
+    "gate_refuses",
 )
 
 UNTRIGGERED = (
-    *(
-        "crashed_at_the_flag",
-        "short_circuit",
-        "clock_ahead",
-        "waits_for_too_many",
-        "flag_overwritten",
-    ),
+    "crashed_at_the_flag",
+    "short_circuit",
+    "clock_ahead",
+    "waits_for_too_many",
+    "flag_overwritten",
     *("clock_behind", "repaired_before"),
 )
 
@@ -244,7 +233,7 @@ def is_alike(world: World, one: PlayedDate) -> bool:
 def test_it_tells_what_the_real_canary_told(
     phase: Phase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, asks: str
 ) -> None:
-    """When, what, how bad and why, of each date of which it does not say that this cannot be known."""
+    """Each alert has its time, date, severity and reason, unless these cannot be known."""
     if asks == "rows and documents":
         monkeypatch.setattr(play, "OUTCOME_QUERY", None)
         monkeypatch.setattr(play, "WORK_QUERY", None)
@@ -274,10 +263,7 @@ def test_most_of_what_is_untriggered_can_be_known(
 
 
 def test_a_flag_that_was_undone_is_not_taken_for_known(phase: Phase, tmp_path: Path) -> None:
-    """The row of the flag says that it was set hours before the document has it.
-
-    Nobody knows what was in between.
-    """
+    """A flag whose row is hours older than the document's may have been undone in between."""
     ref = DocumentRef(phase.firestore_collection, str(DAYS[0]))
     with stores_by(tmp_path, 1, phase, BEGIN) as stores:
         clock = SimulatedClock(at_minute(DAYS[0], 25 * 60))
@@ -328,10 +314,7 @@ class _Down:
 
 
 def test_a_source_that_cannot_be_read_is_said(phase: Phase, tmp_path: Path) -> None:
-    """Of each date that it would have said something of.
-
-    The lines are asked for once a date, not at each run.
-    """
+    """A source that cannot be read is named once on each date that it could have changed."""
     with stores_by(tmp_path, 1, phase, END) as stores:
         double = StoresOf(stores.documents, stores.completion_log, checkpoints=_Down())
         found = play_backtest(
@@ -369,10 +352,8 @@ def test_a_snapshot_takes_no_writes(phase: Phase, tmp_path: Path) -> None:
         snapshot = Snapshot(
             stores, {phase.name: phase}, (DAYS[0], DAYS[-1]), SimulatedClock(END), END
         )
-        ref, remembered = (
-            DocumentRef(phase.firestore_collection, "2026-02-09"),
-            DocumentRef(MEMORY, "phase2-canary"),
-        )
+        ref = DocumentRef(phase.firestore_collection, "2026-02-09")
+        remembered = DocumentRef(MEMORY, "phase2-canary")
         for write in (
             lambda: snapshot.documents.merge(ref, {}),
             lambda: snapshot.documents.update_if_unchanged(ref, {}, None),
@@ -414,9 +395,9 @@ def test_the_demo_is_told_again(demo: Path, capsys: pytest.CaptureFixture[str]) 
     assert [row.split()[1] for row in rows][:2] == ["2026-02-08", "2026-02-09"]
     assert "UNTRIGGERED" in rows[1]
     assert (
-        "△ WARNING · 2026-02-09 · UNTRIGGERED, SHORT_CIRCUIT · notified 2026-02-10 07:15Z, RESOLVED after"
-        in text
-    )
+        "△ WARNING · 2026-02-09 · UNTRIGGERED, SHORT_CIRCUIT · notified 2026-02-10 07:15Z, "
+        "RESOLVED after"
+    ) in text
     assert "3 notified" in text
     assert "counted, not judged" in text
 
@@ -539,13 +520,14 @@ CSV = (
     "2026-02-08,phase2,,,\n2020-01-01,,,,\n"
 )
 JSON = (
-    '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", "what": "no Phase 3"}\n\n'
+    '{"date": "2026-02-11", "phase": "phase2", "started": "2026-02-12T06:41:00Z", '
+    '"what": "no Phase 3"}\n\n'
     '{"date": "2026-02-08"}\n{"date": "2020-01-01"}\n'
 )
 
 
 def test_what_was_wrong(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What of it would have been notified of, when, what not, and what would have been sent besides."""
+    """What was wrong is listed with when it would have been notified of, and what would not."""
     assert (
         read_reported(CSV, "file", ["phase2"])
         == read_reported(JSON, "file", ["phase2"])
@@ -614,16 +596,11 @@ def test_bad_files_end_with_2(
 
 
 def test_beside_a_live_canary(phase: Phase, tmp_path: Path) -> None:
-    """Wherever both know the same they are alike.
-
-    What nobody can know, or somebody has silenced, is a reason.
-    """
+    """Both agree wherever both know the same; what cannot be known or was silenced is a reason."""
     live = Channels(RecordingChannel())
     with stores_by(tmp_path, 2, phase, BEGIN) as stores:
-        clock, left = (
-            SimulatedClock(BEGIN),
-            [event for event in events(2, phase) if event[0] > BEGIN],
-        )
+        clock = SimulatedClock(BEGIN)
+        left = [event for event in events(2, phase) if event[0] > BEGIN]
         for tick in ticks(BEGIN, END):
             while left and left[0][0] <= tick:
                 clock.now, happens = left.pop(0)

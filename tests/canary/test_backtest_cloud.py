@@ -1,7 +1,4 @@
-"""`canary backtest` on a project.
-
-Firestore, and the table of twelve columns, of which nothing may be written.
-"""
+"""`canary backtest` on a project, whose Firestore and twelve-column table it never writes."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -103,13 +100,11 @@ def refs(phase: Phase) -> list[DocumentRef]:
 def test_a_project_is_told_as_a_folder_is(
     project: StoresOf, stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """The same messages on both, of the dates of the old code and of the one that lacks a processor."""
+    """The same messages give the same text, on the old code's dates and where one is missing."""
     phases = {phase.name: phase}
     time_ = span_of(phases, len(DAYS), NOW, DAYS[-1])
-    of_project, of_folder = (
-        play_backtest(project, phases, time_, NOW),
-        play_backtest(stores, phases, time_, NOW),
-    )
+    of_project = play_backtest(project, phases, time_, NOW)
+    of_folder = play_backtest(stores, phases, time_, NOW)
     assert of_project == of_folder
     told = {
         one.game_date: {incident.verdict for incident in one.incidents}

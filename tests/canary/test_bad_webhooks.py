@@ -25,7 +25,6 @@ from tests.proof.listener import fake_webhook
 
 DAY, DONE = date(2026, 2, 9), datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 TICK = timedelta(minutes=15)
-RUNS = 12
 BAD = [
     Kind("http", "a header", Manner.DRIPS),
     Kind("http", "interim answers", Manner.NEVER_ENDS),
@@ -60,17 +59,15 @@ def stuck(stores: EmbeddedStores, phase: Phase) -> EmbeddedStores:
 def test_the_sources_are_read_whatever_slack_and_heartbeat_do(
     stuck: EmbeddedStores, phase: Phase, kind: Kind, ssl_context: ssl.SSLContext
 ) -> None:
-    """In the run after twelve as in the first.
-
-    The log tells, and neither threads nor memory have grown.
-    """
+    """The twelfth run reads its sources as the first did, and threads and memory do not grow."""
+    runs = 12
     phases, log, verdicts = {phase.name: phase}, io.StringIO(), []
     threads_before, megabytes_before = threads(), megabytes()
     with bad_server(kind, ssl_context) as slack, bad_server(kind, ssl_context) as switch:
         channels = Channels(
             LogChannel(phases, stream=log), SlackChannel(f"{slack}/services/x", phases, seconds=0.1)
         )
-        for number in range(RUNS + 1):
+        for number in range(runs + 1):
             report = watch(stuck, phases, channels, DONE + timedelta(hours=1) + number * TICK)
             verdicts += [one.kind for one in report.verdicts if one.game_date == DAY]
             # A channel whose answers are all lost may have heard them: it is sent the same three
@@ -78,7 +75,7 @@ def test_the_sources_are_read_whatever_slack_and_heartbeat_do(
             assert "slack" in report.notified.channels_failed or number >= 3
             Heartbeat(f"{switch}/ping/x", seconds=0.1).beat()
             assert threads() <= threads_before
-    assert verdicts == [VerdictKind.UNTRIGGERED] * (RUNS + 1)
+    assert verdicts == [VerdictKind.UNTRIGGERED] * (runs + 1)
     assert megabytes() - megabytes_before < 30
     assert '"canary_alert": "OPENED"' in log.getvalue()
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,7 @@ def messages(phase: Phase, day: str) -> list[dict[str, Any]]:
 def stuck(
     stores: EmbeddedStores, phase: Phase, orchestrator: Orchestrator, clock: SimulatedClock
 ) -> Path:
-    """February 8 is healthy, February 9 is what the old code left.
-
-    Nothing is known of other dates.
-    """
+    """A folder in which February 8 is healthy and February 9 is what the old code left."""
     clock.now = DONE
     for message in messages(phase, "2026-02-08"):
         orchestrator.deliver(message)
@@ -98,29 +94,26 @@ def test_check_answers_json(stuck: Path, capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-class _At(datetime):
-    """The present, as the commands ask for it."""
-
-    def __new__(cls, now: str) -> Any:
-        """Return what stands for the class."""
-        moment = datetime.fromisoformat(now)
-        return type("_Now", (datetime,), {"now": staticmethod(lambda _: moment)})
-
-
 def test_each_run_leaves_a_line_but_a_dry_one(
     stuck: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`canary status` tells when the canary last ran.
+    """`canary status` says when the canary last ran; a run that judged the past is not counted."""
 
-    One that judged an earlier time was no such run.
-    """
+    class At(datetime):
+        """The present, as the commands ask for it."""
+
+        def __new__(cls, now: str) -> Any:
+            """Return what stands for the class."""
+            moment = datetime.fromisoformat(now)
+            return type("_Now", (datetime,), {"now": staticmethod(lambda _: moment)})
+
     assert run("check", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
-    monkeypatch.setattr("canary.commands.options.datetime", _At("2026-02-10T07:15:00Z"))
+    monkeypatch.setattr("canary.commands.options.datetime", At("2026-02-10T07:15:00Z"))
     assert run("check", "--data", stuck, "--dry-run") == 1
     assert run("status", "--data", stuck) == 1
     assert "last canary run: none recorded here" in capsys.readouterr().out
     assert run("check", "--data", stuck) == 1
-    monkeypatch.setattr("canary.commands.options.datetime", _At("2026-02-10T07:20:00Z"))
+    monkeypatch.setattr("canary.commands.options.datetime", At("2026-02-10T07:20:00Z"))
     append_line(stuck / "canary_runs.jsonl", "[" * 10_000 + "\n")
     append_line(stuck / "canary_runs.jsonl", '{"now": "9999-12-31T00:00:00"}\n')
     assert run("status", "--data", stuck) == 1
@@ -141,7 +134,7 @@ def test_each_run_leaves_a_line_but_a_dry_one(
 
 
 def test_status_is_a_picture(stuck: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One row a date: what arrived when, the flag or its absence, what the next phase has, the verdict."""
+    """A row a date: what arrived and when, the flag, what the next phase has, the verdict."""
     run("status", "--data", stuck, "--now", "2026-02-10T07:15:00Z", "--days", "3")
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split() for line in lines if re.match(r"phase2 2026-02-\d\d [^A-Z]* ", line)]
@@ -181,11 +174,11 @@ def test_explain_tells_the_timeline_of_a_date(
     assert run("explain", "2026-02-09", "--data", stuck, "--now", "2026-02-10T07:15:00Z") == 1
     printed = capsys.readouterr().out
     assert "Cause:    UNDETERMINED after REGISTERED, at FLAGGED at the latest" in printed
-    assert "nothing says anything of DECIDED" in printed
+    assert "nothing is known of DECIDED" in printed
     assert (
-        "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a processor"
-        in printed
-    )
+        "Do now:   see what the code that writes `phase2_completion/2026-02-09` does with a "
+        "processor"
+    ) in printed
     rows = [
         line
         for line in printed.splitlines()
@@ -382,7 +375,10 @@ def test_today_is_each_phase_s_own(
 
 def test_a_reader_that_goes_away_is_no_traceback(stuck: Path) -> None:
     """`canary status | head -1` stays silent, and accuses nobody."""
-    pipeline = f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -0; exit ${{PIPESTATUS[0]}}"
+    pipeline = (
+        f"'{sys.executable}' -m canary status --days 366 --data '{stuck}' | head -0; "
+        "exit ${PIPESTATUS[0]}"
+    )
     done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, check=False)  # noqa: S607
     assert (done.returncode, done.stderr) == (2, "")
 
@@ -465,25 +461,25 @@ def test_whatever_is_typed_ends_in_an_exit_code_and_a_text(words: list[str]) -> 
         check_text(printed.getvalue())
 
 
-def _limit_files(size: int) -> None:
-    """Let no file grow beyond a size, as on a full disk or at the end of a quota."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
 @pytest.mark.parametrize("size", [0, 100, 1_000, 5_000, 20_000, 60_000])
 @pytest.mark.parametrize(
     "arguments", [["demo"], ["replay", "examples/messages.jsonl"]], ids=["demo", "replay"]
 )
 def test_a_full_disk_is_one_sentence(arguments: list[str], size: int, tmp_path: Path) -> None:
     """Wherever it is full, and no traceback; with room again the same folder is taken."""
+
+    def limit_files() -> None:
+        """Let no file grow beyond the size, as on a full disk or at the end of a quota."""
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
     command = [sys.executable, "-m", "canary", *arguments, "--out", str(tmp_path / "out")]
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=partial(_limit_files, size),
+        preexec_fn=limit_files,
     )
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(r"canary: [^\n]+\n", done.stderr), done.stderr

@@ -123,19 +123,13 @@ def test_a_run_is_known_as_far_as_it_had_come(
     finished: int | None,
     known: tuple[int | None, int | None, str | None] | None,
 ) -> None:
-    """By a time before it was read.
-
-    What ended later had no status yet, and what carries no time was not known.
-    """
+    """A run that ended later has no status at an earlier time, and without times it is unknown."""
     run = _run(started, finished, "success")
     assert believed_runs([run], AT, AT + timedelta(days=1)) == ([_run(*known)] if known else [])
 
 
 def test_a_run_of_the_future_has_no_time() -> None:
-    """A clock that is ahead by minutes is only badly set; by hours, what it says is no time.
-
-    The status stays.
-    """
+    """A run that is hours in the future has no time but keeps its status; minutes are tolerated."""
     runs = [_run(20, 30, "success"), _run(-60, 120, "success"), _run(None, None, "success")]
     assert believed_runs(runs, AT, AT) == [
         _run(0, 0, "success"),
@@ -176,10 +170,7 @@ def played(tmp_path: Path) -> Path:
 def test_an_earlier_time_knows_nothing_of_what_came_later(
     played: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before the first message of February 11 it waits for everybody.
-
-    And that run is not recorded.
-    """
+    """Before the first message of February 11 it waits for everybody, and notes no run."""
     assert (
         cli.main(["check", "--data", str(played), "2026-02-11", "--now", "2026-02-11T07:20Z"]) == 0
     )
@@ -188,7 +179,7 @@ def test_an_earlier_time_knows_nothing_of_what_came_later(
 
 
 def test_every_time_of_the_demo_is_judged_as_it_was_then(tmp_path: Path) -> None:
-    """From the stores as they are in the end, each date has the verdict that the canary had at that time."""
+    """The stores as they are in the end give each date the verdict that the canary had then."""
     phase, live = demo_phase(), dict[datetime, list[VerdictKind]]()
     end = play_demo(tmp_path, lambda _: None).now
     stores = EmbeddedStores(tmp_path)
@@ -259,7 +250,7 @@ NEXT = DAY + timedelta(days=1)
 
 
 def deliver(stores: EmbeddedStores, phase: Phase, day: date, names: Iterable[str]) -> None:
-    """Let the orchestrator that waits for `phase` take a success of each, in the night after the date."""
+    """Let the orchestrator of `phase` take a success of each, in the night after the date."""
     at = AT + (day - DAY)
     clock = SimulatedClock(at)
     checkpoints = CheckpointLogger(phase, stores.checkpoints, clock=clock)
@@ -271,7 +262,7 @@ def deliver(stores: EmbeddedStores, phase: Phase, day: date, names: Iterable[str
 def report_of(
     stores: EmbeddedStores, phase: Phase, days: int = 1
 ) -> tuple[list[VerdictKind], tuple[str, ...]]:
-    """Return the verdicts of the two dates and the early warnings, so many days after the second one's night."""
+    """Return the verdicts of both dates and the early warnings, `days` after the second night."""
     report = check_dates(
         stores, {phase.name: phase}, AT + timedelta(days=days, hours=1), {phase.name: [DAY, NEXT]}
     )
@@ -279,15 +270,15 @@ def report_of(
 
 
 def test_a_processor_that_is_added_today_was_not_missing_yesterday(stores: EmbeddedStores) -> None:
-    """Two dates were triggered by everybody of whom anybody knew then.
-
-    That it has not come yet is a warning.
-    """
+    """Dates complete without the new one stay TRIGGERED; that it is silent is a warning."""
     for day in (DAY, NEXT):
         deliver(stores, PHASE, day, FIVE)
     kinds, warnings = report_of(stores, SIX)
     assert kinds == [VerdictKind.TRIGGERED] * 2
-    waits = "p2_sixth has not reported, and the orchestrator does not wait for it: give its `since`, or deploy the list"
+    waits = (
+        "p2_sixth has not reported, and the orchestrator does not wait for it: give its `since`, "
+        "or deploy the list"
+    )
     assert warnings == (f"phase2: {waits}",)
     (verdict, _) = check_dates(
         stores, {"phase2": SIX}, AT + timedelta(days=4), {"phase2": [DAY, NEXT]}
@@ -299,7 +290,7 @@ def test_a_processor_that_is_added_today_was_not_missing_yesterday(stores: Embed
 
 
 def test_one_that_had_reported_before_is_left_out_by_mistake(stores: EmbeddedStores) -> None:
-    """From its first report on, an orchestrator that does not wait for it sets the flag too early."""
+    """An orchestrator that leaves out a processor that reported sets the flag too early."""
     deliver(stores, SIX, DAY, SIX.expected)
     deliver(stores, PHASE, NEXT, FIVE)
     (_, verdict) = check_dates(
@@ -317,7 +308,7 @@ def test_one_that_came_later_was_not_missing_before(stores: EmbeddedStores) -> N
 
 
 def test_a_list_of_other_names_does_not_make_everybody_new(stores: EmbeddedStores) -> None:
-    """Documents that wait for names that nobody knows do not turn a dead pipeline into an idle one."""
+    """Documents that wait for unknown names do not turn a dead pipeline into an idle one."""
     for day in (DAY, NEXT):
         stores.documents.merge(
             DocumentRef(PHASE.firestore_collection, str(day)), {"_expected": ["x"]}
@@ -347,10 +338,7 @@ def test_nobody_is_called_silent_for_dates_before_it_was_there(
 
 
 def test_since_and_until_hold_in_every_source(stores: EmbeddedStores) -> None:
-    """One is expected up to the first date, another from the second on.
-
-    Neither is a surprise on the other date.
-    """
+    """A processor is expected from `since` to `until`, and no surprise on the other date."""
     periods = {FIVE[0]: Period(until=DAY), "p2_sixth": Period(since=NEXT)}
     phase = msgspec.structs.replace(SIX, periods=periods)
     deliver(stores, phase.on(DAY), DAY, FIVE)

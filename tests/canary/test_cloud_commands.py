@@ -62,7 +62,10 @@ def test_setup_makes_the_table_once(dataset: BigQuery, capsys: pytest.CaptureFix
     assert [f.name for f in made.schema] == [*(name for name, _, _ in REAL_COLUMNS), *ADDED]
     assert cli.main(["setup"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{dataset.project}.{TABLE}: made, partitioned by game_date, clustered by phase and processor_name",
+        (
+            f"{dataset.project}.{TABLE}: made, partitioned by game_date, clustered by phase and "
+            "processor_name"
+        ),
         f"{dataset.project}.{TABLE}: has every column; nothing changed",
     ]
 
@@ -163,10 +166,7 @@ def test_the_right_to_write_is_missed_by_verify_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is a set-up error there; check only reads.
-
-    Where the right is there, nothing is written.
-    """
+    """Without the right to write, `verify` reports a set-up error and `check` only reads."""
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
     assert verify(capsys)[1]["setup_errors"] == []
@@ -199,10 +199,7 @@ def test_verify_finds_a_difference(
 def test_verify_of_a_table_without_the_flag(
     dataset: BigQuery, cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is no difference that BigQuery does not say what it has no column for.
-
-    Firestore is the source.
-    """
+    """A column that BigQuery does not have is no difference: Firestore is the source."""
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
     code, answer = verify(capsys)
@@ -235,7 +232,7 @@ def test_verify_finds_other_missing_columns(
 def test_the_twelve_columns_are_enough(
     dataset: BigQuery, cloud_stores: CloudStores, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Check, status, explain and the function judge by the table as it is, and leave it as it is."""
+    """check, status, explain and the function judge by the table as it is, and do not change it."""
     make_real_table(dataset)
     today = deliver_five(cloud_stores, phase)
     for command in (["check", str(today)], ["status", "--days", "1"], ["explain", str(today)]):
@@ -300,10 +297,7 @@ def test_a_table_that_is_not_there_is_told_once(capsys: pytest.CaptureFixture[st
 def test_a_table_that_lacks_columns_is_unknown(
     dataset: BigQuery, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is named, and all that it lacks.
-
-    A failure must not be taken for dates without completions.
-    """
+    """A table that lacks columns is named with all of them, and not taken for an empty one."""
     schema = [
         bigquery.SchemaField(name, kind)
         for name, kind, _ in REAL_COLUMNS
@@ -327,10 +321,7 @@ def test_a_table_that_lacks_columns_is_unknown(
 def test_a_column_of_another_type_is_unknown(
     dataset: BigQuery, column: str, kind: str, needed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is named, with what is needed.
-
-    A number that equals no status must not be taken for no completion.
-    """
+    """A column of another type is named with the right one, and not taken for no completion."""
     make_real_table(dataset, TABLE, (), **{column: kind})
     assert cli.main(["check", "2026-02-09", "--now", "2026-02-10T12:00Z"]) == 2
     said = " ".join(capsys.readouterr().out.split())
@@ -452,10 +443,7 @@ def test_a_run_costs_one_query_and_two_batch_reads(
     monkeypatch: pytest.MonkeyPatch,
     queries: bool,  # noqa: FBT001
 ) -> None:
-    """However many phases and dates.
-
-    A phase's own queries are one more each, for all dates at once.
-    """
+    """A run costs the same however many phases and dates; a phase's own query is one more."""
     one = "SELECT DATE '2026-02-09' AS game_date, 1 AS n FROM UNNEST([1]) WHERE @since <= @until"
     changes = {"outcome_query": one, "work_query": one} if queries else {}
     phases = {

@@ -52,6 +52,10 @@ def test_commands_and_options_are_proposed(
     shell: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Those that begin as it was typed, at each depth; nothing runs."""
+
+    def words_of(answer: str) -> list[str]:
+        return answer.replace(",", " ").split()
+
     assert {"silence", "setup", "status"} <= set(words_of(ask(monkeypatch, capfd, shell, "s")))
     assert "add" in words_of(ask(monkeypatch, capfd, shell, "silence", ""))
     assert "--data" in words_of(ask(monkeypatch, capfd, shell, "check", "--d"))
@@ -59,10 +63,6 @@ def test_commands_and_options_are_proposed(
     assert "today" in words_of(ask(monkeypatch, capfd, shell, "explain", "to"))
     assert "--version" in words_of(ask(monkeypatch, capfd, shell, "--v"))
     assert "setup" in words_of(ask(monkeypatch, capfd, shell, "--version", "se"))
-
-
-def words_of(answer: str) -> list[str]:
-    return answer.replace(",", " ").split()
 
 
 def test_a_folder_is_completed_as_a_folder(
@@ -82,7 +82,10 @@ def test_what_no_shell_asks_is_refused(
     assert cli.main(["check"]) == 2
     assert capsys.readouterr() == (
         "",
-        f"canary: _CANARY_COMPLETE: expected bash_source, zsh_source or fish_source, got {nonsense!r}\n",
+        (
+            "canary: _CANARY_COMPLETE: expected bash_source, zsh_source or fish_source, got "
+            f"{nonsense!r}\n"
+        ),
     )
 
 

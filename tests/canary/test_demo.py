@@ -57,7 +57,7 @@ def test_it_is_one_screen(screen: list[str]) -> None:
 
 
 def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
-    """The date whose Phase 3 output is there, and that of 14 games without a row, each with its cause."""
+    """It names the cause on the date with Phase 3 output and on that of 14 games without a row."""
     harmless, real = alerts(screen)
     assert harmless.startswith(
         "OPENED 2026-02-10 07:15Z △ WARNING · 2026-02-09 · UNTRIGGERED · Phase 3 has its output"
@@ -66,7 +66,8 @@ def test_it_tells_what_matters_and_what_does_not(screen: list[str]) -> None:
     assert "NONE: Phase 3 has 260 rows for 10 games." in harmless
     headline = "✖ CRITICAL, changed · 2026-02-11 · UNTRIGGERED · Phase 3 has 0 of 14 games"
     assert real.startswith(
-        f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores Do now:"
+        f"CHANGED 2026-02-12 07:45Z {headline} · the orchestrator waits for p2_bdl_box_scores "
+        "Do now:"
     )
     assert "registered 5 of 5 · decided: no, waits for p2_bdl_box_scores" in real
     assert "Cause: EXPECTATION_DRIFT at DECIDED: waits for p2_bdl_box_scores" in re.sub(
@@ -138,10 +139,7 @@ def test_an_explained_date_knows_its_impact_and_its_time(
 
 
 def test_verbose_shows_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All checkpoints, and each notification when it comes.
-
-    The alerts at the first tick after half an hour.
-    """
+    """All checkpoints are shown, and the alerts at the first tick after half an hour."""
     assert cli.main(["demo", "--verbose", "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
     first = alerts(printed.splitlines())

@@ -108,23 +108,25 @@ def test_the_flag_completes_nobody(
     rows: list[ProcessorSummary], flags: list[ProcessorSummary]
 ) -> None:
     """Rows of the flag leave who has completed, who reported and who is unexpected."""
+
+    def field(found: object, name: str) -> object:
+        return getattr(found.value if isinstance(found, Seen) else Logged(), name)
+
     phase = load_phase("phase2", BUNDLED_PHASES)
-    with_them, without = (
-        read_completion_log([*flags, *rows], phase),
-        read_completion_log(rows, phase),
-    )
+    with_them = read_completion_log([*flags, *rows], phase)
+    without = read_completion_log(rows, phase)
     assert isinstance(with_them, Seen) or not (rows or flags)
     for name in ("completed", "reports", "unexpected"):
-        assert _field(with_them, name) == _field(without, name)
-    said = _field(with_them, "flag")
-    assert (isinstance(said, Flag) and said.is_set) if flags else said == _field(without, "flag")
+        assert field(with_them, name) == field(without, name)
+    said = field(with_them, "flag")
+    assert (isinstance(said, Flag) and said.is_set) if flags else said == field(without, "flag")
 
 
 @given(rows=ROWS, messages=ROWS)
 def test_both_logs_say_what_one_with_all_rows_would(
     rows: list[ProcessorSummary], messages: list[ProcessorSummary]
 ) -> None:
-    """The rows of the orchestrator and the messages on the topic, read apart, are together what they were in one."""
+    """The orchestrator's rows and the topic's messages, read apart, say what one log would."""
     phase = load_phase("phase2", BUNDLED_PHASES)
     silent = [msgspec.structs.replace(one, is_triggered=None) for one in messages]
     apart = merged(*(_logged(read_completion_log(one, phase)) for one in (rows, silent)))
@@ -132,11 +134,9 @@ def test_both_logs_say_what_one_with_all_rows_would(
 
 
 def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
-    """A message without a name, and one without a date, are nobody's completion, and have their times."""
-    nameless, undated = (
-        row(""),
-        msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None),
-    )
+    """A message without a name or without a date is nobody's completion, and keeps its time."""
+    nameless = row("")
+    undated = msgspec.structs.replace(row("NbacTeamBoxscoreProcessor"), game_date=None)
     logged = _logged(read_completion_log([nameless, row("p2_odds_game_lines")], phase))
     assert ({*logged.completed}, logged.unexpected, len(logged.unattributed)) == (
         {"p2_odds_game_lines"},
@@ -149,7 +149,3 @@ def test_what_cannot_be_attributed_is_kept_as_such(phase: Phase) -> None:
 
 def _logged(source: Source[Logged]) -> Logged:
     return value_or(source, Logged())
-
-
-def _field(found: object, name: str) -> object:
-    return getattr(found.value if isinstance(found, Seen) else Logged(), name)

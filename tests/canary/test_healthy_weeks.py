@@ -1,7 +1,4 @@
-"""Healthy weeks of the live pipeline, with all that its code writes.
-
-Nobody hears a thing, at no quarter of an hour.
-"""
+"""Healthy weeks of the live pipeline, with all that its code writes, notify nobody."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -26,7 +23,9 @@ FILE = Path(__file__).parents[2] / "examples" / "phases_of_a_pipeline.toml"
 DAYS = [date(2026, 3, day) for day in range(9, 16)]
 QUARTER = timedelta(minutes=15)
 QUERIES = {
-    "outcome_query": "SELECT game_date, n FROM work.output WHERE game_date BETWEEN @since AND @until",
+    "outcome_query": (
+        "SELECT game_date, n FROM work.output WHERE game_date BETWEEN @since AND @until"
+    ),
     "work_query": "SELECT game_date, n FROM work.games WHERE game_date BETWEEN @since AND @until",
 }
 P3, P4 = "phase3", "phase4"
@@ -49,7 +48,7 @@ def eastern(day: date, hour: int, minute: int = 0) -> datetime:
 
 
 class Pipeline:
-    """The three phases on the embedded stores, and what each message leaves behind by the pipeline's own code."""
+    """Three phases on the embedded stores, with what the pipeline's own code writes."""
 
     def __init__(self, stores: EmbeddedStores) -> None:
         self.phases = {
@@ -75,10 +74,7 @@ class Pipeline:
     def arrive(
         self, phase: str, day: date, name: str, at: datetime, mode: str | None = None
     ) -> None:
-        """Do what the code does with one success.
-
-        The row, the entry, its counts, and the flag by its own rule.
-        """
+        """Write one success as the code does: row, entry, counts, and the flag by its own rule."""
         ref = DocumentRef(self.phases[phase].firestore_collection, str(day))
         fields = self.documents.setdefault(ref, {})
         self.came += 1
@@ -129,10 +125,7 @@ Event = tuple[datetime, Callable[[], None]]
 
 
 def week(pipeline: Pipeline, *, morning: str | None, last_of_phase4: bool) -> list[Event]:
-    """Return what happens in the week.
-
-    A `morning` run in that mode, and the night's run of the day after.
-    """
+    """Return what happens in a week: a `morning` run in that mode, and that of the next night."""
     events: list[Event] = []
 
     def arrives(phase: str, day: date, name: str, at: datetime, mode: str | None = None) -> None:
@@ -166,10 +159,7 @@ def test_a_healthy_week_is_quiet(
     morning: str | None,
     last_of_phase4: bool,  # noqa: FBT001 (a column of the table)
 ) -> None:
-    """In each mode, and where a flag was set on purpose without everybody.
-
-    The last date is complete at the end.
-    """
+    """No mode of a phase notifies, nor does a flag that was set on purpose without everybody."""
     pipeline = Pipeline(stores)
     if morning is None:  # then nobody needs the players before the night's run
         pipeline.phases[P3] = msgspec.structs.replace(pipeline.phases[P3], periods={})
@@ -224,7 +214,7 @@ def test_counting_is_still_premature(stores: EmbeddedStores) -> None:
 
 
 def test_the_flag_of_the_morning_does_not_excuse_the_night(stores: EmbeddedStores) -> None:
-    """What the night's run lacks at its deadline is told, though the morning's run has set the flag."""
+    """What the night's run lacks at its deadline is reported though the morning set the flag."""
     pipeline, day = Pipeline(stores), DAYS[3]
     pipeline.arrive(P3, day, UPCOMING, eastern(day, 6, 30), "same_day")
     pipeline.arrive(P3, day, "team_offense_game_summary", eastern(day, 30), "overnight")
@@ -236,10 +226,7 @@ def test_the_flag_of_the_morning_does_not_excuse_the_night(stores: EmbeddedStore
 
 
 def test_what_is_needed_before_the_games_is_told_before_them(stores: EmbeddedStores) -> None:
-    """The morning's run that never comes, and the odds.
-
-    Each by its own deadline, and nobody else is called missing.
-    """
+    """The morning's run and the odds are each missed at their own deadline, and nobody else is."""
     pipeline, day = Pipeline(stores), DAYS[3]
     wanted = {name: [day] for name in pipeline.phases}
     early, late = (

@@ -1,4 +1,4 @@
-"""The heartbeat against a real HTTP server on this machine, alone and in the canary function's process."""
+"""The heartbeat against a real HTTP server on this machine, alone and in the function."""
 
 import json
 import time

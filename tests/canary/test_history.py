@@ -1,4 +1,4 @@
-"""What stays of the past: incidents that are over, the times that nobody saw, and what it costs to read them."""
+"""What stays of the past: incidents that are over, times that nobody saw, and what reads cost."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -71,14 +71,6 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "stores")
 
 
-def mended(world: World, heard: RecordingChannel) -> None:
-    """Break a date, have it told, mend it, and have that told."""
-    world.play(DAY, drifted=True, output=False)
-    world.watch(heard, NOW, NOW + TICK)
-    world.play(DAY)
-    world.watch(heard, *(NOW + number * TICK for number in range(2, 5)))
-
-
 def test_a_run_in_which_nothing_changed_reads_ten_documents_and_writes_one(world: World) -> None:
     """Those of its dates, their months, what people said and the canary's own, which it writes."""
     world.healthy(days=7)
@@ -93,7 +85,10 @@ def test_a_run_in_which_nothing_changed_reads_ten_documents_and_writes_one(world
 def test_an_incident_that_is_over_is_read_with_its_month(world: World) -> None:
     """With what it was, why, and how long; 30 dates cost two documents."""
     heard = RecordingChannel()
-    mended(world, heard)
+    world.play(DAY, drifted=True, output=False)
+    world.watch(heard, NOW, NOW + TICK)
+    world.play(DAY)
+    world.watch(heard, *(NOW + number * TICK for number in range(2, 5)))
     assert heard.told == [(NotificationKind.OPENED, DAY), (NotificationKind.RESOLVED, DAY)]
     counting, later = Counting(world), NOW + timedelta(days=20)
     found = overview(counting.stores, world.situation.phases, later, 30)
@@ -176,10 +171,7 @@ def test_the_history_says_what_it_has_not(many: int, words: str) -> None:
 
 
 def test_a_date_that_got_stuck_while_the_canary_was_away(world: World) -> None:
-    """Each date from the last run's window on is judged, as far as they are read.
-
-    Older ones are one word.
-    """
+    """Each date from the last run's window on is judged as far as it is read, or listed."""
     heard = RecordingChannel()
     world.healthy(until=DAY - timedelta(days=1), days=7)
     world.watch(heard, NOW - timedelta(days=1))
@@ -312,10 +304,7 @@ _fields = st.builds(
 @fuzzed(50)
 @given(_fields | st.dictionaries(texts, values, max_size=3))
 def test_whatever_is_noted_of_runs_is_read(fields: dict[str, Any]) -> None:
-    """After another run it is read as it was written.
-
-    What others are sent of a refusal is one line.
-    """
+    """What is noted of runs is read as it was written, and a channel's refusal is one line."""
     runs = read_runs(Document(fields, "1"))
     assert runs.unseen_since(datetime(2026, 1, 1, tzinfo=UTC)) >= timedelta()
     assert all(refusal_text(name, refusal).isprintable() for name, refusal in runs.refusals.items())

@@ -1,7 +1,4 @@
-"""The life of an incident: what each channel is sent, and what is remembered.
-
-Each cell of the table has a test.
-"""
+"""The life of an incident: what each channel is sent, and what is remembered."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -60,14 +57,9 @@ Heard = list[tuple[datetime, NotificationKind]]
 def lives(
     verdicts: Sequence[tuple[datetime, Verdict]], down: Mapping[str, Collection[int]] | None = None
 ) -> dict[str, Heard]:
-    """Let a canary run at these times; return what each channel heard.
-
-    One that is `down` in a run takes nothing.
-    """
-    memory, heard = (
-        DateMemory(),
-        {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS},
-    )
+    """Let a canary run at these times; return what each channel heard, if it was not `down`."""
+    memory = DateMemory()
+    heard = {name: list[tuple[datetime, NotificationKind]]() for name in CHANNELS}
     for number, (now, one) in enumerate(verdicts):
         refused = {
             name: Outcome.NOT_POSTED for name, runs in (down or {}).items() if number in runs
@@ -85,10 +77,7 @@ def ticks(verdicts: Sequence[Verdict]) -> list[tuple[datetime, Verdict]]:
 def live(
     verdicts: Sequence[Verdict], *, fails: Collection[int] = ()
 ) -> list[NotificationKind | None]:
-    """Let a canary run every 15 minutes; return what each run sent.
-
-    Runs in `fails` can send nothing.
-    """
+    """Let a canary run every 15 minutes; return what each run sent, nothing in runs in `fails`."""
     heard = lives(ticks(verdicts), dict.fromkeys(CHANNELS, fails))
     assert heard["log"] == heard["slack"]
     told = dict(heard["log"])
@@ -97,14 +86,10 @@ def live(
 
 BAD, GOOD, DARK = verdict(K.UNTRIGGERED), verdict(K.TRIGGERED), verdict(K.UNKNOWN)
 SETTLING, UNDECIDED = verdict(K.SETTLING), replace(DARK, unreadable=False)
-HARMLESS, BLOCKED = (
-    verdict(K.UNTRIGGERED, impact=Impact.NONE),
-    verdict(K.UNTRIGGERED, impact=Impact.BLOCKED),
-)
-CRASHED, LOST = (
-    verdict(K.UNTRIGGERED, CauseKind.CRASHED),
-    verdict(K.UNTRIGGERED, CauseKind.NOT_DELIVERED),
-)
+HARMLESS = verdict(K.UNTRIGGERED, impact=Impact.NONE)
+BLOCKED = verdict(K.UNTRIGGERED, impact=Impact.BLOCKED)
+CRASHED = verdict(K.UNTRIGGERED, CauseKind.CRASHED)
+LOST = verdict(K.UNTRIGGERED, CauseKind.NOT_DELIVERED)
 BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
 
 
@@ -152,7 +137,7 @@ BOTH = verdict(K.UNTRIGGERED, CauseKind.CRASHED, CauseKind.NOT_DELIVERED)
     ],
 )
 def test_what_is_sent(verdicts: list[Verdict], told: list[NotificationKind | None]) -> None:
-    """Once when it opens, when it gets worse, every four hours, and once when it is and stays over."""
+    """It is sent when it opens, when it gets worse, every four hours, and when it stays over."""
     assert live(verdicts) == told
 
 
@@ -227,7 +212,6 @@ def acknowledgement(memory: DateMemory, at: datetime) -> Acknowledgement:
     )
 
 
-STATES = ("never notified", "notified", "acknowledged", "silenced")
 LATER = START + 5 * HOUR
 _EXPIRED = (None, N.EXPIRED, N.EXPIRED, None)
 
@@ -270,8 +254,9 @@ def test_the_table_of_event_and_state(
     told: tuple[NotificationKind | None, ...],
 ) -> None:
     """Each cell, on each channel."""
+    states = ("never notified", "notified", "acknowledged", "silenced")
     now = START + after
-    for state, expected in zip(STATES, told, strict=True):
+    for state, expected in zip(states, told, strict=True):
         memory = DateMemory() if state == "never notified" or first is None else opened(first)
         situation = replace(AT, now=now, run="2", silenced=state == "silenced")
         if state == "acknowledged" and first is not None:
@@ -286,10 +271,7 @@ def test_the_table_of_event_and_state(
 
 
 def test_what_is_silenced_before_it_begins_is_kept() -> None:
-    """OPENED when the silence ends.
-
-    And EXPIRED where nobody looks at it any more by then, though nobody had heard.
-    """
+    """It is OPENED when the silence ends, and EXPIRED if nobody looks at it any more by then."""
     silenced = replace(AT, silenced=True)
     memory, heard = step(DateMemory(), BAD, silenced)
     assert heard == {}
@@ -315,10 +297,7 @@ def test_where_silenced_and_acknowledged_silenced_wins() -> None:
 
 
 def test_an_acknowledgement_holds_reminders_for_a_day() -> None:
-    """Of the incident that was seen, as long as it does not get worse.
-
-    It is in the history with who said so.
-    """
+    """It holds for the incident as it was seen until it gets worse, and names its author."""
     memory = opened()
     said = replace(acknowledgement(memory, START), by="ada", note="on it")
     situation = replace(AT, acknowledgements=(said,))
@@ -358,10 +337,8 @@ def test_a_new_address_is_sent_what_is_open() -> None:
 
 def test_output_that_was_there_is_missed_twice() -> None:
     """A table that is made anew is empty for a moment."""
-    there, missing = (
-        replace(GOOD, output=300),
-        replace(verdict(K.DOWNSTREAM_MISSING, impact=Impact.BLOCKED), output=0),
-    )
+    there = replace(GOOD, output=300)
+    missing = replace(verdict(K.DOWNSTREAM_MISSING, impact=Impact.BLOCKED), output=0)
     memory, _ = step(DateMemory(), there, AT)
     memory, heard = step(memory, missing, replace(AT, now=START + TICK))
     assert heard == {}
@@ -469,9 +446,7 @@ SPELLS = st.lists(st.sampled_from(sorted(VERDICTS)), min_size=2, max_size=4).fla
 def test_whatever_flips_nobody_is_flooded(
     spells: list[tuple[str, int]], twice: set[int], down: set[int]
 ) -> None:
-    """In any 24 hours 8 messages to a channel at the most, ends not counted.
-
-    In the end it is RESOLVED.
+    """In 24 hours a channel gets at most 8 messages that are no ends, and RESOLVED in the end.
 
     Some runs are started twice, and see something else; in some of them Slack is down.
     """
@@ -501,10 +476,7 @@ def test_whatever_flips_nobody_is_flooded(
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(LOUD), min_size=1, max_size=3), st.integers(100, 300))
 def test_nobody_hears_that_it_is_over_while_it_flips(others: list[str], count: int) -> None:
-    """Quiet in every second run is not over.
-
-    A problem in the first run was sent in the first run.
-    """
+    """A problem is sent in the first run, and quiet in every second run is not its end."""
     several = [BAD, *(VERDICTS[name] for name in others if VERDICTS[name].kind.is_problem)]
     heard = lives(ticks([GOOD if n % 2 else several[n // 2 % len(several)] for n in range(count)]))[
         "log"
@@ -539,10 +511,7 @@ def test_a_steady_problem_is_reminded_of_every_four_hours(problem: str, count: i
 def test_without_memory_a_problem_is_sent_once_in_each_slot(
     kind: VerdictKind, since: timedelta, first: timedelta, phase: Phase
 ) -> None:
-    """By runs that know nothing of each other.
-
-    At the first of the problem, and every four hours of its age.
-    """
+    """Runs that know nothing of each other send it at first and every four hours of its age."""
     one = replace(verdict(kind), since=START + since)
     assert became_a_problem_at(one, phase) == START + since + first
     for late in (0, 59):  # the scheduler is not punctual to the second
@@ -557,12 +526,10 @@ def test_without_memory_a_problem_is_sent_once_in_each_slot(
 
 
 def test_what_a_process_remembers_itself_counts(phase: Phase) -> None:
-    """A run that comes twice sends once, a problem that is seen late is sent late, and what is worse at once."""
-    one, own, ran = (
-        replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2)),
-        OwnMemory(),
-        OwnMemory(),
-    )
+    """A repeated run sends once, a problem seen late is sent late, and a worse one at once."""
+    one = replace(verdict(K.INCOMPLETE), since=START - timedelta(hours=2))
+    own = OwnMemory()
+    ran = OwnMemory()
     ran.end_of_run([], START - TICK)
 
     def due(now: datetime, own: OwnMemory, seen: Verdict = one) -> NotificationKind | None:
@@ -606,10 +573,7 @@ def full() -> DateMemory:
 
 
 def test_a_month_at_its_caps_is_small() -> None:
-    """31 dates with as many incidents and events as there can be, each with a path.
-
-    Under 256 KB.
-    """
+    """31 dates with as many incidents, events and paths as possible take less than 256 KB."""
     memory = full()
     assert memory.forgotten
     event = memory.incidents[0].events[0]
@@ -629,19 +593,19 @@ def test_what_is_remembered_survives_its_document() -> None:
     assert month.fields["2026-02-10"] == "{"
 
 
-STORED = (
-    '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", "incidents": [{"kind": "UNTRIGGERED", "level":'
-    ' "ERROR", "opened_at": "2026-02-10T07:15:00Z", "reminders": {"log": 2}, "events": [{"what": "OPENED", "at":'
-    ' "2026-02-10T07:15:00Z", "to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}],'
-    ' "receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", "at":'
-    ' "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], "sent": {"log": [{"kind": "OPENED", "at":'
-    ' "2026-02-10T07:15:00Z"}]}}'
-)
-
-
 def test_a_stored_copy_of_format_1_is_read() -> None:
     """As the first version has written it, and wherever this code is by then."""
-    memory = read_date(Document({str(DAY): STORED}, "1"), DAY, LATER)
+    stored = (
+        '{"verdict": "UNTRIGGERED", "complete_at": "2026-02-10T07:15:00Z", '
+        '"incidents": [{"kind": "UNTRIGGERED", "level": "ERROR", '
+        '"opened_at": "2026-02-10T07:15:00Z", "reminders": {"log": 2}, '
+        '"events": [{"what": "OPENED", "at": "2026-02-10T07:15:00Z", '
+        '"to": ["log"], "verdict": "UNTRIGGERED", "causes": ["CRASHED"], "why": "it stopped"}], '
+        '"receipts": {"log": {"verdicts": ["UNTRIGGERED"], "level": "ERROR", "sent": "OPENED", '
+        '"at": "2026-02-10T07:15:00Z", "heard": true, "began": true}}}], '
+        '"sent": {"log": [{"kind": "OPENED", "at": "2026-02-10T07:15:00Z"}]}}'
+    )
+    memory = read_date(Document({str(DAY): stored}, "1"), DAY, LATER)
     assert FORMAT == 1
     assert (memory.verdict, memory.complete_at) == (K.UNTRIGGERED, START)
     assert memory.open is not None
@@ -650,7 +614,7 @@ def test_a_stored_copy_of_format_1_is_read() -> None:
         ("log",),
         True,
     )
-    assert json.loads(str(month_fields(None, {DAY: memory})[str(DAY)])) == json.loads(STORED)
+    assert json.loads(str(month_fields(None, {DAY: memory})[str(DAY)])) == json.loads(stored)
     assert read_runs(
         Document({"format": 1, "at": START, "open": {"phase2": "2026-02"}}, "1")
     ).open == {"phase2": "2026-02"}

@@ -1,7 +1,4 @@
-"""`canary verify` as the check of an installation, and `canary notify --test`.
-
-What a new user sees first.
-"""
+"""`canary verify` as the check of an installation, and `canary notify --test`."""
 
 import json
 from datetime import UTC, date, datetime
@@ -253,10 +250,7 @@ def slack(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_test_of_the_channels(
     slack: FakeWebhook, capsys: pytest.CaptureFixture[str], answer: Any, code: int, said: str
 ) -> None:
-    """One marked message to each, with its answer.
-
-    The log entry is one that the alert policy matches.
-    """
+    """Each channel gets one marked message; the log entry is one that the alert policy matches."""
     slack.script = [answer]
     assert cli.main(["notify", "--test"]) == code
     printed = capsys.readouterr()

@@ -1,7 +1,4 @@
-"""What a phase can say and what a status means, held against any date.
-
-No false alarm, and none missed.
-"""
+"""Whatever a phase can say and a status can mean, there is no false alarm and none is missed."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -70,10 +67,7 @@ class Written:
             self.says(name, status, DONE - n * MINUTE)
 
     def says(self, name: str, status: Any, at: datetime) -> None:
-        """Leave an entry, over an older one, and a row.
-
-        Who says nothing in the document has completed.
-        """
+        """Leave an entry, over an older one, and a row; one without an entry has completed."""
         entry = {"completed_at": at, **({} if status is None else {"status": status})}
         self.fields[name] = {**self.fields.get(name, {}), **entry}
         row = ProcessorSummary(
@@ -112,7 +106,10 @@ class Written:
 
 @st.composite
 def dates(draw: Callable[..., Any]) -> Written:
-    """Return a date on which all completed that its phase waits for in its mode, with what else may stand there."""
+    """Return a date on which all completed that its phase waits for in its mode.
+
+    Drawn beside it: what else may be written there.
+    """
     phase, mode = draw(
         st.sampled_from([(PHASE, None), *((PHASE_3, mode) for mode in (None, "overnight", "x"))])
     )
@@ -133,10 +130,7 @@ BEGINNINGS = st.sampled_from(
 @few(150)
 @given(dates(), st.integers(0, 3000), BEGINNINGS)
 def test_no_false_alarm(written: Written, minutes: int, log_since: datetime | None) -> None:
-    """Complete, and the flag set a moment later.
-
-    Quiet at any time after, whatever else is written there.
-    """
+    """A complete date whose flag was set a moment later is quiet at any time after."""
     written.fields |= {
         "_triggered": True,
         "_triggered_at": DONE + timedelta(seconds=5),
@@ -166,10 +160,7 @@ def test_a_log_that_is_new_says_nothing_of_what_was_before(
     minutes: int,
     flag: bool,  # noqa: FBT001 (drawn)
 ) -> None:
-    """It has no row yet, it begins at any time, or older rows have expired.
-
-    The document alone is judged.
-    """
+    """Where the log begins later, or its older rows have expired, the document alone is judged."""
     written = Written(PHASE, FIVE, statuses, None)
     written.fields |= {"_triggered": flag, "_triggered_at": DONE + timedelta(seconds=5)}
     kind = written.verdict(DONE + minutes * MINUTE, log_since).kind
@@ -205,10 +196,7 @@ BLOCKED, UNKNOWN, NONE = Impact.BLOCKED, Impact.UNKNOWN, Impact.NONE
 def test_the_next_phase_is_due_whoever_is_missing(
     done: int, work: int, hours: float, impact: Impact
 ) -> None:
-    """From its deadline and its own time on.
-
-    Without games there is no harm, and the message says so.
-    """
+    """It is due from its deadline and time on, and without games there is no harm."""
     written = Written(PHASE, FIVE[:done], ["success"] * done, None)
     now = PHASE.deadline(DAY) + timedelta(hours=hours)
     verdict = written.verdict(now, outcome=Seen(0), work=Seen(work))
@@ -411,10 +399,7 @@ def test_a_log_that_cannot_be_read_does_not_begin_anywhere(
 
 
 def test_a_row_that_is_missing_between_others_is_still_told(stores: EmbeddedStores) -> None:
-    """On the oldest date that is judged, too.
-
-    Rows of a week before it show that the log was there.
-    """
+    """A missing row is reported on the oldest date, too: rows of a week before show the log."""
     pipeline = Pipeline(stores)
     for day, done in past(9):
         for name in FIVE:
@@ -432,10 +417,7 @@ def test_a_row_that_is_missing_between_others_is_still_told(stores: EmbeddedStor
 
 
 def test_a_collection_without_documents_is_named_on_every_date(stores: EmbeddedStores) -> None:
-    """Mistyped, or in another database.
-
-    Nobody is accused, and nobody is said to have taken the flag away.
-    """
+    """Mistyped or in another database, it is named, and nobody is said to have reset the flag."""
     pipeline = Pipeline(stores)
     for day, done in past(3):
         for name in FIVE:
@@ -451,10 +433,7 @@ def test_a_collection_without_documents_is_named_on_every_date(stores: EmbeddedS
 
 
 def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
-    """Where the other dates have theirs.
-
-    The trigger's own row says that the flag was set, and nobody is accused.
-    """
+    """Where other dates have a document and the trigger's row is there, nobody is accused."""
     pipeline = Pipeline(stores)
     for day, done in past(3):
         for name in FIVE:
@@ -467,10 +446,7 @@ def test_a_document_that_is_gone_is_named(stores: EmbeddedStores) -> None:
 
 
 def test_a_failed_rerun_takes_nothing_back(stores: EmbeddedStores) -> None:
-    """The tracker writes it over the registration, and adds a row.
-
-    Quiet before and after its retry.
-    """
+    """A failure that the tracker writes over the registration is quiet, retried or not."""
     pipeline = Pipeline(stores)
     for name in FIVE:
         pipeline.deliver(name, DAY, DONE)
@@ -497,7 +473,7 @@ def test_a_break_without_a_work_query_names_the_query(stores: EmbeddedStores) ->
 
 
 def test_a_warning_knows_of_rejected_messages(stores: EmbeddedStores) -> None:
-    """Who is rejected each day is not silent, also where its date cannot be read and the flag is set all the same."""
+    """A processor rejected each day is not silent, even without a date and with the flag set."""
     pipeline, silent = Pipeline(stores), FIVE[-1]
     for n, (day, done) in enumerate(past(7)):
         for name in FIVE:
@@ -509,15 +485,15 @@ def test_a_warning_knows_of_rejected_messages(stores: EmbeddedStores) -> None:
     warnings = pipeline.check(DONE + 12 * HOUR, DAY).warnings
     why = "game_date: Invalid RFC3339 encoded date"
     assert warnings == (
-        f"phase2: {silent} has completed nothing since 2026-02-06: its messages are rejected, {why}",
+        (
+            f"phase2: {silent} has completed nothing since 2026-02-06: its messages are rejected, "
+            f"{why}"
+        ),
     )
 
 
 def test_this_projects_own_orchestrator_goes_by_the_same_rule(stores: EmbeddedStores) -> None:
-    """Enough are there with all critical ones.
-
-    It sets the flag, says why, and the canary calls it deliberate.
-    """
+    """It sets the flag with enough and all critical ones, and the canary calls that deliberate."""
     phase = replace(PHASE, critical=tuple(FIVE[:2]), enough=3)
     pipeline = Pipeline(stores, phase)
     for n, name in enumerate([FIVE[0], FIVE[2], FIVE[3], FIVE[1], FIVE[4]]):

@@ -21,11 +21,9 @@ DAY, BEFORE = date(2026, 2, 9), date(2026, 2, 8)
 START = at("2026-02-10 17:00")
 NEVER = at("2027-01-01 00:00")
 K = VerdictKind
-OPENED, CHANGED, REMINDER = (
-    NotificationKind.OPENED,
-    NotificationKind.CHANGED,
-    NotificationKind.REMINDER,
-)
+OPENED = NotificationKind.OPENED
+CHANGED = NotificationKind.CHANGED
+REMINDER = NotificationKind.REMINDER
 RESOLVED, EXPIRED = NotificationKind.RESOLVED, NotificationKind.EXPIRED
 BLOCKED, HARMLESS = {"impact": Impact.BLOCKED}, {"impact": Impact.NONE}
 CRASHED = {"causes": (Cause(kind=CauseKind.CRASHED),)}
@@ -82,7 +80,7 @@ def test_a_warning_among_errors_has_its_own_reminders() -> None:
 
 
 def test_what_opens_lists_its_group() -> None:
-    """Also a date whose reminder would be due now, or that another channel is sent in the same run."""
+    """The group has dates whose reminder is due, or which another channel is sent in that run."""
     slack = People("slack", until(START + TICK, OSError("no route")))
     log = People("log")
     spells = [
@@ -143,7 +141,7 @@ def test_output_that_is_away_holds_back_nothing_else() -> None:
 
 
 def test_nobody_reached_is_never_answered_200() -> None:
-    """The only channel is refused for good, or was down for another phase, or another run died in it."""
+    """It is 503 where the channel refuses, was down for another phase, or another run died."""
     gone = People("slack", lambda _: NotifyError("404", gone=True))
     assert {*Life([Spell(DAY, START, NEVER)], gone).runs(START, START + 5 * HOUR)} == {503}
 
@@ -163,10 +161,7 @@ def test_nobody_reached_is_never_answered_200() -> None:
 
 
 def test_the_last_try_of_the_scheduler_sends_what_a_death_has_held_up() -> None:
-    """Two minutes after the death its receipt is young, and another run's.
-
-    Six minutes after it is nobody's.
-    """
+    """Two minutes after the death its receipt is another run's, after six it is nobody's."""
     slack = People("slack", lambda now: KeyboardInterrupt() if now == START else None)
     life = Life([Spell(DAY, START, NEVER)], slack)
     with pytest.raises(KeyboardInterrupt):
@@ -299,10 +294,7 @@ def test_damage_of_the_canarys_own_document_loses_no_end(damage: dict[str, objec
 
 
 def test_a_date_that_is_looked_at_again_goes_on() -> None:
-    """Its phase was away for an hour.
-
-    Who heard that it expired hears that it is open, and all of them the end.
-    """
+    """A channel that heard that it expired hears that it is open again, and all hear the end."""
     slack = People("slack", until(START + 6 * HOUR, OSError("no route"), START + HOUR))
     log, recovers = People("log"), START + 5 * HOUR
     life = Life([Spell(DAY, START, recovers)], log, slack, phases=[PHASE, PHASE3])
@@ -362,7 +354,7 @@ def test_what_was_silenced_to_its_end_is_said_to_every_channel() -> None:
 
 
 def test_a_channel_that_is_down_does_not_make_the_others_flap() -> None:
-    """What came back within a day has to be quiet for eight hours, whoever waits for the end of the first."""
+    """What came back within a day has to be quiet for eight hours before any channel hears that."""
     flapping = [
         Spell(DAY, START + number * HOUR, START + number * HOUR + TICK) for number in range(8)
     ]
@@ -421,7 +413,7 @@ def test_one_run_that_could_read_nothing_says_nothing() -> None:
 
 
 def test_passing_faults_of_the_store_do_not_add_messages() -> None:
-    """What the process has sent within four hours is not sent again because it cannot be remembered."""
+    """What the process sent within four hours is not sent again where memory cannot be written."""
     life = Life([Spell(DAY, START, NEVER, more={"since": START - 2 * HOUR})])
     life.runs(START, START + HOUR)
     life.fault = lambda one: "before" if one.name == "commit" else ""

@@ -1,13 +1,10 @@
-"""Notifications reach each channel once, whatever fails.
-
-The stores, a channel, another run, the run itself.
-"""
+"""Notifications reach each channel once, whatever fails: a store, a channel, or a run."""
 
 import copy
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from datetime import UTC, date, datetime, timedelta
@@ -43,9 +40,10 @@ from orchestrator_resilience import Phase
 from orchestrator_resilience.deadline import Deadline
 from orchestrator_resilience.errors import StoreError
 from orchestrator_resilience.orchestrator import Orchestrator
-from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore, Write
+from orchestrator_resilience.stores.base import Document, DocumentRef, DocumentStore
 from orchestrator_resilience.stores.embedded import EmbeddedStores
 from orchestrator_resilience.testing import SimulatedClock, push_envelope
+from tests.proof.doubles import Operation, Watched
 
 PEOPLE = people_ref(DEFAULT_CANARY)
 DAY = date(2026, 2, 9)
@@ -90,45 +88,20 @@ class Recorder:
         return [one for message in self.messages for one in message]
 
 
-class Faulty:
-    """Documents of which an operation fails where `fault` says so.
+def faulty(documents: object, fault: Callable[[str, DocumentRef | None], str | None]) -> Any:
+    """Return documents that fail where `fault` says, "before" or "after" an operation is done."""
 
-    "before" it was done, or "after".
-    """
-
-    def __init__(
-        self, documents: DocumentStore, fault: Callable[[str, DocumentRef | None], str | None]
-    ) -> None:
-        self._documents, self._fault = documents, fault
-
-    def get_all(self, refs: Iterable[DocumentRef]) -> Any:
-        """Read many documents."""
-        return self._done("get_all", None, lambda: self._documents.get_all(refs))
-
-    def merge(self, ref: DocumentRef, fields: Mapping[str, Any]) -> None:
-        """Merge."""
-        self._done("merge", ref, lambda: self._documents.merge(ref, fields))
-
-    def update_if_unchanged(
-        self, ref: DocumentRef, fields: Mapping[str, Any], version: str | None
-    ) -> Any:
-        """Compare and set."""
-        return self._done(
-            "update", ref, lambda: self._documents.update_if_unchanged(ref, fields, version)
-        )
-
-    def commit(self, writes: Sequence[Write]) -> Any:
-        """Replace several."""
-        return self._done("commit", writes[0][0], lambda: self._documents.commit(writes))
-
-    def _done(self, operation: str, ref: DocumentRef | None, act: Callable[[], Any]) -> Any:
-        when = self._fault(operation, ref)
+    def watch(operation: Operation, act: Callable[[], Any]) -> Any:
+        ref = operation.arguments[0][0][0] if operation.name == "commit" else None
+        when = fault(operation.name, ref)
         if when == "before":
             raise StoreError("Firestore: ServiceUnavailable: 503")
         answer = act()
         if when == "after":
             raise StoreError("Firestore: DeadlineExceeded: 504")
         return answer
+
+    return Watched(documents, watch)
 
 
 def verdict(kind: VerdictKind, day: date = DAY, since: datetime | None = None) -> Verdict:
@@ -174,21 +147,6 @@ def run_on(
     return notify(
         documents, remembered, Judged(told), channels, phases=phases, now=now, deadline=deadline
     )
-
-
-def faulty(
-    stores: EmbeddedStores, operation: str, ref: DocumentRef, when: str, times: int = 100
-) -> Faulty:
-    """Return documents of which one operation on one document fails `times`."""
-    left = [times]
-
-    def fault(asked: str, about: DocumentRef | None) -> str | None:
-        if (asked, about) != (operation, ref) or not left[0]:
-            return None
-        left[0] -= 1
-        return when
-
-    return Faulty(stores.documents, fault)
 
 
 REF, CANARY = month_ref(DEFAULT_CANARY, "phase2", "2026-02"), canary_ref(DEFAULT_CANARY)
@@ -249,10 +207,7 @@ def test_an_incident_is_followed_beyond_the_look_back_window(
     orchestrator: Orchestrator,
     clock: SimulatedClock,
 ) -> None:
-    """A date that left the window unresolved is still resolved.
-
-    One that was never told of opens no more.
-    """
+    """A date that left the window is still resolved, and opens nothing that was never sent."""
     recorder = Recorder()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON, {"phase2": [DAY]})
     later = NOON + timedelta(days=3)
@@ -298,7 +253,7 @@ def test_the_log_entry_of_a_notification(
 
 
 def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None:
-    """The run says that nobody was told, and the next attempt sends, without waiting for a claim to expire."""
+    """The run says that nobody was notified, and the next sends without waiting for the claim."""
     recorder = Recorder()
     recorder.error = NotifyError("Slack answered 503")
     said = run(stores, phase, Channels(recorder))
@@ -315,10 +270,7 @@ def test_a_failed_send_is_repeated(stores: EmbeddedStores, phase: Phase) -> None
 def test_a_channel_that_is_down_repeats_nothing_on_the_others(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """People were told, and the run says which channel was not reached.
-
-    When it is back it is told once.
-    """
+    """The run says which channel was not reached, which is sent everything once it is back."""
     slack, log = Recorder("slack"), Recorder("log")
     slack.error = OSError("no route to host")
     for number in range(4):
@@ -358,10 +310,7 @@ def test_an_odd_date_does_not_keep_the_others_from_being_told(
 
 
 def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -> None:
-    """On the other channels; the dead one is tried every four hours.
-
-    Mended, it is told how things stand.
-    """
+    """The other channels hear once of a refusal; the refused one is tried every four hours."""
     slack, log = Recorder("slack", "old"), Recorder("log")
     slack.error = NotifyError("Slack answered 404 no_service", gone=True)
     days = [DAY - timedelta(days=n) for n in range(3)]
@@ -375,7 +324,8 @@ def test_a_refusal_for_good_is_told_once(stores: EmbeddedStores, phase: Phase) -
     ]
     (word,) = log.warnings
     assert word == (
-        "nobody is notified through the channel slack any more: Slack answered 404 no_service. Give it an address that "
+        "nobody is notified through the channel slack any more: Slack answered 404 no_service. "
+        "Give it an address that "
         "is taken; it is then sent how things stand"
     )
     mended = Recorder("slack", "new")
@@ -397,7 +347,7 @@ def test_of_two_runs_at_once_one_says_that_a_channel_is_refused(
             met.append(ref)
             run(stores, phase, Channels(slack, log), NOON, BAD_BEFORE, BAD)
 
-    run_on(Faulty(stores.documents, meet), phase, Channels(slack, log), NOON, BAD)
+    run_on(faulty(stores.documents, meet), phase, Channels(slack, log), NOON, BAD)
     assert (len(met), len(log.warnings)) == (1, 1)
 
 
@@ -423,14 +373,17 @@ def test_an_address_that_is_taken_again_is_used_again(stores: EmbeddedStores, ph
 def test_a_commit_that_fails_is_tried_again(
     stores: EmbeddedStores, phase: Phase, when: str, times: int
 ) -> None:
-    """An answer that was lost is read back.
+    """A lost answer is read back, and without any memory people are notified all the same."""
+    recorder, left = Recorder(), [times]
 
-    Where nothing can be written, people are notified all the same.
-    """
-    recorder = Recorder()
-    said = run_on(
-        faulty(stores, "commit", REF, when, times), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
-    )
+    def fault(operation: str, ref: DocumentRef | None) -> str | None:
+        if (operation, ref) != ("commit", REF) or not left[0]:
+            return None
+        left[0] -= 1
+        return when
+
+    documents = faulty(stores.documents, fault)
+    said = run_on(documents, phase, Channels(recorder), NOON, BAD_BEFORE, BAD)
     assert recorder.messages == [[(OPENED, BEFORE), (OPENED, DAY)]]
     assert said == Notified(
         without_memory="Firestore: ServiceUnavailable: 503" if times == 9 else ""
@@ -453,7 +406,7 @@ def test_what_came_of_it_is_noted_though_that_fails_twice(
         count[0] += (operation, ref) == ("commit", REF)
         return "before" if (operation, ref) == ("commit", REF) and count[0] in {2, 3} else None
 
-    run_on(Faulty(stores.documents, fault), phase, Channels(recorder))
+    run_on(faulty(stores.documents, fault), phase, Channels(recorder))
     run(stores, phase, Channels(recorder), NOON + TICK)
     assert recorder.heard == [(OPENED, DAY)]
 
@@ -466,7 +419,7 @@ def test_what_could_not_be_noted_may_have_been_heard(stores: EmbeddedStores, pha
         count[0] += (operation, ref) == ("commit", REF)
         return "before" if (operation, ref) == ("commit", REF) and count[0] > 1 else None
 
-    said = run_on(Faulty(stores.documents, fault), phase, Channels(recorder))
+    said = run_on(faulty(stores.documents, fault), phase, Channels(recorder))
     assert said.without_memory == "Firestore: ServiceUnavailable: 503"
     for number, one in enumerate([BAD, BAD, GOOD, GOOD, GOOD], 1):
         assert run(stores, phase, Channels(recorder), NOON + number * TICK, one) == Notified()
@@ -530,7 +483,7 @@ def test_who_is_never_first_says_so(stores: EmbeddedStores, phase: Phase) -> Non
             changing[0] += 1
             stores.documents.merge(REF, {"2026-02-01": str(changing[0])})
 
-    said = run_on(Faulty(stores.documents, fault), phase, Channels(recorder))
+    said = run_on(faulty(stores.documents, fault), phase, Channels(recorder))
     assert (recorder.heard, changing) == ([], [3])
     assert said.untold == ("phase2 2026-02-09: other runs were first, each time",)
     assert run(stores, phase, Channels(recorder), NOON + TICK) == Notified()
@@ -546,10 +499,7 @@ class Dying(Recorder):
 
 
 def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
-    """A second run at every point of a first, any of whose operations fails after it has read.
-
-    Each is told once.
-    """
+    """Each channel hears once, wherever a second run meets a first one that may fail."""
     for number, (point, failing, when) in enumerate(
         product(range(9), range(2, 9), ("", "before", "after"))
     ):
@@ -577,7 +527,7 @@ def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
                 return at[2] if steps[0] - 1 == at[1] else None
 
             run_on(
-                Faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
+                faulty(stores.documents, fault), phase, Channels(recorder), NOON, BAD_BEFORE, BAD
             )
             for later in range(1, 4):
                 run(stores, phase, Channels(recorder), NOON + later * TICK, BAD_BEFORE, BAD)
@@ -605,30 +555,33 @@ def test_every_meeting_of_two_runs(phase: Phase, tmp_path: Path) -> None:
 # Without memory
 
 
-def unreadable(stores: EmbeddedStores) -> Faulty:
+def unreadable(stores: EmbeddedStores) -> Any:
     """Return documents that nobody can read."""
-    return Faulty(stores.documents, lambda *_: "before")
+    return faulty(stores.documents, lambda *_: "before")
 
 
-def read_only(stores: EmbeddedStores) -> Faulty:
+def read_only(stores: EmbeddedStores) -> Any:
     """Return documents that nobody can write."""
-    return Faulty(
+    return faulty(
         stores.documents, lambda operation, _: None if operation == "get_all" else "before"
     )
 
 
 @pytest.mark.parametrize("broken", [unreadable, read_only])
 def test_without_memory_people_are_told_by_the_age_of_the_problem(
-    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
+    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Any]
 ) -> None:
-    """In the first run of the problem and every four hours, by runs that know nothing of each other, with a word."""
+    """Runs that know nothing of each other notify at first and every four hours, and say so."""
     recorder = Recorder()
     said = {}
     for number in range(40):
         said[number] = run_on(broken(stores), phase, Channels(recorder), NOON + number * TICK)
     assert recorder.messages == [[(OPENED, DAY)], [(N.REMINDER, DAY)], [(N.REMINDER, DAY)]]
     assert set(recorder.notes) == {
-        "sent without memory, once in 4 hours, and not when it is over: Firestore: ServiceUnavailable: 503"
+        (
+            "sent without memory, once in 4 hours, and not when it is over: Firestore: "
+            "ServiceUnavailable: 503"
+        )
     }
     assert {number for number, one in said.items() if not one.untold} == {0, 16, 32}
     assert {one.without_memory for one in said.values()} == {"Firestore: ServiceUnavailable: 503"}
@@ -636,12 +589,9 @@ def test_without_memory_people_are_told_by_the_age_of_the_problem(
 
 @pytest.mark.parametrize("broken", [unreadable, read_only])
 def test_a_process_knows_what_it_told_without_memory(
-    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Faulty]
+    stores: EmbeddedStores, phase: Phase, broken: Callable[[EmbeddedStores], Any]
 ) -> None:
-    """A run that comes twice tells once; the runs between know that people were told.
-
-    A late problem is told late.
-    """
+    """A repeated run notifies once, the runs between know it, and a late problem is sent late."""
     recorder = Recorder()
     channels = Channels(recorder)
     late = replace(BAD, game_date=BEFORE, since=NOON - timedelta(hours=3))
@@ -658,10 +608,7 @@ def test_a_process_knows_what_it_told_without_memory(
 def test_what_cannot_be_written_is_sent_as_memory_says(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """A process that was blind at first.
-
-    The incident is known, so it goes on, and what is not due is not sent.
-    """
+    """An incident in memory goes on where nothing can be written, and sends only what is due."""
     run(stores, phase, Channels(first := Recorder()), NOON, BAD)
     assert first.heard == [(OPENED, DAY)]
     for hours, sent in ((2, []), (5, [(N.REMINDER, DAY)])):
@@ -681,12 +628,9 @@ def test_what_cannot_be_written_is_sent_as_memory_says(
 def test_a_canary_that_may_only_read_answers_200_when_people_were_told(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """Its process knows that in its further runs.
-
-    One that does not know it answers 503, and notifies in its second.
-    """
+    """A process answers 200 once it knows that people were notified, and 503 before that."""
     own = copy.copy(stores)
-    own.documents = read_only(stores)  # type: ignore[assignment]
+    own.documents = read_only(stores)
     recorder = Recorder()
 
     def answers(start: datetime) -> list[int]:
@@ -699,17 +643,17 @@ def test_a_canary_that_may_only_read_answers_200_when_people_were_told(
     assert answers(NOON + timedelta(hours=1)) == [503, 200, 200]
 
 
-class Empty(io.StringIO):
-    """A stream that is empty as a collection."""
-
-    def __len__(self) -> int:
-        return 0
-
-
 def test_a_stream_is_used_whether_it_is_true_or_not(
     stores: EmbeddedStores, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And not stdout."""
+
+    class Empty(io.StringIO):
+        """A stream that is empty as a collection."""
+
+        def __len__(self) -> int:
+            return 0
+
     run(
         stores,
         phase,
@@ -719,27 +663,6 @@ def test_a_stream_is_used_whether_it_is_true_or_not(
     )
     assert "CANARY_ALERT OPENED" in stream.getvalue()
     assert capsys.readouterr().out == ""
-
-
-class Broken(io.StringIO):
-    """A stdout that does not take what is written, or not beyond its buffer."""
-
-    def __init__(self, operation: str, error: Exception) -> None:
-        super().__init__()
-        self.operation, self.failure = operation, error
-
-    def write(self, text: str) -> int:
-        """Take a text."""
-        self._take("write")
-        return super().write(text)
-
-    def flush(self) -> None:
-        """Pass it on."""
-        self._take("flush")
-
-    def _take(self, operation: str) -> None:
-        if operation == self.operation:
-            raise self.failure
 
 
 @pytest.mark.parametrize("operation", ["write", "flush"])
@@ -758,6 +681,27 @@ def test_a_run_that_can_print_nothing_ends_in_json(
     operation: str, error: Exception, stores: EmbeddedStores, phase: Phase
 ) -> None:
     """People hear on the other channels, once; the log has it when there is room again."""
+
+    class Broken(io.StringIO):
+        """A stdout that does not take what is written, or not beyond its buffer."""
+
+        def __init__(self, operation: str, error: Exception) -> None:
+            super().__init__()
+            self.operation, self.failure = operation, error
+
+        def write(self, text: str) -> int:
+            """Take a text."""
+            self._take("write")
+            return super().write(text)
+
+        def flush(self) -> None:
+            """Pass it on."""
+            self._take("flush")
+
+        def _take(self, operation: str) -> None:
+            if operation == self.operation:
+                raise self.failure
+
     recorder, log = Recorder(), LogChannel({"phase2": phase})
     canary = Canary(stores, {"phase2": phase}, Channels(log, recorder), None)
 
@@ -781,10 +725,7 @@ def test_a_run_that_can_print_nothing_ends_in_json(
 def test_without_memory_not_knowing_is_sent_when_it_lasts(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """When the next run could not tell either, and once in four hours.
-
-    That all is well is not sent.
-    """
+    """UNKNOWN is sent when the next run cannot tell either, and every four hours; no all-clear."""
     recorder = Recorder()
     channels, unknown = Channels(recorder), replace(verdict(K.UNKNOWN), unreadable=True)
     start = NOON + 2 * TICK
@@ -806,10 +747,7 @@ def test_without_memory_not_knowing_is_sent_when_it_lasts(
 def test_where_memory_cannot_be_written_it_says_which_kind_it_is(
     stores: EmbeddedStores, phase: Phase, state: str
 ) -> None:
-    """A REMINDER of what is known.
-
-    Nothing of what somebody has in hand, or does not want to hear of.
-    """
+    """It is a REMINDER of what is known; acknowledged and silenced incidents send nothing."""
     recorder = Recorder()
     run(stores, phase, Channels(recorder))
     opened_at = {
@@ -849,10 +787,7 @@ def test_memory_of_another_format_is_not_read(stores: EmbeddedStores, phase: Pha
 def test_an_incident_of_a_phase_that_is_removed_expires(
     stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """Each channel that was notified hears it once, in the first run without the phase.
-
-    It is no all-clear.
-    """
+    """Each channel that was notified hears it once, in the first run without the phase."""
     recorder, silent, stream = Recorder(), Recorder("silent"), io.StringIO()
     log = LogChannel({"phase9": phase}, stream=stream)
     silent.error = NotifyError("Slack answered 503")
@@ -876,7 +811,8 @@ def test_an_incident_of_a_phase_that_is_removed_expires(
         told["message"]
         .splitlines()[0]
         .startswith(
-            "CANARY_ALERT EXPIRED: … EXPIRED · 2 dates, 2026-02-08 to 02-09 · still UNTRIGGERED when last seen · "
+            "CANARY_ALERT EXPIRED: … EXPIRED · 2 dates, 2026-02-08 to 02-09 · still "
+            "UNTRIGGERED when last seen · "
             "15 min after the alert · no longer watched: phase2 is not in the phases"
         )
     )
@@ -912,10 +848,7 @@ def test_two_canaries_on_one_database_know_nothing_of_each_other(
 def test_what_a_whole_run_no_longer_watches(
     stores: EmbeddedStores, phase: Phase, late: list[date]
 ) -> None:
-    """The run that the scheduler starts closes it.
-
-    One over some dates only leaves the others alone.
-    """
+    """The scheduled run closes it; a run over some dates leaves the others alone."""
     recorder = Recorder()
     watch(stores, {"phase2": phase}, Channels(recorder), NOON)
     other = msgspec.structs.replace(
@@ -1043,10 +976,7 @@ def test_a_channel_that_has_failed_is_not_waited_for_again(
 def test_a_run_past_its_own_time_sends_nothing(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch, frozen_at: str
 ) -> None:
-    """A frozen instance thaws, and what it judged is old by then.
-
-    The next run sends, and this one says so.
-    """
+    """A run that thaws too late sends nothing and says so; the next run sends."""
     heard, late = Recorder("slack"), Deadline(60)
 
     def freeze(operation: str, ref: DocumentRef | None) -> None:
@@ -1056,7 +986,7 @@ def test_a_run_past_its_own_time_sends_nothing(
     if frozen_at == "reading":
         monkeypatch.setattr(late, "_at", time.monotonic())
     notified = run_on(
-        Faulty(stores.documents, freeze), phase, Channels(heard), NOON, BAD, deadline=late
+        faulty(stores.documents, freeze), phase, Channels(heard), NOON, BAD, deadline=late
     )
     assert (heard.heard, len(notified.untold)) == ([], 1)
     run_on(stores.documents, phase, Channels(heard), NOON + timedelta(minutes=15))

@@ -1,8 +1,6 @@
-"""One odd value concerns its own date.
+"""One odd value concerns its own date; the others are handled as if it were not there."""
 
-The others are judged, explained and told as if it were not there.
-"""
-
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -16,7 +14,7 @@ from canary.domain.evidence import Logged, Seen, Source, Traces
 from canary.domain.facts import Facts
 from canary.domain.incident import DateMemory, NotificationKind, Situation, follow
 from canary.domain.path import where_it_stopped
-from canary.domain.path.known import Known
+from canary.domain.path.dossier import Dossier
 from canary.domain.slots import slot_is_due
 from canary.domain.stages import Cause, CauseKind
 from canary.domain.timeline import timeline_of
@@ -63,13 +61,17 @@ YEAR_1, YEAR_9999 = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo
 def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     fields: dict[str, Any], log: Source[Logged], entries: list[dict[str, Any]], minutes: int
 ) -> None:
-    """No document, row or checkpoint ends in an error, on the page neither.
+    """No document, row or checkpoint ends in an error, and every moment shown is possible."""
 
-    Every moment that is told can have been.
-    """
+    def parsed(entry: dict[str, Any]) -> Checkpoint | None:
+        try:
+            return Checkpoint.from_json(entry)
+        except (KeyError, TypeError, ValueError):
+            return None
+
     now = AT + timedelta(minutes=minutes)
     evidence = evidence_of(log, progress=Seen(read_progress(fields, PHASE)))
-    traces = Traces(Seen([line for entry in entries if (line := _parsed(entry)) is not None]))
+    traces = Traces(Seen([line for entry in entries if (line := parsed(entry)) is not None]))
     verdict = judge(evidence, PHASE, now)
     if verdict.kind.is_problem:
         verdict = where_it_stopped(
@@ -79,7 +81,7 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     follow(DateMemory(), verdict, Situation(now=now, run="1", addresses={"told": ""}))
     slot_is_due(verdict, PHASE, now, None)
     assert len(alert([verdict], PHASE, CommandLine(), now).headline) <= LONGEST_HEADLINE
-    found = timeline_of(verdict, Known(evidence, PHASE, now, traces=traces))
+    found = timeline_of(verdict, Dossier(evidence, PHASE, now, traces=traces))
     assert all(entry.at is None or entry.at.year in range(2000, 2100) for entry in found.entries)
     facts, command = Facts(evidence, PHASE, now), CommandLine()
     assert "</html>" in as_html(
@@ -88,13 +90,6 @@ def test_whatever_is_noted_of_a_date_can_be_judged_and_told(
     overview = Overview(Report(now, (verdict,)), (facts,), {})
     assert "</html>" in as_html(board(overview, {"phase2": PHASE}, None, command, lambda *_: None))
     assert verdict.since is None or verdict.since <= now
-
-
-def _parsed(entry: dict[str, Any]) -> Checkpoint | None:
-    try:
-        return Checkpoint.from_json(entry)
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 @pytest.fixture
@@ -222,17 +217,29 @@ def test_an_odd_checkpoint_leaves_the_cause_of_its_date(
     """What its line does not say proves nothing, and the date has its problem all the same."""
     for number, name in enumerate(FIVE[:4]):
         orchestrator.deliver(push_envelope(name, str(DAY), AT, message_id=str(number)))
+    odd: dict[str, Any]
     for odd in (
-        '"delivery": {}',
-        '"completed": null',
-        '"missing": 7',
-        '"event_id": []',
-        '"steps": 5',
-        '"closes": 1',
+        {"delivery": {}},
+        {"completed": None},
+        {"missing": 7},
+        {"event_id": []},
+        {"steps": 5},
+        {"closes": 1},
     ):
         for kind in ("RECEIVED", "POST_TRANSACTION", "FAILED", "REJECTED"):
-            known = f'"phase": "phase2", "game_date": "{DAY}", "processor": "{FIVE[4]}", "severity": "INFO", "closes": true'
-            line = f'{{"checkpoint": "CHECKPOINT_{kind}", "message": "x", "time": "{AT.isoformat()}", {known}, {odd}}}'
+            line = json.dumps(
+                {
+                    "checkpoint": f"CHECKPOINT_{kind}",
+                    "message": "x",
+                    "time": AT.isoformat(),
+                    "phase": "phase2",
+                    "game_date": str(DAY),
+                    "processor": FIVE[4],
+                    "severity": "INFO",
+                    "closes": True,
+                    **odd,
+                }
+            )
             append_line(stores.checkpoints.path, line + "\n")
     (verdict,) = check_dates(
         stores, {PHASE.name: PHASE}, PHASE.deadline(DAY), {PHASE.name: [DAY]}

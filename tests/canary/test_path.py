@@ -1,7 +1,4 @@
-"""Where a date stopped and why.
-
-Brought about with the real orchestrator on real stores, found by the real canary.
-"""
+"""Where a date stopped and why: the real orchestrator on real stores, and the real canary."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,10 +102,7 @@ def deliver_all(
 
 
 def healthy_before(world: World, dates: int = 3) -> None:
-    """Let the dates before DAY have gone well.
-
-    So it is known that lines and messages are written down at all.
-    """
+    """Let the dates before DAY be healthy, which shows that lines and messages are written down."""
     for back in range(dates, 0, -1):
         deliver_all(world, FIVE, DAY - back * ONE_DAY)
         if world.has_message_log:
@@ -140,18 +134,6 @@ def refusing(world: World) -> Deliver:
     ).deliver
 
 
-def without_lines(world: World) -> Deliver:
-    """Return an orchestrator that was told to leave no lines."""
-    quiet = CheckpointLogger(
-        world.phase, world.stores.checkpoints, enabled=False, clock=world.schedule.clock
-    )
-    stores = world.stores
-    log = stores.completion_log
-    return Orchestrator(
-        world.phase, stores.documents, log, quiet, world.schedule.clock, beside=AtOnce
-    ).deliver
-
-
 def dies_at(operation: str) -> InjectedFault:
     """The process dies at an operation of a store, and the message is not delivered again."""
     return InjectedFault(dies_at=operation, retried=False)
@@ -163,7 +145,7 @@ def refused_at(operation: str) -> InjectedFault:
 
 
 def dies_at_the_flag() -> InjectedFault:
-    """The process has lost the race for its commit, merges its registration, and dies before the flag."""
+    """Let the process lose the race for its commit, merge its registration, and then die."""
     return InjectedFault(dies_at="update_if_unchanged", retried=False, loses_race=True)
 
 
@@ -200,7 +182,7 @@ def deliver_to_old_code(world: World, names: Sequence[str] = FIVE) -> None:
 def leave_line(
     world: World, name: str, *, event_id: str = "1", says: Mapping[str, Any] | None = None
 ) -> None:
-    """Leave the lines of a delivery by code of somebody else's, which `says` what it decided, or returns without."""
+    """Leave the lines of a delivery by other code that `says` what it decided, or just returns."""
     with world.checkpoints_of(world.phase).delivery(
         processor=name, game_date=DAY, event_id=event_id
     ) as delivery:
@@ -216,7 +198,7 @@ def change_document(world: World, **fields: Any) -> None:
 
 
 def starts_the_next_phase(world: World) -> None:
-    """Let the flag start the next phase, whose output is counted, and nothing be there of seven games."""
+    """Let the flag start the next phase, which has no output of seven games."""
     queries = {"outcome_query": OUTCOME_QUERY, "work_query": WORK_QUERY}
     world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=True, **queries)
     world.work[DAY] = 7
@@ -236,9 +218,7 @@ def judged(
     words: str = "",
     beside: Collection[Standing] | None = None,
 ) -> Verdict:
-    """Let the canary judge DAY at `now`; returns what it says.
-
-    Its verdict, where it stopped, and `words` of why.
+    """Return the verdict on DAY at `now`, where it stopped, and `words` of why.
 
     `beside` is what stands beside the path, where that is of any interest.
     """
@@ -262,10 +242,7 @@ def state_of(verdict: Verdict, stage: Stage, subject: str = "") -> State:
 
 @pytest.mark.parametrize("with_lines", [True, False])
 def test_flag_overwritten(world: World, *, with_lines: bool) -> None:
-    """A line says that the flag was set, and so does the trigger's own row.
-
-    The document says that it is not.
-    """
+    """A line and the trigger's row say that the flag was set, and the document that it is not."""
     deliver_all(world, FIVE)
     change_document(world, _triggered=False)
     if not with_lines:
@@ -298,10 +275,7 @@ def test_registration_and_flag_are_undone(world: World) -> None:
 def test_a_document_that_is_gone_was_not_overwritten(
     world: World, *, with_lines: bool, with_row: bool
 ) -> None:
-    """Its time to live was up, or it is in another database.
-
-    The trigger's own row says that the flag was set.
-    """
+    """A document that expired or is elsewhere is missing; the trigger's row says it was set."""
     deliver_all(world, FIVE)
     world.phase = msgspec.structs.replace(world.phase, firestore_collection="of_another_database")
     if not with_lines:
@@ -330,10 +304,7 @@ def test_expectation_drift(world: World) -> None:
 
 
 def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
-    """One that only leaves lines shows its list there.
-
-    What took itself for a duplicate since does not hide it.
-    """
+    """Its list is read from its lines, and a later delivery called a duplicate does not hide it."""
     deliver_to_old_code(world)
     leave_line(world, FIVE[4], event_id="deciding", says={"expected": [*FIVE, "p2_bdl"]})
     stop = (CauseKind.EXPECTATION_DRIFT, (), Stage.REGISTERED, Stage.DECIDED)
@@ -355,10 +326,7 @@ def test_expectation_drift_of_an_existing_orchestrator(world: World) -> None:
 def test_nothing_follows_from_a_list_that_is_not_whole(
     world: World, count: int, length: int, *, is_whole: bool, come: bool
 ) -> None:
-    """What the orchestrator waits for is read where its line has all of it.
-
-    Of a cut list nothing is said.
-    """
+    """The list is read where a line has all of it, and nothing follows from a list that was cut."""
     deliver_to_old_code(world)
     others = [f"p2_{n:04}".ljust(length, "x") for n in range(count)]
     leave_line(
@@ -372,7 +340,7 @@ def test_nothing_follows_from_a_list_that_is_not_whole(
 
 
 def test_expectation_drift_that_triggers_too_early(world: World) -> None:
-    """An orchestrator that does not wait for somebody sets the flag without it, and will never register it."""
+    """An orchestrator that does not wait for a processor sets the flag without it for good."""
     drifted = waiting_for(world, FIVE[1:])
     deliver_all(world, FIVE[1:], to=drifted)
     too_few = Standing(StandingKind.WAITS_FOR_TOO_FEW, FIVE[:1])
@@ -397,10 +365,7 @@ def test_one_that_is_there_holds_nothing_up(world: World) -> None:
 
 
 def test_a_list_that_is_wrong_and_a_process_that_died(world: World) -> None:
-    """Either alone would have kept the flag unset.
-
-    The one is where it stopped, the other is said beside it.
-    """
+    """Either alone would have kept the flag unset: one is the cause, the other is beside it."""
     six = waiting_for(world, [*FIVE, "p2_bdl_box_scores"])
     deliver_all(world, FIVE[:4], to=six)
     deliver_all(world, LAST, to=six, fault=dies_at("update_if_unchanged"))
@@ -428,10 +393,7 @@ def test_crashed(world: World, operation: str) -> None:
 
 
 def test_crashed_at_the_flag(world: World) -> None:
-    """It had registered its processor, and then it died.
-
-    The same line, and the stores say how far it had come.
-    """
+    """The line is the same as for any crash, and the stores say that it had registered."""
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, fault=dies_at_the_flag())
     judged(
@@ -443,10 +405,7 @@ def test_crashed_at_the_flag(world: World) -> None:
 
 
 def test_crashed_at_each_redelivery(world: World) -> None:
-    """A message that kills the process each time comes again every ten minutes.
-
-    The first death is old enough.
-    """
+    """A message that kills the process comes again every ten minutes; the first death counts."""
     deliver_all(world, FIVE[:4])
     for minutes in (0, 10, 20, 30):
         deliver(
@@ -493,7 +452,10 @@ def test_a_write_failed(world: World) -> None:
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, fault=refused_at("update_if_unchanged"))
     stop = (CauseKind.WRITE_FAILED, LAST, Stage.ACCEPTED, Stage.REGISTERED)
-    words = "failed in register: StoreError: update_if_unchanged: ServiceUnavailable: 503 try again later"
+    words = (
+        "failed in register: StoreError: update_if_unchanged: ServiceUnavailable: 503 try again "
+        "later"
+    )
     verdict = judged(world, LATER, VerdictKind.UNTRIGGERED, stop, words=words)
     assert (verdict.causes[0].source, verdict.causes[0].at) == ("checkpoint", DONE)
 
@@ -531,10 +493,7 @@ def test_what_failed_is_still_known_at_the_deadline(world: World, *, late: bool)
 @pytest.mark.parametrize("games", [None, 7])
 @pytest.mark.parametrize("how", ["failed", "died", "rejected"])
 def test_what_came_to_nothing_is_not_nothing(world: World, how: str, games: int | None) -> None:
-    """All five came, and not one got through.
-
-    With and without a count of the games, that is what is said.
-    """
+    """That all five came to nothing is said with and without a count of the games."""
     healthy_before(world)
     if games:
         world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
@@ -575,7 +534,7 @@ def test_what_was_repaired_explains_nothing(world: World) -> None:
 
 
 def test_set_too_early_and_the_missing_one_failed(world: World) -> None:
-    """Somebody has set the flag: what the missing one's own delivery came to is said all the same."""
+    """What became of the missing one's own delivery is said though the flag is set."""
     deliver_all(world, FIVE[:4])
     deliver_all(world, LAST, to=refusing(world))
     change_document(world, _triggered=True, _triggered_at=DONE, _trigger_reason="4 of 5")
@@ -631,10 +590,7 @@ def test_code_that_leaves_no_line_does_not_say_why(world: World) -> None:
     ids=["a duplicate", "what it waits for", "nothing", "neither"],
 )
 def test_short_circuit(world: World, says: dict[str, Any] | None, words: str | None) -> None:
-    """The existing function with the six lines in it.
-
-    It decides wrongly and says why, or returns without deciding.
-    """
+    """The existing function decides wrongly and says why, or returns without deciding."""
     deliver_to_old_code(world)
     leave_line(world, FIVE[4], says=says)
     proven = (CauseKind.SHORT_CIRCUIT, (), Stage.REGISTERED, Stage.DECIDED)
@@ -660,10 +616,7 @@ def test_duplicates_do_not_hide_how_the_deciding_delivery_ended(
 
 
 def test_first_deliveries_that_say_duplicate_while_one_is_missing(world: World) -> None:
-    """No cause of the missing one, and yet what has to be known of the orchestrator.
-
-    It will not set the flag.
-    """
+    """That the orchestrator will not set the flag is reported, though it is not the cause."""
     deliver_to_old_code(world, FIVE[:4])
     for number in range(4):
         world.schedule.play(DONE + number * MINUTE)
@@ -726,10 +679,7 @@ def test_a_delivery_without_anything_to_decide_is_no_short_circuit(
 
 @pytest.mark.parametrize("has_decided", [True, False])
 def test_a_gate_refused_behind_the_flag(world: World, *, has_decided: bool) -> None:
-    """The delivery that set the flag failed at what starts the next phase.
-
-    Its words are in its line.
-    """
+    """The delivery that set the flag failed at what starts the next phase, as its line says."""
     starts_the_next_phase(world)
     deliver_to_old_code(world, FIVE[:4])
     deliver_to_old_code(world, LAST)
@@ -777,10 +727,7 @@ def start(world: World, at: datetime, why: str = "", *, is_set: bool = True) -> 
 def test_a_start_that_was_refused_is_known_at_once(
     world: World, *, is_set: bool, kind: VerdictKind, stop: Stop
 ) -> None:
-    """By the code's own line, long before the output is due.
-
-    Whether the flag was set before the start, or is not.
-    """
+    """Its line says so long before the output is due, whether or not the flag was set before."""
     starts_the_next_phase(world)
     deliver_to_old_code(world)
     start(world, DONE + MINUTE, "Phase 2 data incomplete", is_set=is_set)
@@ -831,10 +778,7 @@ def test_people_hear_of_a_refused_start_until_it_is_started(world: World) -> Non
 
 
 def test_a_refused_start_whose_output_is_there_is_over(world: World) -> None:
-    """Somebody has started the next phase by hand.
-
-    Where the flag does not start it, nobody asks.
-    """
+    """Output shows that somebody started it by hand, and where no flag does, nobody asks."""
     for starts, has_output in ((True, True), (False, False)):
         starts_the_next_phase(world)
         world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=starts)
@@ -848,10 +792,7 @@ def test_a_refused_start_whose_output_is_there_is_over(world: World) -> None:
 
 @pytest.mark.parametrize("starts", [True, False])
 def test_no_output_and_nobody_says_why(world: World, *, starts: bool) -> None:
-    """Behind the flag it is the next phase's own affair.
-
-    Where the flag does not start it, there is no stop at all.
-    """
+    """Behind the flag it is the next phase's affair; where no flag starts it, nothing stopped."""
     starts_the_next_phase(world)
     world.phase = msgspec.structs.replace(world.phase, flag_starts_next_phase=starts)
     deliver_all(world, FIVE)
@@ -899,13 +840,11 @@ def test_what_is_pending_since_a_minute_ago_is_not_refused(world: World) -> None
 # What changed
 
 
-def changed_in(
-    world: World, monkeypatch: pytest.MonkeyPatch, revisions: Sequence[str]
-) -> list[Standing]:
-    """Let each delivery of the five come from its revision.
-
-    The last found the set complete, and set no flag.
-    """
+@pytest.mark.parametrize("revisions", [*map("".join, product("AB", repeat=len(FIVE)))])
+def test_a_revision_between_the_last_good_line_and_the_first_bad(
+    world: World, monkeypatch: pytest.MonkeyPatch, revisions: str
+) -> None:
+    """It is named beside the cause with both times; one before the last good delivery is not."""
     deliver_to_old_code(world)
     for number, (name, revision) in enumerate(zip(FIVE, revisions, strict=True), 1):
         monkeypatch.setenv("K_REVISION", revision)
@@ -914,18 +853,7 @@ def changed_in(
         world.schedule.play(world.schedule.clock.now + MINUTE)
     (verdict,) = report(world, LATER).verdicts
     assert [cause.kind for cause in verdict.causes] == [CauseKind.SHORT_CIRCUIT]
-    return [one for one in verdict.standing if one.kind is StandingKind.CHANGED_REVISION]
-
-
-@pytest.mark.parametrize("revisions", [*map("".join, product("AB", repeat=len(FIVE)))])
-def test_a_revision_between_the_last_good_line_and_the_first_bad(
-    world: World, monkeypatch: pytest.MonkeyPatch, revisions: str
-) -> None:
-    """It stands beside the cause, with both times.
-
-    A change before the last good delivery is innocent.
-    """
-    found = changed_in(world, monkeypatch, revisions)
+    found = [one for one in verdict.standing if one.kind is StandingKind.CHANGED_REVISION]
     good, bad = revisions[-2], revisions[-1]
     assert [one.subjects for one in found] == ([(good, bad)] if good != bad else [])
     for one in found:
@@ -939,10 +867,7 @@ def test_a_revision_between_the_last_good_line_and_the_first_bad(
 def test_the_list_changed_before_it_stopped(
     world: World, lists: Sequence[int], *, is_changed: bool
 ) -> None:
-    """By the hash that each line has of it.
-
-    Who waits for six looks healthy until the fifth has come.
-    """
+    """The hash in each line shows a changed list, though the date looks healthy until the fifth."""
     six = (*FIVE, "p2_bdl_box_scores")
     deliver_to_old_code(world)
     for number, (name, count) in enumerate(zip(FIVE, lists, strict=True), 1):
@@ -970,10 +895,7 @@ def test_the_list_changed_before_it_stopped(
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_name_drift(world: World, before: int) -> None:
-    """A renamed class reports in place of the missing processor, which was alone before.
-
-    Else it is a hint.
-    """
+    """A renamed class that reports for the missing processor is a cause, else it is a hint."""
     healthy_before(world, before)
     deliver_all(world, [p for p in FIVE if p != "p2_nbacom_boxscores"])
     deliver_all(world, ["NbacPlayerBoxscoresProcessor"])
@@ -990,7 +912,7 @@ def test_name_drift(world: World, before: int) -> None:
 
 @pytest.mark.parametrize("both_on", [1, 2], ids=["the date before", "a date before that"])
 def test_two_that_report_on_one_date_are_no_rename(world: World, both_on: int) -> None:
-    """An unexpected processor that was there beside the one whose name it resembles is a hint, and proves nothing."""
+    """A similar name that was there beside the missing one is a hint, and proves nothing."""
     healthy_before(world, 3)
     deliver_all(world, ["OddsPlayerPointsProcessor"], DAY - both_on * ONE_DAY)
     props = ("p2_odds_player_props",)
@@ -1002,10 +924,7 @@ def test_two_that_report_on_one_date_are_no_rename(world: World, both_on: int) -
 
 
 def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
-    """The phases file was mended, the orchestrator was not.
-
-    It has the processor among the unexpected.
-    """
+    """Where only the phases file was corrected, the orchestrator has it among the unexpected."""
     without = dict.fromkeys(FIVE, ())
     old = world.orchestrator_of(msgspec.structs.replace(world.phase, processors=without)).deliver
     deliver_all(world, [*FIVE[:4], world.phase.processors[FIVE[4]][0]], to=old)
@@ -1025,10 +944,7 @@ def test_a_name_that_the_orchestrator_does_not_know(world: World) -> None:
 def test_the_processor_says_it_itself(
     world: World, status: str, cause: CauseKind, requests: str
 ) -> None:
-    """The missing one has reported that it has nothing to give.
-
-    That the request log cannot be read changes nothing.
-    """
+    """The missing one reported that it has nothing to give, whether or not requests can be read."""
     if requests == "unreadable":
         world.requests = Requests(world)
         world.outages.append(Outage("requests", DONE, LATE + MINUTE))
@@ -1069,10 +985,7 @@ def run(
     after: int = 0,
     lasted: int | None = 4,
 ) -> ProcessorRun:
-    """Return a run on the night after `day`, so many minutes after the usual time.
-
-    Without an end where it has none.
-    """
+    """Return a run on the night after `day`, so many minutes later than usual, ended or not."""
     began = RAN + (day - DAY) + after * MINUTE
     ended = None if lasted is None else began + lasted * MINUTE
     return ProcessorRun(
@@ -1081,10 +994,7 @@ def run(
 
 
 def with_runs(world: World, *runs: ProcessorRun, come: Sequence[str] = FIVE[:4]) -> None:
-    """Let some `come`, and the runs be known.
-
-    Theirs, `runs`, and those of everybody on the three dates before.
-    """
+    """Let some `come`, and these `runs` be known, with everybody's on the three dates before."""
     healthy_before(world)
     deliver_all(world, come)
     log_messages(world, come)
@@ -1098,23 +1008,19 @@ def ask_for_runs(world: World) -> None:
     world.phase = msgspec.structs.replace(world.phase, runs_query="SELECT @since, @until")
 
 
-NOT_RUN: Stop = (CauseKind.NOT_RUN, LAST, None, Stage.RAN)
-NOTHING_PUBLISHED: Stop = (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED)
 RAN_AND_NOTHING: Stop = (CauseKind.UNDETERMINED, LAST, Stage.RAN, Stage.PUBLISHED)
 
 
 @with_message_log
 def test_it_has_not_run(world: World) -> None:
-    """The query has shown its runs of earlier dates, and it is late.
-
-    The last date for which it ran is named.
-    """
+    """A processor whose runs are known for earlier dates is late, and its last date is named."""
+    not_run: Stop = (CauseKind.NOT_RUN, LAST, None, Stage.RAN)
     with_runs(world)
     world.runs = [
         one for one in world.runs if one.processor != FIFTH or one.game_date < DAY - ONE_DAY
     ]
     verdict = judged(
-        world, LATE, VerdictKind.INCOMPLETE, NOT_RUN, words="has not run since 2026-02-07"
+        world, LATE, VerdictKind.INCOMPLETE, not_run, words="has not run since 2026-02-07"
     )
     assert state_of(verdict, Stage.RAN, FIFTH) is State.MISSED
     assert "run 4 of 5" in path_text(verdict)
@@ -1144,17 +1050,15 @@ def test_it_has_not_run(world: World) -> None:
 def test_that_it_has_not_run_does_not_count(
     world: World, runs: list[ProcessorRun], dropped: set[str]
 ) -> None:
-    """Where it never ran, may have run under another name or date, or a run of another one is not there either."""
+    """It is no cause where it never ran, may have another name or date, or others lack runs."""
+    nothing_published: Stop = (CauseKind.UNDETERMINED, LAST, None, Stage.PUBLISHED)
     with_runs(world)
     world.runs = [one for one in world.runs if one.processor not in dropped] + runs
-    judged(world, LATE, VerdictKind.INCOMPLETE, NOTHING_PUBLISHED)
+    judged(world, LATE, VerdictKind.INCOMPLETE, nothing_published)
 
 
 def test_a_table_that_may_be_written_no_longer_names_no_cause(world: World) -> None:
-    """Nobody has run since: that is said, and why nobody knows.
-
-    A run of anybody shows that it is written.
-    """
+    """Where nobody has run since, the cause is unknown; any run shows that the table is written."""
     healthy_before(world)
     ask_for_runs(world)
     world.runs += [run(name, day=DAY - ONE_DAY) for name in (*FIVE, OTHER)]
@@ -1189,10 +1093,7 @@ def test_it_is_not_late_yet(world: World) -> None:
 
 @with_message_log
 def test_it_ran_and_published_nothing(world: World) -> None:
-    """Its run succeeded, and the message log has nothing of it, nor has a line.
-
-    Its alias in the query is as good.
-    """
+    """Its run succeeded, and neither the message log nor a line has its message."""
     with_runs(world, run(world.phase.processors[FIFTH][0]))
     words = f"{SUCCESS}, and the message log has nothing of it"
     stop = (CauseKind.NOT_PUBLISHED, LAST, Stage.RAN, Stage.PUBLISHED)
@@ -1296,10 +1197,7 @@ def test_its_own_report_says_more_than_its_run(world: World) -> None:
 
 
 def test_a_completion_says_more_than_a_run(world: World) -> None:
-    """Whose message was rejected has published it, whatever its run says.
-
-    And runs of others are nobody's.
-    """
+    """A rejected message was published, whatever the run of its processor says."""
     with_runs(world, run(status="failed"), run(OTHER, "failed"))
     deliver(world, message(FIFTH, status="finished"))
     stop = (CauseKind.MESSAGE_REJECTED, LAST, Stage.DELIVERED, Stage.ACCEPTED)
@@ -1325,10 +1223,7 @@ def test_runs_that_cannot_be_read(world: World) -> None:
 def test_nothing_was_delivered(
     world: World, requested: Callable[..., None], *, logged: bool
 ) -> None:
-    """Only the message log has them, and deliveries leave lines.
-
-    It was not started, or it died as it started.
-    """
+    """Only the message log has them: the function was not started, or died as it started."""
     healthy_before(world)
     log_messages(world, FIVE)
     if logged:
@@ -1348,10 +1243,7 @@ def test_nothing_was_delivered(
     "world", [None, MESSAGE_TABLE], indirect=True, ids=["no message log", "a message log"]
 )
 def test_code_of_which_nothing_is_known_may_just_leave_nothing(world: World) -> None:
-    """No line on any date: that there is none of this one proves nothing.
-
-    A row is a sign of a delivery.
-    """
+    """Without lines on any date a missing line proves nothing; a row is a sign of a delivery."""
     log_messages(world, FIVE)
     after = Stage.PUBLISHED if world.has_message_log else Stage.ACCEPTED
     judged(world, LATER, VerdictKind.UNTRIGGERED, (CauseKind.UNDETERMINED, FIVE, after, None))
@@ -1399,7 +1291,12 @@ def test_not_delivered_after_a_failure_was_delivered(world: World) -> None:
 def test_what_leaves_no_lines_any_more_proves_nothing(world: World) -> None:
     """The lines were switched off: those that got through have none either."""
     healthy_before(world)
-    deliver_all(world, FIVE[:4], to=without_lines(world))
+    stores, clock = world.stores, world.schedule.clock
+    quiet = CheckpointLogger(world.phase, stores.checkpoints, enabled=False, clock=clock)
+    orchestrator = Orchestrator(
+        world.phase, stores.documents, stores.completion_log, quiet, clock, beside=AtOnce
+    )
+    deliver_all(world, FIVE[:4], to=orchestrator.deliver)
     log_messages(world, FIVE)
     stop = (CauseKind.UNDETERMINED, LAST, Stage.PUBLISHED, Stage.REGISTERED)
     judged(world, LATER, VerdictKind.UNTRIGGERED, stop)
@@ -1433,10 +1330,7 @@ def test_a_message_that_names_nobody_beside_two_that_are_published(world: World)
 
 @with_message_log
 def test_what_was_published_under_the_next_date(world: World) -> None:
-    """One of five has a wrong date in its message.
-
-    Of this date it was not published, and more is not known.
-    """
+    """One of five has a wrong date in its message; for its own date it was not published."""
     healthy_before(world)
     deliver_all(world, FIVE[:4])
     log_messages(world, FIVE[:4])
@@ -1457,10 +1351,7 @@ def test_what_was_published_under_the_next_date(world: World) -> None:
 def test_a_message_lies_in_the_dead_letters(
     world: World, kept: str, cause: CauseKind, until: Stage
 ) -> None:
-    """What failed at each delivery is given up as well, and would show elsewhere.
-
-    Another date's says nothing.
-    """
+    """A dead letter says that its date's message was given up, and nothing of another date."""
     world.requests = Requests(world) if kept == "requests" else None
     if kept != "nothing":
         healthy_before(world)
@@ -1468,10 +1359,8 @@ def test_a_message_lies_in_the_dead_letters(
     world.dead_letters = Letters(
         [DeadLetter(FIVE[3], DAY, DONE), DeadLetter(FIVE[4], DAY - ONE_DAY, DONE)]
     )
-    given_up, unknown = (
-        (cause, FIVE[3:4], Stage.PUBLISHED, until),
-        (CauseKind.UNDETERMINED, LAST, None, until),
-    )
+    given_up = (cause, FIVE[3:4], Stage.PUBLISHED, until)
+    unknown = (CauseKind.UNDETERMINED, LAST, None, until)
     judged(
         world,
         LATE,
@@ -1543,7 +1432,7 @@ def test_message_rejected(world: World, odd: dict[str, Any], words: str) -> None
 
 
 def test_who_is_rejected_is_not_silent(world: World) -> None:
-    """Of a processor whose messages say a wrong phase, on one date after the other, that is what is warned of."""
+    """A warning says that a processor's messages are rejected on one date after the other."""
     for back in (2, 1, 0):
         deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
         deliver_all(world, LAST, DAY - back * ONE_DAY, phase="phase_2")
@@ -1573,10 +1462,7 @@ def test_a_rejection_that_may_be_of_another_date(world: World) -> None:
 def test_a_rejection_that_is_not_of_the_missing_one(
     world: World, name: str, odd: dict[str, Any]
 ) -> None:
-    """Of nobody whom this phase expects, or of whom nobody can say.
-
-    That proves nothing of the missing one.
-    """
+    """A rejection of a processor that is not expected, or without a name, proves nothing."""
     deliver_all(world, FIVE[:4])
     deliver(world, message(name, **odd))
     judged(
@@ -1589,9 +1475,9 @@ def test_a_rejection_that_is_not_of_the_missing_one(
 
 @pytest.fixture
 def requested(world: World) -> Callable[..., None]:
-    """Let the platform have answered requests with these statuses, a minute apart from DONE on, and no others.
+    """Let the platform have answered requests with these statuses, a minute apart from DONE on.
 
-    With `before` one was answered the week before.
+    With `before` one more was answered the week before.
     """
 
     def answered(*statuses: int, before: bool = False) -> None:
@@ -1635,10 +1521,7 @@ def test_one_request_is_not_several(world: World, requested: Callable[..., None]
 def test_the_platform_turns_every_request_away(
     world: World, requested: Callable[..., None], *, before: bool
 ) -> None:
-    """Nothing at all has arrived, although there was work.
-
-    A log that has never shown a 2xx may be without them.
-    """
+    """Nothing arrived although there was work, and a log without a 2xx may lack requests."""
     requested(403, 403, 403, before=before)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
     world.work[DAY] = 7
@@ -1687,10 +1570,7 @@ def test_passing_refusals_in_a_log_without_what_went_well(
 def test_refusals_of_nobody_support_what_is_missed(
     world: World, requested: Callable[..., None], statuses: tuple[int, ...], words: str
 ) -> None:
-    """Some requests were turned away, and one of five messages has left no line.
-
-    The two are said together.
-    """
+    """Requests that were turned away and the one message without a line are reported together."""
     healthy_before(world)
     log_messages(world, FIVE)
     deliver_all(world, FIVE[:3])
@@ -1727,10 +1607,7 @@ def test_one_of_the_published_dies_as_the_function_starts(
 
 @pytest.mark.parametrize("lines", [True, False])
 def test_every_request_fails(world: World, requested: Callable[..., None], *, lines: bool) -> None:
-    """Lines that are collected, and are not there, tell that it dies as it starts.
-
-    Else it may die anywhere.
-    """
+    """Where lines are collected and missing, it dies as it starts; else it may die anywhere."""
     if lines:
         healthy_before(world)
     requested(503, 503, 503, before=True)
@@ -1750,10 +1627,7 @@ def test_every_request_fails(world: World, requested: Callable[..., None], *, li
 def test_why_every_request_fails(
     world: World, requested: Callable[..., None], *, is_readable: bool
 ) -> None:
-    """In the service's own words, where these can be read.
-
-    That they cannot is said once, and changes nothing else.
-    """
+    """The service's own words say why; that they cannot be read is said once."""
     healthy_before(world)
     requested(503, 503, 503, before=True)
     world.phase = msgspec.structs.replace(world.phase, work_query=WORK_QUERY)
@@ -1801,10 +1675,7 @@ def test_what_cannot_be_read_widens_the_interval(world: World) -> None:
 
 
 def test_one_that_has_left_nothing(world: World) -> None:
-    """It did not run, did not publish, or was not delivered.
-
-    Where lines are collected, that is as far as it came.
-    """
+    """It did not run, did not publish, or was not delivered, as far as the lines can show."""
     deliver_all(world, FIVE[:4])
     judged(
         world, LATE, VerdictKind.INCOMPLETE, (CauseKind.UNDETERMINED, LAST, None, Stage.REGISTERED)
@@ -1827,7 +1698,7 @@ def test_of_quiet_dates_nothing_more_is_read(world: World, monkeypatch: pytest.M
 
 
 def test_early_warnings(world: World) -> None:
-    """An unexpected processor on its first date, and a processor that has been silent for three, are warned of."""
+    """A new unexpected processor and one that has been silent on three dates are warned of."""
     for back in range(3):
         deliver_all(world, FIVE[:4], DAY - back * ONE_DAY)
     deliver_all(world, ["weather", "NbacPlayerBoxscoresProcessor"])
@@ -1835,16 +1706,16 @@ def test_early_warnings(world: World) -> None:
     # the date is not over
     assert not any(warning.startswith(at_night) for warning in report(world, DONE).warnings)
     assert report(world, LATE).warnings == (
-        "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles p2_nbacom_boxscores), weather",
+        (
+            "phase2: not expected, since 2026-02-09: NbacPlayerBoxscoresProcessor (resembles "
+            "p2_nbacom_boxscores), weather"
+        ),
         f"phase2: {FIVE[4]} has reported nothing since 2026-02-07, while its peers have",
     )
 
 
 def test_dates_without_work_are_no_silence(world: World) -> None:
-    """On two dates some said that they had nothing to do.
-
-    On the one after them one is silent, for the first time.
-    """
+    """Dates on which processors had nothing to do do not count as their silence."""
     deliver_all(world, FIVE, DAY - 3 * ONE_DAY)
     for back in (2, 1):
         deliver_all(world, FIVE[:2], DAY - back * ONE_DAY, status="no_data")
@@ -2019,10 +1890,7 @@ def test_the_advice_is_that_for_the_status(world: World, status: int, advice: st
 
 
 def test_what_dies_among_others_may_be_anybodys(world: World) -> None:
-    """Four were handled, and requests of others on the topic fail since.
-
-    Of the fifth nothing is known.
-    """
+    """Of the fifth nothing is known where four were handled and other requests fail since."""
     healthy_before(world)
     deliver_all(world, FIVE[:4])
     world.requests = Requests(

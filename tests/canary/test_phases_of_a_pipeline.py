@@ -1,4 +1,4 @@
-"""Three phases of one pipeline in one file, as examples/phases_of_a_pipeline.toml describes them, judged in one run."""
+"""Three phases of one pipeline in examples/phases_of_a_pipeline.toml, judged in one run."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -120,10 +120,7 @@ def test_only_the_reasons_of_the_phase_are_on_purpose(
 
 
 def test_an_unset_flag_that_starts_the_next_phase_blocks_it(pipeline: Pipeline) -> None:
-    """There impact, advice and the word on what starts the next phase follow from the flag.
-
-    In Phase 2 they do not.
-    """
+    """Impact, advice and the word on what starts the next phase depend on what the flag does."""
     for name, phase in pipeline.phases.items():
         pipeline.deliver(name, *phase.expected)
         pipeline.document(name, _triggered=False)

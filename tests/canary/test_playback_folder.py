@@ -15,14 +15,6 @@ from tests.proof.inputs import fuzzed, mutated
 NOW = datetime(2026, 2, 14, 17, 0, tzinfo=UTC)
 
 
-def made(path: Path) -> Path:
-    with simulated_folder(path, "[phase2]"):
-        (path / "old").write_text("")
-        (path / "deep" / "er").mkdir(parents=True)
-        end_of_run(path, NOW)
-    return path
-
-
 def test_it_knows_its_phases_and_its_time(tmp_path: Path) -> None:
     """As long as the run is not over, it has no time."""
     with simulated_folder(tmp_path / "run", "[phase2]"):
@@ -37,7 +29,11 @@ def test_the_next_run_empties_it(tmp_path: Path) -> None:
     """Folders in it, and what a link in it leads to stays."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").write_text("")
-    path = made(tmp_path / "run")
+    path = tmp_path / "run"
+    with simulated_folder(path, "[phase2]"):
+        (path / "old").write_text("")
+        (path / "deep" / "er").mkdir(parents=True)
+        end_of_run(path, NOW)
     (path / "link").symlink_to(tmp_path / "elsewhere")
     with simulated_folder(path, "[phase2]"):
         assert sorted(file.name for file in path.iterdir()) == ["phases.toml", "simulation.json"]
@@ -107,7 +103,10 @@ def _run(path: Path) -> AbstractContextManager[None]:
     return simulated_folder(path, "[phase2]")
 
 
-_MARK = b'{"made_by": "canary, on simulated time; the next run of the same command empties this folder", "now": "%s"}'
+_MARK = (
+    b'{"made_by": "canary, on simulated time; the next run of the same command empties this '
+    b'folder", "now": "%s"}'
+)
 
 
 @fuzzed(50)

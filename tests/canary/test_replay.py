@@ -22,10 +22,6 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "messages.jsonl"
 DONE = datetime.fromisoformat("2026-02-10T06:41:00Z")
 
 
-def alerts(printed: str) -> list[tuple[str, ...]]:
-    return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \S \w+ · (\S+) · ", printed)
-
-
 _keys = st.sampled_from(["message", "data", "publishTime", "messageId", "time"])
 _scalars = (
     st.none()
@@ -47,6 +43,10 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_shipped_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A renamed class, a failure that is mended late, an impossible date, unexpected, a day off."""
+
+    def alerts(printed: str) -> list[tuple[str, ...]]:
+        return re.findall(r"─ (\w+) (.{17}) ─+╮\n│ \S \w+ · (\S+) · ", printed)
+
     assert cli.main(["replay", str(EXAMPLE), "--out", str(tmp_path / "run")]) == 1
     printed = capsys.readouterr().out
     assert alerts(printed) == [
@@ -104,7 +104,7 @@ def test_pulled_messages_are_taken_as_they_are(tmp_path: Path, phase: Phase) -> 
     "form", ["array", "array of one line", "messages alone", "CloudEvents", "delivered and decoded"]
 )
 def test_other_forms_of_a_file(tmp_path: Path, phase: Phase, form: str) -> None:
-    """What `gcloud … pull --format=json` prints as it is, messages with nothing around them, and events."""
+    """The output of `gcloud … pull --format=json`, bare messages and events can be replayed."""
     sent = five(phase, "2026-02-09")
     pulled = [{"ackId": "x", "message": m["message"]} for m in sent]
     alone = [m["message"] for m in sent]
@@ -195,10 +195,7 @@ def test_a_backfill_of_an_old_date_is_judged_at_the_end(
 def test_nothing_happens_after_until(
     tmp_path: Path, phase: Phase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is published later is not delivered.
-
-    Before everything there is nothing to tell but that.
-    """
+    """What is published later is not delivered, and before everything there is nothing to say."""
     file = write(tmp_path / "m.jsonl", five(phase, "2026-02-09"))
     assert cli.main(["replay", str(file), "--until", "2026-02-10T06:41:02Z"]) == 0
     printed = capsys.readouterr().out

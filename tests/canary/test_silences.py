@@ -98,10 +98,7 @@ def test_that_it_is_over_is_told_in_spite_of_a_silence(
 def test_a_silence_is_shown_wherever_its_date_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By `check`, `status` and `explain`, for people and in JSON.
-
-    Not where it covers no date that is shown.
-    """
+    """check, status and explain show it, as text and as JSON, where it covers a date shown."""
     data = ["--data", str(tmp_path / "stores"), "--now", "2026-02-10T17:00:00Z"]
     add = [
         "silence",
@@ -151,10 +148,8 @@ def test_people_who_add_at_once_lose_nothing(stores: EmbeddedStores) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Added, listed, ended; an expired one is not listed."""
-    data, where = (
-        ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"],
-        f"in folder {tmp_path}",
-    )
+    data = ["--data", str(tmp_path), "--now", "2026-02-10T17:00:00Z"]
+    where = f"in folder {tmp_path}"
     assert cli.main(["setup", "--data", str(tmp_path)]) == 0
     add = ["silence", "add", *data, "2026-02-09"]
     capsys.readouterr()
@@ -169,7 +164,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         cli.main(["silence", "list", "--data", str(tmp_path), "--now", "2026-02-10T19:00:00Z"]) == 0
     )
     assert capsys.readouterr().out == (
-        f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: All-Star\\nbreak\n"
+        f"{silence_id}  phase2 2026-02-09 to 2026-02-11, until 2026-02-13 17:00Z: "
+        "All-Star\\nbreak\n"
     )
     capsys.readouterr()
     assert cli.main(["silence", "end", silence_id, *data]) == 0

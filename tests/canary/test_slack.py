@@ -1,7 +1,4 @@
-"""The Slack channel against a real HTTP server on this machine.
-
-The message, the retries, and the secret.
-"""
+"""The Slack channel against a real HTTP server: its message, its retries, its secret."""
 
 import html
 import logging
@@ -48,7 +45,6 @@ NOW = datetime(2026, 2, 10, 7, 15, tzinfo=UTC)
 SECRET = "T0SECRET/B0SECRET/xSECRETx"  # noqa: S105 (that it goes nowhere is what is tested)
 
 PATH = f"/services/{SECRET}"
-PAGE: Answer = (200, {}, "<html>Sign in</html>")
 
 
 @pytest.fixture
@@ -132,7 +128,7 @@ EMBEDDED = CommandLine()
 
 
 def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
-    """A line that says it all, and beside a colour what to do now, fields, commands and plain links."""
+    """A headline, and beside a colour what to do now, fields, commands and plain links."""
     channel = SlackChannel(
         slack.url,
         {"phase2": phase},
@@ -142,7 +138,10 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
     )
     channel.send([notification(causes=(DRIFT,))], NOW)
     (body,) = slack.posts
-    headline = "✖ CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator waits for {}"
+    headline = (
+        "✖ CRITICAL · 2026-02-09 · UNTRIGGERED · Phase 3 has 0 of 14 games · the orchestrator "
+        "waits for {}"
+    )
     headline = headline.format("p2_bdl_box_scores")
     assert body["text"] == headline
     assert [fault["color"] for fault in body["attachments"]] == ["#b3261e"]
@@ -155,7 +154,8 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
         ),
         "*What*\na summary",
         (
-            "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription nba-phase3-analytics-sub starts "
+            "*Impact*\nBLOCKED: Phase 3 has 0 of 14 games. The Pub/Sub subscription "
+            "nba-phase3-analytics-sub starts "
             "it, not `_triggered`."
         ),
         "*Cause*\nEXPECTATION_DRIFT at DECIDED: waits for p2_bdl_box_scores (document)",
@@ -163,7 +163,10 @@ def test_a_message_as_people_know_it(slack: FakeWebhook, phase: Phase) -> None:
     ]
     assert texts(body)[-1].splitlines()[:2] == [
         "*Ack:* `GOOGLE_CLOUD_PROJECT=nba canary ack 2026-02-09`",
-        "*Silence:* `GOOGLE_CLOUD_PROJECT=nba canary silence add 2026-02-09 --for 12h --reason 'in hand'`",
+        (
+            "*Silence:* `GOOGLE_CLOUD_PROJECT=nba canary silence add 2026-02-09 --for 12h "
+            "--reason 'in hand'`"
+        ),
     ]
     assert links(body) == [
         ("See 2026-02-09", "https://canary.example/dates/2026-02-09"),
@@ -207,7 +210,8 @@ def test_the_link_to_the_logs() -> None:
     link = logs_link("nba", "phase2", DAY)
     assert not set(link) & set(' "<>|')
     assert unquote(link) == (
-        'https://console.cloud.google.com/logs/query;query=labels.phase="phase2" AND labels.game_date="2026-02-09"'
+        'https://console.cloud.google.com/logs/query;query=labels.phase="phase2" AND '
+        'labels.game_date="2026-02-09"'
         ' AND jsonPayload.checkpoint:"CHECKPOINT_"'
         ";startTime=2026-02-08T00:00:00Z;endTime=2026-02-17T00:00:00Z?project=nba"
     )
@@ -220,10 +224,7 @@ def test_the_link_to_the_logs() -> None:
 def test_a_message_stays_within_slacks_limits(
     phase: Phase, summary: str, project: str | None
 ) -> None:
-    """However many dates and however long their texts.
-
-    What does not fit is counted, and no date is lost.
-    """
+    """Of however many dates and long texts, what does not fit is counted and no date is lost."""
     body = message(many(60, summary), {"phase2": phase}, CommandLine(project=project), NOW)
     shown = headers(body)
     assert len(blocks(body)) <= 50
@@ -249,7 +250,10 @@ def test_one_very_long_text_is_cut_and_sent(slack: FakeWebhook, phase: Phase) ->
 
 def test_what_comes_from_outside_is_shown_and_not_obeyed(phase: Phase) -> None:
     """No mention, no link, no code block."""
-    hostile = "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* ````"
+    hostile = (
+        "<!channel> <!here> <@U1> <https://evil.example|x> & @channel @Here @everyone ```\n*bold* "
+        "````"
+    )
     over = notification(kind=NotificationKind.RESOLVED, summary=hostile)
     body = message([notification(summary=hostile), over], {"phase2": phase}, EMBEDDED, NOW)
     for text in (texts(body)[2], texts(body)[-2]):
@@ -369,7 +373,8 @@ def test_a_redirect_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
 
 def test_another_page_is_no_delivery(slack: FakeWebhook, phase: Phase) -> None:
     """That of a proxy at which one has to sign in answers 200 as well."""
-    slack.script = [PAGE]
+    page: Answer = (200, {}, "<html>Sign in</html>")
+    slack.script = [page]
     error = failure(slack.url, phase)
     assert (str(error), len(slack.posts)) == ("Slack answered 200", 1)
 
@@ -392,23 +397,6 @@ def test_a_server_that_hangs_does_not_hold_up_the_run(
     error = failure(slack.url, phase, seconds=0.5)
     assert time.monotonic() - started < 1.0
     assert str(error) == "Slack: no answer within 0.5 s"
-
-
-def whole_chain(error: NotifyError | None) -> str:
-    """All that a log could take from an error, the locals of our own functions included.
-
-    It has no other behind it.
-    """
-    if error is None:
-        return ""
-    assert (error.__cause__, error.__context__) == (None, None)
-    assert error.__traceback__ is not None
-    own = traceback.TracebackException(
-        type(error), error, error.__traceback__.tb_next, capture_locals=True
-    )
-    return "".join(
-        [repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)]
-    )
 
 
 @pytest.mark.parametrize(
@@ -434,6 +422,20 @@ def test_the_address_is_a_secret(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever Slack answers and however much is logged, it is in no error, log, repr or output."""
+
+    def whole_chain(error: NotifyError | None) -> str:
+        """Return all that a log could take from an error, with the locals of our own functions."""
+        if error is None:
+            return ""
+        assert (error.__cause__, error.__context__) == (None, None)
+        assert error.__traceback__ is not None
+        own = traceback.TracebackException(
+            type(error), error, error.__traceback__.tb_next, capture_locals=True
+        )
+        return "".join(
+            [repr(error), repr(vars(error)), *own.format(), *traceback.format_exception(error)]
+        )
+
     caplog.set_level(logging.DEBUG)
     url = slack.url if answer else f"http://127.0.0.1:{free_port()}{PATH}"
     slack.script = [answer or OK]
@@ -453,27 +455,21 @@ def test_the_address_is_a_secret(
 @pytest.mark.parametrize(
     "url",
     [
-        *(
-            "",
-            "SECRET",
-            "https://",
-            "https:///SECRET",
-            "https://SECRET",
-            "https://SECRET/",
-            "ftp://hooks/SECRET",
-        ),
-        *(
-            "http://hooks.slack.com/SECRET",
-            "http://127.0.0.1.evil/SECRET",
-            "https://[SECRET/x",
-            "https://[SECRET]/x",
-        ),
-        *(
-            "https://h:SECRET/x",
-            "https://h:99999/SECRET",
-            "https://h/SE CRET",
-            "https://h/SECRET\r\nX: y",
-        ),
+        "",
+        "SECRET",
+        "https://",
+        "https:///SECRET",
+        "https://SECRET",
+        "https://SECRET/",
+        "ftp://hooks/SECRET",
+        "http://hooks.slack.com/SECRET",
+        "http://127.0.0.1.evil/SECRET",
+        "https://[SECRET/x",
+        "https://[SECRET]/x",
+        "https://h:SECRET/x",
+        "https://h:99999/SECRET",
+        "https://h/SE CRET",
+        "https://h/SECRET\r\nX: y",
         *("https://h/SECRETé", "file:///SECRET"),
     ],
 )
@@ -502,7 +498,8 @@ def test_a_line_break_after_the_address_does_no_harm(slack: FakeWebhook, phase: 
         http_answer("rate_limited", "429 Too Many Requests", "Retry-After: 30"),
         http_answer("no_service T0SECRET/B0SECRET", "404 Not Found"),
         http_answer("", "302 Found", "Location: /services/T0SECRET/B0SECRETx"),
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html;charset=x\r\n\r\n2\r\nok\r\n0\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html;"
+        b"charset=x\r\n\r\n2\r\nok\r\n0\r\n"
         b"\r\n",
     )
 )

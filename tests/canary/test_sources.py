@@ -31,20 +31,20 @@ DONE = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 PHASES = load_phases(BUNDLED_PHASES)
 
 
-class _Hanging:
-    def __init__(self) -> None:
-        self.released = threading.Event()
-
-    def get_all(self, _: Iterable[object]) -> dict[Any, Any]:
-        self.released.wait(30)
-        return {}
-
-
 def test_what_hangs_is_unreadable_in_time(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other source still answers, and the run ends."""
-    hanging = _Hanging()
+
+    class Hanging:
+        def __init__(self) -> None:
+            self.released = threading.Event()
+
+        def get_all(self, _: Iterable[object]) -> dict[Any, Any]:
+            self.released.wait(30)
+            return {}
+
+    hanging = Hanging()
     monkeypatch.setattr(stores, "documents", hanging)
     began = time.monotonic()
     (evidence,) = gather(stores, WANTED, {"phase2": phase}, seconds=0.2).evidence
@@ -121,10 +121,7 @@ def test_no_more_than_eight_questions_at_once(
 def test_whose_turn_never_came_keeps_nobody_from_reading(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 60 slow questions, 8 at once, most are not asked in time.
-
-    The documents are, and so is who reads next.
-    """
+    """Of 60 slow questions most are not asked in time; the documents and the next reader are."""
 
     class Counts:
         def count(self, query: str, since: date, until: date) -> dict[date, int]:
@@ -174,26 +171,25 @@ def test_all_dates_of_a_phase_are_one_search(
     assert lines == [1, 1, *[0] * 98]
 
 
-class OneQuery:
-    """Answers with runs of every date of three, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, date, date]] = []
-
-    def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
-        """A run of each date, under a name that would break a line."""
-        self.asked.append((query, since, until))
-        days = (since + timedelta(days=n) for n in range((until - since).days + 1))
-        return [ProcessorRun(processor="p2\n", game_date=day, status="\x1b[31m") for day in days]
-
-
 def test_the_runs_of_all_dates_are_one_query(
     stores: EmbeddedStores, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the history before them and the next date.
+    """One query covers the history and the next date, and each date is given its own runs."""
 
-    Each date is given its own, whose texts can be shown.
-    """
+    class OneQuery:
+        """Answers with runs of every date of three, and keeps what it was asked."""
+
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, date, date]] = []
+
+        def runs(self, query: str, since: date, until: date) -> list[ProcessorRun]:
+            """A run of each date, under a name that would break a line."""
+            self.asked.append((query, since, until))
+            days = (since + timedelta(days=n) for n in range((until - since).days + 1))
+            return [
+                ProcessorRun(processor="p2\n", game_date=day, status="\x1b[31m") for day in days
+            ]
+
     counts = OneQuery()
     monkeypatch.setattr(stores, "counts", counts)
     phases = {"phase2": msgspec.structs.replace(phase, runs_query="@since @until"), "other": phase}
@@ -227,10 +223,7 @@ REQUIRED = {
 
 
 class Answers:
-    """Two phases, each with a table of its own, whose five have completed.
-
-    `broken` sources refuse, or hang.
-    """
+    """Two phases, each complete in a table of its own, whose `broken` sources refuse, or hang."""
 
     checkpoints: Any = None
     requests = dead_letters = service_errors = changes = None
@@ -293,7 +286,7 @@ class Answers:
 
 @pytest.mark.parametrize("hang", [False, True], ids=["refusing", "hanging"])
 def test_each_source_stands_alone(hang: bool) -> None:  # noqa: FBT001
-    """Alone and in pairs: whoever cannot be read makes those dates unknown that need it, and no others."""
+    """Sources that cannot be read, alone or in pairs, make those dates unknown that need them."""
     own = {"message_table": "d.messages", "flag_table": "d.flags"}
     asked = {"outcome_query": "outcome @since @until", "work_query": "work @since @until"}
     phases = {

@@ -1,7 +1,4 @@
-"""What a terminal shows at 80 and at 100 columns.
-
-Nothing that breaks, and nothing that it cannot show.
-"""
+"""What a terminal shows at 80 and at 100 columns, of which nothing breaks."""
 
 import os
 import re
@@ -51,7 +48,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_everything_fits_the_width(folder: Path, columns: int, arguments: list[str]) -> None:
-    """But for a command that is there to be pasted, and a silence's reason, which are left whole."""
+    """Every line fits, except for a command to be pasted and a silence's reason, kept whole."""
     lines = printed(folder, *arguments, columns=columns).splitlines()
     whole = ("Look: ", "Ack: ", "Silence: ", "silenced: ")
     assert [line for line in lines if len(line) > columns and not line.startswith(whole)] == []

@@ -1,4 +1,4 @@
-"""Time: clocks that are changed twice a year, leap days, the ends of years, and clocks that jump back.
+"""Clocks that change twice a year, leap days, ends of years, and clocks that jump back.
 
 What is elapsed is elapsed, whatever a wall clock does meanwhile; a wall clock's time is that of the
 phase's zone.
@@ -31,7 +31,7 @@ from canary.domain.incident import (
     NotificationKind,
 )
 from canary.domain.path import where_it_stopped
-from canary.domain.path.known import Known
+from canary.domain.path.dossier import Dossier
 from canary.domain.remembered import Runs, after_a_run, month_fields, read_date
 from canary.domain.silence import LONGEST, new_silence
 from canary.domain.slots import OwnMemory, due_without_memory
@@ -64,8 +64,6 @@ ZONES = [
 DRAWN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 K, N = VerdictKind, NotificationKind
-# How bad a verdict is, while the evidence stays the same.
-RANK = {K.WAITING: 0, K.SETTLING: 0, K.STORES_DISAGREE: 1, K.INCOMPLETE: 2, K.UNTRIGGERED: 2}
 
 
 @cache
@@ -103,7 +101,7 @@ class Place(NamedTuple):
 
 @st.composite
 def places(draw: st.DrawFn) -> Place:
-    """Draw a zone, a deadline, and a moment within a day of changed clocks, or of a year's or a February's end."""
+    """Draw a zone, a deadline, and a moment near changed clocks or an end of year or February."""
     zone = draw(st.sampled_from(ZONES))
     ends = st.builds(
         lambda year, end: datetime(year, end[0], end[1], tzinfo=UTC),
@@ -113,7 +111,10 @@ def places(draw: st.DrawFn) -> Place:
     leap = st.sampled_from([datetime(year, 2, 29, tzinfo=UTC) for year in (2000, 2024, 2028, 2096)])
     special = [ends, leap, *([st.sampled_from(changes(zone))] * 3 if changes(zone) else [])]
     near = draw(st.one_of(special)) + draw(st.integers(-26 * 60, 26 * 60)) * MINUTE
-    by = f"+{draw(st.integers(0, 3))}d {draw(st.integers(0, 23)):02}:{draw(st.sampled_from([0, 15, 30, 59])):02}"
+    by = (
+        f"+{draw(st.integers(0, 3))}d "
+        f"{draw(st.integers(0, 23)):02}:{draw(st.sampled_from([0, 15, 30, 59])):02}"
+    )
     phase = msgspec.structs.replace(
         PHASE, timezone=zone, incomplete_by=by, lookback_dates=7, history_dates=7
     )
@@ -126,7 +127,10 @@ _documents = st.sampled_from(["none", "all", "four"])
 def evidence_of(
     place: Place, missing: int, document: str, spread: Sequence[int], delay: int
 ) -> Evidence:
-    """Let all but `missing` complete up to `spread` minutes before the moment, `delay` seconds before their rows."""
+    """Let all but `missing` complete up to `spread` minutes before, and their rows come later.
+
+    A row follows its completion by `delay` seconds.
+    """
     times = {
         name: place.at - minutes * MINUTE
         for name, minutes in zip(FIVE[missing:], [0, *spread], strict=False)
@@ -159,10 +163,9 @@ evidences = st.tuples(
 def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     drawn: tuple[Any, ...], later: list[int], offset: int
 ) -> None:
-    """After 30 to 45 minutes, in runs of 15, whatever the clocks of the zone do.
-
-    It gets no better by waiting.
-    """
+    """A stuck date is accused after 30 to 45 minutes whatever the clocks do, and stays accused."""
+    # How bad a verdict is, while the evidence stays the same.
+    rank = {K.WAITING: 0, K.SETTLING: 0, K.STORES_DISAGREE: 1, K.INCOMPLETE: 2, K.UNTRIGGERED: 2}
     place, evidence = drawn[0], evidence_of(*drawn)
     phase, done = place.phase, place.at
     assert isinstance(evidence.completion_log, Seen)
@@ -175,7 +178,7 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
     )
     kinds = {now: judge(evidence, phase, now).kind for now in moments if now >= shown_by}
     assert {now: kind is late for now, kind in kinds.items()} == {now: now >= due for now in kinds}
-    ranks = [RANK[kind] for kind in kinds.values()]
+    ranks = [rank[kind] for kind in kinds.values()]
     assert ranks == sorted(ranks)
     if is_complete:
         runs = (done + offset * MINUTE + n * RUN_EVERY for n in range(5))
@@ -186,7 +189,7 @@ def test_a_stuck_date_is_accused_after_elapsed_time_and_stays_accused(
 @settings(DRAWN, max_examples=100)
 @given(places(), st.lists(st.integers(-60, 5 * 24 * 60), min_size=1, max_size=8))
 def test_every_wait_ends_at_its_moment_and_for_good(place: Place, minutes: list[int]) -> None:
-    """That for the next phase an hour after the flag, that for the first report at the deadline, elapsed and local."""
+    """The wait for the next phase takes an elapsed hour, that for a report ends at the deadline."""
     phase, day = place.phase, place.at.astimezone(place.tz).date()
     trigger = Trigger(place.at, "all_complete", "1")
     registered = {name: Registration(place.at, name, place.at) for name in FIVE}
@@ -263,10 +266,7 @@ def _in(at: datetime | None, tz: Any) -> datetime | None:
 def test_whose_clock_a_time_was_read_from_does_not_matter(
     drawn: tuple[Any, ...], minutes: int, zone: Any
 ) -> None:
-    """Verdict, causes and timeline are the same with any offset.
-
-    The hour that comes twice is two hours.
-    """
+    """Verdict, causes and timeline are the same with any offset, and a repeated hour is two."""
     tz = ZoneInfo(zone) if isinstance(zone, str) else timezone(timedelta(hours=zone))
     place, evidence = drawn[0], evidence_of(*drawn)
     phase, now = place.phase, place.at + minutes * MINUTE
@@ -287,7 +287,7 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(
         verdict = judge(one, phase, at)
         if verdict.kind.is_problem:
             verdict = where_it_stopped(verdict, one, seen, history=[one], phase=phase, now=at)
-        entries = timeline_of(verdict, Known(one, phase, at, traces=seen)).entries
+        entries = timeline_of(verdict, Dossier(one, phase, at, traces=seen)).entries
         assert [entry.at for entry in entries] == sorted(entry.at for entry in entries if entry.at)
         return verdict, sorted(
             (one.at, one.stage, one.subject, one.words) for one in entries if one.at
@@ -301,10 +301,16 @@ def test_whose_clock_a_time_was_read_from_does_not_matter(
 @settings(DRAWN, max_examples=300)
 @given(places())
 def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
-    """The one that is written; where that hour is left out, as much later.
+    """In a skipped hour it comes as much later, and in a repeated one it is the first of both."""
 
-    Where it comes twice, the first of both.
-    """
+    def jumps(tz: ZoneInfo, at: datetime) -> set[timedelta]:
+        """Return by how much the clocks are put forward in the day before a moment."""
+        nows = [at.astimezone(UTC) - n * HOUR / 2 for n in range(60)]
+        return {
+            (_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta())
+            for late, early in pairwise(nows)
+        }
+
     phase, tz = place.phase, place.tz
     day = place.at.astimezone(tz).date()
     days, hour, minute = (
@@ -316,18 +322,9 @@ def test_a_deadline_is_a_time_that_the_clocks_show(place: Place) -> None:
     deadline = phase.deadline(day)
     shown = deadline.astimezone(tz)
     assert deadline.tzinfo is UTC
-    assert shown.replace(tzinfo=None, fold=0) - wanted in {timedelta(), *_jumps(tz, shown)}
+    assert shown.replace(tzinfo=None, fold=0) - wanted in {timedelta(), *jumps(tz, shown)}
     assert shown.fold == 0
     assert phase.deadline(day - DAY) <= deadline <= phase.deadline(day + DAY)
-
-
-def _jumps(tz: ZoneInfo, at: datetime) -> set[timedelta]:
-    """Return by how much the clocks are put forward in the day before a moment."""
-    nows = [at.astimezone(UTC) - n * HOUR / 2 for n in range(60)]
-    return {
-        (_offset(tz, late) or timedelta()) - (_offset(tz, early) or timedelta())
-        for late, early in pairwise(nows)
-    }
 
 
 @settings(DRAWN, max_examples=200)
@@ -342,10 +339,7 @@ def test_recent_dates_follow_each_other_up_to_today(place: Place, count: int) ->
 @settings(DRAWN, max_examples=200)
 @given(places(), st.lists(st.integers(-6 * 60, 60 * 60), min_size=1, max_size=8))
 def test_the_pictures_hold_every_moment_in_its_order(place: Place, minutes: list[int]) -> None:
-    """A lane shows the wall's hours, so that an hour may lie on another.
-
-    A folded one shows elapsed time.
-    """
+    """A lane shows the wall's hours, of which two may overlap; a folded one shows elapsed time."""
     day = place.at.astimezone(place.tz).date()
     axis = _axis(place.phase, day)
     moments = sorted({place.at + n * MINUTE for n in minutes})
@@ -364,7 +358,23 @@ def test_the_pictures_hold_every_moment_in_its_order(place: Place, minutes: list
     assert all(0 <= x <= 100 for x in places_)
 
 
-_LOADED = """
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        ("", "2026-03-08 16:00:00+00:00\n"),
+        (
+            "sys.modules['tzdata'] = None",
+            (
+                "[phase2]: timezone: 'America/New_York' cannot be looked up: this machine has "
+                "no time zones, and the "
+                "package tzdata, which brings them along, is not installed\n"
+            ),
+        ),
+    ],
+)
+def test_a_machine_without_time_zones(without: str, said: str) -> None:
+    """The package tzdata supplies the zones, and where it is missing too, the error says so."""
+    program = f"""
 import sys
 {without}
 from orchestrator_resilience import ConfigurationError, load_phases
@@ -373,29 +383,9 @@ try:
 except ConfigurationError as error:
     print(error)
 """
-
-
-@pytest.mark.parametrize(
-    ("without", "said"),
-    [
-        ("", "2026-03-08 16:00:00+00:00\n"),
-        (
-            "sys.modules['tzdata'] = None",
-            (
-                "[phase2]: timezone: 'America/New_York' cannot be looked up: this machine has no time zones, and the "
-                "package tzdata, which brings them along, is not installed\n"
-            ),
-        ),
-    ],
-)
-def test_a_machine_without_time_zones(without: str, said: str) -> None:
-    """The package tzdata has them, and is installed with this one.
-
-    Where it is not, that is what is said.
-    """
     environment = {**os.environ, "PYTHONTZPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-c", _LOADED.format(without=without)],
+        [sys.executable, "-c", program],
         env=environment,
         capture_output=True,
         text=True,
@@ -429,10 +419,7 @@ def verdict(kind: VerdictKind) -> Verdict:
 def test_a_clock_that_jumps_back_tells_nothing_twice_and_loses_nothing(
     place: Place, jumps: list[int], data: st.DataObject
 ) -> None:
-    """By up to an hour before any run.
-
-    Opened once, reminded of after four hours or more, and told when it is over.
-    """
+    """A jump of up to an hour before any run repeats no message, and every end is notified of."""
     ends = data.draw(st.integers(1, len(jumps)))
     real, behind = place.at, timedelta()
     memory = DateMemory()
@@ -482,10 +469,7 @@ def test_reminders_come_every_four_hours_that_pass(place: Place, offset: int) ->
     st.lists(st.integers(-60, 40 * 24 * 60), max_size=6),
 )
 def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int]) -> None:
-    """After the time that was asked for, elapsed.
-
-    A clock that is behind by up to an hour does not break it.
-    """
+    """It ends after the elapsed time that was asked for, though a clock is an hour behind."""
     day = place.at.astimezone(place.tz).date()
     until = place.at + lasts * MINUTE
     silence = new_silence(
@@ -501,10 +485,7 @@ def test_a_silence_ends_when_it_ends(place: Place, lasts: int, minutes: list[int
 def test_what_nobody_saw_is_not_forgotten_by_a_clock_that_jumps(
     place: Place, steps: list[int]
 ) -> None:
-    """Two runs at once are a jump as well.
-
-    The one that is written down last may have begun first.
-    """
+    """Two runs at once are a jump as well, for the one written last may have begun first."""
     runs, now = after_a_run(Runs(at=place.at - 3 * HOUR), place.at, ""), place.at
     gap = runs.unseen[0]
     for minutes in steps:

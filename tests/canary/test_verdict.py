@@ -28,7 +28,7 @@ NOTHING: Source[Any] = Absent()
 
 
 def logged(names: list[str], visible_after: timedelta = SECOND, **more: Any) -> Source[Logged]:
-    """Return a completion log in which `names` complete in the minutes before DONE, the last one at DONE."""
+    """Return a completion log in which `names` complete minute by minute, the last at DONE."""
     arrivals = {
         name: Arrival(DONE - timedelta(minutes=n), DONE - timedelta(minutes=n) + visible_after)
         for n, name in enumerate(reversed(names))
@@ -418,10 +418,7 @@ def test_the_table(row: Row) -> None:
 
 
 def test_the_table_reaches_every_verdict() -> None:
-    """No verdict is left untested.
-
-    The one that is not here needs a phase that counts games, below.
-    """
+    """No verdict is left untested but the one that needs a phase that counts games, below."""
     assert {row.kind for row in TABLE.values()} == set(VerdictKind) - {K.DOWNSTREAM_PARTIAL}
 
 
@@ -501,10 +498,7 @@ def test_one_for_whom_nobody_waits_is_a_gap_at_once(phase: Phase) -> None:
 
 
 def test_bigquery_stands_in_for_firestore_where_it_was_verified(phase: Phase) -> None:
-    """With bigquery_carries_flag the completion log's own row is the flag.
-
-    Without it nobody is accused.
-    """
+    """With bigquery_carries_flag the log's row is the flag, and without it nobody is accused."""
     carries = msgspec.structs.replace(phase, bigquery_carries_flag=True)
     flagged = logged(FIVE, flag=SET)
     for completion_log, kind in (
@@ -620,14 +614,8 @@ def test_a_table_without_the_flag_cannot_stand_in(phase: Phase) -> None:
 def test_the_impact(
     progress: Source[Progress], outcome: Source[int], now: datetime, impact: Impact | None
 ) -> None:
-    """Output there is no harm; none is harm only when there was time for it.
-
-    Quiet has no impact.
-    """
+    """None is harm only when there was time for output, and a quiet date has no impact."""
     assert verdict_of(ALL, progress, now, outcome=outcome).impact is impact
-
-
-IN_GAMES = msgspec.structs.replace(PHASE, outcome_counts_games=True)
 
 
 @pytest.mark.parametrize(
@@ -654,10 +642,8 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
     kind: K,
     impact: Impact | None,
 ) -> None:
-    """Some of the games are a gap once the next phase has had its time.
-
-    Rows and games are never compared.
-    """
+    """A part of the games is a gap after the next phase's time; rows are no games."""
+    in_games = msgspec.structs.replace(PHASE, outcome_counts_games=True)
     games: Source[int] = Absent() if work is None else Seen(work)
     evidence = Evidence(
         phase="phase2",
@@ -668,43 +654,43 @@ def test_games_are_compared_where_both_are_counted(  # noqa: PLR0917 (the column
         work=games,
     )
     now = DONE + SECOND + timedelta(minutes=minutes)
-    verdict = judge(evidence, IN_GAMES, now)
+    verdict = judge(evidence, in_games, now)
     assert (verdict.kind, verdict.impact) == (kind, impact)
     assert judge(evidence, PHASE, now).kind is not K.DOWNSTREAM_PARTIAL
     if impact is not None:
         assert (
-            f"has {output} of {work} games" in alert([verdict], IN_GAMES, CommandLine(), now).text
+            f"has {output} of {work} games" in alert([verdict], in_games, CommandLine(), now).text
         )
 
 
-LOGS = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
-DOCUMENTS = [
-    Absent(),
-    REFUSED,
-    DOC_ALL,
-    DOC_FOUR,
-    DOC_SET,
-    registered(FIVE[:4], TRIGGER),
-    registered([], TRIGGER),
-    registered(FIVE[:4], PARTIAL),
-    registered([]),
-]
 COUNTS: list[Source[int]] = [Absent(), REFUSED, Seen(0), Seen(9)]
-MOMENTS = [
-    DONE - HOUR,
-    DONE,
-    DONE + timedelta(minutes=30),
-    DONE + 2 * HOUR,
-    DEADLINE,
-    DEADLINE + timedelta(days=3),
-]
 
 
 def test_every_combination_keeps_the_promises() -> None:
-    """Over all evidence: unreadable is UNKNOWN, and the accusation is made exactly by the mission's rule."""
+    """Unreadable evidence is UNKNOWN, and the accusation is made exactly by the mission's rule."""
+    logs = [Absent(), REFUSED, ALL, FOUR, NO_WORK, FOUR_IDLE, logged(FIVE, HOUR), Seen(Logged())]
+    documents = [
+        Absent(),
+        REFUSED,
+        DOC_ALL,
+        DOC_FOUR,
+        DOC_SET,
+        registered(FIVE[:4], TRIGGER),
+        registered([], TRIGGER),
+        registered(FIVE[:4], PARTIAL),
+        registered([]),
+    ]
+    moments = [
+        DONE - HOUR,
+        DONE,
+        DONE + timedelta(minutes=30),
+        DONE + 2 * HOUR,
+        DEADLINE,
+        DEADLINE + timedelta(days=3),
+    ]
     kinds = set()
     for completion_log, progress, outcome, work, now in itertools.product(
-        LOGS, DOCUMENTS, COUNTS, COUNTS, MOMENTS
+        logs, documents, COUNTS, COUNTS, moments
     ):
         verdict = verdict_of(completion_log, progress, now, outcome=outcome, work=work)
         kinds.add(verdict.kind)

@@ -1,4 +1,4 @@
-"""`canary verify` where the flag is in an older tracker's table, beside a completion log of twelve columns."""
+"""`canary verify` where the flag is in an older tracker's table, beside twelve columns."""
 
 import json
 import re
@@ -29,7 +29,7 @@ BOTH = f"{ONE} and bigquery_carries_flag = true"
 
 @pytest.fixture
 def documents(dataset: BigQuery) -> Iterator[FirestoreDocuments]:
-    """Return Firestore, where the flag of the first three dates is set, beside a completion log as it really is."""
+    """Return Firestore with the flag of the first three dates, beside a real completion log."""
     make_real_table(dataset)
     store = FirestoreDocuments(dataset.project)
     for day in DAYS[:3]:
@@ -80,10 +80,7 @@ def test_where_the_flag_is(
     said: tuple[bool | None, ...],
     answers: list[str],
 ) -> None:
-    """It is found by its columns.
-
-    The answer has what to put into the phases file, and no more than was shown.
-    """
+    """It is found by its columns, and the answer has what to put into the phases file."""
     make_status_table(dataset, flags(*said))
     code, answer = verify(capsys)
     (table,) = answer["flag_tables"]
@@ -135,10 +132,7 @@ def test_what_may_not_be_searched_or_read(
     capsys: pytest.CaptureFixture[str],
     call: str,
 ) -> None:
-    """It is one sentence, and the rest is told all the same.
-
-    The emulator asks nobody for rights.
-    """
+    """A table that may not be searched or read is one sentence, and the rest is reported."""
     make_status_table(dataset, flags(True, True, True, False))
     allowed = verify(capsys)[1]
 
@@ -164,7 +158,7 @@ def test_a_flag_table_that_the_phases_file_names(
     tmp_path: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Only what it lacks is to be put into it, and the flag there stands in when Firestore cannot be read."""
+    """Only what the entry lacks is proposed, and the table stands in for Firestore."""
     make_status_table(dataset, flags(True, True, True, False))
     text = BUNDLED_PHASES.read_text("utf-8")
     commented = f"# {LINE}"
@@ -195,10 +189,7 @@ def test_the_completion_log_of_another_phase_is_not_mixed_up(
     tmp_path: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Two tables whose names end alike.
-
-    Each phase is compared by its own, which has the column or has not.
-    """
+    """Of two tables whose names end alike, each phase is compared by its own columns."""
     other = BigQuery(f"{dataset.project}-other", emulated=True)
     other.client.create_dataset("nba_orchestration")
     make_real_table(dataset)

@@ -183,10 +183,7 @@ def test_where_the_stores_are(
 def test_data_outweighs_a_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is typed outweighs what is set, for what reads and for what writes.
-
-    And each answer names the folder.
-    """
+    """What is typed outweighs what is set, for reads and writes, and answers name the folder."""
     folder = tmp_path / "stores"
     SITUATIONS["blocked"](folder)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "nobodys")

@@ -72,10 +72,7 @@ def completion_log(request: pytest.FixtureRequest, phase: Phase) -> CompletionLo
 
 @pytest.fixture
 def unset(request: pytest.FixtureRequest) -> bool | None:
-    """Return what a completion log says of a flag that nobody set.
-
-    Nothing, where it has no column for it.
-    """
+    """Return what a completion log says of an unset flag: nothing without a column for it."""
     return None if request.node.callspec.params["completion_log"] == THEIRS else False
 
 

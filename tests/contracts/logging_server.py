@@ -1,8 +1,7 @@
 """A small Cloud Logging on the wire, because there is no emulator.
 
-It ingests stdout lines and lists entries.
-
-What it does not know, it refuses: a filter that it cannot evaluate must not match by accident.
+It ingests stdout lines and lists entries. What it does not know it refuses: a filter that it cannot
+evaluate must not match by accident.
 """
 
 import json
@@ -87,10 +86,7 @@ class LoggingServer:
         return f"127.0.0.1:{self._port}"
 
     def transport(self, address: str = "") -> LoggingServiceV2GrpcTransport:
-        """Return a transport to this server, or to what stands before it.
-
-        It is closed with the server.
-        """
+        """Return a transport to this server, or to what is before it, closed with the server."""
         transport = LoggingServiceV2GrpcTransport(
             channel=grpc.insecure_channel(address or self.address)
         )
@@ -121,10 +117,7 @@ class LoggingServer:
     def log_request(
         self, url: str, status: int, at: datetime, service: str = "", **fields: Any
     ) -> None:
-        """Store the entry that Cloud Run leaves of one request to a service.
-
-        `latency` is that of the request.
-        """
+        """Store the entry that Cloud Run leaves of one request, with its `latency`."""
         request = {"request_method": "POST", "request_url": url, "status": status}
         request["latency"] = fields.pop("latency", timedelta(0))
         self.log("run.googleapis.com%2Frequests", at, service, http_request=request, **fields)
@@ -132,7 +125,7 @@ class LoggingServer:
     def log(
         self, log: str, at: datetime, service: str = "", severity: str = "DEFAULT", **fields: Any
     ) -> None:
-        """Store an entry of a service in one of its logs, with its `text_payload` or `json_payload`."""
+        """Store an entry in one of a service's logs, with its `text_payload` or `json_payload`."""
         fields.setdefault(
             "resource", {"type": "cloud_run_revision", "labels": {"service_name": service}}
         )
@@ -148,9 +141,7 @@ class LoggingServer:
     def log_activity(
         self, at: datetime, method: str, resource: str, who: str = "", **fields: Any
     ) -> None:
-        """Store the entry that the audit log has of a call.
-
-        Its `code`, `response` and `metadata`, and its `operation`.
+        """Store the entry that the audit log has of a call, with its result and its `operation`.
 
         `api` is the service that was called, which the name of most methods tells.
         """
@@ -181,7 +172,7 @@ class LoggingServer:
     def log_attempt(
         self, at: datetime, job: str, kind: str = "Finished", severity: str = "INFO", **said: str
     ) -> None:
-        """Store Cloud Scheduler's entry of an attempt that `Started` or `Finished`, with what is `said`."""
+        """Store Cloud Scheduler's entry of an attempt that `Started` or `Finished`."""
         payload = {
             "@type": f"type.googleapis.com/google.cloud.scheduler.logging.Attempt{kind}",
             "jobName": job,
@@ -227,9 +218,8 @@ class LoggingServer:
 def condition_of(text: str) -> Condition:
     """Parse a filter of terms, NOT, and groups joined by AND or OR.
 
-    Raises ValueError for everything else.
-
     A group that mixes the two is refused: there, OR binds closer than AND, which nobody expects.
+    Raises ValueError for it and everything else.
     """
     condition, rest = _group(text)
     if rest:

@@ -115,7 +115,7 @@ def deliver(
 def test_a_dates_checkpoints_are_read_as_they_were_left(
     archive: Archive, deliver: Callable[[str], None], left: list[Checkpoint]
 ) -> None:
-    """What closed that date's deliveries and those without a date, oldest first, whole, to the microsecond."""
+    """Lines of the date and those without one are read, oldest first, to the microsecond."""
     for day in ("2026-02-09", "2026-02-10", "2026-02-09", "2026-02-09"):
         deliver(day)
     lines = read(archive[1], DAY)
@@ -130,10 +130,7 @@ def test_a_dates_checkpoints_are_read_as_they_were_left(
 def test_a_delivery_that_never_ended_is_read(
     archive: Archive, phase: Phase, clock: SimulatedClock
 ) -> None:
-    """RECEIVED of one that nothing closed stays, whatever the others did.
-
-    And nothing that was left later is known.
-    """
+    """RECEIVED of a delivery that nothing closed stays, and later lines are not known yet."""
     died = CheckpointLogger(phase, archive[0], clock=clock).delivery(
         processor="x", game_date=DAY, event_id="died"
     )
@@ -152,10 +149,8 @@ def test_a_delivery_that_never_ended_is_read(
     ] == ["died"] + (["ended"] if isinstance(archive[1], CloudLoggingArchive) else [])
 
 
-_OPEN, _CLOSED = (
-    {"checkpoint": CheckpointKind.RECEIVED},
-    {"checkpoint": CheckpointKind.IGNORED, "sequence": 2},
-)
+_OPEN = {"checkpoint": CheckpointKind.RECEIVED}
+_CLOSED = {"checkpoint": CheckpointKind.IGNORED, "sequence": 2}
 DEATHS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "closed before it was received": ([_CLOSED, _OPEN], ["IGNORED"]),
     "something after its end": (
@@ -381,10 +376,7 @@ def test_a_line_that_is_no_checkpoint_is_left_out_alone(tmp_path: Path, line: st
 
 
 def test_a_half_line_takes_nothing_with_it(tmp_path: Path) -> None:
-    """RECEIVED stays where what closed the delivery cannot be read.
-
-    An editor's mark before the first line is none.
-    """
+    """RECEIVED stays where the closing line cannot be read, and a byte order mark does no harm."""
     file = JsonLinesArchive(tmp_path / "checkpoints.jsonl")
     received = json.dumps(
         {**GOOD, "checkpoint": "CHECKPOINT_RECEIVED", "closes": False, "delivery": "d"}
@@ -427,7 +419,8 @@ def test_cloud_loggings_filter() -> None:
     """Built in one place, from indexed fields; what is quoted cannot end the quotation."""
     assert checkpoint_filter({"phase2": [DAY], "phase3": []}, LATER) == (
         '((labels.phase="phase2" AND (labels.game_date="2026-02-09" OR (NOT labels.game_date:* AND '
-        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND timestamp>="2026-02-09T00:00:00+00:00" AND '
+        'jsonPayload.checkpoint="CHECKPOINT_REJECTED" AND '
+        'timestamp>="2026-02-09T00:00:00+00:00" AND '
         'timestamp<"2026-02-12T00:00:00+00:00")))) AND '
         '(jsonPayload.closes=true OR jsonPayload.checkpoint="CHECKPOINT_RECEIVED") AND '
         'timestamp>="2026-02-07T00:00:00+00:00" AND timestamp<"2026-04-01T00:00:00+00:00"'
@@ -482,10 +475,7 @@ def test_cloud_logging_has_no_end_of_pages() -> None:
 
 
 def test_cloud_loggings_requests() -> None:
-    """The statuses of one function's requests since a moment, each once.
-
-    No request is no status.
-    """
+    """Each status of one function's requests since a moment is read once."""
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
         archive = CloudLoggingArchive("project", connect=server.transport)
@@ -562,19 +552,22 @@ def test_the_last_answer_before_a_moment() -> None:
 STDERR, STDOUT, SYSTEM = (
     "run.googleapis.com%2F" + log for log in ("stderr", "stdout", "varlog%2Fsystem")
 )
-REQUESTS = "run.googleapis.com%2Frequests"
 NO_MODULE = "ModuleNotFoundError: No module named 'yaml'"
-TRACEBACK = f'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n{NO_MODULE}\n'
-NO_START = 'Default STARTUP TCP probe failed 1 time for container "worker" on port 8080. The instance was not started.'
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import yaml\n'
+    f"{NO_MODULE}\n"
+)
+NO_START = (
+    'Default STARTUP TCP probe failed 1 time for container "worker" on port 8080. The instance '
+    "was not started."
+)
 READINESS = "The request failed because the instance failed the readiness check."
 TRACE = "projects/project/traces/" + "a" * 32
 
 
 def test_the_errors_of_a_service() -> None:
-    """Its output from ERROR on, the platform's words from WARNING on, oldest first.
-
-    None of another service or time.
-    """
+    """Its output from ERROR on and the platform's from WARNING on are read, oldest first."""
+    requests = "run.googleapis.com%2Frequests"
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
 
@@ -587,7 +580,7 @@ def test_the_errors_of_a_service() -> None:
         left(1, STDOUT, "CRITICAL", json_payload={"message": "quota", "stack_trace": TRACEBACK})
         left(2, SYSTEM, "ERROR", text_payload=NO_START)
         left(3, SYSTEM, "WARNING", text_payload="Container called exit(1).")
-        left(4, REQUESTS, "ERROR", text_payload=READINESS, trace=TRACE)
+        left(4, requests, "ERROR", text_payload=READINESS, trace=TRACE)
         left(5, STDERR, "ALERT", text_payload="CHECKPOINT_FAILED: register")
         left(
             5,
@@ -618,10 +611,7 @@ def test_the_errors_of_a_service() -> None:
 
 
 def test_too_many_errors_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The newest are kept, and it is said from when on.
-
-    One search, and no more than its two pages.
-    """
+    """One search of two pages reads the newest errors, and says from when on they are known."""
     monkeypatch.setattr(cloud_logging, "_MAXIMUM_ERRORS", 6)
     at = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     with LoggingServer("project") as server:
@@ -666,7 +656,7 @@ def test_the_time_and_the_trace_of_a_request() -> None:
 
 
 def check_read(checkpoint: Checkpoint) -> None:
-    """Hold what was read to the types that it is written with, what is harmless, and what is read again as the same."""
+    """Hold what was read to its types, to harmless texts, and to itself when read again."""
     lists = [
         checkpoint.fields.get(name, [])
         for name in ("completed", "missing", "expected", "steps", "causes")
@@ -754,9 +744,9 @@ def test_a_log_entry_is_an_error_or_none(data: bytes) -> None:
 
 
 def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> None:
-    """Three stuck dates are one search each for lines, requests, errors and changes, in which their trouble is found.
+    """Three stuck dates are one search each for lines, requests, errors and changes.
 
-    And one for what was there before each of the first two. Who may not read logs is told so once.
+    Two more find what was there before the first two. That logs may not be read is said once.
     """
     days = [DAY + timedelta(days=number) for number in range(3)]
     with LoggingServer("project", page_limit=1_000) as server:
@@ -804,7 +794,10 @@ def test_a_thousand_deliveries_a_day(phase: Phase, clock: SimulatedClock) -> Non
         (refused, *_) = read_traces(
             stores, problems, {phase.name: phase}, clock.now, seconds=60
         ).values()
-    all_of_them = "the checkpoints and the requests to the service and the service's errors and what was changed"
+    all_of_them = (
+        "the checkpoints and the requests to the service and the service's errors and what was "
+        "changed"
+    )
     assert refused.left_out == [
         f"explained without {all_of_them}: Cloud Logging: PermissionDenied: 403 told to fail"
     ]

@@ -1,4 +1,4 @@
-"""What Google's audit log says of a phase's components, and Cloud Scheduler's of its jobs, through the real client."""
+"""What Google's logs say of a phase's components and jobs, through the real client."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -47,30 +47,22 @@ SUBSCRIPTION: Part = (Component.SUBSCRIPTION, "to-orchestrator")
 JOB: Part = (Component.JOB, "box-scores")
 PARTS = (SERVICE, TABLE, TOPIC, SUBSCRIPTION, JOB)
 
-RUN_1, RUN_2 = (
-    "google.cloud.run.v1.Services.ReplaceService",
-    "google.cloud.run.v2.Services.UpdateService",
-)
+RUN_1 = "google.cloud.run.v1.Services.ReplaceService"
+RUN_2 = "google.cloud.run.v2.Services.UpdateService"
 FUNCTION = "google.cloud.functions.v2.FunctionService.UpdateFunction"
 FUNCTION_1 = "google.cloud.functions.v1.CloudFunctionsService.UpdateFunction"
 IAM = "google.iam.v1.IAMPolicy.SetIamPolicy"
 SUBSCRIBER, PUBLISHER = "google.pubsub.v1.Subscriber", "google.pubsub.v1.Publisher"
-TABLES, QUERY = (
-    "google.cloud.bigquery.v2.TableService",
-    "google.cloud.bigquery.v2.JobService.InsertJob",
-)
+TABLES = "google.cloud.bigquery.v2.TableService"
+QUERY = "google.cloud.bigquery.v2.JobService.InsertJob"
 SCHEDULER = "google.cloud.scheduler.v1.CloudScheduler"
 
-IN_V1, IN_V2 = (
-    "namespaces/project/services/orchestrator",
-    "projects/project/locations/l/services/orchestrator",
-)
+IN_V1 = "namespaces/project/services/orchestrator"
+IN_V2 = "projects/project/locations/l/services/orchestrator"
 THE_FUNCTION = "projects/project/locations/l/functions/orchestrator"
 THE_TABLE = "projects/project/datasets/nba/tables/completions"
-THE_SUBSCRIPTION, THE_TOPIC = (
-    "projects/project/subscriptions/to-orchestrator",
-    "projects/project/topics/complete",
-)
+THE_SUBSCRIPTION = "projects/project/subscriptions/to-orchestrator"
+THE_TOPIC = "projects/project/topics/complete"
 THE_JOB = "projects/project/locations/l/jobs/box-scores"
 MADE = {"status": {"latestCreatedRevisionName": "orchestrator-00007-abc"}}
 FIRST, LAST = ({"id": "operations/1", "producer": "an-api", end: True} for end in ("first", "last"))
@@ -103,142 +95,65 @@ def found(server: LoggingServer, *parts: Part) -> list[tuple[str, ...]]:
     return [(change.component, *change[2:6]) for change in read(server, parts or PARTS).changes]
 
 
-OF_A_COMPONENT: dict[str, tuple[Part, str, str, dict[str, Any], str, str]] = {
-    "Cloud Run, version 1": (
-        SERVICE,
-        RUN_1,
-        IN_V1,
-        {"response": MADE},
-        "deployed",
-        "orchestrator-00007-abc",
-    ),
-    "Cloud Run, version 2": (
-        *(
-            SERVICE,
-            RUN_2,
-            IN_V2,
-            {"response": {"latestCreatedRevision": f"{IN_V2}/revisions/orchestrator-00008-xyz"}},
-        ),
-        *("deployed", "orchestrator-00008-xyz"),
-    ),
-    "a new service": (
-        SERVICE,
-        "google.cloud.run.v1.Services.CreateService",
-        IN_V1,
-        {},
-        "deployed",
-        "",
-    ),
-    "a deleted service": (
-        SERVICE,
-        "google.cloud.run.v1.Services.DeleteService",
-        IN_V1,
-        {},
-        "deleted",
-        "",
-    ),
-    "who may call a service": (
-        SERVICE,
-        "google.cloud.run.v1.Services.SetIamPolicy",
-        IN_V1,
-        {},
-        "permissions changed",
-        "",
-    ),
-    "a function": (
-        *(
-            SERVICE,
-            FUNCTION,
-            THE_FUNCTION,
-            {"response": {"serviceConfig": {"revision": "orchestrator-00009-fun"}}},
-        ),
-        *("deployed", "orchestrator-00009-fun"),
-    ),
-    "a function, version 1": (
-        SERVICE,
-        FUNCTION_1,
-        THE_FUNCTION,
-        {"response": {"versionId": "7"}},
-        "deployed",
-        "",
-    ),
-    "a subscription": (
-        SUBSCRIPTION,
-        f"{SUBSCRIBER}.UpdateSubscription",
-        THE_SUBSCRIPTION,
-        {},
-        "changed",
-        "",
-    ),
-    "its end": (
-        SUBSCRIPTION,
-        f"{SUBSCRIBER}.DeleteSubscription",
-        THE_SUBSCRIPTION,
-        {},
-        "deleted",
-        "",
-    ),
-    "its endpoint": (
-        SUBSCRIPTION,
-        f"{SUBSCRIBER}.ModifyPushConfig",
-        THE_SUBSCRIPTION,
-        {},
-        "its endpoint changed",
-        "",
-    ),
-    "its messages": (SUBSCRIPTION, f"{SUBSCRIBER}.Seek", THE_SUBSCRIPTION, {}, "Seek", ""),
-    "a topic": (TOPIC, f"{PUBLISHER}.DeleteTopic", THE_TOPIC, {}, "deleted", ""),
-    "who may publish": (
-        TOPIC,
-        IAM,
-        THE_TOPIC,
-        {"api": "pubsub.googleapis.com"},
-        "permissions changed",
-        "",
-    ),
-    "a table": (TABLE, f"{TABLES}.PatchTable", THE_TABLE, {}, "changed", ""),
-    "a table's end": (TABLE, f"{TABLES}.DeleteTable", THE_TABLE, {}, "deleted", ""),
-    "a new table": (TABLE, f"{TABLES}.InsertTable", THE_TABLE, {}, "created", ""),
-    "DROP TABLE": (
-        TABLE,
-        QUERY,
-        THE_TABLE,
-        {"metadata": {"tableDeletion": {"reason": "QUERY"}}},
-        "deleted",
-        "",
-    ),
-    "ALTER TABLE": (
-        TABLE,
-        QUERY,
-        THE_TABLE,
-        {"metadata": {"tableChange": {"reason": "QUERY"}}},
-        "changed",
-        "",
-    ),
-    "CREATE TABLE": (
-        TABLE,
-        QUERY,
-        THE_TABLE,
-        {"metadata": {"tableCreation": {"reason": "QUERY"}}},
-        "created",
-        "",
-    ),
-    "a query that says nothing": (TABLE, QUERY, THE_TABLE, {}, "InsertJob", ""),
-    "a job": (JOB, f"{SCHEDULER}.UpdateJob", THE_JOB, {}, "changed", ""),
-    "a paused job": (JOB, f"{SCHEDULER}.PauseJob", THE_JOB, {}, "paused", ""),
-    "a resumed job": (JOB, f"{SCHEDULER}.ResumeJob", THE_JOB, {}, "resumed", ""),
-    "a deleted job": (JOB, f"{SCHEDULER}.DeleteJob", THE_JOB, {}, "deleted", ""),
-    "a new job": (JOB, f"{SCHEDULER}.CreateJob", THE_JOB, {}, "created", ""),
+RUN = "google.cloud.run.v1.Services"
+REVISION = {"latestCreatedRevision": f"{IN_V2}/revisions/orchestrator-00008-xyz"}
+OF_FUNCTION = {"response": {"serviceConfig": {"revision": "orchestrator-00009-fun"}}}
+RESOURCES = {TABLE: THE_TABLE, TOPIC: THE_TOPIC, SUBSCRIPTION: THE_SUBSCRIPTION, JOB: THE_JOB}
+# The method and the resource of each call, what else its entry has, what it did and made.
+OF_A_SERVICE: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
+    "version 1": (RUN_1, IN_V1, {"response": MADE}, "deployed", "orchestrator-00007-abc"),
+    "version 2": (RUN_2, IN_V2, {"response": REVISION}, "deployed", "orchestrator-00008-xyz"),
+    "a new one": (f"{RUN}.CreateService", IN_V1, {}, "deployed", ""),
+    "a deleted one": (f"{RUN}.DeleteService", IN_V1, {}, "deleted", ""),
+    "who may call it": (f"{RUN}.SetIamPolicy", IN_V1, {}, "permissions changed", ""),
+    "a function": (FUNCTION, THE_FUNCTION, OF_FUNCTION, "deployed", "orchestrator-00009-fun"),
+    "its old form": (FUNCTION_1, THE_FUNCTION, {"response": {"versionId": "7"}}, "deployed", ""),
 }
 
 
-@pytest.mark.parametrize("case", OF_A_COMPONENT)
-def test_what_was_done_to_a_component(server: LoggingServer, case: str) -> None:
-    """In a word, when, by whom, and what came of it; refused, it was not done."""
-    part, method, resource, more, what, made = OF_A_COMPONENT[case]
+@pytest.mark.parametrize("case", OF_A_SERVICE)
+def test_what_was_done_to_a_service(server: LoggingServer, case: str) -> None:
+    """In a word, when, by whom, and the revision; a call that was refused did nothing."""
+    method, resource, more, what, made = OF_A_SERVICE[case]
     server.log_activity(AT, method, resource, ANNA, **more)
     server.log_activity(AT + MINUTE, method, resource, BOB, code=7, **more)
-    assert read(server) == only(Change(AT, *part, what, "anna", made))
+    assert read(server) == only(Change(AT, *SERVICE, what, "anna", made))
+
+
+def by_query(event: str) -> dict[str, Any]:
+    return {"metadata": {event: {"reason": "QUERY"}}}
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "more", "what"),
+    [
+        (SUBSCRIPTION, f"{SUBSCRIBER}.UpdateSubscription", {}, "changed"),
+        (SUBSCRIPTION, f"{SUBSCRIBER}.DeleteSubscription", {}, "deleted"),
+        (SUBSCRIPTION, f"{SUBSCRIBER}.ModifyPushConfig", {}, "its endpoint changed"),
+        (SUBSCRIPTION, f"{SUBSCRIBER}.Seek", {}, "Seek"),
+        (TOPIC, f"{PUBLISHER}.DeleteTopic", {}, "deleted"),
+        (TOPIC, IAM, {"api": "pubsub.googleapis.com"}, "permissions changed"),
+        (TABLE, f"{TABLES}.PatchTable", {}, "changed"),
+        (TABLE, f"{TABLES}.DeleteTable", {}, "deleted"),
+        (TABLE, f"{TABLES}.InsertTable", {}, "created"),
+        (TABLE, QUERY, by_query("tableDeletion"), "deleted"),
+        (TABLE, QUERY, by_query("tableChange"), "changed"),
+        (TABLE, QUERY, by_query("tableCreation"), "created"),
+        (TABLE, QUERY, {}, "InsertJob"),
+        (JOB, f"{SCHEDULER}.UpdateJob", {}, "changed"),
+        (JOB, f"{SCHEDULER}.PauseJob", {}, "paused"),
+        (JOB, f"{SCHEDULER}.ResumeJob", {}, "resumed"),
+        (JOB, f"{SCHEDULER}.DeleteJob", {}, "deleted"),
+        (JOB, f"{SCHEDULER}.CreateJob", {}, "created"),
+    ],
+)
+def test_what_was_done_to_a_component(
+    server: LoggingServer, part: Part, method: str, more: dict[str, Any], what: str
+) -> None:
+    """In a word, when and by whom; a call that was refused did nothing."""
+    server.log_activity(AT, method, RESOURCES[part], ANNA, **more)
+    server.log_activity(AT + MINUTE, method, RESOURCES[part], BOB, code=7, **more)
+    assert read(server) == only(Change(AT, *part, what, "anna", ""))
 
 
 NOTHING = {
@@ -338,10 +253,7 @@ def test_a_query_that_does_two_things(server: LoggingServer) -> None:
 def test_a_function_is_deployed_as_its_service(
     server: LoggingServer, minutes: int, of_the_service: str
 ) -> None:
-    """Both leave entries, in any order.
-
-    It is one change by whom deployed the function, and done with the last.
-    """
+    """The entries of both, in any order, are one change by whoever deployed the function."""
     made = {"serviceConfig": {"revision": "orchestrator-00007-abc"}}
     server.log_activity(AT, FUNCTION, THE_FUNCTION, ANNA, operation=FIRST)
     server.log_activity(AT + minutes * MINUTE, RUN_1, IN_V1, of_the_service, response=MADE)
@@ -363,7 +275,7 @@ def test_the_revision_of_a_function_may_be_known_of_its_service_only(server: Log
 
 
 def test_two_deployments_within_minutes_are_two(server: LoggingServer) -> None:
-    """A hurried second one does not hide the first, whoever made them, and of whatever they were."""
+    """A second deployment does not hide the first, whatever they are of and whoever made them."""
     for minutes, (method, resource, who) in enumerate(
         (
             (RUN_1, IN_V1, ANNA),
@@ -453,10 +365,8 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
         server.log_attempt(AT, job)
     log = CloudLoggingChanges("project", parts, connect=server.transport)
     begun = dict.fromkeys(("phase2", "phase3", "phase4", "phase6"), AT)
-    service, table = (
-        Change(AT, *SERVICE, "deployed", "anna"),
-        Change(AT + MINUTE, *TABLE, "changed", "anna"),
-    )
+    service = Change(AT, *SERVICE, "deployed", "anna")
+    table = Change(AT + MINUTE, *TABLE, "changed", "anna")
     assert log.changes(begun, UNTIL) == {
         "phase2": only(service, table, parts=parts["phase2"], attempts=[Attempt(AT, "box-scores")]),
         "phase3": only(table, parts=parts["phase3"], attempts=[Attempt(AT, "late")]),
@@ -467,10 +377,7 @@ def test_several_phases_are_one_search(server: LoggingServer) -> None:
 
 
 def test_from_when_on_changes_are_looked_for(server: LoggingServer) -> None:
-    """A month before the first phase began, attempts two days before.
-
-    Nothing that is of later than the run.
-    """
+    """Changes are looked for a month before the first phase, and attempts two days before."""
     month, days = AT - timedelta(days=31), AT - timedelta(days=2)
     for at in (month - MINUTE, month, days - MINUTE, days, UNTIL - MINUTE, UNTIL):
         server.log_activity(at, RUN_1, IN_V1, ANNA)
@@ -482,10 +389,7 @@ def test_from_when_on_changes_are_looked_for(server: LoggingServer) -> None:
 
 
 def test_too_many_of_them_to_read(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
-    """The newest are kept, and it is said from when on.
-
-    One search, and no more than its two pages.
-    """
+    """One search of two pages reads the newest changes, and says from when on they are known."""
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 6)
     for hours in range(5):
         server.log_activity(AT + hours * 60 * MINUTE, RUN_1, IN_V1, ANNA)
@@ -534,8 +438,10 @@ def test_the_changes_cannot_be_read(server: LoggingServer, status: grpc.StatusCo
 def test_the_filter_for_changes() -> None:
     """From indexed fields but for the names; what is quoted cannot end the quotation."""
     assert change_filter("p", [SERVICE, JOB], AT, UNTIL) == (
-        '((logName="projects/p/logs/cloudaudit.googleapis.com%2Factivity" AND timestamp>="2026-01-10T06:41:00+00:00" '
-        'AND (protoPayload.resourceName:"/functions/orchestrator" OR protoPayload.resourceName:"/jobs/box-scores" OR '
+        '((logName="projects/p/logs/cloudaudit.googleapis.com%2Factivity" AND '
+        'timestamp>="2026-01-10T06:41:00+00:00" '
+        'AND (protoPayload.resourceName:"/functions/orchestrator" OR '
+        'protoPayload.resourceName:"/jobs/box-scores" OR '
         'protoPayload.resourceName:"/services/orchestrator")) OR '
         '(logName="projects/p/logs/cloudscheduler.googleapis.com%2Fexecutions" AND '
         'timestamp>="2026-02-08T06:41:00+00:00" AND (resource.labels.job_id="box-scores") AND '
@@ -616,7 +522,6 @@ def test_an_entry_that_says_nothing(server: LoggingServer, case: str) -> None:
     assert read(server) == only(Change(AT, *SERVICE, "deployed", "anna"))
 
 
-YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)  # what Go writes for no time
 LONG, ODD = "x" * 100_000, "\x1b[31m\n\u202e" * 100
 TEXTS: dict[str, dict[str, Any]] = {
     "a long account": {"authenticationInfo": {"principalEmail": LONG}},
@@ -667,13 +572,14 @@ def test_odd_fields_of_an_attempt(server: LoggingServer, field: str, said: Any) 
 
 
 def test_times_that_cannot_be(monkeypatch: pytest.MonkeyPatch, server: LoggingServer) -> None:
-    """Their entries are left out, and where too many were found it is said from when on the others are there."""
+    """Their entries are left out, and a list that was cut tells since when it has the others."""
+    year_1 = datetime(1, 1, 1, tzinfo=UTC)  # what Go writes for no time
     monkeypatch.setattr(cloud_changes, "_MAXIMUM_CHANGES", 3)
     # beyond year 9999
     late = LogEntry.deserialize(b"J\x0d\x08\xff\xa2\xd1\xff\xaf\x07\x10\xff\x93\xeb\xdc\x03")
     late.log_name, late.proto_payload = ACTIVITY, audit()
     never, long_ago = (
-        LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, YEAR_1)
+        LogEntry(log_name=ACTIVITY, timestamp=at, proto_payload=audit()) for at in (None, year_1)
     )
     server.damaged += [late, never, long_ago]
     assert read(server) == only(cut_at=UNTIL)
@@ -754,15 +660,11 @@ def test_the_parts_of_a_deployment(phase: Phase, reached: LoggingServer, table: 
     settings = Settings.from_env({"ORCHESTRATOR_SERVICE": "orchestrator"})
     stores = CloudStores("project", settings, {"phase2": named, "phase3": other})
     for method, resource in (
-        *(
-            (RUN_1, IN_V1),
-            (f"{PUBLISHER}.UpdateTopic", THE_TOPIC),
-            (f"{TABLES}.PatchTable", THE_TABLE),
-        ),
-        *(
-            (f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION),
-            (f"{SCHEDULER}.PauseJob", THE_JOB),
-        ),
+        (RUN_1, IN_V1),
+        (f"{PUBLISHER}.UpdateTopic", THE_TOPIC),
+        (f"{TABLES}.PatchTable", THE_TABLE),
+        (f"{SUBSCRIBER}.UpdateSubscription", THE_SUBSCRIPTION),
+        (f"{SCHEDULER}.PauseJob", THE_JOB),
     ):
         reached.log_activity(AT, method, resource, ANNA)
     for job in jobs:
@@ -818,7 +720,7 @@ def test_verify_names_the_right_to_read_logs(
 def test_verify_says_what_is_looked_at(
     server: LoggingServer, stores: EmbeddedStores, phase: Phase
 ) -> None:
-    """The components, and of each scheduler job how its last attempt ended, or that there was none."""
+    """It names the components, and for each scheduler job how its last attempt ended, if any."""
     jobs = {"box-scores": (), "odds": (), "unheard-of": ()}
     phase = msgspec.structs.replace(phase, scheduler_jobs=jobs)
     parts = [SERVICE, TABLE, *((Component.JOB, job) for job in jobs)]
@@ -829,10 +731,14 @@ def test_verify_says_what_is_looked_at(
     answers = compare_flags(stores, {phase.name: phase}, {phase.name: [AT.date()]}).answers
     assert answers[-4:] == [
         (
-            "phase2: changes are looked for of scheduler job box-scores, scheduler job odds, scheduler job unheard-of, "
+            "phase2: changes are looked for of scheduler job box-scores, scheduler job odds, "
+            "scheduler job unheard-of, "
             "service orchestrator, table nba.completions"
         ),
         "phase2: scheduler job box-scores: the last attempt, 2026-02-10 06:41Z, succeeded",
         "phase2: scheduler job odds: the last attempt, 2026-02-10 06:41Z, PERMISSION_DENIED",
-        "phase2: scheduler job unheard-of: no attempt in the last days; it is paused, or has another name",
+        (
+            "phase2: scheduler job unheard-of: no attempt in the last days; it is paused, or has "
+            "another name"
+        ),
     ]

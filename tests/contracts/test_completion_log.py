@@ -116,10 +116,7 @@ def flagged(summary: ProcessorSummary, first: datetime, last: datetime) -> list[
 def test_the_row_of_the_flag(
     completion_log: CompletionLog, summary: ProcessorSummary, minutes: float
 ) -> None:
-    """It is a second one of the processor that set it, and changes nothing else.
-
-    Without a column, there is none.
-    """
+    """It is a second row of the processor that set it, and changes nothing else."""
     row = another("t", minutes, is_triggered=True, trigger_reason="all_complete")
     completion_log.append([ROW, row], now=NOW)
     found = completion_log.summarise(["phase2"], DAY, DAY)
@@ -131,10 +128,7 @@ def test_the_row_of_the_flag(
 def test_the_row_of_the_flag_alone(
     completion_log: CompletionLog, summary: ProcessorSummary
 ) -> None:
-    """Nothing has completed, whatever its status says, and nobody has reported.
-
-    The first of two has the time.
-    """
+    """It alone completes and reports nothing, whatever its status, and the first of two counts."""
     rows = [another(str(n), n, is_triggered=True, trigger_reason="all_complete") for n in (2, 1)]
     completion_log.append(rows, now=NOW)
     times = [AT + timedelta(minutes=n) for n in (1, 2)]

@@ -1,7 +1,4 @@
-"""A connection to Firestore that died without a word.
-
-Nobody is told, nothing comes any more, new ones work.
-"""
+"""A connection to Firestore that died silently: nothing arrives, and new ones work."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +18,7 @@ REF = DocumentRef("phase2_completion", "2026-02-09")
 def between(
     emulated: dict[str, str], cloud: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Gate]:
-    """Stand between Firestore's client and its emulator, which is slow to answer for the first time."""
+    """Put a server that is slow to answer at first before Firestore's emulator."""
     warm = FirestoreDocuments(cloud, seconds=30)
     warm.merge(REF, {"number": 0})
     warm.close()
@@ -46,7 +43,7 @@ def test_the_next_call_has_a_new_connection(between: Gate, cloud: str) -> None:
 
 
 def test_no_client_is_lent_the_connection_of_another(between: Gate, cloud: str) -> None:
-    """As gRPC does: the one that is given up because its connection is dead would leave it to its successor."""
+    """A client that is given up for its dead connection would leave it to its successor in gRPC."""
     clients = [FirestoreDocuments(cloud, seconds=10) for _ in range(3)]
     for one in clients:
         one.get_all([REF])
@@ -56,10 +53,7 @@ def test_no_client_is_lent_the_connection_of_another(between: Gate, cloud: str) 
 
 
 def test_calls_at_once_find_it_dead(between: Gate, cloud: str) -> None:
-    """Each of them is answered or fails with a StoreError, whoever gives the connection up.
-
-    Then all are answered.
-    """
+    """Each call is answered or fails with a StoreError, and after that all are answered."""
     documents = FirestoreDocuments(cloud, seconds=3)
     documents.merge(REF, {"number": 1})
 

@@ -59,10 +59,7 @@ def message(name: str, day: date = DAY, **payload: Any) -> dict[str, Any]:
 def test_what_lies_there_is_read_and_stays(
     address: str, phase: Phase, give_up: Callable[..., None]
 ) -> None:
-    """Under the expected name, or the one that it has.
-
-    What nobody can read is left out, and nothing is taken away.
-    """
+    """What is there is read by either name, unreadable messages are left out, and all remain."""
     letters = PubSubDeadLetters(PROJECT, SUBSCRIPTION, phase, emulator=address)
     assert letters.read() == []
     give_up(

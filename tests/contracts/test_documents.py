@@ -72,7 +72,7 @@ def test_a_version_changes_with_every_write(documents: DocumentStore) -> None:
 
 
 def test_compare_and_set(documents: DocumentStore) -> None:
-    """The write happens when nothing has changed, and is refused without a trace when something has."""
+    """The write happens when nothing has changed, and is refused without a trace otherwise."""
     documents.merge(REF, {"a": {"x": 1}, "b": 1})
     seen = documents.get_all([REF])[REF].version
     assert documents.update_if_unchanged(REF, {"a": {"y": 2}, "c": True}, seen)
@@ -123,10 +123,7 @@ def versions_of(
 
 
 def test_a_commit_replaces_whole_documents(documents: DocumentStore) -> None:
-    """What it does not name is gone, in maps as well; any name is one field.
-
-    New documents are made beside.
-    """
+    """What it does not name is gone, any name is one field, and new documents are made with it."""
     documents.merge(REF, {"a": {"x": 1}, "b": 1})
     new = {"a": {"y": 2}, "c.d": [1, {"e": None}], "2026-02-09": "{}", "`": True}
     seen = versions_of(documents, [REF])[REF]
@@ -144,10 +141,7 @@ def test_a_commit_of_nothing_holds(documents: DocumentStore) -> None:
 @pytest.mark.parametrize("place", range(3))
 @pytest.mark.parametrize("since", ["changed", "made", "gone"])
 def test_a_commit_is_all_or_none(documents: DocumentStore, place: int, since: str) -> None:
-    """Whichever of its documents is another one by now, none is written.
-
-    Neither one that is there, nor a new one.
-    """
+    """None is written where any of its documents has changed or a new one is there already."""
     refs = [REF, OTHER, THIRD]
     for ref in (refs[place - 1], refs[place] if since == "changed" else ELSEWHERE):
         documents.merge(ref, {"old": True})
@@ -181,10 +175,7 @@ def test_a_commit_changes_the_versions(documents: DocumentStore) -> None:
 
 
 def test_a_commit_of_what_is_stored_holds(documents: DocumentStore) -> None:
-    """Firestore keeps the version then, and nobody is kept away by it.
-
-    For that, something new has to be written.
-    """
+    """Firestore keeps the version of equal fields, so a commit has to write something new."""
     documents.merge(REF, {"a": {"x": 1}})
     seen = versions_of(documents, [REF])[REF]
     assert documents.commit([(REF, {"a": {"x": 1}}, seen)])
@@ -207,10 +198,7 @@ def test_a_commit_holds_a_large_month(documents: DocumentStore) -> None:
 
 
 def test_of_racing_commits_one_holds(both: tuple[DocumentStore, DocumentStore]) -> None:
-    """Whoever reads first, and in whichever order they name the documents.
-
-    All is from one of them.
-    """
+    """The documents are all from one commit, whoever reads first and in whichever order."""
     for made in (False, True):
         seen = versions_of(both[0], [REF, OTHER, THIRD])
         assert (None in seen.values()) != made
@@ -232,7 +220,7 @@ def test_of_racing_commits_one_holds(both: tuple[DocumentStore, DocumentStore]) 
 
 
 def test_commits_that_overlap_lose_nothing(both: tuple[DocumentStore, DocumentStore]) -> None:
-    """Who has lost reads again; each two of three documents, counted up together, have the right counts at the end."""
+    """Losers read again, and every two of three documents counted up together end up right."""
     pairs = [(REF, OTHER), (THIRD, OTHER), (THIRD, REF)]
 
     def count(number: int) -> None:

@@ -110,7 +110,7 @@ def make(dataset: BigQuery, name: str, *columns: tuple[str, str]) -> None:
 def test_flag_tables_are_found_by_their_columns(
     dataset: BigQuery, phase: Phase, named: Phase
 ) -> None:
-    """Whatever they are called; no completion log is one, nor what the phases file could not name, or names already."""
+    """Any name will do, but not a completion log, nor what phases.toml names or cannot name."""
     make_real_table(dataset, added=ADDED_COLUMNS)
     make_real_table(dataset, "nba_orchestration.older_completions", added=ADDED_COLUMNS)
     make_status_table(dataset)
@@ -145,8 +145,11 @@ FIVE = [
 def test_a_reader_that_counts_names_counts_completions(
     dataset: BigQuery, phase: Phase, stores: EmbeddedStores
 ) -> None:
-    """COUNT(DISTINCT processor_name), without a look at anything else, over what the orchestrator writes."""
-    count = "SELECT COUNT(DISTINCT processor_name) FROM {} WHERE game_date = '2026-02-09' AND phase = 'phase2'"
+    """COUNT(DISTINCT processor_name) counts completions in what the orchestrator writes."""
+    count = (
+        "SELECT COUNT(DISTINCT processor_name) FROM {} WHERE game_date = '2026-02-09' AND phase = "
+        "'phase2'"
+    )
     log = BigQueryCompletionLog(dataset, {"phase2": phase})
     log.setup()
 

@@ -1,6 +1,4 @@
-"""What a commit to Firestore says when it is refused, unanswered, or answered and nobody heard.
-
-Mine, theirs, unknown.
+"""Whether a commit to Firestore was mine, another's, or unknown, whatever became of its answer.
 
 The server is the emulator; between it and the client's own retries, an answer is put in the place
 of the real one.
@@ -43,7 +41,7 @@ def documents(cloud: str) -> Iterator[FirestoreDocuments]:
 
 @pytest.fixture
 def answering(documents: FirestoreDocuments) -> Answering:
-    """Return what puts `error` in the place of the next answers to a commit, which is `written` or not."""
+    """Return what answers the next commits with `error`, each of them `written` or not."""
     transport = documents._grpc.client._firestore_api.transport
     real = transport.commit
 
@@ -87,10 +85,7 @@ def test_what_was_not_taken_is_sent_again(
 def test_its_own_write_is_nobody_elses(
     documents: FirestoreDocuments, answering: Answering, error: type[GoogleAPICallError]
 ) -> None:
-    """The answer is lost and the retry finds the documents changed, by itself.
-
-    That is not known, and not False.
-    """
+    """Where a retry meets its own write, the outcome is unknown, and not False."""
     answering(error, written=True)
     with pytest.raises(StoreError, match=f"Firestore: {error.__name__}: "):
         commit(documents)

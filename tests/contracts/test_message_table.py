@@ -1,8 +1,7 @@
-"""The message log: what a Pub/Sub BigQuery subscription wrote, read apart from the completion log."""
+"""The message log: what a Pub/Sub BigQuery subscription wrote, beside the completion log."""
 
 import base64
 import json
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from orchestrator_resilience.stores.bigquery import (
 )
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.jsonl import JsonLinesArchive
+from tests.proof.doubles import StoresOf
 
 DAY = date(2026, 2, 9)
 AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
@@ -88,10 +88,7 @@ def message(name: object, **changes: object) -> bytes:
 
 
 def test_a_message_is_a_row(dataset: BigQuery, log: BigQueryMessageLogs, data_type: str) -> None:
-    """Under its raw name, completed and visible from its publication on.
-
-    A number of any length does no harm.
-    """
+    """A message completes its raw name and is visible from its publication on."""
     wide = message(
         CLASS_NAMES[0], record_count=12345678901234567890123, share=0.12345678901234567890123
     )
@@ -119,12 +116,10 @@ def summary(name: str, status: str | None, day: date | None = DAY) -> ProcessorS
 @pytest.mark.parametrize(
     "changes",
     [
-        *(
-            {"status": " Success "},
-            {"phase": "PHASE_2_RAW "},
-            {"phase": ""},
-            {"processor_name": f" {CLASS_NAMES[0]} "},
-        ),
+        {"status": " Success "},
+        {"phase": "PHASE_2_RAW "},
+        {"phase": ""},
+        {"processor_name": f" {CLASS_NAMES[0]} "},
         *(
             {"game_date": f"{DAY}{midnight}"}
             for midnight in ("T00:00:00Z", " 00:00", "T00:00:00.000+00:00", " ")
@@ -167,10 +162,7 @@ def test_what_is_no_message_of_the_phase_is_not_seen(
 def test_what_nobody_can_attribute_is_kept_as_such(
     dataset: BigQuery, log: BigQueryMessageLogs, data_type: str
 ) -> None:
-    """A message without a name, and one without a date.
-
-    Somebody published it, and nobody can say who, or for when.
-    """
+    """A message without a name or without a date was published, by nobody knows whom."""
     bodies = (
         message(None),
         message("x", game_date=None),
@@ -226,57 +218,35 @@ def test_a_table_that_is_not_there_is_named(dataset: BigQuery, with_messages: Ph
         BigQueryMessageLogs(dataset, {"phase2": with_messages}).summarise("phase2", DAY, DAY)
 
 
-@dataclass
-class Mixed:
-    """Google's stores, but for the checkpoints."""
-
-    documents: FirestoreDocuments
-    completion_log: BigQueryCompletionLog
-    checkpoints: JsonLinesArchive
-    counts: None = None
-    message_logs: BigQueryMessageLogs | None = None
-    flag_tables: None = None
-    requests: "Unasked | None" = None
-    dead_letters: None = None
-    service_errors: None = None
-    changes: None = None
-
-    def close(self) -> None:
-        """Close Firestore's client."""
-        self.documents.close()
-
-
-class Unasked:
-    """A log in which no request is, and which had one the day before."""
-
-    phase = "phase2"
-
-    def requests(self, since: datetime, until: datetime) -> list[Request]:  # noqa: ARG002 (a log's method)
-        """Return none."""
-        return []
-
-    def last_answer(self, before: datetime) -> datetime:
-        """Return when there was one."""
-        return before - timedelta(days=1)
-
-
 @pytest.mark.parametrize("data_type", ["BYTES"])
 def test_a_function_that_was_never_invoked(
     dataset: BigQuery, log: BigQueryMessageLogs, with_messages: Phase, tmp_path: Path
 ) -> None:
     """Nobody wrote anything but Pub/Sub, and no request has come since: proven, not guessed."""
+
+    class Unasked:
+        """A log in which no request is, and which had one the day before."""
+
+        phase = "phase2"
+
+        def requests(self, since: datetime, until: datetime) -> list[Request]:  # noqa: ARG002 (a log's method)
+            """Return none."""
+            return []
+
+        def last_answer(self, before: datetime) -> datetime:
+            """Return when there was one."""
+            return before - timedelta(days=1)
+
     arrive(dataset, *(message(name) for name in CLASS_NAMES))
     rows = BigQueryCompletionLog(dataset, {"phase2": with_messages})
     rows.setup()
-    documents, lines = (
-        FirestoreDocuments(dataset.project),
-        JsonLinesArchive(tmp_path / "none.jsonl"),
-    )
-    stores = Mixed(documents, rows, lines, message_logs=log, requests=Unasked())
+    documents = FirestoreDocuments(dataset.project)
+    lines = JsonLinesArchive(tmp_path / "none.jsonl")
+    stores = StoresOf(documents, rows, lines, message_logs=log, requests=Unasked())
     (verdict,) = check_dates(
         stores, {"phase2": with_messages}, AT + timedelta(minutes=34), {"phase2": [DAY]}
     ).verdicts
-    stores.close()
+    documents.close()
     assert verdict.kind is VerdictKind.UNTRIGGERED
     (cause,) = verdict.causes
     assert (cause.kind, cause.after, cause.until) == (

@@ -24,7 +24,10 @@ COLUMNS = {
     "status": "STRING",
     "attempt": "INTEGER",
 }
-SELECT = "processor_name AS processor, data_date AS game_date, started_at, ended_at AS finished_at, status"
+SELECT = (
+    "processor_name AS processor, data_date AS game_date, started_at, ended_at AS finished_at, "
+    "status"
+)
 QUERY = "SELECT {} FROM nba_orchestration.processor_runs WHERE data_date BETWEEN @since AND @until"
 ROWS: list[tuple[object, ...]] = [
     (
@@ -103,7 +106,10 @@ def test_no_run_is_no_error(counts: CountSource) -> None:
 @pytest.mark.parametrize("day", [DAY, DAY - timedelta(days=9)], ids=["with rows", "without"])
 def test_a_column_that_is_missing_is_named(counts: CountSource, day: date) -> None:
     """Also where there is no row."""
-    reason = "the query of runs has no column processor, finished_at; it has processor_name, game_date, started_at"
+    reason = (
+        "the query of runs has no column processor, finished_at; it has processor_name, "
+        "game_date, started_at"
+    )
     with pytest.raises(StoreError, match=reason):
         counts.runs(
             QUERY.format("processor_name, data_date AS game_date, started_at, status"), day, day

@@ -52,7 +52,7 @@ def test_no_commit_is_of_both(opened: CloudStores) -> None:
 
 @pytest.mark.parametrize("down", ["pipeline", "own"])
 def test_one_that_is_down_leaves_the_other(stores: EmbeddedStores, phase: Phase, down: str) -> None:
-    """The flag is known without what the canary remembers, and what it remembers without the flag."""
+    """The flag is known without the canary's memory, and its memory without the flag."""
 
     def refused(*_: Any) -> Any:
         raise StoreError("Firestore: NotFound: 404 there is no such database")

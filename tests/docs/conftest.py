@@ -16,7 +16,7 @@ _CANARY = 'canary() { "$PYTHON" -m canary "$@"; }; '
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """Return what runs a line of bash in a folder with `examples/`, where `canary` is this checkout's command."""
+    """Return what runs a line of bash in a folder with `examples/` and this checkout's `canary`."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "examples", folder / "examples")
     env = {

@@ -41,10 +41,7 @@ def blocks(page: Path | str, language: str | None = None) -> list[Block]:
 
 
 def commands_of(text: str) -> list[str]:
-    """Return the commands of a block of shell, each whole.
-
-    With its continued lines, and texts of several lines.
-    """
+    """Return the commands of a block of shell, whole where they continue over several lines."""
     found: list[str] = []
     for line in text.splitlines():
         if found and not _is_whole(found[-1]):
@@ -75,7 +72,7 @@ def inline_code(page: Path | str) -> list[str]:
 
 
 def sections(page: Path | str) -> dict[str, str]:
-    """Return the text below each heading, up to the next one, by the heading without its backticks."""
+    """Return the text below each heading by the heading without its backticks."""
     _, *parts = re.split(r"^#+ (.+)$", prose_of(page), flags=re.MULTILINE)
     return {
         heading.replace("`", ""): text

@@ -12,7 +12,10 @@ from tests.docs.markdown import PAGES, ROOT, blocks, inline_code, shell_commands
 
 # How a command begins → why it is not run here.
 NOT_RUN = {
-    "pip install ": "tests/installation/ installs from the checkout; this one would change the tests' own environment",
+    "pip install ": (
+        "tests/installation/ installs from the checkout; this one would change the tests' own "
+        "environment"
+    ),
     "pip wheel ": "tests/installation/test_function.py does it, and installs what comes of it",
     "rm -": "as above",
     "(cd my-function && ": "as above",
@@ -21,7 +24,9 @@ NOT_RUN = {
     "settings=": "tests/deploy/ deploys with them",
     "bash deploy/": "tests/deploy/ runs it, against a program in place of gcloud",
     "gcloud ": "tests/deploy/test_gcloud.py gives it to gcloud's own linter",
-    "python3 -m venv ": "tests/end_to_end/test_other_pipeline.py runs what follows, in an environment that is there",
+    "python3 -m venv ": (
+        "tests/end_to_end/test_other_pipeline.py runs what follows, in an environment that is there"
+    ),
     "export ": "it does it in an empty folder, with the emulators",
     "cat > ": "as above",
     ".venv/bin/": "as above",
@@ -81,13 +86,15 @@ PRELUDE = """
 from datetime import UTC, datetime
 from orchestrator_resilience.testing import push_envelope
 name, date = "OddsApiGameLinesProcessor", "2026-02-09"
-event = {"id": "m-1", **push_envelope(name, date, datetime(2026, 2, 10, tzinfo=UTC), message_id="m-1")}
+now = datetime(2026, 2, 10, tzinfo=UTC)
+event = {"id": "m-1", **push_envelope(name, date, now, message_id="m-1")}
 EXPECTED_PROCESSORS = ["p2_bigdataball_pbp", "p2_odds_game_lines"]
 def update_completion_atomic(_):
     return False, False
 class doc_ref:
     get = classmethod(lambda cls: cls)
-    to_dict = classmethod(lambda cls: {"p2_odds_game_lines": {"status": "success"}, "_triggered": False})
+    fields = {"p2_odds_game_lines": {"status": "success"}, "_triggered": False}
+    to_dict = classmethod(lambda cls: cls.fields)
 """
 EPILOGUE = """
 import sys
@@ -109,15 +116,15 @@ def test_the_snippets_run(page: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (
-        "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp'] 1/2 complete (p2_odds_game_lines 2026-02-09)"
-        in done.stdout
-    )
+        "CHECKPOINT_WAITING: missing=['p2_bigdataball_pbp'] 1/2 complete (p2_odds_game_lines "
+        "2026-02-09)"
+    ) in done.stdout
     assert done.stdout.endswith("LOADED []\n")
     if page == "docs/integrate.md":
         assert (
-            "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 1/2 complete (p2_odds_game_lines 2026-02-09)"
-            in done.stdout
-        )
+            "CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 1/2 complete "
+            "(p2_odds_game_lines 2026-02-09)"
+        ) in done.stdout
         assert (tmp_path / "stores" / "resilience.sqlite3").exists()
 
 

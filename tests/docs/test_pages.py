@@ -1,4 +1,4 @@
-"""The pages lead somewhere: their links, the files and names that they mention, and what README promises."""
+"""The pages' links, files and names exist, and what README promises is true."""
 
 import ast
 import re
@@ -23,11 +23,6 @@ from tests.docs.markdown import (
     sections,
     text_of,
 )
-
-# Made by a run, a deployment or a measurement.
-MADE = {"main.py", "checkpoints.jsonl", "datasets/", "messages.jsonl", "truth.json"}
-# The command's folders, which `canary demo` and its kin make.
-MADE_BELOW = "simulated"
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
@@ -60,24 +55,28 @@ def test_every_page_can_be_reached() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_that_is_mentioned_is_there(page: Path) -> None:
     """By its path from the root, or by its name where it has no folder."""
+    # Made by a run, a deployment or a measurement.
+    made = {"main.py", "checkpoints.jsonl", "datasets/", "messages.jsonl", "truth.json"}
+    # The command's folders, which `canary demo` and its kin make.
+    made_below = "simulated"
+
+    def named(name: str) -> list[Path]:
+        folders = [
+            ROOT / folder.strip("/")
+            for folder in first_cells(sections("docs/architecture.md")["The rooms"])
+        ]
+        return [path for folder in folders for path in folder.rglob(name)]
+
     suffixes = r"(?:py|sh|toml|sql|ya?ml|txt|jsonl?|md)"
     for code in inline_code(page):
         if (
-            code in MADE
-            or code.startswith(MADE_BELOW)
+            code in made
+            or code.startswith(made_below)
             or not re.fullmatch(rf"[\w./-]+(?:\.{suffixes}|/)", code)
         ):
             continue
-        places = [ROOT / code] if "/" in code else [ROOT / code, *_named(code)]
+        places = [ROOT / code] if "/" in code else [ROOT / code, *named(code)]
         assert any(place.exists() for place in places), code
-
-
-def _named(name: str) -> list[Path]:
-    folders = [
-        ROOT / folder.strip("/")
-        for folder in first_cells(sections("docs/architecture.md")["The rooms"])
-    ]
-    return [path for folder in folders for path in folder.rglob(name)]
 
 
 def test_the_walks_name_what_is_there() -> None:

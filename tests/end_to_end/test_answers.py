@@ -1,4 +1,4 @@
-"""What both functions answer to requests that nobody should send, in their own processes as they are deployed."""
+"""What both functions, run as they are deployed, answer to requests nobody should send."""
 
 import json
 import re

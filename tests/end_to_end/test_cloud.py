@@ -1,7 +1,4 @@
-"""The whole path with real servers.
-
-Pub/Sub pushes to the orchestrator, the canary is called over HTTP.
-"""
+"""The whole path with real servers: Pub/Sub pushes, and the canary is called over HTTP."""
 
 import base64
 import itertools
@@ -13,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,6 +30,7 @@ from orchestrator_resilience.stores.bigquery import BigQuery, BigQueryCompletion
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from orchestrator_resilience.stores.table_sql import REQUIRED_COLUMNS
 from tests.proof.listener import OK, FakeWebhook, QuietHandler, fake_webhook, listening
+from tests.topics import pushing_topic
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import THREADS, canary_function, orchestrator_function
 
@@ -44,16 +42,13 @@ CLASS_NAMES = {
     "p2_nbacom_boxscores": "NbacPlayerBoxscoreProcessor",
 }
 QUERIES = """
-outcome_query = "SELECT game_date, n FROM nba_orchestration.output WHERE game_date BETWEEN @since AND @until"
-work_query = "SELECT game_date, n FROM nba_orchestration.games WHERE game_date BETWEEN @since AND @until"
+outcome_query = '''
+SELECT game_date, n FROM nba_orchestration.output
+WHERE game_date BETWEEN @since AND @until'''
+work_query = '''
+SELECT game_date, n FROM nba_orchestration.games
+WHERE game_date BETWEEN @since AND @until'''
 bigquery_carries_flag = false"""
-PLANS_QUERY = (
-    "SELECT game_date, phase, is_triggered, trigger_reason FROM nba_orchestration.phase_completions "
-    "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
-)
-
-
-PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 
 
 def eventually(condition: Callable[[], bool], complaint: str, seconds: float = 30) -> None:
@@ -102,9 +97,7 @@ class Pipeline:
 
 
 @pytest.fixture
-def pipeline(
-    cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path, pushing_topic: PushingTopic
-) -> Iterator[Pipeline]:
+def pipeline(cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path) -> Iterator[Pipeline]:
     (tmp_path / "phases.toml").write_text(
         BUNDLED_PHASES.read_text("utf-8").replace("bigquery_carries_flag = false", QUERIES), "utf-8"
     )
@@ -156,7 +149,8 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
     assert progress.trigger.event_id in {entry.event_id for entry in progress.registered.values()}
 
     rows = pipeline.bigquery.query(
-        "SELECT processor_name, status, event_id, is_triggered, JSON_VALUE(metadata, '$.raw_processor') AS raw "
+        "SELECT processor_name, status, event_id, is_triggered, JSON_VALUE(metadata, "
+        "'$.raw_processor') AS raw "
         "FROM nba_orchestration.phase_completions WHERE game_date IS NOT NULL",
         [],
     )
@@ -182,7 +176,7 @@ def test_a_healthy_date(pipeline: Pipeline) -> None:
 
 
 def test_a_push_that_can_never_be_parsed(pipeline: Pipeline) -> None:
-    """It is rejected and acknowledged, without data or without JSON, and the attempt that Pub/Sub counts is kept."""
+    """It is rejected and acknowledged, and keeps the attempt that Pub/Sub counts."""
     message = {
         "messageId": "7",
         "publishTime": datetime.now(UTC).isoformat(),
@@ -212,19 +206,21 @@ def test_a_push_that_can_never_be_parsed(pipeline: Pipeline) -> None:
 
 def test_the_plans_query(pipeline: Pipeline) -> None:
     """It runs literally as the plan has it, and returns the flag."""
+    plans_query = (
+        "SELECT game_date, phase, is_triggered, trigger_reason "
+        "FROM nba_orchestration.phase_completions "
+        "WHERE game_date >= CURRENT_DATE() - 3 AND phase = 'phase2' ORDER BY game_date DESC"
+    )
     for name in CLASS_NAMES.values():
         pipeline.publish(processor_name=name, game_date=str(pipeline.today))
     eventually(lambda: "TRIGGERED" in pipeline.kinds(), "the messages did not get through")
-    rows = [tuple(row.values()) for row in pipeline.bigquery.query(PLANS_QUERY, [])]
+    rows = [tuple(row.values()) for row in pipeline.bigquery.query(plans_query, [])]
     assert (pipeline.today, "phase2", True, "all_complete") in rows
     assert len(rows) == 6
 
 
 def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
-    """Leave today as the old code did.
-
-    All five completed, in the document and in the table, and no flag.
-    """
+    """Leave today as the old code did: all five in the document and in the table, and no flag."""
     client = firestore.Client(project=pipeline.bigquery.project)
     document = client.collection("phase2_completion").document(str(pipeline.today))
     document.set({name: {"completed_at": done, "status": "success"} for name in CLASS_NAMES})
@@ -245,10 +241,7 @@ def leave_untriggered(pipeline: Pipeline, done: datetime) -> None:
 
 
 def test_the_incident(pipeline: Pipeline) -> None:
-    """What the old code left 40 minutes ago.
-
-    The canary says what, since when, and whether it matters.
-    """
+    """The canary says what the old code left 40 minutes ago, since when, and its impact."""
     done = datetime.now(UTC) - timedelta(minutes=40)
     leave_untriggered(pipeline, done)
     verdict = pipeline.verdict(pipeline.today)
@@ -289,15 +282,10 @@ def test_the_incident(pipeline: Pipeline) -> None:
 
 
 def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
-    """In one process, a thread each.
-
-    Both are answered as if alone, and people are notified once.
-    """
+    """In one process with a thread each, both are answered, and people are notified once."""
     leave_untriggered(pipeline, datetime.now(UTC) - timedelta(minutes=40))
-    paths, are_over = (
-        itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"]),
-        threading.Event(),
-    )
+    paths = itertools.cycle(["/", f"/dates/{pipeline.today}", "/status"])
+    are_over = threading.Event()
 
     def look() -> Iterator[tuple[int, bool]]:
         while not are_over.is_set():
@@ -325,10 +313,7 @@ def test_pages_are_open_while_runs_go_on(pipeline: Pipeline) -> None:
 
 
 def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
-    """People are told by the log entry, once, and that Slack refuses, once.
-
-    The webhook's address is nowhere.
-    """
+    """The log entry notifies people once, and says once that Slack refuses, without its address."""
     pipeline.documents.merge(
         DocumentRef("phase2_completion", str(pipeline.today)), {"_triggered": True}
     )
@@ -360,10 +345,7 @@ def test_a_webhook_that_is_revoked(pipeline: Pipeline) -> None:
 def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
     cloud: str, dataset: BigQuery, tmp_path: Path
 ) -> None:
-    """Five complete for 40 minutes.
-
-    People are told without memory, once, and nothing is said that nobody has read.
-    """
+    """40 minutes after the fifth completion people are notified once, without memory."""
     phases = BUNDLED_PHASES.read_text("utf-8").replace(
         "bigquery_carries_flag = false", "bigquery_carries_flag = true"
     )
@@ -409,11 +391,9 @@ def test_firestore_is_out_of_reach_and_bigquery_has_the_flag(
 
 
 def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
-    """BigQuery refuses, the function answers 500, Pub/Sub sends again, and nothing is there twice."""
-    client, table = (
-        pipeline.bigquery.client,
-        f"{pipeline.bigquery.project}.nba_orchestration.phase_completions",
-    )
+    """BigQuery refuses, the function answers 500, Pub/Sub sends again, each row is there once."""
+    client = pipeline.bigquery.client
+    table = f"{pipeline.bigquery.project}.nba_orchestration.phase_completions"
     schema = client.get_table(table).schema
     client.delete_table(table)
     pipeline.publish(processor_name="NbacGamebookProcessor", game_date=str(pipeline.today))
@@ -443,10 +423,7 @@ def test_a_message_that_fails_once_is_stored_once(pipeline: Pipeline) -> None:
 
 
 def test_what_else_the_canary_answers(pipeline: Pipeline) -> None:
-    """GET /status is JSON for the recent dates, / and /dates are the page.
-
-    Anything else is told what there is.
-    """
+    """GET /status is JSON, / and /dates are the page, and any other path lists these."""
     url = f"http://{pipeline.canary.address}"
     status = requests.get(f"{url}/status", timeout=70)
     assert status.status_code == 200
@@ -494,7 +471,7 @@ def _deaf_server() -> Iterator[str]:
 
 @contextmanager
 def _scripted_bigquery(status: int, answer: dict[str, Any]) -> Iterator[str]:
-    """Answer every call in BigQuery's own words, for what the emulator does not know how to refuse."""
+    """Answer every call in BigQuery's own words, where the emulator does not know how to refuse."""
 
     class Handler(QuietHandler):
         def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
@@ -539,10 +516,7 @@ RUNNING = {
 
 @pytest.fixture(scope="module")
 def broken_runs(emulated: dict[str, str]) -> dict[str, tuple[int, dict[str, Any], float]]:
-    """Run a canary against each broken environment, all at once.
-
-    Status, answer and seconds of `POST /`.
-    """
+    """Run a canary in each broken environment; return status, answer and seconds of `POST /`."""
     with ExitStack() as stack:
         deaf = stack.enter_context(_deaf_server())
         elsewhere = stack.enter_context(_scripted_bigquery(404, NOT_FOUND))

@@ -153,10 +153,7 @@ def test_a_healthy_date(serve: Serve) -> None:
 
 
 def test_the_short_circuit(serve: Serve) -> None:
-    """The tracker's own write makes the transaction return early.
-
-    Complete, nothing missing, and no flag.
-    """
+    """The tracker's write ends the transaction early: complete, nothing missing, no flag."""
     with serve("after", {"EXPECT_BDL": "false"}) as function:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
@@ -184,7 +181,8 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
         assert function.deliver(*NAMES) == [200] * 5
         last = function.lines()[-1]
         assert last.message == (
-            f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete ({LAST} {function.day})"
+            f"CHECKPOINT_WAITING: missing=['p2_bdl_box_scores'] 5/6 complete ({LAST} "
+            f"{function.day})"
         )
         verdict = function.verdict()
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "EXPECTATION_DRIFT")
@@ -192,19 +190,29 @@ def test_the_drift(serve: Serve, environment: dict[str, str]) -> None:
 
 
 def test_the_contention_that_is_swallowed(serve: Serve) -> None:
-    """Another transaction holds the document.
+    """The error of a lost contention goes no further, but is in the checkpoint and in the alert."""
 
-    The error goes no further, and is in the checkpoint and in the alert.
-    """
+    @contextmanager
+    def held(day: str) -> Iterator[None]:
+        """Hold the document of a date in a transaction, as many others at once do."""
+        client = firestore.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
+        transaction = client.transaction()
+        transaction._begin()  # what the decorator does, without its end
+        client.collection("phase2_completion").document(day).get(transaction=transaction)
+        yield
+        transaction._rollback()
+        client.close()  # type: ignore[no-untyped-call]
+
     with serve("after", HEALTHY) as function:
         assert function.deliver(*NAMES[:4]) == [200] * 4
-        with _held(str(function.day)):
+        with held(str(function.day)):
             assert function.deliver(NAMES[4]) == [200], (
                 "acknowledged, so that it does not come again"
             )
         last = function.lines()[-1]
         assert last.message == (
-            f"CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. ({LAST} {function.day})"
+            "CHECKPOINT_FAILED: ValueError: Failed to commit transaction in 5 attempts. "
+            f"({LAST} {function.day})"
         )
         assert (last.fields["outcome"], last.fields["error_class"]) == ("failed", "ValueError")
         verdict = function.verdict()
@@ -212,23 +220,8 @@ def test_the_contention_that_is_swallowed(serve: Serve) -> None:
     assert verdict.causes[0].words.endswith("Aborted: 409 Transaction lock timeout.")
 
 
-@contextmanager
-def _held(day: str) -> Iterator[None]:
-    """Hold the document of a date in a transaction, as many others at once do."""
-    client = firestore.Client(project=os.environ["GOOGLE_CLOUD_PROJECT"])
-    transaction = client.transaction()
-    transaction._begin()  # what the decorator does, without its end
-    client.collection("phase2_completion").document(day).get(transaction=transaction)
-    yield
-    transaction._rollback()
-    client.close()  # type: ignore[no-untyped-call]
-
-
 def test_the_deadline(serve: Serve) -> None:
-    """The flag is set after the transaction, without everybody and on purpose.
-
-    No WARNING, and no alert.
-    """
+    """A flag that is set on purpose without everybody causes neither a WARNING nor an alert."""
     with serve("after", {**HEALTHY, "DEADLINE_MINUTES": "0"}) as function:
         assert function.deliver(NAMES[0]) == [200]
         last = function.lines()[-1]
@@ -263,20 +256,20 @@ def test_before_it_leaves_nothing(serve: Serve) -> None:
     assert (verdict.kind, verdict.causes[0].kind) == ("UNTRIGGERED", "UNDETERMINED")
 
 
-def changed_lines(name: str) -> int:
-    """Count what is new, gone, or indented anew: a line that is changed counts twice."""
-    before, after = (
-        (EXAMPLE / version / name).read_text("utf-8").splitlines()
-        for version in ("before", "after")
-    )
-    found = difflib.unified_diff(before, after, n=0, lineterm="")
-    return sum(
-        line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found
-    )
-
-
 def test_few_lines_are_changed() -> None:
     """Fewer than 10 in all, as the README says."""
+
+    def changed_lines(name: str) -> int:
+        """Count what is new, gone, or indented anew: a line that is changed counts twice."""
+        before, after = (
+            (EXAMPLE / version / name).read_text("utf-8").splitlines()
+            for version in ("before", "after")
+        )
+        found = difflib.unified_diff(before, after, n=0, lineterm="")
+        return sum(
+            line.startswith(("+", "-")) and not line.startswith(("+++", "---")) for line in found
+        )
+
     assert (changed_lines("main.py"), changed_lines("requirements.txt")) == (8, 1)
     assert "8 changed lines, and one of `requirements.txt`" in (EXAMPLE / "README.md").read_text(
         "utf-8"

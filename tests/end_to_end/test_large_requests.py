@@ -16,7 +16,6 @@ from orchestrator_resilience.testing import push_envelope
 from tools.emulators import Server
 from tools.functions import orchestrator_function
 
-MEGABYTE = 1024 * 1024
 CLOUD_EVENT = {
     "ce-id": "17",
     "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
@@ -45,53 +44,63 @@ def checkpoints(running: Server) -> list[dict[str, Any]]:
     ]
 
 
-def peak_megabytes(running: Server) -> float:
-    """Return the most memory that the server's processes have had."""
-    parent = running.process.pid
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    peaks = [
-        Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]
-        for pid in children
-    ]
-    return max(int(peak) for peak in peaks) / 1024
-
-
 def test_what_is_too_large_is_acknowledged_unread(running: Server) -> None:
-    """Four pushes of 30 MB at once, with their length and without.
+    """Four pushes of 30 MB at once are acknowledged with a line that says so, and use no memory."""
+    megabyte = 1024 * 1024
 
-    Acknowledged, a line that says so, and no memory.
-    """
+    def peak_megabytes() -> float:
+        """Return the most memory that the server's processes have had."""
+        parent = running.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        peaks = [
+            Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+            for pid in children
+        ]
+        return max(int(peak) for peak in peaks) / 1024
+
     completion = json.dumps(
         push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
     )
     assert push(running, completion, CLOUD_EVENT) == 204
-    before = peak_megabytes(running)
+    before = peak_megabytes()
     with ThreadPoolExecutor(4) as threads:
-        told = threads.map(lambda _: push(running, b"{" * (30 * MEGABYTE), CLOUD_EVENT), range(2))
+        told = threads.map(lambda _: push(running, b"{" * (30 * megabyte), CLOUD_EVENT), range(2))
         untold = threads.map(
             lambda _: push(
-                running, (b"{" * MEGABYTE for _ in range(30)), {"Content-Type": "application/json"}
+                running, (b"{" * megabyte for _ in range(30)), {"Content-Type": "application/json"}
             ),
             range(2),
         )
         assert [*told, *untold] == [204] * 4
-    assert peak_megabytes(running) - before < 30
+    assert peak_megabytes() - before < 30
     lines = [line for line in checkpoints(running) if line["checkpoint"] == "CHECKPOINT_REJECTED"]
     assert sorted((line["message"], line.get("event_id")) for line in lines) == [
         (
-            "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
+            (
+                "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under "
+                "1048576: not read (message 17)"
+            ),
             "17",
         ),
         (
-            "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under 1048576: not read (message 17)",
+            (
+                "CHECKPOINT_REJECTED: request: 31457280 bytes, and completions have under "
+                "1048576: not read (message 17)"
+            ),
             "17",
         ),
         (
-            "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)",
+            (
+                "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an "
+                "unreadable message)"
+            ),
             None,
         ),
         (
-            "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an unreadable message)",
+            (
+                "CHECKPOINT_REJECTED: request: completions have under 1048576: not read (an "
+                "unreadable message)"
+            ),
             None,
         ),
     ]
@@ -118,23 +127,23 @@ _PUSH = json.dumps(
     push_envelope("p2_nbacom_boxscores", "2026-02-09", datetime.now(UTC), message_id="1")
 ).encode()
 _CHUNKED = b"%x\r\n%s\r\n" % (len(_PUSH), _PUSH)
-_HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n%s\r\n\r\n"
-
-
-def sent(running: Server, request: bytes) -> int:
-    """Send bytes and no more; returns the status of the answer."""
-    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
-        connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
-        return int(b"".join(iter(lambda: connection.recv(65536), b"")).split()[1])
 
 
 def test_what_was_cut_off_comes_again(running: Server) -> None:
-    """Shorter than its length says, or without its last chunk, wherever it ends.
+    """A push that ends before its length or its last chunk is answered 400, and not rejected."""
+    head = (
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"%s\r\n\r\n"
+    )
 
-    400, and no word of a rejection.
-    """
-    length, chunks = _HEAD % b"Content-Length: %d", _HEAD % b"Transfer-Encoding: chunked"
+    def sent(running: Server, request: bytes) -> int:
+        """Send bytes and no more; returns the status of the answer."""
+        with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return int(b"".join(iter(lambda: connection.recv(65536), b"")).split()[1])
+
+    length, chunks = head % b"Content-Length: %d", head % b"Transfer-Encoding: chunked"
     ends = sorted({0, 1, len(_PUSH) // 2, len(_PUSH) - 1, *range(7, len(_PUSH), 67)})
     assert {sent(running, length % len(_PUSH) + _PUSH[:end]) for end in ends} == {400}
     assert sent(running, length % (len(_PUSH) + 1) + _PUSH) == 400

@@ -1,7 +1,4 @@
-"""`make local`: what it prints can be typed, and shows something at once.
-
-Whatever ends it, nothing is left.
-"""
+"""`make local`: what it prints can be typed and has an effect, and nothing remains of it."""
 
 import os
 import re
@@ -25,10 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def local(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run it under a shell, as make does.
-
-    Yields that shell, and what is printed once everything runs.
-    """
+    """Run it under a shell, as make does; yield that shell and what is printed in the end."""
     printed = folder / "printed.txt"
     with printed.open("wb") as output:
         command = ["sh", "-c", f'"{sys.executable}" -m tools.local; exit $?']
@@ -65,36 +59,30 @@ def listens(address: str) -> bool:
         return one.connect_ex((host, int(port))) == 0
 
 
-def typed(way: str, printed: str, folder: Path) -> str:
-    """Type what is printed for one way, after what is printed for both.
-
-    Returns what that printed.
-    """
-    lines = printed.splitlines()
-    begin = next(n for n, line in enumerate(lines) if line.startswith(f"# {way}:"))
-    end = next(n for n, line in enumerate(lines) if n > begin and not line)
-    commands = [line for line in lines if re.match(r"export \w+_EMULATOR_HOST=", line)] + lines[
-        begin:end
-    ]
-    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-    script = "\n".join(command.replace("curl ", "true ") for command in commands)
-    done = subprocess.run(
-        ["bash", "-c", script],  # noqa: S607
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
-
-
 @pytest.mark.usefixtures("emulated")
 def test_what_is_printed_can_be_seen_at_once(tmp_path: Path) -> None:
-    """With ours the flag is set, beside the example it is not.
+    """Ours sets the flag and the example does not, and everything ends with a killed shell."""
 
-    A shell that is killed takes everything along.
-    """
+    def typed(way: str, printed: str, folder: Path) -> str:
+        """Type what is printed for both ways and then for this one; return what that printed."""
+        lines = printed.splitlines()
+        begin = next(n for n, line in enumerate(lines) if line.startswith(f"# {way}:"))
+        end = next(n for n, line in enumerate(lines) if n > begin and not line)
+        commands = [line for line in lines if re.match(r"export \w+_EMULATOR_HOST=", line)] + lines[
+            begin:end
+        ]
+        environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        script = "\n".join(command.replace("curl ", "true ") for command in commands)
+        done = subprocess.run(
+            ["bash", "-c", script],  # noqa: S607
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
     with local(tmp_path) as (make, printed):
         ours, beside = typed("with-ours", printed, tmp_path), typed("beside", printed, tmp_path)
         assert re.search(r"^phase2 \S+ [^A-Z]*5⚑.* TRIGGERED$", ours, re.MULTILINE), ours

@@ -1,4 +1,4 @@
-"""docs/other_pipelines.md: from an empty folder to the first alert of somebody else's pipeline, as it is printed."""
+"""docs/other_pipelines.md, from an empty folder to the first alert, works as printed."""
 
 import os
 import shlex
@@ -29,10 +29,7 @@ def commands() -> list[str]:
 
 
 def installed(command: str) -> str:
-    """Return what stands in for the one command that installs.
-
-    This environment, under the names of a new one.
-    """
+    """Return what replaces the command that installs: this environment under the new names."""
     assert command.startswith(
         "python3 -m venv .venv && .venv/bin/pip install 'orchestrator-resilience[cloud,cli] @ "
     )
@@ -77,10 +74,7 @@ def follow(folder: Path, emulated: Mapping[str, str], project: str) -> Followed:
 
 @pytest.fixture
 def done(emulated: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> datetime:
-    """Point the clients at the emulators.
-
-    Returns when every job ended, in the pipeline's own time.
-    """
+    """Point the clients at the emulators; return when every job ended, in the pipeline's time."""
     for name, value in emulated.items():
         monkeypatch.setenv(name, value)
     return datetime.now(ZoneInfo("Europe/Berlin")) - timedelta(minutes=40)
@@ -121,10 +115,7 @@ def make_pipeline(project: str, done: datetime, states: Mapping[str, str], **fla
 def test_the_first_alert_of_somebody_elses_pipeline(
     tmp_path: Path, emulated: dict[str, str], done: datetime
 ) -> None:
-    """Fewer than 15 commands, and the last one tells of the flag that is unset.
-
-    Since when, and what was seen.
-    """
+    """Fewer than 15 commands lead to the alert: the unset flag, since when, and what was seen."""
     assert len(commands()) < 15
     make_pipeline(PROJECT, done, COMPLETE)
     found = follow(tmp_path, emulated, PROJECT)

@@ -4,8 +4,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -26,10 +26,10 @@ from orchestrator_resilience.stores.cloud_logging import CloudLoggingArchive
 from orchestrator_resilience.stores.firestore import FirestoreDocuments
 from tests.contracts.logging_server import LoggingServer
 from tests.proof.listener import QuietHandler, listening
+from tests.topics import pushing_topic
 from tools.emulators import EmulatorError, Server, free_port
 from tools.functions import orchestrator_function
 
-PushingTopic = Callable[[str, str], AbstractContextManager[Callable[..., None]]]
 TOPIC = "nba-phase2-raw-complete"
 
 
@@ -40,7 +40,7 @@ def table(dataset: BigQuery, phase: Phase) -> BigQuery:
 
 
 @contextmanager
-def served(project: str, pushing_topic: PushingTopic, **environment: str) -> Iterator[Server]:
+def served(project: str, **environment: str) -> Iterator[Server]:
     known = {
         name: os.environ[name] for name in ("FIRESTORE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST")
     }
@@ -65,26 +65,27 @@ def run_probe(
     return code, printed.out + printed.err
 
 
-def test_alive(
-    cloud: str, table: BigQuery, pushing_topic: PushingTopic, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The answer is a document beside the real ones and two checkpoints.
-
-    Who else gets the message is told before.
-    """
-    with served(cloud, pushing_topic) as function, SubscriberClient() as subscriber:
+def test_alive(cloud: str, table: BigQuery, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer is a document and two checkpoints, and other subscribers are named before."""
+    with served(cloud) as function, SubscriberClient() as subscriber:
         other = subscriber.subscription_path(cloud, "starts-phase-3")
         subscriber.create_subscription(name=other, topic=f"projects/{cloud}/topics/{TOPIC}")
         code, printed = run_probe(capsys, seconds=30)
         named = run_probe(capsys, seconds=30, service="under-test")
         elsewhere = run_probe(capsys, seconds=30, service="phase2-orchestrator")
         log = function.log.read_text()
-    alive = f"alive: projects/{cloud}/topics/{TOPIC} reaches the orchestrator of phase2 (under-test-00007-abc), which"
+    alive = (
+        f"alive: projects/{cloud}/topics/{TOPIC} reaches the orchestrator of phase2 "
+        "(under-test-00007-abc), which"
+    )
     assert (code, alive in printed, named[0], elsewhere[0]) == (0, True, 0, 1)
     assert (
         f"note: the probe goes to projects/{cloud}/subscriptions/orchestrator, {other}\n" in printed
     )
-    said = "it was the service under-test that answered, not phase2-orchestrator: the topic reaches another deployment"
+    said = (
+        "it was the service under-test that answered, not phase2-orchestrator: the topic reaches "
+        "another deployment"
+    )
     assert said in elsewhere[1]
     client = firestore.Client(project=cloud)
     assert {one.id: len(list(one.stream())) for one in client.collections()} == {
@@ -102,20 +103,16 @@ def test_alive(
 def test_another_list_and_no_table(
     cloud: str,
     phase: Phase,
-    pushing_topic: PushingTopic,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The function could not write.
-
-    Or it was deployed with a processor that is not in this list.
-    """
-    with served(cloud, pushing_topic):
+    """A function that could not write, or was deployed with another list, is reported as such."""
+    with served(cloud):
         without_table = run_probe(capsys, seconds=30)
     BigQueryCompletionLog(BigQuery(cloud, emulated=True), {"phase2": phase}).setup()
     more = BUNDLED_PHASES.read_text("utf-8") + '\np2_bdl_box_scores = ["BdlBoxScoresProcessor"]\n'
     (tmp_path / "phases.toml").write_text(more, "utf-8")
-    with served(cloud, pushing_topic, PHASES_FILE=str(tmp_path / "phases.toml")):
+    with served(cloud, PHASES_FILE=str(tmp_path / "phases.toml")):
         another_list = run_probe(capsys, seconds=30)
     assert (without_table[0], another_list[0]) == (1, 1)
     assert "the orchestrator is alive, but BigQuery: NotFound" in without_table[1]
@@ -125,23 +122,19 @@ def test_another_list_and_no_table(
 @pytest.mark.usefixtures("table")
 def test_a_function_that_is_not_there_or_fails(
     cloud: str,
-    pushing_topic: PushingTopic,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its settings are wrong, so that it ended and left its port deaf.
-
-    Or its Firestore does not answer.
-    """
+    """A function with wrong settings left its port deaf, or its Firestore does not answer."""
     port = free_port()
     with monkeypatch.context() as patch:
         patch.setattr("tools.functions.free_port", lambda: port)
-        starting = served(cloud, pushing_topic, PHASES_FILE="/no-such-file.toml")
+        starting = served(cloud, PHASES_FILE="/no-such-file.toml")
         with pytest.raises(EmulatorError, match=r"no-such-file\.toml"):
             starting.__enter__()
     with pushing_topic(cloud, f"http://127.0.0.1:{port}/"):
         stopped = run_probe(capsys)
-    with served(cloud, pushing_topic, FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{free_port()}"):
+    with served(cloud, FIRESTORE_EMULATOR_HOST=f"127.0.0.1:{free_port()}"):
         failing = run_probe(capsys)
     assert (stopped[0], failing[0]) == (1, 1)
     assert re.search(r"not alive after [12] s: no answer: ", stopped[1])
@@ -156,10 +149,7 @@ def test_a_function_that_is_not_there_or_fails(
 
 
 def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One that does not exist is named at once.
-
-    One that no function is subscribed to is waited for.
-    """
+    """A topic that does not exist is named at once; one without a function is waited for."""
     with PublisherClient() as publisher:
         publisher.create_topic(name=publisher.topic_path(cloud, "elsewhere"))
     missing = f"canary: there is no topic projects/{cloud}/topics/nba-phase2-raw-complet\n"
@@ -170,41 +160,6 @@ def test_the_wrong_topic(cloud: str, capsys: pytest.CaptureFixture[str]) -> None
         "the topic has no push subscription: no function is called. Is it the trigger's topic?"
         in printed
     )
-
-
-@contextmanager
-def front_end(log: LoggingServer, status: int) -> Iterator[tuple[str, Event]]:
-    """Answer each request as Cloud Run's front end does, and log it.
-
-    Yields the address, and what is set by then.
-    """
-    asked = Event()
-
-    class Handler(QuietHandler):
-        def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
-            at = datetime.now(UTC)
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(status)
-            self.end_headers()
-            log.log_request(address, status, at)
-            asked.set()
-
-    with listening(Handler) as listener:
-        address = f"{listener}/"
-        yield address, asked
-
-
-class Awaiting(FirestoreDocuments):
-    """A Firestore that answers when something has happened, so that a probe of half a second waits for that."""
-
-    def __init__(self, project: str, happened: Event) -> None:
-        super().__init__(project)
-        self._happened = happened
-
-    def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
-        """Wait, then read."""
-        assert self._happened.wait(15), "Pub/Sub has pushed nothing"
-        return super().get_all(refs)
 
 
 def probe_with(log: LoggingServer, documents: FirestoreDocuments, phase: Phase) -> Probed:
@@ -227,13 +182,39 @@ WORDS = {
 
 
 @pytest.mark.parametrize("status", WORDS)
-def test_what_the_front_end_answers(
-    cloud: str, phase: Phase, pushing_topic: PushingTopic, status: int
-) -> None:
-    """On Cloud Run something always listens.
+def test_what_the_front_end_answers(cloud: str, phase: Phase, status: int) -> None:
+    """On Cloud Run a function that crashes at import is a 503 in the request log."""
 
-    A function that crashes at import is a 503 in the request log.
-    """
+    @contextmanager
+    def front_end(log: LoggingServer, status: int) -> Iterator[tuple[str, Event]]:
+        """Answer and log each request as Cloud Run's front end does; yield its address and log."""
+        asked = Event()
+
+        class Handler(QuietHandler):
+            def do_POST(self) -> None:  # noqa: N802 (the name that the server calls)
+                at = datetime.now(UTC)
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                self.end_headers()
+                log.log_request(address, status, at)
+                asked.set()
+
+        with listening(Handler) as listener:
+            address = f"{listener}/"
+            yield address, asked
+
+    class Awaiting(FirestoreDocuments):
+        """A Firestore that answers after an event, so that a short probe waits for just that."""
+
+        def __init__(self, project: str, happened: Event) -> None:
+            super().__init__(project)
+            self._happened = happened
+
+        def get_all(self, refs: Iterable[DocumentRef]) -> dict[DocumentRef, Document]:
+            """Wait, then read."""
+            assert self._happened.wait(15), "Pub/Sub has pushed nothing"
+            return super().get_all(refs)
+
     with (
         LoggingServer(cloud) as log,
         front_end(log, status) as (address, asked),
@@ -260,12 +241,9 @@ def test_of_several_statuses_the_worst_counts() -> None:
 
 
 def test_the_log_is_believed_in_bounded_time(
-    cloud: str, phase: Phase, pushing_topic: PushingTopic, monkeypatch: pytest.MonkeyPatch
+    cloud: str, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing was logged nobody knocks.
-
-    A log that hangs costs what was granted, and the seconds told have it.
-    """
+    """Nobody asks a log without entries twice, and one that hangs costs only the time granted."""
     with LoggingServer(cloud) as log, pushing_topic(cloud, f"http://127.0.0.1:{free_port()}/"):
         believed = probe_with(log, FirestoreDocuments(cloud), phase)
         log.delay_seconds = 60
@@ -283,7 +261,10 @@ def test_the_log_is_believed_in_bounded_time(
         "no answer, and why could not be found out: Cloud Logging: "
     )
     assert 2.5 <= hung.seconds <= took < 10  # half of what was granted is kept for a last try
-    unknown = "no answer, and why could not be found out: Cloud Logging: the search has not ended after 0 s"
+    unknown = (
+        "no answer, and why could not be found out: Cloud Logging: the search has not ended after "
+        "0 s"
+    )
     assert late.problem == unknown
 
 
@@ -359,44 +340,30 @@ def test_who_else_gets_it(
     assert told == said if said is None else str(told).startswith(said)
 
 
-class Silent:
-    """A topic that takes a message and lists `subscriptions`, or raises them.
-
-    And a Firestore without an answer.
-    """
-
-    def __init__(self, subscriptions: dict[str, str] | StoreError) -> None:
-        self._subscriptions = subscriptions
-
-    def publish(self, *_: object) -> None:
-        """Take it."""
-
-    def subscriptions(self) -> dict[str, str]:
-        """Refuse, or list."""
-        if isinstance(self._subscriptions, StoreError):
-            raise self._subscriptions
-        return self._subscriptions
-
-    def get_all(self, _: object) -> dict[object, object]:
-        """Find nothing."""
-        return {}
-
-
 @pytest.mark.parametrize(
     ("subscriptions", "words"),
     [
         (StoreError("Pub/Sub: 403"), "no answer, and why could not be found out: Pub/Sub: 403"),
         (
             {},
-            "no answer: the topic has no push subscription: no function is called. Is it the trigger's topic?",
+            (
+                "no answer: the topic has no push subscription: no function is called. Is it the "
+                "trigger's topic?"
+            ),
         ),
         (
             {"to-bigquery": ""},
-            "no answer: the topic has no push subscription (only to-bigquery, which pushes nowhere)",
+            (
+                "no answer: the topic has no push subscription (only to-bigquery, which pushes "
+                "nowhere)"
+            ),
         ),
         (
             {"a": "http://x:99999/", "b": "http://a..b/"},
-            "no answer: a pushes to http://x:99999/, which is no address; b pushes to http://a..b/, where nothing",
+            (
+                "no answer: a pushes to http://x:99999/, which is no address; b pushes to "
+                "http://a..b/, where nothing"
+            ),
         ),
         (
             {"a": "http://[::1", "b": "http://a..b/"},
@@ -407,10 +374,30 @@ class Silent:
 def test_what_cannot_be_looked_at(
     phase: Phase, subscriptions: dict[str, str] | StoreError, words: str
 ) -> None:
-    """Neither a listing that is refused nor an address that is none ends the probe.
+    """A refused listing and an impossible address do not end the probe; each has its sentence."""
 
-    Each endpoint has its sentence.
-    """
+    class Silent:
+        """A topic that takes a message and lists `subscriptions`, or raises them.
+
+        It is also a Firestore without an answer.
+        """
+
+        def __init__(self, subscriptions: dict[str, str] | StoreError) -> None:
+            self._subscriptions = subscriptions
+
+        def publish(self, *_: object) -> None:
+            """Take it."""
+
+        def subscriptions(self) -> dict[str, str]:
+            """Refuse, or list."""
+            if isinstance(self._subscriptions, StoreError):
+                raise self._subscriptions
+            return self._subscriptions
+
+        def get_all(self, _: object) -> dict[object, object]:
+            """Find nothing."""
+            return {}
+
     silent: Any = Silent(subscriptions)
     notes: list[str] = []
     assert words in str(
@@ -423,7 +410,10 @@ def test_what_an_answer_may_have_wrong(phase: Phase) -> None:
     """Another phase, another list, a table that is not there; else nothing."""
     five = sorted(phase.expected)
     right = {"phase": "phase2", "expected": five, "completion_log": None}
-    lacks = f"the orchestrator also waits for x and does not wait for {five[0]}: it was deployed with another list"
+    lacks = (
+        f"the orchestrator also waits for x and does not wait for {five[0]}: it was deployed with "
+        "another list"
+    )
     elsewhere = "it was 'phase3' that answered, not phase2: the topic, or the function's PHASE"
     for answer, service, wrong in (
         (right, None, None),

@@ -95,7 +95,7 @@ def test_a_process_killed_between_two_steps(
     orchestrator: Orchestrator,
     clock: SimulatedClock,
 ) -> None:
-    """Pub/Sub sends what was not acknowledged again, and the date ends triggered once, by one event."""
+    """Pub/Sub sends again what was not acknowledged, and one event triggers the date once."""
     process = start(stores.folder, "die", str(step))
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (-signal.SIGKILL, "")

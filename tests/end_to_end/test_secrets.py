@@ -1,6 +1,4 @@
-"""Two settings are secrets: Slack's address and the heartbeat's.
-
-Neither is in what is written, whatever fails.
+"""The addresses of Slack and of the heartbeat are in nothing that is written, whatever fails.
 
 Each has a marked value, and all that comes out is searched: answers, both outputs, the logs of
 every library, errors with what is behind them, and every byte of the stores.
@@ -90,10 +88,7 @@ def ask(
     capfd: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> Ask:
-    """Return what asks a canary for all there is, and for two runs.
-
-    It returns all that was written, in lower case.
-    """
+    """Return what asks a canary for everything and two runs, and returns all that it wrote."""
 
     def asked(address: str, stores: Any = stuck) -> str:
         caplog.set_level(logging.DEBUG)
@@ -178,10 +173,7 @@ def test_where_a_store_cannot_be_read(
 def test_a_secret_that_is_no_address(
     variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The function does not start, and names the variable.
-
-    Nothing behind the error has the value either.
-    """
+    """The function does not start and names the variable, and no error behind it has the value."""
     monkeypatch.setenv("RESILIENCE_DATA_DIR", str(tmp_path / "stores"))
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=f"^{variable}: expected ") as caught:
@@ -232,7 +224,7 @@ def test_the_command_does_not_show_them(
 
 @pytest.mark.usefixtures("stuck")
 def test_the_process_does_not_write_them(webhook: FakeWebhook, tmp_path: Path) -> None:
-    """What functions-framework and gunicorn print, as the function runs, cannot read its stores, and cannot start."""
+    """functions-framework and gunicorn write none in a run, without stores, or in a bad start."""
     webhook.script = [ANSWERS["knows no such address"]]
     folder = {"RESILIENCE_DATA_DIR": str(tmp_path / "stores")}
     with canary_function(
@@ -273,10 +265,7 @@ def test_the_process_does_not_write_them(webhook: FakeWebhook, tmp_path: Path) -
 def test_no_answer_has_a_stack_trace(
     stuck: EmbeddedStores, phase: Phase, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A fault of our own is answered with 503 and its reason as JSON.
-
-    Where it is goes to the log alone.
-    """
+    """A fault of our own is a 503 with its reason as JSON; where it is goes to the log alone."""
 
     def fails(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("a fault of our own")

@@ -1,7 +1,4 @@
-"""The evaluation: a sample of it here, all of it with `make bench-truth`.
-
-And that its score can tell.
-"""
+"""The evaluation and its score: a sample of it here, all of it with `make bench-truth`."""
 
 import json
 import random
@@ -43,7 +40,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault(phase: Phase, fault: str) -> None:
-    """Each fault is told in its time, with its cause, once, and its end."""
+    """People are notified of each fault in its time, with its cause, once, and of its end."""
     scores = play_fault(phase, fault, f"test/{fault}/1")
     assert [score.flaws for score in scores if score.flaws] == []
     assert [(score.named, score.causes) for score in scores if score.named != score.causes] == []
@@ -82,7 +79,7 @@ def test_every_kind_is_drawn() -> None:
 
 
 def test_a_world_is_the_same_again(phase: Phase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its seed makes it, so that a flaw can be looked at, and reading one source after another makes no other."""
+    """A seed makes the same world again, also where one source is read after another."""
     in_turn = play_fault(phase, "crashed", "7/crashed/3")
     monkeypatch.setattr(canary.sources, "Background", Background)
     assert [play_fault(phase, "crashed", "7/crashed/3") for _ in range(2)] == [in_turn] * 2
@@ -224,16 +221,13 @@ def test_nothing_measured_is_no_success(capsys: pytest.CaptureFixture[str]) -> N
 def test_one_world_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its files are kept, so that the other commands can look at it.
-
-    This one has two canaries at once.
-    """
+    """Its files are kept, so that the other commands can look at it; this one has two canaries."""
     # as it is where nobody has changed it
     monkeypatch.setattr(canary.sources, "Background", Background)
     folder = tmp_path / "world"
     assert run(["--again", "1/short_circuit/8", "--out", str(folder)]) == 0
     printed = capsys.readouterr().out
-    assert "short_circuit: SHORT_CIRCUIT, told 1 OPENED" in printed
+    assert "short_circuit: SHORT_CIRCUIT, sent 1 OPENED" in printed
     day = printed.split()[0]
     assert cli.main(["explain", day, "--data", str(folder), "--now", f"{day}T23:59:00Z"]) == 0
     assert (folder / "resilience.sqlite3").exists()

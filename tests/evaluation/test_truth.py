@@ -1,4 +1,4 @@
-"""The truth of a date, and how what is said of it is held against that: on values made by hand."""
+"""The truth of a date, and what is said of it held against that: on values made by hand."""
 
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -9,12 +9,12 @@ import pytest
 from canary.domain.stages import Cause, CauseKind, Stage
 from canary.domain.verdict import Verdict, VerdictKind
 from canary.playback.schedule import Schedule
-from evaluation.day import Report
+from evaluation.day import ProcessorReport
 from evaluation.results import add_up
 from evaluation.score import Repair, Score, score_fault
 from evaluation.taken import Taken, narrowed
 from evaluation.truth import THE_DATE, Stop, Stored, Truth, is_exact
-from evaluation.world import MESSAGES, Judged, World
+from evaluation.world import MESSAGES, Statement, World
 from orchestrator_resilience import Phase
 from orchestrator_resilience.completion import Completion
 from orchestrator_resilience.rows import completion_row
@@ -59,7 +59,7 @@ def said(
 def test_an_interval_contains_a_stage(
     after: Stage | None, until: Stage | None, stage: Stage, *, is_within: bool
 ) -> None:
-    """After the last one reached, up to and with the first one missed.
+    """It begins after the last stage reached, and ends with the first one missed.
 
     Row and registration do not prove each other.
     """
@@ -121,7 +121,7 @@ def test_nobody_has_stopped_before_the_message_was_to_come() -> None:
 
 
 def test_who_stopped_has_to_be_mentioned() -> None:
-    """Where a problem was due; where nobody knows whether there was work, nobody may have stopped."""
+    """Every subject that stopped has to be mentioned, unless nobody knows of any work."""
     stops = (stop(Stage.RAN), stop(Stage.DECIDED, subject=THE_DATE))
     truth = Truth(due={VerdictKind.UNTRIGGERED: NIGHT}, stops=stops)
     assert truth.unmentioned([said(None, Stage.REGISTERED)]) == [
@@ -165,8 +165,8 @@ def test_less_evidence_says_less(before: Cause, after: Cause, flaws: list[str]) 
 
 
 def test_a_message_that_never_came_is_proven_by_three_logs(phase: Phase, tmp_path: Path) -> None:
-    """It is in the message log, has no line, though one of another date has, and no request since has failed."""
-    hit = Report(MISSING, NIGHT, processor=MISSING, message_id="7")
+    """The message log has it, only others have lines, and no request since has failed."""
+    hit = ProcessorReport(MISSING, NIGHT, processor=MISSING, message_id="7")
     messages = SqliteCompletionLog(SqliteFile(tmp_path / MESSAGES, durable=False))
     envelope = push_envelope(MISSING, str(DAY), NIGHT, message_id="7")
     stored = Stored(tmp_path, phase, DAY, requests=[Request(NIGHT, 204)])
@@ -196,16 +196,16 @@ def test_a_flag_was_taken_away_from_a_document_that_is_there(phase: Phase, tmp_p
     """A line says that it was set; that the document is gone says nothing."""
     line = {"checkpoint": "CHECKPOINT_TRIGGERED", "closes": True, "game_date": str(DAY)}
     (tmp_path / "checkpoints.jsonl").write_text(f"{json.dumps(line)}\n")
-    stored, hit = Stored(tmp_path, phase, DAY), Report("nobody", NIGHT)
+    stored, hit = Stored(tmp_path, phase, DAY), ProcessorReport("nobody", NIGHT)
     with EmbeddedStores(tmp_path) as stores:
         stores.completion_log.setup()
-        seen = [stored.on(DAY).flag_was_set(hit)]
+        answers = [stored.on(DAY).flag_was_set(hit)]
         for is_set in (False, True):
             stores.documents.merge(
                 DocumentRef(phase.firestore_collection, str(DAY)), {"_triggered": is_set}
             )
-            seen.append(stored.on(DAY).flag_was_set(hit))
-    assert seen == [False, True, False]
+            answers.append(stored.on(DAY).flag_was_set(hit))
+    assert answers == [False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_a_date_is_scored_by_where_it_stopped(
         world = World(phase, stores, Schedule(NIGHT))
         repaired = NIGHT + timedelta(hours=2)
         world.judged[DAY] = [
-            Judged(NIGHT, VerdictKind.INCOMPLETE, (cause,)),
-            Judged(repaired, VerdictKind.INCOMPLETE, (said(Stage.ACCEPTED, Stage.DECIDED),)),
+            Statement(NIGHT, VerdictKind.INCOMPLETE, (cause,)),
+            Statement(repaired, VerdictKind.INCOMPLETE, (said(Stage.ACCEPTED, Stage.DECIDED),)),
         ]
         score = score_fault(
             world,

@@ -1,7 +1,4 @@
-"""How the library gets into a Cloud Function of one's own.
-
-As a wheel beside main.py, or from a tag.
-"""
+"""The library in a Cloud Function of one's own, as a wheel beside main.py or from a tag."""
 
 import json
 import os
@@ -81,42 +78,42 @@ def recipe(command: str) -> str:
     return found
 
 
-def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
-    """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
-    install = (
-        f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}" -r requirements.txt'
-    )
-    fetch(["bash", "-ec", f'cd "{folder}"; {install}'])
-    port = free_port()
-    program = "import sys; from functions_framework._cli import _cli; sys.exit(_cli())"
-    command = [
-        *(str(python), "-c", program, "--host", "127.0.0.1", "--port", str(port)),
-        "--target",
-        "orchestrate",
-    ]
-    with server(
-        "installed", port, ["bash", "-c", f'cd "{folder}"; exec "$@"', "bash", *command]
-    ) as running:
-        running.wait_until_it_answers()
-        event = push_envelope(
-            "OddsApiPropsProcessor", "2026-02-09", datetime.now(UTC), message_id="17"
-        )
-        answer = requests.post(f"http://{running.address}/", json=event, timeout=60)
-        lines = [json.loads(x) for x in running.log.read_text().splitlines() if x.startswith("{")]
-        assert (answer.status_code, [x["checkpoint"] for x in lines]) == (
-            200,
-            ["CHECKPOINT_RECEIVED", "CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"],
-        ), running.log.read_text()[-3000:]
-
-
 def test_the_package_or_a_wheel_beside_the_function(
     folder: Path, python: Path, source: Path, tmp_path: Path
 ) -> None:
-    """The commands of docs/integrate.md make a folder that pip installs and functions-framework serves.
+    """The commands of docs/integrate.md make a folder that pip installs and the server serves.
 
     First for a build that copies folders by their names and nothing else, then with the wheel, in
     one environment.
     """
+
+    def serve_one_message(folder: Path, python: Path, tmp_path: Path) -> None:
+        """Install what the folder asks for, and serve it: a message leaves its checkpoints."""
+        install = f'"{python}" -m pip install --quiet --constraint "{pinned(tmp_path)}"'
+        fetch(["bash", "-ec", f'cd "{folder}"; {install} -r requirements.txt'])
+        port = free_port()
+        program = "import sys; from functions_framework._cli import _cli; sys.exit(_cli())"
+        command = [
+            *(str(python), "-c", program, "--host", "127.0.0.1", "--port", str(port)),
+            "--target",
+            "orchestrate",
+        ]
+        with server(
+            "installed", port, ["bash", "-c", f'cd "{folder}"; exec "$@"', "bash", *command]
+        ) as running:
+            running.wait_until_it_answers()
+            event = push_envelope(
+                "OddsApiPropsProcessor", "2026-02-09", datetime.now(UTC), message_id="17"
+            )
+            answer = requests.post(f"http://{running.address}/", json=event, timeout=60)
+            lines = [
+                json.loads(x) for x in running.log.read_text().splitlines() if x.startswith("{")
+            ]
+            assert (answer.status_code, [x["checkpoint"] for x in lines]) == (
+                200,
+                ["CHECKPOINT_RECEIVED", "CHECKPOINT_POST_TRANSACTION", "CHECKPOINT_WAITING"],
+            ), running.log.read_text()[-3000:]
+
     built = Path(shutil.copytree(folder, source / "built"))
     shutil.copy(BUNDLED, source / "my-phases.toml")
     follow(recipe("cp -R").replace("my-function", "built"), python, source)
@@ -138,7 +135,7 @@ def test_the_package_or_a_wheel_beside_the_function(
     "asked", ["flask", "flask\n", ""], ids=["no end of line", "a line", "nothing"]
 )
 def test_the_recipes_may_be_followed_again(asked: str, tmp_path: Path) -> None:
-    """For a newer version: what was asked for stays, each new line is there once, and nothing older is left."""
+    """For a newer version each new line is there once, the rest stays, nothing older is left."""
     function, package = tmp_path / "my-function", tmp_path / "orchestrator_resilience"
     for made in (function, package):
         made.mkdir()
@@ -181,7 +178,10 @@ def test_a_tag_of_the_repository(python: Path, source: Path) -> None:
     asked = line.replace("git+https://HOST/OWNER/REPOSITORY", f"git+file://{source}")
     assert asked.endswith("@v0.2.0")
     fetch([python, "-m", "pip", "install", "--quiet", asked])
-    program = "import orchestrator_resilience as o; print(o.CheckpointLogger(o.load_phase('phase2')).phase.name)"
+    program = (
+        "import orchestrator_resilience as o; "
+        "print(o.CheckpointLogger(o.load_phase('phase2')).phase.name)"
+    )
     done = subprocess.run(
         [python, "-c", program], capture_output=True, text=True, check=True, cwd=python.parent
     )

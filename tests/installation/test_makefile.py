@@ -1,7 +1,4 @@
-"""`make demo` and `make test` install on any day, with any pip.
-
-The real Makefile beside a tiny project.
-"""
+"""`make demo` and `make test` install on any day and with any pip: the real Makefile."""
 
 import hashlib
 import os
@@ -40,7 +37,9 @@ def make_wheel(
     content = {
         **(files or {}),
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": (
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        ),
     }
     record = "".join(f"{file},,\n" for file in (*content, f"{info}/RECORD"))
     with zipfile.ZipFile(path, "w") as wheel:
@@ -50,7 +49,7 @@ def make_wheel(
 
 
 class Checkout:
-    """A project of its own beside the real Makefile, and an index on which one release is newer than its pin."""
+    """A tiny project with the real Makefile, and an index with a release newer than its pin."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "a project"
@@ -126,7 +125,7 @@ def checkout(tmp_path: Path) -> Checkout:
 def test_both_install_with_the_pip_that_is_there(
     checkout: Checkout, pip_wheel: Callable[[str], Path], version: str
 ) -> None:
-    """What is pinned is installed though the index has newer, the second time nothing is done, and the pip stays."""
+    """What is pinned is installed once, though the index has newer, and pip stays as it is."""
     python = make_environment(checkout.folder / ".venv", pip_wheel(version))
     before = checkout.run(str(python), "-m", "pip", "--version").stdout
     for target, expected in {"demo": "the demo runs", "test": "the tests run"}.items():

@@ -31,15 +31,8 @@ def blocks(file: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def pinned(file: str) -> list[Requirement]:
-    return [Requirement(line.partition(" --hash=")[0]) for line in blocks(file)]
-
-
 def closure(asked: Collection[str]) -> dict[str, Requirement]:
-    """Return what is needed here, by name, as the installed packages say it.
-
-    Each fits what is installed.
-    """
+    """Return what is needed here by name, by installed packages; each fits what is installed."""
     needed: dict[str, Requirement] = {}
     todo, seen = [(Requirement(one), "") for one in asked], set()
     while todo:
@@ -60,7 +53,11 @@ def closure(asked: Collection[str]) -> dict[str, Requirement]:
 
 @pytest.mark.parametrize("file", ASKED)
 def test_each_list_is_whole(file: str) -> None:
-    """It holds what this Python needs of it, in the versions that the tests run with, and nothing more."""
+    """It holds what this Python needs, in the versions that the tests run with, and no more."""
+
+    def pinned(file: str) -> list[Requirement]:
+        return [Requirement(line.partition(" --hash=")[0]) for line in blocks(file)]
+
     here = [one for one in pinned(file) if one.marker is None or one.marker.evaluate()]
     assert {one.name for one in here} == closure(
         [*PROJECT["project"]["dependencies"], *ASKED[file]]

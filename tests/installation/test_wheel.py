@@ -70,10 +70,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 
 @pytest.fixture(scope="module")
 def uv(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Return what runs a command of uv with the pinned versions.
-
-    It begins with nothing, and leaves nothing behind.
-    """
+    """Return what runs a command of uv with the pinned versions, in an empty environment."""
     folder = tmp_path_factory.mktemp("uv")
     # Each its own, because uv locks all of a folder: with one for two it would wait for itself.
     own = {name: str(folder / name) for name in ("UV_CACHE_DIR", "UV_TOOL_DIR", "TMPDIR")}
@@ -136,13 +133,13 @@ def test_the_command(uv: Callable[..., str], wheel: Path, tmp_path: Path) -> Non
 
 
 def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_path: Path) -> None:
-    """`pip install '.[cloud]'` is the functions.
-
-    With `cli`, the command says what else a probe needs.
-    """
+    """`pip install '.[cloud]'` is the functions; with `cli`, it names what a probe needs."""
     python = make_environment(tmp_path / "environment")
     uv("pip", "install", "--python", python, f"{wheel}[cloud]")
-    program = "import canary.function, orchestrator_resilience.function, orchestrator_resilience.stores.cloud"
+    program = (
+        "import canary.function, orchestrator_resilience.function, "
+        "orchestrator_resilience.stores.cloud"
+    )
     done = run(python, "python", "-c", program, folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert not importable(python, "rich", "google.cloud.pubsub_v1", *NEVER)
@@ -162,7 +159,8 @@ def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_pat
         environment=project,
     )
     assert done.stderr == (
-        "canary: google.cloud.pubsub_v1 is not installed: pip install 'orchestrator-resilience[cloud,cli,probe]'\n"
+        "canary: google.cloud.pubsub_v1 is not installed: pip install "
+        "'orchestrator-resilience[cloud,cli,probe]'\n"
     )
     assert done.returncode == 2
 
@@ -170,7 +168,7 @@ def test_the_cloud_then_the_command(uv: Callable[..., str], wheel: Path, tmp_pat
 def test_the_command_without_an_installation(
     uv: Callable[..., str], source: Path, tmp_path: Path
 ) -> None:
-    """`uvx --from '.[cli]' canary demo` plays February, and prints commands that work without uvx."""
+    """`uvx --from '.[cli]' canary demo` plays February, and the commands it prints need no uvx."""
     command = ("canary", "demo", "--out", tmp_path / "out")
     printed = uv("tool", "run", "--python", sys.executable, "--from", f"{source}[cli]", *command)
     (status,) = (

@@ -1,12 +1,10 @@
 """Changes to the deployment of a true world, and which of them may be named.
 
-What is true of when it last worked.
-
-The *guilty* one is made between the last time that the stage was reached and the first time that it
-was not, on a component of that stage. *Innocent* are those before the stage was last reached, after
-the stop, and of components that the stage has nothing to do with. Where sources are taken away
-nobody can know of the last time: there, what is from before the first date is before it in any
-case.
+The truth is when each stage last worked. The *guilty* change is made between the last time that the
+stage was reached and the first time that it was not, on a component of that stage. *Innocent*
+changes are those before the stage was last reached, after the stop, and of components that the
+stage has nothing to do with. Where sources are taken away, nobody can know of the last time: there,
+only a change from before the first date is certainly before it.
 """
 
 from collections import Counter
@@ -48,7 +46,7 @@ _NAMED = 0.95
 
 
 class Tried(msgspec.Struct):
-    """What was tried: worlds, those whose guilty change is named, and the innocent ones that are, with their world."""
+    """What was tried: worlds, those whose guilty change is named, and named innocent changes."""
 
     worlds: int = 0
     guilty: int = 0
@@ -66,7 +64,10 @@ class Tried(msgspec.Struct):
         """Say it."""
         share = self.named / max(self.guilty, 1)
         rows = [
-            f"{self.worlds} worlds, {self.named} of {self.guilty} guilty changes named ({share:.1%})"
+            (
+                f"{self.worlds} worlds, "
+                f"{self.named} of {self.guilty} guilty changes named ({share:.1%})"
+            )
         ]
         rows += [f"  {kind}: {number}" for kind, number in sorted(self.kinds.items())]
         return "\n".join(
@@ -91,10 +92,14 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
 
     def explained(changes: list[Change]) -> tuple[tuple[Cause, ...], list[str]]:
         traces = replace(world.traces, changes=Seen(Changes(sorted(changes))))
-        found = where_it_stopped(
+        explanation = where_it_stopped(
             verdict, world.evidence, traces, history=world.history, phase=phase, now=world.now
         )
-        return found.causes, [one.who for one in found.standing if one.kind is StandingKind.CHANGED]
+        return explanation.causes, [
+            standing.who
+            for standing in explanation.standing
+            if standing.kind is StandingKind.CHANGED
+        ]
 
     causes, _ = explained([])
     stopped = [name for cause in causes if cause.until for name in cause.subjects or ("",)]
@@ -112,7 +117,7 @@ def _try(world: World, rng: Random, tried: Tried) -> None:
     if (
         is_clear
         and all(map(_is_one, causes))
-        and not any(undecidable(world, one) for one in stopped)
+        and not any(undecidable(world, name) for name in stopped)
     ):
         innocent += _nearby(world, stages, rng)
     _, who = explained(
@@ -145,29 +150,31 @@ def _is_one(cause: Cause) -> bool:
 
 def _holds(causes: Collection[Cause], name: str, stage: Stage) -> bool:
     """Whether the interval of a cause has the true stage, which is for other tests to say."""
-    own = [cause for cause in causes if name in (cause.subjects or ("",))]
+    about = [cause for cause in causes if name in (cause.subjects or ("",))]
     return any(
         cause.until and (cause.after.rank if cause.after else -1) < stage.rank <= cause.until.rank
-        for cause in own
+        for cause in about
     )
 
 
 def _last_and_first(world: World, name: str, stage: Stage) -> tuple[datetime | None, datetime]:
     """Return when a stage was last reached, and when it first was not.
 
-    By a subject, or by all where it is of all.
+    That is by a subject, or by all where the stage is one for all.
     """
     events, is_own = world.happened.events, stage in _OWN
     subjects = {name} if name and is_own else set(FIVE) if name else {""}
     days = DATES if world.plan.old else (DAY,)
-    own = [e for e in events if e.subject in subjects and e.stage is stage]
-    stops = [e.at for e in own if e.kinds is not None and e.day in days]
-    bad = min((e.at for e in own if e.subject == name and e.at in stops), default=None)
-    reached = [e.at for e in own if e.kinds is None]
+    events_of_stage = [e for e in events if e.subject in subjects and e.stage is stage]
+    stops = [e.at for e in events_of_stage if e.kinds is not None and e.day in days]
+    bad = min((e.at for e in events_of_stage if e.subject == name and e.at in stops), default=None)
+    reached = [e.at for e in events_of_stage if e.kinds is None]
     if stage is Stage.DELIVERED:
-        reached += [one.at for one in world.happened.requests if 200 <= one.status < 300]
+        reached += [
+            request.at for request in world.happened.requests if 200 <= request.status < 300
+        ]
     if bad is None:  # it never came: at the same hour as on the date before
-        before = [e.at for e in own if e.kinds is None and e.day < min(days)]
+        before = [e.at for e in events_of_stage if e.kinds is None and e.day < min(days)]
         return max(before, default=None), max(before, default=world.now) + ONE_DAY
     good = max((at for at in reached if at < bad), default=None)
     return good, min((at for at in stops if good is None or at > good), default=bad)
@@ -176,16 +183,18 @@ def _last_and_first(world: World, name: str, stage: Stage) -> tuple[datetime | N
 def _nearby(
     world: World, stages: Mapping[str, Stage], rng: Random
 ) -> Iterator[tuple[datetime, Component]]:
-    """Yield when something was changed just before the stages last worked, or of what none of them consists of."""
+    """Yield changes just before the stages last worked, and of what none of them consists of."""
     ends = [_last_and_first(world, name, stage) for name, stage in stages.items()]
-    goods, others = (
+    goods, unrelated = (
         [good for good, _ in ends if good],
         {*Component}.difference(*(_parts(world, name, stage) for name, stage in stages.items())),
     )
     for part in Component if len(goods) == len(ends) else ():
         yield min(goods) - rng.uniform(0.02, 1) * (min(goods) - world.phase.begins(DATES[0])), part
     for good, bad in ends:
-        yield from (((good or bad) + (bad - (good or bad)) * rng.random(), part) for part in others)
+        yield from (
+            ((good or bad) + (bad - (good or bad)) * rng.random(), part) for part in unrelated
+        )
 
 
 def _parts(world: World, name: str, stage: Stage) -> tuple[Component, ...]:
@@ -195,10 +204,7 @@ def _parts(world: World, name: str, stage: Stage) -> tuple[Component, ...]:
 
 
 def _innocent(world: World, rng: Random) -> Iterator[tuple[datetime, Component]]:
-    """Yield when something was changed that has to do with no stop of the date.
-
-    Before all, and after all.
-    """
+    """Yield changes that have to do with no stop of the date, before all of them and after."""
     began = world.phase.begins(DATES[0])
     for part in Component:
         yield began - rng.uniform(0, 30) * timedelta(days=1), part

@@ -1,9 +1,7 @@
 """What the sources show of a world at a moment: all, a part, nothing, or an error.
 
-And the worlds that are drawn.
-
 A `View` says of each source how it is collected. Evidence and traces are put together as
-canary/sources.py does it.
+canary/sources.py does it. The worlds that are looked at are drawn here, too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -207,13 +205,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Say what each source is, shortly, where it is not whole."""
-        whole = View()
+        default = View()
         named = [
             name
             for name in ("dead_letters", "flag_table", "outcome", "work")
             if getattr(self, name) != "there"
         ]
-        own = [
+        states = [
             self.lines,
             self.messages,
             self.requests,
@@ -223,7 +221,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             self.documents,
             self.rows,
         ]
-        odd = [str(value) for value in own if value not in msgspec.structs.astuple(whole)]
+        odd = [str(value) for value in states if value not in msgspec.structs.astuple(default)]
         return "; ".join(
             [
                 f"{self.moment} (+{self.minutes} min)",
@@ -270,14 +268,14 @@ class World(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def now(self) -> datetime:
         """When the date is judged."""
-        own = sorted(
+        times = sorted(
             message.at
             for message in self.happened.messages
             if message.day == DAY and not message.rerun
         )
         first, last, deadline = (
-            own[0] if own else _begin(),
-            own[-1] if own else _begin(),
+            times[0] if times else _begin(),
+            times[-1] if times else _begin(),
             BUNDLED.deadline(DAY),
         )
         extra = self.view.minutes * MINUTE
@@ -304,7 +302,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def evidence(self) -> Evidence:
         """The evidence of DAY."""
-        return next(one for one in self.history if one.game_date == DAY)
+        return next(evidence for evidence in self.history if evidence.game_date == DAY)
 
     @cached_property
     def history(self) -> tuple[Evidence, ...]:
@@ -370,7 +368,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
     def _messages(self, day: date) -> Source[Logged]:
         """Return what the message log says, as messages.sql reads it.
 
-        Without another phase's, and what is no JSON.
+        It lacks the messages of another phase, and those that are no JSON.
         """
         if self.view.messages is Messages.UNREADABLE:
             return NO_ANSWER
@@ -456,12 +454,12 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def _read(self) -> list[Checkpoint]:
-        found = deliveries(self._collected, {self.phase.name: [DAY]})
-        return [line for line in found if concerns(line, self.phase.name, DAY)]
+        delivered = deliveries(self._collected, {self.phase.name: [DAY]})
+        return [line for line in delivered if concerns(line, self.phase.name, DAY)]
 
     @cached_property
     def without_a_line(self) -> set[str]:
-        """The processors that are in the stores, where these can be read, and left no line that closes a delivery."""
+        """The processors that a readable store has, and that left no closing line."""
         log, progress = self.evidence.completion_log, self.evidence.progress
         stored = {
             *value_or(log, Logged()).completed,
@@ -472,7 +470,7 @@ class World(msgspec.Struct, frozen=True, dict=True):
     def has_line_of(self, subject: str) -> bool:
         """Whether a line can be read that may be of a processor.
 
-        It names it, or is a rejection that names nobody.
+        Such a line names the processor, or is a rejection that names nobody.
         """
         lines, begun = value_or(self._checkpoints, []), self.phase.begins(DAY)
         names = [line.fields.get("raw_processor") for line in lines if line.at >= begun]
@@ -481,8 +479,8 @@ class World(msgspec.Struct, frozen=True, dict=True):
     @property
     def has_nameless(self) -> bool:
         """Whether there are messages of which nobody can say whose, or of which date, they are."""
-        own = {Ending.REJECTED_NAME, Ending.REJECTED_DATE, Ending.REJECTED_WHOLE}
-        return self.plan.nameless or not own.isdisjoint(self.plan.endings)
+        nameless = {Ending.REJECTED_NAME, Ending.REJECTED_DATE, Ending.REJECTED_WHOLE}
+        return self.plan.nameless or not nameless.isdisjoint(self.plan.endings)
 
     @property
     def is_whole(self) -> bool:
@@ -498,8 +496,8 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def _cut_at(self) -> datetime | None:
-        kept = self._read[3 + self.view.since :]
-        return kept[0].at if self.view.lines is Lines.CUT and kept else None
+        last_lines = self._read[3 + self.view.since :]
+        return last_lines[0].at if self.view.lines is Lines.CUT and last_lines else None
 
     @property
     def _checkpoints(self) -> Source[list[Checkpoint]]:
@@ -527,11 +525,15 @@ class World(msgspec.Struct, frozen=True, dict=True):
                 return Seen([])
             case _:
                 begun, only_odd = self.phase.begins(DAY), self.view.requests is Requests.WITHOUT_2XX
-                own = sorted(
+                requests = sorted(
                     request for request in self.happened.requests if begun <= request.at < self.now
                 )
                 return Seen(
-                    [request for request in own if not (only_odd and 200 <= request.status < 300)]
+                    [
+                        request
+                        for request in requests
+                        if not (only_odd and 200 <= request.status < 300)
+                    ]
                 )
 
     @property
@@ -540,7 +542,9 @@ class World(msgspec.Struct, frozen=True, dict=True):
             return NO_ANSWER
         begun = self.phase.begins(DAY)
         before = [
-            one.at for one in self.happened.requests if one.at < begun and 200 <= one.status < 300
+            request.at
+            for request in self.happened.requests
+            if request.at < begun and 200 <= request.status < 300
         ]
         return Seen(max(before)) if before and self.view.requests is Requests.WHOLE else Absent()
 
@@ -554,32 +558,38 @@ class World(msgspec.Struct, frozen=True, dict=True):
         if view is Errors.EMPTY:
             return Seen(ServiceErrors())
         errors = self.happened.errors + (self._unrelated if view is Errors.UNRELATED else [])
-        own = sorted(error for error in errors if begun <= error.at < self.now)
+        collected = sorted(error for error in errors if begun <= error.at < self.now)
         if view is Errors.UNTRACED:
-            own = [error._replace(trace="") for error in own]
-        is_cut = view is Errors.CUT and len(own) > _KEPT
-        return Seen(ServiceErrors(own[-_KEPT:], own[-_KEPT].at) if is_cut else ServiceErrors(own))
+            collected = [error._replace(trace="") for error in collected]
+        is_cut = view is Errors.CUT and len(collected) > _KEPT
+        return Seen(
+            ServiceErrors(collected[-_KEPT:], collected[-_KEPT].at)
+            if is_cut
+            else ServiceErrors(collected)
+        )
 
     @property
     def _unrelated(self) -> list[ServiceError]:
         """Errors all the time, but for that of requests that were not answered."""
         bad = [request.at for request in self.happened.requests if not 200 <= request.status < 300]
-        begun, found = self.phase.begins(DAY), list[ServiceError]()
+        begun, unrelated = self.phase.begins(DAY), list[ServiceError]()
         for number in range(600):
             at = begun + (7 * number + self.view.minutes % 7) * MINUTE + 2 * SECOND
-            if all(abs(at - other) > 10 * SECOND for other in bad):
-                found += [
+            if all(abs(at - moment) > 10 * SECOND for moment in bad):
+                unrelated += [
                     ServiceError(at, UNRELATED),
                     ServiceError(at, f"{UNRELATED}: not started", "", True, True),
                 ]
-        return found
+        return unrelated
 
     @property
     def _dead_letters(self) -> Source[list[object]]:
-        own = [
-            one for one in self.happened.dead_letters if one.game_date == DAY and one.at <= self.now
+        letters = [
+            letter
+            for letter in self.happened.dead_letters
+            if letter.game_date == DAY and letter.at <= self.now
         ]
-        return mapped(_side(self.view.dead_letters, own), list)
+        return mapped(_side(self.view.dead_letters, letters), list)
 
     @property
     def _runs(self) -> Source[list[ProcessorRun]]:
@@ -615,11 +625,11 @@ class World(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def _changes(self) -> Source[Changes]:
-        """Return what became of the jobs: whose processor never ran was paused or refused.
+        """Return what became of the jobs, and their attempts.
 
-        Others were paused since.
+        The job of a processor that never ran was paused or refused; others were paused since.
         """
-        view, made, attempts = self.view, list[Change](), list[Attempt]()
+        view, changes, attempts = self.view, list[Change](), list[Attempt]()
         if view.jobs in {Jobs.ABSENT, Jobs.UNREADABLE}:
             return Absent() if view.jobs is Jobs.ABSENT else NO_ANSWER
         for number, start in enumerate(self.happened.starts):
@@ -628,32 +638,38 @@ class World(msgspec.Struct, frozen=True, dict=True):
             if not start.never:
                 attempts.append(Attempt(ended, job))
                 if chance & 1 and start.day == DAY:
-                    made.append(Change(ended + (chance & 6) * HOUR, Component.JOB, job, "paused"))
+                    changes.append(
+                        Change(ended + (chance & 6) * HOUR, Component.JOB, job, "paused")
+                    )
             elif chance & 1:
                 attempts += [
                     Attempt(ended + n * MINUTE, job, "PERMISSION_DENIED (403)")
                     for n in range(1 + chance & 2)
                 ]
             else:
-                made.append(
+                changes.append(
                     Change(start.at - (1 + chance & 6) * HOUR, Component.JOB, job, "paused")
                 )
                 if chance & 8:
-                    made.append(Change(start.at + 9 * HOUR, Component.JOB, job, "resumed"))
+                    changes.append(Change(start.at + 9 * HOUR, Component.JOB, job, "resumed"))
         attempts = (
             []
             if view.jobs is Jobs.WITHOUT_ATTEMPTS
-            else sorted(one for one in attempts if one.at <= self.now)
+            else sorted(attempt for attempt in attempts if attempt.at <= self.now)
         )
-        made = sorted(one for one in made if one.at <= self.now)
+        changes = sorted(change for change in changes if change.at <= self.now)
         cut_at = (
             self.phase.begins(DAY) + self.view.minutes * 20 * MINUTE
             if view.jobs is Jobs.CUT
             else None
         )
-        kept = [one for one in made if cut_at is None or one.at >= cut_at]
+        shown = [change for change in changes if cut_at is None or change.at >= cut_at]
         return Seen(
-            Changes(kept, [one for one in attempts if cut_at is None or one.at >= cut_at], cut_at)
+            Changes(
+                shown,
+                [attempt for attempt in attempts if cut_at is None or attempt.at >= cut_at],
+                cut_at,
+            )
         )
 
     @property
@@ -724,7 +740,7 @@ def without(world: World, source: str) -> World:
 class Choose(Protocol):
     """Chooses one of some values.
 
-    At random, or as Hypothesis wants it, which then makes what it has found simpler.
+    It does so at random, or as Hypothesis wants it, which then makes what it has found simpler.
     """
 
     def __call__(self, values: Sequence[T], /) -> T:
@@ -737,7 +753,7 @@ _BOTH = (False, True)
 
 
 def plan_of(choose: Choose) -> Plan:
-    """Choose what happens: nothing odd, one or more completions that stop, the date that stops, or an outage."""
+    """Choose what happens: nothing odd, completions that stop, a date that stops, an outage."""
     endings, trouble = [Ending.HEALTHY] * 5, choose(_TROUBLES)
     numbers = {"one": 1, "two": 2, "outage and one": 1}.get(trouble, 0)
     for _ in range(numbers):
@@ -811,8 +827,8 @@ def view_of(choose: Choose) -> View:
     )
 
 
-def _mostly(first: T, others: Iterable[T], weight: int = 1) -> list[T]:
-    return [*[first] * weight, *others]
+def _mostly(first: T, values: Iterable[T], weight: int = 1) -> list[T]:
+    return [*[first] * weight, *values]
 
 
 def world_of(choose: Choose) -> World:

@@ -1,16 +1,16 @@
 """What has to hold of the path in every world, and the count of how it does.
 
 Sound: the interval of each cause has the stage at which its subject really stopped; no stage that
-was reached is shown as refused or missed, and none as reached or undone that was not. On time:
-nobody is given a cause whose time is not up, nor is what is healthy. Right: a cause that is named
-is the true one. Monotone: without one source, each interval is as wide or wider, and no other cause
-is named. Cited: no error is that has nothing to do with a request that failed.
+was reached is shown as refused or missed, and none as reached or undone that was not. On time: no
+cause is given before its time is up, nor of what is healthy. Right: a cause that is named is the
+true one. Monotone: without one source, each interval is as wide or wider, and no other cause is
+named. Cited: no error is cited that has nothing to do with a request that failed.
 
-What cannot be told from these stores, and is counted by itself:
+These cannot be known from the stores, and are counted by themselves:
 
-- SAMPLED: of sampled lines, the closing one may be lost: a delivery that came to its end seems to
-  have died. Not where one that is in the stores has no closing line, which tells that lines are
-  lost.
+- SAMPLED: of sampled lines, the closing one may be lost, and a delivery that came to its end seems
+  to have died. This does not hold where a completion in the stores has no closing line, which
+  shows that lines are lost.
 - SWITCHED_OFF: lines are no longer left, and no delivery since is known from elsewhere: as if none
   had come.
 - FILTERED: a message of another `phase`, or that is no JSON, is in no message log, and no line of
@@ -20,8 +20,8 @@ What cannot be told from these stores, and is counted by itself:
 - DIED_UNSEEN: runs are written down when they have ended: one that died is as if it had not begun.
 - UNPUBLISHED: all requests since some time are turned away, and neither the message log nor a line
   says whether this one's message was among them, was delivered before, or was never published.
-- GIVEN_UP: a dead letter says that Pub/Sub gave up; whether the message was never delivered, or was
-  and failed or died each time, only a line or a request tells.
+- GIVEN_UP: a dead letter says that Pub/Sub gave up. Only a line or a request shows whether the
+  message was never delivered, or failed or died each time.
 """
 
 import random
@@ -45,7 +45,7 @@ _SHOWN = 4
 
 
 class Undecidable(StrEnum):
-    """What cannot be told from these stores; the docstring of the module says why."""
+    """What cannot be known from these stores; the docstring of the module says why."""
 
     SAMPLED = "sampled lines"
     SWITCHED_OFF = "lines switched off"
@@ -82,7 +82,7 @@ def explained(world: World) -> Verdict:
 def undecidable(world: World, subject: str) -> Undecidable | None:
     """Return why nobody can tell from the stores what became of a subject.
 
-    None where somebody should.
+    None where the stores show it.
     """
     view, plan, truth = world.view, world.plan, world.truth(subject)
     ending = plan.endings[FIVE.index(subject)] if subject else Ending.HEALTHY
@@ -132,20 +132,21 @@ def _interval(cause: Cause) -> str:
 
 
 def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
-    """Yield the intervals without the true stage, and the stages that are shown as what they are not."""
+    """Yield the intervals without the true stage, and the stages that are shown wrongly."""
     for cause in verdict.causes:
         for subject in _subjects(cause):
             truth = world.truth(subject)
             real, why = _next(truth), undecidable(world, subject)
-            said = f"{subject or 'the date'}: {_interval(cause)}"
+            interval = f"{subject or 'the date'}: {_interval(cause)}"
             if cause.after is not None and not _is_before(cause.after, real, truth):
-                yield Flaw("sound", f"{said}, and it is {real}: too late", why)
+                yield Flaw("sound", f"{interval}, and it is {real}: too late", why)
             if cause.until is not None and (real is None or real.rank > cause.until.rank):
-                yield Flaw("sound", f"{said}, and it is {real}: too early", why)
+                yield Flaw("sound", f"{interval}, and it is {real}: too early", why)
     for step in verdict.path:
         truth = world.truth(step.subject)
         is_reached = step.stage in truth.reached
-        said = f"{step.subject or 'the date'}: {step.stage} is shown {step.state} ({step.source}: {step.words})"
+        shown = f"is shown {step.state} ({step.source}: {step.words})"
+        step_text = f"{step.subject or 'the date'}: {step.stage} {shown}"
         is_wrong = {
             State.REACHED: not is_reached,
             State.REFUSED: is_reached and step.stage not in truth.undone,
@@ -155,7 +156,7 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
         if is_wrong.get(step.state):
             yield Flaw(
                 "sound",
-                f"{said}, and was {'' if is_reached else 'not '}reached",
+                f"{step_text}, and was {'' if is_reached else 'not '}reached",
                 undecidable(world, step.subject),
             )
 
@@ -163,7 +164,7 @@ def unsound(world: World, verdict: Verdict) -> Iterator[Flaw]:
 def _is_before(after: Stage, real: Stage | None, truth: Truth) -> bool:
     """Whether `after` can be the last stage reached.
 
-    Of equal rank it can where it was, or where it was undone.
+    A stage of equal rank can be, if it was reached, also if it is undone.
     """
     if real is None or after.rank < real.rank:
         return True
@@ -173,8 +174,8 @@ def _is_before(after: Stage, real: Stage | None, truth: Truth) -> bool:
 def kinds_of(world: World, subject: str) -> frozenset[CauseKind]:
     """Return the causes that may be named for a subject.
 
-    A delivery that comes to grief when it decides may be told by its processor where no
-    registration can be read.
+    Where no registration can be read, a delivery that fails when it decides may be named for its
+    processor.
     """
     truth = world.truth(subject)
     is_unread = not isinstance(world.evidence.progress, Seen)
@@ -187,21 +188,21 @@ def untimely(world: World, verdict: Verdict) -> Iterator[Flaw]:
     for cause in verdict.causes:
         for subject in _subjects(cause):
             truth, why = world.truth(subject), undecidable(world, subject)
-            said = f"{subject or 'the date'}: {_interval(cause)}"
+            interval = f"{subject or 'the date'}: {_interval(cause)}"
             is_late = cause.kind is CauseKind.UNDETERMINED and world.now >= world.phase.deadline(
                 DAY
             )
             is_under_way = bool(subject) and not (truth.reached >= _THROUGH or is_late)
             if truth.stage is None and is_under_way:
-                yield Flaw("on time", f"{said}, and it is under way", why)
+                yield Flaw("on time", f"{interval}, and it is under way", why)
             elif (
                 cause.kind is not CauseKind.UNDETERMINED
                 and truth.stage is None
                 and not kinds_of(world, subject)
             ):
-                yield Flaw("on time", f"{said}, and it is healthy", why)
+                yield Flaw("on time", f"{interval}, and it is healthy", why)
             elif not truth.is_up:
-                yield Flaw("on time", f"{said}, and its time is not up", why)
+                yield Flaw("on time", f"{interval}, and its time is not up", why)
 
 
 def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
@@ -213,12 +214,13 @@ def wrong(world: World, verdict: Verdict) -> Iterator[Flaw]:
                 world, subject
             ):
                 real = f"{'/'.join(sorted(truth.kinds)) or 'no cause'} at {truth.stage}"
-                text = f"{subject or 'the date'}: {_interval(cause)} ({cause.source}: {cause.words}), and it is {real}"
+                interval = f"{_interval(cause)} ({cause.source}: {cause.words})"
+                text = f"{subject or 'the date'}: {interval}, and it is {real}"
                 yield Flaw("right", text, undecidable(world, subject))
 
 
 def miscited(world: World, verdict: Verdict) -> Iterator[Flaw]:
-    """Yield the words of errors that have nothing to do with a request, where a log tells which requests failed."""
+    """Yield the words of errors that are about no request, where a log has those that failed."""
     words = [*(cause.words for cause in verdict.causes), *(step.words for step in verdict.path)]
     for text in words if value_or(world.traces.requests, []) else ():
         if UNRELATED in text:
@@ -226,24 +228,31 @@ def miscited(world: World, verdict: Verdict) -> Iterator[Flaw]:
 
 
 def narrower(world: World, verdict: Verdict, source: str) -> Iterator[Flaw]:
-    """Yield what is narrower without a source than with it, and other causes that are named then."""
+    """Yield what is narrower without a source than with it, and causes that only then are named."""
     less = without(world, source)
     after = {subject: cause for cause in explained(less).causes for subject in _subjects(cause)}
     before = {subject: cause for cause in verdict.causes for subject in _subjects(cause)}
     for subject in sorted(after.keys() & before.keys()):
-        old, new = before[subject], after[subject]
-        said = f"{subject or 'the date'}: {_interval(old)}; without {source} {_interval(new)}"
+        full, partial = before[subject], after[subject]
+        intervals = (
+            f"{subject or 'the date'}: {_interval(full)}; without {source} {_interval(partial)}"
+        )
         why = undecidable(world, subject) or undecidable(less, subject)
         if source in {"messages", "lines"} and world.has_nameless:
             continue  # only they say that there is a message of nobody, which may be anybody's
-        if new.after is not None and (old.after is None or new.after.rank > old.after.rank):
-            yield Flaw("monotone", f"{said}: after is later", why)
-        if new.until is not None and (old.until is None or new.until.rank < old.until.rank):
-            yield Flaw("monotone", f"{said}: until is earlier", why)
+        if partial.after is not None and (
+            full.after is None or partial.after.rank > full.after.rank
+        ):
+            yield Flaw("monotone", f"{intervals}: after is later", why)
+        if partial.until is not None and (
+            full.until is None or partial.until.rank < full.until.rank
+        ):
+            yield Flaw("monotone", f"{intervals}: until is earlier", why)
         kinds = kinds_of(world, subject)
-        is_named = new.kind is not CauseKind.UNDETERMINED and new.kind != old.kind
-        if is_named and (old.kind is CauseKind.UNDETERMINED or new.kind not in kinds):
-            yield Flaw("monotone", f"{said}: named without it ({new.source}: {new.words})", why)
+        is_named = partial.kind is not CauseKind.UNDETERMINED and partial.kind != full.kind
+        if is_named and (full.kind is CauseKind.UNDETERMINED or partial.kind not in kinds):
+            named = f"named without it ({partial.source}: {partial.words})"
+            yield Flaw("monotone", f"{intervals}: {named}", why)
 
 
 def is_exact(cause: Cause) -> bool:
@@ -286,22 +295,22 @@ class Tally:
             self.whole += number * world.is_whole
             self.whole_exact += number * (world.is_whole and is_exact(cause))
             self.named += number * (cause.kind is not CauseKind.UNDETERMINED)
-        found = [
+        flaws = [
             *unsound(world, verdict),
             *untimely(world, verdict),
             *wrong(world, verdict),
             *miscited(world, verdict),
         ]
         if monotone:
-            found += narrower(world, verdict, list(TAKEN)[self.worlds % len(TAKEN)])
-        for flaw in found:
+            flaws += narrower(world, verdict, list(TAKEN)[self.worlds % len(TAKEN)])
+        for flaw in flaws:
             self.wrong += flaw.name == "right"
             if flaw.undecidable:
                 self.undecidable[f"{flaw.name}: {flaw.undecidable}"] += 1
             else:
                 self.flaws[flaw.name].append((flaw, world))
 
-    def take(self, other: "Tally") -> None:
+    def take(self, tally: "Tally") -> None:
         """Add what another one has counted."""
         for name in (
             "worlds",
@@ -313,16 +322,20 @@ class Tally:
             "whole",
             "whole_exact",
         ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.undecidable += other.undecidable
-        for name, flaws in other.flaws.items():
+            setattr(self, name, getattr(self, name) + getattr(tally, name))
+        self.undecidable += tally.undecidable
+        for name, flaws in tally.flaws.items():
             self.flaws[name] += flaws
 
     def text(self, shown: int = _SHOWN) -> str:
         """Say what was counted, and the shortest worlds of each kind of flaw."""
         share = f"{self.wrong} of {self.named} causes wrong ({self.wrong / max(self.named, 1):.2%})"
-        exact = f"{self.exact} of {self.intervals} intervals exact ({self.exact / max(self.intervals, 1):.1%})"
-        exact += f", with every source {self.whole_exact} of {self.whole} ({self.whole_exact / max(self.whole, 1):.1%})"
+        exact = (
+            f"{self.exact} of {self.intervals} intervals exact "
+            f"({self.exact / max(self.intervals, 1):.1%}), "
+            f"with every source {self.whole_exact} of {self.whole} "
+            f"({self.whole_exact / max(self.whole, 1):.1%})"
+        )
         rows = [f"{self.worlds} worlds, {self.problems} with a cause; {share}; {exact}"]
         rows += [
             f"  undecidable: {what}: {number}" for what, number in sorted(self.undecidable.items())
@@ -332,20 +345,20 @@ class Tally:
                 f"{name}: {len(flaws)} flaws in {len({id(world) for _, world in flaws})} worlds"
             )
             for what, own in sorted(_alike(flaws).items(), key=lambda item: -len(item[1]))[:shown]:
-                flaw, world = min(own, key=lambda one: len(str(one[1])))
+                flaw, world = min(own, key=lambda pair: len(str(pair[1])))
                 rows.append(f"  {len(own)} x {what}\n    {flaw.text}\n    {world}")
         return "\n".join(rows)
 
 
 def _alike(flaws: list[tuple[Flaw, World]]) -> dict[str, list[tuple[Flaw, World]]]:
     """Put together the flaws that differ in their processor only."""
-    found: dict[str, list[tuple[Flaw, World]]] = defaultdict(list)
+    by_text: dict[str, list[tuple[Flaw, World]]] = defaultdict(list)
     for flaw, world in flaws:
         text = flaw.text.partition(" (")[0] + flaw.text.rpartition(")")[2]
         for name in FIVE:
             text = text.replace(name, "one")
-        found[text].append((flaw, world))
-    return found
+        by_text[text].append((flaw, world))
+    return by_text
 
 
 def survey(number: int, seed: int, *, monotone: bool = True) -> Tally:
@@ -363,11 +376,11 @@ _ROUND = 1_000
 def walk(first: int, number: int) -> int:
     """Look at many worlds, round by round, and print what was found.
 
-    Return 1 where something does not hold.
+    Returns 1 where something does not hold.
     """
     total = Tally()
-    for done in range(0, number, _ROUND):
-        total.take(survey(min(_ROUND, number - done), first + done))
+    for walked in range(0, number, _ROUND):
+        total.take(survey(min(_ROUND, number - walked), first + walked))
         print(f"{total.worlds} worlds, {total.wrong} of {total.named} causes wrong", flush=True)
     print(total.text(shown=40))
     return int(bool(total.flaws) or total.wrong > total.named / 100)

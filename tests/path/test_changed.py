@@ -27,16 +27,16 @@ LOOKED_AT = (
 
 
 def changed(
-    what: str, at: datetime, name: str = "orchestrator", who: str = "alice", made: str = ""
+    what: str, at: datetime, name: str = "orchestrator", who: str = "alice", revision: str = ""
 ) -> Change:
     """Return what somebody did to the service."""
-    return Change(at, Component.SERVICE, name, what, who, made)
+    return Change(at, Component.SERVICE, name, what, who, revision)
 
 
 def explained(world: World, changes: Sequence[Change], cut_at: datetime | None = None) -> Verdict:
     """Return the verdict of a world in which somebody has changed something."""
-    found = Changes(sorted(changes), (), cut_at, LOOKED_AT)
-    traces = replace(world.traces, changes=Seen(found))
+    log = Changes(sorted(changes), (), cut_at, LOOKED_AT)
+    traces = replace(world.traces, changes=Seen(log))
     verdict = judge(world.evidence, world.phase, world.now)
     return where_it_stopped(
         verdict, world.evidence, traces, history=world.history, phase=world.phase, now=world.now
@@ -45,8 +45,10 @@ def explained(world: World, changes: Sequence[Change], cut_at: datetime | None =
 
 def texts(verdict: Verdict, *, with_who: bool = False) -> list[str]:
     """Return what is said of changes."""
-    said = (standing_text(one, "phase2", with_who=with_who) for one in verdict.standing)
-    return [text for text in said if "changed" in text]
+    sentences = (
+        standing_text(standing, "phase2", with_who=with_who) for standing in verdict.standing
+    )
+    return [text for text in sentences if "change" in text]
 
 
 def first_refusal(world: World) -> datetime:
@@ -62,9 +64,9 @@ def test_the_guilty_one_is_named_and_no_innocent_one() -> None:
 
 
 def test_what_was_changed_in_words() -> None:
-    """When, what, how long before the stop, and on how many good dates as well.
+    """They say when, what, how long before the stop, and on how many good dates as well.
 
-    Who did it, where that is asked.
+    They say who did it only where that is asked.
     """
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
@@ -78,7 +80,7 @@ def test_what_was_changed_in_words() -> None:
         "11 min before it stopped; permissions changed on 1 of the 2 good dates before"
     )
     verdict = explained(
-        world, [changed("deployed", stopped - 12 * MINUTE, made="orchestrator-00012-abc")]
+        world, [changed("deployed", stopped - 12 * MINUTE, revision="orchestrator-00012-abc")]
     )
     (text,) = texts(verdict, with_who=True)
     assert "service `orchestrator` deployed as `orchestrator-00012-abc` by alice, " in text
@@ -114,15 +116,15 @@ def test_the_nearest_three() -> None:
     """And how many more there are."""
     world = World(FORBIDDEN, View())
     stopped = first_refusal(world)
-    found = texts(
+    sentences = texts(
         explained(world, [changed(f"what {n}", stopped - n * MINUTE) for n in (1, 2, 3, 5, 8)])
     )
-    assert [text.partition("`orchestrator` ")[2][:6] for text in found] == [
+    assert [text.partition("`orchestrator` ")[2][:6] for text in sentences] == [
         "what 1",
         "what 2",
         "what 3",
     ]
-    assert ["and 2 more before it" in text for text in found] == [False, False, True]
+    assert ["and 2 more before it" in text for text in sentences] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -136,11 +138,11 @@ def test_the_nearest_three() -> None:
     ids=["after the stop", "before it worked", "a table", "a job"],
 )
 def test_an_innocent_change_is_not_named(part: tuple[Component, str], after: timedelta) -> None:
-    """It says that nothing was changed of what the stage consists of, and between which times."""
+    """It is said between which times nothing was changed of what the stage consists of."""
     world = World(FORBIDDEN, View())
     (text,) = texts(explained(world, [Change(first_refusal(world) + after, *part, "deployed")]))
     assert text.startswith(
-        "nothing was changed of service orchestrator, subscription phase2-sub from 2026-02-10 05:50:"
+        "no change to service orchestrator, subscription phase2-sub from 2026-02-10 05:50:"
     )
 
 
@@ -151,25 +153,25 @@ def test_who_could_not_look_says_so() -> None:
     verdict = judge(world.evidence, world.phase, world.now)
     for changes in (Absent(), Unreadable("403")):
         traces = replace(world.traces, changes=changes)
-        found = where_it_stopped(
+        explanation = where_it_stopped(
             verdict, world.evidence, traces, history=world.history, phase=world.phase, now=world.now
         )
-        assert texts(found) == []
-        assert found.causes == explained(world, []).causes
+        assert texts(explanation) == []
+        assert explanation.causes == explained(world, []).causes
 
 
 def test_too_many_changes_to_read() -> None:
     """That is said, with or without one that was read."""
     world = World(FORBIDDEN, View())
     cut_at = first_refusal(world) - 2 * MINUTE
-    for made in ([], [changed("deployed", cut_at)]):
-        (text,) = texts(explained(world, made, cut_at))
+    for changes in ([], [changed("deployed", cut_at)]):
+        (text,) = texts(explained(world, changes, cut_at))
         assert "before 2026-02-10 06:0" in text
         assert "there were too many to be read" in text
 
 
 def test_a_flag_that_is_gone_was_not_stopped_by_a_deployment() -> None:
-    """It had been set; and of who has never come that far, nobody knows what was changed since."""
+    """It had been set; and for a processor that never came that far, no change is looked for."""
     for plan in (
         Plan(date_ending=DateEnding.FLAG_OVERWRITTEN),
         Plan(endings=(Ending.REPORTS_FAILED,) * 5, old=True),

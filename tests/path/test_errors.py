@@ -44,7 +44,7 @@ def world_of(
     requests: Sequence[Request] | None = None,
     lines: Sequence[Checkpoint] | None = None,
 ) -> World:
-    """Return a world of which the errors, the requests or the lines are these, where they are given."""
+    """Return a world with these errors, requests or lines, where they are given."""
     world = World(plan, view)
     traces = world.traces
     traces = traces if errors is None else replace(traces, errors=errors)
@@ -77,13 +77,13 @@ def _stop(cause: Cause) -> Stop:
 
 @pytest.mark.parametrize("errors", [Errors.WHOLE, Errors.UNTRACED])
 def test_the_words_of_a_crash(errors: Errors) -> None:
-    """All requests failed and left no line.
+    """The service's own words are those of the cause, by trace and by time.
 
-    The service's own words are those of the cause, by trace and by time.
+    All requests failed, and left no line.
     """
     world = World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))
-    said, words = stop(explained(world))
-    assert said == CRASHED
+    outcome, words = stop(explained(world))
+    assert outcome == CRASHED
     assert words.startswith("HTTP 503 for all ")
     assert words.endswith(f": {NO_MODULE}")
 
@@ -91,34 +91,34 @@ def test_the_words_of_a_crash(errors: Errors) -> None:
 @pytest.mark.parametrize("errors", [Errors.EMPTY, Errors.ABSENT, Errors.UNREADABLE])
 def test_without_errors_the_cause_stands(errors: Errors) -> None:
     """They add words, where the lines prove the same without them."""
-    said, words = stop(explained(World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))))
-    assert said == CRASHED
+    outcome, words = stop(explained(World(Plan(outage=MISSING), replace(UNTRACED, errors=errors))))
+    assert outcome == CRASHED
     assert NO_MODULE not in words
 
 
 def test_no_instance_was_started_for_any_request() -> None:
-    """Where the code leaves no lines, what the platform says of each request proves that none was delivered."""
-    said, words = stop(explained(world_of(SILENT)))
-    assert said == CRASHED
+    """Without lines, the platform's words on each request prove that none was delivered."""
+    outcome, words = stop(explained(world_of(SILENT)))
+    assert outcome == CRASHED
     assert words.endswith(f": {NO_MODULE}")
 
 
 @pytest.mark.parametrize("errors", [Errors.EMPTY, Errors.ABSENT, Errors.UNREADABLE])
 def test_what_failed_without_a_line_may_have_been_delivered(errors: Errors) -> None:
     """Without the platform's words it is not known how far a request came."""
-    said, words = stop(explained(world_of(SILENT, replace(UNTRACED, errors=errors))))
-    assert said == NOT_KNOWN
+    outcome, words = stop(explained(world_of(SILENT, replace(UNTRACED, errors=errors))))
+    assert outcome == NOT_KNOWN
     assert words.endswith("; no line says how far they came")
 
 
 def test_one_request_of_which_the_platform_says_nothing() -> None:
     """It may have reached an instance that ran: of none is it said that nothing was delivered."""
-    whole = errors_of(world_of(SILENT))
-    starts = [error for error in whole if error.failed_to_start]
-    said, words = stop(
-        explained(world_of(SILENT, errors=written(*(e for e in whole if e != starts[2]))))
+    errors = errors_of(world_of(SILENT))
+    starts = [error for error in errors if error.failed_to_start]
+    outcome, words = stop(
+        explained(world_of(SILENT, errors=written(*(e for e in errors if e != starts[2]))))
     )
-    assert said == NOT_KNOWN
+    assert outcome == NOT_KNOWN
     assert words.endswith(f": {NO_MODULE}; no line says how far they came")
 
 
@@ -133,9 +133,9 @@ def test_one_start_is_not_two_requests() -> None:
 
 
 def test_what_was_handled_since() -> None:
-    """A request that was answered, or a row, tells that instances ran.
+    """A request that was answered, or a row, shows that instances ran.
 
-    Nothing is refused, and no error cited.
+    Nothing is refused then, and no error is cited.
     """
     world = world_of(SILENT)
     requests = requests_of(world)
@@ -162,9 +162,9 @@ def test_a_log_that_has_never_shown_an_answer() -> None:
     ],
 )
 def test_the_time_of_an_error(later: timedelta, *, is_cited: bool) -> None:
-    """From a second before a request came to five after it ended.
+    """An error is cited from a second before a request came to five after it ended.
 
-    What came before the stop, or long after, is not.
+    What came before the stop, or long after it, is not cited.
     """
     plan = Plan(outage=MISSING, attempts=1)
     took = [r._replace(took=MINUTE, trace="") for r in requests_of(world_of(plan))]
@@ -185,7 +185,7 @@ def test_the_trace_of_an_error(trace: str, *, is_cited: bool) -> None:
 
 
 def test_the_last_words_of_the_service_count() -> None:
-    """They say more than the platform's on its end, and the last request's more than an earlier one's."""
+    """They count before the platform's, and the last request's before an earlier one's."""
     plan = Plan(outage=MISSING, attempts=1)
     first, last = (request.at for request in requests_of(world_of(plan))[-2:])
     errors = written(
@@ -197,12 +197,12 @@ def test_the_last_words_of_the_service_count() -> None:
 
 
 def test_what_was_turned_away_has_reached_no_code() -> None:
-    """Beside a 429 stand the platform's words alone, whatever the service writes at that time."""
+    """Beside a 429 are the platform's words alone, whatever the service writes at that time."""
     plan = Plan(outage=Outage(429, 3), attempts=1)
     world = world_of(plan)
-    own = [ServiceError(request.at, "KeyError: 'own'") for request in requests_of(world)]
-    said, words = stop(explained(world_of(plan, errors=written(*own, *errors_of(world)))))
-    assert said == (CauseKind.NOT_DELIVERED, Stage.PUBLISHED, Stage.DELIVERED)
+    errors = [ServiceError(request.at, "KeyError: 'own'") for request in requests_of(world)]
+    outcome, words = stop(explained(world_of(plan, errors=written(*errors, *errors_of(world)))))
+    assert outcome == (CauseKind.NOT_DELIVERED, Stage.PUBLISHED, Stage.DELIVERED)
     assert words.endswith(f": {NO_INSTANCE}")
 
 
@@ -219,7 +219,7 @@ def test_too_many_errors() -> None:
 @pytest.mark.parametrize(("trace", "is_cited"), [("t", True), ("", False), ("another's", False)])
 @pytest.mark.parametrize("is_of_request", [True, False])
 def test_why_a_delivery_died(trace: str, *, is_of_request: bool, is_cited: bool) -> None:
-    """By what was written in its trace, or of the request that has it.
+    """It is said by what was written in its trace, or of the request that has it.
 
     By the time alone nobody can tell.
     """
@@ -248,9 +248,9 @@ def test_why_a_delivery_died(trace: str, *, is_of_request: bool, is_cited: bool)
     ("late", "is_cited"), [(SECOND, True), (4 * MINUTE, True), (6 * MINUTE, False)]
 )
 def test_a_failed_start_without_a_log_of_requests(late: timedelta, *, is_cited: bool) -> None:
-    """When a message came, and no line since.
+    """It supports what is missed, and names no cause.
 
-    It stands beside what is missed, and names no cause.
+    A message came, and no line since.
     """
     plan = Plan(endings=(Ending.HEALTHY,) * 4 + (Ending.DIES_AT_START,), attempts=1)
     view = replace(UNTRACED, requests=Requests.ABSENT)
@@ -258,8 +258,8 @@ def test_a_failed_start_without_a_log_of_requests(late: timedelta, *, is_cited: 
         m for m in World(plan, view).happened.messages if m.ending is Ending.DIES_AT_START
     )
     error = ServiceError(message.at + late, NO_START, "", True, True)
-    said, words = stop(explained(world_of(plan, view, errors=written(error))))
-    assert said == (CauseKind.UNDETERMINED, Stage.PUBLISHED, Stage.DELIVERED)
+    outcome, words = stop(explained(world_of(plan, view, errors=written(error))))
+    assert outcome == (CauseKind.UNDETERMINED, Stage.PUBLISHED, Stage.DELIVERED)
     assert ("the platform said: " + NO_START in words) == is_cited
 
 

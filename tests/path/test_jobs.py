@@ -51,12 +51,12 @@ def explained(
     """Return the cause of the one that is missing, and what is said of its run."""
     view = replace(view or View(messages=Messages.ABSENT), jobs=Jobs.ABSENT, runs=Runs.ABSENT)
     world = World(Plan(endings=(*(Ending.HEALTHY,) * 4, ending)), view)
-    found = Seen(Changes(sorted(changes), sorted(attempts), cut_at))
+    log = Seen(Changes(sorted(changes), sorted(attempts), cut_at))
     phase = replace(world.phase, scheduler_jobs={JOB: (LAST,)} if jobs is None else jobs)
     verdict = where_it_stopped(
         judge(world.evidence, phase, world.now),
         world.evidence,
-        replace(world.traces, changes=found),
+        replace(world.traces, changes=log),
         history=world.history,
         phase=phase,
         now=world.now,
@@ -87,7 +87,10 @@ def explained(
         (
             [],
             [*AT_ONCE, *REFUSED],
-            f"the last attempt of its scheduler job nightly, at 2026-02-10 06:45:00Z, failed: {DENIED}",
+            (
+                "the last attempt of its scheduler job nightly, at 2026-02-10 06:45:00Z, "
+                f"failed: {DENIED}"
+            ),
         ),
         ([], REFUSED, "PERMISSION_DENIED"),
     ],
@@ -96,10 +99,10 @@ def test_it_was_not_started(
     changes: Sequence[Change], attempts: Sequence[Attempt], words: str
 ) -> None:
     """By the words of the scheduler, or of who took its job away."""
-    cause, said = explained(changes, attempts)
+    cause, statement = explained(changes, attempts)
     assert (cause.kind, cause.until, cause.source) == (CauseKind.NOT_RUN, "RAN", "scheduler")
     assert words in cause.words
-    assert words in said
+    assert words in statement
 
 
 @pytest.mark.parametrize(
@@ -131,17 +134,17 @@ def test_it_may_have_been_started(
     changes: Sequence[Change], attempts: Sequence[Attempt], words: str
 ) -> None:
     """No cause is named, and what is known of its job is said."""
-    cause, said = explained(changes, attempts)
+    cause, statement = explained(changes, attempts)
     assert cause.kind is not CauseKind.NOT_RUN
-    assert words in said
-    assert bool(words) == bool(said)
+    assert words in statement
+    assert bool(words) == bool(statement)
 
 
 def test_one_of_several_jobs() -> None:
     """Each may have started it: what is known of one alone proves nothing."""
     both = {JOB: (LAST,), OTHER: ()}
-    cause, said = explained([PAUSED], AT_ONCE, jobs=both)
-    assert (cause.kind, "was paused" in said) == (CauseKind.UNDETERMINED, True)
+    cause, statement = explained([PAUSED], AT_ONCE, jobs=both)
+    assert (cause.kind, "was paused" in statement) == (CauseKind.UNDETERMINED, True)
     paused = [PAUSED, done("paused", at(9, 7), OTHER)]
     assert explained(paused, AT_ONCE, jobs=both)[0].kind is CauseKind.NOT_RUN
     assert explained(paused, AT_ONCE, jobs={JOB: FIVE[:4]})[1] == ""
@@ -170,7 +173,7 @@ def test_it_was_run_by_hand(ending: Ending, kind: CauseKind) -> None:
 
 
 def test_what_nobody_can_read_is_nobodys_absence() -> None:
-    """Where neither the document nor the completion log can be read, nobody is known to be missing."""
+    """Where neither document nor completion log can be read, nobody is known to be missing."""
     unread = View(documents=Documents.UNREADABLE, rows=Rows.UNREADABLE, messages=Messages.ABSENT)
-    cause, said = explained([PAUSED], AT_ONCE, view=unread)
-    assert (cause.kind, said) == (CauseKind.UNDETERMINED, "")
+    cause, statement = explained([PAUSED], AT_ONCE, view=unread)
+    assert (cause.kind, statement) == (CauseKind.UNDETERMINED, "")

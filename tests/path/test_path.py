@@ -19,7 +19,7 @@ def check(world: World, flaws: list[Flaw]) -> None:
 @few(60)
 @given(worlds())
 def test_sound(world: World) -> None:
-    """The interval has the true stage, what was reached is shown as that, and no unrelated error is cited."""
+    """The interval has the true stage; what was reached is shown so; no other error is cited."""
     verdict = explained(world)
     check(world, [*unsound(world, verdict), *miscited(world, verdict)])
 
@@ -39,7 +39,7 @@ def test_monotone(world: World, source: str) -> None:
 
 
 def test_right() -> None:
-    """Hardly a cause that is named is wrong, and each of these is one that nobody can tell.
+    """Hardly a cause that is named is wrong, and each of these is one that nobody can know.
 
     `make path` counts more.
     """

@@ -107,10 +107,10 @@ def test_where_a_completion_stops(ending: Ending, place: int) -> None:
     endings[place] = ending
     happened = play(Plan(endings=tuple(endings)))
     stages = {name: happened.truth(name, LATER).stage for name in FIVE}
-    own = next((stage for stage, those in STOPS.items() if ending in those), None)
+    stop = next((stage for stage, those in STOPS.items() if ending in those), None)
     if ending is Ending.REGISTRATION_LOST and place == 4:
-        own = None  # by then the flag is set
-    assert stages == {name: own if name == FIVE[place] else None for name in FIVE}
+        stop = None  # by then the flag is set
+    assert stages == {name: stop if name == FIVE[place] else None for name in FIVE}
 
 
 @pytest.mark.parametrize("code", [Code.THEIRS, Code.SILENT])
@@ -123,7 +123,7 @@ def test_where_a_date_stops(ending: DateEnding, code: Code) -> None:
 
 
 def test_a_healthy_world() -> None:
-    """Where nothing is odd and every source is whole, the date is triggered, and everything was reached."""
+    """With every source whole and nothing odd, the date is triggered and everything reached."""
     world = World(Plan(flag_starts=True), View(moment=Moment.DAYS_LATER))
     assert judge(world.evidence, world.phase, world.now).kind is VerdictKind.TRIGGERED
     truths = [world.truth(subject) for subject in ("", *FIVE)]
@@ -132,7 +132,7 @@ def test_a_healthy_world() -> None:
 
 
 def test_an_outage_turns_all_away_from_one_on() -> None:
-    """Those before it are registered, those after it are not delivered, and each of their requests has its status."""
+    """Those before it are registered, those after it are not, and each request has its status."""
     world = World(Plan(outage=Outage(403, 3)), View())
     stages = [world.truth(FIVE[number]).stage for number in world.plan.order]
     assert stages == [None, None, None, Stage.DELIVERED, Stage.DELIVERED]
@@ -171,7 +171,9 @@ def test_the_worlds_are_broad() -> None:
             drawn.update([judge(world.evidence, world.phase, world.now).kind])
             assert world.traces.checkpoints != Absent()
             assert str(world)
-    every = [(kind, value) for kind in KINDS for value in kind] + [
+    drawable = [(kind, value) for kind in KINDS for value in kind] + [
         (name, side) for name in SIDES for side in Side
     ]
-    assert [one for one in [*every, *Stage, *VERDICTS] if not drawn[one]] == []
+    assert [
+        drawn_value for drawn_value in [*drawable, *Stage, *VERDICTS] if not drawn[drawn_value]
+    ] == []

@@ -1,10 +1,11 @@
-"""True worlds: what really happened to the completions of a few dates, one after the other, on a simulated clock.
+"""True worlds: what really happened to the completions of a few dates, on a simulated clock.
 
 A `Plan` says how each of the five completions of DAY fares, and how the date does once all of them
-are registered. `play` lets it happen: messages are published, delivered, redelivered and run again;
-each delivery leaves its lines by the real library, its row, its registration, its request. What is
-true is written down beside it, by nothing but what happened. What the stores show of it is drawn
-elsewhere (shown.py), and nothing here knows how the path reads it.
+are registered. `play` lets it happen, one thing after the other: messages are published, delivered,
+redelivered and run again; each delivery leaves its lines by the real library, its row, its
+registration, its request. What is true is written down beside it, by nothing but what happened.
+What the stores show of it is drawn elsewhere (shown.py), and nothing here knows how the path reads
+it.
 """
 
 import heapq
@@ -125,9 +126,9 @@ class Code(StrEnum):
 
 
 class Outage(msgspec.Struct, frozen=True):
-    """All requests from the `first` completion of the date on end with `status`; 0.
+    """All requests from the `first` completion of the date on end with `status`.
 
-    None arrives at all.
+    With status 0 none arrives at all.
     """
 
     status: int
@@ -180,7 +181,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Message(msgspec.Struct, frozen=True):
     """A message as it is on the topic.
 
-    `processor` is whose it really is, None where it is nobody's here.
+    `processor` is the one that really sent it, None where it is none of this phase's.
     """
 
     at: datetime
@@ -219,7 +220,7 @@ class Run(msgspec.Struct, frozen=True):
 class Start(msgspec.Struct, frozen=True):
     """When a scheduler's job starts a processor for a date, and it has ended.
 
-    One that `never` was has been paused.
+    A job whose start `never` was has been paused.
     """
 
     at: datetime
@@ -289,15 +290,15 @@ class Happened:
 
     def truth(self, subject: str, now: datetime) -> Truth:
         """Return what is true of a processor of DAY, or (an empty subject) of DAY, at a moment."""
-        own = [
-            one
-            for one in self.events
-            if one.subject == subject and one.day == DAY and one.at <= now
+        events = [
+            event
+            for event in self.events
+            if event.subject == subject and event.day == DAY and event.at <= now
         ]
         reached: set[Stage] = set()
         undone: set[Stage] = set()
         stops: dict[Stage, Event] = {}
-        for event in sorted(own, key=lambda one: one.at):
+        for event in sorted(events, key=lambda event: event.at):
             if event.undone:
                 undone.add(event.stage)
                 stops[event.stage] = event
@@ -307,27 +308,29 @@ class Happened:
                 stops.pop(event.stage, None)
             elif event.stage not in reached:  # and not a redelivery of what was further before
                 stops.setdefault(event.stage, event)
-        known = {"reached": frozenset(reached), "undone": frozenset(undone)}
+        states = {"reached": frozenset(reached), "undone": frozenset(undone)}
         if stops:
-            last = max((one.rank for one in reached - undone), default=-1)
-            further = [one for one in stops if one.rank >= last] or [*stops]
+            last = max((stage.rank for stage in reached - undone), default=-1)
+            further = [stage for stage in stops if stage.rank >= last] or [*stops]
             stage = min(further, key=list(Stage).index)
             is_answered = stops[stage].kinds != only(CauseKind.CRASHED) or stage is Stage.DELIVERED
             is_up = is_answered or now - stops[stage].at >= LIFETIME
-            return Truth(**known, stage=stage, kinds=stops[stage].kinds or frozenset(), is_up=is_up)
+            return Truth(
+                **states, stage=stage, kinds=stops[stage].kinds or frozenset(), is_up=is_up
+            )
         if subject and Stage.PUBLISHED not in reached and now >= self.phase.deadline(DAY):
             if Stage.RAN not in reached:
-                return Truth(**known, stage=Stage.RAN, kinds=only(CauseKind.NOT_RUN))  # type: ignore[arg-type]
+                return Truth(**states, stage=Stage.RAN, kinds=only(CauseKind.NOT_RUN))  # type: ignore[arg-type]
             is_silent = self.plan.endings[FIVE.index(subject)] is Ending.NOT_PUBLISHED
             kinds = only(CauseKind.NOT_PUBLISHED) if is_silent else NOTHING
-            return Truth(**known, stage=Stage.PUBLISHED, kinds=kinds)  # type: ignore[arg-type]
-        return Truth(**known)  # type: ignore[arg-type]
+            return Truth(**states, stage=Stage.PUBLISHED, kinds=kinds)  # type: ignore[arg-type]
+        return Truth(**states)  # type: ignore[arg-type]
 
 
 def phase_of(plan: Plan) -> Phase:
     """Return the phase as phases.toml has it in this world.
 
-    Which sources there are is not said here.
+    Which sources there are is said elsewhere.
     """
     return replace(
         BUNDLED, flag_starts_next_phase=plan.flag_starts, others=("p1_*",) if plan.others else ()
@@ -497,7 +500,7 @@ class _Player:
         if run == "1":  # the others are run again by hand
             start = Start(at - 4 * MINUTE, at + MINUTE, name, day, never=ending is Ending.NEVER_RAN)
             self.happened.starts.append(start)
-        said, dated = (
+        alias, dated = (
             _RENAMED.get(ending, "{}").format(name),
             day + ONE_DAY if ending is Ending.OTHER_DATE else day,
         )
@@ -511,14 +514,14 @@ class _Player:
         if ending is not Ending.NEVER_RAN:
             ended = None if ending is Ending.DIES_RUNNING else at - SECOND
             status = "running" if ended is None else _FAILS.get(ending, "success")
-            self._note_run(ending, day, name, Run(said, dated, at - 3 * MINUTE, ended, status))
+            self._note_run(ending, day, name, Run(alias, dated, at - 3 * MINUTE, ended, status))
         if ending in _NO_MESSAGE:
             return
         payload = _REJECTED.get(ending, {})
         status = payload.get("status") or _REPORTS.get(ending, "success")
         identity = f"{day}-{name}-{run}"
         envelope = push_envelope(
-            said, str(dated), at, message_id=identity, **{"status": status, **payload}
+            alias, str(dated), at, message_id=identity, **{"status": status, **payload}
         )
         if ending is Ending.REJECTED_WHOLE:
             envelope["message"]["data"] = "bm8gSlNPTg=="
@@ -529,7 +532,7 @@ class _Player:
             processor=name,
             ending=ending,
             envelope=envelope,
-            name="" if ending in {Ending.REJECTED_NAME, Ending.REJECTED_WHOLE} else said,
+            name="" if ending in {Ending.REJECTED_NAME, Ending.REJECTED_WHOLE} else alias,
             dated=None if ending in {Ending.REJECTED_DATE, Ending.REJECTED_WHOLE} else dated,
             status=status,
             phase=payload.get("phase", "phase_2_raw"),
@@ -559,7 +562,7 @@ class _Player:
     def stops(
         self, at: datetime, message: Message, stage: Stage, kinds: frozenset[CauseKind]
     ) -> None:
-        """Note where the processor of a message stops, unless it was further with another one, or reports only."""
+        """Note where a message's processor stops, unless it was further, or only reports."""
         if (
             message.processor is None
             or message.rerun
@@ -591,7 +594,7 @@ class _Player:
     def _deliver(self, message: Message, at: datetime, attempt: int) -> None:
         """Bring a message to the orchestrator.
 
-        What is not acknowledged comes again, and at last is given up.
+        A message that is not acknowledged comes again, and at last is given up.
         """
         outage = self.plan.outage
         status = _STATUSES.get(message.ending, 0)
@@ -701,9 +704,9 @@ class _Player:
         """Merge fields into a document, as the stores do: map by map for one level."""
         document = dict(self.happened.documents.get(day, {}))
         for name, value in fields.items():
-            known = document.get(name)
-            is_map = isinstance(known, dict) and isinstance(value, dict) and name.startswith("_")
-            document[name] = {**known, **value} if is_map and isinstance(known, dict) else value
+            entry = document.get(name)
+            is_map = isinstance(entry, dict) and isinstance(value, dict) and name.startswith("_")
+            document[name] = {**entry, **value} if is_map and isinstance(entry, dict) else value
         self._put(day, at, document)
 
     def _put(self, day: date, at: datetime, document: dict[str, Any]) -> None:
@@ -719,9 +722,9 @@ class _Player:
     def _register(self, job: "_Job", at: datetime) -> None:
         fields = registration_fields(self._progress(job), job.completion, at)
         if self.plan.code is not Code.OURS:
-            own = ("completed_at", "status", "record_count")
+            keys = ("completed_at", "status", "record_count")
             fields = {
-                name: {key: value[key] for key in own}
+                name: {key: value[key] for key in keys}
                 for name, value in fields.items()
                 if not name.startswith("_")
             }
@@ -731,7 +734,7 @@ class _Player:
     def _complete(self, job: "_Job", at: datetime) -> int:
         """Do the work of a completion.
 
-        Return the status of the request, 0 where the process dies.
+        Returns the status of the request, 0 where the process dies.
         """
         ending, message, before = job.message.ending, job.message, self._progress(job)
         if ending in {Ending.DIES, Ending.DIES_RECORDED, Ending.DIES_REGISTERED}:
@@ -782,7 +785,7 @@ class _Player:
     ) -> int:
         """Decide, now that the processor is registered, and set the flag.
 
-        Return the status of the request.
+        Returns the status of the request.
         """
         after, day = self._progress(job), job.day
         ending = self.plan.date_ending if self.is_faulty(day) else DateEnding.HEALTHY
@@ -919,20 +922,17 @@ class _Player:
         self.reached(at, day, "", Stage.OUTPUT)
 
     def _overwrite(self, day: date, at: datetime, ending: DateEnding) -> None:
-        """Somebody writes the document anew.
-
-        Without the flag, or without anything that was in it.
-        """
+        """Let somebody write the document anew, without the flag, or without anything in it."""
         document = self.happened.documents[day]
         if "_triggered" not in document:
             return
         keeps_all = ending is DateEnding.FLAG_OVERWRITTEN
-        kept = {
+        fields = {
             name: value
             for name, value in document.items()
             if keeps_all and not name.startswith("_t")
         }
-        self._put(day, at, kept or {"_mode": "repaired"})
+        self._put(day, at, fields or {"_mode": "repaired"})
         kinds = only(CauseKind.FLAG_OVERWRITTEN)
         self.undone(at, day, "", Stage.FLAGGED, kinds)
         for name in FIVE if not keeps_all else ():
@@ -941,7 +941,7 @@ class _Player:
     def _end(self, delivery: Delivery, failures: dict[str, Exception]) -> int:
         """Leave the block of a delivery; return the status of its request.
 
-        What is no step of ours goes as it is.
+        An exception that no step of ours raised goes on as it is.
         """
         error = failures.get("") or (DeliveryError(failures) if failures else None)
         delivery.__exit__(type(error) if error else None, error, None)

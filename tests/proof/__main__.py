@@ -1,11 +1,14 @@
 """The long forms, each a `make` target.
 
-    python -m tests.proof interleavings ['today ab/aA 1 1 2 2 1 2'] python -m tests.proof chaos
-    [--only orchestrator|canary] [--dates N] [--messages N] [--lives N] [--seed N] python -m
-    tests.proof outages [--pairs N] [--seed N] python -m tests.proof hostile [--runs 60000] [--seed
-    N] python -m tests.proof fuzz [--minutes 10] [--seed N] python -m tests.proof path [--worlds
-    20000] [--seed N] python -m tests.proof years [--seed N]
+    python -m tests.proof interleavings ['today ab/aA 1 1 2 2 1 2']
+    python -m tests.proof chaos [--only orchestrator|canary] [--dates N] [--messages N] [--lives N]
+    python -m tests.proof outages [--pairs N]
+    python -m tests.proof hostile [--runs 60000]
+    python -m tests.proof fuzz [--minutes 10]
+    python -m tests.proof path [--worlds 20000]
+    python -m tests.proof years
 
+All but the first take `--seed N`.
 `fuzz` and `hostile` are tests of pytest, in rounds of other inputs: with the same seed they are the
 same again. Exit code: 0, or another one where something was not as promised.
 """
@@ -94,10 +97,7 @@ def main() -> int:
 
 
 def _rounds(tests: Sequence[str], seed: int, goes_on: Callable[[int], bool]) -> int:
-    """Run the tests again and again, with more inputs than in `make test`.
-
-    Return the first exit code that is not 0.
-    """
+    """Run the tests again with more inputs; return the first exit code that is not 0."""
     code = number = 0
     while not code and goes_on(number):
         options = (

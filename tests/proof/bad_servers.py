@@ -1,7 +1,4 @@
-"""Servers that do not answer as they should.
-
-Each way to go wrong, at each point at which an answer can.
-"""
+"""Servers that fail in each manner, at each point at which an answer can."""
 
 import gc
 import ipaddress
@@ -65,10 +62,7 @@ HANDSHAKES = {"a TLS handshake": (b"\x16\x03\x03\x3f\xff", b"\x02"), "no TLS": (
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A server that goes wrong at `point`, in its `manner`.
-
-    It reads no request unless it `reads`.
-    """
+    """A server that goes wrong at `point` in its `manner`, and reads a request if it `reads`."""
 
     scheme: str
     point: str
@@ -191,7 +185,7 @@ def megabytes() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of calls: the longest, in seconds, the most threads that there were after one, and by how much memory grew."""
+    """The longest call in seconds, the most threads after one, and the growth of memory in MB."""
 
     longest: float
     threads: int
@@ -199,10 +193,7 @@ class Figures:
 
 
 def call_all(kinds: Sequence[Kind], context: ssl.SSLContext, seconds: float = 0.05) -> Figures:
-    """Call bad servers with a deadline.
-
-    A post, which is large where nothing is read, and every other time a get.
-    """
+    """Call bad servers with a deadline: posts, large where nothing is read, and gets in turn."""
     longest, most_threads, before = 0.0, threads(), megabytes()
     for number, kind in enumerate(kinds):
         body = {"text": "x" * (10 if kind.reads else 5_000_000)} if number % 2 else None

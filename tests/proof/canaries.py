@@ -1,6 +1,4 @@
-"""Canary runs over an incident's life, in every order.
-
-The subject, its invariants, and two that are wrong.
+"""Canary runs over an incident's life, in every order: the subject and its invariants.
 
 What is taken is `gather` and `notify`. A life is written `bwgg`: what the verdict is in each round,
 a problem (b), a worse one (w), or all is well (g); `3bg` is one with three canaries instead of two,
@@ -78,10 +76,7 @@ _ACKNOWLEDGED = Acknowledgement(
 
 
 class Era(NamedTuple):
-    """A round; whether a fault befell it.
-
-    What the verdicts were in the earlier rounds in which nothing failed.
-    """
+    """A round: whether a fault befell it, and the verdicts of earlier rounds without a fault."""
 
     round: int = 0
     has_failed: bool = False
@@ -115,10 +110,7 @@ class Canaries(Subject):
         return stores
 
     def take(self, run: Run, ask: Ask) -> Any:
-        """Read the documents, and do what the function does once it has its verdict.
-
-        Return what is remembered.
-        """
+        """Read the documents and act on the verdict as the function does; return the memory."""
         round_, memory = run.kind
         self._run_id = f"{round_}/{run.number}"
         channels = Channels(*(_channel(name, round_, ask) for name in CHANNELS))
@@ -168,7 +160,7 @@ class Canaries(Subject):
         return Era(era.round, has_failed=True, calm=era.calm) if era.round < self._failing else None
 
     def known_surroundings(self) -> ExitStack:
-        """Give a run the same id each time that it is taken again, and let it read one source after the other."""
+        """Give a retaken run the same id, and let it read one source after the other."""
         with ExitStack() as stack:
             ids = SimpleNamespace(token_hex=lambda _: self._run_id)
             stack.enter_context(patch.object(incidents, "secrets", ids))
@@ -185,7 +177,7 @@ class Canaries(Subject):
             yield "what somebody said is lost"
 
     def violations_of_state(self, value: Value, view: Any) -> Iterator[str]:
-        """Each channel hears each thing once, in its order, and once more at the most for each fault."""
+        """Each channel hears each thing once and in order, and once more at most for each fault."""
         for name in CHANNELS:
             heard_here = heard(value, name)
             told = [kind for kind, _, _ in heard_here]
@@ -216,11 +208,9 @@ class Canaries(Subject):
         silences = read_silences(value.documents.get(PEOPLE))
         is_silenced = any(silence.covers(_BAD, now) for silence in silences)
         is_remembered = bool(read_date(value.documents.get(REF), DAY, now).incidents)
-        verdict, worse, kinds = (
-            self._life[era.round],
-            self._life.find("w"),
-            {kind for kind, _, _ in told},
-        )
+        verdict = self._life[era.round]
+        worse = self._life.find("w")
+        kinds = {kind for kind, _, _ in told}
         if verdict != "g" and "OPENED" not in kinds and not is_silenced:
             yield f"{name} was not told OPENED"
         if verdict == "w" and not any(number >= worse for _, number, _ in told) and not is_silenced:
@@ -250,10 +240,7 @@ class Canaries(Subject):
 
 
 def _said(round_: int) -> dict[str, dict[str, Any]]:
-    """Return what somebody may say in a round.
-
-    That it is in hand, or that nobody is to be notified in it.
-    """
+    """Return what somebody may say in a round: an acknowledgement, or a silence for it."""
     ends = NOON + (round_ + 1) * TICK - timedelta(seconds=1)
     silence = Silence(
         id="1", phase=PHASE.name, first=DAY, last=DAY, reason="a reason", expires_at=ends

@@ -1,4 +1,4 @@
-"""A game date all of whose expected processors have completed, and whose flag nobody has set yet."""
+"""A game date whose expected processors have all completed and whose flag is unset."""
 
 from collections.abc import Iterable
 from datetime import date, datetime

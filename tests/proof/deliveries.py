@@ -1,6 +1,4 @@
-"""A few deliveries through the real `deliver`, in every order.
-
-The subject, its invariants, and two that are wrong.
+"""A few deliveries through the real `deliver`, in every order: the subject and its invariants.
 
 A scenario is written `ab/aab`: the processors that the phase expects, then one letter a delivery.
 `a` is the completion of processor a, `A` its re-run (another message, published later), `n` says
@@ -8,9 +6,8 @@ that the first processor had no data, `u` is an unexpected processor. The same l
 message that is delivered twice. What raised or died comes again, at any later time. A further step
 is a fault:
 
-    1x   the process dies before it, and the message does not come again: Pub/Sub need not repeat a
-    delivery where
-         another one of the same message is acknowledged
+    1x   the process dies before it, and the message does not come again: Pub/Sub need not repeat
+         a delivery where another one of the same message is acknowledged
 
 The invariants look at the stored fields themselves, not through `read_progress`, which belongs to
 what is checked.
@@ -51,10 +48,7 @@ Deliver = Callable[[object], None]
 
 
 class Message(NamedTuple):
-    """A message, and what is true of it.
-
-    `completes` names the expected processor that it completes.
-    """
+    """A message, and the expected processor that it `completes`, if any."""
 
     id: str
     completes: str | None
@@ -94,7 +88,7 @@ class Deliveries(Subject):
         )
 
     def take(self, run: Run, ask: Ask) -> None:
-        """Deliver; a time of its own for each delivery and its redelivery tells whose fields and rows are stored."""
+        """Deliver, each delivery and redelivery at a time of its own, which what it stores has."""
         now = PUBLISHED + timedelta(days=1, hours=run.kind == AGAIN, minutes=run.number)
         stores = Watched(PlainStores(), lambda operation, _: ask(operation))
         self.deliver(stores, now)(self.messages[run.number].event)
@@ -125,10 +119,7 @@ class Deliveries(Subject):
         )
 
     def violations_of_step(self, before: Value, after: Value) -> Iterator[str]:
-        """Nothing that was registered is lost or replaced by a later one.
-
-        Nothing that the flag says is changed.
-        """
+        """Say what was lost or replaced by a later one, and what the flag no longer says."""
         old, new = before.fields(REF), after.fields(REF)
         for processor in sorted(_keys(old)):
             if processor not in new:
@@ -183,7 +174,10 @@ class Deliveries(Subject):
         """Return who is registered, by whom the flag is set, and which rows there are."""
         fields = value.fields(REF)
         rows = [f"{row.processor_name}:{row.event_id}" for row in value.rows]
-        return f"registered {sorted(_keys(fields))}  flag {fields.get('_trigger_event_id', 'unset')}  rows {rows}"
+        return (
+            f"registered {sorted(_keys(fields))}  "
+            f"flag {fields.get('_trigger_event_id', 'unset')}  rows {rows}"
+        )
 
 
 def _violations_of_rows(value: Value) -> Iterator[str]:
@@ -201,9 +195,10 @@ def _violations_of_rows(value: Value) -> Iterator[str]:
 
 
 def _violations_of_acknowledgement(value: Value, message: Message, *, last: bool) -> Iterator[str]:
-    """Of one that is delivered twice, the second may set the flag after the first.
+    """Say who should have acknowledged and did not.
 
-    It then owes the row (`last`).
+    Of a message that is delivered twice, the second may set the flag after the first. It then owes
+    the row (`last`).
     """
     fields = value.fields(REF)
     own = [row for row in value.rows if row.event_id == message.id]

@@ -37,10 +37,7 @@ Watch = Callable[[Operation, Callable[[], Any]], Any]
 
 
 class Watched:
-    """Stands in front of `inner`.
-
-    Each call of `operations` goes through `watch`, with what would do it.
-    """
+    """A double before `inner`: calls of `operations` go through `watch`, with what does them."""
 
     def __init__(
         self, inner: object, watch: Watch, operations: Sequence[str] = STORE_OPERATIONS
@@ -88,10 +85,7 @@ class PlainStores:
         return self.commit([(ref, {**self.value.fields(ref), **fields}, version)])
 
     def commit(self, writes: Sequence[Write]) -> bool:
-        """Replace whole documents if each still has its version.
-
-        As in Firestore, equal fields keep it.
-        """
+        """Replace documents that have their version; equal fields keep it, as in Firestore."""
         stored = self.value.documents
         if any(
             (stored[ref].version if ref in stored else None) != version

@@ -1,4 +1,4 @@
-"""Every interleaving of a few processes, each of which may fail or die at every step, as one graph of states.
+"""Every interleaving of a few processes that may fail or die at every step, as one graph.
 
 The real code runs again from its start with the answers that its doubles gave it so far; at the
 first operation that has no answer yet it stops. Given the same answers it takes the same way (which
@@ -35,17 +35,11 @@ Ask = Callable[[Operation], Any]
 
 
 class Suspended(BaseException):
-    """A run has come to an operation that has no answer yet.
-
-    Nothing that it calls may catch this.
-    """
+    """A run has come to an operation without an answer yet; nothing it calls may catch this."""
 
 
 class Run(NamedTuple):
-    """One run of process `number`; `kind` is hashable, and tells its runs apart.
-
-    One that is over does nothing.
-    """
+    """One run of process `number`, or None where it is over; its hashable `kind` tells it apart."""
 
     number: int
     kind: Any = ""
@@ -53,10 +47,7 @@ class Run(NamedTuple):
 
 
 class Course:
-    """Where one run is; there is one object for each list of answers. `operation` is next.
-
-    Without one it has ended.
-    """
+    """Where one run is, one object for each list of answers; without an `operation` it ended."""
 
     def __init__(
         self, run: Run, answers: tuple[Any, ...], asked: Sequence[Operation], outcome: Any
@@ -76,7 +67,7 @@ class Stored:
 
 
 class State(NamedTuple):
-    """What is stored, where each process is, which operations are on their way, and how many faults there were.
+    """What is stored, where each process is, which operations are pending, how many faults.
 
     `era` is whatever else its subject has to know.
     """
@@ -89,10 +80,7 @@ class State(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Something that is no step of a process.
-
-    It begins these runs, and may be a fault, or change what is stored.
-    """
+    """Something that is no step of a process: begins these runs, is a fault, changes the store."""
 
     label: str
     runs: Iterable[Run]
@@ -102,17 +90,14 @@ class Move(NamedTuple):
 
 
 class Subject:
-    """What is explored: the runs of a few processes, and the sentences that say what is wrong with a state."""
+    """What is explored: the runs of a few processes, and what says what is wrong with a state."""
 
     first: Sequence[Run]
     value = Value()
     era: Any = ()
 
     def take(self, run: Run, ask: Ask) -> Any:
-        """Take a run on doubles that ask.
-
-        What it returns or raises is its outcome, and hashable.
-        """
+        """Take a run on doubles that ask; return its hashable outcome, returned or raised."""
         raise NotImplementedError
 
     def after(self, run: Run, outcome: Any) -> Run:
@@ -154,7 +139,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """The size of the graph that was visited, and each violation with the shortest steps that lead to it."""
+    """The size of the visited graph, and each violation with the shortest steps to it."""
 
     states: int
     ends: int
@@ -175,7 +160,7 @@ class Explorer:
     def explore(self, *, tolerated: Collection[str] = (), to_the_end: bool = False) -> Exploration:
         """Visit every state, the nearest first.
 
-        Up to the first violation that is not `tolerated`, or `to_the_end`.
+        It stops at the first violation that is not `tolerated`, unless it goes `to_the_end`.
         """
         with self._subject.known_surroundings():
             start = self.start()
@@ -196,7 +181,7 @@ class Explorer:
             return Exploration(len(parents), ends, violations)
 
     def replay(self, labels: Sequence[str]) -> Iterator[tuple[str, State, list[str]]]:
-        """Take these steps; yield of each its operation, the state after it, and what is wrong then.
+        """Take these steps; yield for each its operation, the state after it, and what is wrong.
 
         Raises ValueError where one is impossible.
         """
@@ -248,10 +233,8 @@ class Explorer:
     def _faults(self, state: State, course: Course, stored: Stored) -> Iterator[tuple[str, State]]:
         """Yield what can go wrong with a run's next operation, after which `stored` is there."""
         assert course.operation is not None
-        failed, dead = (
-            self._answer(course, FAILURE),
-            self._begin(self._subject.after(course.run, DIED)),
-        )
+        failed = self._answer(course, FAILURE)
+        dead = self._begin(self._subject.after(course.run, DIED))
         yield f"{course.name}-", self._moved(state, failed)
         yield f"{course.name}!", self._moved(state, dead)
         if course.operation.writes:
@@ -331,7 +314,7 @@ class Explorer:
         return self._stored.setdefault(self._key([value.documents, value.rows]), Stored(value))
 
     def _key(self, value: Any) -> Any:
-        """Return a hashable equal; each document and row is frozen once, because most stay as they are."""
+        """Return a hashable equal; documents and rows are frozen once, as most stay as they are."""
         if isinstance(value, msgspec.Struct):
             if id(value) not in self._frozen:
                 self._frozen[id(value)] = value, frozen(value)
@@ -363,10 +346,7 @@ class Explorer:
 
 
 def frozen(value: Any, inner: Callable[[Any], Any] | None = None) -> Any:
-    """Return a hashable equal of a value, the same for equal values.
-
-    What is in it is frozen by `inner`.
-    """
+    """Return a hashable equal of a value, the same for equal values; `inner` freezes its items."""
     inner = inner or frozen
     if isinstance(value, Mapping):
         return frozenset((key, inner(held)) for key, held in value.items())

@@ -1,4 +1,4 @@
-"""A server of TCP between the code and a real one, which can fail in the ways that networks and servers do."""
+"""A server of TCP before a real one, which fails in the ways that networks and servers do."""
 
 import os
 import socket
@@ -44,10 +44,7 @@ class Gate:
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def silence(self) -> None:
-        """Let every open connection stay open and carry nothing any more, without a word.
-
-        New ones work.
-        """
+        """Let every open connection stay open and carry nothing any more; new ones work."""
         with self._lock:
             for dead in self._dead.values():
                 dead.set()

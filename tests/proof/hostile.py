@@ -148,10 +148,7 @@ evidences = st.builds(
 
 
 class Written:
-    """What is read of the evidence and of the stuck date.
-
-    Rows, checkpoints, requests, and how much work there was.
-    """
+    """What is read of the stuck date: rows, checkpoints, requests, and how much work there was."""
 
     phase = PHASE.name
 

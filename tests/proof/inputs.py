@@ -1,6 +1,4 @@
-"""What others may hand over, as Hypothesis generates it.
-
-Bytes, texts, values, and what stores hold of one date.
+"""What others may hand over, as Hypothesis generates it: bytes, texts, values, stored documents.
 
 `fuzzed` takes a few inputs in `make test`, and many in the long forms, which choose a profile of
 Hypothesis. What is found becomes an `@example` of the test that failed. The `check_` functions are
@@ -37,7 +35,7 @@ AT = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
 
 
 def few(number: int) -> settings:
-    """Return the settings of a test that takes so many inputs in `make test`, and more in a long form."""
+    """Return the settings of a test with so many inputs in `make test`, and more in `make fuzz`."""
     return settings(
         max_examples=number * settings().max_examples // 100,
         derandomize=settings.get_current_profile_name() != "long",
@@ -54,44 +52,27 @@ def fuzzed(number: int) -> Callable[[Callable[..., None]], Any]:
 
 # What breaks lines, terminals, parsers, numbers and HTML.
 TOKENS = [
-    *(
-        b"\x1b[31m",
-        b"\n",
-        b"\r\n",
-        b"\0",
-        b"\xff",
-        b"\xef\xbb\xbf",
-        "\u202e\u2028".encode(),
-        b"\\ud800",
-        b"<script>",
-    ),
-    *(
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b'"',
-        b"'",
-        b"\\",
-        b":",
-        b",",
-        b"=",
-        b"#",
-        b"$",
-        b"null",
-        b"true",
-        b"NaN",
-        b"1e999",
-    ),
-    *(
-        b"-1",
-        b"9" * 5000,
-        b"0001-01-01",
-        b"9999-12-31T23:59:59Z",
-        b"0001-01-01T00:00:00+14:00",
-        b"{}",
-        b'""',
-    ),
+    b"\x1b[31m",
+    b"\n",
+    b"\r\n",
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    "\u202e\u2028".encode(),
+    b"\\ud800",
+    b"<script>",
+    *(char.encode() for char in "{}[]\"'\\:,=#$"),
+    b"null",
+    b"true",
+    b"NaN",
+    b"1e999",
+    b"-1",
+    b"9" * 5000,
+    b"0001-01-01",
+    b"9999-12-31T23:59:59Z",
+    b"0001-01-01T00:00:00+14:00",
+    b"{}",
+    b'""',
     *(b"[" * 700, b"[" * 2000, b'{"a":' * 700, b"a." * 2000),
 ]
 STRANGE = [
@@ -178,7 +159,7 @@ def mutated(*seeds: bytes) -> st.SearchStrategy[bytes]:
 
 
 def mutated_text(*seeds: str) -> st.SearchStrategy[str]:
-    """Do the same with texts; what is no UTF-8 becomes lone surrogates, as in arguments and file names."""
+    """Mutate a text; what is no UTF-8 becomes lone surrogates, as in arguments and file names."""
     return mutated(*[seed.encode() for seed in seeds]).map(
         lambda found: found.decode("utf-8", "surrogateescape")
     )
@@ -215,10 +196,7 @@ def check_text(text: str) -> None:
 
 
 def check_lines(printed: str) -> list[dict[str, Any]]:
-    """Hold what goes to a log to one object of strict JSON a line, with a message for people.
-
-    Return the objects.
-    """
+    """Return the objects of a log, each a line of strict JSON with a message for people."""
     assert printed == "" or printed.endswith("\n"), ascii(printed[-200:])
     assert printed.isascii(), ascii(printed)
     entries = [json.loads(line, parse_constant=pytest.fail) for line in printed.splitlines()]
@@ -275,29 +253,25 @@ logs: st.SearchStrategy[Source[Logged]] = st.one_of(
 """What the completion log may say of a date."""
 
 _fields = [
-    *(
-        "phase",
-        "game_date",
-        "processor",
-        "raw_processor",
-        "event_id",
-        "delivery",
-        "sequence",
-        "completed",
-        "missing",
-    ),
-    *(
-        "expected",
-        "triggered",
-        "should_trigger",
-        "duplicate",
-        "steps",
-        "causes",
-        "field",
-        "reason",
-        "raw",
-        "closes",
-    ),
+    "phase",
+    "game_date",
+    "processor",
+    "raw_processor",
+    "event_id",
+    "delivery",
+    "sequence",
+    "completed",
+    "missing",
+    "expected",
+    "triggered",
+    "should_trigger",
+    "duplicate",
+    "steps",
+    "causes",
+    "field",
+    "reason",
+    "raw",
+    "closes",
     *("time", "checkpoint", "severity", "message"),
 ]
 
@@ -425,10 +399,7 @@ def asked(
     query: bytes = b"",
     headers: dict[str, bytes] | None = None,
 ) -> flask.Request:
-    """Return a request as a WSGI server hands it over.
-
-    Its texts are bytes in Latin-1, without a line break.
-    """
+    """Return a request as a WSGI server hands it over, its texts as Latin-1 without line breaks."""
     environ: dict[str, Any] = {
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",

@@ -35,15 +35,13 @@ _DELIVERIES = (
     ("ab/aAb", 0),
 )
 _MORE_DELIVERIES = (
-    *(
-        ("ab/ab", 3),
-        ("ab/abb", 1),
-        ("ab/aAb", 1),
-        ("ab/abu", 2),
-        ("ab/abn", 2),
-        ("ab/aabb", 0),
-        ("abc/abcc", 0),
-    ),
+    ("ab/ab", 3),
+    ("ab/abb", 1),
+    ("ab/aAb", 1),
+    ("ab/abu", 2),
+    ("ab/abn", 2),
+    ("ab/aabb", 0),
+    ("abc/abcc", 0),
     *(("abc/abcu", 1), ("abcd/abcd", 0), ("abc/abc", 2)),
 )
 _LIVES = (("bgg", 0), ("bg", 1), ("bwg", 0), ("bgb", 0), ("bg+", 0), ("bg-", 0))
@@ -60,17 +58,17 @@ LONG: list[Case] = [
 
 
 def explore(cases: Iterable[Case]) -> int:
-    """Explore, print what was visited, and return the exit code.
-
-    1 where an invariant is violated.
-    """
+    """Explore, print what was visited, and return 1 where an invariant is violated, else 0."""
     for name, scenario, faults in cases:
         started = time.perf_counter()
         # Which registration stays of a processor's run and re-run in one moment is not promised.
         tolerated = () if scenario.islower() else (REPLACED,)
         with without_collection():
             graph = Explorer(SUBJECTS[name](scenario), faults).explore(tolerated=tolerated)
-        size = f"states: {graph.states:>9,}  ends: {graph.ends:>4}  {time.perf_counter() - started:6.1f} s"
+        size = (
+            f"states: {graph.states:>9,}  ends: {graph.ends:>4}  "
+            f"{time.perf_counter() - started:6.1f} s"
+        )
         print(f"{name:<14} {scenario:<8} faults: {faults}  {size}", flush=True)
         for violation, steps in graph.violations.items():
             print(f"{violation}: make interleavings REPLAY='{name} {scenario} {' '.join(steps)}'")
@@ -79,10 +77,7 @@ def explore(cases: Iterable[Case]) -> int:
 
 
 def replay(line: str) -> int:
-    """Take the steps of a line and print each, with what is stored after it.
-
-    Return the exit code.
-    """
+    """Take a line's steps and print each, with what is stored after it; return the exit code."""
     name, scenario, *labels = line.split()
     kind = SUBJECTS[name]
     subject = Deliveries(scenario, forgets=True) if kind is Deliveries else kind(scenario)
@@ -98,10 +93,7 @@ def replay(line: str) -> int:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Do without garbage collection.
-
-    Nothing here is garbage, and looking for it takes a third of the time.
-    """
+    """Do without garbage collection, which takes a third of the time and finds nothing here."""
     gc.collect()  # the graph before
     gc.disable()
     yield

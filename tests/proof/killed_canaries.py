@@ -1,6 +1,4 @@
-"""Canaries that are killed at each step, and several at once while Firestore answers late.
-
-And what people heard.
+"""What people heard of canaries that are killed at each step, or meet while Firestore is late.
 
 Each life is that of two dates that have been stuck for 40 minutes: somebody sets their flags, and
 then they are well. Real processes of the function run over them every 15 minutes of a simulated
@@ -119,7 +117,7 @@ class Canaries:
     def runs(
         self, now: datetime, rng: random.Random | None = None, count: int = 1, dies: int = 0
     ) -> list[str]:
-        """Do so many runs that begin at the same moment, the first of which dies at the step `dies` of its process."""
+        """Do so many runs at the same moment, the first of which dies at step `dies`."""
         drawn = [rng.randrange(len(self.running)) if rng else 0 for _ in range(count)]
         together = Barrier(count)
 
@@ -196,7 +194,7 @@ def canaries(count: int, project: str, phase: Phase, folder: Path, seed: int) ->
 
 
 class Life:
-    """Two dates that are stuck, from before the first run on them until they are well and forgotten."""
+    """Two dates that are stuck, from before the first run on them until they are forgotten."""
 
     def __init__(self, world: Canaries) -> None:
         self._world, self._phase = world, world.phase
@@ -227,7 +225,7 @@ class Life:
         return self.now - TICK
 
     def flaws(self, run: str, most: int) -> Iterator[str]:
-        """Say which channel was told never, or more often than `most`, what it has to know after this run."""
+        """Say which channel heard never, or over `most` times, what it should know by now."""
         kind = {"opens": "OPENED", "resolves": "RESOLVED"}.get(run)
         if kind is None:
             return
@@ -262,9 +260,9 @@ DEADLY = (("opens", "resolves"), ("is open", "is quiet", "is over"))
 
 
 class Plan(NamedTuple):
-    """How many runs come at once.
+    """How many runs come at once, and by run of a life the late answers and where one dies.
 
-    By run of a life, how many answers are late, and at which step one process dies.
+    A number in `dies` is that of the step at which one process of the run dies.
     """
 
     runs: int
@@ -281,10 +279,7 @@ def plan_of(rng: random.Random, count: int, steps: int) -> Plan:
 
 
 def at_once(world: Canaries, plan: Plan, rng: random.Random) -> list[str]:
-    """Let so many runs come at once, and after those that were disturbed as many that are not.
-
-    Return the flaws.
-    """
+    """Let so many runs come at once, and as many after those disturbed; return the flaws."""
     life, flaws = Life(world), list[str]()
     for run in RUNS:
         if run == "is quiet":
@@ -315,7 +310,7 @@ def at_once(world: Canaries, plan: Plan, rng: random.Random) -> list[str]:
 def dies_at(world: Canaries, step: int, deadly: Sequence[str]) -> tuple[bool, list[str]]:
     """Let the process of each `deadly` run of one life die at this step.
 
-    Whether any did, and the flaws.
+    Returns whether any did, and the flaws.
     """
     before = world.ended[DIED]
     flaws = at_once(world, Plan(1, {}, dict.fromkeys(deadly, step)), random.Random(step))
@@ -323,15 +318,10 @@ def dies_at(world: Canaries, step: int, deadly: Sequence[str]) -> tuple[bool, li
 
 
 def watch(seed: int, lives: int) -> list[str]:
-    """Let canaries die at each of their steps, and run two and five at once.
-
-    Return what was not as promised.
-    """
-    phase, rng, began = (
-        load_phase("phase2", BUNDLED_PHASES),
-        random.Random(f"{seed}/canaries"),
-        time.monotonic(),
-    )
+    """Let canaries die at each step and run two and five at once; return what went wrong."""
+    phase = load_phase("phase2", BUNDLED_PHASES)
+    rng = random.Random(f"{seed}/canaries")
+    began = time.monotonic()
     flaws, last, most = list[str](), 0, MOST_AT_ONCE
     with (
         emulated(),
@@ -355,7 +345,8 @@ def watch(seed: int, lives: int) -> list[str]:
             flaws += at_once(world, plan, rng)
         died_at = len(deaths(world.folder))
         print(
-            f"{lives} times two or five at once: now {died_at} deaths, {world.gate.late} late answers"
+            f"{lives} times two or five at once: now {died_at} deaths, {world.gate.late} late "
+            "answers"
         )
         print(world.summary())
     print(

@@ -1,4 +1,4 @@
-"""Instances of the orchestrator that are killed, messages that come until all are acknowledged, and what is left.
+"""Instances of the orchestrator that are killed, and messages until all are acknowledged.
 
 Each instance has as many threads as it is deployed with, and as many deliveries at once. Messages
 are posted as a push subscription posts them: 2xx acknowledges, anything else brings the message
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(rng: random.Random, phase: Phase, dates: int, messages: int) -> Plan:
-    """Draw a plan: four of five dates are complete, the rest of the messages are re-runs and what completes nothing."""
+    """Draw a plan: four of five dates complete, the other messages completing nothing."""
     days = [_LAST_DATE - timedelta(days=n) for n in range(dates)]
     five = sorted(phase.expected)
     completing = {
@@ -163,10 +163,7 @@ def run(chaos: Chaos, plan: Plan, project: str, folder: Path) -> None:
 
 
 def _deliver(envelope: Mapping[str, Any], drawn: tuple[str, str, bool]) -> list[str]:
-    """Post a message as a push subscription does, and once more though it was acknowledged.
-
-    Return the answers.
-    """
+    """Post as a push subscription does, once more after a success; return the answers."""
     address, dies, again = drawn
     answers = list[str]()
     while not answers or (again and answers == ["204"]):
@@ -205,10 +202,7 @@ def _killing(chaos: Chaos, running: list[Server]) -> Iterator[None]:
 
 
 def wrong(plan: Plan, phase: Phase) -> list[str]:
-    """Say what is not as it has to be.
-
-    In the documents, in the completion log, in the canary's verdicts.
-    """
+    """Say what is wrong in the documents, in the completion log and in the canary's verdicts."""
     stores: Any = open_stores(Settings.from_env(), {phase.name: phase})
     try:
         return [
@@ -272,10 +266,7 @@ def _wrong_verdicts(plan: Plan, phase: Phase, stores: Any) -> Iterator[str]:
 
 
 def deliver(seed: int, dates: int, messages: int) -> list[str]:
-    """Deliver a plan's messages; return what is wrong at the end.
-
-    Lost, there twice or unfounded.
-    """
+    """Deliver a plan's messages; return what is lost, there twice or unfounded at the end."""
     phase = load_phase("phase2", BUNDLED_PHASES)
     plan = plan_of(random.Random(seed), phase, dates, messages)
     chaos, began = Chaos(seed, instances=3, deaths=200, seconds_between_kills=4.0), time.monotonic()

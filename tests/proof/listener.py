@@ -26,10 +26,7 @@ class QuietHandler(BaseHTTPRequestHandler):
 def listening(
     handler: type[BaseHTTPRequestHandler], context: SSLContext | None = None
 ) -> Iterator[str]:
-    """Serve until the block ends, over TLS where there is a `context`.
-
-    Yields the address, "SCHEME://127.0.0.1:PORT".
-    """
+    """Serve until the block ends, with TLS where there is a `context`; yield the base address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -96,10 +93,7 @@ def fake_webhook(path: str) -> Iterator[FakeWebhook]:
 
 
 class RawAnswers:
-    """Where a server of bytes listens, and what it answers to each connection.
-
-    The next, and the last one for ever.
-    """
+    """Where a server of bytes listens, and what it answers, the last one from then on."""
 
     def __init__(self, host: str) -> None:
         self.host, self.answers = host, [b""]
@@ -107,10 +101,7 @@ class RawAnswers:
 
 @contextmanager
 def raw_answers() -> Iterator[RawAnswers]:
-    """Serve bytes, whatever they are, until the block ends.
-
-    Each connection is closed after its answer.
-    """
+    """Serve any bytes until the block ends; each connection is closed after its answer."""
 
     class Handler(StreamRequestHandler):
         timeout = 1

@@ -1,4 +1,4 @@
-"""A canary's life: whole runs of `watch` on documents that are plain values, with verdicts that are drawn up.
+"""A canary's life: runs of `watch` on documents that are plain values, with drawn verdicts.
 
 A spell is what is wrong with a date from one time to another; outside of it the date is TRIGGERED.
 """
@@ -53,10 +53,7 @@ def at(text: str) -> datetime:
 
 
 class People:
-    """A channel that keeps what it was sent.
-
-    `fails` says at each time with which error, if with one.
-    """
+    """A channel that keeps what it was sent; `fails` says at each time with which error, if any."""
 
     address = ""
 
@@ -96,7 +93,7 @@ class People:
 
 
 class Life:
-    """The runs of one canary; `fault` says of each operation on the documents how it fails, if it does."""
+    """The runs of one canary; `fault` says how an operation on the documents fails, if it does."""
 
     def __init__(
         self, spells: Iterable[Spell], *people: People, phases: Iterable[Phase] = (PHASE,)

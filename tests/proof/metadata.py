@@ -1,7 +1,4 @@
-"""The metadata server of Cloud Run, as far as Google's clients ask it.
-
-Who runs here, and a token for a minute.
-"""
+"""The metadata server of Cloud Run, as far as Google's clients ask it for an account."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,4 @@
-"""One outage after another between the code and its servers.
-
-Real client libraries, real servers, a gate in between.
+"""One outage after another at a gate between the real client libraries and their real servers.
 
 Each time a date has been stuck for 40 minutes, and another one is well. A run and a delivery happen
 during the outage; then it is over, the runs go on, and somebody sets the flag. All deadlines are
@@ -136,10 +134,7 @@ def servers(emulated: Mapping[str, str], project: str, phase: Phase) -> Iterator
 
 @contextmanager
 def _on_cloud_run(metadata: str) -> Iterator[None]:
-    """Let Google's clients find this metadata server, and nobody's credentials.
-
-    As if they had been started with it.
-    """
+    """Let Google's clients start with this metadata server, and without other credentials."""
     with tempfile.TemporaryDirectory() as empty:
         variables = {
             "GCE_METADATA_IP": metadata,
@@ -162,9 +157,7 @@ def _completions(day: date, phase: Phase) -> list[Completion]:
 
 
 def play(world: Servers, outage: Outage, *, cold: bool = False) -> list[str]:
-    """Let `outage` befall a run, a look at the page, and a delivery.
-
-    Return what was not as promised.
+    """Let `outage` befall a run, a look at the page, and a delivery; return what went wrong.
 
     Unless it is `cold`, every connection has been used before.
     """
@@ -380,10 +373,7 @@ def outages(rng: random.Random, pairs: int) -> Iterator[Outage]:
 
 
 def play_all(seed: int, pairs: int) -> int:
-    """Play them, those of one server also for an instance that starts in it.
-
-    Return how many were not as promised.
-    """
+    """Play all, those of one server also for an instance that starts in it; return the failures."""
     with (
         emulated() as bigquery,
         servers(os.environ, PROJECT, load_phase("phase2", BUNDLED_PHASES)) as world,
@@ -407,14 +397,14 @@ def play_all(seed: int, pairs: int) -> int:
 
 
 def call_bad_servers(seed: int) -> int:
-    """Call servers that do not answer as they should.
-
-    Return whether a call was late, or anything is left behind.
-    """
+    """Call servers that do not answer properly; return whether one was late or left something."""
     with tempfile.TemporaryDirectory() as folder, trusted(Path(folder)) as context:
         call_all(KINDS, context)
         before, figures = threads(), call_all(random.Random(seed).choices(KINDS, k=_CALLS), context)
-    shown = f"the longest {figures.longest:.2f} s, threads {before} to {figures.threads}, {figures.megabytes:+.1f} MB"
+    shown = (
+        f"the longest {figures.longest:.2f} s, threads {before} to {figures.threads}, "
+        f"{figures.megabytes:+.1f} MB"
+    )
     print(f"{_CALLS} calls of 50 ms: {shown}", flush=True)
     # The thread of a look-up that has answered may be about to end.
     return (

@@ -19,19 +19,14 @@ _SERVED = Path(__file__).with_name("mortal.py")
 def process(
     service: str, project: str, folder: Path, variables: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Serve "orchestrator" or "canary" until the block ends.
-
-    `folder` is where its deaths are noted.
-    """
+    """Serve "orchestrator" or "canary" until the block ends; `folder` is where deaths are noted."""
     port = free_port()
     command = [
-        *(
-            str(Path(sys.executable).with_name("functions-framework")),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
+        str(Path(sys.executable).with_name("functions-framework")),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
         *("--source", str(_SERVED), "--target", "serve"),
     ]
     environment = {

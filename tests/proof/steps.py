@@ -39,10 +39,7 @@ def step(
     situation: Situation,
     outcomes: Mapping[str, Outcome] | None = None,
 ) -> tuple[DateMemory, dict[str, NotificationKind]]:
-    """Take one run, `seen` None: its date is looked at no longer.
-
-    Return what is remembered, and what was heard.
-    """
+    """Take one run, `seen` None once its date is past; return the memory and what was heard."""
     followed = expire(memory, situation) if seen is None else follow(memory, seen, situation)
     shown = seen or _GONE
     receipts = followed.open.receipts if followed.open else {}

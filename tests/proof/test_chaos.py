@@ -17,7 +17,7 @@ from tests.proof.processes import deaths
 def test_nothing_is_lost_while_processes_die(
     cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
 ) -> None:
-    """Each complete date ends with one flag, no other has one, and the canary's verdicts are right for all."""
+    """Each complete date ends with one flag, no other has one, and all verdicts are right."""
     BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
     plan = plan_of(random.Random(1), phase, dates=8, messages=80)
     chaos = Chaos(seed=1, deaths=2 * len(STEPS), seconds_between_kills=5.0)
@@ -30,10 +30,7 @@ def test_nothing_is_lost_while_processes_die(
 def test_what_is_wrong_is_found(
     cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
 ) -> None:
-    """A completion that nobody delivered, and one that nobody should have.
-
-    Everywhere where they show.
-    """
+    """A completion that is lost or unfounded is found everywhere where it shows."""
     BigQueryCompletionLog(dataset, {phase.name: phase}).setup()
     lacking, full, five = date(2026, 2, 8), date(2026, 2, 9), sorted(phase.expected)
     sent = tuple(
@@ -65,10 +62,7 @@ def test_what_is_wrong_is_found(
 def test_canaries_that_die_and_meet(
     cloud: str, dataset: BigQuery, phase: Phase, tmp_path: Path
 ) -> None:
-    """Nothing is lost, or told later than by the next run.
-
-    And twice only where a run died or an answer was late.
-    """
+    """Nothing is lost or late, and nothing comes twice without a death or a late answer."""
     del dataset
     with canaries(2, cloud, phase, tmp_path, seed=1) as world:
         found = dies_at(world, 14, DEADLY[0])[1]  # when the log was told, and Slack was not

@@ -76,11 +76,9 @@ WRITTEN = datetime(2026, 2, 10, 6, 41, tzinfo=UTC)
     number=9,
 )
 def test_whatever_others_have_written(alone: Verdict, evidence: Evidence, number: int) -> None:
-    """No error in check, watch, explain or status, and the date beside it is told once, on each channel."""
-    stores, channels = (
-        hostile_stores(evidence),
-        [FormattingChannel("log"), FormattingChannel("slack")],
-    )
+    """check, watch, explain and status have no error, and each channel hears of the date once."""
+    stores = hostile_stores(evidence)
+    channels = [FormattingChannel("log"), FormattingChannel("slack")]
     both = Channels(*channels)
     reports = [watch(stores, PHASES, both, NOW + n * timedelta(minutes=15)) for n in range(2)]
     # What nobody can date is evidence for every date, as is what the code has done on another one:

@@ -1,7 +1,4 @@
-"""Every interleaving of a few deliveries, and of two canaries.
-
-The long form is `make interleavings`.
-"""
+"""Every interleaving of a few deliveries, and of two canaries; see `make interleavings`."""
 
 from collections.abc import Callable
 from typing import Any

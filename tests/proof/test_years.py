@@ -7,7 +7,7 @@ from tests.proof.years import Year
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_stretch_with_faults(seed: int) -> None:
-    """Every stuck date is notified of, every end too, nobody is flooded, and the history is what was sent."""
+    """Every stuck date and every end is notified of, nobody is flooded, and history agrees."""
     year = Year(seed, days=24, faults=0.02)
     year.play()
     assert (len(year.deaths) > 0, len(year.troubles) > 0) == (True, True)

@@ -1,4 +1,4 @@
-"""A year of quarter-hour runs with faults of stores and channels, deaths and absences, and what has to hold of it.
+"""A year of quarter-hour runs with faults, deaths and absences, and what has to hold of it.
 
 What is judged is drawn, not read: each date has a verdict at each time. What is taken is `gather`
 and `notify`, on documents that are plain values.
@@ -71,10 +71,7 @@ class _People:
 
 
 def live(seed: int, years: int = 5) -> int:
-    """Live some years with faults, and one without troubles.
-
-    Print what came of each, and return the exit code.
-    """
+    """Live some years with faults and one healthy year; print each, and return the exit code."""
     wrong = 0
     for number in range(years + 1):
         healthy = number == years
@@ -83,8 +80,10 @@ def live(seed: int, years: int = 5) -> int:
         flaws = [*year.flaws()]
         heard = [kind for channel in year.people for _, kind, _ in channel.heard]
         print(
-            f"seed {seed + number}: {len(year.ran_at):,} runs, {len(year.deaths)} deaths, {len(year.disturbed)} faults,"
-            f" {len(year.troubles)} stuck dates; sent {dict(sorted(Counter(heard).items()))}; {len(flaws)} flaws",
+            f"seed {seed + number}: {len(year.ran_at):,} runs, {len(year.deaths)} deaths, "
+            f"{len(year.disturbed)} faults, "
+            f"{len(year.troubles)} stuck dates; sent {dict(sorted(Counter(heard).items()))}; "
+            f"{len(flaws)} flaws",
             flush=True,
         )
         print(*flaws[:20], sep="\n", end="\n" if flaws else "")
@@ -93,10 +92,7 @@ def live(seed: int, years: int = 5) -> int:
 
 
 class Year:
-    """So many days from one seed.
-
-    `faults` is how often an operation fails, 0 for a healthy year.
-    """
+    """So many days from one seed; `faults` is how often an operation fails, 0 if healthy."""
 
     def __init__(self, seed: int, *, days: int, faults: float, troubles: float = 0.2) -> None:
         self._rng, self._faults = random.Random(f"{seed}/year"), faults

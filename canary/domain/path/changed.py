@@ -1,11 +1,10 @@
 """What was changed before something stopped.
 
-Between the time when its stage was last reached, and its first refusal.
-
-First by the lines of the orchestrator itself, in what the first bad one differs from the last good
-one; then by the platform's log of who changed what. A change stands beside a cause, with how often
-there was one like it on good dates, and is never the cause itself. What was changed after the stop,
-or of what another stage consists of, is not named.
+A change counts if it was made between the time when its stage was last reached and its first
+refusal. First the orchestrator's own lines are compared, the first bad one with the last good one;
+then the platform's log of who changed what is read. A change is shown beside a cause, with the
+number of good dates that had one like it, and is never the cause itself. What was changed after the
+stop, or belongs to another stage, is not named.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 from canary.domain.evidence import Seen
 from canary.domain.facts import Facts
-from canary.domain.path.known import ANSWERED, LINES, Fact, Known, moment_of
+from canary.domain.path.dossier import ANSWERED, LINES, Dossier, Fact, moment_of
 from canary.domain.stages import Cause, CauseKind, Stage, Standing, StandingKind, State, moment_text
 from canary.domain.verdict import duration_text
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity
@@ -43,9 +42,10 @@ _ONE_DAY = timedelta(days=1)
 
 
 class _Window(NamedTuple):
-    """Between which times (UTC) a stage may have stopped, of what it consists, and the dates on which it was good.
+    """The times (UTC) between which a stage may have stopped: after `good`, and by `bad`.
 
-    When it stopped is either known, or `is_guessed` by when it was due.
+    When it stopped is known, or `is_guessed` from when it was due. `jobs` are the scheduler's jobs
+    that the stage consists of, `good_dates` the dates before on which it was reached.
     """
 
     stage: Stage
@@ -56,36 +56,41 @@ class _Window(NamedTuple):
     good_dates: Sequence[Facts]
 
     def is_of_it(self, part: Part) -> bool:
-        """Whether the stage consists of a component."""
+        """Whether the stage consists of a component, among others."""
         component, name = part
         return component in _COMPONENTS[self.stage] and (
             component is not Component.JOB or name in self.jobs
         )
 
     def holds(self, change: Change) -> bool:
-        """Whether a change may have to do with it."""
+        """Whether a change may have to do with the stop."""
         is_between = (change.began or change.at) <= self.bad and change.at >= self.good
         return is_between and self.is_of_it((change.component, change.name))
 
 
-def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> Iterator[Standing]:
+def changed(
+    dossier: Dossier, causes: Collection[Cause], path: Collection[Fact]
+) -> Iterator[Standing]:
     """Yield what was changed before the stops of a date, the nearest first.
 
-    Or that nothing was, where one can look.
+    Where nothing was, yield that, as far as the log of changes can show it.
     """
-    yield from _by_lines(known, causes)
-    if not isinstance(known.traces.changes, Seen):
+    yield from _by_lines(dossier, causes)
+    if not isinstance(dossier.traces.changes, Seen):
         return
     states = {(step.stage, step.subject): step.state for step in path}
-    windows = _first([window for cause in causes for window in _windows(known, cause, states)])
-    found = {
+    windows = _first([window for cause in causes for window in _windows(dossier, cause, states)])
+    window_of = {
         change: window
         for window in windows
-        for change in known.changes.changes
+        for change in dossier.changes.changes
         if window.holds(change)
     }
-    nearest = sorted(found, key=lambda change: change.at, reverse=True)
-    cut_at, good = known.changes.cut_at, min((window.good for window in windows), default=known.now)
+    nearest = sorted(window_of, key=lambda change: change.at, reverse=True)
+    cut_at, good = (
+        dossier.changes.cut_at,
+        min((window.good for window in windows), default=dossier.now),
+    )
     unread = (
         f"before {moment_text(cut_at)} there were too many to be read"
         if cut_at and cut_at > good
@@ -97,26 +102,28 @@ def changed(known: Known, causes: Collection[Cause], path: Collection[Fact]) -> 
             if place == _NEAREST < len(nearest)
             else ""
         )
-        words = "; ".join(filter(None, (_beside(known, change, found[change]), more, unread)))
-        made = [one_line(change.made, _NAME)] if change.made else []
-        subjects = (change.component, one_line(change.name, _NAME), change.what, *made)
+        words = "; ".join(filter(None, (_beside(dossier, change, window_of[change]), more, unread)))
+        revisions = [one_line(change.made, _NAME)] if change.made else []
+        subjects = (change.component, one_line(change.name, _NAME), change.what, *revisions)
         yield Standing(StandingKind.CHANGED, subjects, words, change.at, change.who)
     if not nearest:
-        yield from _unchanged(known, windows, unread)
+        yield from _unchanged(dossier, windows, unread)
 
 
-def _unchanged(known: Known, windows: Collection[_Window], unread: str) -> Iterator[Standing]:
-    """Yield between which times nothing was changed of what was looked at.
+def _unchanged(dossier: Dossier, windows: Collection[_Window], unread: str) -> Iterator[Standing]:
+    """Yield between which times nothing was changed of the components that were looked at.
 
-    Of one stop, of which that is known.
+    Only where these times are known, and the same for all stages that may have stopped.
     """
     sure = {(window.good, window.bad) for window in windows if not window.is_guessed}
     parts = [
-        part for part in known.changes.looked_at if any(window.is_of_it(part) for window in windows)
+        part
+        for part in dossier.changes.looked_at
+        if any(window.is_of_it(part) for window in windows)
     ]
     if len(sure) == 1 and all((window.good, window.bad) in sure for window in windows) and parts:
         ((good, bad),) = sure
-        since = max(good, known.changes.cut_at or good)
+        since = max(good, dossier.changes.cut_at or good)
         words = f"from {moment_text(since)} to {moment_text(bad)}" if since <= bad else ""
         names = sorted(f"{component} {one_line(name, _NAME)}" for component, name in parts)
         if words:
@@ -125,22 +132,26 @@ def _unchanged(known: Known, windows: Collection[_Window], unread: str) -> Itera
             )
 
 
-def _beside(known: Known, change: Change, window: _Window) -> str:
-    """Say how long before the stop a change was, and on how many of the good dates there was one like it."""
+def _beside(dossier: Dossier, change: Change, window: _Window) -> str:
+    """Say how long before the stop a change was, and how many good dates had one like it."""
     before = max(window.bad - change.at, timedelta(0))
     words = f"{duration_text(before)} before it stopped" + (
         " or was due" if window.is_guessed else ""
     )
-    cut_at = known.changes.cut_at
+    cut_at = dossier.changes.cut_at
     days = [
-        one for one in window.good_dates if not cut_at or one.phase.begins(one.game_date) >= cut_at
+        facts
+        for facts in window.good_dates
+        if not cut_at or facts.phase.begins(facts.game_date) >= cut_at
     ]
     alike = [
-        one.at for one in known.changes.changes if one.deed == change.deed and one.at < window.good
+        earlier.at
+        for earlier in dossier.changes.changes
+        if earlier.deed == change.deed and earlier.at < window.good
     ]
     spans = [
-        (one.phase.begins(one.game_date), one.phase.begins(one.game_date + _ONE_DAY))
-        for one in days
+        (facts.phase.begins(facts.game_date), facts.phase.begins(facts.game_date + _ONE_DAY))
+        for facts in days
     ]
     many = sum(any(begun <= at < ended for at in alike) for begun, ended in spans)
     if len(days) == 1:
@@ -151,13 +162,11 @@ def _beside(known: Known, change: Change, window: _Window) -> str:
 
 
 def _windows(
-    known: Known, cause: Cause, states: Mapping[tuple[Stage, str], State]
+    dossier: Dossier, cause: Cause, states: Mapping[tuple[Stage, str], State]
 ) -> Iterator[_Window]:
-    """Yield of each stage at which it may have stopped between which times.
+    """Yield, for each stage at which it may have stopped, the times between which it did.
 
-    None of one that was never reached.
-
-    What was there, and is not any more, has not stopped by then.
+    A stage that was never reached has none, and neither has a state that was reached and is undone.
     """
 
     def are(stage: Stage | None, state: State) -> bool:
@@ -165,55 +174,57 @@ def _windows(
 
     if cause.until is None or are(cause.until, State.UNDONE):
         return
-    first = next((one for one in known.history if one.game_date == cause.since), known)
-    bounds = [_first_bad(known, first, cause, name) for name in cause.subjects or ("",)]
+    first = next((facts for facts in dossier.history if facts.game_date == cause.since), dossier)
+    bounds = [_first_bad(dossier, first, cause, name) for name in cause.subjects or ("",)]
     earliest, bad = min(at for at, _ in bounds), min(at for _, at in bounds)
     after = cause.after.rank if cause.after else -1
     for stage in (
-        one
-        for one in _COMPONENTS
-        if after < one.rank <= cause.until.rank and not are(one, State.REACHED)
+        candidate
+        for candidate in _COMPONENTS
+        if after < candidate.rank <= cause.until.rank and not are(candidate, State.REACHED)
     ):
-        own = frozenset(cause.subjects) if stage in _OF_ITS_OWN else known.phase.expected
-        times = {one.game_date: [*_reached(one, stage, own)] for one in known.history}
-        every = [
-            *(at for found in times.values() for at in found),
-            *_reached_by_traces(known, stage, own),
+        subjects = frozenset(cause.subjects) if stage in _OF_ITS_OWN else dossier.phase.expected
+        times = {facts.game_date: [*_reached(facts, stage, subjects)] for facts in dossier.history}
+        moments = [
+            *(at for reached in times.values() for at in reached),
+            *_reached_by_traces(dossier, stage, subjects),
         ]
-        good = max((at for at in every if at < earliest), default=None)
+        good = max((at for at in moments if at < earliest), default=None)
         if good is not None:
             good_dates = [
-                one for one in known.dates_before(first.game_date) if times[one.game_date]
+                facts for facts in dossier.dates_before(first.game_date) if times[facts.game_date]
             ]
-            started = known.phase.scheduler_jobs.items()
+            started = dossier.phase.scheduler_jobs.items()
             jobs = frozenset(
-                job for job, names in started if not names or not own.isdisjoint(names)
+                job for job, names in started if not names or not subjects.isdisjoint(names)
             )
             yield _Window(stage, good, bad, earliest != bad, jobs, good_dates)
 
 
 def _first(windows: Sequence[_Window]) -> list[_Window]:
-    """Return the windows without later ones of a stage that works for all, or for none.
+    """Return the windows, without later ones of a stage that works for all or for none.
 
-    It stopped with the first.
+    Such a stage stopped with the first of them.
     """
     shared = [window for window in windows if window.stage not in _OF_ITS_OWN]
     first = {
-        stage: min(one.bad for one in shared if one.stage is stage)
-        for stage in {one.stage for one in shared}
+        stage: min(window.bad for window in shared if window.stage is stage)
+        for stage in {window.stage for window in shared}
     }
     return [window for window in windows if window.bad == first.get(window.stage, window.bad)]
 
 
-def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[datetime, datetime]:
+def _first_bad(
+    dossier: Dossier, first: Facts, cause: Cause, subject: str
+) -> tuple[datetime, datetime]:
     """Return between which times a subject first did not come as far as it should have.
 
-    Often that is one moment.
+    Often both are the same moment.
     """
-    arrival, refused_at = first.completion_log.completed.get(subject), _refused_at(known, cause)
+    arrival, refused_at = first.completion_log.completed.get(subject), _refused_at(dossier, cause)
     times = [
         *([arrival.visible_at] if arrival else []),
-        *([refused_at] if refused_at and first is known else []),
+        *([refused_at] if refused_at and first is dossier else []),
     ]
     if not subject:
         trigger, due = first.progress.trigger, [first.complete_at] if first.is_complete else []
@@ -224,11 +235,11 @@ def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[
         first.phase.begins(first.game_date),
         first.phase.deadline(first.game_date, subject),
     )
-    before = known.dates_before(first.game_date)
+    before = dossier.dates_before(first.game_date)
     usual = [
-        at - one.phase.begins(one.game_date)
-        for one in before
-        if (at := one.completed_at.get(subject))
+        at - facts.phase.begins(facts.game_date)
+        for facts in before
+        if (at := facts.completed_at.get(subject))
     ]
     return (
         (begins + min(usual), min(deadline, begins + max(usual) + _LATER))
@@ -237,63 +248,72 @@ def _first_bad(known: Known, first: Facts, cause: Cause, subject: str) -> tuple[
     )
 
 
-def _refused_at(known: Known, cause: Cause) -> datetime | None:
+def _refused_at(dossier: Dossier, cause: Cause) -> datetime | None:
     """Return when somebody first said that it stopped; None where nobody says when."""
     if cause.source == LINES and cause.at:
-        _, bad = _around(known, cause)
+        _, bad = _around(dossier, cause)
         return bad.at if bad else cause.at
-    if cause.statuses and known.bad_requests:
-        return known.bad_requests[0].at
+    if cause.statuses and dossier.bad_requests:
+        return dossier.bad_requests[0].at
     return cause.at
 
 
-def _reached(one: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[datetime]:
+def _reached(facts: Facts, stage: Stage, subjects: Collection[str]) -> Iterator[datetime]:
     """Yield when a stage was reached by the subjects, or the date, as the stores have it."""
     if stage.rank > Stage.REGISTERED.rank:
-        trigger, due = one.progress.trigger, one.complete_at if one.is_complete else None
-        is_through = trigger is not None and (stage.rank <= Stage.FLAGGED.rank or bool(one.output))
+        trigger, due = facts.progress.trigger, facts.complete_at if facts.is_complete else None
+        is_through = trigger is not None and (
+            stage.rank <= Stage.FLAGGED.rank or bool(facts.output)
+        )
         at = (trigger.at or due) if trigger and is_through else None
-        # else somebody has set it by hand
-        if at and (due is None or at < due + one.phase.untriggered_after):
+        # a flag that was set later was set by hand
+        if at and (due is None or at < due + facts.phase.untriggered_after):
             yield at
         return
     by_stage: dict[Stage, Mapping[str, datetime | None]] = {
-        Stage.RAN: one.completed_at,
-        Stage.PUBLISHED: one.completed_at,
-        Stage.RECORDED: {name: arrival.visible_at for name, arrival in one.rows.completed.items()},
-        Stage.REGISTERED: one.registered_at,
+        Stage.RAN: facts.completed_at,
+        Stage.PUBLISHED: facts.completed_at,
+        Stage.RECORDED: {
+            name: arrival.visible_at for name, arrival in facts.rows.completed.items()
+        },
+        Stage.REGISTERED: facts.registered_at,
     }
-    times = by_stage.get(stage, one.handled_at)
-    # else by hand
-    yield from (at for name, at in times.items() if at and name in subjects and at < one.deadline)
+    times = by_stage.get(stage, facts.handled_at)
+    # what was completed after the deadline was completed by hand
+    yield from (at for name, at in times.items() if at and name in subjects and at < facts.deadline)
 
 
-def _reached_by_traces(known: Known, stage: Stage, subjects: Collection[str]) -> Iterator[datetime]:
-    """Yield when a stage of deliveries was reached, by what they have left since the date began, and just before."""
+def _reached_by_traces(
+    dossier: Dossier, stage: Stage, subjects: Collection[str]
+) -> Iterator[datetime]:
+    """Yield when a stage of deliveries was reached, by what they have left.
+
+    That is everything since the date began, and the last answer before it.
+    """
     if stage.rank not in {Stage.DELIVERED.rank, Stage.ACCEPTED.rank, Stage.REGISTERED.rank}:
         return
     is_any = stage is Stage.DELIVERED
     yield from (
         line.at
-        for line in known.lines
+        for line in dossier.lines
         if is_any
-        or (_is_good(line) and (stage not in _OF_ITS_OWN or known.processor_of(line) in subjects))
+        or (_is_good(line) and (stage not in _OF_ITS_OWN or dossier.processor_of(line) in subjects))
     )
     if is_any:
-        yield from (request.at for request in known.requests if request.status in ANSWERED)
+        yield from (request.at for request in dossier.requests if request.status in ANSWERED)
         yield from (
-            source.value for source in (known.traces.last_answer,) if isinstance(source, Seen)
+            source.value for source in (dossier.traces.last_answer,) if isinstance(source, Seen)
         )
 
 
-def _by_lines(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
-    """Yield in what the first bad line of a stop differs from the last good one before it.
+def _by_lines(dossier: Dossier, causes: Collection[Cause]) -> Iterator[Standing]:
+    """Yield how the first bad line of a stop differs from the last good one before it.
 
-    What has stopped alike on earlier dates began there.
+    A stop that began on an earlier date is left out.
     """
     stops = (cause for cause in causes if cause.source == LINES and cause.at and not cause.since)
     stop = min(stops, key=moment_of, default=None)
-    good, bad = _around(known, stop) if stop else (None, None)
+    good, bad = _around(dossier, stop) if stop else (None, None)
     for kind, field in (
         (StandingKind.CHANGED_REVISION, "revision"),
         (StandingKind.CHANGED_LIST, "expected_hash"),
@@ -304,39 +324,47 @@ def _by_lines(known: Known, causes: Collection[Cause]) -> Iterator[Standing]:
             yield Standing(kind, (one_line(was, _NAME), one_line(became, _NAME)), words)
 
 
-def _around(known: Known, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | None]:
+def _around(dossier: Dossier, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | None]:
     """Return the last good line before a stop, and the first bad one.
 
-    Who waits for another list is not bad until the set is complete: there every line with that list
-    is.
+    An orchestrator that waits for another list comes to no bad end until the set is complete. There
+    every line with that list is bad.
     """
-    last = known.traces.last_line
-    lines = [*([last.value] if isinstance(last, Seen) else []), *known.lines]
-    own = next((line for line in lines if line.at == stop.at), None)
+    last = dossier.traces.last_line
+    lines = [*([last.value] if isinstance(last, Seen) else []), *dossier.lines]
+    stop_line = next((line for line in lines if line.at == stop.at), None)
     if stop.kind is CauseKind.EXPECTATION_DRIFT:
         hashed = [
-            line for line in lines if own and line.at <= own.at and line.fields.get("expected_hash")
+            line
+            for line in lines
+            if stop_line and line.at <= stop_line.at and line.fields.get("expected_hash")
         ]
-        new = own.fields.get("expected_hash") if own else None
-        good = [line for line in hashed if line.fields["expected_hash"] != new]
+        expected_hash = stop_line.fields.get("expected_hash") if stop_line else None
+        good = [line for line in hashed if line.fields["expected_hash"] != expected_hash]
         return (
             (good[-1], next(line for line in hashed if line.at > good[-1].at))
-            if good and new
+            if good and expected_hash
             else (None, None)
         )
     if stop.subjects:  # each attempt of theirs since the last that came to a good end
-        theirs = [line for line in known.lines if known.processor_of(line) in stop.subjects]
+        theirs = [line for line in dossier.lines if dossier.processor_of(line) in stop.subjects]
         ends = [
             number
             for number, line in enumerate(theirs)
-            if _is_good(line) and own and line.at < own.at
+            if _is_good(line) and stop_line and line.at < stop_line.at
         ]
         bad = next(iter(theirs[ends[-1] + 1 if ends else 0 :]), None)
     else:
-        until = [line for line in lines if own and line.at <= own.at]
-        ends = [number for number, line in enumerate(until) if _is_good(line) and line is not own]
+        until = [line for line in lines if stop_line and line.at <= stop_line.at]
+        ends = [
+            number for number, line in enumerate(until) if _is_good(line) and line is not stop_line
+        ]
         bad = next(
-            (line for line in until[ends[-1] + 1 if ends else 0 :] if line is own or _is_bad(line)),
+            (
+                line
+                for line in until[ends[-1] + 1 if ends else 0 :]
+                if line is stop_line or _is_bad(line)
+            ),
             None,
         )
     before = [line for line in lines if bad and line.at < bad.at and _is_good(line)]
@@ -346,7 +374,7 @@ def _around(known: Known, stop: Cause) -> tuple[Checkpoint | None, Checkpoint | 
 def _is_bad(line: Checkpoint) -> bool:
     """Whether a delivery came to a bad end.
 
-    A message that was nobody's here is no fault of the code's.
+    A rejected or unexpected message is not the code's fault.
     """
     is_nobodys = line.kind in {CheckpointKind.REJECTED, CheckpointKind.UNEXPECTED}
     return line.closes and not _is_good(line) and not is_nobodys

@@ -1,9 +1,8 @@
-"""The scheduler's jobs as the path reads them.
+"""The scheduler's jobs as the path reads them: who was not started, and why.
 
-Who was not started, because its job is paused, gone or refused.
-
-For which date an attempt was made, nobody writes down. So an attempt that succeeded since the
-processor last completed, and since the date began, may have started it, whatever was paused then.
+A processor is not started if its job is paused, gone or refused. Nobody writes down for which date
+an attempt was made. So an attempt that succeeded since the processor last completed, and since the
+date began, may have started it, whatever was paused then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,41 +10,48 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from canary.domain.path.known import Fact, Known
+from canary.domain.path.dossier import Dossier, Fact
 from canary.domain.stages import CauseKind, Stage, State, moment_text
 from orchestrator_resilience.stores.base import Attempt, Change, Component
 
-_SAID = Fact(stage=Stage.RAN, state=State.NOT_KNOWN, source="scheduler")
+_RAN = Fact(stage=Stage.RAN, state=State.NOT_KNOWN, source="scheduler")
 # What takes a job away, and what brings it back.
 _STOPPED, _STARTED = {"paused", "deleted"}, {"resumed", "created"}
 # How the scheduler says that it may not start it; any other failure may be the processor's own,
 # which has run.
 _TURNED_AWAY = ("PERMISSION_DENIED", "UNAUTHENTICATED")
-# A job that waits for its processor ends its attempt after that has completed: within half an hour,
-# its longest.
+# A job that waits for its processor ends its attempt after the processor has completed: within half
+# an hour, the longest that an attempt may take.
 _ENDS_WITHIN = timedelta(hours=1)
 
 
-def jobs(known: Known) -> Iterator[Fact]:
-    """RAN of who is late and nowhere, by the jobs that start it.
+def jobs(dossier: Dossier) -> Iterator[Fact]:
+    """Yield RAN of each processor that is late and in no store, by the jobs that start it.
 
-    Missed or refused where none of them can have.
+    It is missed or refused where none of them can have started it.
     """
-    begun = known.phase.begins(known.game_date)
-    for name in known.missing:
-        own = [
+    begun = dossier.phase.begins(dossier.game_date)
+    for name in dossier.missing:
+        job_names = [
             job
-            for job, names in known.phase.scheduler_jobs.items()
-            if name in (names or known.phase.expected)
+            for job, names in dossier.phase.scheduler_jobs.items()
+            if name in (names or dossier.phase.expected)
         ]
-        if own and known.is_late(name) and known.is_nowhere(name) and not known.has_reported(name):
-            found = [_of_job(known, name, job) for job in own]
-            facts = [fact for fact in found if fact]
-            is_certain = facts and all(fact and fact.state is not State.NOT_KNOWN for fact in found)
+        if (
+            job_names
+            and dossier.is_late(name)
+            and dossier.is_nowhere(name)
+            and not dossier.has_reported(name)
+        ):
+            findings = [_of_job(dossier, name, job) for job in job_names]
+            facts = [fact for fact in findings if fact]
+            is_certain = facts and all(
+                fact and fact.state is not State.NOT_KNOWN for fact in findings
+            )
             if (
                 is_certain
-                and not known.may_be_nobodys(name, begun)
-                and not _completed_later(known, name)
+                and not dossier.may_be_nobodys(name, begun)
+                and not _completed_later(dossier, name)
             ):
                 yield replace(facts[0], subject=name)
             elif facts:
@@ -57,71 +63,78 @@ def jobs(known: Known) -> Iterator[Fact]:
                 yield replace(facts[0], **unknown)
 
 
-def _completed_later(known: Known, name: str) -> bool:
+def _completed_later(dossier: Dossier, name: str) -> bool:
     """Whether a processor has completed a later date.
 
-    This may be the one that it says, by mistake.
+    Its run for this date may have named that one by mistake.
     """
-    return any(name in one.completed_at for one in known.history if one.game_date > known.game_date)
-
-
-def _of_job(known: Known, name: str, job: str) -> Fact | None:
-    """Return what is known of a job since it should have started a processor.
-
-    None where that is nothing.
-    """
-    begun, deadline = (
-        known.phase.begins(known.game_date),
-        known.phase.deadline(known.game_date, name),
+    return any(
+        name in facts.completed_at
+        for facts in dossier.history
+        if facts.game_date > dossier.game_date
     )
-    before = known.dates_before(known.game_date)
-    done = max((at for one in before if (at := one.completed_at.get(name))), default=None)
-    since = max(begun, done + _ENDS_WITHIN) if done else begun
-    tried = [attempt for attempt in known.changes.attempts if attempt.job == job]
-    if own := [attempt for attempt in tried if attempt.at >= since]:
-        return _of_attempts(job, own)
-    stopped, started = _stopped(known, job, deadline)
-    if stopped is None or (done and done > stopped.at + _ENDS_WITHIN):
+
+
+def _of_job(dossier: Dossier, name: str, job: str) -> Fact | None:
+    """Return what is known of a job since it should have started a processor; None for nothing."""
+    begun, deadline = (
+        dossier.phase.begins(dossier.game_date),
+        dossier.phase.deadline(dossier.game_date, name),
+    )
+    before = dossier.dates_before(dossier.game_date)
+    last_completion = max(
+        (at for facts in before if (at := facts.completed_at.get(name))), default=None
+    )
+    since = max(begun, last_completion + _ENDS_WITHIN) if last_completion else begun
+    tried = [attempt for attempt in dossier.changes.attempts if attempt.job == job]
+    if attempts := [attempt for attempt in tried if attempt.at >= since]:
+        return _of_attempts(job, attempts)
+    stopped, started = _stopped(dossier, job, deadline)
+    if stopped is None or (last_completion and last_completion > stopped.at + _ENDS_WITHIN):
         return None
-    until = f" to {moment_text(started.at)}" if started else ""
-    words = f"its scheduler job {job} was {stopped.what} {'from' if started else 'at'} {moment_text(stopped.at)}{until}"
-    said = replace(_SAID, at=stopped.at, words=words)
-    cut_at = known.changes.cut_at
+    since_when = moment_text(stopped.at)
+    when = f"from {since_when} to {moment_text(started.at)}" if started else f"at {since_when}"
+    words = f"its scheduler job {job} was {stopped.what} {when}"
+    fact = replace(_RAN, at=stopped.at, words=words)
+    cut_at = dossier.changes.cut_at
     are_kept = bool(tried) and (cut_at is None or cut_at <= since)
     is_proven = stopped.at <= since or are_kept
-    return replace(said, state=State.MISSED, cause=CauseKind.NOT_RUN) if is_proven else said
+    return replace(fact, state=State.MISSED, cause=CauseKind.NOT_RUN) if is_proven else fact
 
 
-def _of_attempts(job: str, own: Sequence[Attempt]) -> Fact:
-    """Return what a job's attempts that may be for the date came to.
+def _of_attempts(job: str, attempts: Sequence[Attempt]) -> Fact:
+    """Return what came of those attempts of a job that may be for the date.
 
-    Refused is only who was turned away each time.
+    RAN is refused only where each of them was turned away.
     """
-    last = own[-1]
+    last = attempts[-1]
     end = f"failed: {last.failure}" if last.failure else "succeeded"
     words = f"the last attempt of its scheduler job {job}, at {moment_text(last.at)}, {end}"
-    if all(attempt.failure.startswith(_TURNED_AWAY) for attempt in own):
+    if all(attempt.failure.startswith(_TURNED_AWAY) for attempt in attempts):
         return replace(
-            _SAID, at=own[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN
+            _RAN, at=attempts[0].at, words=words, state=State.REFUSED, cause=CauseKind.NOT_RUN
         )
-    return replace(_SAID, at=last.at, words=words)
+    return replace(_RAN, at=last.at, words=words)
 
 
-def _stopped(known: Known, job: str, before: datetime) -> tuple[Change | None, Change | None]:
-    """Return what last took a job away before then, and what brought it back.
+def _stopped(dossier: Dossier, job: str, before: datetime) -> tuple[Change | None, Change | None]:
+    """Return what last took a job away before a time, and what brought it back.
 
     None where nothing did.
     """
-    every = [
+    changes = [
         change
-        for change in known.changes.changes
+        for change in dossier.changes.changes
         if (change.component, change.name) == (Component.JOB, job)
     ]
-    own = [change for change in every if change.what in _STOPPED | _STARTED]
+    switches = [change for change in changes if change.what in _STOPPED | _STARTED]
     stopped = next(
-        (change for change in reversed(own) if change.what in _STOPPED and change.at < before), None
+        (change for change in reversed(switches) if change.what in _STOPPED and change.at < before),
+        None,
     )
     after = (
-        change for change in own if stopped and change.at > stopped.at and change.what in _STARTED
+        change
+        for change in switches
+        if stopped and change.at > stopped.at and change.what in _STARTED
     )
     return stopped, next(after, None)

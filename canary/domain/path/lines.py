@@ -1,6 +1,6 @@
 """The checkpoints as the path reads them.
 
-How each delivery ended, and what the one that completed the set decided.
+They show how each delivery ended, and what the one that completed the set decided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,17 +9,17 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from canary.domain.evidence import Seen
-from canary.domain.path.errors import why_died
-from canary.domain.path.known import (
+from canary.domain.path.dossier import (
     ANSWERED,
     LIFETIME,
     LINES,
     WORDS,
+    Dossier,
     Fact,
-    Known,
     refused_start,
     why_not_started,
 )
+from canary.domain.path.errors import why_died
 from canary.domain.path.tables import cause_of
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.checkpoints import Checkpoint, CheckpointKind, Severity, whole_list
@@ -29,37 +29,37 @@ from orchestrator_resilience.plain import one_line
 _ROW_ALONE = ["append_completion"]
 
 
-def lines(known: Known) -> Iterator[Fact]:
-    """DELIVERED and ACCEPTED by the lines of each delivery, and what their absence proves.
+def lines(dossier: Dossier) -> Iterator[Fact]:
+    """Yield DELIVERED and ACCEPTED by the lines of each delivery, and what their absence proves.
 
-    Then what was decided.
+    Then yield what was decided.
     """
-    for delivery in known.deliveries:
-        yield from _of_delivery(known, delivery)
-    yield from _without_a_line(known)
-    yield from _decision(known)
-    if refused := refused_start(known.lines):
+    for delivery in dossier.deliveries:
+        yield from _of_delivery(dossier, delivery)
+    yield from _without_a_line(dossier)
+    yield from _decision(dossier)
+    if refused := refused_start(dossier.lines):
         # Some code sets the flag only once it has started the next phase.
-        said = replace(
+        refusal = replace(
             _fact(refused), next_stage=True, state=State.REFUSED, words=why_not_started(refused)
         )
-        yield replace(said, cause=CauseKind.NOT_STARTED)
+        yield replace(refusal, cause=CauseKind.NOT_STARTED)
 
 
-def _of_delivery(known: Known, delivery: Sequence[Checkpoint]) -> Iterator[Fact]:
+def _of_delivery(dossier: Dossier, delivery: Sequence[Checkpoint]) -> Iterator[Fact]:
     last, status = delivery[-1], delivery[-1].fields.get("status")
-    name = known.processor_of(last)
+    name = dossier.processor_of(last)
     came = replace(_fact(last), subject=name)
     refused = replace(came, stage=Stage.ACCEPTED, state=State.REFUSED)
     if last.kind is CheckpointKind.REJECTED:
-        if not known.may_be_of_another(last):
+        if not dossier.may_be_of_another(last):
             yield came
             yield replace(refused, cause=CauseKind.MESSAGE_REJECTED, words=why_rejected(last))
     elif cause := cause_of(status):
         yield replace(refused, stage=Stage.RAN, cause=cause, words=f"reported {status}")
     elif last.kind is CheckpointKind.UNEXPECTED:
         yield came
-        drift, words = known.why_unexpected(name)
+        drift, words = dossier.why_unexpected(name)
         yield replace(refused, cause=drift, words=words)
     else:
         # A line with the raw name alone was left before anybody looked whose it is.
@@ -69,24 +69,24 @@ def _of_delivery(known: Known, delivery: Sequence[Checkpoint]) -> Iterator[Fact]
         )
         for line in delivery:
             yield from _seen(line)
-        if end := _bad_end(known, delivery):
+        if end := _bad_end(dossier, delivery):
             yield replace(end, subject=name)
 
 
 def _seen(line: Checkpoint) -> Iterator[Fact]:
     """Yield what a delivery saw in the document, and did there."""
-    said = _fact(line)
+    fact = _fact(line)
     for held in line.fields.get("completed", ()):
-        yield replace(said, stage=Stage.REGISTERED, subject=held)
+        yield replace(fact, stage=Stage.REGISTERED, subject=held)
     if line.fields.get("should_trigger") is True:
-        yield replace(said, stage=Stage.DECIDED)
+        yield replace(fact, stage=Stage.DECIDED)
     if line.fields.get("triggered") is True:
-        yield replace(said, stage=Stage.FLAGGED)
+        yield replace(fact, stage=Stage.FLAGGED)
     if line.kind is CheckpointKind.STARTED:
-        yield replace(said, stage=Stage.STARTED, words=one_line(line.text, WORDS))
+        yield replace(fact, stage=Stage.STARTED, words=one_line(line.text, WORDS))
 
 
-def _bad_end(known: Known, delivery: Sequence[Checkpoint]) -> Fact | None:
+def _bad_end(dossier: Dossier, delivery: Sequence[Checkpoint]) -> Fact | None:
     """Return how a delivery failed, or that it died; None where it did neither."""
     last = delivery[-1]
     end = replace(_fact(last), next_stage=True)
@@ -98,9 +98,9 @@ def _bad_end(known: Known, delivery: Sequence[Checkpoint]) -> Fact | None:
         if steps == _ROW_ALONE:
             end = replace(end, stage=Stage.RECORDED, next_stage=False)
         return replace(end, state=State.REFUSED, cause=CauseKind.WRITE_FAILED, words=words)
-    if known.is_dead(delivery):
-        said = f"begun and not ended, no line after {last.kind.removeprefix('CHECKPOINT_')}"
-        words = ": ".join(filter(None, (said, why_died(known, last))))
+    if dossier.is_dead(delivery):
+        ending = f"begun and not ended, no line after {last.kind.removeprefix('CHECKPOINT_')}"
+        words = ": ".join(filter(None, (ending, why_died(dossier, last))))
         return replace(end, state=State.MISSED, cause=CauseKind.CRASHED, words=words)
     return None
 
@@ -111,46 +111,51 @@ def why_rejected(line: Checkpoint) -> str:
     return one_line(f"{field}: {reason}" if field and reason else line.text, WORDS)
 
 
-def are_collected(known: Known, since: datetime) -> bool:
+def are_collected(dossier: Dossier, since: datetime) -> bool:
     """Whether a delivery since then would have left a line that can be read.
 
     A line of the ordinary kind was left before; whatever was handled or answered since has one; and
     none was cut off.
     """
-    last = known.traces.last_line
-    before = [*known.lines, *([last.value] if isinstance(last, Seen) else [])]
+    last = dossier.traces.last_line
+    before = [*dossier.lines, *([last.value] if isinstance(last, Seen) else [])]
     shown = [line.at for line in before if line.at < since and line.severity is Severity.INFO]
     if (
         not shown
-        or not isinstance(known.traces.checkpoints, Seen)
-        or (known.traces.cut_at or since) > since
+        or not isinstance(dossier.traces.checkpoints, Seen)
+        or (dossier.traces.cut_at or since) > since
     ):
         return False
-    ended = {known.processor_of(line) for line in known.lines if line.closes}
-    has_all = all(at < max(shown) or name in ended for name, at in known.handled_at.items())
-    answered = any(one.at >= since and one.status in ANSWERED for one in known.requests)
-    return has_all and (not answered or any(line.at >= since for line in known.lines))
+    ended = {dossier.processor_of(line) for line in dossier.lines if line.closes}
+    has_all = all(at < max(shown) or name in ended for name, at in dossier.handled_at.items())
+    answered = any(
+        request.at >= since and request.status in ANSWERED for request in dossier.requests
+    )
+    return has_all and (not answered or any(line.at >= since for line in dossier.lines))
 
 
-def _without_a_line(known: Known) -> Iterator[Fact]:
-    """DELIVERED is missed where lines are collected, there is none, and none of nobody may be this one's.
+def _without_a_line(dossier: Dossier) -> Iterator[Fact]:
+    """Yield that DELIVERED is missed of a processor without a line.
 
-    A function that dies as it starts leaves none either: that it was not started, only a log of
-    requests proves in which none has failed since.
+    It is missed where lines are collected, and no line that nobody can attribute may be its own. A
+    function that dies as it starts leaves no line either. That it was not started is proven only by
+    a log of requests in which none has failed since.
     """
-    published = known.messages.completed
-    begun = known.phase.begins(known.game_date)
-    for name in known.phase.expected:
+    published = dossier.messages.completed
+    begun = dossier.phase.begins(dossier.game_date)
+    for name in dossier.phase.expected:
         arrival = published.get(name)
         since = begun if arrival is None else arrival.visible_at
-        is_due = known.is_late(name) if arrival is None else known.had_time(since)
+        is_due = dossier.is_late(name) if arrival is None else dossier.had_time(since)
         first = begun if arrival is None else arrival.completed_at
-        own = any(known.processor_of(line) == name and line.at >= first for line in known.lines)
+        has_line = any(
+            dossier.processor_of(line) == name and line.at >= first for line in dossier.lines
+        )
         if (
             is_due
-            and not own
-            and are_collected(known, since)
-            and not known.may_be_nobodys(name, since)
+            and not has_line
+            and are_collected(dossier, since)
+            and not dossier.may_be_nobodys(name, since)
         ):
             yield Fact(
                 stage=Stage.DELIVERED,
@@ -159,23 +164,22 @@ def _without_a_line(known: Known) -> Iterator[Fact]:
                 source=LINES,
                 words="no delivery has left a line, and others have",
                 cause=CauseKind.NOT_DELIVERED
-                if known.none_failed_since(since)
+                if dossier.none_failed_since(since)
                 else CauseKind.UNDETERMINED,
             )
 
 
-def _decision(known: Known) -> Iterator[Fact]:
-    """What was decided when all had come.
+def _decision(dossier: Dossier) -> Iterator[Fact]:
+    """Yield what was decided when all had come.
 
-    The first delivery counts that found the set complete, later ones only tell.
-
-    Where it took itself for a duplicate, and another did not, that one says more; that it failed or
-    died counts before what took itself for a duplicate since.
+    The first delivery that found the set complete counts; of later ones only the number is said. If
+    it took itself for a duplicate and another one did not, that one says more. A delivery that
+    failed or died counts before one that took itself for a duplicate afterwards.
     """
-    if not known.is_registered:
+    if not dossier.is_registered:
         return
-    found = [delivery for delivery in known.completing() if _saw_all(known, delivery)]
-    ends = [delivery[-1] for delivery in found]
+    deliveries = [delivery for delivery in dossier.completing() if _saw_all(dossier, delivery)]
+    ends = [delivery[-1] for delivery in deliveries]
     decisions = [
         line
         for line in ends
@@ -184,34 +188,35 @@ def _decision(known: Known) -> Iterator[Fact]:
     if any(line.fields.get("unreadable_fields") for line in decisions):
         return
     bad = [
-        end for own in found if _concerns_the_date(known, own[-1]) and (end := _bad_end(known, own))
+        end
+        for delivery in deliveries
+        if _concerns_the_date(dossier, delivery[-1]) and (end := _bad_end(dossier, delivery))
     ]
     chosen = next((line for line in decisions if _is_of_its_own(line)), None)
-    if known.progress.trigger is not None or (bad and chosen is None):
+    if dossier.progress.trigger is not None or (bad and chosen is None):
         yield from bad[:1]
         return
     chosen = chosen or next(iter(decisions), None)
     if chosen is None:
         return
-    if refused := _why_not(known, chosen):
+    if refused := _why_not(dossier, chosen):
         yield replace(refused, later=sum(line.at > chosen.at for line in decisions))
 
 
-def _concerns_the_date(known: Known, line: Checkpoint) -> bool:
+def _concerns_the_date(dossier: Dossier, line: Checkpoint) -> bool:
     """Whether a delivery that came to a bad end can be why the date stopped.
 
-    Not by a row that was not written.
-
-    Once the flag is set, only the code that set it can have failed to start the next phase.
+    A row that was not written is no reason. Once the flag is set, only the code that set it can
+    have failed to start the next phase.
     """
-    steps, trigger = set(line.fields.get("steps") or ()), known.progress.trigger
+    steps, trigger = set(line.fields.get("steps") or ()), dossier.progress.trigger
     if trigger is None or trigger.at is None:
         return trigger is None and steps != {*_ROW_ALONE}
     if trigger.event_id is not None:
         return not steps and line.fields.get("event_id") == trigger.event_id
     # Old code does not say which delivery set it: one that says so itself, else one that may have
     # been under way then.
-    ends = (own[-1].fields for own in known.deliveries)
+    ends = (delivery[-1].fields for delivery in dossier.deliveries)
     says_so = any(
         end.get("should_trigger") is True and end.get("triggered") is True for end in ends
     )
@@ -222,24 +227,24 @@ def _is_of_its_own(line: Checkpoint) -> bool:
     return line.kind is not CheckpointKind.IGNORED and line.fields.get("duplicate") is not True
 
 
-def _saw_all(known: Known, delivery: Sequence[Checkpoint]) -> bool:
+def _saw_all(dossier: Dossier, delivery: Sequence[Checkpoint]) -> bool:
     """Whether all were registered when a delivery ended.
 
-    By its own words, by its time, or because it was the last.
+    That is so by its own words, by its time, or because it was the last.
     """
     held = next(
         (held for line in delivery if (held := whole_list(line, "completed")) is not None), None
     )
     if held is not None:
-        return known.phase.is_complete(held)
-    times = known.registered_at
+        return dossier.phase.is_complete(held)
+    times = dossier.registered_at
     last = max(times, key=lambda name: times[name], default=None)
     return last is not None and (
-        delivery[-1].at >= times[last] or known.processor_of(delivery[-1]) == last
+        delivery[-1].at >= times[last] or dossier.processor_of(delivery[-1]) == last
     )
 
 
-def _why_not(known: Known, line: Checkpoint) -> Fact | None:
+def _why_not(dossier: Dossier, line: Checkpoint) -> Fact | None:
     """Return why a delivery that found all registered did not set the flag.
 
     None where its line does not say.
@@ -252,7 +257,7 @@ def _why_not(known: Known, line: Checkpoint) -> Fact | None:
     refused = replace(
         _fact(line), stage=Stage.DECIDED, state=State.REFUSED, cause=CauseKind.SHORT_CIRCUIT
     )
-    if surplus := known.surplus(waits_for, completed or frozenset()):
+    if surplus := dossier.surplus(waits_for, completed or frozenset()):
         words = f"waits for {', '.join(surplus)}"
         return replace(refused, cause=CauseKind.EXPECTATION_DRIFT, words=words, names=surplus)
     if fields.get("duplicate") is True:

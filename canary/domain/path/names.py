@@ -1,35 +1,37 @@
 """Names as the path reads them.
 
-A missing processor that reports under another one is taken for unexpected.
+A missing processor that reports under another name is taken for unexpected.
 """
 
 from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from canary.domain.path.known import Fact, Known
+from canary.domain.path.dossier import Dossier, Fact
 from canary.domain.stages import CauseKind, Stage, State
 
 _SOURCE = "names"
 
 
-def names(known: Known) -> Iterator[Fact]:
-    """ACCEPTED is refused to a processor that was renamed.
+def names(dossier: Dossier) -> Iterator[Fact]:
+    """Yield that ACCEPTED is refused to a processor that was renamed.
 
     A rename shows on two dates: before it the expected name reported alone, and the two never
-    reported on one date. What Pub/Sub alone has seen of the new name was not refused by anybody.
+    reported on one date. A new name that Pub/Sub alone has seen was refused by nobody.
     """
-    before = [one for one in known.history if one.game_date != known.game_date]
+    before = [facts for facts in dossier.history if facts.game_date != dossier.game_date]
     for name in (
-        known.progress.unexpected
-        | known.rows.unexpected
-        | {known.processor_of(line) for line in known.lines}
+        dossier.progress.unexpected
+        | dossier.rows.unexpected
+        | {dossier.processor_of(line) for line in dossier.lines}
     ):
-        nearest = known.phase.nearest(name) or ""
-        with_new_name = {name in one.unexpected for one in before if one.has_reported(nearest)}
+        nearest = dossier.phase.nearest(name) or ""
+        with_new_name = {
+            name in facts.unexpected for facts in before if facts.has_reported(nearest)
+        }
         if (
-            name not in known.phase.expected
-            and nearest in known.missing
+            name not in dossier.phase.expected
+            and nearest in dossier.missing
             and with_new_name == {False}
         ):
             came = Fact(stage=Stage.DELIVERED, state=State.REACHED, subject=nearest, source=_SOURCE)

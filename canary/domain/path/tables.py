@@ -1,6 +1,4 @@
-"""The tables as the path reads them.
-
-The message log, and the completion log with the row of the flag.
+"""The tables as the path reads them: the message log, the completion log, and the flag's row.
 
 Pub/Sub writes the message log by itself, so that it shows what was published, whatever became of
 it. The orchestrator writes the completion log: a row is a sign of a delivery.
@@ -11,7 +9,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from canary.domain.evidence import Logged, Seen, Unreadable
-from canary.domain.path.known import Fact, Known
+from canary.domain.path.dossier import Dossier, Fact
 from canary.domain.stages import CauseKind, Stage, State
 from orchestrator_resilience.completion import Status
 from orchestrator_resilience.progress import Report
@@ -21,36 +19,41 @@ _PUBLISHED = Fact(stage=Stage.PUBLISHED, state=State.REACHED, source=_MESSAGES)
 _RECORDED = Fact(stage=Stage.RECORDED, state=State.REACHED, source=_ROWS)
 
 
-def messages(known: Known) -> Iterator[Fact]:
-    """PUBLISHED, and what a processor says of its run."""
-    logged = known.messages
+def messages(dossier: Dossier) -> Iterator[Fact]:
+    """Yield PUBLISHED, and what a processor says of its run."""
+    logged = dossier.messages
     for name, arrival in logged.completed.items():
         yield replace(_PUBLISHED, subject=name, at=arrival.visible_at)
     yield from _others(logged, _PUBLISHED)
-    for name in unpublished(known):
+    for name in unpublished(dossier):
         yield replace(_PUBLISHED, state=State.MISSED, subject=name)
 
 
-def unpublished(known: Known) -> frozenset[str]:
+def unpublished(dossier: Dossier) -> frozenset[str]:
     """Return the processors of which the message log has no message, where it would have one."""
-    if not known.messages_are_kept or isinstance(known.evidence.messages, Unreadable):
+    if not dossier.messages_are_kept or isinstance(dossier.evidence.messages, Unreadable):
         return frozenset()
-    begun, logged = known.phase.begins(known.game_date), known.messages
-    without = known.phase.expected - logged.reports.keys() - logged.completed.keys()
+    begun, logged = dossier.phase.begins(dossier.game_date), dossier.messages
+    without = dossier.phase.expected - logged.reports.keys() - logged.completed.keys()
     return frozenset(
-        name for name in without if known.is_late(name) and not known.may_be_nobodys(name, begun)
+        name
+        for name in without
+        if dossier.is_late(name) and not dossier.may_be_nobodys(name, begun)
     )
 
 
-def rows(known: Known) -> Iterator[Fact]:
-    """RECORDED, what a processor says of its run, and FLAGGED by the row of the trigger or a tracker's table."""
-    evidence = known.evidence
-    for name, arrival in known.rows.completed.items():
+def rows(dossier: Dossier) -> Iterator[Fact]:
+    """Yield RECORDED, what a processor says of its run, and FLAGGED.
+
+    The flag is in the row of the trigger, or in the table of an older tracker.
+    """
+    evidence = dossier.evidence
+    for name, arrival in dossier.rows.completed.items():
         yield replace(_RECORDED, subject=name, at=arrival.visible_at)
-    yield from _others(known.rows, _RECORDED)
+    yield from _others(dossier.rows, _RECORDED)
     table = evidence.flag_table
     for source, flag in (
-        (_ROWS, known.rows.flag),
+        (_ROWS, dossier.rows.flag),
         (_FLAG_TABLE, table.value if isinstance(table, Seen) else None),
     ):
         if flag is not None and flag.is_set:
@@ -63,25 +66,25 @@ def rows(known: Known) -> Iterator[Fact]:
             )
     if isinstance(evidence.completion_log, Unreadable):
         return
-    if any(one.rows.completed for one in known.history):
-        for name in known.phase.expected - known.rows.completed.keys():
-            if not known.is_early(name):
+    if any(facts.rows.completed for facts in dossier.history):
+        for name in dossier.phase.expected - dossier.rows.completed.keys():
+            if not dossier.is_early(name):
                 yield replace(_RECORDED, state=State.MISSED, subject=name)
 
 
-def output(known: Known) -> Iterator[Fact]:
-    """OUTPUT, as the outcome query counts it.
+def output(dossier: Dossier) -> Iterator[Fact]:
+    """Yield OUTPUT, as the outcome query counts it.
 
-    Where the flag does not start the next phase, it is no stage of it.
+    Where the flag does not start the next phase, the path has no such stage.
     """
-    counted = known.output if known.phase.flag_starts_next_phase else None
-    if counted is not None and (counted or known.output_is_due):
+    counted = dossier.output if dossier.phase.flag_starts_next_phase else None
+    if counted is not None and (counted or dossier.output_is_due):
         state = State.REACHED if counted else State.MISSED
         yield Fact(stage=Stage.OUTPUT, state=state, source="outcome query")
 
 
 def _others(logged: Logged, came: Fact) -> Iterator[Fact]:
-    """Yield what processors say of runs that completed nothing, and what came of others, or of nobody."""
+    """Yield what processors say of runs that completed nothing, and what came from others."""
     for name, report in logged.reports.items():
         if name in logged.completed:
             continue
@@ -111,7 +114,7 @@ _NO_RESULT: dict[str, CauseKind] = {
 def cause_of(status: object) -> CauseKind | None:
     """Return why a run with this status completes nothing.
 
-    None where it does, or nobody knows the word.
+    None where it completes something, or nobody knows the word.
     """
     return _NO_RESULT.get(str(status).strip().lower())
 

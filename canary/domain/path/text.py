@@ -1,6 +1,6 @@
-"""The path, its stops and what stands beside it, in words.
+"""The path, its stops and what is known beside it, in words.
 
-The same for the alert, the terminal and the page.
+They are the same for the alert, the terminal and the page.
 """
 
 from collections import Counter
@@ -58,59 +58,61 @@ IN_SHORT = {
 
 
 def path_text(verdict: Verdict) -> str:
-    """Say how far everybody and the date have come, stage by stage, as far as somebody knows, and to the first "no".
+    """Say how far the processors and the date have come, stage by stage, up to the first "no".
 
-    What all have come through goes without saying between two stages that say so too; that somebody
-    ran, always.
+    A stage that all have come through is left out if the stages around it say so too. That somebody
+    ran is always left out.
     """
-    said = list[str]()
+    parts = list[str]()
     for stage in Stage:
         steps = [step for step in verdict.path if step.stage is stage]
         count = Counter(step.state for step in steps)
-        known = [
+        known_steps = [
             step
             for step in steps
             if step.state not in {State.NOT_KNOWN, State.NOT_YET} or step.words
         ]
-        if not known or (stage is Stage.RAN and not (count[State.REFUSED] or count[State.MISSED])):
+        if not known_steps or (
+            stage is Stage.RAN and not (count[State.REFUSED] or count[State.MISSED])
+        ):
             continue
-        if not known[0].subject:
+        if not known_steps[0].subject:
             word = (
                 "no"
-                if known[0].state in {State.REFUSED, State.MISSED}
-                else MARKS[known[0].state][0]
+                if known_steps[0].state in {State.REFUSED, State.MISSED}
+                else MARKS[known_steps[0].state][0]
             )
             words = (
-                f", {known[0].words}"
-                if known[0].state is not State.REACHED and known[0].words
+                f", {known_steps[0].words}"
+                if known_steps[0].state is not State.REACHED and known_steps[0].words
                 else ""
             )
-            said.append(f"{VERBS[stage]}: {word}{words}")
-            if known[0].state in {State.REFUSED, State.MISSED, State.UNDONE}:
+            parts.append(f"{VERBS[stage]}: {word}{words}")
+            if known_steps[0].state in {State.REFUSED, State.MISSED, State.UNDONE}:
                 break
         elif count[State.REACHED] < len(steps) or stage not in _UNSAID:
-            rest = "".join(
+            remainder = "".join(
                 f", {count[state]} {MARKS[state][0]}" for state in _COUNTED if count[state]
             )
-            said.append(f"{VERBS[stage]} {count[State.REACHED]} of {len(steps)}{rest}")
-    return " · ".join(said)
+            parts.append(f"{VERBS[stage]} {count[State.REACHED]} of {len(steps)}{remainder}")
+    return " · ".join(parts)
 
 
-# What goes without saying, where all have come that far; and what is counted beside those that have
-# come.
+# What goes without saying where all have come that far; and what is counted beside those that have.
 _UNSAID, _COUNTED = {Stage.RAN, Stage.ACCEPTED, Stage.RECORDED}, (State.UNDONE, State.NOT_KNOWN)
 
 
 def cause_text(cause: Cause) -> str:
     """Say where it stopped, after the cause's name.
 
-    Between which stages, who, in whose words, and since which date.
+    The text has the stages between which it stopped, who stopped, in whose words, and since which
+    date.
     """
     parts = [_between(cause), names(cause.subjects), one_line(cause.proof, _WORDS)]
     if cause.between and not cause.words:
-        parts.append(f"nothing says anything of {', '.join(cause.between)}")
+        parts.append(f"nothing is known of {', '.join(cause.between)}")
     later = f", and {cause.later} later" if cause.later else ""
-    since = f"; stopped alike since {cause.since}" if cause.since else ""
+    since = f"; it has stopped the same way since {cause.since}" if cause.since else ""
     return ": ".join(filter(None, parts)) + later + since
 
 
@@ -136,10 +138,10 @@ def short_text(cause: Cause, phase: str) -> str:
     return IN_SHORT[cause.kind].format(next_phase=phase)
 
 
-def standing_text(one: Standing, phase: str, *, with_who: bool = False) -> str:
-    """Say what stands beside the path of a date of `phase`; of a change `with_who` made it."""
-    who = names(one.subjects)
-    match one.kind:
+def standing_text(standing: Standing, phase: str, *, with_who: bool = False) -> str:
+    """Say what is known beside the path of a date of `phase`; `with_who` says who changed it."""
+    who = names(standing.subjects)
+    match standing.kind:
         case StandingKind.WAITS_FOR_TOO_MANY:
             return f"the orchestrator also waits for {who}, which {phase} does not expect"
         case StandingKind.WAITS_FOR_TOO_FEW:
@@ -148,22 +150,25 @@ def standing_text(one: Standing, phase: str, *, with_who: bool = False) -> str:
             return f"taken for a duplicate at its first delivery: {who}"
         case StandingKind.SET_WITHOUT:
             return f"`_triggered` was set without {who}" + (
-                f": {one_line(one.words, _WORDS)}" if one.words else ""
+                f": {one_line(standing.words, _WORDS)}" if standing.words else ""
             )
         case StandingKind.RESEMBLES:
-            return f"{one.subjects[0]} resembles {one.subjects[1]}, which is missing"
+            return f"{standing.subjects[0]} resembles {standing.subjects[1]}, which is missing"
         case StandingKind.CHANGED_REVISION:
-            return f"changed before: the revision, from {one.subjects[0]} to {one.subjects[1]} ({one.words})"
+            was, became = standing.subjects
+            return f"changed before: the revision, from {was} to {became} ({standing.words})"
         case StandingKind.CHANGED_LIST:
-            return f"changed before: the list that it waits for ({one.words})"
+            return f"changed before: the list that it waits for ({standing.words})"
         case StandingKind.CHANGED:
-            component, name, what, *made = one.subjects
-            by = f" by {one.who}" if with_who and one.who else ""
-            at = f"{moment_text(one.at)} " if one.at else ""
-            revision = "".join(f" as `{revision}`" for revision in made)
-            return f"changed before: {at}{component} `{name}` {what}{revision}{by}, {one.words}"
+            component, name, what, *revisions = standing.subjects
+            by = f" by {standing.who}" if with_who and standing.who else ""
+            at = f"{moment_text(standing.at)} " if standing.at else ""
+            revision = "".join(f" as `{revision}`" for revision in revisions)
+            return (
+                f"changed before: {at}{component} `{name}` {what}{revision}{by}, {standing.words}"
+            )
         case StandingKind.UNCHANGED:
-            return f"nothing was changed of {', '.join(one.subjects)} {one.words}"
+            return f"no change to {', '.join(standing.subjects)} {standing.words}"
 
 
 def step_text(step: Step) -> str:

@@ -19,7 +19,7 @@ from google.cloud import bigquery, firestore
 # the root logger stands at WARNING: what is below goes nowhere
 logger = logging.getLogger(__name__)
 
-EXPECTED_PROCESSORS = [
+EXPECTED = [
     "p2_bigdataball_pbp",
     "p2_odds_game_lines",
     "p2_odds_player_props",
@@ -27,7 +27,7 @@ EXPECTED_PROCESSORS = [
     "p2_nbacom_boxscores",
 ]
 if os.environ.get("EXPECT_BDL") != "false":
-    EXPECTED_PROCESSORS.append("p2_bdl_box_scores")
+    EXPECTED.append("p2_bdl_box_scores")
 CLASS_NAMES = {
     "BigDataBallPbpProcessor": "p2_bigdataball_pbp",
     "OddsApiGameLinesProcessor": "p2_odds_game_lines",
@@ -73,13 +73,13 @@ def orchestrate(cloud_event):
                 "_partial_completion": True,
             }
             document.update({**flag, "_triggered_reason": "deadline_exceeded"})
-        progress = document.get().to_dict()
-        completed = [key for key in progress if not key.startswith("_")]
+        fields = document.get().to_dict()
+        completed = [key for key in fields if not key.startswith("_")]
         logger.info(
             "%s: %d of %d, triggered: %s",
             game_date,
             len(completed),
-            len(EXPECTED_PROCESSORS),
+            len(EXPECTED),
             should_trigger,
         )
     except Exception as error:
@@ -88,10 +88,7 @@ def orchestrate(cloud_event):
 
 
 def track(document, game_date, processor, completion):
-    """Note the completion for the dashboards.
-
-    A row in BigQuery, and a field of the progress document.
-    """
+    """Note the completion for the dashboards: a row, and a field of the progress document."""
     at = completion["completed_at"].isoformat()
     row = {
         "phase": "phase2",
@@ -120,7 +117,7 @@ def register(transaction, document, processor, completion):
     current[processor] = completion
     current.setdefault("_first_completion_at", now)
     count = len([key for key in current if not key.startswith("_")])
-    should_trigger = count >= len(EXPECTED_PROCESSORS) and not current.get("_triggered")
+    should_trigger = count >= len(EXPECTED) and not current.get("_triggered")
     if should_trigger:
         current |= {"_triggered": True, "_triggered_at": now, "_completed_count": count}
     transaction.set(document, current)

@@ -1,4 +1,4 @@
-"""What is known of one date, as the readings of its sources take it, and the facts that they find there."""
+"""The dossier of a date, which the readings of its sources take, and the facts that they yield."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -23,7 +23,7 @@ WORDS = 400
 
 
 class Fact(Step, frozen=True, kw_only=True):
-    """What one source says of a stage, and for a refusal or an absence which `cause` follows from it.
+    """What one source says of a stage, and the `cause` that follows from a refusal or an absence.
 
     Where it is `next_stage`, it is about the first stage after the last that was reached, whichever
     that is: a line of failure says that a delivery ended, and the stores say how far it had come.
@@ -38,19 +38,25 @@ class Fact(Step, frozen=True, kw_only=True):
 
 
 class Reading(Protocol):
-    """How one source is read: a new source is one module with a function like this, and a place in the path's list."""
+    """How one source is read.
 
-    def __call__(self, known: "Known") -> Iterable[Fact]:
-        """Yield what the source says was reached, refused or undone, and what its silence proves to be missed.
+    A new source is one module with a function like this, and a place in the path's list.
+    """
 
-        Its silence counts if its own time is up, if it has shown entries of the same kind before
-        and of every delivery since that is known from elsewhere, and if nothing that it has and
-        nobody can attribute may be this one's.
+    def __call__(self, dossier: "Dossier") -> Iterable[Fact]:
+        """Yield what the source says was reached, refused or undone, and what is missed.
+
+        Its silence proves that something is missed if its own time is up, if it has shown entries
+        of the same kind before and of every delivery since that is known from elsewhere, and if
+        nothing that it has and nobody can attribute may be of this processor.
         """
 
 
-class Known(Facts, frozen=True, dict=True, kw_only=True):
-    """The facts of one date, what its deliveries have left, and the facts of the dates around it, this one included."""
+class Dossier(Facts, frozen=True, dict=True, kw_only=True):
+    """The facts of one date, what its deliveries have left, and the facts of the dates around it.
+
+    The `history` includes this date.
+    """
 
     traces: Traces
     history: Sequence[Facts] = ()
@@ -77,44 +83,44 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def changes(self) -> Changes:
-        """What was changed of the phase's components, and the attempts of its scheduler's jobs, oldest first."""
-        said = value_or(self.traces.changes, Changes())
-        changes = [change for change in said.changes if change.at <= self.now]
-        return said._replace(
-            changes=changes, attempts=[one for one in said.attempts if one.at <= self.now]
+        """What was changed of the phase's components, and its jobs' attempts, oldest first."""
+        source = value_or(self.traces.changes, Changes())
+        changes = [change for change in source.changes if change.at <= self.now]
+        return source._replace(
+            changes=changes,
+            attempts=[attempt for attempt in source.attempts if attempt.at <= self.now],
         )
 
     @cached_property
     def bad_requests(self) -> Sequence[Request]:
         """The requests since the last one that was answered, oldest first."""
-        answered = [number for number, one in enumerate(self.requests) if one.status in ANSWERED]
+        answered = [
+            number for number, request in enumerate(self.requests) if request.status in ANSWERED
+        ]
         return self.requests[answered[-1] + 1 if answered else 0 :]
 
     def dates_before(self, day: date) -> list[Facts]:
         """Return the dates of the history before a date."""
-        return [one for one in self.history if one.game_date < day]
+        return [facts for facts in self.history if facts.game_date < day]
 
     def processor_of(self, line: Checkpoint) -> str:
-        """The processor of a line, or its raw name.
+        """Return the processor of a line, or its raw name.
 
-        An orchestrator that does not expect it leaves no other.
+        An orchestrator that does not expect a processor writes no other name down.
         """
         return processor_of(line, self.phase)
 
     @cached_property
     def deliveries(self) -> list[list[Checkpoint]]:
         """The lines of each delivery of an expected processor, by when it left its last line."""
-        found: dict[object, list[Checkpoint]] = {}
+        by_delivery: dict[object, list[Checkpoint]] = {}
         for number, line in enumerate(self.lines):
             if self.processor_of(line) in self.phase.expected:
-                found.setdefault(line.fields.get("delivery") or number, []).append(line)
-        return sorted(found.values(), key=lambda lines: lines[-1].at)
+                by_delivery.setdefault(line.fields.get("delivery") or number, []).append(line)
+        return sorted(by_delivery.values(), key=lambda lines: lines[-1].at)
 
     def completing(self) -> Iterator[list[Checkpoint]]:
-        """Yield the deliveries that had something to decide.
-
-        Of a message that says that its processor completed.
-        """
+        """Yield the deliveries that had something to decide: their message says "completed"."""
         for lines in self.deliveries:
             status, kind = lines[-1].fields.get("status"), lines[-1].kind
             if (
@@ -123,27 +129,34 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
                 yield lines
 
     def is_dead(self, lines: Sequence[Checkpoint]) -> bool:
-        """Whether a delivery has left nothing for longer than it can have lived, and no other of its message ended."""
+        """Whether a delivery has left nothing for longer than it can have lived.
+
+        It is not dead where another delivery of the same message has ended.
+        """
         if lines[-1].kind is not CheckpointKind.RECEIVED or self.now - lines[-1].at < LIFETIME:
             return False
         message = lines[-1].fields.get("event_id")
-        own = (
+        siblings = (
             line
             for line in self.lines
             if message is not None and line.fields.get("event_id") == message
         )
-        return not any(line.closes for line in own) and self._has_ends(self.processor_of(lines[-1]))
+        return not any(line.closes for line in siblings) and self._has_ends(
+            self.processor_of(lines[-1])
+        )
 
     def _has_ends(self, name: str) -> bool:
-        """Whether others than `name` that were handled since the first line have a line that says how it ended."""
+        """Whether the other processors handled since the first line have a line of their end."""
         ended = {self.processor_of(line) for line in self.lines if line.closes} | {name}
         return all(
-            other in ended for other, at in self.handled_at.items() if at >= self.lines[0].at
+            processor in ended
+            for processor, at in self.handled_at.items()
+            if at >= self.lines[0].at
         )
 
     @cached_property
     def unattributed(self) -> list[datetime]:
-        """When something came of which nobody can say whose, or of which date, it was."""
+        """The times of what came, where nobody can say from whom, or of which date."""
         lines = (line for line in self.lines if line.kind is CheckpointKind.REJECTED)
         rejected = [
             line.at
@@ -154,8 +167,8 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
 
     @cached_property
     def messages_are_kept(self) -> bool:
-        """Whether the message log has shown messages, and has those of all that are known to have been handled."""
-        logs = (value_or(one.evidence.messages, Logged()) for one in self.history)
+        """Whether the message log has shown messages, and has those of all that were handled."""
+        logs = (value_or(facts.evidence.messages, Logged()) for facts in self.history)
         return (
             any(log.completed for log in logs)
             and self.handled_at.keys() <= self.messages.completed.keys()
@@ -164,45 +177,48 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     def may_be_nobodys(self, name: str, since: datetime) -> bool:
         """Whether what came since, and nobody can attribute, may be of a processor.
 
-        So may be what came under an unexpected name.
+        What came under an unexpected name may be, too.
         """
         return self.may_have_another_name(name) or any(at >= since for at in self.unattributed)
 
     def may_have_another_name(self, name: str) -> bool:
-        """Whether a processor may be one of the unexpected.
+        """Whether a processor may be one of the unexpected names.
 
-        Of those that have not reported of one date with it.
+        A name that has reported of the same date as the processor is not the processor's.
         """
-        others = [one.unexpected for one in self.history if one.has_reported(name)]
+        beside = [facts.unexpected for facts in self.history if facts.has_reported(name)]
         lines = (line for line in self.lines if line.kind is CheckpointKind.UNEXPECTED)
         strange = {*self.unexpected, *map(self.processor_of, lines)} - self.phase.expected
-        return not strange <= set[str]().union(*others)
+        return not strange <= set[str]().union(*beside)
 
     def none_failed_since(self, since: datetime) -> bool:
-        """Whether the log of requests is kept, and has none since then that the function answered with an error."""
+        """Whether the log of requests is kept, and the function has failed none since then."""
         return self.shows_answers(since) and not any(
-            one.at >= since and one.status in FAILED for one in self.requests
+            request.at >= since and request.status in FAILED for request in self.requests
         )
 
     def shows_answers(self, since: datetime) -> bool:
-        """Whether the log of requests had one that was answered, before then.
+        """Whether the log of requests had one that was answered before then.
 
-        Some people leave those out.
+        Some people leave those out of it.
         """
-        before = any(one.status in ANSWERED and one.at < since for one in self.requests)
+        before = any(request.status in ANSWERED and request.at < since for request in self.requests)
         return isinstance(self.traces.requests, Seen) and (
             before or isinstance(self.traces.last_answer, Seen)
         )
 
     def was_handled(self, since: datetime) -> bool:
-        """Whether a delivery has come to a good end since, of which the log then has no request."""
+        """Whether a delivery has come to a good end since, by the lines or the stores."""
         ended = [
             line.at for line in self.lines if line.closes and line.kind is not CheckpointKind.FAILED
         ]
         return any(at >= since for at in (*ended, *self.handled_at.values()))
 
     def came_since(self, name: str, since: datetime) -> bool:
-        """Whether a processor's message came when all requests were bad, not before, nor after the deadline only."""
+        """Whether a processor's message came while all requests were bad.
+
+        It did not come before that, nor only after the deadline.
+        """
         arrival = self.messages.completed.get(name)
         if arrival is None:
             may_have_come = (
@@ -210,11 +226,12 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
             )
             return may_have_come and since < self.deadline and not self.may_have_another_name(name)
         return not any(
-            one.status in ANSWERED and arrival.visible_at <= one.at < since for one in self.requests
+            request.status in ANSWERED and arrival.visible_at <= request.at < since
+            for request in self.requests
         )
 
     def is_nowhere(self, name: str) -> bool:
-        """Whether a store that can be read does not have a processor, and none does."""
+        """Whether a store could be read, and none has a processor."""
         evidence = self.evidence
         is_readable = isinstance(evidence.progress, Seen) or not isinstance(
             evidence.completion_log, Unreadable
@@ -231,51 +248,51 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
         )
 
     def may_be_of_another(self, line: Checkpoint) -> bool:
-        """Whether a line without a date may as well be of another one that lacks its processor.
+        """Whether a line without a date may be of another date, which lacks its processor.
 
-        That of another date can come from the deadline of the day before on; until its own deadline
-        it may still come.
+        A line of that date can come from the deadline of the day before on. Until the date's own
+        deadline its processor may still come.
         """
         if line.fields.get("game_date") is not None:
             return False
-        others = (one for one in self.history if one.game_date != self.game_date)
+        neighbours = (facts for facts in self.history if facts.game_date != self.game_date)
         return any(
-            self.processor_of(line) in one.unregistered
-            and concerns(line, self.phase.name, one.game_date)
+            self.processor_of(line) in facts.unregistered
+            and concerns(line, self.phase.name, facts.game_date)
             and (
-                line.at >= self.phase.deadline(one.game_date - timedelta(days=1))
-                or self.now >= one.deadline
+                line.at >= self.phase.deadline(facts.game_date - timedelta(days=1))
+                or self.now >= facts.deadline
             )
-            for one in others
+            for facts in neighbours
         )
 
     @cached_property
     def orchestrator_expected(self) -> frozenset[str] | None:
         """What the orchestrator says that it waits for, in its document or in its last line.
 
-        None where nowhere.
+        None where it does not say so.
         """
-        said = self.progress.orchestrator_expected
+        expected = self.progress.orchestrator_expected
         for line in reversed(self.lines):
             completed, missing = whole_list(line, "completed"), whole_list(line, "missing")
-            if said is None and completed is not None and missing is not None:
-                said = completed | missing
-        return said
+            if expected is None and completed is not None and missing is not None:
+                expected = completed | missing
+        return expected
 
     def why_unexpected(self, name: str) -> tuple[CauseKind, str]:
         """Return why the orchestrator took an expected processor for unexpected.
 
-        By its list, or by its name.
+        That is its list, or the processor's name.
         """
-        said = self.orchestrator_expected
-        if said is None:
+        expected = self.orchestrator_expected
+        if expected is None:
             return CauseKind.UNDETERMINED, "taken for unexpected"
-        if name not in said:
+        if name not in expected:
             return CauseKind.EXPECTATION_DRIFT, "the orchestrator's list does not have it"
         return CauseKind.NAME_DRIFT, "taken for unexpected, by its name"
 
     def first_duplicates(self) -> Iterator[str]:
-        """Yield whose first delivery took itself for a duplicate."""
+        """Yield the processors whose first delivery took itself for a duplicate."""
         heard: set[str] = set()
         for lines in self.completing():
             name = self.processor_of(lines[-1])
@@ -286,14 +303,14 @@ class Known(Facts, frozen=True, dict=True, kw_only=True):
     def surplus(
         self, waits_for: Collection[str] | None, held: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Return whom code waits for that the phase does not expect, and that has not come under its own name."""
+        """Return the names that code waits for, and that are not expected and have not come."""
         came = {*held, *self.progress.unexpected, *self.completion_log.unexpected}
         return tuple(sorted({*(waits_for or ())} - self.phase.expected - came))
 
 
-def moment_of(said: Step | Cause) -> float:
+def moment_of(statement: Step | Cause) -> float:
     """Return when something was said, as a number to sort by; what has no time comes first."""
-    return said.at.timestamp() if said.at else 0.0
+    return statement.at.timestamp() if statement.at else 0.0
 
 
 def processor_of(line: Checkpoint, phase: Phase) -> str:
@@ -313,7 +330,7 @@ def heard_of(lines: Collection[Checkpoint], phase: Phase) -> Heard:
 def refused_start(lines: Collection[Checkpoint]) -> Checkpoint | None:
     """Return the last line that says that the next phase was not started.
 
-    None where one says that it was.
+    None where another line says that it was.
     """
     started = any(line.kind is CheckpointKind.STARTED for line in lines)
     refused = [line for line in lines if line.kind is CheckpointKind.NOT_STARTED]
